@@ -1,0 +1,113 @@
+"""Run, keep and compare Vellum workflow releases from a notebook.
+
+>>> import vellum_nb as vnb
+>>> ws = vnb.connect("local", history=":memory:")
+>>> ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2").state
+'FULFILLED'
+
+Everything public is in ``__all__``. Names are loaded when they are first used, so that
+``import vellum_nb`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vellum_nb.client import Client
+    from vellum_nb.errors import (
+        APIConnectionError,
+        APIError,
+        APIResponseError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        HistoryError,
+        InputError,
+        NotFoundError,
+        RateLimitError,
+        RegressionError,
+        ServerError,
+        VellumNBError,
+    )
+    from vellum_nb.experiments import Comparison
+    from vellum_nb.history import History, read_csv
+    from vellum_nb.local import LocalServer, Reject
+    from vellum_nb.models import Run
+    from vellum_nb.widgets import HistoryView, LabPanel, RunForm
+    from vellum_nb.workspace import Workspace, connect
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "connect": "workspace",
+    "Workspace": "workspace",
+    "Client": "client",
+    "LocalServer": "local",
+    "Reject": "local",
+    "History": "history",
+    "read_csv": "history",
+    "Run": "models",
+    "Comparison": "experiments",
+    "RunForm": "widgets",
+    "HistoryView": "widgets",
+    "LabPanel": "widgets",
+    "VellumNBError": "errors",
+    "APIError": "errors",
+    "APIConnectionError": "errors",
+    "APITimeoutError": "errors",
+    "APIStatusError": "errors",
+    "BadRequestError": "errors",
+    "AuthenticationError": "errors",
+    "NotFoundError": "errors",
+    "RateLimitError": "errors",
+    "ServerError": "errors",
+    "APIResponseError": "errors",
+    "InputError": "errors",
+    "HistoryError": "errors",
+    "RegressionError": "errors",
+}
+
+__all__ = [
+    "connect",
+    "Workspace",
+    "Client",
+    "LocalServer",
+    "Reject",
+    "History",
+    "read_csv",
+    "Run",
+    "Comparison",
+    "RunForm",
+    "HistoryView",
+    "LabPanel",
+    "VellumNBError",
+    "APIError",
+    "APIConnectionError",
+    "APITimeoutError",
+    "APIStatusError",
+    "BadRequestError",
+    "AuthenticationError",
+    "NotFoundError",
+    "RateLimitError",
+    "ServerError",
+    "APIResponseError",
+    "InputError",
+    "HistoryError",
+    "RegressionError",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        msg = f"module 'vellum_nb' has no attribute {name!r}; it has: {', '.join(__all__)}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"vellum_nb.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

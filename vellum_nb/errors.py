@@ -1,0 +1,154 @@
+"""Every exception that vellum_nb raises on purpose.
+
+::
+
+    VellumNBError
+      APIError               no usable reply
+        APIConnectionError   refused, unreachable, cut off
+          APITimeoutError
+        APIStatusError       4xx/5xx: .status_code .body
+          BadRequestError    400
+          AuthenticationError 401, 403
+          NotFoundError      404
+          RateLimitError     429
+          ServerError        5xx
+        APIResponseError     2xx that is not our contract
+      InputError (ValueError)  inputs do not fit the deployment; names each
+      HistoryError           the history is locked, corrupt, or newer than we are
+      RegressionError (AssertionError)  a release is worse than its baseline
+
+A rejected run is a value, not an exception: see `vellum_nb.Run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "VellumNBError",
+    "APIError",
+    "APIConnectionError",
+    "APITimeoutError",
+    "APIStatusError",
+    "BadRequestError",
+    "AuthenticationError",
+    "NotFoundError",
+    "RateLimitError",
+    "ServerError",
+    "APIResponseError",
+    "InputError",
+    "InputProblem",
+    "HistoryError",
+    "RegressionError",
+]
+
+
+class VellumNBError(Exception):
+    """Base of all errors of this package; catch it to catch them all."""
+
+
+class APIError(VellumNBError):
+    """No usable reply came from the API.
+
+    Attributes
+    ----------
+    sent : bool
+        Whether the request may have reached the server. An execution for which this is True may
+        have run; it is never sent again by itself.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class APIConnectionError(APIError):
+    """The server was refused, unreachable, or cut the connection off."""
+
+
+class APITimeoutError(APIConnectionError):
+    """No answer came within the timeout."""
+
+
+class APIStatusError(APIError):
+    """The server answered with a 4xx or 5xx status.
+
+    Attributes
+    ----------
+    status_code : int
+        The HTTP status.
+    body : object
+        The decoded JSON body, or its text when it was not JSON.
+    """
+
+    def __init__(self, message: str, *, status_code: int, body: object = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.body = body
+
+
+class BadRequestError(APIStatusError):
+    """400: the server refuses the request as it is; sending it again changes nothing."""
+
+
+class AuthenticationError(APIStatusError):
+    """401 or 403: the API key is missing, wrong, or lacks this right."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such deployment, release, release tag or execution."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests, also after the retries."""
+
+
+class ServerError(APIStatusError):
+    """5xx: the server failed."""
+
+
+class APIResponseError(APIError):
+    """The server answered 2xx with something that is not the contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputProblem:
+    """One input that does not fit.
+
+    Attributes
+    ----------
+    variable : str
+        The input variable's key.
+    message : str
+        What was given and what is expected, as a sentence without the variable's name.
+    """
+
+    variable: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.message}"
+
+
+class InputError(VellumNBError, ValueError):
+    """Inputs do not fit the deployment. Nothing was sent.
+
+    Attributes
+    ----------
+    problems : tuple of InputProblem
+        Every problem found, in the order of the deployment's variables.
+    """
+
+    def __init__(self, message: str, problems: Sequence[InputProblem] = ()) -> None:
+        lines = [message, *(f"  - {problem}" for problem in problems)]
+        super().__init__("\n".join(lines))
+        self.problems = tuple(problems)
+
+
+class HistoryError(VellumNBError):
+    """The history is locked, corrupt, or written by a newer version; it was left untouched."""
+
+
+class RegressionError(VellumNBError, AssertionError):
+    """A release is worse than its baseline."""

@@ -1,0 +1,196 @@
+"""Deployments, releases, release tags and identity, as on the wire.
+
+Source: https://docs.vellum.ai/developers/client-sdk/workflows/deployments
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import Field
+
+from vellum_nb.models.base import Model
+
+__all__ = [
+    "EnvironmentRead",
+    "OrganizationRead",
+    "Page",
+    "ReleaseDeployment",
+    "ReleaseEnvironment",
+    "ReleaseRef",
+    "ReleaseTagName",
+    "SlimWorkflowDeployment",
+    "VellumVariable",
+    "VariableExtensions",
+    "WorkflowDeploymentRead",
+    "WorkflowDeploymentRelease",
+    "WorkflowReleaseTagRead",
+    "WorkflowVersion",
+    "WorkspaceRead",
+]
+
+T = TypeVar("T")
+
+
+class VariableExtensions(Model):
+    """How a variable presents itself."""
+
+    color: str | None = None
+    description: str | None = None
+    title: str | None = None
+
+
+class VellumVariable(Model):
+    """An input or output variable of a deployment.
+
+    `key` is the name inputs are sent under. `default` is a typed value ``{"type", "value"}``.
+    `json_schema` is the wire field ``schema``.
+    """
+
+    id: str = ""
+    key: str
+    type: str = "JSON"
+    required: bool | None = None
+    default: Mapping[str, Any] | None = None
+    extensions: VariableExtensions | None = None
+    json_schema: Mapping[str, Any] | None = Field(default=None, alias="schema")
+
+    @property
+    def description(self) -> str:
+        """The variable's description, or an empty string."""
+        return (self.extensions and self.extensions.description) or ""
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a value must be given: `required` is not False and there is no default."""
+        return self.required is not False and self.default is None
+
+
+class SlimWorkflowDeployment(Model):
+    """One deployment in a list."""
+
+    id: str
+    name: str
+    label: str = ""
+    status: str | None = None
+    environment: str | None = None
+    created: datetime | None = None
+    last_deployed_on: datetime | None = None
+    input_variables: tuple[VellumVariable, ...] = ()
+    output_variables: tuple[VellumVariable, ...] = ()
+    description: str | None = None
+
+
+class WorkflowDeploymentRead(SlimWorkflowDeployment):
+    """One deployment, retrieved by id or name; its variables are those of LATEST."""
+
+    last_deployed_history_item_id: str | None = None
+    display_data: Mapping[str, Any] | None = None
+
+
+class ReleaseRef(Model):
+    """A release as a release tag points at it."""
+
+    id: str
+    timestamp: datetime | None = None
+
+
+class WorkflowReleaseTagRead(Model):
+    """A release tag and the release it points at now. `source` is SYSTEM or USER."""
+
+    name: str
+    source: str = "USER"
+    history_item: ReleaseRef | None = None
+    release: ReleaseRef | None = None
+
+    @property
+    def release_id(self) -> str | None:
+        """The id of the release the tag points at."""
+        ref = self.release or self.history_item
+        return ref.id if ref else None
+
+
+class ReleaseEnvironment(Model):
+    """The environment a release lives in."""
+
+    id: str = ""
+    name: str = ""
+    label: str = ""
+
+
+class WorkflowVersion(Model):
+    """What a release froze: its own input and output variables."""
+
+    id: str = ""
+    input_variables: tuple[VellumVariable, ...] = ()
+    output_variables: tuple[VellumVariable, ...] = ()
+    dependencies: tuple[Mapping[str, Any], ...] | None = None
+
+
+class ReleaseDeployment(Model):
+    """The deployment a release belongs to."""
+
+    id: str = ""
+    name: str = ""
+
+
+class ReleaseTagName(Model):
+    """A tag on a release."""
+
+    name: str
+    source: str = "USER"
+
+
+class WorkflowDeploymentRelease(Model):
+    """One immutable release of a deployment."""
+
+    id: str
+    created: datetime | None = None
+    environment: ReleaseEnvironment | None = None
+    created_by: Mapping[str, Any] | None = None
+    workflow_version: WorkflowVersion = WorkflowVersion()
+    deployment: ReleaseDeployment | None = None
+    description: str | None = None
+    release_tags: tuple[ReleaseTagName, ...] = ()
+    reviews: tuple[Mapping[str, Any], ...] = ()
+
+
+class Page(Model, Generic[T]):
+    """One page of a list: `count` over all pages, `results` of this one."""
+
+    count: int | None = None
+    next: str | None = None
+    previous: str | None = None
+    results: tuple[T, ...] = ()
+
+
+class EnvironmentRead(Model):
+    """The environment that the API key belongs to."""
+
+    id: str | None = None
+    name: str
+    label: str = ""
+    display_config: Mapping[str, Any] | None = None
+
+
+class WorkspaceRead(Model):
+    """The workspace that the API key belongs to."""
+
+    id: str
+    name: str
+    label: str = ""
+    created: datetime | None = None
+    display_config: Mapping[str, Any] | None = None
+
+
+class OrganizationRead(Model):
+    """The organization that the API key belongs to."""
+
+    id: str
+    name: str
+    created: datetime | None = None
+    allow_staff_access: bool | None = None
+    new_member_join_behavior: str | None = None
+    limit_config: Mapping[str, Any] | None = None

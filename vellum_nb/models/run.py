@@ -1,0 +1,165 @@
+"""A run: one execution as the history keeps it, and what identifies its case."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from html import escape
+from typing import Any, Literal
+
+from vellum_nb.models.base import Model
+
+__all__ = [
+    "Run",
+    "RunError",
+    "RunRequest",
+    "RunState",
+    "canonical_json",
+    "case_id",
+    "new_run_id",
+]
+
+RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
+
+
+def canonical_json(value: object) -> str:
+    """Return `value` as JSON with sorted keys, no spaces and plain Unicode.
+
+    Equal values give equal text in every process; histories depend on it, so changing this
+    changes every `case_id`.
+
+    Raises
+    ------
+    ValueError
+        For NaN, infinities and circular structures.
+    TypeError
+        For values that JSON does not know.
+
+    Examples
+    --------
+    >>> canonical_json({"b": 1, "a": ["é"]})
+    '{"a":["é"],"b":1}'
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def case_id(inputs: Mapping[str, Any]) -> str:
+    """Return the identity of a set of inputs: 16 hex digits of the hash of its canonical JSON.
+
+    Examples
+    --------
+    >>> case_id({"ticket": "hello"})
+    '875e347316f5d7a3'
+    """
+    text = canonical_json(inputs)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def new_run_id() -> str:
+    """Return a new id for a run."""
+    return str(uuid.uuid4())
+
+
+class RunRequest(Model):
+    """What is to be run: one case on one release tag.
+
+    `inputs` is the whole case in natural Python values; `not_sent` names those that the release
+    does not know, which are kept with the run and not sent.
+    """
+
+    deployment: str
+    inputs: Mapping[str, Any]
+    release_tag: str = "LATEST"
+    not_sent: tuple[str, ...] = ()
+    external_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    previous_execution_id: str | None = None
+
+
+class RunError(Model):
+    """Why a run has no outputs: Vellum's code, or one of ours (`CONNECTION`, `TIMEOUT`, `HTTP_4xx`)."""
+
+    code: str
+    message: str = ""
+
+
+class Run(Model):
+    """One execution as the history keeps it.
+
+    A rejected run is a value, not an exception: look at `state` and `error`.
+
+    Attributes
+    ----------
+    id : str
+        Ours; the history's primary key.
+    execution_id : str or None
+        Vellum's; None while no answer came.
+    timestamp, finished_at : datetime
+        UTC; when the request left, when its answer was there.
+    latency_s : float or None
+        Seconds between them, by a monotonic clock.
+    state : {"STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"}
+        STARTED: recorded, no answer yet. FAILED: no usable answer came.
+    inputs, outputs : dict
+        Name to Python value (plain JSON values).
+    output_types : dict
+        Output name to Vellum's type, for display.
+    not_sent : tuple of str
+        Inputs of the case that this release does not know; kept, not sent.
+    tag_moved : bool
+        Whether the release tag pointed at another release after the call than before.
+    """
+
+    id: str
+    execution_id: str | None = None
+    external_id: str | None = None
+    deployment: str
+    release_tag: str
+    release_id: str | None = None
+    environment: str | None = None
+    timestamp: datetime
+    finished_at: datetime | None = None
+    latency_s: float | None = None
+    state: RunState = "STARTED"
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] = {}
+    output_types: dict[str, str] = {}
+    not_sent: tuple[str, ...] = ()
+    error: RunError | None = None
+    case_id: str
+    sweep_id: str | None = None
+    repeat: int = 0
+    metadata: dict[str, Any] | None = None
+    previous_execution_id: str | None = None
+    quality: float | None = None
+    note: str | None = None
+    tags: tuple[str, ...] = ()
+    cost_usd: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    model: str | None = None
+    tag_moved: bool = False
+
+    def __repr__(self) -> str:
+        what = self.error.code if self.error else ", ".join(self.outputs)
+        return f"<Run {self.deployment} {self.release_tag}: {self.state} ({what})>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        rows = [("error", f"{self.error.code}: {self.error.message}")] if self.error else []
+        rows += [
+            (name, value if isinstance(value, str) else canonical_json(value))
+            for name, value in self.outputs.items()
+        ]
+        body = "".join(
+            f"<tr><th>{escape(name)}</th><td><pre>{escape(text)}</pre></td></tr>"
+            for name, text in rows
+        )
+        head = f"{self.deployment} · {self.release_tag} · {self.state}"
+        return f"<table><caption>{escape(head)}</caption>{body}</table>"
