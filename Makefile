@@ -1,0 +1,65 @@
+# Each target sets up what it needs, works twice in a row, and is quick the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
+SYNC := $(UV) pip install --require-hashes
+OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
+
+.PHONY: help lab test check bench docs lock clean browser
+.DEFAULT_GOAL := help
+
+help: ## Show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key needed
+	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
+	@$(BIN)/vellum-nb lab notebooks $(ARGS)
+
+test: check browser ## Everything: lint, types, imports, tests with a real browser, every notebook
+	@echo "==> tests and notebooks"
+	@$(BIN)/python -m pytest --cov --cov-report=term --nbval --nbval-current-env --nbval-cell-timeout=60 $(ARGS)
+
+check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
+	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy" && $(BIN)/mypy
+	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
+	@echo "==> deptry" && $(BIN)/deptry vellum_nb
+	@if [ "$(MAKECMDGOALS)" = "check" ]; then echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
+
+bench: $(VENV)/.dev ## Ratios against peers, measured in one run
+	@for b in benchmarks/bench_*.py; do echo "==> $$b" && $(BIN)/python $$b || exit 1; done
+
+docs: $(VENV)/.dev browser ## Run the notebooks anew, keep their outputs, and take the README's picture
+	@echo "==> notebooks" && $(BIN)/python docs/execute.py
+	@echo "==> docs/quickstart.png" && $(BIN)/python docs/screenshot.py
+
+lock: $(VENV)/.uv ## Resolve the lock files anew
+	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock
+	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --group dev -o requirements/dev.lock
+	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab -c requirements/dev.lock -o requirements/lab.lock
+LOCK := --universal --generate-hashes --no-header --no-annotate --python-version 3.11
+
+browser:
+	@.ci/browser
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) build dist screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.uv: requirements/bootstrap.lock
+	@echo "==> virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vellum_nb needs Python 3.11 or newer; set PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@touch $@
+
+$(VENV)/.lab: $(VENV)/.uv requirements/lab.lock pyproject.toml
+	@echo "==> packages for the lab (once)"
+	@$(SYNC) -r requirements/lab.lock && $(OWN)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv requirements/dev.lock pyproject.toml
+	@echo "==> packages for development (once)"
+	@$(SYNC) -r requirements/dev.lock && $(OWN)
+	@touch $@ $(VENV)/.lab
