@@ -1,0 +1,181 @@
+"""Images, audio, video and documents: from paths, bytes and addresses to ``{"src": ...}``."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vellum_nb.errors import InputError
+
+__all__ = ["MEDIA_TYPES", "media_dict", "media_src", "media_type_of"]
+
+MEDIA_TYPES = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
+_ADDRESSES = ("data:", "http://", "https://", "vellum:uploaded-file:")
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF8", "image/gif"),
+    (8, b"WEBP", "image/webp"),
+    (8, b"WAVE", "audio/wav"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"\xff\xfb", "audio/mpeg"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"fLaC", "audio/flac"),
+    (4, b"ftypM4A", "audio/mp4"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"\x1aE\xdf\xa3", "video/webm"),
+    (0, b"%PDF-", "application/pdf"),
+    (0, b"PK\x03\x04", "application/zip"),
+)
+
+
+def media_dict(value: object, type_: str | None = None) -> dict[str, Any]:
+    """Return `value` as the object sent for an input of type `type_` (None: any of them).
+
+    Raises
+    ------
+    InputError
+        When `value` is no file, no address, or a file of another kind.
+    """
+    if isinstance(value, Mapping):
+        return _from_dict(value, type_)
+    return {"src": media_src(value, type_)}
+
+
+def media_src(value: object, type_: str | None = None) -> str:
+    """Return the ``src`` for a path, bytes, an address, or a path in a string."""
+    if isinstance(value, bytes | bytearray):
+        return _data_url(bytes(value), None, type_)
+    if isinstance(value, Path):
+        return _from_path(value, type_)
+    if not isinstance(value, str):
+        msg = (
+            f"{value!r:.60} is no {_noun(type_)}; "
+            "give a path, bytes, a data URL, or an http(s) address"
+        )
+        raise InputError(msg)
+    if value.startswith(_ADDRESSES):
+        return _address(value, type_)
+    return _from_text(value, type_)
+
+
+def media_type_of(value: object) -> str | None:
+    """Return which of the media types `value` surely is, or None."""
+    if isinstance(value, bytes | bytearray):
+        return _type_of_mime(_sniffed(bytes(value)) or "application/octet-stream")
+    if isinstance(value, Path):
+        return _type_of_mime(mimetypes.guess_type(value.name)[0] or _head(value) or "")
+    if not isinstance(value, Mapping) or not set(value) <= {"src", "metadata"}:
+        return None
+    src = value.get("src")
+    if isinstance(src, bytes | Path):
+        return media_type_of(src)
+    if not isinstance(src, str) or not src.startswith(_ADDRESSES):
+        return None
+    mime = _named_mime(src) or mimetypes.guess_type(src.partition("?")[0])[0]
+    return _type_of_mime(mime) if mime or src.startswith("vellum:") else None
+
+
+def _from_dict(value: Mapping[Any, Any], type_: str | None) -> dict[str, Any]:
+    src = value.get("src")
+    if isinstance(src, str) and src and not src.startswith(_ADDRESSES):
+        msg = f"src {src!r:.60} is no data:, http(s): or vellum:uploaded-file: address"
+        raise InputError(msg)
+    if not src:
+        msg = 'has no "src"; give {"src": "https://..."}, a path or bytes'
+        raise InputError(msg)
+    metadata = value.get("metadata")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        msg = f'"metadata" is {metadata!r:.60}; a dict is expected'
+        raise InputError(msg)
+    rest = {key: item for key, item in value.items() if key != "src"}
+    return {"src": media_src(src, type_), **rest}
+
+
+def _from_path(path: Path, type_: str | None) -> str:
+    try:
+        content = path.expanduser().read_bytes()
+    except OSError as exc:
+        msg = f"the file {str(path)!r} cannot be read: {exc.strerror or exc}"
+        raise InputError(msg) from None
+    return _data_url(content, mimetypes.guess_type(path.name)[0], type_)
+
+
+def _from_text(value: str, type_: str | None) -> str:
+    if _is_file(value):
+        return _from_path(Path(value), type_)
+    msg = (
+        f"{value!r:.60} is no {_noun(type_)}: no file of this name, and no data:, http(s): "
+        "or vellum:uploaded-file: address"
+    )
+    raise InputError(msg)
+
+
+def _is_file(value: str) -> bool:
+    try:
+        return bool(value) and Path(value).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _address(value: str, type_: str | None) -> str:
+    mime = _named_mime(value)
+    if value.startswith("data:") and "," not in value:
+        msg = f"the data URL {value!r:.60} has no comma, so no content"
+        raise InputError(msg)
+    if mime:
+        _check_mime(mime, type_)
+    return value
+
+
+def _data_url(content: bytes, mime: str | None, type_: str | None) -> str:
+    mime = mime or _sniffed(content)
+    if mime is None and type_ not in {None, "DOCUMENT"}:
+        msg = f"these {len(content)} bytes are no known {_noun(type_)}; give a data URL instead"
+        raise InputError(msg)
+    mime = mime or "application/octet-stream"
+    _check_mime(mime, type_)
+    return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _check_mime(mime: str, type_: str | None) -> None:
+    if type_ in {None, "DOCUMENT"} or _type_of_mime(mime) == type_ or mime.startswith("app"):
+        return
+    msg = f"the content is {mime}; {_noun(type_, article=True)} is expected"
+    raise InputError(msg)
+
+
+def _named_mime(src: str) -> str | None:
+    if not src.startswith("data:"):
+        return None
+    return src[5:].partition(",")[0].partition(";")[0].lower() or None
+
+
+def _sniffed(content: bytes) -> str | None:
+    for offset, magic, mime in _MAGIC:
+        if content.startswith(magic, offset):
+            return mime
+    return None
+
+
+def _head(path: Path) -> str | None:
+    try:
+        with path.expanduser().open("rb") as file:
+            return _sniffed(file.read(32))
+    except OSError:
+        return None
+
+
+def _type_of_mime(mime: str | None) -> str:
+    major = (mime or "").partition("/")[0].upper()
+    return major if major in MEDIA_TYPES else "DOCUMENT"
+
+
+def _noun(type_: str | None, *, article: bool = False) -> str:
+    noun = {"AUDIO": "audio", "VIDEO": "video", "IMAGE": "image"}.get(type_ or "", "document")
+    return {"image": "an image"}.get(
+        noun, f"a {noun}" if noun == "document" else noun
+    ) * article or noun

@@ -1,0 +1,180 @@
+"""Natural Python values as plain JSON values: what is sent, recorded and hashed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from datetime import date, time
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from vellum_nb.errors import InputError
+from vellum_nb.models.media import media_dict
+
+__all__ = ["ROLES", "is_pair", "plain", "shown"]
+
+ROLES = ("SYSTEM", "ASSISTANT", "USER", "FUNCTION")
+_DEEPEST = 100
+_SHOWN = 60
+
+
+def plain(value: object) -> Any:
+    """Return `value` as the plain JSON value that is sent.
+
+    Paths and bytes become ``{"src": "data:..."}``, ``(role, text)`` pairs become messages, NumPy
+    and pandas scalars become numbers, dataclasses and pydantic models become dicts.
+
+    Raises
+    ------
+    InputError
+        For NaN and for what JSON does not know.
+
+    Examples
+    --------
+    >>> plain({"turns": [("user", "hello")], "n": 3})
+    {'turns': [{'role': 'USER', 'text': 'hello'}], 'n': 3}
+    """
+    return _plain(value, 0)
+
+
+def is_pair(value: object) -> bool:
+    """Return whether `value` is a ``(role, text)`` pair."""
+    if not isinstance(value, tuple | list) or len(value) != 2:  # noqa: PLR2004
+        return False
+    role, text = value
+    return isinstance(role, str) and role.upper() in ROLES and isinstance(text, str)
+
+
+def shown(value: object) -> str:
+    """Return `value` as messages show it: its kind and a short `repr`."""
+    if value is None:
+        return "None"
+    text = repr(value)
+    if len(text) > _SHOWN:
+        text = f"{text[: _SHOWN - 1]}…"
+    return f"the {_kind(value)} {text}"
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        (str, "text"),
+        ((int, float), "number"),
+        (Mapping, "dict"),
+        ((list, tuple), "list"),
+        (bytes, "bytes"),
+        (Path, "path"),
+    )
+    return next((name for of, name in kinds if isinstance(value, of)), type(value).__name__)
+
+
+def _plain(value: object, depth: int) -> Any:
+    if depth > _DEEPEST:
+        msg = f"is nested more than {_DEEPEST} deep, or contains itself"
+        raise InputError(msg)
+    value = _unwrapped(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, Path | bytes):
+        return media_dict(value)
+    if isinstance(value, Mapping):
+        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return _sequence(value, depth)
+    msg = f"{shown(value)} is nothing that JSON knows; give text, numbers, lists or dicts"
+    raise InputError(msg)
+
+
+def _unwrapped(value: object) -> object:
+    """Return what an enum member, NumPy scalar, model or date stands for."""
+    if isinstance(value, Enum):
+        return value.value
+    if _is_missing(value):
+        msg = f"a value is missing ({type(value).__name__}); give one, or leave the input out"
+        raise InputError(msg)
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        return _from_array(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    return value
+
+
+def _is_missing(value: object) -> bool:
+    return type(value).__name__ in {"NAType", "NaTType"}
+
+
+def _from_array(value: Any) -> object:
+    """Return a NumPy scalar or array (or a pandas series) as Python values."""
+    if value.dtype.kind in "Mm":
+        return str(value) if getattr(value, "ndim", 0) == 0 else [str(item) for item in value]
+    if isinstance(value, str | bytes):
+        return str(value) if isinstance(value, str) else bytes(value)
+    return value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        msg = f"{shown(value)} contains half of a surrogate pair, which UTF-8 cannot carry"
+        raise InputError(msg) from None
+    return str(value)
+
+
+def _number(value: float) -> float:
+    if math.isnan(value):
+        msg = "is not a number (NaN); give a value, or leave the input out"
+        raise InputError(msg)
+    if math.isinf(value):
+        msg = "is infinite, which JSON does not know"
+        raise InputError(msg)
+    return float(value)
+
+
+def _key(key: object) -> str:
+    if isinstance(key, Enum):
+        key = key.value
+    if not isinstance(key, str):
+        msg = f"{shown(key)} is a key of a dict; keys must be text"
+        raise InputError(msg)
+    return _text(key)
+
+
+def _sequence(value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+    if value and all(_is_message(item) for item in value):
+        return [_message(item, depth) for item in value]
+    return [_plain(item, depth + 1) for item in value]
+
+
+def _is_message(item: object) -> bool:
+    """Return whether `item` is a pair, or a dict with a role; lists stay lists."""
+    if isinstance(item, tuple):
+        return is_pair(item)
+    return isinstance(item, Mapping) and isinstance(item.get("role"), str)
+
+
+def _message(item: Any, depth: int) -> Any:
+    if isinstance(item, tuple):
+        role, text = item
+        return {"role": role.upper(), "text": _text(text)}
+    return _plain(item, depth + 1)

@@ -1,0 +1,106 @@
+"""JSON Schema findings in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+__all__ = ["schema_problem"]
+
+_AT_MOST = 3
+_NAMES = {
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "object": "a dict",
+    "array": "a list",
+    "null": "null",
+}
+
+
+def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """Return why `value` does not fit `schema`, or None.
+
+    A schema that is itself wrong, or that points elsewhere, holds nothing back: the server
+    decides then. Nothing is ever fetched.
+
+    Examples
+    --------
+    >>> schema_problem(200, {"type": "integer", "maximum": 72})
+    '200 is more than the maximum of 72'
+    """
+    import jsonschema  # noqa: PLC0415  # costs 60 ms; most inputs have no schema
+    import referencing  # noqa: PLC0415
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+
+    nothing_fetched: referencing.Registry[Any] = referencing.Registry()
+    validator = jsonschema.Draft202012Validator(dict(schema), registry=nothing_fetched)
+    try:
+        validator.check_schema(dict(schema))
+        found = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))
+    except (jsonschema.SchemaError, Unresolvable, RecursionError):
+        return None
+    if not found:
+        return None
+    more = f"; and {len(found) - _AT_MOST} more" if len(found) > _AT_MOST else ""
+    return "; ".join(_sentence(error) for error in found[:_AT_MOST]) + more
+
+
+def _sentence(error: ValidationError) -> str:
+    words = _WORDS.get(str(error.validator))
+    value, limit = error.instance, error.validator_value
+    text = words(_short(value), limit) if words else _cut(error.message)
+    if error.validator == "required":
+        text = _cut(error.message.replace(" is a required property", " is missing"))
+    if error.validator in {"anyOf", "oneOf"}:
+        text = f"{_short(value)} is none of what is allowed: {_choices(limit)}"
+    return f"{_place(error)}{text}"
+
+
+def _place(error: ValidationError) -> str:
+    path = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path
+    )
+    return f"at {path.removeprefix('.')}: " if path else ""
+
+
+def _short(value: Any) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004
+
+
+def _type_words(types: Any) -> str:
+    names = [types] if isinstance(types, str) else types
+    return " or ".join(_NAMES.get(name, str(name)) for name in names)
+
+
+def _choices(schemas: Any) -> str:
+    return ", ".join(
+        _type_words(schema["type"]) if "type" in schema else _short(dict(schema))
+        for schema in schemas
+        if isinstance(schema, Mapping)
+    )
+
+
+_WORDS: dict[str, Callable[[str, Any], str]] = {
+    "maximum": lambda value, limit: f"{value} is more than the maximum of {limit}",
+    "minimum": lambda value, limit: f"{value} is less than the minimum of {limit}",
+    "exclusiveMaximum": lambda value, limit: f"{value} is not less than {limit}",
+    "exclusiveMinimum": lambda value, limit: f"{value} is not more than {limit}",
+    "multipleOf": lambda value, limit: f"{value} is no multiple of {limit}",
+    "type": lambda value, limit: f"{value} is given; {_type_words(limit)} is expected",
+    "enum": lambda value, limit: f"{value} is not one of {', '.join(map(_short, limit))}",
+    "const": lambda value, limit: f"{value} is not {limit!r}",
+    "minLength": lambda value, limit: f"{value} is shorter than {limit} characters",
+    "maxLength": lambda value, limit: f"{value} is longer than {limit} characters",
+    "pattern": lambda value, limit: f"{value} does not match the pattern {limit}",
+    "minItems": lambda value, limit: f"{value} has fewer than {limit} items",
+    "maxItems": lambda value, limit: f"{value} has more than {limit} items",
+}
