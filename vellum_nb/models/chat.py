@@ -35,7 +35,7 @@ def is_chat(value: object) -> bool:
     """Return whether `value` is surely a list of messages."""
     if not isinstance(value, list | tuple) or not value:
         return False
-    return all(isinstance(item, tuple) and is_pair(item) or _has_role(item) for item in value)
+    return all((isinstance(item, tuple) and is_pair(item)) or _has_role(item) for item in value)
 
 
 def _has_role(item: object) -> bool:
@@ -46,9 +46,8 @@ def _has_role(item: object) -> bool:
 
 
 def _message(item: object, number: int) -> dict[str, Any]:
-    if is_pair(item):
-        role, text = item  # type: ignore[misc]  # is_pair has looked
-        return {"role": role.upper(), "text": plain(text)}  # type: ignore[has-type]
+    if isinstance(item, tuple | list) and len(item) == 2:  # noqa: PLR2004  # (role, text)
+        item = {"role": item[0], "text": item[1]}
     if not isinstance(item, Mapping):
         msg = f"message {number} is {shown(item)}; give a dict or a (role, text) pair"
         raise InputError(msg)

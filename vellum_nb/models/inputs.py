@@ -70,7 +70,7 @@ def to_wire(
     problems: list[InputProblem] = []
     for variable in variables:
         value = values.get(variable.key)
-        if variable.key not in values and not _is_missed(variable):
+        if variable.key not in values and not variable.is_required:
             continue
         try:
             sent = _checked(value, variable)
@@ -162,10 +162,6 @@ def _wire_type(variable: VellumVariable) -> str:
     return variable.type if variable.type in _KINDS else "JSON"
 
 
-def _is_missed(variable: VellumVariable) -> bool:
-    return variable.is_required
-
-
 def _keeps_none(variable: VellumVariable) -> bool:
     if _wire_type(variable) != "JSON":
         return False
@@ -178,11 +174,8 @@ def _unknown(values: Mapping[str, object], known: list[str], where: str) -> list
         if name in known:
             continue
         close = get_close_matches(str(name), known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        listed = ", ".join(known) or "none"
-        message = f"is no input of {where}{hint} Its inputs: {listed}"
-        if not close:
-            message = f"is no input of {where}. Its inputs: {listed}"
+        hint = f" Did you mean {close[0]}?" if close else ""
+        message = f"is no input of {where}; its inputs: {', '.join(known) or 'none'}.{hint}"
         problems.append(InputProblem(str(name), message))
     return problems
 

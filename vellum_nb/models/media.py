@@ -14,6 +14,7 @@ __all__ = ["MEDIA_TYPES", "media_dict", "media_src", "media_type_of"]
 
 MEDIA_TYPES = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
 _ADDRESSES = ("data:", "http://", "https://", "vellum:uploaded-file:")
+_OF_ANY_TYPE = frozenset({"application/octet-stream", "application/ogg", "application/mp4"})
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -142,9 +143,9 @@ def _data_url(content: bytes, mime: str | None, type_: str | None) -> str:
 
 
 def _check_mime(mime: str, type_: str | None) -> None:
-    if type_ in {None, "DOCUMENT"} or _type_of_mime(mime) == type_ or mime.startswith("app"):
+    if type_ in {None, "DOCUMENT"} or _type_of_mime(mime) == type_ or mime in _OF_ANY_TYPE:
         return
-    msg = f"the content is {mime}; {_noun(type_, article=True)} is expected"
+    msg = f"the content is {mime}; {_noun(type_)} is expected"
     raise InputError(msg)
 
 
@@ -174,8 +175,5 @@ def _type_of_mime(mime: str | None) -> str:
     return major if major in MEDIA_TYPES else "DOCUMENT"
 
 
-def _noun(type_: str | None, *, article: bool = False) -> str:
-    noun = {"AUDIO": "audio", "VIDEO": "video", "IMAGE": "image"}.get(type_ or "", "document")
-    return {"image": "an image"}.get(
-        noun, f"a {noun}" if noun == "document" else noun
-    ) * article or noun
+def _noun(type_: str | None) -> str:
+    return {"AUDIO": "audio", "VIDEO": "video", "IMAGE": "image"}.get(type_ or "", "document")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, time
 from enum import Enum
 from pathlib import Path
@@ -54,16 +54,15 @@ def shown(value: object) -> str:
     """Return `value` as messages show it: its kind and a short `repr`."""
     if value is None:
         return "None"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN - 1]}…"
     return f"the {_kind(value)} {text}"
 
 
 def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "bool"
     kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        (bool, "bool"),
         (str, "text"),
         ((int, float), "number"),
         (Mapping, "dict"),
@@ -79,30 +78,29 @@ def _plain(value: object, depth: int) -> Any:
         msg = f"is nested more than {_DEEPEST} deep, or contains itself"
         raise InputError(msg)
     value = _unwrapped(value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, Path | bytes):
-        return media_dict(value)
     if isinstance(value, Mapping):
         return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return _sequence(value, depth)
+    return _scalar(value)
+
+
+def _scalar(value: object) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    for kind, convert in _SCALARS:
+        if isinstance(value, kind):
+            return convert(value)
     msg = f"{shown(value)} is nothing that JSON knows; give text, numbers, lists or dicts"
     raise InputError(msg)
 
 
 def _unwrapped(value: object) -> object:
-    """Return what an enum member, NumPy scalar, model or date stands for."""
+    """Return what an enum member, NumPy scalar or model stands for."""
     if isinstance(value, Enum):
         return value.value
-    if _is_missing(value):
-        msg = f"a value is missing ({type(value).__name__}); give one, or leave the input out"
+    if type(value).__name__ in {"NAType", "NaTType"}:
+        msg = f"a value is missing ({value}); give one, or leave the input out"
         raise InputError(msg)
     if hasattr(value, "dtype") and hasattr(value, "item"):
         return _from_array(value)
@@ -110,25 +108,13 @@ def _unwrapped(value: object) -> object:
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
-    if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
     return value
-
-
-def _is_missing(value: object) -> bool:
-    return type(value).__name__ in {"NAType", "NaTType"}
 
 
 def _from_array(value: Any) -> object:
     """Return a NumPy scalar or array (or a pandas series) as Python values."""
     if value.dtype.kind in "Mm":
         return str(value) if getattr(value, "ndim", 0) == 0 else [str(item) for item in value]
-    if isinstance(value, str | bytes):
-        return str(value) if isinstance(value, str) else bytes(value)
     return value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
 
 
@@ -178,3 +164,13 @@ def _message(item: Any, depth: int) -> Any:
         role, text = item
         return {"role": role.upper(), "text": _text(text)}
     return _plain(item, depth + 1)
+
+
+_SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
+    (str, _text),
+    (int, int),
+    (float, _number),
+    ((Path, bytes, bytearray), media_dict),
+    ((date, time), lambda value: value.isoformat()),
+    (UUID, str),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +34,16 @@ def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     >>> schema_problem(200, {"type": "integer", "maximum": 72})
     '200 is more than the maximum of 72'
     """
-    import jsonschema  # noqa: PLC0415  # costs 60 ms; most inputs have no schema
-    import referencing  # noqa: PLC0415
-    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+    import jsonschema  # costs 60 ms; most inputs have no schema
+    import referencing
+    from referencing.exceptions import Unresolvable
 
     nothing_fetched: referencing.Registry[Any] = referencing.Registry()
     validator = jsonschema.Draft202012Validator(dict(schema), registry=nothing_fetched)
     try:
         validator.check_schema(dict(schema))
         found = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))
-    except (jsonschema.SchemaError, Unresolvable, RecursionError):
+    except (jsonschema.SchemaError, Unresolvable, RecursionError, re.error):
         return None
     if not found:
         return None
