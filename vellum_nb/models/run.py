@@ -10,6 +10,8 @@ from datetime import datetime
 from html import escape
 from typing import Any, Literal
 
+from pydantic import Field
+
 from vellum_nb.models.base import Model
 
 __all__ = [
@@ -82,7 +84,10 @@ class RunRequest(Model):
 
 
 class RunError(Model):
-    """Why a run has no outputs: Vellum's code, or one of ours (`CONNECTION`, `TIMEOUT`, `HTTP_4xx`)."""
+    """Why a run has no outputs.
+
+    `code` is Vellum's, or one of ours: CONNECTION, TIMEOUT, HTTP_404, BAD_RESPONSE, CANCELLED.
+    """
 
     code: str
     message: str = ""
@@ -127,8 +132,8 @@ class Run(Model):
     latency_s: float | None = None
     state: RunState = "STARTED"
     inputs: dict[str, Any]
-    outputs: dict[str, Any] = {}
-    output_types: dict[str, str] = {}
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    output_types: dict[str, str] = Field(default_factory=dict)
     not_sent: tuple[str, ...] = ()
     error: RunError | None = None
     case_id: str

@@ -1,0 +1,8 @@
+"""The one place that joins client, history and widgets."""
+
+from __future__ import annotations
+
+from vellum_nb.workspace.connect import connect, open_workspace
+from vellum_nb.workspace.workspace import Workspace
+
+__all__ = ["Workspace", "connect", "open_workspace"]

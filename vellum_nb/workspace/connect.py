@@ -1,0 +1,118 @@
+"""`connect`: find out where runs go and where they are kept."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vellum_nb.client import Client
+from vellum_nb.history import History
+from vellum_nb.local import LocalServer
+from vellum_nb.workspace.views import view_history
+from vellum_nb.workspace.workspace import Workspace
+
+__all__ = ["connect", "open_workspace"]
+
+Timeout = float | tuple[float | None, float | None] | None
+DEFAULT_TIMEOUT: Timeout = (10.0, 120.0)
+
+
+def connect(
+    target: str | LocalServer | None = None,
+    *,
+    api_key: str | None = None,
+    history: str | Path | History | None = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> Workspace:
+    """Join a client to a history.
+
+    Where runs go:
+
+    1. `target`, if given: ``"vellum"`` (the cloud), ``"local"`` (the embedded local server with
+       the sample deployments), a URL, or a `LocalServer`.
+    2. the environment: ``VELLUM_API_KEY``, and ``VELLUM_API_URL`` where it is not the cloud.
+    3. neither: the embedded local server, and a line says so.
+
+    Parameters
+    ----------
+    target : str or LocalServer, optional
+        See above.
+    api_key : str, optional
+        Default: ``VELLUM_API_KEY``. ``"ask"`` asks for it, unseen. It is never stored.
+    history : str, Path or History, optional
+        The file that keeps the runs; ``":memory:"`` keeps them until the end. Default: ``runs.db``
+        in the user's data directory.
+    timeout : float or (connect, read), default (10, 120)
+        Seconds; None waits for ever.
+
+    Raises
+    ------
+    HistoryError
+        The history cannot be opened.
+    VellumNBError
+        No key was given and none is in the environment.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> vnb.connect("local", history=":memory:").deployments()["name"].tolist()
+    ['docs-qa', 'summarise', 'ticket-triage']
+    """
+    return open_workspace(target, api_key=api_key, history=history, timeout=timeout, say=print)
+
+
+def open_workspace(
+    target: str | LocalServer | None,
+    *,
+    api_key: str | None = None,
+    history: str | Path | History | None = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    say: Callable[[str], object],
+) -> Workspace:
+    """Connect as `connect` does, and hand what is to be told to `say`."""
+    server: LocalServer | None = None
+    if isinstance(target, LocalServer):
+        server = target.start()
+    elif target == "local" or (target is None and not _key_given(api_key)):
+        server = _embedded()
+        if target is None:
+            say(_no_key(server))
+    if server is not None:
+        client = Client(api_key=server.api_key, base_url=server.url, timeout=timeout)
+        source = "local server"
+    else:
+        base_url = target if target not in (None, "vellum") else None
+        client = Client(api_key=api_key, base_url=base_url, timeout=timeout)
+        source = _source(client.base_url)
+    try:
+        kept = history if isinstance(history, History) else History(history, viewer=view_history)
+    except BaseException:
+        client.close()
+        raise
+    return Workspace(client, kept, source=source, server=server)
+
+
+def _key_given(api_key: str | None) -> bool:
+    return bool(api_key or os.environ.get("VELLUM_API_KEY"))
+
+
+@cache
+def _embedded() -> LocalServer:
+    """Return the local server of this process: one, however often a cell connects."""
+    server = LocalServer(samples=True).start()
+    atexit.register(server.stop)
+    return server
+
+
+def _no_key(server: LocalServer) -> str:
+    names = ", ".join(server.names())
+    return f"No VELLUM_API_KEY: using the embedded local server with {names}."
+
+
+def _source(base_url: str) -> str:
+    host = urlsplit(base_url).hostname or base_url
+    return "Vellum" if host.endswith(".vellum.ai") else host
