@@ -1,0 +1,75 @@
+"""Sample deployments that do real work offline, each with a labelled set of cases.
+
+They need no key and no network, and answer in milliseconds. Their releases differ on purpose, and
+no later release is better everywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vellum_nb.local.samples.triage import (
+    ticket_triage_v1,
+    ticket_triage_v2,
+    ticket_triage_v3,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from vellum_nb.local import LocalServer
+
+__all__ = ["cases", "deploy_samples", "names"]
+
+_DATA = Path(__file__).parent / "data"
+
+# Per deployment its releases, oldest first: callable, release tags, what changed.
+_SAMPLES: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...], str], ...]] = {
+    "ticket-triage": (
+        (ticket_triage_v1, ("v1",), "keyword rules"),
+        (ticket_triage_v2, ("v2", "production"), "trained classifier, concrete replies"),
+        (ticket_triage_v3, ("v3",), "redaction, more languages, human review when in doubt"),
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the sample deployments.
+
+    Examples
+    --------
+    >>> names()
+    ('ticket-triage',)
+    """
+    return tuple(_SAMPLES)
+
+
+def cases(name: str) -> Path:
+    """Return the CSV file with the labelled cases of a sample.
+
+    Columns named like an input hold its value (JSON text for structured ones); columns
+    `expected.…` hold what a good answer has; `label` is the kind of case.
+
+    Raises
+    ------
+    KeyError
+        When there is no such sample; the message lists them.
+
+    Examples
+    --------
+    >>> cases("ticket-triage").name
+    'ticket-triage.csv'
+    """
+    if name not in _SAMPLES:
+        msg = f"there is no sample {name!r}; there are: {', '.join(_SAMPLES)}"
+        raise KeyError(msg)
+    return _DATA / f"{name}.csv"
+
+
+def deploy_samples(server: LocalServer) -> None:
+    """Deploy every release of every sample on `server`, oldest first, with its tags."""
+    for name, releases in _SAMPLES.items():
+        for target, tags, description in releases:
+            server.deploy(target, name=name, release_tags=tags, description=description)

@@ -1,0 +1,100 @@
+"""Words, stems and sentences for the samples: small, deterministic, no dependencies.
+
+It knows nothing of tickets, questions or summaries, and never touches a file or the network.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["STOP_WORDS", "sentences", "stem", "stems", "words"]
+
+_COMMON = """
+a about after again all also am an and any are as at be because been before being but by can
+could did do does doing don't each for from further had has have having he her here hers him his
+how i i'm i've if in into is it it's its itself just me more most my no nor not now of off on
+once only or other our out over own please same she should so some such than that that's the
+their them then there these they this those through to too under until up us very was we were
+what when where which while who whom why will with would you your yours
+"""
+STOP_WORDS = frozenset(_COMMON.split())
+
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+_BOUNDARY = re.compile(
+    r"(?:(?<=[.!?\u2026])|(?<=[.!?\u2026][\"')\]\u201d\u2019]))\s+"
+    r"|\n\s*\n|(?<=[\u3002\uff01\uff1f])"
+)
+_ABBREVIATIONS = ("e.g.", "i.e.", "dr.", "mr.", "mrs.", "ms.", "no.", "approx.", "vs.", "st.")
+_SHORTEST = 3  # letters that a stem keeps
+_SUFFIXES = ("ingly", "edly", "ings", "ing", "ies", "ied", "ed", "es", "ly", "s")
+
+
+def words(text: str) -> list[str]:
+    """Return the words of `text`, case-folded, in order.
+
+    Examples
+    --------
+    >>> words("Café №1: don't PANIC!")
+    ['café', 'no1', "don't", 'panic']
+    """
+    normal = unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold()
+    return _WORD.findall(normal)
+
+
+def stem(word: str) -> str:
+    """Cut the common English endings, so that `charged` and `charges` meet.
+
+    Examples
+    --------
+    >>> [stem(w) for w in ("charged", "charges", "charging", "policies", "stopped", "is")]
+    ['charg', 'charg', 'charg', 'polici', 'stop', 'is']
+    """
+    if len(word) <= _SHORTEST or not word.isascii():
+        return word
+    for suffix in _SUFFIXES:
+        if (
+            word.endswith(suffix)
+            and len(word) - len(suffix) >= _SHORTEST
+            and not word.endswith("ss")
+        ):
+            word = word[: -len(suffix)] + ("i" if suffix in {"ies", "ied"} else "")
+            break
+    if len(word) > _SHORTEST and word[-1] == word[-2] and word[-1] not in "aeiouls":
+        word = word[:-1]
+    if word.endswith("e") and len(word) > _SHORTEST:
+        return word[:-1]
+    if word.endswith("y") and len(word) > _SHORTEST:
+        return word[:-1] + "i"
+    return word
+
+
+def stems(text: str) -> list[str]:
+    """Return the stems of the words of `text` that carry meaning.
+
+    Examples
+    --------
+    >>> stems("I was charged twice for the invoices")
+    ['charg', 'twic', 'invoic']
+    """
+    return [stem(word) for word in words(text) if word not in STOP_WORDS]
+
+
+def sentences(text: str) -> list[str]:
+    """Split `text` into sentences: at full stops, question marks and empty lines.
+
+    Examples
+    --------
+    >>> sentences("Dr. Vega called. She was late! Why?")
+    ['Dr. Vega called.', 'She was late!', 'Why?']
+    """
+    found: list[str] = []
+    for piece in _BOUNDARY.split(text):
+        part = " ".join(piece.split())
+        if not part:
+            continue
+        if found and found[-1].lower().endswith(_ABBREVIATIONS):
+            found[-1] = f"{found[-1]} {part}"
+        else:
+            found.append(part)
+    return found
