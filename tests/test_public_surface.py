@@ -1,0 +1,73 @@
+"""The door: what is public, that it is documented, and that it costs nothing to open."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vellum_nb
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"pandas", "ipywidgets", "requests", "pydantic", "fastapi", "anywidget", "uvicorn"}
+
+
+def test_every_public_name_can_be_had_and_tab_completion_offers_just_those():
+    for name in vellum_nb.__all__:
+        assert getattr(vellum_nb, name) is not None
+    assert dir(vellum_nb) == sorted(vellum_nb.__all__)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(AttributeError, match="'Workflow'; it has: connect, "):
+        _ = vellum_nb.Workflow
+
+
+def test_the_import_loads_nothing_heavy():
+    code = "import vellum_nb, sys, json; print(json.dumps(sorted(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert HEAVY.isdisjoint(json.loads(out.stdout))
+
+
+def test_every_public_name_has_a_heading_in_the_reference():
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    headings = set(re.findall(r"^#+ `(?:vnb\.)?([A-Za-z_]+)", text, re.MULTILINE))
+    assert set(vellum_nb.__all__) <= headings
+
+
+def test_every_public_method_is_in_the_reference():
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    for cls in (vellum_nb.Workspace, vellum_nb.Client, vellum_nb.History, vellum_nb.LocalServer):
+        missing = [
+            name
+            for name in vars(cls)
+            if not name.startswith("_") and f"`{name}" not in text and f".{name}" not in text
+        ]
+        assert not missing, f"{cls.__name__}: {missing}"
+
+
+def test_the_package_is_marked_as_typed():
+    assert (Path(vellum_nb.__file__).parent / "py.typed").is_file()
+
+
+def _modules() -> list[str]:
+    found = pkgutil.walk_packages(vellum_nb.__path__, "vellum_nb.")
+    return [module.name for module in found if not module.name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", _modules())
+def test_the_examples_in_docstrings_run(name, monkeypatch, tmp_path):
+    monkeypatch.delenv("VELLUM_API_KEY", raising=False)
+    monkeypatch.setenv("VELLUM_NB_HISTORY", str(tmp_path / "runs.db"))
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    result = doctest.testmod(module, optionflags=options)
+    assert result.failed == 0

@@ -1,0 +1,156 @@
+"""From a deployment's name to a row in the history, through the real server and a real file."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.models import Cancellation, RunRequest
+
+
+def test_a_run_is_a_row_with_the_release_its_tag_pointed_at(ws):
+    run = ws.run("shout", {"text": "hi", "times": 2}, release_tag="v2", metadata={"who": "me"})
+    assert run.state == "FULFILLED"
+    assert run.outputs == {"loud": "HI HI"}
+    assert run.latency_s is not None
+    kept = ws.history.get(run.id)
+    assert kept == run
+    frame = ws.history.frame()
+    release = ws.releases("shout").query("release_tags.str.contains('v2')")["release_id"].item()
+    assert frame["release_id"].tolist() == [release]
+    assert frame["input.text"].tolist() == ["hi"]
+    assert frame["output.loud"].tolist() == ["HI HI"]
+
+
+def test_the_row_is_there_before_the_answer_is(ws, gate):
+    thread = threading.Thread(target=ws.run, args=("gate", {"text": "x"}))
+    thread.start()
+    assert gate.entered.wait(10)
+    assert [run.state for run in ws.history.runs()] == ["STARTED"]
+    gate.open.set()
+    thread.join(10)
+    assert [run.state for run in ws.history.runs()] == ["FULFILLED"]
+
+
+def test_a_rejected_run_is_a_value(ws):
+    run = ws.run("refuse", {"text": "beer"})
+    assert run.state == "REJECTED"
+    assert run.error.code == "USER_DEFINED_ERROR"
+    assert "no beer today" in run.error.message
+
+
+def test_inputs_that_do_not_fit_are_all_named_and_nothing_is_sent(ws):
+    with pytest.raises(vnb.InputError) as caught:
+        ws.run("shout", {"times": "two", "volume": 3}, release_tag="v2")
+    assert {problem.variable for problem in caught.value.problems} == {"text", "times", "volume"}
+    assert "shout v2" in str(caught.value)
+    assert ws.history.count() == 0
+
+
+def test_an_unknown_deployment_lists_the_known_ones(ws):
+    with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'; there are: gate, refuse"):
+        ws.run("shoot", {})
+    with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'"):
+        ws.form("shoot")
+
+
+def test_an_unknown_release_tag_lists_the_known_ones(ws):
+    with pytest.raises(vnb.NotFoundError, match="shout has no release tag 'v9'; it has: .*v1"):
+        ws.run("shout", {"text": "x"}, release_tag="v9")
+
+
+def test_a_repeated_external_id_is_refused_before_it_is_sent(ws):
+    ws.run("shout", {"text": "x"}, external_id="once")
+    with pytest.raises(vnb.VellumNBError, match="once"):
+        ws.run("shout", {"text": "x"}, external_id="once")
+
+
+def test_a_server_that_dies_in_mid_call_leaves_a_failed_row(server, ws, gate):
+    failures = []
+
+    def call():
+        try:
+            ws.run("gate", {"text": "x"})
+        except vnb.APIConnectionError as exc:
+            failures.append(exc)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert gate.entered.wait(10)
+    gate.open.set()
+    server.stop()
+    thread.join(20)
+    states = [run.state for run in ws.history.runs()]
+    assert states in (["FAILED"], ["FULFILLED"])  # the answer may have made it out
+
+
+def test_a_dead_server_fails_with_a_sentence_and_no_row(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            vnb.connect(url, api_key="k", history=tmp_path / "runs.db") as ws,
+            pytest.raises(vnb.APIConnectionError, match="127.0.0.1"),
+        ):
+            ws.run("shout", {"text": "x"})
+
+
+def test_cancel_cuts_a_call_off_at_once_and_the_row_says_so(ws, gate):
+    cancel = Cancellation()
+    request = RunRequest(deployment="gate", inputs={"text": "x"})
+    found = []
+    runner = ws._runner
+    thread = threading.Thread(target=lambda: found.append(runner.execute(request, cancel)))
+    thread.start()
+    assert gate.entered.wait(10)
+    before = time.monotonic()
+    cancel.cancel()
+    thread.join(10)
+    assert time.monotonic() - before < 5
+    run, _error = found[0]
+    assert run.state == "CANCELLED"
+    assert ws.history.get(run.id).state == "CANCELLED"
+
+
+def test_a_key_that_may_not_read_still_runs(ws, monkeypatch):
+    def forbidden(name, tag):
+        raise vnb.AuthenticationError("no right", status_code=403)
+
+    monkeypatch.setattr(ws._lookup, "release", forbidden)
+    run = ws.run("shout", {"text": "x"}, release_tag="v1")
+    assert run.state == "FULFILLED"
+    assert run.release_id is None
+
+
+def test_deployments_and_releases_are_frames_with_dtypes(ws):
+    frame = ws.deployments()
+    assert frame["name"].tolist() == ["gate", "refuse", "shout"]
+    assert frame.set_index("name").loc["shout", "inputs"] == "text: STRING, times?: NUMBER"
+    assert str(frame["created"].dtype) == "datetime64[us, UTC]"
+    assert len(ws.releases("shout")) == 2
+
+
+def test_compare_puts_stored_runs_side_by_side(ws):
+    for text in ("a", "b"):
+        for tag in ("v1", "v2"):
+            ws.run("shout", {"text": text}, release_tag=tag)
+    comparison = ws.compare("shout", release_tags=["v1", "v2"])
+    assert len(comparison.frame()) == 2
+    assert "vnb" in comparison._repr_html_()
+
+
+def test_connect_without_a_key_says_that_it_is_local(capsys, tmp_path):
+    with vnb.connect(history=tmp_path / "runs.db") as ws:
+        assert "No VELLUM_API_KEY" in capsys.readouterr().out
+        assert "ticket-triage" in ws.deployments()["name"].tolist()
+        assert vnb.connect("local", history=":memory:").server is ws.server
+
+
+def test_the_key_is_in_no_repr(server, ws):
+    for thing in (ws, ws.client, server, ws.history):
+        assert server.api_key not in repr(thing)
+    assert server.api_key not in ws._repr_html_()
