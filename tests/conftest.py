@@ -6,8 +6,6 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_user(monkeypatch, tmp_path):
-    """Keep the user's key, server and history out of the tests."""
-    for name in ("VELLUM_API_KEY", "VELLUM_API_URL", "VELLUM_PREDICT_API_URL"):
-        monkeypatch.delenv(name, raising=False)
+def _a_history_of_its_own(monkeypatch, tmp_path):
+    """Give each test a default history of its own."""
     monkeypatch.setenv("VELLUM_NB_HISTORY", str(tmp_path / "default-runs.db"))
