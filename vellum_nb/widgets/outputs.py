@@ -1,0 +1,209 @@
+"""The outputs of runs as safe static HTML: one value, one run, several runs side by side.
+
+Nothing here needs a kernel or a widget, and everything reads without its style, as on GitHub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from vellum_nb.experiments.wording import same_value, value_text
+from vellum_nb.models import Run
+from vellum_nb.widgets.outputs_style import output_style_html
+from vellum_nb.widgets.states import error_html, icon, state_html
+from vellum_nb.widgets.values import clipped, difference_html, value_html
+
+__all__ = ["latency_text", "output_html", "run_html", "side_by_side_html", "value_html"]
+
+_SECOND = 1000  # milliseconds
+_LEGEND = (
+    'changed words are marked <ins class="vnb-ins"><span class="vnb-mark">+</span>inserted</ins> '
+    '<del class="vnb-del"><span class="vnb-mark">\N{MINUS SIGN}</span>deleted</del> against '
+)
+
+
+def run_html(run: Run, *, baseline: Run | None = None, markdown: bool = False) -> str:
+    """Return one run: its release tag, state and latency, and a row for each output.
+
+    Parameters
+    ----------
+    run : Run
+        What is shown.
+    baseline : Run, optional
+        The run to mark the differences against.
+    markdown : bool, default False
+        Show text outputs as Markdown; differences are then told, not marked.
+
+    Returns
+    -------
+    str
+        HTML with its own ``style`` element.
+    """
+    runs = [run] if baseline is None else [baseline, run]
+    column = _column(run, baseline, _names(runs), markdown=markdown)
+    return _page(f'<div class="vnb-out-grid">{column}</div>')
+
+
+def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False) -> str:
+    """Return `runs` beside each other, the differences marked against the first.
+
+    In less than 640 pixels the columns stand under each other.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        The first is the baseline.
+    markdown : bool, default False
+        Show text outputs as Markdown; differences are then told, not marked.
+
+    Returns
+    -------
+    str
+        HTML with its own ``style`` element.
+    """
+    if not runs:
+        return _page('<p class="vnb-note">No runs to show.</p>')
+    baseline = runs[0] if len(runs) > 1 else None
+    names = _names(runs)
+    columns = "".join(_column(run, baseline, names, markdown=markdown) for run in runs)
+    return _page(f'{_notes(runs, markdown=markdown)}<div class="vnb-out-grid">{columns}</div>')
+
+
+def output_html(name: str, run: Run, baseline: Run | None = None, *, markdown: bool = False) -> str:
+    """Return the output `name` of `run`, with its differences against `baseline` if there is one.
+
+    An output that `run` lacks is *missing*, never empty.
+    """
+    if name not in run.outputs:
+        return f'<div class="vnb-missing">{icon("missing")} missing</div>'
+    value, kind = run.outputs[name], _kind(run, name)
+    if baseline is None or baseline is run or not baseline.outputs:
+        return value_html(value, kind, markdown=markdown)
+    if name not in baseline.outputs:
+        added = '<p class="vnb-note">new: the baseline has no such output</p>'
+        return added + value_html(value, kind, markdown=markdown)
+    if same_value(value, baseline.outputs[name]):
+        return value_html(value, kind, markdown=markdown)
+    return _changed(name, run, baseline, markdown=markdown)
+
+
+def latency_text(seconds: float | None) -> str:
+    """Return a latency for people.
+
+    Examples
+    --------
+    >>> latency_text(1.8391), latency_text(0.004)
+    ('1.84 s', '4 ms')
+    """
+    if seconds is None:
+        return ""
+    milliseconds = round(seconds * 1000)
+    return f"{seconds:.2f} s" if milliseconds >= _SECOND else f"{milliseconds} ms"
+
+
+def _changed(name: str, run: Run, baseline: Run, *, markdown: bool) -> str:
+    value, kind = run.outputs[name], _kind(run, name)
+    old = value_text(baseline.outputs[name], _kind(baseline, name))
+    new = value_text(value, kind)
+    is_media = kind in {"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}
+    if is_media or (markdown and isinstance(value, str)):
+        return f'<p class="vnb-note">differs</p>{value_html(value, kind, markdown=markdown)}'
+    html = difference_html(old, new)
+    if clipped(old)[0] == clipped(new)[0]:
+        reason = "differs further on" if old != new else "differs in type"
+        return f'{html}<p class="vnb-note">{reason}</p>'
+    return html + _delta(baseline.outputs[name], value)
+
+
+def _delta(old: object, new: object) -> str:
+    """Return by how much a number changed."""
+    if isinstance(old, bool) or isinstance(new, bool):
+        return ""
+    if not isinstance(old, int | float) or not isinstance(new, int | float):
+        return ""
+    sign = "+" if new > old else "\N{MINUS SIGN}"
+    return f'<span class="vnb-quiet vnb-number"> by {sign}{abs(new - old):.6g}</span>'
+
+
+def _kind(run: Run, name: str) -> str:
+    guess = "STRING" if isinstance(run.outputs.get(name), str) else "JSON"
+    return run.output_types.get(name, guess)
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in run.outputs))
+
+
+def _column(run: Run, baseline: Run | None, names: Sequence[str], *, markdown: bool) -> str:
+    rows = []
+    problem = error_html(run)
+    if problem:
+        rows.append(_row("error" if run.error else "state", problem))
+    if run.outputs or not problem:
+        rows += [_row(name, output_html(name, run, baseline, markdown=markdown)) for name in names]
+    if not rows:
+        rows.append(_row("outputs", '<span class="vnb-null">none</span>'))
+    body = "".join(rows)
+    span = len(names) + 3
+    return (
+        f'<section class="vnb-out-run" style="grid-row:span {span}" '
+        f'aria-label="{escape(run.release_tag)}">{_head(run, baseline)}'
+        f'<dl class="vnb-out-rows">{body}</dl></section>'
+    )
+
+
+def _row(name: str, html: str) -> str:
+    return f'<div class="vnb-out-row"><dt>{escape(name)}</dt><dd>{html}</dd></div>'
+
+
+def _head(run: Run, baseline: Run | None) -> str:
+    facts = [state_html(run)]
+    if run.latency_s is not None:
+        facts.append(f'<span class="vnb-number">{latency_text(run.latency_s)}</span>')
+    if run.cost_usd is not None:
+        facts.append(f'<span class="vnb-number">${run.cost_usd:.4f}</span>')
+    if run.tag_moved:
+        facts.append("the tag moved during the call")
+    if run.not_sent:
+        facts.append(f"not sent: {escape(', '.join(run.not_sent))}")
+    facts_html = ' <span class="vnb-dot">·</span> '.join(facts)
+    right = _verdict(run, baseline)
+    aside = f' <span class="vnb-aside">{right}</span>' if right else ""
+    return (
+        f'<div class="vnb-out-head"><span class="vnb-facts"><b class="vnb-tag">'
+        f"{escape(run.release_tag)}</b> {facts_html}</span>{aside}</div>"
+    )
+
+
+def _verdict(run: Run, baseline: Run | None) -> str:
+    if baseline is None:
+        return ""
+    if run is baseline:
+        return "baseline"
+    if not run.outputs or not baseline.outputs:
+        return "nothing to compare"
+    names = _names([baseline, run])
+    differing = sum(
+        name not in run.outputs
+        or name not in baseline.outputs
+        or not same_value(run.outputs[name], baseline.outputs[name])
+        for name in names
+    )
+    return f"{differing} of {len(names)} outputs differ" if differing else "all outputs the same"
+
+
+def _notes(runs: Sequence[Run], *, markdown: bool) -> str:
+    notes = []
+    if len(runs) > 1 and not markdown:
+        notes.append(f"{_LEGEND}{escape(runs[0].release_tag)}")
+    if len({run.case_id for run in runs}) > 1:
+        notes.append("the runs have different inputs, which may be why they differ")
+    if len({run.deployment for run in runs}) > 1:
+        names = dict.fromkeys(run.deployment for run in runs)
+        notes.append(f"from left to right: {escape(', '.join(names))}")
+    return "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
+
+
+def _page(html: str) -> str:
+    return f'{output_style_html()}<div class="vnb-out">{html}</div>'

@@ -1,0 +1,199 @@
+"""The style of outputs and comparisons: Jupyter's own variables, every rule under `.vnb-out`.
+
+The values after the commas are JupyterLab's light theme, for pages that have no such variables.
+"""
+
+from __future__ import annotations
+
+__all__ = ["OUTPUT_CSS", "output_style_html"]
+
+OUTPUT_CSS = """
+.vnb-out {
+  --vnb-page: var(--jp-layout-color1, #fff);
+  --vnb-text: var(--jp-ui-font-color1, rgba(0, 0, 0, 0.87));
+  --vnb-strong: var(--jp-ui-font-color0, #000);
+  --vnb-quiet: color-mix(in srgb, var(--vnb-strong) 64%, var(--vnb-page));
+  --vnb-band: color-mix(in srgb, var(--jp-layout-color2, #eee) 45%, var(--vnb-page));
+  --vnb-outline: var(--jp-border-color2, #e0e0e0);
+  --vnb-hair: color-mix(in srgb, var(--vnb-outline) 60%, var(--vnb-page));
+  --vnb-good: var(--jp-success-color1, #388e3c);
+  --vnb-bad: var(--jp-error-color1, #d32f2f);
+  --vnb-good-text: color-mix(in srgb, var(--vnb-good) 72%, var(--vnb-strong));
+  --vnb-bad-text: color-mix(in srgb, var(--vnb-bad) 72%, var(--vnb-strong));
+  --vnb-brand: var(--jp-brand-color1, #1976d2);
+  --vnb-code: var(--jp-code-font-family, Menlo, Consolas, "DejaVu Sans Mono", monospace);
+  background: var(--vnb-page);
+  border: 1px solid var(--vnb-outline);
+  color: var(--vnb-text);
+  container: vnb-out / inline-size;
+  font: 13px/18px var(--jp-ui-font-family, system-ui, sans-serif);
+  font-size: var(--jp-ui-font-size1, 13px);
+  overflow: hidden;
+  text-align: left;
+}
+.vnb-out * { box-sizing: border-box; }
+.vnb-out .vnb-out-grid {
+  display: grid;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr));
+  overflow: hidden;
+}
+.vnb-out .vnb-out-run {
+  border-left: 1px solid var(--vnb-outline);
+  display: grid;
+  grid-template-rows: subgrid;
+  margin: 0 0 0 -1px;
+  min-width: 0;
+}
+.vnb-out .vnb-out-head {
+  align-items: center;
+  background: var(--vnb-band);
+  border-bottom: 1px solid var(--vnb-outline);
+  display: flex;
+  flex-wrap: wrap;
+  gap: 0 8px;
+  justify-content: space-between;
+  min-height: 32px;
+  padding: 6px 12px;
+}
+.vnb-out .vnb-aside, .vnb-out .vnb-dot, .vnb-out .vnb-quiet, .vnb-out .vnb-null {
+  color: var(--vnb-quiet);
+}
+.vnb-out .vnb-facts { overflow-wrap: anywhere; }
+.vnb-out .vnb-tag, .vnb-out .vnb-key { font-family: var(--vnb-code); font-size: 12px; }
+.vnb-out .vnb-tag { font-weight: 600; margin-right: 4px; }
+.vnb-out .vnb-number { font-variant-numeric: tabular-nums; }
+.vnb-out .vnb-icon { display: inline-block; height: 14px; vertical-align: -2px; width: 14px; }
+.vnb-out .vnb-icon-ok { color: var(--vnb-good-text); }
+.vnb-out .vnb-icon-bad, .vnb-out .vnb-icon-failed { color: var(--vnb-bad-text); }
+.vnb-out .vnb-icon-waiting { color: var(--vnb-brand); }
+.vnb-out .vnb-icon-stopped, .vnb-out .vnb-icon-missing { color: var(--vnb-quiet); }
+.vnb-out .vnb-out-rows {
+  align-content: start;
+  display: grid;
+  grid-row: 2 / -1;
+  grid-template-rows: subgrid;
+  margin: 0;
+  padding: 0;
+}
+.vnb-out .vnb-out-row {
+  border-bottom: 1px solid var(--vnb-hair);
+  display: grid;
+  gap: 0 0;
+  grid-template-columns: 92px minmax(0, 1fr);
+  padding: 6px 12px;
+}
+.vnb-out .vnb-out-row:last-child { border-bottom: 0; }
+.vnb-out .vnb-out-row > dt {
+  color: var(--vnb-quiet);
+  float: none;
+  font-weight: 400;
+  margin: 0;
+  overflow-wrap: anywhere;
+  padding: 0 8px 0 0;
+  width: auto;
+}
+.vnb-out .vnb-out-row > dd {
+  font: 12px/18px var(--vnb-code);
+  margin: 0;
+  min-width: 0;
+  overflow-wrap: anywhere;
+  padding: 0;
+  unicode-bidi: isolate;
+  width: auto;
+}
+.vnb-out .vnb-text {
+  background: none;
+  border: 0;
+  color: inherit;
+  font: 12px/18px var(--vnb-code);
+  margin: 0;
+  overflow-wrap: anywhere;
+  padding: 0;
+  white-space: pre-wrap;
+}
+.vnb-out code { background: none; color: inherit; font: 12px/18px var(--vnb-code); padding: 0; }
+.vnb-out .vnb-json { white-space: pre-wrap; }
+.vnb-out .vnb-ins, .vnb-out .vnb-del {
+  border-radius: 2px;
+  box-decoration-break: clone;
+  -webkit-box-decoration-break: clone;
+  color: var(--vnb-text);
+  padding: 1px 2px;
+}
+.vnb-out .vnb-ins {
+  background: color-mix(in srgb, var(--vnb-good) 24%, var(--vnb-page));
+  text-decoration: underline;
+}
+.vnb-out .vnb-del {
+  background: color-mix(in srgb, var(--vnb-bad) 24%, var(--vnb-page));
+  text-decoration: line-through;
+}
+.vnb-out .vnb-mark {
+  display: inline-block;
+  font-weight: 700;
+  text-decoration: none;
+  user-select: none;
+}
+.vnb-out .vnb-note { color: var(--vnb-quiet); font: 11px/16px inherit; margin: 0; }
+.vnb-out .vnb-out-note {
+  border-bottom: 1px solid var(--vnb-outline);
+  font-family: inherit;
+  font-size: 11px;
+  padding: 6px 12px;
+}
+.vnb-out .vnb-out-note .vnb-ins, .vnb-out .vnb-out-note .vnb-del { font-family: var(--vnb-code); }
+.vnb-out .vnb-error { color: var(--vnb-bad-text); }
+.vnb-out .vnb-out-row .vnb-error, .vnb-out .vnb-out-row .vnb-quiet { font-size: 12px; }
+.vnb-out .vnb-missing {
+  border: 1px dashed var(--vnb-quiet);
+  color: var(--vnb-quiet);
+  display: inline-block;
+  font-family: var(--jp-ui-font-family, system-ui, sans-serif);
+  padding: 0 8px;
+}
+.vnb-out .vnb-media { display: block; height: auto; max-height: 360px; max-width: 100%; }
+.vnb-out audio.vnb-media { height: 40px; width: 100%; }
+.vnb-out .vnb-turn { display: grid; gap: 0 8px; grid-template-columns: 84px minmax(0, 1fr); }
+.vnb-out .vnb-turn + .vnb-turn {
+  border-top: 1px solid var(--vnb-hair);
+  margin-top: 4px;
+  padding-top: 4px;
+}
+.vnb-out .vnb-role { font-size: 11px; font-weight: 600; }
+.vnb-out .vnb-hits, .vnb-out .vnb-array { margin: 0; padding: 0 0 0 24px; }
+.vnb-out .vnb-hits > li + li { margin-top: 8px; }
+.vnb-out .vnb-tree ul { list-style: none; margin: 0; padding: 0 0 0 16px; }
+.vnb-out .vnb-tree summary {
+  color: var(--vnb-quiet);
+  cursor: pointer;
+  line-height: 24px;
+  min-height: 24px;
+}
+.vnb-out .vnb-tree summary .vnb-key { color: var(--vnb-text); }
+.vnb-out .vnb-tree summary:focus-visible {
+  outline: 2px solid var(--vnb-brand);
+  outline-offset: -2px;
+}
+.vnb-out .vnb-md { font: 13px/18px var(--jp-ui-font-family, system-ui, sans-serif); }
+.vnb-out .vnb-md > :first-child { margin-top: 0; }
+.vnb-out .vnb-md > :last-child { margin-bottom: 0; }
+.vnb-out .vnb-md h1, .vnb-out .vnb-md h2, .vnb-out .vnb-md h3, .vnb-out .vnb-md h4 {
+  font-size: 14px;
+  font-weight: 600;
+  margin: 12px 0 4px;
+}
+.vnb-out .vnb-md p, .vnb-out .vnb-md ul, .vnb-out .vnb-md ol { margin: 0 0 8px; }
+.vnb-out .vnb-md pre { background: var(--vnb-band); overflow-x: auto; padding: 8px; }
+.vnb-out .vnb-md table { border-collapse: collapse; margin: 0 0 8px; }
+.vnb-out .vnb-md th, .vnb-out .vnb-md td { border: 1px solid var(--vnb-outline); padding: 2px 8px; }
+.vnb-out .vnb-md a { color: color-mix(in srgb, var(--vnb-brand) 80%, var(--vnb-strong)); }
+@container vnb-out (max-width: 639px) {
+  .vnb-out .vnb-out-grid { grid-template-columns: minmax(0, 1fr); }
+  .vnb-out .vnb-out-run { grid-row: auto; }
+}
+"""
+
+
+def output_style_html() -> str:
+    """Return the style as an element, to stand before the HTML that needs it."""
+    return f"<style>{OUTPUT_CSS}</style>"
