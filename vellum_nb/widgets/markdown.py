@@ -27,7 +27,7 @@ def markdown_html(text: str) -> str:
     Examples
     --------
     >>> markdown_html("**due** <script>")
-    '<div class="vnb-md"><p><strong>due</strong> &lt;script&gt;</p>\\n</div>'
+    '<div class="vnb-md"><p><strong>due</strong> &lt;script&gt;</p>\n</div>'
     """
     import nh3
 
