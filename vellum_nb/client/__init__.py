@@ -1,0 +1,8 @@
+"""A small client for Vellum's workflow API on `requests`: one method an endpoint."""
+
+from __future__ import annotations
+
+from vellum_nb.client.client import Client
+from vellum_nb.client.settings import DEFAULT_TIMEOUT, Timeout
+
+__all__ = ["DEFAULT_TIMEOUT", "Client", "Timeout"]

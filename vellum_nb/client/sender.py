@@ -1,0 +1,296 @@
+"""One request, from a Python body to a model: encoding, trying, redirects, parsing, errors."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from requests import PreparedRequest, RequestException, Session
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_environ_proxies
+
+from vellum_nb.client.failures import bad_reply, connection_error, decoded, status_error
+from vellum_nb.client.retry import (
+    TRIES,
+    may_resend_after_failure,
+    may_resend_after_status,
+    pause,
+    retry_after,
+)
+from vellum_nb.client.transport import Call, RecordingAdapter
+from vellum_nb.errors import APIConnectionError, APIStatusError, APITimeoutError, InputError
+from vellum_nb.models import Cancellation
+
+__all__ = ["Sender"]
+
+M = TypeVar("M", bound=BaseModel)
+_MOST_REDIRECTS = 5
+_HIDDEN = "[API key]"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEEP_METHOD = frozenset({307, 308})
+
+
+class Sender:
+    """Sends requests with one session, from any number of threads.
+
+    Parameters
+    ----------
+    key, version, agent
+        What the headers X-API-KEY, X-API-Version and User-Agent say.
+    timeout
+        Seconds to connect, seconds to wait for data.
+    connections
+        How many connections a host keeps open.
+    """
+
+    def __init__(
+        self,
+        key: SecretStr,
+        *,
+        version: str,
+        agent: str,
+        timeout: tuple[float | None, float | None],
+        connections: int,
+    ) -> None:
+        self._key = key
+        self._timeout = timeout
+        self._headers = _Headers(
+            {
+                "User-Agent": agent,
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                "Connection": "keep-alive",
+                "X-API-Version": version,
+                "X-API-KEY": key.get_secret_value(),
+            }
+        )
+        self._proxies: dict[tuple[str, str], dict[str, str]] = {}
+        self._closed = threading.Event()
+        self._session = Session()
+        self._session.trust_env = False
+        adapter = RecordingAdapter(connections)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def close(self) -> None:
+        """Close the idle connections and refuse further requests."""
+        self._closed.set()
+        self._session.close()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        reply: type[M],
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, Any] | None = None,
+        cancel: Cancellation | None = None,
+    ) -> M:
+        """Send a request and return its answer as a `reply` model."""
+        data = None if body is None else _encoded(body)
+        wanted = {key: value for key, value in (query or {}).items() if value is not None}
+        full = f"{url}?{urlencode(wanted)}" if wanted else url
+        answer = self._answer(_Request(method, full, f"{method} {url}", data), cancel)
+        if isinstance(answer, APIConnectionError):
+            raise answer
+        return self._parsed(answer, f"{method} {url}", method, reply)
+
+    def _answer(
+        self, request: _Request, cancel: Cancellation | None
+    ) -> _Answer | APIConnectionError:
+        """Try until there is an answer to keep, or an error that no further try may mend."""
+        attempt = 0
+        while True:
+            attempt += 1
+            self._refuse_if_closed(request)
+            if cancel is not None and cancel.cancelled:
+                return _cancelled(request, sent=False)
+            answer = self._follow(request, cancel)
+            wait = None if attempt >= TRIES else _wait(request.method, answer, attempt)
+            if wait is None or (cancel is not None and cancel.cancelled):
+                return answer
+            if cancel is None:
+                self._closed.wait(wait)
+            elif cancel.wait(wait):
+                return _cancelled(request, sent=False)
+
+    def _follow(
+        self, request: _Request, cancel: Cancellation | None
+    ) -> _Answer | APIConnectionError:
+        """Exchange, and again where the same host sends us to."""
+        for _ in range(_MOST_REDIRECTS):
+            answer = self._exchange(request, cancel)
+            if isinstance(answer, APIConnectionError):
+                return answer
+            target = _redirected(request, answer)
+            if target is None:
+                return answer
+            request = request._replace(url=target)
+        return self._exchange(request, cancel)
+
+    def _exchange(
+        self, request: _Request, cancel: Cancellation | None
+    ) -> _Answer | APIConnectionError:
+        """Send once. Errors are returned, so that none of ours carries one with the request."""
+        call = Call()
+        watched: AbstractContextManager[None] = (
+            cancel.calling(call.cut) if cancel is not None else nullcontext()
+        )
+        try:
+            with call, watched:
+                response = self._session.send(
+                    self._prepared(request),
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=self._timeout,
+                    proxies=self._proxies_for(request.url),
+                )
+                with response:
+                    content = response.content
+                if not call.release():
+                    return _Answer(response.status_code, response.headers, content)
+        except (RequestException, OSError) as exc:
+            if not call.release():
+                return connection_error(request.what, exc, sent=call.sent, read=self._timeout[1])
+        return _cancelled(request, sent=call.sent)
+
+    def _prepared(self, request: _Request) -> PreparedRequest:
+        prepared = PreparedRequest()
+        prepared.method, prepared.url = request.method, request.url
+        prepared.headers = self._headers.copy()
+        if request.data is not None:
+            prepared.headers["Content-Type"] = "application/json"
+            prepared.headers["Content-Length"] = str(len(request.data))
+            prepared.body = request.data
+        return prepared
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        """Return the proxies of the environment for `url`, looked up once a host."""
+        parts = urlsplit(url)
+        origin = (parts.scheme, parts.netloc)
+        if origin not in self._proxies:
+            self._proxies[origin] = get_environ_proxies(url)
+        return self._proxies[origin]
+
+    def _parsed(self, answer: _Answer, what: str, method: str, reply: type[M]) -> M:
+        body = answer.content
+        if not 200 <= answer.status < 300:  # noqa: PLR2004
+            raise self._status_error(answer, what, method)
+        try:
+            return reply.model_validate_json(body)
+        except ValidationError:
+            error: ValidationError
+        try:
+            return reply.model_validate_json(_repaired(body))
+        except ValidationError as exc:
+            error = exc
+        raise bad_reply(what, answer.status, self._hide(body), _first(error)) from None
+
+    def _status_error(self, answer: _Answer, what: str, method: str) -> APIStatusError:
+        location = answer.headers.get("Location") if answer.status in _REDIRECTS else None
+        return status_error(
+            f"{what} answered {answer.status}",
+            answer.status,
+            decoded(self._hide(answer.content)),
+            method=method,
+            location=location and location.replace(self._key.get_secret_value(), _HIDDEN),
+            wait=retry_after(answer.headers.get("Retry-After")),
+        )
+
+    def _refuse_if_closed(self, request: _Request) -> None:
+        if self._closed.is_set():
+            msg = f"{request.what} was not sent: this client is closed. Make a new one."
+            raise APIConnectionError(msg, sent=False)
+
+    def _hide(self, content: bytes) -> bytes:
+        """Return `content` without the key, should a server echo it."""
+        return content.replace(self._key.get_secret_value().encode(), _HIDDEN.encode())
+
+
+class _Request(NamedTuple):
+    method: str
+    url: str
+    what: str
+    data: bytes | None
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: CaseInsensitiveDict[str]
+    content: bytes
+
+
+class _Headers(CaseInsensitiveDict[str]):
+    """Headers whose `repr` hides the key."""
+
+    def __repr__(self) -> str:
+        shown = {k: _HIDDEN if k.lower() == "x-api-key" else v for k, v in self.items()}
+        return f"{type(self).__name__}({shown})"
+
+    __str__ = __repr__
+
+    def copy(self) -> _Headers:
+        return _Headers(self)
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        reason = str(exc)
+    msg = f"The request cannot be written as JSON, nothing was sent: {reason}"
+    raise InputError(msg)
+
+
+def _repaired(body: bytes) -> bytes:
+    """Return JSON without the byte order mark and half surrogates that Python tolerates."""
+    try:
+        value = json.loads(body.decode("utf-8-sig", "replace"))
+    except ValueError:
+        return body
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _first(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    place = ".".join(str(step) for step in found[0]["loc"])
+    return f"{place}: {found[0]['msg']}" if place else str(found[0]["msg"])
+
+
+def _wait(method: str, answer: _Answer | APIConnectionError, attempt: int) -> float | None:
+    """Return the seconds to wait before another try, or None when there must be none."""
+    if isinstance(answer, APIConnectionError):
+        timed_out = isinstance(answer, APITimeoutError)
+        if may_resend_after_failure(method, sent=answer.sent, timed_out=timed_out):
+            return pause(attempt)
+        return None
+    wanted = retry_after(answer.headers.get("Retry-After"))
+    if may_resend_after_status(method, answer.status, wanted):
+        return pause(attempt, wanted)
+    return None
+
+
+def _cancelled(request: _Request, *, sent: bool) -> APIConnectionError:
+    fate = "the server may have received it" if sent else "nothing was sent"
+    return APIConnectionError(f"{request.what} was cancelled; {fate}.", sent=sent)
+
+
+def _redirected(request: _Request, answer: _Answer) -> str | None:
+    """Return where the same host sends the request on to, or None."""
+    location = answer.headers.get("Location")
+    if answer.status not in _REDIRECTS or not location:
+        return None
+    if request.method != "GET" and answer.status not in _KEEP_METHOD:
+        return None
+    target = urljoin(request.url, location)
+    old, new = urlsplit(request.url), urlsplit(target)
+    same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
+    safer = (old.scheme, new.scheme) == ("http", "https") and old.netloc == new.netloc
+    return target if same or (safer and old.port is None) else None

@@ -1,0 +1,184 @@
+"""The sockets: a `requests` adapter that knows what was sent and can cut a call off.
+
+`urllib3` gives no way to end a call that waits for headers, and does not tell whether anything
+was written before it failed. The connections here record both on the `Call` of their thread.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+__all__ = ["Call", "RecordingAdapter"]
+
+_THREAD = threading.local()
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+class Call:
+    """One exchange under way in one thread.
+
+    Attributes
+    ----------
+    sent : bool
+        Whether any byte of the request was handed to the network.
+    """
+
+    __slots__ = ("_connection", "_cut", "_lock", "_socket", "sent")
+
+    def __init__(self) -> None:
+        self.sent = False
+        self._cut = False
+        self._lock = threading.Lock()
+        self._connection: HTTPConnection | None = None
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        _THREAD.call = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _THREAD.call = None
+        self.release()
+
+    def connecting(self, connection: HTTPConnection) -> None:
+        """Note that `connection` is about to be opened for this call."""
+        with self._lock:
+            self._connection = connection
+            self._stop_if_cut()
+
+    def sending(self, sock: socket.socket | None) -> None:
+        """Note that the request leaves through `sock` now."""
+        with self._lock:
+            self._stop_if_cut()
+            self._connection, self._socket = None, sock
+            self.sent = True
+
+    def cut(self) -> None:
+        """End the call: whatever it waits for, it waits no longer."""
+        with self._lock:
+            self._cut = True
+            connection, sock = self._connection, self._socket
+            sock = sock or (connection.sock if connection else None)
+            if sock is not None:
+                with suppress(OSError):
+                    # Not sock.shutdown(): a TLS socket's own drops its state under the reader.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def release(self) -> bool:
+        """Let go of the socket, which may serve another call now; return whether it was cut."""
+        with self._lock:
+            self._connection = self._socket = None
+            return self._cut
+
+    def _stop_if_cut(self) -> None:
+        if self._cut:
+            msg = "cancelled"
+            raise ConnectionAbortedError(msg)
+
+
+class _Connection(HTTPConnection):
+    _owner: Call | None = None
+    _opening = False
+
+    def connect(self) -> None:
+        call = _current()
+        if call is not None:
+            call.connecting(self)
+        self._opening = True
+        try:
+            super().connect()
+        finally:
+            self._opening = False
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        previous, self._owner = self._owner, _current()
+        if previous is not None and previous.release():
+            msg = "the connection was cut off while idle"
+            raise ConnectionAbortedError(msg)
+        super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        if self._owner is not None and not self._opening:
+            self._owner.sending(self.sock)
+        super().send(data)
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+_POOLS = {"http": _Pool, "https": _TLSPool}
+
+
+class RecordingAdapter(HTTPAdapter):
+    """Sends without retries of its own, over connections that record on the thread's `Call`.
+
+    Parameters
+    ----------
+    connections
+        How many connections a host keeps open.
+    """
+
+    def __init__(self, connections: int) -> None:
+        super().__init__(pool_maxsize=connections)
+        self._ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pool manager, with our connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Return the manager for a proxy, with our connections."""
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def build_connection_pool_key_attributes(
+        self, request: PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        """Return what tells pools apart: always the one TLS context."""
+        host, options = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] == "https":
+            options = {"cert_reqs": "CERT_REQUIRED", "ssl_context": _tls_context(self._ca)}
+        return host, options
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Do nothing: the TLS context verifies, and has loaded the certificates already."""
+
+
+def _current() -> Call | None:
+    call: Call | None = getattr(_THREAD, "call", None)
+    return call
+
+
+@cache
+def _tls_context(ca: str | None) -> ssl.SSLContext:
+    """Return the process's one context for `ca`: loading the certificates costs 8 ms."""
+    place = Path(ca or DEFAULT_CA_BUNDLE_PATH)
+    if place.is_dir():
+        return ssl.create_default_context(capath=place)
+    return ssl.create_default_context(cafile=place)
