@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
+from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import (
     ticket_triage_v1,
     ticket_triage_v2,
@@ -32,6 +34,15 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...], str], ...]]
         (ticket_triage_v2, ("v2", "production"), "trained classifier, concrete replies"),
         (ticket_triage_v3, ("v3",), "redaction, more languages, human review when in doubt"),
     ),
+    "docs-qa": (
+        (docs_qa_v1, ("v1",), "word overlap"),
+        (docs_qa_v2, ("v2", "production"), "BM25, stems and synonyms; abstains when not sure"),
+        (docs_qa_v3, ("v3",), "follow-up questions, Markdown with a citation; abstains more"),
+    ),
+    "summarise": (
+        (summarise_v1, ("v1",), "first sentences"),
+        (summarise_v2, ("v2", "production"), "TextRank without repetition; paragraph or bullets"),
+    ),
 }
 
 
@@ -41,7 +52,7 @@ def names() -> tuple[str, ...]:
     Examples
     --------
     >>> names()
-    ('ticket-triage',)
+    ('ticket-triage', 'docs-qa', 'summarise')
     """
     return tuple(_SAMPLES)
 

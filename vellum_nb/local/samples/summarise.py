@@ -1,0 +1,133 @@
+"""`summarise`: two releases that shorten a text and stream the summary.
+
+v1 keeps the first sentences; v2 ranks sentences by how much they share with the others (TextRank),
+prefers figures and requests, and avoids saying a thing twice (MMR). Texts that begin with their
+point are better served by v1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from typing import Annotated, Literal, TypedDict
+
+from pydantic import Field
+
+from vellum_nb.local import Reject
+from vellum_nb.local.samples.text import sentences as split
+from vellum_nb.local.samples.text import stems, words
+
+__all__ = ["summarise_v1", "summarise_v2"]
+
+_MOST_SENTENCES = 150  # of a very long text only the first are ranked
+_ROUNDS, _DAMPING = 15, 0.85
+_NOVELTY = 0.4  # how much a sentence loses for repeating one already chosen
+_BULLET_WORDS = 12
+_CUES = frozenset(
+    "must please never cause therefore decided shows shown ask until end moves".split()
+)
+_CUE_BONUS = 1.5  # for a sentence that asks, decides or concludes, or names a figure
+
+Text = Annotated[
+    str,
+    Field(description="the text to shorten", json_schema_extra={"x-multiline": True}),
+]
+Length = Annotated[int, Field(ge=1, le=10, description="how many sentences to keep")]
+Style = Annotated[
+    Literal["paragraph", "bullets"], Field(description="running text or one line a sentence")
+]
+
+
+class Rest(TypedDict):
+    """Outputs beside the streamed `summary`."""
+
+    bullets: list[str]
+    word_count: int
+
+
+Summary = Generator[tuple[str, str], None, Rest]
+
+
+def summarise_v1(text: Text, *, sentences: Length = 3) -> Summary:
+    """Keep the first sentences."""
+    kept = _checked(text)[: int(sentences)]
+    yield from _spoken(" ".join(kept))
+    return {"bullets": kept, "word_count": _count(kept)}
+
+
+def summarise_v2(text: Text, *, sentences: Length = 3, style: Style = "paragraph") -> Summary:
+    """Keep the sentences that share most with the others, in their order, without repetition."""
+    found = _checked(text)[:_MOST_SENTENCES]
+    kept = [found[place] for place in _choose(found, count=int(sentences))]
+    bullets = style == "bullets"
+    yield from _spoken("\n".join(f"- {s}" for s in kept) if bullets else " ".join(kept))
+    return {"bullets": [_shortened(sentence) for sentence in kept], "word_count": _count(kept)}
+
+
+def _checked(text: str) -> list[str]:
+    if not words(text):
+        msg = "the text is empty; nothing to summarise"
+        raise Reject(msg)
+    return split(text)
+
+
+def _spoken(summary: str) -> Iterator[tuple[str, str]]:
+    start = 0
+    for place, letter in enumerate(summary):
+        if letter in " \n" and place > start:
+            yield "summary", summary[start:place]
+            start = place
+    yield "summary", summary[start:]
+
+
+def _count(kept: Sequence[str]) -> int:
+    return sum(len(words(sentence)) for sentence in kept)
+
+
+def _shortened(sentence: str) -> str:
+    parts = sentence.rstrip(".").split()
+    return " ".join(parts[:_BULLET_WORDS]) + ("…" if len(parts) > _BULLET_WORDS else "")
+
+
+def _choose(found: Sequence[str], *, count: int) -> list[int]:
+    bags = [Counter(stems(sentence)) for sentence in found]
+    alike = [[_likeness(a, b) if a is not b else 0.0 for b in bags] for a in bags]
+    rank = [
+        score * (_CUE_BONUS if _is_cue(sentence) else 1.0)
+        for score, sentence in zip(_text_rank(alike), found, strict=True)
+    ]
+    chosen: list[int] = []
+    left = set(range(len(found)))
+    while left and len(chosen) < count:
+        best = max(left, key=lambda i: (rank[i] * (1 - _repetition(alike[i], chosen)), -i))
+        chosen.append(best)
+        left.remove(best)
+    return sorted(chosen)
+
+
+def _is_cue(sentence: str) -> bool:
+    said = words(sentence)
+    return not _CUES.isdisjoint(said) or any(word.isdigit() for word in said)
+
+
+def _repetition(row: Sequence[float], chosen: Sequence[int]) -> float:
+    return min(1.0, max((row[j] for j in chosen), default=0.0) * _NOVELTY)
+
+
+def _likeness(a: Counter[str], b: Counter[str]) -> float:
+    shared = (a & b).total()
+    return shared / math.log(2 + a.total() * b.total()) if shared else 0.0
+
+
+def _text_rank(alike: Sequence[Sequence[float]]) -> list[float]:
+    size = len(alike)
+    out = [sum(row) or 1.0 for row in alike]
+    rank = [1.0] * size
+    for _ in range(_ROUNDS):
+        shares = [score / total for score, total in zip(rank, out, strict=True)]
+        rank = [
+            1 - _DAMPING + _DAMPING * sum(w * s for w, s in zip(row, shares, strict=True) if w)
+            for row in alike
+        ]
+    return rank
