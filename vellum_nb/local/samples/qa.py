@@ -1,8 +1,8 @@
 """`docs-qa`: three releases that answer questions from a small handbook, or from your documents.
 
-v1 counts common words and shows how the article begins; v2 searches with BM25, stems and synonyms, answers
-with one or two sentences and abstains when it is not sure; v3 understands follow-up questions and
-cites its source, but abstains too often.
+v1 counts common words and shows how the article begins; v2 searches with BM25, stems and synonyms,
+answers with one or two sentences and abstains when it is not sure; v3 understands follow-up
+questions and cites its source, but abstains too often.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ __all__ = ["docs_qa_v1", "docs_qa_v2", "docs_qa_v3"]
 _SHOWN = 3
 _SURE_V2, _SURE_V3 = 0.35, 0.62  # share of the question that the best article must speak about
 _SHORT = 3  # a question of so few meaningful words leans on what was said before
-_POINTING = frozenset("it its that this they them those these there one ones he she and".split())
+_POINTING = frozenset(
+    {"it", "its", "that", "this", "they", "them", "those", "these", "ones", "and"}
+)
 
 Question = Annotated[str, Field(description="what you want to know")]
 Documents = Annotated[

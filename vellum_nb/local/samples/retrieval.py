@@ -1,4 +1,4 @@
-"""Find the article and the sentence that answer a question: word overlap, and BM25 with synonyms."""
+"""Find the article and the sentences that answer a question: word overlap, or BM25."""
 
 from __future__ import annotations
 
