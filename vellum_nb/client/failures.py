@@ -80,6 +80,8 @@ def connection_error(
         if sent
         else "Nothing was sent; check the address and that the server runs."
     )
+    if isinstance(exc, exceptions.SSLError):
+        fate += " For a certificate authority of your own, set REQUESTS_CA_BUNDLE to its file."
     if isinstance(exc, exceptions.ConnectTimeout):
         return APITimeoutError(f"{what} could not connect in time. {fate}", sent=sent)
     if _timed_out(exc):

@@ -6,13 +6,15 @@ import json
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from requests import PreparedRequest, RequestException, Session
+from requests.exceptions import InvalidProxyURL, InvalidURL, SSLError
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
 
 from vellum_nb.client.failures import bad_reply, connection_error, decoded, status_error
 from vellum_nb.client.retry import (
@@ -97,13 +99,11 @@ class Sender:
         wanted = {key: value for key, value in (query or {}).items() if value is not None}
         full = f"{url}?{urlencode(wanted)}" if wanted else url
         answer = self._answer(_Request(method, full, f"{method} {url}", data), cancel)
-        if isinstance(answer, APIConnectionError):
-            raise answer
+        if isinstance(answer, _Failure):
+            raise answer.error
         return self._parsed(answer, f"{method} {url}", method, reply)
 
-    def _answer(
-        self, request: _Request, cancel: Cancellation | None
-    ) -> _Answer | APIConnectionError:
+    def _answer(self, request: _Request, cancel: Cancellation | None) -> _Answer | _Failure:
         """Try until there is an answer to keep, or an error that no further try may mend."""
         attempt = 0
         while True:
@@ -120,13 +120,11 @@ class Sender:
             elif cancel.wait(wait):
                 return _cancelled(request, sent=False)
 
-    def _follow(
-        self, request: _Request, cancel: Cancellation | None
-    ) -> _Answer | APIConnectionError:
+    def _follow(self, request: _Request, cancel: Cancellation | None) -> _Answer | _Failure:
         """Exchange, and again where the same host sends us to."""
         for _ in range(_MOST_REDIRECTS):
             answer = self._exchange(request, cancel)
-            if isinstance(answer, APIConnectionError):
+            if isinstance(answer, _Failure):
                 return answer
             target = _redirected(request, answer)
             if target is None:
@@ -134,9 +132,7 @@ class Sender:
             request = request._replace(url=target)
         return self._exchange(request, cancel)
 
-    def _exchange(
-        self, request: _Request, cancel: Cancellation | None
-    ) -> _Answer | APIConnectionError:
+    def _exchange(self, request: _Request, cancel: Cancellation | None) -> _Answer | _Failure:
         """Send once. Errors are returned, so that none of ours carries one with the request."""
         call = Call()
         watched: AbstractContextManager[None] = (
@@ -144,30 +140,30 @@ class Sender:
         )
         try:
             with call, watched:
-                response = self._session.send(
+                # Not session.send: redirects, cookies, hooks and netrc are a fifth of its time.
+                response = self._session.get_adapter(request.url).send(
                     self._prepared(request),
                     stream=True,
-                    allow_redirects=False,
-                    timeout=self._timeout,
+                    timeout=cast("Any", self._timeout),
                     proxies=self._proxies_for(request.url),
                 )
-                with response:
-                    content = response.content
+                content = response.raw.read(decode_content=True)
                 if not call.release():
                     return _Answer(response.status_code, response.headers, content)
-        except (RequestException, OSError) as exc:
+        except (RequestException, HTTPError, OSError) as exc:
             if not call.release():
-                return connection_error(request.what, exc, sent=call.sent, read=self._timeout[1])
+                return _failed(request, exc, sent=call.sent, read=self._timeout[1])
         return _cancelled(request, sent=call.sent)
 
     def _prepared(self, request: _Request) -> PreparedRequest:
         prepared = PreparedRequest()
         prepared.method, prepared.url = request.method, request.url
-        prepared.headers = self._headers.copy()
+        headers = _Headers(self._headers)
         if request.data is not None:
-            prepared.headers["Content-Type"] = "application/json"
-            prepared.headers["Content-Length"] = str(len(request.data))
+            headers["Content-Type"] = "application/json"
+            headers["Content-Length"] = str(len(request.data))
             prepared.body = request.data
+        prepared.headers = cast("CaseInsensitiveDict[str]", headers)
         return prepared
 
     def _proxies_for(self, url: str) -> dict[str, str]:
@@ -222,18 +218,24 @@ class _Request(NamedTuple):
 
 class _Answer(NamedTuple):
     status: int
-    headers: CaseInsensitiveDict[str]
+    headers: Mapping[str, str]
     content: bytes
 
 
-class _Headers(CaseInsensitiveDict[str]):
-    """Headers whose `repr` hides the key."""
+class _Failure(NamedTuple):
+    error: APIConnectionError
+    may_resend: bool
+
+
+class _Headers(dict[str, str]):
+    """Headers whose `repr` hides the key.
+
+    A plain dict: a CaseInsensitiveDict, which a prepared request usually has, is copied slowly.
+    """
 
     def __repr__(self) -> str:
-        shown = {k: _HIDDEN if k.lower() == "x-api-key" else v for k, v in self.items()}
+        shown = {name: _HIDDEN if name == "X-API-KEY" else self[name] for name in self}
         return f"{type(self).__name__}({shown})"
-
-    __str__ = __repr__
 
     def copy(self) -> _Headers:
         return _Headers(self)
@@ -264,22 +266,28 @@ def _first(error: ValidationError) -> str:
     return f"{place}: {found[0]['msg']}" if place else str(found[0]["msg"])
 
 
-def _wait(method: str, answer: _Answer | APIConnectionError, attempt: int) -> float | None:
+def _wait(method: str, answer: _Answer | _Failure, attempt: int) -> float | None:
     """Return the seconds to wait before another try, or None when there must be none."""
-    if isinstance(answer, APIConnectionError):
-        timed_out = isinstance(answer, APITimeoutError)
-        if may_resend_after_failure(method, sent=answer.sent, timed_out=timed_out):
-            return pause(attempt)
-        return None
+    if isinstance(answer, _Failure):
+        return pause(attempt) if answer.may_resend else None
     wanted = retry_after(answer.headers.get("Retry-After"))
     if may_resend_after_status(method, answer.status, wanted):
         return pause(attempt, wanted)
     return None
 
 
-def _cancelled(request: _Request, *, sent: bool) -> APIConnectionError:
+def _failed(request: _Request, exc: Exception, *, sent: bool, read: float | None) -> _Failure:
+    error = connection_error(request.what, exc, sent=sent, read=read)
+    lasting = isinstance(exc, SSLError | InvalidURL | InvalidProxyURL)
+    timed_out = isinstance(error, APITimeoutError)
+    again = may_resend_after_failure(request.method, sent=sent, timed_out=timed_out)
+    return _Failure(error, again and not lasting)
+
+
+def _cancelled(request: _Request, *, sent: bool) -> _Failure:
     fate = "the server may have received it" if sent else "nothing was sent"
-    return APIConnectionError(f"{request.what} was cancelled; {fate}.", sent=sent)
+    message = f"{request.what} was cancelled; {fate}."
+    return _Failure(APIConnectionError(message, sent=sent), may_resend=False)
 
 
 def _redirected(request: _Request, answer: _Answer) -> str | None:

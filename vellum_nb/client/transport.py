@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from requests import PreparedRequest
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -144,6 +144,7 @@ class RecordingAdapter(HTTPAdapter):
 
     def __init__(self, connections: int) -> None:
         super().__init__(pool_maxsize=connections)
+        self._found: dict[tuple[str, str, str | None], Any] = {}
         self._ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -156,6 +157,32 @@ class RecordingAdapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Return the pool for the request's host; finding it anew costs as much as sending."""
+        scheme, _, rest = (request.url or "").partition("://")
+        origin = (scheme, rest.partition("/")[0], select_proxy(request.url or "", proxies))
+        pool = self._found.get(origin)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            self._found[origin] = pool
+        return pool
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """Return a response without cookies, of which the API has none."""
+        response = Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.raw = resp
+        response.request = req
+        return response
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._found.clear()
+        super().close()
 
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
