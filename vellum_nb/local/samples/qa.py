@@ -25,7 +25,9 @@ _POINTING = frozenset(
     {"it", "its", "that", "this", "they", "them", "those", "these", "ones", "and"}
 )
 
-Question = Annotated[str, Field(description="what you want to know")]
+Question = Annotated[
+    str, Field(description="what you want to know", json_schema_extra={"x-multiline": False})
+]
 Documents = Annotated[
     list[dict[str, Any]] | None,
     Field(description='where to look: [{"title": ..., "text": ...}]; left out, the handbook'),

@@ -20,12 +20,12 @@ from vellum_nb.local.samples.text import stems, words
 
 __all__ = ["summarise_v1", "summarise_v2"]
 
-_MOST_SENTENCES = 150  # of a very long text only the first are ranked
+_MOST_SENTENCES = 100  # of a very long text only the first are ranked
 _ROUNDS, _DAMPING = 15, 0.85
 _NOVELTY = 0.4  # how much a sentence loses for repeating one already chosen
 _BULLET_WORDS = 12
 _CUES = frozenset(
-    "must please never cause therefore decided shows shown ask until end moves".split()
+    {"must", "please", "never", "cause", "therefore", "decided", "shown", "ask", "until"}
 )
 _CUE_BONUS = 1.5  # for a sentence that asks, decides or concludes, or names a figure
 

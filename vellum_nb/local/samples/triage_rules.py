@@ -12,7 +12,7 @@ _AMOUNT = re.compile(
     re.IGNORECASE,
 )
 _INVOICE = re.compile(r"\b(?:INV|RE|FA|PO)[- ]?\d{3,}\b")
-_E_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_E_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _LONG_NUMBER = re.compile(r"(?:\b[A-Z]{2,3}-)?\b\d(?:[ -]?\d){5,18}\b")
 _SHOUTED = re.compile(r"!!|\b[A-Z]{4,}\b(?:\W+[A-Z]{3,}\b)+")
 

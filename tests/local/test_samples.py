@@ -1,0 +1,285 @@
+"""The sample deployments, run through the real local server, against their labelled cases."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vellum_nb.client import Client
+from vellum_nb.local import LocalServer
+from vellum_nb.local.samples import cases, names
+from vellum_nb.local.samples.summarise import summarise_v2
+from vellum_nb.local.samples.text import words
+from vellum_nb.models import VellumVariable
+from vellum_nb.models.inputs import field_kind, to_wire
+
+RELEASES = {
+    "ticket-triage": ("v1", "v2", "v3"),
+    "docs-qa": ("v1", "v2", "v3"),
+    "summarise": ("v1", "v2"),
+}
+EVERY_RELEASE = [(name, tag) for name, tags in RELEASES.items() for tag in tags]
+TWICE_CHARGED = (
+    "Hi, I was charged twice for March (€49.00 on 3 March and again on 5 March, same card). I have "
+    "written three mails since then and nobody answers. Please refund the second charge, otherwise "
+    "I will cancel at the end of the month. My invoice number is INV-20931."
+)
+
+
+class Samples:
+    """Runs cases on the samples of one server and keeps the answers of whole files."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.answers = cache(self._answers)
+        self.variables = cache(self._variables)
+
+    def run(self, name: str, tag: str, values: Mapping[str, Any]) -> SimpleNamespace:
+        wired = to_wire(values, self.variables(name, tag))
+        reply = self.client.execute_workflow(
+            wired, workflow_deployment_name=name, release_tag=tag
+        ).data
+        outputs = {output.name: output.value for output in reply.outputs}
+        return SimpleNamespace(state=reply.state, error=reply.error, outputs=outputs)
+
+    def _variables(self, name: str, tag: str) -> tuple[VellumVariable, ...]:
+        release = self.client.retrieve_workflow_deployment_release(name, tag)
+        return release.workflow_version.input_variables
+
+    def _answers(self, name: str, tag: str) -> list[SimpleNamespace]:
+        variables = self.variables(name, tag)
+        return [self.run(name, tag, values_of(row, variables)) for row in rows_of(name)]
+
+    def scores(self, name: str, tag: str) -> list[float]:
+        pairs = zip(rows_of(name), self.answers(name, tag), strict=True)
+        return [score(row, answer.outputs) for row, answer in pairs]
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    with cases(name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def values_of(row: Mapping[str, str], variables: Sequence[VellumVariable]) -> dict[str, Any]:
+    read = {"number": float, "bool": json.loads, "json": json.loads, "chat": json.loads}
+    return {
+        v.key: read.get(field_kind(v), str)(row[v.key]) for v in variables if row.get(v.key, "")
+    }
+
+
+def score(row: Mapping[str, str], outputs: Mapping[str, Any]) -> float:
+    """Return the share of `expected.…` columns that the outputs meet."""
+    if "expected.category" in row:
+        wanted = ("category", "priority")
+        return sum(outputs[name] == row[f"expected.{name}"] for name in wanted) / len(wanted)
+    name = "answer" if "expected.answer" in row else "summary"
+    return float(row[f"expected.{name}"].casefold() in outputs[name].casefold())
+
+
+@pytest.fixture(scope="module")
+def samples() -> Iterator[Samples]:
+    with (
+        LocalServer(samples=True) as server,
+        Client(base_url=server.url, api_key=server.api_key) as client,
+    ):
+        yield Samples(client)
+
+
+def test_the_server_lists_the_three_samples(samples):
+    listed = [deployment.name for deployment in samples.client.iter_workflow_deployments()]
+    assert sorted(listed) == sorted(names()) == sorted(RELEASES)
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_production_is_v2_and_latest_is_the_newest_release(samples, name):
+    tags = {tag.name: tag.release_id for tag in samples.client.iter_workflow_release_tags(name)}
+    assert tags["production"] == tags["v2"]
+    assert tags["LATEST"] == tags[RELEASES[name][-1]]
+    assert tags["v1"] != tags["v2"]
+
+
+def test_inputs_of_ticket_triage_grow_from_release_to_release(samples):
+    keys = [[v.key for v in samples.variables("ticket-triage", tag)] for tag in ("v1", "v2", "v3")]
+    assert keys[0] == ["ticket", "sla_hours"]
+    assert keys[1] == [*keys[0], "customer_tier", "vip"]
+    assert keys[2] == [*keys[1], "context"]
+
+
+@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
+def test_every_input_is_described(samples, name, tag):
+    assert all(variable.description for variable in samples.variables(name, tag))
+
+
+@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
+def test_only_the_text_is_required(samples, name, tag):
+    required = [v.key for v in samples.variables(name, tag) if v.is_required]
+    assert required in (["ticket"], ["question"], ["text"])
+
+
+def test_together_the_samples_use_every_field_that_text_can_fill(samples):
+    kinds = {field_kind(v) for pair in EVERY_RELEASE for v in samples.variables(*pair)}
+    assert kinds == {"text", "number", "bool", "enum", "json", "chat"}
+
+
+def test_long_text_is_marked_and_one_line_text_is_not(samples):
+    by_key = {v.key: v.json_schema or {} for p in EVERY_RELEASE for v in samples.variables(*p)}
+    assert by_key["ticket"].get("x-multiline") is True
+    assert by_key["text"].get("x-multiline") is True
+    assert by_key["question"].get("x-multiline") is False
+
+
+@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
+def test_every_case_runs_on_every_release(samples, name, tag):
+    answers = samples.answers(name, tag)
+    assert {answer.state for answer in answers} == {"FULFILLED"}
+    assert len({tuple(answer.outputs) for answer in answers}) == 1
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_v2_is_right_more_often_than_v1(samples, name):
+    first, second = (sum(samples.scores(name, tag)) for tag in ("v1", "v2"))
+    assert second >= first * 1.4
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [(name, *pair) for name, tags in RELEASES.items() for pair in pairwise(tags)],
+)
+def test_each_release_is_better_on_some_cases_and_worse_on_others(samples, name, old, new):
+    pairs = list(zip(samples.scores(name, old), samples.scores(name, new), strict=True))
+    assert sum(after > before for before, after in pairs) >= 3
+    assert sum(after < before for before, after in pairs) >= 3
+
+
+def test_v3_of_the_triage_and_of_the_answers_is_worse_than_v2_in_the_mean(samples):
+    for name in ("ticket-triage", "docs-qa"):
+        assert sum(samples.scores(name, "v3")) < sum(samples.scores(name, "v2"))
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_releases_differ_visibly_on_most_cases(samples, name):
+    text = {"ticket-triage": "reply", "docs-qa": "answer", "summarise": "summary"}[name]
+    for old, new in pairwise(RELEASES[name]):
+        pairs = zip(samples.answers(name, old), samples.answers(name, new), strict=True)
+        differ = [a.outputs[text] != b.outputs[text] for a, b in pairs]
+        assert sum(differ) > len(differ) / 4
+
+
+@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
+def test_the_same_inputs_give_the_same_outputs(samples, name, tag):
+    values = values_of(rows_of(name)[0], samples.variables(name, tag))
+    assert samples.run(name, tag, values).outputs == samples.answers(name, tag)[0].outputs
+
+
+@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
+def test_empty_text_is_rejected_with_a_sentence(samples, name, tag):
+    main = next(v.key for v in samples.variables(name, tag) if v.is_required)
+    answer = samples.run(name, tag, {main: "  \n "})
+    assert answer.state == "REJECTED"
+    assert answer.error.code == "USER_DEFINED_ERROR"
+    assert "is empty" in answer.error.message
+
+
+@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
+@pytest.mark.parametrize(
+    "text",
+    ["word " * 20_000, "7" * 50_000, "日本語のチケット。助けて", "🙂" * 500 + " ok \u202e\x00"],
+)
+def test_odd_text_is_answered(samples, name, tag, text):
+    main = next(v.key for v in samples.variables(name, tag) if v.is_required)
+    assert samples.run(name, tag, {main: text}).state == "FULFILLED"
+
+
+def test_the_ticket_of_the_quickstart_is_answered_as_the_tutorial_shows(samples):
+    first = samples.run("ticket-triage", "v1", {"ticket": TWICE_CHARGED}).outputs
+    second = samples.run("ticket-triage", "v2", {"ticket": TWICE_CHARGED}).outputs
+    assert (first["category"], first["priority"], first["tags"]) == ("account", "normal", ["card"])
+    assert (second["category"], second["priority"]) == ("billing", "high")
+    assert second["reply"] == (
+        "Thanks for writing. We are sorry that you were charged twice and that nobody answered. "
+        "The second charge of €49.00 (INV-20931) will be back on your card within 5 working days. "
+        "Please check your billing page for the current status."
+    )
+
+
+def test_v3_takes_card_numbers_and_addresses_out(samples):
+    ticket = "Refund to card 4111 1111 1111 1111, mail me at ada@example.org"
+    outputs = samples.run("ticket-triage", "v3", {"ticket": ticket}).outputs
+    assert "4111" not in json.dumps(outputs)
+    assert "ada@" not in json.dumps(outputs)
+    assert "redacted" in outputs["tags"]
+
+
+def test_v3_uses_what_the_crm_knows(samples):
+    context = {"invoices": ["INV-100", "INV-20931"], "plan": "pro"}
+    values = {"ticket": "You charged my card twice for the same month.", "context": context}
+    assert "INV-20931" in samples.run("ticket-triage", "v3", values).outputs["reply"]
+
+
+def test_v3_of_docs_qa_understands_a_follow_up_that_v2_does_not(samples):
+    values = {
+        "question": "And what about comments?",
+        "chat_history": [
+            ("USER", "Can I export a board as CSV?"),
+            ("ASSISTANT", "Export a board as CSV, Excel or PDF from its menu."),
+        ],
+    }
+    second, third = (samples.run("docs-qa", tag, values).outputs for tag in ("v2", "v3"))
+    assert second["sources"][0]["document"]["label"] == "Roles and permissions"
+    assert third["sources"][0]["document"]["label"] == "Import and export"
+    assert "*Source: Import and export*" in third["answer"]
+
+
+def test_docs_qa_reads_documents_of_your_own(samples):
+    documents = [
+        {"title": "Tea", "text": "Green tea needs 80 degrees. Black tea needs boiling water."},
+        {"title": "Cake", "text": "Bake the cake for fifty minutes."},
+    ]
+    values = {"question": "How long is the cake baked?", "documents": documents}
+    outputs = samples.run("docs-qa", "v2", values).outputs
+    assert outputs["answer"] == "Bake the cake for fifty minutes."
+    assert 0 <= outputs["confidence"] <= 1
+
+
+def test_a_document_without_text_is_rejected_with_its_number(samples):
+    values = {"question": "Why?", "documents": [{"title": "Tea", "text": "x"}, {"title": "Cake"}]}
+    answer = samples.run("docs-qa", "v2", values)
+    assert answer.state == "REJECTED"
+    assert "document 2 has no" in answer.error.message
+
+
+def test_sources_are_search_results_with_score_and_document(samples):
+    release = samples.client.retrieve_workflow_deployment_release("docs-qa", "v2")
+    types = {v.key: v.type for v in release.workflow_version.output_variables}
+    sources = samples.run("docs-qa", "v2", {"question": "How long is a refund?"}).outputs["sources"]
+    assert types == {"answer": "STRING", "sources": "SEARCH_RESULTS", "confidence": "NUMBER"}
+    assert sources[0]["document"]["label"] == "Refunds"
+    assert [source["score"] for source in sources] == sorted(
+        (source["score"] for source in sources), reverse=True
+    )
+
+
+def test_a_summary_has_as_many_sentences_as_asked(samples):
+    text = rows_of("summarise")[0]["text"]
+    values = {"text": text, "sentences": 2, "style": "bullets"}
+    outputs = samples.run("summarise", "v2", values).outputs
+    assert outputs["summary"].count("\n- ") == 1
+    assert len(outputs["bullets"]) == 2
+    assert outputs["word_count"] == len(words(outputs["summary"]))
+
+
+def test_a_summary_comes_in_chunks_that_make_up_the_whole(samples):
+    text = rows_of("summarise")[0]["text"]
+    chunks = [chunk for name, chunk in summarise_v2(text, sentences=2) if name == "summary"]
+    assert len(chunks) > 10
+    assert (
+        "".join(chunks)
+        == samples.run("summarise", "v2", {"text": text, "sentences": 2}).outputs["summary"]
+    )
