@@ -1,0 +1,299 @@
+"""`HistoryView`: the runs of a history as a table that loads only what is looked at.
+
+The browser asks for windows of rows by message; Python answers with cells that are cut to size.
+Sorting, filtering and counting happen in SQL, so that the length of the history does not matter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any, NoReturn
+
+import anywidget
+import traitlets
+
+from vellum_nb.errors import HistoryError, VellumNBError
+from vellum_nb.history import History
+from vellum_nb.models import Run
+from vellum_nb.widgets.table_protocol import (
+    MAX_SELECTED,
+    Query,
+    Window,
+    read_ids,
+    read_int,
+    read_query,
+    read_window,
+)
+from vellum_nb.widgets.table_rows import static_html
+from vellum_nb.widgets.table_source import TableSource, new_csv
+from vellum_nb.widgets.throttle import Throttle
+
+__all__ = ["HistoryView"]
+
+_FIRST_ROWS = 40
+_STATIC_ROWS = 10
+_MAX_VIEWS = 16
+_REFRESH_S = 0.2
+
+
+def _static(*names: str) -> str:
+    # Text, not a path: anywidget keeps every widget alive whose source is a path.
+    folder = resources.files("vellum_nb.widgets").joinpath("static")
+    return "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
+
+
+class HistoryView(anywidget.AnyWidget):
+    """The interactive table of a history; `History.view` makes it.
+
+    Parameters
+    ----------
+    history : History
+        Where the runs are; the table follows what is recorded.
+    side_by_side : callable
+        Makes safe HTML of the selected runs.
+    **filters
+        The runs to show, as in `History.runs`.
+
+    Attributes
+    ----------
+    selected : list of Run
+        The selected runs, newest first.
+    selected_ids : list of str
+        Their ids; set it to select.
+    search : str
+        Only runs with this text; a trait.
+    order_by, descending : str, bool
+        The column that is sorted by, and which way; traits.
+    columns : list of str
+        The columns that are shown: names of the history frame, and ``outputs``; a trait.
+
+    Examples
+    --------
+    >>> from vellum_nb import History
+    >>> HistoryView(History(":memory:"), side_by_side=lambda runs: "")
+    HistoryView(0 runs)
+    """
+
+    _esm = traitlets.Unicode(
+        _static("table_cells.js", "table_body.js", "table.js", "table_panels.js")
+    ).tag(sync=True)
+    _css = traitlets.Unicode(_static("table.css")).tag(sync=True)
+
+    selected_ids = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    search = traitlets.Unicode("").tag(sync=True)
+    order_by = traitlets.Unicode("timestamp").tag(sync=True)
+    descending = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003
+    columns = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+    total = traitlets.Int(0).tag(sync=True)
+    _head = traitlets.Dict().tag(sync=True)
+    _first = traitlets.Dict().tag(sync=True)
+    _side = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(
+        self, history: History, *, side_by_side: Callable[[Sequence[Run]], str], **filters: Any
+    ) -> None:
+        self._lock = threading.RLock()
+        self._topic = ""
+        self._throttle = Throttle(self.refresh, interval=_REFRESH_S)
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._windows: dict[str, Window] = {}
+        self._side_by_side = side_by_side
+        self._source = TableSource(history, filters)
+        super().__init__(
+            search=self._source.first_search,
+            columns=self._source.default_columns,
+            _head=self._source.head(),
+        )
+        self._first = self._answer(Window("", 0, 0, _FIRST_ROWS))
+        self._kinds: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "rows": self._on_rows,
+            "select_range": self._on_range,
+            "side_by_side": self._on_side,
+            "close_side": lambda _content: self.set_trait("_side", ""),
+            "drop_filter": self._on_drop_filter,
+            "export": self._on_export,
+        }
+        self.on_msg(self._on_message)
+        self.observe(self._on_selected, "selected_ids")
+        self._unsubscribe = history.subscribe(lambda _run: self._throttle.poke())
+
+    @property
+    def selected(self) -> list[Run]:
+        """The selected runs, newest first; those that are no longer there are left out."""
+        return self._source.runs(self.selected_ids)
+
+    def show_side_by_side(self) -> None:
+        """Show the selected runs side by side under the table, as the button does."""
+        runs = sorted(self.selected, key=lambda run: (run.release_tag, run.timestamp))
+        self._side = self._side_by_side(runs) if runs else ""
+
+    def refresh(self) -> None:
+        """Read the runs again. The table does so by itself when one is recorded."""
+        self._guarded("rows", self._refresh)
+
+    def close(self) -> None:
+        """Close the widget and stop following the history."""
+        self._unsubscribe()
+        self._throttle.stop()
+        super().close()
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take from the browser what it may set: the selection."""
+        if "selected_ids" in sync_data:
+            ids = sync_data["selected_ids"]
+            self._guarded("selection", lambda: super(HistoryView, self).set_state(_selection(ids)))
+
+    @traitlets.validate("columns")
+    def _valid_columns(self, proposal: Mapping[str, Any]) -> list[str]:
+        self._refuse_unknown("column", proposal["value"], self._source.known)
+        return list(dict.fromkeys(proposal["value"]))
+
+    @traitlets.validate("order_by")
+    def _valid_order(self, proposal: Mapping[str, Any]) -> str:
+        self._refuse_unknown("order", [proposal["value"]], self._source.sortable)
+        return str(proposal["value"])
+
+    def _refuse_unknown(self, what: str, names: Sequence[str], known: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            msg = f"no {what} is called {', '.join(unknown)}; there are: {', '.join(known)}"
+            raise traitlets.TraitError(msg)
+
+    @property
+    def _query(self) -> Query:
+        return Query(self.search, self.order_by, self.descending, tuple(self.columns))
+
+    def _answer(self, window: Window, *, recount: bool = True) -> dict[str, Any]:
+        """Return the message that answers `window`."""
+        answer = self._source.rows(self._query, window, recount=recount)
+        self.total = answer["total"]
+        self._update_head()
+        return answer
+
+    def _update_head(self) -> None:
+        head, before = self._source.head(), self._head
+        if head != before:
+            self._head = head
+            if self.columns == before["default"]:
+                self.columns = head["default"]
+
+    def _refresh(self) -> None:
+        for window in list(self._windows.values()):
+            self.send({"kind": "rows", **self._answer(window)})
+        if not self._windows:
+            self._first = self._answer(Window("", 0, 0, _FIRST_ROWS))
+
+    def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
+        self._guarded(*self._handler(content))
+
+    def _handler(self, content: object) -> tuple[str, Callable[[], None]]:
+        """Return what a message is about, and what to do with it."""
+        message = content if isinstance(content, dict) else {}
+        kind = message.get("kind")
+        handler = self._kinds.get(kind) if isinstance(kind, str) else None
+        if handler is None:
+            return "message", lambda: _ignored(f"it does not know the message {kind!r:.60}")
+        topic = "rows" if kind in {"rows", "drop_filter"} else "selection"
+        return topic, lambda: handler(message)
+
+    def _guarded(self, topic: str, call: Callable[[], None]) -> None:
+        """Show in the table what goes wrong: what a callback raises is seen nowhere else."""
+        with self._lock:
+            try:
+                call()
+            except VellumNBError as exc:
+                self._topic, self.error = topic, str(exc)
+            except Exception as exc:
+                self._topic, self.error = topic, f"{type(exc).__name__}: {exc}"
+                raise
+            else:
+                if self._topic == topic:
+                    self._topic, self.error = "", ""
+
+    def _on_rows(self, content: Mapping[str, Any]) -> None:
+        before, source = self._query, self._source
+        query, problems = read_query(content, before, known=source.known, order=source.sortable)
+        window = read_window(content)
+        with self.hold_sync():
+            self.search, self.order_by = query.search, query.order_by
+            self.descending, self.columns = query.descending, list(query.columns)
+        self._windows.pop(window.view, None)
+        self._windows[window.view] = window
+        if len(self._windows) > _MAX_VIEWS:
+            del self._windows[next(iter(self._windows))]
+        recount = query != before or content.get("scroll") is not True
+        self.send({"kind": "rows", **self._answer(window, recount=recount)})
+        if problems:
+            _ignored("; ".join(problems))
+
+    def _on_range(self, content: Mapping[str, Any]) -> None:
+        """Select rows by position, also those that never travelled to the browser."""
+        keep = read_ids(content.get("keep")) or []
+        first = read_int(content.get("from"), 0, 2**53)
+        last = read_int(content.get("to"), 0, 2**53)
+        offset, limit = min(first, last), abs(last - first) + 1
+        room = MAX_SELECTED - len(keep)
+        found = self._source.ids(self._query, offset=offset, limit=min(limit, room))
+        self.selected_ids = list(dict.fromkeys([*keep, *found]))
+        if min(limit, self.total - offset) > room:
+            msg = f"At most {MAX_SELECTED:,} runs can be selected here; these are the first."
+            raise HistoryError(msg)
+
+    def _on_side(self, content: Mapping[str, Any]) -> None:
+        if "ids" in content:
+            self.selected_ids = _selection(content["ids"])["selected_ids"]
+        self.show_side_by_side()
+
+    def _on_drop_filter(self, content: Mapping[str, Any]) -> None:
+        if not self._source.drop(content.get("name")):
+            _ignored(f"there is no filter {content.get('name')!r:.60} to take away")
+        self._refresh()
+
+    def _on_export(self, content: Mapping[str, Any]) -> None:
+        try:
+            path = new_csv(content.get("path"))
+            self._source.to_csv(self._query, path)
+        except (OSError, VellumNBError) as exc:
+            self.send({"kind": "exported", "error": str(exc)})
+            return
+        self.send({"kind": "exported", "path": str(path), "count": self.total})
+
+    def _on_selected(self, _change: object) -> None:
+        if self._side:
+            self._guarded("selection", self.show_side_by_side)
+
+    def __repr__(self) -> str:
+        try:
+            total = self._source.count(self._query)
+        except HistoryError:
+            return "HistoryView(history closed or unreadable)"
+        return f"HistoryView({total} run{'' if total == 1 else 's'})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is not None:
+            bundle[0]["text/html"] = self._repr_static()
+        return bundle
+
+    def _repr_static(self) -> str:
+        try:
+            runs = self._source.page(self._query, offset=0, limit=_STATIC_ROWS)
+            return static_html(runs, self._source.count(self._query), self.columns)
+        except HistoryError:
+            return "<p>The history is closed or unreadable.</p>"
+
+
+def _selection(value: object) -> dict[str, list[str]]:
+    """Return the state of a selection, or raise when `value` is none."""
+    ids = read_ids(value)
+    if ids is None:
+        _ignored(f"a selection is a list of at most {MAX_SELECTED:,} run ids")
+    return {"selected_ids": ids}
+
+
+def _ignored(why: str) -> NoReturn:
+    msg = f"The table left something out: {why}."
+    raise HistoryError(msg)

@@ -1,0 +1,203 @@
+"""What the history table shows of a run: columns, cells, excerpts, and the static form.
+
+Pure: runs in, plain values out. Texts are cut here, so that a long output never travels; they are
+escaped by whoever makes HTML of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from vellum_nb.models import Run, canonical_json
+
+__all__ = [
+    "TEXT_LIMIT",
+    "cells",
+    "column_kind",
+    "default_columns",
+    "known_columns",
+    "row",
+    "static_html",
+]
+
+TEXT_LIMIT = 160
+
+_HEAD = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
+_TAIL = [
+    "error_code",
+    "error_message",
+    "quality",
+    "note",
+    "tags",
+    "case_id",
+    "sweep_id",
+    "repeat",
+    "external_id",
+    "release_id",
+    "environment",
+    "finished_at",
+    "metadata",
+    "previous_execution_id",
+    "cost_usd",
+    "tokens_in",
+    "tokens_out",
+    "model",
+    "id",
+]
+_KINDS = {
+    "state": "state",
+    "release_tag": "tag",
+    "timestamp": "time",
+    "finished_at": "time",
+    "latency_s": "seconds",
+    "quality": "quality",
+    "outputs": "outputs",
+    "repeat": "number",
+    "cost_usd": "number",
+    "tokens_in": "number",
+    "tokens_out": "number",
+    "execution_id": "code",
+    "case_id": "code",
+    "sweep_id": "code",
+    "external_id": "code",
+    "release_id": "code",
+    "previous_execution_id": "code",
+    "id": "code",
+}
+
+
+def known_columns(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
+    """Return the names of all columns: those of the history frame, and `outputs` for all outputs.
+
+    Examples
+    --------
+    >>> known_columns(["ticket"], ["reply"])[5:9]
+    ['latency_s', 'input.ticket', 'outputs', 'output.reply']
+    """
+    values = [f"input.{name}" for name in inputs], [f"output.{name}" for name in outputs]
+    return [*_HEAD, *values[0], "outputs", *values[1], *_TAIL]
+
+
+def default_columns(known: Sequence[str]) -> list[str]:
+    """Return the columns that are shown until others are chosen."""
+    first = next((name for name in known if name.startswith("input.")), None)
+    inputs = [first] if first else []
+    return ["state", "release_tag", "timestamp", "latency_s", *inputs, "outputs", "quality"]
+
+
+def column_kind(name: str) -> str:
+    """Return how the cells of a column are shown.
+
+    Examples
+    --------
+    >>> column_kind("latency_s"), column_kind("input.ticket")
+    ('seconds', 'text')
+    """
+    return _KINDS.get(name, "text")
+
+
+def row(run: Run, columns: Sequence[str], *, search: str = "") -> dict[str, Any]:
+    """Return what travels to the browser for one run."""
+    return {
+        "id": run.id,
+        "state": run.state,
+        "moved": run.tag_moved,
+        "cells": cells(run, columns, search=search),
+    }
+
+
+def cells(
+    run: Run, columns: Sequence[str], *, search: str = ""
+) -> list[str | float | int | bool | None]:
+    """Return the cells of one run: texts cut to about `TEXT_LIMIT`, times as ISO 8601 in UTC.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> run = Run(
+    ...     id="1",
+    ...     deployment="triage",
+    ...     release_tag="v2",
+    ...     timestamp=datetime(2026, 11, 24, tzinfo=UTC),
+    ...     inputs={"ticket": "charged twice"},
+    ...     case_id="c",
+    ... )
+    >>> cells(run, ["release_tag", "input.ticket", "latency_s", "timestamp"])
+    ['v2', 'charged twice', None, '2026-11-24T00:00:00+00:00']
+    """
+    return [_cell(_value(run, name), search) for name in columns]
+
+
+def _value(run: Run, name: str) -> Any:
+    if name == "outputs":
+        return _outputs(run)
+    room, _, key = name.partition(".")
+    if room in {"input", "output"} and key:
+        return (run.inputs if room == "input" else run.outputs).get(key)
+    if name in {"error_code", "error_message"}:
+        return getattr(run.error, name.removeprefix("error_")) if run.error else None
+    if name == "tags":
+        return ", ".join(run.tags) or None
+    return getattr(run, name)
+
+
+def _cell(value: Any, search: str) -> str | float | int | None:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    return _excerpt(_text(value), search)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
+
+
+def _outputs(run: Run) -> str:
+    if run.error is not None:
+        return f"{run.error.code}: {run.error.message}" if run.error.message else run.error.code
+    if run.state == "STARTED":
+        return "no answer yet"
+    return " · ".join(_text(value) for value in run.outputs.values())
+
+
+def _excerpt(text: str, search: str) -> str:
+    """Return one line that begins near the first match, so that the match can be seen."""
+    # Of a text of megabytes only this much is looked at.
+    start = _match(text[: 400 * TEXT_LIMIT], search)
+    lead = 24
+    begin = start - lead if start > TEXT_LIMIT // 4 else 0
+    piece = " ".join(text[begin : begin + 2 * TEXT_LIMIT].split())
+    cut = len(piece) > TEXT_LIMIT or begin + 2 * TEXT_LIMIT < len(text)
+    return ("…" if begin else "") + piece[:TEXT_LIMIT].rstrip() + ("…" if cut else "")
+
+
+def _match(text: str, search: str) -> int:
+    return text.casefold().find(search.casefold()) if search else -1
+
+
+def static_html(runs: Sequence[Run], total: int, columns: Sequence[str]) -> str:
+    """Return a plain table for where no widget can live: the same text for the same runs.
+
+    Times and durations are left out, so that a stored notebook compares equal when run again.
+    """
+    if not runs:
+        return "<p>History: no runs.</p>"
+    shown = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
+    head = "".join(f"<th>{escape(name)}</th>" for name in shown)
+    body = "".join(
+        "<tr>" + "".join(_static_cell(cell) for cell in cells(run, shown)) + "</tr>" for run in runs
+    )
+    more = "" if len(runs) == total else f", the first {len(runs)} shown"
+    word = "run" if total == 1 else "runs"
+    return (
+        f"<table><caption>History: {total:,} {word}{more}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _static_cell(value: object) -> str:
+    return f"<td>{'' if value is None else escape(str(value))}</td>"

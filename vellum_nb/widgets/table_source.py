@@ -1,0 +1,192 @@
+"""Where the history table gets its rows from: pages, counts and columns of one history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history import History
+from vellum_nb.models import Run
+from vellum_nb.widgets.table_protocol import Query, Window
+from vellum_nb.widgets.table_rows import column_kind, default_columns, known_columns, row
+
+__all__ = ["TableSource", "new_csv"]
+
+_FILTERS = [
+    "deployment",
+    "release_tag",
+    "state",
+    "since",
+    "until",
+    "case_id",
+    "sweep_id",
+    "ids",
+    "search",
+]
+_SAMPLE = 100
+_MAX_PATH = 500
+
+
+class TableSource:
+    """The rows of a table: a history, the filters given in code, and what columns there are.
+
+    Inputs and outputs become columns as they are met: those of the newest runs at first, then
+    those of every row that was looked at.
+
+    Raises
+    ------
+    TypeError
+        A filter has an unknown name.
+    """
+
+    def __init__(self, history: History, filters: Mapping[str, Any]) -> None:
+        unknown = sorted(set(filters) - set(_FILTERS))
+        if unknown:
+            msg = f"no filter is called {', '.join(unknown)}; there are: {', '.join(_FILTERS)}"
+            raise TypeError(msg)
+        self._history = history
+        self._filters = {key: value for key, value in filters.items() if value is not None}
+        self.first_search = str(self._filters.pop("search", ""))
+        self._total = self._all = 0
+        self._inputs: dict[str, None] = {}
+        self._outputs: dict[str, None] = {}
+        self._meet(history.runs(**self._filters, limit=_SAMPLE))
+        self.default_columns = default_columns(self.known)
+
+    @property
+    def known(self) -> list[str]:
+        """The names of all columns."""
+        return known_columns(self._inputs, self._outputs)
+
+    @property
+    def sortable(self) -> list[str]:
+        """The columns that runs can be ordered by."""
+        return [name for name in self.known if name != "outputs"]
+
+    def head(self) -> dict[str, Any]:
+        """Return what the browser must know beside the rows: title, chips, columns."""
+        known = self.known
+        # Before the first run nobody could know the inputs: the first one joins the default.
+        self.default_columns = default_columns(known)
+        deployment = self._filters.get("deployment")
+        title = deployment if isinstance(deployment, str) else ", ".join(deployment or ())
+        chips = [
+            {"name": name, "text": _chip(name, value)}
+            for name, value in self._filters.items()
+            if name != "deployment"
+        ]
+        columns = [
+            {"name": name, "kind": column_kind(name), "sortable": name != "outputs"}
+            for name in known
+        ]
+        return {
+            "title": title,
+            "chips": chips,
+            "columns": columns,
+            "default": self.default_columns,
+        }
+
+    def drop(self, name: object) -> bool:
+        """Take a filter away; return whether there was one that may go."""
+        if name not in self._filters or name == "deployment":
+            return False
+        del self._filters[str(name)]
+        return True
+
+    def rows(self, query: Query, window: Window, *, recount: bool) -> dict[str, Any]:
+        """Return the rows of `window`, and how many there are in all."""
+        if recount:
+            self._total = self.count(query)
+            self._all = self._count_all()
+        runs = self.page(query, offset=window.offset, limit=window.limit)
+        self._meet(runs)
+        return {
+            "view": window.view,
+            "seq": window.seq,
+            "offset": window.offset,
+            "limit": window.limit,
+            "total": self._total,
+            "all": self._all,
+            "columns": list(query.columns),
+            "search": query.search,
+            "rows": [row(run, query.columns, search=query.search) for run in runs],
+        }
+
+    def page(self, query: Query, *, offset: int, limit: int) -> list[Run]:
+        """Return runs in the order of `query`."""
+        return self._history.page(
+            offset=offset,
+            limit=limit,
+            order_by=query.order_by,
+            descending=query.descending,
+            **self._with(query),
+        )
+
+    def ids(self, query: Query, *, offset: int, limit: int) -> list[str]:
+        """Return the ids of rows by their position."""
+        return [run.id for run in self.page(query, offset=offset, limit=max(0, limit))]
+
+    def count(self, query: Query) -> int:
+        """Return how many runs `query` finds."""
+        return self._history.count(**self._with(query))
+
+    def runs(self, ids: Sequence[str]) -> list[Run]:
+        """Return the runs with these ids, newest first."""
+        return self._history.runs(ids=list(ids)) if ids else []
+
+    def to_csv(self, query: Query, path: Path) -> None:
+        """Write the runs that `query` finds."""
+        self._history.to_csv(path, **self._with(query))
+
+    def _with(self, query: Query) -> dict[str, Any]:
+        return {**self._filters, "search": query.search or None}
+
+    def _count_all(self) -> int:
+        deployment = self._filters.get("deployment")
+        return self._history.count(deployment=deployment)
+
+    def _meet(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            self._inputs.update(dict.fromkeys(run.inputs))
+            self._outputs.update(dict.fromkeys(run.outputs))
+
+
+def _chip(name: str, value: Any) -> str:
+    if name in {"since", "until"}:
+        return f"{name} {_day(value)}"
+    if name == "ids":
+        return f"{len(list(value))} chosen runs"
+    words = value if isinstance(value, str) else ", ".join(str(item) for item in value)
+    return f"{name} {words}"
+
+
+def _day(value: Any) -> str:
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value)
+    clock = f" {moment:%H:%M}" if (moment.hour, moment.minute) != (0, 0) else ""
+    return f"{moment.day} {moment:%b %Y}{clock}"
+
+
+def new_csv(value: object) -> Path:
+    """Return the file that a message names; raise when it is no name, or taken.
+
+    Raises
+    ------
+    HistoryError
+        There is such a file already: nothing is ever written over.
+    """
+    if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > _MAX_PATH:
+        msg = "Give the file a name, such as runs.csv"
+        raise HistoryError(msg)
+    path = Path(value.strip()).expanduser()
+    if not path.suffix:
+        path = path.with_suffix(".csv")
+    if path.exists():
+        msg = f"{path} exists already and was left as it is; choose another name"
+        raise HistoryError(msg)
+    return path.resolve()
