@@ -126,6 +126,9 @@ def _words(old: str, new: str) -> list[Op]:
         ops = _without_islands(ops)
         if _shared(ops) >= least:
             return ops
+    end = old[len(old.rstrip()) :]
+    if end and new.endswith(end):
+        return [*_replacement(old[: -len(end)], new[: -len(end)]), Op("equal", end)]
     return _replacement(old, new)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +164,11 @@ def _error(value: object) -> str | None:
 
 def _media(value: object) -> str | None:
     source = value.get("src") if isinstance(value, Mapping) else None
-    return source if isinstance(source, str) else None
+    if not isinstance(source, str) or source[:5].lower() != "data:":
+        return source if isinstance(source, str) else None
+    mime = source[5:].partition(",")[0].partition(";")[0] or "data"
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"[{mime[:60]}, {len(source):,} characters, sha256 {digest[:8]}]"
 
 
 _WRITERS: dict[str, Callable[[object], str | None]] = {

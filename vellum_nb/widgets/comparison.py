@@ -135,7 +135,7 @@ def _tag_head(comparison: Comparison, tag: str) -> str:
 
 def _case_row(number: int, case: Case, tags: Sequence[str], names: Sequence[str]) -> str:
     cells = "".join(_cell(case, tag, names) for tag in tags)
-    return f'<tr><th scope="row">{_case(number, case)}</th>{cells}</tr>'
+    return f'<tr><th scope="row" align="left" valign="top">{_case(number, case)}</th>{cells}</tr>'
 
 
 def _case(number: int, case: Case) -> str:
@@ -162,16 +162,16 @@ def _cell(case: Case, tag: str, names: Sequence[str]) -> str:
     label = f'<span class="vnb-cmp-label">{escape(tag)}</span> '
     run, status = case.runs.get(tag), case.status(tag)
     if case.answer(tag) is None:
-        return f'<td class="vnb-cmp-gap">{label}{_gap(run, tag)}</td>'
+        return f'<td valign="top" class="vnb-cmp-gap">{label}{_gap(run, tag)}</td>'
     base = case.answer(case.baseline)
     if tag == case.baseline:
-        verdict, kind = '<span class="vnb-cmp-only">baseline</span>', "vnb-cmp-base"
+        verdict, kind = "baseline", "vnb-cmp-base"
     elif base is None:
         verdict, kind = f"nothing to hold against: no answer on {escape(case.baseline)}", ""
     else:
         verdict, kind = _WORDS[status], f"vnb-cmp-is-{status}"
     html = f'<div class="vnb-cmp-verdict">{verdict}</div>'
-    return f'<td class="{kind}">{label}{html}{_answer(run, base, names)}</td>'
+    return f'<td valign="top" class="{kind}">{label}{html}{_answer(run, base, names)}</td>'
 
 
 def _gap(run: Run | None, tag: str) -> str:

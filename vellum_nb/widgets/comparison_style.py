@@ -34,6 +34,7 @@ COMPARISON_CSS = """
   border-spacing: 0;
   color: inherit;
   font-size: 12px;
+  line-height: 18px;
   margin: 0;
   table-layout: fixed;
   width: 100%;
@@ -78,10 +79,9 @@ COMPARISON_CSS = """
 .vnb-out table.vnb-cmp > tbody > tr > th:first-child { border-left-width: 0; }
 .vnb-out table.vnb-cmp > tbody > tr:last-child > * { border-bottom-width: 0; }
 .vnb-out table.vnb-cmp > thead > tr > th { background: var(--vnb-band); padding: 6px 12px; }
-.vnb-out table.vnb-cmp > thead > tr > th:first-child { font-weight: 600; }
+.vnb-out table.vnb-cmp > thead > tr > th:first-child { font-weight: 600; width: 20%; }
 .vnb-out table.vnb-cmp > tbody > tr > td.vnb-cmp-base { background: var(--vnb-band); }
 .vnb-out table.vnb-cmp > tbody > tr > td.vnb-cmp-is-differs {
-  box-shadow: none;
   border-left: 3px solid var(--vnb-brand);
 }
 .vnb-out table.vnb-cmp > tbody > tr > td.vnb-cmp-gap {
@@ -90,8 +90,6 @@ COMPARISON_CSS = """
 }
 .vnb-out .vnb-cmp-verdict { color: var(--vnb-quiet); margin-bottom: 4px; }
 .vnb-out .vnb-cmp-is-differs > .vnb-cmp-verdict { color: var(--vnb-text); font-weight: 600; }
-.vnb-out .vnb-cmp-only { display: none; }
-.vnb-out .vnb-cmp-base > .vnb-cmp-verdict { display: none; }
 .vnb-out .vnb-cmp-label { display: none; font: 600 12px/18px var(--vnb-code); }
 .vnb-out .vnb-cmp-input { margin-top: 4px; white-space: pre-wrap; }
 .vnb-out .vnb-cmp-outputs { margin: 0; padding: 0; }
@@ -113,7 +111,6 @@ COMPARISON_CSS = """
   }
   .vnb-out table.vnb-cmp > tbody > tr > td:last-child { border-bottom-width: 0; }
   .vnb-out .vnb-cmp-label { display: inline-block; margin-bottom: 4px; }
-  .vnb-out .vnb-cmp-only { display: inline; }
   .vnb-out .vnb-cmp-label + .vnb-cmp-verdict { display: inline-block; margin-left: 8px; }
 }
 """

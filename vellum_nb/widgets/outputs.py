@@ -146,8 +146,10 @@ def _column(run: Run, baseline: Run | None, names: Sequence[str], *, markdown: b
         rows.append(_row("outputs", '<span class="vnb-null">none</span>'))
     body = "".join(rows)
     span = len(names) + 3
+    # Rows of answers stand in line across the columns; an error has no row to stand in line with.
+    lines = "" if run.outputs else " vnb-out-alone"
     return (
-        f'<section class="vnb-out-run" style="grid-row:span {span}" '
+        f'<section class="vnb-out-run{lines}" style="grid-row:span {span}" '
         f'aria-label="{escape(run.release_tag)}">{_head(run, baseline)}'
         f'<dl class="vnb-out-rows">{body}</dl></section>'
     )

@@ -41,13 +41,14 @@ OUTPUT_CSS = """
   border-left: 1px solid var(--vnb-outline);
   display: grid;
   grid-template-rows: subgrid;
-  margin: 0 0 0 -1px;
+  margin: -1px 0 0 -1px;
   min-width: 0;
 }
 .vnb-out .vnb-out-head {
   align-items: center;
   background: var(--vnb-band);
-  border-bottom: 1px solid var(--vnb-outline);
+  border: 0 solid var(--vnb-outline);
+  border-width: 1px 0;
   display: flex;
   flex-wrap: wrap;
   gap: 0 8px;
@@ -59,6 +60,7 @@ OUTPUT_CSS = """
   color: var(--vnb-quiet);
 }
 .vnb-out .vnb-facts { overflow-wrap: anywhere; }
+.vnb-out .vnb-out-head > .vnb-aside { margin-left: auto; }
 .vnb-out .vnb-tag, .vnb-out .vnb-key { font-family: var(--vnb-code); font-size: 12px; }
 .vnb-out .vnb-tag { font-weight: 600; margin-right: 4px; }
 .vnb-out .vnb-number { font-variant-numeric: tabular-nums; }
@@ -75,6 +77,7 @@ OUTPUT_CSS = """
   margin: 0;
   padding: 0;
 }
+.vnb-out .vnb-out-alone > .vnb-out-rows { display: block; }
 .vnb-out .vnb-out-row {
   border-bottom: 1px solid var(--vnb-hair);
   display: grid;
@@ -128,12 +131,7 @@ OUTPUT_CSS = """
   background: color-mix(in srgb, var(--vnb-bad) 24%, var(--vnb-page));
   text-decoration: line-through;
 }
-.vnb-out .vnb-mark {
-  display: inline-block;
-  font-weight: 700;
-  text-decoration: none;
-  user-select: none;
-}
+.vnb-out .vnb-mark { font-weight: 700; user-select: none; }
 .vnb-out .vnb-note { color: var(--vnb-quiet); font: 11px/16px inherit; margin: 0; }
 .vnb-out .vnb-out-note {
   border-bottom: 1px solid var(--vnb-outline);
@@ -186,7 +184,7 @@ OUTPUT_CSS = """
 .vnb-out .vnb-md pre { background: var(--vnb-band); overflow-x: auto; padding: 8px; }
 .vnb-out .vnb-md table { border-collapse: collapse; margin: 0 0 8px; }
 .vnb-out .vnb-md th, .vnb-out .vnb-md td { border: 1px solid var(--vnb-outline); padding: 2px 8px; }
-.vnb-out .vnb-md a { color: color-mix(in srgb, var(--vnb-brand) 80%, var(--vnb-strong)); }
+.vnb-out a { color: color-mix(in srgb, var(--vnb-brand) 80%, var(--vnb-strong)); }
 @container vnb-out (max-width: 639px) {
   .vnb-out .vnb-out-grid { grid-template-columns: minmax(0, 1fr); }
   .vnb-out .vnb-out-run { grid-row: auto; }
