@@ -1,0 +1,188 @@
+"""One input variable as a labelled control: what every field shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any, ClassVar
+
+import ipywidgets as W
+
+from vellum_nb.models import VellumVariable
+from vellum_nb.models.inputs import value_problem
+from vellum_nb.widgets.icons import ALERT
+
+__all__ = ["Expectation", "Field", "Unreadable", "close_tree", "note"]
+
+Expectation = tuple[str, VellumVariable]
+
+
+class Unreadable(ValueError):
+    """What was typed is no value; the message says why, for people."""
+
+
+class Field:
+    """One input variable: its control, label, type, description, and what is wrong with it.
+
+    A subclass builds its control and says how what is typed becomes a value and back. Typed text
+    stays as it was typed, right or wrong.
+
+    Parameters
+    ----------
+    variable : VellumVariable
+        What is asked for.
+    changed : callable
+        Called after every change, by hand or by code.
+
+    Attributes
+    ----------
+    widget : ipywidgets.Widget
+        To be shown.
+    expects : sequence of (release tag, VellumVariable)
+        What each release wants; the tag is empty when there is only one.
+    """
+
+    LONG: ClassVar[bool] = False
+
+    def __init__(self, variable: VellumVariable, changed: Callable[[], None]) -> None:
+        self.variable = variable
+        self.expects: Sequence[Expectation] = (("", variable),)
+        self.insists = False
+        self._changed: Callable[[], None] = _nothing
+        self._message = W.HTML()
+        self._message.add_class("vnb-problem")
+        self._help = note(escape(variable.description), "vnb-help")
+        caption = note(escape(self.caption()), "vnb-type")
+        parts = [*self.build(), self._help, caption, self._message]
+        self.widget = W.VBox(parts)
+        for name in ("vnb-field", "vnb-long" if self.LONG else "vnb-short", *self.classes()):
+            self.widget.add_class(name)
+        self._changed = changed
+
+    def build(self) -> list[Any]:
+        """Return the controls; the first one carries the label."""
+        raise NotImplementedError
+
+    @property
+    def typed(self) -> Any:
+        """What stands in the control, as it was typed."""
+        raise NotImplementedError
+
+    @typed.setter
+    def typed(self, typed: Any) -> None:
+        raise NotImplementedError
+
+    def parse(self) -> Any:
+        """Return what is typed as a natural value, None for nothing; raise `Unreadable`."""
+        raise NotImplementedError
+
+    def fill(self, value: Any) -> None:
+        """Show `value`; None empties the control."""
+        raise NotImplementedError
+
+    def focus(self) -> None:
+        """Move the keyboard's focus to the control."""
+        raise NotImplementedError
+
+    def caption(self) -> str:
+        """Return the type as it stands at the right of the label."""
+        return self.variable.type
+
+    def classes(self) -> tuple[str, ...]:
+        """Return the CSS classes of this kind of field."""
+        return ()
+
+    @property
+    def name(self) -> str:
+        """The variable's name."""
+        return self.variable.key
+
+    @property
+    def label(self) -> str:
+        """The name, with a mark where a value must be given."""
+        return f"{self.name} *" if self.is_required else self.name
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a value must be given."""
+        return self.variable.is_required
+
+    @property
+    def value(self) -> Any:
+        """The natural value; None when nothing, or nothing readable, is typed."""
+        try:
+            return self.parse()
+        except Unreadable:
+            return None
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.fill(value)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is typed."""
+        try:
+            return self.parse() is None
+        except Unreadable:
+            return False
+
+    def problem(self) -> str | None:
+        """Return why no run can start with what is typed, or None."""
+        try:
+            value = self.parse()
+        except Unreadable as exc:
+            return str(exc)
+        for tag, variable in self.expects:
+            found = self.check(value, variable)
+            if found:
+                return f"{tag}: {found}" if tag else found
+        return None
+
+    def check(self, value: Any, variable: VellumVariable) -> str | None:
+        """Return what is wrong with a value that could be read."""
+        if value is None and variable.is_required:
+            return "A value is required."
+        return value_problem(value, variable)
+
+    def show(self, problem: str | None) -> None:
+        """Show `problem` beside the control, or take it away."""
+        text = f'<div role="alert">{ALERT}<span>{self.wording(problem)}</span></div>'
+        wanted = text if problem else ""
+        if self._message.value != wanted:
+            self._message.value = wanted
+            (self.widget.add_class if problem else self.widget.remove_class)("vnb-bad")
+
+    def wording(self, problem: str | None) -> str:
+        """Return `problem` as HTML."""
+        return escape(problem or "")
+
+    def touched(self, *_: object) -> None:
+        """Tell the form that something was typed."""
+        self._changed()
+
+    def close(self) -> None:
+        """Close every widget of the field."""
+        close_tree(self.widget)
+
+
+def _nothing() -> None:
+    """Hear nothing while a field is being built."""
+
+
+def note(html: str, *classes: str) -> Any:
+    """Return `html` as a widget; the caller has escaped it."""
+    widget = W.HTML(html)
+    for name in classes:
+        widget.add_class(name)
+    return widget
+
+
+def close_tree(widget: Any) -> None:
+    """Close a widget with its children, layouts and styles: ipywidgets leaves those open."""
+    for child in getattr(widget, "children", ()):
+        close_tree(child)
+    for part in (getattr(widget, "style", None), getattr(widget, "layout", None)):
+        if isinstance(part, W.Widget):
+            part.close()
+    widget.close()

@@ -1,0 +1,161 @@
+"""Which field asks for which variable: one literal table, and all fields of a form together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import ipywidgets as W
+
+from vellum_nb.errors import InputError, InputProblem
+from vellum_nb.models import VellumVariable
+from vellum_nb.models.inputs import default_of, field_kind
+from vellum_nb.widgets.chat_field import ChatField
+from vellum_nb.widgets.drift import expectations, union
+from vellum_nb.widgets.field import Field
+from vellum_nb.widgets.json_field import JsonField
+from vellum_nb.widgets.media_field import MediaField
+from vellum_nb.widgets.simple_fields import BoolField, EnumField, NumberField, TextField
+
+__all__ = ["FIELDS", "FieldSet", "make_field"]
+
+
+class FieldMaker(Protocol):
+    """Makes a field for a variable."""
+
+    def __call__(self, variable: VellumVariable, changed: Callable[[], None]) -> Field:
+        """Return the field."""
+        ...
+
+
+FIELDS: Mapping[str, FieldMaker] = {
+    "text": TextField,
+    "number": NumberField,
+    "bool": BoolField,
+    "enum": EnumField,
+    "json": JsonField,
+    "chat": ChatField,
+    "image": MediaField,
+    "audio": MediaField,
+    "video": MediaField,
+    "document": MediaField,
+}
+
+
+def make_field(variable: VellumVariable, changed: Callable[[], None]) -> Field:
+    """Return the field that asks for `variable`."""
+    return FIELDS[field_kind(variable)](variable, changed)
+
+
+class FieldSet:
+    """The fields of a form: shows those that the chosen releases want, and keeps what was typed.
+
+    Parameters
+    ----------
+    changed : callable
+        Called after every change of a field.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.widget = W.Box()
+        self.widget.add_class("vnb-fields")
+        self._changed = changed
+        self._shown: dict[str, Field] = {}
+        self._pool: dict[tuple[str, str], Field] = {}
+
+    def show(self, by_tag: Mapping[str, Sequence[VellumVariable]]) -> None:
+        """Show the union of what the releases want; what was typed moves to the new fields."""
+        before = self._shown
+        self._shown = {}
+        for variable in union(list(by_tag.values())):
+            field = self._field(variable, before.get(variable.key))
+            field.expects = expectations(variable.key, by_tag)
+            self._shown[variable.key] = field
+        children = tuple(field.widget for field in self._shown.values())
+        if self.widget.children != children:
+            self.widget.children = children
+        self.show_problems()
+
+    def _field(self, variable: VellumVariable, old: Field | None) -> Field:
+        key = (variable.key, variable.model_dump_json())
+        if key not in self._pool:
+            self._pool[key] = make_field(variable, self._changed)
+        field = self._pool[key]
+        if old is not None and old is not field and not _is_pristine(old):
+            field.typed = old.typed if type(old) is type(field) else _carried(old, field)
+            field.insists = old.insists
+        return field
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the inputs shown."""
+        return list(self._shown)
+
+    def __getitem__(self, name: str) -> Field:
+        return self._shown[name]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Natural values of all inputs that have a readable one."""
+        return {
+            name: field.value
+            for name, field in self._shown.items()
+            if not field.is_empty and (field.value is not None or field.problem() is None)
+        }
+
+    def set_values(self, values: Mapping[str, Any], *, where: str) -> None:
+        """Show `values`; inputs that are not named go back to their defaults.
+
+        Raises
+        ------
+        InputError
+            A name is no input; the message lists the known ones and nothing is changed.
+        """
+        known = ", ".join(self._shown) or "none"
+        problems = [
+            InputProblem(str(name), f"is no input. The form's inputs: {known}")
+            for name in values
+            if name not in self._shown
+        ]
+        if problems:
+            msg = f"These values do not fit the form of {where}:"
+            raise InputError(msg, problems)
+        for name, field in self._shown.items():
+            field.value = values[name] if name in values else default_of(field.variable)
+
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong, by the input's name, in the order of the fields."""
+        found = {name: field.problem() for name, field in self._shown.items()}
+        return {name: problem for name, problem in found.items() if problem}
+
+    def show_problems(self, *, insist: bool = False) -> dict[str, str]:
+        """Show what is wrong beside each field; empty ones only after a try to run.
+
+        Returns
+        -------
+        dict
+            What `problems` returns.
+        """
+        found = self.problems()
+        for name, field in self._shown.items():
+            field.insists = field.insists or insist
+            field.show(None if field.is_empty and not field.insists else found.get(name))
+        return found
+
+    def close(self) -> None:
+        """Close every field, also those that are not shown."""
+        for field in self._pool.values():
+            field.close()
+        self.widget.layout.close()
+        self.widget.close()
+
+
+def _is_pristine(field: Field) -> bool:
+    return field.is_empty or field.value == default_of(field.variable)
+
+
+def _carried(old: Field, new: Field) -> Any:
+    """Return what was typed in a field of one kind for a field of another kind."""
+    if isinstance(old.typed, str) and isinstance(new.typed, str):
+        return old.typed
+    return new.typed

@@ -1,0 +1,59 @@
+"""What a form would run or has run, as static HTML: for GitHub, nbconvert, and a closed kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from vellum_nb.models import Run, VellumVariable, canonical_json
+from vellum_nb.models.inputs import field_kind, plain
+from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.spec import FormSpec
+
+__all__ = ["form_html"]
+
+_LONGEST = 2_000
+_MEDIA = {"image", "audio", "video", "document"}
+
+
+def form_html(
+    spec: FormSpec,
+    variables: Sequence[VellumVariable],
+    values: Mapping[str, Any],
+    *,
+    tags: Sequence[str],
+    runs: Sequence[Run],
+) -> str:
+    """Return the form as a table of its inputs, and the answers below when there are any.
+
+    The same form gives the same text; there is no time in it before a run.
+    """
+    rows = "".join(_row(variable, values) for variable in variables)
+    about = f"<p>{escape(spec.description)}</p>" if spec.description else ""
+    chosen = ", ".join(tags) or "no release tag"
+    answers = side_by_side_html(runs) if runs else ""
+    return (
+        f"<div><p><b>{escape(spec.label)}</b> · {escape(spec.source)} · "
+        f"run on: {escape(chosen)}</p>{about}"
+        f"<table><thead><tr><th>input</th><th>type</th><th>value</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>{answers}</div>"
+    )
+
+
+def _row(variable: VellumVariable, values: Mapping[str, Any]) -> str:
+    name = f"{variable.key} *" if variable.is_required else variable.key
+    value = _text(variable, values[variable.key]) if variable.key in values else ""
+    return (
+        f"<tr><td>{escape(name)}</td><td>{escape(variable.type)}</td>"
+        f"<td><pre>{escape(value)}</pre></td></tr>"
+    )
+
+
+def _text(variable: VellumVariable, value: Any) -> str:
+    if field_kind(variable) in _MEDIA:
+        src = value.get("src", "") if isinstance(value, Mapping) else value
+        text = str(src)
+        return f"{text.partition(',')[0]},…" if text.startswith("data:") else text
+    text = value if isinstance(value, str) else canonical_json(plain(value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,128 @@
+"""What is seldom needed, folded away: external id, metadata, previous execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets as W
+
+from vellum_nb.models import VellumVariable
+from vellum_nb.widgets.field import Field, Unreadable, note
+from vellum_nb.widgets.json_field import JsonField
+from vellum_nb.widgets.simple_fields import TextField
+
+__all__ = ["Options", "RunOptions"]
+
+_SHORT = {"x-multiline": False}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What goes with a run beside its inputs."""
+
+    external_id: str | None = None
+    metadata: dict[str, Any] | None = None
+    previous_execution_id: str | None = None
+
+    def external_id_for(self, tag: str, *, count: int) -> str | None:
+        """Return the external id of the run on `tag`: it must be unique, so several get a suffix.
+
+        Examples
+        --------
+        >>> RunOptions(external_id="case-7").external_id_for("v2", count=2)
+        'case-7-v2'
+        """
+        if self.external_id is None or count == 1:
+            return self.external_id
+        return f"{self.external_id}-{tag}"
+
+
+class Options:
+    """The folded part of a form.
+
+    Parameters
+    ----------
+    changed : callable
+        Called after every change.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._fields: dict[str, Field] = {
+            "external_id": TextField(
+                _variable("external id", "yours, unique; several releases get -tag"), changed
+            ),
+            "metadata": MetadataField(
+                _variable("metadata", "a JSON object kept with the run", type_="JSON"), changed
+            ),
+            "previous_execution_id": TextField(
+                _variable("previous execution", "the id of the execution to go on from"), changed
+            ),
+        }
+        self._toggle = W.ToggleButton(description="More options")
+        self._toggle.add_class("vnb-fold")
+        hint = note("external id, metadata, previous execution", "vnb-hint")
+        head = W.Box([self._toggle, hint])
+        head.add_class("vnb-fold-head")
+        self._body = W.Box([field.widget for field in self._fields.values()])
+        self._body.add_class("vnb-fields")
+        self._body.add_class("vnb-folded")
+        self._toggle.observe(self._folded, "value")
+        self.widget = W.VBox([head, self._body])
+        self.widget.add_class("vnb-options")
+
+    @property
+    def value(self) -> RunOptions:
+        """What is typed; what cannot be read is None, and `problems` says so."""
+        return RunOptions(**{name: field.value for name, field in self._fields.items()})
+
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong, by label, and show it; unfold so that it is seen."""
+        found = {}
+        for field in self._fields.values():
+            problem = field.problem()
+            field.show(problem)
+            if problem:
+                found[field.name] = problem
+        return found
+
+    def focus(self, label: str) -> bool:
+        """Unfold and move the focus to the field called `label`; return whether there is one."""
+        field = next((f for f in self._fields.values() if f.name == label), None)
+        if field is None:
+            return False
+        self._toggle.value = True
+        field.focus()
+        return True
+
+    def _folded(self, change: Any) -> None:
+        if change["new"]:
+            self._body.remove_class("vnb-folded")
+            self._toggle.add_class("vnb-open")
+        else:
+            self._body.add_class("vnb-folded")
+            self._toggle.remove_class("vnb-open")
+
+
+class MetadataField(JsonField):
+    """JSON that must be an object."""
+
+    def parse(self) -> Any:
+        value = super().parse()
+        if value is not None and not isinstance(value, dict):
+            msg = 'Metadata is a JSON object, such as {"reviewer": "ann"}.'
+            raise Unreadable(msg)
+        return value
+
+
+def _variable(label: str, description: str, *, type_: str = "STRING") -> VellumVariable:
+    return VellumVariable.model_validate(
+        {
+            "key": label,
+            "type": type_,
+            "required": False,
+            "schema": _SHORT if type_ == "STRING" else None,
+            "extensions": {"description": description},
+        }
+    )

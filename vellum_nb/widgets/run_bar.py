@@ -1,0 +1,118 @@
+"""Run, Cancel, how far it is, and why nothing can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+
+import ipywidgets as W
+
+from vellum_nb.widgets.field import note
+from vellum_nb.widgets.icons import ALERT
+from vellum_nb.widgets.job import Progress
+
+__all__ = ["RunBar"]
+
+
+class RunBar:
+    """The buttons of a form and what they are doing.
+
+    Parameters
+    ----------
+    run, cancel : callable
+        Called on a click.
+    mend : callable
+        Called with the name of the field that the user wants to mend.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Callable[[], None],
+        cancel: Callable[[], None],
+        mend: Callable[[str], None],
+    ) -> None:
+        self._run = _button("Run", "vnb-run", lambda: run())
+        self._cancel = _button("Cancel", "vnb-cancel", lambda: cancel())
+        self._cancel.disabled = True
+        self._count = 0
+        self._first = ""
+        self._progress = note("", "vnb-progress")
+        self._why = note("", "vnb-why")
+        self._link = _button("", "vnb-link", lambda: mend(self._first))
+        self._others = note("", "vnb-why")
+        self._mend = W.Box([])
+        self._mend.add_class("vnb-mend")
+        self.widget = W.Box([self._run, self._cancel, self._progress, self._mend])
+        self.widget.add_class("vnb-runbar")
+
+    def ready(self, count: int) -> None:
+        """Stand ready to run on `count` releases."""
+        self._count = count
+        if self._cancel.disabled:
+            self._run.description = f"Run on {count}" if count else "Run"
+            self._run.disabled = not count
+
+    def running(self) -> None:
+        """Show that runs are under way."""
+        self._run.disabled = True
+        self._run.description = "Running…"
+        self._cancel.disabled = False
+
+    def cancelling(self) -> None:
+        """Show that a cancel was heard."""
+        self._cancel.description = "Cancelling…"
+
+    def stopped(self) -> None:
+        """Show that nothing is under way any more."""
+        self._cancel.disabled = True
+        self._cancel.description = "Cancel"
+        self.ready(self._count)
+
+    def progress(self, progress: Progress) -> None:
+        """Show how far the runs are."""
+        done, count = progress.done, len(progress.outcomes)
+        share = round(100 * done / count) if count else 100
+        busy = "" if progress.finished else " vnb-busy"
+        words = f"{done} of {count} · {progress.elapsed:.1f} s"
+        if progress.cancelled:
+            words = f"cancelled · {words}"
+        self._progress.value = (
+            f'<div class="vnb-bar{busy}" role="progressbar" aria-label="runs" aria-valuemin="0"'
+            f' aria-valuemax="{count}" aria-valuenow="{done}">'
+            f'<div style="width:{share}%"></div></div><span>{words}</span>'
+        )
+
+    def mend(self, problems: Mapping[str, str], *, empty: Mapping[str, bool], tried: bool) -> None:
+        """Say which fields keep Run from sending anything."""
+        if not problems:
+            if self._mend.children:
+                self._mend.children = ()
+            return
+        names = list(problems)
+        only_empty = all(empty[name] for name in names)
+        verb = "to fill" if only_empty else "to mend"
+        fields = "1 field" if len(names) == 1 else f"{len(names)} fields"
+        calm = only_empty and not tried
+        icon = "" if calm else ALERT
+        tone = "vnb-calm" if calm else "vnb-loud"
+        role = "" if calm else ' role="alert"'
+        self._why.value = f'<span class="{tone}"{role}>{icon}{fields} {verb}:</span>'
+        self._link.description = self._first = names[0]
+        more = "".join(f", {escape(name)}" for name in names[1:4])
+        self._others.value = f"{more}{' …' if len(names) > 4 else ''}"  # noqa: PLR2004
+        if not self._mend.children:
+            self._mend.children = (self._why, self._link, self._others)
+
+    def close(self) -> None:
+        """Close what is not shown at the moment."""
+        if not self._mend.children:
+            for widget in (self._why, self._link, self._others):
+                widget.close()
+
+
+def _button(text: str, name: str, clicked: Callable[[], None]) -> W.Button:
+    button = W.Button(description=text)
+    button.add_class(name)
+    button.on_click(lambda _: clicked())
+    return button
