@@ -16,6 +16,7 @@ _TAGS = {
     "a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol",
     "p", "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
+_SCHEMES = {"http", "https", "mailto"}
 
 
 def markdown_html(text: str) -> str:
@@ -35,11 +36,18 @@ def markdown_html(text: str) -> str:
         _parser().render(text),
         tags=_TAGS,
         attributes={"a": {"href", "title"}, "ol": {"start"}},
-        url_schemes={"http", "https", "mailto"},
+        attribute_filter=_absolute,
+        url_schemes=_SCHEMES,
         link_rel="noopener noreferrer",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
     return f'<div class="vnb-md">{html}</div>'
+
+
+def _absolute(_tag: str, name: str, value: str) -> str | None:
+    """Drop addresses that would lead into the notebook server itself."""
+    is_open = name != "href" or value.lower().partition(":")[0] in _SCHEMES
+    return value if is_open else None
 
 
 @cache
