@@ -1,0 +1,11 @@
+"""The history: every run in one SQLite file, as runs, as a DataFrame, and as files.
+
+Owns sqlite3 and what is written to disk. Knows neither client nor server.
+"""
+
+from __future__ import annotations
+
+from vellum_nb.history.export import read_csv
+from vellum_nb.history.history import History
+
+__all__ = ["History", "read_csv"]

@@ -1,0 +1,193 @@
+"""Where a history lies, how its file is opened, and what SQLite's refusals mean in plain words.
+
+A file that is damaged, newer than we are, or not ours is looked at through a read-only
+connection and left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.migrations import migrate, unfit
+
+__all__ = ["MEMORY", "explained", "locate", "open_database", "open_reader", "patiently"]
+
+MEMORY = ":memory:"
+PATIENCE_S = 30.0
+_BUSY_MS = 20
+_MAGIC = b"SQLite format 3\0"
+_CHECKED_BYTES = 8 * 2**20
+
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: (
+        f"another program has kept it locked for more than {PATIENCE_S:.0f} s; "
+        "end that program or its transaction and try again"
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "it cannot be written; change its permissions, or choose another file with history=... "
+        "or VELLUM_NB_HISTORY"
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "it cannot be opened; see that it is a file and its folder can be written, or choose "
+        "another file with history=... or VELLUM_NB_HISTORY"
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        "it is damaged and was left as it is; put a backup in its place, or choose another file"
+    ),
+    sqlite3.SQLITE_NOTADB: "it is not an SQLite file and was left as it is; choose another file",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
+    sqlite3.SQLITE_IOERR: (
+        "the disk could not be read or written; keep the history on a local disk, "
+        "not on a network drive"
+    ),
+}
+_ADVICE[sqlite3.SQLITE_LOCKED] = _ADVICE[sqlite3.SQLITE_PROTOCOL] = _ADVICE[sqlite3.SQLITE_BUSY]
+_ADVICE[sqlite3.SQLITE_PERM] = _ADVICE[sqlite3.SQLITE_READONLY]
+
+T = TypeVar("T")
+
+
+def locate(path: str | Path | None) -> Path | str:
+    """Return the file to use: `path`, else ``VELLUM_NB_HISTORY``, else the user's data directory."""
+    chosen = path if path is not None else os.environ.get("VELLUM_NB_HISTORY") or None
+    if chosen is None:
+        from platformdirs import user_data_path
+
+        return user_data_path("vellum_nb", appauthor=False) / "runs.db"
+    if str(chosen) == MEMORY:
+        return MEMORY
+    return Path(chosen).expanduser().absolute()
+
+
+def open_database(path: Path | str) -> sqlite3.Connection:
+    """Open the history at `path` for writing; make it, or bring it up to date, as needed."""
+    if isinstance(path, Path):
+        _prepare(path)
+        _inspect(path)
+    connection = _connect(str(path))
+    try:
+        if isinstance(path, Path):
+            patiently(lambda: _use_wal(connection, path))
+        _bring_up_to_date(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a second connection to a history that `open_database` has opened, for reading only."""
+    connection = _connect(str(path))
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Return `call()`, tried again for `PATIENCE_S` seconds while the database is locked.
+
+    SQLite's own waiting sleeps longer and longer, so that one of several writers starves; short
+    random waits share the file evenly.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return call()
+        except sqlite3.OperationalError as exc:
+            busy = _code(exc) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311  (no secret depends on it)
+
+
+def explained(exc: sqlite3.Error, path: Path | str) -> HistoryError:
+    """Return the error that tells the user what `exc` means and what to do."""
+    advice = _ADVICE.get(_code(exc), "SQLite refused it")
+    return HistoryError(f"The history {path} cannot be used: {advice} ({exc})")
+
+
+def _code(exc: sqlite3.Error) -> int:
+    """Return SQLite's primary result code; connections refused by Python have none."""
+    code: int = getattr(exc, "sqlite_errorcode", None) or 0
+    return code & 0xFF
+
+
+def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
+    # The timeout is set while opening, so that it holds for the first PRAGMA already.
+    connection = sqlite3.connect(
+        target, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False, uri=uri
+    )
+    if not uri:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _prepare(path: Path) -> None:
+    """Make the folder and the file, readable by their owner only."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as exc:
+        advice = _ADVICE[sqlite3.SQLITE_CANTOPEN]
+        msg = f"The history {path} cannot be used: {advice} ({exc.strerror})"
+        raise HistoryError(msg) from exc
+
+
+def _inspect(path: Path) -> None:
+    """Refuse a file that is damaged, newer, or not ours, without changing a byte of it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+    except OSError as exc:
+        advice = _ADVICE[sqlite3.SQLITE_CANTOPEN]
+        msg = f"The history {path} cannot be used: {advice} ({exc.strerror})"
+        raise HistoryError(msg) from exc
+    if not head:
+        return
+    if head != _MAGIC:
+        msg = f"The history {path} cannot be used: {_ADVICE[sqlite3.SQLITE_NOTADB]}"
+        raise HistoryError(msg)
+    connection = _connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        patiently(lambda: _refuse_unfit(connection, path))
+        if path.stat().st_size <= _CHECKED_BYTES:
+            patiently(lambda: _refuse_damaged(connection, path))
+    finally:
+        connection.close()
+
+
+def _refuse_unfit(connection: sqlite3.Connection, path: Path | str) -> None:
+    problem = unfit(connection)
+    if problem:
+        msg = f"The history {path} cannot be used: {problem}"
+        raise HistoryError(msg)
+
+
+def _refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
+    """Check every page; of a large file that would take seconds, so only small ones are."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        msg = f"The history {path} cannot be used: {_ADVICE[sqlite3.SQLITE_CORRUPT]} ({found})"
+        raise HistoryError(msg)
+
+
+def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        msg = f"The history {path} cannot be used: {_ADVICE[sqlite3.SQLITE_IOERR]}"
+        raise HistoryError(msg)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path | str) -> None:
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+    _refuse_unfit(connection, path)
+    migrate(connection)
+    patiently(lambda: connection.execute("COMMIT"))

@@ -1,0 +1,104 @@
+"""The schema of a history file, as a list of steps that is only ever appended to.
+
+A step is SQL as it was on the day it was released. It imports nothing of ours, so that a file of
+last year does not depend on the models of today. `migrate` must be called with the write lock
+held (``BEGIN IMMEDIATE``): first the lock, then the version.
+
+Times are microseconds since 1970 in UTC. Payloads are JSON text in a table of their own, so that
+lists of runs read only the narrow rows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "migrate", "unfit"]
+
+APPLICATION_ID = 0x766E6268  # "vnbh"; `file` and we tell a history from any other SQLite file
+
+_STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE runs (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            execution_id TEXT,
+            external_id TEXT UNIQUE,
+            deployment TEXT NOT NULL,
+            release_tag TEXT NOT NULL,
+            release_id TEXT,
+            environment TEXT,
+            timestamp INTEGER NOT NULL,
+            finished_at INTEGER,
+            latency_s REAL,
+            state TEXT NOT NULL,
+            error_code TEXT,
+            error_message TEXT,
+            case_id TEXT NOT NULL,
+            sweep_id TEXT,
+            repeat INTEGER NOT NULL,
+            previous_execution_id TEXT,
+            quality REAL,
+            note TEXT,
+            tags TEXT,
+            cost_usd REAL,
+            tokens_in INTEGER,
+            tokens_out INTEGER,
+            model TEXT,
+            tag_moved INTEGER NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE payloads (
+            seq INTEGER PRIMARY KEY,
+            inputs TEXT NOT NULL,
+            outputs TEXT NOT NULL,
+            output_types TEXT NOT NULL,
+            not_sent TEXT NOT NULL,
+            metadata TEXT
+        ) STRICT
+        """,
+        "CREATE INDEX runs_newest ON runs (timestamp)",
+        "CREATE INDEX runs_newest_of_deployment ON runs (deployment, timestamp)",
+        "CREATE INDEX runs_of_sweep ON runs (sweep_id) WHERE sweep_id IS NOT NULL",
+    ),
+)
+
+SCHEMA_VERSION = len(_STEPS)
+
+
+def unfit(connection: sqlite3.Connection) -> str | None:
+    """Say why the file is no history that this version can use, or return None if it is one.
+
+    An empty database is fit: `migrate` makes it a history.
+    """
+    application_id, version = _marks(connection)
+    if application_id == APPLICATION_ID:
+        if version <= SCHEMA_VERSION:
+            return None
+        return (
+            f"it has schema version {version}, and this vellum_nb knows versions up to "
+            f"{SCHEMA_VERSION}; update vellum_nb, or choose another file"
+        )
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application_id or version or tables:
+        return "it is an SQLite database of another program; choose another file"
+    return None
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to `SCHEMA_VERSION`, inside the caller's transaction."""
+    application_id, version = _marks(connection)
+    if application_id != APPLICATION_ID:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for step in _STEPS[version:]:
+        for statement in step:
+            connection.execute(statement)
+    if version < SCHEMA_VERSION:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int]:
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    return application_id, version

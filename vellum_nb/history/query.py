@@ -1,0 +1,151 @@
+"""Filters and orders as SQL. Values are always bound; names come from our own lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, ClassVar, TypedDict
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.rows import SCALARS, micros
+from vellum_nb.history.search import needle
+
+__all__ = ["NEWEST_FIRST", "Filters", "PageFilters", "Selection", "order", "select"]
+
+NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
+
+
+class PageFilters(TypedDict, total=False):
+    """Which runs are meant; None, like leaving it out, means all.
+
+    `since` is inclusive, `until` is not; without a zone they are UTC. `search` looks for a text,
+    case ignored, in the values of inputs and outputs, in error, note and tags.
+    """
+
+    deployment: str | Sequence[str] | None
+    release_tag: str | Sequence[str] | None
+    state: str | Sequence[str] | None
+    since: datetime | date | str | None
+    until: datetime | date | str | None
+    case_id: str | Sequence[str] | None
+    sweep_id: str | Sequence[str] | None
+    ids: Sequence[str] | None
+    search: str | None
+
+
+class Filters(PageFilters, total=False):
+    """The same, and `limit`: how many of the newest."""
+
+    limit: int | None
+
+
+_ONE_OF = {
+    "deployment": "r.deployment",
+    "release_tag": "r.release_tag",
+    "state": "r.state",
+    "case_id": "r.case_id",
+    "sweep_id": "r.sweep_id",
+    "ids": "r.id",
+}
+_SEARCH = "vnb_match(?, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags)"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A WHERE clause with what it binds."""
+
+    where: str
+    bound: tuple[object, ...]
+    limit: int
+    needs_payloads: bool
+
+    with_payloads: ClassVar[str] = "runs r JOIN payloads p ON p.seq = r.seq"
+
+    @property
+    def source(self) -> str:
+        """The tables to select from."""
+        return self.with_payloads if self.needs_payloads else "runs r"
+
+
+def select(filters: Filters) -> Selection:
+    """Return the SQL of `filters`; raise for a name that is none of them."""
+    unknown = sorted(set(filters) - set(Filters.__annotations__))
+    if unknown:
+        known = ", ".join(Filters.__annotations__)
+        msg = f"no filter is called {', '.join(unknown)}; there are: {known}"
+        raise TypeError(msg)
+    terms: list[str] = []
+    bound: list[object] = []
+    for name, value in filters.items():
+        if value is not None and name != "limit":
+            term, argument = _term(name, value)
+            terms.append(term)
+            bound.append(argument)
+    return Selection(
+        where=" AND ".join(terms) or "1",
+        bound=tuple(bound),
+        limit=_limit(filters.get("limit")),
+        needs_payloads=bool(filters.get("search")),
+    )
+
+
+def order(order_by: str, *, descending: bool) -> tuple[str, tuple[object, ...], bool]:
+    """Return ORDER BY terms, what they bind, and whether they need the payloads.
+
+    Missing values come last either way; equal ones are ordered newest first.
+    """
+    way = "DESC" if descending else "ASC"
+    if order_by == "timestamp":
+        return f"r.timestamp {way}, r.seq {way}", (), False
+    if order_by in SCALARS:
+        return f"r.{order_by} {way} NULLS LAST, {NEWEST_FIRST}", (), False
+    room, _, name = order_by.partition(".")
+    if room == "metadata" and not name:
+        return f"p.metadata {way} NULLS LAST, {NEWEST_FIRST}", (), True
+    if room not in {"input", "output"} or not name:
+        known = ", ".join((*SCALARS, "metadata", "input.<name>", "output.<name>"))
+        msg = f"runs cannot be ordered by {order_by!r}; there are: {known}"
+        raise HistoryError(msg)
+    value, argument = _member(f"p.{room}s", name)
+    return f"{value} {way} NULLS LAST, {NEWEST_FIRST}", (argument,), True
+
+
+def _term(name: str, value: Any) -> tuple[str, object]:
+    if name == "since":
+        return "r.timestamp >= ?", _moment(name, value)
+    if name == "until":
+        return "r.timestamp < ?", _moment(name, value)
+    if name == "search":
+        return (_SEARCH, needle(value)) if value else ("? = ''", value)
+    values = [value] if isinstance(value, str) else list(value)
+    if len(values) == 1:
+        return f"{_ONE_OF[name]} = ?", values[0]
+    return f"{_ONE_OF[name]} IN (SELECT value FROM json_each(?))", json.dumps(values)
+
+
+def _moment(name: str, value: datetime | date | str) -> int:
+    if isinstance(value, datetime):
+        return micros(value)
+    try:
+        return micros(datetime.fromisoformat(str(value)))
+    except ValueError as exc:
+        msg = f"{name}={value!r} is no time; write it like '2026-07-01' or '2026-07-01T09:30Z'"
+        raise HistoryError(msg) from exc
+
+
+def _limit(limit: int | None) -> int:
+    if limit is None:
+        return -1
+    if limit < 0:
+        msg = f"limit={limit} keeps no runs; give a number from 0, or None for all"
+        raise HistoryError(msg)
+    return int(limit)
+
+
+def _member(column: str, name: str) -> tuple[str, str]:
+    """Return SQL for the member `name` of a JSON object; a path cannot say every name."""
+    if '"' in name or "\\" in name:
+        return f"(SELECT value FROM json_each({column}) WHERE key = ?)", name
+    return f"json_extract({column}, ?)", f'$."{name}"'

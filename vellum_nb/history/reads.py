@@ -1,0 +1,63 @@
+"""The queries: rows in the order and number asked for, fetched whole, never a live cursor."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from vellum_nb.history.query import NEWEST_FIRST, Filters, PageFilters, order, select
+from vellum_nb.history.rows import PAYLOADS, SCALARS
+from vellum_nb.history.store import Store
+
+__all__ = ["count", "page", "row", "rows"]
+
+Row = tuple[Any, ...]
+
+_COLUMNS = ", ".join([*(f"r.{name}" for name in SCALARS), *(f"p.{name}" for name in PAYLOADS)])
+_JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
+_ALL = f"SELECT {_COLUMNS} {_JOINED}"
+
+
+def row(store: Store, run_id: str) -> Row | None:
+    """Return the row of one run, if there is one."""
+    found = store.read(f"{_ALL} WHERE r.id = ?", (run_id,))
+    return found[0] if found else None
+
+
+def rows(store: Store, filters: Filters) -> list[Row]:
+    """Return the rows that `filters` name, newest first."""
+    chosen = select(filters)
+    sql = f"{_ALL} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
+    return store.read(sql, (*chosen.bound, chosen.limit))
+
+
+def count(store: Store, filters: Filters) -> int:
+    """Return the number of rows that `filters` name."""
+    chosen = select(filters)
+    sql = f"SELECT count(*) FROM {chosen.source} WHERE {chosen.where}"
+    found: int = store.read(sql, chosen.bound)[0][0]
+    return found if chosen.limit < 0 else min(found, chosen.limit)
+
+
+def page(
+    store: Store,
+    filters: PageFilters,
+    *,
+    offset: int,
+    limit: int,
+    order_by: str,
+    descending: bool,
+) -> list[Row]:
+    """Return `limit` rows from `offset` on.
+
+    First which, then their payloads: rows that are only skipped are never read whole.
+    """
+    chosen = select({**filters, "limit": limit})
+    terms, bound, needs_payloads = order(order_by, descending=descending)
+    source = chosen.with_payloads if needs_payloads else chosen.source
+    sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ? OFFSET ?"
+    parameters = (*chosen.bound, *bound, chosen.limit, max(0, offset))
+    picked = [seq for (seq,) in store.read(sql, parameters)]
+    sql = f"SELECT r.seq, {_COLUMNS} {_JOINED} WHERE r.seq IN (SELECT value FROM json_each(?))"
+    found = {seq: rest for seq, *rest in store.read(sql, (json.dumps(picked),))}
+    return [tuple(found[seq]) for seq in picked if seq in found]

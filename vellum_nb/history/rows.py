@@ -1,0 +1,148 @@
+"""A run as rows of the two tables, and back.
+
+What is stored reads back to the same values, whatever JSON can say: big integers, NaN, lone
+surrogates in inputs and outputs, the order of names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.models import Run
+
+__all__ = [
+    "ENDED",
+    "PAYLOADS",
+    "SCALARS",
+    "clean",
+    "from_micros",
+    "micros",
+    "payload_row",
+    "run_of",
+    "scalar_row",
+    "tags_text",
+]
+
+SCALARS = (
+    "id",
+    "execution_id",
+    "external_id",
+    "deployment",
+    "release_tag",
+    "release_id",
+    "environment",
+    "timestamp",
+    "finished_at",
+    "latency_s",
+    "state",
+    "error_code",
+    "error_message",
+    "case_id",
+    "sweep_id",
+    "repeat",
+    "previous_execution_id",
+    "quality",
+    "note",
+    "tags",
+    "cost_usd",
+    "tokens_in",
+    "tokens_out",
+    "model",
+    "tag_moved",
+)
+PAYLOADS = ("inputs", "outputs", "output_types", "not_sent", "metadata")
+ENDED = (
+    "execution_id",
+    "release_id",
+    "environment",
+    "finished_at",
+    "latency_s",
+    "state",
+    "error_code",
+    "error_message",
+    "cost_usd",
+    "tokens_in",
+    "tokens_out",
+    "model",
+    "tag_moved",
+)
+"""The columns that finishing a run sets; the others are of its beginning, or of its reader."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def micros(moment: datetime) -> int:
+    """Return microseconds since 1970; a time without a zone is taken as UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(count: int) -> datetime:
+    """Return the time in UTC that `micros` counted."""
+    return _EPOCH + count * _MICROSECOND
+
+
+def clean(text: str) -> str:
+    """Return `text` with a replacement character for each half of a broken emoji.
+
+    Such halves (lone surrogates) cannot be written as UTF-8, which files and Arrow want.
+    """
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def scalar_row(run: Run) -> dict[str, Any]:
+    """Return the row of `runs` for `run`."""
+    row = {name: getattr(run, name, None) for name in SCALARS}
+    row["timestamp"] = micros(run.timestamp)
+    row["finished_at"] = micros(run.finished_at) if run.finished_at else None
+    row["tags"] = tags_text(run.tags)
+    if run.error is not None:
+        row["error_code"], row["error_message"] = run.error.code, run.error.message
+    return {name: clean(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def payload_row(run: Run) -> dict[str, str | None]:
+    """Return the row of `payloads` for `run`."""
+    return {name: _dump(run, name) for name in PAYLOADS}
+
+
+def tags_text(tags: Sequence[str]) -> str | None:
+    """Return the tags as JSON, None where there are none."""
+    return clean(json.dumps(list(tags), ensure_ascii=False)) if tags else None
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """Return the run of a row of `SCALARS` followed by `PAYLOADS`."""
+    found = dict(zip((*SCALARS, *PAYLOADS), row, strict=True))
+    found["timestamp"] = from_micros(found["timestamp"])
+    if found["finished_at"] is not None:
+        found["finished_at"] = from_micros(found["finished_at"])
+    for name in PAYLOADS:
+        found[name] = None if found[name] is None else json.loads(found[name])
+    found["tags"] = json.loads(found["tags"] or "[]")
+    code, message = found.pop("error_code"), found.pop("error_message")
+    if code is not None:
+        found["error"] = {"code": code, "message": message or ""}
+    return Run.model_validate(found)
+
+
+def _dump(run: Run, name: str) -> str | None:
+    value = getattr(run, name)
+    if value is None:
+        return None
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as exc:
+        msg = f"The {name} of run {run.id} cannot be kept: {exc}; hand over plain JSON values"
+        raise HistoryError(msg) from exc
+    if not text.isascii() and _SURROGATES.search(text):
+        text = json.dumps(value, separators=(",", ":"))
+    return text

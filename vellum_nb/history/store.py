@@ -1,0 +1,138 @@
+"""The connections to one history file: who may use them when, and what a transaction is.
+
+One connection writes and one reads, each behind its own lock, so that reading a large frame does
+not hold up a run that wants to be recorded. Both may be used and closed from any thread. Every
+write is one transaction, begun ``IMMEDIATE`` and committed before `write` returns.
+
+After a fork the child opens connections of its own; a history in memory cannot follow.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.files import explained, open_database, open_reader, patiently
+from vellum_nb.history.search import matches
+
+__all__ = ["Store"]
+
+Row = tuple[Any, ...]
+
+
+class _Link:
+    """A connection that is opened on first use, and the lock that it is used under."""
+
+    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
+        self.lock = threading.RLock()
+        self._opener = opener
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._opener()
+            self._connection.create_function("vnb_match", -1, matches, deterministic=True)
+        return self._connection
+
+    def close(self) -> None:
+        with self.lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+class Store:
+    """An open history file.
+
+    Parameters
+    ----------
+    path : Path or ":memory:"
+        The file; made if there is none.
+
+    Raises
+    ------
+    HistoryError
+        The file cannot be used; it was left as it is.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self.closed = False
+        self._lost_in_fork = False
+        self._make_links()
+        with self._told(), self._writer.lock:
+            self._writer.connection.execute("SELECT 1")
+        _STORES.add(self)
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock for the block, and commit at its end; an error undoes it all."""
+        with self._told(), self._using(self._writer) as connection:
+            patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+            try:
+                yield connection
+                patiently(lambda: connection.execute("COMMIT"))
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Return all rows of a query."""
+        with self._told(), self._using(self._reader) as connection:
+            return patiently(lambda: connection.execute(sql, parameters).fetchall())
+
+    def close(self) -> None:
+        """Close the file; does nothing the second time. Waits for what is under way."""
+        self.closed = True
+        self._reader.close()
+        self._writer.close()
+
+    def _make_links(self) -> None:
+        path = self.path
+        self._writer = _Link(lambda: open_database(path))
+        self._reader = _Link(lambda: open_reader(path)) if isinstance(path, Path) else self._writer
+
+    @contextmanager
+    def _using(self, link: _Link) -> Iterator[sqlite3.Connection]:
+        with link.lock:
+            if self.closed:
+                msg = f"The history {self.path} was closed; open it again with History(...)"
+                raise HistoryError(msg)
+            if self._lost_in_fork:
+                msg = "A history in memory stays with its process; give a forked one a file"
+                raise HistoryError(msg)
+            yield link.connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise explained(exc, self.path) from exc
+
+    def _after_fork(self) -> None:
+        # SQLite forbids both using and closing a connection that came through a fork.
+        _INHERITED.append((self._writer, self._reader))
+        self._lost_in_fork = not isinstance(self.path, Path)
+        self._make_links()
+
+
+_STORES: weakref.WeakSet[Store] = weakref.WeakSet()
+_INHERITED: list[tuple[_Link, _Link]] = []
+
+
+def _renew_after_fork() -> None:
+    for store in list(_STORES):
+        store._after_fork()  # noqa: SLF001  (of this module)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)

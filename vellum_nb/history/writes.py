@@ -1,0 +1,106 @@
+"""The three writes: a run begins, a run ends, a reader adds a note. Each is one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.rows import ENDED, PAYLOADS, SCALARS, payload_row, scalar_row
+from vellum_nb.history.store import Store
+from vellum_nb.models import Run
+
+__all__ = ["begin", "delete", "finish", "unknown", "update"]
+
+
+def _insert(table: str, names: Sequence[str]) -> str:
+    values = ", ".join(f":{name}" for name in names)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+
+
+def _settings(names: Sequence[str]) -> str:
+    return ", ".join(f"{name} = :{name}" for name in names)
+
+
+_BEGIN_RUN = _insert("runs", SCALARS)
+_BEGIN_PAYLOAD = _insert("payloads", ("seq", *PAYLOADS))
+_FINISH_RUN = f"UPDATE runs SET {_settings(ENDED)} WHERE id = :id AND state = 'STARTED'"
+_FINISH_PAYLOAD = (
+    "UPDATE payloads SET outputs = :outputs, output_types = :output_types "
+    "WHERE seq = (SELECT seq FROM runs WHERE id = :id)"
+)
+
+
+def begin(store: Store, run: Run) -> None:
+    """Add the rows of `run`."""
+    scalars, payloads = scalar_row(run), payload_row(run)
+    with store.write() as connection:
+        try:
+            done = connection.execute(_BEGIN_RUN, scalars)
+        except sqlite3.IntegrityError as exc:
+            raise _taken(connection, run, exc) from exc
+        connection.execute(_BEGIN_PAYLOAD, {**payloads, "seq": done.lastrowid})
+
+
+def finish(store: Store, run: Run) -> None:
+    """Complete the row of `run`; only a STARTED one, so that no answer is ever overwritten."""
+    if run.state == "STARTED":
+        msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
+        raise HistoryError(msg)
+    scalars, payloads = scalar_row(run), payload_row(run)
+    with store.write() as connection:
+        if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
+            raise _not_under_way(connection, run.id)
+        connection.execute(_FINISH_PAYLOAD, {**payloads, "id": run.id})
+
+
+def update(store: Store, run_id: str, given: dict[str, Any]) -> None:
+    """Set the columns of `given` in the row of the run."""
+    sql = f"UPDATE runs SET {_settings(list(given)) or 'id = id'} WHERE id = :id"
+    with store.write() as connection:
+        if connection.execute(sql, {**given, "id": run_id}).rowcount == 0:
+            raise unknown(run_id)
+
+
+def delete(store: Store, ids: Sequence[str]) -> int:
+    """Delete the rows of these runs; return how many there were."""
+    if isinstance(ids, str) or not ids:
+        msg = f"delete wants a list of run ids with at least one in it, not {ids!r}"
+        raise HistoryError(msg)
+    chosen = "SELECT seq FROM runs WHERE id IN (SELECT value FROM json_each(?))"
+    named = json.dumps(list(ids))
+    with store.write() as connection:
+        connection.execute(f"DELETE FROM payloads WHERE seq IN ({chosen})", (named,))
+        return connection.execute(f"DELETE FROM runs WHERE seq IN ({chosen})", (named,)).rowcount
+
+
+def unknown(run_id: str) -> HistoryError:
+    """Return the error for an id that no run has."""
+    return HistoryError(
+        f"The history has no run {run_id!r}; `Run.id` and the column `id` of frame() name them"
+    )
+
+
+def _not_under_way(connection: sqlite3.Connection, run_id: str) -> HistoryError:
+    found = connection.execute("SELECT state FROM runs WHERE id = ?", (run_id,)).fetchone()
+    if found is None:
+        return unknown(run_id)
+    return HistoryError(
+        f"Run {run_id} has ended already as {found[0]}, and what is recorded is not overwritten; "
+        "record another run under another id"
+    )
+
+
+def _taken(connection: sqlite3.Connection, run: Run, exc: sqlite3.IntegrityError) -> HistoryError:
+    for name in ("id", "external_id"):
+        value = getattr(run, name)
+        sql = f"SELECT id, state FROM runs WHERE {name} = ?"
+        found = connection.execute(sql, (value,)).fetchone()
+        if found:
+            return HistoryError(
+                f"The history has a run with the {name} {value!r} already: {found[0]}, "
+                f"{found[1]}; choose another one, it must be unique"
+            )
+    return HistoryError(f"Run {run.id} cannot be recorded: {exc}")
