@@ -6,9 +6,8 @@ A file is written under another name first, so that an export that fails leaves 
 from __future__ import annotations
 
 import json
-import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +44,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            head, *rows = split(file.read()) or [[]]
+            head, *rows = [*split(file.read())] or [[]]
         names = [unguarded(text) for text, _ in head]
         _check_shape(names, rows)
         columns = {
@@ -64,8 +63,7 @@ def write_csv(frame: pd.DataFrame, file: TextIO) -> None:
     """Write `frame` to an open file."""
     file.write(",".join(quoted(str(name)) for name in frame.columns) + "\n")
     columns = [_cells(frame[name]) for name in frame.columns]
-    for row in zip(*columns, strict=True):
-        file.write(",".join(row) + "\n")
+    file.writelines(",".join(row) + "\n" for row in zip(*columns, strict=True))
 
 
 def write_jsonl(runs: Sequence[Run], file: TextIO) -> None:
@@ -103,7 +101,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as exc:
         msg = f"{path} cannot be written: {exc.strerror}"
         raise HistoryError(msg) from exc
@@ -113,13 +111,12 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 def _cells(column: pd.Series[Any]) -> list[str]:
     missing = column.isna().tolist()
-    write: Callable[[Any], str] = bare
     return [
-        "" if gone else write(value) for value, gone in zip(column.tolist(), missing, strict=True)
+        "" if gone else bare(value) for value, gone in zip(column.tolist(), missing, strict=True)
     ]
 
 
-def _check_shape(names: list[str], rows: list[list[tuple[str, bool]]]) -> None:
+def _check_shape(names: Sequence[str], rows: Sequence[Sequence[tuple[str, bool]]]) -> None:
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         msg = f"several columns are called {', '.join(sorted(repeated))}"

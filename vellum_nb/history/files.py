@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 
 def locate(path: str | Path | None) -> Path | str:
-    """Return the file to use: `path`, else ``VELLUM_NB_HISTORY``, else the user's data directory."""
+    """Return `path`, else the file of ``VELLUM_NB_HISTORY``, else one in the user's data."""
     chosen = path if path is not None else os.environ.get("VELLUM_NB_HISTORY") or None
     if chosen is None:
         from platformdirs import user_data_path

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from vellum_nb.history.rows import PAYLOADS, SCALARS, clean
@@ -68,7 +69,8 @@ KINDS: Mapping[str, str] = {**_HEAD, **_TAIL}
 
 _INT64 = range(-(2**63), 2**63)
 _EXACT = range(-(2**53), 2**53 + 1)
-_NO_TIME = -(2**63)
+_NO_TIME = -(2**63)  # is NaT in numpy and pandas
+_PANDAS_OF_OBJECT_TEXT = 2
 
 
 def frame_of_rows(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
@@ -115,25 +117,20 @@ def _spread(prefix: str, values: Sequence[Mapping[str, Any]]) -> dict[str, list[
 
 
 def _column(values: list[Any], kind: str | None) -> Any:
-    import numpy as np
+    return _MAKERS[kind](values) if kind else _inferred(values)
+
+
+def _times(values: list[Any]) -> Any:
     import pandas as pd
 
-    if kind == "text":
-        return _text(values)
-    if kind == "time":
-        counts = np.array([_NO_TIME if v is None else v for v in values], dtype="int64")
-        return pd.Series(counts.view("datetime64[us]")).dt.tz_localize("UTC")
-    if kind == "float":
-        return pd.Series(values, dtype="float64")
-    if kind == "int":
-        return pd.Series([v or 0 for v in values], dtype="int64")
-    if kind == "count":
-        return pd.Series(values, dtype="Int64")
-    if kind == "tag":
-        return _category(values, ())
-    if kind == "state":
-        return _category(values, get_args(RunState))
-    return _inferred(values)
+    counts = pd.Series([_NO_TIME if v is None else v for v in values], dtype="int64")
+    return counts.astype("datetime64[us]").dt.tz_localize("UTC")
+
+
+def _series(values: Sequence[Any], dtype: str) -> Any:
+    import pandas as pd
+
+    return pd.Series(values, dtype=dtype)
 
 
 def _category(values: list[Any], known: Iterable[str]) -> Any:
@@ -145,28 +142,37 @@ def _category(values: list[Any], known: Iterable[str]) -> Any:
 
 
 def _inferred(values: list[Any]) -> Any:
-    import pandas as pd
-
     given = [v for v in values if v is not None]
     kinds = {type(v) for v in given}
     if kinds <= {str}:
         return _text(values)
     if kinds == {bool}:
-        return pd.Series(values, dtype="boolean")
+        return _series(values, "boolean")
     if kinds == {int} and all(v in _INT64 for v in given):
-        return pd.Series(values, dtype="int64" if len(given) == len(values) else "Int64")
+        return _series(values, "int64" if len(given) == len(values) else "Int64")
     if kinds <= {int, float} and float in kinds and all(_is_exact(v) for v in given):
-        return pd.Series(values, dtype="float64")
-    return pd.Series(values, dtype="object")
+        return _series(values, "float64")
+    return _series(values, "object")
 
 
-def _is_exact(number: float) -> bool:
+def _is_exact(number: int | float) -> bool:  # noqa: PYI041  (the two types are told apart)
     """Return whether a float64 column keeps this number as it is."""
-    return isinstance(number, float) or number in _EXACT
+    return type(number) is float or number in _EXACT
 
 
 def _text(values: Sequence[Any]) -> Any:
     import pandas as pd
 
-    modern = int(pd.__version__.split(".", 1)[0]) >= 3
+    modern = int(pd.__version__.split(".", 1)[0]) > _PANDAS_OF_OBJECT_TEXT
     return pd.Series(values, dtype="str" if modern else "object")
+
+
+_MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
+    "text": _text,
+    "time": _times,
+    "float": partial(_series, dtype="float64"),
+    "int": lambda values: _series([v or 0 for v in values], "int64"),
+    "count": partial(_series, dtype="Int64"),
+    "tag": partial(_category, known=()),
+    "state": partial(_category, known=get_args(RunState)),
+}

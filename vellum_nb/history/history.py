@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, Unpack
+from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import export, reads, writes
@@ -241,7 +241,7 @@ class History:
             for callback in subscribers:
                 callback(run)
 
-    def __enter__(self) -> History:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
