@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFram
     return _frame(rows, columns)
 
 
-def _frame(rows: list[tuple[str | datetime | None, ...]], columns: list[str]) -> pd.DataFrame:
+def _frame(rows: Sequence[tuple[str | datetime | None, ...]], columns: list[str]) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=columns)

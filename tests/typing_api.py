@@ -1,0 +1,32 @@
+"""The public names as a type checker sees them: checked by mypy, never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_type
+
+import pandas as pd
+
+import vellum_nb as vnb
+
+
+def triage(ticket: str, vip: bool = False) -> dict[str, str]:  # noqa: FBT001, FBT002
+    """Sort a ticket."""
+    return {"category": ticket if vip else "billing"}
+
+
+def a_session() -> None:
+    """Use every public entry as a user would."""
+    with vnb.LocalServer() as server:
+        server.deploy(triage, name="triage", release_tags=["v1"])
+        ws = vnb.connect(server, history=Path("runs.db"))
+        assert_type(ws, vnb.Workspace)
+        run = ws.run("triage", {"ticket": "x"}, release_tag="v1")
+        assert_type(run, vnb.Run)
+        assert_type(run.latency_s, float | None)
+        assert_type(ws.history, vnb.History)
+        assert_type(ws.history.frame(deployment="triage", limit=10), pd.DataFrame)
+        assert_type(ws.history.runs(), list[vnb.Run])
+        assert_type(ws.form("triage"), vnb.RunForm)
+        assert_type(ws.compare("triage", release_tags=["v1"]), vnb.Comparison)
+        assert_type(vnb.read_csv("runs.csv"), pd.DataFrame)
