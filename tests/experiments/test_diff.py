@@ -94,6 +94,13 @@ def test_texts_with_little_in_common_are_replaced_whole() -> None:
     assert marked(a, b) == f"[-{a}-]{{+{b}+}}"
 
 
+def test_the_words_with_which_unlike_texts_begin_and_end_stay() -> None:
+    a = "Thanks for writing. We look into your message about your outage. Bye"
+    b = "Thanks for writing. Uploads fail since noon; a fix reaches all regions at night. Bye"
+    assert marked(a, b).startswith("Thanks for writing. [-We")
+    assert marked(a, b).endswith(". Bye")
+
+
 def test_text_put_at_the_end_is_an_insertion() -> None:
     assert marked("Thanks.", "Thanks. " + "More words follow. " * 30) == (
         "Thanks.{+ " + "More words follow. " * 30 + "+}"

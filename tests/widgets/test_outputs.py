@@ -365,6 +365,17 @@ def test_runs_with_different_inputs_are_told() -> None:
     assert "different inputs" in Page(side_by_side_html(runs)).text
 
 
+def test_a_run_that_waits_is_not_blamed_for_other_inputs() -> None:
+    waiting = run("v2", inputs={}, state="STARTED")
+    assert "different inputs" not in Page(side_by_side_html([run("v1"), waiting])).text
+
+
+def test_the_legend_can_be_left_out() -> None:
+    runs = [run("v1", {"x": "1"}), run("v2", {"x": "2"})]
+    assert "changed words are marked" in Page(side_by_side_html(runs)).text
+    assert "changed words are marked" not in Page(side_by_side_html(runs, legend=False)).text
+
+
 def test_no_runs_is_a_sentence() -> None:
     assert Page(side_by_side_html([])).text == "No runs to show."
 

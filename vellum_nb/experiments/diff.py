@@ -123,13 +123,28 @@ def _words(old: str, new: str) -> list[Op]:
         ops += [Op("equal", equal)] if equal else _replacement(gone, come)
     least = _UNLIKE * min(_weight(old), _weight(new))
     if _shared(ops) >= least:
-        ops = _without_islands(ops)
-        if _shared(ops) >= least:
-            return ops
+        merged = _without_islands(ops)
+        if _shared(merged) >= least:
+            return merged
+    return _replaced_between(_merged(ops), old, new)
+
+
+def _replaced_between(ops: list[Op], old: str, new: str) -> list[Op]:
+    """Return one replacement between the words with which both texts begin and end."""
+    head = _edge(ops[0])
+    tail = _edge(ops[-1]) or _end(old, new)
+    old, new = (text[len(head) : len(text) - len(tail)] for text in (old, new))
+    return _merged([Op("equal", head), *_replacement(old, new), Op("equal", tail)])
+
+
+def _edge(op: Op) -> str:
+    return op.text if op.kind == "equal" and any(map(str.isalnum, op.text)) else ""
+
+
+def _end(old: str, new: str) -> str:
+    """Return the line break, or whatever space, with which both end."""
     end = old[len(old.rstrip()) :]
-    if end and new.endswith(end):
-        return [*_replacement(old[: -len(end)], new[: -len(end)]), Op("equal", end)]
-    return _replacement(old, new)
+    return end if new.endswith(end) else ""
 
 
 def _shared(ops: Iterable[Op]) -> int:
@@ -191,10 +206,12 @@ def _weight(text: str) -> int:
 
 
 def _merged(ops: Iterable[Op]) -> list[Op]:
-    """Join neighbours of one kind."""
+    """Join neighbours of one kind, leave out empty pieces."""
     merged: list[Op] = []
     texts: list[str] = []
     for op in ops:
+        if not op.text:
+            continue
         if merged and merged[-1].kind == op.kind:
             texts.append(op.text)
             continue

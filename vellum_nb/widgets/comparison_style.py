@@ -92,12 +92,14 @@ COMPARISON_CSS = """
 .vnb-out .vnb-cmp-is-differs > .vnb-cmp-verdict { color: var(--vnb-text); font-weight: 600; }
 .vnb-out .vnb-cmp-label { display: none; font: 600 12px/18px var(--vnb-code); }
 .vnb-out .vnb-cmp-input { margin-top: 4px; white-space: pre-wrap; }
-.vnb-out .vnb-cmp-outputs { margin: 0; padding: 0; }
-.vnb-out .vnb-cmp-outputs > .vnb-out-row {
-  border: 0;
-  grid-template-columns: 72px minmax(0, 1fr);
-  padding: 0 0 4px;
+.vnb-out .vnb-cmp-outputs {
+  display: grid;
+  grid-template-columns: fit-content(120px) minmax(0, 1fr);
+  margin: 0;
+  padding: 0;
 }
+.vnb-out .vnb-cmp-outputs > .vnb-out-row { border: 0; padding: 0 0 4px; }
+.vnb-out .vnb-cmp-outputs > .vnb-out-row > dt { min-width: 64px; }
 @container vnb-out (max-width: 639px) {
   .vnb-out table.vnb-cmp > thead { display: none; }
   .vnb-out table.vnb-cmp, .vnb-out table.vnb-cmp > tbody,

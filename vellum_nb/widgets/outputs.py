@@ -45,7 +45,7 @@ def run_html(run: Run, *, baseline: Run | None = None, markdown: bool = False) -
     return _page(f'<div class="vnb-out-grid">{column}</div>')
 
 
-def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False) -> str:
+def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False, legend: bool = True) -> str:
     """Return `runs` beside each other, the differences marked against the first.
 
     In less than 640 pixels the columns stand under each other.
@@ -56,6 +56,8 @@ def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False) -> str:
         The first is the baseline.
     markdown : bool, default False
         Show text outputs as Markdown; differences are then told, not marked.
+    legend : bool, default True
+        Say above the columns how differences are marked.
 
     Returns
     -------
@@ -67,7 +69,9 @@ def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False) -> str:
     baseline = runs[0] if len(runs) > 1 else None
     names = _names(runs)
     columns = "".join(_column(run, baseline, names, markdown=markdown) for run in runs)
-    return _page(f'{_notes(runs, markdown=markdown)}<div class="vnb-out-grid">{columns}</div>')
+    return _page(
+        f'{_notes(runs, legend=legend and not markdown)}<div class="vnb-out-grid">{columns}</div>'
+    )
 
 
 def output_html(name: str, run: Run, baseline: Run | None = None, *, markdown: bool = False) -> str:
@@ -195,11 +199,11 @@ def _verdict(run: Run, baseline: Run | None) -> str:
     return f"{differing} of {len(names)} outputs differ" if differing else "all outputs the same"
 
 
-def _notes(runs: Sequence[Run], *, markdown: bool) -> str:
+def _notes(runs: Sequence[Run], *, legend: bool) -> str:
     notes = []
-    if len(runs) > 1 and not markdown:
+    if len(runs) > 1 and legend:
         notes.append(f"{_LEGEND}{escape(runs[0].release_tag)}")
-    if len({run.case_id for run in runs}) > 1:
+    if len({run.case_id for run in runs if run.state != "STARTED"}) > 1:
         notes.append("the runs have different inputs, which may be why they differ")
     if len({run.deployment for run in runs}) > 1:
         names = dict.fromkeys(run.deployment for run in runs)

@@ -73,16 +73,17 @@ OUTPUT_CSS = """
   align-content: start;
   display: grid;
   grid-row: 2 / -1;
+  grid-template-columns: fit-content(160px) minmax(0, 1fr);
   grid-template-rows: subgrid;
   margin: 0;
   padding: 0;
 }
-.vnb-out .vnb-out-alone > .vnb-out-rows { display: block; }
+.vnb-out .vnb-out-alone > .vnb-out-rows { grid-template-rows: none; }
 .vnb-out .vnb-out-row {
   border-bottom: 1px solid var(--vnb-hair);
   display: grid;
-  gap: 0 0;
-  grid-template-columns: 92px minmax(0, 1fr);
+  grid-column: 1 / -1;
+  grid-template-columns: subgrid;
   padding: 6px 12px;
 }
 .vnb-out .vnb-out-row:last-child { border-bottom: 0; }
@@ -91,6 +92,7 @@ OUTPUT_CSS = """
   float: none;
   font-weight: 400;
   margin: 0;
+  min-width: 92px;
   overflow-wrap: anywhere;
   padding: 0 8px 0 0;
   width: auto;
