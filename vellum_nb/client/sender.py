@@ -175,18 +175,12 @@ class Sender:
         return self._proxies[origin]
 
     def _parsed(self, answer: _Answer, what: str, method: str, reply: type[M]) -> M:
-        body = answer.content
         if not 200 <= answer.status < 300:  # noqa: PLR2004
             raise self._status_error(answer, what, method)
-        try:
-            return reply.model_validate_json(body)
-        except ValidationError:
-            error: ValidationError
-        try:
-            return reply.model_validate_json(_repaired(body))
-        except ValidationError as exc:
-            error = exc
-        raise bad_reply(what, answer.status, self._hide(body), _first(error)) from None
+        parsed = _read(answer.content, reply)
+        if isinstance(parsed, str):
+            raise bad_reply(what, answer.status, self._hide(answer.content), parsed)
+        return parsed
 
     def _status_error(self, answer: _Answer, what: str, method: str) -> APIStatusError:
         location = answer.headers.get("Location") if answer.status in _REDIRECTS else None
@@ -221,6 +215,9 @@ class _Answer(NamedTuple):
     headers: Mapping[str, str]
     content: bytes
 
+    def __repr__(self) -> str:
+        return f"<{self.status}, {len(self.content)} bytes>"  # a server may echo the key
+
 
 class _Failure(NamedTuple):
     error: APIConnectionError
@@ -249,6 +246,18 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
         reason = str(exc)
     msg = f"The request cannot be written as JSON, nothing was sent: {reason}"
     raise InputError(msg)
+
+
+def _read(body: bytes, reply: type[M]) -> M | str:
+    """Return `body` as a model, or why it is none."""
+    try:
+        return reply.model_validate_json(body)
+    except ValidationError:
+        repaired = _repaired(body)
+    try:
+        return reply.model_validate_json(repaired)
+    except ValidationError as exc:
+        return _first(exc)
 
 
 def _repaired(body: bytes) -> bytes:

@@ -1,0 +1,171 @@
+"""Cancelling ends a call wherever it waits, and no other call."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vellum_nb.client import Client
+from vellum_nb.errors import APIConnectionError
+from vellum_nb.models import Cancellation
+
+BODY_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"
+UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\n\r\n{"
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as made:
+        yield made
+
+
+def execute(client: Client, cancel: Cancellation | None = None) -> Any:
+    return client.execute_workflow({"q": "hi"}, workflow_deployment_name="w", cancel=cancel)
+
+
+def error_after(cancel: Cancellation, pending: Future[Any]) -> tuple[APIConnectionError, float]:
+    """Cancel; return the error, and the seconds until it came."""
+    start = time.perf_counter()
+    cancel.cancel()
+    with pytest.raises(APIConnectionError, match="cancelled") as caught:
+        pending.result(5)
+    return caught.value, time.perf_counter() - start
+
+
+@pytest.mark.parametrize("content", [b"", b"HTTP/1.1 200 OK\r\nX-Half: ", BODY_HEAD, UNTIL_CLOSED])
+def test_a_call_that_waits_is_cut_off(
+    server: Any, client: Client, pool: ThreadPoolExecutor, content: bytes
+) -> None:
+    server.will(server.hang(content))
+    cancel = Cancellation()
+    pending = pool.submit(execute, client, cancel)
+    server.arrived.acquire()
+    error, seconds = error_after(cancel, pending)
+    assert seconds < 0.2
+    assert error.sent is True
+    assert server.hung_up.acquire(timeout=5)
+    assert len(server.seen) == 1
+
+
+def test_a_call_over_tls_is_cut_off(
+    tls_server: Any, authority: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    tls_server.will(tls_server.hang())
+    with Client(api_key="k", base_url=tls_server.url) as client:
+        cancel = Cancellation()
+        pending = pool.submit(execute, client, cancel)
+        tls_server.arrived.acquire()
+        assert error_after(cancel, pending)[1] < 0.2
+
+
+def test_a_wait_between_tries_is_ended(
+    server: Any, client: Client, pool: ThreadPoolExecutor
+) -> None:
+    server.will(server.reply(429, {}, headers={"Retry-After": "20"}))
+    cancel = Cancellation()
+    waiting = threading.Event()
+    pending = pool.submit(execute, client, Watched(cancel, waiting))
+    waiting.wait()
+    error, seconds = error_after(cancel, pending)
+    assert seconds < 0.2
+    assert error.sent is False
+    assert len(server.seen) == 1
+
+
+class Watched(Cancellation):
+    """Tells when somebody waits on it; cancelled with `other`."""
+
+    def __init__(self, other: Cancellation, waiting: threading.Event) -> None:
+        super().__init__()
+        self._other, self._waiting = other, waiting
+
+    def wait(self, seconds: float) -> bool:
+        self._waiting.set()
+        return self._other.wait(seconds)
+
+
+def test_what_is_cancelled_already_sends_nothing(server: Any, client: Client) -> None:
+    cancel = Cancellation()
+    cancel.cancel()
+    with pytest.raises(APIConnectionError, match="cancelled; nothing was sent") as caught:
+        execute(client, cancel)
+    assert caught.value.sent is False
+    assert server.seen == []
+
+
+def test_one_switch_ends_all_its_calls_and_no_other(
+    server: Any, client: Client, pool: ThreadPoolExecutor, fulfilled: dict[str, Any]
+) -> None:
+    release = threading.Event()
+
+    def held(sock: Any) -> bool:
+        release.wait(5)
+        return bool(server.reply(200, fulfilled)(sock))
+
+    server.will(held)
+    spared = pool.submit(execute, client)
+    server.arrived.acquire()
+    server.will(server.hang())
+    cancel = Cancellation()
+    ended = [pool.submit(execute, client, cancel) for _ in range(4)]
+    for _ in ended:
+        server.arrived.acquire()
+    for pending in ended:
+        assert error_after(cancel, pending)[1] < 0.2
+    release.set()
+    assert spared.result(5).execution_id == "e-1"
+
+
+def test_the_client_serves_on_after_a_cancelled_call(
+    server: Any, client: Client, pool: ThreadPoolExecutor, fulfilled: dict[str, Any]
+) -> None:
+    server.will(server.hang(), server.reply(200, fulfilled))
+    cancel = Cancellation()
+    pending = pool.submit(execute, client, cancel)
+    server.arrived.acquire()
+    error_after(cancel, pending)
+    assert execute(client).execution_id == "e-1"
+
+
+def test_cancelling_a_finished_call_harms_nobody(
+    server: Any, client: Client, fulfilled: dict[str, Any]
+) -> None:
+    server.will(server.reply(200, fulfilled))
+    for _ in range(3):
+        cancel = Cancellation()
+        execute(client, cancel)
+        cancel.cancel()
+    assert {seen.connection for seen in server.seen} == {1}
+
+
+def test_many_threads_share_one_client_while_others_cancel(
+    server: Any, client: Client, pool: ThreadPoolExecutor, fulfilled: dict[str, Any]
+) -> None:
+    server.will(server.reply(200, fulfilled))
+
+    def often(run: Callable[[], str]) -> list[str]:
+        return [run() for _ in range(60)]
+
+    def plain() -> str:
+        return str(execute(client).execution_id)
+
+    def cancelled() -> str:
+        cancel = Cancellation()
+        with ThreadPoolExecutor(1) as side:
+            side.submit(cancel.cancel)
+            try:
+                return str(execute(client, cancel).execution_id)
+            except APIConnectionError as exc:
+                return "cut" if "cancelled" in str(exc) else str(exc)
+
+    work = [pool.submit(often, plain) for _ in range(4)]
+    cut = [pool.submit(often, cancelled) for _ in range(4)]
+    assert {answer for each in work for answer in each.result(60)} == {"e-1"}
+    assert {answer for each in cut for answer in each.result(60)} <= {"e-1", "cut"}

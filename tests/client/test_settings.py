@@ -1,0 +1,216 @@
+"""Where key, addresses and timeouts come from, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from vellum_nb.client import Client
+from vellum_nb.errors import APIConnectionError, InputError, VellumNBError
+from vellum_nb.models import ExpandMeta, WorkflowInput
+
+IDENTITY = {"name": "production"}
+
+
+def sent_key(server: Any, **options: Any) -> str:
+    server.will(server.reply(200, IDENTITY))
+    with Client(base_url=server.url, **options) as client:
+        client.environment_identity()
+    return str(server.seen[-1].headers["x-api-key"])
+
+
+def test_the_key_comes_from_the_argument_then_the_environment(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VELLUM_API_KEY", "from-environment")
+    assert sent_key(server, api_key="from-argument") == "from-argument"
+    assert sent_key(server) == "from-environment"
+
+
+def test_a_key_can_be_typed_unseen(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vellum_nb.client.settings.getpass", lambda _: "typed")
+    assert sent_key(server, api_key="ask") == "typed"
+
+
+def test_without_a_key_the_error_names_every_way_to_give_one() -> None:
+    with pytest.raises(VellumNBError) as caught:
+        Client()
+    for way in ("api_key=...", "VELLUM_API_KEY", 'api_key="ask"'):
+        assert way in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("secret\n", "character 7 of 7 is a line break"),
+        ("secret\r\nX-Evil: 1", "a line break"),
+        (" secret", "character 1 of 7 is a space"),
+        ("sécret", "character 2 of 6 is not a plain ASCII character"),
+        ("secret\x00", "not a plain ASCII character"),
+    ],
+)
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str, said: str) -> None:
+    with pytest.raises(VellumNBError) as caught:
+        Client(api_key=key)
+    assert said in str(caught.value)
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "predict_url", "environment", "expected"),
+    [
+        (None, None, {}, ("https://api.vellum.ai", "https://predict.vellum.ai")),
+        (
+            "https://api.vellum.ai/",
+            None,
+            {},
+            ("https://api.vellum.ai", "https://predict.vellum.ai"),
+        ),
+        ("http://a/b/", None, {}, ("http://a/b", "http://a/b")),
+        ("http://a", "http://p/", {}, ("http://a", "http://p")),
+        (None, None, {"VELLUM_API_URL": "http://e/"}, ("http://e", "http://e")),
+        (
+            None,
+            None,
+            {"VELLUM_API_URL": "http://e", "VELLUM_PREDICT_API_URL": "http://p"},
+            ("http://e", "http://p"),
+        ),
+        ("http://a", None, {"VELLUM_PREDICT_API_URL": "http://p"}, ("http://a", "http://a")),
+    ],
+)
+def test_addresses_come_from_the_arguments_then_the_environment(
+    base_url: str | None,
+    predict_url: str | None,
+    environment: dict[str, str],
+    expected: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with Client(api_key="k", base_url=base_url, predict_url=predict_url) as client:
+        assert (client.base_url, client.predict_url) == expected
+        assert repr(client) == f"<Client {expected[0]}>"
+
+
+@pytest.mark.parametrize(
+    "url", ["vellum.ai", "ftp://a", "http://", "http://u:pw@a", "http://a?b=1"]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(VellumNBError) as caught:
+        Client(api_key="k", base_url=url)
+    assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, (5, 0), math.nan])
+def test_a_timeout_that_cannot_be_kept_is_refused(timeout: Any) -> None:
+    with pytest.raises(VellumNBError, match="above 0, or None"):
+        Client(api_key="k", timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [None, 5, (None, 5), (5, None)])
+def test_no_timeout_is_for_ever(server: Any, timeout: Any) -> None:
+    assert sent_key(server, api_key="k", timeout=timeout) == "k"
+
+
+def test_both_hosts_get_their_requests(server: Any, fulfilled: dict[str, Any]) -> None:
+    server.will(server.reply(200, IDENTITY), server.reply(200, fulfilled))
+    urls = {"base_url": f"{server.url}/base/", "predict_url": f"{server.url}/predict"}
+    with Client(api_key="k", **urls, api_version="2024-10-25") as client:
+        client.environment_identity()
+        client.execute_workflow([], workflow_deployment_name="w")
+    assert [seen.target for seen in server.seen] == [
+        "/base/v1/environments/identity",
+        "/predict/v1/execute-workflow",
+    ]
+    assert {seen.headers["x-api-version"] for seen in server.seen} == {"2024-10-25"}
+
+
+@pytest.mark.parametrize(
+    ("name", "segment"),
+    [("a/b", "a%2Fb"), ("a b?#%", "a%20b%3F%23%25"), ("é", "%C3%A9"), ("a..b", "a..b")],
+)
+def test_names_are_percent_encoded(server: Any, client: Client, name: str, segment: str) -> None:
+    server.will(server.reply(200, {"name": "t"}))
+    client.retrieve_workflow_release_tag(name, name)
+    expected = f"/v1/workflow-deployments/{segment}/release-tags/{segment}"
+    assert server.seen[0].target == expected
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_names_that_would_change_the_path_are_refused(client: Client, name: str) -> None:
+    with pytest.raises(InputError, match="cannot name a deployment"):
+        client.retrieve_workflow_deployment(name)
+
+
+def test_inputs_are_sent_as_compact_utf8(
+    server: Any, client: Client, fulfilled: dict[str, Any]
+) -> None:
+    server.will(server.reply(200, fulfilled))
+    typed = [
+        WorkflowInput(name="q", type="STRING", value="é"),
+        WorkflowInput(name="j", type="JSON"),
+    ]
+    client.execute_workflow(
+        typed, workflow_deployment_name="w", expand_meta=ExpandMeta(cost=True), metadata={"a": None}
+    )
+    assert server.seen[0].body.decode() == (
+        '{"inputs":[{"name":"q","type":"STRING","value":"é"},{"name":"j","type":"JSON"}],'
+        '"expand_meta":{"cost":true},"workflow_deployment_name":"w","metadata":{"a":null}}'
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, "\ud800", object(), {1, 2}])
+def test_what_cannot_be_written_is_never_sent(server: Any, client: Client, value: Any) -> None:
+    typed = [{"name": "q", "type": "JSON", "value": value}]
+    for inputs in (typed, {"q": value}):
+        with pytest.raises(InputError, match="nothing was sent"):
+            client.execute_workflow(inputs, workflow_deployment_name="w")
+    with pytest.raises(InputError):
+        client.execute_workflow([], workflow_deployment_name="w", metadata={"q": value})
+    assert server.seen == []
+
+
+def test_lists_are_walked_page_by_page_without_following_links(server: Any, client: Client) -> None:
+    link = "http://other.example/v1/workflow-deployments?offset=2"
+    page = {
+        "count": 3,
+        "next": link,
+        "results": [{"id": "1", "name": "a"}, {"id": "2", "name": "b"}],
+    }
+    last = {"count": 3, "next": None, "results": [{"id": "3", "name": "c"}]}
+    server.will(server.reply(200, page), server.reply(200, last))
+    names = [each.name for each in client.iter_workflow_deployments(ordering="name")]
+    assert names == ["a", "b", "c"]
+    assert [seen.target.partition("?")[2] for seen in server.seen] == [
+        "ordering=name",
+        "offset=2&ordering=name",
+    ]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"count": 9, "results": []},
+        {"results": [{"id": "1", "name": "a"}]},
+        {"count": 1, "next": "x"},
+    ],
+)
+def test_a_list_that_says_more_than_it_has_ends(
+    server: Any, client: Client, page: dict[str, Any]
+) -> None:
+    server.will(server.reply(200, page))
+    assert len(list(client.iter_workflow_release_tags("w"))) <= 1
+    assert len(list(client.iter_workflow_deployment_releases("w"))) <= 1
+    assert len(server.seen) == 2
+
+
+def test_after_closing_a_call_says_so(server: Any) -> None:
+    client = Client(api_key="k", base_url=server.url)
+    client.close()
+    client.close()
+    with pytest.raises(APIConnectionError, match="this client is closed. Make a new one") as caught:
+        client.environment_identity()
+    assert caught.value.sent is False
+    assert server.seen == []
