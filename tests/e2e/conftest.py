@@ -1,0 +1,41 @@
+"""Fixtures of the browser tests: one JupyterLab, one Chromium, one page for the whole session."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from lab import Lab, chromium, find_chromium, lab_server  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the browser tests last: Playwright leaves an event loop running in the main thread."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+@pytest.fixture(scope="session")
+def _page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    try:
+        find_chromium()
+    except RuntimeError as exc:
+        pytest.fail(str(exc), pytrace=False)
+    folder = tmp_path_factory.mktemp("jupyterlab")
+    screenshots = HERE.parents[1] / "screenshots"
+    with lab_server(folder) as url, chromium() as browser:
+        yield Lab(browser, url, folder, screenshots=screenshots)
+
+
+@pytest.fixture
+def lab(_page: Lab) -> Iterator[Lab]:
+    """Open notebooks in a real browser; afterwards nothing may have gone wrong in the page."""
+    _page.guard.take()
+    yield _page
+    _page.close_notebooks()
+    troubles = _page.guard.take()
+    assert not troubles, "\n".join(["The page did what it must not:", *troubles])

@@ -1,0 +1,274 @@
+"""A real JupyterLab and a real Chromium: starts both, opens notebooks, and watches the page.
+
+Used by the tests in this folder and by ``docs/screenshot.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import nbformat
+from notebook_page import Notebook
+from playwright.sync_api import Browser, Page, sync_playwright
+
+__all__ = ["Guard", "Lab", "chromium", "find_chromium", "lab_server"]
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",  # CI runs as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # a caught request goes nowhere
+]
+SETTINGS = {
+    "apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+    "apputils-extension/themes": {"theme": "JupyterLab Light", "adaptive-theme": False},
+    "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
+}
+OWN_FOLDERS = (
+    "JUPYTER_CONFIG_DIR",
+    "JUPYTER_DATA_DIR",
+    "JUPYTER_RUNTIME_DIR",
+    "JUPYTERLAB_SETTINGS_DIR",
+    "JUPYTERLAB_WORKSPACES_DIR",
+    "IPYTHONDIR",
+)
+# Each notebook lies in a folder of its own, which is where its kernel starts.
+A_HISTORY_EACH = (
+    "import os\nos.environ['VELLUM_NB_HISTORY'] = os.path.join(os.getcwd(), 'runs.db')\n"
+)
+OPEN = """async ({path}) => {
+    const app = window.jupyterapp;
+    const widget = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+    await widget.context.ready;
+    await widget.sessionContext.ready;
+    await widget.sessionContext.session.kernel.info;
+    app.shell.collapseLeft();
+    return widget.id;
+}"""
+THEME = """async (theme) => {
+    await window.jupyterapp.commands.execute('apputils:change-theme', {theme});
+}"""
+
+
+def find_chromium() -> str:
+    """Return the browser's path; say what to install when there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name)
+        if found:
+            return found
+    msg = "The browser tests need Chromium and none was found: run `apt-get install chromium`."
+    raise RuntimeError(msg)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run one Chromium."""
+    path = find_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, headless=True, args=CHROMIUM_FLAGS
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def lab_server(folder: Path, *, python: str = sys.executable) -> Iterator[str]:
+    """Run one JupyterLab that keeps everything in `folder`; yield its address."""
+    env = _environment(folder)
+    root = folder / "notebooks"
+    root.mkdir()
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    log_path = folder / "jupyterlab.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [python, "-m", "jupyterlab", *_options(port, root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=folder,
+        )
+        try:
+            _wait_until_up(url, process, log_path)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Guard:
+    """Takes down everything a page must not do: script errors, dialogs, requests to elsewhere."""
+
+    def __init__(self, page: Page) -> None:
+        self.troubles: list[str] = []
+        page.on("pageerror", lambda error: self.troubles.append(f"page error: {error}"))
+        page.on("crash", lambda _: self.troubles.append("the page crashed"))
+        page.on("dialog", self._dialog)
+        page.on("websocket", lambda socket_: self._requested(socket_.url))
+        page.context.on("request", lambda request: self._requested(request.url))
+        page.context.on("page", lambda other: self.troubles.append(f"a window: {other.url}"))
+
+    def _requested(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"data", "blob"} and parts.hostname != "127.0.0.1":
+            self.troubles.append(f"request to elsewhere: {url[:200]}")
+
+    def _dialog(self, dialog: Any) -> None:
+        self.troubles.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def take(self) -> list[str]:
+        """Return what was taken down, and forget it."""
+        taken, self.troubles = self.troubles, []
+        return taken
+
+
+class Lab:
+    """One page on one JupyterLab, used for one notebook after the other.
+
+    Parameters
+    ----------
+    browser : Browser
+        From `chromium`.
+    url, folder
+        From `lab_server`.
+    screenshots : Path
+        Where pictures go.
+    """
+
+    def __init__(self, browser: Browser, url: str, folder: Path, *, screenshots: Path) -> None:
+        self.root = folder / "notebooks"
+        self.screenshots = screenshots
+        self.page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        self.page.set_default_timeout(20_000)
+        self.guard = Guard(self.page)
+        self.notebooks: list[Notebook] = []
+        self.page.goto(f"{url}/lab?reset")
+        self.page.wait_for_function("() => window.jupyterapp?.restored")
+        self.page.evaluate("async () => { await window.jupyterapp.restored; }")
+
+    def run_notebook(
+        self, cells: Sequence[str], *, theme: str = "light", width: int = 1400
+    ) -> Notebook:
+        """Write a notebook of code cells, open it with a fresh kernel, and run all of it.
+
+        Fails when a cell raises.
+        """
+        content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        return self.run_file(json.loads(nbformat.writes(content)), theme=theme, width=width)
+
+    def run_file(
+        self,
+        content: dict[str, Any],
+        *,
+        theme: str = "light",
+        width: int = 1400,
+        name: str = "notebook.ipynb",
+    ) -> Notebook:
+        """Do the same with the content of an ``.ipynb`` file."""
+        here = self.root / uuid4().hex
+        here.mkdir()
+        (here / name).write_text(json.dumps(content), encoding="utf-8")
+        self.look(theme=theme, width=width)
+        opened = self.page.evaluate(OPEN, {"path": f"{here.name}/{name}"})
+        notebook = Notebook(self.page, opened, folder=here, screenshots=self.screenshots)
+        self.notebooks.append(notebook)
+        notebook.run()
+        return notebook
+
+    def look(self, *, theme: str = "light", width: int = 1400) -> None:
+        """Choose the theme (light or dark) and the width of the page."""
+        self.page.set_viewport_size({"width": width, "height": 1000})
+        dark = theme == "dark"
+        light_now = "document.body.dataset.jpThemeLight"
+        if self.page.evaluate(f"() => {light_now}") != ("false" if dark else "true"):
+            self.page.evaluate(THEME, "JupyterLab Dark" if dark else "JupyterLab Light")
+            self.page.wait_for_function(f"() => {light_now} === '{'false' if dark else 'true'}'")
+
+    def close_notebooks(self) -> None:
+        """Shut down every kernel and close every notebook."""
+        while self.notebooks:
+            self.notebooks.pop().close()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("VELLUM_", "JUPYTER", "COV_"))}
+    for name in OWN_FOLDERS:
+        place = folder / name.lower()
+        place.mkdir()
+        env[name] = str(place)
+    for name, settings in SETTINGS.items():
+        file = folder / "jupyterlab_settings_dir" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings), encoding="utf-8")
+    startup = folder / "ipythondir" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00-history.py").write_text(A_HISTORY_EACH, encoding="utf-8")
+    return env
+
+
+def _options(port: int, root: Path) -> list[str]:
+    return [
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+        "--ServerApp.disable_check_xsrf=True",
+        f"--ServerApp.root_dir={root}",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.extension_manager=readonly",
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        with (
+            suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+            urllib.request.urlopen(f"{url}/api/status", timeout=5),
+        ):
+            return
+        time.sleep(0.1)
+    msg = f"JupyterLab did not start; its log ends:\n{log.read_text(errors='replace')[-3000:]}"
+    raise RuntimeError(msg)

@@ -1,0 +1,117 @@
+"""One open notebook in JupyterLab: runs it, looks at its outputs, talks to its kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page
+
+__all__ = ["Notebook"]
+
+FIND = "const panel = [...window.jupyterapp.shell.widgets('main')].find(w => w.id === id);"
+RUN = f"""async (id) => {{
+    {FIND}
+    window.jupyterapp.shell.activateById(id);
+    await window.jupyterapp.commands.execute('notebook:run-all-cells');
+    return panel.content.model.sharedModel.toJSON().cells.flatMap(cell => cell.outputs ?? [])
+        .filter(output => output.output_type === 'error')
+        .map(output => output.traceback.join('\\n'));
+}}"""
+EVAL = f"""async ([id, code]) => {{
+    {FIND}
+    const future = panel.sessionContext.session.kernel.requestExecute(
+        {{code, store_history: false, stop_on_error: false}});
+    let text = '';
+    future.onIOPub = message => {{
+        const content = message.content;
+        if (message.header.msg_type === 'stream') text += content.text;
+        if (message.header.msg_type === 'execute_result') text += content.data['text/plain'];
+    }};
+    const reply = await future.done;
+    if (reply.content.status !== 'ok')
+        return {{error: reply.content.traceback?.join('\\n') ?? reply.content.status}};
+    return {{text}};
+}}"""
+INTERRUPT = f"""async (id) => {{
+    {FIND}
+    await panel.sessionContext.session.kernel.interrupt();
+}}"""
+CLOSE = f"""async (id) => {{
+    {FIND}
+    if (!panel) return;
+    await panel.sessionContext.shutdown();
+    panel.context.model.dirty = false;
+    panel.dispose();
+}}"""
+HEIGHT = """(panel) => {
+    const outer = panel.querySelector('.jp-WindowedPanel-outer') ?? panel;
+    return window.innerHeight + outer.scrollHeight - outer.clientHeight;
+}"""
+
+
+class Notebook:
+    """A notebook that is open in the page.
+
+    Parameters
+    ----------
+    page : Page
+        The page that shows JupyterLab.
+    panel_id : str
+        The panel's id in JupyterLab.
+    folder : Path
+        Where the notebook lies and its kernel runs.
+    screenshots : Path
+        Where pictures go.
+
+    Attributes
+    ----------
+    scope : Locator
+        The panel; look for labels here, as JupyterLab has some of the same.
+    """
+
+    def __init__(self, page: Page, panel_id: str, *, folder: Path, screenshots: Path) -> None:
+        self.page = page
+        self.folder = folder
+        self.scope = page.locator(".jp-NotebookPanel:visible")
+        self._id = panel_id
+        self._screenshots = screenshots
+
+    def run(self) -> None:
+        """Run every cell and wait for the last; raise when a cell did."""
+        errors = self.page.evaluate(RUN, self._id)
+        if errors:
+            msg = "A cell raised:\n" + "\n".join(errors)
+            raise AssertionError(msg)
+
+    def output(self, index: int = 0) -> Locator:
+        """Return the output area of a code cell, counted from 0."""
+        return self.scope.locator(".jp-CodeCell").nth(index).locator(".jp-Cell-outputArea")
+
+    def kernel_eval(self, code: str) -> str:
+        """Run `code` in the notebook's kernel; return what it printed or its last value's repr."""
+        reply = self.page.evaluate(EVAL, [self._id, code])
+        if "error" in reply:
+            msg = f"The kernel raised:\n{reply['error']}"
+            raise AssertionError(msg)
+        return str(reply["text"]).strip()
+
+    def interrupt(self) -> None:
+        """Interrupt the kernel, as the Stop button does."""
+        self.page.evaluate(INTERRUPT, self._id)
+
+    def screenshot(self, name: str, of: Locator | None = None) -> Path:
+        """Take a picture of an output (default: the whole panel), however tall it is."""
+        size = self.page.viewport_size
+        assert size is not None
+        target = of or self.scope
+        height = min(int(self.scope.evaluate(HEIGHT)) + 20, 5000)
+        self.page.set_viewport_size({"width": size["width"], "height": height})
+        path = self._screenshots / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        target.screenshot(path=path, animations="disabled")
+        self.page.set_viewport_size(size)
+        return path
+
+    def close(self) -> None:
+        """Shut the kernel down and close the panel."""
+        self.page.evaluate(CLOSE, self._id)
