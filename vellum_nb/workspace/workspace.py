@@ -244,7 +244,7 @@ class Workspace:
     ) -> Comparison:
         """Put the stored runs of `deployment` side by side, one row a case.
 
-        Nothing is run. Where a case was run several times on a tag, its newest run counts.
+        Nothing is run. Where a case was run several times on a tag, its newest answer counts.
 
         Parameters
         ----------
