@@ -266,7 +266,7 @@ def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> Non
     while time.monotonic() < deadline and process.poll() is None:
         with (
             suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-            urllib.request.urlopen(f"{url}/api/status", timeout=5),
+            urllib.request.urlopen(f"{url}/api/status", timeout=5),  # noqa: S310
         ):
             return
         time.sleep(0.1)
