@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 from requests import PreparedRequest, RequestException, Session
 from requests.exceptions import InvalidProxyURL, InvalidURL, SSLError
 from requests.structures import CaseInsensitiveDict
@@ -25,14 +24,14 @@ from vellum_nb.client.retry import (
     retry_after,
 )
 from vellum_nb.client.transport import Call, RecordingAdapter
-from vellum_nb.errors import APIConnectionError, APIStatusError, APITimeoutError, InputError
+from vellum_nb.client.wire import HIDDEN, Headers, encoded, read_reply
+from vellum_nb.errors import APIConnectionError, APIStatusError, APITimeoutError
 from vellum_nb.models import Cancellation
 
 __all__ = ["Sender"]
 
 M = TypeVar("M", bound=BaseModel)
 _MOST_REDIRECTS = 5
-_HIDDEN = "[API key]"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 
@@ -61,7 +60,7 @@ class Sender:
     ) -> None:
         self._key = key
         self._timeout = timeout
-        self._headers = _Headers(
+        self._headers = Headers(
             {
                 "User-Agent": agent,
                 "Accept": "application/json",
@@ -95,7 +94,7 @@ class Sender:
         cancel: Cancellation | None = None,
     ) -> M:
         """Send a request and return its answer as a `reply` model."""
-        data = None if body is None else _encoded(body)
+        data = None if body is None else encoded(body)
         wanted = {key: value for key, value in (query or {}).items() if value is not None}
         full = f"{url}?{urlencode(wanted)}" if wanted else url
         answer = self._answer(_Request(method, full, f"{method} {url}", data), cancel)
@@ -158,7 +157,7 @@ class Sender:
     def _prepared(self, request: _Request) -> PreparedRequest:
         prepared = PreparedRequest()
         prepared.method, prepared.url = request.method, request.url
-        headers = _Headers(self._headers)
+        headers = Headers(self._headers)
         if request.data is not None:
             headers["Content-Type"] = "application/json"
             headers["Content-Length"] = str(len(request.data))
@@ -177,7 +176,7 @@ class Sender:
     def _parsed(self, answer: _Answer, what: str, method: str, reply: type[M]) -> M:
         if not 200 <= answer.status < 300:  # noqa: PLR2004
             raise self._status_error(answer, what, method)
-        parsed = _read(answer.content, reply)
+        parsed = read_reply(answer.content, reply)
         if isinstance(parsed, str):
             raise bad_reply(what, answer.status, self._hide(answer.content), parsed)
         return parsed
@@ -189,7 +188,7 @@ class Sender:
             answer.status,
             decoded(self._hide(answer.content)),
             method=method,
-            location=location and location.replace(self._key.get_secret_value(), _HIDDEN),
+            location=location and location.replace(self._key.get_secret_value(), HIDDEN),
             wait=retry_after(answer.headers.get("Retry-After")),
         )
 
@@ -200,7 +199,7 @@ class Sender:
 
     def _hide(self, content: bytes) -> bytes:
         """Return `content` without the key, should a server echo it."""
-        return content.replace(self._key.get_secret_value().encode(), _HIDDEN.encode())
+        return content.replace(self._key.get_secret_value().encode(), HIDDEN.encode())
 
 
 class _Request(NamedTuple):
@@ -222,57 +221,6 @@ class _Answer(NamedTuple):
 class _Failure(NamedTuple):
     error: APIConnectionError
     may_resend: bool
-
-
-class _Headers(dict[str, str]):
-    """Headers whose `repr` hides the key.
-
-    A plain dict: a CaseInsensitiveDict, which a prepared request usually has, is copied slowly.
-    """
-
-    def __repr__(self) -> str:
-        shown = {name: _HIDDEN if name == "X-API-KEY" else self[name] for name in self}
-        return f"{type(self).__name__}({shown})"
-
-    def copy(self) -> _Headers:
-        return _Headers(self)
-
-
-def _encoded(body: Mapping[str, Any]) -> bytes:
-    try:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return text.encode()
-    except (TypeError, ValueError, RecursionError) as exc:
-        reason = str(exc)
-    msg = f"The request cannot be written as JSON, nothing was sent: {reason}"
-    raise InputError(msg)
-
-
-def _read(body: bytes, reply: type[M]) -> M | str:
-    """Return `body` as a model, or why it is none."""
-    try:
-        return reply.model_validate_json(body)
-    except ValidationError:
-        repaired = _repaired(body)
-    try:
-        return reply.model_validate_json(repaired)
-    except ValidationError as exc:
-        return _first(exc)
-
-
-def _repaired(body: bytes) -> bytes:
-    """Return JSON without the byte order mark and half surrogates that Python tolerates."""
-    try:
-        value = json.loads(body.decode("utf-8-sig", "replace"))
-    except ValueError:
-        return body
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-
-
-def _first(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    place = ".".join(str(step) for step in found[0]["loc"])
-    return f"{place}: {found[0]['msg']}" if place else str(found[0]["msg"])
 
 
 def _wait(method: str, answer: _Answer | _Failure, attempt: int) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from getpass import getpass
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
@@ -79,9 +79,16 @@ def _named(letter: str) -> str:
     return names.get(letter, "not a plain ASCII character")
 
 
+def _has_good_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_good_port(parts):
         msg = f"The address {url!r} is no http:// or https:// URL with a host."
         raise VellumNBError(msg)
     if parts.username or parts.password or parts.query or parts.fragment:

@@ -1,0 +1,116 @@
+"""Where requests go: redirects, proxies, certificate authorities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vellum_nb import errors
+from vellum_nb.client import Client
+
+IDENTITY = {"name": "production", "label": "Production"}
+
+
+def execute(client: Client, **options: Any) -> Any:
+    return client.execute_workflow({"q": "hi"}, workflow_deployment_name="w", **options)
+
+
+def failure(client: Client) -> errors.APIError:
+    with pytest.raises(errors.APIError) as caught:
+        execute(client)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_an_execution_follows_a_redirect_on_the_same_host(
+    server: Any, client: Client, fulfilled: dict[str, Any], status: int
+) -> None:
+    moved = server.reply(status, {}, headers={"Location": "/new/v1/execute-workflow"})
+    server.will(moved, server.reply(200, fulfilled))
+    assert execute(client).execution_id == "e-1"
+    first, second = server.seen
+    assert (second.method, second.target) == ("POST", "/new/v1/execute-workflow")
+    assert second.body == first.body
+
+
+def test_a_read_follows_any_redirect_on_the_same_host(server: Any, client: Client) -> None:
+    moved = server.reply(301, {}, headers={"Location": f"{server.url}/v1/x/?a=1"})
+    server.will(moved, server.reply(200, IDENTITY))
+    assert client.environment_identity().name == "production"
+    assert server.seen[1].target == "/v1/x/?a=1"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_an_execution_never_becomes_a_read(server: Any, client: Client, status: int) -> None:
+    server.will(server.reply(status, {}, headers={"Location": "/elsewhere"}))
+    assert isinstance(failure(client), errors.APIStatusError)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_nothing_goes_to_another_host(
+    server: Any, tls_server: Any, client: Client, status: int
+) -> None:
+    where = f"{tls_server.url}/v1/execute-workflow?token=secret"
+    server.will(server.reply(status, {}, headers={"Location": where}))
+    tls_server.will(tls_server.reply(200, IDENTITY))
+    for call in (lambda: execute(client), client.environment_identity):
+        with pytest.raises(errors.APIStatusError, match="It points to https://") as caught:
+            call()
+        assert "secret" not in str(caught.value)
+    assert tls_server.seen == []
+
+
+def test_a_circle_of_redirects_ends(server: Any, client: Client) -> None:
+    server.will(server.reply(307, {}, headers={"Location": "/round"}))
+    assert failure(client).status_code == 307
+    assert len(server.seen) == 6
+
+
+def test_proxies_of_the_environment_are_used(
+    server: Any, fulfilled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    server.will(server.reply(200, fulfilled))
+    with Client(api_key="k", base_url="http://vellum.example/api") as client:
+        execute(client)
+    (seen,) = server.seen
+    assert seen.target == "http://vellum.example/api/v1/execute-workflow"
+    assert seen.headers["host"] == "vellum.example"
+
+
+def test_no_proxy_of_the_environment_is_honoured(
+    server: Any, dead_url: str, fulfilled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", dead_url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server.will(server.reply(200, fulfilled))
+    with Client(api_key="k", base_url=server.url) as client:
+        assert execute(client).execution_id == "e-1"
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_certificate_authorities_of_the_environment_are_trusted(
+    tls_server: Any,
+    fulfilled: dict[str, Any],
+    authority: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(name, str(authority))
+    tls_server.will(tls_server.reply(200, fulfilled))
+    with Client(api_key="k", base_url=tls_server.url) as client:
+        assert execute(client).execution_id == "e-1"
+        assert execute(client).execution_id == "e-1"
+    assert len({seen.connection for seen in tls_server.seen}) == 1
+
+
+def test_an_unknown_certificate_is_refused_at_once(tls_server: Any) -> None:
+    with Client(api_key="k", base_url=tls_server.url) as client:
+        error = failure(client)
+    assert error.sent is False
+    assert "certificate verify failed" in str(error)
+    assert "set REQUESTS_CA_BUNDLE" in str(error)
+    assert tls_server.seen == []

@@ -1,0 +1,105 @@
+"""What every group of methods stands on: addresses, key, one sender, closing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from vellum_nb.client.sender import Sender
+from vellum_nb.client.settings import (
+    DEFAULT_TIMEOUT,
+    Timeout,
+    checked_timeout,
+    find_key,
+    find_urls,
+)
+from vellum_nb.errors import InputError
+from vellum_nb.models import Cancellation
+
+__all__ = ["BaseClient"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class BaseClient:
+    """A client without methods; `vellum_nb.Client` documents the parameters."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        predict_url: str | None = None,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        api_version: str = "2025-07-30",
+        max_connections: int = 32,
+    ) -> None:
+        self._base_url, self._predict_url = find_urls(base_url, predict_url)
+        self._sender = Sender(
+            find_key(api_key),
+            version=api_version,
+            agent=f"vellum_nb/{_version()}",
+            timeout=checked_timeout(timeout),
+            connections=max_connections,
+        )
+
+    @property
+    def base_url(self) -> str:
+        """The address of the API, without a slash at the end."""
+        return self._base_url
+
+    @property
+    def predict_url(self) -> str:
+        """The address that executions go to, without a slash at the end."""
+        return self._predict_url
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._base_url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Calls after this are refused."""
+        self._sender.close()
+
+    def _get(self, reply: type[M], *path: str, query: Mapping[str, object] | None = None) -> M:
+        url = "/".join([self._base_url, "v1", *map(_segment, path)])
+        return self._sender.send("GET", url, reply, query=query)
+
+    def _post(
+        self,
+        reply: type[M],
+        *path: str,
+        body: Mapping[str, Any],
+        cancel: Cancellation | None = None,
+    ) -> M:
+        url = "/".join([self._predict_url, "v1", *map(_segment, path)])
+        return self._sender.send("POST", url, reply, body=body, cancel=cancel)
+
+
+def _segment(name: str) -> str:
+    if name in {"", ".", ".."}:
+        msg = f"{name!r} cannot name a deployment, release or release tag."
+        raise InputError(msg)
+    return quote(name, safe="")
+
+
+def _version() -> str:
+    try:
+        return version("vellum-nb")
+    except PackageNotFoundError:
+        return "0"
