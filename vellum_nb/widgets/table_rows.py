@@ -158,7 +158,9 @@ def _text(value: Any) -> str:
 
 def _outputs(run: Run) -> str:
     if run.error is not None:
-        return f"{run.error.code}: {run.error.message}" if run.error.message else run.error.code
+        code, message = run.error.code, run.error.message
+        # The server's codes say most; ours only repeat the state.
+        return f"{code}: {message}" if message and run.state == "REJECTED" else message or code
     if run.state == "STARTED":
         return "no answer yet"
     return " · ".join(_text(value) for value in run.outputs.values())

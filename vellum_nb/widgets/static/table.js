@@ -178,7 +178,7 @@ class Table {
     if (!this.full) return;
     const chosen = JSON.stringify(this.state.columns) !== JSON.stringify(this.get("_head").default);
     let drawn = this.full;
-    const need = (columns) => columns.reduce((sum, column) => sum + WIDTHS[column.kind][0] + 8, 44);
+    const need = (columns) => columns.reduce((sum, column) => sum + WIDTHS[column.kind][0], 44);
     for (const name of chosen ? [] : DISPENSABLE) {
       if (this.root.clientWidth === 0 || need(drawn) <= this.root.clientWidth) break;
       drawn = drawn.filter((column) => column.name !== name);
@@ -186,9 +186,9 @@ class Table {
     const same = JSON.stringify(drawn) === JSON.stringify(this.drawn);
     if (same && !redraw) return;
     this.drawn = drawn;
-    const tracks = drawn.map((column) => { const [least, share] = WIDTHS[column.kind]; return share ? `minmax(${least}px, ${share}fr)` : `${least}px`; });
+    const tracks = drawn.map((column) => { const [least, most] = WIDTHS[column.kind]; return most ? `minmax(${least}px, ${most})` : `${least}px`; });
     // Something must take what is left, or the last columns would not stand at the edge.
-    if (!drawn.some((column) => WIDTHS[column.kind][1])) tracks.push("1fr");
+    if (!tracks.some((track) => track.includes("fr"))) tracks.push("1fr");
     this.root.style.setProperty("--vnb-tracks", `32px ${tracks.join(" ")}`);
     this.root.style.setProperty("--vnb-need", `${need(drawn)}px`);
     this.headers();

@@ -86,6 +86,11 @@ class Body {
     for (const [key, node] of this.nodes) {
       if (!drawn.has(key)) { node.remove(); this.nodes.delete(key); }
     }
+    // Screen readers go by the order of the nodes.
+    [...drawn].forEach((key, at) => {
+      const node = this.nodes.get(key);
+      if (this.space.children[at] !== node) this.space.insertBefore(node, this.space.children[at] ?? null);
+    });
     const active = this.nodes.get(this.keyAt(this.active));
     if (active) this.grid.setAttribute("aria-activedescendant", active.id);
     else this.grid.removeAttribute("aria-activedescendant");

@@ -16,10 +16,10 @@ const ICONS = {
   columns: "M4 5h4.67v14H4zM9.67 5h4.66v14H9.67zM15.33 5H20v14h-4.67z",
 };
 
-// The width a column needs, and whether it takes what is left over.
+// The width a column needs, and what it grows to where there is room.
 const WIDTHS = {
-  state: [114], tag: [104], time: [122], seconds: [72], number: [84], quality: [64],
-  code: [112, 1], outputs: [120, 2], text: [120, 2],
+  state: [114], tag: [104, "172px"], time: [124], seconds: [88], number: [92], quality: [72],
+  code: [112, "1fr"], outputs: [120, "2fr"], text: [120, "2fr"],
 };
 
 function h(tag, options = {}, ...children) {
@@ -77,7 +77,7 @@ const SHOW = {
     const name = h("span", { class: "vnb-table-code vnb-table-cut" }, ...marked(value, search));
     if (!row.moved) return [name];
     const title = "This tag pointed at another release after the call than before it";
-    return [name, h("span", { class: "vnb-table-moved", title }, icon("moved"), " moved")];
+    return [name, h("span", { class: "vnb-table-moved", title }, icon("moved"), h("span", {}, " moved"))];
   },
   time: (value) => [localTime(value)],
   seconds: (value) => [seconds(value)],
