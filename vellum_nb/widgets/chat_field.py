@@ -7,13 +7,13 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.errors import InputError
 from vellum_nb.models.chat import chat_messages
 from vellum_nb.models.inputs import default_of
 from vellum_nb.models.plain import ROLES
-from vellum_nb.widgets.field import Field, Unreadable, close_tree, note
+from vellum_nb.widgets.field import Field, UnreadableError, close_tree, note
 from vellum_nb.widgets.icons import ALERT
 from vellum_nb.widgets.json_field import read_json
 
@@ -28,32 +28,30 @@ class ChatField(Field):
 
     LONG = True
 
-    def build(self) -> list[Any]:
+    def _build(self) -> list[Any]:
         self._turns: list[_Turn] = []
-        self._list = W.VBox()
+        self._list = ipw.VBox()
         self._list.add_class("vnb-turns")
-        self._add = W.Button(description="Add turn", tooltip=f"Add a turn to {self.name}")
+        self._add = ipw.Button(description="Add turn", tooltip=f"Add a turn to {self.name}")
         self._add.add_class("vnb-add")
         self._add.on_click(lambda _: self.add())
         self._paste = _Paste(self)
-        buttons = W.Box([self._add, self._paste.toggle])
+        buttons = ipw.Box([self._add, self._paste.toggle])
         buttons.add_class("vnb-buttons")
         self._note = note("", "vnb-help", "vnb-count")
         self._filling = False
-        self.fill(default_of(self.variable) or [])
+        self._fill(default_of(self.variable) or [])
         head = note(f'<span class="vnb-label" aria-hidden="true">{escape(self.label)}</span>')
-        head.add_class("vnb-head")
+        head.add_class("vnb-caption")
         return [head, self._note, self._list, buttons, self._paste.widget]
 
-    def classes(self) -> tuple[str, ...]:
+    def _classes(self) -> tuple[str, ...]:
         return ("vnb-chat",)
 
-    @property
-    def typed(self) -> list[Message]:
+    def _get_typed(self) -> list[Message]:
         return [turn.message for turn in self._turns]
 
-    @typed.setter
-    def typed(self, typed: Any) -> None:
+    def _set_typed(self, typed: Any) -> None:
         self._filling = True
         try:
             self._resize(len(typed))
@@ -73,20 +71,21 @@ class ChatField(Field):
         self._note.value = turns + tokens
         super().touched()
 
-    def parse(self) -> list[Message] | None:
+    def _parse(self) -> list[Message] | None:
         if all(turn.is_empty for turn in self._turns):
             return None
         for number, turn in enumerate(self._turns, start=1):
             if turn.is_empty:
                 msg = f"Turn {number} has no text: write it, or remove the turn."
-                raise Unreadable(msg)
-        return self.typed
+                raise UnreadableError(msg)
+        return self._get_typed()
 
-    def fill(self, value: Any) -> None:
+    def _fill(self, value: Any) -> None:
         """Show messages; nothing is one empty turn to write in."""
         self.typed = chat_messages(value or []) or [{"role": "USER", "text": ""}]
 
     def focus(self) -> None:
+        """Move the focus to the first empty turn, else to the first."""
         empty = next((turn for turn in self._turns if turn.is_empty), None)
         (empty or self._turns[0]).focus() if self._turns else self._add.focus()
 
@@ -125,6 +124,7 @@ class ChatField(Field):
             turn.set_ends(first=place == 0, last=place == count - 1)
 
     def close(self) -> None:
+        """Close every widget of the field."""
         super().close()
         self._paste.close()
 
@@ -135,15 +135,15 @@ class _Turn:
     def __init__(self, field: ChatField, place: int) -> None:
         number = place + 1
         self._rest: Message = {}
-        self._role = W.Dropdown(options=list(ROLES), value="USER", description=f"role {number}")
-        self._text = W.Textarea(description=f"{field.name}, turn {number}", rows=1)
+        self._role = ipw.Dropdown(options=list(ROLES), value="USER", description=f"role {number}")
+        self._text = ipw.Textarea(description=f"{field.name}, turn {number}", rows=1)
         for control in (self._role, self._text):
             control.add_class("vnb-unlabelled")
             control.observe(field.touched, "value")
         self._up = _icon_button("up", f"Move turn {number} up", lambda: field.move(place, -1))
         self._down = _icon_button("down", f"Move turn {number} down", lambda: field.move(place, 1))
         gone = _icon_button("remove", f"Remove turn {number}", lambda: field.remove(place))
-        self.widget = W.Box([self._role, self._text, self._up, self._down, gone])
+        self.widget = ipw.Box([self._role, self._text, self._up, self._down, gone])
         self.widget.add_class("vnb-turn-row")
 
     @property
@@ -156,11 +156,8 @@ class _Turn:
 
     @property
     def message(self) -> Message:
-        role = {"role": self._role.value}
+        role: Message = {"role": self._role.value}
         return {**role, **self._rest} if "content" in self._rest else self._with_text(role)
-
-    def _with_text(self, role: Message) -> Message:
-        return {**role, "text": self.text, **self._rest}
 
     @message.setter
     def message(self, message: Message) -> None:
@@ -170,6 +167,9 @@ class _Turn:
         shown = message.get("text") or ""
         self._text.value = json.dumps(content, ensure_ascii=False) if content else shown
         self._text.disabled = content is not None  # parts are edited as JSON
+
+    def _with_text(self, role: Message) -> Message:
+        return {**role, "text": self.text, **self._rest}
 
     def set_ends(self, *, first: bool, last: bool) -> None:
         self._up.disabled = first
@@ -192,16 +192,16 @@ class _Paste:
 
     def __init__(self, field: ChatField) -> None:
         self._field = field
-        self.toggle = W.ToggleButton(description="Paste as JSON…")
+        self.toggle = ipw.ToggleButton(description="Paste as JSON…")
         self.toggle.add_class("vnb-plain")
         self.toggle.observe(self._toggled, "value")
-        self._text = W.Textarea(description=f"{field.name} as JSON", rows=5)
+        self._text = ipw.Textarea(description=f"{field.name} as JSON", rows=5)
         self._text.add_class("vnb-unlabelled")
         self._text.add_class("vnb-json")
-        self._use = W.Button(description="Use these turns")
+        self._use = ipw.Button(description="Use these turns")
         self._use.on_click(lambda _: self._used())
         self._why = note("", "vnb-problem")
-        self.widget = W.VBox()
+        self.widget = ipw.VBox()
         self.widget.add_class("vnb-paste")
 
     def _toggled(self, change: Any) -> None:
@@ -215,8 +215,8 @@ class _Paste:
 
     def _used(self) -> None:
         try:
-            self._field.fill(read_json(self._text.value or "[]"))
-        except (Unreadable, InputError) as exc:
+            self._field.value = read_json(self._text.value or "[]")
+        except (UnreadableError, InputError) as exc:
             text = f"<span>{escape(str(exc))}</span>"
             self._why.value = f'<div role="alert">{ALERT}{text}</div>'
             return
@@ -227,8 +227,8 @@ class _Paste:
             widget.close()
 
 
-def _icon_button(name: str, tooltip: str, clicked: Callable[[], None]) -> W.Button:
-    button = W.Button(tooltip=tooltip)
+def _icon_button(name: str, tooltip: str, clicked: Callable[[], None]) -> ipw.Button:
+    button = ipw.Button(tooltip=tooltip)
     button.add_class("vnb-icon-button")
     button.add_class(f"vnb-{name}")
     button.on_click(lambda _: clicked())

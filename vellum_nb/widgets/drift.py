@@ -10,6 +10,8 @@ from vellum_nb.models.inputs import field_kind
 
 __all__ = ["differences_html", "expectations", "not_sent", "not_sent_html", "union"]
 
+_KEPT = "The answers stay comparable; the difference is kept with the run."
+
 Variables = Sequence[VellumVariable]
 
 
@@ -58,7 +60,9 @@ def not_sent_html(by_tag: Mapping[str, Variables]) -> str:
                 f"<b>{_code(tag)}</b> has no {they} {_listed(missing)}: "
                 f"{are} not sent to {_code(tag)}."
             )
-    return " ".join(sentences)
+    if not sentences:
+        return ""
+    return f'{" ".join(sentences)} <span class="vnb-quiet">{_KEPT}</span>'
 
 
 def differences_html(tag: str, variables: Variables, latest: Variables) -> str:

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, ClassVar
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
-from vellum_nb.models.inputs import value_problem
+from vellum_nb.models.inputs import default_of, value_problem
 from vellum_nb.widgets.icons import ALERT
 
-__all__ = ["Expectation", "Field", "Unreadable", "close_tree", "note"]
+__all__ = ["Expectation", "Field", "UnreadableError", "close_tree", "note"]
 
 Expectation = tuple[str, VellumVariable]
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """What was typed is no value; the message says why, for people."""
 
 
@@ -48,49 +48,73 @@ class Field:
         self.variable = variable
         self.expects: Sequence[Expectation] = (("", variable),)
         self.insists = False
+        self._control: Any = None
+        self._judged: tuple[Any, str | None] | None = None
         self._changed: Callable[[], None] = _nothing
-        self._message = W.HTML()
+        self._message = ipw.HTML()
         self._message.add_class("vnb-problem")
         self._help = note(escape(variable.description), "vnb-help")
-        caption = note(escape(self.caption()), "vnb-type")
-        parts = [*self.build(), self._help, caption, self._message]
-        self.widget = W.VBox(parts)
-        for name in ("vnb-field", "vnb-long" if self.LONG else "vnb-short", *self.classes()):
+        caption = note(escape(self._caption()), "vnb-type")
+        parts = [*self._build(), self._help, caption, self._message]
+        self.widget = ipw.VBox(parts)
+        for name in ("vnb-field", "vnb-long" if self.LONG else "vnb-short", *self._classes()):
             self.widget.add_class(name)
         self._changed = changed
 
-    def build(self) -> list[Any]:
+    def _build(self) -> list[Any]:
         """Return the controls; the first one carries the label."""
         raise NotImplementedError
 
-    @property
-    def typed(self) -> Any:
-        """What stands in the control, as it was typed."""
+    def _get_typed(self) -> Any:
         raise NotImplementedError
 
-    @typed.setter
-    def typed(self, typed: Any) -> None:
+    def _set_typed(self, typed: Any) -> None:
         raise NotImplementedError
 
-    def parse(self) -> Any:
-        """Return what is typed as a natural value, None for nothing; raise `Unreadable`."""
+    def _parse(self) -> Any:
+        """Return what is typed as a natural value, None for nothing; raise `UnreadableError`."""
         raise NotImplementedError
 
-    def fill(self, value: Any) -> None:
+    def _fill(self, value: Any) -> None:
         """Show `value`; None empties the control."""
         raise NotImplementedError
 
     def focus(self) -> None:
         """Move the keyboard's focus to the control."""
-        raise NotImplementedError
+        self._control.focus()
 
-    def caption(self) -> str:
-        """Return the type as it stands at the right of the label."""
+    def _caption(self) -> str:
         return self.variable.type
 
-    def classes(self) -> tuple[str, ...]:
-        """Return the CSS classes of this kind of field."""
+    def _classes(self) -> tuple[str, ...]:
         return ()
+
+    def _is_empty(self) -> bool:
+        try:
+            return self._parse() is None
+        except UnreadableError:
+            return False
+
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
+        """Return what is wrong with a value that could be read."""
+        if value is None and variable.is_required:
+            return "A value is required."
+        if value == default_of(variable):
+            return None  # the server made it, and checking costs an import of 0.4 s
+        return value_problem(value, variable)
+
+    def _wording(self, problem: str) -> str:
+        """Return `problem` as HTML."""
+        return escape(problem)
+
+    @property
+    def typed(self) -> Any:
+        """What stands in the control, as it was typed."""
+        return self._get_typed()
+
+    @typed.setter
+    def typed(self, typed: Any) -> None:
+        self._set_typed(typed)
 
     @property
     def name(self) -> str:
@@ -111,43 +135,44 @@ class Field:
     def value(self) -> Any:
         """The natural value; None when nothing, or nothing readable, is typed."""
         try:
-            return self.parse()
-        except Unreadable:
+            return self._parse()
+        except UnreadableError:
             return None
 
     @value.setter
     def value(self, value: Any) -> None:
-        self.fill(value)
+        self._fill(value)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is typed."""
-        try:
-            return self.parse() is None
-        except Unreadable:
-            return False
+        return self._is_empty()
 
     def problem(self) -> str | None:
         """Return why no run can start with what is typed, or None."""
+        state = (self._state(), self.expects)
+        if self._judged is None or self._judged[0] != state:
+            self._judged = (state, self._problem())
+        return self._judged[1]
+
+    def _state(self) -> Any:
+        """Return what the verdict depends on."""
+        return self.typed
+
+    def _problem(self) -> str | None:
         try:
-            value = self.parse()
-        except Unreadable as exc:
+            value = self._parse()
+        except UnreadableError as exc:
             return str(exc)
         for tag, variable in self.expects:
-            found = self.check(value, variable)
+            found = self._check(value, variable)
             if found:
                 return f"{tag}: {found}" if tag else found
         return None
 
-    def check(self, value: Any, variable: VellumVariable) -> str | None:
-        """Return what is wrong with a value that could be read."""
-        if value is None and variable.is_required:
-            return "A value is required."
-        return value_problem(value, variable)
-
     def show(self, problem: str | None) -> None:
         """Show `problem` beside the control, or take it away."""
-        text = f'<div role="alert">{ALERT}<span>{self.wording(problem)}</span></div>'
+        text = f'<div role="alert">{ALERT}<span>{self._wording(problem or "")}</span></div>'
         wanted = text if problem else ""
         if self._message.value != wanted:
             self._message.value = wanted
@@ -172,7 +197,7 @@ def _nothing() -> None:
 
 def note(html: str, *classes: str) -> Any:
     """Return `html` as a widget; the caller has escaped it."""
-    widget = W.HTML(html)
+    widget = ipw.HTML(html)
     for name in classes:
         widget.add_class(name)
     return widget
@@ -183,6 +208,6 @@ def close_tree(widget: Any) -> None:
     for child in getattr(widget, "children", ()):
         close_tree(child)
     for part in (getattr(widget, "style", None), getattr(widget, "layout", None)):
-        if isinstance(part, W.Widget):
+        if isinstance(part, ipw.Widget):
             part.close()
     widget.close()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import VellumVariable
@@ -57,9 +58,10 @@ class FieldSet:
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
-        self.widget = W.Box()
+        self.widget = ipw.Box()
         self.widget.add_class("vnb-fields")
         self._changed = changed
+        self._quiet = False
         self._shown: dict[str, Field] = {}
         self._pool: dict[tuple[str, str], Field] = {}
 
@@ -67,19 +69,33 @@ class FieldSet:
         """Show the union of what the releases want; what was typed moves to the new fields."""
         before = self._shown
         self._shown = {}
-        for variable in union(list(by_tag.values())):
-            field = self._field(variable, before.get(variable.key))
-            field.expects = expectations(variable.key, by_tag)
-            self._shown[variable.key] = field
+        with self._quietly():
+            for variable in union(list(by_tag.values())):
+                field = self._field(variable, before.get(variable.key))
+                field.expects = expectations(variable.key, by_tag)
+                self._shown[variable.key] = field
         children = tuple(field.widget for field in self._shown.values())
         if self.widget.children != children:
             self.widget.children = children
         self.show_problems()
 
+    def _heard(self) -> None:
+        if not self._quiet:
+            self._changed()
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Change several fields and tell nobody: whoever does it, tells once."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
     def _field(self, variable: VellumVariable, old: Field | None) -> Field:
         key = (variable.key, variable.model_dump_json())
         if key not in self._pool:
-            self._pool[key] = make_field(variable, self._changed)
+            self._pool[key] = make_field(variable, self._heard)
         field = self._pool[key]
         if old is not None and old is not field and not _is_pristine(old):
             field.typed = old.typed if type(old) is type(field) else _carried(old, field)
@@ -103,6 +119,11 @@ class FieldSet:
             if not field.is_empty and (field.value is not None or field.problem() is None)
         }
 
+    @property
+    def typed(self) -> dict[str, Any]:
+        """What stands in each field, right or wrong."""
+        return {name: field.typed for name, field in self._shown.items()}
+
     def set_values(self, values: Mapping[str, Any], *, where: str) -> None:
         """Show `values`; inputs that are not named go back to their defaults.
 
@@ -120,8 +141,9 @@ class FieldSet:
         if problems:
             msg = f"These values do not fit the form of {where}:"
             raise InputError(msg, problems)
-        for name, field in self._shown.items():
-            field.value = values[name] if name in values else default_of(field.variable)
+        with self._quietly():
+            for name, field in self._shown.items():
+                field.value = values[name] if name in values else default_of(field.variable)
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong, by the input's name, in the order of the fields."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.errors import InputError, InputProblem
@@ -36,7 +36,7 @@ from vellum_nb.widgets.tags import TagBar
 __all__ = ["RunForm"]
 
 
-class RunForm(W.VBox):  # type: ignore[misc]  # no types are published for ipywidgets
+class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipywidgets
     """A form that runs a deployment on the chosen release tags, side by side.
 
     `Workspace.form` makes it.
@@ -94,7 +94,8 @@ class RunForm(W.VBox):  # type: ignore[misc]  # no types are published for ipywi
         self._lock = threading.RLock()
         self._job: Job | None = None
         self._tried = False
-        self._asked: tuple[dict[str, Any], tuple[str, ...]] | None = None
+        self._taking = False  # what is in the fields into `value`, not the other way
+        self._asked: dict[str, Any] | None = None
         self._edge = Edge()
         self._releases = Releases(spec, release)
         self._fields = FieldSet(self._edge.guarded(self._edited))
@@ -116,7 +117,7 @@ class RunForm(W.VBox):  # type: ignore[misc]  # no types are published for ipywi
             self._show_fields()
 
     def _build(self) -> None:
-        actions = W.VBox([self._tags.widget, self._bar.widget, self._options.widget])
+        actions = ipw.VBox([self._tags.widget, self._bar.widget, self._options.widget])
         actions.add_class("vnb-actions")
         style = note(style_html(), "vnb-style")
         self.children = [
@@ -153,7 +154,7 @@ class RunForm(W.VBox):  # type: ignore[misc]  # no types are published for ipywi
             requests = self._requests()
             if not requests:
                 return
-            self._asked = (self._fields.values, tuple(self.release_tags))
+            self._asked = self._fields.typed
             job = Job(
                 self._run,
                 requests,
@@ -277,7 +278,7 @@ class RunForm(W.VBox):  # type: ignore[misc]  # no types are published for ipywi
         self._fields.show(by_tag)
 
     def _value_set(self, change: Any) -> None:
-        if change["new"] != self._fields.values:
+        if not self._taking:
             self._fields.set_values(change["new"], where=self._spec.name)
             self._edited()
 
@@ -287,7 +288,11 @@ class RunForm(W.VBox):  # type: ignore[misc]  # no types are published for ipywi
         self._options.problems()
         self._say_problems()
         self._bar.ready(len(self.release_tags))
-        self.value = self._fields.values
+        self._taking = True
+        try:
+            self.value = self._fields.values
+        finally:
+            self._taking = False
         self._compare_to_asked()
 
     def _say_problems(self) -> None:
@@ -298,8 +303,8 @@ class RunForm(W.VBox):  # type: ignore[misc]  # no types are published for ipywi
         self._bar.mend(problems | more, empty=empty, tried=self._tried)
 
     def _compare_to_asked(self) -> None:
-        now = (self._fields.values, tuple(self.release_tags))
-        self._results.compare_to(edited=self._asked is not None and self._asked[0] != now[0])
+        edited = self._asked is not None and self._asked != self._fields.typed
+        self._results.compare_to(edited=edited)
 
     def _focus(self, name: str) -> None:
         if name in self._fields.names:

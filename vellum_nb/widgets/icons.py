@@ -7,7 +7,7 @@ __all__ = ["ALERT", "CHECK", "CHEVRON", "WARN", "mask"]
 
 def _svg(path: str) -> str:
     return (
-        '<svg class="vnb-icon" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">'
+        '<svg class="vnb-glyph" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">'
         f'<path fill="currentColor" d="{path}"/></svg>'
     )
 

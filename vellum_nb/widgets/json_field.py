@@ -6,11 +6,11 @@ import json
 from html import escape
 from typing import Any, NoReturn
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
-from vellum_nb.models.inputs import default_of
-from vellum_nb.widgets.field import Field, Unreadable
+from vellum_nb.models.inputs import default_of, plain
+from vellum_nb.widgets.field import Field, UnreadableError
 
 __all__ = ["JsonField", "json_problem", "read_json"]
 
@@ -25,6 +25,7 @@ _PLAIN = (
     ("Extra data", "the JSON ends before here; what follows is too much"),
 )
 _CLOSING = {"]": "bracket", "}": "brace"}
+_SHORT = 80
 _BAD = "Not valid JSON"
 _WORDS = ("True", "False", "None")
 
@@ -34,60 +35,54 @@ class JsonField(Field):
 
     LONG = True
 
-    def build(self) -> list[Any]:
-        self._control = W.Textarea(description=self.label, rows=2)
+    def _build(self) -> list[Any]:
+        self._control = ipw.Textarea(description=self.label, rows=2)
         self._control.add_class("vnb-control")
         default = default_of(self.variable)
         if default is not None:
-            self.fill(default)
+            self._fill(default)
         self._control.observe(self.touched, "value")
         return [self._control]
 
-    def classes(self) -> tuple[str, ...]:
+    def _classes(self) -> tuple[str, ...]:
         return ("vnb-json",)
 
-    @property
-    def typed(self) -> str:
+    def _get_typed(self) -> str:
         return str(self._control.value)
 
-    @typed.setter
-    def typed(self, typed: Any) -> None:
+    def _set_typed(self, typed: Any) -> None:
         self._control.value = typed if isinstance(typed, str) else _text(typed)
 
-    @property
-    def is_empty(self) -> bool:
+    def _is_empty(self) -> bool:
         return not self.typed.strip()
 
-    def parse(self) -> Any:
+    def _parse(self) -> Any:
         return None if self.is_empty else read_json(self.typed)
 
-    def fill(self, value: Any) -> None:
+    def _fill(self, value: Any) -> None:
         """Show `value`; None empties the field."""
         self._control.value = "" if value is None else _text(value)
 
-    def check(self, value: Any, variable: VellumVariable) -> str | None:
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
         if self.is_empty:
             return "A value is required." if variable.is_required else None
-        return super().check(value, variable)
+        return super()._check(value, variable)
 
-    def wording(self, problem: str | None) -> str:
-        text = escape(problem or "")
+    def _wording(self, problem: str) -> str:
+        text = escape(problem)
         return text.replace(_BAD, f"<b>{_BAD}</b>", 1)
-
-    def focus(self) -> None:
-        self._control.focus()
 
 
 def read_json(text: str) -> Any:
-    """Return what `text` stands for; raise `Unreadable` in plain words."""
+    """Return what `text` stands for; raise `UnreadableError` in plain words."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as exc:
         msg = json_problem(text, exc)
-        raise Unreadable(msg) from None
+        raise UnreadableError(msg) from None
     except RecursionError:
         msg = f"{_BAD} that can be sent: it is nested too deep."
-        raise Unreadable(msg) from None
+        raise UnreadableError(msg) from None
 
 
 def json_problem(text: str, exc: json.JSONDecodeError) -> str:
@@ -130,12 +125,11 @@ def _place(text: str, exc: json.JSONDecodeError) -> tuple[int, str]:
 
 def _refuse(word: str) -> NoReturn:
     msg = f"{_BAD}: {word} is no JSON number."
-    raise Unreadable(msg)
+    raise UnreadableError(msg)
 
 
 def _text(value: Any) -> str:
     """Return `value` as JSON: on one line when it is short."""
-    short = json.dumps(value, ensure_ascii=False, default=str)
-    return (
-        short if len(short) <= 80 else json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    )  # noqa: E501, PLR2004
+    value = plain(value)
+    short = json.dumps(value, ensure_ascii=False)
+    return short if len(short) <= _SHORT else json.dumps(value, ensure_ascii=False, indent=2)

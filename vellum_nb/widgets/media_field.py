@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of
@@ -40,10 +40,10 @@ class MediaField(Field):
 
     LONG = True
 
-    def build(self) -> list[Any]:
+    def _build(self) -> list[Any]:
         self._uploaded: dict[str, Any] = {}
         self._file_name = ""
-        self._how = W.ToggleButtons(options=["Upload", "Path", "URL"], description=self.label)
+        self._how = ipw.RadioButtons(options=["Upload", "Path", "URL"], description=self.label)
         self._how.add_class("vnb-how")
         accept = _ACCEPT[self.variable.type]
         self._uploader = Uploader(self._received, accept=accept, name=self.name)
@@ -51,30 +51,28 @@ class MediaField(Field):
         place = "a file on the kernel's machine, e.g. data/page.png"
         self._path = _text(f"{self.name}: path", place)
         self._url = _text(f"{self.name}: URL", "https://…")
-        self._remove = W.Button(description="Remove", tooltip=f"Remove the file of {self.name}")
+        self._remove = ipw.Button(description="Remove", tooltip=f"Remove the file of {self.name}")
         self._remove.add_class("vnb-plain")
         self._remove.on_click(lambda _: self._removed())
         self._preview = note("", "vnb-preview")
         self._facts = note("", "vnb-facts")
-        self._body = W.Box()
+        self._body = ipw.Box()
         self._body.add_class("vnb-media-row")
-        self.fill(default_of(self.variable))
+        self._fill(default_of(self.variable))
         for control in (self._how, self._path, self._url):
             control.observe(self.touched, "value")
         self._arrange()
         return [self._how, self._body]
 
-    def classes(self) -> tuple[str, ...]:
+    def _classes(self) -> tuple[str, ...]:
         return ("vnb-media-field",)
 
-    @property
-    def typed(self) -> _Typed:
+    def _get_typed(self) -> _Typed:
         return _Typed(
             self._how.value, self._path.value, self._url.value, self._file_name, self._uploaded
         )
 
-    @typed.setter
-    def typed(self, typed: Any) -> None:
+    def _set_typed(self, typed: Any) -> None:
         if not isinstance(typed, _Typed):
             return
         self._uploaded, self._file_name = typed.uploaded, typed.name
@@ -87,7 +85,7 @@ class MediaField(Field):
         self._arrange()
         super().touched()
 
-    def parse(self) -> Any:
+    def _parse(self) -> Any:
         how = self._how.value
         if how == "Upload":
             return self._uploaded or None
@@ -95,7 +93,7 @@ class MediaField(Field):
             return Path(self._path.value.strip()) if self._path.value.strip() else None
         return self._url.value.strip() or None
 
-    def fill(self, value: Any) -> None:
+    def _fill(self, value: Any) -> None:
         """Show a path, bytes, an address, or ``{"src": ...}``; None empties the field."""
         src = value.get("src") if isinstance(value, dict) else value
         empty = _Typed()
@@ -111,17 +109,22 @@ class MediaField(Field):
         else:
             self.typed = replace(empty, how="Path", path=str(src))
 
-    def check(self, value: Any, variable: VellumVariable) -> str | None:
+    def _state(self) -> Any:
+        return self.typed, _path_problem(Path(self._path.value.strip()))
+
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
         if isinstance(value, Path):
             return _path_problem(value)
         if isinstance(value, str) and not value.startswith((*_ADDRESS, "data:")):
             return "An address begins with http:// or https://."
-        return super().check(value, variable)
+        return super()._check(value, variable)
 
     def focus(self) -> None:
+        """Move the focus to the chosen way to give the file."""
         {"Path": self._path, "URL": self._url}.get(self._how.value, self._uploader).focus()
 
     def close(self) -> None:
+        """Close every widget of the field."""
         super().close()
         for widget in (self._uploader, self._path, self._url, self._remove):
             widget.close()
@@ -159,8 +162,8 @@ class MediaField(Field):
         return html if "vnb-media" in html else ""
 
 
-def _text(description: str, placeholder: str) -> W.Text:
-    text = W.Text(description=description, placeholder=placeholder)
+def _text(description: str, placeholder: str) -> ipw.Text:
+    text = ipw.Text(description=description, placeholder=placeholder)
     text.add_class("vnb-unlabelled")
     return text
 

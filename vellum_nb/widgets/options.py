@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
-from vellum_nb.widgets.field import Field, Unreadable, note
+from vellum_nb.widgets.field import Field, UnreadableError, note
 from vellum_nb.widgets.json_field import JsonField
 from vellum_nb.widgets.simple_fields import TextField
 
@@ -60,16 +60,16 @@ class Options:
                 _variable("previous execution", "the id of the execution to go on from"), changed
             ),
         }
-        self._toggle = W.ToggleButton(description="More options")
+        self._toggle = ipw.ToggleButton(description="More options")
         self._toggle.add_class("vnb-fold")
         hint = note("external id, metadata, previous execution", "vnb-hint")
-        head = W.Box([self._toggle, hint])
+        head = ipw.Box([self._toggle, hint])
         head.add_class("vnb-fold-head")
-        self._body = W.Box([field.widget for field in self._fields.values()])
+        self._body = ipw.Box([field.widget for field in self._fields.values()])
         self._body.add_class("vnb-fields")
         self._body.add_class("vnb-folded")
         self._toggle.observe(self._folded, "value")
-        self.widget = W.VBox([head, self._body])
+        self.widget = ipw.VBox([head, self._body])
         self.widget.add_class("vnb-options")
 
     @property
@@ -108,11 +108,11 @@ class Options:
 class MetadataField(JsonField):
     """JSON that must be an object."""
 
-    def parse(self) -> Any:
-        value = super().parse()
+    def _parse(self) -> Any:
+        value = super()._parse()
         if value is not None and not isinstance(value, dict):
             msg = 'Metadata is a JSON object, such as {"reviewer": "ann"}.'
-            raise Unreadable(msg)
+            raise UnreadableError(msg)
         return value
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+import ipywidgets as ipw
 
-import ipywidgets as W
-
-from vellum_nb.models import Run, RunRequest, case_id
+from vellum_nb.models import Run, RunRequest
 from vellum_nb.widgets.field import note
 from vellum_nb.widgets.icons import ALERT
 from vellum_nb.widgets.job import Progress
@@ -28,18 +26,17 @@ class Results:
 
     def __init__(self) -> None:
         self._runs: tuple[Run, ...] = ()
-        self._asked: Mapping[str, Any] = {}
         self._when = ""
         self._stale = False
         self._line = note("", "vnb-line")
-        self._markdown = W.Checkbox(description="Markdown", indent=False)
+        self._markdown = ipw.Checkbox(description="Markdown", indent=False)
         self._markdown.add_class("vnb-check")
         self._markdown.observe(self._drawn, "value")
         self._trouble = note("", "vnb-trouble")
         self._answers = note("", "vnb-answers")
-        head = W.Box([self._line, self._markdown])
+        head = ipw.Box([self._line, self._markdown])
         head.add_class("vnb-results-head")
-        self.widget = W.VBox([self._trouble, head, self._answers])
+        self.widget = ipw.VBox([self._trouble, head, self._answers])
         self.widget.add_class("vnb-results")
         self.widget.add_class("vnb-none")
 
@@ -55,7 +52,7 @@ class Results:
         if self._runs and waiting:
             return  # the old answers stay until there is a new one, so that nothing jumps
         self._runs = tuple(
-            outcome if isinstance(outcome, Run) else _placeholder(request)
+            outcome if isinstance(outcome, Run) else _placeholder(request, progress.runs)
             for request, outcome in zip(requests, progress.outcomes, strict=True)
             if not isinstance(outcome, BaseException)
         )
@@ -104,13 +101,13 @@ def alert_html(exc: BaseException, *, what: str = "") -> str:
     return f'<div role="alert" class="vnb-alert">{ALERT}<pre>{where}{escape(text)}</pre></div>'
 
 
-def _placeholder(request: RunRequest) -> Run:
+def _placeholder(request: RunRequest, others: Sequence[Run]) -> Run:
     return Run(
         id="",
         deployment=request.deployment,
         release_tag=request.release_tag,
         timestamp=datetime.now(UTC),
         inputs={},
-        case_id=case_id({}),
+        case_id=others[0].case_id if others else "",
         not_sent=request.not_sent,
     )

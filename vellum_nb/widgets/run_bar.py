@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from html import escape
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.widgets.field import note
 from vellum_nb.widgets.icons import ALERT
@@ -32,8 +32,8 @@ class RunBar:
         cancel: Callable[[], None],
         mend: Callable[[str], None],
     ) -> None:
-        self._run = _button("Run", "vnb-run", lambda: run())
-        self._cancel = _button("Cancel", "vnb-cancel", lambda: cancel())
+        self._run = _button("Run", "vnb-run", run)
+        self._cancel = _button("Cancel", "vnb-cancel", cancel)
         self._cancel.disabled = True
         self._count = 0
         self._first = ""
@@ -41,9 +41,9 @@ class RunBar:
         self._why = note("", "vnb-why")
         self._link = _button("", "vnb-link", lambda: mend(self._first))
         self._others = note("", "vnb-why")
-        self._mend = W.Box([])
+        self._mend = ipw.Box([])
         self._mend.add_class("vnb-mend")
-        self.widget = W.Box([self._run, self._cancel, self._progress, self._mend])
+        self.widget = ipw.Box([self._run, self._cancel, self._progress, self._mend])
         self.widget.add_class("vnb-runbar")
 
     def ready(self, count: int) -> None:
@@ -111,8 +111,8 @@ class RunBar:
                 widget.close()
 
 
-def _button(text: str, name: str, clicked: Callable[[], None]) -> W.Button:
-    button = W.Button(description=text)
+def _button(text: str, name: str, clicked: Callable[[], None]) -> ipw.Button:
+    button = ipw.Button(description=text)
     button.add_class(name)
     button.on_click(lambda _: clicked())
     return button

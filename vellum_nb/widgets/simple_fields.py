@@ -6,11 +6,11 @@ import math
 import re
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of
-from vellum_nb.widgets.field import Field, Unreadable
+from vellum_nb.widgets.field import Field, UnreadableError
 
 __all__ = ["BoolField", "EnumField", "NumberField", "TextField"]
 
@@ -23,57 +23,50 @@ class TextField(Field):
 
     LONG = True
 
-    def build(self) -> list[Any]:
-        kind = W.Textarea if is_multiline(self.variable) else W.Text
-        rows = {"rows": 3} if kind is W.Textarea else {}
+    def _build(self) -> list[Any]:
+        kind = ipw.Textarea if is_multiline(self.variable) else ipw.Text
+        rows = {"rows": 3} if kind is ipw.Textarea else {}
         self._control = kind(description=self.label, value=default_of(self.variable) or "", **rows)
         self._control.add_class("vnb-control")
         self._control.observe(self.touched, "value")
         return [self._control]
 
-    @property
-    def typed(self) -> str:
+    def _get_typed(self) -> str:
         return str(self._control.value)
 
-    @typed.setter
-    def typed(self, typed: Any) -> None:
+    def _set_typed(self, typed: Any) -> None:
         self._control.value = str(typed)
 
-    def parse(self) -> str | None:
+    def _parse(self) -> str | None:
         return self.typed or None
 
-    def fill(self, value: Any) -> None:
+    def _fill(self, value: Any) -> None:
         self.typed = "" if value is None else value
-
-    def focus(self) -> None:
-        self._control.focus()
 
 
 class NumberField(Field):
     """A NUMBER, with the bounds of its schema; a wrong number stays as it was typed."""
 
-    def build(self) -> list[Any]:
-        self._control = W.Text(description=self.label)
+    def _build(self) -> list[Any]:
+        self._control = ipw.Text(description=self.label)
         self._control.add_class("vnb-control")
-        self.fill(default_of(self.variable))
+        self._fill(default_of(self.variable))
         self._control.observe(self.touched, "value")
         return [self._control]
 
-    def caption(self) -> str:
+    def _caption(self) -> str:
         return f"NUMBER {bounds(self.variable)}".strip()
 
-    def classes(self) -> tuple[str, ...]:
+    def _classes(self) -> tuple[str, ...]:
         return ("vnb-number",)
 
-    @property
-    def typed(self) -> str:
+    def _get_typed(self) -> str:
         return str(self._control.value)
 
-    @typed.setter
-    def typed(self, typed: Any) -> None:
+    def _set_typed(self, typed: Any) -> None:
         self._control.value = str(typed)
 
-    def parse(self) -> float | None:
+    def _parse(self) -> float | None:
         text = self.typed.strip()
         if not text:
             return None
@@ -83,89 +76,83 @@ class NumberField(Field):
             number = math.nan
         if not math.isfinite(number):
             msg = f"“{text}” is not a number."
-            raise Unreadable(msg)
+            raise UnreadableError(msg)
         return number
 
-    def fill(self, value: Any) -> None:
+    def _fill(self, value: Any) -> None:
         self.typed = "" if value is None else value
-
-    def focus(self) -> None:
-        self._control.focus()
 
 
 class BoolField(Field):
     """Yes or no."""
 
-    def build(self) -> list[Any]:
+    def _build(self) -> list[Any]:
         default = default_of(self.variable)
-        self._control = W.Checkbox(description=self.label, value=default is True, indent=False)
+        self._control = ipw.Checkbox(description=self.label, value=default is True, indent=False)
         self._control.add_class("vnb-control")
         self._control.observe(self.touched, "value")
         return [self._control]
 
-    def caption(self) -> str:
+    def _caption(self) -> str:
         return "BOOLEAN"
 
-    def classes(self) -> tuple[str, ...]:
+    def _classes(self) -> tuple[str, ...]:
         return ("vnb-bool",)
 
-    @property
-    def typed(self) -> bool:
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
+        return None if variable.type == "JSON" else super()._check(value, variable)
+
+    def _get_typed(self) -> bool:
         return bool(self._control.value)
 
-    @typed.setter
-    def typed(self, typed: Any) -> None:
+    def _set_typed(self, typed: Any) -> None:
         if isinstance(typed, bool):
             self._control.value = typed
 
-    def parse(self) -> bool:
-        return self.typed
+    def _parse(self) -> bool:
+        return self._get_typed()
 
-    def fill(self, value: Any) -> None:
+    def _fill(self, value: Any) -> None:
         self._control.value = value is True
-
-    def focus(self) -> None:
-        self._control.focus()
 
 
 class EnumField(Field):
     """One of the values that the schema names."""
 
-    def build(self) -> list[Any]:
+    def _build(self) -> list[Any]:
         none = "choose…" if self.is_required else "none"
         values = list((self.variable.json_schema or {}).get("enum", ()))
         self._values = [None, *values]
         labels = [none, *(str(value) for value in values)]
         options = [(label, place) for place, label in enumerate(labels)]
-        self._control = W.Dropdown(description=self.label, options=options, value=0)
+        self._control = ipw.Dropdown(description=self.label, options=options, value=0)
         self._control.add_class("vnb-control")
-        self.fill(default_of(self.variable))
+        self._fill(default_of(self.variable))
         self._control.observe(self.touched, "value")
         return [self._control]
 
-    def caption(self) -> str:
+    def _caption(self) -> str:
         return "ENUM"
 
-    @property
-    def typed(self) -> Any:
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
+        allowed = (variable.json_schema or {}).get("enum", ())
+        return None if value in allowed else super()._check(value, variable)
+
+    def _get_typed(self) -> Any:
         return self._values[self._control.value]
 
-    @typed.setter
-    def typed(self, typed: Any) -> None:
-        self.fill(typed)
+    def _set_typed(self, typed: Any) -> None:
+        self._fill(typed)
 
-    def parse(self) -> Any:
+    def _parse(self) -> Any:
         return self.typed
 
-    def fill(self, value: Any) -> None:
+    def _fill(self, value: Any) -> None:
         if value not in self._values:  # kept and marked, as a mistyped text would be
             self._values.append(value)
             label = (str(value), len(self._values) - 1)
             self._control.options = (*self._control.options, label)
         self._control.value = self._values.index(value)
-
-    def focus(self) -> None:
-        self._control.focus()
 
 
 def is_multiline(variable: VellumVariable) -> bool:
@@ -190,7 +177,7 @@ def bounds(variable: VellumVariable) -> str:
     --------
     >>> bounds(VellumVariable(key="n", type="NUMBER", schema={"minimum": 1, "maximum": 72}))
     '1–72'
-    """
+    """  # noqa: RUF002  # the dash of a range
     schema = variable.json_schema or {}
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:

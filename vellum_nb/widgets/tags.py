@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-import ipywidgets as W
+import ipywidgets as ipw
 
 from vellum_nb.widgets.field import note
 from vellum_nb.widgets.spec import TagChoice
@@ -33,14 +33,14 @@ class TagBar:
         self._chips = [_chip(self._boxes[choice.tag], choice) for choice in choices]
         for box in self._boxes.values():
             box.observe(self._clicked, "value")
-        self._more = W.Button()
+        self._more = ipw.Button()
         self._more.add_class("vnb-link")
         self._more.on_click(self._unfold)
         label = note('<span class="vnb-label">Run on</span>')
         hidden = len(choices) - _SHOWN
         self._more.description = f"{hidden} older…"
         shown = self._chips[-_SHOWN:]
-        self.widget = W.Box([label, *shown, *([self._more] if hidden > 0 else [])])
+        self.widget = ipw.Box([label, *shown, *([self._more] if hidden > 0 else [])])
         self.widget.add_class("vnb-tags")
 
     @property
@@ -73,15 +73,15 @@ class TagBar:
                 widget.close()
 
 
-def _box(tag: str) -> W.Checkbox:
-    box = W.Checkbox(description=tag, indent=False)
+def _box(tag: str) -> ipw.Checkbox:
+    box = ipw.Checkbox(description=tag, indent=False)
     box.add_class("vnb-check")
     return box
 
 
-def _chip(box: W.Checkbox, choice: TagChoice) -> W.Box:
+def _chip(box: ipw.Checkbox, choice: TagChoice) -> ipw.Box:
     others = "".join(f" = {escape(name)}" for name in choice.names[1:])
     parts = [box, note(others, "vnb-others")] if others else [box]
-    chip = W.Box(parts)
+    chip = ipw.Box(parts)
     chip.add_class("vnb-chip")
     return chip

@@ -11,10 +11,10 @@ import traitlets
 
 __all__ = ["MAX_UPLOAD", "Uploader"]
 
-MAX_UPLOAD = 20 * 1024 * 1024  # one message of 15 MB already closes the kernel's websocket
+MAX_UPLOAD = 20_000_000  # one message of 15 MB already closes the kernel's websocket
 
 
-class Uploader(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget's base is untyped
+class Uploader(anywidget.AnyWidget):
     """A button that picks a file; one that is too large is refused before anything is sent.
 
     Parameters

@@ -37,7 +37,7 @@ function render({ model, el }) {
     if (file.size > limit) {
       sending = null;
       say(
-        `${file.name} has ${megabytes(file.size)}; uploads end at ${megabytes(limit)}. ` +
+        `${file.name} is ${megabytes(file.size)}; uploads end at ${megabytes(limit)}. ` +
           "Nothing was sent. Give its path or its address instead.",
         true,
       );
