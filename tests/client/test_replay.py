@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -13,6 +13,7 @@ import pytest
 
 from vellum_nb import errors, models
 from vellum_nb.client import Client
+from vellum_nb.models.inputs import default_of
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "examples.json").read_text("utf-8"))
 ID = r"/v1/workflow-deployments/([^/]+)"
@@ -149,3 +150,39 @@ def test_recorded_replies_of_all_endpoints_fit_their_models(example: dict[str, A
     model = REPLY_MODELS[example["official_response_type"]]
     kept = model.model_validate_json(json.dumps(recorded))
     assert_kept(kept.model_dump(mode="json", by_alias=True), recorded)
+
+
+REQUIRED = {"id", "name", "key", "execution_id", "data", "state"}
+
+
+def with_one_less(value: Any, *, absent: bool) -> Iterator[Any]:
+    """Yield copies of `value` in which one field that is not required is absent, or null."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for place, item in items:
+        if isinstance(value, dict) and place not in REQUIRED:
+            kept = {key: each for key, each in value.items() if key != place}
+            yield kept if absent else kept | {place: None}
+        if isinstance(item, dict | list):
+            for changed in with_one_less(item, absent=absent):
+                copy = dict(value) if isinstance(value, dict) else list(value)
+                copy[place] = changed
+                yield copy
+
+
+@pytest.mark.parametrize("absent", [True, False], ids=["absent", "null"])
+@pytest.mark.parametrize("example", selected(ok=True))
+def test_no_field_but_the_required_ones_is_needed(example: dict[str, Any], *, absent: bool) -> None:
+    model = REPLY_MODELS[example["official_response_type"]]
+    changes = list(with_one_less(example["response"]["json"], absent=absent))
+    assert changes
+    for changed in changes:
+        model.model_validate_json(json.dumps(changed | {"unknown": 1}))
+
+
+@pytest.mark.parametrize(
+    ("wire", "default"), [(3, 3), ("a", "a"), ([1], [1]), ({"type": "NULL", "value": None}, None)]
+)
+def test_a_default_without_its_type_is_read(wire: Any, default: Any) -> None:
+    variable = models.VellumVariable.model_validate({"key": "x", "default": wire, "schema": True})
+    assert default_of(variable) == default
+    assert variable.json_schema is None

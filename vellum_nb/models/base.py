@@ -1,10 +1,12 @@
-"""What all models share: frozen, and lenient to what a server adds."""
+"""What all models share: frozen, and lenient to what a server adds or leaves empty."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
-__all__ = ["Model"]
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+__all__ = ["Model", "Reply"]
 
 
 class Model(BaseModel):
@@ -13,3 +15,15 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=()
     )
+
+
+class Reply(Model):
+    """A model of something a server sends: null counts as absent where there is a default."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            return value
+        field = cls.model_fields[str(info.field_name)]
+        return None if field.is_required() else field.default

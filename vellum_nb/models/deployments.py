@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from vellum_nb.models.base import Model
+from vellum_nb.models.base import Reply
 
 __all__ = [
     "EnvironmentRead",
@@ -34,7 +34,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-class VariableExtensions(Model):
+class VariableExtensions(Reply):
     """How a variable presents itself."""
 
     color: str | None = None
@@ -42,7 +42,7 @@ class VariableExtensions(Model):
     title: str | None = None
 
 
-class VellumVariable(Model):
+class VellumVariable(Reply):
     """An input or output variable of a deployment.
 
     `key` is the name inputs are sent under. `default` is a typed value ``{"type", "value"}``.
@@ -57,6 +57,18 @@ class VellumVariable(Model):
     extensions: VariableExtensions | None = None
     json_schema: Mapping[str, Any] | None = Field(default=None, alias="schema")
 
+    @field_validator("default", mode="before")
+    @classmethod
+    def _typed(cls, value: Any) -> Any:
+        """Accept a default without its type."""
+        return value if value is None or isinstance(value, Mapping) else {"value": value}
+
+    @field_validator("json_schema", mode="before")
+    @classmethod
+    def _schema_or_none(cls, value: Any) -> Any:
+        """Take ``true``, the schema that allows everything, for no schema."""
+        return value if isinstance(value, Mapping) else None
+
     @property
     def description(self) -> str:
         """The variable's description, or an empty string."""
@@ -68,7 +80,7 @@ class VellumVariable(Model):
         return self.required is not False and self.default is None
 
 
-class SlimWorkflowDeployment(Model):
+class SlimWorkflowDeployment(Reply):
     """One deployment in a list."""
 
     id: str
@@ -90,14 +102,14 @@ class WorkflowDeploymentRead(SlimWorkflowDeployment):
     display_data: Mapping[str, Any] | None = None
 
 
-class ReleaseRef(Model):
+class ReleaseRef(Reply):
     """A release as a release tag points at it."""
 
     id: str
     timestamp: datetime | None = None
 
 
-class WorkflowReleaseTagRead(Model):
+class WorkflowReleaseTagRead(Reply):
     """A release tag and the release it points at now. `source` is SYSTEM or USER."""
 
     name: str
@@ -112,7 +124,7 @@ class WorkflowReleaseTagRead(Model):
         return ref.id if ref else None
 
 
-class ReleaseEnvironment(Model):
+class ReleaseEnvironment(Reply):
     """The environment a release lives in."""
 
     id: str = ""
@@ -120,7 +132,7 @@ class ReleaseEnvironment(Model):
     label: str = ""
 
 
-class WorkflowVersion(Model):
+class WorkflowVersion(Reply):
     """What a release froze: its own input and output variables."""
 
     id: str = ""
@@ -129,21 +141,21 @@ class WorkflowVersion(Model):
     dependencies: tuple[Mapping[str, Any], ...] | None = None
 
 
-class ReleaseDeployment(Model):
+class ReleaseDeployment(Reply):
     """The deployment a release belongs to."""
 
     id: str = ""
     name: str = ""
 
 
-class ReleaseTagName(Model):
+class ReleaseTagName(Reply):
     """A tag on a release."""
 
     name: str
     source: str = "USER"
 
 
-class WorkflowDeploymentRelease(Model):
+class WorkflowDeploymentRelease(Reply):
     """One immutable release of a deployment."""
 
     id: str
@@ -157,7 +169,7 @@ class WorkflowDeploymentRelease(Model):
     reviews: tuple[Mapping[str, Any], ...] = ()
 
 
-class Page(Model, Generic[T]):
+class Page(Reply, Generic[T]):
     """One page of a list: `count` over all pages, `results` of this one."""
 
     count: int | None = None
@@ -166,7 +178,7 @@ class Page(Model, Generic[T]):
     results: tuple[T, ...] = ()
 
 
-class EnvironmentRead(Model):
+class EnvironmentRead(Reply):
     """The environment that the API key belongs to."""
 
     id: str | None = None
@@ -175,7 +187,7 @@ class EnvironmentRead(Model):
     display_config: Mapping[str, Any] | None = None
 
 
-class WorkspaceRead(Model):
+class WorkspaceRead(Reply):
     """The workspace that the API key belongs to."""
 
     id: str
@@ -185,7 +197,7 @@ class WorkspaceRead(Model):
     display_config: Mapping[str, Any] | None = None
 
 
-class OrganizationRead(Model):
+class OrganizationRead(Reply):
     """The organization that the API key belongs to."""
 
     id: str

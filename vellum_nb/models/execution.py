@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from vellum_nb.models.base import Model
+from vellum_nb.models.base import Model, Reply
 
 __all__ = [
     "ExecuteWorkflowRequest",
@@ -55,7 +55,7 @@ class ExecuteWorkflowRequest(Model):
     previous_execution_id: str | None = None
 
 
-class WorkflowOutput(Model):
+class WorkflowOutput(Reply):
     """One typed output. An unknown `type` or a missing `value` is kept as it came."""
 
     id: str = ""
@@ -64,7 +64,7 @@ class WorkflowOutput(Model):
     value: Any = None
 
 
-class WorkflowEventError(Model):
+class WorkflowEventError(Reply):
     """Why a run was rejected."""
 
     message: str = ""
@@ -73,7 +73,7 @@ class WorkflowEventError(Model):
     stacktrace: str | None = None
 
 
-class WorkflowResult(Model):
+class WorkflowResult(Reply):
     """How a run ended: `state` is FULFILLED with outputs or REJECTED with an error."""
 
     id: str = ""
@@ -83,7 +83,7 @@ class WorkflowResult(Model):
     error: WorkflowEventError | None = None
 
 
-class ExecuteWorkflowResponse(Model):
+class ExecuteWorkflowResponse(Reply):
     """Reply of POST /v1/execute-workflow."""
 
     execution_id: str
