@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import Any, NoReturn
+from typing import Any
 
 import anywidget
 import traitlets
@@ -21,10 +21,12 @@ from vellum_nb.widgets.table_protocol import (
     MAX_SELECTED,
     Query,
     Window,
+    ignored,
     read_ids,
     read_int,
     read_query,
     read_window,
+    selection,
 )
 from vellum_nb.widgets.table_rows import static_html
 from vellum_nb.widgets.table_source import TableSource, new_csv
@@ -68,6 +70,8 @@ class HistoryView(anywidget.AnyWidget):
         The column that is sorted by, and which way; traits.
     columns : list of str
         The columns that are shown: names of the history frame, and ``outputs``; a trait.
+    total, recorded : int
+        How many runs the filters find, and how many of the deployment there are; traits.
 
     Examples
     --------
@@ -87,7 +91,8 @@ class HistoryView(anywidget.AnyWidget):
     descending = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003
     columns = traitlets.List(traitlets.Unicode()).tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
-    total = traitlets.Int(0).tag(sync=True)
+    total = traitlets.Int(0)
+    recorded = traitlets.Int(0)
     _head = traitlets.Dict().tag(sync=True)
     _first = traitlets.Dict().tag(sync=True)
     _side = traitlets.Unicode("").tag(sync=True)
@@ -125,10 +130,19 @@ class HistoryView(anywidget.AnyWidget):
         """The selected runs, newest first; those that are no longer there are left out."""
         return self._source.runs(self.selected_ids)
 
+    @property
+    def title(self) -> str:
+        """The deployment that the table is about; empty for all."""
+        return str(self._head["title"])
+
+    def selected_html(self) -> str:
+        """Return the selected runs side by side as safe HTML; empty when none is selected."""
+        runs = sorted(self.selected, key=lambda run: (run.release_tag, run.timestamp))
+        return self._side_by_side(runs) if runs else ""
+
     def show_side_by_side(self) -> None:
         """Show the selected runs side by side under the table, as the button does."""
-        runs = sorted(self.selected, key=lambda run: (run.release_tag, run.timestamp))
-        self._side = self._side_by_side(runs) if runs else ""
+        self._side = self.selected_html()
 
     def refresh(self) -> None:
         """Read the runs again. The table does so by itself when one is recorded."""
@@ -144,7 +158,10 @@ class HistoryView(anywidget.AnyWidget):
         """Take from the browser what it may set: the selection."""
         if "selected_ids" in sync_data:
             ids = sync_data["selected_ids"]
-            self._guarded("selection", lambda: super(HistoryView, self).set_state(_selection(ids)))
+            self._guarded(
+                "selection",
+                lambda: super(HistoryView, self).set_state({"selected_ids": selection(ids)}),
+            )
 
     @traitlets.validate("columns")
     def _valid_columns(self, proposal: Mapping[str, Any]) -> list[str]:
@@ -169,7 +186,7 @@ class HistoryView(anywidget.AnyWidget):
     def _answer(self, window: Window, *, recount: bool = True) -> dict[str, Any]:
         """Return the message that answers `window`."""
         answer = self._source.rows(self._query, window, recount=recount)
-        self.total = answer["total"]
+        self.total, self.recorded = answer["total"], answer["all"]
         self._update_head()
         return answer
 
@@ -195,7 +212,7 @@ class HistoryView(anywidget.AnyWidget):
         kind = message.get("kind")
         handler = self._kinds.get(kind) if isinstance(kind, str) else None
         if handler is None:
-            return "message", lambda: _ignored(f"it does not know the message {kind!r:.60}")
+            return "message", lambda: ignored(f"it does not know the message {kind!r:.60}")
         topic = "rows" if kind in {"rows", "drop_filter"} else "selection"
         return topic, lambda: handler(message)
 
@@ -227,7 +244,7 @@ class HistoryView(anywidget.AnyWidget):
         recount = query != before or content.get("scroll") is not True
         self.send({"kind": "rows", **self._answer(window, recount=recount)})
         if problems:
-            _ignored("; ".join(problems))
+            ignored("; ".join(problems))
 
     def _on_range(self, content: Mapping[str, Any]) -> None:
         """Select rows by position, also those that never travelled to the browser."""
@@ -244,12 +261,12 @@ class HistoryView(anywidget.AnyWidget):
 
     def _on_side(self, content: Mapping[str, Any]) -> None:
         if "ids" in content:
-            self.selected_ids = _selection(content["ids"])["selected_ids"]
+            self.selected_ids = selection(content["ids"])
         self.show_side_by_side()
 
     def _on_drop_filter(self, content: Mapping[str, Any]) -> None:
         if not self._source.drop(content.get("name")):
-            _ignored(f"there is no filter {content.get('name')!r:.60} to take away")
+            ignored(f"there is no filter {content.get('name')!r:.60} to take away")
         self._refresh()
 
     def _on_export(self, content: Mapping[str, Any]) -> None:
@@ -284,16 +301,3 @@ class HistoryView(anywidget.AnyWidget):
             return static_html(runs, self._source.count(self._query), self.columns)
         except HistoryError:
             return "<p>The history is closed or unreadable.</p>"
-
-
-def _selection(value: object) -> dict[str, list[str]]:
-    """Return the state of a selection, or raise when `value` is none."""
-    ids = read_ids(value)
-    if ids is None:
-        _ignored(f"a selection is a list of at most {MAX_SELECTED:,} run ids")
-    return {"selected_ids": ids}
-
-
-def _ignored(why: str) -> NoReturn:
-    msg = f"The table left something out: {why}."
-    raise HistoryError(msg)

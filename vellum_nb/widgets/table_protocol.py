@@ -8,9 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-__all__ = ["MAX_ROWS", "MAX_SELECTED", "Query", "Window", "read_ids", "read_query", "read_window"]
+from vellum_nb.errors import HistoryError
+
+__all__ = [
+    "MAX_ROWS",
+    "MAX_SELECTED",
+    "Query",
+    "Window",
+    "ignored",
+    "read_ids",
+    "read_int",
+    "read_query",
+    "read_window",
+    "selection",
+]
 
 MAX_ROWS = 200
 MAX_SELECTED = 1000
@@ -118,6 +131,20 @@ def read_ids(value: object) -> list[str] | None:
     if not all(isinstance(item, str) and len(item) <= _MAX_TEXT for item in value):
         return None
     return list(dict.fromkeys(value))
+
+
+def selection(value: object) -> list[str]:
+    """Return the run ids of a selection, or raise what the table then says."""
+    ids = read_ids(value)
+    if ids is None:
+        ignored(f"a selection is a list of at most {MAX_SELECTED:,} run ids")
+    return ids
+
+
+def ignored(why: str) -> NoReturn:
+    """Raise what the table says of a message that it could not use."""
+    msg = f"The table left something out: {why}."
+    raise HistoryError(msg)
 
 
 def _short(value: object) -> str:

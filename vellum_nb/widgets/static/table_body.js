@@ -13,10 +13,12 @@ class Body {
     this.wanted = null;
     this.space = h("div", { role: "rowgroup", class: "vnb-table-space" });
     grid.append(this.space);
-    grid.addEventListener("scroll", () => this.schedule());
+    this.top = 0;
+    grid.addEventListener("scroll", () => { if (grid.clientHeight) { this.top = grid.scrollTop; this.schedule(); } });
     grid.addEventListener("keydown", (event) => this.key(event));
     this.space.addEventListener("click", (event) => this.click(event));
-    this.observer = new ResizeObserver(() => this.schedule());
+    // A table that was hidden, as in a tab, comes back where it was.
+    this.observer = new ResizeObserver(() => { if (grid.clientHeight) grid.scrollTop = this.top; this.schedule(); });
     this.observer.observe(grid);
   }
 
