@@ -28,14 +28,12 @@ from vellum_nb.widgets.table_protocol import (
     read_window,
     selection,
 )
-from vellum_nb.widgets.table_rows import static_html
 from vellum_nb.widgets.table_source import TableSource, new_csv
 from vellum_nb.widgets.throttle import Throttle
 
 __all__ = ["HistoryView"]
 
 _FIRST_ROWS = 40
-_STATIC_ROWS = 10
 _MAX_VIEWS = 16
 _REFRESH_S = 0.2
 
@@ -292,12 +290,5 @@ class HistoryView(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is not None:
-            bundle[0]["text/html"] = self._repr_static()
+            bundle[0]["text/html"] = self._source.static_html(self._query)
         return bundle
-
-    def _repr_static(self) -> str:
-        try:
-            runs = self._source.page(self._query, offset=0, limit=_STATIC_ROWS)
-            return static_html(runs, self._source.count(self._query), self.columns)
-        except HistoryError:
-            return "<p>The history is closed or unreadable.</p>"

@@ -11,7 +11,13 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.table_protocol import Query, Window
-from vellum_nb.widgets.table_rows import column_kind, default_columns, known_columns, row
+from vellum_nb.widgets.table_rows import (
+    column_kind,
+    default_columns,
+    known_columns,
+    row,
+    static_html,
+)
 
 __all__ = ["TableSource", "new_csv"]
 
@@ -27,6 +33,7 @@ _FILTERS = [
     "search",
 ]
 _SAMPLE = 100
+_STATIC_ROWS = 10
 _MAX_PATH = 500
 
 
@@ -136,6 +143,14 @@ class TableSource:
     def runs(self, ids: Sequence[str]) -> list[Run]:
         """Return the runs with these ids, newest first."""
         return self._history.runs(ids=list(ids)) if ids else []
+
+    def static_html(self, query: Query) -> str:
+        """Return the first rows for where no widget can live."""
+        try:
+            runs = self.page(query, offset=0, limit=_STATIC_ROWS)
+            return static_html(runs, self.count(query), query.columns)
+        except HistoryError:
+            return "<p>The history is closed or unreadable.</p>"
 
     def to_csv(self, query: Query, path: Path) -> None:
         """Write the runs that `query` finds."""
