@@ -166,12 +166,18 @@ class Lab:
         From `lab_server`.
     screenshots : Path
         Where pictures go.
+    scale : int, default 1
+        Pixels of a picture for each pixel of the page.
     """
 
-    def __init__(self, browser: Browser, url: str, folder: Path, *, screenshots: Path) -> None:
+    def __init__(
+        self, browser: Browser, url: str, folder: Path, *, screenshots: Path, scale: int = 1
+    ) -> None:
         self.root = folder / "notebooks"
         self.screenshots = screenshots
-        self.page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        self.page = browser.new_page(
+            viewport={"width": 1400, "height": 1000}, device_scale_factor=scale
+        )
         self.page.set_default_timeout(20_000)
         self.guard = Guard(self.page)
         self.notebooks: list[Notebook] = []

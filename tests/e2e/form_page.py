@@ -1,0 +1,79 @@
+"""A `RunForm` as a user meets it: fields by their label, tags, Run, Cancel, answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from notebook_page import Notebook
+from playwright.sync_api import Locator, expect
+
+__all__ = ["FormPage", "open_form"]
+
+
+class FormPage:
+    """The form in one output of a notebook; `cell` counts from 0, `name` is its variable."""
+
+    def __init__(self, notebook: Notebook, *, cell: int = 0, name: str = "form") -> None:
+        self.notebook = notebook
+        self.name = name
+        self.root = notebook.output(cell).locator(".vnb-form")
+        self.run = self.root.locator("button.vnb-run")
+        self.cancel = self.root.locator("button.vnb-cancel")
+        self.answers = self.root.locator(".vnb-answers")
+        self.progress = self.root.locator(".vnb-progress")
+        self.mend = self.root.locator(".vnb-mend")
+        expect(self.run).to_be_visible()
+
+    def field(self, label: str) -> Locator:
+        """Return the control that bears this label, as a screen reader finds it."""
+        return self.root.get_by_label(label, exact=True)
+
+    def tag(self, name: str) -> Locator:
+        """Return the check box of a release tag."""
+        return self.root.locator(".vnb-tags").get_by_role("checkbox", name=name)
+
+    def run_on(self, *tags: str) -> None:
+        """Tick exactly these release tags; the click lands on the label, as a user's does."""
+        boxes = self.root.locator(".vnb-tags input[type=checkbox]")
+        names = [self._name(boxes.nth(place)) for place in range(boxes.count())]
+        for tag in sorted(names, key=lambda name: name not in tags):
+            self.tag(tag).set_checked(tag in tags, force=True)
+        expect(self.run).to_have_text(re.compile(rf"Run on {len(tags)}"))
+
+    def column(self, tag: str) -> Locator:
+        """Return the answer of a release tag."""
+        return self.answers.get_by_role("region", name=tag, exact=True)
+
+    def problem(self, label: str) -> Locator:
+        """Return the message beside a field."""
+        return self.root.locator(".vnb-field", has=self.field(label)).get_by_role("alert")
+
+    def run_and_wait(self) -> None:
+        """Press Run and wait until no run is under way."""
+        self.run.click()
+        self.wait()
+
+    def wait(self, *, timeout: float = 15) -> None:
+        """Wait in the kernel for the runs, and in the page for the buttons."""
+        self.kernel(f"{self.name}.wait({timeout})")
+        expect(self.cancel).to_be_disabled()
+
+    def value(self) -> dict[str, Any]:
+        """Return the form's value in the kernel; what was typed has arrived there."""
+        text = self.kernel(f"import json; print(json.dumps({self.name}.value, default=str))")
+        return dict(json.loads(text))
+
+    def kernel(self, code: str) -> str:
+        """Run code in the kernel."""
+        return self.notebook.kernel_eval(code)
+
+    @staticmethod
+    def _name(box: Locator) -> str:
+        return box.evaluate("box => box.closest('label').innerText.trim()")
+
+
+def open_form(lab: Any, setup: str, **look: Any) -> FormPage:
+    """Run one cell that ends in ``form``."""
+    return FormPage(lab.run_notebook([f"{setup}\nform"], **look))

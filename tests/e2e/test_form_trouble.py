@@ -1,0 +1,241 @@
+"""The form when things go wrong: slow runs, cancels, dying servers, hostile answers, uploads."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+import time
+
+import pytest
+from form_page import FormPage, open_form
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+OWN = """
+import threading, time
+from typing import Any, TypedDict
+import vellum_nb as vnb
+from vellum_nb.local import *
+
+server = vnb.LocalServer()
+gate = threading.Event()
+calls = []
+"""
+SLOW = (
+    OWN
+    + """
+def slow(text: str) -> dict[str, str]:
+    calls.append(text)
+    gate.wait(30)
+    return {"output": text}
+
+server.deploy(slow, name="slow", release_tags=["v1"])
+ws = vnb.connect(server)
+form = ws.form("slow")
+"""
+)
+LOOK = (
+    OWN
+    + """
+def look(picture: Image) -> dict[str, str]:
+    return {"src": picture["src"][:60]}
+
+server.deploy(look, name="look", release_tags=["v1"])
+ws = vnb.connect(server)
+form = ws.form("look")
+"""
+)
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def test_a_slow_run_is_cancelled_at_once_and_the_kernel_stays_responsive(lab):
+    form = open_form(lab, SLOW)
+    form.field("text *").fill("hello")
+    form.run.click()
+    expect(form.run).to_have_text("Running…")
+    expect(form.run).to_be_disabled()
+    assert form.kernel("6 * 7") == "42"
+    form.kernel("form.submit()")
+    expect(form.progress).to_contain_text("0 of 1")
+    started = time.monotonic()
+    form.cancel.click()
+    expect(form.answers).to_contain_text("CANCELLED")
+    assert time.monotonic() - started < 2
+    expect(form.run).to_be_enabled()
+    assert form.kernel("calls, [run.state for run in form.runs]") == "(['hello'], ['CANCELLED'])"
+    assert form.kernel("ws.history.frame()['state'].tolist()") == "['CANCELLED']"
+    form.kernel("gate.set()")
+    form.run_and_wait()
+    expect(form.answers).to_contain_text("FULFILLED")
+
+
+def test_a_kernel_interrupt_ends_the_runs_and_leaves_the_form_usable(lab):
+    form = open_form(lab, SLOW)
+    form.field("text *").fill("hello")
+    expect(form.mend).to_be_empty()
+    lab.page.evaluate(BLOCK)
+    expect(form.progress).to_contain_text("0 of 1")
+    form.notebook.interrupt()
+    expect(form.answers).to_contain_text("CANCELLED")
+    form.kernel("gate.set()")
+    form.run_and_wait()
+    expect(form.answers).to_contain_text("FULFILLED")
+
+
+BLOCK = """() => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    kernel.requestExecute({code: 'form.submit(); form.wait()', stop_on_error: false});
+}"""
+
+SERVER = """
+import sys, threading
+import vellum_nb as vnb
+
+def slow(text: str) -> dict[str, str]:
+    print("called", flush=True)
+    threading.Event().wait(30)
+    return {"output": text}
+
+with vnb.LocalServer(api_key="test") as server:
+    server.deploy(slow, name="slow", release_tags=["v1"])
+    print(server.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_server_that_dies_in_mid_call_is_told_and_the_form_lives_on(lab):
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            url = server.stdout.readline().strip()
+            setup = f"import vellum_nb as vnb\nws = vnb.connect({url!r}, api_key='test')\n"
+            form = open_form(lab, setup + "form = ws.form('slow')")
+            form.field("text *").fill("hello")
+            form.run.click()
+            assert server.stdout.readline().strip() == "called"
+        finally:
+            server.kill()
+    expect(form.answers).to_contain_text("FAILED")
+    expect(form.run).to_be_enabled()
+    assert form.kernel("form.runs[0].state, form.runs[0].error.code") == "('FAILED', 'CONNECTION')"
+    form.run_and_wait()
+    expect(form.root.get_by_role("alert").or_(form.answers).first).to_contain_text("127.0.0.1")
+
+
+def test_a_picture_is_uploaded_shown_and_sent(lab, tmp_path):
+    file = tmp_path / "dot.png"
+    file.write_bytes(PNG)
+    form = open_form(lab, LOOK)
+    form.root.locator("input[type=file]").set_input_files(file)
+    expect(form.root.locator(".vnb-preview img")).to_be_visible()
+    expect(form.root.get_by_text("dot.png")).to_be_visible()
+    form.run_and_wait()
+    expect(form.answers).to_contain_text("data:image/png;base64,iVBORw0")
+
+
+def test_a_picture_is_taken_from_a_path_or_an_address(lab, tmp_path):
+    file = tmp_path / "dot.png"
+    file.write_bytes(PNG)
+    form = open_form(lab, LOOK)
+    form.root.get_by_role("button", name="Path").click()
+    form.field("picture: path").fill(str(file))
+    expect(form.root.locator(".vnb-preview img")).to_be_visible()
+    form.run_and_wait()
+    expect(form.answers).to_contain_text("data:image/png;base64,iVBORw0")
+    form.root.get_by_role("button", name="URL").click()
+    form.field("picture: URL").fill("https://pictures.invalid/cat.png")
+    form.run_and_wait()
+    expect(form.answers).to_contain_text("https://pictures.invalid/cat.png")
+
+
+def test_an_upload_that_is_too_large_is_refused_with_a_way_out(lab, tmp_path):
+    file = tmp_path / "huge.png"
+    with file.open("wb") as huge:
+        huge.truncate(21 * 1024 * 1024)
+    form = open_form(lab, LOOK)
+    form.root.locator("input[type=file]").set_input_files(file)
+    alert = form.root.locator(".vnb-uploader").get_by_role("alert")
+    expect(alert).to_contain_text("huge.png has 22 MB")
+    expect(alert).to_contain_text("Give its path or its address instead.")
+    assert form.value() == {}
+
+
+HOSTILE = (
+    OWN
+    + r"""
+BAD = (
+    "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1; alert(1)'>"
+    "<img src='http://evil.invalid/p.png'><iframe srcdoc='<script>parent.pwned = 1</script>'>"
+    "</iframe><iframe src='http://evil.invalid/f'></iframe><svg onload='window.pwned = 1'></svg>"
+    "<details open ontoggle='window.pwned = 1'>d</details><style>body{display:none}</style>"
+    "<a href='javascript:window.pwned = 1'>link</a> [md](javascript:window.pwned=1) "
+    "![pic](http://evil.invalid/m.png) </textarea></pre></style></script>"
+)
+SVG = "data:image/svg+xml;utf8,<svg xmlns='http://www.w3.org/2000/svg' onload='pwned=1'/>"
+
+class Everything(TypedDict):
+    text: str
+    json: dict[str, Any]
+    chat: ChatHistory
+    found: SearchResults
+    image: Image
+    svg: Image
+    audio: Audio
+    video: Video
+    document: Document
+    liar: Image
+
+def everything(text: str, suffix: str = "") -> Everything:
+    bad = BAD + suffix
+    return {
+        "text": bad,
+        "json": {bad: [bad, {"k": bad}]},
+        "chat": [{"role": "USER", "text": bad}, {"role": "ASSISTANT", "text": bad}],
+        "found": [{"text": bad, "score": 0.5, "keywords": [bad],
+                   "document": {"id": bad, "label": bad, "external_id": bad}}],
+        "image": {"src": "http://evil.invalid/i.png"},
+        "svg": {"src": SVG},
+        "audio": {"src": "http://evil.invalid/a.mp3"},
+        "video": {"src": "http://evil.invalid/v.mp4\" onerror=\"window.pwned=1"},
+        "document": {"src": "javascript:window.pwned=1"},
+        "liar": {"src": "data:image/png;base64,PHNjcmlwdD53aW5kb3cucHduZWQ9MTwvc2NyaXB0Pg=="},
+    }
+
+def everything_else(text: str) -> Everything:
+    return everything(text, suffix="<b onclick='window.pwned=1'>x</b>")
+
+def refuse(text: str) -> dict[str, str]:
+    raise vnb.Reject(BAD)
+
+server.deploy(everything, name="hostile", release_tags=["v1"], description=BAD)
+server.deploy(everything_else, name="hostile", release_tags=["v2"], description=BAD)
+server.deploy(refuse, name="hostile", release_tags=["v3"], description=BAD)
+ws = vnb.connect(server)
+form = ws.form("hostile")
+"""
+)
+
+
+def test_hostile_answers_stay_text_in_every_type(lab):
+    cells = [HOSTILE + "form", "ws.history.view()", "ws.compare('hostile', release_tags=['v1'])"]
+    notebook = lab.run_notebook(cells)
+    form = FormPage(notebook)
+    form.field("text *").fill("<script>window.pwned = 1</script>")
+    form.run_on("v1", "v2", "v3")
+    form.run_and_wait()
+    expect(form.column("v1")).to_contain_text("onerror='window.pwned = 1")
+    expect(form.column("v3")).to_contain_text("onerror='window.pwned = 1")
+    form.root.get_by_label("Markdown").check(force=True)
+    expect(form.column("v2")).to_contain_text("onerror")
+    notebook.run()
+    expect(notebook.output(1)).to_contain_text("hostile")
+    for scope in (notebook.output(0), notebook.output(1), notebook.output(2)):
+        hostile = "script, iframe, object, embed, [onerror], [onload], [ontoggle], [onclick]"
+        expect(scope.locator(hostile)).to_have_count(0)
+        expect(scope.locator("a[href^='javascript:'], [src^='http']")).to_have_count(0)
+    assert lab.page.evaluate("() => window.pwned") is None
