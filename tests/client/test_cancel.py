@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,39 @@ def test_a_call_over_tls_is_cut_off(
         assert error_after(cancel, pending)[1] < 0.2
 
 
+def test_a_call_that_waits_for_a_connection_is_cut_off(pool: ThreadPoolExecutor) -> None:
+    with socket.socket() as full, ExitStack() as fillers:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):  # more than the backlog holds: the next connection waits
+            filler = fillers.enter_context(socket.socket())
+            filler.settimeout(0)
+            with suppress(BlockingIOError):
+                filler.connect(full.getsockname())
+        with Client(api_key="k", base_url=f"http://127.0.0.1:{full.getsockname()[1]}") as client:
+            cancel = Noticed()
+            pending = pool.submit(execute, client, cancel)
+            cancel.called.wait()
+            error, seconds = error_after(cancel, pending)
+    assert seconds < 0.2
+    assert error.sent is False
+
+
+def test_a_call_that_waits_for_a_tls_handshake_is_cut_off(pool: ThreadPoolExecutor) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(api_key="k", base_url=f"https://127.0.0.1:{silent.getsockname()[1]}") as client,
+    ):
+        cancel = Cancellation()
+        pending = pool.submit(execute, client, cancel)
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)  # the client has begun to shake hands
+            error, seconds = error_after(cancel, pending)
+    assert seconds < 0.2
+    assert error.sent is False
+
+
 def test_a_wait_between_tries_is_ended(
     server: Any, client: Client, pool: ThreadPoolExecutor
 ) -> None:
@@ -77,6 +112,20 @@ def test_a_wait_between_tries_is_ended(
     assert seconds < 0.2
     assert error.sent is False
     assert len(server.seen) == 1
+
+
+class Noticed(Cancellation):
+    """Tells when a call has begun to watch it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = threading.Event()
+
+    @contextmanager
+    def calling(self, callback: Callable[[], object]) -> Iterator[None]:
+        with super().calling(callback):
+            self.called.set()
+            yield
 
 
 class Watched(Cancellation):

@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 __all__ = ["Call", "RecordingAdapter"]
 
@@ -36,13 +37,13 @@ class Call:
         Whether any byte of the request was handed to the network.
     """
 
-    __slots__ = ("_connection", "_cut", "_lock", "_socket", "sent")
+    __slots__ = ("_cut", "_handle", "_lock", "_socket", "sent")
 
     def __init__(self) -> None:
         self.sent = False
         self._cut = False
         self._lock = threading.Lock()
-        self._connection: HTTPConnection | None = None
+        self._handle: socket.socket | None = None
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -53,25 +54,26 @@ class Call:
         _THREAD.call = None
         self.release()
 
-    def connecting(self, connection: HTTPConnection) -> None:
-        """Note that `connection` is about to be opened for this call."""
+    def opening(self, sock: socket.socket) -> None:
+        """Note that `sock` is about to connect, and perhaps to be wrapped in TLS, for this call."""
         with self._lock:
-            self._connection = connection
             self._stop_if_cut()
+            self._drop_handle()
+            self._handle = sock.dup()  # TLS takes `sock` away, and shows its own too late
 
     def sending(self, sock: socket.socket | None) -> None:
         """Note that the request leaves through `sock` now."""
         with self._lock:
             self._stop_if_cut()
-            self._connection, self._socket = None, sock
+            self._drop_handle()
+            self._socket = sock
             self.sent = True
 
     def cut(self) -> None:
         """End the call: whatever it waits for, it waits no longer."""
         with self._lock:
             self._cut = True
-            connection, sock = self._connection, self._socket
-            sock = sock or (connection.sock if connection else None)
+            sock = self._handle or self._socket
             if sock is not None:
                 with suppress(OSError):
                     # Not sock.shutdown(): a TLS socket's own drops its state under the reader.
@@ -80,8 +82,14 @@ class Call:
     def release(self) -> bool:
         """Let go of the socket, which may serve another call now; return whether it was cut."""
         with self._lock:
-            self._connection = self._socket = None
+            self._drop_handle()
+            self._socket = None
             return self._cut
+
+    def _drop_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
 
     def _stop_if_cut(self) -> None:
         if self._cut:
@@ -94,9 +102,6 @@ class _Connection(HTTPConnection):
     _opening = False
 
     def connect(self) -> None:
-        call = _current()
-        if call is not None:
-            call.connecting(self)
         self._opening = True
         try:
             super().connect()
@@ -109,6 +114,38 @@ class _Connection(HTTPConnection):
             msg = "the connection was cut off while idle"
             raise ConnectionAbortedError(msg)
         super().request(*args, **kwargs)
+
+    def _new_conn(self) -> socket.socket:
+        """Connect as urllib3 does, but show the socket to the call before it waits."""
+        call = _current()
+        if call is None:
+            return super()._new_conn()
+        try:
+            return self._connected(call)
+        except socket.gaierror as exc:
+            raise NameResolutionError(self.host, self, exc) from exc
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(self, f"no connection within {self.timeout} s") from exc
+        except OSError as exc:
+            raise NewConnectionError(self, str(exc)) from exc
+
+    def _connected(self, call: Call) -> socket.socket:
+        failure = OSError("the host has no address")
+        kind = socket.SOCK_STREAM
+        for family, _, _, _, address in socket.getaddrinfo(self._dns_host, self.port, type=kind):
+            sock = socket.socket(family, kind)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(self.timeout)
+                call.opening(sock)
+                sock.connect(address)
+            except OSError as exc:
+                sock.close()
+                failure = exc
+            else:
+                return sock
+        raise failure
 
     def send(self, data: Any) -> None:
         if self.sock is None:
