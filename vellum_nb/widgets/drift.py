@@ -18,6 +18,8 @@ Variables = Sequence[VellumVariable]
 def union(releases: Sequence[Variables]) -> tuple[VellumVariable, ...]:
     """Return every variable of `releases` once; the last release has the say on type and order.
 
+    What one of them requires is required.
+
     Examples
     --------
     >>> v1 = [VellumVariable(key="ticket", type="STRING"), VellumVariable(key="old")]
@@ -28,7 +30,9 @@ def union(releases: Sequence[Variables]) -> tuple[VellumVariable, ...]:
     found: dict[str, VellumVariable] = {}
     for variables in reversed(releases):
         for variable in variables:
-            found.setdefault(variable.key, variable)
+            shown = found.setdefault(variable.key, variable)
+            if variable.is_required and shown.default is None and not shown.is_required:
+                found[variable.key] = shown.model_copy(update={"required": True})
     return tuple(found.values())
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.errors import InputError, InputProblem
+from vellum_nb.errors import InputError
 from vellum_nb.models import (
     Cancellation,
     Run,
@@ -18,13 +17,14 @@ from vellum_nb.models import (
     VellumVariable,
     WorkflowDeploymentRelease,
 )
-from vellum_nb.widgets.drift import differences_html, not_sent, not_sent_html, union
+from vellum_nb.widgets.drift import union
 from vellum_nb.widgets.edge import Edge
 from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.fields import FieldSet
 from vellum_nb.widgets.form_html import form_html
-from vellum_nb.widgets.icons import WARN
-from vellum_nb.widgets.job import Job, Progress
+from vellum_nb.widgets.launch import Launch, make_requests
+from vellum_nb.widgets.manners import Manners
+from vellum_nb.widgets.notices import header_html, notices_html
 from vellum_nb.widgets.options import Options
 from vellum_nb.widgets.releases import Releases
 from vellum_nb.widgets.results import Results
@@ -89,10 +89,8 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
     ) -> None:
         super().__init__()
         self._spec = spec
-        self._run = run
         self._count = count
         self._lock = threading.RLock()
-        self._job: Job | None = None
         self._tried = False
         self._taking = False  # what is in the fields into `value`, not the other way
         self._asked: dict[str, Any] | None = None
@@ -107,6 +105,14 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             mend=self._edge.guarded(self._focus),
         )
         self._results = Results()
+        self._launch = Launch(
+            run,
+            bar=self._bar,
+            results=self._results,
+            edge=self._edge,
+            answered=self._answered,
+            ended=self._ended,
+        )
         self._head = note(self._head_html(), "vnb-header")
         self._notice = note("", "vnb-notices")
         self._build()
@@ -128,6 +134,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             self._notice,
             actions,
             self._results.widget,
+            Manners(),
         ]
         self.add_class("vnb")
         self.add_class("vnb-form")
@@ -151,41 +158,25 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             if problems:
                 self._focus(next(iter(problems)))
                 return
-            requests = self._requests()
-            if not requests:
+            if not self.release_tags:
                 return
+            by_tag = self._releases.by_tag(self.release_tags)
+            values, options = self._fields.values, self._options.value
+            requests = make_requests(self._spec.name, values, by_tag, options=options)
             self._asked = self._fields.typed
-            job = Job(
-                self._run,
-                requests,
-                report=lambda progress: self._report(requests, progress),
-                ended=self._edge.guarded(self._ended),
-            )
-            self._job = job
+            self._launch.start(requests)
             self.busy = True
-            self._bar.running()
-            self._edge.clear()
-        job.start()
 
     def cancel(self) -> None:
-        """Cut off the runs that are under way."""
-        with self._lock:
-            if self.busy and self._job is not None:
-                self._bar.cancelling()
-                self._job.cancel()
+        """Cut off the runs that are under way; those that have ended stay."""
+        self._launch.cancel()
 
     def wait(self, timeout: float | None = None) -> tuple[Run, ...]:
         """Wait until no run is under way, or `timeout` seconds; return `runs`.
 
         An interrupt (Ctrl-C, or the kernel's) cancels the runs.
         """
-        job = self._job
-        if job is not None:
-            try:
-                job.wait(timeout)
-            except KeyboardInterrupt:
-                self.cancel()
-                raise
+        self._launch.wait(timeout)
         return tuple(self.runs)
 
     def close(self) -> None:
@@ -201,60 +192,48 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         self.layout.close()
         super().close()
 
-    def _requests(self) -> list[RunRequest]:
-        values = self._fields.values
-        options = self._options.value
-        tags = list(self.release_tags)
-        return [
-            RunRequest(
-                deployment=self._spec.name,
-                inputs=values,
-                release_tag=tag,
-                not_sent=not_sent(values, variables),
-                external_id=options.external_id_for(tag, count=len(tags)),
-                metadata=options.metadata,
-                previous_execution_id=options.previous_execution_id,
-            )
-            for tag, variables in self._releases.by_tag(tags).items()
-        ]
-
-    def _report(self, requests: Sequence[RunRequest], progress: Progress) -> None:
-        """Show how the runs get on; called by the job's one reporting thread."""
-        with self._edge:
-            self._bar.progress(progress)
-            self._results.show(requests, progress)
-            if progress.finished:
-                self.runs = progress.runs
+    def _answered(self, runs: tuple[Run, ...]) -> None:
+        self.runs = runs
 
     def _ended(self) -> None:
         with self._lock:
             try:
-                self._bar.stopped()
                 self._head.value = self._head_html()
                 self._compare_to_asked()
             finally:
                 self.busy = False
 
     def _tags_clicked(self) -> None:
-        self.release_tags = self._tags.ticked
+        """Take up the ticks; a release that is not known yet is read in a thread."""
+        if self._releases.knows(self._tags.ticked):
+            self.release_tags = self._tags.ticked
+            return
+        self._bar.reading()
+        read = self._edge.guarded(self._read_ticked)
+        threading.Thread(target=read, name="vellum-nb-release", daemon=True).start()
+
+    def _read_ticked(self) -> None:
+        ticked: list[str] = []
+        while ticked != self._tags.ticked:  # one may go on ticking meanwhile
+            ticked = self._tags.ticked
+            self._releases.read(ticked)
+        self.release_tags = ticked
+        self._edited()
 
     def _tags_set(self, change: Any) -> None:
-        tags = [self._known_tag(name) for name in change["new"]]
+        try:
+            tags = [self._spec.known(name) for name in change["new"]]
+        except InputError:
+            self.release_tags = change["old"]
+            raise
         ordered = [choice.tag for choice in self._spec.tags if choice.tag in tags]
         self._tags.ticked = ordered
         if ordered != change["new"]:
             self.release_tags = ordered
             return
-        self._show_fields()
-        self._edited()
-
-    def _known_tag(self, name: str) -> str:
-        choice = self._spec.choice(name)
-        if choice is None:
-            known = ", ".join(name for choice in self._spec.tags for name in choice.names)
-            msg = f"{self._spec.name} has no such release tag:"
-            raise InputError(msg, [InputProblem(name, f"is unknown; there are: {known}")])
-        return choice.tag
+        with self._lock:
+            self._show_fields()
+            self._edited()
 
     def _shown_variables(self) -> dict[str, Sequence[VellumVariable]]:
         by_tag: dict[str, Sequence[VellumVariable]] = {}
@@ -263,37 +242,31 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
 
     def _show_fields(self) -> None:
         by_tag = self._shown_variables()
-        notices = [escape(text) for text in self._spec.notes]
-        notices += [escape(text) for text in self._releases.unread(self.release_tags)]
-        if len(by_tag) == 1:
-            ((tag, variables),) = by_tag.items()
-            notices.append(differences_html(tag, variables, self._spec.variables))
-        else:
-            notices.append(not_sent_html(by_tag))
-        self._notice.value = "".join(
-            f'<div class="vnb-notice" role="status">{WARN}<span>{text}</span></div>'
-            for text in notices
-            if text
-        )
+        unread = self._releases.unread(self.release_tags)
+        self._notice.value = notices_html(self._spec, by_tag, unread=unread)
         self._fields.show(by_tag)
 
     def _value_set(self, change: Any) -> None:
-        if not self._taking:
-            self._fields.set_values(change["new"], where=self._spec.name)
-            self._edited()
+        if self._taking:
+            return
+        with self._lock:
+            try:
+                self._fields.set_values(change["new"], where=self._spec.name)
+            finally:
+                self._edited()
 
     def _edited(self) -> None:
         """Take up what was typed."""
-        self._fields.show_problems()
-        self._options.problems()
-        self._say_problems()
-        self._bar.ready(len(self.release_tags))
-        self._taking = True
-        try:
-            self.value = self._fields.values
-        finally:
-            self._taking = False
-        self._compare_to_asked()
+        with self._lock:
+            self._fields.show_problems()
+            self._say_problems()
+            self._bar.ready(len(self.release_tags))
+            self._taking = True
+            try:
+                self.value = self._fields.values
+            finally:
+                self._taking = False
+            self._compare_to_asked()
 
     def _say_problems(self) -> None:
         problems = self._fields.problems()
@@ -313,18 +286,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             self._options.focus(name)
 
     def _head_html(self) -> str:
-        spec = self._spec
-        releases = "1 release" if len(spec.tags) == 1 else f"{len(spec.tags)} releases"
-        facts = [releases]
-        if self._count is not None:
-            count = self._count()
-            facts.append("history: 1 run" if count == 1 else f"history: {count:,} runs")
-        about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
-        return (
-            f'<div class="vnb-head"><b class="vnb-title">{escape(spec.label)}</b>'
-            f'<span class="vnb-source">{escape(spec.source)}</span>'
-            f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'
-        )
+        return header_html(self._spec, count=None if self._count is None else self._count())
 
     def __repr__(self) -> str:
         return f"RunForm({self._spec.name!r}, run on: {', '.join(self.release_tags) or 'nothing'})"

@@ -81,17 +81,23 @@ class Job:
         self._when_ended = ended
         self._cancellation = Cancellation()
         self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._pump, name="vellum-nb-form", daemon=True)
 
     def start(self) -> None:
         """Start, and return at once."""
-        threading.Thread(target=self._pump, name="vellum-nb-form", daemon=True).start()
+        self._thread.start()
 
     def cancel(self) -> None:
         """End what is under way; what has ended stays."""
         self._cancellation.cancel()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all have ended and were reported; return whether that is so."""
+        """Wait until all have ended and were reported; return whether that is so.
+
+        The reporting thread itself never waits: what it calls back may ask.
+        """
+        if threading.current_thread() is self._thread:
+            return self._ended.is_set()
         return self._ended.wait(timeout)
 
     def _pump(self) -> None:

@@ -32,9 +32,22 @@ class Releases:
         if spec.latest is not None:
             self._known[spec.latest.tag] = spec.variables
 
+    def knows(self, tags: Sequence[str]) -> bool:
+        """Return whether `by_tag` needs to read nothing."""
+        return all(tag in self._known for tag in tags)
+
+    def read(self, tags: Sequence[str]) -> None:
+        """Read the releases that are not known, also those that could not be read before."""
+        for tag in tags:
+            if tag not in self._known:
+                self._try(tag)
+
     def by_tag(self, tags: Sequence[str]) -> dict[str, Variables]:
         """Return the variables of each release; those of LATEST where one cannot be read."""
-        return {tag: self._variables(tag) for tag in tags}
+        for tag in tags:
+            if tag not in self._known and tag not in self._unread:
+                self._try(tag)
+        return {tag: self._known.get(tag, self._spec.variables) for tag in tags}
 
     def unread(self, tags: Sequence[str]) -> list[str]:
         """Return a sentence for each release that could not be read."""
@@ -44,13 +57,11 @@ class Releases:
             if tag in tags
         ]
 
-    def _variables(self, tag: str) -> Variables:
-        if tag not in self._known:
-            try:
-                release = self._read(tag)
-            except VellumNBError as exc:
-                self._unread[tag] = str(exc)
-                return self._spec.variables
-            self._unread.pop(tag, None)
-            self._known[tag] = release.workflow_version.input_variables
-        return self._known[tag]
+    def _try(self, tag: str) -> None:
+        try:
+            release = self._read(tag)
+        except VellumNBError as exc:
+            self._unread[tag] = str(exc)
+            return
+        self._unread.pop(tag, None)
+        self._known[tag] = release.workflow_version.input_variables

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
+
 import ipywidgets as ipw
 
 from vellum_nb.models import Run, RunRequest
@@ -27,6 +28,7 @@ class Results:
     def __init__(self) -> None:
         self._runs: tuple[Run, ...] = ()
         self._when = ""
+        self._drawn_for: object = None
         self._stale = False
         self._line = note("", "vnb-line")
         self._markdown = ipw.Checkbox(description="Markdown", indent=False)
@@ -48,6 +50,9 @@ class Results:
             if isinstance(outcome, BaseException)
         ]
         self._trouble.value = "".join(alert_html(exc, what=tag) for tag, exc in errors)
+        if self._drawn_for == (requests, progress.outcomes):
+            return
+        self._drawn_for = (requests, progress.outcomes)
         waiting = not progress.runs and not progress.finished
         if self._runs and waiting:
             return  # the old answers stay until there is a new one, so that nothing jumps

@@ -53,6 +53,11 @@ class RunBar:
             self._run.description = f"Run on {count}" if count else "Run"
             self._run.disabled = not count
 
+    def reading(self) -> None:
+        """Show that the inputs of a release are being read."""
+        self._run.disabled = True
+        self._run.description = "Reading…"
+
     def running(self) -> None:
         """Show that runs are under way."""
         self._run.disabled = True

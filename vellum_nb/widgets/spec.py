@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import VellumVariable
 
 __all__ = ["FormSpec", "TagChoice"]
@@ -66,3 +67,18 @@ class FormSpec:
     def choice(self, tag: str) -> TagChoice | None:
         """Return the choice that bears `tag`."""
         return next((choice for choice in self.tags if tag in choice.names), None)
+
+    def known(self, tag: str) -> str:
+        """Return the tag that runs are sent with for `tag`.
+
+        Raises
+        ------
+        InputError
+            There is no such tag; the message lists those there are.
+        """
+        choice = self.choice(tag)
+        if choice is None:
+            known = ", ".join(name for choice in self.tags for name in choice.names)
+            msg = f"{self.name} has no such release tag:"
+            raise InputError(msg, [InputProblem(tag, f"is unknown; there are: {known}")])
+        return choice.tag

@@ -1,0 +1,68 @@
+// What a form needs from the browser: the focus never falls out of it when a button is disabled
+// (Jupyter would take the next key for a command), and screen readers learn what the style shows.
+const CONTROLS = "input, textarea, select";
+
+function describe(field) {
+  const bad = field.classList.contains("vnb-bad");
+  const problem = field.querySelector(":scope > .vnb-problem");
+  if (problem && !problem.id) problem.id = `vnb-${Math.random().toString(36).slice(2)}`;
+  for (const control of field.querySelectorAll(CONTROLS)) {
+    control.setAttribute("aria-invalid", String(bad));
+    if (bad && problem) control.setAttribute("aria-describedby", problem.id);
+    else control.removeAttribute("aria-describedby");
+    const label = control.id && field.querySelector(`label[for="${CSS.escape(control.id)}"]`);
+    if (label && label.textContent.endsWith(" *")) control.setAttribute("aria-required", "true");
+  }
+}
+
+function fold(button) {
+  button.setAttribute("aria-expanded", String(button.classList.contains("vnb-open")));
+}
+
+function keepFocus(root, button) {
+  if (!button.disabled || document.activeElement !== button) return;
+  const other = button.classList.contains("vnb-run") ? ".vnb-cancel" : ".vnb-run";
+  // The other button is enabled by a message of its own, which may come a moment later.
+  const target = root.querySelector(other);
+  if (target && !target.disabled) target.focus();
+  else setTimeout(() => {
+    const lost = document.activeElement === document.body || document.activeElement === button;
+    if (lost && target && !target.disabled) target.focus();
+  }, 100);
+}
+
+function watch(root) {
+  const observer = new MutationObserver((changes) => {
+    for (const { target, type, attributeName } of changes) {
+      if (type === "childList") {
+        root.querySelectorAll(".vnb-field").forEach(describe);
+        root.querySelectorAll(".vnb-fold").forEach(fold);
+        return;
+      }
+      if (attributeName === "disabled") keepFocus(root, target);
+      else if (target.classList.contains("vnb-field")) describe(target);
+      else if (target.classList.contains("vnb-fold")) fold(target);
+    }
+  });
+  observer.observe(root, {
+    attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true,
+  });
+  root.querySelectorAll(".vnb-field").forEach(describe);
+  root.querySelectorAll(".vnb-fold").forEach(fold);
+  return observer;
+}
+
+function render({ el }) {
+  let observer = null;
+  let frame = requestAnimationFrame(function attach() {
+    const root = el.closest(".vnb-form");
+    if (root) observer = watch(root);
+    else frame = requestAnimationFrame(attach);
+  });
+  return () => {
+    cancelAnimationFrame(frame);
+    if (observer) observer.disconnect();
+  };
+}
+
+export default { render };
