@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,21 +36,36 @@ def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     >>> schema_problem(200, {"type": "integer", "maximum": 72})
     '200 is more than the maximum of 72'
     """
-    import jsonschema  # costs 60 ms; most inputs have no schema
-    import referencing
-    from referencing.exceptions import Unresolvable
-
-    nothing_fetched: referencing.Registry[Any] = referencing.Registry()
-    validator = jsonschema.Draft202012Validator(dict(schema), registry=nothing_fetched)
-    try:
-        validator.check_schema(dict(schema))
-        found = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))
-    except (jsonschema.SchemaError, Unresolvable, RecursionError, re.error):
-        return None
+    check = _checker(json.dumps(schema, sort_keys=True, default=str))
+    found = check(value) if check else []
     if not found:
         return None
     more = f"; and {len(found) - _AT_MOST} more" if len(found) > _AT_MOST else ""
     return "; ".join(_sentence(error) for error in found[:_AT_MOST]) + more
+
+
+@lru_cache(maxsize=256)
+def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
+    """Return what finds the errors of a value; None for a schema that is wrong. Made once each."""
+    import jsonschema  # slow to load, and most inputs have no schema
+    import referencing
+    from referencing.exceptions import Unresolvable
+
+    nothing_fetched: referencing.Registry[Any] = referencing.Registry()
+    validator = jsonschema.Draft202012Validator(json.loads(schema), registry=nothing_fetched)
+    try:
+        validator.check_schema(validator.schema)
+    except jsonschema.SchemaError:
+        return None
+
+    def check(value: Any) -> list[ValidationError]:
+        try:
+            found = list(validator.iter_errors(value))
+        except (Unresolvable, RecursionError, re.error):
+            return []
+        return sorted(found, key=lambda error: [str(step) for step in error.path])
+
+    return check
 
 
 def _sentence(error: ValidationError) -> str:
