@@ -37,7 +37,7 @@ class BaseClient:
         predict_url: str | None = None,
         timeout: Timeout = DEFAULT_TIMEOUT,
         api_version: str = "2025-07-30",
-        max_connections: int = 32,
+        max_connections: int = 64,
     ) -> None:
         self._base_url, self._predict_url = find_urls(base_url, predict_url)
         self._sender = Sender(
