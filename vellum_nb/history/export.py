@@ -47,9 +47,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
             head, *rows = [*split(file.read())] or [[]]
         names = [unguarded(text) for text, _ in head]
         _check_shape(names, rows)
-        columns = {
-            name: [_value(row[i], KINDS.get(name)) for row in rows] for i, name in enumerate(names)
-        }
+        columns = {name: _column(name, [row[i] for row in rows]) for i, name in enumerate(names)}
     except OSError as exc:
         msg = f"{path} cannot be read: {exc.strerror}"
         raise HistoryError(msg) from exc
@@ -103,7 +101,7 @@ def _temporary(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as exc:
-        msg = f"{path} cannot be written: {exc.strerror}"
+        msg = f"{path} cannot be written: {exc.strerror or exc}"
         raise HistoryError(msg) from exc
     finally:
         temporary.unlink(missing_ok=True)
@@ -127,8 +125,19 @@ def _check_shape(names: Sequence[str], rows: Sequence[Sequence[tuple[str, bool]]
             raise ValueError(msg)
 
 
-def _value(cell: tuple[str, bool], kind: str | None) -> Any:
-    text, was_quoted = cell
+def _column(name: str, cells: Sequence[tuple[str, bool]]) -> list[Any]:
+    kind = KINDS.get(name)
+    values = []
+    for number, (text, was_quoted) in enumerate(cells, 2):
+        try:
+            values.append(_value(text, kind, was_quoted=was_quoted))
+        except ValueError as exc:
+            msg = f"row {number}, {name}: {text!r} does not belong there ({exc})"
+            raise ValueError(msg) from exc
+    return values
+
+
+def _value(text: str, kind: str | None, *, was_quoted: bool) -> Any:
     if not text and not was_quoted:
         return None
     if kind is None:

@@ -1,0 +1,59 @@
+"""A history in a real file, and runs to put into it."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from vellum_nb import History, Run
+from vellum_nb.models import case_id
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def history(path):
+    with History(path) as history:
+        yield history
+
+
+@pytest.fixture
+def make_run():
+    """Return runs a second apart; the fields given replace the usual ones."""
+    numbers = itertools.count()
+
+    def make(**fields):
+        number = next(numbers)
+        inputs = fields.setdefault("inputs", {"ticket": f"text {number}"})
+        usual = {
+            "id": f"run-{number}",
+            "deployment": "ticket-triage",
+            "release_tag": "v1",
+            "timestamp": NOON + timedelta(seconds=number),
+            "case_id": fields.get("case_id") or case_id(inputs),
+        }
+        return Run.model_validate({**usual, **fields})
+
+    return make
+
+
+@pytest.fixture
+def record(history, make_run):
+    """Record a run, from its beginning to its end, and return it as the history has it."""
+
+    def record(**fields):
+        ended = make_run(**{"state": "FULFILLED", **fields})
+        begun = ended.model_copy(update={"state": "STARTED", "outputs": {}, "error": None})
+        history.begin(begun)
+        if ended.state != "STARTED":
+            history.finish(ended)
+        return history.get(ended.id)
+
+    return record

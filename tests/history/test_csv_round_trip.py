@@ -1,0 +1,156 @@
+"""A frame that is written as CSV is read back equal, whatever is in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vellum_nb import History, HistoryError, Run, read_csv
+from vellum_nb.history.csv_text import split
+
+TRICKY = ["", "NaN", "None", "null", "1", "1.0", "True", "=1+1", "+x", "-1", "@a", "\tx", "\rx"]
+TRICKY += ["'", "''", "'=1", "'a", '"', '""', 'a"b', "a,b", "a\nb", "a\r\nb", "\n", "é", "😀"]
+TRICKY += ["\x00", "\ufeff", "\u2028", "2026-07-01", "inf", "0x1", "1_000", " ", "\ud83d"]
+
+text = st.sampled_from(TRICKY) | st.text(st.characters(codec="utf-8"), max_size=12)
+number = st.integers() | st.integers(-(2**70), 2**70) | st.floats()
+scalar = text | number | st.booleans() | st.none()
+value = scalar | st.lists(scalar, max_size=3) | st.dictionaries(text, scalar, max_size=3)
+# Whole columns of one type are what histories mostly hold, and are inferred each in its own way.
+columns = [text, st.integers(-5, 5), number, st.booleans(), st.floats(), value]
+
+
+@st.composite
+def frames_of_runs(draw):
+    names = draw(st.lists(text, unique=True, max_size=4))
+    kinds = {name: draw(st.sampled_from(columns)) | st.none() for name in names}
+    return [
+        Run(
+            id=f"run-{number}",
+            deployment=draw(text.filter(lambda t: "\ud83d" not in t)),
+            release_tag=draw(st.sampled_from(["v1", "=v2", "LATEST"])),
+            timestamp=draw(st.datetimes(timezones=st.just(UTC))),
+            finished_at=draw(st.none() | st.datetimes(timezones=st.just(UTC))),
+            state=draw(st.sampled_from(["STARTED", "FULFILLED", "FAILED"])),
+            latency_s=draw(st.none() | st.floats(0, 100)),
+            tokens_in=draw(st.none() | st.integers(0, 2**62)),
+            repeat=draw(st.integers(0, 9)),
+            case_id="c",
+            inputs={name: draw(kinds[name]) for name in names if draw(st.booleans())},
+            outputs={name: draw(kinds[name]) for name in names},
+            note=draw(st.none() | text.filter(lambda t: "\ud83d" not in t)),
+            tags=draw(st.sampled_from([(), ("a",), ("=b", "é")])),
+        )
+        for number in range(draw(st.integers(0, 4)))
+    ]
+
+
+@settings(deadline=None, max_examples=150)
+@given(runs=frames_of_runs())
+def test_the_frame_read_back_equals_the_frame_written(tmp_path_factory, runs):
+    path = tmp_path_factory.mktemp("csv") / "runs.csv"
+    with History(":memory:") as history:
+        for run in runs:
+            history.begin(run)
+        history.to_csv(path)
+        written = history.frame()
+    read = read_csv(path)
+    pd.testing.assert_frame_equal(read, written, check_exact=True)
+    assert _exactly(read) == _exactly(written)
+
+
+def _exactly(frame):
+    """Return values and their types; assert_frame_equal takes 1, 1.0 and True for equal."""
+    return [[(type(v), repr(v)) for v in frame[name].tolist()] for name in frame.columns]
+
+
+@settings(deadline=None, max_examples=100)
+@given(rows=st.lists(st.lists(text.filter(lambda t: t != "\ud83d"), min_size=1), min_size=1))
+def test_our_reader_splits_what_the_csv_module_writes(rows):
+    file = io.StringIO()
+    csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    assert list(split(file.getvalue())) == [[(cell, True) for cell in row] for row in rows]
+
+
+def test_text_that_a_spreadsheet_would_run_is_guarded(history, record, tmp_path):
+    for formula in ('=HYPERLINK("http://x")', "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "'=1", "'"):
+        record(outputs={"reply": formula})
+    path = history.to_csv(tmp_path / "runs.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        cells = [row["output.reply"] for row in csv.DictReader(file)]
+    assert all(cell.startswith("'") for cell in cells)
+    assert read_csv(path)["output.reply"].tolist() == history.frame()["output.reply"].tolist()
+
+
+def test_numbers_are_not_guarded(history, record, tmp_path):
+    record(outputs={"n": -1.5, "i": -3})
+    lines = history.to_csv(tmp_path / "runs.csv").read_text("utf-8").splitlines()
+    assert "-1.5,-3" in lines[1]
+
+
+def test_missing_empty_and_texts_that_look_like_numbers_keep_apart(history, record, tmp_path):
+    values = [None, "", "NaN", "None", "1", 1, True, "True", 1.0, 2**80, "é\n😀"]
+    for item in values:
+        record(outputs={"x": item})
+    found = read_csv(history.to_csv(tmp_path / "runs.csv"))["output.x"].tolist()
+    expected = list(reversed(values))
+    assert [(v, type(v)) for v in found] == [(v, type(v)) for v in expected]
+
+
+def test_the_header_of_an_empty_history_is_that_of_every_history(history, tmp_path):
+    path = history.to_csv(tmp_path / "runs.csv")
+    header = path.read_text("utf-8")
+    assert header.startswith('"execution_id","release_tag","timestamp","deployment","state"')
+    assert header.count("\n") == 1
+    pd.testing.assert_frame_equal(read_csv(path), history.frame())
+
+
+def test_pandas_reads_the_file_as_an_ordinary_csv(history, record, tmp_path):
+    record(inputs={"q": "a,b\n"}, outputs={"n": 1.5, "ok": True})
+    record(inputs={"q": 'say "x"'}, outputs={"n": 2.5, "ok": False})
+    frame = pd.read_csv(history.to_csv(tmp_path / "runs.csv"), parse_dates=["timestamp"])
+    assert frame["input.q"].tolist() == ['say "x"', "a,b\n"]
+    assert frame["output.n"].tolist() == [2.5, 1.5]
+    assert frame["output.ok"].dtype == bool
+    assert frame["timestamp"].tolist() == history.frame()["timestamp"].tolist()
+
+
+def test_a_file_that_a_spreadsheet_saved_again_is_read(tmp_path):
+    path = tmp_path / "again.csv"
+    text = "\ufeffexecution_id,timestamp,output.n,output.ok,output.t,id\r\n"
+    path.write_text(text + "x,2026-07-01 12:00:00,12,TRUE,'=1,run-1\r\n", "utf-8", newline="")
+    frame = read_csv(path)
+    assert frame["timestamp"][0] == datetime(2026, 7, 1, 12, tzinfo=UTC)
+    values = [frame[name][0] for name in ("execution_id", "output.n", "output.t", "id")]
+    assert values == ["x", 12, "=1", "run-1"]
+    assert frame["output.ok"].tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('"id"\n"a', "row 2: the quotes of cell 1 do not fit"),
+        ('"id"\n"a"b\n', "row 2: the quotes of cell 1 do not fit"),
+        ("id,note\na\n", "row 2 has 1 cells, the header has 2"),
+        ("id,id\na,b\n", "several columns are called id"),
+        ("latency_s\nfast\n", "row 2, latency_s: 'fast'"),
+        ("timestamp\nnoon\n", "row 2, timestamp: 'noon'"),
+    ],
+)
+def test_a_file_that_is_no_such_csv_is_refused_with_the_place(tmp_path, text, problem):
+    path = tmp_path / "bad.csv"
+    path.write_text(text, "utf-8")
+    with pytest.raises(HistoryError, match="not a CSV of a history") as caught:
+        read_csv(path)
+    assert problem in str(caught.value)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(HistoryError, match=r"nowhere.csv cannot be read: No such file"):
+        read_csv(tmp_path / "nowhere.csv")

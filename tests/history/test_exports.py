@@ -1,0 +1,88 @@
+"""JSON lines and Parquet, and what an export that fails leaves behind."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+
+from vellum_nb import HistoryError, Run
+
+
+@pytest.fixture
+def filled(history, record):
+    record(inputs={"q": "a"}, outputs={"n": 1, "docs": [{"b": 1, "a": "é\n"}]}, tokens_in=3)
+    record(inputs={"q": "b"}, outputs={"n": 2, "docs": []}, quality=0.5, tags=("x", "y"))
+    record(inputs={"q": "c", "big": 2**80}, state="FAILED", metadata={"a": None})
+    return history
+
+
+def test_json_lines_read_back_to_the_same_runs(filled, tmp_path):
+    lines = filled.to_jsonl(tmp_path / "runs.jsonl").read_text("utf-8").splitlines()
+    assert [Run.model_validate_json(line) for line in lines] == filled.runs()
+
+
+def test_each_run_is_one_line_whatever_its_text_holds(history, record, tmp_path):
+    record(outputs={"x": "a\nb\r\u2028\x85", "nan": float("inf"), "half": "\ud83d"})
+    lines = history.to_jsonl(tmp_path / "runs.jsonl").read_bytes().split(b"\n")
+    assert lines[1:] == [b""]
+    outputs = Run.model_validate_json(lines[0]).outputs
+    assert outputs == {"x": "a\nb\r\u2028\x85", "nan": float("inf"), "half": "\ufffd"}
+
+
+def test_parquet_reads_back_to_the_same_frame(filled, tmp_path):
+    written = filled.frame(state="FULFILLED")
+    read = pd.read_parquet(filled.to_parquet(tmp_path / "a.parquet", state="FULFILLED"))
+    pd.testing.assert_frame_equal(read, written)
+
+
+def test_parquet_holds_mixed_columns_as_json_text(history, record, tmp_path):
+    for value in ("1", 1, None, 2**80):
+        record(outputs={"x": value})
+    read = pd.read_parquet(history.to_parquet(tmp_path / "a.parquet"))["output.x"]
+    assert [None if pd.isna(v) else v for v in read] == [str(2**80), None, "1", '"1"']
+
+
+def test_an_empty_history_is_exported_too(history, tmp_path):
+    read = pd.read_parquet(history.to_parquet(tmp_path / "a.parquet"))
+    assert read.dtypes["timestamp"] == history.frame().dtypes["timestamp"]
+    assert list(read.columns) == list(history.frame().columns)
+    assert history.to_jsonl(tmp_path / "a.jsonl").read_bytes() == b""
+
+
+def test_exports_take_filters(filled, tmp_path):
+    path = filled.to_jsonl(tmp_path / "a.jsonl", state="FAILED")
+    assert len(path.read_text("utf-8").splitlines()) == 1
+
+
+def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
+    file = io.StringIO()
+    filled.write_csv(file)
+    filled.write_jsonl(file)
+    csv_text = filled.to_csv(tmp_path / "a.csv").read_text("utf-8")
+    json_text = filled.to_jsonl(tmp_path / "a.jsonl").read_text("utf-8")
+    assert file.getvalue() == csv_text + json_text
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+def test_an_export_that_fails_leaves_the_old_file_and_no_other(filled, tmp_path, write):
+    target = tmp_path / "out" / "runs.out"
+    target.parent.mkdir()
+    target.write_text("old")
+    with pytest.raises(HistoryError):
+        getattr(filled, write)(target, limit=-1)
+    assert target.read_text() == "old"
+    assert [path.name for path in target.parent.iterdir()] == ["runs.out"]
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+def test_a_folder_that_is_not_there_is_named(filled, tmp_path, write):
+    with pytest.raises(HistoryError, match=r"runs cannot be written: .*No such file|non-existent"):
+        getattr(filled, write)(tmp_path / "nowhere" / "runs")
+
+
+def test_parquet_without_pyarrow_names_the_extra(filled, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(HistoryError, match=r"pip install 'vellum-nb\[fast\]'"):
+        filled.to_parquet(tmp_path / "a.parquet")

@@ -1,0 +1,173 @@
+"""Which runs a filter names, and in which order they come."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+
+from vellum_nb import HistoryError
+from vellum_nb.models import RunError
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def filled(history, record):
+    """Four runs, a second apart."""
+    record(id="a", inputs={"q": "Refund POLICY"}, release_tag="v1", outputs={"n": 10})
+    record(id="b", inputs={"q": "x"}, release_tag="v2", outputs={"n": 9}, sweep_id="s")
+    error = RunError(code="TIMEOUT", message="took too long")
+    record(id="c", inputs={"q": "y"}, release_tag="v3", state="FAILED", error=error)
+    record(id="d", inputs={"q": "z"}, deployment="docs-qa", state="STARTED", note="see Ünal")
+    return history
+
+
+def names(runs):
+    return "".join(run.id for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, "dcba"),
+        ({"deployment": "ticket-triage"}, "cba"),
+        ({"deployment": ["ticket-triage", "docs-qa"]}, "dcba"),
+        ({"deployment": None, "release_tag": None, "limit": None}, "dcba"),
+        ({"release_tag": "v2"}, "b"),
+        ({"release_tag": ("v1", "v2")}, "dba"),
+        ({"release_tag": []}, ""),
+        ({"state": "STARTED"}, "d"),
+        ({"state": ["FAILED", "STARTED"]}, "dc"),
+        ({"ids": ["a", "d", "nobody"]}, "da"),
+        ({"ids": []}, ""),
+        ({"sweep_id": "s"}, "b"),
+        ({"limit": 2}, "dc"),
+        ({"limit": 0}, ""),
+        ({"deployment": "ticket-triage", "limit": 1}, "c"),
+        ({"deployment": "' OR 1 --"}, ""),
+    ],
+)
+def test_filters_are_joined_by_and_newest_first(filled, filters, expected):
+    assert names(filled.runs(**filters)) == expected
+    assert filled.count(**filters) == len(expected)
+    assert "".join(filled.frame(**filters)["id"]) == expected
+
+
+def test_a_case_is_found_by_its_identity(filled):
+    run = filled.get("b")
+    assert names(filled.runs(case_id=run.case_id)) == "b"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        NOON + timedelta(seconds=2),
+        (NOON + timedelta(seconds=2)).replace(tzinfo=None),
+        (NOON + timedelta(seconds=2)).astimezone(timezone(timedelta(hours=5))),
+        "2026-07-01 12:00:02",
+        "2026-07-01T14:00:02+02:00",
+    ],
+)
+def test_since_is_inclusive_until_is_not_and_no_zone_means_utc(filled, moment):
+    assert names(filled.runs(since=moment)) == "dc"
+    assert names(filled.runs(until=moment)) == "ba"
+
+
+def test_a_day_will_do_for_a_time(filled):
+    assert filled.count(since=date(2026, 7, 1), until="2026-07-02") == 4
+    assert filled.count(until="2026-07-01") == 0
+
+
+def test_a_time_that_is_none_is_refused_with_an_example(filled):
+    with pytest.raises(HistoryError, match=r"since='yesterday' is no time; .*2026-07-01"):
+        filled.runs(since="yesterday")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("refund policy", "a"),
+        ("TOO LONG", "c"),
+        ("timeout", "c"),
+        ("ünal", "d"),
+        ("ÜNAL", "d"),
+        ("10", "a"),
+        ("q", ""),
+        ("%", ""),
+        ("", "dcba"),
+    ],
+)
+def test_search_looks_into_values_errors_and_notes_whatever_the_case(filled, text, expected):
+    assert names(filled.runs(search=text)) == expected
+    assert filled.count(search=text) == len(expected)
+
+
+@pytest.mark.parametrize("text", ['say "hi"', "a\\b", "line\nbreak", "tab\t", "\x01", "straße"])
+def test_search_finds_text_that_json_writes_otherwise(history, record, text):
+    record(id="hit", inputs={"deep": [{"er": f"<{text}>"}]})
+    record(id="miss", inputs={"deep": "other"})
+    assert names(history.runs(search=text)) == "hit"
+
+
+def test_search_finds_what_stands_beside_a_broken_emoji(history, record):
+    record(id="hit", outputs={"reply": "\ud83d Größe"})
+    assert names(history.runs(search="größe")) == "hit"
+
+
+def test_an_unknown_filter_is_refused_and_the_known_ones_are_listed(history):
+    with pytest.raises(TypeError, match=r"no filter is called tag; there are: deployment, rel"):
+        history.runs(tag="v1")
+
+
+def test_a_negative_limit_is_refused(history):
+    with pytest.raises(HistoryError, match="limit=-1"):
+        history.runs(limit=-1)
+
+
+@pytest.mark.parametrize(
+    ("order_by", "descending", "expected"),
+    [
+        ("timestamp", True, "dcba"),
+        ("timestamp", False, "abcd"),
+        ("release_tag", True, "cbda"),
+        ("release_tag", False, "dabc"),
+        ("error_code", False, "cdba"),
+        ("error_code", True, "cdba"),
+        ("output.n", False, "badc"),
+        ("output.n", True, "abdc"),
+        ("input.q", False, "abcd"),
+        ("input.nobody", False, "dcba"),
+        ("note", True, "dcba"),
+        ("metadata", True, "dcba"),
+    ],
+)
+def test_a_page_is_ordered_by_any_column_with_missing_values_last(
+    filled, order_by, descending, expected
+):
+    runs = filled.page(order_by=order_by, descending=descending)
+    assert names(runs) == expected
+
+
+def test_pages_follow_each_other_and_end(filled):
+    pages = [filled.page(offset=offset, limit=3) for offset in (0, 3, 6)]
+    assert [names(page) for page in pages] == ["dcb", "a", ""]
+
+
+def test_a_page_takes_filters_too(filled):
+    page = filled.page(limit=1, order_by="output.n", release_tag=["v1", "v2"], search="x")
+    assert names(page) == "b"
+    assert names(filled.page(offset=1, limit=9, state="FULFILLED")) == "a"
+
+
+@pytest.mark.parametrize("name", ['a"b', "a.b", "a\\b", "$", "[0]", "é", "' --"])
+def test_a_page_is_ordered_by_inputs_of_any_name(history, record, name):
+    for value in (2, 3, 1):
+        record(id=str(value), inputs={name: value})
+    assert names(history.page(order_by=f"input.{name}", descending=False)) == "123"
+
+
+@pytest.mark.parametrize("order_by", ["seq; DROP TABLE runs", "inputs", "input.", "nobody"])
+def test_an_order_that_is_no_column_is_refused(history, order_by):
+    with pytest.raises(HistoryError, match="cannot be ordered by"):
+        history.page(order_by=order_by)

@@ -1,0 +1,128 @@
+"""Columns, their order and their dtypes."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"
+DTYPES = {
+    "execution_id": TEXT,
+    "release_tag": "category",
+    "timestamp": "datetime64[us, UTC]",
+    "deployment": TEXT,
+    "state": "category",
+    "latency_s": "float64",
+    "error_code": TEXT,
+    "error_message": TEXT,
+    "quality": "float64",
+    "note": TEXT,
+    "tags": TEXT,
+    "case_id": TEXT,
+    "sweep_id": TEXT,
+    "repeat": "int64",
+    "external_id": TEXT,
+    "release_id": TEXT,
+    "environment": TEXT,
+    "finished_at": "datetime64[us, UTC]",
+    "metadata": TEXT,
+    "previous_execution_id": TEXT,
+    "cost_usd": "float64",
+    "tokens_in": "Int64",
+    "tokens_out": "Int64",
+    "model": TEXT,
+    "id": TEXT,
+}
+
+
+def dtypes(frame):
+    return {name: str(dtype) for name, dtype in frame.dtypes.items()}
+
+
+def test_an_empty_frame_has_every_column_in_order_with_its_dtype(history):
+    frame = history.frame()
+    assert dtypes(frame) == DTYPES
+    assert list(frame.columns) == list(DTYPES)
+    assert len(frame) == 0
+
+
+def test_inputs_and_outputs_stand_between_latency_and_error(history, record):
+    record(inputs={"b": "1", "a": 2}, outputs={"reply": "x"}, latency_s=0.5)
+    names = [name for name in history.frame().columns if name not in DTYPES]
+    assert names == ["input.b", "input.a", "output.reply"]
+    assert list(history.frame().columns)[5:10] == ["latency_s", *names, "error_code"]
+
+
+def test_the_dtypes_of_known_columns_do_not_depend_on_the_runs(history, record):
+    record(tokens_in=3, quality=1, finished_at="2026-07-01T12:00:01Z", metadata={"a": [1]})
+    record(state="STARTED", inputs={})
+    frame = history.frame()
+    assert {name: dtypes(frame)[name] for name in DTYPES} == DTYPES
+    assert frame["metadata"].tolist()[1] == '{"a":[1]}'
+    assert frame["finished_at"].isna().tolist() == [True, False]
+    assert frame["finished_at"][1] == pd.Timestamp("2026-07-01T12:00:01Z")
+
+
+def test_columns_keep_their_order_when_new_ones_come(history, record):
+    record(inputs={"z": 1, "a": 1})
+    before = [name for name in history.frame().columns if name.startswith("input.")]
+    record(inputs={"new": 1, "a": 1, "z": 1})
+    after = [name for name in history.frame().columns if name.startswith("input.")]
+    assert (before, after) == (["input.z", "input.a"], ["input.z", "input.a", "input.new"])
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        (["a", ""], TEXT, ["a", ""]),
+        ([1, 2], "int64", [1, 2]),
+        ([1, None], "Int64", [1, pd.NA]),
+        ([2**62, None], "Int64", [2**62, pd.NA]),
+        ([1, 2.5], "float64", [1.0, 2.5]),
+        ([1.0, float("inf")], "float64", [1.0, float("inf")]),
+        ([True, False], "boolean", [True, False]),
+        ([True, None], "boolean", [True, pd.NA]),
+        ([2**70, 1], "object", [2**70, 1]),
+        ([2**60 + 1, 0.5], "object", [2**60 + 1, 0.5]),
+        ([True, 1], "object", [True, 1]),
+        (["1", 1], "object", ["1", 1]),
+        (["1", None, True], "object", ["1", None, True]),
+        ([{"b": 1, "a": []}, [None]], TEXT, ['{"a":[],"b":1}', "[null]"]),
+        ([{"a": float("nan")}], TEXT, ['{"a":NaN}']),
+        ([{"a": 1}, 1], "object", ['{"a":1}', 1]),
+        (["\ud83d!", ["\ud83d"]], TEXT, ["\ufffd!", '["\ufffd"]']),
+    ],
+)
+def test_an_output_column_has_the_dtype_of_its_values(history, record, values, dtype, expected):
+    for value in reversed(values):
+        record(outputs={"x": value})
+    column = history.frame()["output.x"]
+    assert str(column.dtype) == dtype
+    assert [(v, type(v)) for v in column.tolist()] == [(v, type(v)) for v in expected]
+
+
+def test_a_column_without_any_value_is_text(history, record):
+    record(outputs={"x": None})
+    record(outputs={"x": float("nan")})
+    column = history.frame()["output.x"]
+    assert str(column.dtype) == TEXT
+    assert column.isna().all()
+
+
+def test_states_are_categories_in_the_order_of_a_runs_life(history, record):
+    record(state="FAILED")
+    categories = history.frame()["state"].cat.categories.tolist()
+    assert categories == ["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
+
+
+def test_release_tags_are_the_categories_that_occur_sorted(history, record):
+    for tag in ("v2", "v10", "v2"):
+        record(release_tag=tag)
+    assert history.frame()["release_tag"].cat.categories.tolist() == ["v10", "v2"]
+
+
+def test_moments_are_kept_to_the_microsecond(history, record):
+    record(timestamp="1969-12-31T23:59:59.999999Z")
+    record(timestamp="9999-12-31T23:59:59.999999Z")
+    texts = [stamp.isoformat() for stamp in history.frame()["timestamp"]]
+    assert texts == ["9999-12-31T23:59:59.999999+00:00", "1969-12-31T23:59:59.999999+00:00"]

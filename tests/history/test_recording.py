@@ -1,0 +1,226 @@
+"""What is recorded, when, and what may change afterwards."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+import pytest
+
+from vellum_nb import History, HistoryError
+from vellum_nb.models import RunError
+
+WHOLE = {
+    "execution_id": "exec-1",
+    "external_id": "ext-1",
+    "release_id": "rel-1",
+    "environment": "production",
+    "inputs": {"z": 1, "a": {"n": [2**80, None, "\ud83d"]}, "é": "\x00\u2028"},
+    "outputs": {"reply": 'say "hi"\n', "score": 0.1, "none": None},
+    "output_types": {"reply": "STRING", "score": "NUMBER", "none": "JSON"},
+    "not_sent": ("vip",),
+    "finished_at": "2026-07-01T14:00:00.123456+02:00",
+    "latency_s": 0.25,
+    "sweep_id": "sweep-1",
+    "repeat": 2,
+    "metadata": {"who": "me"},
+    "previous_execution_id": "exec-0",
+    "cost_usd": 0.002,
+    "tokens_in": 11,
+    "tokens_out": 7,
+    "model": "m",
+    "tag_moved": True,
+    "tags": ("a", "b"),
+    "note": "n",
+    "quality": 0.5,
+}
+
+
+def test_a_run_comes_back_as_it_was_recorded(history, make_run):
+    run = make_run(**WHOLE)
+    history.begin(run)
+    history.finish(run.model_copy(update={"state": "FULFILLED"}))
+    assert history.get(run.id) == run.model_copy(update={"state": "FULFILLED"})
+    assert list(history.get(run.id).inputs) == ["z", "a", "é"]
+
+
+def test_a_run_that_began_is_in_the_file_before_it_ends(history, path, make_run):
+    history.begin(make_run(id="begun"))
+    with History(path) as other:
+        assert [(run.id, run.state) for run in other.runs()] == [("begun", "STARTED")]
+
+
+def test_finishing_keeps_what_was_sent_and_what_was_noted_meanwhile(history, make_run):
+    run = make_run(inputs={"ticket": "as sent"}, metadata={"kept": True})
+    history.begin(run)
+    history.annotate(run.id, note="looks slow", tags=["slow"], quality=0.1)
+    changed = {"inputs": {"ticket": "other"}, "state": "FULFILLED", "outputs": {"a": 1}}
+    history.finish(run.model_copy(update=changed))
+    found = history.get(run.id)
+    assert (found.inputs, found.outputs) == ({"ticket": "as sent"}, {"a": 1})
+    assert (found.note, found.tags, found.quality) == ("looks slow", ("slow",), 0.1)
+
+
+def test_a_run_that_ended_is_never_overwritten(history, record, make_run):
+    run = record(outputs={"reply": "first"})
+    with pytest.raises(HistoryError, match="ended already as FULFILLED"):
+        history.finish(run.model_copy(update={"outputs": {"reply": "second"}}))
+    assert history.get(run.id).outputs == {"reply": "first"}
+
+
+def test_finishing_a_run_that_never_began_says_so(history, make_run):
+    with pytest.raises(HistoryError, match="no run 'stranger'"):
+        history.finish(make_run(id="stranger", state="FULFILLED"))
+    assert history.count() == 0
+
+
+def test_finishing_wants_an_end(history, make_run):
+    run = make_run()
+    history.begin(run)
+    with pytest.raises(HistoryError, match="still STARTED"):
+        history.finish(run)
+
+
+@pytest.mark.parametrize("name", ["id", "external_id"])
+def test_a_second_run_with_the_same_identity_is_refused(history, make_run, name):
+    history.begin(make_run(**{name: "same"}))
+    with pytest.raises(HistoryError, match=f"the {name} 'same' already"):
+        history.begin(make_run(**{name: "same"}))
+    assert history.count() == 1
+
+
+def test_a_failed_run_keeps_its_error(record):
+    run = record(state="REJECTED", error=RunError(code="NODE_EXECUTION", message="bad\nluck"))
+    assert run.error == RunError(code="NODE_EXECUTION", message="bad\nluck")
+
+
+def test_an_input_that_is_no_json_is_refused_by_name_and_nothing_is_written(history, make_run):
+    with pytest.raises(HistoryError, match="The inputs of run odd cannot be kept"):
+        history.begin(make_run(id="odd", inputs={"x": {1, 2}}, case_id="c"))
+    assert history.count() == 0
+
+
+def test_annotating_changes_what_is_named_and_none_clears(history, record):
+    run = record()
+    history.annotate(run.id, note="a", tags="one", quality=1)
+    history.annotate(run.id, note=None)
+    found = history.get(run.id)
+    assert (found.note, found.tags, found.quality) == (None, ("one",), 1.0)
+    history.annotate(run.id, tags=[])
+    assert history.get(run.id).tags == ()
+
+
+def test_annotating_a_run_that_is_not_there_says_so(history):
+    with pytest.raises(HistoryError, match="no run 'nobody'"):
+        history.annotate("nobody", note="x")
+
+
+def test_deleting_takes_a_list_and_tells_how_many_there_were(history, record, path):
+    runs = [record() for _ in range(3)]
+    assert history.delete([runs[0].id, runs[2].id, "never there"]) == 2
+    assert [run.id for run in history.runs()] == [runs[1].id]
+    history.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM payloads").fetchone() == (1,)
+    connection.close()
+
+
+@pytest.mark.parametrize("ids", [[], (), "run-0", None])
+def test_deleting_without_a_list_deletes_nothing(history, record, ids):
+    record()
+    with pytest.raises(HistoryError, match="list of run ids"):
+        history.delete(ids)
+    assert history.count() == 1
+
+
+def test_subscribers_hear_of_each_step_until_they_stop(history, make_run):
+    heard = []
+    stop = history.subscribe(lambda run: heard.append((run.state, run.note)))
+    run = make_run()
+    history.begin(run)
+    history.finish(run.model_copy(update={"state": "FULFILLED"}))
+    history.annotate(run.id, note="ok")
+    stop()
+    stop()
+    history.annotate(run.id, note="unheard")
+    assert heard == [("STARTED", None), ("FULFILLED", None), ("FULFILLED", "ok")]
+
+
+def test_a_subscriber_may_use_the_history(history, make_run):
+    counts = []
+    history.subscribe(lambda _: counts.append(history.count()))
+    history.begin(make_run())
+    history.begin(make_run())
+    assert counts == [1, 2]
+
+
+def test_a_history_in_memory_works_and_leaves_no_file(make_run, tmp_path):
+    with History(":memory:") as history:
+        history.begin(make_run())
+        assert (history.count(), history.path) == (1, ":memory:")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_history_says_so_and_closes_twice(path, make_run):
+    history = History(path)
+    history.close()
+    history.close()
+    assert repr(history) == f"<History {path}: closed>"
+    with pytest.raises(HistoryError, match="was closed"):
+        history.begin(make_run())
+
+
+def test_a_history_can_be_closed_from_another_thread(path, make_run):
+    history = History(path)
+    history.begin(make_run())
+    assert history.count() == 1
+    thread = threading.Thread(target=history.close)
+    thread.start()
+    thread.join()
+    assert not path.with_name("runs.db-wal").exists()
+
+
+def test_many_threads_record_into_one_history(history, make_run):
+    runs = [make_run() for _ in range(160)]
+
+    def work(part):
+        for run in part:
+            history.begin(run)
+            history.finish(run.model_copy(update={"state": "FULFILLED"}))
+            history.runs(limit=2)
+
+    threads = [threading.Thread(target=work, args=(runs[i::16],)) for i in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {run.id for run in history.runs(state="FULFILLED")} == {run.id for run in runs}
+
+
+def test_the_table_is_the_viewers(path):
+    with History(path, viewer=lambda history, **options: (history.path, options)) as history:
+        assert history.view(limit=5) == (path, {"limit": 5})
+    with History(":memory:") as bare, pytest.raises(HistoryError, match="without a table"):
+        bare.view()
+
+
+def test_repr_names_the_file_and_the_number_of_runs(history, record, path):
+    assert repr(history) == f"<History {path}: 0 runs>"
+    record(deployment="<script>alert(1)</script>")
+    assert repr(history) == f"<History {path}: 1 run>"
+    html = history._repr_html_()
+    assert "&lt;script&gt;" in html
+    assert "<script>" not in html
+
+
+def test_recording_needs_no_pandas(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from vellum_nb import History; from vellum_nb.models import Run\n"
+        "with History(sys.argv[1]) as h: h.begin(Run(id='a', deployment='d', release_tag='v',"
+        " timestamp='2026-07-01T00:00:00Z', inputs={}, case_id='c')); h.runs()\n"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.db")], check=True)
