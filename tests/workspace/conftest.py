@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -60,3 +63,43 @@ def server(gate):
 def ws(server, tmp_path):
     with vnb.connect(server, history=tmp_path / "runs.db") as workspace:
         yield workspace
+
+
+@pytest.fixture
+def execute_only(server):
+    """Return the URL of a gateway whose key may execute, and read nothing."""
+    upstream = urlsplit(server.url).netloc
+
+    class Gateway(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.answer(403, b'{"detail": "You do not have permission to perform this action."}')
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            names = ("X-API-KEY", "X-API-Version", "Content-Type")
+            headers = {name: self.headers[name] for name in names}
+            connection = http.client.HTTPConnection(upstream, timeout=20)
+            try:
+                connection.request("POST", self.path, body, headers)
+                reply = connection.getresponse()
+                self.answer(reply.status, reply.read())
+            finally:
+                connection.close()
+
+        def answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as gateway:
+        thread = threading.Thread(target=gateway.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{gateway.server_address[1]}"
+        gateway.shutdown()
+        thread.join()

@@ -116,14 +116,37 @@ def test_cancel_cuts_a_call_off_at_once_and_the_row_says_so(ws, gate):
     assert ws.history.get(run.id).state == "CANCELLED"
 
 
-def test_a_key_that_may_not_read_still_runs(ws, monkeypatch):
-    def forbidden(name, tag):
-        raise vnb.AuthenticationError("no right", status_code=403)
+@pytest.fixture
+def executing(execute_only, server, tmp_path):
+    with vnb.connect(
+        execute_only, api_key=server.api_key, history=tmp_path / "runs.db"
+    ) as workspace:
+        yield workspace
 
-    monkeypatch.setattr(ws._lookup, "release", forbidden)
-    run = ws.run("shout", {"text": "x"}, release_tag="v1")
+
+def test_a_key_that_may_not_read_still_runs(executing):
+    run = executing.run("shout", {"text": "x"}, release_tag="v1")
     assert run.state == "FULFILLED"
     assert run.release_id is None
+
+
+def test_without_the_right_to_read_the_form_is_made_from_what_is_given(executing):
+    with pytest.raises(vnb.AuthenticationError) as caught:
+        executing.form("shout")
+    assert "variables=" in caught.value.__notes__[0]
+    form = executing.form("shout", variables=[{"key": "text", "type": "STRING"}])
+    form.value = {"text": "loud"}
+    form.submit()
+    assert [run.outputs for run in form.wait(20)] == [{"loud": "LOUD"}]
+    form.close()
+
+
+def test_without_the_right_to_read_the_form_is_made_from_the_last_recorded_run(executing):
+    executing.run("shout", {"text": "x", "times": 2})
+    form = executing.form("shout")
+    assert set(form.value) <= {"text", "times"}
+    assert "last recorded run" in form._repr_mimebundle_()["text/html"]
+    form.close()
 
 
 def test_deployments_and_releases_are_frames_with_dtypes(ws):
