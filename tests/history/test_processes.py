@@ -74,7 +74,7 @@ def test_killing_the_recording_process_loses_no_acknowledged_run(recorder, path)
 
 @pytest.mark.slow
 def test_eight_processes_open_and_write_one_fresh_file_at_once(recorder, tmp_path):
-    for number in range(10):
+    for number in range(20):
         path = tmp_path / f"fresh{number}.db"
         tell(recorder, "race", path, 8, 25)
         _, last = lines_until_gone(recorder)

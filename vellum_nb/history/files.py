@@ -157,6 +157,8 @@ def _inspect(path: Path) -> None:
         raise HistoryError(msg)
     connection = _connect(f"{path.as_uri()}?mode=ro", uri=True)
     try:
+        # One snapshot, or a file that another process makes meanwhile would look half made.
+        connection.execute("BEGIN")
         patiently(lambda: _refuse_unfit(connection, path))
         if path.stat().st_size <= _CHECKED_BYTES:
             patiently(lambda: _refuse_damaged(connection, path))
