@@ -1,0 +1,136 @@
+"""A history in a real file, its table, and a page that speaks to it as the browser does."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import comm
+import pytest
+from comm.base_comm import BaseComm
+
+from vellum_nb import History, HistoryView, Run
+from vellum_nb.models import RunError, case_id
+from vellum_nb.widgets.outputs import side_by_side_html
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+ENDED = {
+    "FULFILLED": {"outputs": {"reply": "Thanks", "category": "billing"}, "latency_s": 0.5},
+    "REJECTED": {"error": RunError(code="NODE_EXECUTION", message="no such plan")},
+    "FAILED": {"error": RunError(code="TIMEOUT", message="no answer within 30 s")},
+    "CANCELLED": {"error": RunError(code="CANCELLED", message="cancelled after 1 s")},
+}
+
+
+class Wire(BaseComm):
+    """A comm that keeps what goes to the browser."""
+
+    def __init__(self, *args, **kwargs):
+        self.sent = []
+        self.arrived = threading.Condition()
+        super().__init__(*args, **kwargs)
+
+    def publish_msg(self, *_, data=None, **__):
+        with self.arrived:
+            self.sent.append(data or {})
+            self.arrived.notify_all()
+
+    def customs(self, kind):
+        contents = [data["content"] for data in self.sent if data.get("method") == "custom"]
+        return [content for content in contents if content["kind"] == kind]
+
+    def wait_for(self, condition):
+        with self.arrived:
+            return self.arrived.wait_for(condition, timeout=10)
+
+
+class Browser:
+    """What the JavaScript of one view does, without drawing."""
+
+    def __init__(self, view):
+        self.view, self.wire = view, view.comm
+
+    def send(self, **content):
+        data = {"method": "custom", "content": content}
+        self.view._handle_msg({"content": {"data": data}, "buffers": []})
+
+    def set(self, **state):
+        data = {"method": "update", "state": state, "buffer_paths": []}
+        self.view._handle_msg({"content": {"data": data}, "buffers": []})
+
+    def ids(self):
+        """Return the ids of the rows that came last."""
+        return [row["id"] for row in self.wire.customs("rows")[-1]["rows"]]
+
+    def rows(self, **content):
+        self.send(**{"kind": "rows", "view": "a", "seq": 1, "offset": 0, "limit": 40, **content})
+        return self.wire.customs("rows")[-1]
+
+
+@pytest.fixture
+def history(tmp_path):
+    with History(tmp_path / "runs.db") as history:
+        yield history
+
+
+@pytest.fixture
+def browse():
+    """Return how to open a table in a page."""
+    return Browser
+
+
+@pytest.fixture
+def show(history, monkeypatch):
+    """Return how to make a table of the history; it is closed at the end."""
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    views = []
+
+    def show(**filters):
+        view = HistoryView(history, side_by_side=side_by_side_html, **filters)
+        views.append(view)
+        return view
+
+    yield show
+    for view in views:
+        view.close()
+
+
+@pytest.fixture
+def record(history):
+    """Return how to record a run, from its beginning to its end."""
+
+    def record(number, state="FULFILLED", **fields):
+        inputs = fields.pop("inputs", {"ticket": f"text {number}"})
+        run = Run(
+            id=f"run-{number}",
+            deployment=fields.pop("deployment", "ticket-triage"),
+            release_tag=fields.pop("release_tag", "v1"),
+            timestamp=NOON + timedelta(seconds=number),
+            inputs=inputs,
+            case_id=case_id(inputs),
+        )
+        history.begin(run)
+        if state != "STARTED":
+            history.finish(run.model_copy(update={"state": state, **ENDED[state], **fields}))
+        return history.get(run.id)
+
+    return record
+
+
+@pytest.fixture
+def multiply(history):
+    """Return how to double the number of runs, in SQL: recording them one by one takes long."""
+
+    def multiply(times):
+        with history._store.write() as connection:
+            for _ in range(times):
+                (top,) = connection.execute("SELECT max(seq) FROM runs").fetchone()
+                for table in ("runs", "payloads"):
+                    info = connection.execute(f"PRAGMA table_info({table})").fetchall()
+                    names = [name for _, name, *_ in info]
+                    new = {"seq": "seq + :top", "id": "id || '-' || :top", "external_id": "NULL"}
+                    values = ", ".join(new.get(name, name) for name in names)
+                    sql = f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table}"
+                    connection.execute(sql, {"top": top})
+
+    return multiply
