@@ -1,0 +1,18 @@
+"""The local server: Vellum's API on loopback, with plain Python callables as workflows."""
+
+from __future__ import annotations
+
+from vellum_nb.local.refusals import Reject
+from vellum_nb.local.server import LocalServer
+from vellum_nb.local.types import Audio, ChatHistory, Document, Image, SearchResults, Video
+
+__all__ = [
+    "Audio",
+    "ChatHistory",
+    "Document",
+    "Image",
+    "LocalServer",
+    "Reject",
+    "SearchResults",
+    "Video",
+]

@@ -1,0 +1,94 @@
+"""The ASGI application: routes, failures in one shape, and its own documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+import vellum_nb
+from vellum_nb.local.docs_page import docs_page
+from vellum_nb.local.guard import Guard
+from vellum_nb.local.refusals import Refused
+from vellum_nb.local.replies import failure
+from vellum_nb.local.routes import router
+from vellum_nb.local.state import State
+from vellum_nb.models import ExecuteWorkflowRequest
+
+__all__ = ["create_app"]
+
+_REF = "#/components/schemas/{model}"
+
+
+def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
+    """Return the application that serves `state` to those who have `api_key`."""
+    app = FastAPI(
+        title="vellum_nb local server",
+        version=vellum_nb.__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.served = state
+    app.include_router(router)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _failed)
+    document = _document(app)
+    app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's way to extend it
+    app.add_api_route("/docs", _docs(document), include_in_schema=False)
+    return Guard(app, api_key=api_key, limit=body_limit)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the bodies that the routes read themselves."""
+    document = app.openapi()
+    schema = ExecuteWorkflowRequest.model_json_schema(ref_template=_REF)
+    schemas = document["components"]["schemas"]
+    schemas.update(schema.pop("$defs", {}))
+    schemas["ExecuteWorkflowRequest"] = schema
+    content = {"application/json": {"schema": {"$ref": _REF.format(model=schema["title"])}}}
+    execute = document["paths"]["/v1/execute-workflow"]["post"]
+    execute["requestBody"] = {"required": True, "content": content}
+    document["components"]["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-KEY"}
+    }
+    document["security"] = [{"ApiKey": []}]
+    return document
+
+
+def _docs(document: dict[str, Any]) -> Any:
+    async def docs() -> Response:
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        return HTMLResponse(docs_page(document), headers={"Content-Security-Policy": policy})
+
+    return docs
+
+
+async def _refused(_: Request, exc: Exception) -> Response:
+    assert isinstance(exc, Refused)  # noqa: S101 - registered for it alone
+    return failure(exc.status_code, exc.detail)
+
+
+async def _http(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)  # noqa: S101 - registered for it alone
+    where = f"{request.method} {request.url.path}"
+    details = {404: f"There is no {where}", 405: f"{where} is not allowed"}
+    answer = failure(exc.status_code, details.get(exc.status_code, str(exc.detail)))
+    answer.headers.update(exc.headers or {})
+    return answer
+
+
+async def _invalid(_: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)  # noqa: S101 - registered for it alone
+    problems = [f"{error['loc'][-1]}: {error['msg']}" for error in exc.errors()]
+    return failure(400, "; ".join(problems))
+
+
+async def _failed(_: Request, exc: Exception) -> Response:
+    return failure(500, f"The local server failed: {type(exc).__name__}. Please report this.")

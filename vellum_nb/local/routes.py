@@ -1,0 +1,185 @@
+"""The routes of the contract."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from vellum_nb.local import views
+from vellum_nb.local.bodies import read_body
+from vellum_nb.local.pages import Limit, Offset, ordered, page
+from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.releases import LATEST, Deployment, Tag
+from vellum_nb.local.replies import Failure, reply
+from vellum_nb.local.state import Named, Served, State
+from vellum_nb.models import (
+    EnvironmentRead,
+    ExecuteWorkflowRequest,
+    ExecuteWorkflowResponse,
+    OrganizationRead,
+    Page,
+    SlimWorkflowDeployment,
+    WorkflowDeploymentRead,
+    WorkflowDeploymentRelease,
+    WorkflowReleaseTagRead,
+    WorkspaceRead,
+)
+
+__all__ = ["router"]
+
+_FAILURES: dict[int | str, dict[str, Any]] = {
+    "default": {"model": Failure, "description": "Any failure; `detail` says what to do."}
+}
+_DEPLOYMENT = "/v1/workflow-deployments/{id}"
+router = APIRouter(responses=_FAILURES)
+
+Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
+Status = Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"]
+Source = Literal["SYSTEM", "USER"]
+
+
+@router.post("/v1/execute-workflow", response_model=ExecuteWorkflowResponse)
+async def execute_workflow(request: Request, state: Served) -> Response:
+    """Run a release and answer when it has ended."""
+    body = read_body(await request.body(), ExecuteWorkflowRequest)
+    deployment = _addressed(state, body)
+    release = state.registry.release(deployment, _tag(deployment, body.release_tag))
+    result = await state.engine.execute(release, body.inputs, claim=_claim(state, body.external_id))
+    return reply(
+        ExecuteWorkflowResponse(
+            execution_id=str(uuid.uuid4()), external_id=body.external_id, run_id=None, data=result
+        )
+    )
+
+
+@router.get("/v1/workflow-deployments", response_model=Page[SlimWorkflowDeployment])
+async def list_workflow_deployments(
+    request: Request,
+    state: Served,
+    *,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    ordering: Ordering = "-created",
+    status: Status | None = None,
+) -> Response:
+    """List the deployments; orderings: created, name."""
+    found = state.registry.all() if status in {None, "ACTIVE"} else []
+    keys = {"created": lambda d: d.created, "name": lambda d: d.name}
+    return reply(page(request, ordered(found, ordering, keys), limit, offset, views.slim))
+
+
+@router.get(_DEPLOYMENT, response_model=WorkflowDeploymentRead)
+async def retrieve_workflow_deployment(deployment: Named) -> Response:
+    """Retrieve a deployment; its variables are those of LATEST."""
+    return reply(views.full(deployment))
+
+
+@router.get(f"{_DEPLOYMENT}/release-tags", response_model=Page[WorkflowReleaseTagRead])
+async def list_workflow_release_tags(
+    request: Request,
+    deployment: Named,
+    *,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    ordering: Ordering = None,
+    source: Source | None = None,
+) -> Response:
+    """List the release tags; orderings: name, created (when the tag was put where it is)."""
+    tags = [tag for tag in deployment.tags.values() if source in {None, tag.source}]
+    keys = {"name": lambda tag: tag.name, "created": lambda tag: tag.moved}
+    found = ordered(tags, ordering, keys)
+    return reply(page(request, found, limit, offset, lambda tag: views.tag_read(deployment, tag)))
+
+
+@router.get(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
+async def retrieve_workflow_release_tag(deployment: Named, name: str) -> Response:
+    """Retrieve a release tag."""
+    return reply(views.tag_read(deployment, _found_tag(deployment, name)))
+
+
+@router.get(f"{_DEPLOYMENT}/releases", response_model=Page[WorkflowDeploymentRelease])
+async def list_workflow_deployment_releases(
+    request: Request,
+    deployment: Named,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    ordering: Ordering = "-created",
+) -> Response:
+    """List the releases; ordering: created."""
+    found = ordered(deployment.releases, ordering, {"created": lambda release: release.created})
+    return reply(page(request, found, limit, offset, lambda r: views.release_read(deployment, r)))
+
+
+@router.get(f"{_DEPLOYMENT}/releases/{{release}}", response_model=WorkflowDeploymentRelease)
+async def retrieve_workflow_deployment_release(
+    state: Served, deployment: Named, release: str
+) -> Response:
+    """Retrieve a release by its id or by a tag on it."""
+    return reply(views.release_read(deployment, state.registry.release(deployment, release)))
+
+
+@router.get(f"{_DEPLOYMENT}/history/{{item}}", response_model=views.HistoryItem, deprecated=True)
+async def workflow_deployment_history_item_retrieve(
+    state: Served, deployment: Named, item: str
+) -> Response:
+    """Retrieve a release as an item of the history."""
+    return reply(views.history_item(deployment, state.registry.release(deployment, item)))
+
+
+@router.get("/v1/environments/identity", response_model=EnvironmentRead)
+async def environment_identity() -> Response:
+    """Retrieve the environment of the key."""
+    return reply(views.environment())
+
+
+@router.get("/v1/workspaces/identity", response_model=WorkspaceRead)
+async def workspace_identity(state: Served) -> Response:
+    """Retrieve the workspace of the key."""
+    return reply(views.workspace(state.started))
+
+
+@router.get("/v1/organizations/identity", response_model=OrganizationRead)
+async def organization_identity(state: Served) -> Response:
+    """Retrieve the organization of the key."""
+    return reply(views.organization(state.started))
+
+
+def _addressed(state: State, body: ExecuteWorkflowRequest) -> Deployment:
+    """Return the deployment that a request means."""
+    id_, name = body.workflow_deployment_id, body.workflow_deployment_name
+    if id_ is None and name is None:
+        msg = "Give either workflow_deployment_id or workflow_deployment_name"
+        raise bad_request(msg)
+    registry = state.registry
+    if id_ is None:
+        return registry.named(str(name))
+    deployment = registry.with_id(id_)
+    if name is not None and name != deployment.name:
+        msg = (
+            f"workflow_deployment_id belongs to {deployment.name!r}, "
+            f"but workflow_deployment_name is {name!r}; give one of the two"
+        )
+        raise bad_request(msg)
+    return deployment
+
+
+def _tag(deployment: Deployment, name: str | None) -> str:
+    return _found_tag(deployment, name or LATEST).release_id
+
+
+def _found_tag(deployment: Deployment, name: str) -> Tag:
+    tag = deployment.tags.get(name)
+    if tag is None:
+        known = ", ".join(deployment.tags)
+        msg = f"{deployment.name} has no release tag {name!r}; it has: {known}"
+        raise not_found(msg)
+    return tag
+
+
+def _claim(state: State, external_id: str | None) -> Callable[[], None]:
+    if external_id is None:
+        return lambda: None
+    return lambda: state.registry.claim(external_id)

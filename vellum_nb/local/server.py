@@ -1,0 +1,230 @@
+"""`LocalServer`: the local API in a thread, started and stopped at will."""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import views
+from vellum_nb.local.registry import Registry
+from vellum_nb.local.store import Store
+from vellum_nb.models import WorkflowDeploymentRelease
+
+if TYPE_CHECKING:
+    from vellum_nb.local.serving import Serving
+
+__all__ = ["LocalServer"]
+
+_PARTS = frozenset({"fastapi", "uvicorn", "starlette"})
+
+
+class LocalServer:
+    """Vellum's API on 127.0.0.1, executing plain Python callables.
+
+    Parameters
+    ----------
+    port : int, default 0
+        0 takes a free one at each start.
+    api_key : str, optional
+        Default: a new random one.
+    data : str or Path, optional
+        A folder that keeps deployments, releases and tags over a restart.
+    timeout : float or None, default 60
+        Seconds after which a run is rejected; None is never.
+    samples : bool, default False
+        Whether the sample deployments are there from the start.
+    body_limit : int, default 32 MiB
+        The largest request body.
+
+    Examples
+    --------
+    >>> def shout(text: str) -> str:
+    ...     return text.upper()
+    >>> with LocalServer() as server:
+    ...     release = server.deploy(shout, release_tags=["v1"])
+    ...     release.deployment.name
+    'shout'
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        api_key: str | None = None,
+        data: str | Path | None = None,
+        timeout: float | None = 60.0,
+        samples: bool = False,
+        body_limit: int = 32 * 1024 * 1024,
+    ) -> None:
+        if api_key is not None and (not api_key or not api_key.isascii()):
+            msg = "api_key must be text of plain letters and digits; leave it out for a random one"
+            raise VellumNBError(msg)
+        self._port = port
+        self._api_key = api_key or secrets.token_urlsafe(24)
+        self._timeout = timeout
+        self._body_limit = body_limit
+        self._registry = Registry(Store(Path(data)) if data is not None else None)
+        self._lock = threading.RLock()
+        self._serving: Serving | None = None
+        if samples:
+            self._deploy_samples()
+
+    @property
+    def url(self) -> str:
+        """The address for clients.
+
+        Raises
+        ------
+        VellumNBError
+            When the server is not running.
+        """
+        serving = self._serving
+        if serving is None:
+            msg = "The local server is not running; start() it, or use it in a with block"
+            raise VellumNBError(msg)
+        return f"http://127.0.0.1:{serving.port}"
+
+    @property
+    def api_key(self) -> str:
+        """The key that clients must send."""
+        return self._api_key
+
+    def start(self) -> Self:
+        """Serve in a thread of this process; a running server goes on."""
+        with self._lock:
+            if self._serving is None:
+                self._serving = self._begin()
+                atexit.register(self.stop)
+        return self
+
+    def stop(self) -> None:
+        """Reject what runs, close every connection, end the thread. The deployments stay."""
+        with self._lock:
+            serving, self._serving = self._serving, None
+            if serving is not None:
+                atexit.unregister(self.stop)
+                serving.stop()
+
+    def run_forever(self) -> None:
+        """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop."""
+        ended = threading.Event()
+        with _signals(ended.set):
+            self.start()
+            while not ended.wait(0.5):
+                pass  # a wait without limit would keep Ctrl-C out on Windows
+            self.stop()
+
+    def deploy(
+        self,
+        target: Callable[..., Any],
+        *,
+        name: str | None = None,
+        release_tags: Sequence[str] = (),
+        description: str | None = None,
+        label: str | None = None,
+    ) -> WorkflowDeploymentRelease:
+        """Make a new release of `target`; LATEST and `release_tags` move to it.
+
+        Parameters
+        ----------
+        target : callable
+            A function, async function, (async) generator, bound method, or object that can be
+            called. Its signature gives the input variables.
+        name : str, optional
+            The deployment. Default: the function's name, with hyphens.
+        release_tags : sequence of str
+            Tags to put on the new release.
+        description : str, optional
+            What is new in this release.
+        label : str, optional
+            How the deployment is shown.
+
+        Raises
+        ------
+        VellumNBError
+            When the name, a tag or the signature will not do; the message says why.
+        """
+        deployment, release = self._registry.deploy(
+            target, name=name, release_tags=release_tags, description=description, label=label
+        )
+        return views.release_read(deployment, release)
+
+    def move_tag(self, name: str, tag: str, release: str) -> WorkflowDeploymentRelease:
+        """Put the tag `tag` of the deployment `name` on another release; a new tag is made.
+
+        Parameters
+        ----------
+        name, tag : str
+            The deployment and the tag.
+        release : str
+            A release's id, or a tag that is on it.
+        """
+        deployment = self._registry.move_tag(name, tag, release)
+        return views.release_read(deployment, self._registry.release(deployment, tag))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the deployments, oldest first."""
+        return tuple(deployment.name for deployment in self._registry.all())
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        where = self.url if self._serving else "not running"
+        return f"<LocalServer {where}: {', '.join(self.names()) or 'no deployments'}>"
+
+    def _begin(self) -> Serving:
+        try:
+            from vellum_nb.local.serving import Serving
+        except ModuleNotFoundError as exc:
+            if (exc.name or "").partition(".")[0] not in _PARTS:
+                raise
+            msg = 'The local server needs more packages: pip install "vellum-nb[local]"'
+            raise VellumNBError(msg) from exc
+        return Serving(
+            self._registry,
+            port=self._port,
+            api_key=self._api_key,
+            timeout=self._timeout,
+            body_limit=self._body_limit,
+        )
+
+    def _deploy_samples(self) -> None:
+        from vellum_nb.local import samples
+
+        if not set(samples.names()) <= set(self.names()):
+            samples.deploy_samples(self)
+
+
+@contextmanager
+def _signals(handler: Callable[[], None]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM call `handler`, as far as this thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_: int, __: FrameType | None) -> None:
+        handler()
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, previous in old.items():
+            signal.signal(number, previous)

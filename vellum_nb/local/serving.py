@@ -1,0 +1,108 @@
+"""The thread that serves: its socket, its event loop, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from datetime import UTC, datetime
+
+import uvicorn
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local.app import create_app
+from vellum_nb.local.engine import Engine
+from vellum_nb.local.registry import Registry
+from vellum_nb.local.state import State
+
+__all__ = ["Serving"]
+
+_GRACE = 2  # seconds for answers that are on their way when the server stops
+_STOP = 10.0
+
+
+class Serving:
+    """Serves a registry from the moment it is made until `stop`."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        port: int,
+        api_key: str,
+        timeout: float | None,
+        body_limit: int,
+    ) -> None:
+        self._engine = Engine(timeout=timeout)
+        state = State(registry, self._engine, datetime.now(UTC))
+        app = create_app(state, api_key=api_key, body_limit=body_limit)
+        self._socket = _listen(port)
+        self.port: int = self._socket.getsockname()[1]
+        self._server = _Server(_config(app))
+        self._thread = threading.Thread(target=self._serve, name="vellum_nb-server", daemon=True)
+        self._thread.start()
+        self._server.ready.wait()
+        if not self._server.started:
+            self._thread.join()
+            msg = "The local server did not start; the log of this process says why"
+            raise VellumNBError(msg)
+
+    def stop(self) -> None:
+        """Reject what runs, close all connections, end the thread."""
+        self._server.finish(self._engine)
+        self._thread.join(_STOP)
+        self._engine.join(1.0)
+
+    def _serve(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._socket.close()
+            self._server.ready.set()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self.ready.set()
+
+    def finish(self, engine: Engine) -> None:
+        """Stop serving, from another thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(engine.reject_all, "The local server was stopped")
+
+
+def _listen(port: int) -> socket.socket:
+    """Return a listening socket; naming the protocol lets asyncio set TCP_NODELAY."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as exc:
+        sock.close()
+        msg = f"Port {port} of this machine cannot be had ({exc}); port=0 takes a free one"
+        raise VellumNBError(msg) from exc
+    return sock
+
+
+def _config(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # uvicorn's name for an ASGI application is narrower
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+    )

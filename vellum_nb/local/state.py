@@ -1,0 +1,42 @@
+"""What the routes need at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from vellum_nb.local.engine import Engine
+from vellum_nb.local.registry import Registry
+from vellum_nb.local.releases import Deployment
+
+__all__ = ["Named", "Served", "State"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The registry and the engine of one running server."""
+
+    registry: Registry
+    engine: Engine
+    started: datetime
+
+
+def _state(request: Request) -> State:
+    state: State = request.app.state.served
+    return state
+
+
+Served = Annotated[State, Depends(_state)]
+
+
+def _named(
+    state: Served,
+    id: Annotated[str, Path(description="Its id (a UUID) or its name.")],  # noqa: A002
+) -> Deployment:
+    return state.registry.get(id)
+
+
+Named = Annotated[Deployment, Depends(_named)]
