@@ -75,6 +75,7 @@ ENDED = (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -100,7 +101,8 @@ def clean(text: str) -> str:
 
 def scalar_row(run: Run) -> dict[str, Any]:
     """Return the row of `runs` for `run`."""
-    row = {name: getattr(run, name, None) for name in SCALARS}
+    fields = vars(run)
+    row = {name: fields.get(name) for name in SCALARS}
     row["timestamp"] = micros(run.timestamp)
     row["finished_at"] = micros(run.finished_at) if run.finished_at else None
     row["tags"] = tags_text(run.tags)
@@ -109,9 +111,9 @@ def scalar_row(run: Run) -> dict[str, Any]:
     return {name: clean(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def payload_row(run: Run) -> dict[str, str | None]:
-    """Return the row of `payloads` for `run`."""
-    return {name: _dump(run, name) for name in PAYLOADS}
+def payload_row(run: Run, names: Sequence[str] = PAYLOADS) -> dict[str, str | None]:
+    """Return the row of `payloads` for `run`, or some columns of it."""
+    return {name: _dump(run, name) for name in names}
 
 
 def tags_text(tags: Sequence[str]) -> str | None:
@@ -139,7 +141,7 @@ def _dump(run: Run, name: str) -> str | None:
     if value is None:
         return None
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = _encode(value)
     except (TypeError, ValueError, RecursionError) as exc:
         msg = f"The {name} of run {run.id} cannot be kept: {exc}; hand over plain JSON values"
         raise HistoryError(msg) from exc

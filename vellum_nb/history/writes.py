@@ -27,8 +27,9 @@ def _settings(names: Sequence[str]) -> str:
 _BEGIN_RUN = _insert("runs", SCALARS)
 _BEGIN_PAYLOAD = _insert("payloads", ("seq", *PAYLOADS))
 _FINISH_RUN = f"UPDATE runs SET {_settings(ENDED)} WHERE id = :id AND state = 'STARTED'"
+_ENDED_PAYLOADS = ("outputs", "output_types")
 _FINISH_PAYLOAD = (
-    "UPDATE payloads SET outputs = :outputs, output_types = :output_types "
+    f"UPDATE payloads SET {_settings(_ENDED_PAYLOADS)} "
     "WHERE seq = (SELECT seq FROM runs WHERE id = :id)"
 )
 
@@ -49,7 +50,7 @@ def finish(store: Store, run: Run) -> None:
     if run.state == "STARTED":
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
-    scalars, payloads = scalar_row(run), payload_row(run)
+    scalars, payloads = scalar_row(run), payload_row(run, _ENDED_PAYLOADS)
     with store.write() as connection:
         if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
             raise _not_under_way(connection, run.id)
