@@ -110,6 +110,8 @@ class LabPanel(ipywidgets.VBox):  # type: ignore[misc]  # no types are published
 
     def close(self) -> None:
         """Close the panel and its parts; the table stops following the history."""
+        if self.comm is None:  # ipywidgets closes a second time, when it is collected
+            return
         self.form.unobserve(self._on_change, ["runs", "release_tags"])
         self.history_view.unobserve(self._on_change, ["selected_ids", "total", "recorded"])
         self.form.close()
