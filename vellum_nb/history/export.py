@@ -73,7 +73,7 @@ def write_jsonl(runs: Sequence[Run], file: TextIO) -> None:
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> Path:
     """Write `frame` to `path`; columns of mixed types as JSON text."""
-    mixed = [name for name in frame.columns if frame[name].dtype == object and name not in KINDS]
+    mixed = [name for name in frame.columns if _is_mixed(frame[name])]
     frame = frame.assign(**{name: frame[name].map(_json_text) for name in mixed})
     with _temporary(path) as temporary:
         try:
@@ -149,6 +149,11 @@ def _value(text: str, kind: str | None, *, was_quoted: bool) -> Any:
     if kind in {"int", "count"}:
         return int(text)
     return unguarded(text)
+
+
+def _is_mixed(column: pd.Series[Any]) -> bool:
+    """Return whether Arrow has no type for the column; pandas 2 holds plain text as objects."""
+    return column.dtype == object and not all(isinstance(v, str) for v in column.dropna())
 
 
 def _json_text(value: Any) -> str | None:
