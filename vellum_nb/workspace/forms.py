@@ -98,7 +98,7 @@ def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
 
 
 def _choices(tags: Sequence[WorkflowReleaseTagRead]) -> tuple[TagChoice, ...]:
-    """Return one choice a release, oldest first; a user's own tags stand before LATEST."""
+    """Return one choice a release, oldest first; the tag that stays with it stands first."""
     by_release: dict[str, list[WorkflowReleaseTagRead]] = {}
     for tag in sorted(tags, key=_age):
         by_release.setdefault(tag.release_id or "", []).append(tag)
@@ -113,8 +113,10 @@ def _age(tag: WorkflowReleaseTagRead) -> tuple[float, str]:
     return (ref.timestamp.timestamp() if ref and ref.timestamp else 0.0, tag.name)
 
 
-def _rank(tag: WorkflowReleaseTagRead) -> tuple[bool, bool, str]:
-    return (tag.name == "LATEST", tag.source != "USER", tag.name)
+def _rank(tag: WorkflowReleaseTagRead) -> tuple[bool, bool, bool, str]:
+    """Return the order of tags on one release: "v2" names it, "production" moves on."""
+    moves = not any(sign.isdigit() for sign in tag.name)
+    return (tag.name == "LATEST", tag.source != "USER", moves, tag.name)
 
 
 def _latest(tags: Sequence[WorkflowReleaseTagRead]) -> str | None:
