@@ -1,0 +1,167 @@
+"""The lab panel: three tabs on one deployment, over a real server and a real history."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import vellum_nb as vnb
+
+
+def calm(ticket: str) -> dict[str, object]:
+    """Answer calmly."""
+    return {"reply": f"calm {ticket}"}
+
+
+def loud(ticket: str) -> dict[str, object]:
+    """Answer loudly."""
+    return {"reply": f"loud {ticket}"}
+
+
+@pytest.fixture
+def ws(tmp_path):
+    with vnb.LocalServer() as server:
+        server.deploy(calm, name="answer", release_tags=["v1"])
+        server.deploy(loud, name="answer", release_tags=["v2"])
+        with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+            yield ws
+
+
+@pytest.fixture
+def lab(ws):
+    lab = ws.lab("answer")
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def changed():
+    """Return how to wait until a trait of a widget has a value that will do."""
+
+    def changed(widget, name, condition):
+        happened = threading.Event()
+
+        def look(_change=None):
+            if condition(getattr(widget, name)):
+                happened.set()
+
+        widget.observe(look, name)
+        look()
+        try:
+            return happened.wait(10)
+        finally:
+            widget.unobserve(look, name)
+
+    return changed
+
+
+def run(lab, ticket="help"):
+    lab.form.value = {"ticket": ticket}
+    lab.form.release_tags = ["v1", "v2"]
+    lab.form.submit()
+    return lab.form.wait(20)
+
+
+def html(lab):
+    return lab._html.value
+
+
+def hidden(lab):
+    return ["vnb-lab-hidden" in pane._dom_classes for pane in lab._panes]
+
+
+def details(lab):
+    return [tab["detail"] for tab in lab._head.tabs]
+
+
+def click_tab(lab, index):
+    data = {"method": "update", "state": {"index": index}, "buffer_paths": []}
+    lab._head._handle_msg({"content": {"data": data}, "buffers": []})
+
+
+def test_opens_on_the_form_and_shows_one_tab_at_a_time(lab):
+    assert (lab.tab, hidden(lab)) == ("Run", [False, True, True])
+    click_tab(lab, 1)
+    assert (lab.tab, hidden(lab)) == ("History", [True, False, True])
+    lab.tab = "Compare"
+    assert (lab._head.index, hidden(lab)) == (2, [True, True, False])
+
+
+@pytest.mark.parametrize("index", [3, -1, "1", None, True, 1.0])
+def test_a_tab_that_there_is_not_is_ignored(lab, index):
+    click_tab(lab, index)
+    assert lab.tab == "Run"
+
+
+def test_a_run_of_the_form_is_counted_under_history(lab, changed):
+    assert details(lab)[1] == "0"
+    run(lab)
+    assert changed(lab._head, "tabs", lambda tabs: tabs[1]["detail"] == "2")
+    assert lab._head.count == "2 runs"
+
+
+def test_without_a_selection_compare_shows_the_tags_of_the_form(lab):
+    run(lab)
+    lab.tab = "Compare"
+    assert details(lab)[2] == "v1 · v2"
+    assert "answer" in html(lab)
+    assert "Selected runs" not in html(lab)
+    before = html(lab)
+    lab.form.release_tags = ["v2"]
+    assert details(lab)[2] == "v2"
+    assert html(lab) != before
+
+
+def test_two_runs_selected_in_the_history_stand_side_by_side_under_compare(lab):
+    runs = run(lab)
+    lab.history_view.selected_ids = [run.id for run in runs]
+    assert lab._head.status == "2 selected"
+    assert details(lab)[2] == "2 selected"
+    lab.tab = "Compare"
+    assert lab.history_view.selected_html() in html(lab)
+    lab.history_view.selected_ids = []
+    assert "Selected runs" not in html(lab)
+    assert lab._head.status == ""
+
+
+def test_compare_is_read_again_when_it_is_opened_or_something_ran(lab):
+    run(lab, "first")
+    lab.tab = "Compare"
+    assert "second" not in html(lab)
+    run(lab, "second")
+    assert "second" in html(lab)
+
+
+def test_hostile_text_stays_text(lab):
+    runs = run(lab, "<img src=x onerror=alert(1)>")
+    lab.history_view.selected_ids = [run.id for run in runs]
+    lab.tab = "Compare"
+    assert "onerror" in html(lab)
+    assert "<img" not in html(lab)
+    assert "<img" not in lab._repr_mimebundle_()["text/html"]
+
+
+def test_an_error_of_the_comparison_is_shown_in_its_place(ws, lab):
+    run(lab)
+    ws.history.close()
+    lab.tab = "Compare"
+    assert 'role="alert"' in html(lab)
+    assert "was closed" in html(lab)
+
+
+def test_repr_and_static_form_tell_what_it_is(lab):
+    assert repr(lab) == "LabPanel('answer', Run)"
+    bundle = lab._repr_mimebundle_()
+    assert bundle["text/plain"] == "LabPanel('answer', Run)"
+    assert "ticket" in bundle["text/html"]
+    assert "History: no runs." in bundle["text/html"]
+
+
+def test_closing_it_closes_its_parts_and_may_be_repeated(ws):
+    lab = ws.lab("answer")
+    lab.close()
+    lab.close()
+    assert lab.form.comm is None
+    assert lab.history_view.comm is None
+    assert ws.history._subscribers == []
