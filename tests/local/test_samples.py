@@ -275,6 +275,12 @@ def test_a_summary_has_as_many_sentences_as_asked(samples):
     assert outputs["word_count"] == len(words(outputs["summary"]))
 
 
+def test_outputs_of_a_streamed_release_are_declared(samples):
+    release = samples.client.retrieve_workflow_deployment_release("summarise", "v2")
+    types = {v.key: v.type for v in release.workflow_version.output_variables}
+    assert types == {"summary": "STRING", "bullets": "JSON", "word_count": "NUMBER"}
+
+
 def test_a_summary_comes_in_chunks_that_make_up_the_whole(samples):
     text = rows_of("summarise")[0]["text"]
     chunks = [chunk for name, chunk in summarise_v2(text, sentences=2) if name == "summary"]

@@ -46,7 +46,8 @@ class Rest(TypedDict):
     word_count: int
 
 
-Summary = Generator[tuple[str, str], None, Rest]
+Chunk = tuple[Literal["summary"], str]
+Summary = Generator[Chunk, None, Rest]
 
 
 def summarise_v1(text: Text, *, sentences: Length = 3) -> Summary:
@@ -72,7 +73,7 @@ def _checked(text: str) -> list[str]:
     return split(text)
 
 
-def _spoken(summary: str) -> Iterator[tuple[str, str]]:
+def _spoken(summary: str) -> Iterator[Chunk]:
     start = 0
     for place, letter in enumerate(summary):
         if letter in " \n" and place > start:
