@@ -224,7 +224,7 @@ class _Paste:
 
     def close(self) -> None:
         for widget in (self._text, self._why, self._use):
-            widget.close()
+            close_tree(widget)
 
 
 def _icon_button(name: str, tooltip: str, clicked: Callable[[], None]) -> ipw.Button:

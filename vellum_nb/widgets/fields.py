@@ -13,7 +13,7 @@ from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of, field_kind
 from vellum_nb.widgets.chat_field import ChatField
 from vellum_nb.widgets.drift import expectations, union
-from vellum_nb.widgets.field import Field
+from vellum_nb.widgets.field import Field, close_tree
 from vellum_nb.widgets.json_field import JsonField
 from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.simple_fields import BoolField, EnumField, NumberField, TextField
@@ -94,12 +94,17 @@ class FieldSet:
 
     def _field(self, variable: VellumVariable, old: Field | None) -> Field:
         key = (variable.key, variable.model_dump_json())
-        if key not in self._pool:
+        known = key in self._pool
+        if not known:
             self._pool[key] = make_field(variable, self._heard)
         field = self._pool[key]
-        if old is not None and old is not field and not _is_pristine(old):
+        if old is None or old is field:
+            return field
+        if not _is_pristine(old):
             field.typed = old.typed if type(old) is type(field) else _carried(old, field)
-            field.insists = old.insists
+        elif known:  # what was typed here once has been taken away meanwhile
+            field.value = default_of(variable)
+        field.insists = old.insists
         return field
 
     @property
@@ -168,12 +173,13 @@ class FieldSet:
         """Close every field, also those that are not shown."""
         for field in self._pool.values():
             field.close()
-        self.widget.layout.close()
-        self.widget.close()
+        self.widget.children = ()
+        close_tree(self.widget)
 
 
 def _is_pristine(field: Field) -> bool:
-    return field.is_empty or field.value == default_of(field.variable)
+    unreadable = field.value is None and not field.is_empty
+    return not unreadable and bool(field.value == default_of(field.variable))
 
 
 def _carried(old: Field, new: Field) -> Any:

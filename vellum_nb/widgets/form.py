@@ -9,7 +9,6 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.errors import InputError
 from vellum_nb.models import (
     Cancellation,
     Run,
@@ -110,14 +109,13 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             bar=self._bar,
             results=self._results,
             edge=self._edge,
-            answered=self._answered,
+            answered=lambda runs: self.set_trait("runs", runs),
             ended=self._ended,
         )
         self._head = note(self._head_html(), "vnb-header")
         self._notice = note("", "vnb-notices")
         self._build()
         self.observe(self._tags_set, "release_tags")
-        self.observe(self._value_set, "value")
         self.release_tags = [spec.latest.tag] if spec.latest else []
         if not spec.latest:
             self._show_fields()
@@ -125,9 +123,8 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
     def _build(self) -> None:
         actions = ipw.VBox([self._tags.widget, self._bar.widget, self._options.widget])
         actions.add_class("vnb-actions")
-        style = note(style_html(), "vnb-style")
         self.children = [
-            style,
+            note(style_html(), "vnb-style"),
             self._head,
             self._edge.widget,
             self._fields.widget,
@@ -136,8 +133,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             self._results.widget,
             Manners(),
         ]
-        self.add_class("vnb")
-        self.add_class("vnb-form")
+        self.add_class("vnb").add_class("vnb-form")
 
     @property
     def errors(self) -> dict[str, str]:
@@ -181,19 +177,19 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
 
     def close(self) -> None:
         """Cancel what is under way and close every widget of the form."""
+        if not self.children:  # closed before, or never built
+            super().close()
+            return
         self.cancel()
         self.wait(2)
         self._fields.close()
         self._tags.close()
         self._bar.close()
-        close_tree(self._fields.widget)
-        for child in self.children:
+        children, self.children = self.children, []
+        for child in children:
             close_tree(child)
         self.layout.close()
         super().close()
-
-    def _answered(self, runs: tuple[Run, ...]) -> None:
-        self.runs = runs
 
     def _ended(self) -> None:
         with self._lock:
@@ -220,25 +216,29 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         self.release_tags = ticked
         self._edited()
 
+    @traitlets.validate("release_tags")
+    def _known_tags(self, proposal: Any) -> list[str]:
+        tags = [self._spec.known(name) for name in proposal["value"]]
+        return [choice.tag for choice in self._spec.tags if choice.tag in tags]
+
     def _tags_set(self, change: Any) -> None:
-        try:
-            tags = [self._spec.known(name) for name in change["new"]]
-        except InputError:
-            self.release_tags = change["old"]
-            raise
-        ordered = [choice.tag for choice in self._spec.tags if choice.tag in tags]
-        self._tags.ticked = ordered
-        if ordered != change["new"]:
-            self.release_tags = ordered
-            return
+        self._tags.ticked = change["new"]
         with self._lock:
             self._show_fields()
             self._edited()
 
+    @traitlets.validate("value")
+    def _filled(self, proposal: Any) -> Any:
+        """Fill the fields; the trait becomes what they make of it."""
+        if self._taking:
+            return proposal["value"]
+        with self._lock:
+            self._fields.set_values(proposal["value"], where=self._spec.name)
+            self._refresh()
+            return self._fields.values
+
     def _shown_variables(self) -> dict[str, Sequence[VellumVariable]]:
-        by_tag: dict[str, Sequence[VellumVariable]] = {}
-        by_tag.update(self._releases.by_tag(self.release_tags))
-        return by_tag or {"LATEST": self._spec.variables}
+        return self._releases.by_tag(self.release_tags) or {"LATEST": self._spec.variables}
 
     def _show_fields(self) -> None:
         by_tag = self._shown_variables()
@@ -246,27 +246,21 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         self._notice.value = notices_html(self._spec, by_tag, unread=unread)
         self._fields.show(by_tag)
 
-    def _value_set(self, change: Any) -> None:
-        if self._taking:
-            return
-        with self._lock:
-            try:
-                self._fields.set_values(change["new"], where=self._spec.name)
-            finally:
-                self._edited()
-
     def _edited(self) -> None:
         """Take up what was typed."""
         with self._lock:
-            self._fields.show_problems()
-            self._say_problems()
-            self._bar.ready(len(self.release_tags))
+            self._refresh()
             self._taking = True
             try:
                 self.value = self._fields.values
             finally:
                 self._taking = False
-            self._compare_to_asked()
+
+    def _refresh(self) -> None:
+        self._fields.show_problems()
+        self._say_problems()
+        self._bar.ready(len(self.release_tags))
+        self._compare_to_asked()
 
     def _say_problems(self) -> None:
         problems = self._fields.problems()

@@ -13,7 +13,7 @@ import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of
-from vellum_nb.widgets.field import Field, note
+from vellum_nb.widgets.field import Field, close_tree, note
 from vellum_nb.widgets.media import media_html
 from vellum_nb.widgets.upload import Uploader
 
@@ -126,10 +126,9 @@ class MediaField(Field):
     def close(self) -> None:
         """Close every widget of the field."""
         super().close()
-        for widget in (self._uploader, self._path, self._url, self._remove):
-            widget.close()
-        self._preview.close()
-        self._facts.close()
+        parts = (self._uploader, self._path, self._url, self._remove, self._preview, self._facts)
+        for widget in parts:
+            close_tree(widget)
 
     def _received(self, name: str, mime: str, content: bytes) -> None:
         mime = mime or mimetypes.guess_type(name)[0] or ""

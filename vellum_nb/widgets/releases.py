@@ -42,7 +42,7 @@ class Releases:
             if tag not in self._known:
                 self._try(tag)
 
-    def by_tag(self, tags: Sequence[str]) -> dict[str, Variables]:
+    def by_tag(self, tags: Sequence[str]) -> dict[str, Sequence[VellumVariable]]:
         """Return the variables of each release; those of LATEST where one cannot be read."""
         for tag in tags:
             if tag not in self._known and tag not in self._unread:

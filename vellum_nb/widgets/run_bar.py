@@ -7,7 +7,7 @@ from html import escape
 
 import ipywidgets as ipw
 
-from vellum_nb.widgets.field import note
+from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.icons import ALERT
 from vellum_nb.widgets.job import Progress
 
@@ -113,7 +113,7 @@ class RunBar:
         """Close what is not shown at the moment."""
         if not self._mend.children:
             for widget in (self._why, self._link, self._others):
-                widget.close()
+                close_tree(widget)
 
 
 def _button(text: str, name: str, clicked: Callable[[], None]) -> ipw.Button:

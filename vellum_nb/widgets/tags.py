@@ -7,7 +7,7 @@ from html import escape
 
 import ipywidgets as ipw
 
-from vellum_nb.widgets.field import note
+from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.spec import TagChoice
 
 __all__ = ["TagBar"]
@@ -70,7 +70,7 @@ class TagBar:
         """Close what the bar made, also chips that are not shown."""
         for widget in (*self._chips, self._more):
             if widget not in self.widget.children:
-                widget.close()
+                close_tree(widget)
 
 
 def _box(tag: str) -> ipw.Checkbox:
