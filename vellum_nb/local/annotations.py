@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from typing_extensions import Doc
 
@@ -69,7 +70,8 @@ def kind_of(annotation: Any) -> Kind:
     try:
         adapter: TypeAdapter[Any] = _adapter(inner)
         raw = adapter.json_schema()
-    except (PydanticUserError, PydanticInvalidForJsonSchema) as exc:
+        json.dumps(raw, allow_nan=False)
+    except (PydanticUserError, ValueError, TypeError) as exc:
         named = marker.name if marker else "JSON"
         problem = str(exc).splitlines()[0]
         return Kind(named, None, optional, description, field, None, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -10,7 +11,6 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-import vellum_nb
 from vellum_nb.local.docs_page import docs_page
 from vellum_nb.local.guard import Guard
 from vellum_nb.local.refusals import Refused
@@ -21,6 +21,7 @@ from vellum_nb.models import ExecuteWorkflowRequest
 
 __all__ = ["create_app"]
 
+_PACKAGE = "vellum-nb"
 _REF = "#/components/schemas/{model}"
 
 
@@ -28,7 +29,7 @@ def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
     """Return the application that serves `state` to those who have `api_key`."""
     app = FastAPI(
         title="vellum_nb local server",
-        version=vellum_nb.__version__,
+        version=_version(),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -43,6 +44,13 @@ def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's way to extend it
     app.add_api_route("/docs", _docs(document), include_in_schema=False)
     return Guard(app, api_key=api_key, limit=body_limit)
+
+
+def _version() -> str:
+    try:
+        return version(_PACKAGE)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.local.execution import Execution, Rejection
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.releases import Release, WorkflowGoneError
 from vellum_nb.models import (
     WorkflowEventError,
@@ -39,6 +40,7 @@ class Engine:
         self._timeout = timeout
         self._slots = asyncio.Semaphore(slots)
         self._running: set[_Flight] = set()
+        self._closed = False
         self._threads: set[threading.Thread] = set()
 
     async def execute(
@@ -58,6 +60,9 @@ class Engine:
             When the inputs do not fit, or `claim` refuses; nothing ran then.
         """
         async with self._slots:
+            if self._closed:
+                msg = "The local server is stopping"
+                raise Refused(503, msg)
             flight = _Flight(release, inputs, claim, asyncio.get_running_loop())
             self._running.add(flight)
             try:
@@ -89,8 +94,12 @@ class Engine:
         finally:
             self._threads.discard(threading.current_thread())
 
-    def reject_all(self, message: str) -> None:
-        """Reject every run under way; call it on the event loop."""
+    async def close(self, message: str, *, grace: float = 0.2) -> None:
+        """Let runs that are about to end do so within `grace` seconds, and reject the others."""
+        self._closed = True
+        waiting = {flight.outcome for flight in self._running}
+        if waiting:
+            await asyncio.wait(waiting, timeout=grace)
         for flight in list(self._running):
             flight.cancel()
             flight.settle(Rejection("WORKFLOW_CANCELLED", message))
@@ -98,7 +107,7 @@ class Engine:
     def join(self, seconds: float) -> None:
         """Wait at most `seconds` in all for the threads of runs."""
         until = datetime.now(UTC).timestamp() + seconds
-        for thread in list(self._threads):
+        for thread in self._threads - {threading.current_thread()}:
             thread.join(max(0.0, until - datetime.now(UTC).timestamp()))
 
 
@@ -117,6 +126,7 @@ class _Flight:
         self._claim = claim
         self._loop = loop
         self._execution: Execution | None = None
+        self._cancelled = False
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
 
     def run(self) -> None:
@@ -124,6 +134,8 @@ class _Flight:
         try:
             workflow = self._release.workflow()
             self._execution = Execution(workflow, *workflow.bind(self._inputs))
+            if self._cancelled:
+                self._execution.cancel()
             self._claim()
             outcome: Outcome | BaseException = self._execution.run()
         except WorkflowGoneError as exc:
@@ -147,6 +159,7 @@ class _Flight:
 
     def cancel(self) -> None:
         """End the callable where Python can."""
+        self._cancelled = True
         if self._execution is not None:
             self._execution.cancel()
 

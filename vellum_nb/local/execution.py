@@ -128,9 +128,12 @@ def _sentence(text: str) -> str:
 
 def _stacktrace(exc: BaseException) -> str:
     """Return the callable's own frames, by file name only: folders are this machine's business."""
-    frames = [f for f in traceback.extract_tb(exc.__traceback__) if f.filename != _HERE]
+    frames = traceback.extract_tb(exc.__traceback__)
+    ours = max((n for n, frame in enumerate(frames) if frame.filename == _HERE), default=-1)
     lines = ["Traceback (most recent call last):"]
-    lines += [f'  File "{_file(f.filename)}", line {f.lineno}, in {f.name}' for f in frames]
+    lines += [
+        f'  File "{_file(f.filename)}", line {f.lineno}, in {f.name}' for f in frames[ours + 1 :]
+    ]
     return "\n".join([*lines, _message(exc)])
 
 

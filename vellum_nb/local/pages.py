@@ -14,9 +14,9 @@ __all__ = ["Limit", "Offset", "ordered", "page"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-_DEFAULT_LIMIT = 100
+_LARGEST = 1000
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many results a page holds.")]
+Limit = Annotated[int, Query(ge=1, description="How many results a page holds: at most 1000.")]
 Offset = Annotated[int, Query(ge=0, description="How many results come before this page.")]
 
 
@@ -39,6 +39,7 @@ def page(
     request: Request, items: Sequence[T], limit: int, offset: int, show: Callable[[T], R]
 ) -> Page[R]:
     """Return the page of `items` that begins at `offset`, each item as `show` shows it."""
+    limit = min(limit, _LARGEST)
     before = max(0, offset - limit)
     after = offset + limit
 

@@ -108,10 +108,11 @@ class Registry:
     def claim(self, external_id: str) -> None:
         """Use up an external id; a second time is refused."""
         with self._lock:
-            taken = external_id in self._external_ids
-            if not taken and self._store is not None:
+            if self._store is not None:
                 taken = not self._store.claim(external_id)
-            self._external_ids.add(external_id)
+            else:
+                taken = external_id in self._external_ids
+                self._external_ids.add(external_id)
         if taken:
             msg = f"external_id {external_id!r} was used before; it must be unique in the workspace"
             raise bad_request(msg)

@@ -10,6 +10,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.workflow import Workflow
 from vellum_nb.models import VellumVariable
 
@@ -62,7 +63,7 @@ class Release:
             When the callable cannot be imported, or has other inputs now.
         """
         if not self.loaded:
-            workflow = Workflow(_imported(self.code))
+            workflow = _workflow(self.code)
             if workflow.input_variables != self.input_variables:
                 msg = f"{self.code} has other input variables now"
                 raise WorkflowGoneError(msg)
@@ -117,6 +118,13 @@ def import_path(target: Callable[..., Any]) -> str:
     for part in name.split("."):
         found = getattr(found, part, None)
     return f"{module}:{name}" if name and found is target else ""
+
+
+def _workflow(code: str) -> Workflow:
+    try:
+        return Workflow(_imported(code))
+    except Refused as exc:
+        raise WorkflowGoneError(exc.detail) from exc
 
 
 def _imported(code: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import secrets
 import signal
 import threading
@@ -64,8 +65,8 @@ class LocalServer:
         samples: bool = False,
         body_limit: int = 32 * 1024 * 1024,
     ) -> None:
-        if api_key is not None and (not api_key or not api_key.isascii()):
-            msg = "api_key must be text of plain letters and digits; leave it out for a random one"
+        if api_key is not None and not re.fullmatch("[!-~]+", api_key):
+            msg = "api_key must be ASCII letters, digits and signs; leave it out for a random one"
             raise VellumNBError(msg)
         self._port = port
         self._api_key = api_key or secrets.token_urlsafe(24)

@@ -49,7 +49,8 @@ class Serving:
 
     def stop(self) -> None:
         """Reject what runs, close all connections, end the thread."""
-        self._server.finish(self._engine)
+        if self._thread.is_alive():
+            self._server.finish(self._engine)
         self._thread.join(_STOP)
         self._engine.join(1.0)
 
@@ -76,9 +77,10 @@ class _Server(uvicorn.Server):
 
     def finish(self, engine: Engine) -> None:
         """Stop serving, from another thread."""
-        self.should_exit = True
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(engine.reject_all, "The local server was stopped")
+            work = engine.close("The local server was stopped")
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(_STOP)
+        self.should_exit = True
 
 
 def _listen(port: int) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 import typing
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -173,9 +174,11 @@ def _typed_default(kind: Kind, default: Any) -> dict[str, Any] | None:
     if default is ABSENT or default is None or kind.adapter is None:
         return None
     try:
-        return {"type": kind.type, "value": kind.adapter.dump_python(default, mode="json")}
-    except (PydanticSerializationError, ValueError):
-        return None
+        value = kind.adapter.dump_python(default, mode="json", warnings=False)
+        json.dumps(value, allow_nan=False)
+    except (PydanticSerializationError, ValueError, TypeError):
+        return None  # the callable still has it; it only cannot be shown
+    return {"type": kind.type, "value": value}
 
 
 def _extensions(description: str) -> VariableExtensions | None:
@@ -198,10 +201,14 @@ def _streamed(returned: Any) -> tuple[dict[str, Any], Any]:
 def _fields(returned: Any) -> Mapping[str, Any]:
     if returned in (ABSENT, None, type(None), Any) or _is_open(returned):
         return {}
-    if typing.is_typeddict(returned) or dataclasses.is_dataclass(returned):
-        return _without_qualifiers(typing.get_type_hints(returned, include_extras=True))
     if inspect.isclass(returned) and issubclass(returned, BaseModel):
-        return typing.get_type_hints(returned, include_extras=True)
+        fields = returned.model_fields.items()
+        return {name: typing.Annotated[field.annotation, field] for name, field in fields}
+    if typing.is_typeddict(returned):
+        return _without_qualifiers(typing.get_type_hints(returned, include_extras=True))
+    if dataclasses.is_dataclass(returned):
+        hints = typing.get_type_hints(returned, include_extras=True)
+        return {field.name: hints[field.name] for field in dataclasses.fields(returned)}
     return {"output": returned}
 
 

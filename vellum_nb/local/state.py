@@ -24,7 +24,7 @@ class State:
     started: datetime
 
 
-def _state(request: Request) -> State:
+async def _state(request: Request) -> State:
     state: State = request.app.state.served
     return state
 
@@ -32,7 +32,7 @@ def _state(request: Request) -> State:
 Served = Annotated[State, Depends(_state)]
 
 
-def _named(
+async def _named(
     state: Served,
     id: Annotated[str, Path(description="Its id (a UUID) or its name.")],  # noqa: A002
 ) -> Deployment:
