@@ -30,7 +30,7 @@ def form_html(
     The same form gives the same text; there is no time in it before a run.
     """
     rows = "".join(_row(variable, values) for variable in variables)
-    about = f"<p>{escape(spec.description)}</p>" if spec.description else ""
+    about = "".join(f"<p>{escape(line)}</p>" for line in (spec.description, *spec.notes) if line)
     chosen = ", ".join(tags) or "no release tag"
     answers = side_by_side_html(runs) if runs else ""
     return (
