@@ -379,17 +379,39 @@ def test_a_fault_while_running_is_shown_with_its_type(make):
     assert 'role="alert"' in shown(form)
 
 
-def test_a_fault_in_a_callback_is_shown_and_goes_on_its_way(make):
+def test_a_fault_while_reading_a_release_is_shown_and_the_tick_taken_back(make, monkeypatch):
+    heard = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: heard.set())
+
     def broken(tag: str) -> WorkflowDeploymentRelease:
         raise ZeroDivisionError(tag)
 
     form, _ = make(read=broken)
-    form.value = {"ticket": "hi"}
-    with pytest.raises(ZeroDivisionError):
-        form.release_tags = ["v1"]
-    with pytest.raises(ZeroDivisionError), form._edge:
-        broken("v1")
+    box = next(b for b in parts(form, "vnb-check") if b.description == "v1")
+    box.value = True
+    assert heard.wait(PATIENCE)
     assert "ZeroDivisionError: v1" in shown(form)
+    assert not box.value
+    assert parts(form, "vnb-run")[0].description == "Run on 1"
+
+
+def test_a_click_on_run_while_a_release_is_read_runs_on_what_is_ticked(make):
+    gate, done = threading.Event(), threading.Event()
+
+    def slow(tag: str) -> WorkflowDeploymentRelease:
+        assert gate.wait(PATIENCE)
+        return release("v2")
+
+    form, recorder = make(read=slow)
+    form.observe(lambda _: done.set(), "runs")
+    form.value = {"ticket": "hi"}
+    next(b for b in parts(form, "vnb-check") if b.description == "v1").value = True
+    assert parts(form, "vnb-run")[0].description == "Reading…"
+    click(form)
+    assert recorder.requests == []
+    gate.set()
+    assert done.wait(PATIENCE)
+    assert [run.release_tag for run in form.wait(PATIENCE)] == ["v1", "v2"]
 
 
 def test_failed_runs_are_shown_in_place(make):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -11,6 +13,7 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of, field_kind
+from vellum_nb.models.schema import schema_problem
 from vellum_nb.widgets.chat_field import ChatField
 from vellum_nb.widgets.drift import expectations, union
 from vellum_nb.widgets.field import Field, close_tree
@@ -18,7 +21,7 @@ from vellum_nb.widgets.json_field import JsonField
 from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.simple_fields import BoolField, EnumField, NumberField, TextField
 
-__all__ = ["FIELDS", "FieldSet", "make_field"]
+__all__ = ["FIELDS", "FieldSet", "make_field", "warm_up"]
 
 
 class FieldMaker(Protocol):
@@ -46,6 +49,13 @@ FIELDS: Mapping[str, FieldMaker] = {
 def make_field(variable: VellumVariable, changed: Callable[[], None]) -> Field:
     """Return the field that asks for `variable`."""
     return FIELDS[field_kind(variable)](variable, changed)
+
+
+def warm_up() -> None:
+    """Load what checks values in a thread, so that the first key typed does not wait for it."""
+    if "jsonschema" not in sys.modules:
+        name, args = "vellum-nb-warm-up", (0, {"type": "integer"})
+        threading.Thread(target=schema_problem, args=args, name=name, daemon=True).start()
 
 
 class FieldSet:

@@ -19,7 +19,7 @@ from vellum_nb.models import (
 from vellum_nb.widgets.drift import union
 from vellum_nb.widgets.edge import Edge
 from vellum_nb.widgets.field import close_tree, note
-from vellum_nb.widgets.fields import FieldSet
+from vellum_nb.widgets.fields import FieldSet, warm_up
 from vellum_nb.widgets.form_html import form_html
 from vellum_nb.widgets.launch import Launch, make_requests
 from vellum_nb.widgets.manners import Manners
@@ -31,6 +31,7 @@ from vellum_nb.widgets.run_bar import RunBar
 from vellum_nb.widgets.spec import FormSpec
 from vellum_nb.widgets.style import style_html
 from vellum_nb.widgets.tags import TagBar
+from vellum_nb.widgets.ticking import Ticking
 
 __all__ = ["RunForm"]
 
@@ -103,6 +104,14 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             cancel=self._edge.guarded(self.cancel),
             mend=self._edge.guarded(self._focus),
         )
+        self._ticking = Ticking(
+            self._tags,
+            self._releases,
+            edge=self._edge,
+            lock=self._lock,
+            reading=self._bar.reading,
+            take=self._take_tags,
+        )
         self._results = Results()
         self._launch = Launch(
             run,
@@ -119,6 +128,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         self.release_tags = [spec.latest.tag] if spec.latest else []
         if not spec.latest:
             self._show_fields()
+        warm_up()
 
     def _build(self) -> None:
         actions = ipw.VBox([self._tags.widget, self._bar.widget, self._options.widget])
@@ -146,7 +156,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         Nothing is sent while a field is wrong, no release tag is chosen, or runs are under way.
         """
         with self._lock:
-            if self.busy:
+            if self.busy or self._ticking.postpone(self.submit):
                 return
             self._tried = True
             problems = self._fields.show_problems(insist=True) | self._options.problems()
@@ -200,20 +210,10 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
                 self.busy = False
 
     def _tags_clicked(self) -> None:
-        """Take up the ticks; a release that is not known yet is read in a thread."""
-        if self._releases.knows(self._tags.ticked):
-            self.release_tags = self._tags.ticked
-            return
-        self._bar.reading()
-        read = self._edge.guarded(self._read_ticked)
-        threading.Thread(target=read, name="vellum-nb-release", daemon=True).start()
+        self._ticking.clicked()
 
-    def _read_ticked(self) -> None:
-        ticked: list[str] = []
-        while ticked != self._tags.ticked:  # one may go on ticking meanwhile
-            ticked = self._tags.ticked
-            self._releases.read(ticked)
-        self.release_tags = ticked
+    def _take_tags(self, tags: list[str] | None) -> None:
+        self._tags.ticked = self.release_tags = self.release_tags if tags is None else tags
         self._edited()
 
     @traitlets.validate("release_tags")

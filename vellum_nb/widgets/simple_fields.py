@@ -80,6 +80,8 @@ class NumberField(Field):
         return number
 
     def _fill(self, value: Any) -> None:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         self.typed = "" if value is None else value
 
 
