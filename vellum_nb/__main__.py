@@ -135,19 +135,24 @@ def _open(args: argparse.Namespace, history: str | None) -> Workspace:
 
 
 def _lab(args: argparse.Namespace) -> int:
+    if importlib.util.find_spec("jupyterlab") is None:
+        msg = 'JupyterLab is not installed: pip install "vellum-nb[lab]"'
+        raise VellumNBError(msg)
     folder = _notebooks(args.folder)
-    first = sorted(folder.glob("*.ipynb"))[:1]
-    command = [sys.executable, "-m", "jupyterlab", *map(str, first or [folder])]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
+    command += ["--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]
+    command += [f"--LabApp.default_url=/lab/tree/{first.name}" for first in _first(folder)]
     if args.port is not None:
         command.append(f"--port={args.port}")
     if args.no_browser:
         command.append("--no-browser")
     if getattr(os, "geteuid", lambda: 1)() == 0:
         command.append("--allow-root")
-    if importlib.util.find_spec("jupyterlab") is None:
-        msg = 'JupyterLab is not installed: pip install "vellum-nb[lab]"'
-        raise VellumNBError(msg)
     return subprocess.call(command)  # noqa: S603 - our own arguments, no shell
+
+
+def _first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.ipynb"))[:1]
 
 
 def _notebooks(folder: str | None) -> Path:
