@@ -87,7 +87,7 @@ def test_the_table_fits_its_place(lab, theme, width):
     table.shows_selected(2)
     spare = table.grid.evaluate("grid => grid.clientWidth - grid.scrollWidth")
     assert spare >= 0
-    table.notebook.screenshot(f"history-{theme}-{width}", table.root)
+    table.notebook.screenshot(f"history-table-{theme}-{width}", table.root)
 
 
 def test_states_are_words_beside_their_icons_and_errors_stand_under_outputs(table):
