@@ -11,6 +11,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,6 +74,7 @@ def open_database(path: Path | str) -> sqlite3.Connection:
         _inspect(path)
     connection = _connect(str(path))
     try:
+        _set(connection, "synchronous = NORMAL", "trusted_schema = OFF")
         if isinstance(path, Path):
             patiently(lambda: _use_wal(connection, path))
         _bring_up_to_date(connection, path)
@@ -85,7 +87,11 @@ def open_database(path: Path | str) -> sqlite3.Connection:
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open a second connection to a history that `open_database` has opened, for reading only."""
     connection = _connect(str(path))
-    connection.execute("PRAGMA query_only = ON")
+    try:
+        _set(connection, "query_only = ON", "trusted_schema = OFF")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -120,13 +126,15 @@ def _code(exc: sqlite3.Error) -> int:
 
 def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
     # The timeout is set while opening, so that it holds for the first PRAGMA already.
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         target, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False, uri=uri
     )
-    if not uri:
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA trusted_schema = OFF")
-    return connection
+
+
+def _set(connection: sqlite3.Connection, *pragmas: str) -> None:
+    """Set `pragmas`; some of them read the file, which may be locked just then."""
+    for pragma in pragmas:
+        patiently(partial(connection.execute, f"PRAGMA {pragma}"))
 
 
 def _prepare(path: Path) -> None:
