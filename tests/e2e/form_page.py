@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from notebook_page import Notebook
@@ -35,12 +34,15 @@ class FormPage:
         return self.root.locator(".vnb-tags").get_by_role("checkbox", name=name)
 
     def run_on(self, *tags: str) -> None:
-        """Tick exactly these release tags; the click lands on the label, as a user's does."""
-        boxes = self.root.locator(".vnb-tags input[type=checkbox]")
-        names = [self._name(boxes.nth(place)) for place in range(boxes.count())]
-        for tag in sorted(names, key=lambda name: name not in tags):
-            self.tag(tag).set_checked(tag in tags, force=True)
-        expect(self.run).to_have_text(re.compile(rf"Run on {len(tags)}"))
+        """Tick exactly these release tags, one click after the other has been heard."""
+        names = self.root.locator(".vnb-tags .vnb-check").all_inner_texts()
+        ticked = [name for name in names if self.tag(name).is_checked()]
+        for name in sorted(names, key=lambda name: name not in tags):
+            if (name in tags) == (name in ticked):
+                continue
+            self.root.locator(".vnb-tags label").filter(has_text=name).click()
+            ticked = [*ticked, name] if name in tags else [t for t in ticked if t != name]
+            expect(self.run).to_have_text(f"Run on {len(ticked)}")
 
     def column(self, tag: str) -> Locator:
         """Return the answer of a release tag."""
@@ -48,7 +50,8 @@ class FormPage:
 
     def problem(self, label: str) -> Locator:
         """Return the message beside a field."""
-        return self.root.locator(".vnb-field", has=self.field(label)).get_by_role("alert")
+        control = self.notebook.page.get_by_label(label, exact=True)
+        return self.root.locator(".vnb-field", has=control).get_by_role("alert")
 
     def run_and_wait(self) -> None:
         """Press Run and wait until no run is under way."""
@@ -68,10 +71,6 @@ class FormPage:
     def kernel(self, code: str) -> str:
         """Run code in the kernel."""
         return self.notebook.kernel_eval(code)
-
-    @staticmethod
-    def _name(box: Locator) -> str:
-        return box.evaluate("box => box.closest('label').innerText.trim()")
 
 
 def open_form(lab: Any, setup: str, **look: Any) -> FormPage:
