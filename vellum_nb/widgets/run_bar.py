@@ -36,6 +36,7 @@ class RunBar:
         self._cancel = _button("Cancel", "vnb-cancel", cancel)
         self._cancel.disabled = True
         self._count = 0
+        self._is_running = False
         self._first = ""
         self._progress = note("", "vnb-progress")
         self._why = note("", "vnb-why")
@@ -49,7 +50,7 @@ class RunBar:
     def ready(self, count: int) -> None:
         """Stand ready to run on `count` releases."""
         self._count = count
-        if self._cancel.disabled:
+        if not self._is_running:
             self._run.description = f"Run on {count}" if count else "Run"
             self._run.disabled = not count
 
@@ -60,9 +61,10 @@ class RunBar:
 
     def running(self) -> None:
         """Show that runs are under way."""
+        self._is_running = True
+        self._cancel.disabled = False  # first, so that the focus has somewhere to go
         self._run.disabled = True
         self._run.description = "Running…"
-        self._cancel.disabled = False
 
     def cancelling(self) -> None:
         """Show that a cancel was heard."""
@@ -70,9 +72,10 @@ class RunBar:
 
     def stopped(self) -> None:
         """Show that nothing is under way any more."""
+        self._is_running = False
+        self.ready(self._count)
         self._cancel.disabled = True
         self._cancel.description = "Cancel"
-        self.ready(self._count)
 
     def progress(self, progress: Progress) -> None:
         """Show how far the runs are."""

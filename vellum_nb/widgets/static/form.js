@@ -21,14 +21,13 @@ function fold(button) {
 
 function keepFocus(root, button) {
   if (!button.disabled || document.activeElement !== button) return;
-  const other = button.classList.contains("vnb-run") ? ".vnb-cancel" : ".vnb-run";
-  // The other button is enabled by a message of its own, which may come a moment later.
-  const target = root.querySelector(other);
-  if (target && !target.disabled) target.focus();
-  else setTimeout(() => {
-    const lost = document.activeElement === document.body || document.activeElement === button;
-    if (lost && target && !target.disabled) target.focus();
-  }, 100);
+  const buttons = [...root.querySelectorAll(".vnb-run, .vnb-cancel")];
+  const move = () => buttons.find((other) => !other.disabled)?.focus();
+  move();
+  // Where no other button is enabled yet, one will be in a moment.
+  if (document.activeElement === button) setTimeout(() => {
+    if ([document.body, button].includes(document.activeElement)) move();
+  }, 200);
 }
 
 function watch(root) {
