@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Callable
 from functools import cache
@@ -103,9 +102,7 @@ def _key_given(api_key: str | None) -> bool:
 @cache
 def _embedded() -> LocalServer:
     """Return the local server of this process: one, however often a cell connects."""
-    server = LocalServer(samples=True).start()
-    atexit.register(server.stop)
-    return server
+    return LocalServer(samples=True).start()
 
 
 def _no_key(server: LocalServer) -> str:
