@@ -177,3 +177,24 @@ def test_the_key_is_in_no_repr(server, ws):
     for thing in (ws, ws.client, server, ws.history):
         assert server.api_key not in repr(thing)
     assert server.api_key not in ws._repr_html_()
+
+
+def test_connect_says_what_it_can_connect_to():
+    with pytest.raises(vnb.VellumNBError, match="Cannot connect to 'prod'; give \"vellum\""):
+        vnb.connect("prod", api_key="k")
+
+
+def test_the_environment_says_where_runs_go(monkeypatch, server, tmp_path, capsys):
+    monkeypatch.setenv("VELLUM_API_KEY", server.api_key)
+    monkeypatch.setenv("VELLUM_API_URL", server.url + "/")
+    with vnb.connect(history=tmp_path / "runs.db") as ws:
+        assert ws.run("shout", {"text": "x"}).state == "FULFILLED"
+        assert ws.server is None
+    assert capsys.readouterr().out == ""
+
+
+def test_vellum_is_the_cloud_whatever_the_environment_says(monkeypatch, server, tmp_path):
+    monkeypatch.setenv("VELLUM_API_URL", server.url)
+    with vnb.connect("vellum", api_key="k", history=tmp_path / "runs.db") as ws:
+        assert ws.source == "Vellum"
+        assert ws.client.base_url == "https://api.vellum.ai"

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vellum_nb.client import Client
+from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
+from vellum_nb.errors import VellumNBError
 from vellum_nb.history import History
 from vellum_nb.local import LocalServer
 from vellum_nb.workspace.views import view_history
@@ -16,8 +17,7 @@ from vellum_nb.workspace.workspace import Workspace
 
 __all__ = ["connect", "open_workspace"]
 
-Timeout = float | tuple[float | None, float | None] | None
-DEFAULT_TIMEOUT: Timeout = (10.0, 120.0)
+VELLUM_URL = "https://api.vellum.ai"
 
 
 def connect(
@@ -84,8 +84,7 @@ def open_workspace(
         client = Client(api_key=server.api_key, base_url=server.url, timeout=timeout)
         source = "local server"
     else:
-        base_url = target if target not in (None, "vellum") else None
-        client = Client(api_key=api_key, base_url=base_url, timeout=timeout)
+        client = Client(api_key=api_key, base_url=_address(target), timeout=timeout)
         source = _source(client.base_url)
     try:
         kept = history if isinstance(history, History) else History(history, viewer=view_history)
@@ -93,6 +92,16 @@ def open_workspace(
         client.close()
         raise
     return Workspace(client, kept, source=source, server=server)
+
+
+def _address(target: str | None) -> str | None:
+    """Return the URL of a target that is no local server; None leaves it to the environment."""
+    if target is None or target.startswith(("http://", "https://")):
+        return target
+    if target == "vellum":
+        return VELLUM_URL
+    msg = f'Cannot connect to {target!r}; give "vellum", "local", a URL or a LocalServer'
+    raise VellumNBError(msg)
 
 
 def _key_given(api_key: str | None) -> bool:

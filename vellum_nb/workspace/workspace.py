@@ -232,7 +232,7 @@ class Workspace:
             tags = list(form.release_tags)
             return render_comparison(self.compare(deployment, release_tags=tags))
 
-        return LabPanel(form, view, compare)
+        return LabPanel(form, view, compare, source=self.source)
 
     def compare(
         self,
