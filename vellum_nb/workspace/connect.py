@@ -73,13 +73,7 @@ def open_workspace(
     say: Callable[[str], object],
 ) -> Workspace:
     """Connect as `connect` does, and hand what is to be told to `say`."""
-    server: LocalServer | None = None
-    if isinstance(target, LocalServer):
-        server = target.start()
-    elif target == "local" or (target is None and not _key_given(api_key)):
-        server = _embedded()
-        if target is None:
-            say(_no_key(server))
+    server = _local_server(target, keyless=not _key_given(api_key), say=say)
     if server is not None:
         client = Client(api_key=server.api_key, base_url=server.url, timeout=timeout)
         source = "local server"
@@ -94,9 +88,25 @@ def open_workspace(
     return Workspace(client, kept, source=source, server=server)
 
 
-def _address(target: str | None) -> str | None:
+def _local_server(
+    target: str | LocalServer | None, *, keyless: bool, say: Callable[[str], object]
+) -> LocalServer | None:
+    if isinstance(target, LocalServer):
+        return target.start()
+    if target == "local":
+        return _embedded()
+    if target is None and keyless:
+        server = _embedded()
+        say(_no_key(server))
+        return server
+    return None
+
+
+def _address(target: object) -> str | None:
     """Return the URL of a target that is no local server; None leaves it to the environment."""
-    if target is None or target.startswith(("http://", "https://")):
+    if target is None:
+        return None
+    if isinstance(target, str) and target.startswith(("http://", "https://")):
         return target
     if target == "vellum":
         return VELLUM_URL
