@@ -6,6 +6,7 @@ import csv
 
 import pytest
 
+import vellum_nb as vnb
 from vellum_nb.local.samples import cases, names
 from vellum_nb.local.samples.bayes import labelled_texts
 from vellum_nb.local.samples.text import sentences
@@ -41,3 +42,13 @@ def test_a_case_file_has_forty_different_labelled_rows(name):
     assert len(rows) >= 40
     assert len({tuple(row.values()) for row in rows}) == len(rows)
     assert all(row["label"] for row in rows)
+
+
+def test_a_sample_release_is_the_same_release_in_every_process():
+    def ids() -> dict[str, str | None]:
+        with vnb.connect(vnb.LocalServer(samples=True), history=":memory:") as ws:
+            ids = dict(ws.releases("ticket-triage")[["release_tags", "release_id"]].to_numpy())
+            ws.server.stop()
+        return ids
+
+    assert ids() == ids()

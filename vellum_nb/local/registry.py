@@ -77,6 +77,7 @@ class Registry:
         release_tags: Sequence[str],
         description: str | None,
         label: str | None,
+        release_id: str | None = None,
     ) -> tuple[Deployment, Release]:
         """Make a release of `target`; LATEST and `release_tags` move to it."""
         name = name if name is not None else _own_name(target)
@@ -86,8 +87,9 @@ class Registry:
             msg = f"a label has 1 to {_LONGEST} characters; this has {len(label)}"
             raise bad_request(msg)
         now = datetime.now(UTC)
-        release = _release(target, description or "", now)
+        release = _release(target, description or "", now, release_id)
         with self._lock:
+            self._check_new(release.id)
             old = self._deployments.get(name) or Deployment(
                 str(uuid.uuid4()), name, _label(name), now
             )
@@ -117,6 +119,10 @@ class Registry:
             msg = f"external_id {external_id!r} was used before; it must be unique in the workspace"
             raise bad_request(msg)
 
+    def _check_new(self, release_id: str) -> None:
+        if any(r.id == release_id for d in self._deployments.values() for r in d.releases):
+            raise bad_request(f"release_id {release_id} is taken; a release never changes")
+
     def _keep(self, deployment: Deployment) -> None:
         if self._store is not None:
             self._store.save(deployment)
@@ -127,9 +133,11 @@ def _release(target: object, description: str, now: datetime) -> Release:
     if not callable(target):
         msg = f"{target!r:.80} cannot be called; deploy a function"
         raise bad_request(msg)
+    if release_id is not None and not _is_uuid(release_id):
+        raise bad_request(f"release_id {release_id!r:.60} is no UUID; leave it out for a new one")
     workflow = Workflow(target)
     return Release(
-        id=str(uuid.uuid4()),
+        id=str(uuid.UUID(release_id) if release_id else uuid.uuid4()),
         version_id=str(uuid.uuid4()),
         created=now,
         description=description,

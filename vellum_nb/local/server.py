@@ -131,6 +131,7 @@ class LocalServer:
         release_tags: Sequence[str] = (),
         description: str | None = None,
         label: str | None = None,
+        release_id: str | None = None,
     ) -> WorkflowDeploymentRelease:
         """Make a new release of `target`; LATEST and `release_tags` move to it.
 
@@ -147,6 +148,9 @@ class LocalServer:
             What is new in this release.
         label : str, optional
             How the deployment is shown.
+        release_id : str, optional
+            A UUID of yours, so that the same code is the same release in another process too.
+            Default: a new one.
 
         Raises
         ------
@@ -154,7 +158,12 @@ class LocalServer:
             When the name, a tag or the signature will not do; the message says why.
         """
         deployment, release = self._registry.deploy(
-            target, name=name, release_tags=release_tags, description=description, label=label
+            target,
+            name=name,
+            release_tags=release_tags,
+            description=description,
+            label=label,
+            release_id=release_id,
         )
         return views.release_read(deployment, release)
 
