@@ -13,6 +13,8 @@ from vellum_nb.widgets.job import Progress
 
 __all__ = ["RunBar"]
 
+_SHORTEST = 0.1  # seconds
+
 
 class RunBar:
     """The buttons of a form and what they are doing.
@@ -82,7 +84,8 @@ class RunBar:
         done, count = progress.done, len(progress.outcomes)
         share = round(100 * done / count) if count else 100
         busy = "" if progress.finished else " vnb-busy"
-        words = f"{done} of {count} · {progress.elapsed:.1f} s"
+        elapsed = f"{progress.elapsed:.1f} s" if progress.elapsed >= _SHORTEST else "<0.1 s"
+        words = f"{done} of {count} · {escape(elapsed)}"
         if progress.cancelled:
             words = f"cancelled · {words}"
         self._progress.value = (
