@@ -121,7 +121,8 @@ class Registry:
 
     def _check_new(self, release_id: str) -> None:
         if any(r.id == release_id for d in self._deployments.values() for r in d.releases):
-            raise bad_request(f"release_id {release_id} is taken; a release never changes")
+            msg = f"release_id {release_id} is taken; a release never changes"
+            raise bad_request(msg)
 
     def _keep(self, deployment: Deployment) -> None:
         if self._store is not None:
@@ -129,12 +130,13 @@ class Registry:
         self._deployments = {**self._deployments, deployment.name: deployment}
 
 
-def _release(target: object, description: str, now: datetime) -> Release:
+def _release(target: object, description: str, now: datetime, release_id: str | None) -> Release:
     if not callable(target):
         msg = f"{target!r:.80} cannot be called; deploy a function"
         raise bad_request(msg)
     if release_id is not None and not _is_uuid(release_id):
-        raise bad_request(f"release_id {release_id!r:.60} is no UUID; leave it out for a new one")
+        msg = f"release_id {release_id!r:.60} is no UUID; leave it out for a new one"
+        raise bad_request(msg)
     workflow = Workflow(target)
     return Release(
         id=str(uuid.UUID(release_id) if release_id else uuid.uuid4()),
