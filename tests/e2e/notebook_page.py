@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page
 
 __all__ = ["Notebook"]
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FIND = "const panel = [...window.jupyterapp.shell.widgets('main')].find(w => w.id === id);"
-RUN = f"""async (id) => {{
+RUN = f"""async ([id, index]) => {{
     {FIND}
-    window.jupyterapp.shell.activateById(id);
-    await window.jupyterapp.commands.execute('notebook:run-all-cells');
+    const {{commands, shell}} = window.jupyterapp;
+    shell.activateById(id);
+    if (index !== null) panel.content.activeCellIndex = index;
+    await commands.execute(index === null ? 'notebook:run-all-cells' : 'notebook:run-cell');
     return panel.content.model.sharedModel.toJSON().cells.flatMap(cell => cell.outputs ?? [])
         .filter(output => output.output_type === 'error')
         .map(output => output.traceback.join('\\n'));
@@ -76,12 +80,12 @@ class Notebook:
         self._id = panel_id
         self._screenshots = screenshots
 
-    def run(self) -> None:
-        """Run every cell and wait for the last; raise when a cell did."""
-        errors = self.page.evaluate(RUN, self._id)
+    def run(self, cell: int | None = None) -> None:
+        """Run one cell (counted from 0, text included) or all; raise when one did."""
+        errors = self.page.evaluate(RUN, [self._id, cell])
         if errors:
             msg = "A cell raised:\n" + "\n".join(errors)
-            raise AssertionError(msg)
+            raise AssertionError(COLOUR.sub("", msg))
 
     def output(self, index: int = 0) -> Locator:
         """Return the output area of a code cell, counted from 0."""
@@ -92,7 +96,7 @@ class Notebook:
         reply = self.page.evaluate(EVAL, [self._id, code])
         if "error" in reply:
             msg = f"The kernel raised:\n{reply['error']}"
-            raise AssertionError(msg)
+            raise AssertionError(COLOUR.sub("", msg))
         return str(reply["text"]).strip()
 
     def interrupt(self) -> None:
