@@ -218,8 +218,7 @@ class LocalServer:
     def _deploy_samples(self) -> None:
         from vellum_nb.local import samples
 
-        if not set(samples.names()) <= set(self.names()):
-            samples.deploy_samples(self)
+        samples.deploy_samples(self)
 
 
 @contextmanager

@@ -85,9 +85,13 @@ def cases(name: str) -> Path:
 def deploy_samples(server: LocalServer) -> None:
     """Deploy every release of every sample on `server`, oldest first, with its tags.
 
-    A release has the same id in every process, so that a history knows it again.
+    A deployment that is there already is left as it is. A release has the same id in every
+    process, so that a history knows it again.
     """
+    there = server.names()
     for name, releases in _SAMPLES.items():
+        if name in there:
+            continue
         for target, tags, description in releases:
             server.deploy(
                 target,
