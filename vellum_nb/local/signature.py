@@ -202,8 +202,9 @@ def _fields(returned: Any) -> Mapping[str, Any]:
     if returned in (ABSENT, None, type(None), Any) or _is_open(returned):
         return {}
     if inspect.isclass(returned) and issubclass(returned, BaseModel):
+        hints = typing.get_type_hints(returned, include_extras=True)
         fields = returned.model_fields.items()
-        return {name: typing.Annotated[field.annotation, field] for name, field in fields}
+        return {name: typing.Annotated[hints[name], field] for name, field in fields}
     if typing.is_typeddict(returned):
         return _without_qualifiers(typing.get_type_hints(returned, include_extras=True))
     if dataclasses.is_dataclass(returned):

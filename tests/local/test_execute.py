@@ -1,0 +1,426 @@
+"""POST /v1/execute-workflow: what runs, what does not, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from requests.adapters import HTTPAdapter
+
+from vellum_nb.local import LocalServer
+
+CHAT = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": None, "metadata": {"a": 1}}]
+SOURCE = {"src": "data:text/plain;base64,aGk=", "metadata": {"page": 1}}
+
+
+def inputs(**values):
+    return [{"name": n, "type": type_, "value": value} for n, (type_, value) in values.items()]
+
+
+def outputs(data):
+    return {output["name"]: output["value"] for output in data["outputs"]}
+
+
+def test_an_answer_has_the_keys_of_the_contract_and_no_others(api):
+    answer = api.send(
+        workflow_deployment_name="echo", inputs=inputs(text=("STRING", "hi")), external_id="once"
+    )
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"execution_id", "external_id", "run_id", "data"}
+    assert (body["external_id"], body["run_id"]) == ("once", None)
+    uuid.UUID(body["execution_id"])
+    assert set(body["data"]) == {"id", "state", "ts", "outputs"}
+    (output,) = body["data"]["outputs"]
+    assert {key: output[key] for key in ("name", "type", "value")} == {
+        "name": "output",
+        "type": "STRING",
+        "value": "hi",
+    }
+    uuid.UUID(output["id"])
+
+
+def test_a_rejected_run_has_an_error_and_no_outputs(api):
+    data = api.run("fail", text=("STRING", "x"))
+    assert set(data) == {"id", "state", "ts", "error"}
+    assert data["state"] == "REJECTED"
+    assert set(data["error"]) == {"message", "code", "raw_data", "stacktrace"}
+    assert (data["error"]["code"], data["error"]["message"]) == ("NODE_EXECUTION", "KeyError: 'x'")
+
+
+def test_a_stacktrace_names_files_without_their_folders(api):
+    trace = api.run("fail", text=("STRING", "x"))["error"]["stacktrace"]
+    lines = trace.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].startswith('  File "conftest.py", line ')
+    assert lines[1].endswith("in fail")
+    assert lines[2:] == ["KeyError: 'x'"]
+
+
+def test_reject_is_a_user_defined_error(api):
+    error = api.run("refuse", text=("STRING", "soup"))["error"]
+    assert (error["code"], error["message"]) == ("USER_DEFINED_ERROR", "no soup today")
+    assert error["stacktrace"] is None
+
+
+@pytest.mark.parametrize("name", ["later", "streamed"])
+def test_async_callables_and_generators_run(api, name):
+    assert outputs(api.run(name, text=("STRING", "abc")))["output"] == "abc"
+
+
+def test_a_generator_returns_further_outputs(api):
+    found = outputs(api.run("streamed", text=("STRING", "abc")))
+    assert found == {"output": "abc", "letters": 3}
+
+
+def test_an_async_generator_yields_named_chunks(api):
+    found = outputs(api.run("streamed_later".replace("_", "-"), text=("STRING", "abc")))
+    assert found == {"first": "abc", "second": "ABC"}
+
+
+def test_inputs_arrive_as_the_types_of_the_parameters(api):
+    data = api.run(
+        "typed",
+        number=("NUMBER", 3),
+        flag=("JSON", True),
+        tier=("JSON", "pro"),
+        colour=("JSON", "green"),
+        data=("JSON", {"a": [1, None]}),
+    )
+    assert outputs(data) == {
+        "number": "float 3.0",
+        "flag": "bool True",
+        "tier": "str 'pro'",
+        "colour": "Colour <Colour.GREEN: 'green'>",
+        "data": "dict {'a': [1, None]}",
+    }
+
+
+def test_a_whole_number_may_come_as_a_float(api):
+    data = api.run("count", text=("STRING", "a b"), times=("NUMBER", 2.0))
+    assert outputs(data) == {"text": "a b a b", "words": 4}
+
+
+def test_absent_inputs_take_the_defaults_of_the_callable(api):
+    assert outputs(api.run("typed"))["tier"] == "str 'free'"
+
+
+def test_an_optional_input_may_be_null(api):
+    assert outputs(api.run("typed", data=("JSON", None)))["data"] == "NoneType None"
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "video", "document"])
+def test_media_come_and_go_as_they_are(api, kind):
+    data = api.run("media", **{kind: (kind.upper(), SOURCE)})
+    assert outputs(data) == {kind: SOURCE}
+
+
+def test_every_output_type_is_answered_with_its_name(api):
+    data = api.run("every-type", chat=("CHAT_HISTORY", CHAT))
+    types = {output["name"]: output["type"] for output in data["outputs"]}
+    assert types == {
+        "text": "STRING",
+        "number": "NUMBER",
+        "data": "JSON",
+        "chat": "CHAT_HISTORY",
+        "found": "SEARCH_RESULTS",
+        "image": "IMAGE",
+        "audio": "AUDIO",
+        "video": "VIDEO",
+        "document": "DOCUMENT",
+    }
+    assert outputs(data)["chat"] == CHAT
+
+
+def test_an_empty_chat_may_come_as_json_as_vellums_own_sdk_sends_it(api):
+    assert outputs(api.run("every-type", chat=("JSON", [])))["chat"] == []
+
+
+def test_answers_are_ascii(api):
+    answer = api.send(
+        workflow_deployment_name="echo", inputs=inputs(text=("STRING", "ä🙂\u2028\u0085"))
+    )
+    assert answer.content.isascii()
+    assert outputs(answer.json()["data"]) == {"output": "ä🙂\u2028\u0085"}
+
+
+BAD_INPUTS = [
+    ("echo", {}, "Missing required input variable: 'text'"),
+    ("echo", {"txt": ("STRING", "a"), "text": ("STRING", "a")}, "Unknown input variable 'txt'"),
+    ("echo", {"text": ("NUMBER", 5)}, "'text' has the type NUMBER; STRING is expected"),
+    ("echo", {"text": ("STRING", 5)}, "'text': text is expected"),
+    ("echo", {"text": ("STRING", None)}, "'text': text is expected"),
+    ("count", {"text": ("STRING", "a"), "times": ("NUMBER", "2")}, "a number is expected"),
+    ("count", {"text": ("STRING", "a"), "times": ("NUMBER", True)}, "a number is expected"),
+    ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 2.5)}, "valid integer (given: 2.5)"),
+    ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 0)}, "greater than or equal to 1"),
+    ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 4)}, "less than or equal to 3"),
+    ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 10**400)}, "'times'"),
+    ("typed", {"tier": ("JSON", "gold")}, "'free' or 'pro' (given: \"gold\")"),
+    ("typed", {"tier": ("STRING", "pro")}, "has the type STRING; JSON is expected"),
+    ("typed", {"colour": ("JSON", "blue")}, "'red' or 'green'"),
+    ("typed", {"flag": ("JSON", "yes")}, "valid boolean"),
+    ("typed", {"flag": ("JSON", 1)}, "valid boolean"),
+    ("typed", {"flag": ("JSON", None)}, "valid boolean"),
+    ("typed", {"data": ("JSON", [1])}, "should be an object"),
+    ("every-type", {"chat": ("CHAT_HISTORY", "hi")}, "a list of messages"),
+    ("every-type", {"chat": ("CHAT_HISTORY", [{"text": "hi"}])}, "0.role"),
+    ("every-type", {"chat": ("CHAT_HISTORY", [{"role": "ROBOT"}])}, "0.role"),
+    ("every-type", {"chat": ("JSON", CHAT)}, "CHAT_HISTORY is expected"),
+    ("media", {"image": ("IMAGE", "data:image/png;base64,")}, 'an object with "src"'),
+    ("media", {"image": ("IMAGE", {"src": ""})}, "src"),
+    ("media", {"image": ("AUDIO", SOURCE)}, "IMAGE is expected"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "message"), BAD_INPUTS)
+def test_inputs_that_do_not_fit_are_400_and_say_why(api, name, values, message):
+    answer = api.send(workflow_deployment_name=name, inputs=inputs(**values))
+    assert answer.status_code == 400
+    assert message in answer.json()["detail"]
+
+
+def test_all_problems_are_told_at_once(api):
+    wrong = inputs(times=("NUMBER", 9), nope=("JSON", 1)) + inputs(nope=("JSON", 1))
+    detail = api.send(workflow_deployment_name="count", inputs=wrong).json()["detail"]
+    for part in ("'text'", "'times'", "'nope'", "more than once"):
+        assert part in detail
+
+
+def test_nothing_runs_when_an_input_does_not_fit(fresh, asking):
+    calls = []
+
+    def note(text: str) -> str:
+        calls.append(text)
+        return text
+
+    fresh.deploy(note)
+    api = asking(fresh)
+    twice = inputs(text=("STRING", "a")) + inputs(text=("STRING", "b"))
+    assert api.send(workflow_deployment_name="note", inputs=twice).status_code == 400
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({"inputs": []}, 400, "Give either workflow_deployment_id or workflow_deployment_name"),
+        ({"inputs": [], "workflow_deployment_name": None}, 400, "Give either"),
+        ({"inputs": [], "workflow_deployment_name": ""}, 400, "workflow_deployment_name"),
+        (
+            {"inputs": [], "workflow_deployment_name": "nope"},
+            404,
+            "'nope' is here; there are: echo",
+        ),
+        ({"inputs": [], "workflow_deployment_id": "nope"}, 404, "the id 'nope'"),
+        ({"workflow_deployment_name": "echo"}, 400, "inputs: Field required"),
+        ({"inputs": None, "workflow_deployment_name": "echo"}, 400, "inputs"),
+        ({"inputs": {}, "workflow_deployment_name": "echo"}, 400, "inputs"),
+        ({"inputs": [{}], "workflow_deployment_name": "echo"}, 400, "inputs[0].name"),
+        (
+            {"inputs": [], "workflow_deployment_name": "echo", "release_tag": "v9"},
+            404,
+            "no release tag 'v9'; it has: LATEST",
+        ),
+        ({"inputs": [], "workflow_deployment_name": "echo", "metadata": 5}, 400, "metadata"),
+    ],
+)
+def test_requests_that_name_nothing_are_refused(api, body, status, message):
+    answer = api.post(json=body)
+    assert answer.status_code == status
+    assert message in answer.json()["detail"]
+
+
+def test_the_id_wins_and_a_name_that_disagrees_is_refused(api):
+    id_ = api.get("/v1/workflow-deployments/echo").json()["id"]
+    values = inputs(text=("STRING", "a"))
+    both = {"workflow_deployment_id": id_, "inputs": values}
+    assert api.send(**both).status_code == 200
+    assert api.send(**both, workflow_deployment_name="echo").status_code == 200
+    refused = api.send(**both, workflow_deployment_name="count")
+    assert refused.status_code == 400
+    assert "belongs to 'echo'" in refused.json()["detail"]
+
+
+def test_null_is_absent_and_unknown_keys_are_ignored(api):
+    answer = api.send(
+        workflow_deployment_name="echo",
+        workflow_deployment_id=None,
+        release_tag=None,
+        external_id=None,
+        metadata=None,
+        previous_execution_id=None,
+        expand_meta=None,
+        execution_context={"trace_id": "x"},
+        event_types=["WORKFLOW"],
+        inputs=inputs(text=("STRING", "a")),
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "The body is no JSON"),
+        (b"\xff\xfe\xfa", "The body is no JSON"),
+        (b"[1]", "an object is expected"),
+        (b"null", "an object is expected"),
+        (b'{"inputs": NaN}', "JSON has no NaN"),
+        (b'{"inputs": 1e999}', "too large"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"", "inputs: Field required"),
+    ],
+)
+def test_what_is_no_json_object_is_400(api, body, message):
+    answer = api.post(data=body)
+    assert answer.status_code == 400
+    assert message in answer.json()["detail"]
+
+
+def test_a_release_tag_chooses_the_release(fresh, asking):
+    fresh.deploy(lambda text: text.lower(), name="case", release_tags=["v1"])
+    fresh.deploy(lambda text: text.upper(), name="case", release_tags=["v2", "production"])
+    api = asking(fresh)
+
+    def said(**tag):
+        values = inputs(text=("JSON", "Ab"))
+        body = api.send(workflow_deployment_name="case", inputs=values, **tag).json()
+        return outputs(body["data"])["output"]
+
+    assert said() == said(release_tag="LATEST") == said(release_tag="production") == "AB"
+    assert said(release_tag="v1") == "ab"
+    fresh.move_tag("case", "production", "v1")
+    assert said(release_tag="production") == "ab"
+
+
+def test_an_external_id_is_used_up_by_the_first_run_only(fresh, asking, gate):
+    fresh.deploy(gate.workflow, name="gate")
+    gate.open.set()
+    api = asking(fresh)
+    good = inputs(text=("STRING", "a"))
+
+    def status(values):
+        body = {"workflow_deployment_name": "gate", "inputs": values, "external_id": "e1"}
+        answer = api.send(**body)
+        return answer.status_code, answer.json().get("detail", "")
+
+    assert status([])[0] == 400  # did not run, so the id is still free
+    assert status(good)[0] == 200
+    assert status(good) == (
+        400,
+        "external_id 'e1' was used before; it must be unique in the workspace",
+    )
+
+
+def test_of_many_runs_with_one_external_id_just_one_runs(fresh, asking):
+    calls = []
+
+    def note(text: str) -> None:
+        calls.append(text)
+
+    fresh.deploy(note)
+    api = asking(fresh)
+
+    def send(_):
+        body = {"workflow_deployment_name": "note", "inputs": inputs(text=("STRING", "a"))}
+        return api.send(**body, external_id="same").status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(send, range(16)))
+    assert sorted(statuses) == [200] + [400] * 15
+    assert len(calls) == 1
+
+
+def test_a_run_that_takes_too_long_is_rejected(asking, gate):
+    with LocalServer(timeout=0.2) as server:
+        server.deploy(gate.workflow, name="gate")
+        started = time.monotonic()
+        error = asking(server).run("gate", text=("STRING", "a"))["error"]
+        assert time.monotonic() - started < 5
+        gate.open.set()
+    assert error["code"] == "WORKFLOW_TIMEOUT"
+    assert error["message"] == "The run took longer than 0.2 seconds"
+
+
+def test_an_async_callable_and_a_generator_are_ended_by_the_timeout(asking):
+    ended = []
+
+    async def waits(text: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("async")
+        return text
+
+    def spins(text: str):
+        try:
+            while True:
+                yield text
+        finally:
+            ended.append("generator")
+
+    with LocalServer(timeout=0.2) as server:
+        server.deploy(waits)
+        server.deploy(spins)
+        for name in ("waits", "spins"):
+            error = asking(server).run(name, text=("STRING", ""))["error"]
+            assert error["code"] == "WORKFLOW_TIMEOUT"
+    assert sorted(ended) == ["async", "generator"]
+
+
+def test_what_cannot_be_sent_is_rejected_with_its_name(fresh, asking):
+    fresh.deploy(lambda: {"score": float("nan")}, name="nan")
+    fresh.deploy(lambda: {"thing": object()}, name="thing")
+    api = asking(fresh)
+    assert "output score is not a finite number" in api.run("nan")["error"]["message"]
+    error = api.run("thing")["error"]
+    assert (error["code"], error["message"][:25]) == ("NODE_EXECUTION", "The output 'thing' is a o")
+
+
+@pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt(), BaseException("odd")])
+def test_a_callable_cannot_take_the_server_down(fresh, asking, exc):
+    def quits() -> None:
+        raise exc
+
+    fresh.deploy(quits)
+    fresh.deploy(lambda: "here", name="here")
+    api = asking(fresh)
+    assert api.run("quits")["error"]["code"] == "NODE_EXECUTION"
+    assert outputs(api.run("here")) == {"output": "here"}
+
+
+def test_sixty_four_runs_go_at_once(fresh, asking, gate):
+    fresh.deploy(gate.workflow, name="gate")
+    api = asking(fresh)
+    api.session.mount("http://", HTTPAdapter(pool_maxsize=64))
+    with ThreadPoolExecutor(64) as pool:
+        running = [pool.submit(api.run, "gate", text=("STRING", str(n))) for n in range(64)]
+        arrived = [gate.entered.acquire(timeout=20) for _ in range(64)]
+        gate.open.set()
+        answers = [outputs(each.result())["output"] for each in running]
+    assert all(arrived)
+    assert answers == [str(n) for n in range(64)]
+
+
+def test_a_large_text_comes_back_whole(api):
+    text = "x" * 5_000_000
+    assert outputs(api.run("echo", text=("STRING", text))) == {"output": text}
+
+
+def test_numbers_keep_their_value(api):
+    for number in (0, -0.5, 1e308, 5e-324, 2**53 + 1):
+        answer = api.post(
+            data=json.dumps(
+                {
+                    "workflow_deployment_name": "typed",
+                    "inputs": inputs(number=("NUMBER", number)),
+                }
+            )
+        )
+        said = outputs(answer.json()["data"])["number"]
+        assert said == f"float {float(number)!r}"

@@ -1,0 +1,91 @@
+"""Who may ask the server, and how much may be sent."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer
+
+PATH = "/v1/environments/identity"
+
+
+def test_without_a_key_nothing_is_told(api):
+    answer = api.get(PATH, headers={"X-API-KEY": None})
+    assert answer.status_code == 403
+    assert answer.json() == {"detail": "Authentication credentials were not provided."}
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "ä"])
+def test_a_wrong_key_is_refused(api, key):
+    answer = api.get(PATH, headers={"X-API-KEY": key.encode("latin-1")})
+    assert answer.status_code == 403
+    assert api.server.api_key not in answer.text
+
+
+def test_an_unknown_route_asks_for_the_key_first(api):
+    assert api.get("/nowhere", headers={"X-API-KEY": None}).status_code == 403
+
+
+def test_the_old_spelling_of_the_header_is_understood(api):
+    old = {"X-API-KEY": None, "X_API_KEY": api.server.api_key}
+    assert api.get(PATH, headers=old).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("localhost:8765", 200),
+        ("LOCALHOST", 200),
+        ("example.org", 403),
+        ("127.0.0.1.example.org", 403),
+        ("localhost@example.org", 403),
+        ("[::1", 403),
+        ("", 403),
+    ],
+)
+def test_only_names_of_this_machine_are_served(api, host, status):
+    assert api.get(PATH, headers={"Host": host}).status_code == status
+
+
+def test_pages_of_other_origins_are_refused(api):
+    host = api.server.url.removeprefix("http://")
+    for origin in ("https://example.org", "http://localhost:8888", "null", f"https://{host}"):
+        assert api.get(PATH, headers={"Origin": origin}).status_code == 403
+    assert api.get(PATH, headers={"Origin": api.server.url}).status_code == 200
+
+
+def test_a_body_over_the_limit_is_413_however_it_is_sent(asking):
+    with LocalServer(body_limit=1000) as server:
+        api = asking(server)
+        body = b'{"inputs": [], "pad": "' + b"x" * 2000 + b'"}'
+        whole = api.post(data=body)
+        chunked = api.post(data=iter([body[:500], body[500:1500], body[1500:]]))
+        fitting = api.post(data=b'{"inputs": []}')
+    assert (whole.status_code, chunked.status_code, fitting.status_code) == (413, 413, 400)
+    assert whole.json() == {"detail": "The body has more than 1,000 bytes"}
+
+
+def test_a_client_that_hangs_up_in_mid_body_harms_nobody(api):
+    host, port = "127.0.0.1", int(api.server.url.rpartition(":")[2])
+    head = (
+        f"POST /v1/execute-workflow HTTP/1.1\r\nHost: {host}\r\n"
+        f"X-API-KEY: {api.server.api_key}\r\nContent-Length: 100\r\n\r\n{{"
+    )
+    with socket.create_connection((host, port), timeout=20) as connection:
+        connection.sendall(head.encode())
+    assert api.get(PATH).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "with space", "line\n", "schlüssel"])
+def test_a_key_that_no_header_can_carry_is_refused(key):
+    with pytest.raises(VellumNBError, match="api_key must be"):
+        LocalServer(api_key=key)
+
+
+def test_the_key_is_not_in_the_repr(server):
+    assert server.api_key not in repr(server)
+    assert repr(server).startswith(f"<LocalServer {server.url}: echo, count")

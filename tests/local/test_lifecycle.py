@@ -1,0 +1,224 @@
+"""Starting and stopping: nothing is left behind, in whatever surroundings."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer
+
+
+def echo(text: str) -> str:
+    return text
+
+
+def say(server, text="a"):
+    inputs = [{"name": "text", "type": "STRING", "value": text}]
+    return requests.post(
+        f"{server.url}/v1/execute-workflow",
+        json={"workflow_deployment_name": "echo", "inputs": inputs},
+        headers={"X-API-KEY": server.api_key},
+        timeout=20,
+    )
+
+
+def open_sockets():
+    gc.collect()
+    return {
+        id(thing)
+        for thing in gc.get_objects()
+        if isinstance(thing, socket.socket) and thing.fileno() >= 0
+    }
+
+
+def test_stopping_leaves_no_thread_and_no_socket():
+    threads, sockets = set(threading.enumerate()), open_sockets()
+    server = LocalServer()
+    server.deploy(echo)
+    for _ in range(3):
+        with server:
+            assert say(server).status_code == 200
+            port = int(server.url.rpartition(":")[2])
+        assert set(threading.enumerate()) <= threads
+        assert open_sockets() <= sockets
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_idle_connections_do_not_hold_the_stop_up():
+    with LocalServer() as server:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            started = time.monotonic()
+            server.stop()
+            assert time.monotonic() - started < 1.5
+            assert connection.recv(1) == b""
+
+
+def test_start_and_stop_may_be_called_twice():
+    server = LocalServer()
+    assert server.start() is server.start()
+    url = server.url
+    assert server.start().url == url
+    server.stop()
+    server.stop()
+    with pytest.raises(VellumNBError, match="is not running; start"):
+        _ = server.url
+    assert repr(server) == "<LocalServer not running: no deployments>"
+
+
+def test_many_threads_may_start_one_server():
+    server = LocalServer()
+    with ThreadPoolExecutor(8) as pool:
+        assert len({s.url for s in pool.map(lambda _: server.start(), range(8))}) == 1
+    server.stop()
+
+
+def test_two_servers_run_side_by_side():
+    with LocalServer() as one, LocalServer() as two:
+        one.deploy(echo)
+        assert one.url != two.url
+        assert one.api_key != two.api_key
+        assert say(one).status_code == 200
+        assert say(two).status_code == 404
+
+
+def test_it_works_inside_a_running_event_loop():
+    async def cell():
+        with LocalServer() as server:
+            server.deploy(echo)
+            return (await asyncio.to_thread(say, server)).status_code
+
+    assert asyncio.run(cell()) == 200
+
+
+def test_a_port_that_is_taken_is_told():
+    with LocalServer() as server:
+        port = int(server.url.rpartition(":")[2])
+        with pytest.raises(VellumNBError, match=f"Port {port} .* cannot be had"):
+            LocalServer(port=port).start()
+
+
+def test_a_port_of_choice_is_used_again():
+    with LocalServer() as server:
+        port = int(server.url.rpartition(":")[2])
+    again = LocalServer(port=port)
+    for _ in range(2):
+        with again:
+            assert again.url == f"http://127.0.0.1:{port}"
+
+
+def test_a_run_under_way_is_rejected_when_the_server_stops(gate):
+    server = LocalServer().start()
+    server.deploy(gate.workflow, name="echo")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(say, server)
+        assert gate.entered.acquire(timeout=20)
+        server.stop()
+        error = answer.result().json()["data"]["error"]
+    assert (error["code"], error["message"]) == (
+        "WORKFLOW_CANCELLED",
+        "The local server was stopped",
+    )
+
+
+def test_a_callable_may_stop_its_own_server():
+    server = LocalServer().start()
+
+    def echo(text: str) -> str:
+        server.stop()
+        return text
+
+    server.deploy(echo)
+    assert say(server).json()["data"]["state"] == "REJECTED"
+
+
+SERVE = """
+from vellum_nb.local import LocalServer
+with LocalServer() as server:
+    print(server.url, flush=True)
+    server.run_forever()
+print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_forever_ends_cleanly_on_a_signal(number):
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", SERVE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        url = process.stdout.readline().strip()
+        wait_for_handlers(process.pid)
+        assert requests.get(f"{url}/docs", timeout=20).status_code == 200
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (out, err, process.returncode) == ("stopped\n", "", 0)
+
+
+def wait_for_handlers(pid):
+    """Wait until the process handles SIGTERM, the last handler set: Linux tells what is caught."""
+    until = time.monotonic() + 20
+    caught = 0
+    while not caught >> (signal.SIGTERM - 1) & 1 and time.monotonic() < until:
+        os.sched_yield()
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+
+
+def test_the_end_of_the_process_stops_a_running_server():
+    code = (
+        "import time\n"
+        "from vellum_nb.local import LocalServer\n"
+        "server = LocalServer().start()\n"
+        "server.deploy(lambda: time.sleep(60), name='sleep')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_fastapi_a_sentence_says_what_to_install():
+    code = (
+        "import sys\n"
+        "sys.modules['fastapi'] = None\n"
+        "from vellum_nb.local import LocalServer\n"
+        "LocalServer().start()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=30
+    )
+    assert (
+        'VellumNBError: The local server needs more packages: pip install "vellum-nb[local]"'
+        in (done.stderr)
+    )
+
+
+def test_importing_the_room_loads_no_web_framework():
+    code = (
+        "import sys, vellum_nb.local; print({'fastapi', 'uvicorn', 'starlette'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=30
+    )
+    assert done.stdout == "set()\n"

@@ -1,0 +1,138 @@
+"""From what a callable returns to typed outputs."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import BaseModel
+
+from vellum_nb.local.outputs import OutputError, Outputs
+from vellum_nb.models import VellumVariable
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
+
+
+class Mood(Enum):
+    GOOD = "good"
+
+
+class Model(BaseModel):
+    a: int = 1
+    inner: list[Mood] = [Mood.GOOD]
+
+
+@dataclass
+class Pair:
+    left: str
+    right: float
+
+
+Point = namedtuple("Point", "x y")  # noqa: PYI024 - a plain tuple with names
+
+
+def typed(returned: Any, **declared: str) -> list[tuple[str, str, Any]]:
+    outputs = Outputs([VellumVariable(key=k, type=t) for k, t in declared.items()])
+    outputs.finish(returned)
+    return [(o.name, o.type, o.value) for o in outputs.typed()]
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        ("text", [("output", "STRING", "text")]),
+        (3, [("output", "NUMBER", 3)]),
+        (1.5, [("output", "NUMBER", 1.5)]),
+        (True, [("output", "JSON", True)]),
+        (None, [("output", "JSON", None)]),
+        ([1, "a"], [("output", "JSON", [1, "a"])]),
+        ((1, 2), [("output", "JSON", [1, 2])]),
+        (Mood.GOOD, [("output", "STRING", "good")]),
+        (date(2026, 1, 2), [("output", "STRING", "2026-01-02")]),
+        (Decimal("1.10"), [("output", "STRING", "1.10")]),
+        ({}, []),
+        ({"a": 1, "b": {"c": "d"}}, [("a", "NUMBER", 1), ("b", "JSON", {"c": "d"})]),
+        (Pair("l", 0.5), [("left", "STRING", "l"), ("right", "NUMBER", 0.5)]),
+        (Model(), [("a", "NUMBER", 1), ("inner", "JSON", ["good"])]),
+        ({"p": Pair("l", 1)}, [("p", "JSON", {"left": "l", "right": 1})]),
+        (Point(1, 2), [("output", "JSON", [1, 2])]),
+        (np.float64(0.5), [("output", "NUMBER", 0.5)]),
+        ({"n": np.int64(7), "a": np.arange(2)}, [("n", "NUMBER", 7), ("a", "JSON", [0, 1])]),
+        (pd.DataFrame({"a": [1, 2]}), [("output", "JSON", [{"a": 1}, {"a": 2}])]),
+        ("half \ud800", [("output", "STRING", "half \ud800")]),
+    ],
+)
+def test_a_returned_value_becomes_typed_outputs(returned, expected):
+    assert typed(returned) == expected
+
+
+def test_bytes_are_media_by_their_magic_number():
+    (output,) = typed({"shot": PNG})
+    assert output[:2] == ("shot", "IMAGE")
+    assert output[2]["src"].startswith("data:image/png;base64,")
+
+
+def test_a_declared_image_may_be_bytes_an_address_or_an_object():
+    for value in (PNG, "https://example.org/a.png", {"src": "https://example.org/a.png"}):
+        ((_, type_, sent),) = typed({"a": value}, a="IMAGE")
+        assert type_ == "IMAGE"
+        assert sent["src"]
+
+
+def test_search_results_get_their_keywords():
+    ((_, _, value),) = typed(
+        {"r": [{"text": "t", "score": 1, "document": {"label": "L"}}]}, r="SEARCH_RESULTS"
+    )
+    assert value[0]["keywords"] == []
+
+
+def test_a_missing_value_keeps_the_declared_type():
+    assert typed({"a": None}, a="NUMBER") == [("a", "NUMBER", None)]
+
+
+@pytest.mark.parametrize(
+    ("returned", "declared", "message"),
+    [
+        ({"a": float("nan")}, {}, "output a is not a finite number"),
+        ({"a": {"b": [0, float("inf")]}}, {}, r"output a\.b\.1 is not a finite number"),
+        ({"a": object()}, {}, "'a' is a object, which JSON cannot carry: a object is nothing"),
+        ({1: "a"}, {}, "has the key 1; outputs are named by text"),
+        ({"a": "x"}, {"a": "NUMBER"}, "'a' is str 'x', but a number is expected"),
+        ({"a": 5}, {"a": "STRING"}, "text is expected"),
+        ({"a": [{"text": "hi"}]}, {"a": "CHAT_HISTORY"}, "messages with role and text is expected"),
+        ({"a": [{"text": "hi"}]}, {"a": "SEARCH_RESULTS"}, "results with text, score and document"),
+        ({"a": {}}, {"a": "IMAGE"}, 'an object with "src" is expected'),
+        (10**400, {}, "a number is expected"),
+    ],
+)
+def test_what_is_no_output_is_refused_with_its_name(returned, declared, message):
+    with pytest.raises(OutputError, match=message):
+        typed(returned, **declared)
+
+
+def test_a_value_that_contains_itself_is_refused():
+    ring: list[Any] = []
+    ring.append(ring)
+    with pytest.raises(OutputError, match="Circular reference"):
+        typed({"a": ring})
+
+
+def test_chunks_add_up_and_a_returned_value_wins():
+    outputs = Outputs(())
+    for chunk in ("a", ("b", "1"), "c", ("b", "2"), ("d", "lost")):
+        outputs.add(chunk)
+    outputs.finish({"d": 4})
+    assert {o.name: o.value for o in outputs.typed()} == {"output": "ac", "b": "12", "d": 4}
+
+
+@pytest.mark.parametrize("chunk", [1, ("a", 1), ("", "x"), ("a", "b", "c"), None])
+def test_a_generator_yields_only_text(chunk):
+    with pytest.raises(OutputError, match="the generator yielded"):
+        Outputs(()).add(chunk)

@@ -1,0 +1,256 @@
+"""Deploying, tagging, and what a restart forgets."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer
+
+SOURCE = '''
+from typing import Annotated, Literal
+from pydantic import Field
+
+def shout(text: str, tone: Annotated[Literal["a", "b"], Field(description="how")] = "a") -> str:
+    """Say it loudly."""
+    return text.upper()
+'''
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Make a module on disk with a workflow in it."""
+    (tmp_path / "workflows_on_disk.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    import workflows_on_disk
+
+    yield workflows_on_disk
+    sys.modules.pop("workflows_on_disk", None)
+
+
+def whisper(text: str) -> str:
+    return text.lower()
+
+
+def test_each_deploy_makes_a_release_and_moves_latest():
+    server = LocalServer()
+    first = server.deploy(whisper, release_tags=["v1", "production"])
+    second = server.deploy(whisper, release_tags=["v2", "production"], description="again")
+    assert first.id != second.id
+    assert first.deployment == second.deployment
+    assert [tag.name for tag in second.release_tags] == ["LATEST", "production", "v2"]
+    assert second.description == "again"
+    assert server.names() == ("whisper",)
+
+
+def test_the_name_is_that_of_the_function_with_hyphens():
+    def sort_a_ticket(ticket: str) -> str:
+        return ticket
+
+    assert LocalServer().deploy(sort_a_ticket).deployment.name == "sort-a-ticket"
+
+
+def test_a_tag_moves_to_a_release_by_tag_or_id_and_may_be_new():
+    server = LocalServer()
+    first = server.deploy(whisper, release_tags=["v1"])
+    server.deploy(whisper, release_tags=["v2"])
+    moved = server.move_tag("whisper", "production", "v1")
+    assert (moved.id, [t.name for t in moved.release_tags]) == (first.id, ["v1", "production"])
+    assert server.move_tag("whisper", "v2", first.id).id == first.id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nope", "v1", "LATEST"), "No deployment 'nope' is here; there are: whisper"),
+        (("whisper", "v1", "v9"), "no release 'v9'; its release tags: LATEST"),
+        (("whisper", "LATEST", "LATEST"), "LATEST always is the newest release"),
+        (("whisper", "a/b", "LATEST"), "'a/b' is no release tag"),
+    ],
+)
+def test_a_tag_that_cannot_move_says_why(arguments, message):
+    server = LocalServer()
+    server.deploy(whisper)
+    with pytest.raises(VellumNBError, match=message):
+        server.move_tag(*arguments)
+
+
+@pytest.mark.parametrize("tag", ["v1", "a", "2026-01.b_c", "ä1", "x" * 150])
+def test_a_good_tag_is_taken(tag):
+    release = LocalServer().deploy(whisper, release_tags=[tag])
+    assert tag in [t.name for t in release.release_tags]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "",
+        "-a",
+        "a.",
+        "a b",
+        "a/b",
+        "a..b",
+        "a\n",
+        "x" * 151,
+        "LATEST",
+        str(uuid.UUID(int=1)),
+    ],
+)
+def test_a_bad_tag_is_refused_and_nothing_is_deployed(tag):
+    server = LocalServer()
+    with pytest.raises(VellumNBError):
+        server.deploy(whisper, release_tags=[tag])
+    assert server.names() == ()
+
+
+def test_tags_given_as_one_text_are_refused():
+    with pytest.raises(VellumNBError, match=r"\['v1'\], not 'v1'"):
+        LocalServer().deploy(whisper, release_tags="v1")
+
+
+@pytest.mark.parametrize("name", ["", " a", "a/b", "a?b", "x" * 151, "a\n", "-"])
+def test_a_bad_name_is_refused(name):
+    with pytest.raises(VellumNBError, match="is no name for a deployment"):
+        LocalServer().deploy(whisper, name=name)
+
+
+def test_a_lambda_needs_a_name():
+    with pytest.raises(VellumNBError, match="a lambda has no name"):
+        LocalServer().deploy(lambda text: text)
+
+
+def test_what_cannot_be_called_is_refused():
+    with pytest.raises(VellumNBError, match="cannot be called"):
+        LocalServer().deploy("whisper", name="w")
+
+
+def test_a_label_is_kept_by_later_releases(fresh, asking):
+    fresh.deploy(whisper, label="Ψ Whisper")
+    fresh.deploy(whisper)
+    body = asking(fresh).get("/v1/workflow-deployments/whisper").json()
+    assert body["label"] == "Ψ Whisper"
+    with pytest.raises(VellumNBError, match="a label has 1 to 150 characters"):
+        fresh.deploy(whisper, label="")
+
+
+def test_many_threads_may_deploy_at_once():
+    server = LocalServer()
+    start = threading.Barrier(8)
+
+    def deploy(number):
+        start.wait(10)
+        return server.deploy(whisper, name=f"w{number % 2}", release_tags=[f"t{number}"]).id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(deploy, range(8)))
+    assert len(ids) == 8
+    moved = {server.move_tag(f"w{n % 2}", "x", f"t{n}").id for n in range(8)}
+    assert moved == ids
+
+
+def state(api):
+    """Return all that the server says about the deployment `shout`."""
+    path = "/v1/workflow-deployments/shout"
+    parts = (path, f"{path}/release-tags", f"{path}/releases", "/v1/workflow-deployments")
+    return [api.get(part).json() for part in parts]
+
+
+def run(api, name, tag, **extra):
+    inputs = [{"name": "text", "type": "STRING", "value": "Ab"}]
+    body = {"workflow_deployment_name": name, "release_tag": tag, "inputs": inputs}
+    return api.send(**body, **extra)
+
+
+def test_a_restart_forgets_nothing(tmp_path, module, asking):
+    data = tmp_path / "data"
+    with LocalServer(data=data) as server:
+        server.deploy(module.shout, release_tags=["v1"], description="first", label="Shout!")
+        server.deploy(whisper, name="shout", release_tags=["v2"])
+        server.move_tag("shout", "production", "v1")
+        before = state(asking(server))
+        assert run(asking(server), "shout", "v1", external_id="e").status_code == 200
+    with LocalServer(data=data) as server:
+        api = asking(server)
+        assert state(api) == before
+        outputs = run(api, "shout", "production").json()["data"]["outputs"]
+        assert outputs[0]["value"] == "AB"
+        assert run(api, "shout", "v1", external_id="e").status_code == 400
+
+
+def test_code_that_a_restart_lost_is_listed_and_says_to_deploy_again(tmp_path, asking):
+    with LocalServer(data=tmp_path) as server:
+        server.deploy(lambda text: text, name="lost")
+    with LocalServer(data=tmp_path) as server:
+        api = asking(server)
+        assert api.get("/v1/workflow-deployments/lost").status_code == 200
+        error = run(api, "lost", "LATEST").json()["data"]["error"]
+        assert error["code"] == "WORKFLOW_INITIALIZATION"
+        assert error["message"].endswith("Deploy it again to run it.")
+        server.deploy(whisper, name="lost")
+        assert run(api, "lost", "LATEST").json()["data"]["state"] == "FULFILLED"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def shout(text: str, more: int = 1): return text", "has other input variables now"),
+        ("def shout(*text: str): return text", r"shout takes *text"),
+        ("raise OSError('gone')", "cannot be imported (OSError: gone)"),
+        ("", "cannot be imported (AttributeError"),
+    ],
+)
+def test_code_that_changed_is_not_run_as_the_old_release(tmp_path, module, asking, source, message):
+    with LocalServer(data=tmp_path / "data") as server:
+        server.deploy(module.shout)
+    del sys.modules["workflows_on_disk"]
+    (tmp_path / "workflows_on_disk.py").write_text(f"# changed, so that no bytecode fits\n{source}")
+    with LocalServer(data=tmp_path / "data") as server:
+        error = run(asking(server), "shout", "LATEST").json()["data"]["error"]
+    assert error["code"] == "WORKFLOW_INITIALIZATION"
+    assert message in error["message"]
+
+
+def test_the_samples_are_deployed_once_only(tmp_path, asking):
+    for _ in range(2):
+        with LocalServer(data=tmp_path, samples=True) as server:
+            api = asking(server)
+            path = "/v1/workflow-deployments/summarise/releases"
+            assert api.get(path).json()["count"] == 2
+
+
+def test_a_newer_file_is_refused(tmp_path):
+    LocalServer(data=tmp_path)
+    with sqlite3.connect(tmp_path / "registry.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(VellumNBError, match="written by a newer vellum_nb"):
+        LocalServer(data=tmp_path)
+
+
+def test_a_broken_file_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "registry.db").write_bytes(b"no database" * 100)
+    with pytest.raises(VellumNBError, match="cannot be opened"):
+        LocalServer(data=tmp_path)
+    assert (tmp_path / "registry.db").read_bytes() == b"no database" * 100
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(VellumNBError, match="cannot be opened"):
+        LocalServer(data=tmp_path / "file")
+
+
+def test_a_registry_that_breaks_under_way_is_a_500_of_the_one_shape(tmp_path, asking):
+    with LocalServer(data=tmp_path) as server:
+        server.deploy(whisper)
+        (tmp_path / "registry.db").write_bytes(b"no database" * 1000)
+        answer = run(asking(server), "whisper", "LATEST", external_id="e")
+    assert answer.status_code == 500
+    assert set(answer.json()) == {"detail"}
+    assert "DatabaseError" in answer.json()["detail"]
