@@ -14,8 +14,9 @@ from lab import Lab, chromium, lab_server  # noqa: E402
 
 CELLS = ['import vellum_nb as vnb\n\nws = vnb.connect("local")', 'ws.form("ticket-triage")']
 TICKET = (
-    "Hi, I was charged twice for March (€49.00 on 3 March and again on 5 March). "
-    "I have written three mails since then and nobody answers. My invoice number is INV-20931."
+    "Hi, I was charged twice for March (€49.00 on 3 March and again on 5 March, same card). "
+    "I have written three mails since then and nobody answers. Please refund the second charge, "
+    "otherwise I will cancel at the end of the month. My invoice number is INV-20931."
 )
 
 
@@ -34,7 +35,7 @@ def main() -> None:
         form.run.click()
         form.column("v2").get_by_text("FULFILLED").wait_for()
         lab.page.mouse.move(0, 0)
-        picture = notebook.screenshot("quickstart", notebook.scope.locator(".jp-Notebook"))
+        picture = notebook.screenshot("quickstart")
         lab.close_notebooks()
         troubles = lab.guard.take()
     print(f"wrote {picture}")

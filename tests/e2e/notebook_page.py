@@ -51,6 +51,11 @@ HEIGHT = """(panel) => {
     const outer = panel.querySelector('.jp-WindowedPanel-outer') ?? panel;
     return window.innerHeight + outer.scrollHeight - outer.clientHeight;
 }"""
+CELLS = """(panel) => {
+    const boxes = [...panel.querySelectorAll('.jp-Cell')].map(cell => cell.getBoundingClientRect());
+    const {x, y, width} = boxes[0];
+    return {x, y, width, height: boxes.at(-1).bottom - y};
+}"""
 
 
 class Notebook:
@@ -104,15 +109,18 @@ class Notebook:
         self.page.evaluate(INTERRUPT, self._id)
 
     def screenshot(self, name: str, of: Locator | None = None) -> Path:
-        """Take a picture of an output (default: the whole panel), however tall it is."""
+        """Take a picture of an output (default: all cells), however tall it is."""
         size = self.page.viewport_size
         assert size is not None
-        target = of or self.scope
         height = min(int(self.scope.evaluate(HEIGHT)) + 20, 5000)
         self.page.set_viewport_size({"width": size["width"], "height": height})
         path = self._screenshots / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
-        target.screenshot(path=path, animations="disabled")
+        if of is None:
+            clip = self.scope.evaluate(CELLS)
+            self.page.screenshot(path=path, clip=clip, animations="disabled")
+        else:
+            of.screenshot(path=path, animations="disabled")
         self.page.set_viewport_size(size)
         return path
 
