@@ -28,9 +28,11 @@ def _with_icons(css: str) -> str:
     return css
 
 
-STYLE = _with_icons(
-    resources.files("vellum_nb.widgets").joinpath("static/form.css").read_text("utf-8")
-)
+def _static(name: str) -> str:
+    return resources.files("vellum_nb.widgets").joinpath("static", name).read_text("utf-8")
+
+
+STYLE = _with_icons(_static("form.css") + _static("form_fields.css"))
 
 
 def style_html() -> str:
