@@ -224,6 +224,14 @@ def test_the_samples_are_deployed_once_only(tmp_path, asking):
             assert api.get(path).json()["count"] == 2
 
 
+def test_a_sample_that_is_there_is_left_alone(tmp_path):
+    LocalServer(data=tmp_path).deploy(whisper, name="docs-qa")
+    server = LocalServer(data=tmp_path, samples=True)
+    assert set(server.names()) == {"docs-qa", "summarise", "ticket-triage"}
+    with pytest.raises(VellumNBError, match="no release 'v2'"):
+        server.move_tag("docs-qa", "x", "v2")
+
+
 def test_a_newer_file_is_refused(tmp_path):
     LocalServer(data=tmp_path)
     with sqlite3.connect(tmp_path / "registry.db") as db:

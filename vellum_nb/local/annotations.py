@@ -11,7 +11,6 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
-from typing_extensions import Doc
 
 from vellum_nb.local.types import VellumType
 
@@ -64,7 +63,11 @@ def kind_of(annotation: Any) -> Kind:
     core, metadata, optional = _unwrapped(annotation)
     marker = next((m for m in metadata if isinstance(m, VellumType)), None)
     field = next((m for m in metadata if isinstance(m, FieldInfo)), None)
-    rest = tuple(m for m in metadata if not isinstance(m, VellumType | str | Doc))
+    rest = tuple(
+        m
+        for m in metadata
+        if not isinstance(m, VellumType | str) and not hasattr(m, "documentation")
+    )
     inner: Any = Annotated[(core, *rest)] if rest else core
     description = _description(metadata)
     try:
@@ -106,8 +109,8 @@ def _description(metadata: list[Any]) -> str:
     for item in reversed(metadata):
         if isinstance(item, FieldInfo) and item.description:
             return item.description
-        if isinstance(item, Doc):
-            return item.documentation
+        if isinstance(doc := getattr(item, "documentation", None), str):
+            return doc  # PEP 727, as FastAPI and others use it
         if isinstance(item, str):
             return item
     return ""

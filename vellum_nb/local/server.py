@@ -140,17 +140,14 @@ class LocalServer:
         target : callable
             A function, async function, (async) generator, bound method, or object that can be
             called. Its signature gives the input variables.
-        name : str, optional
-            The deployment. Default: the function's name, with hyphens.
+        name, label : str, optional
+            The deployment, and how it is shown. Default: the function's name, with hyphens.
         release_tags : sequence of str
             Tags to put on the new release.
         description : str, optional
             What is new in this release.
-        label : str, optional
-            How the deployment is shown.
         release_id : str, optional
-            A UUID of yours, so that the same code is the same release in another process too.
-            Default: a new one.
+            A UUID that makes the same code the same release in every process. Default: a new one.
 
         Raises
         ------
