@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page
@@ -103,6 +104,14 @@ class Notebook:
             msg = f"The kernel raised:\n{reply['error']}"
             raise AssertionError(COLOUR.sub("", msg))
         return str(reply["text"]).strip()
+
+    def kernel_becomes(self, code: str, text: str, *, seconds: float = 20) -> None:
+        """Wait until `kernel_eval` gives `text`: what is typed in the page takes a moment."""
+        deadline = time.monotonic() + seconds
+        while (found := self.kernel_eval(code)) != text:
+            if time.monotonic() > deadline:
+                msg = f"{code} in the kernel: expected {text}, found {found}"
+                raise AssertionError(msg)
 
     def interrupt(self) -> None:
         """Interrupt the kernel, as the Stop button does."""
