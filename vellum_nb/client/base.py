@@ -95,7 +95,11 @@ def _segment(name: str) -> str:
     if name in {"", ".", ".."}:
         msg = f"{name!r} cannot name a deployment, release or release tag."
         raise InputError(msg)
-    return quote(name, safe="")
+    try:
+        return quote(name, safe="")
+    except (TypeError, UnicodeEncodeError):
+        msg = f"{name!r} cannot name a deployment, release or release tag: it is no plain text."
+    raise InputError(msg)
 
 
 def _version() -> str:

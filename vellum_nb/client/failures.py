@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -57,15 +58,14 @@ def status_error(
     `location` is where a redirect points to, `wait` what the server asks to wait.
     """
     leaf = _LEAVES.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
-    detail = _cut(_detail(body)).rstrip(".")
+    detail = _cut(_said(body)).rstrip(".")
     sentences = [f"{said} {_reason(status)}{': ' if detail else ''}{detail}."]
     if location is not None:
-        place = urlsplit(location)
         sentences.append(
-            f"It points to {place.scheme}://{place.netloc}{place.path}; requests are not sent "
+            f"It points to {_place(location)}; requests are not sent "
             "on to another host, and an execution only by 307 or 308. Set the address anew."
         )
-    if wait is not None:
+    if wait is not None and wait < math.inf:
         sentences.append(f"The server asks to wait {wait:.0f} s.")
     sentences.append(_advice(status, method))
     return leaf(" ".join(sentences).rstrip(), status_code=status, body=body)
@@ -104,8 +104,24 @@ def decoded(body: bytes) -> object:
     """Return `body` as JSON, or as text when it is none."""
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
+
+
+def _place(location: str) -> str:
+    """Return a redirect's target without its query, which may hold secrets."""
+    try:
+        place = urlsplit(location)
+    except ValueError:
+        return "no valid address"
+    return f"{place.scheme}://{place.netloc}{place.path}"
+
+
+def _said(body: object) -> str:
+    try:
+        return _detail(body)
+    except RecursionError:
+        return "(its reason is nested too deep to be shown)"
 
 
 def _detail(body: object) -> str:
@@ -151,7 +167,7 @@ def _timed_out(exc: BaseException) -> bool:
 def _cause(exc: BaseException) -> str:
     """Return the innermost reason in words; its URL and object addresses help nobody."""
     for each in reversed(_chain(exc)):
-        if isinstance(each, urllib3_errors.NameResolutionError):
+        if isinstance(each, urllib3_errors.NameResolutionError | UnicodeError):
             return "the host name is unknown"
         if isinstance(each, OSError) and each.strerror:
             return each.strerror

@@ -149,7 +149,8 @@ class Sender:
                 content = response.raw.read(decode_content=True)
                 if not call.release():
                     return _Answer(response.status_code, response.headers, content)
-        except (RequestException, HTTPError, OSError) as exc:
+        except (RequestException, HTTPError, OSError, ValueError) as exc:
+            # ValueError: a host name that cannot be, a chunk of negative length
             if not call.release():
                 return _failed(request, exc, sent=call.sent, read=self._timeout[1])
         return _cancelled(request, sent=call.sent)
@@ -235,7 +236,7 @@ def _wait(method: str, answer: _Answer | _Failure, attempt: int) -> float | None
 
 def _failed(request: _Request, exc: Exception, *, sent: bool, read: float | None) -> _Failure:
     error = connection_error(request.what, exc, sent=sent, read=read)
-    lasting = isinstance(exc, SSLError | InvalidURL | InvalidProxyURL)
+    lasting = isinstance(exc, SSLError | InvalidURL | InvalidProxyURL | UnicodeError)
     timed_out = isinstance(error, APITimeoutError)
     again = may_resend_after_failure(request.method, sent=sent, timed_out=timed_out)
     return _Failure(error, again and not lasting)
@@ -254,8 +255,11 @@ def _redirected(request: _Request, answer: _Answer) -> str | None:
         return None
     if request.method != "GET" and answer.status not in _KEEP_METHOD:
         return None
-    target = urljoin(request.url, location)
-    old, new = urlsplit(request.url), urlsplit(target)
+    try:
+        target = urljoin(request.url, location)
+        old, new = urlsplit(request.url), urlsplit(target)
+    except ValueError:
+        return None
     same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
     safer = (old.scheme, new.scheme) == ("http", "https") and old.netloc == new.netloc
     return target if same or (safer and old.port is None) else None

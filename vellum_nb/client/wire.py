@@ -58,9 +58,9 @@ def _repaired(body: bytes) -> bytes:
     """Return JSON without the byte order mark and half surrogates that Python tolerates."""
     try:
         value = json.loads(body.decode("utf-8-sig", "replace"))
-    except ValueError:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
         return body
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _first(error: ValidationError) -> str:
