@@ -17,8 +17,10 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
 test: check browser ## Everything: lint, types, imports, tests with a real browser, every notebook
-	@echo "==> tests and notebooks"
-	@$(BIN)/python -m pytest --cov --cov-report=term --nbval --nbval-current-env --nbval-cell-timeout=60 $(ARGS)
+	@echo "==> notebooks, against their stored outputs"
+	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q
+	@echo "==> tests, with coverage"
+	@$(BIN)/python -m pytest tests --cov --cov-report=term $(ARGS)
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
