@@ -1,0 +1,43 @@
+"""What is installed: the wheel holds everything that is read at run time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+READ_AT_RUN_TIME = {".css", ".csv", ".js", ".json", ".py", ".typed"}
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory) -> set[str]:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_holds_every_file_of_the_package(names):
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "vellum_nb").rglob("*")
+        if path.suffix in READ_AT_RUN_TIME
+    }
+    assert files
+    assert files <= names
+
+
+def test_the_wheel_holds_the_tutorial(names):
+    tutorial = {f"vellum_nb/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert tutorial
+    assert tutorial <= names
+
+
+def test_the_wheel_holds_nothing_else_of_the_project(names):
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"vellum_nb"}
