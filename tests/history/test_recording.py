@@ -224,3 +224,18 @@ def test_recording_needs_no_pandas(tmp_path):
         "assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.db")], check=True)
+
+
+def test_a_subscriber_that_breaks_is_a_warning_and_the_others_are_still_told(history, make_run):
+    heard = []
+
+    def broken(run):
+        raise LookupError(run.id)
+
+    history.subscribe(broken)
+    history.subscribe(heard.append)
+    run = make_run()
+    with pytest.warns(RuntimeWarning, match=f"broken.* failed for run {run.id}: LookupError"):
+        history.begin(run)
+    assert heard == [run]
+    assert history.get(run.id) == run

@@ -7,6 +7,7 @@ is never overwritten; note, tags and quality are the reader's and may change.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
@@ -45,7 +46,8 @@ class History:
         The file, made if there is none; ``":memory:"`` keeps runs until it is closed. Default:
         the environment's ``VELLUM_NB_HISTORY``, else ``runs.db`` in the user's data directory.
     viewer : callable, optional
-        Called as ``viewer(history, **options)`` by `view`.
+        Called as ``viewer(history, **options)`` by `view`. `vellum_nb.connect` gives its table to
+        a history that has none.
 
     Raises
     ------
@@ -64,7 +66,7 @@ class History:
         self, path: str | Path | None = None, *, viewer: Callable[..., Any] | None = None
     ) -> None:
         self._store = Store(locate(path))
-        self._viewer = viewer
+        self.viewer = viewer
         self._subscribers: list[Callable[[Run], None]] = []
         self._lock = threading.Lock()
 
@@ -214,7 +216,8 @@ class History:
     def subscribe(self, callback: Callable[[Run], None]) -> Callable[[], None]:
         """Call `callback` with each run that begins, ends or is annotated; return how to stop.
 
-        It is called after the commit, in the thread that wrote.
+        It is called after the commit, in the thread that wrote. What it raises becomes a warning:
+        a view that breaks must not stop the run that it was to show.
         """
         with self._lock:
             self._subscribers.append(callback)
@@ -228,10 +231,10 @@ class History:
 
     def view(self, **options: Any) -> Any:
         """Return the interactive table; `options` are the viewer's."""
-        if self._viewer is None:
+        if self.viewer is None:
             msg = "This history came without a table: use vnb.connect(...).history, or frame()"
             raise HistoryError(msg)
-        return self._viewer(self, **options)
+        return self.viewer(self, **options)
 
     def _tell(self, run_id: str) -> None:
         with self._lock:
@@ -239,7 +242,11 @@ class History:
         if subscribers:
             run = self.get(run_id)
             for callback in subscribers:
-                callback(run)
+                try:
+                    callback(run)
+                except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
+                    told = f"{callback!r} failed for run {run.id}: {exc!r}"
+                    warnings.warn(told, RuntimeWarning, stacklevel=3)
 
     def __enter__(self) -> Self:
         return self

@@ -44,7 +44,7 @@ def connect(
         Default: ``VELLUM_API_KEY``. ``"ask"`` asks for it, unseen. It is never stored.
     history : str, Path or History, optional
         The file that keeps the runs; ``":memory:"`` keeps them until the end. Default: ``runs.db``
-        in the user's data directory.
+        in the user's data directory. A `History` of yours stays open when the workspace closes.
     timeout : float or (connect, read), default (10, 120)
         Seconds; None waits for ever.
 
@@ -81,11 +81,12 @@ def open_workspace(
         client = Client(api_key=api_key, base_url=_address(target), timeout=timeout)
         source = _source(client.base_url)
     try:
-        kept = history if isinstance(history, History) else History(history, viewer=view_history)
+        kept = history if isinstance(history, History) else History(history)
     except BaseException:
         client.close()
         raise
-    return Workspace(client, kept, source=source, server=server)
+    kept.viewer = kept.viewer or view_history
+    return Workspace(client, kept, source=source, server=server, keep_open=kept is history)
 
 
 def _local_server(

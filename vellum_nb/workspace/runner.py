@@ -17,6 +17,8 @@ from vellum_nb.errors import (
     APIStatusError,
     APITimeoutError,
     AuthenticationError,
+    InputError,
+    InputProblem,
     VellumNBError,
 )
 from vellum_nb.history import History
@@ -61,12 +63,14 @@ class Runner:
         Raises
         ------
         InputError
-            The inputs do not fit the release. Nothing was sent or recorded.
+            The inputs do not fit the release, or JSON cannot say the metadata or an id. Nothing
+            was sent or recorded.
         NotFoundError
             There is no such deployment or release tag. Nothing was sent or recorded.
         HistoryError
             The run could not be recorded.
         """
+        request = _with_plain_options(request)
         release = self.resolve(request.deployment, request.release_tag)
         wire = self._check(request, release)
         run = _started(request, release, wire)
@@ -112,6 +116,21 @@ class Runner:
         sent = {k: v for k, v in request.inputs.items() if k not in request.not_sent}
         variables = release.workflow_version.input_variables if release else None
         return to_wire(sent, variables, where=f"{request.deployment} {request.release_tag}")
+
+
+def _with_plain_options(request: RunRequest) -> RunRequest:
+    """Return `request` with its options as they are sent."""
+    sent: dict[str, Any] = {}
+    problems = []
+    for name in ("external_id", "metadata", "previous_execution_id"):
+        try:
+            sent[name] = plain(getattr(request, name))
+        except InputError as exc:
+            problems.append(InputProblem(name, str(exc)))
+    if problems:
+        msg = f"The options of this run of {request.deployment} do not fit; nothing was sent:"
+        raise InputError(msg, problems)
+    return request.model_copy(update=sent)
 
 
 def _started(

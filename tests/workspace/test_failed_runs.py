@@ -1,0 +1,118 @@
+"""Runs that bring no usable answer: what is raised, and what the row says."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import vellum_nb as vnb
+
+
+class Breaking(BaseHTTPRequestHandler):
+    """Lets nobody read, and breaks executions in the way that the deployment's name tells."""
+
+    def do_GET(self) -> None:
+        self.answer(403, b'{"detail": "no"}')
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if "hang-up" in body:
+            return
+        if "silence" in body:
+            self.rfile.read(1)
+        elif "page" in body:
+            self.answer(200, b"<html>Welcome</html>")
+        elif "new-state" in body:
+            self.answer(200, b'{"execution_id": "e", "data": {"id": "e", "state": "PAUSED"}}')
+        else:
+            self.answer(500, b'{"detail": "out of order"}')
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def broken(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as breaking:
+        thread = threading.Thread(target=breaking.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{breaking.server_address[1]}"
+        with vnb.connect(url, api_key="k", history=tmp_path / "runs.db", timeout=(5, 0.5)) as ws:
+            yield ws
+        breaking.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code", "said"),
+    [
+        ("hang-up", vnb.APIConnectionError, "CONNECTION", "may have received it"),
+        ("silence", vnb.APITimeoutError, "TIMEOUT", "no answer within 0.5 s"),
+        ("page", vnb.APIResponseError, "BAD_RESPONSE", "<html>Welcome"),
+        ("trouble", vnb.ServerError, "HTTP_500", "out of order"),
+    ],
+)
+def test_without_an_answer_the_error_is_raised_and_the_row_says_failed(
+    broken, name, kind, code, said
+):
+    with pytest.raises(kind, match=said) as caught:
+        broken.run(name, {"text": "x"})
+    (run,) = broken.history.runs()
+    assert (run.state, run.error.code) == ("FAILED", code)
+    assert said in run.error.message
+    assert run.finished_at is not None
+    assert run.id in caught.value.__notes__[0]
+
+
+def test_a_state_that_ends_no_run_is_a_failed_run(broken):
+    run = broken.run("new-state", {"text": "x"})
+    assert (run.state, run.error.code) == ("FAILED", "BAD_RESPONSE")
+    assert "'PAUSED'" in run.error.message
+    assert broken.history.get(run.id) == run
+
+
+def test_an_interrupt_ends_the_run_and_the_row_says_cancelled(ws, gate):
+    main = threading.main_thread().ident
+
+    def interrupt() -> None:
+        gate.entered.wait(10)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        ws.run("gate", {"text": "x"})
+    thread.join()
+    assert [run.state for run in ws.history.runs()] == ["CANCELLED"]
+
+
+def test_metadata_is_sent_and_kept_in_plain_values(ws):
+    run = ws.run("shout", {"text": "x"}, metadata={"day": date(2026, 7, 1), "n": (1, 2)})
+    assert run.metadata == {"day": "2026-07-01", "n": [1, 2]}
+    assert ws.history.get(run.id) == run
+
+
+def test_options_that_cannot_be_sent_are_all_named_before_anything_is_recorded(ws):
+    with pytest.raises(vnb.InputError, match="shout do not fit; nothing was sent") as caught:
+        ws.run("shout", {"text": "x"}, metadata={"a": math.nan}, external_id="\ud800")
+    assert [problem.variable for problem in caught.value.problems] == ["external_id", "metadata"]
+    assert ws.history.count() == 0
+
+
+def test_a_history_that_was_handed_in_has_the_table_and_stays_open(server):
+    with vnb.History(":memory:") as history:
+        with vnb.connect(server, history=history) as ws:
+            run = ws.run("shout", {"text": "x"})
+            view = ws.history.view()
+            view.close()
+        assert history.get(run.id) == run
