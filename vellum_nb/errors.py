@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "VellumNBError",
@@ -46,6 +47,9 @@ __all__ = [
 
 class VellumNBError(Exception):
     """Base of all errors of this package; catch it to catch them all."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, vars(self))
 
 
 class APIError(VellumNBError):
@@ -152,3 +156,10 @@ class HistoryError(VellumNBError):
 
 class RegressionError(VellumNBError, AssertionError):
     """A release is worse than its baseline."""
+
+
+def _restored(kind: type[VellumNBError], args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+    """Return a pickled error; `kind` itself may want keywords that `args` do not hold."""
+    error = kind.__new__(kind, *args)
+    vars(error).update(fields)
+    return error

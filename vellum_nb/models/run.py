@@ -159,7 +159,7 @@ class Run(Model):
     def _repr_html_(self) -> str:
         rows = [("error", f"{self.error.code}: {self.error.message}")] if self.error else []
         rows += [
-            (name, value if isinstance(value, str) else canonical_json(value))
+            (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             for name, value in self.outputs.items()
         ]
         body = "".join(

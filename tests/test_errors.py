@@ -1,0 +1,27 @@
+"""Errors keep what they know when they travel between processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputProblem
+
+ERRORS = [
+    vnb.APITimeoutError("no answer", sent=False),
+    vnb.BadRequestError("refused", status_code=400, body={"detail": "no"}),
+    vnb.InputError("do not fit:", [InputProblem("ticket", "is missing"), InputProblem("n", "7")]),
+    vnb.HistoryError("locked"),
+    vnb.RegressionError("worse"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_that_was_pickled_says_the_same(error):
+    error.add_note("a note")
+    back = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own)
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert vars(back) == vars(error)
