@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import vellum_nb
 from vellum_nb.errors import VellumNBError
 
 if TYPE_CHECKING:
     from vellum_nb.history import History
+    from vellum_nb.models import Run
     from vellum_nb.workspace import Workspace
 
 __all__ = ["main"]
@@ -27,6 +29,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    _let_any_text_through()
     args = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.command
     try:
@@ -34,12 +37,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VellumNBError as exc:
         _say(f"vellum-nb: {exc}")
         return 1
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as exc:
         _say(f"vellum-nb: {exc}")
         return 1
     except KeyboardInterrupt:
         _say("vellum-nb: interrupted")
         return 130
+
+
+def _let_any_text_through() -> None:
+    """Have what the terminal's encoding cannot write appear as an escape, not as a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _data() -> TextIO:
+    """Return stdout for data: UTF-8 and plain line feeds, as in the files that we write."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    return sys.stdout
 
 
 def _say(text: str) -> None:
@@ -181,25 +201,33 @@ def _deployments(args: argparse.Namespace) -> int:
     with _open(args, ":memory:") as workspace:
         frame = workspace.deployments()
     if args.json:
-        print(frame.to_json(orient="records", date_format="iso", force_ascii=False))
+        print(frame.to_json(orient="records", date_format="iso", force_ascii=False), file=_data())
     else:
         print(frame[["name", "inputs", "outputs"]].to_string(index=False, justify="left"))
     return 0
 
 
 def _run(args: argparse.Namespace) -> int:
-    from vellum_nb.experiments.text import side_by_side_text
-
-    tags = args.release_tag or ["LATEST"]
+    tags = dict.fromkeys(args.release_tag or ["LATEST"])
+    runs: list[Run] = []
     with _open(args, args.history) as workspace:
-        inputs = workspace.read_inputs(args.name, args.input, release_tag=tags[-1])
-        runs = [workspace.run(args.name, inputs, release_tag=tag) for tag in tags]
-    if args.json:
-        for run in runs:
-            print(run.model_dump_json())
-    else:
-        print(side_by_side_text(runs, width=shutil.get_terminal_size((100, 24)).columns))
+        cases = {tag: workspace.read_inputs(args.name, args.input, release_tag=tag) for tag in tags}
+        try:
+            for tag, inputs in cases.items():
+                runs.append(workspace.run(args.name, inputs, release_tag=tag))
+        finally:  # an error on one tag does not hide the answers of the others
+            _show(runs, as_json=args.json)
     return 0 if all(run.state == "FULFILLED" for run in runs) else 2
+
+
+def _show(runs: Sequence[Run], *, as_json: bool) -> None:
+    from vellum_nb.experiments.text import side_by_side_text
+    from vellum_nb.history.export import write_jsonl
+
+    if as_json:
+        write_jsonl(runs, _data())
+    elif runs:
+        print(side_by_side_text(runs, width=shutil.get_terminal_size((100, 24)).columns))
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -209,14 +237,17 @@ def _export(args: argparse.Namespace) -> int:
         "state": args.state,
         "since": args.since,
     }
+    if args.history is not None and not Path(args.history).expanduser().exists():
+        msg = f"There is no history {args.history}"
+        raise VellumNBError(msg)
     with vellum_nb.History(args.history) as history:
         if args.path is not None:
             _written(history, Path(args.path), filters)
             _say(f"Wrote {history.count(**filters)} runs to {args.path}")
         elif args.json:
-            history.write_jsonl(sys.stdout, **filters)
+            history.write_jsonl(_data(), **filters)
         else:
-            history.write_csv(sys.stdout, **filters)
+            history.write_csv(_data(), **filters)
     return 0
 
 

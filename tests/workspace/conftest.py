@@ -67,7 +67,10 @@ def ws(server, tmp_path):
 
 @pytest.fixture
 def execute_only(server):
-    """Return the URL of a gateway whose key may execute, and read nothing."""
+    """Return the URL of a gateway whose key may execute, and read nothing.
+
+    It fails what is to run on the release tag "broken".
+    """
     upstream = urlsplit(server.url).netloc
 
     class Gateway(BaseHTTPRequestHandler):
@@ -78,6 +81,9 @@ def execute_only(server):
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if b'"release_tag":"broken"' in body:
+                self.answer(500, b'{"detail": "out of order"}')
+                return
             names = ("X-API-KEY", "X-API-Version", "Content-Type")
             headers = {name: self.headers[name] for name in names}
             connection = http.client.HTTPConnection(upstream, timeout=20)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -15,11 +17,28 @@ import vellum_nb as vnb
 COMMANDS = ["lab", "serve", "deployments", "run", "history"]
 
 
-def vellum_nb(*arguments, check=True):
-    command = [sys.executable, "-W", "error", "-m", "vellum_nb", *map(str, arguments)]
+COMMAND = [sys.executable, "-W", "error", "-m", "vellum_nb"]
+
+
+def vellum_nb(*arguments, check=True, **environment):
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=check, encoding="utf-8"
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        timeout=60,
+        check=check,
+        encoding="utf-8",
+        env=os.environ | environment,
     )
+
+
+@pytest.fixture
+def recorded(server, tmp_path):
+    """Return a history with two runs, each on an awkward text."""
+    path = tmp_path / "runs.db"
+    with vnb.connect(server, history=path) as ws:
+        for text in ("né\n2", "x\N{GRINNING FACE}"):
+            ws.run("shout", {"text": text})
+    return path
 
 
 def test_run_on_a_machine_without_a_key_shows_two_releases_and_records_both(tmp_path):
@@ -60,7 +79,7 @@ def test_run_as_json_prints_one_run_a_line(tmp_path):
         (("run", "ticket-triage", "--input", "ticket"), "ticket: is not name=value"),
         (("run", "ticket-triage", "--input", "ticket=x", "--input", "sla_hours=soon"), "sla_hours"),
         (("run", "ticket-triage", "--input", "ticket=x", "--release-tag", "v9"), "it has: "),
-        (("history", "export", "runs.xlsx"), "end its name in .csv"),
+        (("history", "export"), "There is no history"),
     ],
 )
 def test_errors_are_short_and_go_to_stderr(arguments, sentence, tmp_path):
@@ -81,6 +100,58 @@ def test_export_writes_what_the_history_holds(tmp_path):
     assert len(pd.read_csv(io.StringIO(printed))) == 1
     line = vellum_nb("history", "export", "--json", "--history", history).stdout
     assert json.loads(line)["deployment"] == "ticket-triage"
+
+
+def test_data_is_utf8_with_plain_line_feeds_whatever_the_terminal_is(recorded):
+    arguments = ("history", "export", "--history", recorded)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    for more in ([], ["--json"]):
+        command = [*COMMAND, *map(str, arguments), *more]
+        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+        assert "é" in done.stdout.decode()
+        assert b"\r\n" not in done.stdout
+
+
+def test_a_terminal_that_knows_no_accents_gets_escapes(recorded):
+    arguments = ("run", "ticket-triage", "--input", "ticket=x", "--history", recorded)
+    assert r"LATEST \xb7 FULFILLED" in vellum_nb(*arguments, PYTHONIOENCODING="ascii").stdout
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(recorded):
+    command = [*COMMAND, "history", "export", "--history", str(recorded)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as export:
+        export.stdout.close()
+        assert export.stderr.read() == b""
+    assert export.returncode == 1
+
+
+def test_an_export_says_where_it_cannot_tell_the_format(recorded, tmp_path):
+    path = tmp_path / "runs.xlsx"
+    done = vellum_nb("history", "export", path, "--history", recorded, check=False)
+    assert (done.returncode, done.stdout, path.exists()) == (1, "", False)
+    assert "end its name in .csv" in done.stderr
+
+
+@pytest.mark.parametrize("tags", [("v1", "v3"), ("v3", "v1")])
+def test_inputs_are_checked_on_every_tag_before_any_runs(tmp_path, tags):
+    history = tmp_path / "runs.db"
+    chosen = [word for tag in tags for word in ("--release-tag", tag)]
+    inputs = ("--input", "ticket=x", "--input", "vip=true")
+    done = vellum_nb("run", "ticket-triage", *inputs, *chosen, "--history", history, check=False)
+    assert done.returncode == 1
+    assert "vip: is no input of ticket-triage v1" in done.stderr
+    with vnb.History(history) as kept:
+        assert kept.count() == 0
+
+
+def test_an_error_on_one_tag_does_not_hide_the_answer_of_another(server, execute_only, tmp_path):
+    key = {"VELLUM_API_KEY": server.api_key, "VELLUM_API_URL": execute_only}
+    arguments = ("run", "shout", "--input", "text=hi", "--history", tmp_path / "runs.db")
+    tags = ("--release-tag", "v1", "--release-tag", "broken")
+    done = vellum_nb(*arguments, *tags, "--json", check=False, **key)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["outputs"] == {"loud": "hi"}
+    assert "500 Internal Server Error: out of order" in done.stderr
 
 
 def test_deployments_lists_names_and_inputs():
@@ -108,7 +179,8 @@ def test_serve_says_where_and_with_which_key_and_ends_on_interrupt():
         key = run.stdout.readline().strip().removeprefix("VELLUM_API_KEY=")
         with vnb.Client(api_key=key, base_url=url) as client:
             names = [item.name for item in client.iter_workflow_deployments()]
-        run.terminate()
-        run.communicate(timeout=20)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=20)
     assert names
     assert run.returncode == 0
+    assert "Traceback" not in said

@@ -11,6 +11,7 @@ from vellum_nb.client import Client
 from vellum_nb.experiments import Comparison
 from vellum_nb.history import History
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
+from vellum_nb.models.inputs import to_wire
 from vellum_nb.workspace.arguments import parse_arguments
 from vellum_nb.workspace.frames import deployments_frame, releases_frame
 from vellum_nb.workspace.lookup import Lookup
@@ -41,6 +42,8 @@ class Workspace:
         What the client talks to, in a word or two, for headings.
     server : LocalServer, optional
         The local server behind the client, if there is one.
+    keep_open : bool, default False
+        Whether `close` leaves the history open, for its owner.
 
     Examples
     --------
@@ -58,11 +61,13 @@ class Workspace:
         *,
         source: str = "Vellum",
         server: LocalServer | None = None,
+        keep_open: bool = False,
     ) -> None:
         self.client = client
         self.history = history
         self.source = source
         self.server = server
+        self._keep_open = keep_open
         self._lookup = Lookup(client)
         self._runner = Runner(client, history, self._lookup)
 
@@ -154,14 +159,14 @@ class Workspace:
     def read_inputs(
         self, deployment: str, pairs: Sequence[str], *, release_tag: str = "LATEST"
     ) -> dict[str, object]:
-        """Return inputs from ``name=value`` texts, typed by the release's variables.
+        """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
 
         Text stays text, other variables are read as JSON, ``@path`` reads a file.
 
         Raises
         ------
         InputError
-            A text cannot be read.
+            A text cannot be read, or the inputs do not fit; every problem is named.
         NotFoundError
             There is no such deployment or release tag.
 
@@ -174,7 +179,9 @@ class Workspace:
         """
         release = self._runner.resolve(deployment, release_tag)
         variables = release.workflow_version.input_variables if release else None
-        return parse_arguments(pairs, variables)
+        values = parse_arguments(pairs, variables)
+        to_wire(values, variables, where=f"{deployment} {release_tag}")
+        return values
 
     def form(
         self,
@@ -268,9 +275,13 @@ class Workspace:
         )
 
     def close(self) -> None:
-        """Close the client and the history. The embedded server stays for other workspaces."""
+        """Close the client, and the history unless it was handed in open.
+
+        The embedded server stays for other workspaces.
+        """
         self.client.close()
-        self.history.close()
+        if not self._keep_open:
+            self.history.close()
 
     def _run_kept(self, request: RunRequest, cancel: Cancellation) -> Run:
         """Run for the form: trouble with the API is a run that failed, not an exception."""
