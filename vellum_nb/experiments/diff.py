@@ -82,24 +82,23 @@ def diff_html(ops: Iterable[Op]) -> str:
     Examples
     --------
     >>> diff_html([Op("insert", "<b>")])
-    '<ins class="vnb-ins"><span class="vnb-mark">+</span>&lt;b&gt;</ins>'
+    '<ins class="vnb-ins"><b class="vnb-mark">+</b><span>&lt;b&gt;</span></ins>'
     """
     parts = []
     previous = ""
     for op in ops:
-        text = escape(op.text)
-        if op.kind == "insert":
-            # A thin gap, so that the two are not read as one word.
-            gap = " " if previous == "delete" else ""
-            mark = '<span class="vnb-mark">+</span>'
-            parts.append(f'{gap}<ins class="vnb-ins">{mark}{text}</ins>')
-        elif op.kind == "delete":
-            mark = '<span class="vnb-mark">\N{MINUS SIGN}</span>'
-            parts.append(f'<del class="vnb-del">{mark}{text}</del>')
-        else:
-            parts.append(text)
+        if op.kind == "insert" and previous == "delete":
+            parts.append(" ")  # so that the two are not read as one word
+        parts.append(escape(op.text) if op.kind == "equal" else _marked(op))
         previous = op.kind
     return "".join(parts)
+
+
+def _marked(op: Op) -> str:
+    """Return a change with its mark, which a style can leave out of the line through the text."""
+    tag, mark = ("ins", "+") if op.kind == "insert" else ("del", "\N{MINUS SIGN}")
+    text = f'<b class="vnb-mark">{mark}</b><span>{escape(op.text)}</span>'
+    return f'<{tag} class="vnb-{tag}">{text}</{tag}>'
 
 
 def _stretches(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, str, str]]:

@@ -8,19 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from vellum_nb.experiments.diff import Op, diff_html
 from vellum_nb.experiments.wording import same_value, value_text
 from vellum_nb.models import Run
 from vellum_nb.widgets.outputs_style import output_style_html
 from vellum_nb.widgets.states import error_html, icon, state_html
 from vellum_nb.widgets.values import clipped, difference_html, value_html
 
-__all__ = ["latency_text", "output_html", "run_html", "side_by_side_html", "value_html"]
+__all__ = [
+    "latency_text",
+    "legend_html",
+    "output_html",
+    "run_html",
+    "side_by_side_html",
+    "value_html",
+]
 
 _SECOND = 1000  # milliseconds
-_LEGEND = (
-    'changed words are marked <ins class="vnb-ins"><span class="vnb-mark">+</span>inserted</ins> '
-    '<del class="vnb-del"><span class="vnb-mark">\N{MINUS SIGN}</span>deleted</del> against '
-)
+_LEGEND = (Op("insert", "inserted"), Op("delete", "deleted"))
 
 
 def run_html(run: Run, *, baseline: Run | None = None, markdown: bool = False) -> str:
@@ -42,7 +47,7 @@ def run_html(run: Run, *, baseline: Run | None = None, markdown: bool = False) -
     """
     runs = [run] if baseline is None else [baseline, run]
     column = _column(run, baseline, _names(runs), markdown=markdown)
-    return _page(f'<div class="vnb-out-grid">{column}</div>')
+    return _page(f'{_not_sent([run])}<div class="vnb-out-grid">{column}</div>')
 
 
 def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False, legend: bool = True) -> str:
@@ -90,6 +95,18 @@ def output_html(name: str, run: Run, baseline: Run | None = None, *, markdown: b
     if same_value(value, baseline.outputs[name]):
         return value_html(value, kind, markdown=markdown)
     return _changed(name, run, baseline, markdown=markdown)
+
+
+def legend_html(release_tag: str) -> str:
+    """Return how differences against `release_tag` are marked.
+
+    Examples
+    --------
+    >>> legend_html("v1").endswith(" against v1")
+    True
+    """
+    marked = " ".join(diff_html([op]) for op in _LEGEND)
+    return f"changed words are marked {marked} against {escape(release_tag)}"
 
 
 def latency_text(seconds: float | None) -> str:
@@ -171,8 +188,6 @@ def _head(run: Run, baseline: Run | None) -> str:
         facts.append(f'<span class="vnb-number">${run.cost_usd:.4f}</span>')
     if run.tag_moved:
         facts.append("the tag moved during the call")
-    if run.not_sent:
-        facts.append(f"not sent: {escape(', '.join(run.not_sent))}")
     facts_html = ' <span class="vnb-dot">·</span> '.join(facts)
     right = _verdict(run, baseline)
     aside = f' <span class="vnb-aside">{right}</span>' if right else ""
@@ -202,13 +217,28 @@ def _verdict(run: Run, baseline: Run | None) -> str:
 def _notes(runs: Sequence[Run], *, legend: bool) -> str:
     notes = []
     if len(runs) > 1 and legend:
-        notes.append(f"{_LEGEND}{escape(runs[0].release_tag)}")
+        notes.append(legend_html(runs[0].release_tag))
     if len({run.case_id for run in runs if run.state != "STARTED"}) > 1:
         notes.append("the runs have different inputs, which may be why they differ")
     if len({run.deployment for run in runs}) > 1:
         names = dict.fromkeys(run.deployment for run in runs)
         notes.append(f"from left to right: {escape(', '.join(names))}")
-    return "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
+    return "".join(_note(note) for note in notes) + _not_sent(runs)
+
+
+def _not_sent(runs: Sequence[Run]) -> str:
+    """Say above the columns, where there is room, which inputs a release did not get."""
+    lacks = [
+        f'<b class="vnb-tag">{escape(run.release_tag)}</b> was not sent '
+        f"{escape(', '.join(run.not_sent))}"
+        for run in runs
+        if run.not_sent
+    ]
+    return _note(" · ".join(lacks)) if lacks else ""
+
+
+def _note(html: str) -> str:
+    return f'<p class="vnb-note vnb-out-note">{html}</p>'
 
 
 def _page(html: str) -> str:

@@ -32,6 +32,7 @@ OUTPUT_CSS = """
   text-align: left;
 }
 .vnb-out * { box-sizing: border-box; }
+.vnb-out pre { word-break: normal; }
 .vnb-out .vnb-out-grid {
   display: grid;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr));
@@ -72,7 +73,7 @@ OUTPUT_CSS = """
 .vnb-out .vnb-out-rows {
   align-content: start;
   display: grid;
-  grid-row: 2 / -1;
+  grid-row: 2 / -2;
   grid-template-columns: fit-content(160px) minmax(0, 1fr);
   grid-template-rows: subgrid;
   margin: 0;
@@ -125,14 +126,12 @@ OUTPUT_CSS = """
   color: var(--vnb-text);
   padding: 1px 2px;
 }
-.vnb-out .vnb-ins {
-  background: color-mix(in srgb, var(--vnb-good) 24%, var(--vnb-page));
-  text-decoration: underline;
-}
-.vnb-out .vnb-del {
-  background: color-mix(in srgb, var(--vnb-bad) 24%, var(--vnb-page));
-  text-decoration: line-through;
-}
+.vnb-out .vnb-ins { background: color-mix(in srgb, var(--vnb-good) 24%, var(--vnb-page)); }
+.vnb-out .vnb-del { background: color-mix(in srgb, var(--vnb-bad) 24%, var(--vnb-page)); }
+/* The line is through the words alone: a minus that is struck through cannot be read. */
+.vnb-out .vnb-ins, .vnb-out .vnb-del { text-decoration: none; }
+.vnb-out .vnb-ins > span { text-decoration: underline; }
+.vnb-out .vnb-del > span { text-decoration: line-through; }
 .vnb-out .vnb-mark { font-weight: 700; user-select: none; }
 .vnb-out .vnb-note { color: var(--vnb-quiet); font: 11px/16px inherit; margin: 0; }
 .vnb-out .vnb-out-note {
