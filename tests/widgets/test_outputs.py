@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from vellum_nb.experiments import Comparison
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.widgets.comparison import comparison_html
+from vellum_nb.widgets.copying import outputs_text
 from vellum_nb.widgets.media import MAX_SHOWN
 from vellum_nb.widgets.outputs import run_html, side_by_side_html
 from vellum_nb.widgets.values import value_html
@@ -368,6 +369,24 @@ def test_runs_with_different_inputs_are_told() -> None:
 def test_a_run_that_waits_is_not_blamed_for_other_inputs() -> None:
     waiting = run("v2", inputs={}, state="STARTED")
     assert "different inputs" not in Page(side_by_side_html([run("v1"), waiting])).text
+
+
+def test_what_a_release_was_not_sent_stands_above_the_answers() -> None:
+    runs = [run("v1", {"x": "1"}, not_sent=("vip", "tier")), run("v2", {"x": "1"})]
+    words = "v1 was not sent vip, tier"
+    assert Page(side_by_side_html(runs)).text.count(words) == 1
+    assert words in Page(run_html(runs[0])).text
+    assert "not sent" not in Page(side_by_side_html(runs[1:])).text
+
+
+def test_the_text_to_copy_has_no_marks_and_tells_an_error() -> None:
+    assert outputs_text(run("v2", {"reply": "a\nb"})) == "a\nb"
+    assert outputs_text(run("v2", {"n": 3.0, "tags": ["a"]}, output_types={"n": "NUMBER"})) == (
+        'n: 3\ntags: ["a"]'
+    )
+    failed = run("v1", state="FAILED", error=RunError(code="HTTP_503", message="busy"))
+    assert outputs_text(failed) == "HTTP_503: busy"
+    assert outputs_text(run(state="STARTED")) == ""
 
 
 def test_the_legend_can_be_left_out() -> None:

@@ -178,10 +178,6 @@ class Field:
             self._message.value = wanted
             (self.widget.add_class if problem else self.widget.remove_class)("vnb-bad")
 
-    def wording(self, problem: str | None) -> str:
-        """Return `problem` as HTML."""
-        return escape(problem or "")
-
     def touched(self, *_: object) -> None:
         """Tell the form that something was typed."""
         self._changed()

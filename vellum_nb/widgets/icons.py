@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ALERT", "CHECK", "CHEVRON", "WARN", "mask"]
+__all__ = ["ALERT", "WARN", "mask"]
 
 
 def _svg(path: str) -> str:
@@ -25,13 +25,13 @@ _PATHS = {
     "close": "M19 6.4 17.6 5 12 10.6 6.4 5 5 6.4 10.6 12 5 17.6 6.4 19 12 13.4 17.6 19 19 17.6"
     " 13.4 12z",
     "plus": "M19 13h-6v6h-2v-6H5v-2h6V5h2v6h6z",
+    "copy": "M16 1H4C2.9 1 2 1.9 2 3v14h2V3h12V1zm3 4H8C6.9 5 6 5.9 6 7v14c0 1.1.9 2 2 2h11c1.1 0"
+    " 2-.9 2-2V7c0-1.1-.9-2-2-2zm0 16H8V7h11v14z",
     "upload": "M5 20h14v-2H5v2zm0-10h4v6h6v-6h4l-7-7z",
 }
 
 ALERT = _svg(_PATHS["alert"])
 WARN = _svg(_PATHS["warn"])
-CHECK = _svg(_PATHS["check"])
-CHEVRON = _svg(_PATHS["chevron"])
 
 
 def mask(name: str) -> str:

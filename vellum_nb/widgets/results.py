@@ -9,17 +9,13 @@ from html import escape
 import ipywidgets as ipw
 
 from vellum_nb.models import Run, RunRequest
+from vellum_nb.widgets.copying import CopyButtons, outputs_text
 from vellum_nb.widgets.field import note
 from vellum_nb.widgets.icons import ALERT
 from vellum_nb.widgets.job import Progress
-from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.outputs import legend_html, side_by_side_html
 
 __all__ = ["Results", "alert_html"]
-
-_LEGEND = (
-    '<span class="vnb-legend">changed words are marked <ins>+inserted</ins> '
-    "<del>\N{MINUS SIGN}deleted</del> against {}</span>"
-)
 
 
 class Results:
@@ -36,9 +32,10 @@ class Results:
         self._markdown.observe(self._drawn, "value")
         self._trouble = note("", "vnb-trouble")
         self._answers = note("", "vnb-answers")
+        self._copy = CopyButtons()
         head = ipw.Box([self._line, self._markdown])
         head.add_class("vnb-results-head")
-        self.widget = ipw.VBox([self._trouble, head, self._answers])
+        self.widget = ipw.VBox([self._trouble, head, self._answers, self._copy])
         self.widget.add_class("vnb-results")
         self.widget.add_class("vnb-none")
 
@@ -74,6 +71,7 @@ class Results:
 
     def _drawn(self, _: object = None) -> None:
         self._line.value = self._line_html()
+        self._copy.texts = [outputs_text(run) for run in self._runs]
         self._answers.value = (
             side_by_side_html(self._runs, markdown=self._markdown.value) if self._runs else ""
         )
@@ -83,7 +81,8 @@ class Results:
             return ""
         parts = [f"answers of {self._when}"]
         if len(self._runs) > 1 and not self._markdown.value:
-            parts.append(_LEGEND.format(escape(self._runs[0].release_tag)))
+            legend = legend_html(self._runs[0].release_tag)
+            parts.append(f'<span class="vnb-legend">{legend}</span>')
         stale = '<span class="vnb-stale">inputs edited since</span>' if self._stale else ""
         return f"<span>{' · '.join(parts)}</span>{stale}"
 

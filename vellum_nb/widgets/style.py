@@ -19,6 +19,7 @@ _ICONS = {
     "UP": "up-arrow",
     "CLOSE": "close",
     "CHEVRON": "chevron",
+    "COPY": "copy",
 }
 
 

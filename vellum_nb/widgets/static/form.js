@@ -30,24 +30,35 @@ function keepFocus(root, button) {
   }, 200);
 }
 
+// What stands below does not move while answers come in one after the other.
+function holdHeight(root) {
+  const answers = root.querySelector(".vnb-answers");
+  const isRunning = root.querySelector(".vnb-cancel")?.disabled === false;
+  if (answers) answers.style.minHeight = isRunning ? `${answers.offsetHeight}px` : "";
+}
+
+function describeAll(root) {
+  root.querySelectorAll(".vnb-field").forEach(describe);
+  root.querySelectorAll(".vnb-fold").forEach(fold);
+}
+
 function watch(root) {
   const observer = new MutationObserver((changes) => {
-    for (const { target, type, attributeName } of changes) {
-      if (type === "childList") {
-        root.querySelectorAll(".vnb-field").forEach(describe);
-        root.querySelectorAll(".vnb-fold").forEach(fold);
-        return;
+    if (changes.some(({ type }) => type === "childList")) describeAll(root);
+    for (const { target, attributeName } of changes) {
+      if (attributeName === "disabled") {
+        keepFocus(root, target);
+        holdHeight(root);
+      } else if (attributeName === "class") {
+        if (target.classList.contains("vnb-field")) describe(target);
+        else if (target.classList.contains("vnb-fold")) fold(target);
       }
-      if (attributeName === "disabled") keepFocus(root, target);
-      else if (target.classList.contains("vnb-field")) describe(target);
-      else if (target.classList.contains("vnb-fold")) fold(target);
     }
   });
   observer.observe(root, {
     attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true,
   });
-  root.querySelectorAll(".vnb-field").forEach(describe);
-  root.querySelectorAll(".vnb-fold").forEach(fold);
+  describeAll(root);
   return observer;
 }
 
