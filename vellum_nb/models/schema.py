@@ -61,7 +61,7 @@ def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
     def check(value: Any) -> list[ValidationError]:
         try:
             found = list(validator.iter_errors(value))
-        except (Unresolvable, RecursionError, re.error):
+        except (Unresolvable, RecursionError, OverflowError, re.error):
             return []
         return sorted(found, key=lambda error: [str(step) for step in error.path])
 

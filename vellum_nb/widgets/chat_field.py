@@ -11,7 +11,6 @@ import ipywidgets as ipw
 
 from vellum_nb.errors import InputError
 from vellum_nb.models.chat import chat_messages
-from vellum_nb.models.inputs import default_of
 from vellum_nb.models.plain import ROLES
 from vellum_nb.widgets.field import Field, UnreadableError, close_tree, note
 from vellum_nb.widgets.icons import ALERT
@@ -40,7 +39,7 @@ class ChatField(Field):
         buttons.add_class("vnb-buttons")
         self._note = note("", "vnb-help", "vnb-count")
         self._filling = False
-        self._fill(default_of(self.variable) or [])
+        self.reset()
         head = note(f'<span class="vnb-label" aria-hidden="true">{escape(self.label)}</span>')
         head.add_class("vnb-caption")
         return [head, self._note, self._list, buttons, self._paste.widget]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import ipywidgets as ipw
 
+from vellum_nb.errors import InputError
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of, value_problem
 from vellum_nb.widgets.icons import ALERT
@@ -78,6 +79,13 @@ class Field:
     def _fill(self, value: Any) -> None:
         """Show `value`; None empties the control."""
         raise NotImplementedError
+
+    def reset(self) -> None:
+        """Show the default; nothing where it is no value of this kind, as nobody here mends it."""
+        try:
+            self._fill(default_of(self.variable))
+        except InputError:
+            self._fill(None)
 
     def focus(self) -> None:
         """Move the keyboard's focus to the control."""

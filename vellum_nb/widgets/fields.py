@@ -103,7 +103,7 @@ class FieldSet:
             self._quiet = False
 
     def _field(self, variable: VellumVariable, old: Field | None) -> Field:
-        key = (variable.key, variable.model_dump_json())
+        key = (variable.key, repr(variable))
         known = key in self._pool
         if not known:
             self._pool[key] = make_field(variable, self._heard)
@@ -113,7 +113,7 @@ class FieldSet:
         if not _is_pristine(old):
             field.typed = old.typed if type(old) is type(field) else _carried(old, field)
         elif known:  # what was typed here once has been taken away meanwhile
-            field.value = default_of(variable)
+            field.reset()
         field.insists = old.insists
         return field
 
@@ -158,7 +158,10 @@ class FieldSet:
             raise InputError(msg, problems)
         with self._quietly():
             for name, field in self._shown.items():
-                field.value = values[name] if name in values else default_of(field.variable)
+                if name in values:
+                    field.value = values[name]
+                else:
+                    field.reset()
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong, by the input's name, in the order of the fields."""

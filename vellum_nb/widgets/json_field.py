@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
-from vellum_nb.models.inputs import default_of, plain
+from vellum_nb.models.inputs import plain
 from vellum_nb.widgets.field import Field, UnreadableError
 
 __all__ = ["JsonField", "json_problem", "read_json"]
@@ -38,9 +38,7 @@ class JsonField(Field):
     def _build(self) -> list[Any]:
         self._control = ipw.Textarea(description=self.label, rows=2)
         self._control.add_class("vnb-control")
-        default = default_of(self.variable)
-        if default is not None:
-            self._fill(default)
+        self.reset()
         self._control.observe(self.touched, "value")
         return [self._control]
 

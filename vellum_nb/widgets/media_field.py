@@ -12,7 +12,6 @@ from typing import Any
 import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
-from vellum_nb.models.inputs import default_of
 from vellum_nb.widgets.field import Field, close_tree, note
 from vellum_nb.widgets.media import media_html
 from vellum_nb.widgets.upload import Uploader
@@ -58,7 +57,7 @@ class MediaField(Field):
         self._facts = note("", "vnb-facts")
         self._body = ipw.Box()
         self._body.add_class("vnb-media-row")
-        self._fill(default_of(self.variable))
+        self.reset()
         for control in (self._how, self._path, self._url):
             control.observe(self.touched, "value")
         self._arrange()

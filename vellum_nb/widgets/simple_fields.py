@@ -26,8 +26,9 @@ class TextField(Field):
     def _build(self) -> list[Any]:
         kind = ipw.Textarea if is_multiline(self.variable) else ipw.Text
         rows = {"rows": 3} if kind is ipw.Textarea else {}
-        self._control = kind(description=self.label, value=default_of(self.variable) or "", **rows)
+        self._control = kind(description=self.label, **rows)
         self._control.add_class("vnb-control")
+        self.reset()
         self._control.observe(self.touched, "value")
         return [self._control]
 
@@ -50,7 +51,7 @@ class NumberField(Field):
     def _build(self) -> list[Any]:
         self._control = ipw.Text(description=self.label)
         self._control.add_class("vnb-control")
-        self._fill(default_of(self.variable))
+        self.reset()
         self._control.observe(self.touched, "value")
         return [self._control]
 
@@ -70,11 +71,8 @@ class NumberField(Field):
         text = self.typed.strip()
         if not text:
             return None
-        try:
-            number = int(text) if _INTEGER.fullmatch(text) else float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
+        number = _number(text)
+        if number is None:
             msg = f"“{text}” is not a number."
             raise UnreadableError(msg)
         return number
@@ -83,6 +81,15 @@ class NumberField(Field):
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         self.typed = "" if value is None else value
+
+
+def _number(text: str) -> float | None:
+    """Return the number that `text` is, if it is one that a float can tell from infinity."""
+    try:
+        number = int(text) if _INTEGER.fullmatch(text) else float(text)
+        return number if math.isfinite(number) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 class BoolField(Field):
@@ -129,7 +136,7 @@ class EnumField(Field):
         options = [(label, place) for place, label in enumerate(labels)]
         self._control = ipw.Dropdown(description=self.label, options=options, value=0)
         self._control.add_class("vnb-control")
-        self._fill(default_of(self.variable))
+        self.reset()
         self._control.observe(self.touched, "value")
         return [self._control]
 
