@@ -142,6 +142,8 @@ def test_a_file_is_sent_as_a_data_url(tmp_path: Path, written: type) -> None:
         ("CHAT_HISTORY", [("user", "hi"), 3], "message 2 is the number 3"),
         ("CHAT_HISTORY", [{"role": "USER", "text": 3}], "message 1 has the number 3 as its text"),
         ("CHAT_HISTORY", [{"role": "USER", "content": {"type": "X"}}], "its type must be one of"),
+        ("CHAT_HISTORY", [{"role": "USER", "content": {"type": "ARRAY"}}], "ARRAY of None; a list"),
+        ("CHAT_HISTORY", [{"role": "USER", "content": {"type": "STRING", "value": 3}}], "number 3"),
         ("IMAGE", "no-such-file.png", "'no-such-file.png' is no image: no file of this name"),
         ("IMAGE", Path("no-such-file.png"), "cannot be read: No such file"),
         ("IMAGE", b"%PDF-1.7", "the content is application/pdf; image is expected"),

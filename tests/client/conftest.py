@@ -10,7 +10,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,6 +234,20 @@ def late_server() -> Iterator[ScriptedServer]:
     scripted = ScriptedServer(listening=False)
     yield scripted
     scripted.close()
+
+
+@pytest.fixture
+def full_url() -> Iterator[str]:
+    """Return an address where connections wait and are never made."""
+    with socket.socket() as full, ExitStack() as fillers:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):  # more than the backlog holds
+            filler = fillers.enter_context(socket.socket())
+            filler.settimeout(0)
+            with suppress(BlockingIOError):
+                filler.connect(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}"
 
 
 @pytest.fixture

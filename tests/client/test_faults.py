@@ -38,6 +38,16 @@ def test_a_refused_connection_is_tried_four_times_and_said_not_to_be_sent(dead_u
     assert time.perf_counter() - start > 1.75
 
 
+def test_a_connection_that_is_not_made_in_time_is_a_timeout_and_nothing_was_sent(
+    full_url: str,
+) -> None:
+    with Client(api_key="k", base_url=full_url, timeout=(0.05, 60)) as client:
+        error = failure(client)
+    assert type(error) is errors.APITimeoutError
+    assert error.sent is False
+    assert "could not connect in time. Nothing was sent" in str(error)
+
+
 def test_a_refused_execution_runs_when_the_server_comes_up(
     late_server: Any, fulfilled: dict[str, Any]
 ) -> None:

@@ -184,6 +184,11 @@ def test_connect_says_what_it_can_connect_to():
         vnb.connect("prod", api_key="k")
 
 
+def test_a_history_that_cannot_be_opened_is_refused_and_the_client_closed(server, tmp_path):
+    with pytest.raises(vnb.HistoryError, match="cannot be opened"):
+        vnb.connect(server, history=tmp_path)
+
+
 def test_the_environment_says_where_runs_go(monkeypatch, server, tmp_path, capsys):
     monkeypatch.setenv("VELLUM_API_KEY", server.api_key)
     monkeypatch.setenv("VELLUM_API_URL", server.url + "/")
