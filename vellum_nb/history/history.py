@@ -257,10 +257,17 @@ class History:
     def __repr__(self) -> str:
         if self._store.closed:
             return f"<History {self.path}: closed>"
-        count = self.count()
+        try:
+            count = self.count()
+        except HistoryError:
+            return f"<History {self.path}: cannot be read>"
         return f"<History {self.path}: {count} run{'' if count == 1 else 's'}>"
 
     def _repr_html_(self) -> str:
         if self._store.closed:
             return history_html(repr(self), [])
-        return history_html(repr(self), self.runs(limit=10))
+        try:
+            runs = self.runs(limit=10)
+        except HistoryError as exc:
+            return history_html(str(exc), [])
+        return history_html(repr(self), runs)

@@ -68,8 +68,10 @@ class Store:
         self.closed = False
         self._lost_in_fork = False
         self._make_links()
+        self._file: tuple[int, int] | None = None
         with self._told(), self._writer.lock:
             self._writer.connection.execute("SELECT 1")
+        self._file = self._file_now()
         _STORES.add(self)
 
     @contextmanager
@@ -109,7 +111,23 @@ class Store:
             if self._lost_in_fork:
                 msg = "A history in memory stays with its process; give a forked one a file"
                 raise HistoryError(msg)
+            if self._file_now() != self._file:
+                msg = (
+                    f"The history {self.path} was deleted, moved or replaced since it was opened; "
+                    "put it back, or open it again. Nothing was read or written"
+                )
+                raise HistoryError(msg)
             yield link.connection
+
+    def _file_now(self) -> tuple[int, int] | None:
+        """Return what tells the file from another one that takes its place."""
+        if not isinstance(self.path, Path):
+            return None
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     @contextmanager
     def _told(self) -> Iterator[None]:
