@@ -125,6 +125,20 @@ def test_run_with_an_empty_required_field_sends_nothing_and_moves_the_focus_ther
     assert form.kernel("ws.history.count()") == "0"
 
 
+def test_a_screen_reader_is_told_what_a_field_is_and_what_is_wrong_with_it(lab):
+    form = open_form(lab, DOCS)
+    question = form.field("question *")
+    expect(question).to_have_attribute("aria-required", "true")
+    expect(question).to_have_attribute("aria-invalid", "false")
+    about = form.root.locator(".vnb-field").first.locator(".vnb-help").inner_text()
+    expect(question).to_have_accessible_description(about)
+    form.run.click()
+    expect(question).to_have_attribute("aria-invalid", "true")
+    expect(question).to_have_accessible_description(f"{about} A value is required.")
+    turns = form.root.get_by_role("group", name="chat_history")
+    expect(turns.get_by_role("button", name="Add turn")).to_be_visible()
+
+
 def test_a_rejected_run_is_told_in_place(lab):
     form = open_form(lab, TRIAGE)
     form.field("ticket *").fill("   ")

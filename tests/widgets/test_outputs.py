@@ -350,7 +350,9 @@ def test_a_run_without_outputs_says_why_in_plain_words(state: str, code: str, wo
 
 
 def test_a_run_that_waits_says_so() -> None:
-    assert "no answer yet" in Page(run_html(run(state="STARTED"))).text
+    waiting = run("v2", state="STARTED")
+    assert "no answer yet" in Page(run_html(waiting)).text
+    assert "nothing to compare" not in Page(side_by_side_html([run("v1"), waiting])).text
 
 
 def test_markdown_shows_form_and_tells_differences_in_words() -> None:

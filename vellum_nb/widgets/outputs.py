@@ -202,6 +202,8 @@ def _verdict(run: Run, baseline: Run | None) -> str:
         return ""
     if run is baseline:
         return "baseline"
+    if "STARTED" in {run.state, baseline.state}:
+        return ""
     if not run.outputs or not baseline.outputs:
         return "nothing to compare"
     names = _names([baseline, run])

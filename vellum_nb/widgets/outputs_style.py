@@ -143,6 +143,9 @@ OUTPUT_CSS = """
 .vnb-out .vnb-out-note .vnb-ins, .vnb-out .vnb-out-note .vnb-del { font-family: var(--vnb-code); }
 .vnb-out .vnb-error { color: var(--vnb-bad-text); }
 .vnb-out .vnb-out-row .vnb-error, .vnb-out .vnb-out-row .vnb-quiet { font-size: 12px; }
+.vnb-out .vnb-out-row > dd > div:is(.vnb-error, .vnb-quiet) {
+  font-family: var(--jp-ui-font-family, system-ui, sans-serif);
+}
 .vnb-out .vnb-missing {
   border: 1px dashed var(--vnb-quiet);
   color: var(--vnb-quiet);

@@ -12,7 +12,7 @@ from vellum_nb.models import Run, RunRequest
 from vellum_nb.widgets.copying import CopyButtons, outputs_text
 from vellum_nb.widgets.field import note
 from vellum_nb.widgets.icons import ALERT
-from vellum_nb.widgets.job import Progress
+from vellum_nb.widgets.job import Progress, answer
 from vellum_nb.widgets.outputs import legend_html, side_by_side_html
 
 __all__ = ["Results", "alert_html"]
@@ -54,9 +54,9 @@ class Results:
         if self._runs and waiting:
             return  # the old answers stay until there is a new one, so that nothing jumps
         self._runs = tuple(
-            outcome if isinstance(outcome, Run) else _placeholder(request, progress.runs)
+            answer(outcome) or _placeholder(request, progress.runs)
             for request, outcome in zip(requests, progress.outcomes, strict=True)
-            if not isinstance(outcome, BaseException)
+            if answer(outcome) or outcome is None
         )
         self._when = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
         self._drawn()
@@ -79,8 +79,9 @@ class Results:
     def _line_html(self) -> str:
         if not self._runs:
             return ""
-        parts = [f"answers of {self._when}"]
-        if len(self._runs) > 1 and not self._markdown.value:
+        waits = all(run.state == "STARTED" for run in self._runs)
+        parts = [f"sent at {self._when}" if waits else f"answers of {self._when}"]
+        if sum(bool(run.outputs) for run in self._runs) > 1 and not self._markdown.value:
             legend = legend_html(self._runs[0].release_tag)
             parts.append(f'<span class="vnb-legend">{legend}</span>')
         stale = '<span class="vnb-stale">inputs edited since</span>' if self._stale else ""
@@ -98,11 +99,16 @@ def alert_html(exc: BaseException, *, what: str = "") -> str:
     from vellum_nb.errors import VellumNBError
 
     known = isinstance(exc, VellumNBError)
-    text = (
-        str(exc) if known else f"{type(exc).__name__}: {exc} (a fault in the form, please report)"
-    )
+    text = str(exc) if known else f"{_words(exc)} (a fault in the form, please report)"
     where = f"<b><code>{escape(what)}</code></b>: " if what else ""
     return f'<div role="alert" class="vnb-alert">{ALERT}<pre>{where}{escape(text)}</pre></div>'
+
+
+def _words(exc: BaseException) -> str:
+    try:
+        return f"{type(exc).__name__}: {exc}"
+    except Exception:  # noqa: BLE001 - an exception may fail to say what it is
+        return type(exc).__name__
 
 
 def _placeholder(request: RunRequest, others: Sequence[Run]) -> Run:

@@ -2,16 +2,27 @@
 // (Jupyter would take the next key for a command), and screen readers learn what the style shows.
 const CONTROLS = "input, textarea, select";
 
+function idOf(node) {
+  if (!node.id) node.id = `vnb-${Math.random().toString(36).slice(2)}`;
+  return node.id;
+}
+
 function describe(field) {
   const bad = field.classList.contains("vnb-bad");
-  const problem = field.querySelector(":scope > .vnb-problem");
-  if (problem && !problem.id) problem.id = `vnb-${Math.random().toString(36).slice(2)}`;
+  const part = (name) => field.querySelector(`:scope > ${name}`);
+  const told = [part(".vnb-help"), bad && part(".vnb-problem")].filter((node) => node && node.textContent.trim());
+  const words = told.map(idOf).join(" ");
   for (const control of field.querySelectorAll(CONTROLS)) {
     control.setAttribute("aria-invalid", String(bad));
-    if (bad && problem) control.setAttribute("aria-describedby", problem.id);
+    if (words) control.setAttribute("aria-describedby", words);
     else control.removeAttribute("aria-describedby");
     const label = control.id && field.querySelector(`label[for="${CSS.escape(control.id)}"]`);
     if (label && label.textContent.endsWith(" *")) control.setAttribute("aria-required", "true");
+  }
+  const name = part(".vnb-caption") ?? part(".vnb-how")?.querySelector("label");
+  if (name) {
+    field.setAttribute("role", "group");
+    field.setAttribute("aria-label", name.textContent);
   }
 }
 
