@@ -37,9 +37,7 @@ __all__ = ["RunForm"]
 
 
 class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipywidgets
-    """A form that runs a deployment on the chosen release tags, side by side.
-
-    `Workspace.form` makes it.
+    """The form of a deployment, which `Workspace.form` makes: runs it on the chosen release tags.
 
     Parameters
     ----------
@@ -97,7 +95,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         self._edge = Edge()
         self._releases = Releases(spec, release)
         self._fields = FieldSet(self._edge.guarded(self._edited))
-        self._tags = TagBar(spec.tags, self._edge.guarded(self._tags_clicked))
+        self._tags = TagBar(spec.tags, self._edge.guarded(lambda: self._ticking.clicked()))
         self._options = Options(self._edge.guarded(self._edited))
         self._bar = RunBar(
             run=self._edge.guarded(self.submit),
@@ -121,16 +119,12 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             answered=lambda runs: self.set_trait("runs", runs),
             ended=self._ended,
         )
-        self._head = note(self._head_html(), "vnb-header")
-        self._notice = note("", "vnb-notices")
         self._build()
-        self.observe(self._tags_set, "release_tags")
-        self.release_tags = [spec.latest.tag] if spec.latest else []
-        if not spec.latest:
-            self._show_fields()
-        warm_up()
+        self._begin()
 
     def _build(self) -> None:
+        self._head = note(self._head_html(), "vnb-header")
+        self._notice = note("", "vnb-notices")
         actions = ipw.VBox([self._tags.widget, self._bar.widget, self._options.widget])
         actions.add_class("vnb-actions")
         self.children = [
@@ -144,6 +138,14 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             Manners(),
         ]
         self.add_class("vnb").add_class("vnb-form")
+
+    def _begin(self) -> None:
+        self.observe(self._tags_set, "release_tags")
+        if self._spec.latest:
+            self.release_tags = [self._spec.latest.tag]
+        else:
+            self._show_fields()
+        warm_up()
 
     @property
     def errors(self) -> dict[str, str]:
@@ -163,8 +165,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             self._say_problems()
             if problems:
                 self._focus(next(iter(problems)))
-                return
-            if not self.release_tags:
+            if problems or not self.release_tags:
                 return
             by_tag = self._releases.by_tag(self.release_tags)
             values, options = self._fields.values, self._options.value
@@ -208,9 +209,6 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
                 self._compare_to_asked()
             finally:
                 self.busy = False
-
-    def _tags_clicked(self) -> None:
-        self._ticking.clicked()
 
     def _take_tags(self, tags: list[str] | None) -> None:
         self._tags.ticked = self.release_tags = self.release_tags if tags is None else tags
