@@ -69,8 +69,9 @@ def main() -> int:
     middle, slow = per_request(args.requests)
     print(f"ready, imports included:  {bare:.2f} s   with the samples: {full:.2f} s")
     print(f"one execution:            {middle:.2f} ms  (95 %: {slow:.2f} ms)")
-    print(f"target: ready in less than {TARGET} s: {'kept' if full < TARGET else 'MISSED'}")
-    return 0 if full < TARGET else 1
+    kept = max(bare, full) < TARGET
+    print(f"target: ready in less than {TARGET} s: {'kept' if kept else 'MISSED'}")
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":
