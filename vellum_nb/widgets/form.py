@@ -89,13 +89,12 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         self._spec = spec
         self._count = count
         self._lock = threading.RLock()
-        self._tried = False
-        self._taking = False  # what is in the fields into `value`, not the other way
+        self._tried = self._taking = False  # taking what is in the fields into `value`
         self._asked: dict[str, Any] | None = None
         self._edge = Edge()
         self._releases = Releases(spec, release)
         self._fields = FieldSet(self._edge.guarded(self._edited))
-        self._tags = TagBar(spec.tags, self._edge.guarded(lambda: self._ticking.clicked()))
+        self._tags = TagBar(spec.tags, self._edge.guarded(self._tags_clicked))
         self._options = Options(self._edge.guarded(self._edited))
         self._bar = RunBar(
             run=self._edge.guarded(self.submit),
@@ -209,6 +208,9 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
                 self._compare_to_asked()
             finally:
                 self.busy = False
+
+    def _tags_clicked(self) -> None:
+        self._ticking.clicked()
 
     def _take_tags(self, tags: list[str] | None) -> None:
         self._tags.ticked = self.release_tags = self.release_tags if tags is None else tags
