@@ -11,6 +11,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -23,8 +24,8 @@ __all__ = ["MEMORY", "explained", "locate", "open_database", "open_reader", "pat
 MEMORY = ":memory:"
 PATIENCE_S = 30.0
 _BUSY_MS = 20
-_MAGIC = b"SQLite format 3\0"
 _CHECKED_BYTES = 8 * 2**20
+_SMALLEST_FILE = 512  # one page; SQLite takes a file of one byte for an empty one
 
 _ADVICE = {
     sqlite3.SQLITE_BUSY: (
@@ -141,8 +142,8 @@ def _prepare(path: Path) -> None:
     """Make the folder and the file, readable by their owner only."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with suppress(FileExistsError):  # O_EXCL: a file that is there is not opened, see _inspect
+            os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as exc:
         advice = _ADVICE[sqlite3.SQLITE_CANTOPEN]
         msg = f"The history {path} cannot be used: {advice} ({exc.strerror})"
@@ -150,17 +151,15 @@ def _prepare(path: Path) -> None:
 
 
 def _inspect(path: Path) -> None:
-    """Refuse a file that is damaged, newer, or not ours, without changing a byte of it."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-    except OSError as exc:
-        advice = _ADVICE[sqlite3.SQLITE_CANTOPEN]
-        msg = f"The history {path} cannot be used: {advice} ({exc.strerror})"
-        raise HistoryError(msg) from exc
-    if not head:
-        return
-    if head != _MAGIC:
+    """Refuse a file that is damaged, newer, or not ours, without changing a byte of it.
+
+    Only SQLite may open the file: closing any other handle of it would drop, as POSIX has it, the
+    locks of every connection in this process, and the next process would delete the log under them.
+    """
+    if path.is_dir():
+        msg = f"The history {path} cannot be used: {_ADVICE[sqlite3.SQLITE_CANTOPEN]}"
+        raise HistoryError(msg)
+    if 0 < path.stat().st_size < _SMALLEST_FILE:
         msg = f"The history {path} cannot be used: {_ADVICE[sqlite3.SQLITE_NOTADB]}"
         raise HistoryError(msg)
     connection = _connect(f"{path.as_uri()}?mode=ro", uri=True)
