@@ -2,142 +2,26 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from types import FrameType
 from typing import Any
 
 import pytest
-from ipywidgets.widgets.widget import _instances
+from form_kit import (
+    OLDER,
+    PATIENCE,
+    SPEC,
+    TICKET,
+    VIP,
+    click,
+    parts,
+    shown,
+    tick,
+)
 
 from vellum_nb.errors import APIConnectionError, InputError
 from vellum_nb.models import (
-    Cancellation,
-    Run,
-    RunError,
-    RunRequest,
-    VellumVariable,
     WorkflowDeploymentRelease,
-    case_id,
 )
-from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.job import Job
 from vellum_nb.widgets.spec import FormSpec, TagChoice
-
-PATIENCE = 10
-Execute = Callable[[RunRequest, Cancellation], Run]
-
-
-def variable(key: str, type_: str = "STRING", **more: Any) -> VellumVariable:
-    return VellumVariable.model_validate({"key": key, "type": type_, **more})
-
-
-TICKET = variable("ticket")
-HOURS = variable("sla_hours", "NUMBER", required=False, schema={"minimum": 1, "maximum": 72})
-VIP = variable("vip", "JSON", required=False, schema={"type": "boolean"})
-CONTEXT = variable("context", "JSON", required=False)
-LATEST = (TICKET, HOURS, VIP, CONTEXT)
-OLDER = {"v1": (TICKET, variable("sla_hours"), variable("mood", required=False))}
-SPEC = FormSpec(
-    name="ticket-triage",
-    label="Ticket <triage>",
-    description="Sorts & answers",
-    source="local server",
-    variables=LATEST,
-    latest_release_id="r2",
-    tags=(TagChoice("r1", ("v1",)), TagChoice("r2", ("v2", "production", "LATEST"))),
-)
-
-
-def release(tag: str) -> WorkflowDeploymentRelease:
-    variables = [v.model_dump(by_alias=True) for v in OLDER.get(tag, LATEST)]
-    return WorkflowDeploymentRelease.model_validate(
-        {"id": tag, "workflow_version": {"input_variables": variables}}
-    )
-
-
-def answer(request: RunRequest, **more: Any) -> Run:
-    inputs = dict(request.inputs)
-    fields = {"state": "FULFILLED", "outputs": {"reply": f"from {request.release_tag}"}, **more}
-    return Run(
-        id=request.release_tag,
-        deployment=request.deployment,
-        release_tag=request.release_tag,
-        timestamp=datetime.now(UTC),
-        latency_s=0.004,
-        inputs=inputs,
-        not_sent=request.not_sent,
-        case_id=case_id(inputs),
-        **fields,
-    )
-
-
-class Recorder:
-    """Keeps what it was asked to run."""
-
-    def __init__(self, execute: Execute) -> None:
-        self.requests: list[RunRequest] = []
-        self._execute = execute
-
-    def __call__(self, request: RunRequest, cancel: Cancellation) -> Run:
-        self.requests.append(request)
-        return self._execute(request, cancel)
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[..., tuple[RunForm, Recorder]]]:
-    forms: list[RunForm] = []
-
-    def make(
-        execute: Execute = lambda request, _: answer(request),
-        *,
-        spec: FormSpec = SPEC,
-        read: Callable[[str], WorkflowDeploymentRelease] = release,
-    ) -> tuple[RunForm, Recorder]:
-        recorder = Recorder(execute)
-        forms.append(RunForm(spec, run=recorder, release=read, count=lambda: 128))
-        return forms[-1], recorder
-
-    yield make
-    for form in forms:
-        form.close()
-
-
-def parts(form: Any, css: str) -> list[Any]:
-    """Return every widget of the form that bears a CSS class."""
-    found, todo = [], [form]
-    while todo:
-        widget = todo.pop(0)
-        found += [widget] if css in widget._dom_classes else []
-        todo += getattr(widget, "children", ())
-    return found
-
-
-def shown(form: Any) -> str:
-    """Return all HTML that the form shows, but for its style."""
-    todo, texts = [form], []
-    while todo:
-        widget = todo.pop(0)
-        if "vnb-style" not in widget._dom_classes:
-            todo += getattr(widget, "children", ())
-            texts.append(str(getattr(widget, "value", "")))
-    return "\n".join(texts)
-
-
-def tick(form: RunForm, tag: str, *, value: bool = True) -> None:
-    """Tick a release tag by hand, and wait until the form has taken it up."""
-    taken = threading.Event()
-    form.observe(lambda _: taken.set(), "release_tags")
-    box = next(b for b in parts(form, "vnb-check") if b.description == tag)
-    box.value = value
-    assert taken.wait(PATIENCE)
-
-
-def click(form: RunForm, css: str = "vnb-run") -> None:
-    parts(form, css)[0].click()
 
 
 def test_the_newest_release_alone_is_ticked(make):
@@ -283,161 +167,6 @@ def test_bad_json_sends_nothing_and_the_reason_stands_beside_run(make):
     assert form.wait(PATIENCE)[0].inputs["context"] == {"a": 1}
 
 
-def test_a_click_while_running_is_ignored_and_the_buttons_come_back(make):
-    gate = threading.Event()
-
-    def slow(request: RunRequest, _: Cancellation) -> Run:
-        assert gate.wait(PATIENCE)
-        return answer(request)
-
-    form, recorder = make(slow)
-    form.value = {"ticket": "hi"}
-    click(form)
-    run, cancel = parts(form, "vnb-run")[0], parts(form, "vnb-cancel")[0]
-    assert (run.disabled, run.description, cancel.disabled) == (True, "Running…", False)
-    click(form)
-    form.submit()
-    gate.set()
-    form.wait(PATIENCE)
-    assert len(recorder.requests) == 1
-    assert (run.disabled, run.description, cancel.disabled) == (False, "Run on 1", True)
-    assert not form.busy
-    assert "1 of 1" in shown(form)
-
-
-def test_cancel_ends_slow_runs(make):
-    started = threading.Event()
-
-    def slow(request: RunRequest, cancel: Cancellation) -> Run:
-        started.set()
-        assert cancel.wait(PATIENCE)
-        error = RunError(code="CANCELLED", message="cancelled before an answer came")
-        return answer(request, state="CANCELLED", outputs={}, error=error)
-
-    form, _ = make(slow)
-    form.value = {"ticket": "hi"}
-    form.submit()
-    assert started.wait(PATIENCE)
-    click(form, "vnb-cancel")
-    assert [run.state for run in form.wait(PATIENCE)] == ["CANCELLED"]
-    assert "cancelled · 1 of 1" in shown(form)
-
-
-def test_an_interrupt_while_waiting_cancels_the_runs(make):
-    def slow(request: RunRequest, cancel: Cancellation) -> Run:
-        assert cancel.wait(PATIENCE)
-        return answer(request, state="CANCELLED", outputs={})
-
-    form, _ = make(slow)
-    form.value = {"ticket": "hi"}
-    form.submit()
-    thread = threading.Thread(target=interrupt_waiting, args=(threading.get_ident(),))
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        form.wait(PATIENCE)
-    thread.join()
-    assert [run.state for run in form.wait(PATIENCE)] == ["CANCELLED"]
-
-
-def interrupt_waiting(thread: int) -> None:
-    """Interrupt a thread as soon as it waits for a job."""
-    pause = threading.Event()
-    while not any(f.f_code is Job.wait.__code__ for f in frames(thread)):
-        pause.wait(0.01)
-    signal.pthread_kill(thread, signal.SIGINT)
-
-
-def frames(thread: int) -> Iterator[FrameType]:
-    frame = sys._current_frames()[thread]
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def test_inputs_that_are_refused_at_the_last_moment_are_told_in_place(make):
-    def refuse(request: RunRequest, _: Cancellation) -> Run:
-        msg = f"The inputs do not fit {request.release_tag} <now>"
-        raise InputError(msg, [])
-
-    form, _ = make(refuse)
-    form.value = {"ticket": "hi"}
-    form.submit()
-    assert form.wait(PATIENCE) == ()
-    assert "The inputs do not fit v2 &lt;now&gt;" in shown(form)
-    assert parts(form, "vnb-run")[0].description == "Run on 1"
-
-
-def test_a_fault_while_running_is_shown_with_its_type(make):
-    def faulty(request: RunRequest, _: Cancellation) -> Run:
-        raise ZeroDivisionError(request.release_tag)
-
-    form, _ = make(faulty)
-    form.value = {"ticket": "hi"}
-    form.submit()
-    form.wait(PATIENCE)
-    assert "ZeroDivisionError: v2" in shown(form)
-    assert 'role="alert"' in shown(form)
-
-
-def test_a_fault_while_reading_a_release_is_shown_and_the_tick_taken_back(make, monkeypatch):
-    heard = threading.Event()
-    monkeypatch.setattr(threading, "excepthook", lambda _: heard.set())
-
-    def broken(tag: str) -> WorkflowDeploymentRelease:
-        raise ZeroDivisionError(tag)
-
-    form, _ = make(read=broken)
-    box = next(b for b in parts(form, "vnb-check") if b.description == "v1")
-    box.value = True
-    assert heard.wait(PATIENCE)
-    assert "ZeroDivisionError: v1" in shown(form)
-    assert not box.value
-    assert parts(form, "vnb-run")[0].description == "Run on 1"
-
-
-def test_a_click_on_run_while_a_release_is_read_runs_on_what_is_ticked(make):
-    gate, done = threading.Event(), threading.Event()
-
-    def slow(tag: str) -> WorkflowDeploymentRelease:
-        assert gate.wait(PATIENCE)
-        return release("v2")
-
-    form, recorder = make(read=slow)
-    form.observe(lambda _: done.set(), "runs")
-    form.value = {"ticket": "hi"}
-    next(b for b in parts(form, "vnb-check") if b.description == "v1").value = True
-    assert parts(form, "vnb-run")[0].description == "Reading…"
-    click(form)
-    assert recorder.requests == []
-    gate.set()
-    assert done.wait(PATIENCE)
-    assert [run.release_tag for run in form.wait(PATIENCE)] == ["v1", "v2"]
-
-
-def test_failed_runs_are_shown_in_place(make):
-    def failing(request: RunRequest, _: Cancellation) -> Run:
-        error = RunError(code="CONNECTION", message="refused by <host>")
-        return answer(request, state="FAILED", outputs={}, error=error)
-
-    form, _ = make(failing)
-    form.value = {"ticket": "hi"}
-    form.submit()
-    assert form.wait(PATIENCE)[0].state == "FAILED"
-    assert "refused by &lt;host&gt;" in shown(form)
-
-
-def test_answers_say_when_the_inputs_were_edited_since(make):
-    form, _ = make()
-    form.value = {"ticket": "hi"}
-    form.submit()
-    form.wait(PATIENCE)
-    assert "inputs edited since" not in shown(form)
-    form.value = {"ticket": "hi there"}
-    assert "inputs edited since" in shown(form)
-    form.value = {"ticket": "hi"}
-    assert "inputs edited since" not in shown(form)
-
-
 def test_options_go_with_every_run_and_an_external_id_stays_unique(make):
     spec = FormSpec(**{**SPEC.__dict__, "variables": OLDER["v1"]})
     form, recorder = make(spec=spec)
@@ -460,17 +189,6 @@ def test_metadata_that_is_no_object_sends_nothing(make):
     click(form)
     assert recorder.requests == []
     assert "Metadata is a JSON object" in shown(form)
-
-
-def test_without_a_tick_nothing_runs(make):
-    form, recorder = make()
-    form.value = {"ticket": "hi"}
-    form.release_tags = []
-    assert parts(form, "vnb-run")[0].disabled
-    form.submit()
-    assert form.wait(PATIENCE) == ()
-    assert recorder.requests == []
-    assert repr(form) == "RunForm('ticket-triage', run on: nothing)"
 
 
 def test_the_static_form_says_what_would_be_run_and_never_changes_before_a_run(make):
@@ -508,20 +226,3 @@ def test_many_releases_are_folded_and_the_newest_are_shown(make):
     assert names[-1] == "t29"
     form.release_tags = ["t3"]
     assert len([b for b in parts(form, "vnb-check") if b.description.startswith("t")]) == 30
-
-
-def test_closing_a_form_leaves_no_widget_and_no_thread():
-    before, threads = set(_instances), threading.active_count()
-    form = RunForm(SPEC, run=lambda r, _: answer(r), release=release)
-    form.value = {"ticket": "hi"}
-    form.release_tags = ["v1"]
-    form.release_tags = ["v2"]
-    form.submit()
-    form.wait(PATIENCE)
-    form.close()
-    form.close()
-    assert set(_instances) == before
-    for thread in threading.enumerate():
-        if thread.name.startswith("vellum-nb"):
-            thread.join(PATIENCE)
-    assert threading.active_count() <= threads

@@ -1,0 +1,112 @@
+"""A form without a browser: a deployment, what its runs answer, and hands that click."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from vellum_nb.models import (
+    Cancellation,
+    Run,
+    RunRequest,
+    VellumVariable,
+    WorkflowDeploymentRelease,
+    case_id,
+)
+from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.spec import FormSpec, TagChoice
+
+PATIENCE = 10
+Execute = Callable[[RunRequest, Cancellation], Run]
+
+
+def variable(key: str, type_: str = "STRING", **more: Any) -> VellumVariable:
+    return VellumVariable.model_validate({"key": key, "type": type_, **more})
+
+
+TICKET = variable("ticket")
+HOURS = variable("sla_hours", "NUMBER", required=False, schema={"minimum": 1, "maximum": 72})
+VIP = variable("vip", "JSON", required=False, schema={"type": "boolean"})
+CONTEXT = variable("context", "JSON", required=False)
+LATEST = (TICKET, HOURS, VIP, CONTEXT)
+OLDER = {"v1": (TICKET, variable("sla_hours"), variable("mood", required=False))}
+SPEC = FormSpec(
+    name="ticket-triage",
+    label="Ticket <triage>",
+    description="Sorts & answers",
+    source="local server",
+    variables=LATEST,
+    latest_release_id="r2",
+    tags=(TagChoice("r1", ("v1",)), TagChoice("r2", ("v2", "production", "LATEST"))),
+)
+
+
+def release(tag: str) -> WorkflowDeploymentRelease:
+    variables = [v.model_dump(by_alias=True) for v in OLDER.get(tag, LATEST)]
+    return WorkflowDeploymentRelease.model_validate(
+        {"id": tag, "workflow_version": {"input_variables": variables}}
+    )
+
+
+def answer(request: RunRequest, **more: Any) -> Run:
+    inputs = dict(request.inputs)
+    fields = {"state": "FULFILLED", "outputs": {"reply": f"from {request.release_tag}"}, **more}
+    return Run(
+        id=request.release_tag,
+        deployment=request.deployment,
+        release_tag=request.release_tag,
+        timestamp=datetime.now(UTC),
+        latency_s=0.004,
+        inputs=inputs,
+        not_sent=request.not_sent,
+        case_id=case_id(inputs),
+        **fields,
+    )
+
+
+class Recorder:
+    """Keeps what it was asked to run."""
+
+    def __init__(self, execute: Execute) -> None:
+        self.requests: list[RunRequest] = []
+        self._execute = execute
+
+    def __call__(self, request: RunRequest, cancel: Cancellation) -> Run:
+        self.requests.append(request)
+        return self._execute(request, cancel)
+
+
+def parts(form: Any, css: str) -> list[Any]:
+    """Return every widget of the form that bears a CSS class."""
+    found, todo = [], [form]
+    while todo:
+        widget = todo.pop(0)
+        found += [widget] if css in widget._dom_classes else []
+        todo += getattr(widget, "children", ())
+    return found
+
+
+def shown(form: Any) -> str:
+    """Return all HTML that the form shows, but for its style."""
+    todo, texts = [form], []
+    while todo:
+        widget = todo.pop(0)
+        if "vnb-style" not in widget._dom_classes:
+            todo += getattr(widget, "children", ())
+            texts.append(str(getattr(widget, "value", "")))
+    return "\n".join(texts)
+
+
+def tick(form: RunForm, tag: str, *, value: bool = True) -> None:
+    """Tick a release tag by hand, and wait until the form has taken it up."""
+    taken = threading.Event()
+    form.observe(lambda _: taken.set(), "release_tags")
+    box = next(b for b in parts(form, "vnb-check") if b.description == tag)
+    box.value = value
+    assert taken.wait(PATIENCE)
+
+
+def click(form: RunForm, css: str = "vnb-run") -> None:
+    parts(form, css)[0].click()

@@ -1,0 +1,130 @@
+"""HTML as a browser reads it, and values that would do harm if they were not escaped."""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+from vellum_nb.models import Run, case_id
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script></svg>'
+TYPES = [
+    "STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "ERROR",
+    "FUNCTION_CALL", "IMAGE", "AUDIO", "VIDEO", "DOCUMENT", "SOMETHING_NEW",
+]  # fmt: skip
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)>",
+    "<details open ontoggle=alert(1)>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt&colon;alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "<javascript:alert(1)>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "![x](https://evil.example/a.png)",
+    "<style>body{display:none}</style>",
+    "<link rel=stylesheet href=https://evil.example/a.css>",
+    "<form action=https://evil.example><input></form>",
+    "<base href=https://evil.example>",
+    "</pre></div></style><script>alert(1)</script>",
+    '" onmouseover="alert(1)',
+    "```html\n<script>alert(1)</script>\n```",
+    "javascript:alert(1)",
+    "https://evil.example/a.png",
+    "data:text/html,<script>alert(1)</script>",
+    'data:image/png;base64,AAAA" onerror="alert(1)',
+    "data:image/svg+xml;base64," + base64.b64encode(SVG).decode(),
+]
+ALLOWED = {
+    "a", "audio", "b", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em",
+    "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "ins", "li", "ol", "p", "path", "pre", "s",
+    "section", "span", "strong", "style", "summary", "svg", "table", "tbody", "td", "th", "thead",
+    "tr", "ul", "video",
+}  # fmt: skip
+MEDIA = re.compile(r"data:(?:image|audio|video)/[a-z0-9+]+;base64,[A-Za-z0-9+/=]*\Z")
+LINK = re.compile(r"(?:https?:|mailto:)|data:application/pdf;base64,[A-Za-z0-9+/=]*\Z")
+INLINE = re.compile(r"(?:grid-row:span \d+|flex-grow:\d+|text-align: right;)\Z")
+
+
+class Page(HTMLParser):
+    """What a browser would make of some HTML: its elements, their attributes, its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._in_style = False
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_style = tag == "style"
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        if not self._in_style:
+            self.text += data
+
+    def handle_endtag(self, _tag: str) -> None:
+        self._in_style = False
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def assert_harmless(html: str) -> None:
+    for tag, attributes in Page(html).elements:
+        assert tag in ALLOWED, tag
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            assert name not in {"srcdoc", "srcset", "action", "formaction", "background"}
+            assert name != "src" or MEDIA.match(value), value[:80]
+            assert name != "href" or LINK.match(value), value[:80]
+            assert name != "style" or INLINE.match(value), value
+    styles = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert not any("url(" in style or "@import" in style for style in styles)
+
+
+def shapes(text: str) -> list[object]:
+    """Return hostile text in every place where a value can hold text."""
+    typed = [{"type": text, "value": text}, {"type": "STRING", "value": text}]
+    return [
+        text,
+        [text],
+        {text: {text: [text]}, "padding": "x" * 100},
+        {"src": text, "metadata": {text: text}},
+        {"code": text, "message": text},
+        {"name": text, "arguments": {text: text}, "id": text},
+        {"name": text, "arguments": text},
+        [{"role": text, "text": text}, {"role": "USER", "content": typed[1]}],
+        [{"role": text, "content": {"type": "ARRAY", "value": typed}}],
+        [{"role": text, "content": {"type": "IMAGE", "value": {"src": text}}}],
+        [{"text": text, "score": 1, "keywords": [text], "document": {"label": text}}],
+        [{"text": text, "score": text, "document": text}],
+        typed,
+    ]
+
+
+def run(tag: str = "v1", outputs: dict[str, Any] | None = None, **fields: Any) -> Run:
+    inputs = fields.pop("inputs", {"ticket": "a"})
+    known = {
+        "id": tag,
+        "deployment": "triage",
+        "release_tag": tag,
+        "timestamp": datetime(2026, 11, 24, tzinfo=UTC),
+        "inputs": inputs,
+        "case_id": case_id(inputs),
+        "outputs": outputs or {},
+        "state": "FULFILLED",
+    }
+    return Run(**(known | fields))
+
+
+def data_url(content: bytes, mime: str = "image/png") -> dict[str, str]:
+    return {"src": f"data:{mime};base64,{base64.b64encode(content).decode()}"}

@@ -1,0 +1,163 @@
+"""One output value as HTML: right for each type, and safe whatever a workflow returns."""
+
+from __future__ import annotations
+
+import pytest
+from html_kit import (
+    HOSTILE,
+    PNG,
+    SVG,
+    TYPES,
+    Page,
+    assert_harmless,
+    data_url,
+    shapes,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vellum_nb.widgets.media import MAX_SHOWN
+from vellum_nb.widgets.values import value_html
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_values_are_harmless_in_every_type(text: str, kind: str) -> None:
+    for value in shapes(text):
+        assert_harmless(value_html(value, kind))
+        assert_harmless(value_html(value, kind, markdown=True))
+        assert_harmless(value_html(value, kind, against="something else"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON, st.sampled_from(TYPES), st.booleans())
+def test_any_json_of_any_type_is_shown(value: object, kind: str, markdown: bool) -> None:  # noqa: FBT001
+    html = value_html(value, kind, markdown=markdown)
+    assert html
+    assert_harmless(html)
+
+
+def test_text_keeps_its_spaces_and_line_breaks() -> None:
+    assert Page(value_html("a  b\n\n c", "STRING")).text == "a  b\n\n c"
+
+
+def test_a_very_long_text_is_cut_with_a_sentence() -> None:
+    text = Page(value_html("x" * 150_000, "STRING")).text
+    assert text.endswith("… 50,000 characters more; the run holds the whole text")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(3.0, "3"), (0.25, "0.25"), (-12, "-12"), (True, "true"), ("7", "7")]
+)
+def test_numbers_are_plain(value: object, text: str) -> None:
+    assert Page(value_html(value, "NUMBER")).text == text
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_null_is_shown_as_null(kind: str) -> None:
+    assert Page(value_html(None, kind)).text == "null"
+
+
+def test_short_json_is_one_line_and_long_json_folds() -> None:
+    assert Page(value_html({"a": [1, "é"]}, "JSON")).text == '{"a": [1, "é"]}'
+    page = Page(value_html({"rows": [{"n": n, "text": "x" * 40} for n in range(4)]}, "JSON"))
+    folds = page.all("details")
+    assert ["open" in fold for fold in folds] == [True, False]
+    assert "4 items" in page.text
+
+
+def test_a_huge_list_is_cut_with_a_count() -> None:
+    page = Page(value_html(list(range(5_000)), "JSON"))
+    assert page.text.endswith("… 4800 more")
+
+
+def test_deeply_nested_json_is_shown() -> None:
+    value: object = "bottom"
+    for _ in range(400):
+        value = [value, "x" * 50]
+    assert_harmless(value_html(value, "JSON"))
+
+
+def test_chat_turns_show_role_and_content_of_each_kind() -> None:
+    turns = [
+        {"role": "USER", "text": "hi"},
+        {"role": "ASSISTANT", "content": {"type": "STRING", "value": "hello"}},
+        {
+            "role": "ASSISTANT",
+            "content": {
+                "type": "FUNCTION_CALL",
+                "value": {"name": "pay", "arguments": {"sum": 4}},
+            },
+        },
+        {
+            "role": "USER",
+            "content": {
+                "type": "ARRAY",
+                "value": [
+                    {"type": "STRING", "value": "see"},
+                    {"type": "IMAGE", "value": data_url(PNG)},
+                    {"type": "IMAGE", "value": {"src": "https://e.com/a.png"}},
+                ],
+            },
+        },
+    ]
+    page = Page(value_html(turns, "CHAT_HISTORY"))
+    assert "USER hi" in page.text
+    assert "ASSISTANT hello" in page.text
+    assert 'call pay{"sum": 4}' in page.text
+    assert "https://e.com/a.png, not loaded" in page.text
+    assert len(page.all("img")) == 1
+
+
+def test_search_results_come_in_order_with_score_and_document() -> None:
+    hits = [
+        {"text": "b", "score": 0.82345, "keywords": ["k"], "document": {"label": "two.md"}},
+        {"text": "a", "score": 0.5, "keywords": [], "document": {"label": "one.md"}},
+    ]
+    page = Page(value_html(hits, "SEARCH_RESULTS"))
+    assert page.text == "two.md score 0.823 kbone.md score 0.5a"
+
+
+def test_arrays_show_each_item_by_its_type() -> None:
+    items = [{"type": "NUMBER", "value": 2.0}, {"type": "ERROR", "value": {"message": "no"}}]
+    assert Page(value_html(items, "ARRAY")).text == "2error ERROR: no"
+
+
+@pytest.mark.parametrize(
+    ("content", "mime", "kind", "tag"),
+    [
+        (PNG, "image/png", "IMAGE", "img"),
+        (SVG, "image/svg+xml", "IMAGE", "img"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "audio/wav", "AUDIO", "audio"),
+        (b"\0\0\0\x18ftypisom", "video/mp4", "VIDEO", "video"),
+        (b"%PDF-1.7", "application/pdf", "DOCUMENT", "a"),
+    ],
+)
+def test_media_are_shown_by_what_their_bytes_say(
+    content: bytes, mime: str, kind: str, tag: str
+) -> None:
+    (attributes,) = Page(value_html(data_url(content, "text/html"), kind)).all(tag)
+    address = attributes.get("src") or attributes["href"]
+    assert address.startswith(f"data:{mime};base64,")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (data_url(b"<html><script>"), "not shown"),
+        ({"src": "data:image/png;base64,???"}, "cannot be read"),
+        ({"src": "data:image/png,rawbytes"}, "cannot be read"),
+        ({"src": "https://evil.example/a.png"}, "not loaded"),
+        ({"src": "vellum:uploaded-file:123"}, "not loaded"),
+        ({"src": "data:image/png;base64," + "A" * (MAX_SHOWN * 4 // 3 + 300)}, "too large"),
+    ],
+)
+def test_what_is_no_known_image_stays_text(value: object, words: str) -> None:
+    page = Page(value_html(value, "IMAGE"))
+    assert page.all("img") == []
+    assert words in page.text
