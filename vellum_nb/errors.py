@@ -151,7 +151,15 @@ class InputError(VellumNBError, ValueError):
 
 
 class HistoryError(VellumNBError):
-    """The history is locked, corrupt, or written by a newer version; it was left untouched."""
+    """The history is locked, corrupt, or written by a newer version; it was left untouched.
+
+    Attributes
+    ----------
+    run : Run or None
+        The run whose answer came but could not be recorded.
+    """
+
+    run: Any = None
 
 
 class RegressionError(VellumNBError, AssertionError):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from vellum_nb.models import Cancellation, Run, RunRequest, case_id
 from vellum_nb.widgets.job import Job, Progress
+from vellum_nb.widgets.results import alert_html
 
 PATIENCE = 10
 
@@ -151,3 +152,13 @@ def test_the_reporting_thread_never_waits_for_itself() -> None:
     assert job.wait(PATIENCE)
     assert waited
     assert not any(waited)
+
+
+class SpeechlessError(RuntimeError):
+    def __str__(self) -> str:
+        msg = "no words"
+        raise ValueError(msg)
+
+
+def test_an_exception_that_cannot_say_what_it_is_is_shown_by_its_kind() -> None:
+    assert "SpeechlessError (a fault in the form" in alert_html(SpeechlessError())

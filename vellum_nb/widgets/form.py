@@ -25,6 +25,7 @@ from vellum_nb.widgets.launch import Launch, make_requests
 from vellum_nb.widgets.manners import Manners
 from vellum_nb.widgets.notices import header_html, notices_html
 from vellum_nb.widgets.options import Options
+from vellum_nb.widgets.order import keep_order
 from vellum_nb.widgets.releases import Releases
 from vellum_nb.widgets.results import Results
 from vellum_nb.widgets.run_bar import RunBar
@@ -48,7 +49,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
     release : callable
         Retrieves the release that a tag points at.
     count : callable, optional
-        Returns how many runs of the deployment the history holds.
+        Returns how many runs of the deployment the history holds; None where it cannot tell.
 
     Attributes
     ----------
@@ -83,7 +84,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         *,
         run: Callable[[RunRequest, Cancellation], Run],
         release: Callable[[str], WorkflowDeploymentRelease],
-        count: Callable[[], int] | None = None,
+        count: Callable[[], int | None] | None = None,
     ) -> None:
         super().__init__()
         self._spec = spec
@@ -137,6 +138,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             Manners(),
         ]
         self.add_class("vnb").add_class("vnb-form")
+        keep_order(self)
 
     def _begin(self) -> None:
         self.observe(self._tags_set, "release_tags")

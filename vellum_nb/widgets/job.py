@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.models import Cancellation, Run, RunRequest
 
-__all__ = ["Job", "Progress"]
+__all__ = ["Job", "Progress", "answer"]
 
 _TICK = 0.1
 _AT_ONCE = 16
@@ -47,8 +48,15 @@ class Progress:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The runs there are."""
-        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Run))
+        """The runs there are, also those that could not be recorded."""
+        found = (answer(outcome) for outcome in self.outcomes)
+        return tuple(run for run in found if run is not None)
+
+
+def answer(outcome: Run | BaseException | None) -> Run | None:
+    """Return the run of an outcome; an error of the history brings the one it could not record."""
+    run = outcome.run if isinstance(outcome, HistoryError) else outcome
+    return run if isinstance(run, Run) else None
 
 
 class Job:

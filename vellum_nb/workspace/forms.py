@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vellum_nb.errors import AuthenticationError
+from vellum_nb.errors import AuthenticationError, HistoryError
 from vellum_nb.history import History
 from vellum_nb.models import Run, VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.inputs import infer_type
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 
-__all__ = ["form_spec"]
+__all__ = ["form_spec", "run_count"]
 
 Variables = Sequence[VellumVariable | Mapping[str, Any]]
 
@@ -51,6 +51,14 @@ def form_spec(
         tags=choices,
         notes=(),
     )
+
+
+def run_count(history: History, deployment: str) -> int | None:
+    """Return how many runs are kept, or None where that cannot be read: a run will say why."""
+    try:
+        return history.count(deployment=deployment)
+    except HistoryError:
+        return None
 
 
 def _unread(

@@ -17,6 +17,7 @@ from vellum_nb.errors import (
     APIStatusError,
     APITimeoutError,
     AuthenticationError,
+    HistoryError,
     InputError,
     InputProblem,
     VellumNBError,
@@ -68,7 +69,7 @@ class Runner:
         NotFoundError
             There is no such deployment or release tag. Nothing was sent or recorded.
         HistoryError
-            The run could not be recorded.
+            The run could not be recorded. When its answer had come, it is the error's `run`.
         """
         request = _with_plain_options(request)
         release = self.resolve(request.deployment, request.release_tag)
@@ -96,10 +97,19 @@ class Runner:
             self._history.finish(_finished(run, clock, _cancelled()))
             raise
         run = _finished(run, clock, ended)
-        self._history.finish(run)
+        self._finish(run)
         if error is not None:
             error.add_note(f"The run is kept in the history as {run.state}: {run.id}")
         return run, error
+
+    def _finish(self, run: Run) -> None:
+        """Record how `run` ended; where that fails, its answer goes with the error."""
+        try:
+            self._history.finish(run)
+        except HistoryError as exc:
+            exc.run = run
+            exc.add_note(f"The run ended as {run.state}; the error's `run` holds what came.")
+            raise
 
     def resolve(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
         """Return the release the tag points at now, or None where the key may not read it."""

@@ -206,7 +206,7 @@ class Workspace:
             There is no such deployment; the message lists those there are.
         """
         from vellum_nb.widgets import RunForm
-        from vellum_nb.workspace.forms import form_spec
+        from vellum_nb.workspace.forms import form_spec, run_count
 
         spec = form_spec(
             deployment,
@@ -219,7 +219,7 @@ class Workspace:
             spec,
             run=self._run_kept,
             release=lambda tag: self._lookup.release(deployment, tag),
-            count=lambda: self.history.count(deployment=deployment),
+            count=lambda: run_count(self.history, deployment),
         )
 
     def lab(self, deployment: str) -> LabPanel:
