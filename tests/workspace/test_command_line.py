@@ -184,3 +184,12 @@ def test_serve_says_where_and_with_which_key_and_ends_on_interrupt():
     assert names
     assert run.returncode == 0
     assert "Traceback" not in said
+
+
+def test_json_nested_too_deep_is_a_problem_of_its_input(tmp_path):
+    file = tmp_path / "deep.json"
+    file.write_text("[" * 100_000, encoding="utf-8")
+    history = ("--target", "local", "--history", tmp_path / "runs.db")
+    done = vellum_nb(*("run", "docs-qa", "--input", f"documents=@{file}", *history), check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("- documents: cannot be read: it is nested too deep\n")

@@ -40,6 +40,8 @@ def parse_arguments(
             values[name] = _value(text, kinds.get(name, "text"))
         except (ValueError, OSError) as exc:
             problems.append(InputProblem(name, f"{text!r} cannot be read: {exc}"))
+        except RecursionError:
+            problems.append(InputProblem(name, "cannot be read: it is nested too deep"))
     if problems:
         msg = "The inputs cannot be read; nothing was sent:"
         raise InputError(msg, problems)
