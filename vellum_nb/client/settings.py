@@ -86,10 +86,19 @@ def _has_good_port(parts: SplitResult) -> bool:
         return False
 
 
+def _split(url: str) -> SplitResult:
+    """Return the parts of `url`; none where it is no URL, or has signs that would be dropped."""
+    try:
+        return urlsplit(url if url.isprintable() and " " not in url else "")
+    except ValueError:
+        return urlsplit("")
+
+
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_good_port(parts):
-        msg = f"The address {url!r} is no http:// or https:// URL with a host."
+        shown = url.rpartition("@")[2]  # what stands before it may be a password
+        msg = f"The address {shown!r} is no http:// or https:// URL with a host."
         raise VellumNBError(msg)
     if parts.username or parts.password or parts.query or parts.fragment:
         msg = (
