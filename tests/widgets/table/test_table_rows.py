@@ -83,7 +83,7 @@ def test_an_excerpt_shows_the_match_of_a_long_text(browse, record, show):
     record(0, inputs={"ticket": f"{'word ' * 400}charged twice{' word' * 400}"})
     answer = browse(show()).rows(search="charged", columns=["input.ticket"])
     (cell,) = answer["rows"][0]["cells"]
-    assert "charged twice" in cell
+    assert "charged twice" in cell[:24]  # a column is no wider
     assert cell.startswith("…")
     assert cell.endswith("…")
     assert len(cell) < 200
