@@ -170,8 +170,8 @@ def _excerpt(text: str, search: str) -> str:
     """Return one line that begins near the first match, so that the match can be seen."""
     # Of a text of megabytes only this much is looked at.
     start = _match(text[: 400 * TEXT_LIMIT], search)
-    # A column shows some 25 signs: the match has to be among the first.
-    begin = start - 6 if start > 12 else 0
+    lead = 6  # a column shows some 25 signs; the match has to be among the first
+    begin = start - lead if start > 2 * lead else 0
     piece = " ".join(text[begin : begin + 2 * TEXT_LIMIT].split())
     cut = len(piece) > TEXT_LIMIT or begin + 2 * TEXT_LIMIT < len(text)
     return ("…" if begin else "") + piece[:TEXT_LIMIT].rstrip() + ("…" if cut else "")
