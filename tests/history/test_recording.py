@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
 
@@ -168,6 +169,15 @@ def test_a_closed_history_says_so_and_closes_twice(path, make_run):
     assert repr(history) == f"<History {path}: closed>"
     with pytest.raises(HistoryError, match="was closed"):
         history.begin(make_run())
+
+
+def test_a_history_that_is_dropped_closes_its_file(path):
+    history = History(path)
+    connection = history._store._writer.connection
+    del history
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
 
 
 def test_a_history_can_be_closed_from_another_thread(path, make_run):

@@ -97,6 +97,9 @@ class Store:
         self._reader.close()
         self._writer.close()
 
+    def __del__(self) -> None:
+        self.close()  # a notebook cell that is run again drops its history without a word
+
     def _make_links(self) -> None:
         path = self.path
         self._writer = _Link(lambda: open_database(path))
