@@ -95,7 +95,11 @@ def test_addresses_come_from_the_arguments_then_the_environment(
 
 
 @pytest.mark.parametrize(
-    "url", ["vellum.ai", "ftp://a", "http://", "http://u:pw@a", "http://a?b=1", "http://a:99999"]
+    "url",
+    [
+        *("vellum.ai", "ftp://a", "http://", "http://a?b=1", "http://a:99999"),
+        *("http://u:pw@a", "ftp://u:pw@a", "u:pw@a"),
+    ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(VellumNBError) as caught:
