@@ -162,8 +162,10 @@ class Run(Model):
             (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             for name, value in self.outputs.items()
         ]
+        # Jupyter sets tables right-aligned, and code on a ground of its own.
+        cell, plain = '<td style="text-align: left">', ' style="background: none"'
         body = "".join(
-            f"<tr><th>{escape(name)}</th><td><pre>{escape(text)}</pre></td></tr>"
+            f"<tr><th>{escape(name)}</th>{cell}<pre{plain}>{escape(text)}</pre></td></tr>"
             for name, text in rows
         )
         head = f"{self.deployment} · {self.release_tag} · {self.state}"

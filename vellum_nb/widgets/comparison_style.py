@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from vellum_nb.widgets.outputs_style import prevailing
+
 __all__ = ["COMPARISON_CSS"]
 
-COMPARISON_CSS = """
+COMPARISON_CSS = prevailing("""
 .vnb-out .vnb-cmp-head {
   border-bottom: 1px solid var(--vnb-outline);
   font-size: 12px;
@@ -42,11 +44,12 @@ COMPARISON_CSS = """
 .vnb-out table.vnb-cmp-summary { table-layout: auto; }
 .vnb-out table.vnb-cmp > thead > tr,
 .vnb-out table.vnb-cmp > tbody > tr,
-.vnb-out table.vnb-cmp-summary > tbody > tr { background: none; border: 0; }
+.vnb-out table.vnb-cmp-summary > tbody > tr { background: none; border: 0; padding: 0; }
 .vnb-out table.vnb-cmp-summary > tbody > tr > th,
 .vnb-out table.vnb-cmp-summary > tbody > tr > td {
   border: 0;
   font-weight: 400;
+  line-height: 18px;
   max-width: none;
   padding: 6px 12px;
   text-align: left;
@@ -67,6 +70,7 @@ COMPARISON_CSS = """
   border: 0 solid var(--vnb-outline);
   border-width: 0 0 1px 1px;
   font-weight: 400;
+  line-height: 18px;
   max-width: none;
   overflow-wrap: anywhere;
   padding: 8px 12px;
@@ -115,4 +119,4 @@ COMPARISON_CSS = """
   .vnb-out .vnb-cmp-label { display: inline-block; margin-bottom: 4px; }
   .vnb-out .vnb-cmp-label + .vnb-cmp-verdict { display: inline-block; margin-left: 8px; }
 }
-"""
+""")

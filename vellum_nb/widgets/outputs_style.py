@@ -5,9 +5,23 @@ The values after the commas are JupyterLab's light theme, for pages that have no
 
 from __future__ import annotations
 
-__all__ = ["OUTPUT_CSS", "output_style_html"]
+import re
 
-OUTPUT_CSS = """
+__all__ = ["OUTPUT_CSS", "output_style_html", "prevailing"]
+
+
+def prevailing(css: str) -> str:
+    """Return `css` with selectors that win over JupyterLab's for tables and code in an output.
+
+    Examples
+    --------
+    >>> prevailing(".vnb-out { color: red } .vnb-out code { padding: 0 }")
+    '.vnb-out { color: red } .vnb-out.vnb-out.vnb-out code { padding: 0 }'
+    """
+    return re.sub(r"\.vnb-out (?!\{)", ".vnb-out.vnb-out.vnb-out ", css)
+
+
+OUTPUT_CSS = prevailing("""
 .vnb-out {
   --vnb-page: var(--jp-layout-color1, #fff);
   --vnb-text: var(--jp-ui-font-color1, rgba(0, 0, 0, 0.87));
@@ -193,7 +207,7 @@ OUTPUT_CSS = """
   .vnb-out .vnb-out-grid { grid-template-columns: minmax(0, 1fr); }
   .vnb-out .vnb-out-run { grid-row: auto; }
 }
-"""
+""")
 
 
 def output_style_html() -> str:
