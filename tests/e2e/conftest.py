@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ sys.path.insert(0, str(HERE))
 
 from lab import Lab, chromium, find_chromium, lab_server  # noqa: E402
 
+FAILED = pytest.StashKey[bool]()
 expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
 
 
@@ -34,11 +36,22 @@ def _page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield Lab(browser, url, folder, screenshots=screenshots)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember a failure, for the picture of it."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def lab(_page: Lab) -> Iterator[Lab]:
+def lab(_page: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Open notebooks in a real browser; afterwards nothing may have gone wrong in the page."""
     _page.guard.take()
     yield _page
+    if request.node.stash.get(FAILED, False):
+        name = re.sub(r"\W+", "-", request.node.name)
+        _page.page.screenshot(path=_page.screenshots / f"failed-{name}.png")
     _page.close_notebooks()
     troubles = _page.guard.take()
     assert not troubles, "\n".join(["The page did what it must not:", *troubles])

@@ -54,13 +54,11 @@ class FormPage:
         return self.root.locator(".vnb-field", has=control).get_by_role("alert")
 
     def run_and_wait(self) -> None:
-        """Press Run and wait until no run is under way."""
+        """Press Run and wait for the answers: they are new, and Cancel is off."""
+        self.kernel(f"_before = {self.name}.runs")
         self.run.click()
-        self.wait()
-
-    def wait(self, *, timeout: float = 15) -> None:
-        """Wait in the kernel for the runs, and in the page for the buttons."""
-        self.kernel(f"{self.name}.wait({timeout})")
+        answered = f"{self.name}.runs is not _before and not {self.name}.busy"
+        self.notebook.kernel_becomes(answered, "True")
         expect(self.cancel).to_be_disabled()
 
     def value(self) -> dict[str, Any]:
