@@ -137,8 +137,7 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             self._results.widget,
             Manners(),
         ]
-        self.add_class("vnb").add_class("vnb-form")
-        keep_order(self)
+        keep_order(self.add_class("vnb").add_class("vnb-form"))
 
     def _begin(self) -> None:
         self.observe(self._tags_set, "release_tags")
@@ -198,9 +197,8 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         self._tags.close()
         self._bar.close()
         children, self.children = self.children, []
-        for child in children:
-            close_tree(child)
-        self.layout.close()
+        for part in (*children, self.layout):
+            close_tree(part)
         super().close()
 
     def _ended(self) -> None:
