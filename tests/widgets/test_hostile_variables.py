@@ -44,6 +44,11 @@ def test_a_default_of_any_type_makes_a_field_that_can_be_filled_and_emptied(
     assert shown["x"].typed == first
 
 
+def test_a_default_that_is_no_value_of_its_type_blocks_the_run(shown: FieldSet) -> None:
+    shown.show({"v1": [variable("ARRAY", default={"type": "ARRAY", "value": "abc"})]})
+    assert "a list is expected" in shown.problems()["x"]
+
+
 @pytest.fixture
 def number() -> Iterator[Field]:
     made = make_field(variable("NUMBER"), lambda: None)
