@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import socket
@@ -222,3 +223,9 @@ def test_importing_the_room_loads_no_web_framework():
         [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=30
     )
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan])
+def test_a_timeout_that_cannot_be_kept_is_refused(timeout):
+    with pytest.raises(VellumNBError, match="cannot be kept"):
+        LocalServer(timeout=timeout)

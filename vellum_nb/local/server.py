@@ -68,6 +68,9 @@ class LocalServer:
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
             msg = "api_key must be ASCII letters, digits and signs; leave it out for a random one"
             raise VellumNBError(msg)
+        if timeout is not None and not timeout > 0:
+            msg = f"A timeout of {timeout!r} cannot be kept; give seconds above 0, or None"
+            raise VellumNBError(msg)
         self._port = port
         self._api_key = api_key or secrets.token_urlsafe(24)
         self._timeout = timeout
