@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+DEFAULT_TARGET = "Vellum when VELLUM_API_KEY is set, else a local server with sample deployments"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vellum-nb",
         description="Run, keep and compare Vellum workflow releases.",
-        epilog="Without VELLUM_API_KEY an embedded local server with sample deployments is used.",
+        epilog=f"Runs go to {DEFAULT_TARGET}.",
     )
     parser.add_argument("--version", action="version", version=vellum_nb.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -82,8 +84,15 @@ def _parser() -> argparse.ArgumentParser:
 Commands = Any  # argparse names this type with an underscore
 
 
+def _command(commands: Commands, name: str, summary: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
+    return made
+
+
 def _add_lab(commands: Commands) -> None:
-    lab = commands.add_parser("lab", help="open JupyterLab on the notebooks")
+    lab = _command(commands, "lab", "open JupyterLab on the notebooks")
     lab.add_argument("folder", nargs="?", help="where the notebooks are, or are to be put")
     lab.add_argument("--port", type=int, help="JupyterLab's port")
     lab.add_argument("--no-browser", action="store_true", help="do not open a browser")
@@ -91,7 +100,7 @@ def _add_lab(commands: Commands) -> None:
 
 
 def _add_serve(commands: Commands) -> None:
-    serve = commands.add_parser("serve", help="run the local server with the sample deployments")
+    serve = _command(commands, "serve", "run the local server with the sample deployments")
     serve.add_argument("--port", type=int, default=8765, help="default: 8765; 0 takes a free one")
     serve.add_argument("--data", metavar="DIR", help="keep deployments and releases in DIR")
     serve.add_argument("--no-samples", action="store_true", help="start empty")
@@ -99,14 +108,14 @@ def _add_serve(commands: Commands) -> None:
 
 
 def _add_deployments(commands: Commands) -> None:
-    deployments = commands.add_parser("deployments", help="list the deployments")
+    deployments = _command(commands, "deployments", "list the deployments")
     _add_target(deployments)
     deployments.add_argument("--json", action="store_true", help="print JSON")
     deployments.set_defaults(command=_deployments)
 
 
 def _add_run(commands: Commands) -> None:
-    run = commands.add_parser("run", help="run a deployment on release tags, side by side")
+    run = _command(commands, "run", "run a deployment on release tags, side by side")
     run.add_argument("name", metavar="NAME", help="the deployment's name")
     run.add_argument(
         "--input",
@@ -125,9 +134,9 @@ def _add_run(commands: Commands) -> None:
 
 
 def _add_history(commands: Commands) -> None:
-    history = commands.add_parser("history", help="read the history")
+    history = _command(commands, "history", "read the history")
     actions = history.add_subparsers(required=True, metavar="ACTION")
-    export = actions.add_parser("export", help="write runs as CSV, Parquet or JSON lines")
+    export = _command(actions, "export", "write runs as CSV, Parquet or JSON lines")
     export.add_argument(
         "path", nargs="?", metavar="PATH", help=".csv, .parquet or .jsonl; default: CSV on stdout"
     )
@@ -141,7 +150,7 @@ def _add_history(commands: Commands) -> None:
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", help='"vellum", "local" or a URL; default: see the epilog')
+    parser.add_argument("--target", help=f'"vellum", "local" or a URL; default: {DEFAULT_TARGET}')
 
 
 def _add_kept(parser: argparse.ArgumentParser) -> None:
@@ -160,7 +169,7 @@ def _lab(args: argparse.Namespace) -> int:
         raise VellumNBError(msg)
     folder = _notebooks(args.folder)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
-    command += ["--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]
+    command += ["--LabApp.extension_manager=readonly", "--ServerApp.answer_yes=True"]
     command += [f"--LabApp.default_url=/lab/tree/{first.name}" for first in _first(folder)]
     if args.port is not None:
         command.append(f"--port={args.port}")
@@ -168,7 +177,17 @@ def _lab(args: argparse.Namespace) -> int:
         command.append("--no-browser")
     if getattr(os, "geteuid", lambda: 1)() == 0:
         command.append("--allow-root")
-    return subprocess.call(command)  # noqa: S603 - our own arguments, no shell
+    environment = os.environ | {"JUPYTER_CONFIG_PATH": _lab_settings()}
+    if os.name != "nt":  # in our place: Ctrl-C and kill reach JupyterLab and its kernels
+        os.execve(sys.executable, command, environment)  # noqa: S606 - our own arguments, no shell
+    return subprocess.call(command, env=environment)  # noqa: S603 - likewise
+
+
+def _lab_settings() -> str:
+    """Return where JupyterLab looks for settings: ours turn off its questions about news."""
+    given = os.environ.get("JUPYTER_CONFIG_PATH")
+    ours = str(Path(__file__).parent / "jupyter")
+    return f"{ours}{os.pathsep}{given}" if given else ours
 
 
 def _first(folder: Path) -> list[Path]:
@@ -202,8 +221,9 @@ def _deployments(args: argparse.Namespace) -> int:
         frame = workspace.deployments()
     if args.json:
         print(frame.to_json(orient="records", date_format="iso", force_ascii=False), file=_data())
-    else:
-        print(frame[["name", "inputs", "outputs"]].to_string(index=False, justify="left"))
+        return 0
+    for row in frame.itertuples():
+        print(f"{row.name}\n  in   {row.inputs}\n  out  {row.outputs}")
     return 0
 
 

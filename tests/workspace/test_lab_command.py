@@ -1,0 +1,78 @@
+"""``vellum-nb lab``: a real JupyterLab that asks nothing and ends with its kernels."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from urllib3.util import Retry
+
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+(/lab/\S*)?\?token=\w+")
+PAGE_CONFIG = re.compile(
+    r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', re.DOTALL
+)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_for_address(process):
+    for line in process.stderr:
+        found = ADDRESS.search(line)
+        if found:
+            return found.group(0)
+    raise AssertionError(process.wait())
+
+
+def read(address):
+    """Return the page; the address is printed a moment before the port is listened on."""
+    with requests.Session() as session:
+        again = Retry(connect=20, backoff_factor=0.05, backoff_max=1)
+        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=again))
+        return session.get(address, timeout=30).text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_lab_serves_the_notebooks_asks_nothing_and_ends_at_one_signal(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    notebook = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
+    (folder / notebook.name).write_bytes(notebook.read_bytes())
+    own = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "vellum_nb",
+            "lab",
+            str(folder),
+            "--no-browser",
+            f"--port={free_port()}",
+        ],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | own,
+    ) as process:
+        try:
+            address = wait_for_address(process)
+            assert "/lab/tree/01_quickstart.ipynb" in address
+            page = read(address)
+            config = json.loads(PAGE_CONFIG.search(page).group(1))
+            assert "@jupyterlab/apputils-extension:announcements" in config["disabledExtensions"]
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.read().endswith("\n")
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
