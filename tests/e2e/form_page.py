@@ -59,6 +59,11 @@ class FormPage:
         self.run.click()
         answered = f"{self.name}.runs is not _before and not {self.name}.busy"
         self.notebook.kernel_becomes(answered, "True")
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the runs that are under way have ended, in the kernel and in the page."""
+        self.notebook.kernel_becomes(f"{self.name}.busy", "False")
         expect(self.cancel).to_be_disabled()
 
     def value(self) -> dict[str, Any]:
