@@ -205,7 +205,10 @@ class LocalServer:
         except ModuleNotFoundError as exc:
             if (exc.name or "").partition(".")[0] not in _PARTS:
                 raise
-            msg = 'The local server needs more packages: pip install "vellum-nb[local]"'
+            msg = (
+                'The local server needs more packages: pip install "vellum-nb[local]". '
+                "To run against Vellum, set VELLUM_API_KEY."
+            )
             raise VellumNBError(msg) from exc
         return Serving(
             self._registry,
