@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -65,7 +66,9 @@ def _data() -> TextIO:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    from vellum_nb.experiments.text import printable
+
+    print(printable(text), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,7 +211,7 @@ def _notebooks(folder: str | None) -> Path:
 
 def _serve(args: argparse.Namespace) -> int:
     server = vellum_nb.LocalServer(port=args.port, data=args.data, samples=not args.no_samples)
-    with server:
+    with server, suppress(KeyboardInterrupt):
         print(f"VELLUM_API_URL={server.url}")
         print(f"VELLUM_API_KEY={server.api_key}", flush=True)
         _say("Serving until Ctrl-C. The two lines above are for the client's environment.")

@@ -82,7 +82,7 @@ def execute_only(server):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if b'"release_tag":"broken"' in body:
-                self.answer(500, b'{"detail": "out of order"}')
+                self.answer(500, b'{"detail": "out of order \\u001b[2J"}')
                 return
             names = ("X-API-KEY", "X-API-Version", "Content-Type")
             headers = {name: self.headers[name] for name in names}

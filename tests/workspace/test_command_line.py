@@ -151,7 +151,7 @@ def test_an_error_on_one_tag_does_not_hide_the_answer_of_another(server, execute
     done = vellum_nb(*arguments, *tags, "--json", check=False, **key)
     assert done.returncode == 1
     assert json.loads(done.stdout)["outputs"] == {"loud": "hi"}
-    assert "500 Internal Server Error: out of order" in done.stderr
+    assert "500 Internal Server Error: out of order \ufffd[2J" in done.stderr
 
 
 def test_deployments_lists_names_and_inputs():

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from vellum_nb.experiments.diff import word_diff
 from vellum_nb.models import Run
 
-__all__ = ["side_by_side_text"]
+__all__ = ["printable", "side_by_side_text"]
 
 _MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
@@ -37,7 +37,11 @@ def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
     if any(run.error for run in runs):
         rows.append(("error", [_error(run) for run in runs]))
     rows += [(name, _cells(name, runs)) for name in names]
-    lines = [line for name, cells in rows for line in _lines(name, cells, label, column)]
+    lines = [
+        line
+        for name, cells in rows
+        for line in _lines(printable(name), [printable(cell) for cell in cells], label, column)
+    ]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -52,14 +56,14 @@ def _error(run: Run) -> str:
 
 def _cells(name: str, runs: Sequence[Run]) -> list[str]:
     first = _text(runs[0], name)
-    cells = [_printable(first)]
+    cells = [first]
     for run in runs[1:]:
         text = _text(run, name)
         if runs[0].outputs and run.outputs and text != first:
             text = "".join(
                 _MARKS[op.kind][0] + op.text + _MARKS[op.kind][1] for op in word_diff(first, text)
             )
-        cells.append(_printable(text))
+        cells.append(text)
     return cells
 
 
@@ -70,8 +74,8 @@ def _text(run: Run, name: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _printable(text: str) -> str:
-    """Take out what would drive the terminal: answers are not to be trusted."""
+def printable(text: str) -> str:
+    """Take out what would drive the terminal: what a server says is not to be trusted."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
