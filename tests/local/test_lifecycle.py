@@ -210,8 +210,8 @@ def test_without_fastapi_a_sentence_says_what_to_install():
         [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=30
     )
     assert (
-        'VellumNBError: The local server needs more packages: pip install "vellum-nb[local]"'
-        in (done.stderr)
+        'VellumNBError: The local server needs more packages: pip install "vellum-nb[local]". '
+        "To run against Vellum, set VELLUM_API_KEY." in (done.stderr)
     )
 
 
