@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from vellum_nb.models import Run, VellumVariable, canonical_json
+from vellum_nb.experiments.wording import value_text
+from vellum_nb.models import Run, VellumVariable
 from vellum_nb.models.inputs import field_kind, plain
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.spec import FormSpec
@@ -15,6 +16,7 @@ __all__ = ["form_html"]
 
 _LONGEST = 2_000
 _MEDIA = {"image", "audio", "video", "document"}
+_TYPES = {"bool": "BOOLEAN", "enum": "ENUM"}
 
 
 def form_html(
@@ -43,9 +45,10 @@ def form_html(
 
 def _row(variable: VellumVariable, values: Mapping[str, Any]) -> str:
     name = f"{variable.key} *" if variable.is_required else variable.key
+    kind = _TYPES.get(field_kind(variable), variable.type)
     value = _text(variable, values[variable.key]) if variable.key in values else ""
     return (
-        f"<tr><td>{escape(name)}</td><td>{escape(variable.type)}</td>"
+        f"<tr><td>{escape(name)}</td><td>{escape(kind)}</td>"
         f"<td><pre>{escape(value)}</pre></td></tr>"
     )
 
@@ -55,5 +58,5 @@ def _text(variable: VellumVariable, value: Any) -> str:
         src = value.get("src", "") if isinstance(value, Mapping) else value
         text = str(src)
         return f"{text.partition(',')[0]},…" if text.startswith("data:") else text
-    text = value if isinstance(value, str) else canonical_json(plain(value))
+    text = value_text(plain(value), variable.type)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
