@@ -114,6 +114,13 @@ def until(client: BlockingKernelClient, model: str, text: str) -> None:
     pytest.fail(f"{text!r} was never shown")
 
 
+def until_idle(client: BlockingKernelClient) -> None:
+    """Wait until the form takes another click; a request that the interrupt aborts says nothing."""
+    end = time.monotonic() + PATIENCE
+    while run(client, "print(form.busy)") != "False\n":
+        assert time.monotonic() < end, "the form stays busy"
+
+
 def test_a_click_message_runs_what_was_typed_and_the_answer_comes_as_an_update(kernel):
     models = ids(kernel)
     type_text(kernel, models["ticket"], "hi")
@@ -139,6 +146,7 @@ def test_a_kernel_interrupt_ends_the_wait_and_the_runs_and_the_form_lives_on(ker
     until(kernel, models["sign"], "waiting")
     kernel.manager.interrupt_kernel()
     until(kernel, models["progress"], "cancelled")
+    until_idle(kernel)
     type_text(kernel, models["ticket"], "hi again")
     click(kernel, models["run"])
     until(kernel, models["answers"], "hello from v1")
