@@ -73,12 +73,22 @@ def test_answers_keep_their_place_while_the_next_ones_come_in(answered):
     assert answered.answers.bounding_box()["height"] < height
 
 
+AGAIN = """
+form.close()
+form = ws.form("reply")
+form.value = {"text": f"form {next(number)}"}
+form
+"""
+
+
 def test_twenty_runs_of_a_cell_that_closes_its_form_leave_one_form_and_no_thread(lab):
-    notebook = lab.run_notebook([TWO, "form.close(); form = ws.form('reply')\nform"])
+    notebook = lab.run_notebook([TWO + "\nimport itertools; number = itertools.count()", AGAIN])
+    text = FormPage(notebook, cell=1).field("text *")
     widgets = "__import__('ipywidgets').widgets.widget._instances.__len__()"
     before = notebook.kernel_eval(widgets)
-    for _ in range(20):
+    for number in range(1, 21):
         notebook.run(1)
+        expect(text).to_have_value(f"form {number}")  # as a reader would, who runs a cell again
     assert notebook.kernel_eval(widgets) == before
     ours = "[t.name for t in threading.enumerate() if 'vellum' in t.name]"
     notebook.kernel_becomes(ours, "['vellum_nb-server']")
