@@ -88,7 +88,8 @@ def test_twenty_runs_of_a_cell_that_closes_its_form_leave_one_form_and_no_thread
     before = notebook.kernel_eval(widgets)
     for number in range(1, 21):
         notebook.run(1)
-        expect(text).to_have_value(f"form {number}")  # as a reader would, who runs a cell again
+        expect(text).to_have_value(f"form {number}")  # a reader runs a cell again when it is there
+        expect(text).to_have_attribute("aria-required", "true")
     assert notebook.kernel_eval(widgets) == before
     ours = "[t.name for t in threading.enumerate() if 'vellum' in t.name]"
     notebook.kernel_becomes(ours, "['vellum_nb-server']")
