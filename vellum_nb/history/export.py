@@ -40,7 +40,10 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     Examples
     --------
     >>> import vellum_nb as vnb
-    >>> vnb.read_csv("runs.csv")  # doctest: +SKIP
+    >>> with vnb.History(":memory:") as history:
+    ...     path = history.to_csv("runs.csv")
+    >>> len(vnb.read_csv(path))
+    0
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
