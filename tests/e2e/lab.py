@@ -133,12 +133,18 @@ class Guard:
 
     def __init__(self, page: Page) -> None:
         self.troubles: list[str] = []
-        page.on("pageerror", lambda error: self.troubles.append(f"page error: {error}"))
+        page.on("pageerror", self._failed)
         page.on("crash", lambda _: self.troubles.append("the page crashed"))
         page.on("dialog", self._dialog)
         page.on("websocket", lambda socket_: self._requested(socket_.url))
         page.context.on("request", lambda request: self._requested(request.url))
         page.context.on("page", lambda other: self.troubles.append(f"a window: {other.url}"))
+
+    def _failed(self, error: Any) -> None:
+        # anywidget's own alarm, 2 s after a model was made: it also rings for a widget that was
+        # closed before it had loaded. One that really fails to load says why, in other words.
+        if str(error) != "[anywidget] Failed to initialize model.":
+            self.troubles.append(f"page error: {error}")
 
     def _requested(self, url: str) -> None:
         parts = urlsplit(url)

@@ -32,6 +32,7 @@ from vellum_nb.models.run import (
     case_id,
     new_run_id,
 )
+from vellum_nb.models.trace import NodeRun
 
 __all__ = [
     "Cancellation",
@@ -39,6 +40,7 @@ __all__ = [
     "ExecuteWorkflowRequest",
     "ExecuteWorkflowResponse",
     "ExpandMeta",
+    "NodeRun",
     "OrganizationRead",
     "Page",
     "Run",

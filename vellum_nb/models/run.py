@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vellum_nb.models.base import Model
+from vellum_nb.models.trace import NodeRun
 
 __all__ = [
     "Run",
@@ -118,6 +119,10 @@ class Run(Model):
         Inputs of the case that this release does not know; kept, not sent.
     tag_moved : bool
         Whether the release tag pointed at another release after the call than before.
+    desired : dict or None
+        Output name to what it should have been, as rated.
+    nodes : tuple of NodeRun
+        The trace, where it is known.
     """
 
     id: str
@@ -149,6 +154,8 @@ class Run(Model):
     tokens_out: int | None = None
     model: str | None = None
     tag_moved: bool = False
+    desired: dict[str, Any] | None = None
+    nodes: tuple[NodeRun, ...] = ()
 
     def __repr__(self) -> str:
         what = self.error.code if self.error else ", ".join(self.outputs)
