@@ -41,12 +41,16 @@ NODE_REJECTED = "node.execution.rejected"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one call of a model used; `cost_usd` is None where the price is not known."""
+    """What one call of a model used; `cost_usd` is None where the price is not known.
+
+    `estimated`: the model did not count, the tokens are guessed from the length of the text.
+    """
 
     model: str
     tokens_in: int | None = None
     tokens_out: int | None = None
     cost_usd: float | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

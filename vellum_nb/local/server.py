@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import views
+from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.local.registry import Registry
 from vellum_nb.local.store import Store
 from vellum_nb.models import WorkflowDeploymentRelease
@@ -76,6 +77,7 @@ class LocalServer:
         self._timeout = timeout
         self._body_limit = body_limit
         self._registry = Registry(Store(Path(data)) if data is not None else None)
+        self._models = Models()
         self._lock = threading.RLock()
         self._serving: Serving | None = None
         if samples:
@@ -180,6 +182,43 @@ class LocalServer:
         deployment = self._registry.move_tag(name, tag, release)
         return views.release_read(deployment, self._registry.release(deployment, tag))
 
+    def models(
+        self,
+        *,
+        base_url: str,
+        api_key: str | None = None,
+        model: str | None = None,
+        prices: Mapping[str, tuple[float, float]] | None = None,
+        timeout: float = 120.0,
+    ) -> None:
+        """Have an OpenAI-compatible endpoint answer the prompts of prompt nodes.
+
+        Parameters
+        ----------
+        base_url : str
+            What stands before ``/chat/completions``, such as ``http://127.0.0.1:11434/v1``.
+        api_key : str, optional
+            The endpoint's key. It is never shown.
+        model : str, optional
+            Answers every prompt. Default: the model that the prompt node names.
+        prices : mapping, optional
+            Model to US dollars for a million tokens in and a million tokens out.
+        timeout : float, default 120
+            Seconds without a sign of life after which a call is given up.
+
+        Examples
+        --------
+        >>> server = LocalServer()
+        >>> server.models(base_url="http://127.0.0.1:11434/v1", model="llama3.2")
+        """
+        self._models.provider = Provider(
+            base_url=base_url,
+            api_key=api_key,
+            model=model,
+            prices=dict(prices or {}),
+            timeout=timeout,
+        )
+
     def names(self) -> tuple[str, ...]:
         """Return the names of the deployments, oldest first."""
         return tuple(deployment.name for deployment in self._registry.all())
@@ -216,6 +255,7 @@ class LocalServer:
             api_key=self._api_key,
             timeout=self._timeout,
             body_limit=self._body_limit,
+            models=self._models,
         )
 
     def _deploy_samples(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
 from vellum_nb.local.engine import Engine
+from vellum_nb.local.prompts import Models
 from vellum_nb.local.registry import Registry
 from vellum_nb.local.releases import Deployment
 
@@ -22,6 +23,7 @@ class State:
     registry: Registry
     engine: Engine
     started: datetime
+    models: Models = field(default_factory=Models)
 
 
 async def _state(request: Request) -> State:

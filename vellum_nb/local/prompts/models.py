@@ -1,0 +1,113 @@
+"""Which model answers prompts, where it is, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local.events import Usage
+from vellum_nb.local.prompts.usage import UsageLog
+
+__all__ = ["Models", "Provider"]
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """An address that speaks OpenAI's ``/chat/completions``.
+
+    Attributes
+    ----------
+    base_url : str
+        What stands before ``/chat/completions``, such as ``http://127.0.0.1:11434/v1``.
+    api_key : str, optional
+        Sent as ``Authorization: Bearer``. Never shown.
+    model : str, optional
+        Answers every prompt. Default: the one that the prompt node names.
+    prices : mapping
+        Model to US dollars for a million tokens in and a million tokens out.
+    timeout : float
+        Seconds without a sign of life after which a call is given up.
+    """
+
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    model: str | None = None
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    timeout: float = 120.0
+
+    def __post_init__(self) -> None:
+        parts = _parts(self.base_url)
+        if parts is None or parts.username is not None or parts.password is not None:
+            msg = (
+                "base_url is no address of a model; it looks like 'http://127.0.0.1:11434/v1', "
+                "and a key goes into api_key"
+            )
+            raise VellumNBError(msg)
+        if self.api_key is not None and not _is_key(self.api_key):
+            msg = "The model's api_key must be ASCII letters, digits and signs without spaces"
+            raise VellumNBError(msg)
+        if not self.timeout > 0:
+            msg = f"A timeout of {self.timeout!r} cannot be kept; give seconds above 0"
+            raise VellumNBError(msg)
+        for model, price in self.prices.items():
+            _check_price(model, price)
+
+    def chosen(self, ml_model: str) -> str:
+        """Return the model for a prompt that names `ml_model`."""
+        return self.model or ml_model
+
+    def used(
+        self, model: str, tokens_in: int, tokens_out: int, *, estimated: bool = False
+    ) -> Usage:
+        """Return what a call used, with its cost when the price is known.
+
+        Examples
+        --------
+        >>> provider = Provider(base_url="http://127.0.0.1/v1", prices={"tiny": (1.0, 2.0)})
+        >>> provider.used("tiny", 500_000, 1_000_000).cost_usd
+        2.5
+        """
+        price = self.prices.get(model)
+        cost = None if price is None else _cost(price, tokens_in, tokens_out)
+        return Usage(model, tokens_in, tokens_out, cost, estimated)
+
+
+class Models:
+    """The provider of one local server, and what was used so far."""
+
+    def __init__(self) -> None:
+        self.provider: Provider | None = None
+        self.usage = UsageLog()
+
+
+def _parts(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if known and not parts.query and not parts.fragment else None
+
+
+def _is_key(text: str) -> bool:
+    return bool(text) and all("!" <= letter <= "~" for letter in text)
+
+
+def _check_price(model: str, price: Any) -> None:
+    numbers = isinstance(price, tuple | list) and len(price) == 2  # noqa: PLR2004
+    if not numbers or not all(math.isfinite(part) and part >= 0 for part in price):
+        msg = (
+            f"The price of {model!r} is {price!r}; give two numbers: US dollars for a million "
+            "tokens in and a million tokens out"
+        )
+        raise VellumNBError(msg)
+
+
+def _cost(price: tuple[float, float], tokens_in: int, tokens_out: int) -> float:
+    return (price[0] * tokens_in + price[1] * tokens_out) / _MILLION
