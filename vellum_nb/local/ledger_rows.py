@@ -1,0 +1,121 @@
+"""Executions as rows: the tables, and how records, events and actuals become text and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from vellum_nb.local.events import Event
+from vellum_nb.local.records import Record
+
+__all__ = [
+    "TABLES",
+    "VERSION",
+    "dumped",
+    "events_of",
+    "events_text",
+    "metadata_text",
+    "micros",
+    "moment",
+    "record_of",
+    "row_of",
+    "storable",
+]
+
+VERSION = 1
+TABLES = """
+CREATE TABLE executions (
+    number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE,
+    deployment_id TEXT NOT NULL, external_id TEXT UNIQUE,
+    state TEXT NOT NULL, timestamp INTEGER NOT NULL, metadata TEXT, record TEXT NOT NULL
+) STRICT;
+CREATE INDEX executions_by_time ON executions (deployment_id, timestamp);
+CREATE INDEX executions_running ON executions (state)
+    WHERE state NOT IN ('FULFILLED', 'REJECTED');
+CREATE TABLE traces (execution_id TEXT PRIMARY KEY, events TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE actuals (
+    number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL, timestamp INTEGER NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX actuals_by_execution ON actuals (execution_id, timestamp);
+CREATE TABLE files (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, media_type TEXT NOT NULL, content BLOB NOT NULL
+) STRICT;
+CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT
+"""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+_EVENTS: TypeAdapter[tuple[Event, ...]] = TypeAdapter(tuple[Event, ...])
+
+
+def micros(when: datetime) -> int:
+    """Return `when` as whole microseconds since 1970."""
+    return (when - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment(number: int) -> datetime:
+    """Return the time that `micros` made a number of.
+
+    Examples
+    --------
+    >>> moment(1_500_000).isoformat()
+    '1970-01-01T00:00:01.500000+00:00'
+    """
+    return _EPOCH + timedelta(microseconds=number)
+
+
+def storable(text: str) -> str:
+    r"""Return `text` as SQLite can take it: half a surrogate pair becomes its escape.
+
+    Examples
+    --------
+    >>> storable("job \ud83d")
+    'job \\ud83d'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def dumped(value: Any) -> str:
+    """Return plain JSON as ASCII text."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def metadata_text(value: Any) -> str:
+    """Return plain JSON as text that filters find things in."""
+    if isinstance(value, Mapping):
+        value = dict(value)
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return storable(text)
+
+
+def row_of(record: Record) -> dict[str, Any]:
+    """Return a record as the columns of its row."""
+    return {
+        "execution_id": record.execution_id,
+        "deployment_id": record.deployment_id,
+        "external_id": None if record.external_id is None else storable(record.external_id),
+        "state": record.status,
+        "timestamp": micros(record.start),
+        "metadata": None if record.metadata is None else metadata_text(record.metadata),
+        "record": dumped(_RECORD.dump_python(record, mode="json")),
+    }
+
+
+def record_of(text: str) -> Record:
+    """Return the record that `row_of` wrote."""
+    return _RECORD.validate_python(json.loads(text))
+
+
+def events_text(events: Sequence[Event]) -> str:
+    """Return the events of an execution as text."""
+    return dumped(_EVENTS.dump_python(tuple(events), mode="json"))
+
+
+def events_of(text: str) -> list[Event]:
+    """Return the events that `events_text` wrote."""
+    return list(_EVENTS.validate_python(json.loads(text)))
