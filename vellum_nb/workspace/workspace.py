@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from html import escape
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from vellum_nb.client import Client
 from vellum_nb.experiments import Comparison
-from vellum_nb.history import History
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
-from vellum_nb.models.inputs import to_wire
-from vellum_nb.workspace.arguments import parse_arguments
-from vellum_nb.workspace.frames import deployments_frame, releases_frame
-from vellum_nb.workspace.lookup import Lookup
-from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.releasing import ReleaseMethods
+from vellum_nb.workspace.running import RunMethods
 from vellum_nb.workspace.views import render_comparison, view_history
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from vellum_nb.local import LocalServer
     from vellum_nb.widgets import LabPanel, RunForm
 
 __all__ = ["Workspace"]
 
 
-class Workspace:
+class Workspace(RunMethods, ReleaseMethods):
     """Runs deployments and keeps every run.
 
     Made by `vellum_nb.connect`; use it as a context manager, or call `close`.
@@ -53,135 +44,6 @@ class Workspace:
     >>> run.outputs["category"]
     'billing'
     """
-
-    def __init__(
-        self,
-        client: Client,
-        history: History,
-        *,
-        source: str = "Vellum",
-        server: LocalServer | None = None,
-        keep_open: bool = False,
-    ) -> None:
-        self.client = client
-        self.history = history
-        self.source = source
-        self.server = server
-        self._keep_open = keep_open
-        self._lookup = Lookup(client)
-        self._runner = Runner(client, history, self._lookup)
-
-    def deployments(self) -> pd.DataFrame:
-        """Return one row a deployment, by name.
-
-        Columns: `name`, `label`, `description`, `inputs`, `outputs` (as text, optional inputs
-        with ``?``), `status`, `created` (UTC), `id`.
-        """
-        return deployments_frame(self._lookup.deployments())
-
-    def releases(self, deployment: str) -> pd.DataFrame:
-        """Return one row a release of `deployment`, newest first.
-
-        Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such deployment; the message lists those there are.
-        """
-        return releases_frame(self._lookup.releases(deployment))
-
-    def run(
-        self,
-        deployment: str,
-        inputs: Mapping[str, object],
-        *,
-        release_tag: str = "LATEST",
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
-    ) -> Run:
-        """Execute `deployment` once and keep the run.
-
-        The release tag is resolved to its release first, the inputs are checked against that
-        release's variables, and the run is in the history before it is sent.
-
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        inputs : mapping
-            Input variable to natural Python value: text, numbers, bools, dicts and lists; chat
-            histories as lists of messages or ``(role, text)`` pairs; images, audio, video and
-            documents as a path, bytes, data URL or http URL.
-        release_tag : str, default "LATEST"
-            Which release to run.
-        external_id : str, optional
-            Your id for the run, unique in the workspace. Default: the run's own id.
-        metadata : mapping, optional
-            Kept by Vellum and by the history with the run.
-        previous_execution_id : str, optional
-            The execution whose state this one continues.
-
-        Returns
-        -------
-        Run
-            `state` is FULFILLED, or REJECTED with `error`: a rejected run is a value.
-
-        Raises
-        ------
-        InputError
-            The inputs do not fit; every problem is named. Nothing was sent.
-        NotFoundError
-            There is no such deployment or release tag; the message lists those there are.
-        APIError
-            No usable answer came. The run is in the history as FAILED.
-        HistoryError
-            The run could not be recorded.
-
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow
-        """
-        request = RunRequest(
-            deployment=deployment,
-            inputs=dict(inputs),
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
-        )
-        run, error = self._runner.execute(request)
-        if error is not None:
-            raise error
-        return run
-
-    def read_inputs(
-        self, deployment: str, pairs: Sequence[str], *, release_tag: str = "LATEST"
-    ) -> dict[str, object]:
-        """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
-
-        Text stays text, other variables are read as JSON, ``@path`` reads a file.
-
-        Raises
-        ------
-        InputError
-            A text cannot be read, or the inputs do not fit; every problem is named.
-        NotFoundError
-            There is no such deployment or release tag.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> ws.read_inputs("ticket-triage", ["ticket=charged twice", "sla_hours=8"])
-        {'ticket': 'charged twice', 'sla_hours': 8}
-        """
-        release = self._runner.resolve(deployment, release_tag)
-        variables = release.workflow_version.input_variables if release else None
-        values = parse_arguments(pairs, variables)
-        to_wire(values, variables, where=f"{deployment} {release_tag}")
-        return values
 
     def form(
         self,
@@ -274,27 +136,6 @@ class Workspace:
             render=render_comparison,
         )
 
-    def close(self) -> None:
-        """Close the client, and the history unless it was handed in open.
-
-        The embedded server stays for other workspaces.
-        """
-        self.client.close()
-        if not self._keep_open:
-            self.history.close()
-
     def _run_kept(self, request: RunRequest, cancel: Cancellation) -> Run:
         """Run for the form: trouble with the API is a run that failed, not an exception."""
         return self._runner.execute(request, cancel)[0]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<Workspace on {self.source}, {self.history!r}>"
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>Workspace</b> on {escape(self.source)}, {escape(repr(self.history))}</p>"
