@@ -230,11 +230,11 @@ class Ledger:
         return bytes(row["value"])
 
     def close(self) -> None:
-        """Close the file; the next call opens it again. A ledger without a folder forgets all."""
+        """Close the file; the next call opens it again. Without a folder all stays as it is."""
         with self._lock:
-            if self._end is not None:
+            if self._end is not None and self._path is not None:
                 self._end()
-            self._db = self._end = None
+                self._db = self._end = None
 
     def _one(self, column: str, value: str) -> Record | None:
         with self._transaction() as db:

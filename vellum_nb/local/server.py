@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import views
+from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.local.registry import Registry
 from vellum_nb.local.store import Store
@@ -38,7 +39,7 @@ class LocalServer:
     api_key : str, optional
         Default: a new random one.
     data : str or Path, optional
-        A folder that keeps deployments, releases and tags over a restart.
+        A folder that keeps deployments, releases, tags and executions over a restart.
     timeout : float or None, default 60
         Seconds after which a run is rejected; None is never.
     samples : bool, default False
@@ -76,7 +77,9 @@ class LocalServer:
         self._api_key = api_key or secrets.token_urlsafe(24)
         self._timeout = timeout
         self._body_limit = body_limit
-        self._registry = Registry(Store(Path(data)) if data is not None else None)
+        folder = Path(data) if data is not None else None
+        self._registry = Registry(Store(folder) if folder is not None else None)
+        self._ledger = Ledger(folder)
         self._models = Models()
         self._lock = threading.RLock()
         self._serving: Serving | None = None
@@ -118,6 +121,7 @@ class LocalServer:
             if serving is not None:
                 atexit.unregister(self.stop)
                 serving.stop()
+                self._ledger.close()
 
     def run_forever(self) -> None:
         """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop."""
@@ -251,6 +255,7 @@ class LocalServer:
             raise VellumNBError(msg) from exc
         return Serving(
             self._registry,
+            self._ledger,
             port=self._port,
             api_key=self._api_key,
             timeout=self._timeout,

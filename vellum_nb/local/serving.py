@@ -12,6 +12,7 @@ import uvicorn
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.app import create_app
 from vellum_nb.local.engine import Engine
+from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models
 from vellum_nb.local.registry import Registry
 from vellum_nb.local.state import State
@@ -28,6 +29,7 @@ class Serving:
     def __init__(
         self,
         registry: Registry,
+        ledger: Ledger,
         *,
         port: int,
         api_key: str,
@@ -36,7 +38,8 @@ class Serving:
         models: Models,
     ) -> None:
         self._engine = Engine(timeout=timeout)
-        state = State(registry, self._engine, datetime.now(UTC), models)
+        ledger.reject_running("The server ended while it ran")
+        state = State(registry, self._engine, ledger, datetime.now(UTC), models)
         app = create_app(state, api_key=api_key, body_limit=body_limit)
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]

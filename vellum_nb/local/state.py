@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from vellum_nb.local.engine import Engine
+from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models
 from vellum_nb.local.registry import Registry
 from vellum_nb.local.releases import Deployment
@@ -18,10 +19,11 @@ __all__ = ["Named", "Served", "State"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The registry and the engine of one running server."""
+    """The registry, the engine and the ledger of one running server."""
 
     registry: Registry
     engine: Engine
+    ledger: Ledger
     started: datetime
     models: Models = field(default_factory=Models)
 
