@@ -14,6 +14,12 @@ from vellum_nb.models.deployments import (
     WorkflowReleaseTagRead,
     WorkspaceRead,
 )
+from vellum_nb.models.events import (
+    ParentContext,
+    VellumCodeResourceDefinition,
+    VellumSpan,
+    WorkflowEvent,
+)
 from vellum_nb.models.execution import (
     ExecuteWorkflowRequest,
     ExecuteWorkflowResponse,
@@ -22,6 +28,17 @@ from vellum_nb.models.execution import (
     WorkflowInput,
     WorkflowOutput,
     WorkflowResult,
+)
+from vellum_nb.models.executions import (
+    ActualRequest,
+    CheckWorkflowExecutionStatusResponse,
+    ExecuteWorkflowAsyncResponse,
+    SlimWorkflowExecutionRead,
+    UploadedFileRead,
+    WorkflowEventExecutionRead,
+    WorkflowExecutionActual,
+    WorkflowExecutionDetail,
+    WorkflowResolvedState,
 )
 from vellum_nb.models.run import (
     Run,
@@ -32,32 +49,70 @@ from vellum_nb.models.run import (
     case_id,
     new_run_id,
 )
+from vellum_nb.models.stream import (
+    WorkflowNodeResultEvent,
+    WorkflowResultEvent,
+    WorkflowResultEventOutputData,
+    WorkflowStreamEvent,
+)
 from vellum_nb.models.trace import NodeRun
+from vellum_nb.models.tracing import nodes_of_spans, nodes_of_stream, totals, usage_totals
+from vellum_nb.models.usage import (
+    MlModelUsage,
+    MlModelUsageWrapper,
+    Price,
+    WorkflowExecutionUsageResult,
+)
 
 __all__ = [
+    "ActualRequest",
     "Cancellation",
+    "CheckWorkflowExecutionStatusResponse",
     "EnvironmentRead",
+    "ExecuteWorkflowAsyncResponse",
     "ExecuteWorkflowRequest",
     "ExecuteWorkflowResponse",
     "ExpandMeta",
+    "MlModelUsage",
+    "MlModelUsageWrapper",
     "NodeRun",
     "OrganizationRead",
     "Page",
+    "ParentContext",
+    "Price",
     "Run",
     "RunError",
     "RunRequest",
     "RunState",
     "SlimWorkflowDeployment",
+    "SlimWorkflowExecutionRead",
+    "UploadedFileRead",
+    "VellumCodeResourceDefinition",
+    "VellumSpan",
     "VellumVariable",
     "WorkflowDeploymentRead",
     "WorkflowDeploymentRelease",
+    "WorkflowEvent",
     "WorkflowEventError",
+    "WorkflowEventExecutionRead",
+    "WorkflowExecutionActual",
+    "WorkflowExecutionDetail",
+    "WorkflowExecutionUsageResult",
     "WorkflowInput",
+    "WorkflowNodeResultEvent",
     "WorkflowOutput",
     "WorkflowReleaseTagRead",
+    "WorkflowResolvedState",
     "WorkflowResult",
+    "WorkflowResultEvent",
+    "WorkflowResultEventOutputData",
+    "WorkflowStreamEvent",
     "WorkspaceRead",
     "canonical_json",
     "case_id",
     "new_run_id",
+    "nodes_of_spans",
+    "nodes_of_stream",
+    "totals",
+    "usage_totals",
 ]

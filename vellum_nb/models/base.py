@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-__all__ = ["Model", "Reply"]
+__all__ = ["Model", "Reply", "fitting"]
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Model(BaseModel):
@@ -26,4 +28,12 @@ class Reply(Model):
         if value is not None:
             return value
         field = cls.model_fields[str(info.field_name)]
-        return None if field.is_required() else field.default
+        return None if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def fitting(kind: type[M], value: object) -> M | None:
+    """Return `value` as a `kind`, or None when it is none."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError:
+        return None
