@@ -10,11 +10,11 @@ from fastapi import Query, Request
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import Page
 
-__all__ = ["Limit", "Offset", "ordered", "page"]
+__all__ = ["LARGEST", "Limit", "Offset", "ordered", "page"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-_LARGEST = 1000
+LARGEST = 1000
 
 Limit = Annotated[int, Query(ge=1, description="How many results a page holds: at most 1000.")]
 Offset = Annotated[int, Query(ge=0, description="How many results come before this page.")]
@@ -39,7 +39,7 @@ def page(
     request: Request, items: Sequence[T], limit: int, offset: int, show: Callable[[T], R]
 ) -> Page[R]:
     """Return the page of `items` that begins at `offset`, each item as `show` shows it."""
-    limit = min(limit, _LARGEST)
+    limit = min(limit, LARGEST)
     before = max(0, offset - limit)
     after = offset + limit
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel
 
-__all__ = ["Failure", "failure", "reply"]
+__all__ = ["FAILURES", "Failure", "failure", "plain_reply", "reply"]
 
 
 class Failure(BaseModel):
@@ -17,9 +17,19 @@ class Failure(BaseModel):
     detail: str
 
 
+FAILURES: dict[int | str, dict[str, Any]] = {
+    "default": {"model": Failure, "description": "Any failure; `detail` says what to do."}
+}
+
+
 def reply(model: BaseModel) -> Response:
     """Return `model` with the keys that were set, under their names on the wire."""
     return _json(model.model_dump(mode="json", by_alias=True, exclude_unset=True), 200)
+
+
+def plain_reply(content: Any, status_code: int = 200) -> Response:
+    """Return plain JSON."""
+    return _json(content, status_code)
 
 
 def failure(status_code: int, detail: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -13,7 +13,7 @@ from vellum_nb.local.bodies import read_body
 from vellum_nb.local.pages import Limit, Offset, ordered, page
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.releases import LATEST, Deployment, Tag
-from vellum_nb.local.replies import Failure, reply
+from vellum_nb.local.replies import FAILURES, reply
 from vellum_nb.local.state import Named, Served, State
 from vellum_nb.models import (
     EnvironmentRead,
@@ -30,11 +30,8 @@ from vellum_nb.models import (
 
 __all__ = ["router"]
 
-_FAILURES: dict[int | str, dict[str, Any]] = {
-    "default": {"model": Failure, "description": "Any failure; `detail` says what to do."}
-}
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
-router = APIRouter(responses=_FAILURES)
+router = APIRouter(responses=FAILURES)
 
 Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
 Status = Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"]
