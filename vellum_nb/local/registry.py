@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
+from vellum_nb.local.builds import Build
 from vellum_nb.local.refusals import bad_request, not_found
-from vellum_nb.local.releases import LATEST, Deployment, Release, import_path
-from vellum_nb.local.signature import name_of
+from vellum_nb.local.releases import LATEST, Deployment, Release
+from vellum_nb.local.sources import Snapshots
 from vellum_nb.local.store import Store
-from vellum_nb.local.workflow import Workflow
 
 __all__ = ["Registry"]
 
@@ -27,10 +26,16 @@ class Registry:
     """Every deployment of a server. Any thread may use it.
 
     Readers get frozen deployments; a change replaces them, one at a time.
+
+    Attributes
+    ----------
+    snapshots : Snapshots
+        The source of releases that have any.
     """
 
     def __init__(self, store: Store | None = None) -> None:
         self._store = store
+        self.snapshots = store.snapshots if store else Snapshots()
         self._lock = threading.RLock()
         self._external_ids: set[str] = set()
         self._deployments = {d.name: d for d in store.deployments()} if store else {}
@@ -71,7 +76,7 @@ class Registry:
 
     def deploy(
         self,
-        target: Callable[..., Any],
+        build: Build,
         *,
         name: str | None,
         release_tags: Sequence[str],
@@ -79,15 +84,15 @@ class Registry:
         label: str | None,
         release_id: str | None = None,
     ) -> tuple[Deployment, Release]:
-        """Make a release of `target`; LATEST and `release_tags` move to it."""
-        name = name if name is not None else _own_name(target)
+        """Make a release of `build`; LATEST and `release_tags` move to it."""
+        name = name if name is not None else _own_name(build)
         _check_name(name)
         tags = _checked_tags(release_tags)
         if label is not None and not 0 < len(label) <= _LONGEST:
             msg = f"a label has 1 to {_LONGEST} characters; this has {len(label)}"
             raise bad_request(msg)
         now = datetime.now(UTC)
-        release = _release(target, description or "", now, release_id)
+        release = _release(build, description or "", now, release_id)
         with self._lock:
             self._check_new(release.id)
             old = self._deployments.get(name) or Deployment(
@@ -130,29 +135,27 @@ class Registry:
         self._deployments = {**self._deployments, deployment.name: deployment}
 
 
-def _release(target: object, description: str, now: datetime, release_id: str | None) -> Release:
-    if not callable(target):
-        msg = f"{target!r:.80} cannot be called; deploy a function"
-        raise bad_request(msg)
+def _release(build: Build, description: str, now: datetime, release_id: str | None) -> Release:
     if release_id is not None and not _is_uuid(release_id):
         msg = f"release_id {release_id!r:.60} is no UUID; leave it out for a new one"
         raise bad_request(msg)
-    workflow = Workflow(target)
     return Release(
         id=str(uuid.UUID(release_id) if release_id else uuid.uuid4()),
         version_id=str(uuid.uuid4()),
         created=now,
         description=description,
-        summary=workflow.description,
-        input_variables=workflow.input_variables,
-        output_variables=workflow.output_variables,
-        code=import_path(target),
-        loaded=[workflow],
+        summary=build.summary,
+        input_variables=build.input_variables,
+        output_variables=build.output_variables,
+        code=build.code,
+        snapshot=build.snapshot,
+        process=build.process,
+        loaded=[] if build.loaded is None else [build.loaded],
     )
 
 
-def _own_name(target: Callable[..., Any]) -> str:
-    name = name_of(target).strip("_").replace("_", "-")
+def _own_name(build: Build) -> str:
+    name = build.name.strip("_").replace("_", "-")
     if "<" in name:
         msg = "a lambda has no name; say deploy(..., name='my-workflow')"
         raise bad_request(msg)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
 
-from vellum_nb.local.refusals import Refused
-from vellum_nb.local.workflow import Workflow
+from vellum_nb.local.code import Code
+from vellum_nb.local.isolation import Process, ProcessCode
+from vellum_nb.local.loading import WorkflowGoneError, imported, load
+from vellum_nb.local.sources import Snapshot, SourceError
 from vellum_nb.models import VellumVariable
 
-__all__ = ["LATEST", "Deployment", "Release", "Tag", "WorkflowGoneError", "import_path"]
+__all__ = ["LATEST", "Deployment", "Release", "Tag", "WorkflowGoneError"]
 
 LATEST = "LATEST"
-
-
-class WorkflowGoneError(Exception):
-    """The code of a release is not there any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,8 @@ class Tag:
 class Release:
     """One release: what it froze, and the code behind it.
 
-    `code` is ``module:qualname`` where the callable can be imported again, else an empty string.
+    `code` is ``module:qualname``: in the snapshot if there is one, else where the callable can be
+    imported again; or empty. With `process`, each run gets a process of its own.
     """
 
     id: str
@@ -52,23 +48,53 @@ class Release:
     input_variables: tuple[VellumVariable, ...]
     output_variables: tuple[VellumVariable, ...]
     code: str = ""
-    loaded: list[Workflow] = field(default_factory=list, compare=False, repr=False)
+    snapshot: Snapshot | None = None
+    process: Process | None = None
+    loaded: list[Code] = field(default_factory=list, compare=False, repr=False)
 
-    def workflow(self) -> Workflow:
-        """Return the workflow, imported again after a restart.
+    @property
+    def source(self) -> Mapping[str, str] | None:
+        """The text files it was deployed from, path to text; None where there are none.
 
         Raises
         ------
         WorkflowGoneError
-            When the callable cannot be imported, or has other inputs now.
+            When they are gone or were changed.
+        """
+        try:
+            return self.snapshot.texts() if self.snapshot else None
+        except SourceError as exc:
+            raise WorkflowGoneError(str(exc)) from exc
+
+    def workflow(self) -> Code:
+        """Return the code, imported again after a restart.
+
+        Raises
+        ------
+        WorkflowGoneError
+            When it cannot be imported, or has other inputs now.
         """
         if not self.loaded:
-            workflow = _workflow(self.code)
-            if workflow.input_variables != self.input_variables:
+            code = self._loaded()
+            if code.input_variables != self.input_variables:
                 msg = f"{self.code} has other input variables now"
                 raise WorkflowGoneError(msg)
-            self.loaded.append(workflow)
+            self.loaded.append(code)
         return self.loaded[0]
+
+    def _loaded(self) -> Code:
+        if self.snapshot is None:
+            return imported(self.code)
+        if self.process is None:
+            return load(self.snapshot, self.code)[1]
+        return ProcessCode(
+            self.snapshot,
+            self.code,
+            self.process,
+            input_variables=self.input_variables,
+            output_variables=self.output_variables,
+            description=self.summary,
+        )
 
 
 @dataclass(frozen=True)
@@ -97,46 +123,3 @@ class Deployment:
         """Return the deployment with the tags `names` on `release`."""
         moved = {name: Tag(name, release.id, at) for name in names}
         return replace(self, tags=MappingProxyType({**self.tags, **moved}))
-
-
-def import_path(target: Callable[..., Any]) -> str:
-    """Return ``module:qualname`` if importing it gives `target` again, else an empty string.
-
-    Examples
-    --------
-    >>> import json
-    >>> import_path(json.dumps)
-    'json:dumps'
-    >>> import_path(lambda text: text)
-    ''
-    """
-    module = getattr(target, "__module__", None) or ""
-    name = getattr(target, "__qualname__", "")
-    if module == "__main__" or module not in sys.modules:
-        return ""
-    found: Any = sys.modules[module]
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return f"{module}:{name}" if name and found is target else ""
-
-
-def _workflow(code: str) -> Workflow:
-    try:
-        return Workflow(_imported(code))
-    except Refused as exc:
-        raise WorkflowGoneError(exc.detail) from exc
-
-
-def _imported(code: str) -> Any:
-    if not code:
-        msg = "its code was never on disk"
-        raise WorkflowGoneError(msg)
-    module, _, name = code.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as exc:  # a module may raise anything when it is imported
-        msg = f"{code} cannot be imported ({type(exc).__name__}: {exc})"
-        raise WorkflowGoneError(msg) from exc
-    return found

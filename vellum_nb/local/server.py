@@ -7,19 +7,18 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local import views
+from vellum_nb.local.deploying import Deploying
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.local.registry import Registry
 from vellum_nb.local.store import Store
-from vellum_nb.models import WorkflowDeploymentRelease
 
 if TYPE_CHECKING:
     from vellum_nb.local.serving import Serving
@@ -29,7 +28,7 @@ __all__ = ["LocalServer"]
 _PARTS = frozenset({"fastapi", "uvicorn", "starlette"})
 
 
-class LocalServer:
+class LocalServer(Deploying):
     """Vellum's API on 127.0.0.1, executing plain Python callables.
 
     Parameters
@@ -131,60 +130,6 @@ class LocalServer:
             while not ended.wait(0.5):
                 pass  # a wait without limit would keep Ctrl-C out on Windows
             self.stop()
-
-    def deploy(
-        self,
-        target: Callable[..., Any],
-        *,
-        name: str | None = None,
-        release_tags: Sequence[str] = (),
-        description: str | None = None,
-        label: str | None = None,
-        release_id: str | None = None,
-    ) -> WorkflowDeploymentRelease:
-        """Make a new release of `target`; LATEST and `release_tags` move to it.
-
-        Parameters
-        ----------
-        target : callable
-            A function, async function, (async) generator, bound method, or object that can be
-            called. Its signature gives the input variables.
-        name, label : str, optional
-            The deployment, and how it is shown. Default: the function's name, with hyphens.
-        release_tags : sequence of str
-            Tags to put on the new release.
-        description : str, optional
-            What is new in this release.
-        release_id : str, optional
-            A UUID that makes the same code the same release in every process. Default: a new one.
-
-        Raises
-        ------
-        VellumNBError
-            When the name, a tag or the signature will not do; the message says why.
-        """
-        deployment, release = self._registry.deploy(
-            target,
-            name=name,
-            release_tags=release_tags,
-            description=description,
-            label=label,
-            release_id=release_id,
-        )
-        return views.release_read(deployment, release)
-
-    def move_tag(self, name: str, tag: str, release: str) -> WorkflowDeploymentRelease:
-        """Put the tag `tag` of the deployment `name` on another release; a new tag is made.
-
-        Parameters
-        ----------
-        name, tag : str
-            The deployment and the tag.
-        release : str
-            A release's id, or a tag that is on it.
-        """
-        deployment = self._registry.move_tag(name, tag, release)
-        return views.release_read(deployment, self._registry.release(deployment, tag))
 
     def models(
         self,

@@ -11,13 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.local.isolation import Process
 from vellum_nb.local.releases import Deployment, Release, Tag
+from vellum_nb.local.sources import Snapshots
 from vellum_nb.models import VellumVariable
 
 __all__ = ["Store"]
 
-_VERSION = 1
-_TABLES = """
+_FIRST = """
 CREATE TABLE deployments (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, label TEXT NOT NULL, created TEXT NOT NULL
 ) STRICT;
@@ -34,6 +35,11 @@ CREATE TABLE tags (
 ) STRICT;
 CREATE TABLE external_ids (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 """
+_SOURCES = """
+ALTER TABLE releases ADD COLUMN snapshot TEXT;
+ALTER TABLE releases ADD COLUMN process TEXT;
+"""
+_VERSIONS = (_FIRST, _SOURCES)  # append only: the number of those done is the file's version
 
 
 class Store:
@@ -42,7 +48,7 @@ class Store:
     Parameters
     ----------
     folder : Path
-        Made when it is not there.
+        Made when it is not there. Its folder ``sources`` keeps the source of releases.
 
     Raises
     ------
@@ -52,6 +58,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "registry.db"
+        self.snapshots = Snapshots(folder / "sources")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._transaction() as db:
@@ -72,7 +79,9 @@ class Store:
                 name=row["name"],
                 label=row["label"],
                 created=datetime.fromisoformat(row["created"]),
-                releases=tuple(_release(r) for r in releases if r["deployment_id"] == row["id"]),
+                releases=tuple(
+                    self._release(r) for r in releases if r["deployment_id"] == row["id"]
+                ),
                 tags=MappingProxyType(
                     {t["name"]: _tag(t) for t in tags if t["deployment_id"] == row["id"]}
                 ),
@@ -89,7 +98,7 @@ class Store:
                 (deployment.id, deployment.name, deployment.label, str(deployment.created)),
             )
             db.executemany(
-                "INSERT OR IGNORE INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_row(deployment.id, n, r) for n, r in enumerate(deployment.releases)],
             )
             db.executemany(
@@ -123,13 +132,28 @@ class Store:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:
+        if version > len(_VERSIONS):
             msg = f"The registry {self._path} was written by a newer vellum_nb; upgrade to read it"
             raise VellumNBError(msg)
-        if version == 0:
-            for statement in _TABLES.strip().split(";\n"):
+        for script in _VERSIONS[version:]:
+            for statement in script.strip().removesuffix(";").split(";\n"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute(f"PRAGMA user_version = {len(_VERSIONS)}")
+
+    def _release(self, row: sqlite3.Row) -> Release:
+        process = row["process"]
+        return Release(
+            id=row["id"],
+            version_id=row["version_id"],
+            created=datetime.fromisoformat(row["created"]),
+            description=row["description"],
+            summary=row["summary"],
+            input_variables=_read(row["inputs"]),
+            output_variables=_read(row["outputs"]),
+            code=row["code"],
+            snapshot=self.snapshots.get(row["snapshot"]) if row["snapshot"] else None,
+            process=Process.loads(process) if process else None,
+        )
 
 
 def _row(deployment_id: str, number: int, release: Release) -> tuple[object, ...]:
@@ -144,19 +168,8 @@ def _row(deployment_id: str, number: int, release: Release) -> tuple[object, ...
         _dumped(release.input_variables),
         _dumped(release.output_variables),
         release.code,
-    )
-
-
-def _release(row: sqlite3.Row) -> Release:
-    return Release(
-        id=row["id"],
-        version_id=row["version_id"],
-        created=datetime.fromisoformat(row["created"]),
-        description=row["description"],
-        summary=row["summary"],
-        input_variables=_read(row["inputs"]),
-        output_variables=_read(row["outputs"]),
-        code=row["code"],
+        release.snapshot.package if release.snapshot else None,
+        release.process.dumps() if release.process else None,
     )
 
 
