@@ -7,5 +7,7 @@ from __future__ import annotations
 
 from vellum_nb.history.export import read_csv
 from vellum_nb.history.history import History
+from vellum_nb.history.merge import SyncReport
+from vellum_nb.history.traces import trace_frame
 
-__all__ = ["History", "read_csv"]
+__all__ = ["History", "SyncReport", "read_csv", "trace_frame"]

@@ -11,8 +11,8 @@ text, tags, metadata, `id` and so on   ``str`` (pandas 2: object)
 ``tokens_in``, ``tokens_out``          ``Int64``
 ``repeat``                             ``int64``
 ``state``, ``release_tag``             category; `state` has all five states
-``input.…``, ``output.…``              text ``str``; bools ``boolean``; integers ``int64``, with
-                                       gaps ``Int64``; other numbers ``float64``; mixed types, and
+``input.…``, ``output.…``,             text ``str``; bools ``boolean``; integers ``int64``, with
+``desired.…`` (where runs were rated)  gaps ``Int64``; other numbers ``float64``; mixed types, and
                                        integers that fit no such column, object
 =====================================  ==========================================================
 
@@ -27,13 +27,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
-from vellum_nb.history.rows import PAYLOADS, SCALARS, clean
+from vellum_nb.history.rows import FRAMED, SCALARS, clean
 from vellum_nb.models import RunState, canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["KINDS", "cell", "frame_of_cells", "frame_of_rows"]
+__all__ = ["KINDS", "cell", "column", "frame_of_cells", "frame_of_rows"]
 
 _HEAD = {
     "execution_id": "text",
@@ -74,14 +74,15 @@ _PANDAS_OF_OBJECT_TEXT = 2
 
 
 def frame_of_rows(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """Return the frame of rows of the database, as `reads.rows` fetches them."""
-    names = (*SCALARS, *PAYLOADS)
+    """Return the frame of rows of the database, as `reads.framed` fetches them."""
+    names = (*SCALARS, *FRAMED)
     width = range(len(names))
     found = {names[i]: [row[i] for row in rows] for i in width}
     metadata = [None if text is None else cell(json.loads(text)) for text in found["metadata"]]
     cells: dict[str, list[Any]] = {name: found[name] for name in _HEAD}
     for room in ("input", "output"):
         cells |= _spread(f"{room}.", [json.loads(text) for text in found[f"{room}s"]])
+    cells |= _spread("desired.", [json.loads(text or "{}") for text in found["desired"]])
     cells |= {name: found[name] for name in _TAIL if name != "metadata"} | {"metadata": metadata}
     cells |= {name: cells.pop(name) for name in _TAIL}
     return frame_of_cells(cells)
@@ -92,7 +93,7 @@ def frame_of_cells(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
     import pandas as pd
 
     rows = len(next(iter(cells.values()), []))
-    columns = {name: _column(values, KINDS.get(name)) for name, values in cells.items()}
+    columns = {name: column(values, KINDS.get(name)) for name, values in cells.items()}
     return pd.DataFrame(columns, index=pd.RangeIndex(rows))
 
 
@@ -116,7 +117,8 @@ def _spread(prefix: str, values: Sequence[Mapping[str, Any]]) -> dict[str, list[
     return {clean(prefix + name): [cell(value.get(name)) for value in values] for name in names}
 
 
-def _column(values: list[Any], kind: str | None) -> Any:
+def column(values: list[Any], kind: str | None) -> Any:
+    """Return a column of this kind; None finds the dtype that fits the values."""
     return _MAKERS[kind](values) if kind else _inferred(values)
 
 

@@ -6,22 +6,22 @@ is never overwritten; note, tags and quality are the reader's and may change.
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Callable, Sequence
-from enum import Enum
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import export, reads, writes
-from vellum_nb.history.files import locate
+from vellum_nb.history import export, reads
 from vellum_nb.history.frames import frame_of_rows
+from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
 from vellum_nb.history.query import Filters, PageFilters
-from vellum_nb.history.rows import clean, run_of, tags_text
-from vellum_nb.history.store import Store
-from vellum_nb.models import Run
+from vellum_nb.history.recording import RecordMethods
+from vellum_nb.history.rows import run_of
+from vellum_nb.history.traces import trace_frame
+from vellum_nb.models import NodeRun, Run
+from vellum_nb.models.run import with_trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["History"]
 
 
-class _Keep(Enum):
-    """Stands for an argument that was not given, where None means something."""
-
-    AS_IS = "as it is"
-
-
-class History:
+class History(RecordMethods):
     """Every run of a workspace, in one SQLite file.
 
     It may be used from many threads, and by many processes at once.
@@ -65,10 +59,10 @@ class History:
     def __init__(
         self, path: str | Path | None = None, *, viewer: Callable[..., Any] | None = None
     ) -> None:
-        self._store = Store(locate(path))
+        super().__init__(path)
         self.viewer = viewer
-        self._subscribers: list[Callable[[Run], None]] = []
-        self._lock = threading.Lock()
+        self.tracer: Callable[[Run], Sequence[NodeRun]] | None = None
+        self.syncer: Callable[..., SyncReport] | None = None
 
     @property
     def path(self) -> Path | str:
@@ -79,63 +73,6 @@ class History:
         """Close the file. Closing it again does nothing."""
         self._store.close()
 
-    def begin(self, run: Run) -> None:
-        """Record `run`; it is on disk when this returns.
-
-        Raises
-        ------
-        HistoryError
-            The history has a run with this id or external id, or cannot be written.
-        """
-        writes.begin(self._store, run)
-        self._tell(run.id)
-
-    def finish(self, run: Run) -> None:
-        """Complete the row that `begin` made: state, outputs, error, times and cost.
-
-        Its inputs stay as they were sent, note and tags as they were written meanwhile.
-
-        Raises
-        ------
-        HistoryError
-            The run was never begun, has ended already, or is still STARTED.
-        """
-        writes.finish(self._store, run)
-        self._tell(run.id)
-
-    def annotate(
-        self,
-        id: str,  # noqa: A002  (the run's own word)
-        *,
-        note: str | _Keep | None = _Keep.AS_IS,
-        tags: Sequence[str] | _Keep | None = _Keep.AS_IS,
-        quality: float | _Keep | None = _Keep.AS_IS,
-    ) -> None:
-        """Set note, tags or quality of the run `id`; None clears, what is not named stays."""
-        given: dict[str, Any] = {}
-        if not isinstance(note, _Keep):
-            given["note"] = None if note is None else clean(note)
-        if not isinstance(tags, _Keep):
-            given["tags"] = tags_text([tags] if isinstance(tags, str) else tags or ())
-        if not isinstance(quality, _Keep):
-            given["quality"] = quality
-        writes.update(self._store, id, given)
-        self._tell(id)
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete the runs with these ids, for good; return how many there were.
-
-        The list must be given and not be empty: nothing is deleted by a filter that was forgotten.
-        """
-        return writes.delete(self._store, ids)
-
-    def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
-        """Return the run with this `Run.id`."""
-        found = reads.row(self._store, id)
-        if found is None:
-            raise writes.unknown(id)
-        return run_of(found)
-
     def runs(self, **filters: Unpack[Filters]) -> list[Run]:
         """Return runs, newest first.
 
@@ -143,20 +80,22 @@ class History:
         ----------
         **filters
             Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
-            `case_id`, `sweep_id` and `ids`: a name or a list of them. `since` (inclusive) and
-            `until` (exclusive): a datetime or an ISO text, UTC when no zone is given. `search`: a
-            text in inputs, outputs, error, note or tags, case ignored. `limit`: how many.
+            `case_id`, `sweep_id`, `execution_id`, `external_id` and `ids`: a name or a list of
+            them. `since` (inclusive) and `until` (exclusive): a datetime or an ISO text, UTC when
+            no zone is given. `search`: a text in inputs, outputs, error, note or tags, case
+            ignored. `limit`: how many.
         """
-        return [run_of(row) for row in reads.rows(self._store, filters)]
+        return [self._run(row) for row in reads.rows(self._store, filters)]
 
     def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row a run; `filters` as in `runs`.
 
         Text is ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
         `release_tag` category, tokens ``Int64``. Columns ``input.<name>`` and ``output.<name>``
-        hold text, numbers and bools as themselves and everything else as canonical JSON.
+        hold text, numbers and bools as themselves and everything else as canonical JSON; where runs
+        were corrected, ``desired.<name>`` too.
         """
-        return frame_of_rows(reads.rows(self._store, filters))
+        return frame_of_rows(reads.framed(self._store, filters))
 
     def count(self, **filters: Unpack[Filters]) -> int:
         """Return the number of runs; `filters` as in `runs`."""
@@ -184,7 +123,7 @@ class History:
             order_by=order_by,
             descending=descending,
         )
-        return [run_of(row) for row in found]
+        return [self._run(row) for row in found]
 
     def to_csv(self, path: str | Path, **filters: Unpack[Filters]) -> Path:
         """Write the frame as CSV that `read_csv` reads back to the same frame."""
@@ -213,21 +152,39 @@ class History:
         """Write what `to_jsonl` writes to an open file."""
         export.write_jsonl(self.runs(**filters), file)
 
-    def subscribe(self, callback: Callable[[Run], None]) -> Callable[[], None]:
-        """Call `callback` with each run that begins, ends or is annotated; return how to stop.
+    def sync(
+        self,
+        deployment: str,
+        *,
+        since: datetime | date | str | None = None,
+        until: datetime | date | str | None = None,
+        limit: int | None = None,
+    ) -> SyncReport:
+        """Bring executions of `deployment` that were made elsewhere into this history.
 
-        It is called after the commit, in the thread that wrote. What it raises becomes a warning:
-        a view that breaks must not stop the run that it was to show.
+        They come with release, cost, tokens, duration and rating. Runs that are STARTED here are
+        completed; what is known stays as it is, so a second call adds nothing.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        since, until : datetime or str, optional
+            Executions that began from then on, and before then; UTC when no zone is given.
+        limit : int, optional
+            How many of the newest. Default: all.
+
+        Raises
+        ------
+        HistoryError
+            This history has no workspace to read from.
+        NotFoundError
+            There is no such deployment; the message lists those there are.
         """
-        with self._lock:
-            self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                if callback in self._subscribers:
-                    self._subscribers.remove(callback)
-
-        return unsubscribe
+        if self.syncer is None:
+            msg = "This history has nowhere to read from: use vnb.connect(...).history.sync(...)"
+            raise HistoryError(msg)
+        return self.syncer(deployment, since=since, until=until, limit=limit)
 
     def view(self, **options: Any) -> Any:
         """Return the interactive table; `options` are the viewer's."""
@@ -236,17 +193,17 @@ class History:
             raise HistoryError(msg)
         return self.viewer(self, **options)
 
-    def _tell(self, run_id: str) -> None:
-        with self._lock:
-            subscribers = list(self._subscribers)
-        if subscribers:
-            run = self.get(run_id)
-            for callback in subscribers:
-                try:
-                    callback(run)
-                except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
-                    told = f"{callback!r} failed for run {run.id}: {exc!r}"
-                    warnings.warn(told, RuntimeWarning, stacklevel=3)
+    def _run(self, row: Sequence[Any]) -> Run:
+        return with_trace(run_of(row), self._trace)
+
+    def _trace(self, run: Run) -> pd.DataFrame:
+        nodes: Sequence[NodeRun] = run.nodes
+        if not nodes:
+            if self.tracer is None:
+                msg = f"The nodes of run {run.id} are not in the history: use ws.trace(run)"
+                raise HistoryError(msg)
+            nodes = self.tracer(run)
+        return trace_frame(nodes)
 
     def __enter__(self) -> Self:
         return self

@@ -62,6 +62,11 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX runs_newest_of_deployment ON runs (deployment, timestamp)",
         "CREATE INDEX runs_of_sweep ON runs (sweep_id) WHERE sweep_id IS NOT NULL",
     ),
+    (
+        "ALTER TABLE payloads ADD COLUMN desired TEXT",
+        "ALTER TABLE payloads ADD COLUMN nodes TEXT",
+        "CREATE INDEX runs_of_execution ON runs (execution_id) WHERE execution_id IS NOT NULL",
+    ),
 )
 
 SCHEMA_VERSION = len(_STEPS)

@@ -31,6 +31,8 @@ class PageFilters(TypedDict, total=False):
     until: datetime | date | str | None
     case_id: str | Sequence[str] | None
     sweep_id: str | Sequence[str] | None
+    execution_id: str | Sequence[str] | None
+    external_id: str | Sequence[str] | None
     ids: Sequence[str] | None
     search: str | None
 
@@ -47,8 +49,11 @@ _ONE_OF = {
     "state": "r.state",
     "case_id": "r.case_id",
     "sweep_id": "r.sweep_id",
+    "execution_id": "r.execution_id",
+    "external_id": "r.external_id",
     "ids": "r.id",
 }
+_ROOMS = {"input": "p.inputs", "output": "p.outputs", "desired": "p.desired"}
 _SEARCH = "vnb_match(?, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags)"
 
 
@@ -104,11 +109,11 @@ def order(order_by: str, *, descending: bool) -> tuple[str, tuple[object, ...], 
     room, _, name = order_by.partition(".")
     if room == "metadata" and not name:
         return f"p.metadata {way} NULLS LAST, {NEWEST_FIRST}", (), True
-    if room not in {"input", "output"} or not name:
-        known = ", ".join((*SCALARS, "metadata", "input.<name>", "output.<name>"))
+    if room not in _ROOMS or not name:
+        known = ", ".join((*SCALARS, "metadata", *(f"{room}.<name>" for room in _ROOMS)))
         msg = f"runs cannot be ordered by {order_by!r}; there are: {known}"
         raise HistoryError(msg)
-    value, argument = _member(f"p.{room}s", name)
+    value, argument = _member(_ROOMS[room], name)
     return f"{value} {way} NULLS LAST, {NEWEST_FIRST}", (argument,), True
 
 

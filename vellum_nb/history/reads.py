@@ -6,16 +6,17 @@ import json
 from typing import Any
 
 from vellum_nb.history.query import NEWEST_FIRST, Filters, PageFilters, order, select
-from vellum_nb.history.rows import PAYLOADS, SCALARS
+from vellum_nb.history.rows import FRAMED, PAYLOADS, SCALARS
 from vellum_nb.history.store import Store
 
-__all__ = ["count", "page", "row", "rows"]
+__all__ = ["COLUMNS", "count", "framed", "page", "row", "rows"]
 
 Row = tuple[Any, ...]
 
-_COLUMNS = ", ".join([*(f"r.{name}" for name in SCALARS), *(f"p.{name}" for name in PAYLOADS)])
+COLUMNS = ", ".join([*(f"r.{name}" for name in SCALARS), *(f"p.{name}" for name in PAYLOADS)])
+_LEAN = ", ".join([*(f"r.{name}" for name in SCALARS), *(f"p.{name}" for name in FRAMED)])
 _JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
-_ALL = f"SELECT {_COLUMNS} {_JOINED}"
+_ALL = f"SELECT {COLUMNS} {_JOINED}"
 
 
 def row(store: Store, run_id: str) -> Row | None:
@@ -26,8 +27,17 @@ def row(store: Store, run_id: str) -> Row | None:
 
 def rows(store: Store, filters: Filters) -> list[Row]:
     """Return the rows that `filters` name, newest first."""
+    return _rows(store, filters, COLUMNS)
+
+
+def framed(store: Store, filters: Filters) -> list[Row]:
+    """Return the same rows without what a frame does not show."""
+    return _rows(store, filters, _LEAN)
+
+
+def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
     chosen = select(filters)
-    sql = f"{_ALL} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
+    sql = f"SELECT {columns} {_JOINED} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
     return store.read(sql, (*chosen.bound, chosen.limit))
 
 
@@ -58,6 +68,6 @@ def page(
     sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ? OFFSET ?"
     parameters = (*chosen.bound, *bound, chosen.limit, max(0, offset))
     picked = [seq for (seq,) in store.read(sql, parameters)]
-    sql = f"SELECT r.seq, {_COLUMNS} {_JOINED} WHERE r.seq IN (SELECT value FROM json_each(?))"
+    sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE r.seq IN (SELECT value FROM json_each(?))"
     found = {seq: rest for seq, *rest in store.read(sql, (json.dumps(picked),))}
     return [tuple(found[seq]) for seq in picked if seq in found]

@@ -17,9 +17,11 @@ from vellum_nb.models import Run
 
 __all__ = [
     "ENDED",
+    "FRAMED",
     "PAYLOADS",
     "SCALARS",
     "clean",
+    "encoded",
     "from_micros",
     "micros",
     "payload_row",
@@ -55,7 +57,9 @@ SCALARS = (
     "model",
     "tag_moved",
 )
-PAYLOADS = ("inputs", "outputs", "output_types", "not_sent", "metadata")
+FRAMED = ("inputs", "outputs", "output_types", "not_sent", "metadata", "desired")
+"""The payloads that a frame shows."""
+PAYLOADS = (*FRAMED, "nodes")
 ENDED = (
     "execution_id",
     "release_id",
@@ -113,7 +117,7 @@ def scalar_row(run: Run) -> dict[str, Any]:
 
 def payload_row(run: Run, names: Sequence[str] = PAYLOADS) -> dict[str, str | None]:
     """Return the row of `payloads` for `run`, or some columns of it."""
-    return {name: _dump(run, name) for name in names}
+    return {name: encoded(_payload(run, name), name, run.id) for name in names}
 
 
 def tags_text(tags: Sequence[str]) -> str | None:
@@ -130,20 +134,28 @@ def run_of(row: Sequence[Any]) -> Run:
     for name in PAYLOADS:
         found[name] = None if found[name] is None else json.loads(found[name])
     found["tags"] = json.loads(found["tags"] or "[]")
+    found["nodes"] = found["nodes"] or ()
     code, message = found.pop("error_code"), found.pop("error_message")
     if code is not None:
         found["error"] = {"code": code, "message": message or ""}
     return Run.model_validate(found)
 
 
-def _dump(run: Run, name: str) -> str | None:
-    value = getattr(run, name)
+def _payload(run: Run, name: str) -> Any:
+    if name != "nodes":
+        return getattr(run, name)
+    nodes = [node.model_dump(mode="json", exclude_defaults=True) for node in run.nodes]
+    return nodes or None
+
+
+def encoded(value: Any, name: str, run_id: str) -> str | None:
+    """Return `value` as the JSON text of the column `name`; None stays None."""
     if value is None:
         return None
     try:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError) as exc:
-        msg = f"The {name} of run {run.id} cannot be kept: {exc}; hand over plain JSON values"
+        msg = f"The {name} of run {run_id} cannot be kept: {exc}; hand over plain JSON values"
         raise HistoryError(msg) from exc
     if not text.isascii() and _SURROGATES.search(text):
         text = json.dumps(value, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""The three writes: a run begins, a run ends, a reader adds a note. Each is one transaction."""
+"""The writes: a run begins, is under way, ends, and is judged. Each is one transaction."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.rows import ENDED, PAYLOADS, SCALARS, payload_row, scalar_row
+from vellum_nb.history.rows import ENDED, PAYLOADS, SCALARS, encoded, payload_row, scalar_row
 from vellum_nb.history.store import Store
 from vellum_nb.models import Run
 
-__all__ = ["begin", "delete", "finish", "unknown", "update"]
+__all__ = ["begin", "complete", "delete", "finish", "identify", "insert", "unknown", "update"]
 
 
 def _insert(table: str, names: Sequence[str]) -> str:
@@ -27,22 +27,32 @@ def _settings(names: Sequence[str]) -> str:
 _BEGIN_RUN = _insert("runs", SCALARS)
 _BEGIN_PAYLOAD = _insert("payloads", ("seq", *PAYLOADS))
 _FINISH_RUN = f"UPDATE runs SET {_settings(ENDED)} WHERE id = :id AND state = 'STARTED'"
-_ENDED_PAYLOADS = ("outputs", "output_types")
-_FINISH_PAYLOAD = (
-    f"UPDATE payloads SET {_settings(_ENDED_PAYLOADS)} "
-    "WHERE seq = (SELECT seq FROM runs WHERE id = :id)"
-)
+_ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
+_SEQ = "(SELECT seq FROM runs WHERE id = :id)"
+_FINISH_PAYLOAD = f"UPDATE payloads SET {_settings(_ENDED_PAYLOADS)} WHERE seq = {_SEQ}"
 
 
 def begin(store: Store, run: Run) -> None:
     """Add the rows of `run`."""
-    scalars, payloads = scalar_row(run), payload_row(run)
     with store.write() as connection:
-        try:
-            done = connection.execute(_BEGIN_RUN, scalars)
-        except sqlite3.IntegrityError as exc:
-            raise _taken(connection, run, exc) from exc
-        connection.execute(_BEGIN_PAYLOAD, {**payloads, "seq": done.lastrowid})
+        insert(connection, run)
+
+
+def insert(connection: sqlite3.Connection, run: Run) -> None:
+    """Add the rows of `run` in the caller's transaction."""
+    scalars, payloads = scalar_row(run), payload_row(run)
+    try:
+        done = connection.execute(_BEGIN_RUN, scalars)
+    except sqlite3.IntegrityError as exc:
+        raise _taken(connection, run, exc) from exc
+    connection.execute(_BEGIN_PAYLOAD, {**payloads, "seq": done.lastrowid})
+
+
+def identify(store: Store, run_id: str, execution_id: str) -> None:
+    """Set the execution id of a run that is under way; one that has ended keeps what it has."""
+    sql = "UPDATE runs SET execution_id = ? WHERE id = ? AND state = 'STARTED'"
+    with store.write() as connection:
+        connection.execute(sql, (execution_id, run_id))
 
 
 def finish(store: Store, run: Run) -> None:
@@ -50,19 +60,30 @@ def finish(store: Store, run: Run) -> None:
     if run.state == "STARTED":
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
-    scalars, payloads = scalar_row(run), payload_row(run, _ENDED_PAYLOADS)
     with store.write() as connection:
-        if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
+        if not complete(connection, run):
             raise _not_under_way(connection, run.id)
-        connection.execute(_FINISH_PAYLOAD, {**payloads, "id": run.id})
 
 
-def update(store: Store, run_id: str, given: dict[str, Any]) -> None:
-    """Set the columns of `given` in the row of the run."""
+def complete(connection: sqlite3.Connection, run: Run) -> bool:
+    """Complete a STARTED row in the caller's transaction; return whether there was one."""
+    scalars, payloads = scalar_row(run), payload_row(run, _ENDED_PAYLOADS)
+    if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
+        return False
+    connection.execute(_FINISH_PAYLOAD, {**payloads, "id": run.id})
+    return True
+
+
+def update(store: Store, run_id: str, given: dict[str, Any], payloads: dict[str, Any]) -> None:
+    """Set columns of the run's two rows; `payloads` are plain JSON values."""
+    texts = {name: encoded(value, name, run_id) for name, value in payloads.items()}
     sql = f"UPDATE runs SET {_settings(list(given)) or 'id = id'} WHERE id = :id"
     with store.write() as connection:
         if connection.execute(sql, {**given, "id": run_id}).rowcount == 0:
             raise unknown(run_id)
+        if texts:
+            sql = f"UPDATE payloads SET {_settings(list(texts))} WHERE seq = {_SEQ}"
+            connection.execute(sql, {**texts, "id": run_id})
 
 
 def delete(store: Store, ids: Sequence[str]) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from html import escape
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from vellum_nb.errors import VellumNBError
 from vellum_nb.models.base import Model
 from vellum_nb.models.trace import NodeRun
 
@@ -23,6 +24,7 @@ __all__ = [
     "canonical_json",
     "case_id",
     "new_run_id",
+    "with_trace",
 ]
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
@@ -94,6 +96,28 @@ class RunError(Model):
     message: str = ""
 
 
+class _Reader:
+    """A function that a run carries along: no part of its value, and not pickled with it."""
+
+    def __init__(self, read: Callable[[Run], Any] | None = None) -> None:
+        self.read = read
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reader)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __deepcopy__(self, _: object) -> _Reader:
+        return self
+
+    def __reduce__(self) -> tuple[type[_Reader], tuple[()]]:
+        return _Reader, ()
+
+
+_NOWHERE = _Reader()
+
+
 class Run(Model):
     """One execution as the history keeps it.
 
@@ -156,6 +180,24 @@ class Run(Model):
     tag_moved: bool = False
     desired: dict[str, Any] | None = None
     nodes: tuple[NodeRun, ...] = ()
+    _trace: _Reader = PrivateAttr(default_factory=lambda: _NOWHERE)
+
+    def trace(self) -> Any:
+        """Return the nodes of this run as a DataFrame, in the order in which they began.
+
+        Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
+        `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). Where the run
+        has no `nodes` yet, they are read from Vellum once and kept in the history.
+
+        Raises
+        ------
+        VellumNBError
+            This run came neither from a workspace nor from a history.
+        """
+        if self._trace.read is None:
+            msg = "This run does not know where its nodes are kept: use ws.trace(run)"
+            raise VellumNBError(msg)
+        return self._trace.read(self)
 
     def __repr__(self) -> str:
         what = self.error.code if self.error else ", ".join(self.outputs)
@@ -177,3 +219,10 @@ class Run(Model):
         )
         head = f"{self.deployment} · {self.release_tag} · {self.state}"
         return f"<table><caption>{escape(head)}</caption>{body}</table>"
+
+
+def with_trace(run: Run, read: Callable[[Run], Any]) -> Run:
+    """Return `run` with what `Run.trace` calls."""
+    traced = run.model_copy()
+    traced._trace = _Reader(read)  # noqa: SLF001  (of this module)
+    return traced

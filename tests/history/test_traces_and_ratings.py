@@ -1,0 +1,216 @@
+"""Nodes and corrected outputs: kept, shown, exported, and brought into files of last year."""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb import History, HistoryError, Run
+from vellum_nb.history.migrations import _STEPS, APPLICATION_ID
+from vellum_nb.models import NodeRun
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+NODES = (
+    NodeRun(
+        name="inner",
+        span_id="b",
+        parent_span_id="a",
+        state="REJECTED",
+        start=NOON + timedelta(seconds=1),
+        end=NOON + timedelta(seconds=1.5),
+        error="no \ud83d",
+    ),
+    NodeRun(name="outer", span_id="a", parent_span_id="e", start=NOON, model="m", tokens_in=3),
+)
+
+
+def test_nodes_come_back_as_they_were_recorded(history, make_run):
+    run = make_run(nodes=NODES)
+    history.begin(run.model_copy(update={"nodes": ()}))
+    history.finish(run.model_copy(update={"state": "FULFILLED"}))
+    assert history.get(run.id).nodes == NODES
+
+
+def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time(record):
+    frame = record(nodes=NODES).trace()
+    assert frame["name"].tolist() == ["outer", "inner"]
+    assert frame["depth"].tolist() == [0, 1]
+    assert frame["duration_s"].tolist()[1] == 0.5
+    assert frame["start"][0] == pd.Timestamp(NOON)
+    assert frame["error"].tolist()[1] == "no \ufffd"
+    assert str(frame["tokens_in"].dtype) == "Int64"
+
+
+def test_parents_in_a_circle_do_not_hang_the_trace(record):
+    circle = [NodeRun(name=n, span_id=n, parent_span_id=p) for n, p in ("ab", "ba", "cc")]
+    assert record(nodes=circle).trace()["depth"].tolist() == [2, 2, 1]
+
+
+def test_nodes_are_asked_for_where_there_are_none(history, record):
+    run = record()
+    with pytest.raises(HistoryError, match=r"use ws\.trace\(run\)"):
+        run.trace()
+    history.tracer = lambda _: NODES
+    assert len(run.trace()) == 2
+    history.keep_nodes(run.id, NODES[1:])
+    assert len(history.get(run.id).trace()) == 1
+
+
+def test_a_run_from_nowhere_says_what_to_call(make_run):
+    with pytest.raises(vnb.VellumNBError, match=r"use ws\.trace\(run\)"):
+        make_run().trace()
+
+
+def test_where_a_run_came_from_is_no_part_of_it(record, make_run):
+    run = record()
+    stranger = Run.model_validate(run.model_dump())
+    assert run == stranger
+    assert pickle.loads(pickle.dumps(run)) == run  # noqa: S301  (our own)
+    assert deepcopy(run) == run
+    assert "trace" not in run.model_dump_json()
+
+
+def test_corrected_outputs_are_columns_after_the_outputs(history, record):
+    run = record(outputs={"category": "account", "score": 1}, latency_s=1)
+    record(outputs={"category": "billing"})
+    assert not [name for name in history.frame().columns if name.startswith("desired.")]
+    history.annotate(run.id, desired={"category": "billing", "score": 2}, quality=0)
+    frame = history.frame()
+    names = list(frame.columns)
+    assert names[6:11] == [
+        "input.ticket",
+        "output.category",
+        "output.score",
+        "desired.category",
+        "desired.score",
+    ]
+    assert frame["desired.score"].tolist() == [pd.NA, 2]
+    assert history.get(run.id).desired == {"category": "billing", "score": 2}
+    assert history.page(order_by="desired.score")[0].id == run.id
+
+
+def test_corrections_and_nodes_survive_every_file(history, record, tmp_path):
+    run = record(outputs={"category": "account"}, nodes=NODES[1:])
+    history.annotate(run.id, desired={"category": "=billing"}, quality=0.5)
+    path = history.to_csv(tmp_path / "runs.csv")
+    pd.testing.assert_frame_equal(vnb.read_csv(path), history.frame())
+    parquet = pd.read_parquet(history.to_parquet(tmp_path / "runs.parquet"))
+    assert parquet["desired.category"].tolist() == ["=billing"]
+    line = history.to_jsonl(tmp_path / "runs.jsonl").read_text(encoding="utf-8")
+    assert Run.model_validate_json(line) == history.get(run.id)
+
+
+def test_none_takes_a_correction_back(history, record):
+    run = record()
+    history.annotate(run.id, desired={"a": 1})
+    history.annotate(run.id, note="kept")
+    assert history.get(run.id).desired == {"a": 1}
+    history.annotate(run.id, desired=None)
+    assert history.get(run.id).desired is None
+
+
+def test_an_execution_id_is_kept_while_the_run_is_under_way(history, path, make_run):
+    run = make_run()
+    history.begin(run)
+    history.identify(run.id, "exec-1")
+    with History(path) as other:
+        (found,) = other.runs(execution_id="exec-1")
+        assert (found.id, found.state) == (run.id, "STARTED")
+    history.finish(run.model_copy(update={"state": "FULFILLED", "execution_id": "exec-1"}))
+    history.identify(run.id, "exec-2")
+    assert history.get(run.id).execution_id == "exec-1"
+
+
+def test_runs_are_found_by_external_id(history, record):
+    record(external_id="one")
+    record(external_id="two")
+    assert [run.external_id for run in history.runs(external_id="two")] == ["two"]
+
+
+def test_a_file_of_the_first_version_gets_the_new_columns_and_keeps_its_runs(path):
+    with sqlite3.connect(path) as db:
+        for statement in _STEPS[0]:
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 1")
+        db.execute(
+            "INSERT INTO runs (id, deployment, release_tag, timestamp, state, case_id, repeat, "
+            "tag_moved) VALUES ('old', 'd', 'v1', 0, 'FULFILLED', 'c', 0, 0)"
+        )
+        db.execute("INSERT INTO payloads VALUES (1, '{\"a\":1}', '{}', '{}', '[]', NULL)")
+    db.close()
+    with History(path) as history:
+        old = history.get("old")
+        assert (old.inputs, old.desired, old.nodes) == ({"a": 1}, None, ())
+        history.annotate("old", desired={"b": 2})
+        assert history.frame()["desired.b"].tolist() == [2]
+
+
+def test_runs_made_elsewhere_come_in_once(history, make_run):
+    made = [make_run(execution_id=f"e{i}", state="FULFILLED", latency_s=1) for i in range(3)]
+    assert str(history.merge(made)).startswith("3 added, 0 completed")
+    again = [run.model_copy(update={"id": f"{run.id}-again"}) for run in made]
+    report = history.merge(again)
+    assert (report.added, report.known, history.count()) == (0, 3, 3)
+
+
+def test_a_started_run_is_completed_by_its_execution_id_or_external_id(history, make_run):
+    one = make_run(external_id="x1", release_id="r1", inputs={"sent": 1})
+    two = make_run(external_id="x2", execution_id="e2")
+    history.begin(one)
+    history.begin(two)
+    ended = {"state": "FULFILLED", "outputs": {"a": 1}, "quality": 1.0, "desired": {"a": 2}}
+    report = history.merge(
+        [
+            make_run(external_id="x1", execution_id="e1", release_id="r2", **ended),
+            make_run(execution_id="e2", **ended),
+        ]
+    )
+    assert (report.completed, history.count()) == (2, 2)
+    found = history.get(one.id)
+    assert (found.execution_id, found.inputs, found.tag_moved) == ("e1", {"sent": 1}, True)
+    assert (found.outputs, found.quality, found.desired) == ({"a": 1}, 1.0, {"a": 2})
+    assert not history.get(two.id).tag_moved
+
+
+def test_a_run_that_ended_here_takes_only_what_it_has_not(history, record, make_run):
+    run = record(execution_id="e1", outputs={"a": "here"}, quality=0.25)
+    news = make_run(
+        execution_id="e1",
+        state="FULFILLED",
+        outputs={"a": "there"},
+        quality=1.0,
+        cost_usd=0.5,
+        desired={"a": "better"},
+    )
+    assert history.merge([news]).updated == 1
+    assert history.merge([news]).known == 1
+    found = history.get(run.id)
+    assert (found.outputs, found.quality) == ({"a": "here"}, 0.25)
+    assert (found.cost_usd, found.desired) == (0.5, {"a": "better"})
+
+
+def test_an_external_id_that_is_taken_by_another_execution_is_left_out(history, record, make_run):
+    record(execution_id="e1", external_id="x")
+    history.merge([make_run(execution_id="e2", external_id="x", state="FULFILLED")])
+    assert history.runs(execution_id="e2")[0].external_id is None
+
+
+def test_subscribers_hear_of_what_is_new_and_not_of_what_is_known(history, make_run):
+    heard = []
+    history.subscribe(lambda run: heard.append(run.id))
+    run = make_run(execution_id="e1", state="FULFILLED")
+    history.merge([run])
+    history.merge([run.model_copy(update={"id": "again"})])
+    assert heard == [run.id]
+
+
+def test_a_history_on_its_own_says_where_synchronising_is_done(history):
+    with pytest.raises(HistoryError, match=r"vnb\.connect\(\.\.\.\)\.history\.sync"):
+        history.sync("ticket-triage")

@@ -1,0 +1,135 @@
+"""Runs that were made elsewhere come into the history; what is known already stays as it is.
+
+A run is known by its execution id, or by the external id it was sent with. One that is under way
+here is completed; one that has ended here takes over only what it has not: cost, tokens, rating.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vellum_nb.history.rows import encoded, run_of
+from vellum_nb.history.store import Store
+from vellum_nb.history.writes import complete, insert
+from vellum_nb.models import Run
+
+__all__ = ["Merged", "SyncReport", "merge"]
+
+Fate = Literal["added", "completed", "updated", "known"]
+
+_LATE = ("cost_usd", "tokens_in", "tokens_out", "model", "quality")
+_FILL = (
+    f"UPDATE runs SET {', '.join(f'{name} = coalesce({name}, :{name})' for name in _LATE)} "
+    "WHERE id = :id AND "
+    f"({' OR '.join(f'({name} IS NULL AND :{name} IS NOT NULL)' for name in _LATE)})"
+)
+_FILL_DESIRED = (
+    "UPDATE payloads SET desired = :desired WHERE desired IS NULL AND :desired IS NOT NULL "
+    "AND seq = (SELECT seq FROM runs WHERE id = :id)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a synchronisation did.
+
+    Attributes
+    ----------
+    added : int
+        Runs that the history did not know.
+    completed : int
+        Runs that it knew as STARTED, and that have ended.
+    updated : int
+        Runs that had ended here, and got a rating or a cost.
+    known : int
+        Runs that it knew as they are.
+    running : int
+        Executions that have not ended; the next synchronisation takes them.
+    """
+
+    added: int = 0
+    completed: int = 0
+    updated: int = 0
+    known: int = 0
+    running: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.added} added, {self.completed} completed, {self.updated} updated, "
+            f"{self.known} known already, {self.running} still running"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What became of one run: the id of its row, and how it got there."""
+
+    run_id: str
+    fate: Fate
+
+
+def merge(store: Store, runs: Sequence[Run], columns: str) -> list[Merged]:
+    """Take over `runs`, which have ended, in one transaction.
+
+    `columns` is the list of columns that `rows.run_of` reads.
+    """
+    with store.write() as connection:
+        return [_merge(connection, run, columns) for run in runs]
+
+
+def _merge(connection: sqlite3.Connection, run: Run, columns: str) -> Merged:
+    known = _known(connection, run, columns)
+    if known is None:
+        insert(connection, _with_free_external_id(connection, run))
+        return Merged(run.id, "added")
+    if known.state == "STARTED":
+        ended = run.model_copy(
+            update={
+                "id": known.id,
+                "release_id": run.release_id or known.release_id,
+                "environment": run.environment or known.environment,
+                "tag_moved": _moved(known, run),
+            }
+        )
+        complete(connection, ended)
+        _fill(connection, known.id, run)
+        return Merged(known.id, "completed")
+    return Merged(known.id, "updated" if _fill(connection, known.id, run) else "known")
+
+
+def _moved(known: Run, run: Run) -> bool:
+    both = known.release_id is not None and run.release_id is not None
+    return both and known.release_id != run.release_id
+
+
+def _known(connection: sqlite3.Connection, run: Run, columns: str) -> Run | None:
+    found = _find(connection, columns, "r.execution_id = ?", run.execution_id)
+    if found is None and run.external_id is not None:
+        where = "r.execution_id IS NULL AND r.external_id = ?"
+        found = _find(connection, columns, where, run.external_id)
+    return found
+
+
+def _find(connection: sqlite3.Connection, columns: str, where: str, value: Any) -> Run | None:
+    sql = f"SELECT {columns} FROM runs r JOIN payloads p ON p.seq = r.seq WHERE {where}"
+    row = connection.execute(f"{sql} LIMIT 1", (value,)).fetchone()
+    return None if row is None else run_of(row)
+
+
+def _with_free_external_id(connection: sqlite3.Connection, run: Run) -> Run:
+    """Return `run` without its external id where another execution has the same one here."""
+    sql = "SELECT 1 FROM runs WHERE external_id = ?"
+    taken = connection.execute(sql, (run.external_id,)).fetchone()
+    return run.model_copy(update={"external_id": None}) if taken else run
+
+
+def _fill(connection: sqlite3.Connection, run_id: str, run: Run) -> bool:
+    """Set what the row has not; return whether that changed anything."""
+    figures = {name: getattr(run, name) for name in _LATE}
+    changed = connection.execute(_FILL, {**figures, "id": run_id}).rowcount
+    desired = encoded(run.desired, "desired", run_id)
+    changed += connection.execute(_FILL_DESIRED, {"desired": desired, "id": run_id}).rowcount
+    return changed > 0
