@@ -11,18 +11,19 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from vellum_nb.local import routes_executions, routes_files, routes_pull
 from vellum_nb.local.docs_page import docs_page
+from vellum_nb.local.document import openapi_document
 from vellum_nb.local.guard import Guard
+from vellum_nb.local.prompts.routes import prompt_router
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.replies import failure
 from vellum_nb.local.routes import router
 from vellum_nb.local.state import State
-from vellum_nb.models import ExecuteWorkflowRequest
 
 __all__ = ["create_app"]
 
 _PACKAGE = "vellum-nb"
-_REF = "#/components/schemas/{model}"
 
 
 def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
@@ -35,12 +36,14 @@ def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.served = state
-    app.include_router(router)
+    for part in (router, routes_executions.router, routes_files.router, routes_pull.router):
+        app.include_router(part)
+    app.include_router(prompt_router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)
-    document = _document(app)
+    document = openapi_document(app)
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's way to extend it
     app.add_api_route("/docs", _docs(document), include_in_schema=False)
     return Guard(app, api_key=api_key, limit=body_limit)
@@ -53,23 +56,6 @@ def _version() -> str:
         return "unknown"
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document, with the bodies that the routes read themselves."""
-    document = app.openapi()
-    schema = ExecuteWorkflowRequest.model_json_schema(ref_template=_REF)
-    schemas = document["components"]["schemas"]
-    schemas.update(schema.pop("$defs", {}))
-    schemas["ExecuteWorkflowRequest"] = schema
-    content = {"application/json": {"schema": {"$ref": _REF.format(model=schema["title"])}}}
-    execute = document["paths"]["/v1/execute-workflow"]["post"]
-    execute["requestBody"] = {"required": True, "content": content}
-    document["components"]["securitySchemes"] = {
-        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-KEY"}
-    }
-    document["security"] = [{"ApiKey": []}]
-    return document
-
-
 def _docs(document: dict[str, Any]) -> Any:
     async def docs() -> Response:
         policy = "default-src 'none'; style-src 'unsafe-inline'"
@@ -80,7 +66,10 @@ def _docs(document: dict[str, Any]) -> Any:
 
 async def _refused(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, Refused)  # noqa: S101 - registered for it alone
-    return failure(exc.status_code, exc.detail)
+    answer = failure(exc.status_code, exc.detail)
+    if exc.retry_after is not None:
+        answer.headers["Retry-After"] = str(exc.retry_after)
+    return answer
 
 
 async def _http(request: Request, exc: Exception) -> Response:

@@ -22,10 +22,11 @@ class Reject(Exception):  # noqa: N818 - the verb reads as what it does
 class Refused(VellumNBError):  # noqa: N818 - it is what happened to the request
     """A request that is answered with a status other than 200, or a deploy that makes no sense."""
 
-    def __init__(self, status_code: int, detail: str) -> None:
+    def __init__(self, status_code: int, detail: str, *, retry_after: int | None = None) -> None:
         super().__init__(detail)
         self.status_code = status_code
         self.detail = detail
+        self.retry_after = retry_after
 
 
 def bad_request(detail: str) -> Refused:
