@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
 
 from vellum_nb.local import views
 from vellum_nb.local.bodies import read_body
@@ -32,6 +33,13 @@ __all__ = ["router"]
 
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
 router = APIRouter(responses=FAILURES)
+
+
+class ReleaseTagUpdate(BaseModel):
+    """Body of PATCH release-tags: the release that the tag is put on."""
+
+    history_item_id: uuid.UUID | None = None
+
 
 Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
 Status = Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"]
@@ -95,6 +103,22 @@ async def list_workflow_release_tags(
 async def retrieve_workflow_release_tag(deployment: Named, name: str) -> Response:
     """Retrieve a release tag."""
     return reply(views.tag_read(deployment, _found_tag(deployment, name)))
+
+
+@router.patch(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
+async def update_workflow_release_tag(
+    request: Request, state: Served, deployment: Named, name: str
+) -> Response:
+    """Put a release tag on another release; without one it stays where it is."""
+    body = read_body(await request.body(), ReleaseTagUpdate)
+    tag = _found_tag(deployment, name)
+    if tag.source == "SYSTEM":
+        msg = f"{name} always is the newest release; it cannot be moved"
+        raise bad_request(msg)
+    if body.history_item_id is not None:
+        release = str(body.history_item_id)
+        deployment = state.registry.move_tag(deployment.name, name, release)
+    return reply(views.tag_read(deployment, deployment.tags[name]))
 
 
 @router.get(f"{_DEPLOYMENT}/releases", response_model=Page[WorkflowDeploymentRelease])
