@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from vellum_nb.local.actuals import SubmitActuals
 from vellum_nb.local.prompts.wire import ExecutePromptRequest, PromptEvent
+from vellum_nb.local.routes import ReleaseTagUpdate
 from vellum_nb.models import ExecuteWorkflowRequest
 
 __all__ = ["openapi_document"]
@@ -15,6 +17,8 @@ __all__ = ["openapi_document"]
 _REF = "#/components/schemas/{model}"
 _BODIES: dict[str, type[BaseModel]] = {
     "/v1/execute-workflow": ExecuteWorkflowRequest,
+    "/v1/submit-workflow-execution-actuals": SubmitActuals,
+    "/v1/workflow-deployments/{id}/release-tags/{name}": ReleaseTagUpdate,
     "/v1/ad-hoc/execute-prompt": ExecutePromptRequest,
     "/v1/ad-hoc/execute-prompt-stream": ExecutePromptRequest,
 }
@@ -30,7 +34,8 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for path, operation in _operations(document, _BODIES):
         content = {"application/json": {"schema": _reference(schemas, _BODIES[path])}}
-        operation["requestBody"] = {"required": True, "content": content}
+        required = any(field.is_required() for field in _BODIES[path].model_fields.values())
+        operation["requestBody"] = {"required": required, "content": content}
     for path, operation in _operations(document, _LINES):
         answer = operation["responses"]["200"]
         answer["description"] = "One JSON object a line, as it happens."
