@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from vellum_nb.client.exchange import request_for
 from vellum_nb.client.sender import Sender
 from vellum_nb.client.settings import (
     DEFAULT_TIMEOUT,
@@ -18,11 +19,13 @@ from vellum_nb.client.settings import (
     find_key,
     find_urls,
 )
+from vellum_nb.client.streaming import EventStream
 from vellum_nb.errors import InputError
-from vellum_nb.models import Cancellation
+from vellum_nb.models import Cancellation, WorkflowEvent, WorkflowStreamEvent
 
 __all__ = ["BaseClient"]
 
+E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -76,9 +79,15 @@ class BaseClient:
         """Close the connections. Calls after this are refused."""
         self._sender.close()
 
-    def _get(self, reply: type[M], *path: str, query: Mapping[str, object] | None = None) -> M:
-        url = "/".join([self._base_url, "v1", *map(_segment, path)])
-        return self._sender.send("GET", url, reply, query=query)
+    def _get(
+        self,
+        reply: type[M],
+        *path: str,
+        query: Mapping[str, object] | None = None,
+        predict: bool = False,
+    ) -> M:
+        url = self._url(*path, predict=predict)
+        return self._sender.send(request_for("GET", url, query=query), reply)
 
     def _post(
         self,
@@ -87,18 +96,35 @@ class BaseClient:
         body: Mapping[str, Any],
         cancel: Cancellation | None = None,
     ) -> M:
-        url = "/".join([self._predict_url, "v1", *map(_segment, path)])
-        return self._sender.send("POST", url, reply, body=body, cancel=cancel)
+        url = self._url(*path, predict=True)
+        return self._sender.send(request_for("POST", url, body=body), reply, cancel)
+
+    def _change(self, method: str, reply: type[M], *path: str, body: Mapping[str, Any]) -> M:
+        return self._sender.send(request_for(method, self._url(*path), body=body), reply)
+
+    def _stream(
+        self, kind: type[E], *path: str, body: Mapping[str, Any], cancel: Cancellation | None
+    ) -> EventStream[E]:
+        request = request_for("POST", self._url(*path, predict=True), body=body)
+        live = self._sender.open(request._replace(accept="*/*"), cancel)
+        return EventStream(live, kind)
+
+    def _url(self, *path: str, predict: bool = False) -> str:
+        base = self._predict_url if predict else self._base_url
+        return "/".join([base, "v1", *map(_segment, path)])
 
 
 def _segment(name: str) -> str:
     if name in {"", ".", ".."}:
-        msg = f"{name!r} cannot name a deployment, release or release tag."
+        msg = f"{name!r} cannot name a deployment, release, release tag or execution."
         raise InputError(msg)
     try:
         return quote(name, safe="")
     except (TypeError, UnicodeEncodeError):
-        msg = f"{name!r} cannot name a deployment, release or release tag: it is no plain text."
+        msg = (
+            f"{name!r} cannot name a deployment, release, release tag or execution: "
+            "it is no plain text."
+        )
     raise InputError(msg)
 
 

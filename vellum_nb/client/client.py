@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from vellum_nb.client.deployments import DeploymentMethods
 from vellum_nb.client.executions import ExecutionMethods
+from vellum_nb.client.files import FileMethods
 from vellum_nb.client.identity import IdentityMethods
+from vellum_nb.client.monitoring import MonitoringMethods
 
 __all__ = ["Client"]
 
 
-class Client(ExecutionMethods, DeploymentMethods, IdentityMethods):
+class Client(ExecutionMethods, MonitoringMethods, DeploymentMethods, FileMethods, IdentityMethods):
     """Vellum's workflow API.
 
     The API key is looked for in this order, and never stored, shown or logged:

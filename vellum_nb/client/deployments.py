@@ -1,20 +1,21 @@
-"""Reading deployments, their release tags and releases."""
+"""Deployments, their release tags and releases."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from vellum_nb.client.base import BaseClient
 from vellum_nb.models import (
     Page,
     SlimWorkflowDeployment,
+    WorkflowDeploymentHistoryItem,
     WorkflowDeploymentRead,
     WorkflowDeploymentRelease,
     WorkflowReleaseTagRead,
 )
 
-__all__ = ["DeploymentMethods"]
+__all__ = ["DeploymentMethods", "walk"]
 
 T = TypeVar("T")
 _DEPLOYMENTS = Page[SlimWorkflowDeployment]
@@ -23,7 +24,7 @@ _RELEASES = Page[WorkflowDeploymentRelease]
 
 
 class DeploymentMethods(BaseClient):
-    """The methods that read deployments; `id` is an id or a name."""
+    """The methods about deployments; `id` is an id or a name."""
 
     def list_workflow_deployments(
         self,
@@ -41,7 +42,7 @@ class DeploymentMethods(BaseClient):
         self, *, ordering: str | None = None, status: str | None = None
     ) -> Iterator[SlimWorkflowDeployment]:
         """Walk all workflow deployments, page by page."""
-        return _walk(
+        return walk(
             lambda offset: self.list_workflow_deployments(
                 offset=offset, ordering=ordering, status=status
             )
@@ -72,7 +73,7 @@ class DeploymentMethods(BaseClient):
         source: str | None = None,
     ) -> Iterator[WorkflowReleaseTagRead]:
         """Walk all release tags of a deployment, page by page."""
-        return _walk(
+        return walk(
             lambda offset: self.list_workflow_release_tags(
                 id, offset=offset, ordering=ordering, source=source
             )
@@ -81,6 +82,18 @@ class DeploymentMethods(BaseClient):
     def retrieve_workflow_release_tag(self, id: str, name: str) -> WorkflowReleaseTagRead:  # noqa: A002
         """Return one release tag of a deployment."""
         return self._get(WorkflowReleaseTagRead, "workflow-deployments", id, "release-tags", name)
+
+    def update_workflow_release_tag(
+        self,
+        id: str,  # noqa: A002
+        name: str,
+        *,
+        history_item_id: str | None = None,
+    ) -> WorkflowReleaseTagRead:
+        """Have a release tag point at another release, by its id, and return it."""
+        body = {} if history_item_id is None else {"history_item_id": history_item_id}
+        path = ("workflow-deployments", id, "release-tags", name)
+        return self._change("PATCH", WorkflowReleaseTagRead, *path, body=body)
 
     def list_workflow_deployment_releases(
         self,
@@ -101,7 +114,7 @@ class DeploymentMethods(BaseClient):
         ordering: str | None = None,
     ) -> Iterator[WorkflowDeploymentRelease]:
         """Walk all releases of a deployment, page by page."""
-        return _walk(
+        return walk(
             lambda offset: self.list_workflow_deployment_releases(
                 id, offset=offset, ordering=ordering
             )
@@ -116,8 +129,39 @@ class DeploymentMethods(BaseClient):
         path = ("workflow-deployments", id, "releases", release_id_or_release_tag)
         return self._get(WorkflowDeploymentRelease, *path)
 
+    def workflow_deployment_history_item_retrieve(
+        self,
+        id: str,  # noqa: A002
+        history_id_or_release_tag: str,
+    ) -> WorkflowDeploymentHistoryItem:
+        """Return what a release froze, as Vellum told it before there were releases."""
+        path = ("workflow-deployments", id, "history", history_id_or_release_tag)
+        return self._get(WorkflowDeploymentHistoryItem, *path)
 
-def _walk(page: Callable[[int | None], Page[T]]) -> Iterator[T]:
+    def deploy_workflow(
+        self,
+        id: str,  # noqa: A002
+        *,
+        workflow_deployment_name: str | None = None,
+        workflow_deployment_id: str | None = None,
+        label: str | None = None,
+        release_tags: Sequence[str] | None = None,
+        release_description: str | None = None,
+    ) -> WorkflowDeploymentRead:
+        """Deploy the workflow sandbox `id` as a new release, which gets the `release_tags`."""
+        fields = {
+            "workflow_deployment_name": workflow_deployment_name,
+            "workflow_deployment_id": workflow_deployment_id,
+            "label": label,
+            "release_tags": None if release_tags is None else list(release_tags),
+            "release_description": release_description,
+        }
+        body = {name: value for name, value in fields.items() if value is not None}
+        path = ("workflow-sandboxes", id, "deploy")
+        return self._change("POST", WorkflowDeploymentRead, *path, body=body)
+
+
+def walk(page: Callable[[int | None], Page[T]]) -> Iterator[T]:
     """Yield the items of all pages. Where the next page is follows from what came, not a link."""
     seen = 0
     while True:

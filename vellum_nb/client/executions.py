@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from vellum_nb.client.base import BaseClient
-from vellum_nb.models import Cancellation, ExecuteWorkflowResponse, ExpandMeta, WorkflowInput
+from vellum_nb.client.streaming import EventStream
+from vellum_nb.models import (
+    Cancellation,
+    ExecuteWorkflowAsyncResponse,
+    ExecuteWorkflowResponse,
+    ExpandMeta,
+    WorkflowEvent,
+    WorkflowInput,
+    WorkflowStreamEvent,
+)
 from vellum_nb.models.inputs import plain, to_wire
 
 __all__ = ["ExecutionMethods"]
@@ -59,7 +68,7 @@ class ExecutionMethods(BaseClient):
         APIError
             No usable answer came.
         """
-        fields = {
+        body = {
             "inputs": _wire(inputs),
             "expand_meta": _expanded(expand_meta),
             "workflow_deployment_id": workflow_deployment_id,
@@ -69,8 +78,101 @@ class ExecutionMethods(BaseClient):
             "metadata": plain(metadata),
             "previous_execution_id": previous_execution_id,
         }
-        body = {name: value for name, value in fields.items() if value is not None}
-        return self._post(ExecuteWorkflowResponse, "execute-workflow", body=body, cancel=cancel)
+        path, given = "execute-workflow", _given(body)
+        return self._post(ExecuteWorkflowResponse, path, body=given, cancel=cancel)
+
+    def execute_workflow_stream(
+        self,
+        inputs: Inputs,
+        *,
+        workflow_deployment_name: str | None = None,
+        workflow_deployment_id: str | None = None,
+        release_tag: str | None = None,
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+        expand_meta: ExpandMeta | Mapping[str, Any] | None = None,
+        event_types: Sequence[str] | None = None,
+        cancel: Cancellation | None = None,
+    ) -> EventStream[WorkflowStreamEvent]:
+        """Execute a deployed workflow and return its events as they arrive.
+
+        It is sent at once. `event_types` are WORKFLOW (the default) and NODE, whose events tell
+        what `expand_meta` asks for; the rest is as in `execute_workflow`.
+        """
+        body = {
+            "inputs": _wire(inputs),
+            "expand_meta": _expanded(expand_meta),
+            "workflow_deployment_id": workflow_deployment_id,
+            "workflow_deployment_name": workflow_deployment_name,
+            "release_tag": release_tag,
+            "external_id": external_id,
+            "metadata": plain(metadata),
+            "previous_execution_id": previous_execution_id,
+            "event_types": None if event_types is None else list(event_types),
+        }
+        path, given = "execute-workflow-stream", _given(body)
+        return self._stream(WorkflowStreamEvent, path, body=given, cancel=cancel)
+
+    def execute_workflow_async(
+        self,
+        inputs: Inputs,
+        *,
+        workflow_deployment_name: str | None = None,
+        workflow_deployment_id: str | None = None,
+        release_tag: str | None = None,
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+        cancel: Cancellation | None = None,
+    ) -> ExecuteWorkflowAsyncResponse:
+        """Have a deployed workflow executed and return its execution id, without waiting for it.
+
+        `workflow_execution_status` tells how far it is; the rest is as in `execute_workflow`.
+        """
+        body = {
+            "inputs": _wire(inputs),
+            "workflow_deployment_id": workflow_deployment_id,
+            "workflow_deployment_name": workflow_deployment_name,
+            "release_tag": release_tag,
+            "external_id": external_id,
+            "metadata": plain(metadata),
+            "previous_execution_id": previous_execution_id,
+        }
+        path, given = "execute-workflow-async", _given(body)
+        return self._post(ExecuteWorkflowAsyncResponse, path, body=given, cancel=cancel)
+
+    def execute_stream(
+        self,
+        id: str,  # noqa: A002
+        *,
+        inputs: Mapping[str, object] | None = None,
+        trigger: str | None = None,
+        release_tag: str | None = None,
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+        cancel: Cancellation | None = None,
+    ) -> EventStream[WorkflowEvent]:
+        """Execute a deployment and return all events of it and its nodes as they arrive.
+
+        `inputs` are natural values by name, sent without types. `trigger` is the name or id of
+        what is said to have started it.
+        """
+        body = {
+            "inputs": plain(inputs),
+            "trigger": trigger,
+            "release_tag": release_tag,
+            "external_id": external_id,
+            "metadata": plain(metadata),
+            "previous_execution_id": previous_execution_id,
+        }
+        path = ("workflow-deployments", id, "execute-stream")
+        return self._stream(WorkflowEvent, *path, body=_given(body), cancel=cancel)
+
+
+def _given(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _wire(inputs: Inputs) -> list[dict[str, Any]]:

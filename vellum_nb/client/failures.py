@@ -23,7 +23,7 @@ from vellum_nb.errors import (
     ServerError,
 )
 
-__all__ = ["bad_reply", "connection_error", "decoded", "status_error"]
+__all__ = ["bad_reply", "connection_error", "cut_off", "decoded", "status_error"]
 
 _LONGEST = 500
 _LEAVES: dict[int, type[APIStatusError]] = {
@@ -39,6 +39,7 @@ _NEXT = {
     403: "Check that the API key is right for this address and environment, and has this right.",
     404: "Check the name, the release tag, and that the API key belongs to their environment.",
     413: "Send less: pass large files by URL.",
+    421: "It belongs to another workspace or environment than this API key.",
     429: "Too many requests: lower the concurrency or try again later.",
 }
 _SERVER_NEXT = "The server failed; look whether the execution ran before you send it again."
@@ -88,6 +89,15 @@ def connection_error(
         limit = f"within {read:g} s" if read else "in time"
         return APITimeoutError(f"{what} got no answer {limit}. {fate}", sent=sent)
     return APIConnectionError(f"{what} failed: {_cause(exc)}. {fate}", sent=sent)
+
+
+def cut_off(what: str, exc: Exception, *, read: float | None) -> APIConnectionError:
+    """Return the error for `what` when its answer broke off in the middle."""
+    fate = "The server may go on with it; it was not sent again."
+    if _timed_out(exc):
+        limit = f"for {read:g} s" if read else "in time"
+        return APITimeoutError(f"{what} broke off: nothing more came {limit}. {fate}", sent=True)
+    return APIConnectionError(f"{what} broke off: {_cause(exc)}. {fate}", sent=True)
 
 
 def bad_reply(what: str, status: int, body: bytes, reason: str) -> APIResponseError:

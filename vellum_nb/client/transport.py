@@ -37,10 +37,11 @@ class Call:
         Whether any byte of the request was handed to the network.
     """
 
-    __slots__ = ("_cut", "_handle", "_lock", "_socket", "sent")
+    __slots__ = ("_cut", "_handle", "_held", "_lock", "_socket", "sent")
 
     def __init__(self) -> None:
         self.sent = False
+        self._held = False
         self._cut = False
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
@@ -52,7 +53,12 @@ class Call:
 
     def __exit__(self, *_: object) -> None:
         _THREAD.call = None
-        self.release()
+        if not self._held:
+            self.release()
+
+    def hold(self) -> None:
+        """Keep the socket when the block ends, for a body that is read later; then `release` it."""
+        self._held = True
 
     def opening(self, sock: socket.socket) -> None:
         """Note that `sock` is about to connect, and perhaps to be wrapped in TLS, for this call."""
@@ -78,6 +84,12 @@ class Call:
                 with suppress(OSError):
                     # Not sock.shutdown(): a TLS socket's own drops its state under the reader.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def hurry(self, seconds: float) -> None:
+        """Let what waits for data wait no longer than `seconds` from now on."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.settimeout(seconds)
 
     def release(self) -> bool:
         """Let go of the socket, which may serve another call now; return whether it was cut."""

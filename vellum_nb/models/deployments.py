@@ -24,6 +24,7 @@ __all__ = [
     "SlimWorkflowDeployment",
     "VellumVariable",
     "VariableExtensions",
+    "WorkflowDeploymentHistoryItem",
     "WorkflowDeploymentRead",
     "WorkflowDeploymentRelease",
     "WorkflowReleaseTagRead",
@@ -100,6 +101,19 @@ class WorkflowDeploymentRead(SlimWorkflowDeployment):
 
     last_deployed_history_item_id: str | None = None
     display_data: Mapping[str, Any] | None = None
+
+
+class WorkflowDeploymentHistoryItem(Reply):
+    """What a release froze, as the API told it before there were releases."""
+
+    id: str
+    workflow_deployment_id: str = ""
+    timestamp: datetime | None = None
+    label: str = ""
+    name: str
+    input_variables: tuple[VellumVariable, ...] = ()
+    output_variables: tuple[VellumVariable, ...] = ()
+    description: str | None = None
 
 
 class ReleaseRef(Reply):
