@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -81,8 +82,25 @@ def storable(text: str) -> str:
 
 
 def dumped(value: Any) -> str:
-    """Return plain JSON as ASCII text."""
-    return json.dumps(value, separators=(",", ":"))
+    """Return plain JSON as ASCII text; what is no number in JSON becomes null.
+
+    Examples
+    --------
+    >>> dumped({"mean": float("nan"), "n": [1, 2.5]})
+    '{"mean":null,"n":[1,2.5]}'
+    """
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def metadata_text(value: Any) -> str:

@@ -1,0 +1,198 @@
+"""Filters and orderings of execution events."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local.filters import parsed, sorting
+from vellum_nb.local.ledger import Ledger
+from vellum_nb.local.records import Record
+
+START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def condition(field: str, operator: str, value: Any) -> dict[str, Any]:
+    return {
+        "type": "LOGICAL_CONDITION",
+        "lhs_variable": {"type": "STRING", "value": field},
+        "operator": operator,
+        "rhs_variable": {"type": "STRING", "value": value},
+    }
+
+
+def group(*conditions: Any, combinator: str = "AND", negated: bool = False) -> dict[str, Any]:
+    return {
+        "type": "LOGICAL_CONDITION_GROUP",
+        "combinator": combinator,
+        "negated": negated,
+        "conditions": list(conditions),
+    }
+
+
+def kept(number: int, status: str, external_id: str | None, metadata: Any) -> Record:
+    return Record(
+        execution_id=f"e{number}",
+        trace_id="t",
+        deployment_id="d",
+        deployment_name="n",
+        release_id="r",
+        version_id="v",
+        tag="LATEST",
+        inputs=(),
+        start=START + timedelta(milliseconds=number),
+        status=status,
+        external_id=external_id,
+        metadata=metadata,
+    )
+
+
+@pytest.fixture(scope="module")
+def ledger():
+    ledger = Ledger()
+    ledger.begin(kept(1, "FULFILLED", "job-1", {"user": "müller", "vip": True, "n": 7}))
+    ledger.begin(kept(2, "REJECTED", "job-2", {"user": "o'hara", "vip": False, "tags": ["a", 1]}))
+    ledger.begin(kept(3, "INITIATED", None, None))
+    ledger.begin(kept(4, "FULFILLED", "job-4\ud83d", {"user": "line\nbreak", "none": None}))
+    return ledger
+
+
+def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> str:
+    text = filters if isinstance(filters, str) or filters is None else json.dumps(filters)
+    _, records = ledger.records("d", where=parsed(text), ordering=sorting(ordering))
+    return "".join(record.execution_id[1:] for record in records)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (None, "1234"),
+        (" ", "1234"),
+        (condition("state", "==", "FULFILLED"), "14"),
+        (condition("state", "!=", "FULFILLED"), "23"),
+        (condition("state", "contains", "JECT"), "2"),
+        (condition("state", ">", "FULFILLED"), "23"),
+        (condition("execution_id", "==", "e2"), "2"),
+        (condition("execution_id", "<=", "e2"), "12"),
+        (condition("external_id", "==", "job-2"), "2"),
+        (condition("external_id", "==", "job-4\ud83d"), "4"),
+        (condition("external_id", "!=", "job-2"), "134"),
+        (condition("external_id", "==", None), "3"),
+        (condition("external_id", "!=", None), "124"),
+        (condition("external_id", "contains", "job"), "124"),
+        (condition("timestamp", ">=", "2026-01-31T12:00:00.003Z"), "34"),
+        (condition("timestamp", ">", "2026-01-31T13:00:00.003+01:00"), "4"),
+        (condition("timestamp", "<", "2026-01-31T12:00:00.003"), "12"),
+        (condition("timestamp", "==", "2026-01-31T12:00:00.002Z"), "2"),
+        (condition("timestamp", "!=", "2026-01-31T12:00:00.002Z"), "134"),
+        (condition("timestamp", "<=", START.timestamp() + 1), "1234"),
+        (condition("metadata", "contains", {"vip": True}), "1"),
+        (condition("metadata", "contains", {"vip": False, "user": "o'hara"}), "2"),
+        (condition("metadata", "contains", {"vip": 1}), ""),
+        (condition("metadata", "contains", {"user": "müller"}), "1"),
+        (condition("metadata", "contains", {"user": "line\nbreak"}), "4"),
+        (condition("metadata", "contains", {"tags": ["a", 1]}), "2"),
+        (condition("metadata", "contains", {"none": None}), "4"),
+        (condition("metadata", "contains", {}), "124"),
+        (condition("metadata", "contains", "müller"), "1"),
+        (condition("metadata", "==", {"n": 7, "vip": True, "user": "müller"}), "1"),
+        (condition("metadata", "!=", {"n": 7, "vip": True, "user": "müller"}), "234"),
+        (condition("metadata", "==", None), "3"),
+        (group(), "1234"),
+        (group(negated=True), ""),
+        (group(combinator="OR"), "1234"),
+        (group(condition("state", "==", "FULFILLED"), condition("execution_id", ">", "e1")), "4"),
+        (
+            group(
+                condition("state", "==", "REJECTED"),
+                condition("external_id", "==", "job-1"),
+                combinator="OR",
+            ),
+            "12",
+        ),
+        (group(condition("external_id", "==", "job-1"), negated=True), "234"),
+        (
+            group(
+                condition("state", "==", "FULFILLED"),
+                group(
+                    condition("external_id", "==", "job-1"),
+                    condition("external_id", "==", "job-2"),
+                    combinator="OR",
+                    negated=True,
+                ),
+            ),
+            "4",
+        ),
+        ({"type": "LOGICAL_CONDITION_GROUP", "conditions": []}, "1234"),
+    ],
+    ids=str,
+)
+def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str):
+    assert found(ledger, filters) == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "reason"),
+    [
+        ("{", "filters: it is no JSON"),
+        ("[" * 100_000, "filters: it is no JSON"),
+        ("[]", "filters: an object is expected, not list"),
+        ("{}", "the type None is not known; use LOGICAL_CONDITION_GROUP, LOGICAL_CONDITION"),
+        (condition("cost", "==", 1), "the field 'cost' is not known; use timestamp, state"),
+        (condition("state", "~", "x"), "the operator '~' is not known; use ==, !=, >=, <=, >, <"),
+        (condition("timestamp", "contains", "2026-01-31"), "'contains' is not known; use ==, !="),
+        (condition("timestamp", ">", "soon"), "a time such as 2026-01-31T12:00:00Z is expected"),
+        (condition("timestamp", ">", [1]), "a time such as"),
+        (condition("timestamp", ">", 1e300), "a time such as"),
+        (condition("state", "==", 5), "state is compared with 5; text is expected"),
+        (condition("metadata", ">", {"a": 1}), "metadata knows contains"),
+        (group(condition("state", "==", "x"), 7), r"filters at conditions\[1\]: an object"),
+        (group(group(combinator="XOR")), r"at conditions\[0\]: the combinator 'XOR' is not known"),
+        ({**group(), "negated": "yes"}, "negated is 'yes'; true or false is expected"),
+        ({"type": "LOGICAL_CONDITION_GROUP"}, "conditions is missing; a list is expected"),
+        ({"type": "LOGICAL_CONDITION", "operator": "=="}, "lhs_variable is missing"),
+        ({**condition("state", "==", "x"), "rhs_variable": {}}, "rhs_variable is missing"),
+        ({**condition("state", "==", "x"), "operator": None}, "the operator is None; use =="),
+        (group(*[condition("state", "==", "x")] * 300), "more than 200 conditions"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_filter_that_makes_no_sense_is_refused_and_says_where(filters: Any, reason: str):
+    text = filters if isinstance(filters, str) else json.dumps(filters)
+    with pytest.raises(VellumNBError, match=reason):
+        parsed(text)
+
+
+def test_groups_in_each_other_without_end_are_refused():
+    nested = group()
+    for _ in range(30):
+        nested = group(nested)
+    with pytest.raises(VellumNBError, match="20 groups in each other"):
+        parsed(json.dumps(nested))
+
+
+@pytest.mark.parametrize(
+    ("ordering", "expected"),
+    [
+        (None, "4321"),
+        ("", "4321"),
+        ("timestamp", "1234"),
+        ("-timestamp", "4321"),
+        ("state", "1432"),
+        ("-state", "2341"),
+        ("state, -timestamp", "4132"),
+    ],
+)
+def test_an_ordering_orders(ledger: Ledger, ordering: str | None, expected: str):
+    assert found(ledger, None, ordering) == expected
+
+
+def test_an_unknown_ordering_is_refused_with_those_that_are_known():
+    with pytest.raises(
+        VellumNBError, match="'cost' is not known; use timestamp, -timestamp, state"
+    ):
+        sorting("cost")
