@@ -73,13 +73,19 @@ def _filled(
 def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return a message of a chat history as a block; what it says may be in its text alone."""
     content = message.get("content") or {"type": "STRING", "value": message.get("text")}
-    items = content.get("value") if content.get("type") == "ARRAY" else [content]
+    items: Sequence[Any] = [content]
+    if isinstance(content, Mapping) and content.get("type") == "ARRAY":
+        items = content.get("value") or ()
     return {
         "block_type": "CHAT_MESSAGE",
         "chat_role": message.get("role"),
         "chat_source": message.get("source"),
-        "blocks": [_value(item) for item in items or () if item.get("value") is not None],
+        "blocks": [_value(item) for item in items if _says_something(item)],
     }
+
+
+def _says_something(item: Any) -> bool:
+    return isinstance(item, Mapping) and item.get("value") is not None
 
 
 def _value(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,9 +59,11 @@ def _tools(functions: Sequence[Json]) -> dict[str, Any]:
     if not known:
         return {}
     tools = [{"type": "function", "function": _function(each)} for each in known]
-    forced = [each["name"] for each in known if each.get("forced")]
-    choice = {"tool_choice": {"type": "function", "function": {"name": forced[0]}}}
-    return {"tools": tools, **(choice if forced else {})}
+    order: dict[str, Any] = {"tools": tools}
+    forced = next((each["name"] for each in known if each.get("forced")), None)
+    if forced is not None:
+        order["tool_choice"] = {"type": "function", "function": {"name": forced}}
+    return order
 
 
 def _function(definition: Json) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""Unmodified prompt nodes of the Workflows SDK, answered through the local server."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from openai_kit import chunks, counts, delta, finish, refuses, says
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what it warns about on import is not ours
+    from vellum import ChatMessagePromptBlock, JinjaPromptBlock
+    from vellum.client.types.prompt_settings import PromptSettings
+    from vellum.workflows import BaseWorkflow
+    from vellum.workflows.nodes import InlinePromptNode
+    from vellum.workflows.nodes.displayable.tool_calling_node import ToolCallingNode
+    from vellum.workflows.workflows.base import WorkflowContext
+    from vellum.workflows.workflows.event_filters import all_workflow_event_filter
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's own
+BLOCKS = [
+    ChatMessagePromptBlock(chat_role="USER", blocks=[JinjaPromptBlock(template="Greet {{ name }}")])
+]
+
+
+class Greet(InlinePromptNode):
+    ml_model = "gpt-4o-mini"
+    blocks = BLOCKS
+    prompt_inputs = {"name": "Ada"}  # noqa: RUF012 - the SDK's way
+
+
+class GreetAtOnce(Greet):
+    settings = PromptSettings(stream_enabled=False)
+
+
+def weather(city: str) -> str:
+    """Tell the weather."""
+    return f"rain in {city}"
+
+
+class Helper(ToolCallingNode):
+    ml_model = "gpt-4o-mini"
+    blocks = BLOCKS
+    prompt_inputs = {"name": "Ada"}  # noqa: RUF012 - the SDK's way
+    functions = [weather]  # noqa: RUF012 - the SDK's way
+
+
+def workflow(node):
+    class Workflow(BaseWorkflow):
+        graph = node
+
+        class Outputs(BaseWorkflow.Outputs):
+            text = node.Outputs.text
+
+    return Workflow
+
+
+def events(node, vellum):
+    run = workflow(node)(context=WorkflowContext(vellum_client=vellum))
+    return list(run.stream(event_filter=all_workflow_event_filter))
+
+
+@pytest.mark.parametrize("node", [Greet, GreetAtOnce])
+def test_a_prompt_node_runs_and_its_usage_is_known_by_its_span(server, vellum, model, node):
+    model.answer = says("Hel", "lo")
+    told = events(node, vellum)
+    assert (told[-1].name, told[-1].outputs.text) == ("workflow.execution.fulfilled", "Hello")
+    (ended,) = [event for event in told if event.name == "node.execution.fulfilled"]
+    (usage,) = server._models.usage.of(str(ended.span_id))
+    assert (usage.tokens_in, usage.tokens_out) == (7, 3)
+    assert model.asked[0].body["messages"] == [{"role": "user", "content": "Greet Ada"}]
+
+
+def test_a_prompt_node_streams(server, vellum, model):
+    model.answer = says("Hel", "lo")
+    streamed = [e for e in events(Greet, vellum) if e.name == "workflow.execution.streaming"]
+    assert [e.output.delta for e in streamed if e.output.is_streaming] == ["Hel", "lo"]
+
+
+def test_a_tool_calling_node_calls_its_function_and_goes_on(server, vellum, model):
+    call = {"index": 0, "id": "c1", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
+    first = chunks(delta(tool_calls=[call]), finish("tool_calls"), counts(1, 1))
+
+    def answer(handler, body):
+        last = body["messages"][-1]
+        (says(last["content"]) if last["role"] == "tool" else first)(handler, body)
+
+    model.answer = answer
+    last = events(Helper, vellum)[-1]
+    assert last.name == "workflow.execution.fulfilled", last.error
+    assert "rain in Oslo" in last.outputs.text
+    called, result = model.asked[1].body["messages"][-2:]
+    assert called["tool_calls"][0]["id"] == result["tool_call_id"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, "PROVIDER_CREDENTIALS_UNAVAILABLE"),
+        (429, "PROVIDER_QUOTA_EXCEEDED"),
+        (503, "PROVIDER_ERROR"),
+    ],
+)
+def test_a_refusal_of_the_model_rejects_the_run_with_its_code(server, vellum, model, status, code):
+    model.answer = refuses(status, {"error": {"message": "not now"}})
+    last = events(Greet, vellum)[-1]
+    assert (last.name, last.error.code.value) == ("workflow.execution.rejected", code)
+    assert "not now" in last.error.message
+
+
+def test_without_a_model_the_run_is_rejected_with_the_line_to_write(prompts, vellum):
+    prompts._models.provider = None
+    last = events(Greet, vellum)[-1]
+    assert last.error.code.value == "PROVIDER_CREDENTIALS_UNAVAILABLE"
+    assert "server.models(" in last.error.message
