@@ -1,0 +1,135 @@
+"""Faults that a local server makes on purpose: which, how often, where."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import random
+import threading
+from dataclasses import dataclass, fields
+
+from vellum_nb.errors import VellumNBError
+
+__all__ = ["Fault", "FaultBox", "Faults"]
+
+_RATES = (
+    "rate_429",
+    "rate_500",
+    "rate_502",
+    "rate_503",
+    "reset_before",
+    "reset_after",
+    "truncated_body",
+    "truncated_stream",
+)
+_SECONDS = ("latency_s", "retry_after_s", "drip_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong, for tests and for teaching; without any argument nothing does.
+
+    The shares are those of all requests that match `paths`; a request meets one fault at most.
+    The same seed and the same order of requests give the same faults.
+
+    Parameters
+    ----------
+    latency_s : float
+        Seconds that every request waits before anything else.
+    rate_429, rate_500, rate_502, rate_503 : float
+        The share, 0 to 1, that is answered with this status and not executed. 429 and 503 carry
+        ``Retry-After``.
+    retry_after_s : float
+        What ``Retry-After`` says, in seconds.
+    reset_before, reset_after : float
+        The share whose connection is reset: before the request is executed, or after it, before
+        the answer.
+    truncated_body, truncated_stream : float
+        The share whose answer, or stream, is cut off half-way.
+    drip_s : float
+        Seconds between pieces of 16 bytes, for every answer.
+    paths : str
+        A pattern such as ``/v1/execute-workflow*``.
+    seed : int
+        Of the dice.
+
+    Examples
+    --------
+    >>> Faults(rate_429=0.5, paths="/v1/execute-*")
+    Faults(rate_429=0.5, paths='/v1/execute-*')
+    """
+
+    latency_s: float = 0.0
+    rate_429: float = 0.0
+    rate_500: float = 0.0
+    rate_502: float = 0.0
+    rate_503: float = 0.0
+    retry_after_s: float = 1.0
+    reset_before: float = 0.0
+    reset_after: float = 0.0
+    truncated_body: float = 0.0
+    truncated_stream: float = 0.0
+    drip_s: float = 0.0
+    paths: str = "*"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (*_RATES, *_SECONDS):
+            value = getattr(self, name)
+            most = 1.0 if name in _RATES else math.inf
+            if not 0 <= value <= most or math.isinf(value):
+                what = "a share between 0 and 1" if name in _RATES else "seconds from 0 on"
+                msg = f"Faults: {name} is {value!r}; give {what}"
+                raise VellumNBError(msg)
+        total = sum(getattr(self, name) for name in _RATES)
+        if total > 1 + 1e-9:
+            msg = f"Faults: the shares add up to {total:g}; a request meets one fault at most"
+            raise VellumNBError(msg)
+
+    def __repr__(self) -> str:
+        set_ = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = [f"{f.name}={set_[f.name]!r}" for f in fields(self) if set_[f.name] != f.default]
+        return f"Faults({', '.join(given)})"
+
+    def at(self, dice: float) -> str:
+        """Return the fault for a throw between 0 and 1, or ``""``."""
+        for name in _RATES:
+            dice -= getattr(self, name)
+            if dice < 0:
+                return name
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What one request meets: the name of a share of `Faults`, or ``""``, and its measures."""
+
+    name: str
+    faults: Faults
+
+
+class FaultBox:
+    """The faults of one server, and its dice; threads may share it."""
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        self._lock = threading.Lock()
+        self.faults = faults
+
+    @property
+    def faults(self) -> Faults | None:
+        """What goes wrong now; setting it throws the dice anew from its seed."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        with self._lock:
+            self._faults = faults
+            self._dice = random.Random(faults.seed if faults else 0)  # noqa: S311 - no secret
+
+    def draw(self, path: str) -> Fault | None:
+        """Return what a request for `path` meets."""
+        with self._lock:
+            faults = self._faults
+            if faults is None or not fnmatch.fnmatchcase(path, faults.paths):
+                return None
+            return Fault(faults.at(self._dice.random()), faults)
