@@ -1,10 +1,11 @@
-"""Every recorded pair of the contract that belongs to an endpoint we have, replayed."""
+"""Every recorded pair of the contract, replayed by a real server on loopback."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -12,33 +13,60 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from vellum_nb import errors, models
-from vellum_nb.client import Client
+from vellum_nb.client import Client, EventStream
 from vellum_nb.models.inputs import default_of
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "examples.json").read_text("utf-8"))
-ID = r"/v1/workflow-deployments/([^/]+)"
-GETS: list[tuple[str, Callable[..., Any]]] = [
-    (r"/v1/workflow-deployments", Client.list_workflow_deployments),
-    (ID, Client.retrieve_workflow_deployment),
-    (f"{ID}/release-tags", Client.list_workflow_release_tags),
-    (f"{ID}/release-tags/([^/]+)", Client.retrieve_workflow_release_tag),
-    (f"{ID}/releases", Client.list_workflow_deployment_releases),
-    (f"{ID}/releases/([^/]+)", Client.retrieve_workflow_deployment_release),
-    (r"/v1/environments/identity", Client.environment_identity),
-    (r"/v1/workspaces/identity", Client.workspace_identity),
-    (r"/v1/organizations/identity", Client.organization_identity),
+DEPLOYMENT = r"/v1/workflow-deployments/([^/]+)"
+ENDPOINTS: list[tuple[str, Callable[..., Any]]] = [
+    (r"POST /v1/execute-workflow", Client.execute_workflow),
+    (r"POST /v1/execute-workflow-async", Client.execute_workflow_async),
+    (r"POST /v1/execute-workflow-stream", Client.execute_workflow_stream),
+    (rf"POST {DEPLOYMENT}/execute-stream", Client.execute_stream),
+    (r"POST /v1/submit-workflow-execution-actuals", Client.submit_workflow_execution_actuals),
+    (r"GET /v1/workflows/executions/([^/]+)/status", Client.workflow_execution_status),
+    (r"GET /v1/workflows/([^/]+)/state", Client.retrieve_state),
+    (r"GET /v1/workflow-deployments", Client.list_workflow_deployments),
+    (rf"GET {DEPLOYMENT}", Client.retrieve_workflow_deployment),
+    (rf"GET {DEPLOYMENT}/release-tags", Client.list_workflow_release_tags),
+    (rf"GET {DEPLOYMENT}/release-tags/([^/]+)", Client.retrieve_workflow_release_tag),
+    (rf"PATCH {DEPLOYMENT}/release-tags/([^/]+)", Client.update_workflow_release_tag),
+    (rf"GET {DEPLOYMENT}/releases", Client.list_workflow_deployment_releases),
+    (rf"GET {DEPLOYMENT}/releases/([^/]+)", Client.retrieve_workflow_deployment_release),
+    (rf"GET {DEPLOYMENT}/history/([^/]+)", Client.workflow_deployment_history_item_retrieve),
+    (rf"GET {DEPLOYMENT}/execution-events", Client.list_workflow_deployment_event_executions),
+    (rf"GET {DEPLOYMENT}/execution-events/([^/]+)", Client.workflow_deployment_event_execution),
+    (
+        r"GET /v1/workflow-executions/([^/]+)/detail",
+        Client.retrieve_workflow_execution_detail,
+    ),
+    (r"POST /v1/workflow-sandboxes/([^/]+)/deploy", Client.deploy_workflow),
+    (r"GET /v1/uploaded-files/([^/]+)", Client.retrieve_uploaded_file),
+    (r"GET /v1/environments/identity", Client.environment_identity),
+    (r"GET /v1/workspaces/identity", Client.workspace_identity),
+    (r"GET /v1/organizations/identity", Client.organization_identity),
 ]
-REPLY_MODELS = {
-    "ExecuteWorkflowResponse": models.ExecuteWorkflowResponse,
-    "PaginatedSlimWorkflowDeploymentList": models.Page[models.SlimWorkflowDeployment],
-    "PaginatedWorkflowReleaseTagReadList": models.Page[models.WorkflowReleaseTagRead],
-    "PaginatedWorkflowDeploymentReleaseList": models.Page[models.WorkflowDeploymentRelease],
-    "WorkflowDeploymentRead": models.WorkflowDeploymentRead,
-    "WorkflowReleaseTagRead": models.WorkflowReleaseTagRead,
-    "WorkflowDeploymentRelease": models.WorkflowDeploymentRelease,
+REPLY_MODELS: dict[str, Any] = {
+    "CheckWorkflowExecutionStatusResponse": models.CheckWorkflowExecutionStatusResponse,
     "EnvironmentRead": models.EnvironmentRead,
-    "WorkspaceRead": models.WorkspaceRead,
+    "ExecuteWorkflowAsyncResponse": models.ExecuteWorkflowAsyncResponse,
+    "ExecuteWorkflowResponse": models.ExecuteWorkflowResponse,
     "OrganizationRead": models.OrganizationRead,
+    "PaginatedSlimWorkflowDeploymentList": models.Page[models.SlimWorkflowDeployment],
+    "PaginatedWorkflowDeploymentReleaseList": models.Page[models.WorkflowDeploymentRelease],
+    "PaginatedWorkflowReleaseTagReadList": models.Page[models.WorkflowReleaseTagRead],
+    "UploadedFileRead": models.UploadedFileRead,
+    "WorkflowDeploymentEventExecutionsResponse": models.Page[models.SlimWorkflowExecutionRead],
+    "WorkflowDeploymentHistoryItem": models.WorkflowDeploymentHistoryItem,
+    "WorkflowDeploymentRead": models.WorkflowDeploymentRead,
+    "WorkflowDeploymentRelease": models.WorkflowDeploymentRelease,
+    "WorkflowEvent": models.WorkflowEvent,
+    "WorkflowEventExecutionRead": models.WorkflowEventExecutionRead,
+    "WorkflowExecutionDetail": models.WorkflowExecutionDetail,
+    "WorkflowReleaseTagRead": models.WorkflowReleaseTagRead,
+    "WorkflowResolvedState": models.WorkflowResolvedState,
+    "WorkflowStreamEvent": models.WorkflowStreamEvent,
+    "WorkspaceRead": models.WorkspaceRead,
 }
 ERRORS = {
     400: errors.BadRequestError,
@@ -47,51 +75,98 @@ ERRORS = {
     429: errors.RateLimitError,
     500: errors.ServerError,
 }
+ENDLESS = {"execute_workflow_stream.docs_example_event"}
 
 
-def call_of(example: dict[str, Any]) -> Callable[[Client], Any] | None:
-    """Return the call of ours that makes the recorded request, if we have its endpoint."""
+def call_of(example: dict[str, Any]) -> Callable[[Client], Any]:
+    """Return the call of ours that makes the recorded request."""
     request = example["request"]
-    if (request["method"], request["path"]) == ("POST", "/v1/execute-workflow"):
-        options = dict(request["json"])
-        inputs = options.pop("inputs")
-        return lambda client: client.execute_workflow(inputs, **options)
-    for pattern, method in GETS:
-        match = re.fullmatch(pattern, request["path"])
-        if match and request["method"] == "GET":
-            query = dict(parse_qsl(request["query"] or ""))
-            return lambda client, method=method: method(client, *match.groups(), **query)
-    return None
+    if request["path"] == "/v1/uploaded-files":
+        return lambda client: client.upload_file(b"hello", filename="a.txt")
+    options = (request["json"] or {}) | dict(parse_qsl(request["query"] or ""))
+    for pattern, method in ENDPOINTS:
+        match = re.fullmatch(pattern, f"{request['method']} {request['path']}")
+        if match:
+            return lambda client, method=method: method(client, *match.groups(), **options)
+    raise LookupError(example["id"])
+
+
+def recorded_body(response: dict[str, Any]) -> bytes:
+    if "ndjson" not in response:
+        return b"" if response["json"] is None else json.dumps(response["json"]).encode()
+    lines = (line if isinstance(line, str) else json.dumps(line) for line in response["ndjson"])
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def recorded_objects(response: dict[str, Any]) -> list[Any]:
+    if "ndjson" not in response:
+        return [response["json"]]
+    return [
+        json.loads(line.removeprefix("data: ")) if isinstance(line, str) else line
+        for line in response["ndjson"]
+        if line
+    ]
 
 
 def selected(*, ok: bool) -> list[Any]:
     return [
         pytest.param(example, id=example["id"])
         for example in EXAMPLES
-        if call_of(example) and (example["response"]["status"] < 300) is ok
+        if (example["response"]["status"] < 300) is ok
     ]
 
 
-def replayed(server: Any, client: Client, example: dict[str, Any]) -> Any:
-    """Answer with the recorded reply, at once where it asks to wait."""
+@pytest.fixture
+def hosts(server: Any, key: str) -> Iterator[Client]:
+    """Yield a client whose two hosts can be told apart by their path."""
+    default, predict = f"{server.url}/default", f"{server.url}/predict"
+    with Client(api_key=key, base_url=default, predict_url=predict, timeout=20) as made:
+        yield made
+
+
+def replayed(server: Any, client: Client, example: dict[str, Any]) -> list[Any]:
+    """Answer with the recorded reply, at once where it asks to wait; return what came."""
     recorded = example["response"]
     headers = recorded["headers"] | ({"Retry-After": "0"} if recorded["status"] == 429 else {})
-    server.will(server.reply(recorded["status"], recorded["json"], headers=headers))
-    call = call_of(example)
-    assert call is not None
-    return call(client)
+    server.will(server.reply(recorded["status"], recorded_body(recorded), headers=headers))
+    found = call_of(example)(client)
+    return read(found, example) if isinstance(found, EventStream) else [found]
+
+
+def read(stream: EventStream[Any], example: dict[str, Any]) -> list[Any]:
+    events = []
+    try:
+        events.extend(stream)
+        ended = True
+    except errors.APIConnectionError:
+        ended = False
+    assert ended is (example["id"] not in ENDLESS)
+    return events
 
 
 def assert_same_request(sent: Any, example: dict[str, Any], key: str) -> None:
     recorded = example["request"]
     target = urlsplit(sent.target)
-    assert (sent.method, target.path) == (recorded["method"], recorded["path"])
+    assert (sent.method, target.path) == (
+        recorded["method"],
+        f"/{example['base']}{recorded['path']}",
+    )
     assert parse_qsl(target.query) == parse_qsl(recorded["query"] or "")
-    assert (json.loads(sent.body) if sent.body else None) == recorded["json"]
     assert sent.headers["x-api-key"] == key
     assert sent.headers["x-api-version"] == recorded["headers"]["X-API-Version"]
-    assert sent.headers.get("content-type") == recorded["headers"].get("content-type")
     assert sent.headers["user-agent"].startswith("vellum_nb/")
+    if "__multipart__" in (recorded["json"] or {}):
+        assert_same_multipart(sent, recorded["json"]["__multipart__"])
+        return
+    assert (json.loads(sent.body) if sent.body else None) == recorded["json"]
+    assert sent.headers.get("content-type") == recorded["headers"].get("content-type")
+
+
+def assert_same_multipart(sent: Any, recorded: str) -> None:
+    """Whatever the boundary between the parts is, they are the same."""
+    kind, _, boundary = sent.headers["content-type"].partition("; boundary=")
+    assert kind == "multipart/form-data"
+    assert sent.body.decode() == recorded.replace(recorded[2:].partition("\r\n")[0], boundary)
 
 
 def assert_kept(kept: Any, recorded: Any) -> None:
@@ -104,55 +179,43 @@ def assert_kept(kept: Any, recorded: Any) -> None:
         assert len(kept) == len(recorded)
         for one, other in zip(kept, recorded, strict=True):
             assert_kept(one, other)
-    else:
-        assert kept == recorded
+    elif kept != recorded:
+        assert datetime.fromisoformat(kept) == datetime.fromisoformat(recorded)
 
 
 @pytest.mark.parametrize("example", selected(ok=True))
 def test_a_recorded_exchange_is_replayed(
-    server: Any, client: Client, key: str, example: dict[str, Any]
+    server: Any, hosts: Client, key: str, example: dict[str, Any]
 ) -> None:
-    reply = replayed(server, client, example)
+    came = replayed(server, hosts, example)
     (sent,) = server.seen
     assert_same_request(sent, example, key)
-    assert_kept(reply.model_dump(mode="json", by_alias=True), example["response"]["json"])
+    if example["official_response_type"] is None:
+        assert came == [None]
+        return
+    kept = [each.model_dump(mode="json", by_alias=True) for each in came]
+    assert_kept(kept, recorded_objects(example["response"]))
 
 
 @pytest.mark.parametrize("example", selected(ok=False))
 def test_a_recorded_error_is_raised_with_its_detail(
-    server: Any, client: Client, key: str, example: dict[str, Any]
+    server: Any, hosts: Client, key: str, example: dict[str, Any]
 ) -> None:
     recorded = example["response"]
     with pytest.raises(ERRORS[recorded["status"]]) as caught:
-        replayed(server, client, example)
+        replayed(server, hosts, example)
     assert_same_request(server.seen[0], example, key)
     assert caught.value.status_code == recorded["status"]
     assert caught.value.body == recorded["json"]
     assert recorded["json"]["detail"].rstrip(".") in str(caught.value)
 
 
-def test_every_endpoint_of_ours_has_a_recorded_exchange() -> None:
-    names = {example["id"].partition(".")[0] for example in EXAMPLES if call_of(example)}
-    identities = {"environment", "workspace", "organization"}
-    assert names == {"execute_workflow", "deployments", "release_tags", "releases"} | identities
+def test_all_recorded_pairs_are_replayed() -> None:
+    assert len(EXAMPLES) == 60
+    assert len(selected(ok=True)) + len(selected(ok=False)) == 60
 
 
-@pytest.mark.parametrize(
-    "example",
-    [
-        pytest.param(example, id=example["id"])
-        for example in EXAMPLES
-        if example["official_response_type"] in REPLY_MODELS and example["response"]["status"] < 300
-    ],
-)
-def test_recorded_replies_of_all_endpoints_fit_their_models(example: dict[str, Any]) -> None:
-    recorded = example["response"]["json"]
-    model = REPLY_MODELS[example["official_response_type"]]
-    kept = model.model_validate_json(json.dumps(recorded))
-    assert_kept(kept.model_dump(mode="json", by_alias=True), recorded)
-
-
-REQUIRED = {"id", "name", "key", "execution_id", "data", "state"}
+REQUIRED = {"id", "name", "key", "execution_id", "data", "state", "status", "span_id"}
 
 
 def with_one_less(value: Any, *, absent: bool) -> Iterator[Any]:
@@ -172,11 +235,10 @@ def with_one_less(value: Any, *, absent: bool) -> Iterator[Any]:
 @pytest.mark.parametrize("absent", [True, False], ids=["absent", "null"])
 @pytest.mark.parametrize("example", selected(ok=True))
 def test_no_field_but_the_required_ones_is_needed(example: dict[str, Any], *, absent: bool) -> None:
-    model = REPLY_MODELS[example["official_response_type"]]
-    changes = list(with_one_less(example["response"]["json"], absent=absent))
-    assert changes
-    for changed in changes:
-        model.model_validate_json(json.dumps(changed | {"unknown": 1}))
+    model = REPLY_MODELS.get(example["official_response_type"])
+    for recorded in recorded_objects(example["response"]) if model else []:
+        for changed in with_one_less(recorded, absent=absent):
+            model.model_validate_json(json.dumps(changed | {"unknown": 1}))
 
 
 @pytest.mark.parametrize(

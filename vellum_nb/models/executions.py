@@ -69,7 +69,7 @@ class ActualRequest(Model):
 class WorkflowExecutionActual(Reply):
     """What was said about an output: `output` is what it should have been."""
 
-    output: WorkflowOutput
+    output: WorkflowOutput | None = None
     timestamp: datetime | None = None
     quality: float | None = None
     metadata: Mapping[str, Any] | None = None

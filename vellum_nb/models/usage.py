@@ -36,7 +36,7 @@ class MlModelUsageWrapper(Reply):
 class Price(Reply):
     """An amount of money; `unit` is USD."""
 
-    value: float
+    value: float | None = None
     unit: str = "USD"
 
 
