@@ -193,8 +193,12 @@ class History(RecordMethods):
             raise HistoryError(msg)
         return self.viewer(self, **options)
 
+    def traced(self, run: Run) -> Run:
+        """Return `run` as the history gives runs: its `trace` is read here."""
+        return with_trace(run, self._trace)
+
     def _run(self, row: Sequence[Any]) -> Run:
-        return with_trace(run_of(row), self._trace)
+        return self.traced(run_of(row))
 
     def _trace(self, run: Run) -> pd.DataFrame:
         nodes: Sequence[NodeRun] = run.nodes

@@ -10,9 +10,11 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 
-__all__ = ["MEDIA_TYPES", "media_dict", "media_src", "media_type_of"]
+__all__ = ["DATA_URL_LIMIT", "MEDIA_TYPES", "media_dict", "media_src", "media_type_of"]
 
 MEDIA_TYPES = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
+DATA_URL_LIMIT = 4 * 2**20
+"""Characters of a data URL; what is longer is uploaded before it is sent."""
 _ADDRESSES = ("data:", "http://", "https://", "vellum:uploaded-file:")
 _OF_ANY_TYPE = frozenset({"application/octet-stream", "application/ogg", "application/mp4"})
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (

@@ -1,47 +1,51 @@
 """The life of one run: resolve, check, record, send, record.
 
-Nothing here knows a widget; the form and the command line are handed `Runner.execute`.
+Nothing here knows a widget; the form and the command line are handed its methods.
 """
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 from vellum_nb.client import Client
-from vellum_nb.errors import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    HistoryError,
-    InputError,
-    InputProblem,
-    VellumNBError,
-)
+from vellum_nb.errors import APIError, AuthenticationError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
-    ExecuteWorkflowResponse,
     Run,
-    RunError,
     RunRequest,
     WorkflowDeploymentRelease,
     WorkflowInput,
-    case_id,
-    new_run_id,
 )
-from vellum_nb.models.inputs import plain, to_wire
+from vellum_nb.models.inputs import to_wire
+from vellum_nb.workspace.gathering import Gathering
+from vellum_nb.workspace.keeper import Attempt, Keeper
 from vellum_nb.workspace.lookup import Lookup
+from vellum_nb.workspace.outcome import (
+    answered,
+    cancelled,
+    started,
+    unanswered,
+    with_plain_options,
+)
+from vellum_nb.workspace.pending import PendingRun
+from vellum_nb.workspace.stream import RunStream
+from vellum_nb.workspace.uploads import Uploads
 
-__all__ = ["Runner"]
+__all__ = ["Outcome", "Runner"]
+
+Outcome = tuple[Run, VellumNBError | None]
+_EVERYTHING = {"usage": True, "cost": True, "model_name": True}
 
 
 class Runner:
     """Runs one case on one release tag and keeps it.
+
+    Every method checks before anything is sent or recorded, and raises `InputError` where the
+    inputs or options do not fit, `NotFoundError` where there is no such deployment or tag.
+    `HistoryError`: the run could not be recorded; when its answer had come, it is the error's
+    `run`.
 
     Parameters
     ----------
@@ -53,63 +57,84 @@ class Runner:
 
     def __init__(self, client: Client, history: History, lookup: Lookup) -> None:
         self._client = client
-        self._history = history
         self._lookup = lookup
+        self._uploads = Uploads(client)
+        self.keeper = Keeper(history)
 
-    def execute(
-        self, request: RunRequest, cancel: Cancellation | None = None
-    ) -> tuple[Run, VellumNBError | None]:
-        """Run `request`; return the run, and the error when no usable answer came.
-
-        Raises
-        ------
-        InputError
-            The inputs do not fit the release, or JSON cannot say the metadata or an id. Nothing
-            was sent or recorded.
-        NotFoundError
-            There is no such deployment or release tag. Nothing was sent or recorded.
-        HistoryError
-            The run could not be recorded. When its answer had come, it is the error's `run`.
-        """
-        request = _with_plain_options(request)
-        release = self.resolve(request.deployment, request.release_tag)
-        wire = self._check(request, release)
-        run = _started(request, release, wire)
-        self._history.begin(run)
-        clock = time.perf_counter()
+    def execute(self, request: RunRequest, cancel: Cancellation | None = None) -> Outcome:
+        """Run `request`; return the run, and the error when no usable answer came."""
+        attempt = self._begin(request)
         error: VellumNBError | None = None
         try:
-            reply = self._client.execute_workflow(
-                wire,
-                workflow_deployment_name=request.deployment,
-                release_tag=request.release_tag,
-                external_id=run.external_id,
-                metadata=request.metadata,
-                previous_execution_id=request.previous_execution_id,
-                cancel=cancel,
-            )
-            ended = _answered(reply)
+            inputs = self._uploads.sent(attempt.inputs)
+            reply = self._client.execute_workflow(inputs, **attempt.options, cancel=cancel)
+            ended = answered(reply)
         except APIError as exc:
             error = exc
-            cancelled = cancel is not None and cancel.cancelled
-            ended = _cancelled() if cancelled else _unanswered(exc)
+            given_up = cancel is not None and cancel.cancelled
+            ended = cancelled() if given_up else unanswered(exc)
         except KeyboardInterrupt:
-            self._history.finish(_finished(run, clock, _cancelled()))
+            self._finish(attempt, cancelled())
             raise
-        run = _finished(run, clock, ended)
-        self._finish(run)
+        run = self._finish(attempt, ended)
         if error is not None:
-            error.add_note(f"The run is kept in the history as {run.state}: {run.id}")
+            error.add_note(_kept(run))
         return run, error
 
-    def _finish(self, run: Run) -> None:
-        """Record how `run` ended; where that fails, its answer goes with the error."""
+    def stream(
+        self,
+        request: RunRequest,
+        cancel: Cancellation | None = None,
+        *,
+        event_types: tuple[str, ...] = ("WORKFLOW",),
+        expand_meta: bool = False,
+    ) -> RunStream:
+        """Send `request` and return its events."""
+        stream = self._streaming(request, cancel, event_types)
+        self._open(stream, cancel, event_types, expand_meta=expand_meta)
+        return stream
+
+    def streamed(
+        self,
+        request: RunRequest,
+        cancel: Cancellation | None = None,
+        report: Callable[[Gathering], object] | None = None,
+        *,
+        expand_meta: bool = True,
+    ) -> Outcome:
+        """Run `request` with the events of its nodes; have `report` called at each event."""
+        event_types = ("WORKFLOW", "NODE")
+        stream = self._streaming(request, cancel, event_types)
         try:
-            self._history.finish(run)
-        except HistoryError as exc:
-            exc.run = run
-            exc.add_note(f"The run ended as {run.state}; the error's `run` holds what came.")
+            self._open(stream, cancel, event_types, expand_meta=expand_meta)
+            for _ in stream:
+                if report is not None:
+                    report(stream.gathered)
+        except APIError as exc:
+            return stream.run, exc
+        finally:
+            stream.close()
+        return stream.run, None
+
+    def submit(self, request: RunRequest) -> PendingRun:
+        """Hand `request` in; the server works on it by itself."""
+        attempt = self._begin(request)
+        try:
+            inputs = self._uploads.sent(attempt.inputs)
+            reply = self._client.execute_workflow_async(inputs, **attempt.options)
+        except APIError as exc:
+            exc.add_note(_kept(self._finish(attempt, unanswered(exc))))
             raise
+        except KeyboardInterrupt:
+            self._finish(attempt, cancelled())
+            raise
+        run = self.keeper.identify(attempt.run, reply.execution_id)
+        self.keeper.let_go(run)
+        return self.pending(run, reply.execution_id)
+
+    def pending(self, run: Run, execution_id: str) -> PendingRun:
+        """Return what waits for a run that is under way."""
+        return PendingRun(self._client, self.keeper, run, execution_id=execution_id)
 
     def resolve(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
         """Return the release the tag points at now, or None where the key may not read it."""
@@ -120,6 +145,15 @@ class Runner:
                 raise
             return None
 
+    def _begin(self, request: RunRequest) -> Attempt:
+        """Resolve, check and record."""
+        request = with_plain_options(request)
+        release = self.resolve(request.deployment, request.release_tag)
+        inputs = self._check(request, release)
+        run = started(request, release, inputs)
+        self.keeper.begin(run)
+        return Attempt(request, run, tuple(inputs))
+
     def _check(
         self, request: RunRequest, release: WorkflowDeploymentRelease | None
     ) -> list[WorkflowInput]:
@@ -127,91 +161,34 @@ class Runner:
         variables = release.workflow_version.input_variables if release else None
         return to_wire(sent, variables, where=f"{request.deployment} {request.release_tag}")
 
+    def _streaming(
+        self, request: RunRequest, cancel: Cancellation | None, event_types: tuple[str, ...]
+    ) -> RunStream:
+        attempt = self._begin(request)
+        return RunStream(attempt, self.keeper, cancel=cancel, event_types=event_types)
 
-def _with_plain_options(request: RunRequest) -> RunRequest:
-    """Return `request` with its options as they are sent."""
-    sent: dict[str, Any] = {}
-    problems = []
-    for name in ("external_id", "metadata", "previous_execution_id"):
-        try:
-            sent[name] = plain(getattr(request, name))
-        except InputError as exc:
-            problems.append(InputProblem(name, str(exc)))
-    if problems:
-        msg = f"The options of this run of {request.deployment} do not fit; nothing was sent:"
-        raise InputError(msg, problems)
-    return request.model_copy(update=sent)
-
-
-def _started(
-    request: RunRequest, release: WorkflowDeploymentRelease | None, wire: list[WorkflowInput]
-) -> Run:
-    run_id = new_run_id()
-    inputs = _case(request, wire)
-    return Run(
-        id=run_id,
-        external_id=request.external_id or run_id,
-        deployment=request.deployment,
-        release_tag=request.release_tag,
-        release_id=release.id if release else None,
-        environment=release.environment.name if release and release.environment else None,
-        timestamp=datetime.now(UTC),
-        inputs=inputs,
-        not_sent=request.not_sent,
-        case_id=case_id(inputs),
-        metadata=dict(request.metadata) if request.metadata is not None else None,
-        previous_execution_id=request.previous_execution_id,
-    )
-
-
-def _case(request: RunRequest, wire: list[WorkflowInput]) -> dict[str, Any]:
-    """Return the whole case in plain values: what is sent, and what this release does not know."""
-    sent = {item.name: item.value for item in wire}
-    kept = {name: plain(request.inputs[name]) for name in request.not_sent}
-    return {name: (sent | kept)[name] for name in request.inputs if name in sent or name in kept}
-
-
-def _finished(run: Run, clock: float, ended: dict[str, Any]) -> Run:
-    latency = time.perf_counter() - clock
-    return run.model_copy(
-        update={"finished_at": datetime.now(UTC), "latency_s": round(latency, 6), **ended}
-    )
-
-
-def _answered(reply: ExecuteWorkflowResponse) -> dict[str, Any]:
-    """Return what a reply adds to the run."""
-    result = reply.data
-    found: dict[str, Any] = {"execution_id": reply.execution_id}
-    if result.state == "FULFILLED":
-        found["state"] = "FULFILLED"
-        found["outputs"] = {output.name: output.value for output in result.outputs}
-        found["output_types"] = {output.name: output.type for output in result.outputs}
-    elif result.state == "REJECTED":
-        found["state"] = "REJECTED"
-        why = result.error
-        found["error"] = RunError(
-            code=why.code if why else "INTERNAL_SERVER_ERROR",
-            message=why.message if why else "the server gave no reason",
+    def _open(
+        self,
+        stream: RunStream,
+        cancel: Cancellation | None,
+        event_types: tuple[str, ...],
+        *,
+        expand_meta: bool,
+    ) -> None:
+        attempt = stream.attempt
+        stream.open(
+            lambda: self._client.execute_workflow_stream(
+                self._uploads.sent(attempt.inputs),
+                **attempt.options,
+                event_types=sorted({*event_types, "WORKFLOW"}),
+                expand_meta=_EVERYTHING if expand_meta else None,
+                cancel=cancel,
+            )
         )
-    else:
-        found["state"] = "FAILED"
-        message = f"the server answered with the state {result.state!r}, which ends no run"
-        found["error"] = RunError(code="BAD_RESPONSE", message=message)
-    return found
+
+    def _finish(self, attempt: Attempt, how: dict[str, object]) -> Run:
+        return self.keeper.finish(attempt.run.model_copy(update=attempt.ended(how)))
 
 
-def _unanswered(exc: APIError) -> dict[str, Any]:
-    if isinstance(exc, APITimeoutError):
-        code = "TIMEOUT"
-    elif isinstance(exc, APIConnectionError):
-        code = "CONNECTION"
-    elif isinstance(exc, APIStatusError):
-        code = f"HTTP_{exc.status_code}"
-    else:
-        code = "BAD_RESPONSE"
-    return {"state": "FAILED", "error": RunError(code=code, message=str(exc))}
-
-
-def _cancelled() -> dict[str, Any]:
-    error = RunError(code="CANCELLED", message="cancelled before an answer came")
-    return {"state": "CANCELLED", "error": error}
+def _kept(run: Run) -> str:
+    return f"The run is kept in the history as {run.state}: {run.id}"

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vellum_nb.errors import APIStatusError, InputError, NotFoundError
 from vellum_nb.models import Run, RunRequest
 from vellum_nb.models.inputs import to_wire
 from vellum_nb.workspace.arguments import parse_arguments
 from vellum_nb.workspace.base import BaseWorkspace
+from vellum_nb.workspace.pending import PendingRun
+from vellum_nb.workspace.stream import RunStream
 
 __all__ = ["RunMethods"]
+
+_EVENT_TYPES = ("WORKFLOW", "NODE")
 
 
 class RunMethods(BaseWorkspace):
@@ -25,6 +30,7 @@ class RunMethods(BaseWorkspace):
         external_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         previous_execution_id: str | None = None,
+        expand_meta: bool = False,
     ) -> Run:
         """Execute `deployment` once and keep the run.
 
@@ -47,6 +53,9 @@ class RunMethods(BaseWorkspace):
             Kept by Vellum and by the history with the run.
         previous_execution_id : str, optional
             The execution whose state this one continues.
+        expand_meta : bool, default False
+            Whether to ask for what prompt nodes used: `cost_usd`, `tokens_in`, `tokens_out`,
+            `model` and `nodes`. Only streams tell it, so the run is sent as one.
 
         Returns
         -------
@@ -68,18 +77,127 @@ class RunMethods(BaseWorkspace):
         -----
         https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow
         """
-        request = RunRequest(
-            deployment=deployment,
-            inputs=dict(inputs),
+        request = _request(
+            deployment,
+            inputs,
             release_tag=release_tag,
             external_id=external_id,
             metadata=metadata,
             previous_execution_id=previous_execution_id,
         )
-        run, error = self._runner.execute(request)
+        runner = self._runner
+        run, error = runner.streamed(request) if expand_meta else runner.execute(request)
         if error is not None:
             raise error
         return run
+
+    def stream(
+        self,
+        deployment: str,
+        inputs: Mapping[str, object],
+        *,
+        release_tag: str = "LATEST",
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+        event_types: Sequence[str] = ("WORKFLOW",),
+        expand_meta: bool = False,
+    ) -> RunStream:
+        """Execute `deployment` and return its events as they arrive.
+
+        The run is in the history before it is sent, and its row ends as the stream does: see
+        `RunStream`. Everything else is as in `run`.
+
+        Parameters
+        ----------
+        event_types : sequence of str, default ("WORKFLOW",)
+            Which events to get: WORKFLOW, NODE or both. With NODE the run gets its `nodes`.
+        expand_meta : bool, default False
+            Whether to ask for what prompt nodes used; NODE events tell it, so they come too.
+
+        Notes
+        -----
+        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-stream
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> with ws.stream("ticket-triage", {"ticket": "I was charged twice"}) as stream:
+        ...     deltas = [event.delta for event in stream if event.delta]
+        >>> stream.run.state
+        'FULFILLED'
+        """
+        request = _request(
+            deployment,
+            inputs,
+            release_tag=release_tag,
+            external_id=external_id,
+            metadata=metadata,
+            previous_execution_id=previous_execution_id,
+        )
+        types = _event_types(event_types, expand_meta=expand_meta)
+        return self._runner.stream(request, event_types=types, expand_meta=expand_meta)
+
+    def submit(
+        self,
+        deployment: str,
+        inputs: Mapping[str, object],
+        *,
+        release_tag: str = "LATEST",
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+    ) -> PendingRun:
+        """Have `deployment` executed, and return at once.
+
+        The run is in the history as STARTED, with its execution id: should this kernel end,
+        `resume_pending` takes it up in the next. Everything else is as in `run`.
+
+        Notes
+        -----
+        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-async
+        """
+        request = _request(
+            deployment,
+            inputs,
+            release_tag=release_tag,
+            external_id=external_id,
+            metadata=metadata,
+            previous_execution_id=previous_execution_id,
+        )
+        return self._runner.submit(request)
+
+    def resume_pending(self) -> list[PendingRun]:
+        """Take up the runs that are STARTED in the history, newest first.
+
+        Those that have ended meanwhile are completed at once: look at their `run`. Runs that this
+        server does not know are left as they are; they may be another one's.
+
+        Raises
+        ------
+        APIError
+            The server could not be asked.
+        """
+        here = self._environment()
+        taken = []
+        for run in self.history.runs(state="STARTED"):
+            elsewhere = None not in {here, run.environment} and run.environment != here
+            if run.execution_id is None or elsewhere or self._runner.keeper.holds(run):
+                continue
+            pending = self._runner.pending(run, run.execution_id)
+            try:
+                pending.status()
+            except NotFoundError:
+                continue
+            taken.append(pending)
+        return taken
+
+    def _environment(self) -> str | None:
+        try:
+            return self.client.environment_identity().name
+        except APIStatusError:  # this key may not know
+            return None
 
     def read_inputs(
         self, deployment: str, pairs: Sequence[str], *, release_tag: str = "LATEST"
@@ -107,3 +225,16 @@ class RunMethods(BaseWorkspace):
         values = parse_arguments(pairs, variables)
         to_wire(values, variables, where=f"{deployment} {release_tag}")
         return values
+
+
+def _request(deployment: str, inputs: Mapping[str, object], **options: Any) -> RunRequest:
+    return RunRequest(deployment=deployment, inputs=dict(inputs), **options)
+
+
+def _event_types(asked: Sequence[str], *, expand_meta: bool) -> tuple[str, ...]:
+    types = {asked} if isinstance(asked, str) else set(asked)
+    unknown = sorted(types - set(_EVENT_TYPES))
+    if unknown or not types:
+        msg = f"event_types={asked!r}: there are {' and '.join(_EVENT_TYPES)}; nothing was sent"
+        raise InputError(msg)
+    return tuple(sorted(types | ({"NODE"} if expand_meta else set())))

@@ -1,0 +1,77 @@
+"""Files that are too large for a data URL: uploaded first, and sent by their id."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import mimetypes
+import threading
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from vellum_nb.client import Client
+from vellum_nb.models import WorkflowInput
+from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
+
+__all__ = ["Uploads"]
+
+_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
+
+
+class Uploads:
+    """Puts files where the server finds them; the same content once a workspace."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+
+    def sent(self, inputs: Sequence[WorkflowInput]) -> list[WorkflowInput]:
+        """Return `inputs` as they are sent: large data URLs as ids of uploaded files.
+
+        Raises
+        ------
+        APIError
+            A file could not be uploaded.
+        """
+        return [self._input(item) if item.type in _WITH_FILES else item for item in inputs]
+
+    def _input(self, item: WorkflowInput) -> WorkflowInput:
+        value = self._replaced(item.value)
+        return item if value is item.value else item.model_copy(update={"value": value})
+
+    def _replaced(self, value: Any) -> Any:
+        """Return `value` itself where nothing in it is too large."""
+        if isinstance(value, list):
+            items = [self._replaced(item) for item in value]
+            return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
+        if not isinstance(value, dict):
+            return value
+        news = {key: self._replaced(item) for key, item in value.items()}
+        src = value.get("src")
+        if isinstance(src, str) and len(src) > DATA_URL_LIMIT and src.startswith("data:"):
+            news["src"] = self._uploaded(src)
+        return news if any(news[key] is not value[key] for key in value) else value
+
+    def _uploaded(self, src: str) -> str:
+        key = hashlib.sha256(src.encode("utf-8", "surrogatepass")).hexdigest()
+        with self._lock:  # a second thread with the same file waits for the first one's id
+            if key not in self._known:
+                content, filename = _file(src)
+                self._known[key] = self._client.upload_file(content, filename=filename).src
+            return self._known[key]
+
+
+def _file(src: str) -> tuple[bytes, str]:
+    """Return content and a name for the data URL `src`."""
+    head, _, data = src.partition(",")
+    mime, *marks = head.removeprefix("data:").split(";")
+    content = unquote_to_bytes(data)
+    if "base64" in (mark.strip().lower() for mark in marks):
+        try:
+            content = base64.b64decode(content)
+        except binascii.Error:  # not ours to judge: sent as it is written
+            return src.encode(), "upload"
+    return content, f"upload{mimetypes.guess_extension(mime.lower()) or ''}"
