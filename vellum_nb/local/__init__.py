@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vellum_nb.local.faults import Faults
 from vellum_nb.local.refusals import Reject
 from vellum_nb.local.server import LocalServer
 from vellum_nb.local.types import Audio, ChatHistory, Document, Image, SearchResults, Video
@@ -10,6 +11,7 @@ __all__ = [
     "Audio",
     "ChatHistory",
     "Document",
+    "Faults",
     "Image",
     "LocalServer",
     "Reject",
