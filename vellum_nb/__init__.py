@@ -111,3 +111,11 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Register ``%%vellum_deploy`` for the embedded local server: ``%load_ext vellum_nb``."""
+    from vellum_nb.local import magic
+    from vellum_nb.workspace.connect import embedded_server
+
+    magic.register(shell, embedded_server)

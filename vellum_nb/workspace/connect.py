@@ -12,10 +12,11 @@ from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history import History
 from vellum_nb.local import LocalServer
+from vellum_nb.local.magic import offer
 from vellum_nb.workspace.views import view_history
 from vellum_nb.workspace.workspace import Workspace
 
-__all__ = ["connect", "open_workspace"]
+__all__ = ["connect", "embedded_server", "open_workspace"]
 
 VELLUM_URL = "https://api.vellum.ai"
 
@@ -77,6 +78,7 @@ def open_workspace(
     if server is not None:
         client = Client(api_key=server.api_key, base_url=server.url, timeout=timeout)
         source = "local server"
+        offer(server)
     else:
         client = Client(api_key=api_key, base_url=_address(target), timeout=timeout)
         source = _source(client.base_url)
@@ -95,9 +97,9 @@ def _local_server(
     if isinstance(target, LocalServer):
         return target.start()
     if target == "local":
-        return _embedded()
+        return embedded_server()
     if target is None and keyless:
-        server = _embedded()
+        server = embedded_server()
         say(_no_key(server))
         return server
     return None
@@ -120,8 +122,8 @@ def _key_given(api_key: str | None) -> bool:
 
 
 @cache
-def _embedded() -> LocalServer:
-    """Return the local server of this process: one, however often a cell connects."""
+def embedded_server() -> LocalServer:
+    """Start the local server of this process: one, however often a cell connects."""
     return LocalServer(samples=True).start()
 
 
