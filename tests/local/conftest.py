@@ -149,6 +149,9 @@ class Api:
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.session.get(self.server.url + path, timeout=20, **options)
 
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        return self.session.request(method, self.server.url + path, timeout=20, **options)
+
     def send(self, **body: Any) -> requests.Response:
         return self.post(json=body)
 

@@ -48,14 +48,14 @@ def file_part(content_type: str, body: bytes, name: str = "file") -> Part:
         head, separator, content = chunk.partition(b"\r\n\r\n")
         headers = _headers(head)
         if separator and headers.get_param("name", header="content-disposition") == name:
-            return Part(headers.get_filename("upload"), headers.get_content_type(), content)
+            kind = headers.get("content-type", "").partition(";")[0].strip()
+            return Part(headers.get_filename("upload"), kind, content)
     msg = f"The multipart body has no part {name!r}"
     raise bad_request(msg)
 
 
 def _headers(head: bytes) -> Message:
     message = Message()
-    message.set_default_type("application/octet-stream")
     for line in head.decode("utf-8", "replace").split("\r\n"):
         key, colon, value = line.partition(":")
         if colon and key.strip():

@@ -1,0 +1,91 @@
+"""The code of a release, as an archive or as text."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+SHOUT = "def shout(text: str) -> str:\n    return text.upper(){}\n"
+
+
+def files_of(content: bytes) -> dict[str, str]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+@pytest.fixture
+def pulled(tmp_path, fresh, asking):
+    """Serve two releases of a folder, with a file of the kind that shows it in a browser."""
+    (tmp_path / "display").mkdir()
+    (tmp_path / "display" / "layout.py").write_text("X = 1\n")
+    for tag, more in (("v1", ""), ("v2", ' + "!"')):
+        (tmp_path / "workflow.py").write_text(SHOUT.format(more))
+        fresh.deploy(tmp_path, name="shout", release_tags=[tag], entry="workflow:shout")
+    return asking(fresh)
+
+
+def pull(api, query: str = "", **options):
+    answer = api.get(f"/v1/workflows/shout/pull{query}", **options)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def test_the_source_of_a_release_is_an_archive(pulled):
+    answer = pull(pulled, "?release_tag=v1")
+    assert answer.headers["Content-Type"] == "application/zip"
+    files = files_of(answer.content)
+    assert files == {"workflow.py": SHOUT.format(""), "display/layout.py": "X = 1\n"}
+
+
+def test_without_a_tag_it_is_the_source_of_latest(pulled):
+    assert files_of(pull(pulled).content)["workflow.py"] == SHOUT.format(' + "!"')
+    assert pull(pulled).content == pull(pulled, "?release_tag=v2").content
+
+
+def test_text_is_given_to_those_who_ask_for_it(pulled):
+    answer = pull(pulled, "?release_tag=v1", headers={"Accept": "text/plain"})
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    expected = "# display/layout.py\nX = 1\n\n# workflow.py\n" + SHOUT.format("")
+    assert answer.text == expected
+
+
+def test_parts_can_be_left_out_and_the_variables_added(pulled):
+    assert set(files_of(pull(pulled, "?exclude_display=true").content)) == {"workflow.py"}
+    files = files_of(pull(pulled, "?exclude_code=true&include_json=true").content)
+    (text,) = files.values()
+    definition = json.loads(text)
+    assert definition["name"] == "shout"
+    assert [v["key"] for v in definition["input_variables"]] == ["text"]
+
+
+def test_the_other_options_change_nothing(pulled):
+    plain = pull(pulled).content
+    query = "?include_sandbox=true&strict=true&version=%3E%3D1.0.0&exclude_code=false"
+    assert pull(pulled, query).content == plain
+
+
+def test_a_function_is_pulled_as_its_source(api):
+    answer = api.get("/v1/workflows/echo/pull")
+    assert files_of(answer.content) == {
+        "echo.py": 'def echo(text: str) -> str:\n    """Say what was said."""\n    return text\n'
+    }
+
+
+def test_code_that_cannot_be_had_is_refused_with_the_way_to_have_it(fresh, asking):
+    fresh.deploy(len, name="length")
+    answer = asking(fresh).get("/v1/workflows/length/pull")
+    assert answer.status_code == 400
+    detail = answer.json()["detail"]
+    assert detail.startswith("The source of this release of length cannot be had")
+    assert detail.endswith("deploy a folder, a .py file, or a cell with %%vellum_deploy")
+
+
+def test_what_is_not_there_is_not_found(pulled):
+    assert pulled.get("/v1/workflows/nope/pull").status_code == 404
+    answer = pulled.get("/v1/workflows/shout/pull?release_tag=v9")
+    assert answer.status_code == 404
+    assert "its release tags: LATEST, v1, v2" in answer.json()["detail"]

@@ -1,0 +1,184 @@
+"""Uploaded files: kept, served to those with a signed address, and put into inputs."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
+import requests
+
+from vellum_nb.local import LocalServer
+
+FILES = "/v1/uploaded-files"
+NO_ID = "00000000-0000-4000-8000-000000000009"
+
+
+def upload(api: Any, content: bytes = b"hello", name: str = "a.txt", kind: str = "text/plain"):
+    answer = api.call("POST", FILES, files={"file": (name, content, kind)})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def opened(url: str) -> requests.Response:
+    """Open an address as a browser would: without a key."""
+    return requests.get(url, timeout=20)
+
+
+def changed(url: str, **changes: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(query=urlencode(dict(parse_qsl(parts.query)) | changes)).geturl()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", b"\r\n--boundary\r\n\r\n--", bytes(range(256)) * 5000, b"\r\n" * 3],
+    ids=["nothing", "text", "like a boundary", "1.3 MB of all bytes", "line ends"],
+)
+def test_a_file_comes_back_byte_for_byte(api, content: bytes):
+    file = upload(api, content)
+    assert set(file) == {"id", "file_url"}
+    answer = opened(file["file_url"])
+    assert (answer.status_code, answer.content) == (200, content)
+    assert api.get(f"{FILES}/{file['id']}").json()["id"] == file["id"]
+
+
+def test_a_file_is_served_as_something_to_keep_and_never_to_run(api):
+    file = upload(api, b"<script>alert(1)</script>", "é.html", "text/html")
+    headers = opened(file["file_url"]).headers
+    assert headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A9.html"
+    assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "served"),
+    [
+        ("a.png", "image/png", "image/png"),
+        ("a.png", "application/octet-stream", "image/png"),
+        ("upload", "no type at all", "application/octet-stream"),
+    ],
+)
+def test_a_file_has_the_type_it_was_sent_with_or_that_its_name_tells(api, name, kind, served):
+    assert opened(upload(api, b"x", name, kind)["file_url"]).headers["Content-Type"] == served
+
+
+def test_bare_bytes_as_the_official_client_sends_them_are_a_file(api):
+    answer = api.call("POST", FILES, files={"file": ("upload", b"bare")})
+    assert opened(answer.json()["file_url"]).content == b"bare"
+
+
+def test_a_file_can_be_replaced_under_its_id(api):
+    file = upload(api)
+    answer = api.call("PUT", f"{FILES}/{file['id']}", files={"file": ("b.txt", b"new")})
+    assert answer.status_code == 200
+    assert answer.json()["id"] == file["id"]
+    assert opened(file["file_url"]).content == b"new"
+
+
+def test_an_address_that_was_changed_or_is_of_another_file_opens_nothing(api):
+    one, other = upload(api), upload(api)
+    url = one["file_url"]
+    for wrong in (
+        changed(url, token="0" * 64),
+        changed(url, token="ä"),
+        changed(url, expires="99999999999"),
+        url.replace(one["id"], other["id"]),
+        url.partition("?")[0],
+    ):
+        answer = opened(wrong)
+        assert answer.status_code == 403
+        assert "retrieve the file again" in answer.json()["detail"]
+
+
+def test_an_address_expires(api):
+    file = upload(api)
+    url = api.get(f"{FILES}/{file['id']}?expiry_seconds=1").json()["file_url"]
+    until = time.monotonic() + 20
+    while opened(url).status_code == 200 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert opened(url).status_code == 403
+    assert opened(file["file_url"]).status_code == 200
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "2592001", "soon", ""])
+def test_an_expiry_that_is_none_is_the_default_of_seven_days(api, seconds):
+    file = upload(api)
+    url = api.get(f"{FILES}/{file['id']}", params={"expiry_seconds": seconds}).json()["file_url"]
+    expires = int(dict(parse_qsl(urlsplit(url).query))["expires"])
+    assert abs(expires - time.time() - 604_800) < 60
+
+
+def test_a_file_that_is_not_there_is_not_found(api):
+    files = {"file": b"x"}
+    for answer in (api.get(f"{FILES}/{NO_ID}"), api.call("PUT", f"{FILES}/{NO_ID}", files=files)):
+        assert answer.status_code == 404
+        assert answer.json() == {"detail": f"No uploaded file has the id {NO_ID!r}"}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"json": {"file": "x"}}, "multipart/form-data is expected"),
+        ({"data": b""}, "The body is 'of no type'; multipart/form-data is expected"),
+        ({"files": {"document": b"x"}}, "has no part 'file'"),
+        (
+            {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+            "multipart/form-data is expected",
+        ),
+        (
+            {
+                "data": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhello',
+                "headers": {"Content-Type": "multipart/form-data; boundary=x"},
+            },
+            "is cut off, or has no part",
+        ),
+    ],
+)
+def test_a_body_without_a_file_is_refused(api, options, reason):
+    answer = api.call("POST", FILES, **options)
+    assert answer.status_code == 400
+    assert reason in answer.json()["detail"]
+
+
+def test_files_and_their_addresses_survive_a_restart(tmp_path, asking):
+    with LocalServer(data=tmp_path) as server:
+        file = upload(asking(server), b"kept")
+        old = server.url
+    with LocalServer(data=tmp_path) as server:
+        assert opened(file["file_url"].replace(old, server.url)).content == b"kept"
+
+
+def test_a_run_gets_the_content_of_an_uploaded_file(api):
+    file = upload(api, b"\x89PNG", "a.png", "image/png")
+    value = {"src": f"vellum:uploaded-file:{file['id']}", "metadata": {"detail": "high"}}
+    data = api.run("media", image=("IMAGE", value))
+    (output,) = data["outputs"]
+    content = base64.b64encode(b"\x89PNG").decode()
+    assert output["value"] == {
+        "image": {"src": f"data:image/png;base64,{content}", "metadata": {"detail": "high"}}
+    }
+
+
+def test_a_file_in_a_chat_message_is_put_in_too(api):
+    file = upload(api, b"doc", "a.pdf", "application/pdf")
+    source = {"src": f"vellum:uploaded-file:{file['id']}"}
+    content = {"type": "ARRAY", "value": [{"type": "DOCUMENT", "value": source}]}
+    chat = [{"role": "USER", "content": content}]
+    outputs = api.run("every-type", chat=("CHAT_HISTORY", chat))["outputs"]
+    value = next(output["value"] for output in outputs if output["name"] == "chat")
+    assert value[0]["content"]["value"][0]["value"]["src"] == "data:application/pdf;base64,ZG9j"
+
+
+def test_a_run_with_a_file_that_is_not_there_is_refused(api):
+    value = {"src": f"vellum:uploaded-file:{NO_ID}"}
+    answer = api.send(
+        workflow_deployment_name="media",
+        inputs=[{"name": "image", "type": "IMAGE", "value": value}],
+    )
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == (
+        f"Input 'image': no uploaded file has the id {NO_ID!r}; upload it first"
+    )
