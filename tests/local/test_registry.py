@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -254,11 +255,12 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
         LocalServer(data=tmp_path / "file")
 
 
-def test_a_registry_that_breaks_under_way_is_a_500_of_the_one_shape(tmp_path, asking):
+def test_a_file_that_breaks_under_way_is_a_500_of_the_one_shape(tmp_path, asking):
     with LocalServer(data=tmp_path) as server:
         server.deploy(whisper)
-        (tmp_path / "registry.db").write_bytes(b"no database" * 1000)
+        with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
+            db.execute("DROP TABLE executions")
         answer = run(asking(server), "whisper", "LATEST", external_id="e")
     assert answer.status_code == 500
     assert set(answer.json()) == {"detail"}
-    assert "DatabaseError" in answer.json()["detail"]
+    assert "OperationalError" in answer.json()["detail"]

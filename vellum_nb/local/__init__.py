@@ -5,7 +5,15 @@ from __future__ import annotations
 from vellum_nb.local.faults import Faults
 from vellum_nb.local.refusals import Reject
 from vellum_nb.local.server import LocalServer
-from vellum_nb.local.types import Audio, ChatHistory, Document, Image, SearchResults, Video
+from vellum_nb.local.types import (
+    Audio,
+    ChatHistory,
+    Document,
+    Image,
+    SearchResults,
+    State,
+    Video,
+)
 
 __all__ = [
     "Audio",
@@ -16,5 +24,6 @@ __all__ = [
     "LocalServer",
     "Reject",
     "SearchResults",
+    "State",
     "Video",
 ]

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from vellum_nb.local import routes_executions, routes_files, routes_pull
+from vellum_nb.local import routes_execute, routes_executions, routes_files, routes_pull
 from vellum_nb.local.docs_page import docs_page
 from vellum_nb.local.document import openapi_document
 from vellum_nb.local.guard import Guard
@@ -36,7 +36,13 @@ def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.served = state
-    for part in (router, routes_executions.router, routes_files.router, routes_pull.router):
+    for part in (
+        routes_execute.router,
+        router,
+        routes_executions.router,
+        routes_files.router,
+        routes_pull.router,
+    ):
         app.include_router(part)
     app.include_router(prompt_router)
     app.add_exception_handler(Refused, _refused)

@@ -8,21 +8,31 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from vellum_nb.local.actuals import SubmitActuals
+from vellum_nb.local.orders import (
+    DeploymentExecuteStreamRequest,
+    ExecuteBody,
+    ExecuteWorkflowStreamRequest,
+)
 from vellum_nb.local.prompts.wire import ExecutePromptRequest, PromptEvent
 from vellum_nb.local.routes import ReleaseTagUpdate
-from vellum_nb.models import ExecuteWorkflowRequest
+from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 
 __all__ = ["openapi_document"]
 
 _REF = "#/components/schemas/{model}"
 _BODIES: dict[str, type[BaseModel]] = {
-    "/v1/execute-workflow": ExecuteWorkflowRequest,
+    "/v1/execute-workflow": ExecuteBody,
+    "/v1/execute-workflow-async": ExecuteBody,
+    "/v1/execute-workflow-stream": ExecuteWorkflowStreamRequest,
+    "/v1/workflow-deployments/{id}/execute-stream": DeploymentExecuteStreamRequest,
     "/v1/submit-workflow-execution-actuals": SubmitActuals,
     "/v1/workflow-deployments/{id}/release-tags/{name}": ReleaseTagUpdate,
     "/v1/ad-hoc/execute-prompt": ExecutePromptRequest,
     "/v1/ad-hoc/execute-prompt-stream": ExecutePromptRequest,
 }
 _LINES: dict[str, type[BaseModel]] = {
+    "/v1/execute-workflow-stream": WorkflowStreamEvent,
+    "/v1/workflow-deployments/{id}/execute-stream": WorkflowEvent,
     "/v1/ad-hoc/execute-prompt-stream": PromptEvent,
 }
 _NDJSON = "application/x-ndjson"

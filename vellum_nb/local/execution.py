@@ -1,4 +1,4 @@
-"""One run of a callable, in a thread of its own."""
+"""One run of a callable, told as events."""
 
 from __future__ import annotations
 
@@ -6,42 +6,47 @@ import asyncio
 import inspect
 import threading
 import traceback
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from vellum_nb.errors import InputError
-from vellum_nb.local.outputs import OutputError, Outputs
+from vellum_nb.local.events import Event
+from vellum_nb.local.outputs import Chunk, OutputError, Outputs, final_state
 from vellum_nb.local.refusals import Reject
-from vellum_nb.local.workflow import Workflow
+from vellum_nb.local.telling import NodeTeller, Rejection, Teller
 from vellum_nb.models import WorkflowOutput
 
-__all__ = ["Execution", "Rejection"]
+__all__ = ["FunctionExecution"]
 
 _HERE = __file__
+_Chunks = Generator[Chunk, None, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why a run has no outputs."""
-
-    code: str
-    message: str
-    stacktrace: str | None = None
-
-
-class Execution:
-    """Runs a workflow once; `cancel` from any thread ends it where Python can end it.
+class FunctionExecution:
+    """Runs a callable once; `cancel` from any thread ends it where Python can end it.
 
     An async callable is cancelled at its next ``await``, a generator at its next ``yield``. Any
     other callable runs on to its end, and nobody waits for it any more.
     """
 
-    def __init__(self, workflow: Workflow, args: list[Any], kwargs: dict[str, Any]) -> None:
-        self._workflow = workflow
-        self._call: Callable[[], Any] = lambda: workflow.target(*args, **kwargs)
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        outputs: Outputs,
+        tellers: tuple[Teller, NodeTeller],
+        *,
+        inputs: Mapping[str, Any],
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._call = call
+        self._outputs = outputs
+        self._workflow, self._node = tellers
+        self._inputs = inputs
+        self._state = state
+        self._arrived: deque[Chunk] = deque()
         self._cancelled = threading.Event()
         self._abort: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
@@ -52,60 +57,93 @@ class Execution:
             self._cancelled.set()
             self._abort()
 
-    def run(self) -> tuple[WorkflowOutput, ...] | Rejection:
-        """Return the outputs, or why there are none."""
+    def events(self) -> Iterator[Event]:
+        """Run, and tell what happens as it happens."""
+        yield self._workflow.initiated(self._inputs)
+        yield self._node.initiated(self._inputs)
+        chunks = self._run()
+        while isinstance(step := self._step(chunks), Chunk):
+            yield from self._told(step)
+        if isinstance(step, Rejection):
+            yield self._node.rejected(step)
+            yield self._workflow.rejected(step)
+            return
+        outputs, state = step
+        for output in outputs:
+            yield self._workflow.complete(output)
+        yield self._node.fulfilled(outputs)
+        yield self._workflow.fulfilled(outputs, state)
+
+    def _told(self, chunk: Chunk) -> Iterator[Event]:
+        output = self._outputs.outline(chunk.name)
+        if chunk.first:
+            yield self._workflow.begun(output)
+        yield self._workflow.grown(output, chunk.text)
+
+    def _step(
+        self, chunks: _Chunks
+    ) -> Chunk | Rejection | tuple[tuple[WorkflowOutput, ...], Mapping[str, Any] | None]:
+        """Return what comes next, the outputs at the end, or why there are none."""
         try:
-            return self._outputs()
+            chunk = next(chunks, None)
+            if chunk is not None:
+                return chunk
+            return self._outputs.typed(), final_state(self._state)
         except Reject as exc:
             return Rejection("USER_DEFINED_ERROR", str(exc) or "The workflow rejected the run")
         except (OutputError, InputError) as exc:
-            return Rejection("NODE_EXECUTION", _sentence(str(exc)))
+            return Rejection("INVALID_OUTPUTS", _sentence(str(exc)))
         except asyncio.CancelledError:
             return Rejection("WORKFLOW_CANCELLED", "The run was cancelled")
         except BaseException as exc:  # noqa: BLE001 - whatever a callable raises rejects its run
             return Rejection("NODE_EXECUTION", _message(exc), _stacktrace(exc))
 
-    def _outputs(self) -> tuple[WorkflowOutput, ...]:
-        outputs = Outputs(self._workflow.output_variables)
+    def _run(self) -> _Chunks:
         result: Any = self._call()
         if isinstance(result, Generator):
-            outputs.finish(self._drained(result, outputs))
+            result = yield from self._drained(result)
         elif isinstance(result, AsyncGenerator):
-            outputs.finish(self._awaited(self._drained_async(result, outputs)))
+            result = yield from self._awaited(self._drained_async(result))
         elif inspect.isawaitable(result):
-            outputs.finish(self._awaited(_await(result)))
-        else:
-            outputs.finish(result)
-        return outputs.typed()
+            result = yield from self._awaited(_await(result))
+        self._outputs.finish(result)
 
-    def _drained(self, stream: Generator[Any, None, Any], outputs: Outputs) -> Any:
+    def _drained(self, stream: Generator[Any, None, Any]) -> _Chunks:
         try:
             while not self._cancelled.is_set():
-                outputs.add(next(stream))
+                yield self._outputs.add(next(stream))
         except StopIteration as end:
             return end.value
         finally:
             stream.close()
         raise asyncio.CancelledError
 
-    async def _drained_async(self, stream: AsyncGenerator[Any, None], outputs: Outputs) -> None:
+    async def _drained_async(self, stream: AsyncGenerator[Any, None]) -> None:
+        loop = asyncio.get_running_loop()
         try:
             async for item in stream:
-                outputs.add(item)
+                self._arrived.append(self._outputs.add(item))
+                loop.stop()  # so that `_awaited` tells it before the next one is made
+                await asyncio.sleep(0)
         finally:
             await stream.aclose()
 
-    def _awaited(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run `work` on an event loop of this thread."""
+    def _awaited(self, work: Coroutine[Any, Any, Any]) -> _Chunks:
+        """Run `work` as one task on an event loop of this thread, stopping for each chunk."""
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             task = loop.create_task(work)
+            task.add_done_callback(lambda _: loop.stop())
             with self._lock:
                 self._abort = lambda: loop.call_soon_threadsafe(task.cancel)
                 if self._cancelled.is_set():
                     task.cancel()
             try:
-                return loop.run_until_complete(task)
+                while not task.done():
+                    loop.run_forever()
+                    while self._arrived:
+                        yield self._arrived.popleft()
+                return task.result()
             finally:
                 with self._lock:
                     self._abort = lambda: None

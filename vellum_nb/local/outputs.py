@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -15,7 +15,7 @@ from vellum_nb.local.wire_values import wire_problem, wire_value
 from vellum_nb.models import VellumVariable, WorkflowOutput
 from vellum_nb.models.media import media_dict, media_type_of
 
-__all__ = ["Outputs", "OutputError"]
+__all__ = ["Chunk", "OutputError", "Outputs", "final_state"]
 
 _MEDIA = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
 _SINGLE = "output"
@@ -25,6 +25,14 @@ class OutputError(Exception):
     """What a callable returned is no output."""
 
 
+class Chunk(NamedTuple):
+    """Text that a generator yielded for an output."""
+
+    name: str
+    text: str
+    first: bool
+
+
 class Outputs:
     """The outputs of one run as they come in.
 
@@ -32,7 +40,9 @@ class Outputs:
     --------
     >>> outputs = Outputs(())
     >>> outputs.add("Hel")
+    Chunk(name='output', text='Hel', first=True)
     >>> outputs.add("lo")
+    Chunk(name='output', text='lo', first=False)
     >>> outputs.finish({"words": 1})
     >>> [(o.name, o.type, o.value) for o in outputs.typed()]
     [('output', 'STRING', 'Hello'), ('words', 'NUMBER', 1)]
@@ -43,14 +53,20 @@ class Outputs:
         self._chunks: dict[str, list[str]] = {}
         self._values: dict[str, Any] = {}
 
-    def add(self, yielded: Any) -> None:
+    def add(self, yielded: Any) -> Chunk:
         """Take what a generator yields: text, or a (name, text) pair."""
         name, chunk = _pair(yielded)
         if not isinstance(chunk, str):
             msg = f"the generator yielded {_shown(yielded)}; text or (name, text) is expected"
             raise OutputError(msg)
         self._values.setdefault(name, None)  # keeps the order of arrival
-        self._chunks.setdefault(name, []).append(chunk)
+        chunks = self._chunks.setdefault(name, [])
+        chunks.append(chunk)
+        return Chunk(name, chunk, first=len(chunks) == 1)
+
+    def outline(self, name: str) -> WorkflowOutput:
+        """Return an output that is still coming, without a value."""
+        return WorkflowOutput(id=self._id(name), name=name, type="STRING", value=None)
 
     def finish(self, returned: Any) -> None:
         """Take what the callable returned; a generator may return nothing."""
@@ -75,8 +91,28 @@ class Outputs:
         value = self._values[name] if chunks is None else "".join(chunks)
         declared = self._declared.get(name)
         type_, value = _typed(name, value, declared.type if declared else None)
-        id_ = declared.id if declared else variable_id("output", name)
-        return WorkflowOutput(id=id_, name=name, type=type_, value=value)
+        return WorkflowOutput(id=self._id(name), name=name, type=type_, value=value)
+
+    def _id(self, name: str) -> str:
+        declared = self._declared.get(name)
+        return declared.id if declared else variable_id("output", name)
+
+
+def final_state(state: Mapping[Any, Any] | None) -> dict[str, Any] | None:
+    """Return what a run left in its state, as JSON knows it.
+
+    Raises
+    ------
+    OutputError
+        When JSON cannot carry it.
+    """
+    if state is None:
+        return None
+    wrong = [key for key in state if not isinstance(key, str)]
+    if wrong:
+        msg = f"the state has the key {wrong[0]!r}; it is named by text"
+        raise OutputError(msg)
+    return {key: _plain(key, value, what="state") for key, value in state.items()}
 
 
 def _pair(yielded: Any) -> tuple[str, Any]:
@@ -133,17 +169,17 @@ def _inferred(plain: Any) -> str:
     return "JSON"
 
 
-def _plain(name: str, value: Any) -> Any:
+def _plain(name: str, value: Any, *, what: str = "output") -> Any:
     """Return `value` as JSON knows it."""
     try:
         plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
         reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
-        msg = f"the output {name!r} is {_shown(value)}, which JSON cannot carry: {reason}"
+        msg = f"the {what} {name!r} is {_shown(value)}, which JSON cannot carry: {reason}"
         raise OutputError(msg) from exc
     where = _not_finite(plain, name)
     if where:
-        msg = f"the output {where} is not a finite number (NaN or infinite), which JSON has not"
+        msg = f"the {what} {where} is not a finite number (NaN or infinite), which JSON has not"
         raise OutputError(msg)
     return plain
 

@@ -37,7 +37,7 @@ class Registry:
         self._store = store
         self.snapshots = store.snapshots if store else Snapshots()
         self._lock = threading.RLock()
-        self._external_ids: set[str] = set()
+        self._external_ids = store.external_ids() if store else frozenset()
         self._deployments = {d.name: d for d in store.deployments()} if store else {}
 
     def all(self) -> list[Deployment]:
@@ -112,15 +112,9 @@ class Registry:
             self._keep(new)
             return new
 
-    def claim(self, external_id: str) -> None:
-        """Use up an external id; a second time is refused."""
-        with self._lock:
-            if self._store is not None:
-                taken = not self._store.claim(external_id)
-            else:
-                taken = external_id in self._external_ids
-                self._external_ids.add(external_id)
-        if taken:
+    def check_external_id(self, external_id: str) -> None:
+        """Refuse an external id that was used up before executions were kept in a ledger."""
+        if external_id in self._external_ids:
             msg = f"external_id {external_id!r} was used before; it must be unique in the workspace"
             raise bad_request(msg)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterable, Callable
 from typing import Any
 
 from fastapi import Response
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
-__all__ = ["FAILURES", "Failure", "failure", "plain_reply", "reply"]
+__all__ = ["FAILURES", "Failure", "LineResponse", "failure", "line", "plain_reply", "reply"]
 
 
 class Failure(BaseModel):
@@ -37,6 +40,47 @@ def failure(status_code: int, detail: str) -> Response:
     return _json({"detail": detail}, status_code)
 
 
+def line(content: Any) -> bytes:
+    """Return plain JSON as a line of a stream."""
+    return _dumped(content).encode("ascii") + b"\n"
+
+
+class LineResponse(Response):
+    """An answer that is sent line by line while it comes into being.
+
+    Parameters
+    ----------
+    chunks : async iterable of bytes
+        One or more whole lines each.
+    hung_up : callable
+        Called when the client hangs up before the end; the chunks are to end then.
+    """
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, chunks: AsyncIterable[bytes], *, hung_up: Callable[[], None]) -> None:
+        super().__init__()
+        del self.headers["Content-Length"]
+        self._chunks = chunks
+        self._hung_up = hung_up
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send it."""
+        gone = asyncio.ensure_future(receive())
+        gone.add_done_callback(lambda task: None if task.cancelled() else self._hung_up())
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        try:
+            await send(start)
+            async for chunk in self._chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+
+
 def _json(content: Any, status_code: int) -> Response:
-    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return Response(text, status_code=status_code, media_type="application/json")
+    return Response(_dumped(content), status_code=status_code, media_type="application/json")
+
+
+def _dumped(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,15 +10,13 @@ from pydantic import BaseModel
 
 from vellum_nb.local import views
 from vellum_nb.local.bodies import read_body
+from vellum_nb.local.orders import found_tag
 from vellum_nb.local.pages import Limit, Offset, ordered, page
-from vellum_nb.local.refusals import bad_request, not_found
-from vellum_nb.local.releases import LATEST, Deployment, Tag
+from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.replies import FAILURES, reply
-from vellum_nb.local.state import Named, Served, State
+from vellum_nb.local.state import Named, Served
 from vellum_nb.models import (
     EnvironmentRead,
-    ExecuteWorkflowRequest,
-    ExecuteWorkflowResponse,
     OrganizationRead,
     Page,
     SlimWorkflowDeployment,
@@ -44,20 +41,6 @@ class ReleaseTagUpdate(BaseModel):
 Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
 Status = Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"]
 Source = Literal["SYSTEM", "USER"]
-
-
-@router.post("/v1/execute-workflow", response_model=ExecuteWorkflowResponse)
-async def execute_workflow(request: Request, state: Served) -> Response:
-    """Run a release and answer when it has ended."""
-    body = read_body(await request.body(), ExecuteWorkflowRequest)
-    deployment = _addressed(state, body)
-    release = state.registry.release(deployment, _tag(deployment, body.release_tag))
-    result = await state.engine.execute(release, body.inputs, claim=_claim(state, body.external_id))
-    return reply(
-        ExecuteWorkflowResponse(
-            execution_id=str(uuid.uuid4()), external_id=body.external_id, run_id=None, data=result
-        )
-    )
 
 
 @router.get("/v1/workflow-deployments", response_model=Page[SlimWorkflowDeployment])
@@ -102,7 +85,7 @@ async def list_workflow_release_tags(
 @router.get(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
 async def retrieve_workflow_release_tag(deployment: Named, name: str) -> Response:
     """Retrieve a release tag."""
-    return reply(views.tag_read(deployment, _found_tag(deployment, name)))
+    return reply(views.tag_read(deployment, found_tag(deployment, name)))
 
 
 @router.patch(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
@@ -111,7 +94,7 @@ async def update_workflow_release_tag(
 ) -> Response:
     """Put a release tag on another release; without one it stays where it is."""
     body = read_body(await request.body(), ReleaseTagUpdate)
-    tag = _found_tag(deployment, name)
+    tag = found_tag(deployment, name)
     if tag.source == "SYSTEM":
         msg = f"{name} always is the newest release; it cannot be moved"
         raise bad_request(msg)
@@ -166,41 +149,3 @@ async def workspace_identity(state: Served) -> Response:
 async def organization_identity(state: Served) -> Response:
     """Retrieve the organization of the key."""
     return reply(views.organization(state.started))
-
-
-def _addressed(state: State, body: ExecuteWorkflowRequest) -> Deployment:
-    """Return the deployment that a request means."""
-    id_, name = body.workflow_deployment_id, body.workflow_deployment_name
-    if id_ is None and name is None:
-        msg = "Give either workflow_deployment_id or workflow_deployment_name"
-        raise bad_request(msg)
-    registry = state.registry
-    if id_ is None:
-        return registry.named(str(name))
-    deployment = registry.with_id(id_)
-    if name is not None and name != deployment.name:
-        msg = (
-            f"workflow_deployment_id belongs to {deployment.name!r}, "
-            f"but workflow_deployment_name is {name!r}; give one of the two"
-        )
-        raise bad_request(msg)
-    return deployment
-
-
-def _tag(deployment: Deployment, name: str | None) -> str:
-    return _found_tag(deployment, name or LATEST).release_id
-
-
-def _found_tag(deployment: Deployment, name: str) -> Tag:
-    tag = deployment.tags.get(name)
-    if tag is None:
-        known = ", ".join(deployment.tags)
-        msg = f"{deployment.name} has no release tag {name!r}; it has: {known}"
-        raise not_found(msg)
-    return tag
-
-
-def _claim(state: State, external_id: str | None) -> Callable[[], None]:
-    if external_id is None:
-        return lambda: None
-    return lambda: state.registry.claim(external_id)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deploying import Deploying
+from vellum_nb.local.engine import Engine
+from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.local.registry import Registry
@@ -45,6 +47,13 @@ class LocalServer(Deploying):
         Whether the sample deployments are there from the start.
     body_limit : int, default 32 MiB
         The largest request body.
+    concurrency, queue : int, default 64 and 256
+        How many executions run at once, and how many more wait for their turn. What comes on top
+        is refused with 429.
+    grace : float, default 0.2
+        Seconds that `stop` gives to executions that run, before it rejects them.
+    faults : Faults, optional
+        What goes wrong on purpose. Default: nothing.
 
     Examples
     --------
@@ -65,6 +74,10 @@ class LocalServer(Deploying):
         timeout: float | None = 60.0,
         samples: bool = False,
         body_limit: int = 32 * 1024 * 1024,
+        concurrency: int = 64,
+        queue: int = 256,
+        grace: float = 0.2,
+        faults: Faults | None = None,
     ) -> None:
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
             msg = "api_key must be ASCII letters, digits and signs; leave it out for a random one"
@@ -72,14 +85,23 @@ class LocalServer(Deploying):
         if timeout is not None and not timeout > 0:
             msg = f"A timeout of {timeout!r} cannot be kept; give seconds above 0, or None"
             raise VellumNBError(msg)
+        if concurrency < 1 or queue < 0 or not grace >= 0:
+            msg = (
+                f"concurrency is 1 or more, queue and grace 0 or more; "
+                f"given are {concurrency!r}, {queue!r} and {grace!r}"
+            )
+            raise VellumNBError(msg)
         self._port = port
         self._api_key = api_key or secrets.token_urlsafe(24)
         self._timeout = timeout
         self._body_limit = body_limit
+        self._room = (concurrency, queue)
+        self._grace = grace
         folder = Path(data) if data is not None else None
         self._registry = Registry(Store(folder) if folder is not None else None)
         self._ledger = Ledger(folder)
         self._models = Models()
+        self._faults = FaultBox(faults)
         self._lock = threading.RLock()
         self._serving: Serving | None = None
         if samples:
@@ -104,6 +126,15 @@ class LocalServer(Deploying):
     def api_key(self) -> str:
         """The key that clients must send."""
         return self._api_key
+
+    @property
+    def faults(self) -> Faults | None:
+        """What goes wrong on purpose; it can be set while the server runs."""
+        return self._faults.faults
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        self._faults.faults = faults
 
     def start(self) -> Self:
         """Serve in a thread of this process; a running server goes on."""
@@ -198,14 +229,17 @@ class LocalServer(Deploying):
                 "To run against Vellum, set VELLUM_API_KEY."
             )
             raise VellumNBError(msg) from exc
+        concurrency, queue = self._room
         return Serving(
             self._registry,
             self._ledger,
             port=self._port,
             api_key=self._api_key,
-            timeout=self._timeout,
+            engine=Engine(timeout=self._timeout, concurrency=concurrency, queue=queue),
+            grace=self._grace,
             body_limit=self._body_limit,
             models=self._models,
+            faults=self._faults,
         )
 
     def _deploy_samples(self) -> None:

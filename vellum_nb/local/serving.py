@@ -12,6 +12,9 @@ import uvicorn
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.app import create_app
 from vellum_nb.local.engine import Engine
+from vellum_nb.local.executions import Executions
+from vellum_nb.local.fault_injection import FaultInjection
+from vellum_nb.local.faults import FaultBox
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models
 from vellum_nb.local.registry import Registry
@@ -33,17 +36,32 @@ class Serving:
         *,
         port: int,
         api_key: str,
-        timeout: float | None,
+        engine: Engine,
+        grace: float,
         body_limit: int,
         models: Models,
+        faults: FaultBox,
     ) -> None:
-        self._engine = Engine(timeout=timeout)
-        ledger.reject_running("The server ended while it ran")
-        state = State(registry, self._engine, ledger, datetime.now(UTC), models)
-        app = create_app(state, api_key=api_key, body_limit=body_limit)
+        self._engine = engine
+        self._grace = grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        self._server = _Server(_config(app))
+        ledger.reject_running("The server ended while it ran")
+        executions = Executions(
+            engine,
+            ledger,
+            registry,
+            url=f"http://127.0.0.1:{self.port}",
+            api_key=api_key,
+            usage=models.usage.of,
+        )
+        state = State(registry, executions, ledger, datetime.now(UTC), models)
+        try:
+            app = create_app(state, api_key=api_key, body_limit=body_limit)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._server = _Server(_config(FaultInjection(app, faults)))
         self._thread = threading.Thread(target=self._serve, name="vellum_nb-server", daemon=True)
         self._thread.start()
         self._server.ready.wait()
@@ -53,9 +71,9 @@ class Serving:
             raise VellumNBError(msg)
 
     def stop(self) -> None:
-        """Reject what runs, close all connections, end the thread."""
+        """Let end what soon ends, reject the rest, close all connections, end the thread."""
         if self._thread.is_alive():
-            self._server.finish(self._engine)
+            self._server.finish(self._engine, self._grace)
         self._thread.join(_STOP)
         self._engine.join(1.0)
 
@@ -80,11 +98,11 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         self.ready.set()
 
-    def finish(self, engine: Engine) -> None:
+    def finish(self, engine: Engine, grace: float) -> None:
         """Stop serving, from another thread."""
         if self._loop is not None:
-            work = engine.close("The local server was stopped")
-            asyncio.run_coroutine_threadsafe(work, self._loop).result(_STOP)
+            work = engine.close("The local server was stopped", grace=grace)
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(grace + _STOP)
         self.should_exit = True
 
 

@@ -18,10 +18,20 @@ from pydantic_core import PydanticSerializationError, PydanticUndefined
 from vellum_nb.local import docstrings
 from vellum_nb.local.annotations import Kind, kind_of
 from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.types import State
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.deployments import VariableExtensions
 
-__all__ = ["ABSENT", "Parameter", "inputs_of", "name_of", "outputs_of", "summary_of", "variable_id"]
+__all__ = [
+    "ABSENT",
+    "Parameter",
+    "inputs_of",
+    "name_of",
+    "outputs_of",
+    "state_of",
+    "summary_of",
+    "variable_id",
+]
 
 ABSENT = inspect.Parameter.empty
 _UNNAMED = {
@@ -70,7 +80,35 @@ def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
     return tuple(
         _parameter(p, hints.get(p.name, ABSENT), described.get(p.name, ""), name)
         for p in signature.parameters.values()
+        if hints.get(p.name) is not State
     )
+
+
+def state_of(target: Callable[..., Any]) -> str | None:
+    """Return the name of the parameter of `target` that is its `State`, if it has one.
+
+    Raises
+    ------
+    VellumNBError
+        When there are several, or it cannot be given by name.
+
+    Examples
+    --------
+    >>> def answer(question: str, memory: State) -> str: ...
+    >>> state_of(answer)
+    'memory'
+    """
+    found = [name for name, hint in _hints(target).items() if hint is State and name != "return"]
+    if len(found) > 1:
+        msg = f"{name_of(target)} has the states {', '.join(found)}; one is enough"
+        raise bad_request(msg)
+    if not found:
+        return None
+    parameter = inspect.signature(target).parameters[found[0]]
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        msg = f"the state {found[0]} of {name_of(target)} must not be positional-only"
+        raise bad_request(msg)
+    return found[0]
 
 
 def outputs_of(target: Callable[..., Any]) -> tuple[VellumVariable, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
-from vellum_nb.local.engine import Engine
+from vellum_nb.local.executions import Executions
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models
 from vellum_nb.local.registry import Registry
@@ -19,10 +19,10 @@ __all__ = ["Named", "Served", "State"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The registry, the engine and the ledger of one running server."""
+    """The registry, the executions and the ledger of one running server."""
 
     registry: Registry
-    engine: Engine
+    executions: Executions
     ledger: Ledger
     started: datetime
     models: Models = field(default_factory=Models)

@@ -110,11 +110,10 @@ class Store:
                 ],
             )
 
-    def claim(self, external_id: str) -> bool:
-        """Keep an external id; return False when it is there already."""
+    def external_ids(self) -> frozenset[str]:
+        """Return the external ids that were used up before there was a ledger."""
         with self._transaction() as db:
-            done = db.execute("INSERT OR IGNORE INTO external_ids VALUES (?)", (external_id,))
-            return done.rowcount == 1
+            return frozenset(row["id"] for row in db.execute("SELECT id FROM external_ids"))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

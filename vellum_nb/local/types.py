@@ -11,6 +11,7 @@ __all__ = [
     "Document",
     "Image",
     "SearchResults",
+    "State",
     "VellumType",
     "Video",
 ]
@@ -27,6 +28,22 @@ class VellumType:
     """
 
     name: str
+
+
+class State(dict[str, Any]):
+    """Marks the parameter that holds what a conversation remembers; it is no input variable.
+
+    It begins as what the execution named by ``previous_execution_id`` left in its state, or
+    empty. What the callable puts in it, as far as JSON knows it, is kept when the run succeeds.
+
+    Examples
+    --------
+    >>> def count(message: str, state: State) -> int:
+    ...     state["turns"] = state.get("turns", 0) + 1
+    ...     return state["turns"]
+    >>> count("hello", State(turns=1))
+    2
+    """
 
 
 ChatHistory = Annotated[list[dict[str, Any]], VellumType("CHAT_HISTORY")]

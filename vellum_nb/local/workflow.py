@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import math
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from vellum_nb.local.code import RunContext
+from vellum_nb.local.execution import FunctionExecution
+from vellum_nb.local.outputs import Outputs
 from vellum_nb.local.refusals import Refused, bad_request
-from vellum_nb.local.signature import ABSENT, Parameter, inputs_of, outputs_of, summary_of
+from vellum_nb.local.signature import (
+    ABSENT,
+    Parameter,
+    inputs_of,
+    name_of,
+    outputs_of,
+    state_of,
+    summary_of,
+    variable_id,
+)
+from vellum_nb.local.telling import NodeTeller, Teller, definition, values_of
+from vellum_nb.local.types import State
 from vellum_nb.local.wire_values import WIRE_TYPES, wire_problem
 from vellum_nb.models import VellumVariable, WorkflowInput
 
 __all__ = ["Workflow"]
+
+_MANUAL = (None, "manual")
 
 
 class Workflow:
@@ -32,10 +51,41 @@ class Workflow:
 
     def __init__(self, target: Callable[..., Any]) -> None:
         self.target = target
+        self._state = state_of(target)
         self._parameters = {p.variable.key: p for p in inputs_of(target)}
         self.input_variables = tuple(p.variable for p in self._parameters.values())
         self.output_variables = outputs_of(target)
         self.description = summary_of(target)
+
+    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> FunctionExecution:
+        """Check the inputs and return the run; nothing has run yet.
+
+        Raises
+        ------
+        VellumNBError
+            Names every input that is missing, unknown, given twice or does not fit.
+        """
+        if context.trigger not in _MANUAL:
+            msg = f"{name_of(self.target)} has no trigger {context.trigger!r}; leave it out"
+            raise bad_request(msg)
+        args, kwargs = self.bind(inputs)
+        state = None if self._state is None else State(copy.deepcopy(dict(context.state or {})))
+        if self._state is not None:
+            kwargs[self._state] = state
+        return FunctionExecution(
+            functools.partial(self.target, *args, **kwargs),
+            Outputs(self.output_variables),
+            self._tellers(context),
+            inputs=values_of(inputs),
+            state=state,
+        )
+
+    def _tellers(self, context: RunContext) -> tuple[Teller, NodeTeller]:
+        name, module = name_of(self.target), getattr(self.target, "__module__", "") or ""
+        workflow = definition(variable_id("workflow", f"{module}:{name}"), name, module)
+        node = definition(variable_id("node", f"{module}:{name}"), name, module)
+        teller = Teller(context.execution_id, context.trace_id, workflow, context.parent)
+        return teller, teller.node(node, "CODE_EXECUTION", str(uuid.uuid4()))
 
     def bind(self, inputs: Sequence[WorkflowInput]) -> tuple[list[Any], dict[str, Any]]:
         """Return `inputs` as the arguments of the callable.

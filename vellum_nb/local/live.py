@@ -1,0 +1,217 @@
+"""An execution on its way: what has happened so far, for any number of readers, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vellum_nb.local.events import (
+    NODE_FULFILLED,
+    NODE_INITIATED,
+    NODE_REJECTED,
+    WORKFLOW_FULFILLED,
+    WORKFLOW_STREAMING,
+    Event,
+)
+from vellum_nb.local.records import Record
+from vellum_nb.local.telling import (
+    NodeTeller,
+    Rejection,
+    Teller,
+    definition,
+    failure_of,
+    values_of,
+)
+from vellum_nb.models import WorkflowEventError
+
+__all__ = ["Live"]
+
+
+class Live:
+    """One execution between its beginning and its end.
+
+    Its thread tells events; the event loop reads them. It ends once: with the last event that is
+    told, or with `reject`, whichever is first; what is told afterwards is not heard.
+
+    Parameters
+    ----------
+    record : Record
+        The execution as it begins.
+    parent : mapping, optional
+        The parent context of its events.
+    keep : callable
+        Keeps the record and all events when it ends, before anybody hears of the end.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        *,
+        parent: dict[str, Any] | None,
+        keep: Callable[[Record, Sequence[Event]], None],
+    ) -> None:
+        self.record = record
+        self.done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        self.stop: Callable[[], None] = lambda: None
+        self._parent = parent
+        self._keep = keep
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._readers: list[asyncio.Future[None]] = []
+        self._boarded = False
+        self._ending = False
+        self._over = False
+
+    def board(self, begin: Callable[[Record], None]) -> bool:
+        """Call `begin` with the record, unless it has ended already; from its thread."""
+        with self._lock:
+            if not self._ending:
+                begin(self.record)
+                self._boarded = True
+            return self._boarded
+
+    def turn(self, update: Callable[[Record], None]) -> None:
+        """Call `update` with the record now that its turn has come, unless it has ended."""
+        with self._lock:
+            if not self._ending:
+                self.record = replace(self.record, status="INITIATED")
+                update(self.record)
+
+    def tell(self, event: Event) -> None:
+        """Add what happened; from its thread."""
+        with self._lock:
+            if self._ending:
+                return
+            if not event.ends:
+                self._add([event])
+                return
+            self._ending = True
+        self._end([event])
+
+    def reject(self, code: str, message: str) -> bool:
+        """End it, unless it has ended; return False when it never began to be one."""
+        with self._lock:
+            if self._ending or not self._boarded:
+                self._ending = True
+                return self._boarded
+            self._ending = True
+        self.stop()
+        self._end(self._cut(Rejection(code, message)))
+        return True
+
+    def cancel(self, message: str) -> None:
+        """End it as cancelled."""
+        self.reject("WORKFLOW_CANCELLED", message)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Give every event from the first to the last, as it comes."""
+        async for batch in self.batches():
+            for event in batch:
+                yield event
+
+    async def batches(self) -> AsyncIterator[Sequence[Event]]:
+        """Give every event, those together that are there together."""
+        seen = 0
+        while batch := await self._after(seen):
+            seen += len(batch)
+            yield batch
+
+    async def result(self) -> Record:
+        """Wait for the end."""
+        return await asyncio.shield(self.done)
+
+    async def _after(self, seen: int) -> Sequence[Event]:
+        while True:
+            with self._lock:
+                if len(self._events) > seen or self._over:
+                    return self._events[seen:]
+                reader = self._loop.create_future()
+                self._readers.append(reader)
+            await reader
+
+    def _add(self, events: Sequence[Event]) -> None:
+        self._events += events
+        if events[-1].name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
+            self.record = replace(self.record, status="STREAMING")
+        if self._readers:
+            readers, self._readers = self._readers, []
+            self._call(_wake, readers)
+
+    def _end(self, events: Sequence[Event]) -> None:
+        told = [*self._events, *events]
+        record = _ended(self.record, told)
+        try:
+            self._keep(record, told)
+        except BaseException as exc:  # noqa: BLE001 - those who wait must hear of it
+            why = Rejection("INTERNAL_ERROR", f"The run ended but could not be kept: {exc}")
+            events = self._cut(why)
+            record = _ended(self.record, [*self._events, *events])
+        with self._lock:
+            self._over = True
+            self.record = record
+            self._add(events)
+        self._call(self._finish, record)
+
+    def _finish(self, record: Record) -> None:
+        if not self.done.done():
+            self.done.set_result(record)
+
+    def _call(self, function: Callable[..., object], argument: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, argument)
+        except RuntimeError:
+            return  # the loop is closed: the server stopped, and nobody waits
+
+    def _cut(self, why: Rejection) -> list[Event]:
+        """Return the events that end it where its code does not."""
+        record, told = self.record, self._events
+        ids = record.execution_id, record.trace_id
+        if told:
+            workflow = told[0].body.get("workflow_definition", {})
+            teller = Teller(*ids, workflow, self._parent)
+            return [*_stopped(told, why), teller.rejected(why)]
+        teller = Teller(*ids, definition(record.version_id, record.deployment_name), self._parent)
+        return [teller.initiated(values_of(record.inputs)), teller.rejected(why)]
+
+
+def _wake(readers: Sequence[asyncio.Future[None]]) -> None:
+    for reader in readers:
+        if not reader.done():
+            reader.set_result(None)
+
+
+def _stopped(events: Sequence[Event], why: Rejection) -> list[Event]:
+    """Return the ends of the nodes that have none."""
+    running: dict[str, Event] = {}
+    for event in events:
+        if event.name == NODE_INITIATED:
+            running[event.span_id] = event
+        elif event.name in {NODE_FULFILLED, NODE_REJECTED}:
+            running.pop(event.span_id, None)
+    stopped = replace(why, code="NODE_CANCELLED")
+    return [_node(event).rejected(stopped) for event in reversed(running.values())]
+
+
+def _node(event: Event) -> NodeTeller:
+    node = event.body.get("node_definition", {})
+    return NodeTeller(event.trace_id, event.span_id, node, event.kind, event.parent)
+
+
+def _ended(record: Record, events: Sequence[Event]) -> Record:
+    last = events[-1]
+    usage = tuple(used for event in events for used in event.usage)
+    if last.name == WORKFLOW_FULFILLED:
+        return replace(
+            record,
+            status="FULFILLED",
+            end=last.timestamp,
+            outputs=last.outputs,
+            state=last.body.get("final_state"),
+            usage=usage,
+        )
+    error = WorkflowEventError(**failure_of(last))
+    return replace(record, status="REJECTED", end=last.timestamp, usage=usage, error=error)
