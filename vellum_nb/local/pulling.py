@@ -27,9 +27,10 @@ def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
     VellumNBError
         When it cannot be had; says why.
     """
-    if release.source is not None:
-        return release.source
     try:
+        source = release.source
+        if source is not None:
+            return source
         code: Any = release.workflow()
         text = inspect.getsource(getattr(code, "target", code))
     except (WorkflowGoneError, OSError, TypeError) as exc:

@@ -1,0 +1,265 @@
+"""Releases from source: copied once, never changed, found again after a restart."""
+
+from __future__ import annotations
+
+import gc
+import io
+import shutil
+import sqlite3
+import sys
+import zipfile
+from contextlib import closing
+
+import pytest
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer
+from vellum_nb.local.builds import Declared
+from vellum_nb.models import VellumVariable
+
+FLOW = '''
+from .helpers import change
+
+def flow(text: str) -> str:
+    """Change a text."""
+    return change(text)
+'''
+
+
+FIRST_VERSION = """
+CREATE TABLE deployments (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, label TEXT NOT NULL, created TEXT NOT NULL
+) STRICT;
+CREATE TABLE releases (
+    id TEXT PRIMARY KEY, deployment_id TEXT NOT NULL REFERENCES deployments,
+    number INTEGER NOT NULL,
+    version_id TEXT NOT NULL, created TEXT NOT NULL, description TEXT NOT NULL,
+    summary TEXT NOT NULL, inputs TEXT NOT NULL, outputs TEXT NOT NULL, code TEXT NOT NULL
+) STRICT;
+CREATE TABLE tags (
+    deployment_id TEXT NOT NULL REFERENCES deployments, name TEXT NOT NULL,
+    release_id TEXT NOT NULL REFERENCES releases, moved TEXT NOT NULL,
+    PRIMARY KEY (deployment_id, name)
+) STRICT;
+CREATE TABLE external_ids (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+INSERT INTO deployments VALUES ('d', 'old', 'Old', '2026-11-24 10:00:00+00:00');
+INSERT INTO releases VALUES
+    ('r', 'd', 0, 'v', '2026-11-24 10:00:00+00:00', '', '', '[]', '[]', 'json:dumps');
+INSERT INTO tags VALUES ('d', 'LATEST', 'r', '2026-11-24 10:00:00+00:00');
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Make a project folder with a helper beside its workflow."""
+    folder = tmp_path / "my_project"
+    folder.mkdir()
+    (folder / "workflow.py").write_text(FLOW)
+    (folder / "helpers.py").write_text("def change(text): return text.upper()\n")
+    return folder
+
+
+def answer(api, name, tag="LATEST", text="Ab"):
+    inputs = [{"name": "text", "type": "STRING", "value": text}]
+    reply = api.send(workflow_deployment_name=name, release_tag=tag, inputs=inputs)
+    data = reply.json()["data"]
+    return data["outputs"][0]["value"] if data["state"] == "FULFILLED" else data["error"]
+
+
+def release_of(server, name):
+    return server._registry.named(name).latest
+
+
+def test_a_release_stays_what_it_was_when_its_folder_changes(fresh, project, asking):
+    fresh.deploy(project, release_tags=["v1"])
+    (project / "helpers.py").write_text("def change(text): return text.lower()\n")
+    release = fresh.deploy(project, release_tags=["v2"])
+    shutil.rmtree(project)
+    api = asking(fresh)
+    assert release.deployment.name == "my-project"
+    assert [answer(api, "my-project", tag) for tag in ("v1", "v2", "v1")] == ["AB", "ab", "AB"]
+
+
+def test_source_runs_after_a_restart_without_its_folder(tmp_path, project, asking):
+    with LocalServer(data=tmp_path / "data") as server:
+        server.deploy(project, release_tags=["v1"])
+        before = asking(server).get("/v1/workflow-deployments/my-project/releases").json()
+    shutil.rmtree(project)
+    for name in [name for name in sys.modules if name.startswith("vellum_nb_source_")]:
+        del sys.modules[name]
+    with LocalServer(data=tmp_path / "data") as server:
+        api = asking(server)
+        assert api.get("/v1/workflow-deployments/my-project/releases").json() == before
+        assert answer(api, "my-project", "v1") == "AB"
+        assert set(release_of(server, "my-project").source) == {"helpers.py", "workflow.py"}
+
+
+def test_the_same_content_is_kept_once(tmp_path, project):
+    server = LocalServer(data=tmp_path / "data")
+    first, second = (server.deploy(project) for _ in range(2))
+    assert first.id != second.id
+    assert len(list((tmp_path / "data" / "sources").iterdir())) == 1
+
+
+def test_a_file_is_deployed_as_workflow_py_under_the_name_of_its_function(fresh, tmp_path, asking):
+    file = tmp_path / "some-flow.py"
+    file.write_text("def say_it(text: str) -> str:\n    return text * 2\n")
+    assert fresh.deploy(file).deployment.name == "say-it"
+    assert answer(asking(fresh), "say-it") == "AbAb"
+    assert release_of(fresh, "say-it").source == {"workflow.py": file.read_text()}
+
+
+@pytest.mark.parametrize("entry", ["second", "workflow:second"])
+def test_an_entry_says_which_function_is_meant(fresh, tmp_path, asking, entry):
+    file = tmp_path / "two.py"
+    file.write_text("def first(text: str): return 1\n\ndef second(text: str): return 2\n")
+    fresh.deploy(file, name="two", entry=entry)
+    assert answer(asking(fresh), "two") == 2
+
+
+def test_an_entry_may_be_in_another_module_of_a_folder(fresh, project, asking):
+    (project / "__init__.py").write_text("LOUD = True\n")
+    (project / "other.py").write_text(
+        "from . import LOUD\n\ndef other(text: str) -> str: return text + '!' * LOUD\n"
+    )
+    fresh.deploy(project, name="other", entry="other:other")
+    assert answer(asking(fresh), "other") == "Ab!"
+
+
+@pytest.mark.parametrize(
+    ("source", "entry", "message"),
+    [
+        ("def a(): ...\ndef b(): ...", None, r"defines a, b; say which .* entry='workflow:name'"),
+        ("_x = 1", None, "defines no function or Workflow class"),
+        ("def a(): ...", "b", "has no attribute 'b'"),
+        ("def a(): ...", "other:b", "No module named 'other'"),
+        ("def a(", None, "SyntaxError"),
+        ("raise OSError('gone')", None, r"workflow.py cannot be imported \(OSError: gone\)"),
+        ("raise SystemExit(3)", None, r"cannot be imported \(SystemExit: 3\)"),
+        ("def a(x: int = WIDTH): ...", None, "NameError.*source stands on its own"),
+        ("def a(*texts): ...", None, r"takes \*texts"),
+    ],
+)
+def test_source_that_will_not_do_is_refused_with_the_reason(tmp_path, source, entry, message):
+    file = tmp_path / "file.py"
+    file.write_text(source)
+    server = LocalServer()
+    with pytest.raises(VellumNBError, match=message):
+        server.deploy(file, name="x", entry=entry)
+    assert server.names() == ()
+
+
+def test_an_import_of_a_sibling_that_is_not_relative_says_how_to_write_it(project):
+    (project / "workflow.py").write_text("import helpers\n\ndef flow(): ...\n")
+    with pytest.raises(VellumNBError, match=r"write from \.helpers import"):
+        LocalServer().deploy(project)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nothing", "is not there"), ("notes.txt", "is no .py file"), ("empty", "holds no .py file")],
+)
+def test_a_path_without_source_is_refused(tmp_path, name, message):
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VellumNBError, match=message):
+        LocalServer().deploy(tmp_path / name)
+
+
+def test_what_is_hidden_or_made_by_python_is_left_out(project):
+    (project / ".env").write_text("KEY=secret")
+    (project / "__pycache__").mkdir()
+    (project / "__pycache__" / "workflow.cpython-311.pyc").write_bytes(b"\0")
+    (project / ".git").mkdir()
+    (project / ".git" / "config").touch()
+    (project / "words.txt").write_text("a b c")
+    (project / "picture.png").write_bytes(b"\x89PNG\0")
+    server = LocalServer()
+    server.deploy(project)
+    release = release_of(server, "my-project")
+    assert set(release.source) == {"helpers.py", "words.txt", "workflow.py"}
+    kept = {path.name for path in release.snapshot.folder.iterdir()} - {"__pycache__"}
+    assert kept == {"helpers.py", "picture.png", "words.txt", "workflow.py"}
+
+
+def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
+    (tmp_path / "secret.txt").write_text("secret")
+    (project / "link.txt").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(VellumNBError, match="link.txt is a link out of the folder"):
+        LocalServer().deploy(project)
+
+
+def test_a_folder_with_too_many_files_is_refused(project):
+    for number in range(2_000):
+        (project / f"{number}.txt").touch()
+    with pytest.raises(VellumNBError, match="more than 2,000 files"):
+        LocalServer().deploy(project)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, "is not there any more"),
+        (lambda folder: (folder / "more.py").touch(), "was changed on disk"),
+    ],
+)
+def test_a_snapshot_that_was_spoiled_is_not_run(tmp_path, project, asking, spoil, message):
+    server = LocalServer(data=tmp_path / "data")
+    server.deploy(project)
+    spoil(release_of(server, "my-project").snapshot.folder)
+    with LocalServer(data=tmp_path / "data") as again:
+        error = answer(asking(again), "my-project")
+        assert error["code"] == "WORKFLOW_INITIALIZATION"
+        assert message in error["message"]
+        pulled = asking(again).get("/v1/workflows/my-project/pull")
+        assert pulled.status_code == 400
+        assert message in pulled.json()["detail"]
+
+
+def test_without_a_data_folder_the_copy_goes_with_the_server(project):
+    server = LocalServer()
+    server.deploy(project)
+    folder = release_of(server, "my-project").snapshot.folder
+    assert folder.is_dir()
+    del server
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_source_that_is_declared_is_imported_at_its_first_run_only(fresh, tmp_path, asking):
+    mark = tmp_path / "imported"
+    file = tmp_path / "file.py"
+    file.write_text(
+        f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n"
+        "def flow(text: str) -> str: return text\n"
+    )
+    fresh.deploy(file, name="known")
+    variables = release_of(fresh, "known").input_variables
+    mark.unlink()
+    file.write_text(file.read_text() + "# another snapshot\n")
+    declared = Declared(variables, (VellumVariable(key="output", type="STRING"),), "Says it.")
+    fresh.deploy(file, name="lazy", entry="flow", declared=declared)
+    api = asking(fresh)
+    assert api.get("/v1/workflow-deployments/lazy").json()["description"] == "Says it."
+    assert not mark.exists()
+    assert answer(api, "lazy") == "Ab"
+    assert mark.exists()
+
+
+def test_the_code_of_a_release_can_be_pulled(fresh, project, asking):
+    fresh.deploy(project)
+    reply = asking(fresh).get("/v1/workflows/my-project/pull")
+    with zipfile.ZipFile(io.BytesIO(reply.content)) as archive:
+        assert archive.read("workflow.py").decode() == FLOW
+
+
+def test_a_registry_of_the_first_version_is_carried_over(tmp_path, project, asking):
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as db:
+        db.executescript(FIRST_VERSION)
+    with LocalServer(data=tmp_path) as server:
+        assert server.names() == ("old",)
+        server.deploy(project)
+    with LocalServer(data=tmp_path) as server:
+        assert answer(asking(server), "my-project") == "AB"
+        assert release_of(server, "old").source is None
