@@ -79,7 +79,7 @@ def ids(client: BlockingKernelClient) -> dict[str, str]:
         "run": "form._bar._run",
         "cancel": "form._bar._cancel",
         "progress": "form._bar._progress",
-        "answers": "form._results._answers",
+        "answers": "form._launch.results._answers",
         "sign": "sign",
     }
     text = run(client, f"print({', '.join(f'{w}.model_id' for w in widgets.values())})")

@@ -64,7 +64,7 @@ def run(lab, ticket="help"):
 
 
 def html(lab):
-    return lab._html.value
+    return lab._comparison_html.value
 
 
 def hidden(lab):

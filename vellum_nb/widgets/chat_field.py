@@ -88,6 +88,17 @@ class ChatField(Field):
         empty = next((turn for turn in self._turns if turn.is_empty), None)
         (empty or self._turns[0]).focus() if self._turns else self._add.focus()
 
+    def focus_last(self) -> None:
+        """Move the focus to the last turn."""
+        self._turns[-1].focus()
+
+    def show(self, problem: str | None) -> None:
+        """Show `problem`, and mark the turns that it is about: the empty ones if there are any."""
+        super().show(problem)
+        some_empty = any(turn.is_empty for turn in self._turns)
+        for turn in self._turns:
+            turn.mark(bad=bool(problem) and (turn.is_empty or not some_empty))
+
     def add(self) -> None:
         """Add an empty turn of whoever is next to speak, ready to be written."""
         last = self._turns[-1].message["role"] if self._turns else ""
@@ -169,6 +180,9 @@ class _Turn:
 
     def _with_text(self, role: Message) -> Message:
         return {**role, "text": self.text, **self._rest}
+
+    def mark(self, *, bad: bool) -> None:
+        (self.widget.add_class if bad else self.widget.remove_class)("vnb-turn-bad")
 
     def set_ends(self, *, first: bool, last: bool) -> None:
         self._up.disabled = first

@@ -1,33 +1,11 @@
-"""A Copy button under each answer, in the browser; what it copies is written here."""
+"""What Copy copies: the outputs of a run as plain text."""
 
 from __future__ import annotations
-
-from importlib import resources
-
-import anywidget
-import traitlets
 
 from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run
 
-__all__ = ["CopyButtons", "outputs_text"]
-
-
-class CopyButtons(anywidget.AnyWidget):
-    """Puts a button under each answer that stands beside it.
-
-    The buttons work while the kernel is busy; a notebook without its kernel has none.
-
-    Attributes
-    ----------
-    texts : list of str
-        What each of them copies; nothing for an answer that has not come.
-    """
-
-    _esm = traitlets.Unicode(
-        resources.files("vellum_nb.widgets").joinpath("static/copy.js").read_text("utf-8")
-    ).tag(sync=True)
-    texts = traitlets.List(traitlets.Unicode()).tag(sync=True)
+__all__ = ["outputs_text"]
 
 
 def outputs_text(run: Run) -> str:

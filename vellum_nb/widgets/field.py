@@ -12,6 +12,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of, value_problem
 from vellum_nb.widgets.icons import ALERT
+from vellum_nb.widgets.names import shown_name
 
 __all__ = ["Expectation", "Field", "UnreadableError", "close_tree", "note"]
 
@@ -132,7 +133,8 @@ class Field:
     @property
     def label(self) -> str:
         """The name, with a mark where a value must be given."""
-        return f"{self.name} *" if self.is_required else self.name
+        name = shown_name(self.name)
+        return f"{name} *" if self.is_required else name
 
     @property
     def is_required(self) -> bool:

@@ -9,25 +9,23 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.models import (
-    Cancellation,
-    Run,
-    RunRequest,
-    VellumVariable,
-    WorkflowDeploymentRelease,
-)
+from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.widgets.continuing import next_turn
 from vellum_nb.widgets.drift import union
 from vellum_nb.widgets.edge import Edge
 from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.fields import FieldSet, warm_up
 from vellum_nb.widgets.form_html import form_html
-from vellum_nb.widgets.launch import Launch, make_requests
+from vellum_nb.widgets.judging import Rate, Trace
+from vellum_nb.widgets.launch import Calls, Execute, Launch, make_requests
+from vellum_nb.widgets.live import Stream
 from vellum_nb.widgets.manners import Manners
 from vellum_nb.widgets.notices import header_html, notices_html
 from vellum_nb.widgets.options import Options
 from vellum_nb.widgets.order import keep_order
+from vellum_nb.widgets.problems import Problems
+from vellum_nb.widgets.readable import Readable
 from vellum_nb.widgets.releases import Releases
-from vellum_nb.widgets.results import Results
 from vellum_nb.widgets.run_bar import RunBar
 from vellum_nb.widgets.spec import FormSpec
 from vellum_nb.widgets.style import style_html
@@ -37,7 +35,7 @@ from vellum_nb.widgets.ticking import Ticking
 __all__ = ["RunForm"]
 
 
-class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipywidgets
+class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """The form of a deployment, which `Workspace.form` makes: runs it on the chosen release tags.
 
     Parameters
@@ -50,6 +48,12 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         Retrieves the release that a tag points at.
     count : callable, optional
         Returns how many runs of the deployment the history holds; None where it cannot tell.
+    stream : callable, optional
+        Executes one `RunRequest` like `run`, and calls back with the text so far.
+    rate : callable, optional
+        Rates a run: thumbs, and outputs as they should have been; returns the run as rated.
+    trace : callable, optional
+        Returns the nodes of a run.
 
     Attributes
     ----------
@@ -62,6 +66,8 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         The newest answers, one a release tag.
     busy : bool
         Whether runs are under way.
+    streaming : bool
+        Whether runs show their text while it grows: the Stream switch.
 
     Examples
     --------
@@ -77,30 +83,49 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
     release_tags = traitlets.List(traitlets.Unicode())
     runs = traitlets.Tuple()
     busy = traitlets.Bool(default_value=False)
+    streaming = traitlets.Bool(default_value=False)
 
     def __init__(
         self,
         spec: FormSpec,
         *,
-        run: Callable[[RunRequest, Cancellation], Run],
+        run: Execute,
         release: Callable[[str], WorkflowDeploymentRelease],
         count: Callable[[], int | None] | None = None,
+        stream: Stream | None = None,
+        rate: Rate | None = None,
+        trace: Trace | None = None,
     ) -> None:
         super().__init__()
         self._spec = spec
         self._count = count
         self._lock = threading.RLock()
-        self._tried = self._taking = False  # taking what is in the fields into `value`
+        self._taking = False  # taking what is in the fields into `value`
         self._asked: dict[str, Any] | None = None
+        self._make_parts(release)
+        self._launch = Launch(
+            Calls(run=run, stream=stream, rate=rate, trace=trace),
+            outputs=spec.outputs,
+            bar=self._bar,
+            edge=self._edge,
+            answered=lambda runs: self.set_trait("runs", runs),
+            ended=self._ended,
+            go_on=self.continue_from,
+        )
+        self._build()
+        self._begin()
+
+    def _make_parts(self, release: Callable[[str], WorkflowDeploymentRelease]) -> None:
         self._edge = Edge()
-        self._releases = Releases(spec, release)
+        self._releases = Releases(self._spec, release)
         self._fields = FieldSet(self._edge.guarded(self._edited))
-        self._tags = TagBar(spec.tags, self._edge.guarded(self._tags_clicked))
+        self._tags = TagBar(self._spec.tags, self._edge.guarded(self._tags_clicked))
         self._options = Options(self._edge.guarded(self._edited))
-        self._bar = RunBar(
+        self._problems = Problems(self._fields, self._options)
+        self._bar = self._problems.bar = RunBar(
             run=self._edge.guarded(self.submit),
             cancel=self._edge.guarded(self.cancel),
-            mend=self._edge.guarded(self._focus),
+            mend=self._edge.guarded(self._problems.focus),
         )
         self._ticking = Ticking(
             self._tags,
@@ -110,17 +135,6 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             reading=self._bar.reading,
             take=self._take_tags,
         )
-        self._results = Results()
-        self._launch = Launch(
-            run,
-            bar=self._bar,
-            results=self._results,
-            edge=self._edge,
-            answered=lambda runs: self.set_trait("runs", runs),
-            ended=self._ended,
-        )
-        self._build()
-        self._begin()
 
     def _build(self) -> None:
         self._head = note(self._head_html(), "vnb-header")
@@ -134,13 +148,14 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
             self._fields.widget,
             self._notice,
             actions,
-            self._results.widget,
+            self._launch.results.widget,
             Manners(),
         ]
         keep_order(self.add_class("vnb").add_class("vnb-form"))
 
     def _begin(self) -> None:
         self.observe(self._tags_set, "release_tags")
+        traitlets.link((self, "streaming"), (self._bar.stream, "value"))
         if self._spec.latest:
             self.release_tags = [self._spec.latest.tag]
         else:
@@ -160,18 +175,13 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         with self._lock:
             if self.busy or self._ticking.postpone(self.submit):
                 return
-            self._tried = True
-            problems = self._fields.show_problems(insist=True) | self._options.problems()
-            self._say_problems()
-            if problems:
-                self._focus(next(iter(problems)))
-            if problems or not self.release_tags:
+            if self._problems.insist() or not self.release_tags:
                 return
             by_tag = self._releases.by_tag(self.release_tags)
             values, options = self._fields.values, self._options.value
             requests = make_requests(self._spec.name, values, by_tag, options=options)
             self._asked = self._fields.typed
-            self._launch.start(requests)
+            self._launch.start(requests, streaming=self.streaming)
             self.busy = True
 
     def cancel(self) -> None:
@@ -186,13 +196,22 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
         self._launch.wait(timeout)
         return tuple(self.runs)
 
+    def continue_from(self, run: Run) -> None:
+        """Go on from the answer of `run`, as its Continue does; nothing is sent.
+
+        Its execution becomes the previous one, its answer the next turn of the chat, if any.
+        """
+        with self._lock:
+            if run.execution_id:
+                self._options.go_on_from(run.execution_id)
+            next_turn(run, self._fields)
+
     def close(self) -> None:
         """Cancel what is under way and close every widget of the form."""
         if not self.children:  # closed before, or never built
             super().close()
             return
-        self.cancel()
-        self.wait(2)
+        self._launch.close()
         self._fields.close()
         self._tags.close()
         self._bar.close()
@@ -257,27 +276,13 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
                 self._taking = False
 
     def _refresh(self) -> None:
-        self._fields.show_problems()
-        self._say_problems()
+        self._problems.show()
         self._bar.ready(len(self.release_tags))
         self._compare_to_asked()
 
-    def _say_problems(self) -> None:
-        problems = self._fields.problems()
-        empty = {name: self._fields[name].is_empty for name in problems}
-        more = self._options.problems()
-        empty.update(dict.fromkeys(more, False))
-        self._bar.mend(problems | more, empty=empty, tried=self._tried)
-
     def _compare_to_asked(self) -> None:
         edited = self._asked is not None and self._asked != self._fields.typed
-        self._results.compare_to(edited=edited)
-
-    def _focus(self, name: str) -> None:
-        if name in self._fields.names:
-            self._fields[name].focus()
-        else:
-            self._options.focus(name)
+        self._launch.results.compare_to(edited=edited)
 
     def _head_html(self) -> str:
         return header_html(self._spec, count=None if self._count is None else self._count())
@@ -285,16 +290,11 @@ class RunForm(ipw.VBox):  # type: ignore[misc]  # no types are published for ipy
     def __repr__(self) -> str:
         return f"RunForm({self._spec.name!r}, run on: {', '.join(self.release_tags) or 'nothing'})"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if isinstance(data, dict):
-            data["text/plain"] = repr(self)
-            data["text/html"] = form_html(
-                self._spec,
-                union(list(self._shown_variables().values())),
-                self._fields.values,
-                tags=self.release_tags,
-                runs=self.runs,
-            )
-        return bundle
+    def _html(self) -> str:
+        return form_html(
+            self._spec,
+            union(list(self._shown_variables().values())),
+            self._fields.values,
+            tags=self.release_tags,
+            runs=self.runs,
+        )

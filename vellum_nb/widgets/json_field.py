@@ -12,7 +12,7 @@ from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import plain
 from vellum_nb.widgets.field import Field, UnreadableError
 
-__all__ = ["JsonField", "json_problem", "read_json"]
+__all__ = ["JsonField", "json_problem", "read_json", "write_json"]
 
 _PLAIN = (
     ("Expecting property name", "a key in double quotes is expected"),
@@ -49,7 +49,7 @@ class JsonField(Field):
         return str(self._control.value)
 
     def _set_typed(self, typed: Any) -> None:
-        self._control.value = typed if isinstance(typed, str) else _text(typed)
+        self._control.value = typed if isinstance(typed, str) else write_json(typed)
 
     def _is_empty(self) -> bool:
         return not self.typed.strip()
@@ -59,7 +59,7 @@ class JsonField(Field):
 
     def _fill(self, value: Any) -> None:
         """Show `value`; None empties the field."""
-        self._control.value = "" if value is None else _text(value)
+        self._control.value = "" if value is None else write_json(value)
 
     def _check(self, value: Any, variable: VellumVariable) -> str | None:
         if self.is_empty:
@@ -126,7 +126,7 @@ def _refuse(word: str) -> NoReturn:
     raise UnreadableError(msg)
 
 
-def _text(value: Any) -> str:
+def write_json(value: Any) -> str:
     """Return `value` as JSON: on one line when it is short."""
     value = plain(value)
     short = json.dumps(value, ensure_ascii=False)

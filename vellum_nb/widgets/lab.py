@@ -13,6 +13,7 @@ import traitlets
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.widgets.form import RunForm
+from vellum_nb.widgets.readable import Readable, static_html
 from vellum_nb.widgets.table import HistoryView
 
 __all__ = ["LabPanel"]
@@ -49,7 +50,7 @@ class LabHead(anywidget.AnyWidget):
         return f"LabHead({self.heading!r})"
 
 
-class LabPanel(ipywidgets.VBox):  # type: ignore[misc]  # no types are published for ipywidgets
+class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Three tabs, Run, History and Compare, that share one selection; `Workspace.lab` makes it.
 
     What the form runs appears in the history; two or more runs selected there stand side by side
@@ -96,10 +97,12 @@ class LabPanel(ipywidgets.VBox):  # type: ignore[misc]  # no types are published
         self.form = form
         self.history_view = history_view
         self._compare = compare
-        self._html = ipywidgets.HTML()
-        self._html.add_class("vnb-lab-compare")
+        self._comparison_html = ipywidgets.HTML()
+        self._comparison_html.add_class("vnb-lab-compare")
         self._head = LabHead(heading=history_view.title or "Lab", source=source, tabs=self._tabs())
-        self._panes = tuple(self._pane(child) for child in (form, history_view, self._html))
+        self._panes = tuple(
+            self._pane(child) for child in (form, history_view, self._comparison_html)
+        )
         self.children = (self._head, *self._panes)
         self.add_class("vnb-lab")
         self._head.observe(self._on_index, "index")
@@ -116,7 +119,7 @@ class LabPanel(ipywidgets.VBox):  # type: ignore[misc]  # no types are published
         self.history_view.unobserve(self._on_change, ["selected_ids", "total", "recorded"])
         self.form.close()
         self.history_view.close()
-        for widget in (*self._panes, self._html, self._head):
+        for widget in (*self._panes, self._comparison_html, self._head):
             widget.close()
         super().close()
 
@@ -162,11 +165,11 @@ class LabPanel(ipywidgets.VBox):  # type: ignore[misc]  # no types are published
 
     def _show_comparison(self) -> None:
         try:
-            self._html.value = self._comparison()
+            self._comparison_html.value = self._comparison()
         except VellumNBError as exc:
-            self._html.value = _alert(str(exc))
+            self._comparison_html.value = _alert(str(exc))
         except Exception as exc:
-            self._html.value = _alert(f"{type(exc).__name__}: {exc}")
+            self._comparison_html.value = _alert(f"{type(exc).__name__}: {exc}")
             raise
 
     def _comparison(self) -> str:
@@ -181,19 +184,8 @@ class LabPanel(ipywidgets.VBox):  # type: ignore[misc]  # no types are published
     def __repr__(self) -> str:
         return f"LabPanel({self._head.heading!r}, {self.tab})"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if isinstance(data, dict):
-            data["text/plain"] = repr(self)
-            data["text/html"] = _static_html(self.form) + _static_html(self.history_view)
-        return bundle
-
-
-def _static_html(widget: Any) -> str:
-    bundle = widget._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    return str((data or {}).get("text/html", ""))
+    def _html(self) -> str:
+        return static_html(self.form) + static_html(self.history_view)
 
 
 def _heading(text: str) -> str:

@@ -2,67 +2,117 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
+from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.drift import not_sent
 from vellum_nb.widgets.edge import Edge
 from vellum_nb.widgets.job import Job, Progress
+from vellum_nb.widgets.judging import Judging, Rate, Trace
+from vellum_nb.widgets.live import Live, Stream
 from vellum_nb.widgets.options import RunOptions
 from vellum_nb.widgets.results import Results
 from vellum_nb.widgets.run_bar import RunBar
 
-__all__ = ["Launch", "make_requests"]
+__all__ = ["Calls", "Execute", "Launch", "make_requests"]
+
+Execute = Callable[[RunRequest, Cancellation], Run]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What a form is handed to act with; what is None cannot be done.
+
+    Attributes
+    ----------
+    run, stream : callable
+        Execute one request; `stream` calls back with what has come so far.
+    rate, trace : callable
+        Rate a run, and return its nodes.
+    """
+
+    run: Execute
+    stream: Stream | None = None
+    rate: Rate | None = None
+    trace: Trace | None = None
+
+    @property
+    def controls(self) -> list[str]:
+        """The names of what can be done with an answer."""
+        return [name for name in ("rate", "trace") if getattr(self, name) is not None]
 
 
 class Launch:
-    """Holds the newest job of a form.
+    """Holds the newest job of a form, and its answers.
 
     Parameters
     ----------
-    run : callable
-        Executes one request.
-    bar, results, edge : RunBar, Results, Edge
-        Where progress, answers and faults are shown; while runs are under way only the job's
-        reporting thread writes there.
+    calls : Calls
+        What runs, rates and traces.
+    outputs : sequence of str
+        The names of the outputs that a run is expected to have.
+    bar, edge : RunBar, Edge
+        Where progress and faults are shown; while runs are under way only the job's reporting
+        thread writes there.
     answered : callable
-        Called with the runs when all have ended.
+        Called with the runs when all have ended, and when one of them was rated.
     ended : callable
-        Called after that, whatever happened.
+        Called after all have ended, whatever happened.
+    go_on : callable
+        Called with the run that Continue goes on from.
+
+    Attributes
+    ----------
+    results : Results
+        The answers.
     """
 
     def __init__(
         self,
-        run: Callable[[RunRequest, Cancellation], Run],
+        calls: Calls,
         *,
+        outputs: Sequence[str],
         bar: RunBar,
-        results: Results,
         edge: Edge,
         answered: Callable[[tuple[Run, ...]], None],
         ended: Callable[[], None],
+        go_on: Callable[[Run], None],
     ) -> None:
-        self._run = run
+        self._calls = calls
         self._bar = bar
-        self._results = results
         self._edge = edge
         self._answered = answered
         self._when_ended = ended
+        self._lock = threading.Lock()
+        self._runs: tuple[Run, ...] = ()
         self._job: Job | None = None
+        if calls.stream is not None:
+            bar.offer_stream()
+        bars = AnswerBars(calls.controls)
+        self.results = Results(bars, outputs=outputs)
+        self._judging = Judging(
+            bars, rate=calls.rate, trace=calls.trace, edge=edge, judged=self._judged, go_on=go_on
+        )
 
-    def start(self, requests: Sequence[RunRequest]) -> None:
+    def start(self, requests: Sequence[RunRequest], *, streaming: bool = False) -> None:
         """Start, and return at once."""
+        stream = self._calls.stream
+        live = Live(stream) if streaming and stream else None
 
         def report(progress: Progress) -> None:
             with self._edge:
-                self._bar.progress(progress)
-                self._results.show(requests, progress)
+                self._bar.progress(progress, live.node() if live else "")
+                self.results.show(requests, progress, live.latest if live else None)
                 if progress.finished:
-                    self._answered(progress.runs)
+                    self._take(progress.runs)
 
         self._edge.clear()
         self._bar.running()
-        self._job = Job(self._run, requests, report=report, ended=self._ended)
+        self._job = Job(live or self._calls.run, requests, report=report, ended=self._ended)
         self._job.start()
 
     def cancel(self) -> None:
@@ -80,6 +130,23 @@ class Launch:
         except KeyboardInterrupt:
             self.cancel()
             raise
+
+    def close(self) -> None:
+        """Cut off what is under way, and wait a moment for it."""
+        self.cancel()
+        self.wait(2)
+        self._judging.wait(2)
+
+    def _judged(self, run: Run) -> None:
+        self.results.replace(run)
+        with self._lock:
+            runs = tuple(run if old.id == run.id else old for old in self._runs)
+        self._take(runs)
+
+    def _take(self, runs: tuple[Run, ...]) -> None:
+        with self._lock:
+            self._runs = runs
+        self._answered(runs)
 
     def _ended(self) -> None:
         with self._edge:

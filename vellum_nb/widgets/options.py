@@ -77,6 +77,11 @@ class Options:
         """What is typed; what cannot be read is None, and `problems` says so."""
         return RunOptions(**{name: field.value for name, field in self._fields.items()})
 
+    def go_on_from(self, execution_id: str) -> None:
+        """Set the previous execution, and unfold so that it is seen."""
+        self._fields["previous_execution_id"].value = execution_id
+        self._toggle.value = True
+
     def problems(self) -> dict[str, str]:
         """Return what is wrong, by label, and show it; unfold so that it is seen."""
         found = {}

@@ -5,12 +5,13 @@ Nothing here needs a kernel or a widget, and everything reads without its style,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from vellum_nb.experiments.diff import Op, diff_html
 from vellum_nb.experiments.wording import same_value, value_text
 from vellum_nb.models import Run
+from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs_style import output_style_html
 from vellum_nb.widgets.states import error_html, icon, state_html
 from vellum_nb.widgets.values import clipped, difference_html, value_html
@@ -50,7 +51,13 @@ def run_html(run: Run, *, baseline: Run | None = None, markdown: bool = False) -
     return _page(f'{_not_sent([run])}<div class="vnb-out-grid">{column}</div>')
 
 
-def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False, legend: bool = True) -> str:
+def side_by_side_html(
+    runs: Sequence[Run],
+    *,
+    markdown: bool = False,
+    legend: bool = True,
+    live: Mapping[str, Mapping[str, str]] | None = None,
+) -> str:
     """Return `runs` beside each other, the differences marked against the first.
 
     In less than 640 pixels the columns stand under each other.
@@ -63,6 +70,9 @@ def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False, legend: bo
         Show text outputs as Markdown; differences are then told, not marked.
     legend : bool, default True
         Say above the columns how differences are marked.
+    live : mapping, optional
+        Release tag of each run that streams, to the text of each of its outputs so far; the page
+        goes on from there.
 
     Returns
     -------
@@ -72,8 +82,14 @@ def side_by_side_html(runs: Sequence[Run], *, markdown: bool = False, legend: bo
     if not runs:
         return _page('<p class="vnb-note">No runs to show.</p>')
     baseline = runs[0] if len(runs) > 1 else None
-    names = _names(runs)
-    columns = "".join(_column(run, baseline, names, markdown=markdown) for run in runs)
+    live = live or {}
+    names = list(dict.fromkeys([*_names(runs), *(name for own in live.values() for name in own)]))
+    columns = "".join(
+        _live_column(run, names, live[run.release_tag])
+        if run.release_tag in live and run.state == "STARTED"
+        else _column(run, baseline, names, markdown=markdown)
+        for run in runs
+    )
     return _page(
         f'{_notes(runs, legend=legend and not markdown)}<div class="vnb-out-grid">{columns}</div>'
     )
@@ -106,7 +122,7 @@ def legend_html(release_tag: str) -> str:
     True
     """
     marked = " ".join(diff_html([op]) for op in _LEGEND)
-    return f"changed words are marked {marked} against {escape(release_tag)}"
+    return f"changed words are marked {marked} against {escape(shown_name(release_tag))}"
 
 
 def latency_text(seconds: float | None) -> str:
@@ -165,23 +181,38 @@ def _column(run: Run, baseline: Run | None, names: Sequence[str], *, markdown: b
         rows += [_row(name, output_html(name, run, baseline, markdown=markdown)) for name in names]
     if not rows:
         rows.append(_row("outputs", '<span class="vnb-null">none</span>'))
-    body = "".join(rows)
-    span = len(names) + 3
     # Rows of answers stand in line across the columns; an error has no row to stand in line with.
     lines = "" if run.outputs else " vnb-out-alone"
+    return _section(run, _head(run, _verdict(run, baseline)), rows, len(names), classes=lines)
+
+
+def _live_column(run: Run, names: Sequence[str], own: Mapping[str, str]) -> str:
+    places = {
+        name: f'<pre class="vnb-text vnb-live{"" if text else " vnb-waiting"}" data-at="{at}">'
+        f"{escape(text)}</pre>"
+        for at, (name, text) in enumerate(own.items())
+    }
+    rows = [_row(name, places.get(name, "")) for name in names]
+    rows = rows or [_row("outputs", '<span class="vnb-quiet">waiting for the first words</span>')]
+    when = run.timestamp.astimezone().strftime("%H:%M:%S")
+    head = _head(run, f"run recorded {when}", '<span class="vnb-live-facts vnb-quiet"></span>')
+    return _section(run, head, rows, len(names), classes=" vnb-out-live")
+
+
+def _section(run: Run, head: str, rows: Sequence[str], count: int, *, classes: str) -> str:
     return (
-        f'<section class="vnb-out-run{lines}" style="grid-row:span {span}" '
-        f'aria-label="{escape(run.release_tag)}">{_head(run, baseline)}'
-        f'<dl class="vnb-out-rows">{body}</dl></section>'
+        f'<section class="vnb-out-run{classes}" style="grid-row:span {count + 3}" '
+        f'aria-label="{escape(shown_name(run.release_tag))}">{head}'
+        f'<dl class="vnb-out-rows">{"".join(rows)}</dl></section>'
     )
 
 
 def _row(name: str, html: str) -> str:
-    return f'<div class="vnb-out-row"><dt>{escape(name)}</dt><dd>{html}</dd></div>'
+    return f'<div class="vnb-out-row"><dt>{escape(shown_name(name))}</dt><dd>{html}</dd></div>'
 
 
-def _head(run: Run, baseline: Run | None) -> str:
-    facts = [state_html(run)]
+def _head(run: Run, right: str, *more: str) -> str:
+    facts = [state_html(run), *more]
     if run.latency_s is not None:
         facts.append(f'<span class="vnb-number">{latency_text(run.latency_s)}</span>')
     if run.cost_usd is not None:
@@ -189,11 +220,10 @@ def _head(run: Run, baseline: Run | None) -> str:
     if run.tag_moved:
         facts.append("the tag moved during the call")
     facts_html = ' <span class="vnb-dot">·</span> '.join(facts)
-    right = _verdict(run, baseline)
     aside = f' <span class="vnb-aside">{right}</span>' if right else ""
     return (
         f'<div class="vnb-out-head"><span class="vnb-facts"><b class="vnb-tag">'
-        f"{escape(run.release_tag)}</b> {facts_html}</span>{aside}</div>"
+        f"{escape(shown_name(run.release_tag))}</b> {facts_html}</span>{aside}</div>"
     )
 
 

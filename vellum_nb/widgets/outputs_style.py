@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from vellum_nb.widgets.trace import TRACE_CSS
+
 __all__ = ["OUTPUT_CSS", "output_style_html", "prevailing"]
 
 
@@ -21,7 +23,8 @@ def prevailing(css: str) -> str:
     return re.sub(r"\.vnb-out (?!\{)", ".vnb-out.vnb-out.vnb-out ", css)
 
 
-OUTPUT_CSS = prevailing("""
+OUTPUT_CSS = prevailing(
+    """
 .vnb-out {
   --vnb-page: var(--jp-layout-color1, #fff);
   --vnb-text: var(--jp-ui-font-color1, rgba(0, 0, 0, 0.87));
@@ -207,7 +210,9 @@ OUTPUT_CSS = prevailing("""
   .vnb-out .vnb-out-grid { grid-template-columns: minmax(0, 1fr); }
   .vnb-out .vnb-out-run { grid-row: auto; }
 }
-""")
+"""
+    + TRACE_CSS
+)
 
 
 def output_style_html() -> str:

@@ -10,6 +10,7 @@ import ipywidgets as ipw
 from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.icons import ALERT
 from vellum_nb.widgets.job import Progress
+from vellum_nb.widgets.names import shown_name
 
 __all__ = ["RunBar"]
 
@@ -25,6 +26,11 @@ class RunBar:
         Called on a click.
     mend : callable
         Called with the name of the field that the user wants to mend.
+
+    Attributes
+    ----------
+    stream : ipywidgets.Checkbox
+        The switch.
     """
 
     def __init__(
@@ -46,8 +52,16 @@ class RunBar:
         self._others = note("", "vnb-why")
         self._mend = ipw.Box([])
         self._mend.add_class("vnb-mend")
+        self.stream = ipw.Checkbox(description="Stream", indent=False)
+        self.stream.tooltip = "Show the text of the answers while it grows"
+        self.stream.add_class("vnb-check")
+        self.stream.add_class("vnb-stream")
         self.widget = ipw.Box([self._run, self._cancel, self._progress, self._mend])
         self.widget.add_class("vnb-runbar")
+
+    def offer_stream(self) -> None:
+        """Show the Stream switch."""
+        self.widget.children = (*self.widget.children, self.stream)
 
     def ready(self, count: int) -> None:
         """Stand ready to run on `count` releases."""
@@ -79,13 +93,14 @@ class RunBar:
         self._cancel.disabled = True
         self._cancel.description = "Cancel"
 
-    def progress(self, progress: Progress) -> None:
-        """Show how far the runs are."""
+    def progress(self, progress: Progress, node: str = "") -> None:
+        """Show how far the runs are, and which node is at work if that is known."""
         done, count = progress.done, len(progress.outcomes)
         share = round(100 * done / count) if count else 100
         busy = "" if progress.finished else " vnb-busy"
         elapsed = f"{progress.elapsed:.1f} s" if progress.elapsed >= _SHORTEST else "<0.1 s"
-        words = f"{done} of {count} · {escape(elapsed)}"
+        far = node if node and not progress.finished else f"{done} of {count}"
+        words = f"{escape(far)} · {escape(elapsed)}"
         if progress.cancelled:
             words = f"cancelled · {words}"
         self._progress.value = (
@@ -109,8 +124,9 @@ class RunBar:
         tone = "vnb-calm" if calm else "vnb-loud"
         role = "" if calm else ' role="alert"'
         self._why.value = f'<span class="{tone}"{role}>{icon}{fields} {verb}:</span>'
-        self._link.description = self._first = names[0]
-        more = "".join(f", {escape(name)}" for name in names[1:4])
+        self._first = names[0]
+        self._link.description = shown_name(names[0])
+        more = "".join(f", {escape(shown_name(name))}" for name in names[1:4])
         self._others.value = f"{more}{' …' if len(names) > 4 else ''}"  # noqa: PLR2004
         if not self._mend.children:
             self._mend.children = (self._why, self._link, self._others)
@@ -120,6 +136,8 @@ class RunBar:
         if not self._mend.children:
             for widget in (self._why, self._link, self._others):
                 close_tree(widget)
+        if self.stream not in self.widget.children:
+            close_tree(self.stream)
 
 
 def _button(text: str, name: str, clicked: Callable[[], None]) -> ipw.Button:

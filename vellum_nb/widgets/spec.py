@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import VellumVariable
 
-__all__ = ["FormSpec", "TagChoice"]
+__all__ = ["FormSpec", "Progressing", "TagChoice"]
+
+
+@dataclass(frozen=True)
+class Progressing:
+    """How a run that streams gets on.
+
+    Attributes
+    ----------
+    texts : mapping of str to str
+        Output name to its text so far.
+    node : str
+        The node that runs; empty where it is not known.
+    nodes_done : int
+        How many nodes have ended.
+    first_s : float or None
+        Seconds until the first words came; None before.
+    """
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    node: str = ""
+    nodes_done: int = 0
+    first_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,8 @@ class FormSpec:
         One choice a release.
     notes : tuple of str
         Lines to show above the fields.
+    outputs : tuple of str
+        The names of the outputs of that release, as far as they are known.
     """
 
     name: str
@@ -55,6 +80,7 @@ class FormSpec:
     latest_release_id: str | None
     tags: tuple[TagChoice, ...]
     notes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     @property
     def latest(self) -> TagChoice | None:

@@ -20,6 +20,8 @@ _ICONS = {
     "CLOSE": "close",
     "CHEVRON": "chevron",
     "COPY": "copy",
+    "THUMBUP": "thumb-up",
+    "THUMBDOWN": "thumb-down",
 }
 
 
@@ -33,7 +35,7 @@ def _static(name: str) -> str:
     return resources.files("vellum_nb.widgets").joinpath("static", name).read_text("utf-8")
 
 
-STYLE = _with_icons(_static("form.css") + _static("form_fields.css"))
+STYLE = _with_icons(_static("form.css") + _static("form_fields.css") + _static("answers.css"))
 
 
 def style_html() -> str:

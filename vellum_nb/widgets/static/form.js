@@ -13,7 +13,8 @@ function describe(field) {
   const told = [part(".vnb-help"), bad && part(".vnb-problem")].filter((node) => node && node.textContent.trim());
   const words = told.map(idOf).join(" ");
   for (const control of field.querySelectorAll(CONTROLS)) {
-    control.setAttribute("aria-invalid", String(bad));
+    const turn = control.closest(".vnb-turn-row");
+    control.setAttribute("aria-invalid", String(bad && (!turn || turn.classList.contains("vnb-turn-bad"))));
     if (words) control.setAttribute("aria-describedby", words);
     else control.removeAttribute("aria-describedby");
     const label = control.id && field.querySelector(`label[for="${CSS.escape(control.id)}"]`);
@@ -41,11 +42,13 @@ function keepFocus(root, button) {
   }, 200);
 }
 
-// What stands below does not move while answers come in one after the other.
+// What stands below does not move while answers come in, nor when the last one is shorter than what
+// stood there: the place is kept until the next run.
 function holdHeight(root) {
   const answers = root.querySelector(".vnb-answers");
-  const isRunning = root.querySelector(".vnb-cancel")?.disabled === false;
-  if (answers) answers.style.minHeight = isRunning ? `${answers.offsetHeight}px` : "";
+  if (!answers) return;
+  answers.style.minHeight = "";
+  answers.style.minHeight = `${answers.offsetHeight}px`;
 }
 
 function describeAll(root) {
@@ -59,9 +62,10 @@ function watch(root) {
     for (const { target, attributeName } of changes) {
       if (attributeName === "disabled") {
         keepFocus(root, target);
-        holdHeight(root);
+        if (target.classList.contains("vnb-cancel") && !target.disabled) holdHeight(root);
       } else if (attributeName === "class") {
         if (target.classList.contains("vnb-field")) describe(target);
+        else if (target.classList.contains("vnb-turn-row")) describe(target.closest(".vnb-field"));
         else if (target.classList.contains("vnb-fold")) fold(target);
       }
     }
