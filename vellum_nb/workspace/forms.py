@@ -50,6 +50,7 @@ def form_spec(
         latest_release_id=_latest(tags),
         tags=choices,
         notes=(),
+        outputs=tuple(variable.key for variable in deployment.output_variables),
     )
 
 
