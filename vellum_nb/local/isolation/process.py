@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from vellum_nb.local.code import Execution, RunContext
+from vellum_nb.local.code import RunContext
+from vellum_nb.local.events import NODE_FULFILLED, NODE_INITIATED, NODE_REJECTED, Event
+from vellum_nb.local.isolation import codec
+from vellum_nb.local.isolation.checks import check_inputs
+from vellum_nb.local.isolation.launch import Child, Ending
 from vellum_nb.local.isolation.options import Process
+from vellum_nb.local.loading import WorkflowGoneError
 from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.signature import variable_id
 from vellum_nb.local.sources import Snapshot
+from vellum_nb.local.telling import NodeTeller, Rejection, Teller, definition, values_of
 from vellum_nb.models import VellumVariable, WorkflowInput
 
-__all__ = ["ProcessCode"]
+__all__ = ["ProcessCode", "ProcessExecution"]
+
+_DESCRIBE_SECONDS = 60.0
 
 
 class ProcessCode:
-    """A workflow of a snapshot; each run is a process."""
+    """A workflow of a snapshot; each run is a process, and none of it is imported here."""
 
     def __init__(
         self,
@@ -35,11 +48,166 @@ class ProcessCode:
 
     @classmethod
     def described(cls, snapshot: Snapshot, entry: str, process: Process) -> tuple[str, ProcessCode]:
-        """Ask a process what the source declares."""
-        msg = 'isolation="process" is not there yet'
-        raise bad_request(msg)
+        """Have a process import the source, and return what it found and where.
 
-    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> Execution:
-        """Check the inputs and return the run; nothing has run yet."""
-        msg = 'isolation="process" is not there yet'
-        raise bad_request(msg)
+        Raises
+        ------
+        WorkflowGoneError
+            When it cannot be imported; the message says why.
+        """
+        found = _described(snapshot, entry, process)
+        code = cls(
+            snapshot,
+            found["entry"],
+            process,
+            input_variables=codec.variables_of(found["input_variables"]),
+            output_variables=codec.variables_of(found["output_variables"]),
+            description=found["description"],
+        )
+        return found["entry"], code
+
+    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> ProcessExecution:
+        """Check the inputs and return the run; nothing has run yet.
+
+        Raises
+        ------
+        VellumNBError
+            Names every input that is missing, unknown, given twice or does not fit.
+        """
+        check_inputs(inputs, self.input_variables)
+        job = _job("run", self._snapshot, self._entry) | codec.run_job(inputs, context)
+        return ProcessExecution(job, self._process, context, self._teller(context))
+
+    def _teller(self, context: RunContext) -> Teller:
+        name = self._entry.rpartition(":")[2]
+        workflow = definition(variable_id("workflow", self._entry), name)
+        return Teller(context.execution_id, context.trace_id, workflow, context.parent)
+
+
+class ProcessExecution:
+    """One run in a process; `cancel` kills it."""
+
+    def __init__(
+        self, job: Mapping[str, Any], process: Process, context: RunContext, teller: Teller
+    ) -> None:
+        self._job = job
+        self._process = process
+        self._context = context
+        self._teller = teller
+        self._begun = False
+        self._open: dict[str, Event] = {}
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._child: Child | None = None
+
+    def cancel(self) -> None:
+        """Kill the process, whatever it does."""
+        with self._lock:
+            self._cancelled = True
+            if self._child is not None:
+                self._child.kill()
+
+    def events(self) -> Iterator[Event]:
+        """Run the process and tell what it tells; a crash is a rejection."""
+        child = self._start()
+        if child is None:
+            yield from self._rejected(_CANCELLED)
+            return
+        why: Rejection | None = None
+        try:
+            for line in child.lines():
+                message = json.loads(line)
+                if "event" not in message:
+                    why = _why(message)
+                    break
+                event = self._heard(codec.event_of(message["event"]))
+                yield event
+                if event.ends:
+                    return
+        finally:
+            ending = child.end()
+        yield from self._rejected(why or self._crash(ending))
+
+    def _start(self) -> Child | None:
+        with self._lock:
+            if not self._cancelled:
+                self._child = Child(self._job, self._process)
+            return self._child
+
+    def _heard(self, event: Event) -> Event:
+        """Keep in mind what an event begins and ends, and add what the process cannot know."""
+        self._begun = True
+        if event.name == NODE_INITIATED:
+            self._open[event.span_id] = event
+        elif event.name in {NODE_FULFILLED, NODE_REJECTED}:
+            self._open.pop(event.span_id, None)
+        if event.name == NODE_FULFILLED and event.kind == "PROMPT":
+            return replace(event, usage=event.usage or self._context.usage(event.span_id))
+        limit = self._process.memory_limit
+        if limit is not None and event.name.endswith(".rejected"):
+            return _with_limit(event, limit)
+        return event
+
+    def _rejected(self, why: Rejection) -> Iterator[Event]:
+        if not self._begun:
+            inputs = [WorkflowInput.model_validate(given) for given in self._job["inputs"]]
+            yield self._teller.initiated(values_of(inputs))
+        for event in reversed(self._open.values()):
+            node = event.body.get("node_definition", {})
+            teller = NodeTeller(event.trace_id, event.span_id, node, event.kind, event.parent)
+            yield teller.rejected(why)
+        yield self._teller.rejected(why)
+
+    def _crash(self, ending: Ending) -> Rejection:
+        if self._cancelled:
+            return _CANCELLED
+        limit = self._process.memory_limit
+        hint = "" if limit is None else f" (its memory_limit is {limit:,} bytes)"
+        message = f"The process of the run {ending.told} before the run was over{hint}"
+        return Rejection("NODE_EXECUTION", message, ending.said or None)
+
+
+_CANCELLED = Rejection("WORKFLOW_CANCELLED", "The run was cancelled")
+
+
+def _described(snapshot: Snapshot, entry: str, process: Process) -> dict[str, Any]:
+    child = Child(_job("describe", snapshot, entry), process)
+    timer = threading.Timer(_DESCRIBE_SECONDS, child.kill)
+    timer.start()
+    found: dict[str, Any] = {}
+    try:
+        found = next((json.loads(line) for line in child.lines()), {})
+    finally:
+        timer.cancel()
+        timer.join()
+        ending = child.end()
+    if "entry" in found:
+        return found
+    if "refused" in found:
+        raise bad_request(found["refused"])
+    reason = found.get("gone") or found.get("broken")
+    said = f": {ending.said}" if ending.said else ""
+    raise WorkflowGoneError(reason or f"the process that imported it {ending.told}{said}")
+
+
+def _job(what: str, snapshot: Snapshot, entry: str) -> dict[str, Any]:
+    return {"do": what, "folder": str(snapshot.folder), "entry": entry}
+
+
+def _why(message: Mapping[str, Any]) -> Rejection:
+    """Return why a process could not run its job."""
+    if "refused" in message:
+        return Rejection("INVALID_INPUTS", message["refused"])
+    if "gone" in message:
+        text = f"The code of this release is not loaded: {message['gone']}"
+        return Rejection("INVALID_WORKFLOW", f"{text}. Deploy it again to run it.")
+    return Rejection("NODE_EXECUTION", f"The process of the run failed: {message['broken']}")
+
+
+def _with_limit(event: Event, limit: int) -> Event:
+    """Say what `limit` was in a rejection for want of memory."""
+    error = event.body["error"]
+    if "MemoryError" not in f"{error['message']}{event.body.get('stacktrace')}":
+        return event
+    message = f"The run needed more than its memory_limit of {limit:,} bytes ({error['message']})"
+    return replace(event, body={**event.body, "error": {**error, "message": message}})
