@@ -158,7 +158,8 @@ def test_a_run_gets_the_content_of_an_uploaded_file(api):
     (output,) = data["outputs"]
     content = base64.b64encode(b"\x89PNG").decode()
     assert output["value"] == {
-        "image": {"src": f"data:image/png;base64,{content}", "metadata": {"detail": "high"}}
+        "src": f"data:image/png;base64,{content}",
+        "metadata": {"detail": "high"},
     }
 
 
