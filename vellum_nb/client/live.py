@@ -74,6 +74,8 @@ class LiveBody:
                 found = cut_off(self.what, exc, read=self._timeout)
             if not isinstance(found, bytes) or not found:
                 found = self._ended(found)
+            elif self._raw.closed:
+                self._call.release()  # all is read: the connection may serve another call now
         if self._closed:
             self._let_go()
         return found

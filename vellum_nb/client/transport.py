@@ -37,12 +37,13 @@ class Call:
         Whether any byte of the request was handed to the network.
     """
 
-    __slots__ = ("_cut", "_handle", "_held", "_lock", "_socket", "sent")
+    __slots__ = ("_cut", "_handle", "_held", "_lock", "_over", "_socket", "sent")
 
     def __init__(self) -> None:
         self.sent = False
         self._held = False
         self._cut = False
+        self._over = False
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
         self._socket: socket.socket | None = None
@@ -78,6 +79,8 @@ class Call:
     def cut(self) -> None:
         """End the call: whatever it waits for, it waits no longer."""
         with self._lock:
+            if self._over:
+                return
             self._cut = True
             sock = self._handle or self._socket
             if sock is not None:
@@ -94,6 +97,7 @@ class Call:
     def release(self) -> bool:
         """Let go of the socket, which may serve another call now; return whether it was cut."""
         with self._lock:
+            self._over = True
             self._drop_handle()
             self._socket = None
             return self._cut
@@ -122,7 +126,7 @@ class _Connection(HTTPConnection):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         previous, self._owner = self._owner, _current()
-        if previous is not None and previous.release():
+        if previous is not None and previous.release() and self.sock is not None:
             msg = "the connection was cut off while idle"
             raise ConnectionAbortedError(msg)
         super().request(*args, **kwargs)

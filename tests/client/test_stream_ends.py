@@ -1,0 +1,271 @@
+"""Who ends a stream: the run, the loop, the caller, another thread; and what becomes of it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vellum_nb import errors
+from vellum_nb.client import Client, EventStream
+from vellum_nb.models import Cancellation, WorkflowStreamEvent
+
+LIMIT = 20
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+OPEN = HEAD + b"\r\n"
+
+
+def event(state: str) -> bytes:
+    data = {"id": "1", "state": state, "ts": "2026-01-15T09:30:00Z", "outputs": []}
+    whole = {"execution_id": "e-1", "type": "WORKFLOW", "data": data}
+    return json.dumps(whole).encode() + b"\n"
+
+
+BEGUN, GROWN, ENDED = event("INITIATED"), event("STREAMING"), event("FULFILLED")
+
+
+def whole(*events: bytes) -> bytes:
+    body = b"".join(events)
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def stream(client: Client, **options: Any) -> EventStream[WorkflowStreamEvent]:
+    return client.execute_workflow_stream({"q": "hi"}, workflow_deployment_name="w", **options)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as made:
+        yield made
+
+
+def answering(content: bytes) -> Any:
+    """Send `content` and keep the connection for the next request."""
+
+    def behave(sock: socket.socket) -> bool:
+        sock.sendall(content)
+        return True
+
+    return behave
+
+
+def test_a_stream_that_was_read_leaves_its_connection_to_the_next_call(
+    server: Any, client: Client
+) -> None:
+    server.will(answering(whole(BEGUN, ENDED, b"END\n")))
+    for _ in range(3):
+        assert len(list(stream(client))) == 2
+    assert [seen.connection for seen in server.seen] == [1, 1, 1]
+
+
+def test_a_server_that_lingers_after_the_last_event_holds_nobody_up(
+    server: Any, client: Client
+) -> None:
+    server.will(server.hang(OPEN + BEGUN + ENDED))
+    assert [each.state for each in stream(client)] == ["INITIATED", "FULFILLED"]
+    assert server.hung_up.acquire(timeout=LIMIT)
+
+
+def test_a_server_that_drips_after_the_last_event_holds_nobody_up(
+    server: Any, client: Client
+) -> None:
+    stopped = threading.Event()
+
+    def drip(sock: socket.socket) -> bool:
+        sock.sendall(OPEN + ENDED)
+        try:
+            while not stopped.wait(0.02):
+                sock.sendall(b"\n")
+        except OSError:
+            server.hung_up.release()
+        return False
+
+    server.will(drip)
+    try:
+        assert [each.state for each in stream(client)] == ["FULFILLED"]
+        assert server.hung_up.acquire(timeout=LIMIT)
+    finally:
+        stopped.set()
+
+
+def test_what_breaks_after_the_last_event_is_no_error(server: Any, client: Client) -> None:
+    server.will(server.raw(HEAD + b"Content-Length: 9999\r\n\r\n" + BEGUN + ENDED))
+    assert len(list(stream(client))) == 2
+
+
+def test_leaving_the_loop_hangs_up(server: Any, client: Client) -> None:
+    server.will(server.hang(OPEN + BEGUN))
+    events = stream(client)
+    for _ in events:
+        break
+    assert events.closed
+    assert server.hung_up.acquire(timeout=LIMIT)
+
+
+def test_an_error_in_the_loop_hangs_up_too(server: Any, client: Client) -> None:
+    server.will(server.hang(OPEN + BEGUN))
+
+    def fail() -> None:
+        for _ in stream(client):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert server.hung_up.acquire(timeout=LIMIT)
+
+
+def test_a_stream_that_nobody_reads_is_closed_with_its_block(server: Any, client: Client) -> None:
+    server.will(server.hang(OPEN + BEGUN))
+    with stream(client) as events:
+        assert not events.closed
+    assert server.hung_up.acquire(timeout=LIMIT)
+    assert list(events) == []
+
+
+def test_a_stream_that_nobody_keeps_hangs_up(server: Any, client: Client) -> None:
+    server.will(server.hang(OPEN + BEGUN))
+    stream(client)
+    gc.collect()
+    assert server.hung_up.acquire(timeout=LIMIT)
+
+
+def test_events_can_be_read_once(server: Any, client: Client) -> None:
+    server.will(answering(whole(BEGUN, ENDED)))
+    events = stream(client)
+    assert len(list(events)) == 2
+    with pytest.raises(errors.VellumNBError, match="only once"):
+        list(events)
+
+
+@pytest.mark.parametrize("content", [OPEN, OPEN + BEGUN, OPEN + BEGUN + GROWN[:20]])
+def test_closing_from_another_thread_ends_the_loop(
+    server: Any, client: Client, pool: ThreadPoolExecutor, content: bytes
+) -> None:
+    server.will(server.hang(content))
+    events = stream(client)
+    reading = pool.submit(list, events)
+    events.close()
+    assert len(reading.result(LIMIT)) <= 1
+    assert server.hung_up.acquire(timeout=LIMIT)
+    assert len(server.seen) == 1
+
+
+def test_closing_again_and_after_the_end_does_nothing(
+    server: Any, client: Client, fulfilled: dict[str, Any]
+) -> None:
+    server.will(answering(whole(BEGUN, ENDED)), server.reply(200, fulfilled))
+    events = stream(client)
+    assert len(list(events)) == 2
+    events.close()
+    reply = client.execute_workflow({}, workflow_deployment_name="w")
+    events.close()
+    assert reply.execution_id == "e-1"
+    assert client.execute_workflow({}, workflow_deployment_name="w") == reply
+    assert {seen.connection for seen in server.seen} == {1}
+
+
+def cut_by(cancel: Cancellation, pool: ThreadPoolExecutor, events: Any) -> list[str]:
+    """Cancel once the first event is there; return the states until the error."""
+    states: list[str] = []
+    begun = threading.Event()
+
+    def read() -> None:
+        for each in events:
+            states.append(each.state)
+            begun.set()
+
+    reading = pool.submit(read)
+    assert begun.wait(LIMIT)
+    cancel.cancel()
+    with pytest.raises(errors.APIConnectionError, match="was cancelled") as caught:
+        reading.result(LIMIT)
+    assert caught.value.sent is True
+    return states
+
+
+@pytest.mark.parametrize("content", [OPEN, HEAD + b"Content-Length: 9999\r\n\r\n"])
+def test_cancelling_cuts_a_stream_that_waits(
+    server: Any, client: Client, pool: ThreadPoolExecutor, content: bytes
+) -> None:
+    server.will(server.hang(content + BEGUN))
+    cancel = Cancellation()
+    assert cut_by(cancel, pool, stream(client, cancel=cancel)) == ["INITIATED"]
+    assert server.hung_up.acquire(timeout=LIMIT)
+    assert len(server.seen) == 1
+
+
+def test_cancelling_cuts_a_stream_over_tls(
+    tls_server: Any, authority: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    tls_server.will(tls_server.hang(OPEN + BEGUN))
+    with Client(api_key="k", base_url=tls_server.url) as client:
+        cancel = Cancellation()
+        assert cut_by(cancel, pool, stream(client, cancel=cancel)) == ["INITIATED"]
+    assert tls_server.hung_up.acquire(timeout=LIMIT)
+
+
+def test_cancelling_cuts_a_call_that_waits_for_its_stream(
+    server: Any, client: Client, pool: ThreadPoolExecutor
+) -> None:
+    server.will(server.hang())
+    cancel = Cancellation()
+    pending = pool.submit(stream, client, cancel=cancel)
+    assert server.arrived.acquire(timeout=LIMIT)
+    cancel.cancel()
+    with pytest.raises(errors.APIConnectionError, match="was cancelled"):
+        pending.result(LIMIT)
+
+
+def test_a_cancelled_switch_harms_no_stream_that_has_ended(server: Any, client: Client) -> None:
+    server.will(answering(whole(BEGUN, ENDED)))
+    for _ in range(3):
+        cancel = Cancellation()
+        assert len(list(stream(client, cancel=cancel))) == 2
+        cancel.cancel()
+    assert {seen.connection for seen in server.seen} == {1}
+
+
+def test_a_stream_survives_its_client(server: Any, key: str) -> None:
+    server.will(answering(whole(BEGUN, ENDED)))
+    with Client(api_key=key, base_url=server.url, timeout=LIMIT) as client:
+        events = stream(client)
+    assert len(list(events)) == 2
+
+
+def test_a_stream_shows_no_key(server: Any, client: Client, key: str) -> None:
+    server.will(server.hang(OPEN + BEGUN))
+    with stream(client) as events:
+        assert repr(events) == f"<EventStream of POST {server.url}/v1/execute-workflow-stream>"
+        shown = [repr(each) for each in (events, events._body, vars(events), events._body.hide)]
+    assert [text for text in shown if key in text] == []
+
+
+def test_many_threads_stream_while_others_hang_up(
+    server: Any, client: Client, pool: ThreadPoolExecutor
+) -> None:
+    server.will(answering(whole(BEGUN, *[GROWN] * 50, ENDED)))
+
+    def read() -> set[int]:
+        return {len(list(stream(client))) for _ in range(30)}
+
+    def leave() -> set[int]:
+        found = set()
+        for _ in range(30):
+            events = stream(client)
+            with ThreadPoolExecutor(1) as side:
+                side.submit(events.close)
+                found.add(len(list(events)))
+        return found
+
+    work = [pool.submit(read) for _ in range(4)]
+    left = [pool.submit(leave) for _ in range(4)]
+    assert set().union(*(each.result(120) for each in work)) == {52}
+    assert max(set().union(*(each.result(120) for each in left))) <= 52

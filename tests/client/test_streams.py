@@ -1,0 +1,263 @@
+"""Streams as servers, gateways and networks really send them, whole or broken."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from vellum_nb import errors
+from vellum_nb.client import Client, EventStream
+from vellum_nb.models import WorkflowStreamEvent
+
+LIMIT = 20
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+ODD = "caf\u00e9 \u2028 \u2029 \u0085 \U0001f600"
+
+
+def event(state: str, **data: Any) -> bytes:
+    data = {"id": "1", "state": state, "ts": "2026-01-15T09:30:00Z"} | data
+    whole = {"execution_id": "e-1", "type": "WORKFLOW", "data": data}
+    return json.dumps(whole, ensure_ascii=False).encode()
+
+
+def delta(text: str) -> bytes:
+    output = {"name": "answer", "state": "STREAMING", "delta": text, "type": "STRING"}
+    return event("STREAMING", output=output)
+
+
+BEGUN, GROWN = event("INITIATED"), delta(ODD)
+ENDED = event("FULFILLED", outputs=[{"id": "2", "name": "answer", "type": "STRING", "value": ODD}])
+STATES = ["INITIATED", "STREAMING", "FULFILLED"]
+
+
+def lines(*events: bytes) -> bytes:
+    return b"".join(each + b"\n" for each in events)
+
+
+def chunks(pieces: Iterable[bytes], *, last: bool = True) -> bytes:
+    found = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in pieces)
+    return CHUNKED + found + (b"0\r\n\r\n" if last else b"")
+
+
+def bytewise(body: bytes) -> Iterator[bytes]:
+    return (body[place : place + 1] for place in range(len(body)))
+
+
+def stream(client: Client, **options: Any) -> EventStream[WorkflowStreamEvent]:
+    return client.execute_workflow_stream({"q": "hi"}, workflow_deployment_name="w", **options)
+
+
+def states_until_broken(client: Client) -> tuple[list[str], errors.APIError]:
+    """Return the states of what came before the error, and the error."""
+    states: list[str] = []
+    try:
+        states.extend(each.state for each in stream(client))
+    except errors.APIError as exc:
+        return states, exc
+    raise AssertionError(states)
+
+
+WHOLE = lines(BEGUN, GROWN, ENDED)
+FRAMINGS = {
+    "bare lines": WHOLE,
+    "no line feed at the end": WHOLE[:-1],
+    "CRLF": WHOLE.replace(b"\n", b"\r\n"),
+    "blank lines and END": b"\n\n" + lines(BEGUN, b"", b"  ", GROWN, b"", ENDED, b"", b"END"),
+    "server-sent events": b": hello\n"
+    + b"".join(b"event: message\nid: 7\ndata: %s\n\n" % each for each in (BEGUN, GROWN, ENDED)),
+    "server-sent events without spaces": b"".join(
+        b"data:%s\r\n\r\n" % each for each in (BEGUN, GROWN, ENDED)
+    ),
+    "garbage": lines(
+        b"<b>", BEGUN, b'{"half": ', b"[1]", b"null", b"\xff\xfe", GROWN, b"{}", ENDED
+    ),
+    "a byte order mark": b"\xef\xbb\xbf" + WHOLE,
+    "events of unknown types": lines(
+        BEGUN,
+        b'{"execution_id": "e-1", "type": "WORKFLOW", "data": {}}',
+        b'{"type": "NODE", "data": {"state": "FULFILLED"}}',
+        GROWN,
+        ENDED,
+    ),
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("way", ["length", "until closed", "chunked", "bytewise", "gzip"])
+def test_events_are_read_however_they_are_framed_and_cut(
+    server: Any, client: Client, framing: str, way: str
+) -> None:
+    body = FRAMINGS[framing]
+    packed = gzip.compress(body)
+    server.will(
+        server.raw(
+            {
+                "length": HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+                "until closed": HEAD + b"\r\n" + body,
+                "chunked": chunks([body[:100], body[100:]]),
+                "bytewise": chunks(bytewise(body)),
+                "gzip": chunks(bytewise(packed)).replace(
+                    b"\r\n", b"\r\nContent-Encoding: gzip\r\n", 1
+                ),
+            }[way]
+        )
+    )
+    events = list(stream(client))
+    assert [each.state for each in events] == STATES
+    assert events[1].delta == ODD
+    assert (events[1].output_name, events[0].delta) == ("answer", None)
+    assert events[2].outputs[0].value == ODD
+
+
+def chunk(content: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(content), content)
+
+
+LATER = lines(GROWN, ENDED)
+WAYS = {
+    "chunked": (CHUNKED + chunk(lines(BEGUN)), chunk(LATER) + b"0\r\n\r\n"),
+    "length": (HEAD + b"Content-Length: %d\r\n\r\n" % len(WHOLE) + lines(BEGUN), LATER),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_event_is_there_before_the_run_ends(server: Any, client: Client, way: str) -> None:
+    seen = threading.Event()
+
+    def behave(sock: Any) -> bool:
+        sock.sendall(WAYS[way][0])
+        assert seen.wait(LIMIT)
+        sock.sendall(WAYS[way][1])
+        return True
+
+    server.will(behave)
+    states = []
+    for each in stream(client):
+        states.append(each.state)
+        seen.set()
+    assert states == STATES
+
+
+def test_nodes_tell_whatever_they_like_and_break_nothing(server: Any, client: Client) -> None:
+    strange = [
+        {"state": "THINKING", "node_id": 5, "ts": "yesterday", "data": {"type": "NEW", "data": 3}},
+        {"state": "FULFILLED", "output_values": None, "data": "text", "error": 7},
+        {"state": ["?"], "input_values": {"a": 1}},
+        {},
+    ]
+    nodes = [
+        json.dumps({"execution_id": "e-1", "type": "NODE", "data": data}).encode()
+        for data in strange
+    ]
+    news = json.dumps({"execution_id": "e-1", "type": "METRIC", "data": {"state": "x"}}).encode()
+    server.will(server.raw(HEAD + b"\r\n" + lines(BEGUN, *nodes, news, ENDED)))
+    events = list(stream(client, event_types=("WORKFLOW", "NODE"), expand_meta={"cost": True}))
+    assert [each.type for each in events] == ["WORKFLOW", *["NODE"] * 4, "METRIC", "WORKFLOW"]
+    assert events[1].state == "THINKING"
+    assert [each.ends for each in events] == [*[False] * 6, True]
+    assert server.seen[0].json["event_types"] == ["WORKFLOW", "NODE"]
+    assert server.seen[0].json["expand_meta"] == {"cost": True}
+
+
+def test_a_rejected_run_is_an_event_and_no_exception(server: Any, client: Client) -> None:
+    error = {"code": "NODE_EXECUTION", "message": "boom"}
+    server.will(server.raw(HEAD + b"\r\n" + lines(BEGUN, event("REJECTED", error=error))))
+    last = list(stream(client))[-1]
+    assert last.ends
+    assert last.error is not None
+    assert (last.error.code, last.error.message) == ("NODE_EXECUTION", "boom")
+
+
+BROKEN = {
+    "closed early": HEAD + b"\r\n" + lines(BEGUN, GROWN),
+    "ended early": chunks([lines(BEGUN, GROWN)]),
+    "ended in mid-line": chunks([lines(BEGUN, GROWN) + ENDED[:-9]]),
+    "closed in mid-chunk": chunks([lines(BEGUN, GROWN)], last=False) + b"fff\r\n{",
+    "a chunk without a size": chunks([lines(BEGUN, GROWN)], last=False) + b"zz\r\n{",
+    "shorter than it said": HEAD + b"Content-Length: 9999\r\n\r\n" + lines(BEGUN, GROWN),
+}
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_came_before_the_stream_broke_is_kept_and_nothing_is_sent_again(
+    server: Any, client: Client, name: str, *, reset: bool
+) -> None:
+    content = BROKEN[name]
+    server.will(server.reset(content) if reset else server.raw(content))
+    states, error = states_until_broken(client)
+    # A reset may overtake what was sent before it.
+    assert states == STATES[:2] or (reset and STATES[: len(states)] == states)
+    assert type(error) is errors.APIConnectionError
+    assert error.sent is True
+    assert "it was not sent again" in str(error)
+    assert len(server.seen) == 1
+
+
+def test_a_packed_stream_that_broke_keeps_what_came(server: Any, client: Client) -> None:
+    packed = gzip.compress(lines(BEGUN, *[GROWN] * 50, ENDED))
+    head = HEAD + b"Content-Encoding: gzip\r\n\r\n"
+    server.will(server.raw(head + packed[:-12]), server.raw(head + b"this is not packed"))
+    states, error = states_until_broken(client)
+    assert states == ["INITIATED", *["STREAMING"] * 50, "FULFILLED"][: len(states)]
+    assert isinstance(error, errors.APIConnectionError)
+    assert isinstance(states_until_broken(client)[1], errors.APIConnectionError)
+
+
+def test_a_broken_stream_says_how_far_it_came(server: Any, client: Client) -> None:
+    server.will(server.raw(HEAD + b"\r\n" + lines(BEGUN, b"{}", b"?")))
+    _, error = states_until_broken(client)
+    assert "ended after 1 events, but the run had not ended. 2 lines were no events." in str(error)
+
+
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b'{"detail": "hello"}'])
+def test_an_answer_that_is_no_stream_is_said_to_be_none(
+    server: Any, client: Client, key: str, body: bytes
+) -> None:
+    server.will(server.raw(HEAD + b"\r\n" + body + key.encode()))
+    states, error = states_until_broken(client)
+    assert states == []
+    assert isinstance(error, errors.APIResponseError)
+    assert "no stream of events" in str(error)
+    assert body.decode()[:20] in str(error)
+    assert key not in str(error)
+
+
+def test_a_server_that_falls_silent_is_a_timeout(server: Any) -> None:
+    server.will(server.hang(HEAD + b"\r\n" + lines(BEGUN)))
+    with Client(api_key="k", base_url=server.url, timeout=(LIMIT, 0.3)) as client:
+        states, error = states_until_broken(client)
+    assert states == ["INITIATED"]
+    assert isinstance(error, errors.APITimeoutError)
+    assert error.sent is True
+    assert "nothing more came for 0.3 s" in str(error)
+
+
+def test_errors_before_the_first_event_are_raised_by_the_call(server: Any, client: Client) -> None:
+    server.will(server.reply(400, {"detail": "Missing required input variable: 'foo'"}))
+    with pytest.raises(errors.BadRequestError, match="'foo'"):
+        stream(client)
+    server.will(server.reply(500, {"detail": "boom"}))
+    with pytest.raises(errors.ServerError, match="look whether the execution ran"):
+        stream(client)
+    assert len(server.seen) == 2
+
+
+def test_a_stream_is_asked_for_again_when_the_server_says_when(server: Any, client: Client) -> None:
+    busy = server.reply(429, {}, headers={"Retry-After": "0"})
+    server.will(busy, server.raw(chunks([WHOLE])))
+    assert [each.state for each in stream(client)] == STATES
+    assert server.seen[0].body == server.seen[1].body
+
+
+def test_a_stream_follows_a_redirect_on_the_same_host(server: Any, client: Client) -> None:
+    moved = server.reply(307, {}, headers={"Location": "/new"})
+    server.will(moved, server.raw(chunks([WHOLE])))
+    assert [each.state for each in stream(client)] == STATES
+    assert [seen.target for seen in server.seen] == ["/v1/execute-workflow-stream", "/new"]
