@@ -56,7 +56,7 @@ def test_nodes_are_asked_for_where_there_are_none(history, record):
     run = record()
     with pytest.raises(HistoryError, match=r"use ws\.trace\(run\)"):
         run.trace()
-    history.tracer = lambda _: NODES
+    history.tracer = lambda *_: NODES
     assert len(run.trace()) == 2
     history.keep_nodes(run.id, NODES[1:])
     assert len(history.get(run.id).trace()) == 1

@@ -61,7 +61,7 @@ class History(RecordMethods):
     ) -> None:
         super().__init__(path)
         self.viewer = viewer
-        self.tracer: Callable[[Run], Sequence[NodeRun]] | None = None
+        self.tracer: Callable[[History, Run], Sequence[NodeRun]] | None = None
         self.syncer: Callable[..., SyncReport] | None = None
 
     @property
@@ -184,7 +184,7 @@ class History(RecordMethods):
         if self.syncer is None:
             msg = "This history has nowhere to read from: use vnb.connect(...).history.sync(...)"
             raise HistoryError(msg)
-        return self.syncer(deployment, since=since, until=until, limit=limit)
+        return self.syncer(self, deployment, since=since, until=until, limit=limit)
 
     def view(self, **options: Any) -> Any:
         """Return the interactive table; `options` are the viewer's."""
@@ -206,7 +206,7 @@ class History(RecordMethods):
             if self.tracer is None:
                 msg = f"The nodes of run {run.id} are not in the history: use ws.trace(run)"
                 raise HistoryError(msg)
-            nodes = self.tracer(run)
+            nodes = self.tracer(self, run)
         return trace_frame(nodes)
 
     def __enter__(self) -> Self:

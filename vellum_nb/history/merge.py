@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from vellum_nb.history.rows import encoded, run_of
@@ -56,11 +56,18 @@ class SyncReport:
     known: int = 0
     running: int = 0
 
+    def __add__(self, other: SyncReport) -> SyncReport:
+        sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in _FIELDS}
+        return SyncReport(**sums)
+
     def __str__(self) -> str:
         return (
             f"{self.added} added, {self.completed} completed, {self.updated} updated, "
             f"{self.known} known already, {self.running} still running"
         )
+
+
+_FIELDS = fields(SyncReport)
 
 
 @dataclass(frozen=True, slots=True)

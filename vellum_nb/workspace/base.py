@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Self
 
 from vellum_nb.client import Client
 from vellum_nb.history import History
+from vellum_nb.workspace.executions import Synchroniser, nodes_of
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.runner import Runner
 
@@ -35,6 +37,8 @@ class BaseWorkspace:
         self._keep_open = keep_open
         self._lookup = Lookup(client)
         self._runner = Runner(client, history, self._lookup)
+        history.tracer = partial(nodes_of, client)
+        history.syncer = Synchroniser(client, self._lookup)
 
     def close(self) -> None:
         """Close the client, and the history unless it was handed in open.

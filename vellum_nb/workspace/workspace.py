@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.experiments import Comparison
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
+from vellum_nb.workspace.judging import JudgeMethods
 from vellum_nb.workspace.releasing import ReleaseMethods
 from vellum_nb.workspace.running import RunMethods
 from vellum_nb.workspace.views import render_comparison, view_history
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Workspace"]
 
 
-class Workspace(RunMethods, ReleaseMethods):
+class Workspace(RunMethods, JudgeMethods, ReleaseMethods):
     """Runs deployments and keeps every run.
 
     Made by `vellum_nb.connect`; use it as a context manager, or call `close`.
@@ -102,39 +101,6 @@ class Workspace(RunMethods, ReleaseMethods):
             return render_comparison(self.compare(deployment, release_tags=tags))
 
         return LabPanel(form, view, compare, source=self.source)
-
-    def compare(
-        self,
-        deployment: str,
-        *,
-        release_tags: Sequence[str],
-        baseline: str | None = None,
-        since: datetime | str | None = None,
-    ) -> Comparison:
-        """Put the stored runs of `deployment` side by side, one row a case.
-
-        Nothing is run. Where a case was run several times on a tag, its newest answer counts.
-
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        release_tags : sequence of str
-            The release tags, in the order of the columns.
-        baseline : str, optional
-            The tag the others are held against. Default: the first.
-        since : datetime or str, optional
-            Only runs from then on (UTC when no zone is given).
-        """
-        tags = [release_tags] if isinstance(release_tags, str) else list(release_tags)
-        runs = self.history.runs(deployment=deployment, release_tag=tags, since=since)
-        return Comparison(
-            runs,
-            deployment=deployment,
-            release_tags=tags,
-            baseline=baseline,
-            render=render_comparison,
-        )
 
     def _run_kept(self, request: RunRequest, cancel: Cancellation) -> Run:
         """Run for the form: trouble with the API is a run that failed, not an exception."""

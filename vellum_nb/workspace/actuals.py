@@ -1,0 +1,92 @@
+"""What a reader says about a run, as the actuals that Vellum takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from vellum_nb.errors import InputError, InputProblem
+from vellum_nb.models import ActualRequest, Run, canonical_json
+from vellum_nb.models.inputs import plain
+
+__all__ = ["actuals_of", "checked_desired", "checked_quality"]
+
+OutputType = Literal["STRING", "JSON", "CHAT_HISTORY"]
+
+
+def actuals_of(
+    run: Run,
+    names: Sequence[str],
+    *,
+    quality: float | None,
+    desired: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None,
+) -> list[ActualRequest]:
+    """Return one actual for each of the outputs `names`.
+
+    Vellum has desired values for text, objects and chat histories; others are sent as JSON text.
+    """
+    made = []
+    for name in names:
+        kind, value = _wire(desired.get(name), run.output_types.get(name, ""))
+        actual = ActualRequest(
+            output_key=name,
+            output_type=kind,
+            quality=quality,
+            desired_output_value=value,
+            metadata=metadata,
+        )
+        made.append(actual)
+    return made
+
+
+def checked_quality(quality: float | None) -> float | None:
+    """Return `quality` as a float from 0 to 1."""
+    if quality is None:
+        return None
+    value = plain(quality)
+    if isinstance(value, int | float) and 0 <= value <= 1:
+        return float(value)
+    msg = f"quality={quality!r:.60} does not fit: give a number from 0 (bad) to 1 (good)"
+    raise InputError(msg)
+
+
+def checked_desired(
+    desired: Mapping[str, object] | None, known: Sequence[str], run: Run
+) -> dict[str, Any]:
+    """Return `desired` in plain values; every name must be an output.
+
+    Raises
+    ------
+    InputError
+        Names each that is none, or that JSON cannot say.
+    """
+    found: dict[str, Any] = {}
+    problems = []
+    for name, value in (desired or {}).items():
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            message = f"is no output; there are: {', '.join(known) or 'none'}.{hint}"
+            problems.append(InputProblem(str(name), message))
+            continue
+        try:
+            found[name] = plain(value)
+        except InputError as exc:
+            problems.append(InputProblem(name, str(exc)))
+    if problems:
+        msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"
+        raise InputError(msg, problems)
+    return found
+
+
+def _wire(value: Any, type_: str) -> tuple[OutputType, Any]:
+    """Return how a desired value is sent."""
+    if type_ == "CHAT_HISTORY" and isinstance(value, list | None):
+        return "CHAT_HISTORY", value
+    if isinstance(value, dict) or (value is None and type_ not in {"", "STRING"}):
+        return "JSON", value
+    if value is None or isinstance(value, str):
+        return "STRING", value
+    return "STRING", canonical_json(value)

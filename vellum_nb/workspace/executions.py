@@ -1,0 +1,215 @@
+"""Executions as Vellum keeps them: their nodes, and those made elsewhere as runs of a history.
+
+Handed to a history, which knows no client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from itertools import islice
+from typing import Any
+
+from vellum_nb.client import Client
+from vellum_nb.errors import APIError, HistoryError
+from vellum_nb.history import History, SyncReport
+from vellum_nb.models import (
+    NodeRun,
+    Run,
+    RunError,
+    SlimWorkflowExecutionRead,
+    VellumSpan,
+    case_id,
+    new_run_id,
+    nodes_of_spans,
+    usage_totals,
+)
+from vellum_nb.workspace.lookup import Lookup
+
+__all__ = ["Synchroniser", "nodes_of"]
+
+_AT_ONCE = 200
+_MOST_PAGES = 1_000
+
+
+def nodes_of(client: Client, history: History, run: Run) -> Sequence[NodeRun]:
+    """Read the nodes of `run`; once it has ended they are kept in `history`.
+
+    Raises
+    ------
+    HistoryError
+        The run has no execution id.
+    APIError
+        The execution cannot be read.
+    """
+    if run.execution_id is None:
+        msg = f"Run {run.id} has no trace: it is {run.state}, and no execution id ever came"
+        raise HistoryError(msg)
+    nodes = nodes_of_spans(_spans(client, run.execution_id))
+    if nodes and run.state != "STARTED" and history.count(ids=[run.id]):
+        history.keep_nodes(run.id, nodes)
+    return nodes
+
+
+def _spans(client: Client, execution_id: str) -> list[VellumSpan]:
+    found: dict[str, VellumSpan] = {}
+    last: str | None = None
+    for _ in range(_MOST_PAGES):
+        page = client.retrieve_workflow_execution_detail(execution_id, prev_span_id=last)
+        news = {span.span_id: span for span in page.spans if span.span_id not in found}
+        if not news:
+            break
+        found |= news
+        last = page.spans[-1].span_id
+    return list(found.values())
+
+
+class Synchroniser:
+    """Brings executions of a deployment into a history."""
+
+    def __init__(self, client: Client, lookup: Lookup) -> None:
+        self._client = client
+        self._lookup = lookup
+
+    def __call__(
+        self,
+        history: History,
+        deployment: str,
+        *,
+        since: datetime | date | str | None = None,
+        until: datetime | date | str | None = None,
+        limit: int | None = None,
+    ) -> SyncReport:
+        """Take over the executions that began in this time, the newest first."""
+        known = self._lookup.deployment(deployment)
+        found = self._client.iter_workflow_deployment_event_executions(
+            known.id, filters=_filters(since, until), limit=_AT_ONCE, ordering="-timestamp"
+        )
+        chosen = _once(islice(found, limit))
+        environments: dict[str, str | None] = {}
+        report = SyncReport()
+        while batch := list(islice(chosen, _AT_ONCE)):
+            ended = [each for each in batch if each.end is not None or each.error is not None]
+            runs = [self._run(each, known.name, environments) for each in ended]
+            report += history.merge(runs)
+            report = replace(report, running=report.running + len(batch) - len(ended))
+        return report
+
+    def _run(
+        self,
+        execution: SlimWorkflowExecutionRead,
+        deployment: str,
+        environments: dict[str, str | None],
+    ) -> Run:
+        context = execution.parent_context
+        release_id = context and context.deployment_history_item_id
+        if release_id and release_id not in environments:
+            environments[release_id] = self._environment(deployment, release_id)
+        inputs = {item.name: item.value for item in execution.inputs}
+        return Run(
+            id=new_run_id(),
+            execution_id=execution.execution_id,
+            external_id=context and context.external_id,
+            deployment=deployment,
+            release_tag=(context and context.release_tag_name) or "",
+            release_id=release_id,
+            environment=environments.get(release_id or ""),
+            timestamp=_utc(execution.start or execution.end),
+            inputs=inputs,
+            case_id=case_id(inputs),
+            metadata=dict(context.metadata) if context and context.metadata else None,
+            **_ended(execution),
+            **usage_totals(execution.usage_results),
+            **_judged(execution),
+        )
+
+    def _environment(self, deployment: str, release_id: str) -> str | None:
+        try:
+            release = self._lookup.release(deployment, release_id)
+        except APIError:
+            return None
+        return release.environment.name if release.environment else None
+
+
+def _once(found: Iterator[SlimWorkflowExecutionRead]) -> Iterator[SlimWorkflowExecutionRead]:
+    """Yield each execution once: pages shift while new ones begin."""
+    seen: set[str] = set()
+    for execution in found:
+        if execution.execution_id not in seen:
+            seen.add(execution.execution_id)
+            yield execution
+
+
+def _ended(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
+    took = execution.duration_s
+    found: dict[str, Any] = {
+        "state": execution.status,
+        "finished_at": None if execution.end is None else _utc(execution.end),
+        "latency_s": None if took is None else round(took, 6),
+    }
+    if execution.error is not None:
+        error = execution.error
+        return {**found, "error": RunError(code=error.code, message=error.message)}
+    return {
+        **found,
+        "outputs": {item.name: item.value for item in execution.outputs},
+        "output_types": {item.name: item.type for item in execution.outputs},
+    }
+
+
+def _judged(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
+    actual = execution.latest_actual
+    if actual is None:
+        return {}
+    output = actual.output
+    if output is None or output.value is None:
+        return {"quality": actual.quality}
+    types = {item.name: item.type for item in execution.outputs}
+    value = output.value
+    if isinstance(value, str) and types.get(output.name, "STRING") != "STRING":
+        with suppress(ValueError):  # numbers and lists are sent as JSON text, see `actuals`
+            value = json.loads(value)
+    return {"quality": actual.quality, "desired": {output.name: value}}
+
+
+def _filters(
+    since: datetime | date | str | None, until: datetime | date | str | None
+) -> dict[str, Any] | None:
+    """Return the filter of the API; executions are found by when they began."""
+    limits = [(">=", "since", since), ("<", "until", until)]
+    conditions = [
+        {
+            "type": "LOGICAL_CONDITION",
+            "lhs_variable": {"type": "STRING", "value": "timestamp"},
+            "operator": operator,
+            "rhs_variable": {"type": "STRING", "value": _moment(name, value)},
+        }
+        for operator, name, value in limits
+        if value is not None
+    ]
+    if not conditions:
+        return None
+    return {
+        "type": "LOGICAL_CONDITION_GROUP",
+        "combinator": "AND",
+        "negated": False,
+        "conditions": conditions,
+    }
+
+
+def _moment(name: str, value: datetime | date | str) -> str:
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError as exc:
+        msg = f"{name}={value!r} is no time; write it like '2026-07-01' or '2026-07-01T09:30Z'"
+        raise HistoryError(msg) from exc
+    return _utc(moment).isoformat()
+
+
+def _utc(moment: datetime | None) -> datetime:
+    if moment is None:
+        return datetime.now(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
