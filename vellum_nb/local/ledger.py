@@ -26,8 +26,8 @@ from vellum_nb.local.ledger_rows import (
     TABLES,
     VERSION,
     dumped,
+    events_blob,
     events_of,
-    events_text,
     micros,
     moment,
     record_of,
@@ -119,7 +119,7 @@ class Ledger:
             db.execute(_UPDATE, row_of(record))
             db.execute(
                 "INSERT OR REPLACE INTO traces VALUES (?, ?)",
-                (record.execution_id, events_text(events)),
+                (record.execution_id, events_blob(events)),
             )
 
     def reject_running(self, message: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,8 +18,8 @@ __all__ = [
     "TABLES",
     "VERSION",
     "dumped",
+    "events_blob",
     "events_of",
-    "events_text",
     "metadata_text",
     "micros",
     "moment",
@@ -37,7 +38,7 @@ CREATE TABLE executions (
 CREATE INDEX executions_by_time ON executions (deployment_id, timestamp);
 CREATE INDEX executions_running ON executions (state)
     WHERE state NOT IN ('FULFILLED', 'REJECTED');
-CREATE TABLE traces (execution_id TEXT PRIMARY KEY, events TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE traces (execution_id TEXT PRIMARY KEY, events BLOB NOT NULL) STRICT;
 CREATE TABLE actuals (
     number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL, timestamp INTEGER NOT NULL,
     body TEXT NOT NULL
@@ -129,11 +130,12 @@ def record_of(text: str) -> Record:
     return _RECORD.validate_python(json.loads(text))
 
 
-def events_text(events: Sequence[Event]) -> str:
-    """Return the events of an execution as text."""
-    return dumped(_EVENTS.dump_python(tuple(events), mode="json"))
+def events_blob(events: Sequence[Event]) -> bytes:
+    """Return the events of an execution, small: each repeats where it belongs."""
+    text = dumped(_EVENTS.dump_python(tuple(events), mode="json"))
+    return zlib.compress(text.encode("ascii"), level=1)
 
 
-def events_of(text: str) -> list[Event]:
-    """Return the events that `events_text` wrote."""
-    return list(_EVENTS.validate_python(json.loads(text)))
+def events_of(blob: bytes) -> list[Event]:
+    """Return the events that `events_blob` wrote."""
+    return list(_EVENTS.validate_python(json.loads(zlib.decompress(blob))))
