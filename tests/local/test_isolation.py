@@ -1,0 +1,366 @@
+"""Runs in a process of their own: what reaches them, what ends them, what a crash looks like."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer
+from vellum_nb.local.code import RunContext
+from vellum_nb.local.isolation import Process, ProcessCode
+from vellum_nb.local.isolation.checks import check_inputs
+from vellum_nb.local.sources import Snapshots
+from vellum_nb.models import VellumVariable, WorkflowInput
+
+SOURCE = '''
+import ctypes, os, pathlib, signal, subprocess, sys, time
+from collections.abc import Generator
+from typing import Literal
+from vellum_nb.local import Reject, State
+
+def flow(what: str, place: str = "", hours: int = 1) -> Generator[str, None, dict]:
+    """Do as it is told."""
+    if what == "print":
+        print("{}" * 100_000)
+        os.write(1, b'{"event": 1}')
+        sys.__stdout__.write("more")
+        print("more", file=sys.stderr)
+    if what == "exit":
+        os._exit(7)
+    if what == "segfault":
+        ctypes.string_at(0)
+    if what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "closed":
+        os.closerange(3, 256)
+    if what == "sys.exit":
+        sys.exit(4)
+    if what == "reject":
+        raise Reject("not today")
+    if what == "input":
+        input()
+    if what == "memory":
+        bytearray(2**40)
+    if what == "environment":
+        yield repr(sorted(os.environ))
+    if what == "hang":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        pathlib.Path(place).write_text(f"{os.getpid()} {child.pid}")
+        time.sleep(600)
+    for letter in what:
+        yield letter
+    return {"pid": os.getpid()}
+
+def chat(text: str, state: State) -> str:
+    """Remember."""
+    state["said"] = [*state.get("said", []), text]
+    return ", ".join(state["said"])
+'''
+
+
+@pytest.fixture(scope="module")
+def isolated(tmp_path_factory):
+    """Start a server with a workflow that runs in processes."""
+    file = tmp_path_factory.mktemp("source") / "flow.py"
+    file.write_text(SOURCE)
+    with LocalServer() as server:
+        for name in ("flow", "chat"):
+            server.deploy(file, entry=name, isolation="process")
+        server.deploy(file, name="hurried", entry="flow", isolation="process")
+        limit = 2 * 1024**3
+        server.deploy(
+            file, name="small", entry="flow", isolation="process", memory_limit=limit, env=["A_KEY"]
+        )
+        yield server
+
+
+@pytest.fixture
+def ask(isolated, asking):
+    api = asking(isolated)
+
+    def run(name, what, **more):
+        inputs = [{"name": "what", "type": "STRING", "value": what}]
+        inputs += [{"name": n, "type": "STRING", "value": v} for n, v in more.items()]
+        reply = api.send(workflow_deployment_name=name, inputs=inputs)
+        assert reply.status_code == 200, reply.text
+        return reply.json()["data"]
+
+    return run
+
+
+def values(data):
+    assert data["state"] == "FULFILLED", data
+    return {output["name"]: output["value"] for output in data["outputs"]}
+
+
+def wait_until(is_so, what):
+    until = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < until, what
+        time.sleep(0.02)
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+        return stat.read().rpartition(")")[2].split()[0] == "Z"
+    return False
+
+
+def pids_in(place):
+    def written():
+        return place.exists() and len(place.read_text().split()) == 2
+
+    wait_until(written, "the run never began")
+    return [int(pid) for pid in place.read_text().split()]
+
+
+def test_each_run_has_a_process_of_its_own(ask):
+    first, second = (values(ask("flow", "abc")) for _ in range(2))
+    assert first["output"] == second["output"] == "abc"
+    assert len({first["pid"], second["pid"], os.getpid()}) == 3
+
+
+def test_what_a_run_prints_disturbs_nothing(ask):
+    assert values(ask("flow", "print"))["output"] == "print"
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "message"),
+    [
+        ("exit", "NODE_EXECUTION", "ended by itself with exit status 7"),
+        ("segfault", "NODE_EXECUTION", "was ended by SIGSEGV"),
+        ("killed", "NODE_EXECUTION", "was ended by SIGKILL, perhaps as memory ran out"),
+        ("closed", "NODE_EXECUTION", "before the run was over"),
+        ("sys.exit", "NODE_EXECUTION", "SystemExit: 4"),
+        ("reject", "USER_DEFINED_ERROR", "not today"),
+        ("input", "NODE_EXECUTION", "EOFError"),
+    ],
+)
+def test_a_crash_is_a_rejected_run_with_the_reason(ask, what, code, message):
+    data = ask("flow", what)
+    assert data["state"] == "REJECTED"
+    assert data["error"]["code"] == code
+    assert message in data["error"]["message"]
+    assert values(ask("flow", "fine"))["output"] == "fine"
+
+
+def test_a_crash_shows_where_without_the_folders_of_this_machine(ask):
+    trace = ask("flow", "segfault")["error"]["stacktrace"]
+    assert 'File "workflow.py"' in trace
+    assert os.path.dirname(sys.executable) not in trace  # noqa: PTH120
+    assert "vellum_nb/" not in trace
+
+
+def test_memory_has_a_limit(ask):
+    error = ask("small", "memory")["error"]
+    assert error["message"].startswith("The run needed more than its memory_limit of 2,147,483,648")
+    assert values(ask("small", "fine"))["output"] == "fine"
+
+
+def test_a_run_gets_no_key_but_those_that_it_was_deployed_with(ask, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-1")
+    monkeypatch.setenv("A_KEY", "secret-2")
+    seen = {name: values(ask(name, "environment"))["output"] for name in ("flow", "small")}
+    assert "PATH" in seen["flow"]
+    assert "_KEY" not in seen["flow"]
+    assert "OPENAI" not in seen["small"]
+    assert "'A_KEY'" in seen["small"]
+
+
+def test_the_state_of_an_execution_goes_on_in_the_next_process(isolated, asking):
+    api = asking(isolated)
+    previous, said = None, []
+    for text in ("one", "two"):
+        body = {"workflow_deployment_name": "chat", "previous_execution_id": previous}
+        inputs = [{"name": "text", "type": "STRING", "value": text}]
+        reply = api.send(**body, inputs=inputs).json()
+        previous = reply["execution_id"]
+        said.append(values(reply["data"])["output"])
+    assert said == ["one", "one, two"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "Missing required input variable: 'what'"),
+        ([("what", "NUMBER", 1)], "has the type NUMBER; STRING is expected"),
+        ([("what", "STRING", "a"), ("hours", "NUMBER", 1.5)], "a whole number is expected"),
+        ([("what", "STRING", "a"), ("x", "STRING", "a")], "Unknown input variable 'x'; known are"),
+        ([("what", "STRING", "a"), ("what", "STRING", "a")], "given more than once"),
+        ([("what", "STRING", None)], "Input 'what'"),
+    ],
+)
+def test_inputs_are_checked_before_a_process_is_started(isolated, asking, given, message):
+    inputs = [{"name": n, "type": t, "value": v} for n, t, v in given]
+    reply = asking(isolated).send(workflow_deployment_name="flow", inputs=inputs)
+    assert reply.status_code == 400
+    assert message in reply.json()["detail"]
+
+
+def test_a_timeout_kills_the_process_and_what_it_started(tmp_path, asking):
+    file, place = tmp_path / "flow.py", tmp_path / "pids"
+    file.write_text(SOURCE)
+    with LocalServer(timeout=3) as server:
+        server.deploy(file, name="flow", entry="flow", isolation="process")
+        inputs = [
+            {"name": "what", "type": "STRING", "value": "hang"},
+            {"name": "place", "type": "STRING", "value": str(place)},
+        ]
+        data = asking(server).send(workflow_deployment_name="flow", inputs=inputs).json()["data"]
+        assert data["error"]["code"] == "WORKFLOW_TIMEOUT"
+        began = place.read_text().split() if place.exists() else []  # a slow machine has none
+        for pid in map(int, began):
+            wait_until(lambda pid=pid: gone(pid), f"{pid} runs on")
+
+
+@pytest.fixture
+def code(tmp_path):
+    snapshot = Snapshots(tmp_path / "sources").keep({"workflow.py": SOURCE.encode()})
+    return ProcessCode.described(snapshot, "flow", Process())[1]
+
+
+def run_of(code, what, **more):
+    given = {"what": what, **more}
+    inputs = [WorkflowInput(name=n, type="STRING", value=v) for n, v in given.items()]
+    return code.begin(inputs, RunContext("execution", "trace"))
+
+
+def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tmp_path):
+    place = tmp_path / "pids"
+    run = run_of(code, "hang", place=str(place))
+    events = []
+    thread = threading.Thread(target=lambda: events.extend(run.events()))
+    thread.start()
+    pids = pids_in(place)
+    run.cancel()
+    run.cancel()
+    thread.join(30)
+    assert [event.name for event in events] == [
+        "workflow.execution.initiated",
+        "node.execution.initiated",
+        "node.execution.rejected",
+        "workflow.execution.rejected",
+    ]
+    assert events[-1].body["error"]["code"] == "WORKFLOW_CANCELLED"
+    for pid in pids:
+        wait_until(lambda pid=pid: gone(pid), f"{pid} runs on")
+
+
+def test_a_run_that_is_cancelled_before_it_begins_starts_no_process(code):
+    run = run_of(code, "abc")
+    run.cancel()
+    names = [event.name.rpartition(".")[2] for event in run.events()]
+    assert names == ["initiated", "rejected"]
+    run.cancel()
+
+
+def test_text_comes_as_it_grows(code):
+    events = list(run_of(code, "abc").events())
+    deltas = [e.body["output"].get("delta") for e in events if e.name.endswith("ion.streaming")]
+    assert [delta for delta in deltas if delta] == ["a", "b", "c"]
+    assert events[-1].name == "workflow.execution.fulfilled"
+
+
+def test_a_release_that_is_spoiled_says_to_deploy_it_again(code):
+    (code._snapshot.folder / "more.py").touch()
+    *_, last = run_of(code, "abc").events()
+    assert last.body["error"]["code"] == "INVALID_WORKFLOW"
+    assert "was changed on disk" in last.body["error"]["message"]
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_killed_server_end_too(tmp_path):
+    file, place = tmp_path / "flow.py", tmp_path / "pids"
+    file.write_text(SOURCE)
+    program = (
+        "import pathlib, sys, requests\n"
+        "from vellum_nb.local import LocalServer\n"
+        "server = LocalServer().start()\n"
+        "server.deploy(pathlib.Path(sys.argv[1]), entry='flow', isolation='process')\n"
+        "inputs = [{'name': n, 'type': 'STRING', 'value': v}\n"
+        "          for n, v in (('what', 'hang'), ('place', sys.argv[2]))]\n"
+        "requests.post(server.url + '/v1/execute-workflow',\n"
+        "    json={'workflow_deployment_name': 'flow', 'inputs': inputs},\n"
+        "    headers={'X-API-KEY': server.api_key})\n"
+    )
+    command = [sys.executable, "-c", program, str(file), str(place)]
+    with subprocess.Popen(command) as server:
+        try:
+            pids = pids_in(place)
+        finally:
+            server.send_signal(signal.SIGKILL)
+    for pid in pids:
+        wait_until(lambda pid=pid: gone(pid), f"{pid} outlived its server")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import os; os._exit(3)", "the process that imported it ended by itself with exit status"),
+        ("raise OSError('gone')", r"cannot be imported \(OSError: gone\)"),
+        ("def f(*a): ...", r"f takes \*a"),
+    ],
+)
+def test_source_that_cannot_be_imported_is_refused_when_it_is_deployed(tmp_path, source, message):
+    (tmp_path / "file.py").write_text(source)
+    with pytest.raises(VellumNBError, match=message):
+        LocalServer().deploy(tmp_path / "file.py", name="x", isolation="process")
+
+
+def test_source_for_a_process_is_never_imported_here(tmp_path):
+    (tmp_path / "file.py").write_text(
+        f"import os, pathlib\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "def f(x: str) -> str: return x\n"
+    )
+    LocalServer().deploy(tmp_path / "file.py", isolation="process")
+    assert int((tmp_path / "pid").read_text()) != os.getpid()
+
+
+def test_the_options_of_a_process_outlive_a_restart(tmp_path):
+    (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
+    process = Process(memory_limit=2**31, env=("A", "B"))
+    LocalServer(data=tmp_path / "data").deploy(
+        tmp_path / "file.py", isolation="process", memory_limit=2**31, env=["A", "B"]
+    )
+    again = LocalServer(data=tmp_path / "data")
+    assert again._registry.named("f").latest.process == process
+
+
+def whisper(text: str) -> str:
+    return text.lower()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"isolation": "thread"}, 'it is "kernel" or "process"'),
+        ({"isolation": "process"}, "whisper cannot run in a process of its own"),
+        ({"memory_limit": 2**31}, 'say isolation="process"'),
+        ({"env": ["A"]}, 'say isolation="process"'),
+        ({"isolation": "process", "memory_limit": 1000}, "it is in bytes"),
+        ({"isolation": "process", "env": "A"}, "env is a list of names"),
+        ({"isolation": "process", "env": ["A=1"]}, "env is a list of names"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(VellumNBError, match=message):
+        LocalServer().deploy(whisper, **options)
+
+
+def test_an_optional_input_may_be_null():
+    variable = VellumVariable(key="n", type="NUMBER", required=False)
+    check_inputs([WorkflowInput(name="n", type="NUMBER", value=None)], [variable])
+    with pytest.raises(VellumNBError, match="'n'"):
+        check_inputs([WorkflowInput(name="n", type="NUMBER", value="x")], [variable])
