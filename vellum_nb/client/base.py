@@ -107,7 +107,8 @@ class BaseClient:
     ) -> EventStream[E]:
         request = request_for("POST", self._url(*path, predict=True), body=body)
         live = self._sender.open(request._replace(accept="*/*"), cancel)
-        return EventStream(live, kind)
+        tells_end = "WORKFLOW" in body.get("event_types", ("WORKFLOW",))
+        return EventStream(live, kind, tells_end=tells_end)
 
     def _url(self, *path: str, predict: bool = False) -> str:
         base = self._predict_url if predict else self._base_url

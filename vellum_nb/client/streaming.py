@@ -38,8 +38,9 @@ class EventStream(Generic[E]):
         While iterating: what came is no stream of events.
     """
 
-    def __init__(self, body: LiveBody, kind: type[E]) -> None:
+    def __init__(self, body: LiveBody, kind: type[E], *, tells_end: bool = True) -> None:
         self._body = body
+        self._tells_end = tells_end
         self._kind: type[E] = kind
         self._begun = False
         self._whole = ""
@@ -122,7 +123,10 @@ class EventStream(Generic[E]):
         """Raise unless the run's last event came, or the caller closed the stream."""
         if self._deadline is not None or self._body.closed:
             return
-        raise self._broken() if isinstance(last, bytes) else last
+        if isinstance(last, APIConnectionError):
+            raise last
+        if self._tells_end or (self._strange and not self._count):
+            raise self._broken()
 
     def _broken(self) -> APIError:
         what = self._body.what

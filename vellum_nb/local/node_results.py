@@ -45,6 +45,7 @@ def node_data(event: Event, record: Record, expand: ExpandMeta) -> dict[str, Any
         "data": None,
         "source_execution_id": _source(event, record),
         "node_name": definition.get("name", ""),
+        "parent_span_id": _outer(event, record),
     }
     return {**data, **_PARTS[state](event, expand)}
 
@@ -53,6 +54,16 @@ def _source(event: Event, record: Record) -> str | None:
     """Return the execution of the inner workflow that a node is in, if it is in one."""
     span = (event.parent or {}).get("span_id")
     return None if span == record.execution_id else span
+
+
+def _outer(event: Event, record: Record) -> str:
+    """Return the span of the node that a node is inside of, or of the execution."""
+    parent = event.parent
+    while isinstance(parent, Mapping):
+        if parent.get("type") == "WORKFLOW_NODE":
+            return str(parent.get("span_id", ""))
+        parent = parent.get("parent")
+    return record.execution_id
 
 
 def _initiated(event: Event, _: ExpandMeta) -> dict[str, Any]:

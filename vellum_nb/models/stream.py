@@ -73,7 +73,8 @@ class WorkflowNodeResultData(Reply):
 class WorkflowNodeResultEvent(Reply):
     """How far one node is: `state` is INITIATED, STREAMING, FULFILLED or REJECTED.
 
-    `node_name` is what our local server adds; Vellum names nodes by `node_id` alone.
+    `node_name` and `parent_span_id` (the node it is inside of, or the execution) are what our
+    local server adds; Vellum names nodes by `node_id` alone.
     """
 
     id: str = ""
@@ -90,6 +91,7 @@ class WorkflowNodeResultEvent(Reply):
     mocked: bool | None = None
     error: WorkflowEventError | None = None
     node_name: str | None = None
+    parent_span_id: str | None = None
 
     @field_validator("*", mode="wrap")
     @classmethod

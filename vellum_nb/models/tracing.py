@@ -70,7 +70,7 @@ def usage_totals(results: Sequence[WorkflowExecutionUsageResult] | None) -> dict
 
 
 def _begun(data: WorkflowNodeResultEvent, key: str, execution_id: str) -> NodeRun:
-    parent = data.source_execution_id or execution_id
+    parent = data.parent_span_id or data.source_execution_id or execution_id
     return NodeRun(name="", span_id=key, parent_span_id=parent, start=_utc(data.ts))
 
 
