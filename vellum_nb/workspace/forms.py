@@ -49,7 +49,6 @@ def form_spec(
         variables=deployment.input_variables if given is None else given,
         latest_release_id=_latest(tags),
         tags=choices,
-        notes=(),
         outputs=tuple(variable.key for variable in deployment.output_variables),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
@@ -13,6 +13,8 @@ from vellum_nb.workspace.views import render_comparison, view_history
 
 if TYPE_CHECKING:
     from vellum_nb.widgets import LabPanel, RunForm
+    from vellum_nb.widgets.spec import Progressing
+    from vellum_nb.workspace.gathering import Gathering
 
 __all__ = ["Workspace"]
 
@@ -81,6 +83,9 @@ class Workspace(RunMethods, JudgeMethods, ReleaseMethods):
             run=self._run_kept,
             release=lambda tag: self._lookup.release(deployment, tag),
             count=lambda: run_count(self.history, deployment),
+            stream=self._stream_kept,
+            rate=self._rate_kept,
+            trace=self._nodes,
         )
 
     def lab(self, deployment: str) -> LabPanel:
@@ -105,3 +110,22 @@ class Workspace(RunMethods, JudgeMethods, ReleaseMethods):
     def _run_kept(self, request: RunRequest, cancel: Cancellation) -> Run:
         """Run for the form: trouble with the API is a run that failed, not an exception."""
         return self._runner.execute(request, cancel)[0]
+
+    def _stream_kept(
+        self, request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]
+    ) -> Run:
+        """Run likewise, and show what has come with each event."""
+        from vellum_nb.widgets.spec import Progressing
+
+        def report(so_far: Gathering) -> None:
+            texts = dict(so_far.texts)
+            show(Progressing(texts, so_far.node, so_far.nodes_done, so_far.first_s))
+
+        return self._runner.streamed(request, cancel, report)[0]
+
+    def _rate_kept(self, run: Run, quality: float | None, desired: Mapping[str, Any] | None) -> Run:
+        """Rate for the form; with neither the rating is taken back here, Vellum keeps its own."""
+        if quality is None and not desired:
+            self.history.annotate(run.id, quality=None)
+            return self.history.get(run.id)
+        return self.rate(run, quality=quality, desired=desired)
