@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from vellum_nb.local.code import Execution
 from vellum_nb.local.live import Live
-from vellum_nb.local.records import Record
 from vellum_nb.local.refusals import Refused
 
 __all__ = ["Engine", "Flight"]
@@ -56,19 +55,19 @@ class Engine:
             raise Refused(429, msg, retry_after=_RETRY_AFTER)
         return len(self._flights) < self._concurrency
 
-    async def launch(self, flight: Flight) -> None:
-        """Let a flight go when its turn comes; return when it is on board.
+    def launch(self, flight: Flight) -> None:
+        """Let a flight go when its turn comes.
 
         Raises
         ------
         VellumNBError
-            What the flight's `board` raised; nothing runs then.
+            As `check` does; it does not go then.
         """
         at_once = self.check()
         self._flights.add(flight)
         flight.live.done.add_done_callback(lambda _: self._landed(flight))
         if at_once:
-            self._let(flight)
+            flight.go(self.timeout)
         else:
             self._line.append(flight)
         thread = threading.Thread(
@@ -76,11 +75,6 @@ class Engine:
         )
         self._threads.add(thread)
         thread.start()
-        try:
-            await asyncio.shield(flight.boarded)
-        except BaseException:
-            self._landed(flight)
-            raise
 
     async def close(self, message: str, *, grace: float) -> None:
         """Let runs end within `grace` seconds, and reject the others."""
@@ -89,17 +83,13 @@ class Engine:
         if waiting:
             await asyncio.wait(waiting, timeout=grace)
         for flight in list(self._flights):
-            if not flight.live.reject("WORKFLOW_CANCELLED", message):
-                flight.refuse(Refused(503, "The local server is stopping"))
+            flight.live.reject("WORKFLOW_CANCELLED", message)
 
     def join(self, seconds: float) -> None:
         """Wait at most `seconds` in all for the threads of runs."""
         until = time.monotonic() + seconds
         for thread in self._threads - {threading.current_thread()}:
             thread.join(max(0.0, until - time.monotonic()))
-
-    def _let(self, flight: Flight) -> None:
-        flight.go(self.timeout)
 
     def _landed(self, flight: Flight) -> None:
         if flight not in self._flights:
@@ -109,7 +99,7 @@ class Engine:
         if flight in self._line:
             self._line.remove(flight)
         elif self._line:
-            self._let(self._line.popleft())
+            self._line.popleft().go(self.timeout)
 
     def _fly(self, flight: Flight) -> None:
         try:
@@ -127,48 +117,29 @@ class Flight:
         Where it tells what happens.
     board : callable
         Called in the thread at once: checks all that can be refused, and returns the run.
-    update : callable
-        Called when a run that had to wait begins.
     """
 
-    def __init__(
-        self, live: Live, *, board: Callable[[], Execution], update: Callable[[Record], None]
-    ) -> None:
+    def __init__(self, live: Live, board: Callable[[], Execution]) -> None:
         self.live = live
-        self._loop = asyncio.get_running_loop()
-        self.boarded: asyncio.Future[None] = self._loop.create_future()
         self._board = board
-        self._update = update
         self._turn = threading.Event()
         self._execution: Execution | None = None
         self._stopped = False
-        self._limit: float | None = None
         self._clock: asyncio.TimerHandle | None = None
         live.stop = self.stop
 
     def go(self, limit: float | None) -> None:
-        """Let it run, for at most `limit` seconds."""
-        self._limit = limit
+        """Let it run, for at most `limit` seconds; on the event loop."""
+        if limit is not None:
+            why = "WORKFLOW_TIMEOUT", f"The run took longer than {limit:g} seconds"
+            loop = asyncio.get_running_loop()
+            self._clock = loop.call_later(limit, self.live.reject, *why)
         self._turn.set()
-        if self.boarded.done():
-            self._start_clock()
 
     def land(self) -> None:
-        """Stop its clock."""
+        """Stop its clock; on the event loop."""
         if self._clock is not None:
             self._clock.cancel()
-
-    def refuse(self, why: BaseException | None) -> None:
-        """Tell the one who waits that it is on board, or why not; on the event loop."""
-        if self.boarded.done():
-            return
-        if why is not None:
-            self.boarded.set_exception(why)
-            self.boarded.exception()
-            return
-        self.boarded.set_result(None)
-        if self._turn.is_set():
-            self._start_clock()
 
     def stop(self) -> None:
         """End the code where that can be done; from any thread."""
@@ -180,18 +151,17 @@ class Flight:
     def run(self) -> None:
         """Board, wait for its turn, run; in its thread."""
         try:
-            execution = self._board()
+            self._execution = self._board()
+            self.live.keep()
         except BaseException as exc:  # noqa: BLE001 - it is raised again where it is waited for
-            self._call(exc)
+            self.live.refuse(_raisable(exc))
             return
-        self._execution = execution
-        self._call(None)
         self._turn.wait()
         if self._stopped:
             return
         if self.live.record.status == "PENDING":
-            self.live.turn(self._update)
-        self._tell(execution)
+            self.live.turn()
+        self._tell(self._execution)
 
     def _tell(self, execution: Execution) -> None:
         try:
@@ -203,16 +173,9 @@ class Flight:
             why = "The code ended without an outcome"
         self.live.reject("INTERNAL_ERROR", why)  # not heard when it has ended
 
-    def _call(self, why: BaseException | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self.refuse, why)
-        except RuntimeError:
-            return  # the loop is closed: the server stopped, and nobody waits
 
-    def _start_clock(self) -> None:
-        if self._limit is None or self.live.done.done():
-            return
-        message = f"The run took longer than {self._limit:g} seconds"
-        self._clock = self._loop.call_later(
-            self._limit, self.live.reject, "WORKFLOW_TIMEOUT", message
-        )
+def _raisable(exc: BaseException) -> Exception:
+    """Return `exc` as something that may be raised on an event loop without ending it."""
+    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
+        return exc
+    return Refused(500, f"The code could not be made ready to run: {type(exc).__name__}: {exc}")

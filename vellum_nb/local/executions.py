@@ -79,20 +79,18 @@ class Executions:
             When the inputs do not fit, the external id was used, or there is no room: nothing
             runs then.
         """
-        status = "INITIATED" if self._engine.check() else "PENDING"
-        record = _record(order, status)
+        live = self.start(order)
+        await live.kept()
+        return live
+
+    def start(self, order: Order) -> Live:
+        """Begin an execution that may be refused yet: its result then raises what `begin` does."""
+        record = _record(order, "INITIATED" if self._engine.check() else "PENDING")
         parent = release_context(record)
-        live = Live(record, parent=parent, keep=self._ledger.finish)
-        flight = Flight(
-            live, board=lambda: self._board(order, live, parent), update=self._ledger.update
-        )
+        live = Live(record, self._ledger, parent=parent)
+        self._engine.launch(Flight(live, lambda: self._board(order, record, parent)))
         self._live[record.execution_id] = live
-        live.done.add_done_callback(lambda _: self._live.pop(record.execution_id, None))
-        try:
-            await self._engine.launch(flight)
-        except BaseException:
-            self._live.pop(record.execution_id, None)
-            raise
+        live.done.add_done_callback(lambda _: self._live.pop(record.execution_id))
         return live
 
     def live(self, execution_id: str) -> Live | None:
@@ -104,11 +102,11 @@ class Executions:
         live = self._live.get(execution_id)
         return self._ledger.record(execution_id) if live is None else live.record
 
-    def _board(self, order: Order, live: Live, parent: Mapping[str, Any]) -> Execution:
-        """Check and keep it, and return the run; in the run's thread."""
+    def _board(self, order: Order, record: Record, parent: Mapping[str, Any]) -> Execution:
+        """Check it and return the run; in the run's thread."""
         previous = order.previous_execution_id
         context = RunContext(
-            execution_id=live.record.execution_id,
+            execution_id=record.execution_id,
             trace_id=order.trace_id,
             parent=parent,
             state=None if previous is None else self._ledger.state(previous),
@@ -123,10 +121,9 @@ class Executions:
                 resolved(order.inputs, self._ledger), context
             )
         except WorkflowGoneError as exc:
-            execution = _Gone(live.record, parent, str(exc))
+            execution = _Gone(record, parent, str(exc))
         if order.external_id is not None:
             self._registry.check_external_id(order.external_id)
-        live.board(self._ledger.begin)
         return execution
 
 

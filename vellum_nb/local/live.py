@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from vellum_nb.local.events import (
     WORKFLOW_STREAMING,
     Event,
 )
+from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.records import Record
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.telling import (
     NodeTeller,
     Rejection,
@@ -40,46 +42,51 @@ class Live:
     ----------
     record : Record
         The execution as it begins.
+    ledger : Ledger
+        Keeps it before it runs, and at its end before anybody hears of the end.
     parent : mapping, optional
         The parent context of its events.
-    keep : callable
-        Keeps the record and all events when it ends, before anybody hears of the end.
     """
 
     def __init__(
-        self,
-        record: Record,
-        *,
-        parent: dict[str, Any] | None,
-        keep: Callable[[Record, Sequence[Event]], None],
+        self, record: Record, ledger: Ledger, *, parent: Mapping[str, Any] | None = None
     ) -> None:
         self.record = record
-        self.done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         self.stop: Callable[[], None] = lambda: None
+        self._ledger = ledger
         self._parent = parent
-        self._keep = keep
         self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Record] = self._loop.create_future()
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._readers: list[asyncio.Future[None]] = []
-        self._boarded = False
+        self._kept = False
         self._ending = False
         self._over = False
+        self._refusal: BaseException | None = None
 
-    def board(self, begin: Callable[[Record], None]) -> bool:
-        """Call `begin` with the record, unless it has ended already; from its thread."""
+    def keep(self) -> None:
+        """Keep it, unless it has ended already; from its thread."""
         with self._lock:
             if not self._ending:
-                begin(self.record)
-                self._boarded = True
-            return self._boarded
+                self._ledger.begin(self.record)
+                self._kept = True
+                self._wake_readers()
 
-    def turn(self, update: Callable[[Record], None]) -> None:
-        """Call `update` with the record now that its turn has come, unless it has ended."""
+    def refuse(self, why: BaseException) -> None:
+        """End it before it was kept, as if it had never been; from its thread."""
+        with self._lock:
+            if self._ending:
+                return
+            self._ending = True
+        self._close([], why)
+
+    def turn(self) -> None:
+        """Note that its turn has come; from its thread."""
         with self._lock:
             if not self._ending:
                 self.record = replace(self.record, status="INITIATED")
-                update(self.record)
+                self._ledger.update(self.record)
 
     def tell(self, event: Event) -> None:
         """Add what happened; from its thread."""
@@ -92,16 +99,14 @@ class Live:
             self._ending = True
         self._end([event])
 
-    def reject(self, code: str, message: str) -> bool:
-        """End it, unless it has ended; return False when it never began to be one."""
+    def reject(self, code: str, message: str) -> None:
+        """End it, unless it has ended; from any thread."""
         with self._lock:
-            if self._ending or not self._boarded:
-                self._ending = True
-                return self._boarded
+            if self._ending:
+                return
             self._ending = True
         self.stop()
         self._end(self._cut(Rejection(code, message)))
-        return True
 
     def cancel(self, message: str) -> None:
         """End it as cancelled."""
@@ -120,8 +125,31 @@ class Live:
             seen += len(batch)
             yield batch
 
+    async def kept(self) -> None:
+        """Wait until it is kept.
+
+        Raises
+        ------
+        VellumNBError
+            When it was refused.
+        """
+        while True:
+            with self._lock:
+                if self._refusal is not None:
+                    raise self._refusal
+                if self._kept or self._over:
+                    return
+                reader = self._reader()
+            await reader
+
     async def result(self) -> Record:
-        """Wait for the end."""
+        """Wait for the end.
+
+        Raises
+        ------
+        VellumNBError
+            When it was refused.
+        """
         return await asyncio.shield(self.done)
 
     async def _after(self, seen: int) -> Sequence[Event]:
@@ -129,36 +157,65 @@ class Live:
             with self._lock:
                 if len(self._events) > seen or self._over:
                     return self._events[seen:]
-                reader = self._loop.create_future()
-                self._readers.append(reader)
+                reader = self._reader()
             await reader
+
+    def _reader(self) -> asyncio.Future[None]:
+        reader: asyncio.Future[None] = self._loop.create_future()
+        self._readers.append(reader)
+        return reader
 
     def _add(self, events: Sequence[Event]) -> None:
         self._events += events
         if events[-1].name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
             self.record = replace(self.record, status="STREAMING")
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
         if self._readers:
             readers, self._readers = self._readers, []
             self._call(_wake, readers)
 
     def _end(self, events: Sequence[Event]) -> None:
+        """Keep the end, and then tell it."""
         told = [*self._events, *events]
         record = _ended(self.record, told)
         try:
-            self._keep(record, told)
+            if not self._kept:
+                self._ledger.begin(self.record)
+            self._ledger.finish(record, told)
+        except Refused as exc:
+            self._close([], exc)
         except BaseException as exc:  # noqa: BLE001 - those who wait must hear of it
-            why = Rejection("INTERNAL_ERROR", f"The run ended but could not be kept: {exc}")
-            events = self._cut(why)
-            record = _ended(self.record, [*self._events, *events])
+            if self._kept:
+                self._close_unkept(exc)
+            else:
+                self._close([], exc)
+        else:
+            self._close(events, record)
+
+    def _close_unkept(self, exc: BaseException) -> None:
+        kind = type(exc).__name__
+        events = self._cut(Rejection("INTERNAL_ERROR", f"Its end could not be kept: {kind}: {exc}"))
+        self._close(events, _ended(self.record, [*self._events, *events]))
+
+    def _close(self, events: Sequence[Event], outcome: Record | BaseException) -> None:
         with self._lock:
             self._over = True
-            self.record = record
-            self._add(events)
-        self._call(self._finish, record)
+            self._events += events
+            if isinstance(outcome, Record):
+                self.record = outcome
+            else:
+                self._refusal = outcome
+            self._wake_readers()
+        self._call(self._finish, outcome)
 
-    def _finish(self, record: Record) -> None:
-        if not self.done.done():
-            self.done.set_result(record)
+    def _finish(self, outcome: Record | BaseException) -> None:
+        if isinstance(outcome, Record):
+            self.done.set_result(outcome)
+        else:
+            self.done.set_exception(outcome)
+            self.done.exception()  # it may be that nobody waits for it
 
     def _call(self, function: Callable[..., object], argument: object) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterable, Callable
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
+
+from vellum_nb.local.hang_up import watched
 
 __all__ = ["FAILURES", "Failure", "LineResponse", "failure", "line", "plain_reply", "reply"]
 
@@ -66,16 +67,12 @@ class LineResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send it."""
-        gone = asyncio.ensure_future(receive())
-        gone.add_done_callback(lambda task: None if task.cancelled() else self._hung_up())
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        try:
+        with watched(receive, self._hung_up):
             await send(start)
             async for chunk in self._chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            gone.cancel()
 
 
 def _json(content: Any, status_code: int) -> Response:

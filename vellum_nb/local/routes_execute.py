@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from vellum_nb.local.bodies import read_body
 from vellum_nb.local.events import Event
+from vellum_nb.local.hang_up import watched
 from vellum_nb.local.live import Live
 from vellum_nb.local.orders import (
     DeploymentExecuteStreamRequest,
@@ -43,8 +42,8 @@ _HUNG_UP = "The client hung up"
 async def execute_workflow(request: Request, state: Served) -> Response:
     """Run a release and answer when it has ended; a client that hangs up cancels the run."""
     body = read_body(await request.body(), ExecuteBody)
-    live = await state.executions.begin(order_of(state.registry, body))
-    with _cancelled_without(request, live):
+    live = state.executions.start(order_of(state.registry, body))
+    with watched(request.receive, lambda: live.cancel(_HUNG_UP)):
         record = await live.result()
     return reply(
         ExecuteWorkflowResponse(
@@ -112,17 +111,6 @@ def _result(record: Record) -> WorkflowResult:
     if record.error is None:
         return WorkflowResult(**common, state="FULFILLED", outputs=record.outputs)
     return WorkflowResult(**common, state="REJECTED", error=record.error)
-
-
-@contextmanager
-def _cancelled_without(request: Request, live: Live) -> Iterator[None]:
-    """Cancel the run if the client hangs up meanwhile."""
-    gone = asyncio.ensure_future(request.receive())
-    gone.add_done_callback(lambda task: None if task.cancelled() else live.cancel(_HUNG_UP))
-    try:
-        yield
-    finally:
-        gone.cancel()
 
 
 def _streamed(live: Live, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
