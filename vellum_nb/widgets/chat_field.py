@@ -83,6 +83,13 @@ class ChatField(Field):
         """Show messages; nothing is one empty turn to write in."""
         self.typed = chat_messages(value or []) or [{"role": "USER", "text": ""}]
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether only the last turn is still to be written."""
+        return self.is_empty or all(
+            turn.is_empty == (turn is self._turns[-1]) for turn in self._turns
+        )
+
     def focus(self) -> None:
         """Move the focus to the first empty turn, else to the first."""
         empty = next((turn for turn in self._turns if turn.is_empty), None)

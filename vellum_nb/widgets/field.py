@@ -158,6 +158,11 @@ class Field:
         """Whether nothing is typed."""
         return self._is_empty()
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether what is wrong, if anything, is only that something is still to be typed."""
+        return self.is_empty
+
     def problem(self) -> str | None:
         """Return why no run can start with what is typed, or None."""
         state = (self._state(), self.expects)

@@ -168,6 +168,11 @@ class FieldSet:
         found = {name: field.problem() for name, field in self._shown.items()}
         return {name: problem for name, problem in found.items() if problem}
 
+    def relent(self) -> None:
+        """Show of empty fields again nothing before the next try to run."""
+        for field in self._shown.values():
+            field.insists = False
+
     def show_problems(self, *, insist: bool = False) -> dict[str, str]:
         """Show what is wrong beside each field; empty ones only after a try to run.
 
@@ -179,7 +184,7 @@ class FieldSet:
         found = self.problems()
         for name, field in self._shown.items():
             field.insists = field.insists or insist
-            field.show(None if field.is_empty and not field.insists else found.get(name))
+            field.show(None if field.is_unfinished and not field.insists else found.get(name))
         return found
 
     def close(self) -> None:

@@ -37,11 +37,13 @@ class Problems:
 
     def insist(self) -> bool:
         """Tell everything, lead to the first; return whether something is wrong."""
-        self._tried = True
         found = self._fields.show_problems(insist=True) | self._options.problems()
+        self._tried = bool(found)
         self._say()
         if found:
             self.focus(next(iter(found)))
+        else:
+            self._fields.relent()
         return bool(found)
 
     def focus(self, name: str) -> None:
@@ -53,7 +55,7 @@ class Problems:
 
     def _say(self) -> None:
         found = self._fields.problems()
-        empty = {name: self._fields[name].is_empty for name in found}
+        empty = {name: self._fields[name].is_unfinished for name in found}
         more = self._options.problems()
         empty.update(dict.fromkeys(more, False))
         self.bar.mend(found | more, empty=empty, tried=self._tried)

@@ -46,9 +46,16 @@ function keepFocus(root, button) {
 // stood there: the place is kept until the next run.
 function holdHeight(root) {
   const answers = root.querySelector(".vnb-answers");
-  if (!answers) return;
-  answers.style.minHeight = "";
-  answers.style.minHeight = `${answers.offsetHeight}px`;
+  const hold = () => { answers.style.minHeight = `${answers.offsetHeight}px`; };
+  const observer = new ResizeObserver(() => {
+    const isRunning = root.querySelector(".vnb-cancel")?.disabled === false;
+    if (isRunning && answers.offsetHeight > parseFloat(answers.style.minHeight || 0)) hold();
+  });
+  observer.observe(answers);
+  return {
+    begin() { answers.style.minHeight = ""; hold(); },
+    stop: () => observer.disconnect(),
+  };
 }
 
 function describeAll(root) {
@@ -57,12 +64,13 @@ function describeAll(root) {
 }
 
 function watch(root) {
+  const place = holdHeight(root);
   const observer = new MutationObserver((changes) => {
     if (changes.some(({ type }) => type === "childList")) describeAll(root);
     for (const { target, attributeName } of changes) {
       if (attributeName === "disabled") {
         keepFocus(root, target);
-        if (target.classList.contains("vnb-cancel") && !target.disabled) holdHeight(root);
+        if (target.classList.contains("vnb-cancel") && !target.disabled) place.begin();
       } else if (attributeName === "class") {
         if (target.classList.contains("vnb-field")) describe(target);
         else if (target.classList.contains("vnb-turn-row")) describe(target.closest(".vnb-field"));
@@ -74,19 +82,19 @@ function watch(root) {
     attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true,
   });
   describeAll(root);
-  return observer;
+  return () => { observer.disconnect(); place.stop(); };
 }
 
 function render({ el }) {
-  let observer = null;
+  let stop = null;
   let frame = requestAnimationFrame(function attach() {
     const root = el.closest(".vnb-form");
-    if (root) observer = watch(root);
+    if (root?.querySelector(".vnb-answers")) stop = watch(root);
     else frame = requestAnimationFrame(attach);
   });
   return () => {
     cancelAnimationFrame(frame);
-    if (observer) observer.disconnect();
+    if (stop) stop();
   };
 }
 
