@@ -1,0 +1,335 @@
+"""POST /v1/execute-workflow, by the official client."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+from conformance_kit import (
+    UUID,
+    ApiError,
+    AsyncVellum,
+    BadRequestError,
+    NotFoundError,
+    chat,
+    json_input,
+    number,
+    outputs,
+    place,
+    run,
+    text,
+    v,
+)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "hällo wörld",
+        "\u2028 \u2029 \u0085 \ufeff",
+        "🙂👩‍👩‍👧 \U0010ffff",
+        "\x00\x07\x1b[31m",
+        'a "quoted" \\ back\\slash',
+        "line\r\nbreaks\n\ttabs",
+        "{{ jinja }} {% raw %}",
+        "x" * 300_000,
+    ],
+)
+def test_a_string_comes_back_as_it_was(client, value):
+    assert outputs(run(client, "echo", text(value))) == {"output": value}
+
+
+@pytest.mark.parametrize("value", [0, -1.5, 42, 2**53 + 1, 1e300, 5e-324, True, "7"])
+def test_a_number_comes_back_as_the_client_sent_it(client, value):
+    assert outputs(run(client, "echo-number", number(value))) == {"output": float(value)}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, 0, 2**70, -0.5, "text", [], {}, [1, [None, {"ä": "ß"}]], {"": None}],
+)
+def test_json_of_any_kind_comes_back(client, value):
+    assert outputs(run(client, "echo-json", json_input(value)))["value"] == {"held": value}
+
+
+def test_json_whose_value_was_never_set_counts_as_null(client):
+    unset = v.WorkflowRequestJsonInputRequest(name="value")
+    assert outputs(run(client, "echo-json", unset))["value"] == {"held": None}
+
+
+def test_an_input_with_a_default_may_be_left_out(client):
+    assert outputs(run(client, "echo-json"))["value"] == {"held": "default"}
+
+
+CONTENTS = [
+    v.StringChatMessageContentRequest(value="hi"),
+    v.FunctionCallChatMessageContentRequest(
+        value=v.FunctionCallChatMessageContentValueRequest(name="f", arguments={"x": 1}, id="c")
+    ),
+    v.ImageChatMessageContentRequest(value=v.VellumImageRequest(src="https://example.org/a.png")),
+    v.AudioChatMessageContentRequest(value=v.VellumAudioRequest(src="data:audio/mp3;base64,AA==")),
+    v.VideoChatMessageContentRequest(value=v.VellumVideoRequest(src="https://example.org/a.mp4")),
+    v.DocumentChatMessageContentRequest(value=v.VellumDocumentRequest(src="data:,x")),
+    v.ArrayChatMessageContentRequest(
+        value=[
+            v.StringChatMessageContentRequest(value="look"),
+            v.ImageChatMessageContentRequest(value=v.VellumImageRequest(src="data:,x")),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=lambda content: content.type)
+def test_a_chat_message_with_any_content_comes_back(client, content):
+    message = v.ChatMessageRequest(
+        role="USER", content=content, source="s", metadata={"k": [1, None]}
+    )
+    (came,) = outputs(run(client, "echo-chat", chat(message)))["chat"]["messages"]
+    assert came["content"]["type"] == content.type
+    assert (came["source"], came["metadata"]) == ("s", {"k": [1, None]})
+
+
+@pytest.mark.parametrize("role", ["SYSTEM", "ASSISTANT", "USER", "FUNCTION"])
+def test_a_chat_message_of_any_role_may_have_text_alone(client, role):
+    message = v.ChatMessageRequest(role=role, text="hällo")
+    (came,) = outputs(run(client, "echo-chat", chat(message)))["chat"]["messages"]
+    assert (came["role"], came["text"]) == (role, "hällo")
+
+
+def test_an_empty_chat_history_is_one(client):
+    assert outputs(run(client, "echo-chat", chat()))["chat"] == {"messages": []}
+
+
+MEDIA = {
+    "image": (v.WorkflowRequestImageInputRequest, v.VellumImageRequest),
+    "audio": (v.WorkflowRequestAudioInputRequest, v.VellumAudioRequest),
+    "video": (v.WorkflowRequestVideoInputRequest, v.VellumVideoRequest),
+    "document": (v.WorkflowRequestDocumentInputRequest, v.VellumDocumentRequest),
+}
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+@pytest.mark.parametrize("src", ["https://example.org/a", "data:text/plain;base64,aGk="])
+def test_media_come_back(client, kind, src):
+    outer, inner = MEDIA[kind]
+    given = outer(name=kind, value=inner(src=src, metadata={"n": 1}))
+    came = outputs(run(client, "echo-media", given))["came"]
+    assert came == {kind: {"src": src, "metadata": {"n": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "look"),
+    [
+        ("text", "STRING", lambda value: value == "häß → 🙂\u2028"),
+        ("number", "NUMBER", lambda value: value == 1.5),
+        ("data", "JSON", lambda value: value == {"a": [1, None, True, "\u2029"]}),
+        ("chat", "CHAT_HISTORY", lambda value: value[0].content.value == "hi"),
+        ("found", "SEARCH_RESULTS", lambda value: value[0].document.label == "Doc"),
+        ("image", "IMAGE", lambda value: value.metadata == {"n": 1}),
+        ("audio", "AUDIO", lambda value: value.src.startswith("data:")),
+        ("video", "VIDEO", lambda value: value.src.startswith("data:")),
+        ("document", "DOCUMENT", lambda value: value.src.startswith("data:")),
+    ],
+)
+def test_an_output_of_each_type_is_parsed(client, name, type_, look):
+    answer = run(client, "every-type")
+    (output,) = [output for output in answer.data.outputs if output.name == name]
+    assert output.type == type_
+    assert look(output.value)
+    uuid.UUID(output.id)
+
+
+def test_outputs_may_be_null_and_keep_their_types(client):
+    answer = run(client, "every-type", json_input(True, "empty"))  # noqa: FBT003 - a value
+    assert {output.value for output in answer.data.outputs} == {None}
+    assert len({output.type for output in answer.data.outputs}) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [("refuse", "USER_DEFINED_ERROR", "no x today"), ("fail", "NODE_EXECUTION", "KeyError")],
+)
+def test_a_rejected_run_is_no_exception(client, name, code, words):
+    answer = run(client, name, text("x"))
+    assert (answer.data.state, answer.data.error.code) == ("REJECTED", code)
+    assert words in answer.data.error.message
+    assert answer.execution_id
+
+
+def test_the_answer_has_the_ids_of_the_run(client):
+    answer = run(client, "echo", text("x"), external_id="conformance-1", metadata={"a": [1]})
+    uuid.UUID(answer.execution_id)
+    uuid.UUID(answer.data.id)
+    assert answer.external_id == "conformance-1"
+    assert answer.data.ts.tzinfo is not None
+
+
+def test_a_deployment_is_addressed_by_its_id(client):
+    id_ = client.workflow_deployments.retrieve("echo").id
+    answer = client.execute_workflow(inputs=[text("x")], workflow_deployment_id=id_)
+    assert outputs(answer) == {"output": "x"}
+
+
+def test_id_and_name_may_both_be_given_when_they_agree(client):
+    id_ = client.workflow_deployments.retrieve("echo").id
+    assert outputs(run(client, "echo", text("x"), workflow_deployment_id=id_))
+    with pytest.raises(BadRequestError) as caught:
+        run(client, "count", text("x"), workflow_deployment_id=id_)
+    assert "give one of the two" in caught.value.body["detail"]
+
+
+def test_neither_id_nor_name_is_a_bad_request(client):
+    with pytest.raises(BadRequestError) as caught:
+        client.execute_workflow(inputs=[])
+    assert "workflow_deployment_name" in caught.value.body["detail"]
+
+
+def test_null_counts_as_absent(client):
+    answer = run(
+        client,
+        "echo",
+        text("x"),
+        workflow_deployment_id=None,
+        release_tag=None,
+        external_id=None,
+        metadata=None,
+        previous_execution_id=None,
+        expand_meta=None,
+    )
+    assert outputs(answer) == {"output": "x"}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        {"workflow_deployment_name": "nope"},
+        {"workflow_deployment_name": "ECHO"},
+        {"workflow_deployment_id": UUID},
+        {"workflow_deployment_name": "echo", "release_tag": "v9"},
+    ],
+)
+def test_what_is_not_there_is_not_found(client, address):
+    with pytest.raises(NotFoundError) as caught:
+        client.execute_workflow(inputs=[text("x")], **address)
+    assert set(caught.value.body) == {"detail"}
+
+
+@pytest.mark.parametrize(
+    ("tag", "said"),
+    [("v1", "v1: x"), ("v2", "v2: x"), ("production", "v2: x"), ("LATEST", "v3: x"),
+     (None, "v3: x")],
+)  # fmt: skip
+def test_a_release_tag_says_what_runs(client, tag, said):
+    assert outputs(run(client, "hällo wörld", text("x"), release_tag=tag)) == {"output": said}
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "words"),
+    [
+        ("echo", [], "Missing required input variable: 'text'"),
+        ("echo", [text("x", "other"), text("x")], "other"),
+        ("echo", [text("x"), text("y")], "text"),
+        ("echo", [json_input({"a": 1}, "text")], "text"),
+        ("echo-number", [text("seven", "number")], "number"),
+        ("count", [text("x"), number(9, "times")], "times"),
+        ("count", [text("x"), number(1.5, "times")], "times"),
+        ("count", [text("x"), text("gold", "tier")], "tier"),
+        ("echo", [{"name": "text", "type": "RIDDLE", "value": "x"}], "RIDDLE"),
+        ("echo", [{"name": "", "type": "STRING", "value": "x"}], "name"),
+        ("echo", [{"type": "STRING", "value": "x"}], "name"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_a_bad_request(client, name, inputs, words):
+    with pytest.raises(BadRequestError) as caught:
+        run(client, name, *inputs)
+    assert words in caught.value.body["detail"]
+
+
+def test_an_external_id_is_taken_once(client):
+    run(client, "echo", text("x"), external_id="conformance-once")
+    with pytest.raises(BadRequestError) as caught:
+        run(client, "echo", text("x"), external_id="conformance-once")
+    assert "conformance-once" in caught.value.body["detail"]
+
+
+def test_a_bad_request_takes_no_external_id(client):
+    with pytest.raises(BadRequestError):
+        run(client, "echo", external_id="conformance-spared")
+    assert run(client, "echo", text("x"), external_id="conformance-spared")
+
+
+@pytest.mark.parametrize(
+    "options", [{"external_id": ""}, {"release_tag": ""}, {"workflow_deployment_name": ""}]
+)
+def test_an_empty_text_is_a_bad_request(client, options):
+    given = {"inputs": [text("x")], "workflow_deployment_name": "echo", **options}
+    with pytest.raises(BadRequestError):
+        client.execute_workflow(**given)
+
+
+def test_a_conversation_goes_on_from_the_execution_that_is_named(client):
+    first = run(client, "converse", text("a", "message"))
+    second = run(client, "converse", text("b", "message"), previous_execution_id=first.execution_id)
+    assert outputs(second) == {"output": "2: b"}
+    again = run(client, "converse", text("c", "message"), previous_execution_id=first.execution_id)
+    assert outputs(again) == {"output": "2: c"}
+
+
+def test_unknown_fields_and_those_of_nodes_are_ignored(client):
+    more = {"execution_context": {"trace_id": UUID, "parent_context": None}, "surprise": [1]}
+    answer = run(client, "echo", text("x"), request_options={"additional_body_parameters": more})
+    assert outputs(answer) == {"output": "x"}
+
+
+def test_expand_meta_is_taken(client):
+    meta = v.WorkflowExpandMetaRequest(usage=True, cost=True, model_name=True)
+    assert outputs(run(client, "echo", text("x"), expand_meta=meta)) == {"output": "x"}
+
+
+@pytest.mark.parametrize("version", [None, "2024-10-25", "2025-07-30", "2099-01-01"])
+def test_any_version_of_the_api_is_served(server, connect, version):
+    client = connect(server, api_version=version)
+    assert outputs(run(client, "echo", text("x"))) == {"output": "x"}
+
+
+@pytest.mark.parametrize("key", ["wrong", "", None])
+def test_without_the_right_key_nothing_is_served(server, connect, key):
+    client = connect(server, api_key=key)
+    with pytest.raises(ApiError) as caught:
+        run(client, "echo", text("x"))
+    assert caught.value.status_code == 403
+    assert set(caught.value.body) == {"detail"}
+
+
+def test_a_failure_is_retried_by_the_client_only_when_told(server, connect):
+    from vellum_nb.local import Faults
+
+    client = connect(server)
+    server.faults = Faults(rate_503=1.0, retry_after_s=0, paths="/v1/execute-workflow")
+    try:
+        with pytest.raises(ApiError) as caught:
+            run(client, "echo", text("x"), request_options={"max_retries": 3})
+    finally:
+        server.faults = None
+    assert caught.value.status_code == 503
+
+
+def test_the_asynchronous_client_works_too(server):
+    async def ask():
+        client = AsyncVellum(api_key=server.api_key, environment=place(server))
+        try:
+            answer = await client.execute_workflow(
+                inputs=[text("a")], workflow_deployment_name="echo"
+            )
+            events = client.execute_workflow_stream(
+                inputs=[text("ab")], workflow_deployment_name="talk"
+            )
+            return answer, [event.data.state async for event in events]
+        finally:
+            await client._client_wrapper.httpx_client.httpx_client.aclose()
+
+    answer, states = asyncio.run(ask())
+    assert outputs(answer) == {"output": "a"}
+    assert (states[0], states[-1]) == ("INITIATED", "FULFILLED")
