@@ -1,0 +1,83 @@
+"""Bytes that go up and come down."""
+
+from __future__ import annotations
+
+import email.policy
+from email.parser import BytesParser
+from typing import Any
+
+import pytest
+
+from vellum_nb import errors
+from vellum_nb.client import Client
+
+FILE = {"id": "f-1", "file_url": "https://storage.example.com/signed"}
+ZIP = b"PK\x03\x04 and so on \x00\xff"
+
+
+def parts(seen: Any) -> list[Any]:
+    head = f"Content-Type: {seen.headers['content-type']}\r\n\r\n".encode()
+    parser = BytesParser(policy=email.policy.HTTP)
+    return list(parser.parsebytes(head + seen.body).iter_parts())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("upload", "application/octet-stream"),
+        ("caf\u00e9 \U0001f600.png", "image/png"),
+        ("a b.pdf", "application/pdf"),
+    ],
+)
+def test_a_file_goes_up_as_it_is(server: Any, client: Client, name: str, kind: str) -> None:
+    server.will(server.reply(201, FILE))
+    content = bytes(range(256)) * 50
+    uploaded = client.upload_file(content, filename=name)
+    assert uploaded.src == "vellum:uploaded-file:f-1"
+    (part,) = parts(server.seen[0])
+    assert part.get_content_type() == kind
+    assert part.get_param("name", header="content-disposition") == "file"
+    assert content in server.seen[0].body
+    assert name.encode() in server.seen[0].body
+
+
+def test_a_name_cannot_write_headers_of_its_own(server: Any, client: Client) -> None:
+    server.will(server.reply(201, FILE))
+    client.upload_file(b"x", filename='a"\r\nX-Evil: 1\r\n\r\n.txt')
+    (part,) = parts(server.seen[0])
+    assert part["X-Evil"] is None
+    assert part.get_payload() == "x"
+
+
+def test_an_upload_is_not_sent_twice(server: Any, client: Client) -> None:
+    server.will(server.reset())
+    with pytest.raises(errors.APIConnectionError, match="not sent again"):
+        client.upload_file(b"x")
+    assert len(server.seen) == 1
+
+
+def test_code_comes_as_the_bytes_that_were_sent(server: Any, client: Client) -> None:
+    server.will(server.reply(200, ZIP, headers={"Content-Type": "application/zip"}))
+    found = client.pull("w", release_tag="v 2", exclude_code=False, include_json=True, version="1")
+    assert found == ZIP
+    assert server.seen[0].target == (
+        "/v1/workflows/w/pull?release_tag=v+2&exclude_code=false&include_json=true&version=1"
+    )
+    assert server.seen[0].headers["accept"] == "*/*"
+
+
+def test_code_that_cannot_be_pulled_is_an_error(server: Any, client: Client) -> None:
+    server.will(server.reply(400, {"detail": "No code was kept."}))
+    with pytest.raises(errors.BadRequestError, match="No code was kept"):
+        client.pull("w")
+
+
+def test_a_release_tag_is_moved_and_an_empty_change_is_sent_as_one(
+    server: Any, client: Client
+) -> None:
+    server.will(server.reply(200, {"name": "production", "release": {"id": "r-2"}}))
+    moved = client.update_workflow_release_tag("w", "production", history_item_id="r-2")
+    assert moved.release_id == "r-2"
+    client.update_workflow_release_tag("w", "production")
+    assert [seen.method for seen in server.seen] == ["PATCH", "PATCH"]
+    assert [seen.json for seen in server.seen] == [{"history_item_id": "r-2"}, {}]

@@ -1,0 +1,177 @@
+"""Watching and judging executions, and the events of a deployment: what is sent and understood."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from vellum_nb import errors
+from vellum_nb.client import Client
+from vellum_nb.models import ActualRequest
+
+EXECUTION = {"span_id": "e-1", "start": "2026-01-15T09:30:00Z", "inputs": [], "outputs": []}
+ENDED = EXECUTION | {"end": "2026-01-15T09:30:02.5Z"}
+
+
+def sent_query(server: Any) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(server.seen[-1].target).query))
+
+
+@pytest.mark.parametrize(
+    ("execution", "status", "seconds"),
+    [
+        (EXECUTION, "INITIATED", None),
+        (ENDED, "FULFILLED", 2.5),
+        (ENDED | {"error": {"code": "X", "message": "no"}}, "REJECTED", 2.5),
+    ],
+)
+def test_how_far_an_execution_is_follows_from_its_end_and_error(
+    server: Any, client: Client, execution: dict[str, Any], status: str, seconds: float | None
+) -> None:
+    server.will(server.reply(200, execution))
+    for found in (
+        client.workflow_deployment_event_execution("w", "e-1"),
+        client.retrieve_workflow_execution_detail("e-1"),
+    ):
+        assert (found.execution_id, found.status, found.duration_s) == ("e-1", status, seconds)
+
+
+def test_filters_are_given_as_a_dict_or_as_text(server: Any, client: Client) -> None:
+    filters = {
+        "type": "LOGICAL_CONDITION",
+        "lhs_variable": {"type": "STRING", "value": "external_id"},
+        "operator": "==",
+        "rhs_variable": {"type": "STRING", "value": "caf\u00e9 & co"},
+    }
+    server.will(server.reply(200, {"count": 0, "results": []}))
+    client.list_workflow_deployment_event_executions("w", filters=filters)
+    assert json.loads(sent_query(server)["filters"]) == filters
+    client.list_workflow_deployment_event_executions("w", filters="{}", limit=3)
+    assert sent_query(server) == {"filters": "{}", "limit": "3"}
+
+
+def test_all_executions_are_walked_page_by_page(server: Any, client: Client) -> None:
+    pages = [[{"span_id": f"e-{n}"} for n in part] for part in ((1, 2), (3, 4), (5,))]
+    server.will(*(server.reply(200, {"count": 5, "results": page}) for page in pages))
+    found = client.iter_workflow_deployment_event_executions("w", limit=2, ordering="-timestamp")
+    assert [each.span_id for each in found] == [f"e-{n}" for n in range(1, 6)]
+    assert [parse_qsl(urlsplit(seen.target).query) for seen in server.seen] == [
+        [("limit", "2"), ("ordering", "-timestamp")],
+        [("limit", "2"), ("offset", "2"), ("ordering", "-timestamp")],
+        [("limit", "2"), ("offset", "4"), ("ordering", "-timestamp")],
+    ]
+
+
+def test_what_an_output_should_have_been_is_sent_in_natural_values(
+    server: Any, client: Client
+) -> None:
+    server.will(server.reply(200, b""))
+    chat = ActualRequest(
+        output_type="CHAT_HISTORY", output_key="chat", desired_output_value=[("user", "hello")]
+    )
+    nothing = {"output_type": "JSON", "output_key": "j", "desired_output_value": {"a": None}}
+    client.submit_workflow_execution_actuals([chat, nothing, {"quality": 0}], external_id="mine")
+    assert server.seen[0].json == {
+        "actuals": [
+            {
+                "output_type": "CHAT_HISTORY",
+                "output_key": "chat",
+                "desired_output_value": [{"role": "USER", "text": "hello"}],
+            },
+            nothing,
+            {"output_type": "STRING", "quality": 0},
+        ],
+        "external_id": "mine",
+    }
+
+
+@pytest.mark.parametrize(
+    ("actual", "said"),
+    [
+        ({"quality": 1.5}, "1.5 in quality"),
+        ({"output_type": "NUMBER"}, "'NUMBER' in output_type"),
+        ({"output_key": ""}, "'' in output_key"),
+        ({"desired_output_value": float("nan")}, "NaN"),
+    ],
+)
+def test_an_actual_that_cannot_be_is_refused_before_anything_is_sent(
+    server: Any, client: Client, actual: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(errors.InputError, match=said):
+        client.submit_workflow_execution_actuals([actual], execution_id="e-1")
+    assert server.seen == []
+
+
+def test_an_execution_of_another_workspace_is_said_to_be_one(server: Any, client: Client) -> None:
+    server.will(server.reply(421, {"update_active_workspace_id": "w-2"}))
+    with pytest.raises(errors.APIStatusError, match="another workspace or environment") as caught:
+        client.retrieve_workflow_execution_detail("e-1")
+    assert caught.value.status_code == 421
+
+
+def envelope(name: str, span: str = "e-1", **body: Any) -> bytes:
+    fields = {"name": name, "span_id": span, "trace_id": "t", "id": "1", "body": body}
+    return json.dumps(fields | {"timestamp": "2026-01-15T09:30:00Z"}).encode() + b"\n"
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
+BEGUN = envelope("workflow.execution.initiated", inputs={})
+INNER = [
+    envelope("workflow.execution.initiated", "inner"),
+    envelope("workflow.execution.fulfilled", "inner", outputs={"x": 1}),
+]
+
+
+def test_a_workflow_inside_a_workflow_does_not_end_the_stream(server: Any, client: Client) -> None:
+    error = {"code": "NODE_EXECUTION", "message": "boom"}
+    last = envelope("workflow.execution.rejected", error=error)
+    grown = envelope("workflow.execution.streaming", output={"name": "answer", "delta": "He"})
+    server.will(server.raw(HEAD + b"".join([BEGUN, *INNER, grown, last])))
+    events = list(client.execute_stream("w", inputs={"q": "hi"}))
+    assert [each.state for each in events] == [
+        "INITIATED",
+        "INITIATED",
+        "FULFILLED",
+        "STREAMING",
+        "REJECTED",
+    ]
+    assert events[2].outputs == {"x": 1}
+    assert (events[3].output_name, events[3].delta) == ("answer", "He")
+    assert events[4].error is not None
+    assert events[4].error.message == "boom"
+    server.will(server.raw(HEAD + b"".join([BEGUN, *INNER])))
+    with pytest.raises(errors.APIConnectionError, match="ended after 3 events"):
+        list(client.execute_stream("w"))
+
+
+def test_a_paused_workflow_ends_its_stream(server: Any, client: Client) -> None:
+    server.will(server.raw(HEAD + BEGUN + envelope("workflow.execution.paused")))
+    assert [each.ends for each in client.execute_stream("w")] == [False, True]
+
+
+def test_events_of_unknown_kinds_are_kept_as_they_come(server: Any, client: Client) -> None:
+    strange = [
+        envelope("workflow.execution.pondering", thought=3),
+        envelope("node.execution.streaming", "n", output=7, node_definition="x", error=5),
+    ]
+    done = envelope("workflow.execution.fulfilled", outputs=None)
+    server.will(server.raw(HEAD + b"".join([BEGUN, *strange, done])))
+    events = list(client.execute_stream("w"))
+    assert events[1].body == {"thought": 3}
+    assert (events[2].delta, events[2].error, events[2].definition.name) == (None, None, "")
+    assert events[3].outputs == {}
+
+
+def test_natural_inputs_of_a_deployment_are_sent_without_types(server: Any, client: Client) -> None:
+    server.will(server.raw(HEAD + BEGUN + envelope("workflow.execution.fulfilled")))
+    inputs = {"chat": [("user", "hello")], "n": 3, "none": None}
+    list(client.execute_stream("a b", inputs=inputs, trigger="chat", external_id="mine"))
+    assert server.seen[0].target == "/v1/workflow-deployments/a%20b/execute-stream"
+    assert server.seen[0].json == {
+        "inputs": {"chat": [{"role": "USER", "text": "hello"}], "n": 3, "none": None},
+        "trigger": "chat",
+        "external_id": "mine",
+    }

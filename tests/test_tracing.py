@@ -1,0 +1,187 @@
+"""From events and spans to nodes, and to what they cost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from vellum_nb.models import (
+    NodeRun,
+    VellumSpan,
+    WorkflowExecutionUsageResult,
+    WorkflowStreamEvent,
+    nodes_of_spans,
+    nodes_of_stream,
+    totals,
+    usage_totals,
+)
+
+
+def at(second: float) -> str:
+    return f"2026-01-15T09:30:{second:09.6f}Z"
+
+
+def node(state: str, key: str = "n1", **data: Any) -> WorkflowStreamEvent:
+    fields = {"id": key, "node_id": f"{key}-definition", "node_result_id": key, "state": state}
+    return WorkflowStreamEvent.model_validate(
+        {"execution_id": "e-1", "type": "NODE", "data": fields | data}
+    )
+
+
+def prompt(**meta: Any) -> dict[str, Any]:
+    return {"type": "PROMPT", "data": {"output_id": "o", "execution_meta": meta}}
+
+
+def test_events_of_a_node_become_one_node() -> None:
+    (found,) = nodes_of_stream(
+        [
+            WorkflowStreamEvent.model_validate({"execution_id": "e-1", "data": {"state": "X"}}),
+            node("INITIATED", ts=at(1)),
+            node("STREAMING", ts=at(2), data={"type": "PROMPT", "data": {"delta": "He"}}),
+            node(
+                "FULFILLED",
+                ts=at(3.5),
+                data=prompt(
+                    usage={"input_token_count": 12, "output_token_count": 5},
+                    cost={"value": 0.25, "unit": "USD"},
+                    model_name="gpt-4o",
+                ),
+            ),
+        ]
+    )
+    assert found == NodeRun(
+        name="PROMPT n1-defin",
+        span_id="n1",
+        parent_span_id="e-1",
+        kind="PROMPT",
+        state="FULFILLED",
+        start=datetime(2026, 1, 15, 9, 30, 1, tzinfo=UTC),
+        end=datetime(2026, 1, 15, 9, 30, 3, 500_000, tzinfo=UTC),
+        model="gpt-4o",
+        tokens_in=12,
+        tokens_out=5,
+        cost_usd=0.25,
+    )
+    assert found.duration_s == 2.5
+
+
+def test_a_node_that_has_not_ended_has_no_end() -> None:
+    begun, failed = nodes_of_stream(
+        [
+            node("INITIATED", ts=at(1)),
+            node("INITIATED", "n2", ts=at(2)),
+            node("REJECTED", "n2", ts=at(3), error={"code": "NODE_EXECUTION", "message": "boom"}),
+        ]
+    )
+    assert (begun.state, begun.end, begun.duration_s) == ("INITIATED", None, None)
+    assert (failed.state, failed.error, failed.duration_s) == ("REJECTED", "boom", 1.0)
+
+
+def test_nodes_are_called_as_the_server_calls_them_or_by_kind() -> None:
+    answer = {"type": "TERMINAL", "data": {"output": {"name": "answer", "type": "STRING"}}}
+    found = nodes_of_stream(
+        [
+            node("FULFILLED", "a", node_name="Classify", parent_span_id="b"),
+            node("FULFILLED", "b", data=answer, source_execution_id="inner"),
+            node("FULFILLED", "c", data={"type": "MAP", "data": None}),
+            node("FULFILLED", "d"),
+        ]
+    )
+    assert [each.name for each in found] == ["Classify", "answer", "MAP c-defini", "d-defini"]
+    assert [each.parent_span_id for each in found] == ["b", "inner", "e-1", "e-1"]
+
+
+def test_times_without_a_zone_are_taken_for_utc() -> None:
+    (found,) = nodes_of_stream([node("INITIATED", ts="2026-01-15T09:30:00")])
+    assert found.start == datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
+
+
+def span(id_: str, kind: str = "node", parent: str | None = "e-1", **more: Any) -> VellumSpan:
+    start = more.pop("start_ts", at(0))
+    events = [{"name": f"{kind}.execution.initiated", "span_id": id_}]
+    if "ended" in more:
+        ended = more.pop("ended")
+        events.append({"name": f"{kind}.execution.{ended}", "body": more.pop("body", {})})
+    fields = {"name": f"{kind}.execution", "span_id": id_, "parent_span_id": parent}
+    times = {"start_ts": start, "end_ts": at(9)}
+    return VellumSpan.model_validate(fields | times | {"events": events} | more)
+
+
+def test_spans_become_nodes_in_the_order_they_began() -> None:
+    used = {"usage": [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 3}}]}
+    late, early, rejected, strange = nodes_of_spans(
+        [
+            span("e-1", "workflow", None, ended="fulfilled"),
+            span("b", start_ts=at(2), ended="fulfilled", attributes={"label": "B"}),
+            span("a", start_ts=at(1), ended="fulfilled", attributes={"label": "A"}),
+            span("c", start_ts=at(3), ended="rejected", body={"error": {"message": "boom"}}),
+            span("x", start_ts=None, events=[], usage_result=used),
+        ]
+    )
+    assert [late.name, early.name] == ["A", "B"]
+    assert (late.duration_s, early.duration_s) == (8.0, 7.0)
+    assert (rejected.state, rejected.error) == ("REJECTED", "boom")
+    assert (strange.name, strange.state, strange.start, strange.end) == (
+        "x",
+        "INITIATED",
+        None,
+        None,
+    )
+    assert (strange.model, strange.tokens_in) == ("m", 3)
+
+
+def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node() -> None:
+    spans = [
+        span("e-1", "workflow", None),
+        span("outer"),
+        span("inner", "workflow", "outer"),
+        span("deep", parent="inner"),
+        span("lost", parent="elsewhere"),
+    ]
+    parents = {each.span_id: each.parent_span_id for each in nodes_of_spans(spans)}
+    assert parents == {"outer": "e-1", "deep": "outer", "lost": "elsewhere"}
+
+
+def test_spans_that_are_their_own_parents_end_nowhere_but_end() -> None:
+    circle = [
+        span("w1", "workflow", "w2"),
+        span("w2", "workflow", "w1"),
+        span("w3", "workflow", "w3"),
+        span("a", parent="w1"),
+        span("b", parent="w3"),
+    ]
+    assert len(nodes_of_spans(circle)) == 2
+
+
+def test_costs_and_tokens_are_summed_where_they_are_known() -> None:
+    nodes = [
+        NodeRun(name="a", model="gpt", tokens_in=3, tokens_out=1, cost_usd=0.1),
+        NodeRun(name="b", model="claude", tokens_in=4, cost_usd=0.2),
+        NodeRun(name="c", model="gpt"),
+    ]
+    found = totals(nodes)
+    assert found.pop("cost_usd") == pytest.approx(0.3)
+    assert found == {"tokens_in": 7, "tokens_out": 1, "model": "gpt, claude"}
+    assert set(totals([]).values()) == {None}
+
+
+def test_usage_results_give_the_same_figures() -> None:
+    result = WorkflowExecutionUsageResult.model_validate(
+        {
+            "usage": [
+                {"ml_model_name": "gpt", "ml_model_usage": {"input_token_count": 12}},
+                {"ml_model_name": "gpt", "ml_model_usage": None},
+            ],
+            "cost": [{"value": 0.5, "unit": "USD"}, {"value": None}],
+        }
+    )
+    failed = WorkflowExecutionUsageResult.model_validate({"error": {"code": "UNKNOWN"}})
+    assert usage_totals([result, failed]) == {
+        "cost_usd": 0.5,
+        "tokens_in": 12,
+        "tokens_out": None,
+        "model": "gpt",
+    }
+    assert set(usage_totals(None).values()) == {None}
