@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer
 from vellum_nb.local.events import NODE_FULFILLED, WORKFLOW_FULFILLED, Event, Usage
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.records import Actual, Record
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 
+ROOMY = 2**30
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
@@ -275,3 +278,70 @@ def test_the_file_holds_plain_json(tmp_path: Path):
         text, metadata = db.execute("SELECT record, metadata FROM executions").fetchone()
     assert json.loads(text)["external_id"] == "job 7"
     assert metadata == '{"n":1,"user":"ü"}'
+
+
+def test_one_server_at_a_time_serves_a_folder(tmp_path: Path):
+    first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
+    with first, pytest.raises(VellumNBError, match="is served by another server"):
+        second.start()
+    with second, LocalServer() as another:
+        assert second.url != another.url
+        with pytest.raises(VellumNBError, match="is served by another server"):
+            first.start()
+
+
+def test_a_server_that_did_not_start_lets_go_of_its_folder(tmp_path: Path):
+    with LocalServer() as running:
+        port = int(running.url.rpartition(":")[2])
+        with pytest.raises(VellumNBError, match=f"Port {port} of this machine cannot be had"):
+            LocalServer(data=tmp_path, port=port).start()
+    with LocalServer(data=tmp_path):
+        pass
+
+
+def test_a_full_disk_fails_the_write_alone_and_all_goes_on_when_there_is_room(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    kept = full()
+    ledger.begin(kept)
+    allow(ledger, 1)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        ledger.add_file("big", b"x" * 1_000_000)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        ledger.begin(record(metadata={"big": "x" * 1_000_000}, external_id="again"))
+    assert ledger.record(kept.execution_id) == kept
+    allow(ledger, ROOMY)
+    ledger.begin(record(metadata={"big": "x" * 1_000_000}, external_id="again"))
+    ledger.close()
+
+
+def allow(ledger: Ledger, pages: int) -> None:
+    """Have SQLite behave as on a disk with room for so many pages."""
+    with ledger._transaction() as db:
+        db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
+    ran: list[str] = []
+
+    def note(text: str) -> str:
+        ran.append(text)
+        return text
+
+    def run(text: str) -> requests.Response:
+        given = [{"name": "text", "type": "STRING", "value": text}]
+        return requests.post(
+            f"{server.url}/v1/execute-workflow",
+            json={"workflow_deployment_name": "note", "inputs": given},
+            headers={"X-API-KEY": server.api_key},
+            timeout=20,
+        )
+
+    with LocalServer(data=tmp_path) as server:
+        server.deploy(note)
+        allow(server._ledger, 1)
+        answer = run("x" * 1_000_000)
+        assert (answer.status_code, ran) == (500, [])
+        assert answer.json()["detail"].startswith("The local server failed: OperationalError")
+        allow(server._ledger, ROOMY)
+        assert run("room").status_code == 200
+    assert ran == ["room"]

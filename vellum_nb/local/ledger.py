@@ -9,22 +9,16 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-import threading
 import uuid
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from vellum_nb.errors import VellumNBError
 from vellum_nb.local.events import Event
 from vellum_nb.local.filters import EVERYTHING, Where
+from vellum_nb.local.ledger_file import LedgerFile
 from vellum_nb.local.ledger_rows import (
-    TABLES,
-    VERSION,
     dumped,
     events_blob,
     events_of,
@@ -66,7 +60,7 @@ class StoredFile:
     content: bytes = field(repr=False)
 
 
-class Ledger:
+class Ledger(LedgerFile):
     """Every execution of a server. Any thread may use it; a call that returned is committed.
 
     Parameters
@@ -79,14 +73,6 @@ class Ledger:
     VellumNBError
         When the file cannot be opened, is none of ours, or is newer than we are.
     """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._path = None if folder is None else folder / "executions.db"
-        self._lock = threading.RLock()
-        self._db: sqlite3.Connection | None = None
-        self._end: weakref.finalize[Any, Ledger] | None = None
-        with self._lock:
-            self._connection()
 
     def begin(self, record: Record) -> None:
         """Keep a new execution, and use up its external id.
@@ -229,73 +215,9 @@ class Ledger:
             row = db.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
         return bytes(row["value"])
 
-    def close(self) -> None:
-        """Close the file; the next call opens it again. Without a folder all stays as it is."""
-        with self._lock:
-            if self._end is not None and self._path is not None:
-                self._end()
-                self._db = self._end = None
-
     def _one(self, column: str, value: str) -> Record | None:
         with self._transaction() as db:
             row = db.execute(
                 f"SELECT record FROM executions WHERE {column} = ?", (storable(value),)
             ).fetchone()
         return None if row is None else record_of(row["record"])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            db = self._connection()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            self._db = _opened(self._path)
-            self._end = weakref.finalize(self, self._db.close)
-        return self._db
-
-
-def _opened(path: Path | None) -> sqlite3.Connection:
-    try:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        # No name at all is a temporary file of SQLite's own: it holds little in memory.
-        db = sqlite3.connect(path or "", timeout=10, isolation_level=None, check_same_thread=False)
-    except (sqlite3.Error, OSError) as exc:
-        raise _unopened(path, exc) from exc
-    try:
-        _prepare(db, path)
-    except BaseException as exc:
-        db.close()
-        if isinstance(exc, sqlite3.DatabaseError):
-            raise _unopened(path, exc) from exc
-        raise
-    return db
-
-
-def _unopened(path: Path | None, exc: Exception) -> VellumNBError:
-    msg = f"The executions in {path} cannot be opened ({exc}); they were left as they are"
-    return VellumNBError(msg)
-
-
-def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
-    db.row_factory = sqlite3.Row
-    db.execute(f"PRAGMA journal_mode = {'MEMORY' if path is None else 'WAL'}")
-    db.execute(f"PRAGMA synchronous = {'OFF' if path is None else 'NORMAL'}")
-    db.execute("BEGIN IMMEDIATE")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        msg = f"The executions in {path} were written by a newer vellum_nb; upgrade to read them"
-        raise VellumNBError(msg)
-    if version == 0:
-        for statement in TABLES.strip().split(";\n"):
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version = {VERSION}")
-    db.execute("COMMIT")

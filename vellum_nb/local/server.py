@@ -140,7 +140,11 @@ class LocalServer(Deploying):
         """Serve in a thread of this process; a running server goes on."""
         with self._lock:
             if self._serving is None:
-                self._serving = self._begin()
+                try:
+                    self._serving = self._begin()
+                except BaseException:
+                    self._ledger.close()
+                    raise
                 atexit.register(self.stop)
         return self
 

@@ -42,11 +42,12 @@ class Serving:
         models: Models,
         faults: FaultBox,
     ) -> None:
+        ledger.hold()
+        ledger.reject_running("The server ended while it ran")
         self._engine = engine
         self._grace = grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        ledger.reject_running("The server ended while it ran")
         executions = Executions(
             engine,
             ledger,
