@@ -1,0 +1,122 @@
+"""What can be typed."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import vellum_nb
+from vellum_nb.cli import commands as do
+from vellum_nb.cli.lab import lab
+
+__all__ = ["parser"]
+
+DEFAULT_TARGET = "Vellum when VELLUM_API_KEY is set, else a local server with sample deployments"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; what it parses has the `command` to call."""
+    made = argparse.ArgumentParser(
+        prog="vellum-nb",
+        description="Run, keep and compare Vellum workflow releases.",
+        epilog=f"Runs go to {DEFAULT_TARGET}.",
+    )
+    made.add_argument("--version", action="version", version=vellum_nb.__version__)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_lab, _add_serve, _add_deployments, _add_run, _add_history):
+        add(commands)
+    return made
+
+
+Commands = Any  # argparse names this type with an underscore
+
+
+def _command(commands: Commands, name: str, summary: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
+    return made
+
+
+def _add_lab(commands: Commands) -> None:
+    made = _command(commands, "lab", "open JupyterLab on the notebooks")
+    made.add_argument("folder", nargs="?", help="where the notebooks are, or are to be put")
+    made.add_argument("--port", type=int, help="JupyterLab's port")
+    made.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    made.set_defaults(command=lab)
+
+
+def _add_serve(commands: Commands) -> None:
+    serve = _command(commands, "serve", "run the local server with the sample deployments")
+    serve.add_argument("--port", type=int, default=8765, help="default: 8765; 0 takes a free one")
+    serve.add_argument("--data", metavar="DIR", help="keep deployments and releases in DIR")
+    serve.add_argument("--no-samples", action="store_true", help="start empty")
+    serve.set_defaults(command=do.serve)
+
+
+def _add_deployments(commands: Commands) -> None:
+    deployments = _command(commands, "deployments", "list the deployments")
+    _add_target(deployments)
+    deployments.add_argument("--json", action="store_true", help="print JSON")
+    deployments.set_defaults(command=do.deployments)
+
+
+def _add_run(commands: Commands) -> None:
+    run = _command(commands, "run", "run a deployment on release tags, side by side")
+    run.add_argument("name", metavar="NAME", help="the deployment's name")
+    run.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="an input variable; V is JSON where the variable is not text; @FILE reads a file",
+    )
+    run.add_argument(
+        "--release-tag", action="append", metavar="TAG", help="default: LATEST; may be repeated"
+    )
+    _add_target(run)
+    _add_kept(run)
+    shown = run.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print the runs as JSON lines")
+    shown.add_argument("--stream", action="store_true", help="print text as it grows")
+    run.set_defaults(command=do.run)
+
+
+def _add_history(commands: Commands) -> None:
+    history = _command(commands, "history", "read the history, or add to it")
+    actions = history.add_subparsers(required=True, metavar="ACTION")
+    _add_export(actions)
+    _add_sync(actions)
+
+
+def _add_export(actions: Commands) -> None:
+    export = _command(actions, "export", "write runs as CSV, Parquet or JSON lines")
+    export.add_argument(
+        "path", nargs="?", metavar="PATH", help=".csv, .parquet or .jsonl; default: CSV on stdout"
+    )
+    export.add_argument("--deployment", help="only runs of this deployment")
+    export.add_argument("--release-tag", action="append", help="only runs on this tag")
+    export.add_argument("--state", action="append", help="only runs in this state")
+    export.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
+    export.add_argument("--json", action="store_true", help="JSON lines on stdout")
+    _add_kept(export)
+    export.set_defaults(command=do.export)
+
+
+def _add_sync(actions: Commands) -> None:
+    sync = _command(actions, "sync", "bring executions that were made elsewhere")
+    sync.add_argument("name", metavar="NAME", help="the deployment's name")
+    sync.add_argument("--since", help="only what began from then on: 2026-11-24, UTC")
+    sync.add_argument("--until", help="only what began before then")
+    sync.add_argument("--limit", type=int, help="only so many of the newest")
+    _add_target(sync)
+    _add_kept(sync)
+    sync.set_defaults(command=do.sync)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", help=f'"vellum", "local" or a URL; default: {DEFAULT_TARGET}')
+
+
+def _add_kept(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--history", metavar="FILE", help="default: the user's own history")

@@ -1,0 +1,146 @@
+"""The commands: each calls one public function and prints what it returns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vellum_nb
+from vellum_nb.cli.printing import data, say
+from vellum_nb.errors import VellumNBError
+
+if TYPE_CHECKING:
+    from vellum_nb.history import History
+    from vellum_nb.models import Run
+    from vellum_nb.workspace import Workspace
+
+__all__ = ["deployments", "export", "run", "serve", "sync"]
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    server = vellum_nb.LocalServer(port=args.port, data=args.data, samples=not args.no_samples)
+    with server, suppress(KeyboardInterrupt):
+        print(f"VELLUM_API_URL={server.url}")
+        print(f"VELLUM_API_KEY={server.api_key}", flush=True)
+        say("Serving until Ctrl-C. The two lines above are for the client's environment.")
+        server.run_forever()
+    return 0
+
+
+def deployments(args: argparse.Namespace) -> int:
+    """Print the deployments."""
+    with _open(args, ":memory:") as workspace:
+        frame = workspace.deployments()
+    if args.json:
+        print(frame.to_json(orient="records", date_format="iso", force_ascii=False), file=data())
+        return 0
+    for row in frame.itertuples():
+        print(f"{row.name}\n  in   {row.inputs}\n  out  {row.outputs}")
+    return 0
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run on each release tag; 0 when every run was fulfilled."""
+    tags = dict.fromkeys(args.release_tag or ["LATEST"])
+    runs: list[Run] = []
+    with _open(args, args.history) as workspace:
+        cases = {tag: workspace.read_inputs(args.name, args.input, release_tag=tag) for tag in tags}
+        execute = partial(_streamed, workspace) if args.stream else workspace.run
+        try:
+            for tag, inputs in cases.items():
+                runs.append(execute(args.name, inputs, release_tag=tag))
+        finally:  # an error on one tag does not hide the answers of the others
+            if not args.stream:
+                _show(runs, as_json=args.json)
+    return 0 if all(run.state == "FULFILLED" for run in runs) else 2
+
+
+def _streamed(
+    workspace: Workspace, name: str, inputs: Mapping[str, object], *, release_tag: str
+) -> Run:
+    """Run, and print each text as it grows, then whatever is no text."""
+    from vellum_nb.experiments.text import printable
+
+    print(release_tag, end="")
+    with workspace.stream(name, inputs, release_tag=release_tag) as stream:
+        growing = None
+        for event in stream:
+            if event.delta:
+                head = "" if event.output_name == growing else f"\n{event.output_name}: "
+                growing = event.output_name
+                print(printable(head + event.delta), end="", flush=True)
+        texts = dict(stream.texts)
+    run = stream.run
+    rest = {name: value for name, value in run.outputs.items() if name not in texts}
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in rest.items()]
+    if run.error is not None:
+        lines.append(f"error: {run.error.code}: {run.error.message}")
+    print("", *(printable(line) for line in lines), run.state, sep="\n", flush=True)
+    return run
+
+
+def _show(runs: Sequence[Run], *, as_json: bool) -> None:
+    from vellum_nb.experiments.text import side_by_side_text
+    from vellum_nb.history.export import write_jsonl
+
+    if as_json:
+        write_jsonl(runs, data())
+    elif runs:
+        print(side_by_side_text(runs, width=shutil.get_terminal_size((100, 24)).columns))
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write runs to a file or to stdout."""
+    filters = {
+        "deployment": args.deployment,
+        "release_tag": args.release_tag,
+        "state": args.state,
+        "since": args.since,
+    }
+    if args.history is not None and not Path(args.history).expanduser().exists():
+        msg = f"There is no history {args.history}"
+        raise VellumNBError(msg)
+    with vellum_nb.History(args.history) as history:
+        if args.path is not None:
+            _written(history, Path(args.path), filters)
+            say(f"Wrote {history.count(**filters)} runs to {args.path}")
+        elif args.json:
+            history.write_jsonl(data(), **filters)
+        else:
+            history.write_csv(data(), **filters)
+    return 0
+
+
+def sync(args: argparse.Namespace) -> int:
+    """Bring executions that were made elsewhere into the history."""
+    with _open(args, args.history) as workspace:
+        report = workspace.history.sync(
+            args.name, since=args.since, until=args.until, limit=args.limit
+        )
+    print(report)
+    return 0
+
+
+def _written(history: History, path: Path, filters: dict[str, Any]) -> None:
+    writers = {
+        ".csv": history.to_csv,
+        ".parquet": history.to_parquet,
+        ".jsonl": history.to_jsonl,
+    }
+    if path.suffix not in writers:
+        msg = f"Cannot tell the format of {path}: end its name in {', '.join(writers)}"
+        raise VellumNBError(msg)
+    writers[path.suffix](path, **filters)
+
+
+def _open(args: argparse.Namespace, history: str | None) -> Workspace:
+    from vellum_nb.workspace import open_workspace
+
+    return open_workspace(args.target, history=history, say=say)

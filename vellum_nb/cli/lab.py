@@ -1,0 +1,62 @@
+"""``vellum-nb lab``: JupyterLab on the notebooks."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from vellum_nb.cli.printing import say
+from vellum_nb.errors import VellumNBError
+
+__all__ = ["lab"]
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def lab(args: argparse.Namespace) -> int:
+    """Start JupyterLab in our place."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        msg = 'JupyterLab is not installed: pip install "vellum-nb[lab]"'
+        raise VellumNBError(msg)
+    folder = _notebooks(args.folder)
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
+    command += ["--LabApp.extension_manager=readonly", "--ServerApp.answer_yes=True"]
+    command += [f"--LabApp.default_url=/lab/tree/{first.name}" for first in _first(folder)]
+    if args.port is not None:
+        command.append(f"--port={args.port}")
+    if args.no_browser:
+        command.append("--no-browser")
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        command.append("--allow-root")
+    environment = os.environ | {"JUPYTER_CONFIG_PATH": _lab_settings()}
+    if os.name != "nt":  # in our place: Ctrl-C and kill reach JupyterLab and its kernels
+        os.execve(sys.executable, command, environment)  # noqa: S606 - our own arguments, no shell
+    return subprocess.call(command, env=environment)  # noqa: S603 - likewise
+
+
+def _lab_settings() -> str:
+    """Return where JupyterLab looks for settings: ours turn off its questions about news."""
+    given = os.environ.get("JUPYTER_CONFIG_PATH")
+    ours = str(_PACKAGE / "jupyter")
+    return f"{ours}{os.pathsep}{given}" if given else ours
+
+
+def _first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.ipynb"))[:1]
+
+
+def _notebooks(folder: str | None) -> Path:
+    """Return the folder of notebooks; put ours there when it holds none."""
+    path = Path(folder or "notebooks")
+    ours = _PACKAGE / "notebooks"
+    if not any(path.glob("*.ipynb")) and ours.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        for notebook in ours.glob("*.ipynb"):
+            shutil.copyfile(notebook, path / notebook.name)
+        say(f"Put the tutorial notebooks into {path}")
+    return path

@@ -1,0 +1,30 @@
+"""What is written where: data to stdout, messages to stderr."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TextIO
+
+__all__ = ["data", "let_any_text_through", "say"]
+
+
+def let_any_text_through() -> None:
+    """Have what the terminal's encoding cannot write appear as an escape, not as a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def data() -> TextIO:
+    """Return stdout for data: UTF-8 and plain line feeds, as in the files that we write."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    return sys.stdout
+
+
+def say(text: str) -> None:
+    """Write a message to stderr; nothing in it drives the terminal."""
+    from vellum_nb.experiments.text import printable
+
+    print(printable(text), file=sys.stderr)
