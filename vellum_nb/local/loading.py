@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from vellum_nb.local.code import Code
 from vellum_nb.local.refusals import Refused, bad_request
@@ -33,7 +33,7 @@ class WorkflowGoneError(Exception):
     """The code of a release is not there any more."""
 
 
-def is_sdk_class(target: object) -> bool:
+def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
     """Return whether `target` is a Workflows SDK class, without importing the SDK."""
     return isinstance(target, type) and any(
         base.__name__ == "BaseWorkflow" and base.__module__.startswith("vellum.workflows.")
@@ -50,8 +50,9 @@ def code_of(target: Any) -> Code:
         When it is neither, or its signature will not do.
     """
     if is_sdk_class(target):
-        msg = f"{target.__name__} is a Workflows SDK class, which cannot be deployed yet"
-        raise bad_request(msg)
+        from vellum_nb.local.sdk.workflow import SdkWorkflow  # imports the SDK, which takes seconds
+
+        return SdkWorkflow(target)
     if not callable(target):
         msg = (
             f"{target!r:.80} cannot be called; deploy a function, a Workflows SDK class, or the "
@@ -163,6 +164,10 @@ def _begin_package(snapshot: Snapshot) -> None:
         spec.submodule_search_locations = places
     assert spec is not None  # noqa: S101 - a .py file always has one
     package = importlib.util.module_from_spec(spec)
+    if snapshot.uses_sdk:
+        from vellum_nb.local.sdk.projects import leave_out_of_ids
+
+        leave_out_of_ids(snapshot.package)
     sys.modules[snapshot.package] = package
     try:
         if spec.loader is not None:

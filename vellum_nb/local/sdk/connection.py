@@ -1,0 +1,94 @@
+"""The connection of a run's nodes to the local server, instead of Vellum's cloud."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx
+from vellum import Vellum
+from vellum.client.environment import VellumEnvironment
+from vellum.workflows.context import ExecutionContext
+from vellum.workflows.events.types import WorkflowDeploymentParentContext
+from vellum.workflows.state.context import WorkflowContext
+
+if TYPE_CHECKING:
+    from vellum_nb.local.code import RunContext
+
+__all__ = ["LocalContext"]
+
+_NOWHERE = "http://127.0.0.1:9"  # a run without a server must not end up in the cloud
+
+
+class LocalContext(WorkflowContext):
+    """What the SDK tells the nodes of one run; their Vellum client speaks to the local server.
+
+    The client is made when a node asks for it. Call `cut` to end what it waits for, `close` at the
+    end of the run.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        super().__init__(execution_context=_spans(context))
+        self._run = context
+        self._lock = threading.Lock()
+        self._http: httpx.Client | None = None
+        self._sockets: list[socket.socket] = []
+
+    @cached_property
+    def vellum_client(self) -> Vellum:
+        """The client that nodes use."""
+        url = self._run.url or _NOWHERE
+        with self._lock:
+            self._http = httpx.Client(
+                timeout=self._run.timeout,
+                trust_env=False,
+                verify=_tls(),
+                event_hooks={"response": [self._keep]},
+            )
+        return Vellum(
+            api_key=self._run.api_key,
+            environment=VellumEnvironment(default=url, predict=url, documents=url),
+            httpx_client=self._http,
+        )
+
+    def cut(self) -> None:
+        """End every answer that a node reads; from any thread."""
+        with self._lock:
+            sockets = list(self._sockets)
+        for connected in sockets:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            http, self._http = self._http, None
+        if http is not None:
+            http.close()
+
+    def _keep(self, response: httpx.Response) -> None:
+        """Note the socket of an answer, so that it can be cut."""
+        found: Any = response.extensions["network_stream"].get_extra_info("socket")
+        if isinstance(found, socket.socket):
+            with self._lock:
+                self._sockets.append(found)
+
+
+def _spans(context: RunContext) -> ExecutionContext:
+    parent: Any = None
+    if context.parent is not None:
+        fields = {"external_id": None, "metadata": None, **context.parent}
+        parent = WorkflowDeploymentParentContext.model_validate(fields)
+    return ExecutionContext(trace_id=UUID(context.trace_id), parent_context=parent)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Return one context for all: each new one reads the certificates of the system anew."""
+    return ssl.create_default_context()

@@ -1,0 +1,146 @@
+"""One run of a Workflows SDK class."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.context import (
+    ExecutionContext,
+    monitoring_context_store,
+    set_execution_context,
+)
+from vellum.workflows.exceptions import NodeException, WorkflowInitializationException
+from vellum.workflows.triggers.base import BaseTrigger
+from vellum.workflows.workflows.event_filters import all_workflow_event_filter
+
+from vellum_nb.local.code import RunContext
+from vellum_nb.local.events import Event
+from vellum_nb.local.sdk.connection import LocalContext
+from vellum_nb.local.sdk.stacktraces import own_frames
+from vellum_nb.local.sdk.state import KeptState
+from vellum_nb.local.sdk.telling import Teller
+from vellum_nb.models import VellumVariable
+
+__all__ = ["SdkExecution"]
+
+# The SDK logs what a node raises; the run tells it, and stderr is the notebook's.
+logging.getLogger("vellum").addHandler(logging.NullHandler())
+
+
+class SdkExecution:
+    """Runs a workflow once; `cancel` from any thread rejects it within a tenth of a second.
+
+    A node that is at work goes on to its end, as Python cannot stop it, but nobody waits for it,
+    and what it asks the server for is cut off.
+    """
+
+    def __init__(
+        self,
+        target: type[BaseWorkflow[Any, Any]],
+        given: Mapping[str, Any],
+        values: Mapping[str, Any],
+        outputs: Mapping[str, VellumVariable],
+        context: RunContext,
+    ) -> None:
+        self._target = target
+        self._given = given
+        self._values = values
+        self._context = context
+        self._teller = Teller(target, outputs, context)
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._local: LocalContext | None = None
+
+    def cancel(self) -> None:
+        """End the run."""
+        self._cancelled.set()
+        with self._lock:
+            local = self._local
+        if local is not None:
+            local.cut()
+
+    def events(self) -> Iterator[Event]:
+        """Run, in the thread that iterates, and tell what happens."""
+        teller = self._teller
+        failure: tuple[str, str, str | None]
+        try:
+            yield from self._told()
+        except (WorkflowInitializationException, NodeException) as exc:
+            failure = (exc.code.value, exc.message, None)
+        except GeneratorExit:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - whatever a workflow raises rejects its run
+            failure = ("INTERNAL_ERROR", _message(exc), own_frames(traceback.format_exc()))
+        else:
+            failure = ("INTERNAL_ERROR", "The Workflows SDK told no end of the run", None)
+        if not teller.begun:
+            yield teller.begin(self._given)
+        if not teller.ended:
+            yield teller.reject(*failure)
+
+    def _told(self) -> Iterator[Event]:
+        if self._cancelled.is_set():
+            yield self._teller.begin(self._given)
+            yield self._teller.reject("WORKFLOW_CANCELLED", "Workflow run cancelled")
+            return
+        # The context of a run is kept by thread: what an earlier run left there is not ours.
+        set_execution_context(ExecutionContext())
+        local = LocalContext(self._context)
+        with self._lock:
+            self._local = local
+        workflow = self._target(context=local, resolvers=self._resolvers())
+        try:
+            # To be drained to its end: that is when the SDK's threads end.
+            for event in workflow.stream(**self._arguments()):
+                yield from self._teller.tell(event)
+        finally:
+            if not self._cancelled.is_set():
+                workflow.join()
+            local.close()
+            set_execution_context(ExecutionContext())
+            _forget(self._context.trace_id)
+
+    def _arguments(self) -> dict[str, Any]:
+        context = self._context
+        subject = self._subject()
+        trigger = isinstance(subject, BaseTrigger)
+        return {
+            ("trigger" if trigger else "inputs"): subject,
+            "event_filter": all_workflow_event_filter,
+            "execution_id": UUID(context.execution_id),
+            "previous_execution_id": None if context.state is None else context.execution_id,
+            "cancel_signal": self._cancelled,
+            "timeout": context.timeout,
+        }
+
+    def _subject(self) -> Any:
+        """Return the inputs, or the trigger that holds them."""
+        if self._context.trigger is not None:
+            return self._target.deserialize_trigger(self._context.trigger, dict(self._values))
+        inputs = self._target.get_inputs_class()
+        own = inputs(**self._values)
+        for name, value in self._values.items():
+            setattr(own, name, value)  # the SDK leaves out what a base class declares
+        return own
+
+    def _resolvers(self) -> list[Any] | None:
+        state = self._context.state
+        return None if state is None else [KeptState(state, self._target.get_state_class())]
+
+
+def _message(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {exc}"
+
+
+def _forget(trace_id: str) -> None:
+    """Remove what the SDK keeps for ever about each run, some 3 kB."""
+    kept: dict[str, Any] = getattr(monitoring_context_store, "_contexts", {})
+    for key in list(kept):
+        if key.startswith(f"trace:{trace_id}:"):
+            kept.pop(key, None)

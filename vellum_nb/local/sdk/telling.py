@@ -1,0 +1,152 @@
+"""From the events of the Workflows SDK to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vellum_nb.local import events as names
+from vellum_nb.local.code import RunContext
+from vellum_nb.local.events import Event
+from vellum_nb.local.sdk.bodies import BODIES, body_of, definition_of, not_finite, parent_of
+from vellum_nb.local.sdk.kinds import kind_of_node
+from vellum_nb.local.signature import variable_id
+from vellum_nb.local.wire_values import wire_problem, wire_value
+from vellum_nb.models import VellumVariable, WorkflowOutput
+
+__all__ = ["Teller"]
+
+_PAUSED = "workflow.execution.paused"
+
+
+class Teller:
+    """Tells what the SDK says about one run, and that it ended, exactly once.
+
+    Nodes inside of maps and inline workflows are told too, with the outer node as their parent;
+    the workflows that hold them are not told, so that the one that ends is the one that runs.
+    Snapshots of the state are left out.
+    """
+
+    def __init__(
+        self, definition: type, outputs: Mapping[str, VellumVariable], context: RunContext
+    ) -> None:
+        self._definition = definition_of(definition)
+        self._outputs = outputs
+        self._context = context
+        self._complete: set[str] = set()
+        self.begun = False
+        self.ended = False
+
+    def tell(self, event: Any) -> Iterator[Event]:
+        """Return what an event of the SDK says."""
+        if self.ended:
+            return
+        if event.name.startswith("node.") and event.name in BODIES:
+            yield self._node(event)
+        elif str(event.span_id) == self._context.execution_id:
+            yield from self._workflow(event)
+
+    def begin(self, inputs: Mapping[str, Any]) -> Event:
+        """Say that the run began, where the SDK did not come so far."""
+        self.begun = True
+        return self._own(names.WORKFLOW_INITIATED, {"inputs": dict(inputs), "trigger": None})
+
+    def reject(self, code: str, message: str, stacktrace: str | None = None) -> Event:
+        """Say that the run failed."""
+        self.ended = True
+        error = {"code": code, "message": message, "raw_data": None}
+        return self._own(names.WORKFLOW_REJECTED, {"error": error, "stacktrace": stacktrace})
+
+    def _workflow(self, event: Any) -> Iterator[Event]:
+        if event.name == names.WORKFLOW_STREAMING:
+            yield from self._streaming(event)
+        elif event.name == names.WORKFLOW_FULFILLED:
+            yield from self._fulfilled(event)
+        elif event.name == _PAUSED:
+            msg = "The workflow waits for an input from outside, which cannot be given here"
+            yield self.reject("INVALID_STATE", msg)
+        elif event.name in BODIES:
+            self.begun = True
+            self.ended = event.name == names.WORKFLOW_REJECTED
+            yield self._own(event.name, body_of(event), event)
+
+    def _streaming(self, event: Any) -> Iterator[Event]:
+        body = body_of(event)
+        output = body.get("output") or {}
+        name = output.get("name")
+        if name is None:
+            return  # it holds what JSON cannot carry; the run is rejected for it when it ends
+        if "value" in output:
+            self._complete.add(name)
+        elif self._type(name) != "STRING" or not isinstance(output.get("delta", ""), str):
+            return  # only text grows; a map streams the states of its items
+        yield self._own(event.name, body, event, (self._typed(name, output.get("value")),))
+
+    def _fulfilled(self, event: Any) -> Iterator[Event]:
+        body = body_of(event)
+        outputs = body.get("outputs")
+        problem = "the outputs hold what JSON cannot carry" if outputs is None else ""
+        problem = problem or not_finite(event.outputs)
+        if problem:
+            yield self.reject("INVALID_OUTPUTS", problem[:1].upper() + problem[1:])
+            return
+        for name, value in (outputs or {}).items():
+            if name not in self._complete:
+                told = {"output": {"name": name, "value": value}}
+                yield self._own(names.WORKFLOW_STREAMING, told, None, (self._typed(name, value),))
+        self.ended = True
+        typed = tuple(self._typed(name, value) for name, value in (outputs or {}).items())
+        yield self._own(event.name, body, event, typed)
+
+    def _node(self, event: Any) -> Event:
+        kind = kind_of_node(event.node_definition)
+        used = kind == "PROMPT" and event.name == names.NODE_FULFILLED
+        return Event(
+            name=event.name,
+            span_id=str(event.span_id),
+            trace_id=self._context.trace_id,
+            body=body_of(event),
+            parent=parent_of(event),
+            kind=kind,
+            usage=self._context.usage(str(event.span_id)) if used else (),
+            id=str(event.id),
+            timestamp=event.timestamp,
+        )
+
+    def _own(
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        event: Any = None,
+        outputs: tuple[WorkflowOutput, ...] = (),
+    ) -> Event:
+        known: dict[str, Any] = {} if event is None else {"timestamp": event.timestamp}
+        return Event(
+            name=name,
+            span_id=self._context.execution_id,
+            trace_id=self._context.trace_id,
+            body={"workflow_definition": self._definition, **body},
+            parent=self._context.parent,
+            outputs=outputs,
+            **known,
+        )
+
+    def _type(self, name: str) -> str:
+        declared = self._outputs.get(name)
+        return declared.type if declared is not None else "JSON"
+
+    def _typed(self, name: str, value: Any) -> WorkflowOutput:
+        declared = self._outputs.get(name)
+        type_ = self._type(name)
+        if value is not None:
+            # The SDK holds nobody to an annotation: what does not fit is told as what it is.
+            type_ = _told(value) if wire_problem(value, type_) else type_
+            value = wire_value(value, type_)
+        id_ = declared.id if declared is not None else variable_id("output", name)
+        return WorkflowOutput(id=id_, name=name, type=type_, value=value)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return "STRING"
+    return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"

@@ -1,0 +1,51 @@
+"""A Workflows SDK class as code that a release runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from vellum.workflows import BaseWorkflow
+
+from vellum_nb.local import docstrings
+from vellum_nb.local.binding import bound
+from vellum_nb.local.code import RunContext
+from vellum_nb.local.sdk.execution import SdkExecution
+from vellum_nb.local.sdk.sharing import share_inputs
+from vellum_nb.local.sdk.variables import inputs_of, outputs_of
+from vellum_nb.models import WorkflowInput
+
+__all__ = ["SdkWorkflow"]
+
+
+class SdkWorkflow:
+    """A subclass of ``BaseWorkflow`` with what its Inputs and Outputs say.
+
+    The SDK takes every value for every annotation, so inputs are checked here, as those of
+    callables are.
+    """
+
+    def __init__(self, target: type[BaseWorkflow[Any, Any]]) -> None:
+        share_inputs(target)
+        self.target = target
+        self._parameters = {p.variable.key: p for p in inputs_of(target)}
+        self.input_variables = tuple(p.variable for p in self._parameters.values())
+        self.output_variables = outputs_of(target)
+        # A subclass without a docstring would get the SDK's own.
+        self.description = docstrings.summary(inspect.cleandoc(target.__doc__ or ""))
+
+    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> SdkExecution:
+        """Check the inputs and return the run; nothing has run yet.
+
+        With a trigger in `context` the inputs are the trigger's, which the SDK checks.
+
+        Raises
+        ------
+        VellumNBError
+            Names every input that is missing, unknown, given twice or does not fit.
+        """
+        given = {one.name: one.value for one in inputs}
+        values = given if context.trigger is not None else bound(self._parameters, inputs)
+        outputs = {variable.key: variable for variable in self.output_variables}
+        return SdkExecution(self.target, given, values, outputs, context)
