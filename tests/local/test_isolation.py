@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.code import RunContext
-from vellum_nb.local.isolation import Process, ProcessCode
+from vellum_nb.local.isolation import Process, ProcessCode, codec, forks, fresh
 from vellum_nb.local.isolation.checks import check_inputs
 from vellum_nb.local.sources import Snapshots
 from vellum_nb.models import VellumVariable, WorkflowInput
@@ -321,7 +323,8 @@ def test_source_that_cannot_be_imported_is_refused_when_it_is_deployed(tmp_path,
 
 def test_source_for_a_process_is_never_imported_here(tmp_path):
     (tmp_path / "file.py").write_text(
-        f"import os, pathlib\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "import os, pathlib\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
         "def f(x: str) -> str: return x\n"
     )
     LocalServer().deploy(tmp_path / "file.py", isolation="process")
@@ -364,3 +367,50 @@ def test_an_optional_input_may_be_null():
     check_inputs([WorkflowInput(name="n", type="NUMBER", value=None)], [variable])
     with pytest.raises(VellumNBError, match="'n'"):
         check_inputs([WorkflowInput(name="n", type="NUMBER", value="x")], [variable])
+
+
+def test_runs_go_on_when_the_process_they_are_forked_off_was_killed(code):
+    *_, last = run_of(code, "abc").events()
+    assert last.name == "workflow.execution.fulfilled"
+    origin = forks._ORIGINS[False]
+    origin._process.kill()
+    origin._process.wait()
+    *_, last = run_of(code, "abc").events()
+    assert last.name == "workflow.execution.fulfilled"
+    assert forks._ORIGINS[False] is not origin
+
+
+def test_a_run_ends_with_the_process_it_was_forked_off(code, tmp_path):
+    place = tmp_path / "pids"
+    events = []
+    run = run_of(code, "hang", place=str(place))
+    thread = threading.Thread(target=lambda: events.extend(run.events()))
+    thread.start()
+    leader, _ = pids_in(place)
+    forks._ORIGINS[False]._process.kill()
+    thread.join(30)
+    assert events[-1].body["error"]["code"] == "NODE_EXECUTION"
+    wait_until(lambda: gone(leader), "it runs on")
+
+
+def test_where_nothing_can_be_forked_a_fresh_process_does_the_job(code, tmp_path):
+    job = {"do": "describe", "folder": str(code._snapshot.folder), "entry": "chat"}
+    job |= {"memory_limit": None, "env": {}, "path": fresh.path(), "cwd": str(tmp_path)}
+    (given, jobs), (told, events), (said, output) = (os.pipe() for _ in range(3))
+    process = fresh.Fresh(given, events, output)
+    for descriptor in (given, events, output):
+        os.close(descriptor)
+    os.write(jobs, codec.line(job))
+    with os.fdopen(told, "rb") as reader, os.fdopen(said, "rb"):
+        assert json.loads(reader.readline())["entry"] == "workflow:chat"
+    assert process.wait() in {0, -signal.SIGKILL}
+    process.kill()
+    os.close(jobs)
+
+
+def test_many_runs_at_once_do_not_mix(code):
+    with ThreadPoolExecutor(8) as pool:
+        texts = [f"text-{number}" for number in range(24)]
+        ended = list(pool.map(lambda text: list(run_of(code, text).events())[-1], texts))
+    assert [event.body["outputs"]["output"] for event in ended] == texts
+    assert len({event.body["outputs"]["pid"] for event in ended}) == 24

@@ -43,6 +43,12 @@ class Snapshot:
         """The name under which its modules are imported, the same for the same content."""
         return self.folder.name
 
+    @property
+    def uses_sdk(self) -> bool:
+        """Whether a module of it mentions the Workflows SDK."""
+        modules = (path for path in _files_in(self.folder) if path.suffix == ".py")
+        return any(b"vellum.workflows" in path.read_bytes() for path in modules)
+
     def texts(self) -> Mapping[str, str]:
         """Return its text files: path to text, sorted by path.
 

@@ -58,6 +58,7 @@ def _problem(given: WorkflowInput, known: dict[str, VellumVariable]) -> str:
         return f"Input {given.name!r} has the type {given.type}; {expected} is expected"
     if given.value is None and not variable.required:
         return ""
-    schema = variable.json_schema or {}
-    problem = wire_problem(given.value, given.type) or schema_problem(given.value, schema)
+    problem = wire_problem(given.value, given.type)
+    if not problem and variable.json_schema:
+        problem = schema_problem(given.value, variable.json_schema) or ""
     return f"Input {given.name!r}: {problem}" if problem else ""

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def serve(jobs: int, events: int) -> None:
         writer.flush()
 
     job = json.loads(reader.readline())
+    os.environ.update(job["env"])
+    sys.path[:] = job["path"]
+    with suppress(OSError):  # the server's folder may be gone
+        os.chdir(job["cwd"])
     threading.Thread(target=_end_with_server, args=(reader.fileno(),), daemon=True).start()
     try:
         _limit(job["memory_limit"])

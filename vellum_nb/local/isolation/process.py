@@ -76,7 +76,9 @@ class ProcessCode:
         """
         check_inputs(inputs, self.input_variables)
         job = _job("run", self._snapshot, self._entry) | codec.run_job(inputs, context)
-        return ProcessExecution(job, self._process, context, self._teller(context))
+        return ProcessExecution(
+            job, self._process, context, self._teller(context), sdk=self._snapshot.uses_sdk
+        )
 
     def _teller(self, context: RunContext) -> Teller:
         name = self._entry.rpartition(":")[2]
@@ -88,22 +90,29 @@ class ProcessExecution:
     """One run in a process; `cancel` kills it."""
 
     def __init__(
-        self, job: Mapping[str, Any], process: Process, context: RunContext, teller: Teller
+        self,
+        job: Mapping[str, Any],
+        process: Process,
+        context: RunContext,
+        teller: Teller,
+        *,
+        sdk: bool,
     ) -> None:
         self._job = job
         self._process = process
+        self._sdk = sdk
         self._context = context
         self._teller = teller
         self._begun = False
         self._open: dict[str, Event] = {}
         self._lock = threading.Lock()
-        self._cancelled = False
+        self._stopped = threading.Event()
         self._child: Child | None = None
 
     def cancel(self) -> None:
         """Kill the process, whatever it does."""
         with self._lock:
-            self._cancelled = True
+            self._stopped.set()
             if self._child is not None:
                 self._child.kill()
 
@@ -129,10 +138,14 @@ class ProcessExecution:
         yield from self._rejected(why or self._crash(ending))
 
     def _start(self) -> Child | None:
+        if self._stopped.is_set():
+            return None
+        child = Child(self._job, self._process, sdk=self._sdk)
         with self._lock:
-            if not self._cancelled:
-                self._child = Child(self._job, self._process)
-            return self._child
+            self._child = child
+            if self._stopped.is_set():  # meanwhile, when there was nothing to kill yet
+                child.kill()
+        return child
 
     def _heard(self, event: Event) -> Event:
         """Keep in mind what an event begins and ends, and add what the process cannot know."""
@@ -159,7 +172,7 @@ class ProcessExecution:
         yield self._teller.rejected(why)
 
     def _crash(self, ending: Ending) -> Rejection:
-        if self._cancelled:
+        if self._stopped.is_set():
             return _CANCELLED
         limit = self._process.memory_limit
         hint = "" if limit is None else f" (its memory_limit is {limit:,} bytes)"
@@ -171,7 +184,7 @@ _CANCELLED = Rejection("WORKFLOW_CANCELLED", "The run was cancelled")
 
 
 def _described(snapshot: Snapshot, entry: str, process: Process) -> dict[str, Any]:
-    child = Child(_job("describe", snapshot, entry), process)
+    child = Child(_job("describe", snapshot, entry), process, sdk=snapshot.uses_sdk)
     timer = threading.Timer(_DESCRIBE_SECONDS, child.kill)
     timer.start()
     found: dict[str, Any] = {}
