@@ -1,0 +1,173 @@
+"""NODE events: what each kind of node tells, and that the official client knows it all."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from vellum_nb.local.events import (
+    NODE_FULFILLED,
+    NODE_INITIATED,
+    NODE_REJECTED,
+    NODE_STREAMING,
+    Event,
+    Usage,
+)
+from vellum_nb.local.node_results import node_data
+from vellum_nb.local.records import Record
+from vellum_nb.models import ExpandMeta
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what it warns about on import is not ours
+    from vellum.client import types as official
+
+NODE = {"id": "00000000-0000-4000-8000-00000000000a", "name": "Node", "module": ["m"]}
+EXECUTION = "00000000-0000-4000-8000-00000000000e"
+RECORD = Record(
+    execution_id=EXECUTION,
+    trace_id=EXECUTION,
+    deployment_id="d",
+    deployment_name="n",
+    release_id="r",
+    version_id="v",
+    tag="LATEST",
+    inputs=(),
+    start=datetime.now(UTC),
+)
+ALL = ExpandMeta(usage=True, cost=True, model_name=True)
+
+
+def event(name, kind="", usage=(), span=EXECUTION, **body):
+    return Event(
+        name=name,
+        span_id="00000000-0000-4000-8000-00000000000b",
+        trace_id=EXECUTION,
+        body={"node_definition": NODE, **body},
+        parent={"type": "WORKFLOW", "span_id": span},
+        kind=kind,
+        usage=usage,
+    )
+
+
+def fulfilled(kind, outputs, usage=(), **body):
+    return event(NODE_FULFILLED, kind, usage, outputs=outputs, **body)
+
+
+def data(what, expand=ALL):
+    found = node_data(what, RECORD, expand)
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+def parsed(found):
+    """Return the class that the official client takes a NODE event and its result for."""
+    line = {"execution_id": EXECUTION, "type": "NODE", "data": found}
+    known = official.WorkflowExecutionNodeResultEvent.model_validate(line).data
+    return type(known).__name__, type(known.data).__name__
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "expected"),
+    [
+        ("PROMPT", {"text": "hi", "results": ["hi"]}, "PromptNodeResult"),
+        ("PROMPT", {}, "PromptNodeResult"),
+        ("SEARCH", {"results": [], "text": "t"}, "SearchNodeResult"),
+        ("TEMPLATING", {"result": "x"}, "TemplatingNodeResult"),
+        ("CODE_EXECUTION", {"result": [1], "log": ""}, "CodeExecutionNodeResult"),
+        ("CODE_EXECUTION", {}, "CodeExecutionNodeResult"),
+        ("CONDITIONAL", {}, "ConditionalNodeResult"),
+        ("API", {"json": {"a": 1}, "status_code": 200, "text": ""}, "ApiNodeResult"),
+        ("TERMINAL", {"value": 3}, "TerminalNodeResult"),
+        ("MERGE", {}, "MergeNodeResult"),
+        ("SUBWORKFLOW", {"a": None}, "SubworkflowNodeResult"),
+        ("MAP", {"mapped": [{"a": 1}]}, "MapNodeResult"),
+        ("", {"any": True}, "NoneType"),
+        ("SOMETHING_NEW", {"any": True}, "NoneType"),
+    ],
+)
+def test_the_official_client_knows_the_result_of_each_kind(kind, outputs, expected):
+    found = data(fulfilled(kind, outputs))
+    assert parsed(found) == ("FulfilledWorkflowNodeResultEvent", expected)
+    assert [value["value"] for value in found["output_values"]] == list(outputs.values())
+
+
+def test_a_node_begins_with_its_inputs_and_their_types():
+    found = data(event(NODE_INITIATED, inputs={"a": "x", "b": 1, "c": None, "d": True}))
+    assert parsed(found)[0] == "InitiatedWorkflowNodeResultEvent"
+    types = [(value["key"], value["type"]) for value in found["input_values"]]
+    assert types == [("a", "STRING"), ("b", "NUMBER"), ("c", "JSON"), ("d", "JSON")]
+
+
+@pytest.mark.parametrize(
+    ("output", "state", "value"),
+    [
+        ({"name": "text"}, "INITIATED", None),
+        ({"name": "text", "delta": "h"}, "STREAMING", "h"),
+        ({"name": "text", "value": "hi"}, "FULFILLED", "hi"),
+    ],
+)
+def test_a_node_streams_its_output(output, state, value):
+    found = data(event(NODE_STREAMING, "PROMPT", output=output))
+    assert parsed(found)[0] == "StreamingWorkflowNodeResultEvent"
+    assert (found["output"]["state"], found["output"]["value"]) == (state, value)
+    delta = found["data"] and found["data"]["data"]["delta"]
+    assert delta == ("h" if state == "STREAMING" else None)
+
+
+def test_a_rejected_node_has_the_code_of_executions():
+    error = {"message": "m", "code": "PROVIDER_ERROR", "raw_data": None}
+    found = data(event(NODE_REJECTED, error=error, stacktrace="t"))
+    assert parsed(found)[0] == "RejectedWorkflowNodeResultEvent"
+    assert found["error"] == {
+        "message": "m",
+        "code": "LLM_PROVIDER",
+        "raw_data": None,
+        "stacktrace": "t",
+    }
+
+
+USED = (
+    Usage(model="big", tokens_in=3, tokens_out=5, cost_usd=0.5),
+    Usage(model="small", tokens_in=1),
+)
+
+
+def test_a_prompt_tells_what_it_used_as_far_as_it_is_asked():
+    def meta(expand, used=USED):
+        return data(fulfilled("PROMPT", {"text": "hi"}, used), expand)["data"]["data"][
+            "execution_meta"
+        ]
+
+    whole = meta(ALL)
+    assert (whole["usage"]["input_token_count"], whole["usage"]["output_token_count"]) == (4, 5)
+    assert whole["cost"] == {"value": 0.5, "unit": "USD"}
+    assert whole["model_name"] == "big, small"
+    assert meta(ExpandMeta()) is None
+    assert meta(ALL, ()) is None
+    part = meta(ExpandMeta(cost=True))
+    assert (part["usage"], part["model_name"]) == (None, None)
+    assert meta(ExpandMeta(cost=True), (Usage(model="free"),))["cost"] is None
+
+
+def test_a_node_of_an_inner_workflow_names_it():
+    inner = "00000000-0000-4000-8000-00000000000c"
+    assert data(event(NODE_INITIATED, span=inner))["source_execution_id"] == inner
+    assert data(event(NODE_INITIATED))["source_execution_id"] is None
+
+
+def test_other_events_of_nodes_are_not_told():
+    assert node_data(event("node.execution.log", message="m"), RECORD, ALL) is None
+
+
+def test_media_come_as_json():
+    made = fulfilled("CODE_EXECUTION", {})
+    from vellum_nb.models import WorkflowOutput
+
+    image = WorkflowOutput(id="i", name="shot", type="IMAGE", value={"src": "data:,"})
+    found = data(replace(made, outputs=(image,)))
+    assert found["output_values"][0]["type"] == "JSON"
+    assert parsed(found)[1] == "CodeExecutionNodeResult"

@@ -1,0 +1,101 @@
+"""Callables that remember: `State`, and `previous_execution_id`."""
+
+from __future__ import annotations
+
+import pytest
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer, Reject, State
+
+
+def chat(message: str, memory: State) -> str:
+    """Say all that was said so far."""
+    memory.setdefault("said", []).append(message)
+    if message == "no":
+        raise Reject("no")
+    return " ".join(memory["said"])
+
+
+@pytest.fixture
+def say(fresh, asking):
+    fresh.deploy(chat)
+    api = asking(fresh)
+
+    def ask(message, previous=None):
+        answer = api.send(
+            workflow_deployment_name="chat",
+            inputs=[{"name": "message", "type": "STRING", "value": message}],
+            previous_execution_id=previous,
+        ).json()
+        outputs = answer["data"].get("outputs")
+        return answer["execution_id"], outputs and outputs[0]["value"]
+
+    return ask
+
+
+def test_a_state_is_no_input_variable(fresh):
+    release = fresh.deploy(chat)
+    keys = [variable.key for variable in release.workflow_version.input_variables]
+    assert keys == ["message"]
+
+
+def test_a_run_goes_on_from_the_state_of_the_one_before(say):
+    first, said = say("a")
+    assert said == "a"
+    second, said = say("b", first)
+    assert said == "a b"
+    assert say("c", second)[1] == "a b c"
+    assert say("d", first)[1] == "a d"  # the first one's state is as it was
+    assert say("e")[1] == "e"
+
+
+def test_a_previous_execution_without_a_state_is_an_empty_one(say):
+    rejected, said = say("no")
+    assert said is None
+    assert say("a", rejected)[1] == "a"
+    assert say("a", "00000000-0000-4000-8000-000000000000")[1] == "a"
+
+
+def test_a_state_survives_a_restart(tmp_path, asking):
+    message = [{"name": "message", "type": "STRING", "value": "a"}]
+    server = LocalServer(data=tmp_path)
+    server.deploy(chat)
+    with server:
+        body = {"workflow_deployment_name": "chat", "inputs": message}
+        first = asking(server).send(**body).json()["execution_id"]
+    again = LocalServer(data=tmp_path)
+    again.deploy(chat)
+    with again:
+        answer = asking(again).send(**body, previous_execution_id=first).json()
+    assert answer["data"]["outputs"][0]["value"] == "a a"
+
+
+def test_the_state_of_an_execution_can_be_read(fresh, asking, say):
+    execution_id, _ = say("a")
+    answer = asking(fresh).get(f"/v1/workflows/{execution_id}/state")
+    assert answer.json()["state"] == {"said": ["a"]}
+
+
+def test_a_state_that_json_cannot_carry_rejects_the_run(fresh, asking):
+    def odd(memory: State) -> None:
+        memory["thing"] = object()
+
+    def numbered(memory: State) -> None:
+        memory[1] = "a"
+
+    fresh.deploy(odd)
+    fresh.deploy(numbered)
+    api = asking(fresh)
+    assert "The state 'thing' is a object" in api.run("odd")["error"]["message"]
+    assert "The state has the key 1" in api.run("numbered")["error"]["message"]
+
+
+def test_one_state_that_can_be_named_is_enough(fresh):
+    def two(one: State, other: State) -> None: ...
+
+    def nameless(memory: State, /) -> None: ...
+
+    with pytest.raises(VellumNBError, match="has the states one, other; one is enough"):
+        fresh.deploy(two)
+    with pytest.raises(VellumNBError, match="must not be positional-only"):
+        fresh.deploy(nameless)

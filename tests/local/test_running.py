@@ -1,0 +1,321 @@
+"""Runs that are under way: asked for, waiting, hung up on, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from requests.adapters import HTTPAdapter
+
+from vellum_nb.local import LocalServer
+
+TEXT = [{"name": "text", "type": "STRING", "value": "a"}]
+
+
+def until(condition):
+    """Wait until `condition` gives something true, and return it."""
+    end = time.monotonic() + 20
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert found
+    return found
+
+
+def begin(api, name="gate", **body):
+    """Begin a run and return its execution id."""
+    answer = api.session.post(
+        f"{api.server.url}/v1/execute-workflow-async",
+        json={"workflow_deployment_name": name, "inputs": TEXT, **body},
+        timeout=20,
+    )
+    assert answer.status_code == 200, answer.text
+    assert set(answer.json()) == {"execution_id"}
+    return answer.json()["execution_id"]
+
+
+def status(api, execution_id):
+    answer = api.get(f"/v1/workflows/executions/{execution_id}/status")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def ended(api, execution_id):
+    def now():
+        found = status(api, execution_id)
+        return found if found["status"] in {"FULFILLED", "REJECTED"} else None
+
+    return until(now)
+
+
+def test_an_async_run_answers_at_once_and_its_status_tells_the_rest(fresh, asking, gate):
+    fresh.deploy(gate.workflow, name="gate")
+    api = asking(fresh)
+    execution_id = begin(api)
+    assert gate.entered.acquire(timeout=20)
+    assert status(api, execution_id) == {
+        "status": "INITIATED",
+        "execution_id": execution_id,
+        "outputs": None,
+        "error": None,
+        "execution_detail_url": None,
+    }
+    gate.open.set()
+    done = ended(api, execution_id)
+    assert (done["status"], done["outputs"], done["error"]) == ("FULFILLED", {"output": "a"}, None)
+
+
+def test_a_run_that_has_said_something_is_streaming(fresh, asking, gate):
+    def words(text: str):
+        yield text
+        gate.open.wait(20)
+
+    fresh.deploy(words)
+    api = asking(fresh)
+    execution_id = begin(api, "words")
+    until(lambda: status(api, execution_id)["status"] == "STREAMING")
+    gate.open.set()
+    assert ended(api, execution_id)["outputs"] == {"output": "a"}
+
+
+def test_the_status_of_a_rejected_run_has_its_error(fresh, asking):
+    def fails(text: str) -> str:
+        raise KeyError(text)
+
+    fresh.deploy(fails)
+    api = asking(fresh)
+    done = ended(api, begin(api, "fails"))
+    assert (done["status"], done["outputs"]) == ("REJECTED", None)
+    assert done["error"]["code"] == "NODE_EXECUTION"
+    assert done["error"]["message"] == "KeyError: 'a'"
+
+
+def test_an_async_run_is_refused_like_any_other(api):
+    for body, code in (({"inputs": []}, 400), ({"workflow_deployment_name": "nope"}, 404)):
+        answer = api.session.post(
+            f"{api.server.url}/v1/execute-workflow-async",
+            json={"workflow_deployment_name": "echo", "inputs": [], **body},
+            timeout=20,
+        )
+        assert answer.status_code == code
+
+
+def test_the_status_of_an_unknown_execution_is_404(api):
+    for wrong in ("nope", "00000000-0000-4000-8000-000000000000"):
+        answer = api.get(f"/v1/workflows/executions/{wrong}/status")
+        assert answer.status_code == 404
+        assert wrong in answer.json()["detail"]
+
+
+def test_what_does_not_run_yet_is_pending_and_then_has_its_turn(asking, gate):
+    with LocalServer(concurrency=1, queue=2) as server:
+        server.deploy(gate.workflow, name="gate")
+        api = asking(server)
+        first, second = begin(api), begin(api)
+        assert gate.entered.acquire(timeout=20)
+        assert status(api, second)["status"] == "PENDING"
+        gate.open.set()
+        assert ended(api, first)["status"] == ended(api, second)["status"] == "FULFILLED"
+
+
+def test_more_than_the_queue_holds_is_429_with_a_time_to_retry(asking, gate):
+    with LocalServer(concurrency=1, queue=1) as server:
+        server.deploy(gate.workflow, name="gate")
+        api = asking(server)
+        kept = [begin(api), begin(api)]
+        answer = api.send(workflow_deployment_name="gate", inputs=TEXT, external_id="again")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+        assert "try again later" in answer.json()["detail"]
+        gate.open.set()
+        for execution_id in kept:
+            ended(api, execution_id)
+        again = api.send(workflow_deployment_name="gate", inputs=TEXT, external_id="again")
+        assert again.status_code == 200  # what was refused did not use its external id up
+
+
+def test_bad_inputs_leave_the_queue_at_once(asking, gate):
+    with LocalServer(concurrency=1, queue=1) as server:
+        server.deploy(gate.workflow, name="gate")
+        api = asking(server)
+        begin(api)
+        for _ in range(3):
+            answer = api.send(workflow_deployment_name="gate", inputs=[])
+            assert answer.status_code == 400
+        gate.open.set()
+
+
+@pytest.mark.parametrize(("concurrency", "queue", "grace"), [(0, 1, 0), (1, -1, 0), (1, 1, -1)])
+def test_room_that_makes_no_sense_is_refused(concurrency, queue, grace):
+    with pytest.raises(Exception, match="concurrency is 1 or more"):
+        LocalServer(concurrency=concurrency, queue=queue, grace=grace)
+
+
+@pytest.mark.slow
+def test_sixty_four_runs_of_a_second_take_little_longer_together(fresh, asking):
+    def sleeps(text: str) -> str:
+        time.sleep(1)
+        return text
+
+    async def sleeps_later(text: str) -> str:
+        await asyncio.sleep(1)
+        return text
+
+    fresh.deploy(sleeps)
+    fresh.deploy(sleeps_later)
+    api = asking(fresh)
+    api.session.mount("http://", HTTPAdapter(pool_maxsize=64))
+    for name in ("sleeps", "sleeps-later"):
+        started = time.monotonic()
+        with ThreadPoolExecutor(64) as pool:
+            runs = [pool.submit(api.run, name, text=("STRING", "a")) for _ in range(64)]
+            assert {run.result()["state"] for run in runs} == {"FULFILLED"}
+        assert time.monotonic() - started < 8  # quietly 1.2; one after the other it would be 64
+
+
+class Patient:
+    """Workflows that go on until they are ended."""
+
+    def __init__(self):
+        self.entered = threading.Event()
+        self.ended = threading.Event()
+
+    async def waits(self, text: str) -> str:
+        self.entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+        return text
+
+    def speaks(self, text: str):
+        try:
+            while True:
+                self.entered.set()
+                yield text
+                time.sleep(0.01)
+        finally:
+            self.ended.set()
+
+
+def hang_up(server, path, body, patient):
+    """Ask, wait until the run is under way, and close the connection."""
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {server.api_key}\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head.encode() + content)
+        assert patient.entered.wait(20)
+
+
+@pytest.mark.parametrize("name", ["waits", "speaks"])
+@pytest.mark.parametrize("path", ["/v1/execute-workflow", "/v1/execute-workflow-stream"])
+def test_a_client_that_hangs_up_cancels_its_run(fresh, asking, name, path):
+    patient = Patient()
+    fresh.deploy(getattr(patient, name))
+    api = asking(fresh)
+    hang_up(fresh, path, {"workflow_deployment_name": name, "inputs": TEXT}, patient)
+    assert patient.ended.wait(20)
+    events = f"/v1/workflow-deployments/{name}/execution-events"
+    (run,) = until(lambda: [r for r in api.get(events).json()["results"] if r["end"]])
+    assert run["error"]["code"] == "WORKFLOW_CANCELLED"
+    assert run["error"]["message"] == "The client hung up"
+
+
+def test_a_client_that_hangs_up_while_it_waits_leaves_the_queue(asking, gate):
+    with LocalServer(concurrency=1, queue=1) as server:
+        server.deploy(gate.workflow, name="gate")
+        api = asking(server)
+        begin(api)
+        assert gate.entered.acquire(timeout=20)
+        waiting = Patient()
+        waiting.entered.set()
+        body = {"workflow_deployment_name": "gate", "inputs": TEXT}
+        hang_up(server, "/v1/execute-workflow", body, waiting)
+        until(lambda: _has_room(api))
+        gate.open.set()
+        assert not gate.entered.acquire(timeout=0)
+
+
+def _has_room(api):
+    """Say whether the one place in the queue is free: bad inputs are 400 then, else it is 429."""
+    return api.send(workflow_deployment_name="gate", inputs=[]).status_code == 400
+
+
+def test_nobody_has_to_wait_for_an_async_run(fresh, asking):
+    patient = Patient()
+    fresh.deploy(patient.waits)
+    hang_up(
+        fresh,
+        "/v1/execute-workflow-async",
+        {"workflow_deployment_name": "waits", "inputs": TEXT},
+        patient,
+    )
+    api = asking(fresh)
+    (run,) = api.get("/v1/workflow-deployments/waits/execution-events").json()["results"]
+    assert run["end"] is None
+    assert not patient.ended.is_set()
+
+
+def test_stopping_lets_runs_end_within_the_grace(asking, gate):
+    server = LocalServer(grace=20).start()
+    server.deploy(gate.workflow, name="gate")
+    api, url = asking(server), f"{server.url}/v1/execute-workflow"
+    body = {"workflow_deployment_name": "gate", "inputs": []}  # 400 as long as it takes requests
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(api.run, "gate", text=("STRING", "a"))
+        assert gate.entered.acquire(timeout=20)
+        stopped = pool.submit(server.stop)
+        until(lambda: api.session.post(url, json=body, timeout=20).status_code == 503)
+        gate.open.set()
+        assert answer.result()["state"] == "FULFILLED"
+        stopped.result()
+
+
+def test_stopping_rejects_async_runs_and_those_that_wait(tmp_path, asking, gate):
+    async def waits(text: str) -> str:
+        gate.entered.release()
+        await asyncio.Event().wait()
+        return text
+
+    server = LocalServer(concurrency=1, data=tmp_path).start()
+    server.deploy(waits)
+    api = asking(server)
+    runs = [begin(api, "waits"), begin(api, "waits")]
+    assert gate.entered.acquire(timeout=20)
+    server.stop()
+    with server:
+        api = asking(server)
+        for execution_id in runs:
+            found = status(api, execution_id)
+            assert (found["status"], found["error"]["code"]) == ("REJECTED", "WORKFLOW_CANCELLED")
+            assert found["error"]["message"] == "The local server was stopped"
+        assert not gate.entered.acquire(timeout=0)  # what waited never ran
+
+
+def test_a_stream_is_ended_in_order_when_the_server_stops(asking):
+    patient = Patient()
+    server = LocalServer(grace=0).start()
+    server.deploy(patient.speaks)
+    api = asking(server)
+    answer = api.session.post(
+        f"{server.url}/v1/execute-workflow-stream",
+        json={"workflow_deployment_name": "speaks", "inputs": TEXT},
+        timeout=20,
+        stream=True,
+    )
+    with answer:
+        assert patient.entered.wait(20)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        last = [json.loads(line) for line in answer.iter_lines()][-1]
+        stopping.join(20)
+    assert last["data"]["state"] == "REJECTED"
+    assert last["data"]["error"]["message"] == "The local server was stopped"
+    assert patient.ended.wait(20)
