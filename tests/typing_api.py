@@ -8,6 +8,8 @@ from typing import assert_type
 import pandas as pd
 
 import vellum_nb as vnb
+from vellum_nb.client import EventStream
+from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 
 
 def triage(ticket: str, vip: bool = False) -> dict[str, str]:  # noqa: FBT001, FBT002
@@ -30,3 +32,14 @@ def a_session() -> None:
         assert_type(ws.form("triage"), vnb.RunForm)
         assert_type(ws.compare("triage", release_tags=["v1"]), vnb.Comparison)
         assert_type(vnb.read_csv("runs.csv"), pd.DataFrame)
+
+
+def a_client() -> None:
+    """Use the streams of the client as a user would."""
+    with vnb.Client(api_key="k", base_url="http://127.0.0.1:8000") as client:
+        events = client.execute_workflow_stream({"q": 1}, workflow_deployment_name="triage")
+        assert_type(events, EventStream[WorkflowStreamEvent])
+        for event in events:
+            assert_type(event.delta, str | None)
+        assert_type(client.execute_stream("triage"), EventStream[WorkflowEvent])
+        assert_type(client.pull("triage"), bytes)

@@ -20,6 +20,12 @@ def failure(client: Client) -> errors.APIError:
     return caught.value
 
 
+def broken_stream(client: Client) -> errors.APIError:
+    with pytest.raises(errors.APIError) as caught:
+        list(client.execute_workflow_stream({"q": "hi"}, workflow_deployment_name="w"))
+    return caught.value
+
+
 def test_the_key_is_never_shown(
     server: Any, dead_url: str, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -31,10 +37,14 @@ def test_the_key_is_never_shown(
         server.reply(200, key.encode()),
         server.reply(302, echo, headers=moved),
         server.reset(),
+        server.reply(403, echo),
+        server.raw(f"HTTP/1.1 200 OK\r\n\r\n{key}".encode()),
+        server.reset(f"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{key}".encode()),
     )
     shown = []
     with Client(api_key=key, base_url=server.url) as client:
         caught = [failure(client) for _ in range(4)]
+        caught += [broken_stream(client) for _ in range(3)]
         shown += [repr(client), str(vars(client)), str(vars(client._sender))]
         shown += [repr(client._sender._headers), repr(client._sender._headers.copy())]
     with Client(api_key=key, base_url=dead_url) as client:
