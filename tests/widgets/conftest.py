@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,10 @@ def make() -> Iterator[Callable[..., tuple[RunForm, Recorder]]]:
         *,
         spec: FormSpec = SPEC,
         read: Callable[[str], WorkflowDeploymentRelease] = release,
+        **calls: Any,
     ) -> tuple[RunForm, Recorder]:
         recorder = Recorder(execute)
-        forms.append(RunForm(spec, run=recorder, release=read, count=lambda: 128))
+        forms.append(RunForm(spec, run=recorder, release=read, count=lambda: 128, **calls))
         return forms[-1], recorder
 
     yield make

@@ -16,6 +16,7 @@ from vellum_nb.models import (
     case_id,
 )
 from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 
 PATIENCE = 10
@@ -110,3 +111,23 @@ def tick(form: RunForm, tag: str, *, value: bool = True) -> None:
 
 def click(form: RunForm, css: str = "vnb-run") -> None:
     parts(form, css)[0].click()
+
+
+def bars(form: Any) -> AnswerBars:
+    """Return what stands under the answers."""
+    todo = [form]
+    while not isinstance(todo[0], AnswerBars):
+        todo += getattr(todo.pop(0), "children", ())
+    return todo[0]
+
+
+def press(form: RunForm, tag: str, event: str, **more: Any) -> None:
+    """Do what the browser does for a click in the bar of a release tag, and wait for the end."""
+    run_id = next(bar["id"] for bar in bars(form).bars if bar["tag"] == tag)
+    bars(form)._handle_custom_msg({"event": event, "id": run_id, **more}, [])
+    assert form._launch._judging.wait(PATIENCE)
+
+
+def bar(form: RunForm, tag: str) -> dict[str, Any]:
+    """Return what the bar of a release tag shows."""
+    return next(bar for bar in bars(form).bars if bar["tag"] == tag)

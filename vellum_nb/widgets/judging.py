@@ -124,7 +124,14 @@ class Judging:
         if run.nodes:
             self._show_trace(run, run.nodes)
         elif trace is not None:
-            self._do(run, "reading the trace…", lambda: self._show_trace(run, trace(run)))
+
+            def read() -> None:
+                nodes = tuple(trace(run))
+                newest = self._bars.run(run.id) or run
+                self._judged(newest.model_copy(update={"nodes": nodes}))
+                self._show_trace(run, nodes)
+
+            self._do(run, "reading the trace…", read)
 
     def _show_trace(self, run: Run, nodes: Sequence[NodeRun]) -> None:
         self._bars.mark(run.id, trace=trace_html(nodes, title=run.release_tag))

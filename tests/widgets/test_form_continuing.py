@@ -1,0 +1,125 @@
+"""Going on from an answer: the next turn of a chat, the next question, the previous execution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from form_kit import PATIENCE, SPEC, answer, parts, press, shown, variable
+
+from vellum_nb.models import Run
+from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.spec import FormSpec
+
+CHAT = variable("messages", "CHAT_HISTORY")
+ASKED = [{"role": "SYSTEM", "text": "Be brief."}, {"role": "USER", "text": "When?"}]
+EMPTY = {"role": "USER", "text": ""}
+
+
+def spec(*variables: Any) -> FormSpec:
+    return FormSpec(**{**SPEC.__dict__, "variables": variables})
+
+
+def said(text: str) -> dict[str, str]:
+    return {"role": "ASSISTANT", "text": text}
+
+
+@pytest.fixture
+def ask(make):
+    def ask(variables: Any, value: dict[str, Any], **more: Any) -> tuple[RunForm, Any]:
+        outputs = {"outputs": {"kind": "date", "reply": "Not before Monday."}}
+        fields = {"execution_id": "e-1", **outputs, **more}
+        form, recorder = make(lambda request, _: answer(request, **fields), spec=spec(*variables))
+        form.value = value
+        form.submit()
+        form.wait(PATIENCE)
+        return form, recorder
+
+    return ask
+
+
+def turns(form: RunForm) -> list[Any]:
+    return list(form._fields["messages"].typed)
+
+
+def test_continue_adds_the_answer_and_an_empty_turn_and_sets_the_previous_execution(ask):
+    form, recorder = ask([CHAT], {"messages": ASKED})
+    press(form, "v2", "continue")
+    assert turns(form) == [*ASKED, said("Not before Monday."), EMPTY]
+    assert len(recorder.requests) == 1
+    form._fields["messages"].typed = [*turns(form)[:-1], {"role": "USER", "text": "Why?"}]
+    form.submit()
+    form.wait(PATIENCE)
+    assert recorder.requests[1].previous_execution_id == "e-1"
+    assert recorder.requests[1].inputs["messages"][-1] == {"role": "USER", "text": "Why?"}
+
+
+def test_the_turn_still_to_be_written_is_no_alarm_before_a_try_to_run(ask):
+    form, recorder = ask([CHAT], {"messages": ASKED})
+    press(form, "v2", "continue")
+    assert form.errors == {"messages": "Turn 4 has no text: write it, or remove the turn."}
+    assert "Turn 4 has no text" not in shown(form)
+    assert "1 field to fill" in shown(form)
+    form.submit()
+    assert "Turn 4 has no text" in shown(form)
+    assert len(recorder.requests) == 1
+    rows = parts(form, "vnb-turn-row")
+    assert ["vnb-turn-bad" in row._dom_classes for row in rows] == [False, False, False, True]
+
+
+def test_continue_once_more_replaces_the_answer_and_keeps_what_was_begun(ask):
+    form, _ = ask([CHAT], {"messages": ASKED})
+    (run,) = form.runs
+    form.continue_from(run)
+    form._fields["messages"].typed = [*turns(form)[:-1], {"role": "USER", "text": "And why?"}]
+    form.continue_from(run.model_copy(update={"outputs": {"reply": "Tuesday."}}))
+    assert turns(form) == [*ASKED, said("Tuesday."), {"role": "USER", "text": "And why?"}]
+
+
+def test_a_question_in_a_field_of_its_own_joins_the_chat_and_makes_room(ask):
+    chat = variable("messages", "CHAT_HISTORY", required=False)
+    form, _ = ask([variable("question"), chat], {"question": "When?"})
+    form.continue_from(form.runs[0])
+    asked = {"role": "USER", "text": "When?"}
+    assert turns(form) == [asked, said("Not before Monday.")]
+    assert form.value == {"messages": [asked, said("Not before Monday.")]}
+    form.value = {**form.value, "question": "Why?"}
+    form.submit()
+    form.wait(PATIENCE)
+    form._fields["question"].typed = "a new one"
+    form.continue_from(form.runs[0])
+    assert [turn["text"] for turn in turns(form)[2:]] == ["Why?", "Not before Monday."]
+    assert form.value["question"] == "a new one"
+
+
+def test_a_chat_that_a_workflow_answers_with_gives_its_last_turn(ask):
+    chat = {"outputs": {"history": [*ASKED, said("Monday.")], "long": "x" * 100}}
+    types = {"output_types": {"history": "CHAT_HISTORY", "long": "STRING"}}
+    form, _ = ask([CHAT], {"messages": ASKED}, **chat, **types)
+    form.continue_from(form.runs[0])
+    assert turns(form)[2:] == [said("Monday."), EMPTY]
+
+
+@pytest.mark.parametrize("history", [[], None, "text", ["x"], [{"role": "ASSISTANT", "text": 5}]])
+def test_an_answer_that_is_no_chat_adds_no_turn(ask, history: Any):
+    more = {"outputs": {"history": history}, "output_types": {"history": "CHAT_HISTORY"}}
+    form, _ = ask([CHAT], {"messages": ASKED}, **more)
+    form.continue_from(form.runs[0])
+    added = [said("text")] if history == "text" else []
+    assert turns(form) == [*ASKED, *added, EMPTY]
+
+
+def test_turns_of_an_old_run_that_cannot_be_read_are_left_out_and_what_is_typed_stays(ask):
+    form, _ = ask([CHAT], {"messages": ASKED})
+    old: Run = form.runs[0].model_copy(update={"inputs": {"messages": [{"role": "KING"}]}})
+    form.continue_from(old)
+    assert turns(form) == [said("Not before Monday."), ASKED[1]]
+
+
+def test_without_a_chat_continue_sets_the_previous_execution_and_unfolds_it(ask):
+    form, recorder = ask([variable("ticket")], {"ticket": "hi"})
+    press(form, "v2", "continue")
+    assert "vnb-open" in parts(form, "vnb-fold")[0]._dom_classes
+    form.submit()
+    form.wait(PATIENCE)
+    assert [r.previous_execution_id for r in recorder.requests] == [None, "e-1"]

@@ -1,0 +1,218 @@
+"""The form while answers stream: what grows, what stays in its place, how it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from form_kit import PATIENCE, SPEC, answer, bars, click, parts, release, shown
+
+from vellum_nb.models import Cancellation, Run, RunError, RunRequest
+from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.live import live_facts, live_texts
+from vellum_nb.widgets.spec import FormSpec, Progressing
+
+Tell = Callable[[Progressing], None]
+WITH_OUTPUTS = FormSpec(**{**SPEC.__dict__, "outputs": ("reply", "actions")})
+
+
+class Stream:
+    """Streams on demand: `tell` what has come, then `end`."""
+
+    def __init__(self) -> None:
+        self._tells: dict[str, Tell] = {}
+        self._begun = threading.Condition()
+        self._ends: dict[str, threading.Event] = {}
+        self.runs: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, request: RunRequest, cancel: Cancellation, tell: Tell) -> Run:
+        tag = request.release_tag
+        end = self._ends[tag] = threading.Event()
+        with self._begun:
+            self._tells[tag] = tell
+            self._begun.notify_all()
+        with cancel.calling(end.set):
+            assert end.wait(PATIENCE)
+        if cancel.cancelled:
+            error = RunError(code="CANCELLED", message="cancelled")
+            return answer(request, state="CANCELLED", error=error, outputs={"reply": "half"})
+        return answer(request, **self.runs.get(tag, {}))
+
+    def tell(self, tag: str, **progressing: Any) -> None:
+        with self._begun:
+            assert self._begun.wait_for(lambda: tag in self._tells, PATIENCE)
+        self._tells[tag](Progressing(**progressing))
+
+    def end(self, tag: str, **run: Any) -> None:
+        self.runs[tag] = run
+        del self._tells[tag]
+        self._ends[tag].set()
+
+
+@pytest.fixture
+def stream() -> Stream:
+    return Stream()
+
+
+def start(form: RunForm, *tags: str) -> RunForm:
+    form.value = {"ticket": "hi"}
+    form.release_tags = list(tags) or ["v2"]
+    form.streaming = True
+    form.submit()
+    return form
+
+
+class Seen:
+    """Waits for what the form shows, as a page would see it."""
+
+    def __init__(self, form: RunForm) -> None:
+        self._changed = threading.Condition()
+        self._form = form
+        answers = parts(form, "vnb-answers")[0]
+        for widget, name in ((bars(form), "live"), (answers, "value"), (self._bar, "value")):
+            widget.observe(self._heard, name)
+
+    @property
+    def _bar(self) -> Any:
+        return parts(self._form, "vnb-progress")[0]
+
+    def _heard(self, _: object) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def until(self, holds: Callable[[], object]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(holds, PATIENCE)
+
+
+def live(form: RunForm, at: int = 0) -> dict[str, Any]:
+    return dict(bars(form).live[at]) if len(bars(form).live) > at else {}
+
+
+def test_text_grows_while_the_run_goes_on_and_the_answer_takes_its_place(make, stream):
+    form, recorder = make(stream=stream, spec=WITH_OUTPUTS)
+    seen = Seen(start(form))
+    stream.tell("v2", texts={"reply": "Thank"}, node="Draft reply", nodes_done=2, first_s=0.62)
+    seen.until(lambda: live(form).get("texts") == ["Thank", ""])
+    stream.tell("v2", texts={"reply": "Thank you, Ann"}, first_s=0.62, node="Draft", nodes_done=2)
+    seen.until(lambda: live(form).get("texts") == ["Thank you, Ann", ""])
+    assert live(form)["facts"] == "streaming · first words after 0.62 s · 3 words"
+    assert live(form)["growing"] == 0
+    seen.until(lambda: "node 3 · Draft · " in shown(form))
+    assert "run recorded" in shown(form)
+    assert bars(form).bars[0]["rates"] is False
+    stream.end("v2", outputs={"reply": "Thank you, Ann."})
+    (run,) = form.wait(PATIENCE)
+    assert run.outputs == {"reply": "Thank you, Ann."}
+    assert "Thank you, Ann." in shown(form)
+    assert "vnb-live" not in parts(form, "vnb-answers")[0].value
+    assert bars(form).live == []
+    assert "1 of 1" in shown(form)
+    assert recorder.requests == []
+
+
+def test_an_output_that_nobody_expected_gets_a_place_of_its_own(make, stream):
+    form, _ = make(stream=stream, spec=WITH_OUTPUTS)
+    seen = Seen(start(form))
+    stream.tell("v2", texts={"reply": "Hi", "<new>": "there"})
+    seen.until(lambda: live(form).get("texts") == ["Hi", "", "there"])
+    assert "<dt>&lt;new&gt;</dt>" in shown(form)
+    stream.end("v2")
+
+
+def test_the_answer_before_stays_until_there_are_words(make, stream):
+    form, _ = make(stream=stream)
+    start(form)
+    stream.tell("v2")
+    stream.end("v2", outputs={"reply": "the first answer"})
+    form.wait(PATIENCE)
+    seen = Seen(form)
+    form.submit()
+    stream.tell("v2", node="Think")
+    seen.until(lambda: "node 1 · Think" in shown(form))
+    assert "the first answer" in shown(form)
+    stream.tell("v2", texts={"reply": "the second"})
+    seen.until(lambda: "the first answer" not in shown(form))
+    stream.end("v2")
+
+
+def test_answers_that_have_come_stand_beside_one_that_streams(make, stream):
+    form, _ = make(stream=stream, read=lambda _: release("v2"))
+    seen = Seen(start(form, "v1", "v2"))
+    stream.tell("v1", texts={"reply": "one"})
+    stream.tell("v2", texts={"reply": "tw"})
+    seen.until(lambda: live(form).get("texts") == ["one"] and live(form, 1).get("texts") == ["tw"])
+    stream.end("v1", outputs={"reply": "one.", "tags": ["a"]})
+    seen.until(lambda: live(form) == {} and live(form, 1).get("texts") == ["tw", ""])
+    assert "1 of 2" in shown(form)
+    html = parts(form, "vnb-answers")[0].value
+    assert ("one." in html, '<ins class="vnb-ins">' in html) == (True, False)
+    stream.end("v2", outputs={"reply": "two."})
+    form.wait(PATIENCE)
+    assert '<ins class="vnb-ins">' in parts(form, "vnb-answers")[0].value
+
+
+def test_cancel_keeps_the_words_that_have_come(make, stream):
+    form, _ = make(stream=stream)
+    start(form)
+    stream.tell("v2", texts={"reply": "half"})
+    click(form, "vnb-cancel")
+    (run,) = form.wait(PATIENCE)
+    assert (run.state, run.outputs) == ("CANCELLED", {"reply": "half"})
+    assert "half" in shown(form)
+
+
+def test_without_the_switch_the_form_runs_as_ever(make, stream):
+    form, recorder = make(stream=stream)
+    form.value = {"ticket": "hi"}
+    form.submit()
+    form.wait(PATIENCE)
+    assert len(recorder.requests) == 1
+
+
+def test_the_switch_is_there_only_where_streams_are(make, stream):
+    assert [box.description for box in parts(make(stream=stream)[0], "vnb-stream")] == ["Stream"]
+    form, recorder = make()
+    assert parts(form, "vnb-stream") == []
+    start(form)
+    form.wait(PATIENCE)
+    assert len(recorder.requests) == 1
+
+
+def test_the_switch_and_the_attribute_are_one(make, stream):
+    form, _ = make(stream=stream)
+    parts(form, "vnb-stream")[0].value = True
+    assert form.streaming
+    form.streaming = False
+    assert not parts(form, "vnb-stream")[0].value
+
+
+def test_a_fault_while_streaming_is_shown_with_its_type(make):
+    def faulty(request: RunRequest, _: Cancellation, tell: Tell) -> Run:
+        raise ZeroDivisionError(request.release_tag)
+
+    form, _ = make(stream=faulty)
+    start(form)
+    form.wait(PATIENCE)
+    assert "ZeroDivisionError: v2" in shown(form)
+    assert parts(form, "vnb-run")[0].description == "Run on 1"
+
+
+def test_half_a_character_waits_for_its_other_half_and_long_text_is_cut():
+    assert live_texts(Progressing({"a": "ok \ud83d"}), ["a"], {})["texts"] == ["ok \ufffd"]
+    assert live_texts(Progressing({"a": "\ud83d\ude00"}), ["a"], {})["texts"] == ["\U0001f600"]
+    (text,) = live_texts(Progressing({"a": "x" * 200_000}), ["a"], {})["texts"]
+    assert (len(text), text[-1]) == (100_001, "…")
+
+
+def test_the_caret_stays_with_the_output_that_grew_last():
+    shown_before = live_texts(Progressing({"a": "x", "b": "y"}), ["a", "b"], {})
+    assert live_texts(Progressing({"a": "xx", "b": "y"}), ["a", "b"], shown_before)["growing"] == 0
+    assert live_texts(Progressing({"a": "x", "b": "y"}), ["a", "b"], shown_before)["growing"] == 1
+
+
+def test_what_is_said_of_a_stream_before_its_first_words():
+    assert live_facts(Progressing()) == "streaming"
+    assert live_facts(Progressing({"a": "one"})) == "streaming · 1 word"
