@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from vellum_nb.local.isolation.options import Process
 __all__ = ["Child", "Ending"]
 
 _PIECE = 4096
-_TAIL = 64  # pieces that are kept of what the process said last
+_TAIL = 64 * 1024  # bytes that are kept of what the process said last
 _LAST = 4000
 _OURS = (f'File "{Path(__file__).parent.parent}{os.sep}', 'File "<frozen runpy>"')
 _FOLDERS = re.compile(r'(File ")[^"\n]*[/\\](?=[^"/\\\n]+")')
@@ -42,7 +41,7 @@ class Child:
             "cwd": str(Path.cwd()),
         }
         self._job = codec.line({**job, **more})
-        self._said: deque[bytes] = deque(maxlen=_TAIL)
+        self._said = bytearray()
         (given, self._jobs), (self._events, events), (said, output) = pipes = _pipes()
         try:
             self._process = fork(given, events, output, sdk=sdk) or Fresh(given, events, output)
@@ -71,12 +70,13 @@ class Child:
         status = self._process.wait()
         os.close(self._jobs)
         self._listener.join(1.0)  # who left the group may hold the pipe for ever
-        return Ending(status, _shown(b"".join(self._said)))
+        return Ending(status, _shown(bytes(self._said)))
 
     def _listen(self, pipe: int) -> None:
         with os.fdopen(pipe, "rb", buffering=0) as reader:
             while piece := reader.read(_PIECE):
-                self._said.append(piece)
+                self._said += piece
+                del self._said[:-_TAIL]
 
 
 @dataclass(frozen=True, slots=True)
