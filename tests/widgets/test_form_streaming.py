@@ -148,10 +148,10 @@ def test_answers_that_have_come_stand_beside_one_that_streams(make, stream):
     seen.until(lambda: live(form) == {} and live(form, 1).get("texts") == ["tw", ""])
     assert "1 of 2" in shown(form)
     html = parts(form, "vnb-answers")[0].value
-    assert ("one." in html, '<ins class="vnb-ins">' in html) == (True, False)
+    assert ("one." in html, html.count("<ins")) == (True, 1)  # the one of the legend
     stream.end("v2", outputs={"reply": "two."})
     form.wait(PATIENCE)
-    assert '<ins class="vnb-ins">' in parts(form, "vnb-answers")[0].value
+    assert parts(form, "vnb-answers")[0].value.count("<ins") > 1
 
 
 def test_cancel_keeps_the_words_that_have_come(make, stream):
