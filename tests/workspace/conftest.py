@@ -42,6 +42,33 @@ class Gate:
         return text
 
 
+class Faucet:
+    """A workflow that says one word, and the rest when the test lets it go."""
+
+    def __init__(self) -> None:
+        self.said = threading.Event()
+        self.open = threading.Event()
+        self.left = threading.Event()
+
+    def workflow(self, text: str):
+        try:
+            yield "reply", f"{text} "
+            self.said.set()
+            while not self.open.wait(0.02):
+                yield "reply", ""
+            yield "reply", "and that is all"
+            return {"score": 7}
+        finally:
+            self.left.set()
+
+
+@pytest.fixture
+def faucet():
+    faucet = Faucet()
+    yield faucet
+    faucet.open.set()
+
+
 @pytest.fixture
 def gate():
     gate = Gate()
@@ -50,12 +77,13 @@ def gate():
 
 
 @pytest.fixture
-def server(gate):
+def server(gate, faucet):
     with vnb.LocalServer() as server:
         server.deploy(shout_softly, name="shout", release_tags=["v1"])
         server.deploy(shout, name="shout", release_tags=["v2"])
         server.deploy(refuse, name="refuse")
         server.deploy(gate.workflow, name="gate")
+        server.deploy(faucet.workflow, name="faucet")
         yield server
 
 

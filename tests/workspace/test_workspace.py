@@ -52,7 +52,7 @@ def test_inputs_that_do_not_fit_are_all_named_and_nothing_is_sent(ws):
 
 
 def test_an_unknown_deployment_lists_the_known_ones(ws):
-    with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'; there are: gate, refuse"):
+    with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'; there are: faucet, gate"):
         ws.run("shoot", {})
     with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'"):
         ws.form("shoot")
@@ -151,7 +151,7 @@ def test_without_the_right_to_read_the_form_is_made_from_the_last_recorded_run(e
 
 def test_deployments_and_releases_are_frames_with_dtypes(ws):
     frame = ws.deployments()
-    assert frame["name"].tolist() == ["gate", "refuse", "shout"]
+    assert frame["name"].tolist() == ["faucet", "gate", "refuse", "shout"]
     assert frame.set_index("name").loc["shout", "inputs"] == "text: STRING, times?: NUMBER"
     assert str(frame["created"].dtype) == "datetime64[us, UTC]"
     assert len(ws.releases("shout")) == 2

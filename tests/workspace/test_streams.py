@@ -1,0 +1,276 @@
+"""Streams: events as they arrive, and a row that ends as the stream does."""
+
+from __future__ import annotations
+
+import gc
+import json
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.models import Cancellation, RunRequest
+
+PATIENCE = 20
+
+
+def row(ws):
+    (run,) = ws.history.runs()
+    return run
+
+
+def until_first_words(stream, events):
+    for event in events:
+        if event.delta:
+            return event
+    raise AssertionError(stream)
+
+
+def test_events_arrive_before_the_run_ends_and_its_row_says_so(ws, faucet):
+    stream = ws.stream("faucet", {"text": "hello"}, metadata={"who": "me"})
+    events = iter(stream)
+    assert next(events).state == "INITIATED"
+    until_first_words(stream, events)
+    assert not faucet.left.is_set()
+    assert stream.texts == {"reply": "hello "}
+    begun = row(ws)
+    assert (begun.state, begun.execution_id) == ("STARTED", stream.execution_id)
+    assert begun.metadata == {"who": "me"}
+    assert stream.run.state == "STARTED"
+    faucet.open.set()
+    assert [event.state for event in events][-1] == "FULFILLED"
+    assert stream.run == row(ws)
+    assert stream.run.outputs == {"reply": "hello and that is all", "score": 7}
+    assert stream.run.output_types == {"reply": "STRING", "score": "NUMBER"}
+    assert stream.run.latency_s > 0
+    assert stream.texts["reply"] == stream.run.outputs["reply"]
+
+
+def test_leaving_the_loop_hangs_up_and_the_row_keeps_what_came(ws, faucet):
+    stream = ws.stream("faucet", {"text": "hello"})
+    for event in stream:
+        if event.delta:
+            break
+    assert faucet.left.wait(PATIENCE)
+    assert row(ws).state == "CANCELLED"
+    assert row(ws).error.code == "CANCELLED"
+    assert row(ws).outputs == {"reply": "hello "}
+    assert stream.run == row(ws)
+
+
+def test_a_with_block_hangs_up(ws, faucet):
+    with ws.stream("faucet", {"text": "hello"}) as stream:
+        until_first_words(stream, iter(stream))
+    assert faucet.left.wait(PATIENCE)
+    assert stream.run.state == row(ws).state == "CANCELLED"
+
+
+def test_a_stream_that_nobody_keeps_hangs_up(ws, faucet):
+    stream = ws.stream("faucet", {"text": "hello"})
+    assert faucet.said.wait(PATIENCE)
+    del stream
+    gc.collect()
+    assert faucet.left.wait(PATIENCE)
+    assert row(ws).state == "CANCELLED"
+
+
+def test_close_from_another_thread_ends_the_loop(ws, faucet):
+    stream = ws.stream("faucet", {"text": "hello"})
+
+    def close():
+        faucet.said.wait(PATIENCE)
+        stream.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    assert not any(event.ends for event in stream)
+    thread.join()
+    stream.close()
+    assert row(ws).state == "CANCELLED"
+
+
+def test_a_cancellation_ends_it_with_an_error(ws, faucet):
+    cancel = Cancellation()
+    request = RunRequest(deployment="faucet", inputs={"text": "hello"})
+    stream = ws._runner.stream(request, cancel)
+    events = iter(stream)
+    until_first_words(stream, events)
+    cancel.cancel()
+    with pytest.raises(vnb.APIConnectionError, match="cancelled"):
+        list(events)
+    assert row(ws).state == "CANCELLED"
+
+
+def test_an_interrupt_ends_the_run_and_the_row_says_cancelled(ws, faucet):
+    main = threading.main_thread().ident
+
+    def interrupt():
+        faucet.said.wait(PATIENCE)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt), ws.stream("faucet", {"text": "hello"}) as stream:
+        for _ in stream:
+            pass
+    thread.join()
+    assert row(ws).state == "CANCELLED"
+
+
+def test_leaving_at_the_last_event_keeps_the_run_as_it_ended(ws):
+    for event in ws.stream("shout", {"text": "hi"}):
+        if event.ends:
+            break
+    assert (row(ws).state, row(ws).outputs) == ("FULFILLED", {"loud": "HI"})
+
+
+def test_a_stream_is_iterated_over_once(ws):
+    stream = ws.stream("shout", {"text": "hi"})
+    list(stream)
+    with pytest.raises(vnb.VellumNBError, match="iterated over once"):
+        iter(stream)
+
+
+def test_a_rejected_stream_is_a_value(ws):
+    stream = ws.stream("refuse", {"text": "beer"})
+    assert [event.state for event in stream][-1] == "REJECTED"
+    assert (stream.run.state, stream.run.error.code) == ("REJECTED", "USER_DEFINED_ERROR")
+    assert row(ws) == stream.run
+
+
+def test_node_events_bring_the_nodes(ws):
+    stream = ws.stream("shout", {"text": "hi"}, event_types=["NODE", "WORKFLOW"])
+    assert {event.type for event in stream} == {"NODE", "WORKFLOW"}
+    assert [node.state for node in row(ws).nodes] == ["FULFILLED"]
+    assert stream.run.trace()["name"].tolist() == ["shout"]
+
+
+def test_nodes_alone_still_end_the_run(ws):
+    stream = ws.stream("shout", {"text": "hi"}, event_types="NODE")
+    assert {event.type for event in stream} == {"NODE"}
+    assert stream.run.state == "FULFILLED"
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_recorded(ws):
+    with pytest.raises(vnb.InputError, match="there are WORKFLOW and NODE"):
+        ws.stream("shout", {"text": "hi"}, event_types=["TOKENS"])
+    with pytest.raises(vnb.InputError, match="volume"):
+        ws.stream("shout", {"text": "hi", "volume": 3})
+    assert ws.history.count() == 0
+
+
+def test_a_stream_says_what_it_is(ws):
+    stream = ws.stream("shout", {"text": "hi"}, release_tag="v2")
+    assert repr(stream) == "<RunStream shout v2: STARTED>"
+    list(stream)
+    assert stream._repr_html_() == "<p>RunStream shout v2: FULFILLED</p>"
+
+
+class Breaking(BaseHTTPRequestHandler):
+    """Lets nobody read; streams what the deployment's name tells, then hangs up."""
+
+    def do_GET(self) -> None:
+        self.answer(403, b'{"detail": "no"}')
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name = body["workflow_deployment_name"]
+        if name == "trouble":
+            self.answer(500, b'{"detail": "out of order"}')
+            return
+        events = {"cut": CUT, "spending": SPENDING}[name]
+        self.answer(200, b"".join(json.dumps(event).encode() + b"\n" for event in events))
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def workflow(state, **data):
+    return {"execution_id": "e1", "type": "WORKFLOW", "data": {"id": "e1", "state": state, **data}}
+
+
+def words(state, **output):
+    return workflow("STREAMING", output={"type": "STRING", "state": state, **output})
+
+
+def prompt(node, state, **meta):
+    data = {"type": "PROMPT", "data": {"execution_meta": meta or None}}
+    ids = {"id": node, "node_id": node, "node_result_id": node}
+    return {"execution_id": "e1", "type": "NODE", "data": {**ids, "state": state, "data": data}}
+
+
+CUT = (
+    workflow("INITIATED"),
+    words("STREAMING", name="reply", delta="half "),
+    words("FULFILLED", name="title", value="whole"),
+    words("STREAMING", name="reply", delta="a word"),
+)
+SPENDING = (
+    workflow("INITIATED"),
+    prompt("one", "INITIATED"),
+    prompt(
+        "one",
+        "FULFILLED",
+        usage={"input_token_count": 11, "output_token_count": 7},
+        cost={"value": 0.25, "unit": "USD"},
+        model_name="m1",
+    ),
+    prompt("two", "INITIATED"),
+    prompt("two", "FULFILLED", usage={"input_token_count": 1}, model_name="m2"),
+    workflow("FULFILLED", outputs=[{"id": "o", "name": "reply", "type": "STRING", "value": "x"}]),
+)
+
+
+@pytest.fixture
+def breaking(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with vnb.connect(url, api_key="k", history=tmp_path / "runs.db") as ws:
+            yield ws
+        server.shutdown()
+        thread.join()
+
+
+def test_a_stream_that_is_cut_raises_and_the_row_keeps_what_came(breaking):
+    stream = breaking.stream("cut", {"text": "x"})
+    seen = []
+    with pytest.raises(vnb.APIConnectionError, match="had not ended") as caught:
+        seen.extend(stream)
+    assert caught.value.sent
+    kept = row(breaking)
+    assert kept.id in caught.value.__notes__[0]
+    assert (kept.state, kept.error.code) == ("FAILED", "CONNECTION")
+    assert kept.outputs == {"reply": "half a word", "title": "whole"}
+    assert kept.execution_id == "e1"
+    assert stream.run == kept
+
+
+def test_an_error_before_the_first_event_is_raised_at_once(breaking):
+    with pytest.raises(vnb.ServerError, match="out of order") as caught:
+        breaking.stream("trouble", {"text": "x"})
+    assert (row(breaking).state, row(breaking).error.code) == ("FAILED", "HTTP_500")
+    assert row(breaking).id in caught.value.__notes__[0]
+
+
+def test_expand_meta_brings_cost_tokens_and_models_of_all_prompt_nodes(breaking):
+    run = breaking.run("spending", {"text": "x"}, expand_meta=True)
+    assert (run.cost_usd, run.tokens_in, run.tokens_out, run.model) == (0.25, 12, 7, "m1, m2")
+    assert [node.kind for node in run.nodes] == ["PROMPT", "PROMPT"]
+    assert run.outputs == {"reply": "x"}
+    assert row(breaking) == run
+    assert breaking.history.frame()["tokens_in"].tolist() == [12]
+
+
+def test_a_cut_stream_is_an_error_of_run_too(breaking):
+    with pytest.raises(vnb.APIConnectionError):
+        breaking.run("cut", {"text": "x"}, expand_meta=True)
+    assert row(breaking).state == "FAILED"
