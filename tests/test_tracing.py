@@ -111,17 +111,18 @@ def span(id_: str, kind: str = "node", parent: str | None = "e-1", **more: Any) 
 
 def test_spans_become_nodes_in_the_order_they_began() -> None:
     used = {"usage": [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 3}}]}
-    late, early, rejected, strange = nodes_of_spans(
+    first, second, rejected, strange = nodes_of_spans(
         [
             span("e-1", "workflow", None, ended="fulfilled"),
-            span("b", start_ts=at(2), ended="fulfilled", attributes={"label": "B"}),
+            span("b", start_ts=at(2), ended="fulfilled", attributes={"label": "B", "kind": "MAP"}),
             span("a", start_ts=at(1), ended="fulfilled", attributes={"label": "A"}),
             span("c", start_ts=at(3), ended="rejected", body={"error": {"message": "boom"}}),
             span("x", start_ts=None, events=[], usage_result=used),
         ]
     )
-    assert [late.name, early.name] == ["A", "B"]
-    assert (late.duration_s, early.duration_s) == (8.0, 7.0)
+    assert [first.name, second.name] == ["A", "B"]
+    assert [first.kind, second.kind] == ["", "MAP"]
+    assert (first.duration_s, second.duration_s) == (8.0, 7.0)
     assert (rejected.state, rejected.error) == ("REJECTED", "boom")
     assert (strange.name, strange.state, strange.start, strange.end) == (
         "x",

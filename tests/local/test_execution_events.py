@@ -191,7 +191,7 @@ def test_spans_hold_the_events_of_the_workflow_and_of_its_node(api):
     assert workflow["span_id"] == id_
     assert workflow["parent_span_id"] is None
     assert node["parent_span_id"] == id_
-    assert set(node["attributes"]) == {"label", "filepath", "node_id"}
+    assert set(node["attributes"]) == {"label", "filepath", "node_id", "kind"}
     assert set(workflow["attributes"]) == {"label", "workflow_id"}
     for span in (workflow, node):
         names = [event["name"].rpartition(".")[2] for event in span["events"]]

@@ -64,7 +64,7 @@ def _span(events: Sequence[Event]) -> dict[str, Any]:
     return {
         "name": f"{kind}.execution",
         "events": [event.envelope() for event in events],
-        "attributes": _attributes(kind, first.body, first.span_id),
+        "attributes": _attributes(kind, events),
         "usage_result": usage_body(usage),
         "span_id": first.span_id,
         "start_ts": first.timestamp.isoformat(),
@@ -73,14 +73,16 @@ def _span(events: Sequence[Event]) -> dict[str, Any]:
     }
 
 
-def _attributes(kind: str, body: Mapping[str, Any], span_id: str) -> dict[str, Any]:
-    found = body.get(f"{kind}_definition")
+def _attributes(kind: str, events: Sequence[Event]) -> dict[str, Any]:
+    """Return what a span is of; `kind`, of a node, is an addition of ours."""
+    found = events[0].body.get(f"{kind}_definition")
     definition = found if isinstance(found, Mapping) else {}
     label = str(definition.get("name") or kind)
-    id_ = str(definition.get("id") or uuid.uuid5(uuid.NAMESPACE_OID, span_id))
+    id_ = str(definition.get("id") or uuid.uuid5(uuid.NAMESPACE_OID, events[0].span_id))
     if kind == "workflow":
         return {"label": label, "workflow_id": id_}
-    return {"label": label, "filepath": None, "node_id": id_}
+    kinds = (event.kind for event in events if event.kind)
+    return {"label": label, "filepath": None, "node_id": id_, "kind": next(kinds, None)}
 
 
 def _parent(event: Event) -> str | None:

@@ -133,12 +133,16 @@ class WorkflowEvent(Reply):
 
 
 class SpanAttributes(Reply):
-    """What a span is of; `node_id` and `filepath` of a node, `workflow_id` of a workflow."""
+    """What a span is of; `node_id` and `filepath` of a node, `workflow_id` of a workflow.
+
+    `kind`, such as PROMPT, is what our local server adds.
+    """
 
     label: str = ""
     filepath: str | None = None
     node_id: str | None = None
     workflow_id: str | None = None
+    kind: str | None = None
 
 
 class VellumSpan(Reply):

@@ -121,6 +121,7 @@ def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
         name=span.attributes.label or ended.definition.name or span.span_id[:8],
         span_id=span.span_id,
         parent_span_id=_parent(span, by_id),
+        kind=span.attributes.kind or "",
         state=state,
         start=_utc(span.start_ts),
         end=_utc(span.end_ts) if state in _ENDS else None,
