@@ -140,6 +140,8 @@ def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str
     [
         ("{", "filters: it is no JSON"),
         ("[" * 100_000, "filters: it is no JSON"),
+        ('{"a": NaN}', "filters: it is no JSON .*NaN"),
+        ('{"a": 1e999}', "filters: it is no JSON .*too large"),
         ("[]", "filters: an object is expected, not list"),
         ("{}", "the type None is not known; use LOGICAL_CONDITION_GROUP, LOGICAL_CONDITION"),
         (condition("cost", "==", 1), "the field 'cost' is not known; use timestamp, state"),
@@ -196,3 +198,18 @@ def test_an_unknown_ordering_is_refused_with_those_that_are_known():
         VellumNBError, match="'cost' is not known; use timestamp, -timestamp, state"
     ):
         sorting("cost")
+
+
+def test_metadata_nested_too_deep_for_sqlite_spoil_no_filter():
+    nested: dict[str, Any] = {}
+    for _ in range(900):
+        nested = {"a": nested}
+    ledger = Ledger()
+    ledger.begin(kept(1, "FULFILLED", None, {"user": "ü", "deep": [nested]}))
+    ledger.begin(kept(2, "FULFILLED", None, {"user": "ü"}))
+    assert found(ledger, condition("metadata", "contains", {"user": "ü"})) in {"2", "12"}
+    assert found(ledger, condition("metadata", "contains", {"deep": [nested]})) in {"", "1"}
+
+
+def test_an_offset_beyond_all_counting_gives_an_empty_page(ledger: Ledger):
+    assert ledger.records("d", offset=10**30) == (4, [])

@@ -345,3 +345,23 @@ def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
         allow(server._ledger, ROOMY)
         assert run("room").status_code == 200
     assert ran == ["room"]
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_deep_values_are_kept_and_those_too_deep_are_refused(ledger: Ledger):
+    deep = record(
+        metadata={"deep": nested(600)},
+        inputs=(WorkflowInput(name="data", type="JSON", value=nested(600)),),
+    )
+    ledger.begin(deep)
+    ledger.finish(deep, [event(deep, body={"outputs": {"deep": nested(600)}})])
+    assert ledger.record(deep.execution_id) == deep
+    assert ledger.events(deep.execution_id)[0].body == {"outputs": {"deep": nested(600)}}
+    with pytest.raises(VellumNBError, match="nested too deeply to be kept"):
+        ledger.begin(record(metadata={"deep": nested(200_000)}))

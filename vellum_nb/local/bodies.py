@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from vellum_nb.local.refusals import bad_request
 
-__all__ = ["read_body"]
+__all__ = ["read_body", "strict_json"]
 
 M = TypeVar("M", bound=BaseModel)
 _MOST_PROBLEMS = 5
@@ -37,9 +37,14 @@ def read_body(body: bytes, model: type[M]) -> M:
         raise bad_request("; ".join(problems)) from None
 
 
+def strict_json(text: bytes | str) -> Any:
+    """Return `text` as JSON without NaN and infinities; raises a `ValueError` if it is none."""
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+
+
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+        return strict_json(body)
     except RecursionError:
         msg = "The body is nested too deeply"
         raise bad_request(msg) from None

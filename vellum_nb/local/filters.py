@@ -5,12 +5,12 @@ Source: https://docs.vellum.ai/developers/workflows-sdk/tutorials/workflow-execu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from vellum_nb.local.bodies import strict_json
 from vellum_nb.local.ledger_rows import metadata_text, micros, storable
 from vellum_nb.local.refusals import bad_request
 
@@ -43,6 +43,7 @@ def parsed(filters: str | None) -> Where:
 
     Examples
     --------
+    >>> import json
     >>> condition = {
     ...     "type": "LOGICAL_CONDITION",
     ...     "lhs_variable": {"type": "STRING", "value": "state"},
@@ -55,7 +56,7 @@ def parsed(filters: str | None) -> Where:
     if filters is None or not filters.strip():
         return EVERYTHING
     try:
-        content = json.loads(filters)
+        content = strict_json(filters)
     except (ValueError, RecursionError) as exc:
         msg = f"filters: it is no JSON ({exc})"
         raise bad_request(msg) from None
@@ -183,8 +184,13 @@ def _metadata(name: str, operator: str, value: Any, place: str) -> Where:
 
 
 def _member(name: str, key: str, value: Any) -> Where:
-    sql = f"EXISTS (SELECT 1 FROM json_each({name}) WHERE key = ? AND {_VALUE} = json(?))"
+    sql = f"EXISTS (SELECT 1 FROM json_each({_readable(name)}) WHERE key = ? AND {_VALUE} = ?)"
     return Where(sql, (storable(key), metadata_text(value)))
+
+
+def _readable(name: str) -> str:
+    """Return what SQLite can look into: it does not go as deep as Python does."""
+    return f"CASE WHEN json_valid({name}) THEN {name} ELSE '{{}}' END"
 
 
 _VALUE = "CASE type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE json_quote(value) END"

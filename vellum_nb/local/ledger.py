@@ -34,6 +34,7 @@ from vellum_nb.models import WorkflowEventError
 
 __all__ = ["Ledger", "StoredFile"]
 
+_FARTHEST = 2**62  # SQLite counts no further
 _COLUMNS = (
     "execution_id",
     "deployment_id",
@@ -80,11 +81,17 @@ class Ledger(LedgerFile):
         Raises
         ------
         VellumNBError
-            When an execution with this external id is kept already; nothing is written then.
+            When an execution with this external id is kept already, or when the record cannot be
+            kept; nothing is written then.
         """
         try:
+            row = row_of(record)
+        except RecursionError:
+            msg = "The inputs or the metadata are nested too deeply to be kept"
+            raise bad_request(msg) from None
+        try:
             with self._transaction() as db:
-                db.execute(_INSERT, row_of(record))
+                db.execute(_INSERT, row)
         except sqlite3.IntegrityError:
             if record.external_id is None or self.by_external_id(record.external_id) is None:
                 raise
@@ -151,7 +158,7 @@ class Ledger(LedgerFile):
             count: int = db.execute(f"SELECT count(*) {condition}", values).fetchone()[0]
             rows = db.execute(
                 f"SELECT record {condition} ORDER BY {ordering} LIMIT ? OFFSET ?",
-                (*values, limit, offset),
+                (*values, limit, min(offset, _FARTHEST)),
             ).fetchall()
         return count, [record_of(row["record"]) for row in rows]
 

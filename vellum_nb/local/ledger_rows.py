@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from vellum_nb.local.events import Event
 from vellum_nb.local.records import Record
@@ -91,17 +91,24 @@ def dumped(value: Any) -> str:
     '{"mean":null,"n":[1,2.5]}'
     """
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_plain)
     except ValueError:
-        return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+        text = json.dumps(value, default=_plain)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), separators=(",", ":"))
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Return records, events and the models in them as JSON has them, one level deep."""
+    if isinstance(value, BaseModel):
+        return dict(value)
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return dict(value)
+    msg = f"{type(value).__name__} is nothing that JSON has"
+    raise TypeError(msg)
 
 
 def metadata_text(value: Any) -> str:
@@ -121,7 +128,7 @@ def row_of(record: Record) -> dict[str, Any]:
         "state": record.status,
         "timestamp": micros(record.start),
         "metadata": None if record.metadata is None else metadata_text(record.metadata),
-        "record": dumped(_RECORD.dump_python(record, mode="json")),
+        "record": dumped(record),
     }
 
 
@@ -132,7 +139,7 @@ def record_of(text: str) -> Record:
 
 def events_blob(events: Sequence[Event]) -> bytes:
     """Return the events of an execution, small: each repeats where it belongs."""
-    text = dumped(_EVENTS.dump_python(tuple(events), mode="json"))
+    text = dumped(tuple(events))
     return zlib.compress(text.encode("ascii"), level=1)
 
 

@@ -36,7 +36,11 @@ def file_part(content_type: str, body: bytes, name: str = "file") -> Part:
     """
     header = _headers(f"Content-Type: {content_type}".encode("latin-1", "replace"))
     boundary = header.get_param("boundary")
-    if header.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
+    if (
+        header.get_content_type() != "multipart/form-data"
+        or not boundary
+        or not isinstance(boundary, str)
+    ):
         msg = f"The body is {content_type or 'of no type'!r:.80}; multipart/form-data is expected"
         raise bad_request(msg)
     delimiter = b"\r\n--" + boundary.encode("latin-1", "replace")
