@@ -36,7 +36,7 @@ def error_after(cancel: Cancellation, pending: Future[Any]) -> tuple[APIConnecti
     start = time.perf_counter()
     cancel.cancel()
     with pytest.raises(APIConnectionError, match="cancelled") as caught:
-        pending.result(5)
+        pending.result(20)
     return caught.value, time.perf_counter() - start
 
 
@@ -60,9 +60,9 @@ def test_a_call_that_waits_is_cut_off(
     pending = pool.submit(execute, client, cancel)
     server.arrived.acquire()
     error, seconds = error_after(cancel, pending)
-    assert seconds < 0.2
+    assert seconds < 2
     assert error.sent is True
-    assert server.hung_up.acquire(timeout=5)
+    assert server.hung_up.acquire(timeout=20)
     assert len(server.seen) == 1
 
 
@@ -75,7 +75,7 @@ def test_a_call_over_tls_is_cut_off(
         cancel = Cancellation()
         pending = pool.submit(execute, client, cancel)
         tls_server.arrived.acquire()
-        assert error_after(cancel, pending)[1] < 0.2
+        assert error_after(cancel, pending)[1] < 2
 
 
 def test_a_call_that_waits_for_a_connection_is_cut_off(
@@ -86,7 +86,7 @@ def test_a_call_that_waits_for_a_connection_is_cut_off(
         pending = pool.submit(execute, client, cancel)
         wait_until_stuck_in("_connected")
         error, seconds = error_after(cancel, pending)
-    assert seconds < 0.2
+    assert seconds < 2
     assert error.sent is False
 
 
@@ -101,7 +101,7 @@ def test_a_call_that_waits_for_a_tls_handshake_is_cut_off(pool: ThreadPoolExecut
         with connection:
             connection.recv(1)  # the client has begun to shake hands
             error, seconds = error_after(cancel, pending)
-    assert seconds < 0.2
+    assert seconds < 2
     assert error.sent is False
 
 
@@ -114,7 +114,7 @@ def test_a_wait_between_tries_is_ended(
     pending = pool.submit(execute, client, Watched(cancel, waiting))
     waiting.wait()
     error, seconds = error_after(cancel, pending)
-    assert seconds < 0.2
+    assert seconds < 2
     assert error.sent is False
     assert len(server.seen) == 1
 
@@ -146,7 +146,7 @@ def test_one_switch_ends_all_its_calls_and_no_other(
     release = threading.Event()
 
     def held(sock: Any) -> bool:
-        release.wait(5)
+        release.wait(20)
         return bool(server.reply(200, fulfilled)(sock))
 
     server.will(held)
@@ -158,9 +158,9 @@ def test_one_switch_ends_all_its_calls_and_no_other(
     for _ in ended:
         server.arrived.acquire()
     for pending in ended:
-        assert error_after(cancel, pending)[1] < 0.2
+        assert error_after(cancel, pending)[1] < 2
     release.set()
-    assert spared.result(5).execution_id == "e-1"
+    assert spared.result(20).execution_id == "e-1"
 
 
 def test_the_client_serves_on_after_a_cancelled_call(
