@@ -36,6 +36,20 @@ class EventStream(Generic[E]):
         run did.
     APIResponseError
         While iterating: what came is no stream of events.
+
+    Examples
+    --------
+    >>> from vellum_nb import Client, LocalServer
+    >>> def greet(name: str) -> Iterator[str]:
+    ...     yield from ("Hello ", name)
+    >>> with LocalServer() as server:
+    ...     release = server.deploy(greet, name="greet", release_tags=["v1"])
+    ...     with Client(api_key=server.api_key, base_url=server.url) as client:
+    ...         events = client.execute_workflow_stream(
+    ...             {"name": "Ada"}, workflow_deployment_name="greet"
+    ...         )
+    ...         print("".join(event.delta or "" for event in events))
+    Hello Ada
     """
 
     def __init__(self, body: LiveBody, kind: type[E], *, tells_end: bool = True) -> None:
