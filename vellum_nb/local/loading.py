@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 from vellum_nb.local.code import Code
 from vellum_nb.local.refusals import Refused, bad_request
@@ -59,7 +59,7 @@ def code_of(target: Any) -> Code:
             "Path of a project folder or .py file"
         )
         raise bad_request(msg)
-    return cast(Code, Workflow(target))
+    return Workflow(target)
 
 
 def import_path(target: Callable[..., Any]) -> str:
@@ -145,6 +145,10 @@ def _main_module(snapshot: Snapshot) -> str:
 
 def _module(snapshot: Snapshot, name: str) -> ModuleType:
     package = sys.modules.get(snapshot.package)
+    if snapshot.uses_sdk:
+        from vellum_nb.local.sdk.projects import leave_out_of_ids
+
+        leave_out_of_ids(snapshot.package)
     if package is None or list(package.__path__) != [str(snapshot.folder)]:
         _forget(snapshot.package)
         _begin_package(snapshot)
@@ -217,6 +221,8 @@ def _told(exc: BaseException, snapshot: Snapshot) -> str:
     missing = getattr(exc, "name", None) if isinstance(exc, ModuleNotFoundError) else None
     if missing and (snapshot.folder / f"{missing.partition('.')[0]}.py").is_file():
         text += f"; it is in the same folder: write from .{missing} import ..."
+    if missing and missing.partition(".")[0] == "vellum":
+        text += '; the Workflows SDK is missing: pip install "vellum-nb[sdk]"'
     if isinstance(exc, NameError):
         text += "; source stands on its own: it must import or define all that it uses"
     return text

@@ -222,5 +222,6 @@ def _with_limit(event: Event, limit: int) -> Event:
     error = event.body["error"]
     if "MemoryError" not in f"{error['message']}{event.body.get('stacktrace')}":
         return event
-    message = f"The run needed more than its memory_limit of {limit:,} bytes ({error['message']})"
+    reason = error["message"] or "MemoryError"
+    message = f"The run needed more than its memory_limit of {limit:,} bytes ({reason})"
     return replace(event, body={**event.body, "error": {**error, "message": message}})
