@@ -50,6 +50,10 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         answer = operation["responses"]["200"]
         answer["description"] = "One JSON object a line, as it happens."
         answer["content"] = {_NDJSON: {"schema": _reference(schemas, _LINES[path])}}
+        failed = operation["responses"]["default"]["content"]  # FastAPI takes it for lines, too
+        operation["responses"]["default"]["content"] = {
+            "application/json": next(iter(failed.values()))
+        }
     document["components"]["securitySchemes"] = {
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-KEY"}
     }

@@ -47,7 +47,7 @@ class ExecuteWorkflowStreamRequest(ExecuteBody):
 class DeploymentExecuteStreamRequest(Model):
     """Body of POST /v1/workflow-deployments/{id}/execute-stream."""
 
-    inputs: Mapping[str, Any] = Field(default_factory=dict)
+    inputs: Mapping[NonEmpty, Any] = Field(default_factory=dict)
     trigger: NonEmpty | None = None
     release_tag: NonEmpty | None = None
     external_id: NonEmpty | None = None

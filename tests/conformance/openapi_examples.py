@@ -1,0 +1,239 @@
+"""Asks a local server what its OpenAPI document allows, and much that it does not.
+
+``python tests/conformance/openapi_examples.py 2000`` asks for 2,000 examples made by schemathesis
+and says what came of them. The same number and seed make the same examples.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import jsonschema
+import requests
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "local" / "prompts"))
+
+from conformance_kit import close, deploy_all, official, run, text
+from openai_kit import model_server
+
+from vellum_nb.local import LocalServer
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+NDJSON = "application/x-ndjson"
+TEXT = {"name": "text", "type": "STRING", "value": "hällo"}
+INPUTS: dict[str, list[dict[str, Any]]] = {
+    "echo": [TEXT],
+    "echo-json": [{"name": "value", "type": "JSON", "value": [None]}],
+    "talk": [TEXT],
+    "every-type": [],
+    "converse": [{**TEXT, "name": "message"}],
+    "refuse": [TEXT],
+    "hällo wörld": [TEXT],
+}
+NAMES = tuple(INPUTS)
+
+
+@dataclass
+class Report:
+    """What came of the examples."""
+
+    examples: int = 0
+    statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        by_status: Counter[int] = Counter()
+        for (_, status), number in self.statuses.items():
+            by_status[status] += number
+        counts = ", ".join(f"{number} x {status}" for status, number in sorted(by_status.items()))
+        operations = len({operation for operation, _ in self.statuses})
+        return (
+            f"{self.examples:,} examples on {operations} operations in {self.seconds:.0f} s: "
+            f"{counts}; no 5xx, no answer outside the schema"
+        )
+
+
+class Examples:
+    """Examples for the operations of one server."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._key = {"X-API-KEY": server.api_key}
+        self._url = server.url
+        self._document = self._session.get(f"{server.url}/openapi.json", timeout=20).json()
+        # What comes without the key is refused before it is read; other tests see to that.
+        open_ = {k: v for k, v in self._document.items() if k != "security"}
+        self._schema = schemathesis.openapi.from_dict(open_)
+        self._known = _known(server)
+        self.report = Report()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def run(self, total: int) -> Report:
+        """Ask for `total` examples or a few more, the same number for each operation.
+
+        Operations that take nothing have one example a round.
+        """
+        began = time.monotonic()
+        seed = 0
+        while self.report.examples < total:
+            for operation in self.operations():
+                for mode in schemathesis.GenerationMode:
+                    self.ask(operation, mode, seed)
+            seed += 1
+        self.report.seconds = time.monotonic() - began
+        return self.report
+
+    def operations(self) -> Iterator[Any]:
+        for result in self._schema.get_all_operations():
+            yield result.ok()
+
+    def ask(self, operation: Any, mode: schemathesis.GenerationMode, seed: int) -> None:
+        """Ask for five examples of one kind."""
+        try:
+            strategy = operation.as_strategy(generation_mode=mode)
+        except schemathesis.errors.SchemathesisError:  # nothing about it can be wrong
+            return
+
+        @hypothesis.seed(seed)
+        @hypothesis.settings(
+            max_examples=5,
+            database=None,
+            deadline=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(strategy)
+        def example(case: schemathesis.Case) -> None:
+            self._example(case, truthful=mode is schemathesis.GenerationMode.POSITIVE)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the generators warn about is not ours
+            try:
+                example()
+            except hypothesis.errors.Unsatisfiable:
+                return
+
+    def _example(self, case: schemathesis.Case, *, truthful: bool) -> None:
+        self._anchor(case, truthful=truthful)
+        answer = case.call(self._url, self._session, headers=self._key, timeout=20)
+        self.report.examples += 1
+        self.report.statuses[case.operation.label, answer.status_code] += 1
+        lines = answer.headers.get("content-type", [""])[0] == NDJSON
+        case.validate_response(answer, checks=CHECKS[:-1] if lines else CHECKS)
+        if lines:
+            self._check_lines(case, answer.content)
+
+    def _check_lines(self, case: schemathesis.Case, content: bytes) -> None:
+        operation = self._document["paths"][case.operation.path][case.operation.method.lower()]
+        schema = operation["responses"]["200"]["content"][NDJSON]["schema"]
+        whole = {**schema, "components": self._document["components"]}
+        validator = jsonschema.Draft202012Validator(whole)
+        lines = content.splitlines()
+        assert lines, "a stream without any event"
+        for line in lines:
+            validator.validate(json.loads(line))
+
+    def _anchor(self, case: schemathesis.Case, *, truthful: bool) -> None:
+        """Put what is there in the place of most names that are only allowed."""
+        dice = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode())
+        if dice % 4 == 0:
+            return
+        kind = "file" if "uploaded-files" in case.operation.path else "deployment"
+        places = self._known[kind]
+        for name in case.path_parameters or ():
+            case.path_parameters[name] = places[dice % len(places)][name]
+        if not truthful:
+            return
+        if isinstance(case.body, dict):
+            self._anchor_body(case.body, case.operation.path, dice)
+        if "filters" in (case.query or {}):
+            case.query["filters"] = _filters(case.query["filters"])
+
+    def _anchor_body(self, body: dict[str, Any], path: str, dice: int) -> None:
+        if path.startswith("/v1/execute-workflow"):
+            name = NAMES[dice % len(NAMES)]
+            body["workflow_deployment_name"] = name
+            for other in ("workflow_deployment_id", "release_tag"):
+                body.pop(other, None)
+            if dice % 3:
+                body["inputs"] = INPUTS[name]
+        elif path.endswith("/execute-stream") and dice % 3:
+            body.pop("release_tag", None)
+            body["inputs"] = {"text": "hällo"}
+        elif "actuals" in body:
+            body.pop("external_id", None)
+            body["execution_id"] = self._known["deployment"][0]["execution_id"]
+            for actual in body["actuals"]:
+                actual.pop("output_id", None)
+                actual["output_key"] = "output"
+
+
+def _filters(value: Any) -> str:
+    """Return a filter that is well formed, for text of any kind."""
+    condition = {
+        "type": "LOGICAL_CONDITION",
+        "lhs_variable": {"type": "STRING", "value": "external_id"},
+        "operator": "!=",
+        "rhs_variable": {"type": "STRING", "value": str(value)},
+    }
+    group = {"type": "LOGICAL_CONDITION_GROUP", "combinator": "AND", "negated": False}
+    return json.dumps({**group, "conditions": [condition]})
+
+
+def _known(server: LocalServer) -> dict[str, list[dict[str, str]]]:
+    """Execute a little, and return what path parameters can be, together."""
+    client = official(server)
+    places = []
+    for name in ("echo", "refuse", "hällo wörld", "converse"):
+        given = text("x", "message" if name == "converse" else "text")
+        ran = run(client, name, given).execution_id
+        tag = "production" if name == "hällo wörld" else "LATEST"
+        tags = dict.fromkeys(("name", "release", "item"), tag)
+        places.append({"id": name, "execution_id": ran, "span_id": ran, **tags})
+    file = client.uploaded_files.create(file=b"x").id
+    close(client)
+    return {"deployment": places, "file": [{"id": str(file)}]}
+
+
+def ask(total: int) -> Report:
+    """Ask a server of its own."""
+    with model_server() as model, LocalServer() as server:
+        deploy_all(server)
+        server.models(base_url=model.url, model="tiny")
+        examples = Examples(server)
+        try:
+            return examples.run(total)
+        finally:
+            examples.close()
+
+
+if __name__ == "__main__":
+    print(ask(int(sys.argv[1])))  # noqa: T201 - it is a command
