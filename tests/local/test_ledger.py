@@ -320,6 +320,16 @@ def allow(ledger: Ledger, pages: int) -> None:
         db.execute(f"PRAGMA max_page_count = {pages}")
 
 
+def run(server: LocalServer, name: str, text: str) -> requests.Response:
+    given = [{"name": "text", "type": "STRING", "value": text}]
+    return requests.post(
+        f"{server.url}/v1/execute-workflow",
+        json={"workflow_deployment_name": name, "inputs": given},
+        headers={"X-API-KEY": server.api_key},
+        timeout=20,
+    )
+
+
 def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
     ran: list[str] = []
 
@@ -327,24 +337,32 @@ def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
         ran.append(text)
         return text
 
-    def run(text: str) -> requests.Response:
-        given = [{"name": "text", "type": "STRING", "value": text}]
-        return requests.post(
-            f"{server.url}/v1/execute-workflow",
-            json={"workflow_deployment_name": "note", "inputs": given},
-            headers={"X-API-KEY": server.api_key},
-            timeout=20,
-        )
-
     with LocalServer(data=tmp_path) as server:
         server.deploy(note)
         allow(server._ledger, 1)
-        answer = run("x" * 1_000_000)
+        answer = run(server, "note", "x" * 1_000_000)
         assert (answer.status_code, ran) == (500, [])
         assert answer.json()["detail"].startswith("The local server failed: OperationalError")
         allow(server._ledger, ROOMY)
-        assert run("room").status_code == 200
+        assert run(server, "note", "room").status_code == 200
     assert ran == ["room"]
+
+
+def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path: Path):
+    def flood(text: str) -> str:
+        return text * 1_000_000
+
+    with LocalServer(data=tmp_path) as server:
+        server.deploy(flood)
+        with server._ledger._transaction() as db:
+            pages = db.execute("PRAGMA page_count").fetchone()[0]
+        allow(server._ledger, pages + 16)
+        answer = run(server, "flood", "x").json()
+        assert answer["data"]["state"] == "REJECTED"
+        assert "Its end could not be kept" in answer["data"]["error"]["message"]
+        kept = server._ledger.record(answer["execution_id"])
+        assert kept is not None
+        assert kept.status == "REJECTED"
 
 
 def nested(depth: int) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -197,7 +198,10 @@ class Live:
     def _close_unkept(self, exc: BaseException) -> None:
         kind = type(exc).__name__
         events = self._cut(Rejection("INTERNAL_ERROR", f"Its end could not be kept: {kind}: {exc}"))
-        self._close(events, _ended(self.record, [*self._events, *events]))
+        record = _ended(self.record, [*self._events, *events])
+        with suppress(Exception):  # perhaps it was what had been told that could not be kept
+            self._ledger.finish(record, events)
+        self._close(events, record)
 
     def _close(self, events: Sequence[Event], outcome: Record | BaseException) -> None:
         with self._lock:
