@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.widgets import RunForm
 from vellum_nb.widgets.job import Job
-from vellum_nb.widgets.spec import FormSpec, TagChoice
+from vellum_nb.widgets.spec import FormSpec, Progressing, TagChoice
 
 sign = ipywidgets.HTML()
 
@@ -40,6 +40,16 @@ def say_when_waiting(thread=threading.get_ident()):
 ticket = VellumVariable(key="ticket", type="STRING")
 spec = FormSpec("d", "d", "", "local server", (ticket,), "r1", (TagChoice("r1", ("v1", "LATEST")),))
 form = RunForm(spec, run=run, release=lambda tag: WorkflowDeploymentRelease(id="r1"))
+
+def stream(request, cancel, tell):
+    tell(Progressing({"reply": "half a"}))
+    cancel.wait(30)
+    return run(request, cancel).model_copy(update={"outputs": {"reply": "half a word"}})
+
+def rate(run, quality, desired):
+    return run.model_copy(update={"quality": quality, "desired": desired})
+
+live = RunForm(spec, run=run, release=form._releases._read, stream=stream, rate=rate)
 """
 
 WAIT = "threading.Thread(target=say_when_waiting).start(); form.submit(); form.wait()"
@@ -73,13 +83,15 @@ def run(client: BlockingKernelClient, code: str) -> str:
     return "".join(texts)
 
 
-def ids(client: BlockingKernelClient) -> dict[str, str]:
+def ids(client: BlockingKernelClient, form: str = "form") -> dict[str, str]:
     widgets = {
-        "ticket": "form._fields['ticket']._control",
-        "run": "form._bar._run",
-        "cancel": "form._bar._cancel",
-        "progress": "form._bar._progress",
-        "answers": "form._launch.results._answers",
+        "ticket": f"{form}._fields['ticket']._control",
+        "run": f"{form}._bar._run",
+        "cancel": f"{form}._bar._cancel",
+        "progress": f"{form}._bar._progress",
+        "stream": f"{form}._bar.stream",
+        "answers": f"{form}._launch.results._answers",
+        "bars": f"{form}._launch.results._bars",
         "sign": "sign",
     }
     text = run(client, f"print({', '.join(f'{w}.model_id' for w in widgets.values())})")
@@ -101,7 +113,7 @@ def click(client: BlockingKernelClient, model: str) -> None:
     send(client, model, {"method": "custom", "content": {"event": "click"}})
 
 
-def until(client: BlockingKernelClient, model: str, text: str) -> None:
+def until(client: BlockingKernelClient, model: str, text: str, *, trait: str = "value") -> None:
     """Read what the kernel tells its front ends, until a widget shows `text`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -109,7 +121,7 @@ def until(client: BlockingKernelClient, model: str, text: str) -> None:
         content = message["content"]
         if message["msg_type"] == "comm_msg" and content["comm_id"] == model:
             state = content["data"].get("state", {})
-            if text in str(state.get("value", "")):
+            if text in str(state.get(trait, "")):
                 return
     pytest.fail(f"{text!r} was never shown")
 
@@ -150,3 +162,23 @@ def test_a_kernel_interrupt_ends_the_wait_and_the_runs_and_the_form_lives_on(ker
     type_text(kernel, models["ticket"], "hi again")
     click(kernel, models["run"])
     until(kernel, models["answers"], "hello from v1")
+
+
+def test_text_that_grows_a_rating_and_a_correction_travel_as_messages(kernel):
+    models = ids(kernel, "live")
+    type_text(kernel, models["ticket"], "hi")
+    switched = {"method": "update", "state": {"value": True}, "buffer_paths": []}
+    send(kernel, models["stream"], switched)
+    click(kernel, models["run"])
+    until(kernel, models["bars"], "half a", trait="live")
+    click(kernel, models["cancel"])
+    until(kernel, models["answers"], "half a word")
+    say(kernel, models["bars"], {"event": "rate", "id": "1", "quality": 1})
+    until(kernel, models["bars"], "'quality': 1", trait="bars")
+    say(kernel, models["bars"], {"event": "save", "id": "1", "texts": {"reply": "a whole word"}})
+    until(kernel, models["bars"], "corrected: reply", trait="bars")
+    assert run(kernel, "live.runs[0].desired") == "{'reply': 'a whole word'}"
+
+
+def say(client: BlockingKernelClient, model: str, content: dict[str, Any]) -> None:
+    send(client, model, {"method": "custom", "content": content})

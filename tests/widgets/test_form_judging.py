@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from form_kit import PATIENCE, answer, bar, bars, press, shown
+from form_kit import PATIENCE, answer, bar, bars, press, release, shown
 
 from vellum_nb.errors import APIConnectionError
 from vellum_nb.models import NodeRun, Run, RunError
@@ -196,6 +196,26 @@ def test_a_rating_goes_to_its_own_answer_though_others_have_come(make, judge):
     assert form._launch._judging.wait(PATIENCE)
     assert [(run.id, run.quality) for run in form.runs] == [("2", None)]
     assert (bar(form, "v2")["id"], bar(form, "v2")["quality"]) == ("2", None)
+
+
+def test_an_answer_is_rated_while_another_is_still_under_way(make, judge):
+    gate, first = threading.Event(), threading.Event()
+
+    def execute(request: Any, _: Any) -> Run:
+        if request.release_tag == "v2":
+            assert gate.wait(PATIENCE)
+        return answer(request)
+
+    form, _ = make(execute, rate=judge, read=lambda _: release("v2"))
+    form.value = {"ticket": "hi"}
+    form.release_tags = ["v1", "v2"]
+    bars(form).observe(lambda now: now["new"][0]["id"] and first.set(), "bars")
+    form.submit()
+    assert first.wait(PATIENCE)
+    press(form, "v1", "rate", quality=1)
+    gate.set()
+    assert [run.quality for run in form.wait(PATIENCE)] == [1, None]
+    assert [bar["quality"] for bar in bars(form).bars] == [1, None]
 
 
 def test_a_trace_is_read_once_and_shown(make):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
@@ -89,6 +89,7 @@ class Launch:
         self._when_ended = ended
         self._lock = threading.Lock()
         self._runs: tuple[Run, ...] = ()
+        self._rated: dict[str, Run] = {}
         self._job: Job | None = None
         if calls.stream is not None:
             bar.offer_stream()
@@ -105,6 +106,7 @@ class Launch:
 
         def report(progress: Progress) -> None:
             with self._edge:
+                progress = self._as_judged(progress)
                 self._bar.progress(progress, live.node() if live else "")
                 self.results.show(requests, progress, live.latest if live else None)
                 if progress.finished:
@@ -138,15 +140,25 @@ class Launch:
         self._judging.wait(2)
 
     def _judged(self, run: Run) -> None:
-        self.results.replace(run)
         with self._lock:
-            runs = tuple(run if old.id == run.id else old for old in self._runs)
+            self._rated[run.id] = run
+            runs = self._runs
+        self.results.replace(run)
         self._take(runs)
+
+    def _as_judged(self, progress: Progress) -> Progress:
+        """Return `progress` with what was said of its runs while others were under way."""
+        with self._lock:
+            outcomes = tuple(
+                self._rated.get(outcome.id, outcome) if isinstance(outcome, Run) else outcome
+                for outcome in progress.outcomes
+            )
+        return replace(progress, outcomes=outcomes)
 
     def _take(self, runs: tuple[Run, ...]) -> None:
         with self._lock:
-            self._runs = runs
-        self._answered(runs)
+            self._runs = taken = tuple(self._rated.get(run.id, run) for run in runs)
+        self._answered(taken)
 
     def _ended(self) -> None:
         with self._edge:
