@@ -364,6 +364,11 @@ def test_a_running_execution_is_in_the_list_without_an_end(fresh, asking, gate):
     found = read(api, "slow", id_)
     assert found["end"] is found["error"] is found["state"] is None
     assert found["inputs"][0]["value"] == "a"
+    assert [span["events"][-1]["name"] for span in found["spans"]] == [
+        "workflow.execution.initiated",
+        "node.execution.initiated",
+    ]
+    assert detail(api, id_)["spans"] == found["spans"]
     gate.open.set()
     until = time.monotonic() + 20
     while read(api, "slow", id_)["end"] is None and time.monotonic() < until:

@@ -113,6 +113,11 @@ class Live:
         """End it as cancelled."""
         self.reject("WORKFLOW_CANCELLED", message)
 
+    def so_far(self) -> Sequence[Event]:
+        """Return what has happened so far; from any thread."""
+        with self._lock:
+            return tuple(self._events)
+
     async def events(self) -> AsyncIterator[Event]:
         """Give every event from the first to the last, as it comes."""
         async for batch in self.batches():

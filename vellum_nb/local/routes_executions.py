@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from vellum_nb.local import execution_views as views
 from vellum_nb.local.actuals import SubmitActuals, checked_actuals
 from vellum_nb.local.bodies import read_body
+from vellum_nb.local.events import Event
 from vellum_nb.local.filters import parsed, sorting
 from vellum_nb.local.pages import LARGEST, Limit, Offset
 from vellum_nb.local.records import Record
@@ -79,7 +81,7 @@ def workflow_deployment_event_execution(
         msg = f"The execution {execution_id} is one of {names}"
         raise not_found(msg)
     latest = state.ledger.latest_actual(execution_id)
-    events = state.ledger.events(execution_id)
+    events = _events(state, execution_id)
     release = deployment.release(record.release_id)
     return plain_reply(views.event_execution(record, release, latest, events))
 
@@ -93,7 +95,7 @@ def retrieve_workflow_execution_detail(
 ) -> Response:
     """Retrieve an execution by its id alone, with its spans."""
     record = _execution(state, execution_id)
-    spans = _after(spans_of(state.ledger.events(execution_id)), prev_span_id)
+    spans = _after(spans_of(_events(state, execution_id)), prev_span_id)
     return plain_reply(views.detail(record, _release(state, record), spans[:span_limit]))
 
 
@@ -141,6 +143,12 @@ def _execution(state: State, execution_id: str) -> Record:
         msg = f"No execution {execution_id!r:.60} is here"
         raise not_found(msg)
     return record
+
+
+def _events(state: State, execution_id: str) -> Sequence[Event]:
+    """Return what happened in an execution, so far if it has not ended."""
+    live = state.executions.live(execution_id)
+    return state.ledger.events(execution_id) if live is None else live.so_far()
 
 
 def _release(state: State, record: Record) -> Release | None:
