@@ -228,7 +228,7 @@ def test_the_samples_are_deployed_once_only(tmp_path, asking):
 def test_a_sample_that_is_there_is_left_alone(tmp_path):
     LocalServer(data=tmp_path).deploy(whisper, name="docs-qa")
     server = LocalServer(data=tmp_path, samples=True)
-    assert set(server.names()) == {"docs-qa", "summarise", "ticket-triage"}
+    assert set(server.names()) == {"docs-qa", "summarise", "ticket-triage", "feedback-digest"}
     with pytest.raises(VellumNBError, match="no release 'v2'"):
         server.move_tag("docs-qa", "x", "v2")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
+from vellum_nb.local.samples.sdk_project import PROJECTS, declared, sdk_is_installed
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import (
     ticket_triage_v1,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vellum_nb.local import LocalServer
+    from vellum_nb.local.builds import BuildOptions
 
 __all__ = ["cases", "deploy_samples", "names"]
 
@@ -30,8 +32,8 @@ _DATA = Path(__file__).parent / "data"
 _SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
 _EDITION = 1  # to be raised whenever a sample answers differently
 
-# Per deployment its releases, oldest first: callable, release tags, what changed.
-_SAMPLES: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...], str], ...]] = {
+# Per deployment its releases, oldest first: callable or project, release tags, what changed.
+_SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | Path, tuple[str, ...], str], ...]] = {
     "ticket-triage": (
         (ticket_triage_v1, ("v1",), "keyword rules"),
         (ticket_triage_v2, ("v2", "production"), "trained classifier, concrete replies"),
@@ -46,18 +48,28 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...], str], ...]]
         (summarise_v1, ("v1",), "first sentences"),
         (summarise_v2, ("v2", "production"), "TextRank without repetition; paragraph or bullets"),
     ),
+    "feedback-digest": (
+        (PROJECTS / "feedback-digest" / "v1", ("v1",), "a map over comments, word by word"),
+        (
+            PROJECTS / "feedback-digest" / "v2",
+            ("v2", "production"),
+            "understands not and never; complaints first",
+        ),
+    ),
 }
 
 
 def names() -> tuple[str, ...]:
     """Return the names of the sample deployments.
 
+    ``feedback-digest`` is a Workflows SDK project, and there with the extra ``sdk`` only.
+
     Examples
     --------
-    >>> names()
+    >>> names()[:3]
     ('ticket-triage', 'docs-qa', 'summarise')
     """
-    return tuple(_SAMPLES)
+    return tuple(name for name in _SAMPLES if _can_run(name))
 
 
 def cases(name: str) -> Path:
@@ -89,14 +101,21 @@ def deploy_samples(server: LocalServer) -> None:
     process, so that a history knows it again.
     """
     there = server.names()
-    for name, releases in _SAMPLES.items():
+    for name in names():
         if name in there:
             continue
-        for target, tags, description in releases:
+        for target, tags, description in _SAMPLES[name]:
+            more: BuildOptions = {"declared": declared(target)} if isinstance(target, Path) else {}
             server.deploy(
                 target,
                 name=name,
                 release_tags=tags,
                 description=description,
                 release_id=str(uuid.uuid5(_SPACE, f"{_EDITION}/{name}/{tags[0]}")),
+                **more,
             )
+
+
+def _can_run(name: str) -> bool:
+    is_project = any(isinstance(target, Path) for target, _, _ in _SAMPLES[name])
+    return not is_project or sdk_is_installed()
