@@ -11,6 +11,7 @@ from typing import Any, TypedDict, Unpack
 from vellum_nb.local.code import Code
 from vellum_nb.local.isolation import Process, ProcessCode, process_for
 from vellum_nb.local.loading import WorkflowGoneError, code_of, import_path, load
+from vellum_nb.local.names import missing_names
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.signature import name_of
 from vellum_nb.local.sources import MODULE, Snapshot, Snapshots, read_source
@@ -36,7 +37,8 @@ class BuildOptions(TypedDict, total=False):
     Attributes
     ----------
     source : str
-        The text of a module that defines the target, where it is nowhere on disk: a cell.
+        The text of a module that defines the target, where it is nowhere on disk: a cell. The
+        release is loaded from it, unless it uses names that it neither defines nor imports.
     memory_limit : int
         With ``isolation="process"``: bytes of address space, Python's own part included.
     env : sequence of str
@@ -92,8 +94,8 @@ def build(
         return _from_source(
             snapshot, entry or "", process, name=name, declared=options.get("declared")
         )
-    live = code_of(target)
     if source is None:
+        live = code_of(target)
         if process is not None:
             msg = (
                 f"{name_of(target)} cannot run in a process of its own: its source is not known. "
@@ -103,9 +105,18 @@ def build(
         return _described(name_of(target), import_path(target), live, loaded=live)
     snapshot = snapshots.keep({f"{MODULE}.py": source.encode()})
     code = f"{MODULE}:{entry or name_of(target)}"
-    if process is not None:
+    if process is not None or not _lacks(source):
         return _from_source(snapshot, code, process, name=name_of(target))
+    live = code_of(target)
     return _described(name_of(target), code, live, snapshot=snapshot, loaded=live)
+
+
+def _lacks(source: str) -> list[str]:
+    try:
+        return missing_names(source)
+    except SyntaxError as exc:
+        msg = f"The source is no Python: {exc}"
+        raise bad_request(msg) from exc
 
 
 def _from_source(
@@ -132,7 +143,8 @@ def _from_source(
             return _described(name or _last(code), code, made, snapshot=snapshot, process=process)
         code, loaded = load(snapshot, entry)
     except WorkflowGoneError as exc:
-        raise bad_request(f"The source cannot be deployed: {exc}") from exc  # noqa: EM102
+        msg = f"The source cannot be deployed: {exc}"
+        raise bad_request(msg) from exc
     return _described(name or _last(code), code, loaded, snapshot=snapshot, loaded=loaded)
 
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import argparse
 import ast
-import builtins
 import importlib
 import shlex
-import symtable
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.loading import is_sdk_class
+from vellum_nb.local.names import missing_names
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
     from vellum_nb.models import WorkflowDeploymentRelease
 
-__all__ = ["NAME", "missing_names", "offer", "register"]
+__all__ = ["NAME", "offer", "register"]
 
 NAME = "vellum_deploy"
-_ALWAYS = frozenset({*dir(builtins), "__name__", "__file__", "__doc__", "__annotations__"})
 
 
 def offer(server: LocalServer) -> None:
@@ -45,36 +43,6 @@ def register(shell: Any, server: Callable[[], LocalServer]) -> None:
 
     vellum_deploy.__doc__ = _parser().format_help()
     shell.register_magic_function(vellum_deploy, "cell", NAME)
-
-
-def missing_names(source: str) -> list[str]:
-    r"""Return the names that a module of this text uses, but neither defines nor imports.
-
-    Examples
-    --------
-    >>> missing_names("import json\ndef f(x): return json.dumps(x, indent=WIDTH)")
-    ['WIDTH']
-    """
-    module = symtable.symtable(source, "<cell>", "exec")
-    tables = list(_tables(module))
-    defined = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
-    for table in tables:
-        defined |= {
-            s.get_name() for s in table.get_symbols() if s.is_declared_global() and s.is_assigned()
-        }
-    used = {
-        s.get_name()
-        for table in tables
-        for s in table.get_symbols()
-        if s.is_referenced() and s.is_global()
-    }
-    return sorted(used - defined - _ALWAYS)
-
-
-def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
-    yield table
-    for child in table.get_children():
-        yield from _tables(child)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,0 +1,222 @@
+"""``%%vellum_deploy``: what a cell becomes, and what is said when it cannot be deployed."""
+
+from __future__ import annotations
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from vellum_nb.local import LocalServer, magic
+from vellum_nb.local.names import missing_names
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """Make an IPython shell that keeps nothing."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    config = Config()
+    config.HistoryManager.enabled = False
+    shell = InteractiveShell(config=config)
+    yield shell
+    shell.restore_sys_module_state()
+
+
+@pytest.fixture
+def server(shell):
+    server = LocalServer()
+    magic.register(shell, lambda: server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def cell(shell, server, capsys):
+    """Run a cell, and return what it said and whether it succeeded."""
+
+    def run(text):
+        capsys.readouterr()
+        ended = shell.run_cell(text)
+        said = capsys.readouterr()
+        return said.out + said.err, ended.success
+
+    return run
+
+
+def source(server, name, tag="LATEST"):
+    return server._registry.named(name).release(tag).source
+
+
+def answer(api, name, tag="LATEST"):
+    inputs = [{"name": "text", "type": "STRING", "value": "Ab"}]
+    reply = api.send(workflow_deployment_name=name, release_tag=tag, inputs=inputs)
+    data = reply.json()["data"]
+    assert data["state"] == "FULFILLED", data
+    return data["outputs"][0]["value"]
+
+
+SHOUT = '''def helper(text):
+    return text.upper()
+
+def shout(text: str, times: int = 1) -> str:
+    """Say it loudly."""
+    return helper(text) * times
+'''
+
+
+def test_a_cell_is_run_and_its_last_function_deployed_with_the_text(cell, server, shell, asking):
+    said, well = cell(
+        f"%%vellum_deploy loud --tag v1 --tag beta --description 'first try'\n{SHOUT}"
+    )
+    assert well
+    assert said == "loud (LATEST, v1, beta): text STRING, times NUMBER → output STRING\n"
+    assert shell.user_ns["shout"]("a") == "A"
+    assert source(server, "loud") == {"workflow.py": SHOUT}
+    release = asking(server.start()).get("/v1/workflow-deployments/loud/releases/v1").json()
+    assert release["description"] == "first try"
+    assert answer(asking(server.start()), "loud", "v1") == "AB"
+
+
+def test_releases_of_two_cells_stay_apart(cell, server, asking):
+    cell(f"%%vellum_deploy loud --tag v1\n{SHOUT}")
+    cell(f"%%vellum_deploy loud --tag v2\n{SHOUT.replace('upper', 'lower')}")
+    api = asking(server.start())
+    assert [answer(api, "loud", tag) for tag in ("v1", "v2")] == ["AB", "ab"]
+    assert source(server, "loud", "v1") != source(server, "loud", "v2")
+
+
+def test_a_cell_can_run_in_a_process(cell, server, asking):
+    said, well = cell(f"%%vellum_deploy loud --isolation process --env A_KEY\n{SHOUT}")
+    assert well, said
+    assert server._registry.named("loud").latest.process.env == ("A_KEY",)
+    assert answer(asking(server.start()), "loud") == "AB"
+
+
+def test_a_cell_runs_after_a_restart(shell, tmp_path, asking):
+    with LocalServer(data=tmp_path / "data") as server:
+        magic.register(shell, lambda: server)
+        assert shell.run_cell(f"%%vellum_deploy loud --target helper\n{TYPED}").success
+    with LocalServer(data=tmp_path / "data") as server:
+        assert answer(asking(server.start()), "loud") == "ab!"
+
+
+TYPED = """def helper(text: str) -> str:
+    return text.lower() + "!"
+
+def other(text: str) -> str:
+    return text
+"""
+
+
+def test_a_workflow_class_of_a_cell_is_deployed(cell, server, asking):
+    said, well = cell(f"%%vellum_deploy sdk --tag v1\n{WORKFLOW}")
+    assert well, said
+    assert said == "sdk (LATEST, v1): text STRING → said STRING\n"
+    assert answer(asking(server.start()), "sdk") == "AB"
+    said, well = cell(f"%%vellum_deploy sdk --tag v2 --isolation process\n{WORKFLOW}")
+    assert well, said
+    assert answer(asking(server.start()), "sdk", "v2") == "AB"
+
+
+WORKFLOW = """from vellum.workflows import BaseWorkflow
+from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.nodes import BaseNode
+from vellum.workflows.state import BaseState
+
+class Inputs(BaseInputs):
+    text: str
+
+class Say(BaseNode):
+    text = Inputs.text
+
+    class Outputs(BaseNode.Outputs):
+        said: str
+
+    def run(self) -> Outputs:
+        return self.Outputs(said=self.text.upper())
+
+class Flow(BaseWorkflow[Inputs, BaseState]):
+    graph = Say
+
+    class Outputs(BaseWorkflow.Outputs):
+        said = Say.Outputs.said
+
+class NotDeployed:
+    pass
+"""
+
+
+def test_a_cell_that_needs_other_cells_is_told_so(cell, server, asking):
+    cell("WIDTH = 2")
+    wide = "def wide(text: str) -> str:\n    return text * WIDTH\n"
+    said, well = cell(f"%%vellum_deploy wide\n{wide}")
+    assert well
+    assert "The cell uses WIDTH, which it neither defines nor imports" in said
+    assert answer(asking(server.start()), "wide") == "AbAb"
+    said, well = cell(f"%%vellum_deploy wide --isolation process\n{wide}")
+    assert not well
+    assert said.startswith("UsageError: The cell uses WIDTH")
+    assert len(server._registry.named("wide").releases) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("%%vellum_deploy\nx = 1", "required: NAME"),
+        ("%%vellum_deploy a --bogus\nx = 1", "unrecognized arguments: --bogus"),
+        ("%%vellum_deploy a --isolation thread\nx = 1", "invalid choice: 'thread'"),
+        ("%%vellum_deploy a 'b\nx = 1", "No closing quotation"),
+        ("%%vellum_deploy a\nx = 1", "defines no function and no Workflow class"),
+        ("%%vellum_deploy a --target y\nx = 1", "There is no 'y' after the cell has run"),
+        ("%%vellum_deploy a --target x\nx = 1", "1 cannot be called"),
+        ("%%vellum_deploy a/b\ndef f(): ...", "is no name for a deployment"),
+        ("%%vellum_deploy a --tag LATEST\ndef f(): ...", "LATEST always is the newest"),
+        ("%%vellum_deploy a --server x\ndef f(): ...", "that is no LocalServer"),
+        ("%%vellum_deploy a\n%time 1", "leave out magics"),
+        ("%%vellum_deploy a --memory-limit 9\ndef f(): ...", 'say isolation="process"'),
+    ],
+)
+def test_what_cannot_be_deployed_says_why_in_one_line(cell, server, text, message):
+    said, well = cell(text)
+    assert not well
+    assert said.startswith("UsageError: ")
+    assert message in said
+    assert server.names() == ()
+
+
+@pytest.mark.parametrize(("text", "error"), [("1/0", "ZeroDivisionError"), ("x =", "SyntaxError")])
+def test_an_error_of_the_cell_is_its_own(cell, server, text, error):
+    said, well = cell(f"%%vellum_deploy a\ndef f(): ...\n{text}")
+    assert not well
+    assert error in said
+    assert server.names() == ()
+
+
+def test_another_server_can_be_named(cell, server, shell):
+    shell.user_ns["mine"] = other = LocalServer()
+    assert cell(f"%%vellum_deploy loud --server mine\n{SHOUT}")[1]
+    assert (server.names(), other.names()) == ((), ("loud",))
+
+
+def test_the_help_tells_the_options(shell, server):
+    text = shell.find_cell_magic("vellum_deploy").__doc__
+    for option in ("--tag", "--description", "--target", "--isolation", "--memory-limit", "--env"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("def f(x): return [y for y in x if y is not None and len(x)]", []),
+        ("import os.path as p\nfrom a import b\ndef f(x: int = b): return p, print", []),
+        ("class A:\n    k = 1\n    def m(self): return super().m(), A, __class__", []),
+        ("def f():\n    global made\n    made = 1\ndef g(): return made", []),
+        ("@deco\ndef f(x: Kind) -> Other: return lambda: deep", ["Kind", "Other", "deco", "deep"]),
+    ],
+)
+def test_names_that_a_cell_lacks_are_found(text, missing):
+    assert missing_names(text) == missing
+
+
+def test_load_ext_registers_the_magic(shell):
+    assert shell.run_cell("%load_ext vellum_nb").success
+    assert shell.find_cell_magic("vellum_deploy") is not None
