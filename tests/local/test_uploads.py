@@ -183,3 +183,16 @@ def test_a_run_with_a_file_that_is_not_there_is_refused(api):
     assert answer.json()["detail"] == (
         f"Input 'image': no uploaded file has the id {NO_ID!r}; upload it first"
     )
+
+
+def test_the_trace_of_a_run_tells_the_address_of_a_file_and_not_its_content_again(api):
+    file = upload(api, b"x" * 100_000, "a.png", "image/png")
+    address = f"vellum:uploaded-file:{file['id']}"
+    answer = api.send(
+        workflow_deployment_name="media",
+        inputs=[{"name": "image", "type": "IMAGE", "value": {"src": address}}],
+    )
+    detail = api.get(f"/v1/workflow-executions/{answer.json()['execution_id']}/detail").json()
+    assert detail["inputs"][0]["value"] == {"src": address}
+    for span in detail["spans"]:
+        assert span["events"][0]["body"]["inputs"]["image"] == {"src": address}

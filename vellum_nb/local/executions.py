@@ -18,7 +18,7 @@ from vellum_nb.local.records import Record
 from vellum_nb.local.registry import Registry
 from vellum_nb.local.releases import Deployment, Release, Tag, WorkflowGoneError
 from vellum_nb.local.telling import Rejection, Teller, definition, values_of
-from vellum_nb.local.uploads import resolved
+from vellum_nb.local.uploads import Addressing, contents, resolved
 from vellum_nb.models import WorkflowInput
 
 __all__ = ["Executions", "Order"]
@@ -117,9 +117,11 @@ class Executions:
             trigger=order.trigger,
         )
         try:
-            execution: Execution = order.release.workflow().begin(
-                resolved(order.inputs, self._ledger), context
-            )
+            files = contents(order.inputs, self._ledger)
+            inputs = resolved(order.inputs, files) if files else order.inputs
+            execution: Execution = order.release.workflow().begin(inputs, context)
+            if files:
+                execution = Addressing(execution, files)
         except WorkflowGoneError as exc:
             execution = _Gone(record, parent, str(exc))
         if order.external_id is not None:

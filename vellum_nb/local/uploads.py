@@ -6,15 +6,18 @@ import base64
 import hmac
 import mimetypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from vellum_nb.local.code import Execution
+from vellum_nb.local.events import NODE_INITIATED, WORKFLOW_INITIATED, Event
 from vellum_nb.local.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import WorkflowInput
 
-__all__ = ["expiry", "is_signed", "media_type", "resolved", "signature"]
+__all__ = ["Addressing", "contents", "expiry", "is_signed", "media_type", "resolved", "signature"]
 
 _PREFIX = "vellum:uploaded-file:"
 _HOLDERS = frozenset({"IMAGE", "AUDIO", "VIDEO", "DOCUMENT", "CHAT_HISTORY"})
@@ -60,40 +63,75 @@ def media_type(file: StoredFile) -> str:
     return mimetypes.guess_type(file.name)[0] or _UNKNOWN
 
 
-def resolved(inputs: Sequence[WorkflowInput], ledger: Ledger) -> tuple[WorkflowInput, ...]:
-    """Return `inputs` with the content of uploaded files in the place of their addresses.
+def contents(inputs: Sequence[WorkflowInput], ledger: Ledger) -> dict[str, str]:
+    """Return the uploaded files that inputs name: address to content, as a data URL.
 
     Raises
     ------
     VellumNBError
         When a file is not there; names the input.
     """
+    found: dict[str, str] = {}
+    for each in inputs:
+        for src in _addresses(each.value) if each.type in _HOLDERS else ():
+            if src not in found:
+                found[src] = _data_url(src.removeprefix(_PREFIX), each.name, ledger)
+    return found
+
+
+def resolved(
+    inputs: Sequence[WorkflowInput], files: Mapping[str, str]
+) -> tuple[WorkflowInput, ...]:
+    """Return `inputs` with the content of `files` in the place of their addresses."""
     return tuple(
-        each.model_copy(update={"value": _with_content(each.value, each.name, ledger)})
-        if each.type in _HOLDERS and _mentions(each.value)
+        each.model_copy(update={"value": _swapped(each.value, files)})
+        if each.type in _HOLDERS
         else each
         for each in inputs
     )
 
 
-def _mentions(value: Any) -> bool:
+class Addressing:
+    """A run whose events tell the addresses of its uploaded files, not their content again."""
+
+    def __init__(self, execution: Execution, files: Mapping[str, str]) -> None:
+        self._execution = execution
+        self._addresses = {content: address for address, content in files.items()}
+
+    def events(self) -> Iterator[Event]:
+        """Run, and tell what happens."""
+        for event in self._execution.events():
+            if event.name in {WORKFLOW_INITIATED, NODE_INITIATED}:
+                yield replace(event, body=_swapped(event.body, self._addresses))
+            else:
+                yield event
+
+    def cancel(self) -> None:
+        """End it."""
+        self._execution.cancel()
+
+
+def _addresses(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         src = value.get("src")
         if isinstance(src, str) and src.startswith(_PREFIX):
-            return True
-        return any(_mentions(item) for item in value.values())
-    return isinstance(value, list) and any(_mentions(item) for item in value)
-
-
-def _with_content(value: Any, name: str, ledger: Ledger) -> Any:
+            yield src
+        value = list(value.values())
     if isinstance(value, list):
-        return [_with_content(item, name, ledger) for item in value]
+        for item in value:
+            yield from _addresses(item)
+
+
+def _swapped(value: Any, texts: Mapping[str, str]) -> Any:
+    """Return `value` with each ``src`` that is one of `texts` exchanged."""
+    if isinstance(value, list):
+        return [_swapped(item, texts) for item in value]
     if not isinstance(value, Mapping):
         return value
-    found = {key: _with_content(item, name, ledger) for key, item in value.items()}
+    found = {key: _swapped(item, texts) for key, item in value.items()}
     src = found.get("src")
-    if isinstance(src, str) and src.startswith(_PREFIX):
-        found["src"] = _data_url(src.removeprefix(_PREFIX), name, ledger)
+    if isinstance(src, str) and src in texts:
+        found["src"] = texts[src]
     return found
 
 
