@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["deployments", "export", "run", "serve", "sync"]
 
+_GRACE = 5.0  # seconds for what runs when the server is stopped
+
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    server = vellum_nb.LocalServer(port=args.port, data=args.data, samples=not args.no_samples)
+    server = vellum_nb.LocalServer(
+        port=args.port, data=args.data, samples=not args.no_samples, grace=_GRACE
+    )
     with server, suppress(KeyboardInterrupt):
         print(f"VELLUM_API_URL={server.url}")
         print(f"VELLUM_API_KEY={server.api_key}", flush=True)

@@ -137,9 +137,10 @@ class Flight:
         self._turn.set()
 
     def land(self) -> None:
-        """Stop its clock; on the event loop."""
+        """Stop its clock, and let go of it; on the event loop."""
         if self._clock is not None:
             self._clock.cancel()
+        self.live.stop = _nothing
 
     def stop(self) -> None:
         """End the code where that can be done; from any thread."""
@@ -172,6 +173,10 @@ class Flight:
         else:
             why = "The code ended without an outcome"
         self.live.reject("INTERNAL_ERROR", why)  # not heard when it has ended
+
+
+def _nothing() -> None:
+    pass
 
 
 def _raisable(exc: BaseException) -> Exception:

@@ -53,7 +53,7 @@ class Live:
         self, record: Record, ledger: Ledger, *, parent: Mapping[str, Any] | None = None
     ) -> None:
         self.record = record
-        self.stop: Callable[[], None] = lambda: None
+        self.stop: Callable[[], None] = _nothing
         self._ledger = ledger
         self._parent = parent
         self._loop = asyncio.get_running_loop()
@@ -242,6 +242,10 @@ class Live:
             return [*_stopped(told, why), teller.rejected(why)]
         teller = Teller(*ids, definition(record.version_id, record.deployment_name), self._parent)
         return [teller.initiated(values_of(record.inputs)), teller.rejected(why)]
+
+
+def _nothing() -> None:
+    pass
 
 
 def _wake(readers: Sequence[asyncio.Future[None]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterable, Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from vellum_nb.local.hang_up import watched
+from vellum_nb.local.ledger_rows import dumped
 
 __all__ = ["FAILURES", "Failure", "LineResponse", "failure", "line", "plain_reply", "reply"]
 
@@ -43,7 +43,7 @@ def failure(status_code: int, detail: str) -> Response:
 
 def line(content: Any) -> bytes:
     """Return plain JSON as a line of a stream."""
-    return _dumped(content).encode("ascii") + b"\n"
+    return dumped(content).encode("ascii") + b"\n"
 
 
 class LineResponse(Response):
@@ -76,8 +76,4 @@ class LineResponse(Response):
 
 
 def _json(content: Any, status_code: int) -> Response:
-    return Response(_dumped(content), status_code=status_code, media_type="application/json")
-
-
-def _dumped(content: Any) -> str:
-    return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Response(dumped(content), status_code=status_code, media_type="application/json")
