@@ -49,7 +49,7 @@ def _add_lab(commands: Commands) -> None:
 def _add_serve(commands: Commands) -> None:
     serve = _command(commands, "serve", "run the local server with the sample deployments")
     serve.add_argument("--port", type=int, default=8765, help="default: 8765; 0 takes a free one")
-    serve.add_argument("--data", metavar="DIR", help="keep deployments, executions and files in DIR")
+    serve.add_argument("--data", metavar="DIR", help="keep deployments and executions in DIR")
     serve.add_argument("--no-samples", action="store_true", help="start empty")
     serve.set_defaults(command=do.serve)
 
