@@ -34,14 +34,17 @@ class Engine:
     def __init__(self, *, timeout: float | None, concurrency: int = 64, queue: int = 256) -> None:
         self.timeout = timeout
         self._concurrency = concurrency
-        self._most = concurrency + queue
+        self._queue = queue
+        self._going = 0
         self._flights: set[Flight] = set()
         self._line: deque[Flight] = deque()
         self._closed = False
         self._threads: set[threading.Thread] = set()
 
-    def check(self) -> bool:
+    def check(self, *, inner: bool = False) -> bool:
         """Return whether a flight that came now could go at once.
+
+        An inner one always can: what it is a part of waits for it, and has had its turn.
 
         Raises
         ------
@@ -50,10 +53,13 @@ class Engine:
         """
         if self._closed:
             raise Refused(503, "The local server is stopping")
-        if len(self._flights) >= self._most:
-            msg = f"{self._most} executions run or wait already; try again later"
-            raise Refused(429, msg, retry_after=_RETRY_AFTER)
-        return len(self._flights) < self._concurrency
+        if inner or self._going < self._concurrency:
+            return True
+        if len(self._line) < self._queue:
+            return False
+        most = self._concurrency + self._queue
+        msg = f"{most} executions run or wait already; try again later"
+        raise Refused(429, msg, retry_after=_RETRY_AFTER)
 
     def launch(self, flight: Flight) -> None:
         """Let a flight go when its turn comes.
@@ -63,11 +69,11 @@ class Engine:
         VellumNBError
             As `check` does; it does not go then.
         """
-        at_once = self.check()
+        at_once = self.check(inner=flight.inner)
         self._flights.add(flight)
         flight.live.done.add_done_callback(lambda _: self._landed(flight))
         if at_once:
-            flight.go(self.timeout)
+            self._let(flight)
         else:
             self._line.append(flight)
         thread = threading.Thread(
@@ -98,8 +104,14 @@ class Engine:
         flight.land()
         if flight in self._line:
             self._line.remove(flight)
-        elif self._line:
-            self._line.popleft().go(self.timeout)
+        elif not flight.inner:
+            self._going -= 1
+            if self._line:
+                self._let(self._line.popleft())
+
+    def _let(self, flight: Flight) -> None:
+        self._going += not flight.inner
+        flight.go(self.timeout)
 
     def _fly(self, flight: Flight) -> None:
         try:
@@ -117,10 +129,13 @@ class Flight:
         Where it tells what happens.
     board : callable
         Called in the thread at once: checks all that can be refused, and returns the run.
+    inner : bool
+        Whether it is a part of another one that is on its way.
     """
 
-    def __init__(self, live: Live, board: Callable[[], Execution]) -> None:
+    def __init__(self, live: Live, board: Callable[[], Execution], *, inner: bool = False) -> None:
         self.live = live
+        self.inner = inner
         self._board = board
         self._turn = threading.Event()
         self._execution: Execution | None = None

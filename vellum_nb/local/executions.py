@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -85,10 +86,13 @@ class Executions:
 
     def start(self, order: Order) -> Live:
         """Begin an execution that may be refused yet: its result then raises what `begin` does."""
-        record = _record(order, "INITIATED" if self._engine.check() else "PENDING")
+        inner = any(live.record.trace_id == order.trace_id for live in self._live.values())
+        at_once = self._engine.check(inner=inner)
+        record = _record(order, "INITIATED" if at_once else "PENDING")
         parent = release_context(record)
         live = Live(record, self._ledger, parent=parent)
-        self._engine.launch(Flight(live, lambda: self._board(order, record, parent)))
+        board = functools.partial(self._board, order, record, parent)
+        self._engine.launch(Flight(live, board, inner=inner))
         self._live[record.execution_id] = live
         live.done.add_done_callback(lambda _: self._live.pop(record.execution_id))
         return live

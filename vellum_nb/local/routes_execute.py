@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -107,7 +108,7 @@ async def execute_stream(request: Request, state: Served, deployment: Named) -> 
 
 
 def _result(record: Record) -> WorkflowResult:
-    common: dict[str, Any] = {"id": record.trace_id, "ts": record.end}
+    common: dict[str, Any] = {"id": str(uuid.uuid4()), "ts": record.end}
     if record.error is None:
         return WorkflowResult(**common, state="FULFILLED", outputs=record.outputs)
     return WorkflowResult(**common, state="REJECTED", error=record.error)
