@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 import warnings
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from openai_kit import chunks, counts, delta, finish, refuses, says
+from openai_kit import KEY, chunks, counts, delta, finish, refuses, says
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what it warns about on import is not ours
     from vellum import ChatMessagePromptBlock, JinjaPromptBlock
     from vellum.client.types.prompt_settings import PromptSettings
     from vellum.workflows import BaseWorkflow
+    from vellum.workflows.inputs import BaseInputs
     from vellum.workflows.nodes import InlinePromptNode
     from vellum.workflows.nodes.displayable.tool_calling_node import ToolCallingNode
+    from vellum.workflows.state import BaseState
     from vellum.workflows.workflows.base import WorkflowContext
     from vellum.workflows.workflows.event_filters import all_workflow_event_filter
 
@@ -113,3 +117,59 @@ def test_without_a_model_the_run_is_rejected_with_the_line_to_write(prompts, vel
     last = events(Greet, vellum)[-1]
     assert last.error.code.value == "PROVIDER_CREDENTIALS_UNAVAILABLE"
     assert "server.models(" in last.error.message
+
+
+class Inputs(BaseInputs):
+    name: str
+
+
+class GreetInput(Greet):
+    prompt_inputs = {"name": Inputs.name}  # noqa: RUF012 - the SDK's way
+
+
+class Deployed(BaseWorkflow[Inputs, BaseState]):
+    graph = GreetInput
+
+    class Outputs(BaseWorkflow.Outputs):
+        """What comes out."""
+
+        text = GreetInput.Outputs.text
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Be in Tokyo."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_deployed_workflow_tells_its_usage_and_when_it_ran(server, vellum, model, elsewhere):
+    server.deploy(Deployed, name="greet")
+    model.answer = says("Hel", "lo")
+    name = {"name": "name", "type": "STRING", "value": "Ada"}
+    asked = {"usage": True, "cost": True, "model_name": True}
+    told = list(
+        vellum.execute_workflow_stream(
+            inputs=[name],
+            workflow_deployment_name="greet",
+            event_types=["NODE", "WORKFLOW"],
+            expand_meta=asked,
+        )
+    )
+    assert told[-1].data.outputs[0].value == "Hello"
+    (node,) = [e.data for e in told if e.type == "NODE" and e.data.state == "FULFILLED"]
+    meta = node.data.data.execution_meta
+    assert (meta.model_name, meta.usage.input_token_count) == ("tiny", 7)
+    assert meta.cost.value == pytest.approx(13e-6)
+    execution = vellum.workflow_deployments.workflow_deployment_event_execution(
+        told[-1].execution_id, "greet"
+    )
+    (usage,) = execution.usage_results
+    assert usage.usage[0].ml_model_usage.output_token_count == 3
+    now = datetime.now(UTC)
+    for when in (told[0].data.ts, told[-1].data.ts, execution.end, execution.spans[1].start_ts):
+        assert abs(now - when) < timedelta(minutes=5)
+    assert KEY not in execution.model_dump_json()

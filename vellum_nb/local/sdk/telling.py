@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.local import events as names
@@ -110,7 +111,7 @@ class Teller:
             kind=kind,
             usage=self._context.usage(str(event.span_id)) if used else (),
             id=str(event.id),
-            timestamp=event.timestamp,
+            timestamp=_utc(event),
         )
 
     def _own(
@@ -120,7 +121,7 @@ class Teller:
         event: Any = None,
         outputs: tuple[WorkflowOutput, ...] = (),
     ) -> Event:
-        known: dict[str, Any] = {} if event is None else {"timestamp": event.timestamp}
+        known: dict[str, Any] = {} if event is None else {"timestamp": _utc(event)}
         return Event(
             name=name,
             span_id=self._context.execution_id,
@@ -150,3 +151,9 @@ def _told(value: Any) -> str:
     if isinstance(value, str):
         return "STRING"
     return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"
+
+
+def _utc(event: Any) -> datetime:
+    """Return when an event happened; the SDK tells the local time, without its zone."""
+    when: datetime = event.timestamp
+    return when.astimezone(UTC)

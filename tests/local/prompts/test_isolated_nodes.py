@@ -1,0 +1,115 @@
+"""Workflows SDK projects in processes of their own: their nodes reach the local server."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from openai_kit import says
+
+HEAD = """
+from vellum import ChatMessagePromptBlock, JinjaPromptBlock
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.nodes import BaseNode, InlinePromptNode, SubworkflowDeploymentNode
+from vellum.workflows.state import BaseState
+
+class Inputs(BaseInputs):
+    text: str
+"""
+GREET = """
+class Greet(InlinePromptNode):
+    ml_model = "tiny"
+    blocks = [
+        ChatMessagePromptBlock(
+            chat_role="USER", blocks=[JinjaPromptBlock(template="Greet {{ name }}")]
+        )
+    ]
+    prompt_inputs = {"name": Inputs.text}
+
+class Flow(BaseWorkflow[Inputs, BaseState]):
+    graph = Greet
+
+    class Outputs(BaseWorkflow.Outputs):
+        greeting = Greet.Outputs.text
+"""
+NEST = """
+class Inner(SubworkflowDeploymentNode):
+    deployment = "shout"
+    subworkflow_inputs = {"text": Inputs.text}
+
+    class Outputs(SubworkflowDeploymentNode.Outputs):
+        output: str
+
+class Flow(BaseWorkflow[Inputs, BaseState]):
+    graph = Inner
+
+    class Outputs(BaseWorkflow.Outputs):
+        said = Inner.Outputs.output
+"""
+FAIL = """
+class Fail(BaseNode):
+    def run(self):
+        import os
+
+        os._exit(5)
+
+class Flow(BaseWorkflow[Inputs, BaseState]):
+    graph = Fail
+"""
+
+
+def shout(text: str) -> str:
+    return text.upper()
+
+
+@pytest.fixture
+def run(server, asking, tmp_path):
+    """Deploy a project for processes, and return its answer with what is kept of it."""
+
+    def run(name, body, **options):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+        (folder / "workflow.py").write_text(HEAD + body)
+        server.deploy(folder, isolation="process", **options)
+        inputs = [{"name": "text", "type": "STRING", "value": "Ada"}]
+        reply = asking(server).send(workflow_deployment_name=name, inputs=inputs).json()
+        return reply["data"], server._ledger.record(reply["execution_id"])
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_prompt_node_in_a_process_is_answered_and_its_usage_kept(run, model):
+    model.answer = says("Hel", "lo")
+    data, record = run("greet", GREET)
+    assert data["state"] == "FULFILLED", data
+    assert [(o["name"], o["value"]) for o in data["outputs"]] == [("greeting", "Hello")]
+    assert model.asked[0].body["messages"] == [{"role": "user", "content": "Greet Ada"}]
+    assert [(used.tokens_in, used.tokens_out) for used in record.usage] == [(7, 3)]
+
+
+@pytest.mark.slow
+def test_a_node_in_a_process_runs_another_deployment(run, server):
+    server.deploy(shout)
+    data, _ = run("nest", NEST)
+    assert data["state"] == "FULFILLED", data
+    assert [(o["name"], o["value"]) for o in data["outputs"]] == [("said", "ADA")]
+
+
+@pytest.mark.slow
+def test_a_crash_of_a_node_ends_the_node_and_the_run(run, server, asking):
+    data, record = run("crash", FAIL, memory_limit=8 * 1024**3)
+    assert data["error"]["code"] == "NODE_EXECUTION"
+    assert "exit status 5" in data["error"]["message"]
+    names = [event.name for event in server._ledger.events(record.execution_id)]
+    assert names[-2:] == ["node.execution.rejected", "workflow.execution.rejected"]
+
+
+@pytest.mark.slow
+def test_a_project_for_processes_is_not_imported_here(run, server):
+    before = {name for name in sys.modules if name.startswith("vellum_nb_source_")}
+    run("apart", NEST + "# alone\n")
+    after = {name for name in sys.modules if name.startswith("vellum_nb_source_")}
+    assert after == before
