@@ -84,6 +84,9 @@ class Synchroniser:
         limit: int | None = None,
     ) -> SyncReport:
         """Take over the executions that began in this time, the newest first."""
+        if limit is not None and limit < 0:
+            msg = f"limit={limit} brings no runs; give a number from 0, or None for all"
+            raise HistoryError(msg)
         known = self._lookup.deployment(deployment)
         found = self._client.iter_workflow_deployment_event_executions(
             known.id, filters=_filters(since, until), limit=_AT_ONCE, ordering="-timestamp"

@@ -1,0 +1,156 @@
+"""Ratings and corrections: to the server first, then into the history."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.local import ChatHistory
+
+
+def told(ws, run):
+    """Return what the server was told last about a run."""
+    read = ws.client.workflow_deployment_event_execution
+    return read(run.deployment, run.execution_id).latest_actual
+
+
+@pytest.fixture
+def run(ws):
+    return ws.run("shout", {"text": "hi"}, external_id="mine")
+
+
+def test_a_rating_is_told_and_kept(ws, run):
+    rated = ws.rate(run, quality=1, desired={"loud": "HEY"}, metadata={"by": "ann"})
+    assert (rated.quality, rated.desired) == (1.0, {"loud": "HEY"})
+    assert ws.history.get(run.id) == rated
+    actual = told(ws, run)
+    assert (actual.output.name, actual.output.value) == ("loud", "HEY")
+    assert (actual.quality, actual.metadata) == (1.0, {"by": "ann"})
+    frame = ws.history.frame()
+    assert frame["desired.loud"].tolist() == ["HEY"]
+    assert frame["quality"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("name", ["id", "execution_id", "external_id"])
+def test_a_run_can_be_named_by_any_of_its_ids(ws, run, name):
+    assert ws.rate(getattr(run, name), quality=0).id == run.id
+    assert told(ws, run).quality == 0
+
+
+def test_quality_alone_is_said_about_every_output(server, ws):
+    def two(text: str) -> dict[str, str]:
+        return {"a": text, "b": text}
+
+    server.deploy(two)
+    run = ws.run("two", {"text": "x"})
+    assert ws.rate(run, quality=0.5).quality == 0.5
+    actual = told(ws, run)
+    assert (actual.output.name, actual.quality, actual.output.value) == ("b", 0.5, None)
+
+
+def test_later_corrections_add_to_earlier_ones(server, ws):
+    def two(text: str) -> dict[str, str]:
+        return {"a": text, "b": text}
+
+    server.deploy(two)
+    run = ws.run("two", {"text": "x"})
+    ws.rate(run, desired={"a": "1"}, quality=0.25)
+    rated = ws.rate(run, desired={"b": "2"})
+    assert (rated.desired, rated.quality) == ({"a": "1", "b": "2"}, 0.25)
+
+
+def test_every_kind_of_output_can_be_corrected_and_comes_back_by_synchronising(server, ws):
+    def kinds(text: str) -> dict[str, object]:
+        chat: ChatHistory = [{"role": "ASSISTANT", "text": text}]
+        return {"number": 1, "list": [1], "object": {"a": 1}, "chat": chat, "flag": True}
+
+    server.deploy(kinds)
+    corrections = {
+        "number": 2.5,
+        "list": [1, {"a": "b"}],
+        "object": {"a": [2]},
+        "flag": False,
+        "chat": [{"role": "ASSISTANT", "text": "better"}],
+    }
+    for name, value in corrections.items():
+        run = ws.run("kinds", {"text": "x"})
+        assert ws.rate(run, desired={name: value}).desired == {name: value}
+        with vnb.connect(server, history=":memory:") as other:
+            other.history.sync("kinds")
+            (found,) = other.history.runs(execution_id=run.execution_id)
+            assert found.desired == {name: value}
+
+
+class Reply(TypedDict):
+    reply: str
+
+
+def test_a_rejected_run_is_rated_and_corrected_by_its_declared_outputs(server, ws):
+    def moody(text: str) -> Reply:
+        raise vnb.Reject("not today")
+
+    server.deploy(moody)
+    run = ws.run("moody", {"text": "x"})
+    assert ws.rate(run, quality=0).quality == 0
+    assert ws.rate(run, desired={"reply": "welcome"}).desired == {"reply": "welcome"}
+    assert told(ws, run).output.value == "welcome"
+
+
+def test_a_run_without_any_output_cannot_be_rated(server, ws):
+    def silent(text: str) -> dict[str, str]:
+        raise vnb.Reject("not today")
+
+    server.deploy(silent)
+    with pytest.raises(vnb.InputError, match="has no output to rate"):
+        ws.rate(ws.run("silent", {"text": "x"}), quality=0)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({}, "Nothing to say about this run"),
+        ({"metadata": {"a": 1}}, "Nothing to say about this run"),
+        ({"quality": 2}, "from 0 \\(bad\\) to 1"),
+        ({"quality": "good"}, "from 0 \\(bad\\) to 1"),
+        ({"desired": {"lout": "x"}}, "lout: is no output; there are: loud. Did you mean loud"),
+        ({"desired": {"loud": float("nan")}}, "loud: is not a number"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_told(ws, run, said, sentence):
+    with pytest.raises(vnb.InputError, match=sentence):
+        ws.rate(run, **said)
+    assert told(ws, run) is None
+    assert ws.history.get(run.id).quality is None
+
+
+def test_an_unknown_run_says_how_to_bring_it(ws):
+    with pytest.raises(vnb.HistoryError, match=r"'nobody'; ws\.history\.sync"):
+        ws.rate("nobody", quality=1)
+
+
+def test_what_the_server_refuses_is_not_kept(server, ws, run, tmp_path):
+    with (
+        vnb.LocalServer() as other,
+        vnb.connect(other, history=tmp_path / "runs.db") as stranger,
+        pytest.raises(vnb.APIError),
+    ):
+        stranger.rate(run, quality=1)
+    assert ws.history.get(run.id).quality is None
+
+
+def test_a_run_that_is_not_in_the_history_is_rated_all_the_same(server, ws, run):
+    with vnb.connect(server, history=":memory:") as other:
+        assert other.rate(run, quality=1).quality == 1
+        assert other.history.count() == 0
+    assert told(ws, run).quality == 1
+
+
+def test_the_form_takes_a_rating_back(ws, run):
+    form = ws.form("shout")
+    rate = form._launch._calls.rate
+    assert rate(run, 1.0, None).quality == 1
+    assert rate(run, None, {"loud": "x"}).quality == 1
+    assert rate(run, None, None).quality is None
+    form.close()

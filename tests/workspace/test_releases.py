@@ -1,0 +1,87 @@
+"""Moving release tags, and reading the code of releases."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+import vellum_nb as vnb
+
+
+@pytest.fixture
+def production(server, ws):
+    """Have production point at v1, and return what says where it points."""
+    v1 = ws.client.retrieve_workflow_deployment_release("shout", "v1")
+    server.deploy(lambda text: text, name="shout", release_tags=["production"])
+    ws.client.update_workflow_release_tag("shout", "production", history_item_id=v1.id)
+    return lambda: ws.run("shout", {"text": "hi"}, release_tag="production").outputs["loud"]
+
+
+def say(monkeypatch, answer):
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Yes \n"])
+def test_a_tag_is_moved_after_a_question(ws, production, monkeypatch, capsys, answer):
+    say(monkeypatch, answer)
+    assert production() == "hi"
+    tag = ws.move_tag("shout", "production", "v2")
+    assert "Move production of shout from v1 to v2? [y/N]" in capsys.readouterr().out
+    assert tag.release_id == ws.client.retrieve_workflow_deployment_release("shout", "v2").id
+    assert production() == "HI"
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "perhaps\n"])
+def test_any_other_answer_leaves_it_where_it_is(ws, production, monkeypatch, answer):
+    say(monkeypatch, answer)
+    before = ws.client.retrieve_workflow_release_tag("shout", "production")
+    assert ws.move_tag("shout", "production", "v2") == before
+    assert production() == "hi"
+
+
+def test_without_anybody_to_ask_it_says_how_to_go_on(ws, production, monkeypatch):
+    say(monkeypatch, "")
+    with pytest.raises(vnb.VellumNBError, match="give confirm=False to do it. Not moved"):
+        ws.move_tag("shout", "production", "v2")
+    assert production() == "hi"
+
+
+def test_a_release_id_does_as_well_and_no_question_is_asked(ws, production):
+    v2 = ws.client.retrieve_workflow_deployment_release("shout", "v2")
+    assert ws.move_tag("shout", "production", v2.id, confirm=False).release_id == v2.id
+    assert production() == "HI"
+    assert ws.move_tag("shout", "production", "v2").release_id == v2.id
+
+
+@pytest.mark.parametrize(("tag", "to"), [("staging", "v1"), ("production", "v9")])
+def test_an_unknown_tag_lists_the_known_ones(ws, production, tag, to):
+    with pytest.raises(vnb.NotFoundError, match="shout has no release tag .* it has: "):
+        ws.move_tag("shout", tag, to, confirm=False)
+
+
+def test_the_code_of_two_releases_is_shown_side_by_side(ws):
+    code = ws.code("shout", "v1")
+    assert list(code) == ["shout.py"]
+    assert "Say it as it is" in code["shout.py"]
+    diff = ws.code_diff("shout", "v1", "v2")
+    assert repr(diff).startswith("<CodeDiff shout v1 → v2: 1 file differs (+")
+    assert "--- v1/shout.py\n+++ v2/shout.py\n" in diff.text
+    assert "+def shout(text: str, times: int = 1)" in diff.text
+    html = diff._repr_html_()
+    assert "-&gt; dict[str, object]" in html
+    assert "<ins>" in html
+
+
+def test_a_release_is_no_different_from_itself(ws):
+    diff = ws.code_diff("shout", "v1", "v1")
+    assert (diff.paths, diff.text) == ([], "")
+    assert "no difference" in repr(diff)
+
+
+def test_code_that_cannot_be_had_says_why(server, ws):
+    room: dict[str, object] = {}
+    exec("def typed(text: str) -> str:\n    return text", room)  # noqa: S102  (our own text)
+    server.deploy(room["typed"])
+    with pytest.raises(vnb.BadRequestError, match="source of this release of typed cannot be had"):
+        ws.code("typed")

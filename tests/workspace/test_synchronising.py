@@ -1,0 +1,122 @@
+"""Executions that were made elsewhere, brought into a history."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.models import case_id
+
+PATIENCE = 20
+
+
+def execute(ws, text, *, name="shout", tag="v2", **options):
+    """Run as production does: past every history."""
+    return ws.client.execute_workflow(
+        {"text": text}, workflow_deployment_name=name, release_tag=tag, **options
+    ).execution_id
+
+
+def test_what_ran_elsewhere_comes_with_all_that_is_known_and_only_once(ws):
+    id_ = execute(ws, "hi", external_id="theirs", metadata={"who": "them"})
+    ws.client.submit_workflow_execution_actuals(
+        [{"output_key": "loud", "quality": 0.5, "desired_output_value": "HEY"}], execution_id=id_
+    )
+    assert ws.history.sync("shout").added == 1
+    (run,) = ws.history.runs()
+    assert (run.execution_id, run.external_id, run.metadata) == (id_, "theirs", {"who": "them"})
+    assert (run.release_tag, run.state, run.outputs) == ("v2", "FULFILLED", {"loud": "HI"})
+    assert run.release_id == ws.run("shout", {"text": "hi"}, release_tag="v2").release_id
+    assert (run.inputs, run.case_id) == ({"text": "hi"}, case_id({"text": "hi"}))
+    assert (run.quality, run.desired) == (0.5, {"loud": "HEY"})
+    assert run.latency_s == pytest.approx((run.finished_at - run.timestamp).total_seconds())
+    assert run.environment == "local"
+    before = ws.history.frame()
+    again = ws.history.sync("shout")
+    assert (again.added, again.completed, again.updated, again.known) == (0, 0, 0, 2)
+    pd.testing.assert_frame_equal(ws.history.frame(), before)
+
+
+def test_rejected_executions_come_with_their_error(ws):
+    execute(ws, "beer", name="refuse", tag="LATEST")
+    ws.history.sync("refuse")
+    (run,) = ws.history.runs()
+    assert (run.state, run.error.code) == ("REJECTED", "USER_DEFINED_ERROR")
+
+
+def test_what_still_runs_is_left_for_the_next_time(ws, gate):
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(execute, ws, "x", name="gate", tag="LATEST")
+        assert gate.entered.wait(PATIENCE)
+        report = ws.history.sync("gate")
+        assert (report.added, report.running, ws.history.count()) == (0, 1, 0)
+        gate.open.set()
+        call.result(PATIENCE)
+    assert ws.history.sync("gate").added == 1
+
+
+def test_our_own_runs_that_were_left_under_way_are_completed(ws):
+    pending = ws.submit("shout", {"text": "x"})
+    while ws.client.workflow_execution_status(pending.execution_id).status != "FULFILLED":
+        pass
+    report = ws.history.sync("shout")
+    assert (report.added, report.completed) == (0, 1)
+    assert ws.history.get(pending.run.id).outputs == {"loud": "X"}
+    assert pending.wait(PATIENCE).outputs == {"loud": "X"}
+
+
+def test_a_rating_that_comes_later_is_taken_over(ws):
+    run = ws.run("shout", {"text": "x"})
+    actual = {"output_key": "loud", "quality": 1.0}
+    ws.client.submit_workflow_execution_actuals([actual], execution_id=run.execution_id)
+    assert ws.history.sync("shout").updated == 1
+    assert ws.history.get(run.id).quality == 1
+    assert ws.history.sync("shout").known == 1
+
+
+def test_only_what_began_in_the_time_asked_for_comes(ws):
+    execute(ws, "before")
+    moment = datetime.now(UTC)
+    execute(ws, "after")
+    assert ws.history.sync("shout", until=moment).added == 1
+    assert [run.inputs["text"] for run in ws.history.runs()] == ["before"]
+    report = ws.history.sync("shout", since=moment)
+    assert (report.added, report.known) == (1, 0)
+    assert ws.history.sync("shout", since="2999-01-01").known == 0
+
+
+def test_a_limit_takes_the_newest(ws):
+    for text in ("one", "two", "three"):
+        execute(ws, text)
+    assert ws.history.sync("shout", limit=2).added == 2
+    assert [run.inputs["text"] for run in ws.history.runs()] == ["three", "two"]
+    assert ws.history.sync("shout").added == 1
+
+
+def test_many_pages_are_walked(ws, tmp_path, server):
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda n: execute(ws, str(n)), range(230)))
+    assert ws.history.sync("shout").added == 230
+    assert {run.execution_id for run in ws.history.runs()} == ids
+    assert ws.history.sync("shout").known == 230
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"since": "yesterday"}, vnb.HistoryError, "since='yesterday' is no time"),
+        ({"limit": -1}, vnb.HistoryError, "limit=-1"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(ws, options, error, sentence):
+    with pytest.raises(error, match=sentence):
+        ws.history.sync("shout", **options)
+
+
+def test_an_unknown_deployment_lists_the_known_ones(ws):
+    with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'; there are: faucet"):
+        ws.history.sync("shoot")

@@ -1,0 +1,78 @@
+"""The trace of a run: read once, kept, shown as a frame."""
+
+from __future__ import annotations
+
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.local import Faults
+
+
+def test_nodes_are_read_once_and_kept(server, ws):
+    run = ws.run("shout", {"text": "hi"})
+    assert run.nodes == ()
+    frame = run.trace()
+    assert frame["name"].tolist() == ["shout"]
+    assert frame["state"].tolist() == ["FULFILLED"]
+    assert list(frame.columns) == [
+        *("name", "state", "start", "duration_s", "error", "kind", "model"),
+        *("tokens_in", "tokens_out", "cost_usd", "depth"),
+    ]
+    server.stop()
+    kept = ws.history.get(run.id)
+    assert [node.name for node in kept.nodes] == ["shout"]
+    assert ws.trace(kept).equals(frame)
+    assert ws.trace(run.execution_id).equals(frame)
+
+
+def test_a_rejected_node_says_why(ws):
+    frame = ws.trace(ws.run("refuse", {"text": "beer"}))
+    assert frame["state"].tolist() == ["REJECTED"]
+    assert "no beer today" in frame["error"].tolist()[0]
+
+
+def test_a_run_without_an_answer_has_no_trace(ws):
+    lost = {"id": "lost", "execution_id": None, "external_id": None, "state": "STARTED"}
+    ws.history.begin(ws.run("shout", {"text": "x"}).model_copy(update=lost))
+    with pytest.raises(vnb.HistoryError, match="no execution id ever came"):
+        ws.trace("lost")
+
+
+def test_a_run_that_is_under_way_keeps_no_half_a_trace(ws, gate):
+    pending = ws.submit("gate", {"text": "x"})
+    assert gate.entered.wait(20)
+    assert len(ws.trace(pending.run)) <= 1
+    assert ws.history.get(pending.run.id).nodes == ()
+    gate.open.set()
+    assert ws.trace(pending.wait(20, poll=0.01))["state"].tolist() == ["FULFILLED"]
+
+
+def test_the_form_is_handed_the_nodes(ws):
+    form = ws.form("shout")
+    run = ws.run("shout", {"text": "x"})
+    assert [node.name for node in form._launch._calls.trace(run)] == ["shout"]
+    form.close()
+
+
+def test_the_form_streams_through_the_workspace(ws, faucet):
+    faucet.open.set()
+    form = ws.form("faucet")
+    form.value = {"text": "hello"}
+    form.streaming = True
+    form.submit()
+    (run,) = form.wait(20)
+    assert run.outputs["reply"] == "hello and that is all"
+    assert [node.name for node in run.nodes] == ["workflow"]
+    assert ws.history.get(run.id) == run
+    form.close()
+
+
+def test_a_stream_that_fails_is_a_run_of_the_form(ws, server):
+    form = ws.form("shout")
+    form.value = {"text": "hello"}
+    form.streaming = True
+    server.faults = Faults(truncated_stream=1.0, paths="/v1/execute-workflow-stream")
+    form.submit()
+    (run,) = form.wait(20)
+    assert run.state == "FAILED"
+    form.close()
