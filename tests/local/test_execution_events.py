@@ -254,6 +254,13 @@ def test_the_state_of_a_run_is_resolved_with_those_it_continues(api):
     assert read(api, "turn", third)["state"] == three["state"]
 
 
+def test_a_run_that_continues_one_that_is_not_here_is_the_first(api):
+    id_ = run(api, "turn", "one", previous_execution_id=NO_ID)
+    state = api.get(f"/v1/workflows/{id_}/state").json()
+    assert state["state"] == {"turns": ["one"]}
+    assert state["previous_span_id"] is state["root_span_id"] is None
+
+
 def test_a_run_without_a_state_has_none(api):
     for id_ in (run(api, "boom", "x"), NO_ID, "x"):
         answer = api.get(f"/v1/workflows/{id_}/state")
@@ -331,6 +338,24 @@ def test_an_actual_that_makes_no_sense_is_refused_and_nothing_is_kept(api, actua
     assert answer.status_code == 400
     assert reason in answer.json()["detail"]
     assert read(api, "turn", id_)["latest_actual"] is None
+
+
+def test_an_actual_that_names_two_outputs_is_refused(api):
+    id_ = run(api, "turn", "hi")
+    other = next(each for each in read(api, "turn", id_)["outputs"] if each["name"] == "turns")
+    actual = {"output_type": "STRING", "output_key": "text", "output_id": other["id"]}
+    answer = api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual]})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "actuals[0]: output_id belongs to 'turns', not to 'text'"
+
+
+def test_an_output_that_a_rejected_run_never_gave_can_be_judged(api):
+    id_ = run(api, "boom", "x")
+    release = api.get("/v1/workflow-deployments/boom/releases/LATEST").json()
+    variable = release["workflow_version"]["output_variables"][0]
+    actual = {"output_type": "STRING", "output_key": variable["key"], "quality": 0}
+    assert api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual]}).ok
+    assert read(api, "boom", id_)["latest_actual"]["output"]["id"] == variable["id"]
 
 
 def test_actuals_need_an_execution_that_is_there(api):

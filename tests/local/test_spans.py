@@ -16,6 +16,8 @@ from vellum_nb.local.events import (
     Event,
     Usage,
 )
+from vellum_nb.local.execution_views import slim_execution
+from vellum_nb.local.records import Record
 from vellum_nb.local.spans import spans_of, usage_body
 
 START = datetime(2026, 1, 31, tzinfo=UTC)
@@ -111,3 +113,30 @@ def test_a_figure_that_is_known_in_part_is_not_known(usage, tokens, cost):
     found = [(each["ml_model_name"], *each["ml_model_usage"].values()) for each in body["usage"]]
     assert found == tokens
     assert body["cost"] == cost
+
+
+def test_an_execution_tells_what_all_its_models_used():
+    record = Record(
+        execution_id="e",
+        trace_id="t",
+        deployment_id="d",
+        deployment_name="n",
+        release_id="r",
+        version_id="v",
+        tag="LATEST",
+        inputs=(),
+        start=START,
+        usage=(Usage("m", 3, 4, None),),
+    )
+    assert slim_execution(record, None, None)["usage_results"] == [
+        {
+            "usage": [
+                {
+                    "ml_model_name": "m",
+                    "ml_model_usage": {"input_token_count": 3, "output_token_count": 4},
+                }
+            ],
+            "cost": None,
+            "error": None,
+        }
+    ]
