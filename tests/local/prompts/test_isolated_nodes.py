@@ -99,12 +99,14 @@ def test_a_node_in_a_process_runs_another_deployment(run, server):
 
 
 @pytest.mark.slow
-def test_a_crash_of_a_node_ends_the_node_and_the_run(run, server, asking):
+def test_a_crash_of_a_node_ends_every_node_and_the_run(run, server):
     data, record = run("crash", FAIL, memory_limit=8 * 1024**3)
     assert data["error"]["code"] == "NODE_EXECUTION"
     assert "exit status 5" in data["error"]["message"]
     names = [event.name for event in server._ledger.events(record.execution_id)]
-    assert names[-2:] == ["node.execution.rejected", "workflow.execution.rejected"]
+    assert names[-1] == "workflow.execution.rejected"
+    # The process may die before it has told that the node began.
+    assert names.count("node.execution.initiated") == names.count("node.execution.rejected")
 
 
 @pytest.mark.slow

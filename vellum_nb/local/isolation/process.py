@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from vellum_nb.local.code import RunContext
@@ -77,8 +78,12 @@ class ProcessCode:
         check_inputs(inputs, self.input_variables)
         job = _job("run", self._snapshot, self._entry) | codec.run_job(inputs, context)
         return ProcessExecution(
-            job, self._process, context, self._teller(context), sdk=self._snapshot.uses_sdk
+            job, self._process, context, self._teller(context), sdk=self._uses_sdk
         )
+
+    @cached_property
+    def _uses_sdk(self) -> bool:
+        return self._snapshot.uses_sdk
 
     def _teller(self, context: RunContext) -> Teller:
         name = self._entry.rpartition(":")[2]
