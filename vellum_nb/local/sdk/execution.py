@@ -74,6 +74,7 @@ class SdkExecution:
         except (WorkflowInitializationException, NodeException) as exc:
             failure = (exc.code.value, exc.message, None)
         except GeneratorExit:
+            self.cancel()
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever a workflow raises rejects its run
             failure = ("INTERNAL_ERROR", _message(exc), own_frames(traceback.format_exc()))
@@ -94,14 +95,14 @@ class SdkExecution:
         local = LocalContext(self._context)
         with self._lock:
             self._local = local
-        workflow = self._target(context=local, resolvers=self._resolvers())
         try:
+            workflow = self._target(context=local, resolvers=self._resolvers())
             # To be drained to its end: that is when the SDK's threads end.
             for event in workflow.stream(**self._arguments()):
                 yield from self._teller.tell(event)
-        finally:
             if not self._cancelled.is_set():
                 workflow.join()
+        finally:
             local.close()
             set_execution_context(ExecutionContext())
             _forget(self._context.trace_id)
@@ -116,7 +117,6 @@ class SdkExecution:
             "execution_id": UUID(context.execution_id),
             "previous_execution_id": None if context.state is None else context.execution_id,
             "cancel_signal": self._cancelled,
-            "timeout": context.timeout,
         }
 
     def _subject(self) -> Any:

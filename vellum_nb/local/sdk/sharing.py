@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from vellum.workflows import BaseWorkflow
@@ -28,27 +29,44 @@ class _UsersOfInputs(type(BaseWorkflow)):  # type: ignore[misc]
 
 
 def share_inputs(workflow: type[BaseWorkflow[Any, Any]]) -> None:
-    """Make what `workflow` takes resolve in every workflow that takes the same.
+    """Make what `workflow`, and those inside of it, take resolve in all that take the same.
 
     The SDK resolves ``Inputs.text`` only in the workflow that ``Inputs.__parent_class__`` names,
-    which is the first one: a second release in the same notebook would miss its inputs. The ids of
-    the inputs are made from that workflow's id and stay as they are.
+    which is the first one: a second release in the same notebook would miss its inputs, and a
+    second map those of ``MapNode.SubworkflowInputs``. The ids of the inputs are made from that
+    first workflow's id and stay as they are.
     """
-    for inputs in workflow.get_inputs_class().__mro__:
-        if not issubclass(inputs, BaseInputs) or inputs is BaseInputs:
-            continue
-        first = inputs.__parent_class__
-        if not issubclass(first, BaseWorkflow) or isinstance(first, _UsersOfInputs):
-            continue
-        users = _UsersOfInputs(
-            first.__name__,
-            (BaseWorkflow,),
-            {
-                "Outputs": type("Outputs", (), {}),
-                "inputs": inputs,
-                "__module__": first.__module__,
-                "__qualname__": first.__qualname__,
-            },
-        )
-        users.__id__ = first.__id__
-        inputs.__parent_class__ = users
+    for inner in _with_inner(workflow, set()):
+        for inputs in inner.get_inputs_class().__mro__:
+            if issubclass(inputs, BaseInputs) and inputs is not BaseInputs:
+                _share(inputs)
+
+
+def _with_inner(
+    workflow: type[BaseWorkflow[Any, Any]], seen: set[type]
+) -> Iterator[type[BaseWorkflow[Any, Any]]]:
+    seen.add(workflow)
+    yield workflow
+    for node in workflow.get_all_nodes():
+        for reference in node:
+            inner = reference.instance
+            if isinstance(inner, type) and issubclass(inner, BaseWorkflow) and inner not in seen:
+                yield from _with_inner(inner, seen)
+
+
+def _share(inputs: type[BaseInputs]) -> None:
+    first = inputs.__parent_class__
+    if not issubclass(first, BaseWorkflow) or isinstance(first, _UsersOfInputs):
+        return
+    users = _UsersOfInputs(
+        first.__name__,
+        (BaseWorkflow,),
+        {
+            "Outputs": type("Outputs", (), {}),
+            "inputs": inputs,
+            "__module__": first.__module__,
+            "__qualname__": first.__qualname__,
+        },
+    )
+    users.__id__ = first.__id__
+    inputs.__parent_class__ = users

@@ -8,17 +8,21 @@ from pathlib import PurePath
 __all__ = ["own_frames"]
 
 _FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
-_FOREIGN = re.compile(r"[\\/](vellum|vellum_nb|pydantic)[\\/]|[\\/]threading\.py$")
+_FOREIGN = re.compile(r"[\\/](site-packages|dist-packages|vellum_nb[\\/]local[\\/]sdk)[\\/]")
+_LIBRARY = re.compile(r"[\\/](python\d\.\d+|Lib)[\\/]|^<(frozen|unknown)")
+_LINK = re.compile(r"\n\n(?:During handling|The above exception)[^\n]*\n\n")
 
 
 def own_frames(stacktrace: str | None) -> str | None:
-    """Return `stacktrace` without the SDK's frames; files by name, folders are nobody's business.
+    """Return `stacktrace` without the frames of libraries; None when no other is in it.
+
+    Files are told by name: folders are this machine's business.
 
     Examples
     --------
     >>> print(
     ...     own_frames('''Traceback (most recent call last):
-    ...   File "/x/vellum/workflows/runner/runner.py", line 5, in run
+    ...   File "/x/site-packages/vellum/workflows/runner/runner.py", line 5, in run
     ...     self.node.run()
     ...   File "/home/ada/nodes.py", line 7, in run
     ...     1 / 0
@@ -29,20 +33,30 @@ def own_frames(stacktrace: str | None) -> str | None:
         1 / 0
     ZeroDivisionError: division by zero
     """
-    if stacktrace is None:
-        return None
+    links = _LINK.findall(stacktrace or "")
+    blocks = [_own(block) for block in _LINK.split((stacktrace or "").rstrip())]
+    told = ""
+    for link, block in zip(["", *links], blocks, strict=True):
+        if block:
+            told = f"{told}{link if told else ''}{block}"
+    return told or None
+
+
+def _own(block: str) -> str:
+    """Return one exception's part, or nothing if no frame of it is the workflow's."""
     kept: list[str] = []
-    ours = True
-    for line in stacktrace.rstrip().splitlines():
+    ours, frames = True, 0
+    for line in block.splitlines():
         frame = _FRAME.fullmatch(line)
         if frame is not None:
-            ours = _FOREIGN.search(frame["file"]) is None
-            line = f'  File "{_name(frame["file"])}"{frame["rest"]}'  # noqa: PLW2901 - the same line, shorter
-        elif not line.startswith("    "):
+            file = frame["file"]
+            ours = not (_FOREIGN.search(file) or _LIBRARY.search(file))
+            frames += ours
+            kept += [f'  File "{_name(file)}"{frame["rest"]}'] if ours else []
+        elif ours or not line.startswith("    "):
             ours = True
-        if ours:
             kept.append(line)
-    return "\n".join(kept)
+    return "\n".join(kept) if frames else ""
 
 
 def _name(path: str) -> str:
