@@ -386,11 +386,12 @@ def test_a_run_ends_with_the_process_it_was_forked_off(code, tmp_path):
     run = run_of(code, "hang", place=str(place))
     thread = threading.Thread(target=lambda: events.extend(run.events()))
     thread.start()
-    leader, _ = pids_in(place)
+    pids = pids_in(place)
     forks._ORIGINS[False]._process.kill()
     thread.join(30)
     assert events[-1].body["error"]["code"] == "NODE_EXECUTION"
-    wait_until(lambda: gone(leader), "it runs on")
+    for pid in pids:
+        wait_until(lambda pid=pid: gone(pid), f"{pid} runs on")
 
 
 def test_where_nothing_can_be_forked_a_fresh_process_does_the_job(code, tmp_path):

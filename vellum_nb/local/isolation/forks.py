@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -90,8 +91,12 @@ class Origin:
 
     def kill(self, pid: int) -> None:
         """Have it end the group of `pid`, if that is still one that it forked."""
-        with self._lock, suppress(OSError):
-            self._socket.send(b"kill %d" % pid)
+        with self._lock:
+            try:
+                self._socket.send(b"kill %d" % pid)
+            except OSError:  # it was killed, and `pid` with it, but not what that had started
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End it, and all that runs in it."""
