@@ -21,6 +21,7 @@ def a_session() -> None:
     """Use every public entry as a user would."""
     with vnb.LocalServer() as server:
         server.deploy(triage, name="triage", release_tags=["v1"])
+        server.deploy(Path("project"), isolation="process", memory_limit=2**31, env=["A_KEY"])
         ws = vnb.connect(server, history=Path("runs.db"))
         assert_type(ws, vnb.Workspace)
         run = ws.run("triage", {"ticket": "x"}, release_tag="v1")
@@ -32,6 +33,14 @@ def a_session() -> None:
         assert_type(ws.form("triage"), vnb.RunForm)
         assert_type(ws.compare("triage", release_tags=["v1"]), vnb.Comparison)
         assert_type(vnb.read_csv("runs.csv"), pd.DataFrame)
+        for event in ws.stream("triage", {"ticket": "x"}):
+            assert_type(event, WorkflowStreamEvent)
+        assert_type(ws.submit("triage", {"ticket": "x"}).wait(), vnb.Run)
+        assert_type(ws.rate(run, quality=1, desired={"output": "billing"}), vnb.Run)
+        assert_type(ws.trace(run), pd.DataFrame)
+        assert_type(ws.code("triage", "v1"), dict[str, str])
+        assert_type(ws.code_diff("triage", "v1", "v2").text, str)
+        assert_type(ws.history.sync("triage").added, int)
 
 
 def a_client() -> None:

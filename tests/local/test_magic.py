@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
@@ -107,6 +110,7 @@ def other(text: str) -> str:
 """
 
 
+@pytest.mark.slow
 def test_a_workflow_class_of_a_cell_is_deployed(cell, server, asking):
     said, well = cell(f"%%vellum_deploy sdk --tag v1\n{WORKFLOW}")
     assert well, said
@@ -220,3 +224,22 @@ def test_names_that_a_cell_lacks_are_found(text, missing):
 def test_load_ext_registers_the_magic(shell):
     assert shell.run_cell("%load_ext vellum_nb").success
     assert shell.find_cell_magic("vellum_deploy") is not None
+
+
+@pytest.mark.slow
+def test_connecting_offers_the_magic_for_the_server_that_is_connected():
+    program = (
+        "import vellum_nb as vnb\n"
+        "server = vnb.LocalServer()\n"
+        "ws = vnb.connect(server, history=':memory:')\n"
+        "cell = 'def shout(text: str) -> str:\\n    return text.upper()\\n'\n"
+        "get_ipython().run_cell_magic('vellum_deploy', 'loud --isolation process', cell)\n"
+        "print(ws.run('loud', {'text': 'a'}).outputs, server.names())\n"
+        "ws.close()\n"
+        "server.stop()\n"
+    )
+    command = [sys.executable, "-m", "IPython", "--quick", "--HistoryManager.enabled=False", "-c"]
+    done = subprocess.run(
+        [*command, program], capture_output=True, check=False, text=True, timeout=120
+    )
+    assert "{'output': 'A'} ('loud',)" in done.stdout, done.stdout + done.stderr
