@@ -126,6 +126,13 @@ def test_runs_of_another_environment_are_not_asked_for(ws):
     assert [pending.run.id for pending in ws.resume_pending()] == [run.id]
 
 
+def test_an_execution_id_of_another_kind_holds_nobody_up(ws):
+    run = ws.submit("shout", {"text": "x"}).run
+    strange = {"id": "s", "execution_id": "not a uuid", "external_id": None}
+    ws.history.begin(run.model_copy(update=strange))
+    assert [pending.run.id for pending in ws.resume_pending()] == [run.id]
+
+
 def test_a_stream_of_this_kernel_is_not_taken_up(ws, later, faucet):
     with ws.stream("faucet", {"text": "x"}) as stream:
         for event in stream:

@@ -97,12 +97,26 @@ def test_a_limit_takes_the_newest(ws):
     assert ws.history.sync("shout").added == 1
 
 
-def test_many_pages_are_walked(ws, tmp_path, server):
+def test_many_pages_are_walked(ws):
     with ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(lambda n: execute(ws, str(n)), range(230)))
     assert ws.history.sync("shout").added == 230
     assert {run.execution_id for run in ws.history.runs()} == ids
     assert ws.history.sync("shout").known == 230
+
+
+def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path):
+    for number in range(20):
+        execute(ws, str(number))
+
+    def synchronise(_):
+        with vnb.connect(server, history=tmp_path / "shared.db") as kernel:
+            return kernel.history.sync("shout").added
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(synchronise, range(4))) == 20
+    with vnb.History(tmp_path / "shared.db") as history:
+        assert history.count() == 20
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,11 @@ class Keeper:
         """Whether a call of this workspace is about to end `run`."""
         return run.id in self._held
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Run) -> Run:
         """Record `run`; it is on disk when this returns."""
         self._history.begin(run)
         self._held.add(run.id)
+        return self._history.traced(run)
 
     def let_go(self, run: Run) -> None:
         """Leave the end of `run` to whoever asks for it."""

@@ -23,6 +23,7 @@ __all__ = ["PendingRun"]
 
 _GROWTH = 1.5
 _LONGEST_S = 30.0
+_SHORTEST_S = 0.01
 _UNKNOWN_FOR_S = 20.0  # Vellum may know an execution a little later than it has said its id
 
 
@@ -108,7 +109,7 @@ class PendingRun:
         with self._lock:
             self._waits.add(stop)
         try:
-            self._wait(stop, None if timeout is None else time.monotonic() + timeout, poll)
+            self._wait(stop, _deadline(timeout), max(poll, _SHORTEST_S))
         finally:
             with self._lock:
                 self._waits.discard(stop)
@@ -158,6 +159,10 @@ class PendingRun:
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self)[1:-1])}</p>"
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
 
 
 def _told(reply: CheckWorkflowExecutionStatusResponse) -> dict[str, Any]:

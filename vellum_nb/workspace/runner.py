@@ -150,8 +150,7 @@ class Runner:
         request = with_plain_options(request)
         release = self.resolve(request.deployment, request.release_tag)
         inputs = self._check(request, release)
-        run = started(request, release, inputs)
-        self.keeper.begin(run)
+        run = self.keeper.begin(started(request, release, inputs))
         return Attempt(request, run, tuple(inputs))
 
     def _check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vellum_nb.errors import APIStatusError, InputError, NotFoundError
+from vellum_nb.errors import APIStatusError, BadRequestError, InputError, NotFoundError
 from vellum_nb.models import Run, RunRequest
 from vellum_nb.models.inputs import to_wire
 from vellum_nb.workspace.arguments import parse_arguments
@@ -172,7 +172,8 @@ class RunMethods(BaseWorkspace):
         """Take up the runs that are STARTED in the history, newest first.
 
         Those that have ended meanwhile are completed at once: look at their `run`. Runs that this
-        server does not know are left as they are; they may be another one's.
+        server does not know are left as they are; they may be another one's. So are those whose
+        execution id never came: ``history.sync`` finds them by their external id.
 
         Raises
         ------
@@ -188,7 +189,7 @@ class RunMethods(BaseWorkspace):
             pending = self._runner.pending(run, run.execution_id)
             try:
                 pending.status()
-            except NotFoundError:
+            except (NotFoundError, BadRequestError):  # its id may be of another kind
                 continue
             taken.append(pending)
         return taken
