@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncGenerator, Generator
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
@@ -23,6 +25,8 @@ from vellum_nb.local import (
     SearchResults,
     Video,
 )
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the kits
 
 
 class Colour(Enum):

@@ -1,36 +1,16 @@
-"""Executions as they are listed, retrieved, continued and judged through the API."""
+"""Executions as they are listed, retrieved and continued through the API."""
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from collections.abc import Generator
 from datetime import datetime
 from typing import Any
 
 import pytest
+from execution_kit import NO_ID, boom, by, detail, events, read, run, spell, turn
 
-from vellum_nb.local import LocalServer, State
-
-NO_ID = "00000000-0000-4000-8000-000000000009"
-ACTUALS = "/v1/submit-workflow-execution-actuals"
-
-
-def turn(text: str, memory: State) -> dict[str, Any]:
-    """Count the turns of a conversation."""
-    memory["turns"] = [*memory.get("turns", []), text]
-    return {"text": text.upper(), "turns": len(memory["turns"])}
-
-
-def spell(text: str) -> Generator[str, None, None]:
-    """Say it letter by letter."""
-    yield from text
-
-
-def boom(text: str) -> str:
-    """Fail."""
-    raise KeyError(text)
+from vellum_nb.local import LocalServer
 
 
 @pytest.fixture(scope="module")
@@ -46,50 +26,6 @@ def served():
 @pytest.fixture
 def api(served, asking):
     return asking(served)
-
-
-def run(api: Any, name: str, text: str, **more: Any) -> str:
-    """Execute and return the execution id."""
-    answer = api.send(
-        workflow_deployment_name=name,
-        inputs=[{"name": "text", "type": "STRING", "value": text}],
-        **more,
-    )
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["execution_id"])
-
-
-def events(api: Any, name: str, **query: Any) -> dict[str, Any]:
-    answer = api.get(f"/v1/workflow-deployments/{name}/execution-events", params=query)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def read(api: Any, name: str, execution_id: str) -> dict[str, Any]:
-    answer = api.get(f"/v1/workflow-deployments/{name}/execution-events/{execution_id}")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def detail(api: Any, execution_id: str, **query: Any) -> dict[str, Any]:
-    answer = api.get(f"/v1/workflow-executions/{execution_id}/detail", params=query)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def by(field: str, operator: str, value: Any) -> str:
-    lhs, rhs = ({"type": "STRING", "value": each} for each in (field, value))
-    condition = {
-        "type": "LOGICAL_CONDITION",
-        "lhs_variable": lhs,
-        "operator": operator,
-        "rhs_variable": rhs,
-    }
-    group = {"type": "LOGICAL_CONDITION_GROUP", "combinator": "AND", "negated": False}
-    return json.dumps({**group, "conditions": [condition]})
 
 
 def test_a_finished_run_is_in_the_list_with_the_release_that_ran(api):
@@ -268,111 +204,6 @@ def test_a_run_without_a_state_has_none(api):
         assert answer.json() == {"detail": "No state found for the given span_id"}
 
 
-def test_an_actual_is_kept_with_the_output_it_is_of(api):
-    external_id = str(uuid.uuid4())
-    id_ = run(api, "turn", "hi", external_id=external_id)
-    output = next(each for each in read(api, "turn", id_)["outputs"] if each["name"] == "text")
-    actual = {"output_type": "STRING", "output_key": "text"}
-    better = {"quality": 0.5, "desired_output_value": "HELLO", "metadata": {"by": "me"}}
-    first = api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual | better]})
-    assert (first.status_code, first.json()) == (200, {})
-    assert read(api, "turn", id_)["latest_actual"] == {
-        "output": {"id": output["id"], "name": "text", "type": "STRING", "value": "HELLO"},
-        "timestamp": read(api, "turn", id_)["latest_actual"]["timestamp"],
-        "quality": 0.5,
-        "metadata": {"by": "me"},
-    }
-    by_id = {"output_type": "JSON", "output_id": output["id"], "quality": 1, "timestamp": 4e9}
-    api.call("POST", ACTUALS, json={"external_id": external_id, "actuals": [by_id]})
-    latest = read(api, "turn", id_)["latest_actual"]
-    assert (latest["quality"], latest["output"]["name"]) == (1, "text")
-    assert latest["output"]["value"] is None
-    assert datetime.fromisoformat(latest["timestamp"]).timestamp() == 4e9
-    (item,) = events(api, "turn", filters=by("execution_id", "==", id_))["results"]
-    assert item["latest_actual"] == latest
-
-
-CHAT = [{"role": "USER", "text": "hi"}]
-
-
-@pytest.mark.parametrize(
-    ("output_type", "value"),
-    [("STRING", "a"), ("STRING", None), ("JSON", {"a": [1]}), ("CHAT_HISTORY", CHAT)],
-)
-def test_each_type_of_actual_is_taken(api, output_type, value):
-    id_ = run(api, "turn", "hi")
-    actual = {"output_type": output_type, "output_key": "text", "desired_output_value": value}
-    answer = api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual]})
-    assert answer.status_code == 200, answer.text
-    assert read(api, "turn", id_)["latest_actual"]["output"]["value"] == value
-
-
-@pytest.mark.parametrize(
-    ("actual", "reason"),
-    [
-        ({}, "actuals[0]: give output_key or output_id"),
-        ({"output_key": "nope"}, "there is no output 'nope'; there are: text, turns"),
-        ({"output_id": NO_ID}, f"no output has the id {NO_ID!r}; there are: text, turns"),
-        ({"output_key": "text", "quality": 1.5}, "less than or equal to 1"),
-        ({"output_key": "text", "quality": -0.1}, "greater than or equal to 0"),
-        ({"output_key": "text", "quality": "good"}, "actuals[0].quality: Input should be a valid"),
-        ({"output_key": "text", "desired_output_value": 5}, "text is expected"),
-        (
-            {"output_key": "text", "output_type": "JSON", "desired_output_value": [1]},
-            "an object is expected",
-        ),
-        (
-            {"output_key": "text", "output_type": "CHAT_HISTORY", "desired_output_value": [1]},
-            "a list of messages",
-        ),
-        ({"output_key": "text", "output_type": "NUMBER"}, "actuals[0].output_type: Input should"),
-        ({"output_key": "text", "timestamp": 1e300}, "is no time; seconds since 1970"),
-        ({"output_key": ""}, "actuals[0].output_key: String should have at least 1 character"),
-    ],
-)
-def test_an_actual_that_makes_no_sense_is_refused_and_nothing_is_kept(api, actual, reason):
-    id_ = run(api, "turn", "hi")
-    good = {"output_type": "STRING", "output_key": "text", "quality": 1}
-    actuals = [{"output_type": "STRING", **actual}, good]
-    answer = api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": actuals})
-    assert answer.status_code == 400
-    assert reason in answer.json()["detail"]
-    assert read(api, "turn", id_)["latest_actual"] is None
-
-
-def test_an_actual_that_names_two_outputs_is_refused(api):
-    id_ = run(api, "turn", "hi")
-    other = next(each for each in read(api, "turn", id_)["outputs"] if each["name"] == "turns")
-    actual = {"output_type": "STRING", "output_key": "text", "output_id": other["id"]}
-    answer = api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual]})
-    assert answer.status_code == 400
-    assert answer.json()["detail"] == "actuals[0]: output_id belongs to 'turns', not to 'text'"
-
-
-def test_an_output_that_a_rejected_run_never_gave_can_be_judged(api):
-    id_ = run(api, "boom", "x")
-    release = api.get("/v1/workflow-deployments/boom/releases/LATEST").json()
-    variable = release["workflow_version"]["output_variables"][0]
-    actual = {"output_type": "STRING", "output_key": variable["key"], "quality": 0}
-    assert api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual]}).ok
-    assert read(api, "boom", id_)["latest_actual"]["output"]["id"] == variable["id"]
-
-
-def test_actuals_need_an_execution_that_is_there(api):
-    id_ = run(api, "turn", "hi", external_id=str(uuid.uuid4()))
-    for body, status, reason in (
-        ({}, 400, "Give either execution_id or external_id"),
-        ({"execution_id": None, "external_id": None}, 400, "Give either execution_id"),
-        ({"execution_id": NO_ID}, 404, f"No execution {NO_ID!r} is here"),
-        ({"external_id": "nope"}, 404, "No execution has the external_id 'nope'"),
-        ({"execution_id": id_, "external_id": "nope"}, 400, "does not have that external_id"),
-    ):
-        answer = api.call("POST", ACTUALS, json={"actuals": [], **body})
-        assert answer.status_code == status
-        assert reason in answer.json()["detail"]
-    assert api.call("POST", ACTUALS, json={"execution_id": id_}).status_code == 400
-
-
 def test_a_running_execution_is_in_the_list_without_an_end(fresh, asking, gate):
     fresh.deploy(gate.workflow, name="slow")
     api = asking(fresh)
@@ -412,15 +243,9 @@ def test_a_release_tag_is_moved_through_the_api(fresh, asking):
     assert moved.status_code == 200
     assert moved.json()["release"]["id"] == moved.json()["history_item"]["id"] == second.id
     assert api.get(path).json() == moved.json()
-    (item,) = read_all(api, run(api, "spell", "a", release_tag="production"))
+    id_ = run(api, "spell", "a", release_tag="production")
+    (item,) = events(api, "spell", filters=by("execution_id", "==", id_))["results"]
     assert item["parent_context"]["deployment_history_item_id"] == second.id
-
-
-def read_all(api: Any, id_: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = events(api, "spell", filters=by("execution_id", "==", id_))[
-        "results"
-    ]
-    return found
 
 
 def test_a_release_tag_that_cannot_be_moved_stays(fresh, asking):

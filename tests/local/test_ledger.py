@@ -1,12 +1,10 @@
-"""What the ledger keeps, and what it does when its file is not as it should be."""
+"""What the ledger keeps."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import threading
-import uuid
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,37 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
+from execution_kit import START, event, full, record
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local import LocalServer
-from vellum_nb.local.events import NODE_FULFILLED, WORKFLOW_FULFILLED, Event, Usage
+from vellum_nb.local.events import NODE_FULFILLED, Usage
 from vellum_nb.local.ledger import Ledger
-from vellum_nb.local.records import Actual, Record
+from vellum_nb.local.records import Actual
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
-
-ROOMY = 2**30
-START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
-
-
-def record(**fields: Any) -> Record:
-    id_ = str(uuid.uuid4())
-    common: dict[str, Any] = {
-        "execution_id": id_,
-        "trace_id": str(uuid.uuid4()),
-        "deployment_id": "deployment",
-        "deployment_name": "triage",
-        "release_id": "release",
-        "version_id": "version",
-        "tag": "LATEST",
-        "inputs": (),
-        "start": START,
-    }
-    return Record(**(common | fields))
-
-
-def event(of: Record, name: str = WORKFLOW_FULFILLED, **fields: Any) -> Event:
-    return Event(name, of.execution_id, of.trace_id, fields.pop("body", {}), **fields)
 
 
 @pytest.fixture(params=["in memory", "in a folder"])
@@ -52,21 +26,6 @@ def ledger(request, tmp_path):
     ledger = Ledger(None if request.param == "in memory" else tmp_path)
     yield ledger
     ledger.close()
-
-
-def full() -> Record:
-    return record(
-        inputs=(WorkflowInput(name="data", type="JSON", value={"a": [1, None, "ü\u2028"]}),),
-        external_id="job 7",
-        metadata={"user": "ü", "n": 1},
-        previous_execution_id=str(uuid.uuid4()),
-        status="REJECTED",
-        end=START + timedelta(microseconds=1),
-        outputs=(WorkflowOutput(id="o", name="score", type="NUMBER", value=0.5),),
-        error=WorkflowEventError(message="m", code="NODE_EXECUTION", raw_data={"a": 1}),
-        state={"turns": 2},
-        usage=(Usage("model", 3, None, 0.25),),
-    )
 
 
 def test_a_record_comes_back_as_it_was_kept(ledger: Ledger):
@@ -234,41 +193,6 @@ def test_what_ran_in_a_killed_server_is_rejected_at_the_next_start(ledger: Ledge
     assert ledger.by_external_id("FULFILLED") == kept["FULFILLED"]
 
 
-def not_a_database(path: Path) -> None:
-    path.write_bytes(b"this is no database, and long enough to be sure of it" * 50)
-
-
-def newer(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
-
-
-def a_folder(path: Path) -> None:
-    path.mkdir()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (not_a_database, "cannot be opened .*they were left as they are"),
-        (newer, "written by a newer vellum_nb; upgrade to read them"),
-        (a_folder, "cannot be opened"),
-    ],
-)
-def test_a_file_that_is_none_of_ours_is_refused(
-    tmp_path: Path, spoil: Callable[[Path], None], reason: str
-):
-    spoil(tmp_path / "executions.db")
-    with pytest.raises(VellumNBError, match=reason):
-        Ledger(tmp_path)
-
-
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(VellumNBError, match="cannot be opened"):
-        Ledger(tmp_path / "file")
-
-
 def test_the_file_holds_plain_json(tmp_path: Path):
     ledger = Ledger(tmp_path)
     kept = full()
@@ -278,91 +202,6 @@ def test_the_file_holds_plain_json(tmp_path: Path):
         text, metadata = db.execute("SELECT record, metadata FROM executions").fetchone()
     assert json.loads(text)["external_id"] == "job 7"
     assert metadata == '{"n":1,"user":"ü"}'
-
-
-def test_one_server_at_a_time_serves_a_folder(tmp_path: Path):
-    first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
-    with first, pytest.raises(VellumNBError, match="is served by another server"):
-        second.start()
-    with second, LocalServer() as another:
-        assert second.url != another.url
-        with pytest.raises(VellumNBError, match="is served by another server"):
-            first.start()
-
-
-def test_a_server_that_did_not_start_lets_go_of_its_folder(tmp_path: Path):
-    with LocalServer() as running:
-        port = int(running.url.rpartition(":")[2])
-        with pytest.raises(VellumNBError, match=f"Port {port} of this machine cannot be had"):
-            LocalServer(data=tmp_path, port=port).start()
-    with LocalServer(data=tmp_path):
-        pass
-
-
-def test_a_full_disk_fails_the_write_alone_and_all_goes_on_when_there_is_room(tmp_path: Path):
-    ledger = Ledger(tmp_path)
-    kept = full()
-    ledger.begin(kept)
-    allow(ledger, 1)
-    with pytest.raises(sqlite3.OperationalError, match="full"):
-        ledger.add_file("big", b"x" * 1_000_000)
-    with pytest.raises(sqlite3.OperationalError, match="full"):
-        ledger.begin(record(metadata={"big": "x" * 1_000_000}, external_id="again"))
-    assert ledger.record(kept.execution_id) == kept
-    allow(ledger, ROOMY)
-    ledger.begin(record(metadata={"big": "x" * 1_000_000}, external_id="again"))
-    ledger.close()
-
-
-def allow(ledger: Ledger, pages: int) -> None:
-    """Have SQLite behave as on a disk with room for so many pages."""
-    with ledger._transaction() as db:
-        db.execute(f"PRAGMA max_page_count = {pages}")
-
-
-def run(server: LocalServer, name: str, text: str) -> requests.Response:
-    given = [{"name": "text", "type": "STRING", "value": text}]
-    return requests.post(
-        f"{server.url}/v1/execute-workflow",
-        json={"workflow_deployment_name": name, "inputs": given},
-        headers={"X-API-KEY": server.api_key},
-        timeout=20,
-    )
-
-
-def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
-    ran: list[str] = []
-
-    def note(text: str) -> str:
-        ran.append(text)
-        return text
-
-    with LocalServer(data=tmp_path) as server:
-        server.deploy(note)
-        allow(server._ledger, 1)
-        answer = run(server, "note", "x" * 1_000_000)
-        assert (answer.status_code, ran) == (500, [])
-        assert answer.json()["detail"].startswith("The local server failed: OperationalError")
-        allow(server._ledger, ROOMY)
-        assert run(server, "note", "room").status_code == 200
-    assert ran == ["room"]
-
-
-def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path: Path):
-    def flood(text: str) -> str:
-        return text * 1_000_000
-
-    with LocalServer(data=tmp_path) as server:
-        server.deploy(flood)
-        with server._ledger._transaction() as db:
-            pages = db.execute("PRAGMA page_count").fetchone()[0]
-        allow(server._ledger, pages + 16)
-        answer = run(server, "flood", "x").json()
-        assert answer["data"]["state"] == "REJECTED"
-        assert "Its end could not be kept" in answer["data"]["error"]["message"]
-        kept = server._ledger.record(answer["execution_id"])
-        assert kept is not None
-        assert kept.status == "REJECTED"
 
 
 def nested(depth: int) -> list[Any]:

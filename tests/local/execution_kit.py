@@ -1,0 +1,113 @@
+"""Executions to keep, workflows to run, and ways to ask what became of them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vellum_nb.local import State
+from vellum_nb.local.events import WORKFLOW_FULFILLED, Event, Usage
+from vellum_nb.local.records import Record
+from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
+
+NO_ID = "00000000-0000-4000-8000-000000000009"
+ACTUALS = "/v1/submit-workflow-execution-actuals"
+START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def record(**fields: Any) -> Record:
+    id_ = str(uuid.uuid4())
+    common: dict[str, Any] = {
+        "execution_id": id_,
+        "trace_id": str(uuid.uuid4()),
+        "deployment_id": "deployment",
+        "deployment_name": "triage",
+        "release_id": "release",
+        "version_id": "version",
+        "tag": "LATEST",
+        "inputs": (),
+        "start": START,
+    }
+    return Record(**(common | fields))
+
+
+def event(of: Record, name: str = WORKFLOW_FULFILLED, **fields: Any) -> Event:
+    return Event(name, of.execution_id, of.trace_id, fields.pop("body", {}), **fields)
+
+
+def full() -> Record:
+    return record(
+        inputs=(WorkflowInput(name="data", type="JSON", value={"a": [1, None, "ü\u2028"]}),),
+        external_id="job 7",
+        metadata={"user": "ü", "n": 1},
+        previous_execution_id=str(uuid.uuid4()),
+        status="REJECTED",
+        end=START + timedelta(microseconds=1),
+        outputs=(WorkflowOutput(id="o", name="score", type="NUMBER", value=0.5),),
+        error=WorkflowEventError(message="m", code="NODE_EXECUTION", raw_data={"a": 1}),
+        state={"turns": 2},
+        usage=(Usage("model", 3, None, 0.25),),
+    )
+
+
+def turn(text: str, memory: State) -> dict[str, Any]:
+    """Count the turns of a conversation."""
+    memory["turns"] = [*memory.get("turns", []), text]
+    return {"text": text.upper(), "turns": len(memory["turns"])}
+
+
+def spell(text: str) -> Generator[str, None, None]:
+    """Say it letter by letter."""
+    yield from text
+
+
+def boom(text: str) -> str:
+    """Fail."""
+    raise KeyError(text)
+
+
+def run(api: Any, name: str, text: str, **more: Any) -> str:
+    """Execute and return the execution id."""
+    answer = api.send(
+        workflow_deployment_name=name,
+        inputs=[{"name": "text", "type": "STRING", "value": text}],
+        **more,
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["execution_id"])
+
+
+def events(api: Any, name: str, **query: Any) -> dict[str, Any]:
+    answer = api.get(f"/v1/workflow-deployments/{name}/execution-events", params=query)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def read(api: Any, name: str, execution_id: str) -> dict[str, Any]:
+    answer = api.get(f"/v1/workflow-deployments/{name}/execution-events/{execution_id}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def detail(api: Any, execution_id: str, **query: Any) -> dict[str, Any]:
+    answer = api.get(f"/v1/workflow-executions/{execution_id}/detail", params=query)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def by(field: str, operator: str, value: Any) -> str:
+    lhs, rhs = ({"type": "STRING", "value": each} for each in (field, value))
+    condition = {
+        "type": "LOGICAL_CONDITION",
+        "lhs_variable": lhs,
+        "operator": operator,
+        "rhs_variable": rhs,
+    }
+    group = {"type": "LOGICAL_CONDITION_GROUP", "combinator": "AND", "negated": False}
+    return json.dumps({**group, "conditions": [condition]})
