@@ -341,6 +341,16 @@ def test_the_options_of_a_process_outlive_a_restart(tmp_path):
     assert again._registry.named("f").latest.process == process
 
 
+def test_the_server_has_a_limit_for_those_that_say_none(tmp_path):
+    (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
+    server = LocalServer(memory_limit=2**32)
+    server.deploy(tmp_path / "file.py", name="a", isolation="process")
+    server.deploy(tmp_path / "file.py", name="b", isolation="process", memory_limit=2**31)
+    server.deploy(tmp_path / "file.py", name="c")
+    made = {name: server._registry.named(name).latest.process for name in "abc"}
+    assert made == {"a": Process(2**32), "b": Process(2**31), "c": None}
+
+
 def whisper(text: str) -> str:
     return text.lower()
 

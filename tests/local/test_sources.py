@@ -263,3 +263,13 @@ def test_a_registry_of_the_first_version_is_carried_over(tmp_path, project, aski
     with LocalServer(data=tmp_path) as server:
         assert answer(asking(server), "my-project") == "AB"
         assert release_of(server, "old").source is None
+
+
+@pytest.mark.parametrize("isolation", ["kernel", "process"])
+def test_events_name_modules_as_the_project_does(fresh, project, asking, isolation):
+    fresh.deploy(project, isolation=isolation)
+    inputs = [{"name": "text", "type": "STRING", "value": "a"}]
+    reply = asking(fresh).send(workflow_deployment_name="my-project", inputs=inputs).json()
+    first = fresh._ledger.events(reply["execution_id"])[0]
+    assert first.body["workflow_definition"]["module"] == ["workflow"]
+    assert "vellum_nb_source" not in str(first)

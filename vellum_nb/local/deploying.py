@@ -17,6 +17,7 @@ class Deploying:
     """The part of a local server that has to do with its registry."""
 
     _registry: Registry
+    _memory_limit: int | None
 
     def deploy(
         self,
@@ -64,6 +65,8 @@ class Deploying:
         VellumNBError
             When the name, a tag, the signature or the source will not do; the message says why.
         """
+        if isolation == "process":
+            options.setdefault("memory_limit", self._memory_limit)
         made = build(target, self._registry.snapshots, entry=entry, isolation=isolation, **options)
         deployment, release = self._registry.deploy(
             made,

@@ -31,7 +31,7 @@ _PARTS = frozenset({"fastapi", "uvicorn", "starlette"})
 
 
 class LocalServer(Deploying):
-    """Vellum's API on 127.0.0.1, executing plain Python callables.
+    """Vellum's API on 127.0.0.1, executing Python callables and Workflows SDK classes.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class LocalServer(Deploying):
         Seconds that `stop` gives to executions that run, before it rejects them.
     faults : Faults, optional
         What goes wrong on purpose. Default: nothing.
+    memory_limit : int, optional
+        Bytes of address space of each run in a process of its own, where `deploy` says no other.
 
     Examples
     --------
@@ -78,6 +80,7 @@ class LocalServer(Deploying):
         queue: int = 256,
         grace: float = 0.2,
         faults: Faults | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
             msg = "api_key must be ASCII letters, digits and signs; leave it out for a random one"
@@ -97,6 +100,7 @@ class LocalServer(Deploying):
         self._body_limit = body_limit
         self._room = (concurrency, queue)
         self._grace = grace
+        self._memory_limit = memory_limit
         folder = Path(data) if data is not None else None
         self._registry = Registry(Store(folder) if folder is not None else None)
         self._ledger = Ledger(folder)

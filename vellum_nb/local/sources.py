@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from vellum_nb.local.refusals import bad_request
 
-__all__ = ["MODULE", "Snapshot", "Snapshots", "SourceError", "read_source"]
+__all__ = ["MODULE", "Snapshot", "Snapshots", "SourceError", "module_of", "read_source"]
 
 MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
@@ -124,6 +124,19 @@ class Snapshots:
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder.resolve()
+
+
+def module_of(target: object) -> str:
+    """Return the module of a function, without the package of the snapshot that it is in.
+
+    Examples
+    --------
+    >>> module_of(read_source)
+    'vellum_nb.local.sources'
+    """
+    module = str(getattr(target, "__module__", None) or "")
+    package, _, rest = module.partition(".")
+    return rest if package.startswith(_PREFIX) else module
 
 
 def read_source(path: Path) -> dict[str, bytes]:

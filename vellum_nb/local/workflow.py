@@ -21,6 +21,7 @@ from vellum_nb.local.signature import (
     summary_of,
     variable_id,
 )
+from vellum_nb.local.sources import module_of
 from vellum_nb.local.telling import NodeTeller, Teller, definition, values_of
 from vellum_nb.local.types import State
 from vellum_nb.models import WorkflowInput
@@ -75,7 +76,7 @@ class Workflow:
         )
 
     def _tellers(self, context: RunContext) -> tuple[Teller, NodeTeller]:
-        name, module = name_of(self.target), getattr(self.target, "__module__", "") or ""
+        name, module = name_of(self.target), module_of(self.target)
         workflow = definition(variable_id("workflow", f"{module}:{name}"), name, module)
         node = definition(variable_id("node", f"{module}:{name}"), name, module)
         teller = Teller(context.execution_id, context.trace_id, workflow, context.parent)
