@@ -219,3 +219,13 @@ def test_the_time_limit_holds_while_code_is_loaded_too(ledger):
 
     assert asyncio.run(run()).error.code == "WORKFLOW_TIMEOUT"
     assert ledger.record(IDS[0]).status == "REJECTED"
+
+
+def test_what_was_cancelled_before_it_began_does_not_run():
+    calls = []
+    execution = Workflow(lambda: calls.append("ran")).begin([], RunContext(*IDS))
+    events = execution.events()
+    next(events)
+    execution.cancel()
+    assert [event.name for event in events][-1] == "workflow.execution.rejected"
+    assert calls == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import socket
 import threading
@@ -188,7 +189,7 @@ def test_sixty_four_runs_of_a_second_take_little_longer_together(fresh, asking):
         with ThreadPoolExecutor(64) as pool:
             runs = [pool.submit(api.run, name, text=("STRING", "a")) for _ in range(64)]
             assert {run.result()["state"] for run in runs} == {"FULFILLED"}
-        assert time.monotonic() - started < 8  # quietly 1.2; one after the other it would be 64
+        assert time.monotonic() - started < 20  # quietly 1.2; one after the other it would be 64
 
 
 class Patient:
@@ -216,8 +217,8 @@ class Patient:
             self.ended.set()
 
 
-def hang_up(server, path, body, patient):
-    """Ask, wait until the run is under way, and close the connection."""
+def hang_up(server, path, body, begun):
+    """Ask, wait until `begun` is true, and close the connection."""
     content = json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {server.api_key}\r\n"
@@ -226,7 +227,7 @@ def hang_up(server, path, body, patient):
     port = int(server.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(head.encode() + content)
-        assert patient.entered.wait(20)
+        assert begun()
 
 
 @pytest.mark.parametrize("name", ["waits", "speaks"])
@@ -235,7 +236,8 @@ def test_a_client_that_hangs_up_cancels_its_run(fresh, asking, name, path):
     patient = Patient()
     fresh.deploy(getattr(patient, name))
     api = asking(fresh)
-    hang_up(fresh, path, {"workflow_deployment_name": name, "inputs": TEXT}, patient)
+    body = {"workflow_deployment_name": name, "inputs": TEXT}
+    hang_up(fresh, path, body, lambda: patient.entered.wait(20))
     assert patient.ended.wait(20)
     events = f"/v1/workflow-deployments/{name}/execution-events"
     (run,) = until(lambda: [r for r in api.get(events).json()["results"] if r["end"]])
@@ -249,10 +251,9 @@ def test_a_client_that_hangs_up_while_it_waits_leaves_the_queue(asking, gate):
         api = asking(server)
         begin(api)
         assert gate.entered.acquire(timeout=20)
-        waiting = Patient()
-        waiting.entered.set()
         body = {"workflow_deployment_name": "gate", "inputs": TEXT}
-        hang_up(server, "/v1/execute-workflow", body, waiting)
+        full = functools.partial(until, lambda: not _has_room(api))
+        hang_up(server, "/v1/execute-workflow", body, full)
         until(lambda: _has_room(api))
         gate.open.set()
         assert not gate.entered.acquire(timeout=0)
@@ -266,12 +267,8 @@ def _has_room(api):
 def test_nobody_has_to_wait_for_an_async_run(fresh, asking):
     patient = Patient()
     fresh.deploy(patient.waits)
-    hang_up(
-        fresh,
-        "/v1/execute-workflow-async",
-        {"workflow_deployment_name": "waits", "inputs": TEXT},
-        patient,
-    )
+    body = {"workflow_deployment_name": "waits", "inputs": TEXT}
+    hang_up(fresh, "/v1/execute-workflow-async", body, lambda: patient.entered.wait(20))
     api = asking(fresh)
     (run,) = api.get("/v1/workflow-deployments/waits/execution-events").json()["results"]
     assert run["end"] is None

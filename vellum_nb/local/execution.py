@@ -99,6 +99,8 @@ class FunctionExecution:
             return Rejection("NODE_EXECUTION", _message(exc), _stacktrace(exc))
 
     def _run(self) -> _Chunks:
+        if self._cancelled.is_set():
+            raise asyncio.CancelledError
         result: Any = self._call()
         if isinstance(result, Generator):
             result = yield from self._drained(result)

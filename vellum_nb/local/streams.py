@@ -55,7 +55,7 @@ class WorkflowStream:
         self._record = record
         self._types = frozenset(event_types)
         self._expand = expand_meta or ExpandMeta()
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, list[str]] = {}
         self._id = str(uuid.uuid4())
 
     def lines(self, event: Event) -> Iterator[dict[str, Any]]:
@@ -121,19 +121,19 @@ class WorkflowStream:
 
     def _begun(self, output: WorkflowOutput) -> Iterator[dict[str, Any]]:
         if output.type == "STRING" and output.name not in self._texts:
-            self._texts[output.name] = ""
+            self._texts[output.name] = []
             yield _progress(output, "INITIATED")
 
     def _grown(self, output: WorkflowOutput, delta: str) -> Iterator[dict[str, Any]]:
         yield from self._begun(output)
         if output.type == "STRING":
-            self._texts[output.name] += delta
+            self._texts[output.name].append(delta)
             yield _progress(output, "STREAMING", delta=delta)
 
     def _complete(self, output: WorkflowOutput) -> Iterator[dict[str, Any]]:
         if output.type == "STRING" and isinstance(output.value, str):
             yield from self._begun(output)
-            told = self._texts[output.name]
+            told = "".join(self._texts[output.name])
             if output.value != told and output.value.startswith(told):
                 yield from self._grown(output, output.value[len(told) :])
         yield _progress(output, "FULFILLED", value=output.value)
