@@ -82,7 +82,8 @@ def frame_of_rows(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     cells: dict[str, list[Any]] = {name: found[name] for name in _HEAD}
     for room in ("input", "output"):
         cells |= _spread(f"{room}.", [json.loads(text) for text in found[f"{room}s"]])
-    cells |= _spread("desired.", [json.loads(text or "{}") for text in found["desired"]])
+    if any(found["desired"]):
+        cells |= _spread("desired.", [json.loads(text or "{}") for text in found["desired"]])
     cells |= {name: found[name] for name in _TAIL if name != "metadata"} | {"metadata": metadata}
     cells |= {name: cells.pop(name) for name in _TAIL}
     return frame_of_cells(cells)

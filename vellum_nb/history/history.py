@@ -194,7 +194,7 @@ class History(RecordMethods):
         return self.viewer(self, **options)
 
     def traced(self, run: Run) -> Run:
-        """Return `run` as the history gives runs: its `trace` is read here."""
+        """Return the same `run` as the history gives runs: its `trace` is read here."""
         return with_trace(run, self._trace)
 
     def _run(self, row: Sequence[Any]) -> Run:
