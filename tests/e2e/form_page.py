@@ -48,6 +48,22 @@ class FormPage:
         """Return the answer of a release tag."""
         return self.answers.get_by_role("region", name=tag, exact=True)
 
+    def act(self, name: str) -> Locator:
+        """Return a button under an answer, by its whole name."""
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def thumb(self, tag: str, verdict: str) -> Locator:
+        """Return a thumb under the answer of a release tag: "good" or "bad"."""
+        return self.act(f"Rate the answer of {tag}: {verdict}")
+
+    def editor(self, tag: str) -> Locator:
+        """Return the place where the outputs of a release tag are corrected."""
+        return self.root.get_by_role("group", name=f"Correct the outputs of {tag}", exact=True)
+
+    def stream(self) -> Locator:
+        """Return the Stream switch."""
+        return self.root.get_by_role("checkbox", name="Stream", exact=True)
+
     def problem(self, label: str) -> Locator:
         """Return the message beside a field."""
         control = self.notebook.page.get_by_label(label, exact=True)

@@ -50,7 +50,7 @@ def test_an_answer_is_copied_as_plain_text_with_mouse_or_keyboard(lab, answered)
     expect(copy_button(answered, "v2")).to_have_text("Copied")
     read = "navigator.clipboard.readText()"
     assert lab.page.evaluate(read) == "reply:\nI see:\nTwo words. \ntags: []"
-    answered.root.get_by_label("Markdown").focus()
+    answered.act("Correct the outputs of v1…").focus()
     lab.page.keyboard.press("Tab")
     expect(copy_button(answered, "v1")).to_be_focused()
     lab.page.keyboard.press("Enter")
@@ -70,6 +70,9 @@ def test_answers_keep_their_place_while_the_next_ones_come_in(answered):
     answered.kernel("gate.set()")
     answered.wait()
     expect(answered.column("v2")).to_contain_text("I see:")
+    assert answered.answers.bounding_box()["height"] >= height
+    answered.run_and_wait()
+    expect(copy_button(answered, "v2")).to_be_enabled()
     assert answered.answers.bounding_box()["height"] < height
 
 

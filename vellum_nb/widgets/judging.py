@@ -75,7 +75,6 @@ class Judging:
     def _heard(self, run: Run, event: str, message: Mapping[str, Any]) -> None:
         with self._edge:
             if event in self._events:
-                self._bars.mark(run.id, problem="")
                 self._events[event](run, message)
 
     def _rated(self, run: Run, message: Mapping[str, Any]) -> None:
@@ -134,12 +133,12 @@ class Judging:
             self._do(run, "reading the trace…", read)
 
     def _show_trace(self, run: Run, nodes: Sequence[NodeRun]) -> None:
-        self._bars.mark(run.id, trace=trace_html(nodes, title=run.release_tag))
+        self._bars.mark(run.id, trace=trace_html(nodes, title=run.release_tag), problem="")
 
     def _do(self, run: Run, words: str, call: Callable[[], None]) -> None:
         def errand() -> None:
             with self._edge:
-                self._bars.mark(run.id, busy=words)
+                self._bars.mark(run.id, busy=words, problem="")
                 try:
                     call()
                 except VellumNBError as exc:

@@ -143,8 +143,8 @@ class Launch:
         with self._lock:
             self._rated[run.id] = run
             runs = self._runs
-        self.results.replace(run)
         self._take(runs)
+        self.results.replace(run)
 
     def _as_judged(self, progress: Progress) -> Progress:
         """Return `progress` with what was said of its runs while others were under way."""

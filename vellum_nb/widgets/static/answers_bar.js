@@ -101,7 +101,8 @@ function makeBar(model, at) {
     bar = next;
     if (isSaved && open === "editor") close();
     thumbs.forEach((thumb, place) => {
-      thumb.setAttribute("aria-pressed", String(bar.quality === [UP, DOWN][place]));
+      // While a click is being saved the thumb stays as it was clicked.
+      if (!bar.busy) thumb.setAttribute("aria-pressed", String(bar.quality === [UP, DOWN][place]));
       callIt(thumb, `Rate the answer of ${bar.tag}: ${place ? "bad" : "good"}`);
       thumb.disabled = !bar.rates;
     });
