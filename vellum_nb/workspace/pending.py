@@ -55,7 +55,7 @@ class PendingRun:
         self._keeper = keeper
         self._run = run
         self._since = time.monotonic()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waits: set[threading.Event] = set()
 
     @property

@@ -61,7 +61,7 @@ class RunStream:
         self._run = attempt.run
         self._events: EventStream[WorkflowStreamEvent] | None = None
         self._gathered = Gathering()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._over = self._closed = self._iterated = False
 
     @property
