@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import random
 import socket
 import threading
 import time
@@ -331,3 +332,46 @@ def test_a_stream_is_ended_in_order_when_the_server_stops(asking):
     assert last["data"]["state"] == "REJECTED"
     assert last["data"]["error"]["message"] == "The local server was stopped"
     assert patient.ended.wait(20)
+
+
+def test_a_storm_of_impatient_clients_leaves_nothing_behind(asking, gate):
+    def speaks(text: str):
+        for letter in text:
+            time.sleep(0.002)
+            yield letter
+
+    async def speaks_later(text: str):
+        for letter in text:
+            await asyncio.sleep(0.002)
+            yield letter
+
+    def ask(number):
+        chance = random.Random(number)  # noqa: S311 - the same storm every time
+        for _ in range(15):
+            name = chance.choice(("speaks", "speaks-later"))
+            text = [{"name": "text", "type": "STRING", "value": "abcdefgh"}]
+            body = {"workflow_deployment_name": name, "inputs": text[chance.random() < 0.1 :]}
+            kind = chance.choice(("", "-stream", "-async"))
+            seconds = chance.choice((0, 0.01, 0.03))
+            pause = threading.Event()
+            hang_up(
+                server,
+                f"/v1/execute-workflow{kind}",
+                body,
+                lambda pause=pause, seconds=seconds: not pause.wait(seconds),
+            )
+
+    with LocalServer(concurrency=2, queue=4) as server:
+        server.deploy(speaks)
+        server.deploy(speaks_later)
+        server.deploy(gate.workflow, name="gate")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(8)))
+        api = asking(server)
+        for name in ("speaks", "speaks-later"):
+            events = f"/v1/workflow-deployments/{name}/execution-events?limit=1000"
+            until(lambda events=events: all(r["end"] for r in api.get(events).json()["results"]))
+        until(lambda: not server._serving._engine._flights)
+        runs = [begin(api) for _ in range(6)]  # all the room there is
+        gate.open.set()
+        assert {ended(api, run)["status"] for run in runs} == {"FULFILLED"}
