@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import uuid
 
@@ -346,6 +347,36 @@ def test_who_hangs_up_stops_the_model(server, vellum, model):
     next(events)
     events.close()
     assert gone.wait(20)
+
+
+def test_who_hangs_up_on_a_whole_answer_stops_the_model_too(server, vellum, model):
+    begun, gone = threading.Event(), threading.Event()
+
+    def answer(handler, _):
+        begun.set()
+        handler.connection.settimeout(20)
+        if not handler.rfile.read(1):
+            gone.set()
+
+    model.answer = answer
+    sock = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+    body = json.dumps(order()).encode()
+    head = (
+        "POST /v1/ad-hoc/execute-prompt HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"X-API-KEY: {server.api_key}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with sock:
+        sock.sendall(head.encode() + body)
+        assert begun.wait(20)
+    assert gone.wait(20)
+
+
+@pytest.mark.parametrize("end", ["", None])
+def test_a_model_need_not_say_why_it_ended(server, vellum, model, end):
+    last = {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": end}]}
+    model.answer = chunks(last)
+    event = ask(vellum, expand_meta={"finish_reason": True})[-1]
+    assert (event.state, event.meta.finish_reason) == ("FULFILLED", "UNKNOWN")
 
 
 def test_prompt_deployments_are_refused_in_words(server, vellum):

@@ -62,6 +62,7 @@ class _Chunk(Reply):
     choices: tuple[_Choice, ...] = ()
     usage: Counts | None = None
     error: Any = None
+    done: bool = False
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class Answer:
         return len(self.text) + sum(len(c.name) + sum(map(len, c.arguments)) for c in calls)
 
     def take(self, content: Any) -> str:
-        """Take a chunk and return the text that it adds.
+        """Take a chunk and return the text that it adds; ``{"done": True}`` is the last one.
 
         Raises
         ------
@@ -119,6 +120,8 @@ class Answer:
             msg = f"The model failed: {error_text(chunk.error)}"
             raise PromptFailed(msg, code="PROVIDER_ERROR")
         self.counts = chunk.usage or self.counts
+        if chunk.done:
+            self.finish_reason = self.finish_reason or "UNKNOWN"
         return "".join(self._choice(choice) for choice in chunk.choices[:1])
 
     def outputs(self) -> list[dict[str, Any]]:
@@ -129,7 +132,7 @@ class Answer:
         return said + [{"type": "FUNCTION_CALL", "value": call} for call in calls]
 
     def _choice(self, choice: _Choice) -> str:
-        if choice.finish_reason is not None:
+        if choice.finish_reason:
             self.finish_reason = _FINISHED.get(choice.finish_reason, "UNKNOWN")
         said = choice.delta or choice.message or _Said()
         for number, call in enumerate(said.tool_calls):

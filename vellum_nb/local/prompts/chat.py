@@ -23,13 +23,14 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ERROR_BYTES = 64 * 1024
 _OK = 200
 _DONE = b"[DONE]"
+_END: Mapping[str, Any] = {"done": True}
 
 
 @asynccontextmanager
 async def ask(
     provider: Provider, order: Mapping[str, Any], *, patience: float | None
 ) -> AsyncIterator[AsyncIterator[Any]]:
-    """Send `order` and give the chunks of the answer; one chunk when it is not streamed.
+    """Send `order` and give the chunks of the answer, and at its end ``{"done": True}``.
 
     Leaving the block closes the connection, so that the model stops.
 
@@ -94,6 +95,7 @@ async def _refusal(provider: Provider, answer: httpx.Response) -> str:
 async def _chunks(answer: httpx.Response) -> AsyncIterator[Any]:
     if "text/event-stream" not in answer.headers.get("content-type", ""):
         yield _parsed(await answer.aread())
+        yield _END
         return
     async for line in _lines(answer):
         field, _, data = line.partition(b":")
@@ -101,6 +103,7 @@ async def _chunks(answer: httpx.Response) -> AsyncIterator[Any]:
         if field != b"data" or not data:
             continue
         if data == _DONE:
+            yield _END
             return
         yield _parsed(data)
 
