@@ -16,6 +16,7 @@ from vellum.workflows.context import (
     set_execution_context,
 )
 from vellum.workflows.exceptions import NodeException, WorkflowInitializationException
+from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.triggers.base import BaseTrigger
 from vellum.workflows.workflows.event_filters import all_workflow_event_filter
 
@@ -123,15 +124,25 @@ class SdkExecution:
         """Return the inputs, or the trigger that holds them."""
         if self._context.trigger is not None:
             return self._target.deserialize_trigger(self._context.trigger, dict(self._values))
-        inputs = self._target.get_inputs_class()
-        own = inputs(**self._values)
-        for name, value in self._values.items():
-            setattr(own, name, value)  # the SDK leaves out what a base class declares
-        return own
+        return _filled(self._target.get_inputs_class(), self._values)
 
     def _resolvers(self) -> list[Any] | None:
         state = self._context.state
         return None if state is None else [KeptState(state, self._target.get_state_class())]
+
+
+def _filled(inputs: type[BaseInputs], values: Mapping[str, Any]) -> BaseInputs:
+    """Return the inputs with `values`, which are checked and complete.
+
+    The SDK's own way refuses None for ``Optional`` in ``Annotated`` or behind ``from __future__
+    import annotations``, and leaves out what a base class declares.
+    """
+    if inputs.__init__ is not BaseInputs.__init__:
+        return inputs(**values)
+    filled = inputs.__new__(inputs)
+    for name, value in values.items():
+        setattr(filled, name, value)
+    return filled
 
 
 def _message(exc: BaseException) -> str:

@@ -99,7 +99,7 @@ def _parameter(inputs: type[BaseInputs], name: str, hint: Any) -> Parameter:
         extensions=_extensions(kind, field),
         json_schema=_schema(type_, kind, reference),
     )
-    fallback = None if default is ABSENT and optional else ABSENT
+    fallback = None if default is ABSENT and optional else default
     return Parameter(variable, kind, positional=False, fallback=fallback)
 
 

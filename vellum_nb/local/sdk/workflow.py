@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,8 +31,7 @@ class SdkWorkflow:
         self._parameters = {p.variable.key: p for p in inputs_of(target)}
         self.input_variables = tuple(p.variable for p in self._parameters.values())
         self.output_variables = outputs_of(target)
-        # A subclass without a docstring would get the SDK's own.
-        self.description = docstrings.summary(inspect.cleandoc(target.__doc__ or ""))
+        self.description = docstrings.summary(target.__doc__)
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> SdkExecution:
         """Check the inputs and return the run; nothing has run yet.
