@@ -43,6 +43,12 @@ def flow(what: str, place: str = "", hours: int = 1) -> Generator[str, None, dic
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "closed":
         os.closerange(3, 256)
+    if what == "garbage":
+        for number in range(3, 64):
+            try:
+                os.write(number, b"[1]\\n")
+            except OSError:
+                pass
     if what == "sys.exit":
         sys.exit(4)
     if what == "reject":
@@ -144,6 +150,7 @@ def test_what_a_run_prints_disturbs_nothing(ask):
         ("exit", "NODE_EXECUTION", "ended by itself with exit status 7"),
         ("segfault", "NODE_EXECUTION", "was ended by SIGSEGV"),
         ("killed", "NODE_EXECUTION", "was ended by SIGKILL, perhaps as memory ran out"),
+        ("garbage", "NODE_EXECUTION", "it wrote what is no event"),
         ("closed", "NODE_EXECUTION", "before the run was over"),
         ("sys.exit", "NODE_EXECUTION", "SystemExit: 4"),
         ("reject", "USER_DEFINED_ERROR", "not today"),

@@ -183,11 +183,21 @@ def test_what_is_hidden_or_made_by_python_is_left_out(project):
     assert kept == {"helpers.py", "picture.png", "words.txt", "workflow.py"}
 
 
-def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
+@pytest.mark.parametrize("to", ["../secret.txt", "..", "nodes"])
+def test_a_link_to_a_folder_or_out_of_the_project_is_refused(project, tmp_path, to):
     (tmp_path / "secret.txt").write_text("secret")
-    (project / "link.txt").symlink_to(tmp_path / "secret.txt")
-    with pytest.raises(VellumNBError, match="link.txt is a link out of the folder"):
+    (project / "nodes").mkdir()
+    (project / "link").symlink_to(to)
+    with pytest.raises(VellumNBError, match="link is a link to a folder or out of my_project"):
         LocalServer().deploy(project)
+
+
+def test_a_link_within_the_project_is_copied_as_a_file(project):
+    (project / "same.py").symlink_to("helpers.py")
+    server = LocalServer()
+    server.deploy(project)
+    source = release_of(server, "my-project").source
+    assert source["same.py"] == source["helpers.py"]
 
 
 def test_a_folder_with_too_many_files_is_refused(project):

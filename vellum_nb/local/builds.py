@@ -88,7 +88,7 @@ def build(
     )
     source = options.get("source")
     if isinstance(target, os.PathLike):
-        path = Path(target).expanduser().absolute()
+        path = Path(target).expanduser().resolve()
         snapshot = snapshots.keep(read_source(path))
         name = path.name if path.is_dir() else ""
         return _from_source(

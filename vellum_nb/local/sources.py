@@ -155,7 +155,7 @@ def read_source(path: Path) -> dict[str, bytes]:
         if path.suffix == ".py":
             return {f"{MODULE}.py": path.read_bytes()}
     except OSError as exc:
-        msg = f"The source {str(path)!r} cannot be read: {exc.strerror or exc}"
+        msg = f"The source {str(path)!r} cannot be read: {exc}"
         raise bad_request(msg) from exc
     what = "is no .py file" if path.exists() else "is not there"
     msg = f"{str(path)!r} {what}; deploy a project folder or a .py file"
@@ -165,10 +165,10 @@ def read_source(path: Path) -> dict[str, bytes]:
 def _folder(folder: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     size = 0
-    for path in _files_in(folder):
+    for path in _files_in(folder, links=True):
         name = path.relative_to(folder).as_posix()
-        if not path.resolve().is_relative_to(folder.resolve()):
-            msg = f"{name} is a link out of the folder {folder.name}; a snapshot holds its files"
+        if path.is_dir() or not path.resolve().is_relative_to(folder.resolve()):
+            msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise bad_request(msg)
         size += path.stat().st_size
         if len(files) == _MOST_FILES or size > _MOST_BYTES:
@@ -184,13 +184,15 @@ def _folder(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
-    """Yield the files that count, in order; links to folders are not followed."""
+def _files_in(folder: Path, *, links: bool = False) -> Iterator[Path]:
+    """Yield the files that count, in order, and, if asked, links to folders."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if _counts(name))
-        for name in sorted(names):
-            if _counts(name) and not name.endswith((".pyc", ".pyo")):
-                yield Path(where, name)
+        if links:
+            yield from (Path(where, name) for name in folders if Path(where, name).is_symlink())
+        for path in (Path(where, name) for name in sorted(names) if _counts(name)):
+            if path.suffix not in {".pyc", ".pyo"} and path.is_file():
+                yield path
 
 
 def _counts(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,6 @@ from vellum_nb.local.isolation.checks import check_inputs
 from vellum_nb.local.isolation.launch import Child, Ending
 from vellum_nb.local.isolation.options import Process
 from vellum_nb.local.loading import WorkflowGoneError
-from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.signature import variable_id
 from vellum_nb.local.sources import Snapshot
 from vellum_nb.local.telling import NodeTeller, Rejection, Teller, definition, values_of
@@ -108,7 +107,7 @@ class ProcessExecution:
         self._sdk = sdk
         self._context = context
         self._teller = teller
-        self._begun = False
+        self._begun = self._ended = False
         self._open: dict[str, Event] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -123,24 +122,33 @@ class ProcessExecution:
 
     def events(self) -> Iterator[Event]:
         """Run the process and tell what it tells; a crash is a rejection."""
-        child = self._start()
+        try:
+            child = self._start()
+        except OSError as exc:
+            message = f"No process could be started for the run: {exc}"
+            yield from self._rejected(Rejection("INTERNAL_ERROR", message))
+            return
         if child is None:
             yield from self._rejected(_CANCELLED)
             return
-        why: Rejection | None = None
         try:
-            for line in child.lines():
-                message = json.loads(line)
-                if "event" not in message:
-                    why = _why(message)
-                    break
-                event = self._heard(codec.event_of(message["event"]))
-                yield event
-                if event.ends:
-                    return
+            why = yield from self._told(child)
         finally:
             ending = child.end()
-        yield from self._rejected(why or self._crash(ending))
+        if not self._ended:
+            yield from self._rejected(why or self._crash(ending))
+
+    def _told(self, child: Child) -> Generator[Event, None, Rejection | None]:
+        for line in child.lines():
+            message = _message(line)
+            if "event" not in message:
+                return _why(message)
+            event = self._heard(message["event"])
+            self._ended = event.ends
+            yield event
+            if event.ends:
+                break
+        return None
 
     def _start(self) -> Child | None:
         if self._stopped.is_set():
@@ -194,22 +202,33 @@ def _described(snapshot: Snapshot, entry: str, process: Process) -> dict[str, An
     timer.start()
     found: dict[str, Any] = {}
     try:
-        found = next((json.loads(line) for line in child.lines()), {})
+        found = next((_message(line) for line in child.lines()), {})
     finally:
+        late = not timer.is_alive()
         timer.cancel()
         timer.join()
         ending = child.end()
     if "entry" in found:
         return found
-    if "refused" in found:
-        raise bad_request(found["refused"])
-    reason = found.get("gone") or found.get("broken")
+    reason = found.get("gone") or found.get("refused") or found.get("broken")
+    if late:
+        reason = f"it took longer than {_DESCRIBE_SECONDS:g} seconds to import"
     said = f": {ending.said}" if ending.said else ""
     raise WorkflowGoneError(reason or f"the process that imported it {ending.told}{said}")
 
 
 def _job(what: str, snapshot: Snapshot, entry: str) -> dict[str, Any]:
     return {"do": what, "folder": str(snapshot.folder), "entry": entry}
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    try:
+        message: dict[str, Any] = dict(json.loads(line))
+        if "event" in message:
+            message["event"] = codec.event_of(message["event"])
+    except (ValueError, KeyError, TypeError):
+        return {"broken": "it wrote what is no event where events are told"}
+    return message
 
 
 def _why(message: Mapping[str, Any]) -> Rejection:
@@ -219,7 +238,8 @@ def _why(message: Mapping[str, Any]) -> Rejection:
     if "gone" in message:
         text = f"The code of this release is not loaded: {message['gone']}"
         return Rejection("INVALID_WORKFLOW", f"{text}. Deploy it again to run it.")
-    return Rejection("NODE_EXECUTION", f"The process of the run failed: {message['broken']}")
+    reason = message.get("broken", "it told nothing that is known")
+    return Rejection("NODE_EXECUTION", f"The process of the run failed: {reason}")
 
 
 def _with_limit(event: Event, limit: int) -> Event:
