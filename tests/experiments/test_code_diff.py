@@ -33,9 +33,9 @@ def test_far_away_lines_are_left_out_and_lines_are_numbered():
     html = diff({"a": "".join(lines)}, {"a": "".join([*lines[:50], "new\n", *lines[51:]])})
     shown = html._repr_html_()
     assert "line 10" not in shown
-    assert "<td>51</td>" in shown
-    assert "<del>- line 50</del>" in shown
-    assert "<ins>+ new</ins>" in shown
+    assert ">51</td>" in shown
+    assert ">- line 50</del>" in shown
+    assert ">+ new</ins>" in shown
 
 
 def test_the_repr_counts_files_and_lines():

@@ -70,7 +70,7 @@ def test_the_code_of_two_releases_is_shown_side_by_side(ws):
     assert "+def shout(text: str, times: int = 1)" in diff.text
     html = diff._repr_html_()
     assert "-&gt; dict[str, object]" in html
-    assert "<ins>" in html
+    assert "<ins " in html
 
 
 def test_a_release_is_no_different_from_itself(ws):

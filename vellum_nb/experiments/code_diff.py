@@ -11,8 +11,15 @@ from itertools import zip_longest
 __all__ = ["CodeDiff"]
 
 _AROUND = 3
-_CELL = "text-align: left; vertical-align: top; white-space: pre-wrap; font-family: monospace"
-_WAYS = {"delete": ("del", "- "), "insert": ("ins", "+ "), "equal": ("span", "  ")}
+_ANY = "vertical-align: top; font-family: monospace; font-size: 12px"
+_NUMBER = f"{_ANY}; text-align: right; opacity: 0.6"
+_CODE = f"{_ANY}; text-align: left; white-space: pre-wrap; overflow-wrap: anywhere"
+_WAYS = {  # element, mark, ground: it shows on light and on dark pages
+    "delete": ("del", "- ", "; background: rgba(248, 81, 73, 0.18)"),
+    "insert": ("ins", "+ ", "; background: rgba(46, 160, 67, 0.2)"),
+    "equal": ("span", "  ", ""),
+}
+_COLUMNS = '<col style="width: 3.5em"><col style="width: 50%">' * 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,8 @@ class CodeDiff:
         heads = (escape(self.old), escape(self.new))
         head = "".join(f'<th colspan="2" style="text-align: left">{name}</th>' for name in heads)
         return (
-            f'<table style="width: 100%; table-layout: auto"><caption>{escape(path)}</caption>'
+            f'<table style="width: 100%; table-layout: fixed"><caption>{escape(path)}</caption>'
+            f"<colgroup>{_COLUMNS}</colgroup>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
@@ -114,6 +122,7 @@ def _rows(
 
 
 def _cell(number: int, line: str, way: str) -> str:
-    element, mark = _WAYS[way]
+    element, mark, ground = _WAYS[way]
     text = escape(line.rstrip("\n"))
-    return f'<td>{number}</td><td style="{_CELL}"><{element}>{mark}{text}</{element}></td>'
+    code = f'<{element} style="text-decoration: none">{mark}{text}</{element}>'
+    return f'<td style="{_NUMBER}">{number}</td><td style="{_CODE}{ground}">{code}</td>'
