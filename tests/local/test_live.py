@@ -229,3 +229,46 @@ def test_what_was_cancelled_before_it_began_does_not_run():
     execution.cancel()
     assert [event.name for event in events][-1] == "workflow.execution.rejected"
     assert calls == []
+
+
+def test_a_machine_without_more_threads_refuses_and_keeps_no_place_for_it(ledger):
+    async def run():
+        engine = Engine(timeout=None, concurrency=1, queue=0)
+        usual = threading.stack_size(1 << 46)  # more than any machine has
+        try:
+            with pytest.raises(Refused, match="starts no more threads") as caught:
+                engine.launch(Flight(Live(record(), ledger), Odd))
+        finally:
+            threading.stack_size(usual)
+        return caught.value.status_code, engine.check()
+
+    assert asyncio.run(run()) == (503, True)
+
+
+def test_a_turn_that_cannot_be_kept_ends_the_run(tmp_path):
+    ledger = Ledger(tmp_path)
+
+    async def run():
+        engine = Engine(timeout=None)
+        live = Live(record(status="PENDING"), ledger)
+        loaded = threading.Event()
+
+        def board():
+            loaded.wait(20)
+            return Odd()
+
+        engine.launch(Flight(live, board))
+        with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
+            db.execute(
+                "CREATE TRIGGER full BEFORE UPDATE ON executions WHEN new.state = 'INITIATED' "
+                "BEGIN SELECT RAISE(FAIL, 'the disk is full'); END"
+            )
+        loaded.set()
+        ended = await live.result()
+        await asyncio.to_thread(engine.join, 20)
+        return ended
+
+    ended = asyncio.run(run())
+    ledger.close()
+    assert ended.error.code == "INTERNAL_SERVER_ERROR"
+    assert "the disk is full" in ended.error.message

@@ -67,7 +67,7 @@ class Engine:
         Raises
         ------
         VellumNBError
-            As `check` does; it does not go then.
+            As `check` does, or when there is no thread to be had; it does not go then.
         """
         at_once = self.check(inner=flight.inner)
         self._flights.add(flight)
@@ -80,7 +80,13 @@ class Engine:
             target=self._fly, args=(flight,), name="vellum_nb-run", daemon=True
         )
         self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            self._threads.discard(thread)
+            self._landed(flight)
+            msg = "This machine starts no more threads now; try again later"
+            raise Refused(503, msg, retry_after=_RETRY_AFTER) from exc
 
     async def close(self, message: str, *, grace: float) -> None:
         """Let runs end within `grace` seconds, and reject the others."""
@@ -175,12 +181,12 @@ class Flight:
         self._turn.wait()
         if self._stopped:
             return
-        if self.live.record.status == "PENDING":
-            self.live.turn()
         self._tell(self._execution)
 
     def _tell(self, execution: Execution) -> None:
         try:
+            if self.live.record.status == "PENDING":
+                self.live.turn()
             for event in execution.events():
                 self.live.tell(event)
         except BaseException as exc:  # noqa: BLE001 - whatever happens here rejects this run alone
