@@ -145,14 +145,21 @@ def _main_module(snapshot: Snapshot) -> str:
 
 def _module(snapshot: Snapshot, name: str) -> ModuleType:
     package = sys.modules.get(snapshot.package)
-    if snapshot.uses_sdk:
-        from vellum_nb.local.sdk.projects import leave_out_of_ids
-
-        leave_out_of_ids(snapshot.package)
     if package is None or list(package.__path__) != [str(snapshot.folder)]:
         _forget(snapshot.package)
+        if snapshot.uses_sdk:
+            _prepare_for_sdk(snapshot.package)
         _begin_package(snapshot)
     return importlib.import_module(f"{snapshot.package}.{name}")
+
+
+def _prepare_for_sdk(package: str) -> None:
+    from vellum_nb.local.sdk.projects import leave_out_of_ids
+
+    leave_out_of_ids(package)
+    # What `vellum workflows pull` writes imports its display folder, which is for Vellum's editor
+    # alone and needs `vellum_ee`.
+    sys.modules[f"{package}.display"] = ModuleType(f"{package}.display")
 
 
 def _begin_package(snapshot: Snapshot) -> None:

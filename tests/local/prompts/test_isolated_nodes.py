@@ -70,7 +70,9 @@ def run(server, asking, tmp_path):
     def run(name, body, **options):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "__init__.py").touch()
+        (folder / "display").mkdir()
+        (folder / "display" / "__init__.py").write_text("raise OSError('this is for the editor')")
+        (folder / "__init__.py").write_text("from .display import *\n")
         (folder / "workflow.py").write_text(HEAD + body)
         server.deploy(folder, isolation="process", **options)
         inputs = [{"name": "text", "type": "STRING", "value": "Ada"}]
