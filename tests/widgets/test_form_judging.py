@@ -12,6 +12,7 @@ from form_kit import PATIENCE, answer, bar, bars, press, release, shown
 from vellum_nb.errors import APIConnectionError
 from vellum_nb.models import NodeRun, Run, RunError
 from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.readable import static_html
 
 OUTPUTS = {"category": "account", "score": 1, "tags": ["card"]}
 
@@ -232,6 +233,7 @@ def test_a_trace_is_read_once_and_shown(make):
     press(form, "v2", "trace")
     assert read == ["v2"]
     assert form.runs[0].nodes == tuple(nodes)
+    assert "Draft &lt;reply&gt;" in static_html(form)  # also where there is no kernel any more
 
 
 def test_a_trace_that_the_run_brings_is_not_read(make):

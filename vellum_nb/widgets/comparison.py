@@ -10,6 +10,7 @@ from vellum_nb.experiments.cases import Case, Status
 from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run
 from vellum_nb.widgets.comparison_style import COMPARISON_CSS
+from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import output_html
 from vellum_nb.widgets.outputs_style import OUTPUT_CSS
 from vellum_nb.widgets.states import error_html, icon, state_html
@@ -45,21 +46,25 @@ def comparison_html(comparison: Comparison, *, limit: int = _LIMIT) -> str:
     return f'{style}<div class="vnb-out">{_head(comparison)}{_body(comparison, limit)}</div>'
 
 
+def _name(name: str) -> str:
+    return escape(shown_name(name))
+
+
 def _head(comparison: Comparison) -> str:
     number = len(comparison.cases)
     noun = "case" if number == 1 else "cases"
     return (
         f'<div class="vnb-cmp-head"><b>Compare</b> <span class="vnb-quiet">'
-        f"{escape(comparison.deployment)} · {number:,} {noun} · baseline "
-        f'<span class="vnb-tag">{escape(comparison.baseline)}</span></span></div>'
+        f"{_name(comparison.deployment)} · {number:,} {noun} · baseline "
+        f'<span class="vnb-tag">{_name(comparison.baseline)}</span></span></div>'
     )
 
 
 def _body(comparison: Comparison, limit: int) -> str:
     if not comparison.cases:
-        tags = ", ".join(map(escape, comparison.release_tags))
+        tags = ", ".join(_name(tag) for tag in comparison.release_tags)
         return (
-            f'<p class="vnb-cmp-empty">No runs of {escape(comparison.deployment)} on {tags} are '
+            f'<p class="vnb-cmp-empty">No runs of {_name(comparison.deployment)} on {tags} are '
             "stored yet. Run it on these release tags first.</p>"
         )
     summary = "".join(_summary(comparison, tag) for tag in comparison.others)
@@ -82,7 +87,7 @@ def _summary(comparison: Comparison, tag: str) -> str:
         text for status, count in counts.items() if (text := _counted(status, count))
     )
     return (
-        f'<tr><th scope="row"><span class="vnb-tag">{escape(tag)}</span></th>'
+        f'<tr><th scope="row"><span class="vnb-tag">{_name(tag)}</span></th>'
         f'<td><span class="vnb-cmp-bar" aria-hidden="true">{bar}</span></td>'
         f'<td class="vnb-number">{words}</td></tr>'
     )
@@ -96,7 +101,7 @@ def _counted(status: Status, count: int) -> str:
 
 def _moved(tag: str) -> str:
     return (
-        f'<p class="vnb-cmp-notice">{icon("failed")} <span class="vnb-tag">{escape(tag)}</span> '
+        f'<p class="vnb-cmp-notice">{icon("failed")} <span class="vnb-tag">{_name(tag)}</span> '
         "moved while these runs were made: its answers come from several releases.</p>"
     )
 
@@ -123,13 +128,13 @@ def _grid(comparison: Comparison, cases: Iterable[tuple[int, Case]]) -> str:
 
 
 def _tag_head(comparison: Comparison, tag: str) -> str:
-    name = f'<span class="vnb-tag">{escape(tag)}</span>'
+    name = f'<span class="vnb-tag">{_name(tag)}</span>'
     if tag == comparison.baseline:
         return (
             f'<th scope="col" class="vnb-cmp-base">{icon("pin")} {name} '
             '<span class="vnb-quiet">baseline</span></th>'
         )
-    base = escape(comparison.baseline)
+    base = _name(comparison.baseline)
     return f'<th scope="col">{name} <span class="vnb-quiet">against {base}</span></th>'
 
 
@@ -145,7 +150,7 @@ def _case(number: int, case: Case) -> str:
         body = f'<div class="vnb-cmp-input">{escape(next(iter(texts.values())))}</div>'
     else:
         body = "".join(
-            f'<div class="vnb-cmp-input"><span class="vnb-quiet">{escape(name)}</span> '
+            f'<div class="vnb-cmp-input"><span class="vnb-quiet">{_name(name)}</span> '
             f"{escape(text)}</div>"
             for name, text in texts.items()
         )
@@ -159,7 +164,7 @@ def _shortened(value: object) -> str:
 
 
 def _cell(case: Case, tag: str, names: Sequence[str]) -> str:
-    label = f'<span class="vnb-cmp-label">{escape(tag)}</span> '
+    label = f'<span class="vnb-cmp-label">{_name(tag)}</span> '
     run, status = case.runs.get(tag), case.status(tag)
     if case.answer(tag) is None:
         return f'<td valign="top" class="vnb-cmp-gap">{label}{_gap(run, tag)}</td>'
@@ -167,7 +172,10 @@ def _cell(case: Case, tag: str, names: Sequence[str]) -> str:
     if tag == case.baseline:
         verdict, kind = "baseline", "vnb-cmp-base"
     elif base is None:
-        verdict, kind = f"nothing to hold against: no answer on {escape(case.baseline)}", ""
+        verdict, kind = (
+            f"nothing to hold against: no answer on {_name(case.baseline)}",
+            "",
+        )
     else:
         verdict, kind = _WORDS[status], f"vnb-cmp-is-{status}"
     html = f'<div class="vnb-cmp-verdict">{verdict}</div>'
@@ -175,7 +183,7 @@ def _cell(case: Case, tag: str, names: Sequence[str]) -> str:
 
 
 def _gap(run: Run | None, tag: str) -> str:
-    why = f"No run of this case on {escape(tag)}." if run is None else error_html(run)
+    why = f"No run of this case on {_name(tag)}." if run is None else error_html(run)
     state = "" if run is None else f" {state_html(run)}"
     return (
         f'<div class="vnb-cmp-verdict">{_WORDS["missing"]}{state}</div>'
@@ -191,7 +199,7 @@ def _answer(run: Run | None, base: Run | None, names: Sequence[str]) -> str:
     known = run.outputs if base is None else {**base.outputs, **run.outputs}
     shown = [name for name in names if name in known] if run.outputs else []
     rows = "".join(
-        f'<div class="vnb-out-row"><dt>{escape(name)}</dt>'
+        f'<div class="vnb-out-row"><dt>{_name(name)}</dt>'
         f"<dd>{output_html(name, run, base)}</dd></div>"
         for name in shown
     )

@@ -11,6 +11,7 @@ from vellum_nb.models import Run, VellumVariable
 from vellum_nb.models.inputs import field_kind, plain
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.spec import FormSpec
+from vellum_nb.widgets.trace import trace_html
 
 __all__ = ["form_html"]
 
@@ -27,14 +28,14 @@ def form_html(
     tags: Sequence[str],
     runs: Sequence[Run],
 ) -> str:
-    """Return the form as a table of its inputs, and the answers below when there are any.
+    """Return the form as a table of its inputs, below it the answers and traces there are.
 
     The same form gives the same text; there is no time in it before a run.
     """
     rows = "".join(_row(variable, values) for variable in variables)
     about = "".join(f"<p>{escape(line)}</p>" for line in (spec.description, *spec.notes) if line)
     chosen = ", ".join(tags) or "no release tag"
-    answers = side_by_side_html(runs) if runs else ""
+    answers = side_by_side_html(runs) + "".join(map(_trace, runs)) if runs else ""
     return (
         f"<div><p><b>{escape(spec.label)}</b> · {escape(spec.source)} · "
         f"run on: {escape(chosen)}</p>{about}"
@@ -51,6 +52,14 @@ def _row(variable: VellumVariable, values: Mapping[str, Any]) -> str:
         f"<tr><td>{escape(name)}</td><td>{escape(kind)}</td>"
         f"<td><pre>{escape(value)}</pre></td></tr>"
     )
+
+
+def _trace(run: Run) -> str:
+    if not run.nodes:
+        return ""
+    title = f"Trace of {run.release_tag}"
+    table = trace_html(run.nodes, title=title)
+    return f'<details class="vnb-out"><summary>{escape(title)}</summary>{table}</details>'
 
 
 def _text(variable: VellumVariable, value: Any) -> str:

@@ -13,6 +13,7 @@ import traitlets
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.widgets.form import RunForm
+from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.readable import Readable, static_html
 from vellum_nb.widgets.table import HistoryView
 
@@ -140,7 +141,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         count = len(self.history_view.selected_ids)
         if count >= _FEWEST:
             return f"{count} selected"
-        return " · ".join(self.form.release_tags)
+        return " · ".join(map(shown_name, self.form.release_tags))
 
     def _on_index(self, _change: object) -> None:
         self.tab = _TITLES[self._head.index]

@@ -88,6 +88,7 @@ class Launch:
         self._answered = answered
         self._when_ended = ended
         self._lock = threading.Lock()
+        self._telling = threading.RLock()  # so that the newest is told last
         self._runs: tuple[Run, ...] = ()
         self._rated: dict[str, Run] = {}
         self._job: Job | None = None
@@ -112,6 +113,8 @@ class Launch:
                 if progress.finished:
                     self._take(progress.runs)
 
+        with self._lock:
+            self._rated = {}
         self._edge.clear()
         self._bar.running()
         self._job = Job(live or self._calls.run, requests, report=report, ended=self._ended)
@@ -142,8 +145,7 @@ class Launch:
     def _judged(self, run: Run) -> None:
         with self._lock:
             self._rated[run.id] = run
-            runs = self._runs
-        self._take(runs)
+        self._take(None)
         self.results.replace(run)
 
     def _as_judged(self, progress: Progress) -> Progress:
@@ -155,10 +157,13 @@ class Launch:
             )
         return replace(progress, outcomes=outcomes)
 
-    def _take(self, runs: tuple[Run, ...]) -> None:
-        with self._lock:
-            self._runs = taken = tuple(self._rated.get(run.id, run) for run in runs)
-        self._answered(taken)
+    def _take(self, runs: tuple[Run, ...] | None) -> None:
+        """Hand on `runs`, or those there are, with what was said of them."""
+        with self._telling:
+            with self._lock:
+                known = self._runs if runs is None else runs
+                self._runs = tuple(self._rated.get(run.id, run) for run in known)
+            self._answered(self._runs)
 
     def _ended(self) -> None:
         with self._edge:
