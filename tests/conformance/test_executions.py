@@ -13,7 +13,6 @@ from conformance_kit import (
     chat,
     deploy_all,
     json_input,
-    outputs,
     run,
     text,
     v,
@@ -261,70 +260,6 @@ def test_without_a_state_the_words_are_those_of_the_contract(client, span_id):
         client.workflows.retrieve_state(span_id)
     assert caught.value.status_code == 404
     assert caught.value.body == {"detail": "No state found for the given span_id"}
-
-
-def test_actuals_by_execution_id_are_the_latest_of_the_execution(client, ids):
-    actual = v.WorkflowExecutionActualJsonRequest(
-        output_key="words", quality=0.5, metadata={"by": "me"}
-    )
-    text_ = v.WorkflowExecutionActualStringRequest(
-        output_key="tier", quality=1, desired_output_value="pro", timestamp=1705311000.5
-    )
-    submit = client.submit_workflow_execution_actuals
-    assert submit(execution_id=ids["count-0"], actuals=[actual]) is None
-    found = client.workflow_deployments.workflow_deployment_event_execution
-    latest = found(ids["count-0"], "count").latest_actual
-    assert (latest.output.name, latest.quality, latest.metadata) == ("words", 0.5, {"by": "me"})
-    submit(execution_id=ids["count-0"], actuals=[text_])
-    assert found(ids["count-0"], "count").latest_actual is not None
-
-
-def test_actuals_by_external_id_and_output_id(client, ids):
-    answer = run(client, "echo", text("x"), external_id="rated")
-    (output,) = answer.data.outputs
-    actual = v.WorkflowExecutionActualStringRequest(output_id=output.id, desired_output_value="y")
-    client.submit_workflow_execution_actuals(external_id="rated", actuals=[actual])
-    found = client.workflow_deployments.workflow_deployment_event_execution(
-        answer.execution_id, "echo"
-    )
-    assert (found.latest_actual.output.name, found.latest_actual.output.value) == ("output", "y")
-
-
-def test_an_actual_of_a_chat_is_taken(client):
-    message = v.ChatMessageRequest(role="USER", text="hi")
-    answer = run(client, "every-type")
-    assert outputs(answer)
-    actual = v.WorkflowExecutionActualChatHistoryRequest(
-        output_key="chat", desired_output_value=[message]
-    )
-    client.submit_workflow_execution_actuals(execution_id=answer.execution_id, actuals=[actual])
-
-
-def actual(**fields):
-    return {"output_type": "STRING", "output_key": "tier", **fields}
-
-
-@pytest.mark.parametrize(
-    ("given", "status"),
-    [
-        ({"execution_id": UUID, "actuals": [actual()]}, 404),
-        ({"external_id": "never", "actuals": [actual()]}, 404),
-        ({"actuals": [actual()]}, 400),
-        ({"external_id": "", "actuals": [actual()]}, 400),
-        ({"external_id": "count-1", "actuals": [actual(quality=1.5)]}, 400),
-        ({"external_id": "count-1", "actuals": [actual(quality=-0.1)]}, 400),
-        ({"external_id": "count-1", "actuals": [actual(output_key="riddle")]}, 400),
-        ({"external_id": "count-1", "actuals": [{"output_type": "STRING"}]}, 400),
-        ({"external_id": "count-1", "actuals": [actual(output_type="RIDDLE")]}, 400),
-        ({"external_id": "count-1", "actuals": [actual(desired_output_value=5)]}, 400),
-    ],
-)
-def test_actuals_that_do_not_fit_are_refused(client, ids, given, status):
-    assert missing(client.submit_workflow_execution_actuals, **given) == status
-
-
-def test_no_actuals_at_all_are_fine(client, ids):
-    client.submit_workflow_execution_actuals(external_id="count-1", actuals=[])
 
 
 def test_inputs_of_every_kind_are_listed(client):

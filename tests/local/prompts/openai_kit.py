@@ -128,3 +128,30 @@ def says(*texts: str) -> Callable[[_Handler, dict[str, Any]], None]:
 
 def refuses(status: int, content: Any) -> Callable[[_Handler, dict[str, Any]], None]:
     return lambda handler, _: handler.whole(status, content)
+
+
+def block(text, role="USER"):
+    return {
+        "block_type": "CHAT_MESSAGE",
+        "chat_role": role,
+        "blocks": [{"block_type": "JINJA", "template": text}],
+    }
+
+
+def order(*blocks, inputs=(), **options):
+    return {
+        "ml_model": "gpt-4o-mini",
+        "input_values": list(inputs),
+        "input_variables": [],
+        "parameters": {},
+        "blocks": list(blocks) or [block("Hi {{ name }}")],
+        **options,
+    }
+
+
+def ask(vellum, *blocks, **options):
+    return list(vellum.ad_hoc.adhoc_execute_prompt_stream(**order(*blocks, **options)))
+
+
+def text(key, value):
+    return {"key": key, "type": "STRING", "value": value}
