@@ -119,28 +119,26 @@ def test_a_file_that_is_not_there_is_not_found(api):
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    "options",
     [
-        ({"json": {"file": "x"}}, "multipart/form-data is expected"),
-        ({"data": b""}, "The body is 'of no type'; multipart/form-data is expected"),
-        ({"files": {"document": b"x"}}, "has no part 'file'"),
-        (
-            {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}},
-            "multipart/form-data is expected",
-        ),
-        (
-            {
-                "data": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhello',
-                "headers": {"Content-Type": "multipart/form-data; boundary=x"},
-            },
-            "is cut off, or has no part",
-        ),
+        {"json": {"file": "x"}},
+        {"data": b""},
+        {"files": {"document": b"x"}},
+        {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+        {
+            "data": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhello',
+            "headers": {"Content-Type": "multipart/form-data; boundary=x"},
+        },
+        {
+            "data": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--x--',
+            "headers": {"Content-Type": "multipart/form-data; boundary=x"},
+        },
     ],
 )
-def test_a_body_without_a_file_is_refused(api, options, reason):
+def test_a_body_without_a_file_is_refused(api, options):
     answer = api.call("POST", FILES, **options)
     assert answer.status_code == 400
-    assert reason in answer.json()["detail"]
+    assert "with a file in the part 'file'" in answer.json()["detail"]
 
 
 def test_files_and_their_addresses_survive_a_restart(tmp_path, asking):

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.datastructures import UploadFile
 
 from vellum_nb.local.ledger import StoredFile
-from vellum_nb.local.multipart import Part, file_part
-from vellum_nb.local.refusals import Refused, not_found
+from vellum_nb.local.refusals import Refused, bad_request, not_found
 from vellum_nb.local.replies import FAILURES, plain_reply
 from vellum_nb.local.state import Served, State
 from vellum_nb.local.uploads import expiry, is_signed, media_type, signature
@@ -41,8 +41,8 @@ _BODY: dict[str, Any] = {
 )
 async def create_uploaded_file(request: Request, state: Served) -> Response:
     """Keep a file for inputs of workflows."""
-    part = await _part(request)
-    id_ = state.ledger.add_file(part.filename, part.content, media_type=part.media_type)
+    name, content, kind = await _sent(request)
+    id_ = state.ledger.add_file(name, content, media_type=kind)
     return _read(request, state, id_, expiry(None), status_code=201)
 
 
@@ -64,8 +64,8 @@ def retrieve_uploaded_file(
 async def update_uploaded_file(request: Request, state: Served, id: str) -> Response:  # noqa: A002
     """Put another file in the place of one."""
     _file(state, id)
-    part = await _part(request)
-    state.ledger.add_file(part.filename, part.content, media_type=part.media_type, id_=id)
+    name, content, kind = await _sent(request)
+    state.ledger.add_file(name, content, media_type=kind, id_=id)
     return _read(request, state, id, expiry(None))
 
 
@@ -84,8 +84,14 @@ def uploaded_file(state: Served, id: str, expires: int = 0, token: str = "") -> 
     return Response(file.content, media_type=media_type(file), headers=headers)
 
 
-async def _part(request: Request) -> Part:
-    return file_part(request.headers.get("content-type", ""), await request.body())
+async def _sent(request: Request) -> tuple[str, bytes, str]:
+    """Return name, content and media type of the file in a form."""
+    async with request.form() as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            msg = "The body must be multipart/form-data with a file in the part 'file'"
+            raise bad_request(msg)
+        return file.filename or "upload", await file.read(), file.content_type or ""
 
 
 def _file(state: State, id_: str) -> StoredFile:
