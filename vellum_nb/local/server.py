@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalServer"]
 
-_PARTS = frozenset({"fastapi", "uvicorn", "starlette"})
+_PARTS = frozenset({"fastapi", "uvicorn", "starlette", "multipart", "python_multipart"})
 
 
 class LocalServer(Deploying):
