@@ -19,6 +19,7 @@ __all__ = ["Registry"]
 
 _LONGEST = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _TAG = re.compile(r"\w(?:[\w.-]*\w)?")
 
 
@@ -153,7 +154,7 @@ def _own_name(build: Build) -> str:
     if "<" in name:
         msg = "a lambda has no name; say deploy(..., name='my-workflow')"
         raise bad_request(msg)
-    return name
+    return _HUMP.sub("-", name).lower() if name[:1].isupper() else name  # a class's
 
 
 def _label(name: str) -> str:

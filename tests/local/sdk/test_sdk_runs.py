@@ -29,7 +29,9 @@ from vellum.workflows.nodes import (
 from vellum.workflows.outputs import BaseOutput
 from vellum.workflows.ports import Port
 from vellum.workflows.state import BaseState
+from vellum.workflows.triggers.chat_message import ChatMessageTrigger
 
+from vellum_nb.errors import VellumNBError
 from vellum_nb.local.sdk.workflow import SdkWorkflow
 
 
@@ -490,10 +492,38 @@ def test_a_run_that_cannot_begin_is_told_as_begun_and_rejected():
     assert told.error["message"] == "RuntimeError: no inputs today"
 
 
-def test_an_unknown_trigger_rejects_the_run_and_names_it():
-    told = run(Talk, {"text": "x"}, trigger="nightly")
-    assert told.error["code"] == "INVALID_INPUTS"
-    assert "nightly" in told.error["message"]
+def test_an_unknown_trigger_is_refused_by_name():
+    with pytest.raises(VellumNBError, match="nightly"):
+        execution(Talk, {"text": "x"}, trigger="nightly")
+
+
+def test_the_manual_trigger_is_what_is_used_without_one():
+    assert run(Talk, {"text": "x"}, trigger="manual").outputs["said"] == "x "
+
+
+class Answer(BaseNode):
+    message = ChatMessageTrigger.message
+
+    class Outputs(BaseNode.Outputs):
+        said: str
+
+    def run(self) -> BaseNode.Outputs:
+        return self.Outputs(said=f"you said {self.message[0].value}")
+
+
+class Answers(BaseWorkflow[BaseInputs, BaseState]):
+    """Begin with a message."""
+
+    graph = ChatMessageTrigger >> Answer
+
+    class Outputs(BaseWorkflow.Outputs):
+        said = Answer.Outputs.said
+
+
+def test_a_trigger_gets_the_inputs_as_its_attributes():
+    told = run(Answers, {"message": "hello"}, trigger=ChatMessageTrigger.__trigger_name__)
+    assert told.outputs == {"said": "you said hello"}, told.last
+    assert told.events[0].body["trigger"]["name"] == "ChatMessageTrigger"
 
 
 # State

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vellum_nb.local import LocalServer
-    from vellum_nb.local.builds import BuildOptions
 
 __all__ = ["cases", "deploy_samples", "names"]
 
@@ -105,14 +104,13 @@ def deploy_samples(server: LocalServer) -> None:
         if name in there:
             continue
         for target, tags, description in _SAMPLES[name]:
-            more: BuildOptions = {"declared": declared(target)} if isinstance(target, Path) else {}
             server.deploy(
                 target,
                 name=name,
                 release_tags=tags,
                 description=description,
                 release_id=str(uuid.uuid5(_SPACE, f"{_EDITION}/{name}/{tags[0]}")),
-                **more,
+                declared=declared(target) if isinstance(target, Path) else None,
             )
 
 

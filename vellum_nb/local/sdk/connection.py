@@ -39,6 +39,7 @@ class LocalContext(WorkflowContext):
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
         self._sockets: list[socket.socket] = []
+        self._is_cut = False
 
     @cached_property
     def vellum_client(self) -> Vellum:
@@ -58,12 +59,12 @@ class LocalContext(WorkflowContext):
         )
 
     def cut(self) -> None:
-        """End every answer that a node reads; from any thread."""
+        """End every answer that a node reads, or begins to read; from any thread."""
         with self._lock:
+            self._is_cut = True
             sockets = list(self._sockets)
         for connected in sockets:
-            with suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+            _shut(connected)
 
     def close(self) -> None:
         """Close the connections."""
@@ -78,6 +79,14 @@ class LocalContext(WorkflowContext):
         if isinstance(found, socket.socket):
             with self._lock:
                 self._sockets.append(found)
+                cut = self._is_cut
+            if cut:
+                _shut(found)
+
+
+def _shut(connected: socket.socket) -> None:
+    with suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 def _spans(context: RunContext) -> ExecutionContext:

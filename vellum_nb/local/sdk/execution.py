@@ -48,11 +48,14 @@ class SdkExecution:
         values: Mapping[str, Any],
         outputs: Mapping[str, VellumVariable],
         context: RunContext,
+        *,
+        trigger: BaseTrigger | None = None,
     ) -> None:
         self._target = target
         self._given = given
         self._values = values
         self._context = context
+        self._trigger = trigger
         self._teller = Teller(target, outputs, context)
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -110,21 +113,17 @@ class SdkExecution:
 
     def _arguments(self) -> dict[str, Any]:
         context = self._context
-        subject = self._subject()
-        trigger = isinstance(subject, BaseTrigger)
+        inputs = None
+        if self._trigger is None:
+            inputs = _filled(self._target.get_inputs_class(), self._values)
         return {
-            ("trigger" if trigger else "inputs"): subject,
+            "inputs": inputs,
+            "trigger": self._trigger,
             "event_filter": all_workflow_event_filter,
             "execution_id": UUID(context.execution_id),
             "previous_execution_id": None if context.state is None else context.execution_id,
             "cancel_signal": self._cancelled,
         }
-
-    def _subject(self) -> Any:
-        """Return the inputs, or the trigger that holds them."""
-        if self._context.trigger is not None:
-            return self._target.deserialize_trigger(self._context.trigger, dict(self._values))
-        return _filled(self._target.get_inputs_class(), self._values)
 
     def _resolvers(self) -> list[Any] | None:
         state = self._context.state

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vellum.workflows import BaseWorkflow
+from vellum.workflows.exceptions import WorkflowInitializationException
+from vellum.workflows.triggers.base import BaseTrigger
 
 from vellum_nb.local import docstrings
 from vellum_nb.local.binding import bound
 from vellum_nb.local.code import RunContext
+from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.execution import SdkExecution
 from vellum_nb.local.sdk.sharing import share_inputs
 from vellum_nb.local.sdk.variables import inputs_of, outputs_of
 from vellum_nb.models import WorkflowInput
 
 __all__ = ["SdkWorkflow"]
+
+_MANUAL = (None, "manual")
 
 
 class SdkWorkflow:
@@ -36,7 +41,7 @@ class SdkWorkflow:
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> SdkExecution:
         """Check the inputs and return the run; nothing has run yet.
 
-        With a trigger in `context` the inputs are the trigger's, which the SDK checks.
+        With a trigger in `context` the inputs are the trigger's attributes, which the SDK checks.
 
         Raises
         ------
@@ -44,6 +49,16 @@ class SdkWorkflow:
             Names every input that is missing, unknown, given twice or does not fit.
         """
         given = {one.name: one.value for one in inputs}
-        values = given if context.trigger is not None else bound(self._parameters, inputs)
         outputs = {variable.key: variable for variable in self.output_variables}
-        return SdkExecution(self.target, given, values, outputs, context)
+        trigger = self._trigger(context.trigger, given)
+        values = bound(self._parameters, inputs) if trigger is None else {}
+        return SdkExecution(self.target, given, values, outputs, context, trigger=trigger)
+
+    def _trigger(self, name: str | None, given: Mapping[str, Any]) -> BaseTrigger | None:
+        if name in _MANUAL:
+            return None
+        try:
+            trigger: BaseTrigger = self.target.deserialize_trigger(name, dict(given))
+        except WorkflowInitializationException as exc:
+            raise bad_request(exc.message) from exc
+        return trigger
