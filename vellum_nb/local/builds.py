@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 from vellum_nb.local.code import Code
 from vellum_nb.local.isolation import Process, ProcessCode, process_for
@@ -17,7 +17,7 @@ from vellum_nb.local.signature import name_of
 from vellum_nb.local.sources import MODULE, Snapshot, Snapshots, read_source
 from vellum_nb.models import VellumVariable
 
-__all__ = ["Build", "BuildOptions", "Declared", "Target", "build"]
+__all__ = ["Build", "Declared", "Target", "build"]
 
 Target = Callable[..., Any] | type | os.PathLike[str]
 
@@ -29,29 +29,6 @@ class Declared:
     input_variables: tuple[VellumVariable, ...]
     output_variables: tuple[VellumVariable, ...]
     summary: str = ""
-
-
-class BuildOptions(TypedDict, total=False):
-    """More about source.
-
-    Attributes
-    ----------
-    source : str
-        The text of a module that defines the target, where it is nowhere on disk: a cell. The
-        release is loaded from it, unless it uses names that it neither defines nor imports.
-    memory_limit : int
-        With ``isolation="process"``: bytes of address space, Python's own part included.
-    env : sequence of str
-        Likewise: names of environment variables that the run gets. It gets no others of yours,
-        so no keys.
-    declared : Declared
-        What the source declares: it is not imported then before its first run.
-    """
-
-    source: str | None
-    memory_limit: int | None
-    env: Sequence[str]
-    declared: Declared | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +51,10 @@ def build(
     *,
     entry: str | None = None,
     isolation: str = "kernel",
-    **options: Unpack[BuildOptions],
+    memory_limit: int | None = None,
+    env: Sequence[str] = (),
+    source: str | None = None,
+    declared: Declared | None = None,
 ) -> Build:
     """Return what a release of `target` is made of; see `LocalServer.deploy`.
 
@@ -83,17 +63,12 @@ def build(
     VellumNBError
         When it cannot be deployed; the message says why.
     """
-    process = process_for(
-        isolation, memory_limit=options.get("memory_limit"), env=options.get("env", ())
-    )
-    source = options.get("source")
+    process = process_for(isolation, memory_limit=memory_limit, env=env)
     if isinstance(target, os.PathLike):
         path = Path(target).expanduser().resolve()
         snapshot = snapshots.keep(read_source(path))
         name = path.name if path.is_dir() else ""
-        return _from_source(
-            snapshot, entry or "", process, name=name, declared=options.get("declared")
-        )
+        return _from_source(snapshot, entry or "", process, name=name, declared=declared)
     if source is None:
         live = code_of(target)
         if process is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Unpack
+from typing import Literal
 
 from vellum_nb.local import views
-from vellum_nb.local.builds import BuildOptions, Target, build
+from vellum_nb.local.builds import Declared, Target, build
 from vellum_nb.local.registry import Registry
 from vellum_nb.models import WorkflowDeploymentRelease
 
@@ -30,7 +30,10 @@ class Deploying:
         release_id: str | None = None,
         entry: str | None = None,
         isolation: Literal["kernel", "process"] = "kernel",
-        **options: Unpack[BuildOptions],
+        memory_limit: int | None = None,
+        env: Sequence[str] = (),
+        source: str | None = None,
+        declared: Declared | None = None,
     ) -> WorkflowDeploymentRelease:
         """Make a new release of `target`; LATEST and `release_tags` move to it.
 
@@ -42,8 +45,8 @@ class Deploying:
             ``vellum workflows pull`` makes it) or of a ``.py`` file is copied: the release stays
             what it is when the file changes, and a restart with `data` finds it again.
         name, label : str, optional
-            The deployment, and how it is shown. Default: the function's or folder's name, with
-            hyphens.
+            The deployment, and how it is shown. Default: the function's or folder's name with
+            hyphens; of a class ``MyFlow`` it is ``my-flow``.
         release_tags : sequence of str
             Tags to put on the new release.
         description : str, optional
@@ -56,18 +59,43 @@ class Deploying:
         isolation : {"kernel", "process"}
             ``"process"``: each run of a Path gets a process of its own, which a time limit or
             cancelling ends for certain; a crash rejects the run.
-        **options
-            See `BuildOptions`: `memory_limit` and `env` of such a process; `source` and
-            `declared`.
+        memory_limit : int, optional
+            Bytes of address space of such a process, Python's own part of about 200 MiB included.
+            Default: the server's.
+        env : sequence of str
+            Names of environment variables that such a process gets. It gets no keys but these.
+        source : str, optional
+            The text of a module that defines `target`, where it is nowhere on disk: a cell. The
+            release is loaded from it, unless it uses names that it neither defines nor imports.
+        declared : Declared, optional
+            What a Path declares, where it is known: it is not imported before its first run then.
 
         Raises
         ------
         VellumNBError
             When the name, a tag, the signature or the source will not do; the message says why.
+
+        Examples
+        --------
+        >>> from vellum_nb.local import LocalServer
+        >>> text = "def shout(text: str) -> str: return text.upper()"
+        >>> exec(text)
+        >>> release = LocalServer().deploy(shout, source=text, isolation="process")
+        >>> release.workflow_version.input_variables[0].key
+        'text'
         """
-        if isolation == "process":
-            options.setdefault("memory_limit", self._memory_limit)
-        made = build(target, self._registry.snapshots, entry=entry, isolation=isolation, **options)
+        if isolation == "process" and memory_limit is None:
+            memory_limit = self._memory_limit
+        made = build(
+            target,
+            self._registry.snapshots,
+            entry=entry,
+            isolation=isolation,
+            memory_limit=memory_limit,
+            env=env,
+            source=source,
+            declared=declared,
+        )
         deployment, release = self._registry.deploy(
             made,
             name=name,

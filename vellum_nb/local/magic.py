@@ -57,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"%%{NAME}",
         description="Run the cell, and deploy the function or Workflows SDK class that it defines "
-        "on a local server, with the cell's text as its source.",
+        "on a local server, with the cell's text as its source. It is loaded from there once more, "
+        "so that no other cell changes the release.",
         add_help=False,
         allow_abbrev=False,
     )
@@ -102,7 +103,6 @@ def _deploy(shell: Any, server: Callable[[], LocalServer], line: str, cell: str)
     place = shell.compile.cache(cell, shell.execution_count)
     exec(compile(tree, place, "exec", dont_inherit=True), shell.user_ns)  # noqa: S102 - the user's
     target = args.target or _last(tree, shell.user_ns)
-    limits = {} if args.memory_limit is None else {"memory_limit": args.memory_limit}
     release = _server(server, args.server, shell.user_ns).deploy(
         _found(target, shell.user_ns),
         name=args.name,
@@ -112,8 +112,8 @@ def _deploy(shell: Any, server: Callable[[], LocalServer], line: str, cell: str)
         entry=target,
         isolation=args.isolation,
         source=cell,
+        memory_limit=args.memory_limit,
         env=args.env,
-        **limits,
     )
     print(_told(args.name, release))  # noqa: T201 - it is the output of the cell
     if missing:
