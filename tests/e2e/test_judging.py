@@ -119,6 +119,11 @@ def test_a_chat_is_continued_from_its_answer(lab):
     expect(form.field("messages, turn 2")).to_have_value("1: HELLO")
     expect(form.field("messages, turn 3")).to_be_focused()
     expect(form.root.locator(".vnb-bad")).to_have_count(0)
+    form.run.click()
+    expect(form.problem("messages, turn 3")).to_contain_text("Turn 3 has no text")
+    expect(form.field("messages, turn 3")).to_be_focused()
+    for turn, is_bad in ((1, "false"), (2, "false"), (3, "true")):
+        expect(form.field(f"messages, turn {turn}")).to_have_attribute("aria-invalid", is_bad)
     lab.page.keyboard.type("and now")
     previous = form.kernel("print(form.runs[0].execution_id)")
     expect(form.field("previous execution")).to_have_value(previous)

@@ -5,8 +5,9 @@ Nothing here needs a kernel or a widget, and everything reads without its style,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import chain
 
 from vellum_nb.experiments.diff import Op, diff_html
 from vellum_nb.experiments.wording import same_value, value_text
@@ -71,8 +72,7 @@ def side_by_side_html(
     legend : bool, default True
         Say above the columns how differences are marked.
     live : mapping, optional
-        Release tag of each run that streams, to the text of each of its outputs so far; the page
-        goes on from there.
+        Release tag of each run that streams, to the texts of its outputs so far.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def side_by_side_html(
         return _page('<p class="vnb-note">No runs to show.</p>')
     baseline = runs[0] if len(runs) > 1 else None
     live = live or {}
-    names = list(dict.fromkeys([*_names(runs), *(name for own in live.values() for name in own)]))
+    names = _names(runs, *live.values())
     columns = "".join(
         _live_column(run, names, live[run.release_tag])
         if run.release_tag in live and run.state == "STARTED"
@@ -168,8 +168,8 @@ def _kind(run: Run, name: str) -> str:
     return run.output_types.get(name, guess)
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs for name in run.outputs))
+def _names(runs: Sequence[Run], *more: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(chain(*(run.outputs for run in runs), *more)))
 
 
 def _column(run: Run, baseline: Run | None, names: Sequence[str], *, markdown: bool) -> str:
