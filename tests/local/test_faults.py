@@ -131,6 +131,17 @@ def test_an_answer_drips(server, api):
     assert time.monotonic() - began >= 0.01 * (size // 16 - 2)
 
 
+@pytest.mark.parametrize("share", ["reset_before", "reset_after", "truncated_body"])
+def test_a_connection_that_is_cut_is_no_error_of_the_server(server, api, caplog, share):
+    server.faults = Faults(**{share: 1.0})
+    with pytest.raises(requests.RequestException):
+        execute(api)
+    server.faults = None
+    assert execute(api).status_code == 200
+    server.stop()
+    assert caplog.records == []
+
+
 def test_only_matching_paths_are_touched(server, api):
     server.faults = Faults(rate_500=1.0, paths="/v1/execute-*")
     assert execute(api).status_code == 500

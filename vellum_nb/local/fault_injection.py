@@ -37,8 +37,12 @@ class FaultInjection:
             await _status(fault)(scope, receive, send)
         elif fault.name == "reset_before":
             _reset(send)
+            await _gone(receive)
         else:
-            await self._app(scope, receive, _Spoiled(send, fault))
+            spoiled = _Spoiled(send, fault)
+            await self._app(scope, receive, spoiled)
+            if spoiled.over:
+                await _gone(receive)
 
 
 def _status(fault: Fault) -> ASGIApp:
@@ -57,10 +61,10 @@ class _Spoiled:
         self._send = send
         self._fault = fault
         self._streams = False
-        self._over = False
+        self.over = False
 
     async def __call__(self, message: Message) -> None:
-        if self._over:
+        if self.over:
             return
         if message["type"] == "http.response.start":
             await self._started(message)
@@ -96,8 +100,14 @@ class _Spoiled:
             )
 
     def _end(self, how: Any) -> None:
-        self._over = True
+        self.over = True
         how(self._send)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the connection is closed: uvicorn complains of answers that end before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _transport(send: Send) -> asyncio.Transport:
