@@ -51,7 +51,9 @@ class Child:
             raise
         for descriptor in (given, events, output):
             os.close(descriptor)
-        self._listener = threading.Thread(target=self._listen, args=(said,), daemon=True)
+        self._listener = threading.Thread(
+            target=self._listen, args=(said,), name="vellum_nb-run-output", daemon=True
+        )
         self._listener.start()
 
     def lines(self) -> Iterator[bytes]:

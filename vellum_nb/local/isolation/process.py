@@ -169,10 +169,17 @@ class ProcessExecution:
             self._open.pop(event.span_id, None)
         if event.name == NODE_FULFILLED and event.kind == "PROMPT":
             return replace(event, usage=event.usage or self._context.usage(event.span_id))
-        limit = self._process.memory_limit
-        if limit is not None and event.name.endswith(".rejected"):
-            return _with_limit(event, limit)
-        return event
+        return self._with_limit(event) if event.name.endswith(".rejected") else event
+
+    def _with_limit(self, event: Event) -> Event:
+        """Say what the limit was in a rejection for want of memory."""
+        limit, error = self._process.memory_limit, event.body["error"]
+        told = f"{error['message']}{event.body.get('stacktrace')}"
+        if limit is None or "MemoryError" not in told:
+            return event
+        reason = error["message"] or "MemoryError"
+        message = f"The run needed more than its memory_limit of {limit:,} bytes ({reason})"
+        return replace(event, body={**event.body, "error": {**error, "message": message}})
 
     def _rejected(self, why: Rejection) -> Iterator[Event]:
         if not self._begun:
@@ -181,8 +188,8 @@ class ProcessExecution:
         for event in reversed(self._open.values()):
             node = event.body.get("node_definition", {})
             teller = NodeTeller(event.trace_id, event.span_id, node, event.kind, event.parent)
-            yield teller.rejected(why)
-        yield self._teller.rejected(why)
+            yield self._with_limit(teller.rejected(why))
+        yield self._with_limit(self._teller.rejected(why))
 
     def _crash(self, ending: Ending) -> Rejection:
         if self._stopped.is_set():
@@ -240,13 +247,3 @@ def _why(message: Mapping[str, Any]) -> Rejection:
         return Rejection("INVALID_WORKFLOW", f"{text}. Deploy it again to run it.")
     reason = message.get("broken", "it told nothing that is known")
     return Rejection("NODE_EXECUTION", f"The process of the run failed: {reason}")
-
-
-def _with_limit(event: Event, limit: int) -> Event:
-    """Say what `limit` was in a rejection for want of memory."""
-    error = event.body["error"]
-    if "MemoryError" not in f"{error['message']}{event.body.get('stacktrace')}":
-        return event
-    reason = error["message"] or "MemoryError"
-    message = f"The run needed more than its memory_limit of {limit:,} bytes ({reason})"
-    return replace(event, body={**event.body, "error": {**error, "message": message}})
