@@ -6,6 +6,7 @@ import gc
 import io
 import shutil
 import sqlite3
+import subprocess
 import sys
 import zipfile
 from contextlib import closing
@@ -283,3 +284,24 @@ def test_events_name_modules_as_the_project_does(fresh, project, asking, isolati
     first = fresh._ledger.events(reply["execution_id"])[0]
     assert first.body["workflow_definition"]["module"] == ["workflow"]
     assert "vellum_nb_source" not in str(first)
+
+
+@pytest.mark.slow
+def test_source_outlives_a_server_that_is_killed(tmp_path, project, asking):
+    program = (
+        "import pathlib, sys, time\n"
+        "from vellum_nb.local import LocalServer\n"
+        "server = LocalServer(data=sys.argv[1])\n"
+        "server.deploy(pathlib.Path(sys.argv[2]), release_tags=['v1'], isolation='process')\n"
+        "print('deployed', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "data"), str(project)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout.readline() == b"deployed\n"
+        finally:
+            server.kill()
+    shutil.rmtree(project)
+    with LocalServer(data=tmp_path / "data") as again:
+        assert answer(asking(again), "my-project", "v1") == "AB"
