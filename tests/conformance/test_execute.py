@@ -21,6 +21,8 @@ from conformance_kit import (
     v,
 )
 
+from vellum_nb.local import Faults
+
 
 def test_the_answer_has_the_ids_of_the_run(client):
     answer = run(client, "echo", text("x"), external_id="conformance-1", metadata={"a": [1]})
@@ -167,17 +169,19 @@ def test_without_the_right_key_nothing_is_served(server, connect, key):
     assert set(caught.value.body) == {"detail"}
 
 
-def test_a_failure_is_retried_by_the_client_only_when_told(server, connect):
-    from vellum_nb.local import Faults
-
+def test_the_client_repeats_what_failed_only_when_told(server, connect):
     client = connect(server)
-    server.faults = Faults(rate_503=1.0, retry_after_s=0, paths="/v1/execute-workflow")
+    first_one_fails = Faults(rate_503=0.5, retry_after_s=1, seed=1, paths="/v1/execute-workflow")
     try:
+        server.faults = first_one_fails
         with pytest.raises(ApiError) as caught:
-            run(client, "echo", text("x"), request_options={"max_retries": 3})
+            run(client, "echo", text("x"))
+        server.faults = first_one_fails  # throws the dice anew
+        answer = run(client, "echo", text("x"), request_options={"max_retries": 3})
     finally:
         server.faults = None
-    assert caught.value.status_code == 503
+    assert (caught.value.status_code, caught.value.headers["retry-after"]) == (503, "1")
+    assert outputs(answer) == {"output": "x"}
 
 
 def test_the_asynchronous_client_works_too(server):

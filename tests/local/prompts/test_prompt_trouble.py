@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 
 import pytest
+import requests
 from openai_kit import KEY, ask, block, chunks, delta, finish, order, refuses
 
 from vellum_nb.errors import VellumNBError
@@ -155,6 +157,16 @@ def test_a_model_need_not_say_why_it_ended(server, vellum, model, end):
     model.answer = chunks(last)
     event = ask(vellum, expand_meta={"finish_reason": True})[-1]
     assert (event.state, event.meta.finish_reason) == ("FULFILLED", "UNKNOWN")
+
+
+def test_without_the_sdk_the_message_says_what_to_install(server, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "vellum"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "vellum_nb.local.sdk.prompt_blocks", raising=False)
+    url = f"{server.url}/v1/ad-hoc/execute-prompt"
+    answer = requests.post(url, json=order(), headers={"X-API-KEY": server.api_key}, timeout=20)
+    assert answer.json()["state"] == "REJECTED"
+    assert 'pip install "vellum-nb[sdk]"' in answer.json()["error"]["message"]
 
 
 def test_prompt_deployments_are_refused_in_words(server, vellum):

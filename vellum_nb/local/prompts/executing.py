@@ -49,13 +49,13 @@ class _Prompt:
         return PromptEvent(state=state, execution_id=self._id, **fields)
 
     async def events(self) -> AsyncIterator[PromptEvent]:
-        from vellum_nb.local.prompts.chat import ask
-
         provider = self._models.provider
         if provider is None:
             raise PromptFailed(_NONE, code="PROVIDER_CREDENTIALS_UNAVAILABLE")
         model = provider.chosen(self._body.ml_model)
         blocks = await asyncio.to_thread(compiled, self._body)
+        from vellum_nb.local.prompts.chat import ask  # its httpx is there where the SDK is
+
         messages = chat_messages(blocks)
         order = chat_order(self._body, messages, model=model, stream=self._stream)
         answer = Answer()
