@@ -71,6 +71,8 @@ def test_a_silent_model_is_given_up_after_the_timeout(server, vellum, model):
     [
         ([delta(content="half a")], "cut off"),
         ([delta(content="a"), {"error": {"message": "overloaded"}}], "overloaded"),
+        ([{"error": {"message": f"got Bearer {KEY}"}}], "got Bearer ***"),
+        ([f"no: {KEY}"], "no completion: 'no: ***'"),
         ([b"{nonsense"], "no JSON"),
         ([[1, 2]], "no completion"),
         ([{"choices": 5}], "no completion"),

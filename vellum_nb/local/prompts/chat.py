@@ -76,7 +76,7 @@ def _tls() -> ssl.SSLContext:
 
 
 async def _refusal(provider: Provider, answer: httpx.Response) -> str:
-    """Return what the model says, without the key if it repeats it."""
+    """Return what the model says."""
     body = bytearray()
     async for part in answer.aiter_bytes():
         body += part
@@ -87,8 +87,6 @@ async def _refusal(provider: Provider, answer: httpx.Response) -> str:
         text = error_text(json.loads(text))
     except ValueError:
         text = text[:500]
-    if provider.api_key:
-        text = text.replace(provider.api_key, "***")
     return f"The model at {provider.base_url} answered {answer.status_code}: {text}"
 
 

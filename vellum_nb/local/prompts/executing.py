@@ -35,7 +35,8 @@ async def prompt_events(
         async for event in prompt.events():
             yield event
     except PromptFailed as exc:
-        yield prompt.event("REJECTED", error={"code": exc.code, "message": exc.message})
+        error = {"code": exc.code, "message": _without_key(exc.message, models.provider)}
+        yield prompt.event("REJECTED", error=error)
 
 
 class _Prompt:
@@ -108,6 +109,12 @@ class _Prompt:
         if asked.cost and used.cost_usd is not None:
             meta["cost"] = {"value": used.cost_usd, "unit": "USD"}
         return meta or None
+
+
+def _without_key(message: str, provider: Provider | None) -> str:
+    """Return a message that does not hold the key, even if the model repeated it."""
+    key = provider.api_key if provider is not None else None
+    return message if key is None else message.replace(key, "***")
 
 
 def _usage(used: Usage, answer: Answer) -> dict[str, Any]:
