@@ -35,13 +35,14 @@ async def prompt_events(
         async for event in prompt.events():
             yield event
     except PromptFailed as exc:
-        error = {"code": exc.code, "message": _without_key(exc.message, models.provider)}
+        error = {"code": exc.code, "message": _without_key(exc.message, prompt.provider)}
         yield prompt.event("REJECTED", error=error)
 
 
 class _Prompt:
     def __init__(self, models: Models, body: ExecutePromptRequest, *, stream: bool) -> None:
         self._models = models
+        self.provider = models.provider  # another one may be set meanwhile
         self._body = body
         self._stream = stream
         self._id = str(uuid.uuid4())
@@ -50,7 +51,7 @@ class _Prompt:
         return PromptEvent(state=state, execution_id=self._id, **fields)
 
     async def events(self) -> AsyncIterator[PromptEvent]:
-        provider = self._models.provider
+        provider = self.provider
         if provider is None:
             raise PromptFailed(_NONE, code="PROVIDER_CREDENTIALS_UNAVAILABLE")
         model = provider.chosen(self._body.ml_model)
