@@ -121,3 +121,12 @@ def until(true: Any, *, seconds: float = 20) -> bool:
             return True
         sleep(0.01)
     return False
+
+
+def text(value: str) -> list[dict[str, str]]:
+    return [{"name": "text", "type": "STRING", "value": value}]
+
+
+def outputs(reply) -> dict[str, object]:
+    assert reply.data.state == "FULFILLED", reply.data.error
+    return {output.name: output.value for output in reply.data.outputs}

@@ -1,0 +1,127 @@
+"""Nodes of Workflows SDK classes that run other deployments of the server."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import requests
+from sdk_flows import Inputs, Talk, of
+from sdk_kit import outputs, text
+from vellum import ChatMessage
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.nodes import BaseNode, SubworkflowDeploymentNode
+from vellum.workflows.state import BaseState
+
+from vellum_nb.local import ChatHistory, LocalServer
+
+
+def nested(deployment: str, *, tag: str = "LATEST", **inputs: object) -> type:
+    """Return a workflow whose node runs another deployment."""
+
+    class Nest(SubworkflowDeploymentNode):
+        subworkflow_inputs = inputs or {"text": Inputs.text}
+        release_tag = tag
+
+        class Outputs(SubworkflowDeploymentNode.Outputs):
+            said: str
+
+    Nest.deployment = deployment
+
+    class NestWorkflow(BaseWorkflow[Inputs, BaseState]):
+        graph = Nest
+
+        class Outputs(BaseWorkflow.Outputs):
+            said = Nest.Outputs.said
+
+    return NestWorkflow
+
+
+ENTERED = threading.Semaphore(0)
+LEFT = threading.Semaphore(0)
+
+
+async def waits(text: str) -> dict[str, str]:
+    """Wait until it is cancelled."""
+    import asyncio
+
+    ENTERED.release()
+    try:
+        await asyncio.sleep(20)
+    finally:
+        LEFT.release()
+    return {"said": text}
+
+
+def shout(text: str) -> dict[str, str]:
+    """Say it loud."""
+    return {"said": text.upper()}
+
+
+def show(flag: bool, turns: ChatHistory) -> dict[str, str]:  # noqa: FBT001 - an input
+    """Show what arrived."""
+    return {"said": f"{flag!r} {len(turns)}"}
+
+
+class Fails(BaseNode):
+    def run(self) -> BaseNode.Outputs:
+        raise ValueError("not today")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with LocalServer() as server:
+        for function in (waits, shout, show):
+            server.deploy(function)
+        server.deploy(Talk, name="talk")
+        server.deploy(of(Fails), name="fail")
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("workflow", "said"),
+    [
+        (nested("shout"), "HI"),
+        (nested("talk"), "hi "),
+        (nested("shout", tag="LATEST"), "HI"),
+        (nested("show", flag=True, turns=[]), "True 0"),
+        (nested("show", flag=False, turns=[ChatMessage(role="USER", text="x")]), "False 1"),
+    ],
+)
+def test_a_node_runs_another_deployment_of_the_server(server, client, workflow, said):
+    server.deploy(workflow, name="nest")
+    reply = client.execute_workflow(text("hi"), workflow_deployment_name="nest")
+    assert outputs(reply) == {"said": said}
+
+
+@pytest.mark.parametrize(
+    ("workflow", "message"),
+    [
+        (nested("nowhere"), "nowhere"),
+        (nested("shout", tag="v9"), "v9"),
+        (nested("fail"), "not today"),
+        (nested("shout", other="x"), "other"),
+    ],
+)
+def test_a_failure_of_the_other_deployment_rejects_the_run(server, client, workflow, message):
+    server.deploy(workflow, name="nest")
+    reply = client.execute_workflow(text("hi"), workflow_deployment_name="nest")
+    assert reply.data.state == "REJECTED"
+    assert message in reply.data.error.message
+
+
+def test_hanging_up_cancels_the_run_and_the_deployment_that_its_node_runs(server):
+    server.deploy(nested("waits"), name="nest-waits")
+    with requests.Session() as session:
+        session.trust_env = False
+        reply = session.post(
+            f"{server.url}/v1/execute-workflow-stream",
+            json={"workflow_deployment_name": "nest-waits", "inputs": text("x")},
+            headers={"X-API-KEY": server.api_key},
+            stream=True,
+            timeout=20,
+        )
+        assert next(reply.iter_lines())
+        assert ENTERED.acquire(timeout=20)
+        reply.close()
+    assert LEFT.acquire(timeout=15)
