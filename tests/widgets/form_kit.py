@@ -19,7 +19,7 @@ from vellum_nb.widgets import RunForm
 from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 
-PATIENCE = 10
+PATIENCE = 20
 Execute = Callable[[RunRequest, Cancellation], Run]
 
 

@@ -32,7 +32,7 @@ function makeBar(model, at) {
   let open = "";  // which of "editor" and "trace" this view shows
   const send = (event, more = {}) => model.send({ event, id: bar.id, ...more });
   const status = piece("span", { role: "status", class: "vnb-heard" });
-  const busy = piece("span", { class: "vnb-act-note", role: "status" });
+  const busy = piece("span", { class: "vnb-heard", role: "status" });
   const note = piece("div", { class: "vnb-act-note vnb-act-line" });
   const problem = piece("div", { class: "vnb-act-problem" });
   const trace = piece("div", { class: "vnb-act-trace" });
@@ -89,7 +89,9 @@ function makeBar(model, at) {
       editor.focus();
     }
     editor.node.hidden = open !== "editor" || !editor.isFilled();
-    trace.hidden = open !== "trace" || !bar.trace;
+    if (!bar.trace) trace.replaceChildren(piece("div", { class: "vnb-act-note vnb-act-line" }, bar.busy ?? ""));
+    trace.hidden = open !== "trace" || !(bar.trace || bar.busy);
+    save.textContent = bar.busy ? "Saving…" : "Save correction";
     correct.setAttribute("aria-expanded", String(open === "editor"));
     traced.setAttribute("aria-expanded", String(open === "trace"));
   }
@@ -114,7 +116,7 @@ function makeBar(model, at) {
     goOn.disabled = !bar.goes_on;
     traced.disabled = !bar.traces;
     copied.disabled = !model.get("texts")[at];
-    if (isTraced) trace.innerHTML = bar.trace;  // made by the kernel, everything in it escaped
+    if (isTraced && bar.trace) trace.innerHTML = bar.trace;  // made by the kernel, everything in it escaped
     if (busy.textContent !== bar.busy) busy.textContent = bar.busy;
     note.textContent = bar.note;
     showProblem(bar.problem);
@@ -128,12 +130,12 @@ function makeBar(model, at) {
 
   const has = (control) => model.get("controls").includes(control);
   const row = piece(
-    "div", { class: "vnb-acts" }, ...(has("rate") ? [...thumbs, correct] : []), busy,
+    "div", { class: "vnb-acts" }, ...(has("rate") ? [...thumbs, correct] : []),
     piece("span", { class: "vnb-acts-gap" }), copied, goOn, ...(has("trace") ? [traced] : []),
   );
   const node = piece(
     "div", { class: "vnb-out-foot", "data-lm-suppress-shortcuts": "true" },
-    row, note, editor.node, problem, trace, status,
+    row, note, editor.node, problem, trace, busy, status,
   );
   return { node, take };
 }
