@@ -1,7 +1,7 @@
 """Asks a local server what its OpenAPI document allows, and much that it does not.
 
 ``python tests/conformance/openapi_examples.py 2000`` asks for 2,000 examples made by schemathesis
-and says what came of them. The same number and seed make the same examples.
+and says what came of them. The seeds are fixed.
 """
 
 from __future__ import annotations
