@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sdk_flows import Inputs, Talk, mapped
+from sdk_flows import Inputs, Talk, mapped, of
 from sdk_kit import context, run, typed
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.nodes import (
+    BaseNode,
     CodeExecutionNode,
     ConditionalNode,
     FinalOutputNode,
@@ -15,6 +16,7 @@ from vellum.workflows.nodes import (
     TemplatingNode,
 )
 from vellum.workflows.ports import Port
+from vellum.workflows.references import EnvironmentVariableReference
 from vellum.workflows.state import BaseState
 
 from vellum_nb.local.sdk.workflow import SdkWorkflow
@@ -167,3 +169,28 @@ def test_a_map_streams_its_value_and_not_its_bookkeeping():
     told = run(mapped("x"), {"text": "-"})
     (event,) = told.of("workflow.execution.streaming")
     assert event.body["output"] == {"name": "joined", "value": ["1-x", "2-x"]}
+
+
+class Logs(BaseNode):
+    key = EnvironmentVariableReference(name="KEY_OF_THIS_TEST")
+
+    class Outputs(BaseNode.Outputs):
+        length: int
+
+    def run(self) -> BaseNode.Outputs:
+        self._context.emit_log_event("INFO", "looked at the key", {"times": 1})
+        return self.Outputs(length=len(self.key))
+
+
+def test_what_a_node_logs_is_told(monkeypatch):
+    monkeypatch.setenv("KEY_OF_THIS_TEST", "x")
+    (event,) = run(of(Logs), {"text": "x"}).of("node.execution.log")
+    assert event.body["message"] == "looked at the key"
+    assert event.body["severity"] == "INFO"
+
+
+def test_the_value_of_an_environment_variable_is_not_told(monkeypatch):
+    monkeypatch.setenv("KEY_OF_THIS_TEST", "hush-hush")
+    told = run(of(Logs, length=Logs.Outputs.length), {"text": "x"})
+    assert told.outputs == {"length": 9}
+    assert "hush" not in repr(told.events)
