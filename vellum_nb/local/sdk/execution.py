@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ from vellum_nb.local.sdk.telling import Teller
 from vellum_nb.models import VellumVariable
 
 __all__ = ["SdkExecution"]
+
+_SPAN = re.compile(r".*:span:([^:]*):.*")
 
 # The SDK logs what a node raises; the run tells it, and stderr is the notebook's.
 logging.getLogger("vellum").addHandler(logging.NullHandler())
@@ -99,17 +102,21 @@ class SdkExecution:
         local = LocalContext(self._context)
         with self._lock:
             self._local = local
+        if self._cancelled.is_set():
+            local.cut()
+        spans = {self._context.execution_id, (self._context.parent or {}).get("span_id", "")}
         try:
             workflow = self._target(context=local, resolvers=self._resolvers())
             # To be drained to its end: that is when the SDK's threads end.
             for event in workflow.stream(**self._arguments()):
+                spans.add(str(event.span_id))
                 yield from self._teller.tell(event)
             if not self._cancelled.is_set():
                 workflow.join()
         finally:
             local.close()
             set_execution_context(ExecutionContext())
-            _forget(self._context.trace_id)
+            _forget(spans)
 
     def _arguments(self) -> dict[str, Any]:
         context = self._context
@@ -148,9 +155,9 @@ def _message(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {exc}"
 
 
-def _forget(trace_id: str) -> None:
-    """Remove what the SDK keeps for ever about each run, some 3 kB."""
+def _forget(spans: set[str]) -> None:
+    """Remove what the SDK keeps for ever about each span, some 3 kB a run."""
     kept: dict[str, Any] = getattr(monitoring_context_store, "_contexts", {})
     for key in list(kept):
-        if key.startswith(f"trace:{trace_id}:"):
+        if _SPAN.sub(r"\1", key) in spans:
             kept.pop(key, None)
