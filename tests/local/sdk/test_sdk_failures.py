@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -14,10 +16,12 @@ from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.nodes import (
     BaseNode,
     ErrorNode,
+    MapNode,
     RetryNode,
     TemplatingNode,
     TryNode,
 )
+from vellum.workflows.outputs import BaseOutput
 from vellum.workflows.state import BaseState
 from vellum.workflows.triggers.chat_message import ChatMessageTrigger
 
@@ -204,3 +208,37 @@ def test_a_trigger_gets_the_inputs_as_its_attributes():
     told = run(Answers, {"message": "hello"}, trigger=ChatMessageTrigger.__trigger_name__)
     assert told.outputs == {"said": "you said hello"}, told.last
     assert told.events[0].body["trigger"]["name"] == "ChatMessageTrigger"
+
+
+class Exits(BaseNode):
+    def run(self) -> BaseNode.Outputs:
+        sys.exit("that is all")
+
+
+class Cancels(BaseNode):
+    class Outputs(BaseNode.Outputs):
+        said: str
+
+    def run(self):
+        yield BaseOutput(name="said", delta="not ")
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("node", "message"), [(Exits, "SystemExit: that is all"), (Cancels, "CancelledError")]
+)
+def test_a_node_that_ends_its_thread_rejects_the_run(node, message):
+    for _ in range(2):
+        told = run(of(node), {"text": "x"})
+        assert (told.error["code"], told.error["message"]) == ("NODE_EXECUTION", message)
+
+
+def test_a_node_in_a_map_that_ends_its_thread_rejects_the_run():
+    class Each(BaseWorkflow[MapNode.SubworkflowInputs, BaseState]):
+        graph = Exits
+
+    class All(MapNode):
+        items = ["1"]
+        subworkflow = Each
+
+    assert "SystemExit: that is all" in run(of(All), {"text": "x"}).error["message"]

@@ -8,7 +8,7 @@ from typing import Any
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.inputs import BaseInputs
 
-__all__ = ["share_inputs"]
+__all__ = ["share_inputs", "with_inner"]
 
 
 class _UsersOfInputs(type(BaseWorkflow)):  # type: ignore[misc]
@@ -36,10 +36,15 @@ def share_inputs(workflow: type[BaseWorkflow[Any, Any]]) -> None:
     second map those of ``MapNode.SubworkflowInputs``. The ids of the inputs are made from that
     first workflow's id and stay as they are.
     """
-    for inner in _with_inner(workflow, set()):
+    for inner in with_inner(workflow):
         for inputs in inner.get_inputs_class().__mro__:
             if issubclass(inputs, BaseInputs) and inputs is not BaseInputs:
                 _share(inputs)
+
+
+def with_inner(workflow: type[BaseWorkflow[Any, Any]]) -> Iterator[type[BaseWorkflow[Any, Any]]]:
+    """Yield `workflow` and the workflows in its nodes, however deep, each once."""
+    yield from _with_inner(workflow, set())
 
 
 def _with_inner(

@@ -13,6 +13,7 @@ from vellum_nb.local import docstrings
 from vellum_nb.local.binding import bound
 from vellum_nb.local.code import RunContext
 from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.sdk.ending import end_with_nodes
 from vellum_nb.local.sdk.execution import SdkExecution
 from vellum_nb.local.sdk.sharing import share_inputs
 from vellum_nb.local.sdk.variables import inputs_of, outputs_of
@@ -32,6 +33,7 @@ class SdkWorkflow:
 
     def __init__(self, target: type[BaseWorkflow[Any, Any]]) -> None:
         share_inputs(target)
+        end_with_nodes(target)
         self.target = target
         self._parameters = {p.variable.key: p for p in inputs_of(target)}
         self.input_variables = tuple(p.variable for p in self._parameters.values())
