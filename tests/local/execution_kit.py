@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vellum_nb.local import State
-from vellum_nb.local.events import WORKFLOW_FULFILLED, Event, Usage
-from vellum_nb.local.records import Record
+from vellum_nb.local.engine.events import WORKFLOW_FULFILLED, Event, Usage
+from vellum_nb.local.ledger.records import Record
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 
 NO_ID = "00000000-0000-4000-8000-000000000009"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.filters import parsed, sorting
-from vellum_nb.local.ledger import Ledger
-from vellum_nb.local.records import Record
+from vellum_nb.local.ledger.filters import parsed, sorting
+from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.ledger.records import Record
 
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 

@@ -16,10 +16,10 @@ import pytest
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.code import RunContext
+from vellum_nb.local.deployments.sources import Snapshots
+from vellum_nb.local.engine.code import RunContext
 from vellum_nb.local.isolation import Process, ProcessCode, codec, forks, fresh
 from vellum_nb.local.isolation.checks import check_inputs
-from vellum_nb.local.sources import Snapshots
 from vellum_nb.models import VellumVariable, WorkflowInput
 
 SOURCE = '''

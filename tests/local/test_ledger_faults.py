@@ -13,7 +13,7 @@ from execution_kit import full, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.ledger import Ledger
+from vellum_nb.local.ledger.ledger import Ledger
 
 ROOMY = 2**30
 

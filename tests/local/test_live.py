@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vellum_nb.local.code import RunContext
-from vellum_nb.local.engine import Engine, Flight
-from vellum_nb.local.ledger import Ledger
-from vellum_nb.local.live import Live
-from vellum_nb.local.records import Record
+from vellum_nb.local.callables.workflow import Workflow
+from vellum_nb.local.engine.code import RunContext
+from vellum_nb.local.engine.engine import Engine, Flight
+from vellum_nb.local.engine.live import Live
+from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.ledger.records import Record
 from vellum_nb.local.refusals import Refused
-from vellum_nb.local.workflow import Workflow
 
 IDS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
 

@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from vellum_nb.local import LocalServer, magic
-from vellum_nb.local.names import missing_names
+from vellum_nb.local.deployments.names import missing_names
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb.local.events import Event
-from vellum_nb.local.records import Record
-from vellum_nb.local.spans import spans_of
-from vellum_nb.local.streams import WorkflowStream
+from vellum_nb.local.engine.events import Event
+from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.routes.spans import spans_of
+from vellum_nb.local.routes.streams import WorkflowStream
 from vellum_nb.models import (
     VellumSpan,
     WorkflowStreamEvent,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vellum_nb.local.events import (
+from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     NODE_INITIATED,
     NODE_REJECTED,
@@ -17,8 +17,8 @@ from vellum_nb.local.events import (
     Event,
     Usage,
 )
-from vellum_nb.local.node_results import node_data
-from vellum_nb.local.records import Record
+from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.routes.node_results import node_data
 from vellum_nb.models import ExpandMeta
 
 with warnings.catch_warnings():

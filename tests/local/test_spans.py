@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vellum_nb.local.events import (
+from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     NODE_INITIATED,
     NODE_REJECTED,
@@ -16,9 +16,9 @@ from vellum_nb.local.events import (
     Event,
     Usage,
 )
-from vellum_nb.local.execution_views import slim_execution
-from vellum_nb.local.records import Record
-from vellum_nb.local.spans import spans_of, usage_body
+from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.routes.execution_views import slim_execution
+from vellum_nb.local.routes.spans import spans_of, usage_body
 
 START = datetime(2026, 1, 31, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.loading import is_sdk_class
-from vellum_nb.local.names import missing_names
+from vellum_nb.local.deployments.loading import is_sdk_class
+from vellum_nb.local.deployments.names import missing_names
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deploying import Deploying
-from vellum_nb.local.engine import Engine
+from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.deployments.store import Store
+from vellum_nb.local.engine.engine import Engine
 from vellum_nb.local.faults import FaultBox, Faults
-from vellum_nb.local.ledger import Ledger
+from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
-from vellum_nb.local.registry import Registry
-from vellum_nb.local.store import Store
 
 if TYPE_CHECKING:
     from vellum_nb.local.serving import Serving

@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 import uvicorn
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.app import create_app
-from vellum_nb.local.engine import Engine
-from vellum_nb.local.executions import Executions
-from vellum_nb.local.fault_injection import FaultInjection
+from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.engine.engine import Engine
+from vellum_nb.local.engine.executions import Executions
 from vellum_nb.local.faults import FaultBox
-from vellum_nb.local.ledger import Ledger
+from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models
-from vellum_nb.local.registry import Registry
-from vellum_nb.local.state import State
+from vellum_nb.local.routes.app import create_app
+from vellum_nb.local.routes.fault_injection import FaultInjection
+from vellum_nb.local.routes.state import State
 
 __all__ = ["Serving"]
 

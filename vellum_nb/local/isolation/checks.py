@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vellum_nb.local.engine.wire_values import WIRE_TYPES, wire_problem
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.local.wire_values import WIRE_TYPES, wire_problem
 from vellum_nb.models import VellumVariable, WorkflowInput
 from vellum_nb.models.schema import schema_problem
 

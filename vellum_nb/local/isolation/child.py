@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.local.deployments.loading import WorkflowGoneError, load
+from vellum_nb.local.deployments.sources import Snapshot
 from vellum_nb.local.isolation import codec
-from vellum_nb.local.loading import WorkflowGoneError, load
-from vellum_nb.local.sources import Snapshot
 
 __all__ = ["main", "serve"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from vellum_nb.local.code import RunContext
-from vellum_nb.local.events import Event, Usage
+from vellum_nb.local.engine.code import RunContext
+from vellum_nb.local.engine.events import Event, Usage
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
 __all__ = ["context_of", "event_of", "line", "run_job", "told", "variables", "variables_of"]

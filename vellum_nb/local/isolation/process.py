@@ -9,16 +9,16 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from vellum_nb.local.code import RunContext
-from vellum_nb.local.events import NODE_FULFILLED, NODE_INITIATED, NODE_REJECTED, Event
+from vellum_nb.local.callables.signature import variable_id
+from vellum_nb.local.deployments.loading import WorkflowGoneError
+from vellum_nb.local.deployments.sources import Snapshot
+from vellum_nb.local.engine.code import RunContext
+from vellum_nb.local.engine.events import NODE_FULFILLED, NODE_INITIATED, NODE_REJECTED, Event
+from vellum_nb.local.engine.telling import NodeTeller, Rejection, Teller, definition, values_of
 from vellum_nb.local.isolation import codec
 from vellum_nb.local.isolation.checks import check_inputs
 from vellum_nb.local.isolation.launch import Child, Ending
 from vellum_nb.local.isolation.options import Process
-from vellum_nb.local.loading import WorkflowGoneError
-from vellum_nb.local.signature import variable_id
-from vellum_nb.local.sources import Snapshot
-from vellum_nb.local.telling import NodeTeller, Rejection, Teller, definition, values_of
 from vellum_nb.models import VellumVariable, WorkflowInput
 
 __all__ = ["ProcessCode", "ProcessExecution"]

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from vellum_nb.local.events import Usage
+from vellum_nb.local.engine.events import Usage
 from vellum_nb.local.prompts.answer import Answer
 from vellum_nb.local.prompts.blocks import compiled
 from vellum_nb.local.prompts.failures import PromptFailed

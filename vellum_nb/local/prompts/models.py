@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.events import Usage
+from vellum_nb.local.engine.events import Usage
 from vellum_nb.local.prompts.usage import UsageLog
 
 __all__ = ["Models", "Provider"]

@@ -9,13 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from vellum_nb.local.bodies import read_body
 from vellum_nb.local.prompts.executing import prompt_events
 from vellum_nb.local.prompts.models import Models
 from vellum_nb.local.prompts.wire import ExecutePromptRequest, PromptEvent
 from vellum_nb.local.refusals import Refused, not_found
-from vellum_nb.local.replies import FAILURES, line, reply
-from vellum_nb.local.state import Served
+from vellum_nb.local.routes.bodies import read_body
+from vellum_nb.local.routes.replies import FAILURES, line, reply
+from vellum_nb.local.routes.state import Served
 
 __all__ = ["prompt_router"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from vellum_nb.local.events import Usage
+from vellum_nb.local.engine.events import Usage
 
 __all__ = ["UsageLog"]
 

@@ -10,7 +10,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from vellum_nb.local.builds import Declared
+from vellum_nb.local.deployments.builds import Declared
 from vellum_nb.models import VellumVariable
 
 __all__ = ["PROJECTS", "declared", "sdk_is_installed"]

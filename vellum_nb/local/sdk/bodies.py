@@ -9,7 +9,7 @@ from pydantic_core import PydanticSerializationError
 from vellum.workflows.types.definition import serialize_type_encoder_with_id
 from vellum.workflows.utils.module_path import normalize_module_path
 
-from vellum_nb.local import events as names
+from vellum_nb.local.engine import events as names
 from vellum_nb.local.sdk.stacktraces import own_frames
 
 __all__ = ["BODIES", "body_of", "definition_of", "not_finite", "parent_of"]

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb.local import events as names
-from vellum_nb.local.code import RunContext
-from vellum_nb.local.events import Event
+from vellum_nb.local.callables.signature import variable_id
+from vellum_nb.local.engine import events as names
+from vellum_nb.local.engine.code import RunContext
+from vellum_nb.local.engine.events import Event
+from vellum_nb.local.engine.wire_values import wire_problem, wire_value
 from vellum_nb.local.sdk.bodies import BODIES, body_of, definition_of, not_finite, parent_of
 from vellum_nb.local.sdk.kinds import kind_of_node
-from vellum_nb.local.signature import variable_id
-from vellum_nb.local.wire_values import wire_problem, wire_value
 from vellum_nb.models import VellumVariable, WorkflowOutput
 
 __all__ = ["Teller"]

@@ -9,9 +9,9 @@ from vellum.workflows import BaseWorkflow
 from vellum.workflows.exceptions import WorkflowInitializationException
 from vellum.workflows.triggers.base import BaseTrigger
 
-from vellum_nb.local import docstrings
-from vellum_nb.local.binding import bound
-from vellum_nb.local.code import RunContext
+from vellum_nb.local.callables import docstrings
+from vellum_nb.local.engine.binding import bound
+from vellum_nb.local.engine.code import RunContext
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.ending import end_with_nodes
 from vellum_nb.local.sdk.execution import SdkExecution

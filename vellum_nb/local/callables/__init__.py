@@ -1,0 +1,1 @@
+"""Python callables as code: signature to variables, call to events."""

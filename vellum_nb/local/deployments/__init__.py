@@ -1,0 +1,1 @@
+"""Deployments, releases, release tags and the source behind them."""

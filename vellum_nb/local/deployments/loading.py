@@ -1,0 +1,235 @@
+"""From where a release's code is to the code: an import, or the modules of a snapshot."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import threading
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, TypeGuard
+
+from vellum_nb.local.callables.workflow import Workflow
+from vellum_nb.local.deployments.sources import MODULE, Snapshot, SourceError
+from vellum_nb.local.engine.code import Code
+from vellum_nb.local.refusals import Refused, bad_request
+
+__all__ = [
+    "WorkflowGoneError",
+    "code_of",
+    "import_path",
+    "imported",
+    "is_sdk_class",
+    "load",
+]
+
+_LOCK = threading.RLock()
+
+
+class WorkflowGoneError(Exception):
+    """The code of a release is not there any more."""
+
+
+def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
+    """Return whether `target` is a Workflows SDK class, without importing the SDK."""
+    return isinstance(target, type) and any(
+        base.__name__ == "BaseWorkflow" and base.__module__.startswith("vellum.workflows.")
+        for base in target.__mro__[1:]
+    )
+
+
+def code_of(target: Any) -> Code:
+    """Return what runs `target`: a callable or a Workflows SDK class.
+
+    Raises
+    ------
+    VellumNBError
+        When it is neither, or its signature will not do.
+    """
+    if is_sdk_class(target):
+        from vellum_nb.local.sdk.workflow import SdkWorkflow  # imports the SDK, which takes seconds
+
+        return SdkWorkflow(target)
+    if not callable(target):
+        msg = (
+            f"{target!r:.80} cannot be called; deploy a function, a Workflows SDK class, or the "
+            "Path of a project folder or .py file"
+        )
+        raise bad_request(msg)
+    return Workflow(target)
+
+
+def import_path(target: Callable[..., Any]) -> str:
+    """Return ``module:qualname`` if importing it gives `target` again, else an empty string.
+
+    Examples
+    --------
+    >>> import json
+    >>> import_path(json.dumps)
+    'json:dumps'
+    >>> import_path(lambda text: text)
+    ''
+    """
+    module = getattr(target, "__module__", None) or ""
+    name = getattr(target, "__qualname__", "")
+    if module == "__main__" or module not in sys.modules:
+        return ""
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}:{name}" if name and found is target else ""
+
+
+def imported(code: str) -> Code:
+    """Return the code at ``module:qualname``.
+
+    Raises
+    ------
+    WorkflowGoneError
+        When it cannot be imported, or is no workflow any more.
+    """
+    if not code:
+        msg = "its code was never on disk"
+        raise WorkflowGoneError(msg)
+    module, _, name = code.partition(":")
+    try:
+        return code_of(_attribute(importlib.import_module(module), name))
+    except Refused as exc:
+        raise WorkflowGoneError(exc.detail) from exc
+    except Exception as exc:  # a module may raise anything when it is imported
+        msg = f"{code} cannot be imported ({type(exc).__name__}: {exc})"
+        raise WorkflowGoneError(msg) from exc
+
+
+def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
+    """Import a module of a snapshot and return the workflow in it, with its place.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        Its modules get a package of their own, so that releases do not meet.
+    entry : str
+        ``name``, ``module:name``, ``module:`` or empty; see `_chosen` for what is taken when no
+        name is given.
+
+    Raises
+    ------
+    WorkflowGoneError
+        When it cannot be imported, or holds no such workflow.
+    """
+    module_name, _, name = entry.rpartition(":")
+    module_name = module_name or _main_module(snapshot)
+    try:
+        with _LOCK:
+            snapshot.check()
+            module = _module(snapshot, module_name)
+            target, name = _chosen(module, name, module_name)
+            return f"{module_name}:{name}", code_of(target)
+    except SourceError as exc:
+        raise WorkflowGoneError(str(exc)) from exc
+    except Refused as exc:
+        raise WorkflowGoneError(exc.detail) from exc
+    except (Exception, SystemExit) as exc:  # a module may raise anything when it is imported
+        msg = f"{module_name}.py cannot be imported ({_told(exc, snapshot)})"
+        raise WorkflowGoneError(msg) from exc
+
+
+def _main_module(snapshot: Snapshot) -> str:
+    """Return ``workflow``, or the only module of a folder without one."""
+    modules = [path.stem for path in snapshot.folder.glob("*.py") if path.stem != "__init__"]
+    return modules[0] if len(modules) == 1 else MODULE
+
+
+def _module(snapshot: Snapshot, name: str) -> ModuleType:
+    package = sys.modules.get(snapshot.package)
+    if package is None or list(package.__path__) != [str(snapshot.folder)]:
+        _forget(snapshot.package)
+        if snapshot.uses_sdk:
+            _prepare_for_sdk(snapshot.package)
+        _begin_package(snapshot)
+    return importlib.import_module(f"{snapshot.package}.{name}")
+
+
+def _prepare_for_sdk(package: str) -> None:
+    from vellum_nb.local.sdk.projects import leave_out_of_ids
+
+    leave_out_of_ids(package)
+    # What `vellum workflows pull` writes imports its display folder, which is for Vellum's editor
+    # alone and needs `vellum_ee`.
+    sys.modules[f"{package}.display"] = ModuleType(f"{package}.display")
+
+
+def _begin_package(snapshot: Snapshot) -> None:
+    """Make the package of a snapshot known; `sys.path` stays as it is."""
+    init = snapshot.folder / "__init__.py"
+    places = [str(snapshot.folder)]
+    if init.is_file():
+        spec = importlib.util.spec_from_file_location(
+            snapshot.package, init, submodule_search_locations=places
+        )
+    else:
+        spec = ModuleSpec(snapshot.package, None, is_package=True)
+        spec.submodule_search_locations = places
+    assert spec is not None  # noqa: S101 - a .py file always has one
+    package = importlib.util.module_from_spec(spec)
+    if snapshot.uses_sdk:
+        from vellum_nb.local.sdk.projects import leave_out_of_ids
+
+        leave_out_of_ids(snapshot.package)
+    sys.modules[snapshot.package] = package
+    try:
+        if spec.loader is not None:
+            spec.loader.exec_module(package)
+    except BaseException:
+        _forget(snapshot.package)
+        raise
+
+
+def _forget(package: str) -> None:
+    for name in list(sys.modules):
+        if name == package or name.startswith(f"{package}."):
+            del sys.modules[name]
+
+
+def _chosen(module: ModuleType, name: str, where: str) -> tuple[Any, str]:
+    """Return what is called `name`; without a name the one workflow that the module defines.
+
+    A Workflows SDK class counts before functions, a public function before private ones.
+    """
+    if name:
+        return _attribute(module, name), name
+    own = {
+        key: value
+        for key, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and not key.startswith("_")
+    }
+    classes = [key for key, value in own.items() if is_sdk_class(value)]
+    functions = [key for key, value in own.items() if inspect.isroutine(value)]
+    found = classes or functions
+    if len(found) == 1:
+        return own[found[0]], found[0]
+    what = f"defines {', '.join(found)}" if found else "defines no function or Workflow class"
+    msg = f"{where}.py {what}; say which one to run with entry='{where}:name'"
+    raise bad_request(msg)
+
+
+def _attribute(module: ModuleType, name: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _told(exc: BaseException, snapshot: Snapshot) -> str:
+    text = f"{type(exc).__name__}: {exc}".replace(f"{snapshot.package}.", "")
+    missing = getattr(exc, "name", None) if isinstance(exc, ModuleNotFoundError) else None
+    if missing and (snapshot.folder / f"{missing.partition('.')[0]}.py").is_file():
+        text += f"; it is in the same folder: write from .{missing} import ..."
+    if missing and missing.partition(".")[0] == "vellum":
+        text += '; the Workflows SDK is missing: pip install "vellum-nb[sdk]"'
+    if isinstance(exc, NameError):
+        text += "; source stands on its own: it must import or define all that it uses"
+    return text

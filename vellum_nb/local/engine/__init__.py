@@ -1,0 +1,1 @@
+"""Executing: what code is, what it tells, how many run at once."""

@@ -1,0 +1,183 @@
+"""Records of executions as the contract shows them, as plain JSON."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vellum_nb.local.deployments.releases import Release
+from vellum_nb.local.engine.events import Event
+from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.ledger.records import Actual, Record
+from vellum_nb.local.ledger.rows import storable
+from vellum_nb.local.routes.spans import spans_of, usage_body
+from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
+
+__all__ = [
+    "detail",
+    "event_execution",
+    "output_id",
+    "release_context",
+    "resolved_state",
+    "slim_execution",
+]
+
+_DEEPEST = 1000  # executions that continue each other, until the first one counts as the root
+
+
+def release_context(record: Record) -> dict[str, Any]:
+    """Return what an execution was started by: a request to a release tag."""
+    return {
+        "type": "WORKFLOW_RELEASE_TAG",
+        "span_id": _derived(record.execution_id, "release tag"),
+        "deployment_id": record.deployment_id,
+        "deployment_name": record.deployment_name,
+        "deployment_history_item_id": record.release_id,
+        "release_tag_id": _derived(record.deployment_id, record.tag),
+        "release_tag_name": record.tag,
+        "workflow_version_id": record.version_id,
+        "external_id": record.external_id,
+        "metadata": None if record.metadata is None else dict(record.metadata),
+        "links": None,
+        "parent": {
+            "type": "API_REQUEST",
+            "span_id": _derived(record.execution_id, "request"),
+            "api_actor_id": None,
+            "api_actor_type": "ENVIRONMENT_API_KEY",
+            "api_actor_label": None,
+            "links": None,
+            "parent": None,
+        },
+    }
+
+
+def slim_execution(
+    record: Record, release: Release | None, latest: Actual | None
+) -> dict[str, Any]:
+    """Return an execution as lists show it."""
+    return {
+        **_common(record, release),
+        "latest_actual": None if latest is None else _actual(record, release, latest),
+        "metric_results": [],
+    }
+
+
+def event_execution(
+    record: Record, release: Release | None, latest: Actual | None, events: Sequence[Event]
+) -> dict[str, Any]:
+    """Return an execution with its spans and its final state."""
+    return {
+        **slim_execution(record, release, latest),
+        "spans": spans_of(events),
+        "state": _plain(record.state),
+    }
+
+
+def detail(
+    record: Record, release: Release | None, spans: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return an execution with a page of its spans."""
+    return {**_common(record, release), "spans": list(spans), "state": _plain(record.state)}
+
+
+def resolved_state(record: Record, ledger: Ledger) -> dict[str, Any]:
+    """Return the final state of an execution, and which executions led to it."""
+    chain = _before(record, ledger)
+    previous, root = (chain[0], chain[-1]) if chain else (None, None)
+    return {
+        "trace_id": record.trace_id,
+        "timestamp": (record.end or record.start).isoformat(),
+        "span_id": record.execution_id,
+        "state": _plain(record.state),
+        "previous_span_id": previous and previous.execution_id,
+        "previous_trace_id": previous and previous.trace_id,
+        "root_span_id": root and root.execution_id,
+        "root_trace_id": root and root.trace_id,
+    }
+
+
+def output_id(record: Record, release: Release | None, name: str) -> str:
+    """Return the id of an output: the one it came with, or that its variable has."""
+    for output in record.outputs:
+        if output.name == name and output.id:
+            return output.id
+    variables = release.output_variables if release else ()
+    return _ids(variables).get(name) or _derived(record.release_id, name)
+
+
+def _common(record: Record, release: Release | None) -> dict[str, Any]:
+    return {
+        "span_id": record.execution_id,
+        "start": record.start.isoformat(),
+        "end": record.end and record.end.isoformat(),
+        "inputs": _values(record.inputs, _ids(release.input_variables if release else ())),
+        "outputs": _values(record.outputs, _ids(release.output_variables if release else ())),
+        "error": record.error and record.error.model_dump(mode="json"),
+        "usage_results": _usage_results(record),
+        "parent_context": release_context(record),
+    }
+
+
+def _values(
+    found: Iterable[WorkflowInput | WorkflowOutput], ids: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": getattr(each, "id", "") or ids.get(each.name) or _derived(each.name, each.type),
+            "name": each.name,
+            "type": each.type,
+            "value": each.value,
+        }
+        for each in found
+    ]
+
+
+def _usage_results(record: Record) -> list[dict[str, Any]] | None:
+    usage = usage_body(record.usage)
+    if usage is None:
+        return None
+    return [{"usage": usage["usage"], "cost": usage["cost"] or None, "error": None}]
+
+
+def _actual(record: Record, release: Release | None, actual: Actual) -> dict[str, Any]:
+    body = actual.body
+    name = str(body["output_key"])
+    return {
+        "output": {
+            "id": output_id(record, release, name),
+            "name": name,
+            "type": body["output_type"],
+            "value": body.get("desired_output_value"),
+        },
+        "timestamp": actual.timestamp.isoformat(),
+        "quality": body.get("quality"),
+        "metadata": body.get("metadata"),
+    }
+
+
+def _before(record: Record, ledger: Ledger) -> list[Record]:
+    """Return the executions that this one continues, the newest first."""
+    chain: list[Record] = []
+    seen = {record.execution_id}
+    while record.previous_execution_id is not None and len(chain) < _DEEPEST:
+        previous = ledger.record(record.previous_execution_id)
+        if previous is None or previous.execution_id in seen:
+            break
+        seen.add(previous.execution_id)
+        chain.append(previous)
+        record = previous
+    return chain
+
+
+def _ids(variables: Iterable[VellumVariable]) -> dict[str, str]:
+    return {variable.key: variable.id for variable in variables}
+
+
+def _plain(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if state is None else dict(state)
+
+
+def _derived(*parts: str) -> str:
+    """Return a UUID that is the same for the same parts."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))
