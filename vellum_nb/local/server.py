@@ -7,6 +7,7 @@ import re
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,11 +164,11 @@ class LocalServer(Deploying):
 
     def run_forever(self) -> None:
         """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop."""
-        ended = threading.Event()
-        with _signals(ended.set):
+        ended: list[bool] = []  # not an Event: a signal may come while its lock is held
+        with _signals(lambda: ended.append(True)):
             self.start()
-            while not ended.wait(0.5):
-                pass  # a wait without limit would keep Ctrl-C out on Windows
+            while not ended:
+                time.sleep(0.2)
             self.stop()
 
     def models(

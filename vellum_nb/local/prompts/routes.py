@@ -17,32 +17,32 @@ from vellum_nb.local.routes.bodies import read_body
 from vellum_nb.local.routes.replies import FAILURES, line, reply
 from vellum_nb.local.routes.state import Served
 
-__all__ = ["prompt_router"]
+__all__ = ["router"]
 
 _NDJSON = "application/x-ndjson"
 _NO_DEPLOYMENTS = (
     "The local server has no prompt deployments; use an InlinePromptNode, whose prompt is part "
     "of the workflow"
 )
-prompt_router = APIRouter(responses=FAILURES)
+router = APIRouter(responses=FAILURES)
 
 
-@prompt_router.post("/v1/ad-hoc/execute-prompt", response_model=PromptEvent)
+@router.post("/v1/ad-hoc/execute-prompt", response_model=PromptEvent)
 async def adhoc_execute_prompt(request: Request, state: Served) -> Response:
     """Run a prompt and answer with its last event."""
     body = read_body(await request.body(), ExecutePromptRequest)
     return reply(await _unless_hung_up(request, _last(state.models, body)))
 
 
-@prompt_router.post("/v1/ad-hoc/execute-prompt-stream", response_class=Response)
+@router.post("/v1/ad-hoc/execute-prompt-stream", response_class=Response)
 async def adhoc_execute_prompt_stream(request: Request, state: Served) -> Response:
     """Run a prompt and tell its events as they happen."""
     body = read_body(await request.body(), ExecutePromptRequest)
     return StreamingResponse(_lines(state.models, body), media_type=_NDJSON)
 
 
-@prompt_router.post("/v1/execute-prompt", response_model=PromptEvent)
-@prompt_router.post("/v1/execute-prompt-stream", response_model=PromptEvent)
+@router.post("/v1/execute-prompt", response_model=PromptEvent)
+@router.post("/v1/execute-prompt-stream", response_model=PromptEvent)
 async def execute_prompt() -> Response:
     """Refuse a prompt deployment: there are none here."""
     raise not_found(_NO_DEPLOYMENTS)

@@ -11,10 +11,9 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from vellum_nb.local.prompts.routes import prompt_router
+from vellum_nb.local.prompts import routes as prompts
 from vellum_nb.local.refusals import Refused
-from vellum_nb.local.routes import execute, executions, files, pull
-from vellum_nb.local.routes.deployments import router
+from vellum_nb.local.routes import deployments, execute, executions, files, pull
 from vellum_nb.local.routes.docs_page import docs_page
 from vellum_nb.local.routes.document import openapi_document
 from vellum_nb.local.routes.guard import Guard
@@ -36,15 +35,8 @@ def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.served = state
-    for part in (
-        execute.router,
-        router,
-        executions.router,
-        files.router,
-        pull.router,
-    ):
-        app.include_router(part)
-    app.include_router(prompt_router)
+    for room in (execute, deployments, executions, files, pull, prompts):
+        app.include_router(room.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
