@@ -8,7 +8,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from vellum_nb.client.base import BaseClient
 from vellum_nb.client.exchange import request_for
-from vellum_nb.models import UploadedFileRead
+from vellum_nb.models import Cancellation, UploadedFileRead
 
 __all__ = ["FileMethods"]
 
@@ -43,13 +43,15 @@ class FileMethods(BaseClient):
         url = self._url("workflows", id, "pull", predict=True)
         return self._sender.fetch(request_for("GET", url, query=query)._replace(accept="*/*"))
 
-    def upload_file(self, content: bytes, *, filename: str = "upload") -> UploadedFileRead:
+    def upload_file(
+        self, content: bytes, *, filename: str = "upload", cancel: Cancellation | None = None
+    ) -> UploadedFileRead:
         """Upload a file; media inputs name it by the ``src`` of what is returned."""
         kind = mimetypes.guess_type(filename)[0] or _ANY
         data, content_type = encode_multipart_formdata({"file": (filename, content, kind)})
         request = request_for("POST", self._url("uploaded-files"))
         sent = request._replace(data=data, content_type=content_type)
-        return self._sender.send(sent, UploadedFileRead)
+        return self._sender.send(sent, UploadedFileRead, cancel)
 
     def retrieve_uploaded_file(
         self,

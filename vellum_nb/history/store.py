@@ -78,8 +78,8 @@ class Store:
     def write(self) -> Iterator[sqlite3.Connection]:
         """Hold the write lock for the block, and commit at its end; an error undoes it all."""
         with self._told(), self._using(self._writer) as connection:
-            patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-            try:
+            try:  # an interrupt may come as soon as it has begun
+                patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                 yield connection
                 patiently(lambda: connection.execute("COMMIT"))
             except BaseException:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from vellum_nb.errors import HistoryError
@@ -53,8 +56,12 @@ class Keeper:
 
     def begin(self, run: Run) -> Run:
         """Record `run`; it is on disk when this returns."""
-        self._history.begin(run)
         self._held.add(run.id)
+        try:
+            self._history.begin(run)
+        except HistoryError:
+            self.let_go(run)
+            raise
         return self._history.traced(run)
 
     def let_go(self, run: Run) -> None:
@@ -63,7 +70,7 @@ class Keeper:
 
     def identify(self, run: Run, execution_id: str) -> Run:
         """Record the execution id of a run that is under way."""
-        self._history.identify(run.id, execution_id)
+        _surely(partial(self._history.identify, run.id, execution_id))
         return run.model_copy(update={"execution_id": execution_id})
 
     def finish(self, run: Run) -> Run:
@@ -71,16 +78,17 @@ class Keeper:
 
         Another kernel, or a synchronisation, may have seen it end first: then that stands.
         """
-        self.let_go(run)
         try:
-            self._history.finish(run)
+            _surely(partial(self._history.finish, run))
         except HistoryError as exc:
+            self.let_go(run)
             told = self._told_elsewhere(run)
             if told is not None:
                 return told
             exc.run = run
             exc.add_note(f"The run ended as {run.state}; the error's `run` holds what came.")
             raise
+        self.let_go(run)
         return self._history.traced(run)
 
     def _told_elsewhere(self, run: Run) -> Run | None:
@@ -89,3 +97,13 @@ class Keeper:
         except HistoryError:
             return None
         return None if kept.state == "STARTED" else kept
+
+
+def _surely(write: Callable[[], None]) -> None:
+    """Write once more when an interrupt broke it: what is to be kept came, and would be lost."""
+    try:
+        write()
+    except KeyboardInterrupt:
+        with suppress(HistoryError):  # the first time did it
+            write()
+        raise

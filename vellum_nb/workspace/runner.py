@@ -5,11 +5,12 @@ Nothing here knows a widget; the form and the command line are handed its method
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
 from vellum_nb.client import Client
-from vellum_nb.errors import APIError, AuthenticationError, VellumNBError
+from vellum_nb.errors import APIError, AuthenticationError, HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
@@ -63,20 +64,17 @@ class Runner:
 
     def execute(self, request: RunRequest, cancel: Cancellation | None = None) -> Outcome:
         """Run `request`; return the run, and the error when no usable answer came."""
-        attempt = self._begin(request)
-        error: VellumNBError | None = None
-        try:
-            inputs = self._uploads.sent(attempt.inputs)
-            reply = self._client.execute_workflow(inputs, **attempt.options, cancel=cancel)
-            ended = answered(reply)
-        except APIError as exc:
-            error = exc
-            given_up = cancel is not None and cancel.cancelled
-            ended = cancelled() if given_up else unanswered(exc)
-        except KeyboardInterrupt:
-            self._finish(attempt, cancelled())
-            raise
-        run = self._finish(attempt, ended)
+        with self._begun(request) as attempt:
+            error: VellumNBError | None = None
+            try:
+                inputs = self._uploads.sent(attempt.inputs, cancel)
+                reply = self._client.execute_workflow(inputs, **attempt.options, cancel=cancel)
+                ended = answered(reply)
+            except APIError as exc:
+                error = exc
+                given_up = cancel is not None and cancel.cancelled
+                ended = cancelled() if given_up else unanswered(exc)
+            run = self._finish(attempt, ended)
         if error is not None:
             error.add_note(_kept(run))
         return run, error
@@ -118,18 +116,15 @@ class Runner:
 
     def submit(self, request: RunRequest) -> PendingRun:
         """Hand `request` in; the server works on it by itself."""
-        attempt = self._begin(request)
-        try:
-            inputs = self._uploads.sent(attempt.inputs)
-            reply = self._client.execute_workflow_async(inputs, **attempt.options)
-        except APIError as exc:
-            exc.add_note(_kept(self._finish(attempt, unanswered(exc))))
-            raise
-        except KeyboardInterrupt:
-            self._finish(attempt, cancelled())
-            raise
+        with self._begun(request) as attempt:
+            try:
+                inputs = self._uploads.sent(attempt.inputs)
+                reply = self._client.execute_workflow_async(inputs, **attempt.options)
+            except APIError as exc:
+                exc.add_note(_kept(self._finish(attempt, unanswered(exc))))
+                raise
+            self.keeper.let_go(attempt.run)
         run = self.keeper.identify(attempt.run, reply.execution_id)
-        self.keeper.let_go(run)
         return self.pending(run, reply.execution_id)
 
     def pending(self, run: Run, execution_id: str) -> PendingRun:
@@ -145,13 +140,21 @@ class Runner:
                 raise
             return None
 
-    def _begin(self, request: RunRequest) -> Attempt:
-        """Resolve, check and record."""
+    @contextmanager
+    def _begun(self, request: RunRequest) -> Iterator[Attempt]:
+        """Resolve, check and record; what breaks the block ends the run as CANCELLED."""
         request = with_plain_options(request)
         release = self.resolve(request.deployment, request.release_tag)
         inputs = self._check(request, release)
-        run = self.keeper.begin(started(request, release, inputs))
-        return Attempt(request, run, tuple(inputs))
+        attempt = Attempt(request, started(request, release, inputs), tuple(inputs))
+        try:
+            self.keeper.begin(attempt.run)
+            yield attempt
+        except BaseException:  # an interrupt, most of all
+            if self.keeper.holds(attempt.run):
+                with suppress(HistoryError):  # it may not have begun
+                    self._finish(attempt, cancelled())
+            raise
 
     def _check(
         self, request: RunRequest, release: WorkflowDeploymentRelease | None
@@ -163,8 +166,8 @@ class Runner:
     def _streaming(
         self, request: RunRequest, cancel: Cancellation | None, event_types: tuple[str, ...]
     ) -> RunStream:
-        attempt = self._begin(request)
-        return RunStream(attempt, self.keeper, cancel=cancel, event_types=event_types)
+        with self._begun(request) as attempt:
+            return RunStream(attempt, self.keeper, cancel=cancel, event_types=event_types)
 
     def _open(
         self,
@@ -177,7 +180,7 @@ class Runner:
         attempt = stream.attempt
         stream.open(
             lambda: self._client.execute_workflow_stream(
-                self._uploads.sent(attempt.inputs),
+                self._uploads.sent(attempt.inputs, cancel),
                 **attempt.options,
                 event_types=sorted({*event_types, "WORKFLOW"}),
                 expand_meta=_EVERYTHING if expand_meta else None,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
-from vellum_nb.errors import APIError, VellumNBError
+from vellum_nb.errors import APIError, HistoryError, VellumNBError
 from vellum_nb.models import Cancellation, Run, WorkflowStreamEvent
 from vellum_nb.workspace.gathering import Gathering
 from vellum_nb.workspace.keeper import Attempt, Keeper
@@ -54,6 +54,7 @@ class RunStream:
         cancel: Cancellation | None = None,
         event_types: tuple[str, ...] = ("WORKFLOW",),
     ) -> None:
+        self._over = True  # nothing is to be ended before all is there
         self.attempt = attempt
         self._keeper = keeper
         self._cancel = cancel
@@ -62,7 +63,7 @@ class RunStream:
         self._events: EventStream[WorkflowStreamEvent] | None = None
         self._gathered = Gathering()
         self._lock = threading.RLock()
-        self._over = self._closed = self._iterated = False
+        self._closed = self._iterated = self._over = False
 
     @property
     def run(self) -> Run:
@@ -139,12 +140,16 @@ class RunStream:
         with self._lock:
             if self._over:
                 return False
-            self._over = True
             fields = self._gathered.fields()
             if self._gathered.end is None:
                 fields |= how
             self._run = self._run.model_copy(update=self.attempt.ended(fields))
-            self._run = self._keeper.finish(self._run)
+            try:
+                self._run = self._keeper.finish(self._run)
+            except HistoryError:
+                self._over = True
+                raise
+            self._over = True  # not before: an interrupt leaves it to the next call
             return True
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from vellum_nb.client import Client
-from vellum_nb.models import WorkflowInput
+from vellum_nb.models import Cancellation, WorkflowInput
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
 
 __all__ = ["Uploads"]
@@ -28,7 +28,9 @@ class Uploads:
         self._lock = threading.Lock()
         self._known: dict[str, str] = {}
 
-    def sent(self, inputs: Sequence[WorkflowInput]) -> list[WorkflowInput]:
+    def sent(
+        self, inputs: Sequence[WorkflowInput], cancel: Cancellation | None = None
+    ) -> list[WorkflowInput]:
         """Return `inputs` as they are sent: large data URLs as ids of uploaded files.
 
         Raises
@@ -36,31 +38,32 @@ class Uploads:
         APIError
             A file could not be uploaded.
         """
-        return [self._input(item) if item.type in _WITH_FILES else item for item in inputs]
+        return [self._input(i, cancel) if i.type in _WITH_FILES else i for i in inputs]
 
-    def _input(self, item: WorkflowInput) -> WorkflowInput:
-        value = self._replaced(item.value)
+    def _input(self, item: WorkflowInput, cancel: Cancellation | None) -> WorkflowInput:
+        value = self._replaced(item.value, cancel)
         return item if value is item.value else item.model_copy(update={"value": value})
 
-    def _replaced(self, value: Any) -> Any:
+    def _replaced(self, value: Any, cancel: Cancellation | None) -> Any:
         """Return `value` itself where nothing in it is too large."""
         if isinstance(value, list):
-            items = [self._replaced(item) for item in value]
+            items = [self._replaced(item, cancel) for item in value]
             return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
         if not isinstance(value, dict):
             return value
-        news = {key: self._replaced(item) for key, item in value.items()}
+        news = {key: self._replaced(item, cancel) for key, item in value.items()}
         src = value.get("src")
         if isinstance(src, str) and len(src) > DATA_URL_LIMIT and src.startswith("data:"):
-            news["src"] = self._uploaded(src)
+            news["src"] = self._uploaded(src, cancel)
         return news if any(news[key] is not value[key] for key in value) else value
 
-    def _uploaded(self, src: str) -> str:
+    def _uploaded(self, src: str, cancel: Cancellation | None) -> str:
         key = hashlib.sha256(src.encode("utf-8", "surrogatepass")).hexdigest()
         with self._lock:  # a second thread with the same file waits for the first one's id
             if key not in self._known:
                 content, filename = _file(src)
-                self._known[key] = self._client.upload_file(content, filename=filename).src
+                upload = self._client.upload_file
+                self._known[key] = upload(content, filename=filename, cancel=cancel).src
             return self._known[key]
 
 
