@@ -12,14 +12,14 @@ from typing import Any
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import Deployment, Release, Tag, WorkflowGoneError
 from vellum_nb.local.engine.code import Execution, RunContext
+from vellum_nb.local.engine.contexts import release_context
 from vellum_nb.local.engine.engine import Engine, Flight
 from vellum_nb.local.engine.events import Event, Usage
 from vellum_nb.local.engine.live import Live
 from vellum_nb.local.engine.telling import Rejection, Teller, definition, values_of
+from vellum_nb.local.engine.uploaded import Addressing, contents, resolved
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.ledger.records import Record
-from vellum_nb.local.routes.execution_views import release_context
-from vellum_nb.local.routes.uploads import Addressing, contents, resolved
 from vellum_nb.models import WorkflowInput
 
 __all__ = ["Executions", "Order"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from vellum_nb.local.ledger.rows import metadata_text, micros, storable
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.local.routes.bodies import strict_json
+from vellum_nb.local.strict_json import strict_json
 
 __all__ = ["EVERYTHING", "Where", "parsed", "sorting"]
 

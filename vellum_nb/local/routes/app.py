@@ -11,9 +11,8 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from vellum_nb.local.prompts import routes as prompts
 from vellum_nb.local.refusals import Refused
-from vellum_nb.local.routes import deployments, execute, executions, files, pull
+from vellum_nb.local.routes import deployments, execute, executions, files, prompts, pull
 from vellum_nb.local.routes.docs_page import docs_page
 from vellum_nb.local.routes.document import openapi_document
 from vellum_nb.local.routes.guard import Guard

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.strict_json import strict_json
 
-__all__ = ["read_body", "strict_json"]
+__all__ = ["read_body"]
 
 M = TypeVar("M", bound=BaseModel)
 _MOST_PROBLEMS = 5
@@ -37,11 +36,6 @@ def read_body(body: bytes, model: type[M]) -> M:
         raise bad_request("; ".join(problems)) from None
 
 
-def strict_json(text: bytes | str) -> Any:
-    """Return `text` as JSON without NaN and infinities; raises a `ValueError` if it is none."""
-    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-
-
 def _parsed(body: bytes) -> Any:
     try:
         return strict_json(body)
@@ -51,19 +45,6 @@ def _parsed(body: bytes) -> Any:
     except ValueError as exc:
         msg = f"The body is no JSON: {exc}"
         raise bad_request(msg) from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    msg = f"JSON has no {name}"
-    raise ValueError(msg)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        msg = f"the number {text:.40} is too large"
-        raise ValueError(msg)
-    return value
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

@@ -12,8 +12,8 @@ from vellum_nb.local.engine.orders import (
     ExecuteBody,
     ExecuteWorkflowStreamRequest,
 )
-from vellum_nb.local.ledger.actuals import SubmitActuals
 from vellum_nb.local.prompts.wire import ExecutePromptRequest, PromptEvent
+from vellum_nb.local.routes.actuals import SubmitActuals
 from vellum_nb.local.routes.deployments import ReleaseTagUpdate
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vellum_nb.local.deployments.releases import Release
+from vellum_nb.local.engine.contexts import derived, release_context
 from vellum_nb.local.engine.events import Event
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.ledger.records import Actual, Record
-from vellum_nb.local.ledger.rows import storable
 from vellum_nb.local.routes.spans import spans_of, usage_body
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
@@ -18,38 +17,11 @@ __all__ = [
     "detail",
     "event_execution",
     "output_id",
-    "release_context",
     "resolved_state",
     "slim_execution",
 ]
 
 _DEEPEST = 1000  # executions that continue each other, until the first one counts as the root
-
-
-def release_context(record: Record) -> dict[str, Any]:
-    """Return what an execution was started by: a request to a release tag."""
-    return {
-        "type": "WORKFLOW_RELEASE_TAG",
-        "span_id": _derived(record.execution_id, "release tag"),
-        "deployment_id": record.deployment_id,
-        "deployment_name": record.deployment_name,
-        "deployment_history_item_id": record.release_id,
-        "release_tag_id": _derived(record.deployment_id, record.tag),
-        "release_tag_name": record.tag,
-        "workflow_version_id": record.version_id,
-        "external_id": record.external_id,
-        "metadata": None if record.metadata is None else dict(record.metadata),
-        "links": None,
-        "parent": {
-            "type": "API_REQUEST",
-            "span_id": _derived(record.execution_id, "request"),
-            "api_actor_id": None,
-            "api_actor_type": "ENVIRONMENT_API_KEY",
-            "api_actor_label": None,
-            "links": None,
-            "parent": None,
-        },
-    }
 
 
 def slim_execution(
@@ -103,7 +75,7 @@ def output_id(record: Record, release: Release | None, name: str) -> str:
         if output.name == name and output.id:
             return output.id
     variables = release.output_variables if release else ()
-    return _ids(variables).get(name) or _derived(record.release_id, name)
+    return _ids(variables).get(name) or derived(record.release_id, name)
 
 
 def _common(record: Record, release: Release | None) -> dict[str, Any]:
@@ -124,7 +96,7 @@ def _values(
 ) -> list[dict[str, Any]]:
     return [
         {
-            "id": getattr(each, "id", "") or ids.get(each.name) or _derived(each.name, each.type),
+            "id": getattr(each, "id", "") or ids.get(each.name) or derived(each.name, each.type),
             "name": each.name,
             "type": each.type,
             "value": each.value,
@@ -176,8 +148,3 @@ def _ids(variables: Iterable[VellumVariable]) -> dict[str, str]:
 
 def _plain(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if state is None else dict(state)
-
-
-def _derived(*parts: str) -> str:
-    """Return a UUID that is the same for the same parts."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))

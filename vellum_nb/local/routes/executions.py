@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from vellum_nb.local.deployments.releases import Release
 from vellum_nb.local.engine.events import Event
-from vellum_nb.local.ledger.actuals import SubmitActuals, checked_actuals
 from vellum_nb.local.ledger.filters import parsed, sorting
 from vellum_nb.local.ledger.records import Record
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes import execution_views as views
+from vellum_nb.local.routes.actuals import SubmitActuals, checked_actuals
 from vellum_nb.local.routes.bodies import read_body
 from vellum_nb.local.routes.pages import LARGEST, Limit, Offset
 from vellum_nb.local.routes.replies import FAILURES, plain_reply

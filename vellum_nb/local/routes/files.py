@@ -9,11 +9,12 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Query, Request, Response
 from starlette.datastructures import UploadFile
 
+from vellum_nb.local.engine.uploaded import media_type
 from vellum_nb.local.ledger.ledger import StoredFile
 from vellum_nb.local.refusals import Refused, bad_request, not_found
 from vellum_nb.local.routes.replies import FAILURES, plain_reply
 from vellum_nb.local.routes.state import Served, State
-from vellum_nb.local.routes.uploads import expiry, is_signed, media_type, signature
+from vellum_nb.local.routes.uploads import expiry, is_signed, signature
 from vellum_nb.models import UploadedFileRead
 
 __all__ = ["router"]
