@@ -7,6 +7,7 @@ import signal
 import threading
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID
 
 import pytest
 
@@ -116,3 +117,29 @@ def test_a_history_that_was_handed_in_has_the_table_and_stays_open(server):
             view = ws.history.view()
             view.close()
         assert history.get(run.id) == run
+
+
+@pytest.mark.parametrize("way", ["run", "stream", "submit"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"inputs": None}, "inputs: None is given; a dict is expected"),
+        ({"inputs": "hi"}, "inputs: the text 'hi' is given; a dict is expected"),
+        ({"inputs": {1: 2}}, "inputs: the number 1 is given; keys that are text are expected"),
+        ({"inputs": {"text": 10**5000}}, "text: is an integer of more than 4,000 digits"),
+        ({"deployment": None}, "deployment: None is given; text is expected"),
+        ({"release_tag": 1}, "release_tag: the number 1 is given; text is expected"),
+        ({"external_id": 5}, "external_id: the number 5 is given; text is expected"),
+        ({"metadata": [1]}, r"metadata: the list \[1\] is given; a dict is expected"),
+        ({"previous_execution_id": 5}, "previous_execution_id: the number 5 is given"),
+    ],
+)
+def test_what_has_the_wrong_form_is_refused_before_anything_is_recorded(ws, way, change, said):
+    given = {"deployment": "shout", "inputs": {"text": "hi"}, **change}
+    with pytest.raises(vnb.InputError, match=said):
+        getattr(ws, way)(given.pop("deployment"), given.pop("inputs"), **given)
+    assert ws.history.count() == 0
+
+
+def test_a_uuid_can_be_an_external_id(ws):
+    assert ws.run("shout", {"text": "hi"}, external_id=UUID(int=7)).external_id == str(UUID(int=7))

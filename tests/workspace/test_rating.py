@@ -154,3 +154,26 @@ def test_the_form_takes_a_rating_back(ws, run):
     assert rate(run, None, {"loud": "x"}).quality == 1
     assert rate(run, None, None).quality is None
     form.close()
+
+
+@pytest.mark.parametrize("nothing", [None, 5, ["id"]])
+def test_what_is_no_run_never_stands_for_another_one(ws, run, nothing):
+    for call in (lambda: ws.rate(nothing, quality=0), lambda: ws.trace(nothing)):
+        with pytest.raises(vnb.InputError, match="is no run: give a Run, its id"):
+            call()
+    assert ws.history.get(run.id).quality is None
+    assert told(ws, run) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"desired": ["HEY"]}, r"desired=\['HEY'\] does not fit: give a dict"),
+        ({"quality": 1, "metadata": "ann"}, "metadata='ann' does not fit: give a dict"),
+        ({"quality": float("nan")}, "quality=nan does not fit: give a number from 0"),
+    ],
+)
+def test_what_has_the_wrong_form_is_refused_before_it_is_sent(ws, run, options, sentence):
+    with pytest.raises(vnb.InputError, match=sentence):
+        ws.rate(run, **options)
+    assert told(ws, run) is None

@@ -21,6 +21,7 @@ __all__ = ["ROLES", "is_pair", "plain", "shown"]
 ROLES = ("SYSTEM", "ASSISTANT", "USER", "FUNCTION")
 _DEEPEST = 100
 _SHOWN = 60
+_MOST_BITS = 13_288  # 4,000 digits; Python itself writes 4,300
 
 
 def plain(value: object) -> Any:
@@ -54,7 +55,10 @@ def shown(value: object) -> str:
     """Return `value` as messages show it: its kind and a short `repr`."""
     if value is None:
         return "None"
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of too many digits, perhaps in a list
+        text = "that is too large to be shown"
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN - 1]}…"
     return f"the {_kind(value)} {text}"
@@ -127,6 +131,13 @@ def _text(value: str) -> str:
     return str(value)
 
 
+def _whole(value: int) -> int:
+    if value.bit_length() > _MOST_BITS:
+        msg = "is an integer of more than 4,000 digits, which JSON readers refuse"
+        raise InputError(msg)
+    return int(value)
+
+
 def _number(value: float) -> float:
     if math.isnan(value):
         msg = "is not a number (NaN); give a value, or leave the input out"
@@ -168,7 +179,7 @@ def _message(item: Any, depth: int) -> Any:
 
 _SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
     (str, _text),
-    (int, int),
+    (int, _whole),
     (float, _number),
     ((Path, bytes, bytearray), media_dict),
     ((date, time), lambda value: value.isoformat()),

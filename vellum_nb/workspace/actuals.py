@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import ActualRequest, Run, canonical_json
 from vellum_nb.models.inputs import plain
 
-__all__ = ["actuals_of", "checked_desired", "checked_quality"]
+__all__ = ["actuals_of", "as_mapping", "checked_desired", "checked_quality"]
 
 OutputType = Literal["STRING", "JSON", "CHAT_HISTORY"]
 
@@ -41,13 +42,22 @@ def actuals_of(
     return made
 
 
+def as_mapping(name: str, value: object) -> Mapping[str, Any] | None:
+    """Return `value`, which must be a mapping or None."""
+    if value is None or isinstance(value, Mapping):
+        return value
+    msg = f"{name}={value!r:.60} does not fit: give a dict; nothing was sent"
+    raise InputError(msg)
+
+
 def checked_quality(quality: float | None) -> float | None:
     """Return `quality` as a float from 0 to 1."""
     if quality is None:
         return None
-    value = plain(quality)
-    if isinstance(value, int | float) and 0 <= value <= 1:
-        return float(value)
+    with suppress(InputError):  # of NaN; the message below says what fits
+        value = plain(quality)
+        if isinstance(value, int | float) and 0 <= value <= 1:
+            return float(value)
     msg = f"quality={quality!r:.60} does not fit: give a number from 0 (bad) to 1 (good)"
     raise InputError(msg)
 

@@ -11,7 +11,8 @@ from vellum_nb.experiments import Comparison
 from vellum_nb.history import trace_frame
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.inputs import plain
-from vellum_nb.workspace.actuals import actuals_of, checked_desired, checked_quality
+from vellum_nb.models.plain import shown
+from vellum_nb.workspace.actuals import actuals_of, as_mapping, checked_desired, checked_quality
 from vellum_nb.workspace.base import BaseWorkspace
 from vellum_nb.workspace.executions import nodes_of
 from vellum_nb.workspace.views import render_comparison
@@ -81,13 +82,13 @@ class JudgeMethods(BaseWorkspace):
             msg = "Nothing to say about this run: give quality=, desired=, or both"
             raise InputError(msg)
         names = list(rated.outputs) or self._output_names(rated)
-        wanted = checked_desired(desired, names, rated)
+        wanted = checked_desired(as_mapping("desired", desired), names, rated)
         actuals = actuals_of(
             rated,
             list(wanted) or names,
             quality=quality,
             desired=wanted,
-            metadata=plain(metadata),
+            metadata=plain(as_mapping("metadata", metadata)),
         )
         if not actuals:
             msg = f"This run of {rated.deployment} has no output to rate; nothing was sent"
@@ -153,10 +154,13 @@ class JudgeMethods(BaseWorkspace):
         found = run if isinstance(run, Run) and run.nodes else self._found(run)
         return found.nodes or nodes_of(self.client, self.history, found)
 
-    def _found(self, run: Run | str) -> Run:
+    def _found(self, run: object) -> Run:
         """Return the run as the history has it; a `Run` that it has not, as it is."""
         if isinstance(run, Run):
             return next(iter(self.history.runs(ids=[run.id], limit=1)), run)
+        if not isinstance(run, str):  # None would find any run
+            msg = f"{shown(run)} is no run: give a Run, its id, its execution id or external id"
+            raise InputError(msg)
         for runs in (
             self.history.runs(ids=[run], limit=1),
             self.history.runs(execution_id=run, limit=1),

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from vellum_nb.errors import APIStatusError, BadRequestError, InputError, NotFoundError
+from pydantic import ValidationError
+
+from vellum_nb.errors import (
+    APIStatusError,
+    BadRequestError,
+    InputError,
+    InputProblem,
+    NotFoundError,
+)
 from vellum_nb.models import Run, RunRequest
 from vellum_nb.models.inputs import to_wire
+from vellum_nb.models.plain import shown
 from vellum_nb.workspace.arguments import parse_arguments
 from vellum_nb.workspace.base import BaseWorkspace
 from vellum_nb.workspace.pending import PendingRun
 from vellum_nb.workspace.stream import RunStream
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["RunMethods"]
 
@@ -189,7 +203,7 @@ class RunMethods(BaseWorkspace):
             pending = self._runner.pending(run, run.execution_id)
             try:
                 pending.status()
-            except (NotFoundError, BadRequestError):  # its id may be of another kind
+            except (NotFoundError, BadRequestError, InputError):  # its id may be of another kind
                 continue
             taken.append(pending)
         return taken
@@ -229,11 +243,28 @@ class RunMethods(BaseWorkspace):
 
 
 def _request(deployment: str, inputs: Mapping[str, object], **options: Any) -> RunRequest:
-    return RunRequest(deployment=deployment, inputs=dict(inputs), **options)
+    given = {name: str(v) if isinstance(v, UUID) else v for name, v in options.items()}
+    with suppress(TypeError, ValueError):  # a pandas row, too
+        inputs = dict(inputs)
+    try:
+        return RunRequest(deployment=deployment, inputs=inputs, **given)
+    except ValidationError as exc:
+        problems = [_misfit(found) for found in exc.errors(include_url=False)]
+    msg = f"This run of {deployment!r:.60} cannot be; nothing was sent:"
+    raise InputError(msg, problems)
+
+
+def _misfit(found: ErrorDetails) -> InputProblem:
+    """Return what pydantic says about an option, in our words."""
+    where, what = str(found["loc"][0]), found["type"]
+    expected = "keys that are text are" if "[key]" in found["loc"] else "text is"
+    if what in {"mapping_type", "dict_type"}:
+        expected = "a dict is"
+    return InputProblem(where, f"{shown(found['input'])} is given; {expected} expected")
 
 
 def _event_types(asked: Sequence[str], *, expand_meta: bool) -> tuple[str, ...]:
-    types = {asked} if isinstance(asked, str) else set(asked)
+    types = {asked} if isinstance(asked, str) else set(asked or ())
     unknown = sorted(types - set(_EVENT_TYPES))
     if unknown or not types:
         msg = f"event_types={asked!r}: there are {' and '.join(_EVENT_TYPES)}; nothing was sent"
