@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 
 import pytest
@@ -44,3 +45,38 @@ def test_a_damaged_file_in_it_says_so():
 def test_an_archive_that_would_grow_without_end_is_not_read():
     with pytest.raises(vnb.APIResponseError, match="more than 64 MiB"):
         texts_of(zipped({"a": bytes(65 << 20)}), "The code")
+
+
+@pytest.mark.parametrize("path", ["../x.py", "a/../../x.py", "/etc/x.py", "C:\\x.py", "..\\x.py"])
+def test_paths_that_lead_out_of_the_folder_are_refused(path):
+    with pytest.raises(vnb.APIResponseError, match="lead out of its folder"):
+        texts_of(zipped({path: "x"}), "The code")
+
+
+def test_a_file_that_is_longer_than_it_says_grows_no_further():
+    archive = zipped({"a": bytes(32 << 20)})
+    size, lie = (32 << 20).to_bytes(4, "little"), (10).to_bytes(4, "little")
+    assert archive.count(size) == 2
+    tracemalloc.start()
+    try:
+        with pytest.raises(vnb.APIResponseError, match="no ZIP archive that can be read"):
+            texts_of(archive.replace(size, lie), "The code")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_with_any_byte_spoiled_is_read_or_refused(kind):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", kind) as archive:
+        archive.writestr("a.py", "x = 1\n" * 20)
+    whole = buffer.getvalue()
+    refused = 0
+    for place in range(len(whole)):
+        spoiled = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        try:
+            texts_of(spoiled, "The code")
+        except vnb.APIResponseError:
+            refused += 1
+    assert refused > 10
