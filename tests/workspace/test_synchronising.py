@@ -124,11 +124,17 @@ def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path
     [
         ({"since": "yesterday"}, vnb.HistoryError, "since='yesterday' is no time"),
         ({"limit": -1}, vnb.HistoryError, "limit=-1"),
+        ({"limit": "5"}, vnb.HistoryError, "limit='5'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(ws, options, error, sentence):
     with pytest.raises(error, match=sentence):
         ws.history.sync("shout", **options)
+
+
+def test_a_time_before_all_others_in_another_zone_is_a_time(ws):
+    execute(ws, "x")
+    assert ws.history.sync("shout", since="0001-01-01T00:00+14:00").added == 1
 
 
 def test_an_unknown_deployment_lists_the_known_ones(ws):

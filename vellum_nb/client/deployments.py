@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from vellum_nb.client.base import BaseClient
+from vellum_nb.errors import APIResponseError
 from vellum_nb.models import (
     Page,
     SlimWorkflowDeployment,
@@ -162,10 +163,21 @@ class DeploymentMethods(BaseClient):
 
 
 def walk(page: Callable[[int | None], Page[T]]) -> Iterator[T]:
-    """Yield the items of all pages. Where the next page is follows from what came, not a link."""
+    """Yield the items of all pages. Where the next page is follows from what came, not a link.
+
+    Raises
+    ------
+    APIResponseError
+        The same page came twice in a row: the server does not know how to turn pages.
+    """
     seen = 0
+    last: Sequence[T] = ()
     while True:
         found = page(seen or None)
+        if found.results and found.results == last:
+            msg = f"The server sends the same page again after {seen} items; the rest is unknown"
+            raise APIResponseError(msg)
+        last = found.results
         yield from found.results
         seen += len(found.results)
         more = seen < found.count if found.count is not None else found.next is not None

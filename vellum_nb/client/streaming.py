@@ -111,7 +111,7 @@ class EventStream(Generic[E]):
 
     def _understood(self, lines: Sequence[bytes]) -> Iterator[E]:
         for line in lines:
-            text = line.strip().removeprefix(b"data:").strip()
+            text = self._body.hide(line).strip().removeprefix(b"data:").strip()
             if not text or text == b"END":
                 continue
             event = read_reply(text, self._kind)
@@ -145,7 +145,7 @@ class EventStream(Generic[E]):
     def _broken(self) -> APIError:
         what = self._body.what
         if not self._count and self._strange:
-            return bad_reply(what, 200, self._body.hide(self._start), "no stream of events")
+            return bad_reply(what, 200, self._start, "no stream of events")
         strange = f" {self._strange} lines were no events." if self._strange else ""
         message = (
             f"{what} ended after {self._count} events, but the run had not ended.{strange} "

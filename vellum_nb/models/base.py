@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-__all__ = ["Model", "Reply", "fitting"]
+__all__ = ["Model", "Moment", "Reply", "fitting", "utc"]
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC; one without a zone is taken as UTC.
+
+    Examples
+    --------
+    >>> utc(datetime.fromisoformat("2026-07-01T09:30+02:00")).isoformat()
+    '2026-07-01T07:30:00+00:00'
+    """
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # within hours of the year 1 or 9999
+        return moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(utc)]
+"""A time that a server tells, in UTC: times can then be compared with each other."""
 
 
 class Model(BaseModel):

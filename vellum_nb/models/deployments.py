@@ -6,12 +6,11 @@ Source: https://docs.vellum.ai/developers/client-sdk/workflows/deployments
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import Field, field_validator
 
-from vellum_nb.models.base import Reply
+from vellum_nb.models.base import Moment, Reply
 
 __all__ = [
     "EnvironmentRead",
@@ -89,8 +88,8 @@ class SlimWorkflowDeployment(Reply):
     label: str = ""
     status: str | None = None
     environment: str | None = None
-    created: datetime | None = None
-    last_deployed_on: datetime | None = None
+    created: Moment | None = None
+    last_deployed_on: Moment | None = None
     input_variables: tuple[VellumVariable, ...] = ()
     output_variables: tuple[VellumVariable, ...] = ()
     description: str | None = None
@@ -108,7 +107,7 @@ class WorkflowDeploymentHistoryItem(Reply):
 
     id: str
     workflow_deployment_id: str = ""
-    timestamp: datetime | None = None
+    timestamp: Moment | None = None
     label: str = ""
     name: str
     input_variables: tuple[VellumVariable, ...] = ()
@@ -120,7 +119,7 @@ class ReleaseRef(Reply):
     """A release as a release tag points at it."""
 
     id: str
-    timestamp: datetime | None = None
+    timestamp: Moment | None = None
 
 
 class WorkflowReleaseTagRead(Reply):
@@ -173,7 +172,7 @@ class WorkflowDeploymentRelease(Reply):
     """One immutable release of a deployment."""
 
     id: str
-    created: datetime | None = None
+    created: Moment | None = None
     environment: ReleaseEnvironment | None = None
     created_by: Mapping[str, Any] | None = None
     workflow_version: WorkflowVersion = WorkflowVersion()
@@ -207,7 +206,7 @@ class WorkspaceRead(Reply):
     id: str
     name: str
     label: str = ""
-    created: datetime | None = None
+    created: Moment | None = None
     display_config: Mapping[str, Any] | None = None
 
 
@@ -216,7 +215,7 @@ class OrganizationRead(Reply):
 
     id: str
     name: str
-    created: datetime | None = None
+    created: Moment | None = None
     allow_staff_access: bool | None = None
     new_member_join_behavior: str | None = None
     limit_config: Mapping[str, Any] | None = None

@@ -6,12 +6,11 @@ Source: https://docs.vellum.ai/developers/client-sdk/workflows/execute-stream
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
-from vellum_nb.models.base import Reply, fitting
+from vellum_nb.models.base import Moment, Reply, fitting
 from vellum_nb.models.execution import WorkflowEventError
 from vellum_nb.models.usage import WorkflowExecutionUsageResult
 
@@ -82,7 +81,7 @@ class WorkflowEvent(Reply):
     name: str
     body: Mapping[str, Any] = Field(default_factory=dict)
     id: str = ""
-    timestamp: datetime | None = None
+    timestamp: Moment | None = None
     api_version: str | None = None
     trace_id: str = ""
     span_id: str = ""
@@ -151,8 +150,8 @@ class VellumSpan(Reply):
     name: str = ""
     span_id: str
     parent_span_id: str | None = None
-    start_ts: datetime | None = None
-    end_ts: datetime | None = None
+    start_ts: Moment | None = None
+    end_ts: Moment | None = None
     events: tuple[WorkflowEvent, ...] = ()
     attributes: SpanAttributes = SpanAttributes()
     usage_result: WorkflowExecutionUsageResult | None = None

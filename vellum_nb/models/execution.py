@@ -6,12 +6,11 @@ Source: https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from vellum_nb.models.base import Model, Reply
+from vellum_nb.models.base import Model, Moment, Reply
 
 __all__ = [
     "ExecuteWorkflowRequest",
@@ -78,7 +77,7 @@ class WorkflowResult(Reply):
 
     id: str = ""
     state: str
-    ts: datetime | None = None
+    ts: Moment | None = None
     outputs: tuple[WorkflowOutput, ...] = ()
     error: WorkflowEventError | None = None
 

@@ -6,12 +6,11 @@ Source: https://docs.vellum.ai/developers/client-sdk
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from vellum_nb.models.base import Model, Reply
+from vellum_nb.models.base import Model, Moment, Reply
 from vellum_nb.models.events import ParentContext, VellumSpan
 from vellum_nb.models.execution import WorkflowEventError, WorkflowOutput
 from vellum_nb.models.usage import WorkflowExecutionUsageResult
@@ -33,7 +32,7 @@ __all__ = [
 class ExecuteWorkflowAsyncResponse(Reply):
     """Reply of POST /v1/execute-workflow-async."""
 
-    execution_id: str
+    execution_id: Annotated[str, Field(min_length=1)]
 
 
 class CheckWorkflowExecutionStatusResponse(Reply):
@@ -70,7 +69,7 @@ class WorkflowExecutionActual(Reply):
     """What was said about an output: `output` is what it should have been."""
 
     output: WorkflowOutput | None = None
-    timestamp: datetime | None = None
+    timestamp: Moment | None = None
     quality: float | None = None
     metadata: Mapping[str, Any] | None = None
 
@@ -85,8 +84,8 @@ class MetricResult(Reply):
 
 class _Execution(Reply):
     span_id: str
-    start: datetime | None = None
-    end: datetime | None = None
+    start: Moment | None = None
+    end: Moment | None = None
     inputs: tuple[WorkflowOutput, ...] = ()
     outputs: tuple[WorkflowOutput, ...] = ()
     error: WorkflowEventError | None = None
@@ -139,7 +138,7 @@ class WorkflowResolvedState(Reply):
 
     span_id: str
     trace_id: str = ""
-    timestamp: datetime | None = None
+    timestamp: Moment | None = None
     state: Mapping[str, Any] = Field(default_factory=dict)
     previous_span_id: str | None = None
     previous_trace_id: str | None = None

@@ -9,7 +9,6 @@ Source: https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from pydantic import (
@@ -19,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from vellum_nb.models.base import Reply, fitting
+from vellum_nb.models.base import Moment, Reply, fitting
 from vellum_nb.models.execution import WorkflowEventError, WorkflowOutput
 from vellum_nb.models.usage import PromptNodeExecutionMeta
 
@@ -51,7 +50,7 @@ class WorkflowResultEvent(Reply):
 
     id: str = ""
     state: str
-    ts: datetime | None = None
+    ts: Moment | None = None
     output: WorkflowResultEventOutputData | None = None
     error: WorkflowEventError | None = None
     outputs: tuple[WorkflowOutput, ...] = ()
@@ -81,7 +80,7 @@ class WorkflowNodeResultEvent(Reply):
     node_id: str = ""
     node_result_id: str = ""
     state: str = ""
-    ts: datetime | None = None
+    ts: Moment | None = None
     data: WorkflowNodeResultData | None = None
     source_execution_id: str | None = None
     input_values: tuple[Mapping[str, Any], ...] = ()

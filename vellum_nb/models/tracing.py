@@ -71,7 +71,7 @@ def usage_totals(results: Sequence[WorkflowExecutionUsageResult] | None) -> dict
 
 def _begun(data: WorkflowNodeResultEvent, key: str, execution_id: str) -> NodeRun:
     parent = data.parent_span_id or data.source_execution_id or execution_id
-    return NodeRun(name="", span_id=key, parent_span_id=parent, start=_utc(data.ts))
+    return NodeRun(name="", span_id=key, parent_span_id=parent, start=data.ts)
 
 
 def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
@@ -83,7 +83,7 @@ def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
         "state": data.state or node.state,
     }
     if data.state in _ENDS:
-        news["end"] = _utc(data.ts)
+        news["end"] = data.ts
     if data.error is not None:
         news["error"] = data.error.message or data.error.code
     if data.data is not None and data.data.execution_meta is not None:
@@ -123,8 +123,8 @@ def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
         parent_span_id=_parent(span, by_id),
         kind=span.attributes.kind or "",
         state=state,
-        start=_utc(span.start_ts),
-        end=_utc(span.end_ts) if state in _ENDS else None,
+        start=span.start_ts,
+        end=span.end_ts if state in _ENDS else None,
         error=(error.message or error.code) if error else None,
         **usage_totals([span.usage_result] if span.usage_result else None),
     )
@@ -141,12 +141,6 @@ def _parent(span: VellumSpan, by_id: dict[str, VellumSpan]) -> str | None:
         seen.add(parent)
         parent = above
     return parent
-
-
-def _utc(when: datetime | None) -> datetime | None:
-    if when is None:
-        return None
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def _sum(figures: Iterable[float | None]) -> float | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator
+
 from vellum_nb.models.base import Reply
 from vellum_nb.models.execution import WorkflowEventError
 
@@ -14,16 +18,29 @@ __all__ = [
 ]
 
 
+N = TypeVar("N", int, float)
+_BEYOND = 10**15
+
+
+def _sane(figure: N | None) -> N | None:
+    """Return a figure that can be kept and added up; NaN and what no bill has is not told."""
+    return figure if figure is not None and abs(figure) < _BEYOND else None
+
+
+Count = Annotated[int | None, AfterValidator(_sane)]
+Amount = Annotated[float | None, AfterValidator(_sane)]
+
+
 class MlModelUsage(Reply):
     """What one model used; None where it is not told."""
 
-    output_token_count: int | None = None
-    input_token_count: int | None = None
-    input_char_count: int | None = None
-    output_char_count: int | None = None
-    compute_nanos: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+    output_token_count: Count = None
+    input_token_count: Count = None
+    input_char_count: Count = None
+    output_char_count: Count = None
+    compute_nanos: Count = None
+    cache_creation_input_tokens: Count = None
+    cache_read_input_tokens: Count = None
 
 
 class MlModelUsageWrapper(Reply):
@@ -36,7 +53,7 @@ class MlModelUsageWrapper(Reply):
 class Price(Reply):
     """An amount of money; `unit` is USD."""
 
-    value: float | None = None
+    value: Amount = None
     unit: str = "USD"
 
 

@@ -6,7 +6,7 @@ Handed to a history, which knows no client.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -27,6 +27,7 @@ from vellum_nb.models import (
     nodes_of_spans,
     usage_totals,
 )
+from vellum_nb.models.base import utc
 from vellum_nb.workspace.lookup import Lookup
 
 __all__ = ["Synchroniser", "nodes_of"]
@@ -84,8 +85,8 @@ class Synchroniser:
         limit: int | None = None,
     ) -> SyncReport:
         """Take over the executions that began in this time, the newest first."""
-        if limit is not None and limit < 0:
-            msg = f"limit={limit} brings no runs; give a number from 0, or None for all"
+        if limit is not None and not _is_count(limit):
+            msg = f"limit={limit!r:.60} brings no runs; give a number from 0, or None for all"
             raise HistoryError(msg)
         known = self._lookup.deployment(deployment)
         found = self._client.iter_workflow_deployment_event_executions(
@@ -120,9 +121,9 @@ class Synchroniser:
             release_tag=(context and context.release_tag_name) or "",
             release_id=release_id,
             environment=environments.get(release_id or ""),
-            timestamp=_utc(execution.start or execution.end),
+            timestamp=execution.start or execution.end or datetime.now(UTC),
             inputs=inputs,
-            case_id=case_id(inputs),
+            case_id=_case_id(inputs),
             metadata=dict(context.metadata) if context and context.metadata else None,
             **_ended(execution),
             **usage_totals(execution.usage_results),
@@ -135,6 +136,14 @@ class Synchroniser:
         except APIError:
             return None
         return release.environment.name if release.environment else None
+
+
+def _case_id(inputs: Mapping[str, Any]) -> str:
+    """Return the identity of inputs; NaN, which canonical JSON has not, counts as its name."""
+    try:
+        return case_id(inputs)
+    except ValueError:
+        return case_id({"": json.dumps(inputs, sort_keys=True)})
 
 
 def _once(found: Iterator[SlimWorkflowExecutionRead]) -> Iterator[SlimWorkflowExecutionRead]:
@@ -150,7 +159,7 @@ def _ended(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
     took = execution.duration_s
     found: dict[str, Any] = {
         "state": execution.status,
-        "finished_at": None if execution.end is None else _utc(execution.end),
+        "finished_at": execution.end,
         "latency_s": None if took is None else round(took, 6),
     }
     if execution.error is not None:
@@ -173,7 +182,9 @@ def _judged(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
     types = {item.name: item.type for item in execution.outputs}
     value = output.value
     if isinstance(value, str) and types.get(output.name, "STRING") != "STRING":
-        with suppress(ValueError):  # numbers and lists are sent as JSON text, see `actuals`
+        with suppress(
+            ValueError, RecursionError
+        ):  # numbers and lists are sent as JSON text, see `actuals`
             value = json.loads(value)
     return {"quality": actual.quality, "desired": {output.name: value}}
 
@@ -203,16 +214,14 @@ def _filters(
     }
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
 def _moment(name: str, value: datetime | date | str) -> str:
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError as exc:
         msg = f"{name}={value!r} is no time; write it like '2026-07-01' or '2026-07-01T09:30Z'"
         raise HistoryError(msg) from exc
-    return _utc(moment).isoformat()
-
-
-def _utc(moment: datetime | None) -> datetime:
-    if moment is None:
-        return datetime.now(UTC)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return utc(moment).isoformat()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vellum_nb.errors import VellumNBError
+from vellum_nb.errors import APIResponseError, VellumNBError
 from vellum_nb.experiments.code_diff import CodeDiff
 from vellum_nb.models import WorkflowDeploymentRelease, WorkflowReleaseTagRead
 from vellum_nb.workspace.archives import texts_of
@@ -74,6 +74,8 @@ class ReleaseMethods(BaseWorkspace):
             There is no such deployment, tag or release; the message lists those there are.
         VellumNBError
             There is nobody to ask.
+        APIResponseError
+            The server answers that the tag is elsewhere.
 
         Notes
         -----
@@ -86,7 +88,14 @@ class ReleaseMethods(BaseWorkspace):
         names = (_name(now, tag), _name(target, tag, to))
         if confirm and not _agreed(f"Move {tag} of {deployment} from {names[0]} to {names[1]}?"):
             return self.client.retrieve_workflow_release_tag(deployment, tag)
-        return self.client.update_workflow_release_tag(deployment, tag, history_item_id=target.id)
+        moved = self.client.update_workflow_release_tag(deployment, tag, history_item_id=target.id)
+        if (moved.name, moved.release_id) != (tag, target.id):
+            msg = (
+                f"{tag} of {deployment} was to move to {target.id}, but the server answers that "
+                f"{moved.name} is at {moved.release_id}; look at ws.releases({deployment!r})"
+            )
+            raise APIResponseError(msg)
+        return moved
 
     def code(self, deployment: str, release_tag: str = "LATEST") -> dict[str, str]:
         """Return the code of a release: path to text.

@@ -1,0 +1,198 @@
+"""Servers that answer what no API should: the history stays right, and errors are ours."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+
+import vellum_nb as vnb
+
+KEY = "sk-hostile-0123456789"
+DEPLOYMENT = {
+    "id": "d1",
+    "name": "shout",
+    "label": "Shout",
+    "created": "2026-01-15T09:30:00Z",
+    "last_deployed_on": "2026-01-15T09:30:00Z",
+    "input_variables": [],
+    "output_variables": [],
+    "last_deployed_history_item_id": "h1",
+}
+EVENTS = "/v1/workflow-deployments/d1/execution-events"
+TAGS = "/v1/workflow-deployments/shout/release-tags"
+RELEASES = "/v1/workflow-deployments/shout/releases"
+
+
+class Hostile(ThreadingHTTPServer):
+    """Answers each path with what the test set for it, other reads with 403."""
+
+    daemon_threads = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.answers = {"/v1/workflow-deployments/shout": DEPLOYMENT}
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Answering(BaseHTTPRequestHandler):
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        found = self.server.answers.get(urlsplit(self.path).path)
+        body = found if isinstance(found, bytes) else json.dumps(found or {}).encode()
+        self.send_response(403 if found is None else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PATCH = answer  # noqa: N815  (the names that http.server wants)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def hostile():
+    with Hostile() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def ws(hostile, tmp_path):
+    with vnb.connect(hostile.url, api_key=KEY, history=tmp_path / "runs.db") as workspace:
+        yield workspace
+
+
+def execution(number, **more):
+    times = {"start": "2026-01-15T09:30:00Z", "end": "2026-01-15T09:30:01Z"}
+    return {"span_id": f"e{number}", **times, "inputs": [], "outputs": [], **more}
+
+
+def page(*results, count=None):
+    return {"count": count, "next": "more", "results": list(results)}
+
+
+def event(state, **data):
+    whole = {"execution_id": "e1", "type": "WORKFLOW", "data": {"id": "e1", "state": state, **data}}
+    return json.dumps(whole).encode() + b"\n"
+
+
+def release(id_):
+    return {"id": id_, "created": "2026-01-15T09:30:00Z", "workflow_version": {}}
+
+
+def test_pages_that_repeat_end_with_an_error_and_what_came_is_kept(hostile, ws):
+    hostile.answers[EVENTS] = page(*map(execution, range(200)), count=10**9)
+    with pytest.raises(vnb.APIResponseError, match="same page again after 200"):
+        ws.history.sync("shout")
+    assert ws.history.count() == 200
+
+
+def test_the_same_execution_twice_on_a_page_is_one_run(hostile, ws):
+    hostile.answers[EVENTS] = page(execution(1), execution(1), execution(2), count=3)
+    assert ws.history.sync("shout").added == 2
+
+
+def test_times_without_a_zone_are_utc_and_may_be_mixed(hostile, ws):
+    mixed = execution(1, start="2026-01-15T09:30:00", end="2026-01-15T11:30:02+02:00")
+    edge = execution(2, start="0001-01-01T00:00:00+14:00", end=None, error={"message": "no"})
+    hostile.answers[EVENTS] = page(mixed, edge, count=2)
+    assert ws.history.sync("shout").added == 2
+    (run,) = ws.history.runs(execution_id="e1")
+    assert run.latency_s == 2.0
+    assert run.timestamp.isoformat() == "2026-01-15T09:30:00+00:00"
+
+
+def test_figures_and_values_that_nobody_can_keep_hold_nothing_up(hostile, ws):
+    usage = [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 10**30}}]
+    costs = [{"value": 1e308}, {"value": 1e308}, {"value": 0.5}]
+    value = {"id": "i", "name": "x", "type": "NUMBER", "value": float("nan")}
+    deep = {"name": "y", "type": "JSON", "value": "[" * 100_000}
+    hostile.answers[EVENTS] = page(
+        execution(1, usage_results=[{"usage": usage, "cost": costs}]),
+        execution(2, inputs=[value], latest_actual={"output": {**deep, "id": "o"}, "quality": 1}),
+        count=2,
+    )
+    assert ws.history.sync("shout").added == 2
+    (run,) = ws.history.runs(execution_id="e1")
+    assert (run.tokens_in, run.cost_usd, run.model) == (None, 0.5, "m")
+    (run,) = ws.history.runs(execution_id="e2")
+    assert (run.quality, run.desired) == (1.0, {"y": "[" * 100_000})
+    assert ws.history.sync("shout").known == 2
+
+
+def test_figures_of_a_stream_that_nobody_can_keep_do_not_lose_the_run(hostile, ws):
+    meta = {"usage": {"input_token_count": 10**30}, "cost": {"value": float("inf")}}
+    data = {"type": "PROMPT", "data": {"execution_meta": meta}}
+    node = {"id": "n", "node_id": "n", "node_result_id": "n", "state": "FULFILLED", "data": data}
+    told = json.dumps({"execution_id": "e1", "type": "NODE", "data": node}).encode() + b"\n"
+    hostile.answers["/v1/execute-workflow-stream"] = told + event("FULFILLED", outputs=[])
+    run = ws.run("shout", {"text": "x"}, expand_meta=True)
+    assert (run.state, run.tokens_in, run.cost_usd) == ("FULFILLED", None, None)
+    assert run.trace()["tokens_in"].isna().all()
+
+
+@pytest.mark.parametrize("id_", [5, None, "", ["e"]])
+def test_an_execution_id_that_is_none_fails_the_run(hostile, ws, id_):
+    hostile.answers["/v1/execute-workflow-async"] = {"execution_id": id_}
+    with pytest.raises(vnb.APIResponseError, match="execution_id"):
+        ws.submit("shout", {"text": "x"})
+    assert [run.error.code for run in ws.history.runs()] == ["BAD_RESPONSE"]
+
+
+def test_an_execution_id_that_is_no_part_of_an_address_holds_nobody_up(hostile, ws):
+    hostile.answers["/v1/execute-workflow-async"] = {"execution_id": ".."}
+    ws.submit("shout", {"text": "x"})
+    assert ws.resume_pending() == []
+
+
+def test_an_execution_that_never_ends_can_be_waited_for_and_left(hostile, ws):
+    hostile.answers["/v1/execute-workflow-async"] = {"execution_id": "e1"}
+    path = "/v1/workflows/executions/e1/status"
+    hostile.answers[path] = {"status": "INITIATED", "execution_id": "e1"}
+    pending = ws.submit("shout", {"text": "x"})
+    assert pending.wait(0.1, poll=0.01).state == "STARTED"
+    detail = execution(1, end="2026-01-15T09:30:01")
+    hostile.answers["/v1/workflow-executions/e1/detail"] = detail
+    hostile.answers[path] = {"status": "FULFILLED", "execution_id": "e1", "outputs": {"a": 1}}
+    run = pending.wait(20, poll=0.01)
+    assert run.finished_at.tzinfo is not None
+    assert run == ws.history.get(run.id)
+
+
+def test_a_tag_that_is_said_to_be_elsewhere_is_an_error(hostile, ws):
+    hostile.answers[f"{RELEASES}/v1"] = release("r1")
+    hostile.answers[f"{RELEASES}/v2"] = release("r2")
+    there = {"id": "r1", "timestamp": "2026-01-15T09:30:00Z"}
+    for name, ref in [("other", {**there, "id": "r2"}), ("v1", there)]:
+        answer = {"name": name, "source": "USER", "history_item": ref, "release": ref}
+        hostile.answers[f"{TAGS}/v1"] = answer
+        with pytest.raises(vnb.APIResponseError, match="v1 of shout was to move to r2"):
+            ws.move_tag("shout", "v1", "v2", confirm=False)
+
+
+@pytest.mark.parametrize("way", ["run", "stream"])
+def test_a_key_that_the_server_echoes_reaches_no_row_and_no_export(hostile, ws, tmp_path, way):
+    outputs = [{"id": "o", "name": "said", "type": "STRING", "value": f"your key is {KEY}"}]
+    rejected = {"id": "e1", "state": "FULFILLED", "outputs": outputs}
+    hostile.answers["/v1/execute-workflow"] = {"execution_id": KEY, "data": rejected}
+    error = {"message": f"no {KEY}", "code": "X"}
+    grown = event("STREAMING", output={"name": "said", "type": "STRING", "delta": KEY})
+    whole = grown + event("REJECTED", error=error)
+    hostile.answers["/v1/execute-workflow-stream"] = whole
+    if way == "run":
+        shown = repr(ws.run("shout", {"text": "x"}).outputs)
+        assert "your key is [API key]" in shown
+    else:
+        stream = ws.stream("shout", {"text": "x"})
+        shown = f"{[*stream]}{stream.texts}{stream.run!r}{stream.run.error}"
+    ws.history.to_jsonl(tmp_path / "runs.jsonl")
+    kept = (tmp_path / "runs.jsonl").read_text() + repr(ws.history.frame().to_dict())
+    assert KEY not in shown + kept
+    assert "[API key]" in kept
