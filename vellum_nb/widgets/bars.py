@@ -8,21 +8,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
 from typing import Any
 
 import anywidget
 import traitlets
 
 from vellum_nb.models import Run
+from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.copying import outputs_text
 
 __all__ = ["AnswerBars", "Mark"]
-
-
-def _static(*names: str) -> str:
-    folder = resources.files("vellum_nb.widgets").joinpath("static")
-    return "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
 
 
 @dataclass(frozen=True)
@@ -70,9 +65,9 @@ class AnswerBars(anywidget.AnyWidget):
         What each answer that streams has so far, see `live_texts`; empty for the others.
     """
 
-    _esm = traitlets.Unicode(_static("answers_kit.js", "answers_bar.js", "answers.js")).tag(
-        sync=True
-    )
+    _esm = traitlets.Unicode(
+        asset("hearing.js", "answers_kit.js", "answers_bar.js", "answers.js")
+    ).tag(sync=True)
     controls = traitlets.List(traitlets.Unicode()).tag(sync=True)
     texts = traitlets.List(traitlets.Unicode()).tag(sync=True)
     bars = traitlets.List(traitlets.Dict()).tag(sync=True)

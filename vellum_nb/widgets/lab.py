@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
-from importlib import resources
 from typing import Any
 
 import anywidget
@@ -12,6 +11,7 @@ import ipywidgets
 import traitlets
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.form import RunForm
 from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.readable import Readable, static_html
@@ -24,15 +24,11 @@ _TITLES = ("Run", "History", "Compare")
 _FEWEST = 2
 
 
-def _static(name: str) -> str:
-    return resources.files("vellum_nb.widgets").joinpath("static", name).read_text("utf-8")
-
-
 class LabHead(anywidget.AnyWidget):
     """The heading of the panel and its tabs, as real tabs for keyboard and screen reader."""
 
-    _esm = traitlets.Unicode(_static("lab.js")).tag(sync=True)
-    _css = traitlets.Unicode(_static("lab.css")).tag(sync=True)
+    _esm = traitlets.Unicode(asset("hearing.js", "lab.js")).tag(sync=True)
+    _css = traitlets.Unicode(asset("lab.css")).tag(sync=True)
 
     heading = traitlets.Unicode("").tag(sync=True)
     source = traitlets.Unicode("").tag(sync=True)

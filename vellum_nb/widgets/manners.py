@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 import anywidget
 import traitlets
+
+from vellum_nb.widgets.assets import asset
 
 __all__ = ["Manners"]
 
@@ -13,6 +13,4 @@ __all__ = ["Manners"]
 class Manners(anywidget.AnyWidget):
     """Shows nothing; keeps the focus inside the form and tells screen readers its states."""
 
-    _esm = traitlets.Unicode(
-        resources.files("vellum_nb.widgets").joinpath("static/form.js").read_text("utf-8")
-    ).tag(sync=True)
+    _esm = traitlets.Unicode(asset("form.js")).tag(sync=True)

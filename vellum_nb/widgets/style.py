@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
+from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.icons import mask
 
 __all__ = ["STYLE", "style_html"]
@@ -31,11 +30,7 @@ def _with_icons(css: str) -> str:
     return css
 
 
-def _static(name: str) -> str:
-    return resources.files("vellum_nb.widgets").joinpath("static", name).read_text("utf-8")
-
-
-STYLE = _with_icons(_static("form.css") + _static("form_fields.css") + _static("answers.css"))
+STYLE = _with_icons(asset("form.css", "form_fields.css", "answers.css"))
 
 
 def style_html() -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import anywidget
@@ -17,6 +16,7 @@ import traitlets
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run
+from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.table_protocol import (
     MAX_SELECTED,
     Query,
@@ -36,12 +36,6 @@ __all__ = ["HistoryView"]
 _FIRST_ROWS = 40
 _MAX_VIEWS = 16
 _REFRESH_S = 0.2
-
-
-def _static(*names: str) -> str:
-    # Text, not a path: anywidget keeps every widget alive whose source is a path.
-    folder = resources.files("vellum_nb.widgets").joinpath("static")
-    return "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
 
 
 class HistoryView(anywidget.AnyWidget):
@@ -79,9 +73,9 @@ class HistoryView(anywidget.AnyWidget):
     """
 
     _esm = traitlets.Unicode(
-        _static("table_cells.js", "table_body.js", "table.js", "table_panels.js")
+        asset("hearing.js", "table_cells.js", "table_body.js", "table.js", "table_panels.js")
     ).tag(sync=True)
-    _css = traitlets.Unicode(_static("table.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("table.css")).tag(sync=True)
 
     selected_ids = traitlets.List(traitlets.Unicode()).tag(sync=True)
     search = traitlets.Unicode("").tag(sync=True)

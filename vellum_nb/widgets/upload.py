@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import resources
 from typing import Any
 
 import anywidget
 import traitlets
+
+from vellum_nb.widgets.assets import asset
 
 __all__ = ["MAX_UPLOAD", "Uploader"]
 
@@ -25,9 +26,7 @@ class Uploader(anywidget.AnyWidget):
         What the file picker offers, as in HTML.
     """
 
-    _esm = traitlets.Unicode(
-        resources.files("vellum_nb.widgets").joinpath("static/upload.js").read_text("utf-8")
-    ).tag(sync=True)
+    _esm = traitlets.Unicode(asset("hearing.js", "upload.js")).tag(sync=True)
     accept = traitlets.Unicode().tag(sync=True)
     label = traitlets.Unicode("Choose a file…").tag(sync=True)
     max_bytes = traitlets.Int(MAX_UPLOAD).tag(sync=True)

@@ -1,6 +1,7 @@
 // A bar under each answer, and the text of those that stream. The answers are static HTML, which
 // the kernel draws anew when one comes; the bars are kept and moved to their new places.
 function render({ model, el }) {
+  hearAgain(model);
   const bars = [];
   let answers = null;
   let focused = null;

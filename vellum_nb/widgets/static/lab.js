@@ -8,6 +8,7 @@ function piece(tag, attributes, ...children) {
 }
 
 function render({ model, el }) {
+  hearAgain(model);
   const id = `vnb-lab-${model.model_id ?? ""}-${Math.random().toString(36).slice(2, 8)}`;
   const title = piece("b", { class: "vnb-lab-title" });
   const source = piece("span", { class: "vnb-lab-source" });

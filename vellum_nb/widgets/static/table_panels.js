@@ -103,6 +103,7 @@ class PanelTable extends Table {
 
 export default {
   render({ model, el }) {
+    hearAgain(model);
     const table = new PanelTable(model, el);
     return () => table.close();
   },

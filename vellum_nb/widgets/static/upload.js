@@ -6,6 +6,7 @@ function megabytes(bytes) {
 }
 
 function render({ model, el }) {
+  hearAgain(model);
   const label = document.createElement("label");
   label.className = "vnb-upload";
   const input = document.createElement("input");

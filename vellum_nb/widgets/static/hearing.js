@@ -1,0 +1,19 @@
+// anywidget gives a model up whose module has not loaded within 2 s, as on a busy machine: it would
+// be shown all the same, and never hear the kernel again. Such a model is handed its messages
+// without anywidget, and asks for what it missed.
+function hearAgain(model) {
+  let raw = null;
+  const take = (it) => { raw = it; };
+  model.on("change:_vnb_views", take);  // the only way from anywidget's model to Jupyter's own
+  model.set("_vnb_views", (model.get("_vnb_views") ?? 0) + 1);
+  model.off("change:_vnb_views", take);
+  if (typeof raw?._handle_comm_msg !== "function" || !raw.comm?.on_msg) return;
+  const nothing = { content: { data: { method: "nothing" } } };
+  raw._handle_comm_msg(nothing).catch(() => {
+    let own = raw;
+    while (!Object.hasOwn(own, "_handle_comm_msg")) own = Object.getPrototypeOf(own);
+    raw._handle_comm_msg = Object.getPrototypeOf(own)._handle_comm_msg;
+    raw.comm.on_msg(raw._handle_comm_msg.bind(raw));
+    raw.comm.send({ method: "request_state" }, {});
+  });
+}
