@@ -27,6 +27,7 @@ with warnings.catch_warnings():
 
 NODE = {"id": "00000000-0000-4000-8000-00000000000a", "name": "Node", "module": ["m"]}
 EXECUTION = "00000000-0000-4000-8000-00000000000e"
+INNER = "00000000-0000-4000-8000-00000000000c"
 RECORD = Record(
     execution_id=EXECUTION,
     trace_id=EXECUTION,
@@ -154,9 +155,29 @@ def test_a_prompt_tells_what_it_used_as_far_as_it_is_asked():
 
 
 def test_a_node_of_an_inner_workflow_names_it():
-    inner = "00000000-0000-4000-8000-00000000000c"
-    assert data(event(NODE_INITIATED, span=inner))["source_execution_id"] == inner
+    inside = replace(event(NODE_INITIATED), source_execution_id=INNER)
+    assert data(inside)["source_execution_id"] == INNER
     assert data(event(NODE_INITIATED))["source_execution_id"] is None
+
+
+@pytest.mark.parametrize("name", [NODE_FULFILLED, NODE_REJECTED])
+def test_a_node_that_ends_names_the_executions_inside_of_it(name):
+    def of(kind):
+        return replace(event(name, kind, outputs={}, error={}), execution_ids=(INNER, EXECUTION))
+
+    state = name.rpartition(".")[2].upper()
+    told = {"execution_ids": [INNER, EXECUTION], "iteration_state": state}
+    assert data(of("MAP"))["data"] == {"type": "MAP", "data": told}
+    told = {"execution_id": INNER}
+    assert data(of("SUBWORKFLOW"))["data"] == {"type": "SUBWORKFLOW", "data": told}
+    assert parsed(data(of("MAP")))[1] == "MapNodeResult"
+
+
+def test_a_workflow_that_a_node_runs_is_not_inside_of_that_node_in_its_own_trace():
+    outer = {"type": "WORKFLOW_NODE", "span_id": INNER, "parent": None}
+    asked = {"type": "WORKFLOW", "span_id": EXECUTION, "parent": outer}
+    found = data(replace(event(NODE_INITIATED), parent=asked))
+    assert found["parent_span_id"] == EXECUTION
 
 
 def test_other_events_of_nodes_are_not_told():

@@ -165,6 +165,18 @@ def test_nodes_in_a_map_are_told_with_the_map_as_their_parent():
     assert told.names().count("workflow.execution.initiated") == 1
 
 
+def test_a_map_names_the_executions_of_its_items_and_their_nodes_name_theirs():
+    told = run(mapped("!"), {"text": "x"})
+    all_ = next(event for event in told.of("node.execution.fulfilled") if event.kind == "MAP")
+    joined = {
+        event.source_execution_id: event.body["outputs"]["joined"]
+        for event in told.of("node.execution.fulfilled")
+        if event.kind != "MAP"
+    }
+    assert [joined[each] for each in all_.execution_ids] == ["1x!", "2x!"]
+    assert all_.source_execution_id is None
+
+
 def test_a_map_streams_its_value_and_not_its_bookkeeping():
     told = run(mapped("x"), {"text": "-"})
     (event,) = told.of("workflow.execution.streaming")

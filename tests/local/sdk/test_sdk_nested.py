@@ -14,6 +14,7 @@ from vellum.workflows.nodes import BaseNode, SubworkflowDeploymentNode
 from vellum.workflows.state import BaseState
 
 from vellum_nb.local import ChatHistory, LocalServer
+from vellum_nb.local.engine.contexts import outer_context
 
 
 def nested(deployment: str, *, tag: str = "LATEST", **inputs: object) -> type:
@@ -37,6 +38,8 @@ def nested(deployment: str, *, tag: str = "LATEST", **inputs: object) -> type:
     return NestWorkflow
 
 
+ID = "00000000-0000-4000-8000-00000000000a"
+NODE = {"id": ID, "name": "Nest", "module": ["m"]}
 ENTERED = threading.Semaphore(0)
 LEFT = threading.Semaphore(0)
 
@@ -108,6 +111,64 @@ def test_a_failure_of_the_other_deployment_rejects_the_run(server, client, workf
     reply = client.execute_workflow(text("hi"), workflow_deployment_name="nest")
     assert reply.data.state == "REJECTED"
     assert message in reply.data.error.message
+
+
+@pytest.mark.parametrize(
+    ("inner", "state"), [("shout", "FULFILLED"), ("talk", "FULFILLED"), ("fail", "REJECTED")]
+)
+def test_a_node_and_the_execution_that_it_runs_name_each_other(server, official, inner, state):
+    server.deploy(nested(inner), name="nest")
+    options = {"inputs": text("hi"), "workflow_deployment_name": "nest"}
+    stream = list(official.execute_workflow_stream(event_types=["NODE", "WORKFLOW"], **options))
+    [end] = [e.data for e in stream if e.type == "NODE" and e.data.state == state]
+    ran = end.data.data.execution_id
+    detail = official.workflow_executions.retrieve_workflow_execution_detail(ran)
+    asked = detail.parent_context
+    assert (asked.type, asked.deployment_name) == ("WORKFLOW_RELEASE_TAG", inner)
+    node, workflow, release, request = chain(asked.parent)
+    assert (node.type, str(node.span_id)) == ("WORKFLOW_NODE", end.node_result_id)
+    assert (workflow.type, str(workflow.span_id)) == ("WORKFLOW", stream[0].execution_id)
+    assert (release.deployment_name, request.type) == ("nest", "API_REQUEST")
+    [event] = official.workflow_deployments.list_workflow_deployment_event_executions(
+        inner, limit=1
+    ).results
+    assert event.parent_context.parent == asked.parent
+    for span in detail.spans:
+        assert span.parent_span_id in {None, ran}
+
+
+def chain(context):
+    while context is not None:
+        yield context
+        context = context.parent
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "x",
+        {"type": "NEW", "span_id": ID},
+        {"type": "WORKFLOW_NODE", "span_id": "none", "node_definition": NODE},
+        {"type": "WORKFLOW_NODE", "span_id": ID, "node_definition": NODE, "parent": {"type": "X"}},
+    ],
+)
+def test_a_parent_that_the_contract_does_not_know_is_passed_over(server, official, parent):
+    reply = official.execute_workflow(
+        inputs=text("hi"),
+        workflow_deployment_name="shout",
+        request_options={
+            "additional_body_parameters": {"execution_context": {"parent_context": parent}}
+        },
+    )
+    detail = official.workflow_executions.retrieve_workflow_execution_detail(reply.execution_id)
+    assert detail.parent_context.parent.type == "API_REQUEST"
+
+
+def test_a_parent_that_is_nested_without_end_is_passed_over():
+    parent = None
+    for _ in range(300):
+        parent = {"type": "WORKFLOW_NODE", "span_id": ID, "node_definition": NODE, "parent": parent}
+    assert outer_context(parent) is None
 
 
 def test_hanging_up_cancels_the_run_and_the_deployment_that_its_node_runs(server):

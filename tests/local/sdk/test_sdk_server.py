@@ -9,8 +9,6 @@ from typing import List
 import pytest
 from sdk_kit import outputs, text, until
 from vellum import ChatMessage, WorkflowRequestStringInputRequest
-from vellum.client import Vellum
-from vellum.client.environment import VellumEnvironment
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.nodes import BaseNode, InlinePromptNode
@@ -104,14 +102,6 @@ def server():
         for workflow in (TalkWorkflow, ChatWorkflow, FailWorkflow, PromptWorkflow):
             server.deploy(workflow)
         yield server
-
-
-@pytest.fixture(scope="module")
-def official(server):
-    environment = VellumEnvironment(default=server.url, predict=server.url, documents=server.url)
-    client = Vellum(api_key=server.api_key, environment=environment)
-    yield client
-    client._client_wrapper.httpx_client.httpx_client.close()
 
 
 def test_a_class_is_deployed_under_its_name_in_words(server, client):

@@ -156,7 +156,7 @@ async def _await(result: Any) -> Any:
 
 
 def _message(exc: BaseException) -> str:
-    with suppress(Exception):
+    with suppress(BaseException):
         text = str(exc)
         return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
     return type(exc).__name__

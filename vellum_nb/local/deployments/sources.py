@@ -13,7 +13,15 @@ from pathlib import Path, PurePosixPath
 
 from vellum_nb.local.refusals import bad_request
 
-__all__ = ["MODULE", "Snapshot", "Snapshots", "SourceError", "module_of", "read_source"]
+__all__ = [
+    "MODULE",
+    "Snapshot",
+    "Snapshots",
+    "SourceError",
+    "local_module",
+    "module_of",
+    "read_source",
+]
 
 MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
@@ -134,7 +142,17 @@ def module_of(target: object) -> str:
     >>> module_of(read_source)
     'vellum_nb.local.deployments.sources'
     """
-    module = str(getattr(target, "__module__", None) or "")
+    return local_module(str(getattr(target, "__module__", None) or ""))
+
+
+def local_module(module: str) -> str:
+    """Return the name of a module, without the package of the snapshot that it is in.
+
+    Examples
+    --------
+    >>> local_module("vellum_nb_source_0123.nodes.rate")
+    'nodes.rate'
+    """
     package, _, rest = module.partition(".")
     return rest if package.startswith(_PREFIX) else module
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.ledger.records import Record
 from vellum_nb.local.ledger.rows import storable
 
-__all__ = ["derived", "release_context"]
+__all__ = ["derived", "outer_context", "release_context"]
+
+_DEEPEST = 50  # contexts inside of each other
 
 
 def release_context(record: Record) -> dict[str, Any]:
-    """Return what an execution was started by: a request to a release tag."""
+    """Return what an execution was started by: a release tag, by a request or by a node."""
     return {
         "type": "WORKFLOW_RELEASE_TAG",
         "span_id": derived(record.execution_id, "release tag"),
@@ -25,18 +30,108 @@ def release_context(record: Record) -> dict[str, Any]:
         "external_id": record.external_id,
         "metadata": None if record.metadata is None else dict(record.metadata),
         "links": None,
-        "parent": {
-            "type": "API_REQUEST",
-            "span_id": derived(record.execution_id, "request"),
-            "api_actor_id": None,
-            "api_actor_type": "ENVIRONMENT_API_KEY",
-            "api_actor_label": None,
-            "links": None,
-            "parent": None,
-        },
+        "parent": _request(record) if record.parent is None else dict(record.parent),
     }
+
+
+def outer_context(given: Any) -> dict[str, Any] | None:
+    """Return the context of the node that runs a workflow, as nodes of Vellum's SDK send it.
+
+    None if it is not one that the contract knows: readers of the contract are strict about it.
+
+    Examples
+    --------
+    >>> outer_context({"type": "NEW", "span_id": "?"}) is None
+    True
+    """
+    if _depth(given) > _DEEPEST:
+        return None
+    try:
+        return _Node.model_validate(given).model_dump(mode="json")
+    except ValidationError:
+        return None
 
 
 def derived(*parts: str) -> str:
     """Return a UUID that is the same for the same parts."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))
+
+
+def _request(record: Record) -> dict[str, Any]:
+    return {
+        "type": "API_REQUEST",
+        "span_id": derived(record.execution_id, "request"),
+        "api_actor_id": None,
+        "api_actor_type": "ENVIRONMENT_API_KEY",
+        "api_actor_label": None,
+        "links": None,
+        "parent": None,
+    }
+
+
+def _depth(context: Any) -> int:
+    depth = 0
+    while isinstance(context, dict) and depth <= _DEEPEST:
+        context = context.get("parent")
+        depth += 1
+    return depth
+
+
+class _Definition(BaseModel):
+    id: uuid.UUID
+    name: str
+    module: list[str]
+
+    @field_validator("module")
+    @classmethod
+    def _own_name(cls, module: list[str]) -> list[str]:
+        return local_module(".".join(module)).split(".")
+
+
+class _Context(BaseModel):
+    span_id: uuid.UUID
+    parent: _Parent | None = None
+    links: None = None
+
+    @field_validator("links", mode="before")
+    @classmethod
+    def _no_links(cls, _: Any) -> None:
+        return None
+
+
+class _Node(_Context):
+    type: Literal["WORKFLOW_NODE"]
+    node_definition: _Definition
+
+
+class _Workflow(_Context):
+    type: Literal["WORKFLOW"]
+    workflow_definition: _Definition
+
+
+class _ReleaseTag(_Context):
+    type: Literal["WORKFLOW_RELEASE_TAG"]
+    deployment_id: uuid.UUID
+    deployment_name: str
+    deployment_history_item_id: uuid.UUID
+    release_tag_id: uuid.UUID
+    release_tag_name: str
+    workflow_version_id: uuid.UUID
+    external_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Request(_Context):
+    type: Literal["API_REQUEST"]
+    api_actor_id: str | None = None
+    api_actor_type: str | None = None
+    api_actor_label: str | None = None
+
+
+class _External(_Context):
+    type: Literal["EXTERNAL"]
+
+
+_Parent = Annotated[
+    _Node | _Workflow | _ReleaseTag | _Request | _External, Field(discriminator="type")
+]

@@ -74,6 +74,10 @@ class Event:
         Of a node: PROMPT, TEMPLATING, CODE_EXECUTION and so on, as node results are called.
     usage : tuple of Usage
         Of a fulfilled prompt node: what it used.
+    execution_ids : tuple of str
+        Of a node that has ended: the executions that ran inside of it, in order.
+    source_execution_id : str, optional
+        Of a node inside of another one: the execution of the inner workflow.
     """
 
     name: str
@@ -84,6 +88,8 @@ class Event:
     outputs: tuple[WorkflowOutput, ...] = ()
     kind: str = ""
     usage: tuple[Usage, ...] = ()
+    execution_ids: tuple[str, ...] = ()
+    source_execution_id: str | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 

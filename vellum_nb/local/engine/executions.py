@@ -37,6 +37,7 @@ class Order:
     metadata: Mapping[str, Any] | None = None
     previous_execution_id: str | None = None
     trigger: str | None = None
+    parent: Mapping[str, Any] | None = None
     trace_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -86,7 +87,8 @@ class Executions:
 
     def start(self, order: Order) -> Live:
         """Begin an execution that may be refused yet: its result then raises what `begin` does."""
-        inner = any(live.record.trace_id == order.trace_id for live in self._live.values())
+        outer = [live for live in self._live.values() if live.record.trace_id == order.trace_id]
+        inner = bool(outer)
         at_once = self._engine.check(inner=inner)
         record = _record(order, "INITIATED" if at_once else "PENDING")
         parent = release_context(record)
@@ -95,6 +97,9 @@ class Executions:
         self._engine.launch(Flight(live, board, inner=inner))
         self._live[record.execution_id] = live
         live.done.add_done_callback(lambda _: self._live.pop(record.execution_id))
+        if order.parent is not None:
+            for each in outer:
+                each.has_inside(order.parent["span_id"], record.execution_id)
         return live
 
     def live(self, execution_id: str) -> Live | None:
@@ -169,4 +174,5 @@ def _record(order: Order, status: str) -> Record:
         metadata=order.metadata,
         previous_execution_id=order.previous_execution_id,
         status=status,
+        parent=order.parent,
     )

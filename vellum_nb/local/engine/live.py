@@ -9,26 +9,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from vellum_nb.local.engine.endings import ended, stopped
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
-    NODE_INITIATED,
     NODE_REJECTED,
-    WORKFLOW_FULFILLED,
     WORKFLOW_STREAMING,
     Event,
 )
-from vellum_nb.local.engine.telling import (
-    NodeTeller,
-    Rejection,
-    Teller,
-    definition,
-    failure_of,
-    values_of,
-)
+from vellum_nb.local.engine.telling import Rejection, Teller, definition, values_of
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.ledger.records import Record
 from vellum_nb.local.refusals import Refused
-from vellum_nb.models import WorkflowEventError
 
 __all__ = ["Live"]
 
@@ -61,6 +52,7 @@ class Live:
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._readers: list[asyncio.Future[None]] = []
+        self._inside: dict[str, list[str]] = {}
         self._kept = False
         self._ending = False
         self._over = False
@@ -89,13 +81,18 @@ class Live:
                 self.record = replace(self.record, status="INITIATED")
                 self._ledger.update(self.record)
 
+    def has_inside(self, span_id: str, execution_id: str) -> None:
+        """Note that one of its nodes, with this span, runs another execution."""
+        with self._lock:
+            self._inside.setdefault(span_id, []).append(execution_id)
+
     def tell(self, event: Event) -> None:
         """Add what happened; from its thread."""
         with self._lock:
             if self._ending:
                 return
             if not event.ends:
-                self._add([event])
+                self._add([self._with_inside(event)])
                 return
             self._ending = True
         self._end([event])
@@ -171,6 +168,12 @@ class Live:
         self._readers.append(reader)
         return reader
 
+    def _with_inside(self, event: Event) -> Event:
+        inside = self._inside.get(event.span_id)
+        if not inside or event.name not in {NODE_FULFILLED, NODE_REJECTED}:
+            return event
+        return replace(event, execution_ids=event.execution_ids or tuple(inside))
+
     def _add(self, events: Sequence[Event]) -> None:
         self._events += events
         if events[-1].name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
@@ -185,7 +188,7 @@ class Live:
     def _end(self, events: Sequence[Event]) -> None:
         """Keep the end, and then tell it."""
         told = [*self._events, *events]
-        record = _ended(self.record, told)
+        record = ended(self.record, told)
         try:
             if not self._kept:
                 self._ledger.begin(self.record)
@@ -203,7 +206,7 @@ class Live:
     def _close_unkept(self, exc: BaseException) -> None:
         kind = type(exc).__name__
         events = self._cut(Rejection("INTERNAL_ERROR", f"Its end could not be kept: {kind}: {exc}"))
-        record = _ended(self.record, [*self._events, *events])
+        record = ended(self.record, [*self._events, *events])
         with suppress(Exception):  # perhaps it was what had been told that could not be kept
             self._ledger.finish(record, events)
         self._close(events, record)
@@ -239,7 +242,8 @@ class Live:
         if told:
             workflow = told[0].body.get("workflow_definition", {})
             teller = Teller(*ids, workflow, self._parent)
-            return [*_stopped(told, why), teller.rejected(why)]
+            nodes = [self._with_inside(event) for event in stopped(told, why)]
+            return [*nodes, teller.rejected(why)]
         teller = Teller(*ids, definition(record.version_id, record.deployment_name), self._parent)
         return [teller.initiated(values_of(record.inputs)), teller.rejected(why)]
 
@@ -252,36 +256,3 @@ def _wake(readers: Sequence[asyncio.Future[None]]) -> None:
     for reader in readers:
         if not reader.done():
             reader.set_result(None)
-
-
-def _stopped(events: Sequence[Event], why: Rejection) -> list[Event]:
-    """Return the ends of the nodes that have none."""
-    running: dict[str, Event] = {}
-    for event in events:
-        if event.name == NODE_INITIATED:
-            running[event.span_id] = event
-        elif event.name in {NODE_FULFILLED, NODE_REJECTED}:
-            running.pop(event.span_id, None)
-    stopped = replace(why, code="NODE_CANCELLED")
-    return [_node(event).rejected(stopped) for event in reversed(running.values())]
-
-
-def _node(event: Event) -> NodeTeller:
-    node = event.body.get("node_definition", {})
-    return NodeTeller(event.trace_id, event.span_id, node, event.kind, event.parent)
-
-
-def _ended(record: Record, events: Sequence[Event]) -> Record:
-    last = events[-1]
-    usage = tuple(used for event in events for used in event.usage)
-    if last.name == WORKFLOW_FULFILLED:
-        return replace(
-            record,
-            status="FULFILLED",
-            end=last.timestamp,
-            outputs=last.outputs,
-            state=last.body.get("final_state"),
-            usage=usage,
-        )
-    error = WorkflowEventError(**failure_of(last))
-    return replace(record, status="REJECTED", end=last.timestamp, usage=usage, error=error)

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import LATEST, Deployment, Tag
+from vellum_nb.local.engine.contexts import outer_context
 from vellum_nb.local.engine.executions import Order
 from vellum_nb.local.engine.wire_values import WIRE_TYPES
 from vellum_nb.local.refusals import bad_request, not_found
@@ -68,6 +69,7 @@ def order_of(registry: Registry, body: ExecuteBody) -> Order:
         external_id=body.external_id,
         metadata=body.metadata,
         previous_execution_id=body.previous_execution_id,
+        parent=outer_context(context.get("parent_context")),
         trace_id=_trace_id(context.get("trace_id")),
     )
 

@@ -124,6 +124,14 @@ class NodeTeller:
     node: Mapping[str, Any]
     kind: str
     parent: Mapping[str, Any] | None = field(repr=False)
+    source_execution_id: str | None = None
+
+    @classmethod
+    def of(cls, event: Event) -> NodeTeller:
+        """Return what goes on to tell of the node that `event` tells of."""
+        node = event.body.get("node_definition", {})
+        ids = event.trace_id, event.span_id
+        return cls(*ids, node, event.kind, event.parent, event.source_execution_id)
 
     def initiated(self, inputs: Mapping[str, Any]) -> Event:
         """Tell that it begins."""
@@ -149,6 +157,7 @@ class NodeTeller:
             parent=self.parent,
             outputs=outputs,
             kind=self.kind,
+            source_execution_id=self.source_execution_id,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 __all__ = ["context_of", "event_of", "line", "run_job", "told", "variables", "variables_of"]
 
 _PASSED = ("execution_id", "trace_id", "parent", "state", "timeout", "url", "api_key", "trigger")
-_COPIED = ("name", "span_id", "trace_id", "body", "parent", "kind", "id")
+_COPIED = ("name", "span_id", "trace_id", "body", "parent", "kind", "id", "source_execution_id")
 
 
 def line(message: Mapping[str, Any]) -> bytes:
@@ -48,9 +49,8 @@ def told(event: Event) -> dict[str, Any]:
     return {
         **{name: getattr(event, name) for name in _COPIED},
         "outputs": [output.model_dump(mode="json") for output in event.outputs],
-        "usage": [
-            [used.model, used.tokens_in, used.tokens_out, used.cost_usd] for used in event.usage
-        ],
+        "usage": [asdict(used) for used in event.usage],
+        "execution_ids": event.execution_ids,
         "timestamp": event.timestamp.isoformat(),
     }
 
@@ -60,7 +60,8 @@ def event_of(message: Mapping[str, Any]) -> Event:
     return Event(
         **{name: message[name] for name in _COPIED},
         outputs=tuple(WorkflowOutput.model_validate(output) for output in message["outputs"]),
-        usage=tuple(Usage(*used) for used in message["usage"]),
+        usage=tuple(Usage(**used) for used in message["usage"]),
+        execution_ids=tuple(message["execution_ids"]),
         timestamp=datetime.fromisoformat(message["timestamp"]),
     )
 

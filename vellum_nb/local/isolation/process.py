@@ -186,9 +186,7 @@ class ProcessExecution:
             inputs = [WorkflowInput.model_validate(given) for given in self._job["inputs"]]
             yield self._teller.initiated(values_of(inputs))
         for event in reversed(self._open.values()):
-            node = event.body.get("node_definition", {})
-            teller = NodeTeller(event.trace_id, event.span_id, node, event.kind, event.parent)
-            yield self._with_limit(teller.rejected(why))
+            yield self._with_limit(NodeTeller.of(event).rejected(why))
         yield self._with_limit(self._teller.rejected(why))
 
     def _crash(self, ending: Ending) -> Rejection:

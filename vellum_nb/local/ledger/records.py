@@ -18,7 +18,8 @@ class Record:
     """One execution. Replaced, never changed.
 
     `status` is PENDING (waits for its turn), INITIATED, STREAMING, FULFILLED or REJECTED; `tag`
-    the release tag that was asked for; `state` the workflow's final state.
+    the release tag that was asked for; `state` the workflow's final state; `parent` the context
+    of the node that asked for it, if it runs inside of another execution.
     """
 
     execution_id: str
@@ -39,6 +40,7 @@ class Record:
     error: WorkflowEventError | None = None
     state: Mapping[str, Any] | None = None
     usage: tuple[Usage, ...] = ()
+    parent: Mapping[str, Any] | None = None
 
     @property
     def ended(self) -> bool:

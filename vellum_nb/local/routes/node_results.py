@@ -43,23 +43,17 @@ def node_data(event: Event, record: Record, expand: ExpandMeta) -> dict[str, Any
         "state": state,
         "ts": event.timestamp.isoformat(),
         "data": None,
-        "source_execution_id": _source(event, record),
+        "source_execution_id": event.source_execution_id,
         "node_name": definition.get("name", ""),
         "parent_span_id": _outer(event, record),
     }
     return {**data, **_PARTS[state](event, expand)}
 
 
-def _source(event: Event, record: Record) -> str | None:
-    """Return the execution of the inner workflow that a node is in, if it is in one."""
-    span = (event.parent or {}).get("span_id")
-    return None if span == record.execution_id else span
-
-
 def _outer(event: Event, record: Record) -> str:
     """Return the span of the node that a node is inside of, or of the execution."""
     parent = event.parent
-    while isinstance(parent, Mapping):
+    while isinstance(parent, Mapping) and parent.get("span_id") != record.execution_id:
         if parent.get("type") == "WORKFLOW_NODE":
             return str(parent.get("span_id", ""))
         parent = parent.get("parent")
@@ -102,8 +96,10 @@ def _fulfilled(event: Event, expand: ExpandMeta) -> dict[str, Any]:
     }
 
 
-def _rejected(event: Event, _: ExpandMeta) -> dict[str, Any]:
-    return {"error": failure_of(event)}
+def _rejected(event: Event, expand: ExpandMeta) -> dict[str, Any]:
+    inner = _INNER.get(event.kind)
+    told = None if inner is None else {"type": event.kind, "data": inner(event, (), expand)}
+    return {"data": told, "error": failure_of(event)}
 
 
 _PARTS: Mapping[str, Callable[[Event, ExpandMeta], dict[str, Any]]] = {
@@ -232,17 +228,18 @@ def _merged(_: Event, __: Sequence[Mapping[str, Any]], ___: ExpandMeta) -> dict[
     return {"paused_node_data": None}
 
 
-def _inner(_: Event, __: Sequence[Mapping[str, Any]], ___: ExpandMeta) -> dict[str, Any]:
-    return {"execution_id": None}
+def _inner(event: Event, _: Sequence[Mapping[str, Any]], __: ExpandMeta) -> dict[str, Any]:
+    return {"execution_id": event.execution_ids[0] if event.execution_ids else None}
 
 
-def _mapped(_: Event, __: Sequence[Mapping[str, Any]], ___: ExpandMeta) -> dict[str, Any]:
-    return {"execution_ids": [], "iteration_state": "FULFILLED"}
+def _mapped(event: Event, _: Sequence[Mapping[str, Any]], __: ExpandMeta) -> dict[str, Any]:
+    return {"execution_ids": list(event.execution_ids), "iteration_state": _STATES[event.name]}
 
 
-_RESULTS: Mapping[
-    str, Callable[[Event, Sequence[Mapping[str, Any]], ExpandMeta], dict[str, Any]]
-] = {
+_Result = Callable[[Event, Sequence[Mapping[str, Any]], ExpandMeta], dict[str, Any]]
+_INNER: Mapping[str, _Result] = {"SUBWORKFLOW": _inner, "MAP": _mapped}
+_RESULTS: Mapping[str, _Result] = {
+    **_INNER,
     "PROMPT": _prompted,
     "SEARCH": _searched,
     "TEMPLATING": _template,
@@ -251,8 +248,6 @@ _RESULTS: Mapping[
     "API": _called,
     "TERMINAL": _terminal,
     "MERGE": _merged,
-    "SUBWORKFLOW": _inner,
-    "MAP": _mapped,
 }
 
 

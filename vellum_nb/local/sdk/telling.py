@@ -35,6 +35,7 @@ class Teller:
         self._outputs = outputs
         self._context = context
         self._complete: set[str] = set()
+        self._inside: dict[str, list[tuple[int, str]]] = {}
         self.begun = False
         self.ended = False
 
@@ -46,6 +47,11 @@ class Teller:
             yield self._node(event)
         elif str(event.span_id) == self._context.execution_id:
             yield from self._workflow(event)
+        elif event.name == names.WORKFLOW_INITIATED and event.parent is not None:
+            place = getattr(event.inputs, "index", None)  # of an item of a map, which has no order
+            inside = self._inside.setdefault(str(event.parent.span_id), [])
+            number = place if isinstance(place, int) else len(inside)
+            inside.append((number, str(event.span_id)))
 
     def begin(self, inputs: Mapping[str, Any]) -> Event:
         """Say that the run began, where the SDK did not come so far."""
@@ -110,9 +116,23 @@ class Teller:
             parent=parent_of(event),
             kind=kind,
             usage=self._context.usage(str(event.span_id)) if used else (),
+            execution_ids=self._inner(event),
+            source_execution_id=self._source(event),
             id=str(event.id),
             timestamp=_utc(event),
         )
+
+    def _inner(self, event: Any) -> tuple[str, ...]:
+        """Return the inner workflows that a node that ends has run, in the order of its items."""
+        if event.name not in {names.NODE_FULFILLED, names.NODE_REJECTED}:
+            return ()
+        return tuple(span for _, span in sorted(self._inside.pop(str(event.span_id), [])))
+
+    def _source(self, event: Any) -> str | None:
+        if event.parent is None or event.parent.type != "WORKFLOW":
+            return None
+        span = str(event.parent.span_id)
+        return None if span == self._context.execution_id else span
 
     def _own(
         self,
