@@ -114,8 +114,8 @@ def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
         server.deploy(note)
         allow(server._ledger, 1)
         answer = run(server, "note", "x" * 1_000_000)
-        assert (answer.status_code, ran) == (500, [])
-        assert answer.json()["detail"].startswith("The local server failed: OperationalError")
+        assert (answer.status_code, ran) == (507, [])
+        assert "(database or disk is full); see to its data folder" in answer.json()["detail"]
         allow(server._ledger, ROOMY)
         assert run(server, "note", "room").status_code == 200
     assert ran == ["room"]

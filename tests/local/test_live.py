@@ -201,6 +201,31 @@ def test_whatever_loading_code_raises_ends_that_run_alone(ledger, exc):
     assert ledger.record(IDS[0]) is None
 
 
+class Unspeakable(BaseException):
+    """It cannot even be told what it is."""
+
+    def __str__(self):
+        raise self
+
+
+def test_an_exception_that_cannot_be_told_ends_the_run_at_once(ledger):
+    def unspeakable():
+        raise Unspeakable
+
+    ended = flown(ledger, lambda: Workflow(unspeakable).begin([], RunContext(*IDS)))
+    assert (ended.error.code, ended.error.message) == ("NODE_EXECUTION", "Unspeakable")
+
+
+def test_code_that_fails_without_words_is_rejected(ledger):
+    class Silent(Odd):
+        def events(self):
+            yield told(words)[0]
+            raise Unspeakable
+
+    ended = flown(ledger, Silent)
+    assert ended.error.message == "The code of the run failed: Unspeakable"
+
+
 def test_the_time_limit_holds_while_code_is_loaded_too(ledger):
     loading = threading.Event()
 
