@@ -213,7 +213,8 @@ def test_a_packed_stream_that_broke_keeps_what_came(server: Any, client: Client)
 def test_a_broken_stream_says_how_far_it_came(server: Any, client: Client) -> None:
     server.will(server.raw(HEAD + b"\r\n" + lines(BEGUN, b"{}", b"?")))
     _, error = states_until_broken(client)
-    assert "ended after 1 events, but the run had not ended. 2 lines were no events." in str(error)
+    assert "ended after 1 events, but the run had not ended." in str(error)
+    assert "Lines that were no events: 2 (execution_id: Field required)." in str(error)
 
 
 @pytest.mark.parametrize("body", [b"<html>Please log in</html>", b'{"detail": "hello"}'])

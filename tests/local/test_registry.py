@@ -255,12 +255,12 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
         LocalServer(data=tmp_path / "file")
 
 
-def test_a_file_that_breaks_under_way_is_a_500_of_the_one_shape(tmp_path, asking):
+def test_a_file_that_breaks_under_way_is_a_507_of_the_one_shape(tmp_path, asking):
     with LocalServer(data=tmp_path) as server:
         server.deploy(whisper)
         with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
             db.execute("DROP TABLE executions")
         answer = run(asking(server), "whisper", "LATEST", external_id="e")
-    assert answer.status_code == 500
+    assert answer.status_code == 507
     assert set(answer.json()) == {"detail"}
-    assert "OperationalError" in answer.json()["detail"]
+    assert "could not write what it keeps (no such table" in answer.json()["detail"]

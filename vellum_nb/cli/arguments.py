@@ -51,6 +51,13 @@ def _add_serve(commands: Commands) -> None:
     serve.add_argument("--port", type=int, default=8765, help="default: 8765; 0 takes a free one")
     serve.add_argument("--data", metavar="DIR", help="keep deployments and executions in DIR")
     serve.add_argument("--no-samples", action="store_true", help="start empty")
+    serve.add_argument(
+        "--models-url",
+        metavar="URL",
+        help="the OpenAI-compatible endpoint that answers prompt nodes, such as "
+        f"http://127.0.0.1:11434/v1; its key is taken from {do.MODELS_KEY}",
+    )
+    serve.add_argument("--model", help="answers every prompt; default: the one a node names")
     serve.set_defaults(command=do.serve)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,16 +21,24 @@ if TYPE_CHECKING:
     from vellum_nb.models import Run
     from vellum_nb.workspace import Workspace
 
-__all__ = ["deployments", "export", "run", "serve", "sync"]
+__all__ = ["MODELS_KEY", "deployments", "export", "run", "serve", "sync"]
+
+MODELS_KEY = "VELLUM_NB_MODELS_KEY"  # not a vendor's name: the URL may be anybody's
 
 _GRACE = 5.0  # seconds for what runs when the server is stopped
 
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
+    if args.model is not None and args.models_url is None:
+        msg = f"--model {args.model}: of which endpoint? Give --models-url, too"
+        raise VellumNBError(msg)
     server = vellum_nb.LocalServer(
         port=args.port, data=args.data, samples=not args.no_samples, grace=_GRACE
     )
+    if args.models_url is not None:
+        key = os.environ.get(MODELS_KEY) or None
+        server.models(base_url=args.models_url, api_key=key, model=args.model)
     with server, suppress(KeyboardInterrupt):
         print(f"VELLUM_API_URL={server.url}")
         print(f"VELLUM_API_KEY={server.api_key}", flush=True)

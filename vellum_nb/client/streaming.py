@@ -61,6 +61,7 @@ class EventStream(Generic[E]):
         self._count = 0
         self._deadline: float | None = None
         self._strange = 0
+        self._why = ""
         self._start = b""
 
     def __repr__(self) -> str:
@@ -117,6 +118,7 @@ class EventStream(Generic[E]):
             event = read_reply(text, self._kind)
             if isinstance(event, str):
                 self._strange += 1
+                self._why = self._why or event
                 self._start = self._start or text[:200]
                 continue
             self._note(event)
@@ -145,8 +147,10 @@ class EventStream(Generic[E]):
     def _broken(self) -> APIError:
         what = self._body.what
         if not self._count and self._strange:
-            return bad_reply(what, 200, self._start, "no stream of events")
-        strange = f" {self._strange} lines were no events." if self._strange else ""
+            return bad_reply(what, 200, self._start, f"no stream of events: {self._why}")
+        strange = (
+            f" Lines that were no events: {self._strange} ({self._why})." if self._strange else ""
+        )
         message = (
             f"{what} ended after {self._count} events, but the run had not ended.{strange} "
             "The server may go on with it; it was not sent again."

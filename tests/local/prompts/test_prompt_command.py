@@ -1,0 +1,73 @@
+"""The command `vellum-nb serve` with a model server for the prompts of prompt nodes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from openai_kit import KEY, order
+from vellum.client import Vellum
+from vellum.client.environment import VellumEnvironment
+
+COMMAND = [sys.executable, "-m", "vellum_nb", "serve", "--port", "0", "--no-samples"]
+
+
+@contextmanager
+def served(*options: str, **environment: str) -> Iterator[Vellum]:
+    process = subprocess.Popen(
+        [*COMMAND, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | environment,
+    )
+    try:
+        url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
+        place = VellumEnvironment(default=url, predict=url, documents=url)
+        client = Vellum(api_key=key, environment=place)
+        yield client
+        client._client_wrapper.httpx_client.httpx_client.close()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "name", "environment", "authorization"),
+    [
+        (("--model", "tiny"), "tiny", {"VELLUM_NB_MODELS_KEY": KEY}, f"Bearer {KEY}"),
+        ((), "gpt-test", {"VELLUM_NB_MODELS_KEY": ""}, None),
+    ],
+)
+def test_the_command_has_an_endpoint_answer_prompts(
+    model, options, name, environment, authorization
+):
+    with served("--models-url", model.url, *options, **environment) as client:
+        answer = client.ad_hoc.adhoc_execute_prompt(**(order() | {"ml_model": "gpt-test"}))
+    assert (answer.state, answer.outputs[0].value) == ("FULFILLED", "Hello")
+    (asked,) = model.asked
+    assert asked.body["model"] == name
+    assert asked.headers.get("Authorization") == authorization
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--model", "tiny"), "Give --models-url"),
+        (("--models-url", f"http://{KEY}@nowhere/v1"), "no address of a model"),
+    ],
+)
+def test_options_that_do_not_do_are_refused_in_one_line(options, sentence):
+    done = subprocess.run(
+        [*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert KEY not in done.stderr
+    assert done.stdout == ""
