@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.local import Faults
 from vellum_nb.models import case_id
 
 PATIENCE = 20
@@ -75,6 +76,18 @@ def test_a_rating_that_comes_later_is_taken_over(ws):
     ws.client.submit_workflow_execution_actuals([actual], execution_id=run.execution_id)
     assert ws.history.sync("shout").updated == 1
     assert ws.history.get(run.id).quality == 1
+    assert ws.history.sync("shout").known == 1
+
+
+def test_a_run_whose_answer_was_lost_learns_which_execution_it_was(ws, server):
+    server.faults = Faults(reset_after=1.0, paths="/v1/execute-workflow")
+    with pytest.raises(vnb.APIConnectionError):
+        ws.run("shout", {"text": "x"})
+    server.faults = None
+    assert ws.history.sync("shout").updated == 1
+    (run,) = ws.history.runs()
+    assert (run.state, run.error.code, run.outputs) == ("FAILED", "CONNECTION", {})
+    assert ws.trace(run.execution_id)["state"].tolist() == ["FULFILLED"]
     assert ws.history.sync("shout").known == 1
 
 

@@ -1,7 +1,8 @@
 """Runs that were made elsewhere come into the history; what is known already stays as it is.
 
 A run is known by its execution id, or by the external id it was sent with. One that is under way
-here is completed; one that has ended here takes over only what it has not: cost, tokens, rating.
+here is completed; one that has ended here takes over only what it has not: the execution id, where
+its answer was lost, cost, tokens, rating.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["Merged", "SyncReport", "merge"]
 
 Fate = Literal["added", "completed", "updated", "known"]
 
-_LATE = ("cost_usd", "tokens_in", "tokens_out", "model", "quality")
+_LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "quality")
 _FILL = (
     f"UPDATE runs SET {', '.join(f'{name} = coalesce({name}, :{name})' for name in _LATE)} "
     "WHERE id = :id AND "
@@ -43,7 +44,7 @@ class SyncReport:
     completed : int
         Runs that it knew as STARTED, and that have ended.
     updated : int
-        Runs that had ended here, and got a rating or a cost.
+        Runs that had ended here, and got a rating, a cost, or the execution id that never came.
     known : int
         Runs that it knew as they are.
     running : int

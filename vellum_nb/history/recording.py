@@ -99,7 +99,7 @@ class RecordMethods:
         """Take over runs that were made elsewhere and have ended; those that are known stay.
 
         One transaction. A run is known by its execution id, or by its external id. A STARTED one
-        is completed; one that has ended gets a rating or a cost where it has none.
+        is completed; one that has ended gets execution id, cost and rating where it has none.
         """
         merged = merge(self._store, runs, reads.COLUMNS)
         for one in merged:
