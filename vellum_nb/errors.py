@@ -84,10 +84,20 @@ class APIStatusError(APIError):
         The HTTP status.
     body : object
         The decoded JSON body, or its text when it was not JSON.
+    retry_after : float or None
+        Seconds that the server asks to wait.
     """
 
-    def __init__(self, message: str, *, status_code: int, body: object = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        body: object = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
         self.status_code = status_code
         self.body = body
 

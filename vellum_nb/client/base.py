@@ -11,6 +11,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from vellum_nb.client.exchange import request_for
+from vellum_nb.client.retry import TRIES
 from vellum_nb.client.sender import Sender
 from vellum_nb.client.settings import (
     DEFAULT_TIMEOUT,
@@ -41,14 +42,31 @@ class BaseClient:
         timeout: Timeout = DEFAULT_TIMEOUT,
         api_version: str = "2025-07-30",
         max_connections: int = 64,
+        max_tries: int = TRIES,
     ) -> None:
         self._base_url, self._predict_url = find_urls(base_url, predict_url)
+        self._key = find_key(api_key)
+        self._timeout = checked_timeout(timeout)
+        self._api_version = api_version
         self._sender = Sender(
-            find_key(api_key),
+            self._key,
             version=api_version,
             agent=f"vellum_nb/{_version()}",
-            timeout=checked_timeout(timeout),
+            timeout=self._timeout,
             connections=max_connections,
+            tries=max_tries,
+        )
+
+    def sibling(self, *, max_connections: int, max_tries: int) -> Self:
+        """Return another client for the same server with the same key and its own connections."""
+        return type(self)(
+            api_key=self._key.get_secret_value(),
+            base_url=self._base_url,
+            predict_url=self._predict_url,
+            timeout=self._timeout,
+            api_version=self._api_version,
+            max_connections=max_connections,
+            max_tries=max_tries,
         )
 
     @property

@@ -40,6 +40,8 @@ class Client(ExecutionMethods, MonitoringMethods, DeploymentMethods, FileMethods
         Value of the header X-API-Version.
     max_connections : int
         How many connections a host keeps open: as many as there are calls at once.
+    max_tries : int, default 4
+        How often at most anything but a read is sent; see the notes.
 
     Notes
     -----

@@ -86,9 +86,11 @@ def is_good(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004
 
 
-def wait_before_another(method: str, answer: Answer | Failure, attempt: int) -> float | None:
+def wait_before_another(
+    method: str, answer: Answer | Failure, attempt: int, tries: int = TRIES
+) -> float | None:
     """Return the seconds to wait before another try, or None when there must be none."""
-    if attempt >= TRIES:
+    if attempt >= (TRIES if method == "GET" else tries):
         return None
     if isinstance(answer, Failure):
         return pause(attempt) if answer.may_resend else None

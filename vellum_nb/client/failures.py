@@ -69,7 +69,8 @@ def status_error(
     if wait is not None and wait < math.inf:
         sentences.append(f"The server asks to wait {wait:.0f} s.")
     sentences.append(_advice(status, method))
-    return leaf(" ".join(sentences).rstrip(), status_code=status, body=body)
+    said_all = " ".join(sentences).rstrip()
+    return leaf(said_all, status_code=status, body=body, retry_after=wait)
 
 
 def connection_error(

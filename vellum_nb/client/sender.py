@@ -26,7 +26,7 @@ from vellum_nb.client.exchange import (
 )
 from vellum_nb.client.failures import bad_reply, decoded, status_error
 from vellum_nb.client.live import LiveBody
-from vellum_nb.client.retry import retry_after
+from vellum_nb.client.retry import TRIES, retry_after
 from vellum_nb.client.transport import Call, RecordingAdapter
 from vellum_nb.client.wire import HIDDEN, Headers, read_reply
 from vellum_nb.errors import APIConnectionError, APIStatusError
@@ -50,6 +50,8 @@ class Sender:
         Seconds to connect, seconds to wait for data.
     connections
         How many connections a host keeps open.
+    tries
+        How often at most anything but a read is sent.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Sender:
         agent: str,
         timeout: tuple[float | None, float | None],
         connections: int,
+        tries: int = TRIES,
     ) -> None:
         self._key = key
+        self._tries = tries
         self._timeout = timeout
         self._headers = Headers(
             {
@@ -121,7 +125,7 @@ class Sender:
             if cancel is not None and cancel.cancelled:
                 return cancelled(request, sent=False)
             answer = self._follow(request, cancel)
-            wait = wait_before_another(request.method, answer, attempt)
+            wait = wait_before_another(request.method, answer, attempt, self._tries)
             if wait is None or (cancel is not None and cancel.cancelled):
                 return answer
             if cancel is None:

@@ -17,7 +17,7 @@ from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
 from vellum_nb.history.query import Filters, PageFilters
-from vellum_nb.history.recording import RecordMethods
+from vellum_nb.history.sweeping import SweepRecordMethods
 from vellum_nb.history.rows import run_of
 from vellum_nb.history.traces import trace_frame
 from vellum_nb.models import NodeRun, Run
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["History"]
 
 
-class History(RecordMethods):
+class History(SweepRecordMethods):
     """Every run of a workspace, in one SQLite file.
 
     It may be used from many threads, and by many processes at once.

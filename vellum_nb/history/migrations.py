@@ -67,6 +67,36 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE payloads ADD COLUMN nodes TEXT",
         "CREATE INDEX runs_of_execution ON runs (execution_id) WHERE execution_id IS NOT NULL",
     ),
+    (
+        """
+        CREATE TABLE sweeps (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            deployment TEXT NOT NULL,
+            environment TEXT,
+            release_tags TEXT NOT NULL,
+            repeats INTEGER NOT NULL,
+            cases INTEGER NOT NULL,
+            signature TEXT NOT NULL,
+            created INTEGER NOT NULL,
+            round INTEGER NOT NULL,
+            ended INTEGER,
+            why TEXT
+        ) STRICT
+        """,
+        """
+        CREATE TABLE sweep_cases (
+            sweep INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            case_id TEXT NOT NULL,
+            inputs TEXT NOT NULL,
+            expected TEXT NOT NULL,
+            labels TEXT NOT NULL,
+            PRIMARY KEY (sweep, position)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX sweeps_of_signature ON sweeps (signature)",
+    ),
 )
 
 SCHEMA_VERSION = len(_STEPS)

@@ -14,7 +14,15 @@ from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 from vellum_nb.models.plain import plain, shown
 from vellum_nb.models.schema import schema_problem
 
-__all__ = ["default_of", "field_kind", "infer_type", "plain", "to_wire", "value_problem"]
+__all__ = [
+    "default_of",
+    "field_kind",
+    "infer_type",
+    "plain",
+    "to_wire",
+    "value_problem",
+    "wire_type",
+]
 
 _KINDS = {
     "STRING": "text",
@@ -78,7 +86,7 @@ def to_wire(
             problems.append(InputProblem(variable.key, str(exc)))
             continue
         if value is not None or _keeps_none(variable):
-            inputs.append(WorkflowInput(name=variable.key, type=_wire_type(variable), value=sent))
+            inputs.append(WorkflowInput(name=variable.key, type=wire_type(variable), value=sent))
     problems += _unknown(values, [variable.key for variable in variables], where)
     if problems:
         msg = f"The inputs do not fit {where}; nothing was sent:"
@@ -157,13 +165,13 @@ def _inferred(value: object) -> str:
         return "JSON"
 
 
-def _wire_type(variable: VellumVariable) -> str:
+def wire_type(variable: VellumVariable) -> str:
     """Return the type to send: the contract has no inputs of the other types, JSON carries them."""
     return variable.type if variable.type in _KINDS else "JSON"
 
 
 def _keeps_none(variable: VellumVariable) -> bool:
-    if _wire_type(variable) != "JSON":
+    if wire_type(variable) != "JSON":
         return False
     return variable.is_required or _schema_problem(None, variable) is None
 
@@ -194,7 +202,7 @@ def _checked(value: object, variable: VellumVariable) -> Any:
 def _checked_none(variable: VellumVariable) -> None:
     if not variable.is_required:
         return
-    if _wire_type(variable) == "JSON" and _schema_problem(None, variable) is None:
+    if wire_type(variable) == "JSON" and _schema_problem(None, variable) is None:
         return
     msg = f"a value is required: {_EXPECTED[field_kind(variable)]}"
     raise InputError(msg)

@@ -30,7 +30,7 @@ from vellum_nb.models import (
 from vellum_nb.models.base import utc
 from vellum_nb.workspace.lookup import Lookup
 
-__all__ = ["Synchroniser", "nodes_of"]
+__all__ = ["Synchroniser", "nodes_of", "told"]
 
 _AT_ONCE = 200
 _MOST_PAGES = 1_000
@@ -115,19 +115,15 @@ class Synchroniser:
         inputs = {item.name: item.value for item in execution.inputs}
         return Run(
             id=new_run_id(),
-            execution_id=execution.execution_id,
             external_id=context and context.external_id,
             deployment=deployment,
             release_tag=(context and context.release_tag_name) or "",
-            release_id=release_id,
             environment=environments.get(release_id or ""),
             timestamp=execution.start or execution.end or datetime.now(UTC),
             inputs=inputs,
             case_id=_case_id(inputs),
             metadata=dict(context.metadata) if context and context.metadata else None,
-            **_ended(execution),
-            **usage_totals(execution.usage_results),
-            **_judged(execution),
+            **{**told(execution), **_judged(execution)},
         )
 
     def _environment(self, deployment: str, release_id: str) -> str | None:
@@ -153,6 +149,16 @@ def _once(found: Iterator[SlimWorkflowExecutionRead]) -> Iterator[SlimWorkflowEx
         if execution.execution_id not in seen:
             seen.add(execution.execution_id)
             yield execution
+
+
+def told(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
+    """Return what an execution that has ended adds to its run."""
+    context = execution.parent_context
+    found = _ended(execution) | usage_totals(execution.usage_results)
+    found["execution_id"] = execution.execution_id
+    if context is not None and context.deployment_history_item_id:
+        found["release_id"] = context.deployment_history_item_id
+    return found
 
 
 def _ended(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:

@@ -1,0 +1,8 @@
+"""Sweeps: many cases on many release tags, interruptible, never paid twice."""
+
+from __future__ import annotations
+
+from vellum_nb.experiments.sweep.progress import Progress, TagProgress
+from vellum_nb.experiments.sweep.sweep import Sweep
+
+__all__ = ["Progress", "Sweep", "TagProgress"]

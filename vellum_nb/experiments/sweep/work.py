@@ -1,0 +1,75 @@
+"""One planned run on its way: what is to be done, and what came of doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vellum_nb.models import Cancellation, Run
+
+__all__ = ["Again", "Attempt", "Ended", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run that is recorded, and about to be sent.
+
+    Attributes
+    ----------
+    run : Run
+        STARTED; its id is its external id.
+    inputs : tuple of dict
+        As they are sent.
+    doubt : str or None
+        Why it may have run already: it is looked up before it is sent.
+    tries : int
+        How often it was sent.
+    """
+
+    run: Run
+    inputs: tuple[Mapping[str, Any], ...]
+    doubt: str | None = None
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """It ended: `run` is complete. `found`: it was looked up, not sent."""
+
+    run: Run
+    found: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """It is to be tried again, under the same id.
+
+    Attributes
+    ----------
+    task : Task
+        As it goes on.
+    why : str
+        What happened, in a few words.
+    wait : float or None
+        Seconds that the server asks everybody to wait.
+    busy : bool
+        Whether the server has too much to do.
+    hopeless : bool
+        Whether no other run would fare better, as with a wrong key.
+    """
+
+    task: Task
+    why: str
+    wait: float | None = None
+    busy: bool = False
+    hopeless: bool = False
+
+
+class Attempt(Protocol):
+    """Sends a task once, or looks it up; never raises for what a server does.
+
+    It must be picklable where an executor of other processes is to call it.
+    """
+
+    def __call__(self, task: Task, cancel: Cancellation | None = None) -> Ended | Again: ...

@@ -1,0 +1,114 @@
+"""A sweep as it is planned and kept: cases, release tags, repeats, and the ids of its runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from vellum_nb.models.base import Model
+from vellum_nb.models.run import canonical_json
+
+__all__ = ["Place", "SweepCase", "SweepRecord", "planned_id", "signature"]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepCase:
+    """One case of a sweep.
+
+    Attributes
+    ----------
+    position : int
+        Its place among the cases, from 0.
+    case_id : str
+        The identity of its inputs.
+    inputs : dict
+        Plain JSON values.
+    expected : dict
+        Output name to what it should be, where that is known.
+    labels : dict
+        The other columns of the row it came from.
+    """
+
+    position: int
+    case_id: str
+    inputs: Mapping[str, Any]
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SweepRecord(Model):
+    """A sweep as the history keeps it.
+
+    Attributes
+    ----------
+    round : int
+        How often failed runs were tried anew, each time under new ids.
+    ended : datetime or None
+        When the last planned run had ended; None while it is unfinished.
+    why : str or None
+        Why it stands still, where it was stopped.
+    """
+
+    id: str
+    deployment: str
+    environment: str | None = None
+    release_tags: tuple[str, ...]
+    repeats: int = 1
+    cases: int
+    signature: str
+    created: datetime
+    round: int = 0
+    ended: datetime | None = None
+    why: str | None = None
+
+    @property
+    def planned(self) -> int:
+        """How many runs there are to be."""
+        return self.cases * len(self.release_tags) * self.repeats
+
+    def places(self) -> Iterator[Place]:
+        """Yield every planned run: all tags of a case beside each other, repeat after repeat."""
+        for repeat in range(self.repeats):
+            for position in range(self.cases):
+                for tag in self.release_tags:
+                    yield Place(position, tag, repeat)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One planned run of a sweep: this case, on this release tag, for this time."""
+
+    position: int
+    release_tag: str
+    repeat: int
+
+
+def planned_id(sweep_id: str, place: Place, round: int = 0) -> str:  # noqa: A002  (the field's word)
+    """Return the id of a planned run, which is its external id too.
+
+    It follows from the plan alone, so that every attempt, in this process or a later one, goes
+    under the same id.
+
+    Examples
+    --------
+    >>> planned_id("00000000-0000-0000-0000-000000000001", Place(0, "v1", 0))
+    'e8f11a56-4e04-55ed-80de-e37e22fad978'
+    """
+    name = f"{place.position}/{place.repeat}/{round}/{place.release_tag}"
+    return str(uuid5(UUID(sweep_id), name))
+
+
+def signature(
+    deployment: str,
+    environment: str | None,
+    release_tags: Sequence[str],
+    repeats: int,
+    case_ids: Sequence[str],
+) -> str:
+    """Return what two sweeps have in common that are the same work."""
+    plan = [deployment, environment, list(release_tags), repeats, list(case_ids)]
+    return hashlib.sha256(canonical_json(plan).encode()).hexdigest()[:32]

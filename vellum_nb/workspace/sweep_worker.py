@@ -1,0 +1,94 @@
+"""What a sweep makes its runs with: the releases of its tags, and a client of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from vellum_nb.client import Client
+from vellum_nb.experiments.sweep.todo import Standing
+from vellum_nb.experiments.sweep.work import Task
+from vellum_nb.history import History
+from vellum_nb.models import Run, WorkflowDeploymentRelease
+from vellum_nb.models.inputs import infer_type, wire_type
+from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.workspace.calling import Caller
+
+__all__ = ["SweepWorker"]
+
+
+class SweepWorker:
+    """Makes the runs of one sweep."""
+
+    def __init__(
+        self,
+        client: Client,
+        history: History,
+        *,
+        sweep: SweepRecord,
+        cases: Sequence[SweepCase],
+        releases: Mapping[str, WorkflowDeploymentRelease | None],
+        deployment_id: str | None,
+    ) -> None:
+        self._client = client
+        self._history = history
+        self._sweep = sweep
+        self._cases = cases
+        self._releases = dict(releases)
+        self._types = {tag: _types(release) for tag, release in releases.items()}
+        self._deployment_id = deployment_id
+        self._open: Client | None = None
+
+    def task(self, standing: Standing) -> Task:
+        """Return the run of a place: a new one, or the one that was begun, with its doubt."""
+        case = self._cases[standing.place.position]
+        inputs = self._wire(case, standing.place.release_tag)
+        if standing.state == "STARTED":
+            run = self._history.get(standing.run_id)
+            return Task(run, inputs, doubt="it was begun, and no answer was seen")
+        return Task(self._run(case, standing, inputs), inputs)
+
+    def attempt(self, at_once: int) -> Caller:
+        """Return what sends, for so many at once."""
+        self._open = self._client.sibling(max_connections=at_once, max_tries=1)
+        return Caller(self._open, self._deployment_id)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _run(self, case: SweepCase, standing: Standing, inputs: Sequence[Mapping[str, Any]]) -> Run:
+        tag = standing.place.release_tag
+        release = self._releases[tag]
+        sent = {item["name"] for item in inputs}
+        return Run(
+            id=standing.run_id,
+            external_id=standing.run_id,
+            deployment=self._sweep.deployment,
+            release_tag=tag,
+            release_id=release.id if release else None,
+            environment=self._sweep.environment,
+            timestamp=datetime.now(UTC),
+            inputs=dict(case.inputs),
+            not_sent=tuple(name for name in case.inputs if name not in sent),
+            case_id=case.case_id,
+            sweep_id=self._sweep.id,
+            repeat=standing.place.repeat,
+        )
+
+    def _wire(self, case: SweepCase, tag: str) -> tuple[dict[str, Any], ...]:
+        types = self._types[tag]
+        return tuple(
+            {"name": name, "type": types[name] if types else infer_type(value), "value": value}
+            for name, value in case.inputs.items()
+            if types is None or name in types
+        )
+
+
+def _types(release: WorkflowDeploymentRelease | None) -> dict[str, str] | None:
+    if release is None:
+        return None
+    return {v.key: wire_type(v) for v in release.workflow_version.input_variables}
