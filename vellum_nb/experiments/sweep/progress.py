@@ -62,6 +62,8 @@ class Progress:
         The runs that ended last, the newest first.
     why : str or None
         Why it stands still.
+    moved : tuple of str
+        Release tags that pointed at more than one release while it ran.
     """
 
     state: State
@@ -77,6 +79,7 @@ class Progress:
     latest: tuple[Run, ...] = ()
     why: str | None = None
     max_cost_usd: float | None = None
+    moved: tuple[str, ...] = ()
 
     @property
     def planned(self) -> int:

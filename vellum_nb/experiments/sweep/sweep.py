@@ -44,6 +44,10 @@ class SweepOptions:
 class Worker(Protocol):
     """What a sweep is handed to make its runs with."""
 
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The release tags that pointed at more than one release while it ran."""
+
     def task(self, standing: Standing) -> Task:
         """Return the run of a place: a new one, or the one that was begun, with its doubt."""
 
@@ -122,6 +126,7 @@ class Sweep:
             latest=latest,
             why=self._why,
             max_cost_usd=self._options.max_cost_usd,
+            moved=self._worker.moved,
         )
 
     def start(self) -> Sweep:
@@ -220,9 +225,10 @@ class Sweep:
         tags = ", ".join(self.record.release_tags)
         failed = f", {now.failed} failed" if now.failed else ""
         why = f" ({now.why})" if now.why and now.state == "stopped" else ""
+        moved = f"; moved meanwhile: {', '.join(now.moved)}" if now.moved else ""
         return (
             f"<Sweep of {self.record.deployment} on {tags}: {now.state}{why}, "
-            f"{now.ended} of {now.planned} runs{failed}>"
+            f"{now.ended} of {now.planned} runs{failed}{moved}>"
         )
 
     def _is_done(self) -> bool:

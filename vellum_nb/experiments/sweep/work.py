@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from vellum_nb.models import Cancellation, Run
+from vellum_nb.models import Cancellation, Run, RunError
 
 __all__ = ["Again", "Attempt", "Ended", "Task"]
 
@@ -24,13 +24,19 @@ class Task:
     doubt : str or None
         Why it may have run already: it is looked up before it is sent.
     tries : int
-        How often it was sent.
+        How often it was attempted.
+    looks : int
+        How often in a row it was looked up without an end.
+    refused : RunError or None
+        How it ends when no look-up finds it: the server refuses it as it is.
     """
 
     run: Run
     inputs: tuple[Mapping[str, Any], ...]
     doubt: str | None = None
     tries: int = 0
+    looks: int = 0
+    refused: RunError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Again:
     why : str
         What happened, in a few words.
     wait : float or None
-        Seconds that the server asks everybody to wait.
+        Seconds to wait before that; where `busy`, everybody waits.
     busy : bool
         Whether the server has too much to do.
     hopeless : bool
