@@ -134,8 +134,7 @@ class Driver:
             self._limits.ended(each.run)
         for task in tasks:
             self._start(task)
-        if ended or tasks:
-            self._changed()
+        self._changed()
 
     def _due(self, now: float) -> list[Task]:
         if self.paused or self._stopping.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -16,6 +17,7 @@ from vellum_nb.experiments.sweep.driver import Driver
 from vellum_nb.experiments.sweep.limits import Limits
 from vellum_nb.experiments.sweep.pace import Pace
 from vellum_nb.experiments.sweep.progress import Counter, Progress, State
+from vellum_nb.experiments.sweep.showing import Shown
 from vellum_nb.experiments.sweep.todo import Standing, fresh, standings
 from vellum_nb.experiments.sweep.work import Attempt, Task
 from vellum_nb.history import History
@@ -58,7 +60,7 @@ class Worker(Protocol):
         """Let go of connections; the next `attempt` opens new ones."""
 
 
-class Sweep:
+class Sweep(Shown):
     """Cases x release tags x repeats; every run of it is in the history exactly once.
 
     Made by `vellum_nb.Workspace.sweep`.
@@ -73,13 +75,15 @@ class Sweep:
         options: SweepOptions,
         render: Callable[[Comparison], str] | None = None,
         viewer: Callable[[Sweep], Any] | None = None,
+        watch: Callable[[Sweep], AbstractContextManager[None]] | None = None,
     ) -> None:
         self.record = record
         self._history = history
         self._worker = worker
         self._options = options
         self._render = render
-        self._viewer = viewer
+        self.viewer = viewer
+        self.watch = watch
         self._lock = threading.Lock()
         self._driver: Driver | None = None
         self._thread: threading.Thread | None = None
@@ -148,14 +152,8 @@ class Sweep:
         A keyboard interrupt, or the kernel's, stops it: what is under way ends first; a second
         one cuts that off, to be looked up when the sweep is resumed.
         """
-        for stop in (self.stop, self.cut, self.cut):
-            try:
-                thread = self._thread
-                if thread is not None:
-                    thread.join(timeout)
-                break
-            except KeyboardInterrupt:
-                stop()
+        with self._watched():
+            self._join(timeout)
         if self._error is not None:
             raise self._error
         return self
@@ -230,6 +228,16 @@ class Sweep:
             f"<Sweep of {self.record.deployment} on {tags}: {now.state}{why}, "
             f"{now.ended} of {now.planned} runs{failed}{moved}>"
         )
+
+    def _join(self, timeout: float | None) -> None:
+        for stop in (self.stop, self.cut, self.cut):
+            try:
+                thread = self._thread
+                if thread is not None:
+                    thread.join(timeout)
+                break
+            except KeyboardInterrupt:
+                stop()
 
     def _is_done(self) -> bool:
         tags, _ = self._counter.told()
