@@ -24,7 +24,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "VellumNBError",
@@ -43,6 +46,9 @@ __all__ = [
     "HistoryError",
     "RegressionError",
 ]
+
+_SHOWN = 20
+_ROWS_SHOWN = 5
 
 
 class VellumNBError(Exception):
@@ -136,10 +142,13 @@ class InputProblem:
         The input variable's key.
     message : str
         What was given and what is expected, as a sentence without the variable's name.
+    row : int or None
+        Which of many cases has it, from 1; None: one only, or all of them.
     """
 
     variable: str
     message: str
+    row: int | None = None
 
     def __str__(self) -> str:
         return f"{self.variable}: {self.message}"
@@ -148,6 +157,8 @@ class InputProblem:
 class InputError(VellumNBError, ValueError):
     """Inputs do not fit the deployment. Nothing was sent.
 
+    The message names the first twenty problems, each once; `frame` has them all.
+
     Attributes
     ----------
     problems : tuple of InputProblem
@@ -155,9 +166,24 @@ class InputError(VellumNBError, ValueError):
     """
 
     def __init__(self, message: str, problems: Sequence[InputProblem] = ()) -> None:
-        lines = [message, *(f"  - {problem}" for problem in problems)]
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join([message, *_lines(problems)]))
         self.problems = tuple(problems)
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row a problem: `row` (from 1, where there are many), `variable`, `problem`.
+
+        Examples
+        --------
+        >>> InputError("2 inputs:", [InputProblem("n", "is missing", row=4)]).frame()
+           row variable     problem
+        0    4        n  is missing
+        """
+        import pandas as pd
+
+        rows = pd.array([each.row for each in self.problems], dtype="Int64")
+        names = [each.variable for each in self.problems]
+        problems = [each.message for each in self.problems]
+        return pd.DataFrame({"row": rows, "variable": names, "problem": problems})
 
 
 class HistoryError(VellumNBError):
@@ -174,6 +200,27 @@ class HistoryError(VellumNBError):
 
 class RegressionError(VellumNBError, AssertionError):
     """A release is worse than its baseline."""
+
+
+def _lines(problems: Sequence[InputProblem]) -> list[str]:
+    """Return each problem once, with the rows that have it."""
+    rows: dict[str, list[int]] = {}
+    for each in problems:
+        found = rows.setdefault(str(each), [])
+        if each.row is not None:
+            found.append(each.row)
+    lines = [f"  - {text}{_in_rows(found)}" for text, found in list(rows.items())[:_SHOWN]]
+    if len(rows) > _SHOWN:
+        lines.append(f"  … and {len(rows) - _SHOWN} more; the error's frame() lists them all")
+    return lines
+
+
+def _in_rows(rows: Sequence[int]) -> str:
+    if not rows:
+        return ""
+    named = ", ".join(map(str, rows[:_ROWS_SHOWN]))
+    more = f" and {len(rows) - _ROWS_SHOWN:,} more" if len(rows) > _ROWS_SHOWN else ""
+    return f" (row{'' if len(rows) == 1 else 's'} {named}{more})"
 
 
 def _restored(kind: type[VellumNBError], args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
