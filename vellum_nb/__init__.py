@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vellum_nb.history import History, read_csv
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
-    from vellum_nb.widgets import HistoryView, LabPanel, RunForm
+    from vellum_nb.widgets import HistoryView, LabPanel, RunForm, SweepView
     from vellum_nb.workspace import Workspace, connect
 
 __version__ = "0.1.0"
@@ -54,6 +54,7 @@ _HOMES = {
     "RunForm": "widgets",
     "HistoryView": "widgets",
     "LabPanel": "widgets",
+    "SweepView": "widgets",
     "VellumNBError": "errors",
     "APIError": "errors",
     "APIConnectionError": "errors",
@@ -83,6 +84,7 @@ __all__ = [
     "RunForm",
     "HistoryView",
     "LabPanel",
+    "SweepView",
     "VellumNBError",
     "APIError",
     "APIConnectionError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from vellum_nb.models.sweeps import SweepCase, SweepRecord, signature
 from vellum_nb.workspace.base import BaseWorkspace
 from vellum_nb.workspace.sweep_plan import checked_cases
 from vellum_nb.workspace.sweep_worker import SweepWorker
-from vellum_nb.workspace.views import render_comparison
+from vellum_nb.workspace.views import render_comparison, view_sweep
+from vellum_nb.workspace.watching import watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +42,7 @@ class SweepMethods(BaseWorkspace):
         max_seconds: float | None = None,
         max_cost_usd: float | None = None,
         stop_after_failures: int | None = None,
+        progress: bool = True,
         background: bool = False,
         fresh: bool = False,
         executor: Executor | None = None,
@@ -61,7 +64,9 @@ class SweepMethods(BaseWorkspace):
             executor=executor,
         )
         record = self._planned(deployment, checked, releases, repeats, fresh=fresh)
-        sweep = self._sweep(record, checked, releases, options).start()
+        sweep = self._sweep(record, checked, releases, options)
+        sweep.watch = watch if progress else None
+        sweep.start()
         return sweep if background else sweep.wait()
 
     def _planned(
@@ -109,7 +114,12 @@ class SweepMethods(BaseWorkspace):
             deployment_id=self._lookup.deployment(record.deployment).id,
         )
         return Sweep(
-            record, history=self.history, worker=worker, options=options, render=render_comparison
+            record,
+            history=self.history,
+            worker=worker,
+            options=options,
+            render=render_comparison,
+            viewer=partial(view_sweep, cases=cases, releases=releases),
         )
 
 

@@ -1,0 +1,235 @@
+"""What the live view of a sweep says, as plain values. Pure: a sweep's progress in, texts out.
+
+The page puts every text in as text, so nothing here is escaped; long ones are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vellum_nb.experiments.sweep.progress import Progress, TagProgress
+from vellum_nb.experiments.sweep.telling import duration, money, runs_word, speed
+from vellum_nb.experiments.wording import value_text
+from vellum_nb.models import Run
+from vellum_nb.models.sweeps import SweepRecord
+from vellum_nb.widgets.names import shown_name
+
+__all__ = ["ACTIVE", "plan_text", "tag_note", "told"]
+
+ACTIVE = frozenset({"running", "paused", "stopping"})
+_LONGEST = 160
+_SHORT = 24
+_SHORT_ONES = 3
+_TIMES = "\u00d7"
+_NO_OUTPUTS = {"REJECTED": "rejected", "FAILED": "no answer", "CANCELLED": "cancelled"}
+Parts = list[tuple[str, bool]]  # texts, and whether each is bold
+
+
+def told(
+    record: SweepRecord,
+    now: Progress,
+    *,
+    same: Mapping[str, tuple[str, ...]],
+    numbers: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return what the view shows of a sweep at this moment.
+
+    Parameters
+    ----------
+    record, now : SweepRecord, Progress
+        The plan, and how far it is.
+    same : mapping
+        Release tag to the other tags on the same release.
+    numbers : mapping
+        Case id to the number of the case.
+    """
+    return {
+        "state": now.state,
+        "title": _cut(record.deployment),
+        "runs": runs_word(now.planned),
+        "began": now.began.isoformat() if now.began else None,
+        "resumed": _resumed(record, now),
+        "notice": _notice(now),
+        "plan": plan_text(record),
+        "tags": [_tag(record, tag, same) for tag in now.tags],
+        "sums": _sums(now),
+        "cost": _cost_share(now),
+        "latest": [_latest(run, numbers) for run in now.latest],
+        "status": _status(now),
+    }
+
+
+def plan_text(record: SweepRecord) -> str:
+    """Return what is multiplied.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> plan_text(
+    ...     SweepRecord(
+    ...         id="1",
+    ...         deployment="d",
+    ...         release_tags=("v1",),
+    ...         cases=40,
+    ...         signature="",
+    ...         created=datetime.now(UTC),
+    ...     )
+    ... )
+    '40 cases'
+    """
+    cases = "1 case" if record.cases == 1 else f"{record.cases:,} cases"
+    return cases if record.repeats == 1 else f"{cases} {_TIMES} {record.repeats:,} repeats"
+
+
+def tag_note(record: SweepRecord, tag: str, same: Mapping[str, tuple[str, ...]]) -> str:
+    """Return what stands beside a release tag: whether it is the baseline, its other names."""
+    baseline = tag == record.release_tags[0] and len(record.release_tags) > 1
+    names = " ".join(f"= {shown_name(name)}" for name in same.get(tag, ()))
+    return " ".join(part for part in ("baseline" if baseline else "", names) if part)
+
+
+def _resumed(record: SweepRecord, now: Progress) -> Parts:
+    if not now.found:
+        return []
+    if record.round:
+        return [
+            ("what failed is tried anew: ", False),
+            (f"{now.found:,}", True),
+            (" runs are kept", False),
+        ]
+    return [
+        ("resumed: ", False),
+        (f"{now.found:,}", True),
+        (f" run{'' if now.found == 1 else 's'} found in the history, ", False),
+        ("0", True),
+        (" sent twice", False),
+    ]
+
+
+def _notice(now: Progress) -> str:
+    """Return why it stopped by itself; what the user did needs no notice."""
+    if not now.why or now.why == "stopped" or now.state not in {"stopping", "stopped"}:
+        return ""
+    return f"Stopped: {now.why}"
+
+
+def _tag(record: SweepRecord, tag: TagProgress, same: Mapping[str, tuple[str, ...]]) -> Any:
+    return {
+        "tag": _cut(tag.release_tag),
+        "note": _cut(tag_note(record, tag.release_tag, same)),
+        "planned": tag.planned,
+        "done": tag.done,
+        "failed": tag.failed,
+        "running": tag.running,
+        "to_go": tag.to_go,
+        "median": "—" if tag.median_s is None else f"{tag.median_s:.2f}",
+        "cost": "—" if tag.cost_usd is None else money(tag.cost_usd)[1:],
+    }
+
+
+def _sums(now: Progress) -> list[dict[str, str]]:
+    to_go = sum(tag.to_go for tag in now.tags)
+    running = sum(tag.running for tag in now.tags)
+    fresh = max(0, now.ended - now.found)
+    below = f"{fresh:,} in {duration(now.seconds)}" if now.began else ""
+    return [
+        _sum(
+            "all",
+            f"{now.ended:,} of {now.planned:,}",
+            below=f"{now.done:,} done · {now.failed:,} failed",
+        ),
+        _sum("rate", speed(now.rate), below=below),
+        _sum("time left", _left(now), below=f"{to_go:,} to go, {running:,} running"),
+        _sum("at once", f"{now.at_once:,}", f"of {now.limit:,}" if now.limit else "", _limit(now)),
+        _cost(now),
+    ]
+
+
+def _sum(label: str, value: str, unit: str = "", below: str = "") -> dict[str, str]:
+    return {"label": label, "value": value, "unit": unit, "below": _cut(below)}
+
+
+def _left(now: Progress) -> str:
+    if now.state == "done":
+        return "none"
+    if now.state != "running" or now.left_s is None:
+        return "—"
+    return f"about {duration(now.left_s)}"
+
+
+def _limit(now: Progress) -> str:
+    if now.note:
+        return now.note
+    return f"at most {now.most:,}" if now.most > now.limit else ""
+
+
+def _cost(now: Progress) -> dict[str, str]:
+    limit = "" if now.max_cost_usd is None else f"of {money(now.max_cost_usd)} limit"
+    if now.cost_usd is None:
+        return _sum("cost", "—", limit, "not told so far")
+    end = _cost_at_the_end(now)
+    below = "" if end is None else f"≈ {money(end)} at the end"
+    return _sum("cost", money(now.cost_usd), limit, below)
+
+
+def _cost_at_the_end(now: Progress) -> float | None:
+    """Return what it will cost if the rest costs as much a run as what was told so far."""
+    if now.state == "done" or not now.ended or now.cost_usd is None:
+        return None
+    return now.cost_usd / now.ended * now.planned
+
+
+def _cost_share(now: Progress) -> float | None:
+    """Return how much of the limit is used, from 0 to 1."""
+    if not now.max_cost_usd or now.cost_usd is None:
+        return None
+    return round(min(1.0, now.cost_usd / now.max_cost_usd), 3)
+
+
+def _latest(run: Run, numbers: Mapping[str, int]) -> dict[str, str]:
+    number = numbers.get(run.case_id)
+    short, text = _excerpt(run)
+    ended = run.finished_at or run.timestamp
+    return {
+        "id": run.id,
+        "time": ended.isoformat(),
+        "tag": _cut(shown_name(run.release_tag)),
+        "state": run.state,
+        "seconds": "—" if run.latency_s is None else f"{run.latency_s:.2f}",
+        "case": "" if number is None else f"case {number:,}",
+        "short": short,
+        "text": text,
+    }
+
+
+def _excerpt(run: Run) -> tuple[str, str]:
+    """Return the short outputs of a run together, and the first long one."""
+    if run.state != "FULFILLED":
+        message = (run.error.message or run.error.code) if run.error else ""
+        return _NO_OUTPUTS.get(run.state, run.state), _cut(message)
+    texts = [value_text(value, "JSON") for value in run.outputs.values() if value is not None]
+    short = [text for text in texts if len(text) <= _SHORT and "\n" not in text][:_SHORT_ONES]
+    long = next((text for text in texts if text not in short), "")
+    return _cut(" · ".join(short)), _cut(long)
+
+
+def _status(now: Progress) -> str:
+    """Return the state in a sentence without figures that change all the time: it is read out."""
+    running = sum(tag.running for tag in now.tags)
+    sentences = {
+        "ready": "not started",
+        "running": "failed runs are looked up, then tried again",
+        "paused": "paused: nothing new begins",
+        "stopping": "stopping: what runs ends first",
+        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; resume goes on from here",
+        "done": f"done: {now.done:,} fulfilled, {now.failed:,} failed",
+    }
+    if now.state in {"paused", "stopping"} and not running:
+        return sentences[now.state].partition(":")[0]
+    return sentences[now.state]
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text[: 4 * _LONGEST].split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
