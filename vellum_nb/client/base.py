@@ -15,6 +15,7 @@ from vellum_nb.client.retry import TRIES
 from vellum_nb.client.sender import Sender
 from vellum_nb.client.settings import (
     DEFAULT_TIMEOUT,
+    ClientSettings,
     Timeout,
     checked_timeout,
     find_key,
@@ -57,16 +58,29 @@ class BaseClient:
             tries=max_tries,
         )
 
-    def sibling(self, *, max_connections: int, max_tries: int) -> Self:
-        """Return another client for the same server with the same key and its own connections."""
-        return type(self)(
-            api_key=self._key.get_secret_value(),
-            base_url=self._base_url,
-            predict_url=self._predict_url,
-            timeout=self._timeout,
-            api_version=self._api_version,
-            max_connections=max_connections,
-            max_tries=max_tries,
+    def settings(self, *, max_connections: int, max_tries: int) -> ClientSettings:
+        """Return what another client for the same server with the same key is made from."""
+        return ClientSettings(
+            self._base_url,
+            self._predict_url,
+            self._key,
+            self._timeout,
+            self._api_version,
+            max_connections,
+            max_tries,
+        )
+
+    @classmethod
+    def of(cls, settings: ClientSettings) -> Self:
+        """Return a client with connections of its own."""
+        return cls(
+            api_key=settings.key.get_secret_value(),
+            base_url=settings.base_url,
+            predict_url=settings.predict_url,
+            timeout=settings.timeout,
+            api_version=settings.api_version,
+            max_connections=settings.max_connections,
+            max_tries=settings.max_tries,
         )
 
     @property
@@ -103,9 +117,10 @@ class BaseClient:
         *path: str,
         query: Mapping[str, object] | None = None,
         predict: bool = False,
+        cancel: Cancellation | None = None,
     ) -> M:
         url = self._url(*path, predict=predict)
-        return self._sender.send(request_for("GET", url, query=query), reply)
+        return self._sender.send(request_for("GET", url, query=query), reply, cancel)
 
     def _post(
         self,

@@ -41,7 +41,7 @@ class Client(ExecutionMethods, MonitoringMethods, DeploymentMethods, FileMethods
     max_connections : int
         How many connections a host keeps open: as many as there are calls at once.
     max_tries : int, default 4
-        How often at most anything but a read is sent; see the notes.
+        How often at most a request is sent; see the notes.
 
     Notes
     -----

@@ -90,7 +90,7 @@ def wait_before_another(
     method: str, answer: Answer | Failure, attempt: int, tries: int = TRIES
 ) -> float | None:
     """Return the seconds to wait before another try, or None when there must be none."""
-    if attempt >= (TRIES if method == "GET" else tries):
+    if attempt >= tries:
         return None
     if isinstance(answer, Failure):
         return pause(attempt) if answer.may_resend else None

@@ -14,6 +14,7 @@ from vellum_nb.client.exchange import request_for
 from vellum_nb.errors import InputError
 from vellum_nb.models import (
     ActualRequest,
+    Cancellation,
     CheckWorkflowExecutionStatusResponse,
     Page,
     SlimWorkflowExecutionRead,
@@ -65,6 +66,7 @@ class MonitoringMethods(BaseClient):
         limit: int | None = None,
         offset: int | None = None,
         ordering: str | None = None,
+        cancel: Cancellation | None = None,
     ) -> Page[SlimWorkflowExecutionRead]:
         """Return one page of a deployment's executions, of all releases and callers.
 
@@ -78,6 +80,8 @@ class MonitoringMethods(BaseClient):
             How many, and after how many.
         ordering
             ``timestamp``, ``-timestamp``, ``state`` or ``-state``.
+        cancel
+            Ends the call from another thread, with an `APIConnectionError`.
         """
         query = {
             "filters": _filters(filters),
@@ -85,7 +89,8 @@ class MonitoringMethods(BaseClient):
             "offset": offset,
             "ordering": ordering,
         }
-        return self._get(_EXECUTIONS, "workflow-deployments", id, "execution-events", query=query)
+        path = ("workflow-deployments", id, "execution-events")
+        return self._get(_EXECUTIONS, *path, query=query, cancel=cancel)
 
     def iter_workflow_deployment_event_executions(
         self,

@@ -51,7 +51,7 @@ class Sender:
     connections
         How many connections a host keeps open.
     tries
-        How often at most anything but a read is sent.
+        How often at most a request is sent.
     """
 
     def __init__(

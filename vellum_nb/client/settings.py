@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from getpass import getpass
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -13,6 +14,7 @@ from vellum_nb.errors import VellumNBError
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "ClientSettings",
     "Timeout",
     "checked_timeout",
     "find_key",
@@ -24,6 +26,22 @@ Timeout: TypeAlias = float | tuple[float | None, float | None] | None
 DEFAULT_TIMEOUT: Timeout = (10.0, 120.0)
 BASE_URL = "https://api.vellum.ai"
 PREDICT_URL = "https://predict.vellum.ai"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """All that a client is made from; another process can make the same one.
+
+    Only a pickle of it holds the key in clear, which is how it travels to a worker.
+    """
+
+    base_url: str
+    predict_url: str
+    key: SecretStr
+    timeout: tuple[float | None, float | None]
+    api_version: str
+    max_connections: int
+    max_tries: int
 
 
 def find_key(api_key: str | None) -> SecretStr:

@@ -1,159 +1,200 @@
-"""One attempt at a planned run: sent once, and looked up where it may have run already."""
+"""One attempt at a planned run: looked up where it may have run already, else sent once.
+
+An attempt never waits: what needs time is handed back as `Again`, and no slot is held meanwhile.
+It may be made in another process, to which it travels as a pickle.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 
-from vellum_nb.client import Client
-from vellum_nb.errors import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    RateLimitError,
-    ServerError,
-)
-from vellum_nb.experiments.sweep.work import Again, Ended, Task
-from vellum_nb.models import Cancellation, Run, RunError, SlimWorkflowExecutionRead
+from vellum_nb.client import ClientSettings
+from vellum_nb.errors import APIError, APIStatusError, VellumNBError
+from vellum_nb.experiments.sweep.work import Again, Ended, Looks, Task
+from vellum_nb.models import Cancellation, RunError, SlimWorkflowExecutionRead
 from vellum_nb.workspace.executions import told
-from vellum_nb.workspace.outcome import answered, unanswered
+from vellum_nb.workspace.finding import Finder, Gone, UntoldError
+from vellum_nb.workspace.line import Line, line_of, new_line
+from vellum_nb.workspace.outcome import unanswered
+from vellum_nb.workspace.sending import executed, streamed, with_files
+from vellum_nb.workspace.verdict import Verdict, is_busy, said, verdict
 
 __all__ = ["Caller"]
 
-_SENDS = 6
-_LAG = (0.0, 0.2, 0.5)  # seconds; events may be told a little after the execution
-_RUNNING = 120.0  # seconds; how long an execution is watched that goes on
+_SENDS = 6  # whose fate was doubtful each time
+_LAG = (0.2, 0.5)  # seconds between look-ups: events may be told a little after the execution
+_SILENT = 12  # look-ups without a usable answer, until the server counts as one that cannot tell
+_WATCHES = 150  # about an hour
+_SLOWEST = 30.0  # seconds between two of them
 
 
 class Caller:
-    """Sends the runs of a sweep to one deployment.
+    """Sends the runs of a sweep to one deployment, and takes over what ran already.
 
-    Only what certainly did not run is sent again without a question. What is in doubt is looked up
-    by its external id, and taken over where it ran.
+    Only what certainly did not run is sent again without a question.
+
+    Parameters
+    ----------
+    settings
+        What the client of a process is made from; it tries once.
+    deployment_id
+        Where executions are looked up; None where the key may not read it.
+    expand_meta
+        Whether runs are streamed with their nodes, so that they tell tokens and cost.
     """
 
-    def __init__(self, client: Client, deployment_id: str | None) -> None:
-        self._client = client
+    __name__ = "vellum_nb_call"  # a cluster calls its tasks so
+
+    def __init__(
+        self, settings: ClientSettings, deployment_id: str | None, *, expand_meta: bool = False
+    ) -> None:
+        self._settings = settings
         self._deployment_id = deployment_id
+        self._expand_meta = expand_meta
+        self._own: Line | None = None
 
     def __call__(self, task: Task, cancel: Cancellation | None = None) -> Ended | Again:
         """Make one attempt at `task`."""
+        line = self._own or line_of(self._settings)
         if task.doubt is not None:
-            known = self._looked_up(task, cancel)
+            known = self._looked_up(task, line, cancel)
             if known is not None:
                 return known
-        return self._sent(task, cancel)
+        if task.refused is not None:
+            return _failed(task, task.refused)
+        return self._sent(task, line, cancel)
 
-    def _sent(self, task: Task, cancel: Cancellation | None) -> Ended | Again:
-        run, clock = task.run, time.perf_counter()
-        after = replace(task, tries=task.tries + 1, doubt=None)
+    def open(self) -> Caller:
+        """Take connections of its own, which `close` ends; a pickle of it has none."""
+        self._own = new_line(self._settings)
+        return self
+
+    def close(self) -> None:
+        """Close its own connections."""
+        if self._own is not None:
+            self._own.client.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__} to {self._settings.base_url}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_own": None}
+
+    def _sent(self, task: Task, line: Line, cancel: Cancellation | None) -> Ended | Again:
+        after = replace(task, tries=task.tries + 1)
+        send = streamed if self._expand_meta else executed
         try:
-            reply = self._client.execute_workflow(
-                task.inputs,
-                workflow_deployment_name=run.deployment,
-                release_tag=run.release_tag,
-                external_id=run.external_id,
-                metadata=run.metadata,
-                cancel=cancel,
-            )
+            inputs = with_files(task.inputs, line.uploads, cancel)
         except APIError as exc:
-            return self._fate(after, exc, cancel)
-        latency = round(time.perf_counter() - clock, 6)
-        return Ended(_ended(run, {"latency_s": latency, **answered(reply)}))
+            return _not_uploaded(after, exc)
+        try:
+            how = send(line.client, task.run, inputs, cancel)
+        except APIError as exc:
+            return _fate(after, exc)
+        except VellumNBError as exc:
+            return _failed(task, RunError(code="BAD_REQUEST", message=str(exc)))
+        return _ended(task, how)
 
-    def _fate(self, task: Task, exc: APIError, cancel: Cancellation | None) -> Ended | Again:
-        """Return what follows from an attempt that brought no answer."""
-        if not _may_have_run(exc):
-            wait = exc.retry_after if isinstance(exc, APIStatusError) else None
-            return Again(task, _said(exc), wait=wait, busy=isinstance(exc, APIStatusError))
-        if isinstance(exc, AuthenticationError):
-            return Again(task, _said(exc), hopeless=True)
-        doubtful = replace(task, doubt=_said(exc))
-        if cancel is not None and cancel.cancelled:
-            return Again(doubtful, "cut off")
-        if isinstance(exc, BadRequestError) and task.tries > 1:
-            known = self._looked_up(doubtful, cancel)  # it may say that the external id was used
-            return known or Ended(_ended(task.run, unanswered(exc)))
-        if isinstance(exc, APIStatusError) and not isinstance(exc, ServerError):
-            return Ended(_ended(task.run, unanswered(exc)))
-        known = self._looked_up(doubtful, cancel)
-        if known is not None:
-            return known
-        if task.tries >= _SENDS:
-            return Ended(_ended(task.run, unanswered(exc)))
-        return Again(replace(task, doubt=None), _said(exc))
-
-    def _looked_up(self, task: Task, cancel: Cancellation | None) -> Ended | Again | None:
+    def _looked_up(
+        self, task: Task, line: Line, cancel: Cancellation | None
+    ) -> Ended | Again | None:
         """Return what became of `task`; None when it certainly never ran."""
-        if self._deployment_id is None:
-            return self._untold(task, "executions cannot be looked up with this key")
+        finder = Finder(line.client, self._deployment_id)
         try:
-            for found in self._found(task, cancel):
-                if found is None:
-                    continue
-                if found.end is not None or found.error is not None:
-                    return Ended(_ended(task.run, told(found)), found=True)
-                return Again(replace(task, tries=task.tries + 1), "it is still running")
-        except (APIConnectionError, RateLimitError, ServerError) as exc:
-            if task.tries < _SENDS:
-                return Again(replace(task, tries=task.tries + 1), _said(exc))
-            return self._untold(task, _said(exc))
+            found = finder.find(str(task.run.external_id), cancel)
+        except UntoldError as exc:
+            return _untold(task, str(exc))
         except APIError as exc:
-            return self._untold(task, _said(exc))
+            return _not_looked_up(task, exc)
+        if isinstance(found, SlimWorkflowExecutionRead):
+            return _ended(task, told(found), found=True)
+        return _running(task) if found is Gone.RUNNING else _unknown(task)
+
+
+def _fate(task: Task, exc: APIError) -> Ended | Again:
+    """Return what follows from an attempt that brought no answer."""
+    fate = verdict(exc)
+    if fate is Verdict.AGAIN:
+        return Again(task, said(exc), wait=_wished(exc), busy=is_busy(exc))
+    if fate is Verdict.HOPELESS:
+        return Again(task, str(exc), hopeless=True)
+    error: RunError = unanswered(exc)["error"]
+    if fate is Verdict.FINAL:
+        return _failed(task, error)
+    refused = fate is Verdict.REFUSED or task.sends + 1 >= _SENDS
+    unsure = replace(
+        task,
+        doubt=said(exc),
+        sends=max(task.sends, int(task.doubt is not None)) + 1,
+        refused=error if refused else None,
+        looks=Looks(),
+    )
+    return Again(unsure, said(exc), wait=0.0, answered=True)
+
+
+def _running(task: Task) -> Ended | Again:
+    count = task.looks.running
+    if count >= _WATCHES:
+        return _untold(task, Gone.RUNNING.value)
+    looks = Looks(running=count + 1)
+    after = replace(task, tries=task.tries + 1, looks=looks, refused=None)
+    return Again(after, Gone.RUNNING.value, wait=min(0.1 * 1.3**count, _SLOWEST), answered=True)
+
+
+def _unknown(task: Task) -> Again | None:
+    count = task.looks.unknown
+    first_refusal = task.refused is not None and task.sends <= 1
+    if count >= len(_LAG) or (first_refusal and not _names_external_id(task)):
         return None
-
-    def _found(
-        self, task: Task, cancel: Cancellation | None
-    ) -> Iterator[SlimWorkflowExecutionRead | None]:
-        for pause in _LAG:
-            if cancel.wait(pause) if cancel is not None else time.sleep(pause):
-                return
-            page = self._client.list_workflow_deployment_event_executions(
-                str(self._deployment_id), filters=_by_external_id(task.run), limit=1
-            )
-            yield from page.results
-            yield None
-
-    def _untold(self, task: Task, why: str) -> Ended:
-        message = f"{task.doubt}; and the server cannot tell what became of it: {why}"
-        error = RunError(code="UNKNOWN_FATE", message=message)
-        return Ended(_ended(task.run, {"state": "FAILED", "error": error}))
+    looks = Looks(unknown=count + 1)
+    after = replace(task, tries=task.tries + 1, looks=looks)
+    return Again(after, f"{task.doubt}; {Gone.UNKNOWN.value}", wait=_LAG[count], answered=True)
 
 
-def _may_have_run(exc: APIError) -> bool:
-    if isinstance(exc, RateLimitError) or not exc.sent:
-        return False
-    unavailable = HTTPStatus.SERVICE_UNAVAILABLE
-    is_unavailable = isinstance(exc, APIStatusError) and exc.status_code == unavailable
-    return not (is_unavailable and exc.retry_after is not None)  # type: ignore[attr-defined]
+def _not_looked_up(task: Task, exc: APIError) -> Ended | Again:
+    """Return what follows from a look-up without a usable answer."""
+    after = replace(task, tries=task.tries + 1)
+    if is_busy(exc):
+        return Again(after, said(exc), wait=_wished(exc), busy=True)
+    if verdict(exc) is Verdict.HOPELESS:
+        return Again(after, str(exc), hopeless=True)
+    silent = task.looks.silent + 1
+    if silent >= _SILENT:
+        return _untold(task, said(exc))
+    return Again(replace(after, looks=task.looks._replace(silent=silent)), said(exc))
 
 
-def _said(exc: APIError) -> str:
-    if isinstance(exc, APIStatusError):
-        return f"HTTP {exc.status_code}"
-    return str(exc)
+def _not_uploaded(task: Task, exc: APIError) -> Ended | Again:
+    """Return what follows from a file that did not arrive: nothing was executed."""
+    fate = verdict(exc)
+    if fate is Verdict.HOPELESS:
+        return Again(task, str(exc), hopeless=True)
+    if fate is Verdict.AGAIN:
+        return Again(task, said(exc), wait=_wished(exc), busy=is_busy(exc))
+    if fate is Verdict.DOUBTFUL and task.sends + 1 < _SENDS:
+        return Again(replace(task, sends=task.sends + 1), said(exc))
+    return _failed(task, unanswered(exc)["error"])
 
 
-def _ended(run: Run, how: dict[str, Any]) -> Run:
-    return run.model_copy(update={"finished_at": datetime.now(UTC), **how})
+def _untold(task: Task, why: str) -> Ended:
+    message = f"{task.doubt}; and the server cannot tell what became of it: {why}"
+    return _failed(task, RunError(code="UNKNOWN_FATE", message=message))
 
 
-def _by_external_id(run: Run) -> dict[str, Any]:
-    condition = {
-        "type": "LOGICAL_CONDITION",
-        "lhs_variable": {"type": "STRING", "value": "external_id"},
-        "operator": "==",
-        "rhs_variable": {"type": "STRING", "value": run.external_id},
-    }
-    return {
-        "type": "LOGICAL_CONDITION_GROUP",
-        "combinator": "AND",
-        "negated": False,
-        "conditions": [condition],
-    }
+def _failed(task: Task, error: RunError) -> Ended:
+    return _ended(task, {"state": "FAILED", "error": error})
+
+
+def _ended(task: Task, how: dict[str, Any], *, found: bool = False) -> Ended:
+    fields = {**how, "finished_at": how.get("finished_at") or datetime.now(UTC)}
+    return Ended(task.run.model_copy(update=fields), found=found)
+
+
+def _wished(exc: APIError) -> float | None:
+    return exc.retry_after if isinstance(exc, APIStatusError) else None
+
+
+def _names_external_id(task: Task) -> bool:
+    return task.refused is not None and "external" in task.refused.message.lower()

@@ -30,6 +30,7 @@ class SweepWorker:
         cases: Sequence[SweepCase],
         releases: Mapping[str, WorkflowDeploymentRelease | None],
         deployment_id: str | None,
+        expand_meta: bool = False,
     ) -> None:
         self._client = client
         self._history = history
@@ -38,7 +39,8 @@ class SweepWorker:
         self._releases = dict(releases)
         self._types = {tag: _types(release) for tag, release in releases.items()}
         self._deployment_id = deployment_id
-        self._open: Client | None = None
+        self._expand_meta = expand_meta
+        self._caller: Caller | None = None
 
     @property
     def moved(self) -> tuple[str, ...]:
@@ -56,14 +58,15 @@ class SweepWorker:
 
     def attempt(self, at_once: int) -> Caller:
         """Return what sends, for so many at once."""
-        self._open = self._client.sibling(max_connections=at_once, max_tries=1)
-        return Caller(self._open, self._deployment_id)
+        settings = self._client.settings(max_connections=at_once, max_tries=1)
+        self._caller = Caller(settings, self._deployment_id, expand_meta=self._expand_meta).open()
+        return self._caller
 
     def close(self) -> None:
         """Close the connections."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        if self._caller is not None:
+            self._caller.close()
+            self._caller = None
 
     def _run(self, case: SweepCase, standing: Standing, inputs: Sequence[Mapping[str, Any]]) -> Run:
         tag = standing.place.release_tag

@@ -195,6 +195,8 @@ class Driver:
     def _retry(self, again: Again, now: float) -> None:
         if again.busy:
             self.pace.busy(now, again.wait, again.why)
+        if again.answered:
+            self._heard = now
         if again.hopeless:
             self.stop(again.why)
         elif now - self._heard > _PATIENCE:

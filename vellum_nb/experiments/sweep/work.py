@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vellum_nb.models import Cancellation, Run, RunError
 
-__all__ = ["Again", "Attempt", "Ended", "Task"]
+__all__ = ["Again", "Attempt", "Ended", "Looks", "Task"]
+
+
+class Looks(NamedTuple):
+    """How often a run in doubt was looked up in vain.
+
+    `unknown`: the server knew no such execution. `running`: it was under way. `silent`: no usable
+    answer came, in a row.
+    """
+
+    unknown: int = 0
+    running: int = 0
+    silent: int = 0
+
+
+_NEVER = Looks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +40,10 @@ class Task:
         Why it may have run already: it is looked up before it is sent.
     tries : int
         How often it was attempted.
-    looks : int
-        How often in a row it was looked up without an end.
+    looks : Looks
+        What look-ups have told since it is in doubt.
+    sends : int
+        How often it was sent and the server may have taken it.
     refused : RunError or None
         How it ends when no look-up finds it: the server refuses it as it is.
     """
@@ -35,7 +52,8 @@ class Task:
     inputs: tuple[Mapping[str, Any], ...]
     doubt: str | None = None
     tries: int = 0
-    looks: int = 0
+    looks: Looks = _NEVER
+    sends: int = 0
     refused: RunError | None = None
 
 
@@ -63,6 +81,8 @@ class Again:
         Whether the server has too much to do.
     hopeless : bool
         Whether no other run would fare better, as with a wrong key.
+    answered : bool
+        Whether the server works, though this run has not ended.
     """
 
     task: Task
@@ -70,6 +90,7 @@ class Again:
     wait: float | None = None
     busy: bool = False
     hopeless: bool = False
+    answered: bool = False
 
 
 class Attempt(Protocol):
@@ -78,4 +99,5 @@ class Attempt(Protocol):
     It must be picklable where an executor of other processes is to call it.
     """
 
-    def __call__(self, task: Task, cancel: Cancellation | None = None) -> Ended | Again: ...
+    def __call__(self, task: Task, cancel: Cancellation | None = None) -> Ended | Again:
+        """Make one attempt."""
