@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.sweep.reading import read_rows
+from vellum_nb.experiments.sweep.reading import read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models import WorkflowDeploymentRelease, new_run_id
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, signature
 from vellum_nb.workspace.base import BaseWorkspace
-from vellum_nb.workspace.sweep_plan import checked_cases
+from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweep_worker import SweepWorker
 from vellum_nb.workspace.views import render_comparison, view_sweep
 from vellum_nb.workspace.watching import watch
@@ -53,7 +53,7 @@ class SweepMethods(BaseWorkspace):
             raise InputError(msg)
         tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
         releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
-        checked = checked_cases(read_rows(cases), releases, deployment)
+        checked = checked_cases(read_table(cases), releases, deployment).cases
         options = SweepOptions(
             concurrency=concurrency,
             max_concurrency=max_concurrency,

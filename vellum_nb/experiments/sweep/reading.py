@@ -1,94 +1,238 @@
-"""Cases from tables: DataFrames, lists of dicts, CSV and JSONL files. Pure, but for the files."""
+"""Tables of cases: DataFrames, lists of dicts, stored runs, CSV, JSON and JSON lines files.
+
+Nothing is interpreted here: what columns mean, and what text stands for, is told by the release.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError
-from vellum_nb.history import read_csv
+from vellum_nb.history.csv_text import split, unguarded
+from vellum_nb.models import Run
+from vellum_nb.models.plain import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Row", "read_rows", "sorted_out"]
+__all__ = ["Bare", "Cases", "Table", "read_table"]
+
+Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path"
+"""What a sweep takes as its cases."""
+
+_OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
+_OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
+_KINDS = ".csv, .jsonl, .ndjson, .json, .parquet"
+
+
+class Bare(str):
+    """A cell of a CSV that stood without quotes."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a table, its columns sorted into what they are for."""
+class Table:
+    """Rows as they were given.
 
-    inputs: dict[str, Any] = field(default_factory=dict)
-    expected: dict[str, Any] = field(default_factory=dict)
-    labels: dict[str, Any] = field(default_factory=dict)
+    Attributes
+    ----------
+    rows : list of dict
+        Column to value; what is missing is left out.
+    columns : tuple of str
+        All columns, in their order.
+    form : {"csv", "frame", "dicts"}
+        ``csv``: every value is text. ``frame``: structured values may be JSON text. ``dicts``:
+        values are as they are meant.
+    stored : bool
+        Whether these are runs of a history, with its columns.
+    name : str
+        What messages call it.
+    """
+
+    rows: list[dict[str, Any]]
+    columns: tuple[str, ...]
+    form: Literal["csv", "frame", "dicts"]
+    stored: bool
+    name: str
 
 
-def read_rows(
-    cases: pd.DataFrame | Sequence[Mapping[str, Any]] | str | Path,
-) -> list[dict[str, Any]]:
-    """Return the rows of `cases`; a missing value of a table is left out.
+def read_table(cases: Cases) -> Table:
+    """Return the table that `cases` is.
 
     Raises
     ------
     InputError
-        The file cannot be read, or `cases` is no table.
+        The file cannot be read, `cases` is no table, or it has no rows.
     """
     if isinstance(cases, str | Path):
-        return _file(Path(cases))
-    if hasattr(cases, "to_dict"):
-        return _frame(cases)
-    return [dict(case) for case in cases]
+        table = _of_file(Path(cases).expanduser())
+    elif hasattr(cases, "to_dict") and hasattr(cases, "columns"):
+        table = _of_frame(cases, "the DataFrame")
+    else:
+        table = _of_dicts(_listed(cases), "the list")
+    if not table.rows:
+        msg = f"{table.name} has no rows: a sweep needs at least one case"
+        raise InputError(msg)
+    return table
 
 
-def sorted_out(row: Mapping[str, Any], variables: Sequence[str]) -> Row:
-    """Return `row` with its columns sorted: ``input.x`` or a variable's name, ``expected.x``, else
-    a label.
-    """
-    found = Row()
-    for name, value in row.items():
-        room, _, rest = name.partition(".")
-        if room == "input" and rest:
-            found.inputs[rest] = value
-        elif room == "expected" and rest:
-            found.expected[rest] = value
-        elif name in variables:
-            found.inputs[name] = value
+def _listed(cases: object) -> list[Any]:
+    if isinstance(cases, Run):
+        return [cases]
+    if isinstance(cases, Mapping) or not isinstance(cases, Iterable):
+        msg = (
+            f"{shown(cases)} is no table of cases; give a DataFrame, a list of dicts "
+            "([{'ticket': '...'}, ...]), runs, or the path of a file"
+        )
+        raise InputError(msg)
+    return list(cases)
+
+
+def _of_dicts(cases: Sequence[Any], name: str) -> Table:
+    rows: list[dict[str, Any]] = []
+    stored = False
+    for number, case in enumerate(cases, start=1):
+        if isinstance(case, Run):
+            case = vars(case)  # noqa: PLW2901
+        if not isinstance(case, Mapping):
+            msg = f"Case {number} of {name} is {shown(case)}; each must be a dict of inputs"
+            raise InputError(msg)
+        if _OF_A_RUN <= case.keys():
+            stored = True
+            rows.append(_row_of_run(case))
         else:
-            found.labels[name] = value
-    return found
+            rows.append({str(key): value for key, value in case.items()})
+    columns = tuple(dict.fromkeys(column for row in rows for column in row))
+    stored = stored or columns_of_history(columns)
+    return Table(rows, columns, "frame" if columns_of_history(columns) else "dicts", stored, name)
 
 
-def _file(path: Path) -> list[dict[str, Any]]:
-    if path.suffix.lower() in {".jsonl", ".ndjson"}:
-        return list(_lines(path))
-    return _frame(read_csv(path))
+def columns_of_history(columns: Iterable[str]) -> bool:
+    """Return whether these are the columns of a history's frame."""
+    return set(columns) >= _OF_A_HISTORY
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _row_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
+    row = {f"input.{name}": value for name, value in run["inputs"].items()}
+    row |= {f"expected.{name}": value for name, value in (run.get("desired") or {}).items()}
+    row["deployment"] = run["deployment"]
+    if run.get("execution_id"):
+        row["execution_id"] = run["execution_id"]
+    return row
+
+
+def _of_frame(frame: Any, name: str) -> Table:
+    names = [str(column).strip() for column in frame.columns]
+    _refuse_repeated(names, name)
+    columns = []
+    for at in range(len(names)):
+        column = frame.iloc[:, at]
+        columns.append(zip(column.tolist(), column.isna().tolist(), strict=True))
+    rows = [
+        {names[at]: value for at, (value, gone) in enumerate(cells) if not gone}
+        for cells in zip(*columns, strict=True)
+    ]
+    return Table(rows, tuple(names), "frame", columns_of_history(names), name)
+
+
+def _of_file(path: Path) -> Table:
+    readers = {
+        ".csv": _of_csv,
+        ".jsonl": lambda path: _of_dicts(list(_json_lines(path)), path.name),
+        ".ndjson": lambda path: _of_dicts(list(_json_lines(path)), path.name),
+        ".json": _of_json,
+        ".parquet": _of_parquet,
+    }
+    read = readers.get(path.suffix.lower())
+    if read is None:
+        msg = f"Cannot tell the format of {path}: its name must end in one of {_KINDS}"
+        raise InputError(msg)
+    try:
+        return read(path)
+    except OSError as exc:
+        msg = f"{path} cannot be read: {exc.strerror or exc}"
+        raise InputError(msg) from exc
+    except UnicodeDecodeError as exc:
+        msg = f"{path} is not UTF-8 ({exc.reason} at byte {exc.start}): save it as UTF-8"
+        raise InputError(msg) from exc
+
+
+def _of_csv(path: Path) -> Table:
+    text = path.read_bytes().decode("utf-8-sig")
+    try:
+        head, *rows = [*split(text)] or [[]]
+    except ValueError as exc:
+        msg = f"{path} is no CSV: {exc}"
+        raise InputError(msg) from exc
+    names = [unguarded(cell).strip() for cell, _ in head]
+    if len(names) == 1 and ";" in names[0]:
+        msg = f"The columns of {path} are separated by semicolons; save it with commas"
+        raise InputError(msg)
+    _refuse_repeated(names, path.name)
+    found = [
+        _csv_row(names, row, f"{path}, row {number}")
+        for number, row in enumerate(rows, start=2)
+        if row != [("", False)]
+    ]
+    return Table(found, tuple(names), "csv", columns_of_history(names), path.name)
+
+
+def _csv_row(names: Sequence[str], row: Sequence[tuple[str, bool]], where: str) -> dict[str, Any]:
+    if len(row) != len(names):
+        msg = f"{where} has {len(row)} cells, the header has {len(names)}"
+        raise InputError(msg)
+    return {
+        name: unguarded(text) if was_quoted else Bare(unguarded(text))
+        for name, (text, was_quoted) in zip(names, row, strict=True)
+        if text or was_quoted
+    }
+
+
+def _of_json(path: Path) -> Table:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, RecursionError) as exc:
+        msg = f"{path} is no JSON: {exc}"
+        raise InputError(msg) from exc
+    if not isinstance(found, list):
+        msg = f"{path} holds {shown(found)}; a list of objects is expected"
+        raise InputError(msg)
+    return _of_dicts(found, path.name)
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 found = json.loads(line)
-            except ValueError as exc:
+            except (json.JSONDecodeError, RecursionError) as exc:
                 msg = f"{path}, line {number}: {exc}; each line must be a JSON object"
                 raise InputError(msg) from exc
             if not isinstance(found, dict):
-                msg = f"{path}, line {number}: each line must be a JSON object"
+                msg = f"{path}, line {number} holds {shown(found)}; it must be a JSON object"
                 raise InputError(msg)
             yield found
 
 
-def _frame(frame: Any) -> list[dict[str, Any]]:
-    rows = frame.to_dict("records")
-    return [{str(k): v for k, v in row.items() if not _is_missing(v)} for row in rows]
-
-
-def _is_missing(value: object) -> bool:
+def _of_parquet(path: Path) -> Table:
     import pandas as pd
 
-    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+    try:
+        return _of_frame(pd.read_parquet(path), path.name)
+    except (ImportError, ValueError) as exc:
+        msg = f"{path} cannot be read as Parquet: {exc}"
+        raise InputError(msg) from exc
+
+
+def _refuse_repeated(names: Sequence[str], where: str) -> None:
+    repeated = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    if repeated:
+        msg = f"Several columns of {where} are called {', '.join(repeated)}; rename all but one"
+        raise InputError(msg)
