@@ -17,8 +17,9 @@ from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
 from vellum_nb.history.query import Filters, PageFilters
-from vellum_nb.history.sweeping import SweepRecordMethods
+from vellum_nb.history.recording import RecordMethods
 from vellum_nb.history.rows import run_of
+from vellum_nb.history.sweeping import Sweeps
 from vellum_nb.history.traces import trace_frame
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.run import with_trace
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["History"]
 
 
-class History(SweepRecordMethods):
+class History(RecordMethods):
     """Every run of a workspace, in one SQLite file.
 
     It may be used from many threads, and by many processes at once.
@@ -68,6 +69,11 @@ class History(SweepRecordMethods):
     def path(self) -> Path | str:
         """The file, or ``":memory:"``."""
         return self._store.path
+
+    @property
+    def sweeps(self) -> Sweeps:
+        """The sweeps that are kept, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
+        return Sweeps(self._store, self._tell)
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""

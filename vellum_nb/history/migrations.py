@@ -81,7 +81,9 @@ _STEPS: tuple[tuple[str, ...], ...] = (
             created INTEGER NOT NULL,
             round INTEGER NOT NULL,
             ended INTEGER,
-            why TEXT
+            why TEXT,
+            releases TEXT NOT NULL,
+            holder TEXT
         ) STRICT
         """,
         """
@@ -93,6 +95,16 @@ _STEPS: tuple[tuple[str, ...], ...] = (
             expected TEXT NOT NULL,
             labels TEXT NOT NULL,
             PRIMARY KEY (sweep, position)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE sweep_reused (
+            sweep INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            release_tag TEXT NOT NULL,
+            repeat INTEGER NOT NULL,
+            run TEXT NOT NULL,
+            PRIMARY KEY (sweep, position, release_tag, repeat)
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX sweeps_of_signature ON sweeps (signature)",

@@ -1,43 +1,122 @@
-"""The methods of a history that sweeps use."""
+"""The sweeps of a history: their plans, who drives them, and their runs many at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from vellum_nb.history import sweeps
-from vellum_nb.history.recording import RecordMethods
+from vellum_nb.history import leases, reuse, sweeps
+from vellum_nb.history.frames import frame_of_rows
+from vellum_nb.history.store import Store
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
 
-__all__ = ["SweepRecordMethods"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Sweeps"]
 
 
-class SweepRecordMethods(RecordMethods):
-    """Keeps sweeps; for `Workspace.sweep`, which documents them."""
+class Sweeps:
+    """Keeps sweeps; for `vellum_nb.Workspace.sweep`, which documents what users see of it."""
 
-    def add_sweep(self, sweep: SweepRecord, cases: Iterable[SweepCase]) -> None:
+    def __init__(self, store: Store, tell: Callable[[str], None]) -> None:
+        self._store = store
+        self._tell = tell
+
+    def add(self, sweep: SweepRecord, cases: Iterable[SweepCase]) -> None:
         """Keep the plan of a sweep; it is on disk when this returns."""
         sweeps.add(self._store, sweep, cases)
 
-    def sweeps(self) -> list[SweepRecord]:
-        """Return every sweep, newest first."""
-        return sweeps.sweeps(self._store)
+    def every(self, sweep_id: str | None = None) -> list[SweepRecord]:
+        """Return every sweep, newest first; or those whose id begins so."""
+        if sweep_id is None:
+            return sweeps.sweeps(self._store)
+        return sweeps.sweeps(self._store, "substr(id, 1, length(?1)) = ?1", (sweep_id,))
 
-    def unfinished_sweep(self, signature: str) -> SweepRecord | None:
+    def unfinished(self, signature: str) -> SweepRecord | None:
         """Return the newest sweep of this signature that has not ended."""
         found = sweeps.sweeps(self._store, "signature = ? AND ended IS NULL", (signature,))
         return found[0] if found else None
 
-    def sweep_cases(self, sweep_id: str) -> list[SweepCase]:
+    def cases(self, sweep_id: str) -> list[SweepCase]:
         """Return the cases of a sweep, in their order."""
         return sweeps.cases(self._store, sweep_id)
 
-    def sweep_states(self, sweep_id: str) -> dict[str, str]:
+    def renew_cases(self, sweep_id: str, cases: Iterable[SweepCase]) -> None:
+        """Keep what is expected of the cases of a sweep, and their labels, as they are now."""
+        sweeps.renew_cases(self._store, sweep_id, cases)
+
+    def last_seen(self, sweep_id: str) -> datetime | None:
+        """Return when a run of the sweep last began or ended."""
+        return sweeps.last_seen(self._store, sweep_id)
+
+    def held(self) -> set[str]:
+        """Return the ids of the sweeps that a process drives just now."""
+        return {each for each, held in sweeps.holders(self._store).items() if held}
+
+    def hold(self, sweep_id: str) -> str:
+        """Hold the sweep for this process; return what `let_go` wants.
+
+        Raises
+        ------
+        HistoryError
+            Another process drives it; the message says which.
+        """
+        return leases.take(self._store, sweep_id)
+
+    def let_go(self, sweep_id: str, token: str) -> None:
+        """Hold the sweep no longer."""
+        leases.let_go(self._store, sweep_id, token)
+
+    def past(self, deployment: str) -> list[reuse.PastRun]:
+        """Return what the latest fulfilled runs of a deployment took and cost."""
+        return reuse.past(self._store, deployment)
+
+    def reusable(
+        self, deployment: str, release_id: str, case_ids: Iterable[str]
+    ) -> dict[str, list[str]]:
+        """Return fulfilled runs on one release: case id to run ids, newest first."""
+        return reuse.reusable(self._store, deployment, release_id, case_ids)
+
+    def keep_reused(self, sweep_id: str, taken: Iterable[tuple[Place, str]]) -> None:
+        """Keep which run stands for which planned one."""
+        reuse.keep_reused(self._store, sweep_id, taken)
+
+    def reused(self, sweep_id: str) -> dict[Place, str]:
+        """Return which run stands for which planned one."""
+        return reuse.reused(self._store, sweep_id)
+
+    def frame(
+        self,
+        sweep_id: str,
+        *,
+        states: Sequence[str] | None = None,
+        without: Collection[str] = (),
+    ) -> pd.DataFrame:
+        """Return the runs of a sweep as a frame, those taken over too, without some of them."""
+        taken = reuse.reused(self._store, sweep_id)
+        rows = reuse.sweep_rows(self._store, sweep_id, states=states, reuse=taken)
+        if without:
+            rows = [row for row in rows if row[0] not in without]  # SCALARS begin with the id
+        return frame_of_rows(rows)
+
+    def states(self, sweep_id: str) -> dict[str, str]:
         """Return the state of each run of a sweep that was begun, by the run's id."""
         return sweeps.states(self._store, sweep_id)
 
-    def change_sweep(self, sweep_id: str, **fields: Any) -> None:
+    def spent(
+        self, sweep_id: str, *, last: int = 1_000
+    ) -> dict[str, tuple[float | None, list[float]]]:
+        """Return the cost of the runs of each release tag, and the seconds the last ones took."""
+        return sweeps.spent(self._store, sweep_id, last)
+
+    def seconds(self, sweep_id: str) -> float:
+        """Return for how long any run of the sweep was under way."""
+        return sweeps.seconds(self._store, sweep_id)
+
+    def change(self, sweep_id: str, **fields: Any) -> None:
         """Set `round`, `ended` or `why` of a sweep."""
         sweeps.change(self._store, sweep_id, **fields)
 

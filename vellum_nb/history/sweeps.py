@@ -9,13 +9,27 @@ from datetime import datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.leases import is_held
 from vellum_nb.history.rows import encoded, from_micros, micros
 from vellum_nb.history.store import Store
 from vellum_nb.history.writes import complete, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 
-__all__ = ["add", "cases", "change", "record", "states", "sweeps"]
+__all__ = [
+    "add",
+    "cases",
+    "change",
+    "holders",
+    "last_seen",
+    "record",
+    "renew_cases",
+    "seconds",
+    "spent",
+    "states",
+    "sweeps",
+    "withdraw",
+]
 
 _FIELDS = (
     "id",
@@ -29,6 +43,7 @@ _FIELDS = (
     "round",
     "ended",
     "why",
+    "releases",
 )
 _MADE_OF = ("inputs", "expected", "labels")
 
@@ -51,6 +66,17 @@ def sweeps(store: Store, where: str = "1", bound: Sequence[object] = ()) -> list
     return [_sweep(row) for row in store.read(sql, bound)]
 
 
+def renew_cases(store: Store, sweep_id: str, cases: Iterable[SweepCase]) -> None:
+    """Keep what is expected of the cases of a sweep, and their labels, as they are now."""
+    sql = (
+        "UPDATE sweep_cases SET expected = ?, labels = ? "
+        "WHERE sweep = (SELECT seq FROM sweeps WHERE id = ?) AND position = ?"
+    )
+    rows = ((*_texts(case)[1:], sweep_id, case.position) for case in cases)
+    with store.write() as connection:
+        connection.executemany(sql, rows)
+
+
 def cases(store: Store, sweep_id: str) -> list[SweepCase]:
     """Return the cases of a sweep, in their order."""
     sql = (
@@ -63,9 +89,52 @@ def cases(store: Store, sweep_id: str) -> list[SweepCase]:
     ]
 
 
+def last_seen(store: Store, sweep_id: str) -> datetime | None:
+    """Return when a run of the sweep last began or ended."""
+    sql = "SELECT max(max(timestamp, coalesce(finished_at, 0))) FROM runs WHERE sweep_id = ?"
+    found = store.read(sql, (sweep_id,))[0][0]
+    return None if found is None else from_micros(found)
+
+
+def holders(store: Store) -> dict[str, bool]:
+    """Return of each sweep that has not ended whether a process drives it."""
+    sql = (
+        "SELECT s.id, s.holder, (SELECT max(max(timestamp, coalesce(finished_at, 0))) FROM runs r "
+        "WHERE r.sweep_id = s.id) FROM sweeps s WHERE s.holder IS NOT NULL"
+    )
+    return {each: is_held(holder, last) for each, holder, last in store.read(sql)}
+
+
 def states(store: Store, sweep_id: str) -> dict[str, str]:
     """Return the state of each run of a sweep that was begun, by its id."""
     return dict(store.read("SELECT id, state FROM runs WHERE sweep_id = ?", (sweep_id,)))
+
+
+def spent(store: Store, sweep_id: str, last: int) -> dict[str, tuple[float | None, list[float]]]:
+    """Return what the runs of each release tag have cost, and the seconds the last ones took."""
+    costs = "SELECT release_tag, sum(cost_usd) FROM runs WHERE sweep_id = ? GROUP BY release_tag"
+    took = (
+        "SELECT latency_s FROM runs WHERE sweep_id = ? AND release_tag = ? "
+        "AND latency_s IS NOT NULL ORDER BY seq DESC LIMIT ?"
+    )
+    return {
+        tag: (cost, [seconds for (seconds,) in store.read(took, (sweep_id, tag, last))][::-1])
+        for tag, cost in store.read(costs, (sweep_id,))
+    }
+
+
+def seconds(store: Store, sweep_id: str) -> float:
+    """Return for how long any run of the sweep was under way."""
+    earlier = "ORDER BY timestamp ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
+    spans = (
+        f"SELECT timestamp, finished_at, max(finished_at) OVER ({earlier}) AS until FROM runs "
+        "WHERE sweep_id = ? AND finished_at IS NOT NULL"
+    )
+    sql = (
+        "SELECT sum(max(0, finished_at - max(timestamp, coalesce(until, timestamp)))) "
+        f"FROM ({spans})"
+    )
+    return (store.read(sql, (sweep_id,))[0][0] or 0) / 1e6
 
 
 def change(store: Store, sweep_id: str, **fields: Any) -> None:
@@ -108,6 +177,7 @@ def _delete_started(connection: sqlite3.Connection, table: str, ids: Sequence[st
 def _row(sweep: SweepRecord) -> list[Any]:
     found = {name: getattr(sweep, name) for name in _FIELDS}
     found["release_tags"] = json.dumps(sweep.release_tags)
+    found["releases"] = json.dumps(sweep.releases)
     found["created"] = micros(sweep.created)
     found["ended"] = micros(sweep.ended) if sweep.ended else None
     return list(found.values())
@@ -116,6 +186,7 @@ def _row(sweep: SweepRecord) -> list[Any]:
 def _sweep(row: Sequence[Any]) -> SweepRecord:
     found = dict(zip(_FIELDS, row, strict=True))
     found["release_tags"] = tuple(json.loads(found["release_tags"]))
+    found["releases"] = json.loads(found["releases"])
     found["created"] = from_micros(found["created"])
     found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
     return SweepRecord(**found)

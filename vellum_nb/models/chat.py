@@ -53,9 +53,8 @@ def _message(item: object, number: int) -> dict[str, Any]:
         raise InputError(msg)
     role = item.get("role")
     if not isinstance(role, str) or role.upper() not in ROLES:
-        msg = (
-            f"message {number} has the role {repr(role):.60}; it must be one of {', '.join(ROLES)}"
-        )
+        given = repr(role)
+        msg = f"message {number} has the role {given:.60}; it must be one of {', '.join(ROLES)}"
         raise InputError(msg)
     text = item.get("text")
     if text is not None and not isinstance(text, str):

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
+from pydantic import Field
+
 from vellum_nb.models.base import Model
 from vellum_nb.models.run import canonical_json
 
@@ -51,6 +53,8 @@ class SweepRecord(Model):
         When the last planned run had ended; None while it is unfinished.
     why : str or None
         Why it stands still, where it was stopped.
+    releases : dict
+        Release tag to the id of the release that it pointed at when the sweep was planned.
     """
 
     id: str
@@ -64,6 +68,7 @@ class SweepRecord(Model):
     round: int = 0
     ended: datetime | None = None
     why: str | None = None
+    releases: dict[str, str | None] = Field(default_factory=dict)
 
     @property
     def planned(self) -> int:

@@ -149,11 +149,17 @@ class _Checker:
             where = "" if len(tags) == len(self._releases) else f", on {', '.join(tags)}"
             text = f"{self._explained(variable, message)}{where}"
             self._problems.append(InputProblem(variable, text, number))
-        known = self._known
-        for name in given:
-            if known is not None and name not in known:
-                sent[name] = plain(given[name])
+        if self._known is not None:
+            sent |= self._kept({k: v for k, v in given.items() if k not in self._known}, number)
         return {name: sent[name] for name in given if name in sent}
+
+    def _kept(self, unknown: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """Return inputs that no release knows, which stay part of the case."""
+        try:
+            return {name: plain(value) for name, value in unknown.items()}
+        except InputError as exc:
+            self._problems.append(InputProblem(", ".join(unknown), str(exc), number))
+            return {}
 
     def _wire(
         self, given: Mapping[str, Any], variables: Variables | None, tag: str

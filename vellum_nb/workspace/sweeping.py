@@ -66,8 +66,7 @@ class SweepMethods(BaseWorkspace):
         record = self._planned(deployment, checked, releases, repeats, fresh=fresh)
         sweep = self._sweep(record, checked, releases, options)
         sweep.watch = watch if progress else None
-        sweep.start()
-        return sweep if background else sweep.wait()
+        return sweep.start() if background else sweep.run()
 
     def _planned(
         self,
@@ -82,7 +81,7 @@ class SweepMethods(BaseWorkspace):
         environment = _environment(releases)
         tags = tuple(releases)
         mark = signature(deployment, environment, tags, repeats, [case.case_id for case in cases])
-        unfinished = None if fresh else self.history.unfinished_sweep(mark)
+        unfinished = None if fresh else self.history.sweeps.unfinished(mark)
         if unfinished is not None:
             return unfinished
         record = SweepRecord(
@@ -95,7 +94,7 @@ class SweepMethods(BaseWorkspace):
             signature=mark,
             created=datetime.now(UTC),
         )
-        self.history.add_sweep(record, cases)
+        self.history.sweeps.add(record, cases)
         return record
 
     def _sweep(

@@ -97,6 +97,6 @@ def _without_twins(uses: dict[str, tuple[Use, str]], table: str) -> dict[str, tu
         elif use[0] == "label":
             kept[column] = ("label", column)
         elif use[0] == "input":
-            msg = f"The columns {other} and {column} of {table} are both the input {use[1]}"
-            raise InputError(f"{msg}; leave one out")
+            msg = f"{other} and {column} of {table} are both the input {use[1]}; leave one out"
+            raise InputError(msg)
     return {column: kept[column] for column in uses if column in kept}

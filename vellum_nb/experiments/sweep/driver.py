@@ -2,56 +2,50 @@
 
 Each turn is one transaction: it completes the rows of all runs that ended since the last one, and
 begins as many as may start. A run is sent after its row is committed, and counts as ended after
-that is committed. At most as many runs are in hand as may be under way.
+that is committed. Few more runs are in hand than may be under way.
 """
 
 from __future__ import annotations
 
-import heapq
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
-from typing import Protocol
 
+from vellum_nb.experiments.sweep.counter import Counter
 from vellum_nb.experiments.sweep.limits import Limits
 from vellum_nb.experiments.sweep.pace import Pace
-from vellum_nb.experiments.sweep.progress import Counter
-from vellum_nb.experiments.sweep.work import Again, Attempt, Ended, Task
-from vellum_nb.models import Cancellation, Run
+from vellum_nb.experiments.sweep.retries import Patience, Retries
+from vellum_nb.experiments.sweep.work import Again, Attempt, Ended, Recorder, Task
+from vellum_nb.models import Cancellation
 
-__all__ = ["Driver", "Recorder"]
+__all__ = ["Driver"]
 
 _TURN = 0.25  # seconds; the longest a turn waits for something to end
-_PATIENCE = 60.0  # seconds without any answer, until a sweep gives up
-
-
-class Recorder(Protocol):
-    """What the driver asks of a history."""
-
-    def record(self, *, begun: Sequence[Run] = (), ended: Sequence[Run] = ()) -> None:
-        """Complete and begin, in one transaction."""
-
-    def withdraw(self, runs: Sequence[Run]) -> None:
-        """Take back runs that were never sent."""
+_LOST = 3  # how often an executor may lose the same run
 
 
 class Driver:
-    """Drives the runs of one sweep.
+    """Drives the runs of one sweep. `drive` is called once; the rest from any thread.
 
     Parameters
     ----------
     todo : iterator of Task
-        The runs to be made, made as they are asked for. One with a `doubt` is recorded already.
+        The runs to be begun, made as they are asked for.
     attempt : callable
         Sends one, or looks it up.
+    doubtful : iterable of Task
+        Those that were begun earlier: they are looked up first.
     executor : Executor
         Where attempts are made.
     cancel : Cancellation, optional
         Handed to attempts, where the executor is of this process.
+    changed : callable
+        Called after every turn.
     """
 
     def __init__(
@@ -64,6 +58,7 @@ class Driver:
         counter: Counter,
         pace: Pace,
         limits: Limits,
+        doubtful: Iterable[Task] = (),
         cancel: Cancellation | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -77,89 +72,153 @@ class Driver:
         self._changed = changed
         self.pace = pace
         self.why: str | None = None
+        self.note: str | None = None
         self.paused = False
-        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._over = False
+        self._cut = False
+        self._error: Exception | None = None
         self._exhausted = False
-        self._again: list[tuple[float, int, Task]] = []
-        self._number = 0
-        self._flying: dict[Future[Ended | Again], Task] = {}
+        self._doubtful = list(doubtful)
+        self._later = Retries(self._doubtful)
+        self._flying: dict[Future[Ended | Again], tuple[Task, float]] = {}
+        self._ended: list[Ended] = []
         self._results: queue.SimpleQueue[Future[Ended | Again] | None] = queue.SimpleQueue()
-        self._heard = time.monotonic()
+        self._patience = Patience()
 
     @property
     def flying(self) -> int:
         """How many attempts are under way."""
         return len(self._flying)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every run has ended."""
-        return self._exhausted and not self._again and not self._flying
-
     def stop(self, why: str) -> None:
         """Begin nothing more; `drive` returns when what is under way has ended."""
-        if not self._stopping.is_set():
-            self.why = why
-            self._stopping.set()
-        self.wake()
-
-    def wake(self) -> None:
-        """Look at once whether something may start."""
+        with self._lock:
+            self.why = self.why or why
         self._results.put(None)
 
+    def cut(self) -> None:
+        """Wait no longer for what is under way: cut it off, or leave it where it cannot be."""
+        self._cut = True
+        self.stop("cut off")
+        if self._cancel is not None:
+            self._cancel.cancel()
+
+    def pause(self) -> None:
+        """Begin nothing more until `go_on`."""
+        self.paused = True
+        self._results.put(None)
+
+    def go_on(self) -> bool:
+        """End a pause, and take back a stop; return False where it is too late for that."""
+        with self._lock:
+            if self._over or self._cut or self._error is not None:
+                return False
+            self.why, self.paused = None, False
+        self._results.put(None)
+        return True
+
     def drive(self) -> None:
-        """Run until all has ended, or it was stopped and nothing is under way."""
-        self._limits.start(time.monotonic())
-        ended: list[Ended] = []
+        """Run until all has ended, or it was stopped and nothing is under way.
+
+        What fails here stops the sweep. It is raised when what was under way has ended and, as far
+        as possible, is written down.
+        """
+        self._counter.go()
+        for task in self._doubtful:
+            self._counter.begun(task.run.release_tag)
         try:
-            while True:
-                self._turn(ended)
-                if self.is_complete or (self._stopping.is_set() and not self._flying):
-                    break
-                ended = self._wait()
+            while not self._turned():
+                self._wait()
         finally:
             self._put_back()
+            self._counter.hold()
+        if self._error is not None:
+            raise self._error
 
-    def _turn(self, ended: Sequence[Ended]) -> None:
+    def _turned(self) -> bool:
+        """Take a turn; return whether it was the last."""
+        try:
+            self._turn()
+        except Exception as exc:  # noqa: BLE001  (raised at the end)
+            self._fail(exc)
+        self._changed()
+        if self._flying and not (self._cut and self._cancel is None):
+            return False
+        nothing_left = self._exhausted and not self._later
+        with self._lock:
+            self._over = self.why is not None or nothing_left or self._counter.left <= 0
+            return self._over
+
+    def _fail(self, exc: Exception) -> None:
+        self._error = self._error or exc
+        self.stop(str(exc) or type(exc).__name__)
+
+    def _turn(self) -> None:
         """Write down what ended and what begins, then send it."""
         now = time.monotonic()
-        self._limits.check(now, self.stop)
-        tasks = self._due(now)
-        begun = [task.run for task in tasks if task.doubt is None and task.tries == 0]
-        runs = [each.run for each in ended]
-        if begun or runs:
-            self._recorder.record(begun=begun, ended=runs)
+        self._keep_clock()
+        self._keep_limits()
+        room = self._room(now)
+        tasks = self._later.due(now, room)
+        try:
+            fresh = self._fresh(room - len(tasks))
+            self._record(fresh)
+            tasks += fresh
+            while tasks:
+                self._start(tasks[0], now)
+                tasks.pop(0)
+        finally:
+            self._later.put_back(tasks)
+
+    def _record(self, fresh: Sequence[Task]) -> None:
+        ended = self._ended
+        if ended or fresh:
+            begun = [task.run for task in fresh]
+            self._recorder.record(begun=begun, ended=[each.run for each in ended])
+        self._ended = []
         for each in ended:
             self._counter.ended(each.run, found=each.found)
-            self._limits.ended(each.run)
-        for task in tasks:
-            self._start(task)
-        self._changed()
+        for task in fresh:
+            self._limits.calls += 1
+            self._counter.begun(task.run.release_tag)
 
-    def _due(self, now: float) -> list[Task]:
-        if self.paused or self._stopping.is_set():
-            return []
-        room = self.pace.room(len(self._flying), now)
-        due: list[Task] = []
-        while room > len(due) and self._again and self._again[0][0] <= now:
-            due.append(heapq.heappop(self._again)[2])
-        wanted = self._limits.allowed(room - len(due))
+    def _keep_clock(self) -> None:
+        if self.paused and not self._flying:
+            self._counter.hold()
+            self._patience.renew()
+        else:
+            self._counter.go()
+
+    def _keep_limits(self) -> None:
+        counter, in_hand = self._counter, len(self._flying) + len(self._later)
+        reached = self._limits.reached(
+            counter.seconds, cost=counter.cost, failures=counter.failed, in_hand=in_hand
+        )
+        if reached is not None:
+            self.stop(reached)
+
+    def _room(self, now: float) -> int:
+        if self.paused or self.why is not None:
+            return 0
+        return self.pace.room(len(self._flying), now)
+
+    def _fresh(self, room: int) -> list[Task]:
+        """Return runs that begin now; fewer when many wait to be tried again."""
+        in_hand = len(self._flying) + len(self._later)
+        wanted = self._limits.allowed(min(room, self.pace.limit + self.pace.most - in_hand))
         fresh = list(islice(self._todo, wanted))
         self._exhausted = self._exhausted or len(fresh) < wanted
-        for task in fresh:
-            self._limits.began()
-            self._counter.begun(task.run.release_tag)
-        return due + fresh
+        return fresh
 
-    def _start(self, task: Task) -> None:
+    def _start(self, task: Task, now: float) -> None:
         args = (task,) if self._cancel is None else (task, self._cancel)
         future = self._executor.submit(self._attempt, *args)
-        self._flying[future] = task
+        self._flying[future] = (task, now)
         future.add_done_callback(self._results.put)
 
-    def _wait(self) -> list[Ended]:
-        """Return what has ended since; waits for the first, and takes all that is there."""
-        ended: list[Ended] = []
+    def _wait(self) -> None:
+        """Take what has ended since; waits for the first, then takes all that is there."""
         timeout: float | None = self._sleep()
         while True:
             try:
@@ -167,63 +226,75 @@ class Driver:
                     self._results.get(timeout=timeout) if timeout else self._results.get_nowait()
                 )
             except queue.Empty:
-                return ended
+                return
             timeout = None
             if future is not None:
-                self._take(future, ended)
+                self._take(future)
 
     def _sleep(self) -> float:
         now = time.monotonic()
-        until = [now + _TURN]
-        if self.pace.not_before > now:
-            until.append(self.pace.not_before)
-        if self._again:
-            until.append(self._again[0][0])
-        return max(0.001, min(until) - now)
+        until = now + _TURN
+        if self.pace.limit > len(self._flying) and not self.paused and self.why is None:
+            soon = self.pace.not_before if self.pace.not_before > now else until
+            if self._later:
+                soon = max(self._later.first, self.pace.not_before)
+            until = min(until, soon)
+        return max(0.001, until - now)
 
-    def _take(self, future: Future[Ended | Again], ended: list[Ended]) -> None:
-        task = self._flying.pop(future)
+    def _take(self, future: Future[Ended | Again]) -> None:
+        at_once = len(self._flying)
+        task, began = self._flying.pop(future)
         now = time.monotonic()
-        result = _result(future, task)
+        result = self._result(future, task)
         if isinstance(result, Ended):
-            self._heard = now
-            self.pace.ended(now)
-            ended.append(result)
-            return
-        self._retry(result, now)
+            self._patience.renew()
+            if not result.found:
+                self.pace.ended(began, now, at_once)
+            self._ended.append(result)
+        else:
+            self._retry(result, began, now)
 
-    def _retry(self, again: Again, now: float) -> None:
-        if again.busy:
-            self.pace.busy(now, again.wait, again.why)
+    def _retry(self, again: Again, began: float, now: float) -> None:
+        until = self.pace.not_before
+        if again.busy and self.pace.busy(began, now, again.wait):
+            self.note = f"lowered after {again.why} at {datetime.now().astimezone():%H:%M:%S}"
         if again.answered:
-            self._heard = now
-        if again.hopeless:
+            self._patience.renew()
+        elif again.hopeless:
             self.stop(again.why)
-        elif now - self._heard > _PATIENCE:
-            self.stop(f"no answer for {_PATIENCE:.0f} s: {again.why}")
-        pause = again.wait if again.wait is not None else min(0.25 * 2**again.task.tries, 10.0)
-        self._number += 1
-        heapq.heappush(self._again, (now + pause, self._number, again.task))
+        elif self._patience.is_over(now, not_before=until, oldest=self._oldest()):
+            self.stop(f"no answer for a minute: {again.why}")
+        self._later.put(again, now)
+
+    def _oldest(self) -> float | None:
+        """Return when the oldest call began that is under way."""
+        return min((began for _, began in self._flying.values()), default=None)
+
+    def _result(self, future: Future[Ended | Again], task: Task) -> Ended | Again:
+        """Return what came of it; an executor that lost it leaves it in doubt."""
+        try:
+            return future.result()
+        except BaseException as exc:  # noqa: BLE001  (also what an executor raises to cancel)
+            error = exc
+        lost = self._cancel is None or isinstance(error, BrokenExecutor | CancelledError)
+        if isinstance(error, Exception) and not (lost and task.tries < _LOST):
+            self._fail(error)
+        why = f"the executor lost it: {type(error).__name__}"
+        return Again(replace(task, doubt=why, tries=task.tries + 1), why)
 
     def _put_back(self) -> None:
-        """Take back the rows of runs that surely never ran; the doubtful ones stay STARTED."""
-        back = [task for _, _, task in self._again]
-        never = [task.run for task in back if task.doubt is None]
-        if never:
-            self._recorder.withdraw(never)
+        """Write down the rest, and take back what surely never ran; the doubtful stay STARTED."""
+        for future, (task, _) in self._flying.items():
+            future.cancel()
+            self._counter.begun(task.run.release_tag, -1)
+        self._flying.clear()
+        back = self._later.all()
         for task in back:
             self._counter.begun(task.run.release_tag, -1)
-        self._again.clear()
-
-
-def _result(future: Future[Ended | Again], task: Task) -> Ended | Again:
-    """Return what came of it; an executor that lost it leaves it in doubt."""
-    error: BaseException | None
-    try:
-        error = future.exception()
-    except BaseException as exc:  # noqa: BLE001  (cancelled, by whoever runs the executor)
-        error = exc
-    if error is None:
-        return future.result()
-    why = f"the executor lost it: {type(error).__name__}"
-    return Again(replace(task, doubt=why, tries=task.tries + 1), why)
+        never = [task.run for task in back if task.doubt is None]
+        try:
+            self._record(())
+            if never:
+                self._recorder.withdraw(never)
+        except Exception as exc:  # noqa: BLE001  (raised at the end)
+            self._fail(exc)

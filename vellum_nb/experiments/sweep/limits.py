@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from vellum_nb.models import Run
 
 __all__ = ["Limits"]
 
 
 @dataclass(slots=True)
 class Limits:
-    """Limits of a whole sweep; None is none. `calls`, `cost`, `failures`: what was used already."""
+    """Limits of a whole sweep; None is none.
+
+    Attributes
+    ----------
+    calls : int
+        How many runs were begun, in this session and in earlier ones.
+    seconds : float
+        For how long earlier sessions ran.
+
+    Examples
+    --------
+    >>> limits = Limits(max_calls=10, calls=8)
+    >>> limits.allowed(5)
+    2
+    >>> limits.reached(0.0, cost=0.0, failures=0)
+    >>> Limits(max_seconds=60).reached(61.5, cost=0.0, failures=0)
+    'max_seconds=60 is reached'
+    """
 
     max_calls: int | None = None
     max_seconds: float | None = None
     max_cost_usd: float | None = None
     stop_after_failures: int | None = None
     calls: int = 0
-    cost: float = 0.0
-    failures: int = 0
-    _until: float | None = None
-
-    def start(self, now: float) -> None:
-        """Start the clock."""
-        if self.max_seconds is not None:
-            self._until = now + self.max_seconds
+    seconds: float = 0.0
 
     def allowed(self, wanted: int) -> int:
         """Return how many of `wanted` runs may still begin."""
-        return (
-            wanted if self.max_calls is None else max(0, min(wanted, self.max_calls - self.calls))
+        if self.max_calls is None:
+            return max(0, wanted)
+        return max(0, min(wanted, self.max_calls - self.calls))
+
+    def reached(
+        self, seconds: float, *, cost: float, failures: int, in_hand: int = 0
+    ) -> str | None:
+        """Return the limit that is reached; that of calls when none is `in_hand` any more."""
+        ways = (
+            ("max_calls", self.max_calls, self.calls if not in_hand else 0),
+            ("max_seconds", self.max_seconds, self.seconds + seconds),
+            ("max_cost_usd", self.max_cost_usd, cost),
+            ("stop_after_failures", self.stop_after_failures, failures),
         )
-
-    def began(self) -> None:
-        """Note a run that begins."""
-        self.calls += 1
-
-    def ended(self, run: Run) -> None:
-        """Note a run that ended."""
-        self.cost += run.cost_usd or 0.0
-        self.failures += run.state != "FULFILLED"
-
-    def check(self, now: float, stop: Callable[[str], None]) -> None:
-        """Call `stop` with the limit that is reached, if one is."""
-        reached = (
-            (self.max_calls, self.calls, "max_calls={}"),
-            (self._until, now, f"max_seconds={self.max_seconds}"),
-            (self.max_cost_usd, self.cost, "max_cost_usd={}"),
-            (self.stop_after_failures, self.failures, "stop_after_failures={}"),
-        )
-        for limit, used, name in reached:
+        for name, limit, used in ways:
             if limit is not None and used >= limit:
-                stop(f"{name.format(limit)} is reached")
-                return
+                return f"{name}={limit} is reached"
+        return None

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 __all__ = ["Pace"]
 
 _FIRST = 16
 _LESS = 0.7
 _MORE = 1.5
-_SLOWER = 1.5
-_CALM = 5.0
+_MORE_AFTER_TROUBLE = 1.25
+_WORTH = 0.3  # of what more at once would bring, were the server not to notice
+_FULL = 0.7
+_REST = 8  # rounds, at most
 
 
 class Pace:
     """Decides how many calls may be under way, from how earlier ones fared.
 
-    After a round of `limit` calls without trouble the limit grows by half, as long as that brought
-    more calls a second than before. When the server is busy it shrinks, at most once a
-    round, and nothing starts before the time that the server asked for.
+    A round is as many calls as may be under way, all begun since that was last changed. After a
+    round without trouble the limit grows by half. It stays there when that brought more calls a
+    second, by Little's law: calls under way / seconds that one takes. Otherwise it steps back, and
+    tries again some rounds later. When the server is busy it shrinks, at most once a round, and
+    nothing starts before the time that the server asked for.
 
     Parameters
     ----------
@@ -24,57 +30,70 @@ class Pace:
         A fixed limit; then only the waiting is left.
     most : int
         The limit that is never passed.
+
+    Attributes
+    ----------
+    limit : int
+        How many calls may be under way.
+    not_before : float
+        When the next one may start.
     """
 
     def __init__(self, concurrency: int | None = None, *, most: int = 128) -> None:
         self.fixed = concurrency is not None
         self.most = concurrency if concurrency is not None else most
-        self.limit = concurrency if concurrency is not None else min(_FIRST, most)
+        self.limit = min(_FIRST, most) if concurrency is None else concurrency
         self.not_before = 0.0
-        self.lowered: str | None = None
-        self._calm_until = 0.0
-        self._round = 0
-        self._began: float | None = None
-        self._rate = 0.0
-        self._settled = False
+        self._more = _MORE
+        self._base: tuple[int, float] | None = None
+        self._resting, self._rest = 0, 1
+        self._restart(0.0)
 
     def room(self, flying: int, now: float) -> int:
         """Return how many calls may start now."""
         return 0 if now < self.not_before else max(0, self.limit - flying)
 
-    def ended(self, now: float) -> None:
-        """Note a call that ended well."""
-        if self.fixed:
+    def ended(self, began: float, now: float, flying: int) -> None:
+        """Note a call that ended well, one of `flying` that were under way."""
+        if self.fixed or began < self._since:
             return
-        if self._began is None:
-            self._began = now
-        self._round += 1
-        if self._round < max(2 * self.limit, 8):
-            return
-        rate = self._round / max(now - self._began, 1e-6)
-        self._grow(rate, now)
-        self._round, self._began = 0, now
+        self._calls += 1
+        self._took += now - began
+        self._at_once += flying
+        if self._calls >= max(self.limit, 8):
+            at_once = self._at_once / self._calls
+            if at_once >= _FULL * self.limit:  # otherwise there was not enough to do
+                self._judge(self._at_once / max(self._took, 1e-9))
+            self._restart(now)
 
-    def busy(self, now: float, wait: float | None, why: str) -> None:
-        """Note that the server has too much to do; it may ask everybody to wait."""
-        self.not_before = max(self.not_before, now + (wait if wait is not None else 0.0))
-        if self.fixed or now < self._calm_until:
-            return
+    def busy(self, began: float, now: float, wait: float | None) -> bool:
+        """Note that the server has too much to do, and may ask everybody to wait.
+
+        Returns whether `limit` was lowered.
+        """
+        self.not_before = max(self.not_before, now + (wait or 0.0))
+        if self.fixed or began < self._since:
+            return False
         self.limit = max(1, int(self.limit * _LESS))
-        self.lowered = why
-        self._calm_until = max(self.not_before, now) + 1.0
-        self._rate, self._round, self._began = 0.0, 0, None
-        self._settled = False
+        self._more, self._base, self._resting = _MORE_AFTER_TROUBLE, None, 0
+        self._restart(now)
+        return True
 
-    def _grow(self, rate: float, now: float) -> None:
-        if now < self._calm_until:
-            return
-        if self._settled:
-            if rate > self._rate * _SLOWER:
-                self._settled = False
-            return
-        if self._rate and rate < self._rate * 1.1:
-            self._settled = True  # more at once brought no more a second
-            return
-        self._rate = rate
-        self.limit = min(self.most, max(self.limit + 1, int(self.limit * _MORE)))
+    def _restart(self, now: float) -> None:
+        self._since = now
+        self._calls, self._took, self._at_once = 0, 0.0, 0
+
+    def _judge(self, rate: float) -> None:
+        """Grow, or step back, by the calls a second that this limit brings."""
+        if self._resting:
+            self._resting -= 1
+        elif self._base is None or rate > self._wanted(self._base):
+            self._base, self._rest = (self.limit, rate), 1
+            self.limit = min(self.most, ceil(self.limit * self._more))
+        else:
+            self.limit, self._base, self._resting = self._base[0], None, self._rest
+            self._rest = min(2 * self._rest, _REST)
+
+    def _wanted(self, base: tuple[int, float]) -> float:
+        limit, rate = base
+        return rate * (1 + _WORTH * (self.limit / limit - 1))

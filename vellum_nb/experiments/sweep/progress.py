@@ -1,25 +1,16 @@
-"""How far a sweep is: counted as runs begin and end, read as a snapshot by views."""
+"""How far a sweep is, as a snapshot that views read."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from statistics import median
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from vellum_nb.models import Run
 
-__all__ = ["Counter", "Progress", "State", "TagProgress"]
+__all__ = ["Progress", "State", "TagProgress"]
 
 State = Literal["ready", "running", "paused", "stopping", "stopped", "done"]
-
-_LATEST = 5
-_MEDIAN_OF = 1_000  # runs, the last ones
-_RATE_OVER = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +41,12 @@ class Progress:
         In the order of the sweep.
     found : int
         Runs that the history had when it began, or that were looked up: not sent again.
+    began, seconds : datetime or None, float
+        When this session began, and for how long it has run, pauses left out.
     rate : float
-        Runs a second, over the last ten seconds.
+        Runs a second, over the last ten seconds that it ran.
     left_s : float or None
-        Seconds until the end at this rate.
+        Seconds until the end at this rate; None where it has ended, or no rate is known.
     at_once, limit, most : int
         Calls under way, how many may be, and how many may ever be.
     note : str or None
@@ -111,90 +104,4 @@ class Progress:
     def left_s(self) -> float | None:
         """Seconds until the end at this rate."""
         left = self.planned - self.ended
-        return left / self.rate if self.rate > 0 and self.state != "done" else None
-
-
-@dataclass(slots=True)
-class _Tally:
-    planned: int
-    done: int = 0
-    failed: int = 0
-    running: int = 0
-    cost: float | None = None
-    took: deque[float] = field(default_factory=lambda: deque(maxlen=_MEDIAN_OF))
-
-    def told(self, tag: str) -> TagProgress:
-        middle = median(self.took) if self.took else None
-        return TagProgress(
-            tag, self.planned, self.done, self.failed, self.running, middle, self.cost
-        )
-
-
-class Counter:
-    """Counts what begins and ends; any thread may read it."""
-
-    def __init__(self, tags: Sequence[str], planned: int) -> None:
-        self._tallies = {tag: _Tally(planned) for tag in tags}
-        self._latest: deque[Run] = deque(maxlen=_LATEST)
-        self._ends: deque[float] = deque()
-        self._lock = threading.Lock()
-        self._began: datetime | None = None
-        self._clock = 0.0
-        self.found = 0
-
-    def start(self) -> None:
-        """Start the clock."""
-        with self._lock:
-            self._began, self._clock = datetime.now(UTC), time.monotonic()
-            self._ends.clear()
-
-    def had(self, tag: str, state: str) -> None:
-        """Note a run that had ended before."""
-        tally = self._tallies[tag]
-        with self._lock:
-            self.found += 1
-            if state == "FULFILLED":
-                tally.done += 1
-            else:
-                tally.failed += 1
-
-    def begun(self, tag: str, by: int = 1) -> None:
-        """Note a run that began, or with -1 one that was put back."""
-        with self._lock:
-            self._tallies[tag].running += by
-
-    def ended(self, run: Run, *, found: bool = False) -> None:
-        """Note a run that ended."""
-        now = time.monotonic()
-        with self._lock:
-            tally = self._tallies[run.release_tag]
-            tally.running -= 1
-            if run.state == "FULFILLED":
-                tally.done += 1
-            else:
-                tally.failed += 1
-            if run.latency_s is not None:
-                tally.took.append(run.latency_s)
-            if run.cost_usd is not None:
-                tally.cost = (tally.cost or 0.0) + run.cost_usd
-            self.found += found
-            self._latest.appendleft(run)
-            self._ends.append(now)
-            while self._ends and self._ends[0] < now - _RATE_OVER:
-                self._ends.popleft()
-
-    def told(self) -> tuple[tuple[TagProgress, ...], tuple[Run, ...]]:
-        """Return the counts of each tag, and the runs that ended last."""
-        with self._lock:
-            tags = tuple(tally.told(tag) for tag, tally in self._tallies.items())
-            return tags, tuple(self._latest)
-
-    def timed(self) -> tuple[datetime | None, float, float]:
-        """Return when it began, the seconds since then, and runs a second lately."""
-        now = time.monotonic()
-        with self._lock:
-            if self._began is None:
-                return None, 0.0, 0.0
-            since = now - self._clock
-            recent = sum(1 for end in self._ends if end >= now - _RATE_OVER)
-            return self._began, since, recent / max(min(since, _RATE_OVER), 1e-6)
+        return left / self.rate if self.rate > 0 and left else None

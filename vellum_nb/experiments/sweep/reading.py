@@ -102,7 +102,7 @@ def _of_dicts(cases: Sequence[Any], name: str) -> Table:
         if not isinstance(case, Mapping):
             msg = f"Case {number} of {name} is {shown(case)}; each must be a dict of inputs"
             raise InputError(msg)
-        if _OF_A_RUN <= case.keys():
+        if set(case) >= _OF_A_RUN:
             stored = True
             rows.append(_row_of_run(case))
         else:

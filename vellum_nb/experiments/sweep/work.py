@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from vellum_nb.models import Cancellation, Run, RunError
 
-__all__ = ["Again", "Attempt", "Ended", "Looks", "Task"]
+__all__ = ["Again", "Attempt", "Ended", "Looks", "Recorder", "Task"]
 
 
 class Looks(NamedTuple):
@@ -101,3 +101,13 @@ class Attempt(Protocol):
 
     def __call__(self, task: Task, cancel: Cancellation | None = None) -> Ended | Again:
         """Make one attempt."""
+
+
+class Recorder(Protocol):
+    """What the driver asks of a history."""
+
+    def record(self, *, begun: Sequence[Run] = (), ended: Sequence[Run] = ()) -> None:
+        """Complete and begin, in one transaction."""
+
+    def withdraw(self, runs: Sequence[Run]) -> None:
+        """Take back runs that were never sent."""

@@ -1,0 +1,42 @@
+"""How a sweep goes about it, and what it is handed to make its runs with."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+from vellum_nb.experiments.sweep.todo import Standing
+from vellum_nb.experiments.sweep.work import Attempt, Task
+
+__all__ = ["SweepOptions", "Worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """How a sweep goes about it; see `vellum_nb.Workspace.sweep`."""
+
+    concurrency: int | None = None
+    max_concurrency: int = 128
+    max_calls: int | None = None
+    max_seconds: float | None = None
+    max_cost_usd: float | None = None
+    stop_after_failures: int | None = None
+    executor: Executor | None = None
+
+
+class Worker(Protocol):
+    """What a sweep is handed to make its runs with."""
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The release tags that pointed at more than one release while it ran."""
+
+    def task(self, standing: Standing) -> Task:
+        """Return the run of a place: a new one, or the one that was begun, with its doubt."""
+
+    def attempt(self, at_once: int) -> Attempt:
+        """Return what sends, for so many at once."""
+
+    def close(self) -> None:
+        """Let go of connections; the next `attempt` opens new ones."""

@@ -1,0 +1,92 @@
+"""What stored runs tell a sweep: what to expect, and the answers that are there already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from vellum_nb.history import reads
+from vellum_nb.history.rows import SCALARS
+from vellum_nb.history.store import Store
+from vellum_nb.models.sweeps import Place
+
+__all__ = ["PastRun", "keep_reused", "past", "reusable", "reused", "sweep_rows"]
+
+_RECENT = 2_000
+_TAG, _REPEAT, _ID = (SCALARS.index(name) for name in ("release_tag", "repeat", "id"))
+_TIME = SCALARS.index("timestamp")
+_OF_SWEEP = "WHERE u.sweep = (SELECT seq FROM sweeps WHERE id = ?)"
+
+
+class PastRun(NamedTuple):
+    """What a run took and cost."""
+
+    release_tag: str
+    release_id: str | None
+    latency_s: float
+    cost_usd: float | None
+
+
+def past(store: Store, deployment: str) -> list[PastRun]:
+    """Return the latest fulfilled runs of a deployment, some thousands at most."""
+    sql = (
+        "SELECT release_tag, release_id, latency_s, cost_usd FROM runs WHERE deployment = ? "
+        "AND state = 'FULFILLED' AND latency_s IS NOT NULL ORDER BY timestamp DESC LIMIT ?"
+    )
+    return [PastRun(*row) for row in store.read(sql, (deployment, _RECENT))]
+
+
+def reusable(
+    store: Store, deployment: str, release_id: str, case_ids: Iterable[str]
+) -> dict[str, list[str]]:
+    """Return the fulfilled runs of these cases on one release: case id to run ids, newest first."""
+    sql = (
+        "SELECT case_id, id FROM runs WHERE deployment = ? AND release_id = ? "
+        "AND state = 'FULFILLED' AND case_id IN (SELECT value FROM json_each(?)) "
+        "ORDER BY timestamp DESC, seq DESC"
+    )
+    found: dict[str, list[str]] = {}
+    bound = (deployment, release_id, json.dumps(list(case_ids)))
+    for case_id, run_id in store.read(sql, bound):
+        found.setdefault(case_id, []).append(run_id)
+    return found
+
+
+def keep_reused(store: Store, sweep_id: str, taken: Iterable[tuple[Place, str]]) -> None:
+    """Keep which run stands for which planned one; a place that has one keeps it."""
+    sql = (
+        "INSERT OR IGNORE INTO sweep_reused VALUES ((SELECT seq FROM sweeps WHERE id = ?), "
+        "?, ?, ?, ?)"
+    )
+    with store.write() as connection:
+        rows = ((sweep_id, p.position, p.release_tag, p.repeat, run) for p, run in taken)
+        connection.executemany(sql, rows)
+
+
+def reused(store: Store, sweep_id: str) -> dict[Place, str]:
+    """Return which run stands for which planned one; those that were deleted stand for none."""
+    sql = (
+        "SELECT u.position, u.release_tag, u.repeat, u.run FROM sweep_reused u "
+        f"JOIN runs r ON r.id = u.run {_OF_SWEEP}"
+    )
+    return {Place(*row): run for *row, run in store.read(sql, (sweep_id,))}
+
+
+def sweep_rows(
+    store: Store, sweep_id: str, *, states: Sequence[str] | None, reuse: dict[Place, str]
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a sweep for its frame, newest first.
+
+    Runs taken over are shown as the planned ones that they stand for.
+    """
+    rows = reads.framed(store, {"sweep_id": sweep_id, "state": states})
+    if not reuse:
+        return rows
+    places = {run: place for place, run in reuse.items()}
+    for row in reads.framed(store, {"ids": list(places), "state": states}):
+        place = places[row[_ID]]
+        changed = list(row)
+        changed[_TAG], changed[_REPEAT] = place.release_tag, place.repeat
+        rows.append(tuple(changed))
+    return sorted(rows, key=lambda row: row[_TIME], reverse=True)
