@@ -37,6 +37,16 @@ EVAL = f"""async ([id, code]) => {{
         return {{error: reply.content.traceback?.join('\\n') ?? reply.content.status}};
     return {{text}};
 }}"""
+START = f"""async ([id, index]) => {{
+    {FIND}
+    window.jupyterapp.shell.activateById(id);
+    panel.content.activeCellIndex = index;
+    void window.jupyterapp.commands.execute('notebook:run-cell');
+}}"""
+EDIT = f"""async ([id, index, text]) => {{
+    {FIND}
+    panel.content.widgets[index].model.sharedModel.setSource(text);
+}}"""
 INTERRUPT = f"""async (id) => {{
     {FIND}
     await panel.sessionContext.session.kernel.interrupt();
@@ -92,6 +102,14 @@ class Notebook:
         if errors:
             msg = "A cell raised:\n" + "\n".join(errors)
             raise AssertionError(COLOUR.sub("", msg))
+
+    def edit(self, cell: int, text: str) -> None:
+        """Write other code into a cell."""
+        self.page.evaluate(EDIT, [self._id, cell, text])
+
+    def start(self, cell: int) -> None:
+        """Run one cell, and do not wait for its end."""
+        self.page.evaluate(START, [self._id, cell])
 
     def output(self, index: int = 0) -> Locator:
         """Return the output area of a code cell, counted from 0."""

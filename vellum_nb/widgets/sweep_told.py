@@ -86,7 +86,7 @@ def tag_note(record: SweepRecord, tag: str, same: Mapping[str, tuple[str, ...]])
     """Return what stands beside a release tag: whether it is the baseline, its other names."""
     baseline = tag == record.release_tags[0] and len(record.release_tags) > 1
     names = " ".join(f"= {shown_name(name)}" for name in same.get(tag, ()))
-    return " ".join(part for part in ("baseline" if baseline else "", names) if part)
+    return " · ".join(part for part in ("baseline" if baseline else "", names) if part)
 
 
 def _resumed(record: SweepRecord, now: Progress) -> Parts:
@@ -208,10 +208,18 @@ def _excerpt(run: Run) -> tuple[str, str]:
     if run.state != "FULFILLED":
         message = (run.error.message or run.error.code) if run.error else ""
         return _NO_OUTPUTS.get(run.state, run.state), _cut(message)
-    texts = [value_text(value, "JSON") for value in run.outputs.values() if value is not None]
-    short = [text for text in texts if len(text) <= _SHORT and "\n" not in text][:_SHORT_ONES]
-    long = next((text for text in texts if text not in short), "")
+    values = [value for value in run.outputs.values() if value is not None]
+    texts = [value_text(value, "JSON") for value in values]
+    plain = [text for value, text in zip(values, texts, strict=True) if _is_short(value)]
+    short = plain[:_SHORT_ONES]
+    long = next((text for text in texts if text not in plain), "")
     return _cut(" · ".join(short)), _cut(long)
+
+
+def _is_short(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _SHORT and "\n" not in value
+    return isinstance(value, int | float)
 
 
 def _status(now: Progress) -> str:
@@ -219,7 +227,7 @@ def _status(now: Progress) -> str:
     running = sum(tag.running for tag in now.tags)
     sentences = {
         "ready": "not started",
-        "running": "failed runs are looked up, then tried again",
+        "running": "a run without an answer is looked up before it is sent again",
         "paused": "paused: nothing new begins",
         "stopping": "stopping: what runs ends first",
         "stopped": f"stopped at {now.ended:,} of {now.planned:,}; resume goes on from here",

@@ -1,0 +1,64 @@
+"""A `SweepView` as a user meets it: counts, Pause, Resume, Stop; and a workflow that waits."""
+
+from __future__ import annotations
+
+import re
+
+from notebook_page import Notebook
+from playwright.sync_api import Locator, expect
+
+__all__ = ["GATE", "SweepPage"]
+
+# Every run waits for a permit; the kernel gives as many as a test wants to see ended.
+GATE = """
+import threading
+from typing import TypedDict
+import vellum_nb as vnb
+
+gate = threading.Semaphore(0)
+
+class Sorted(TypedDict):
+    category: str
+    reply: str
+
+def triage(ticket: str) -> Sorted:
+    gate.acquire()
+    if "bad" in ticket:
+        raise vnb.Reject("nobody can read this")
+    return {"category": "<b>billing</b>", "reply": f"Thank you for {ticket}, we look into it."}
+
+server = vnb.LocalServer()
+server.deploy(triage, name="triage", release_tags=["v1", "production"])
+server.deploy(triage, name="triage", release_tags=["v2"], description="the same again")
+ws = vnb.connect(server, history="runs.db")
+cases = [{"ticket": f"ticket {n}" if n else "bad ticket"} for n in range(12)]
+"""
+
+
+class SweepPage:
+    """The view in one output of a notebook; `cell` counts from 0, `name` is its variable."""
+
+    def __init__(self, notebook: Notebook, *, cell: int = 0) -> None:
+        self.notebook = notebook
+        self.root = notebook.output(cell).get_by_role("region", name=re.compile("^Sweep of"))
+        self.status = self.root.get_by_role("status")
+        self.hint = self.root.get_by_role("note")
+        self.sums = self.root.locator(".vnb-sweep-sums > div")
+        self.outputs = self.root.locator(".vnb-sweep-output[aria-hidden='false']")
+        expect(self.root).to_be_visible()
+
+    def button(self, name: str) -> Locator:
+        """Return Pause, Resume, Stop or Cut off."""
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def bar(self, tag: str) -> Locator:
+        """Return the bar of a release tag."""
+        return self.root.get_by_role("progressbar", name=tag, exact=True)
+
+    def ended(self, text: str) -> None:
+        """Wait until so many runs have ended, such as "3 of 24"."""
+        expect(self.sums.first.locator(".vnb-sweep-value")).to_have_text(text)
+
+    def let(self, count: int) -> None:
+        """Let so many runs end."""
+        self.notebook.kernel_eval(f"gate.release({count})")

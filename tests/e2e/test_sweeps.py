@@ -1,0 +1,102 @@
+"""The live view of a sweep in a real JupyterLab: it counts, pauses, goes on, stops."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+from sweep_page import GATE, SweepPage
+
+pytestmark = pytest.mark.browser
+
+BACKGROUND = """
+sweep = ws.sweep("triage", cases, release_tags=["v1", "v2"], concurrency=4, background=True)
+sweep
+"""
+BLOCKING = 'sweep = ws.sweep("triage", cases, release_tags=["v1", "v2"], concurrency=4)\nsweep'
+THREADS = "[t.name for t in threading.enumerate() if t.name.startswith('vellum-nb-')]"
+
+
+def test_a_sweep_is_seen_paused_resumed_and_stopped(lab):
+    notebook = lab.run_notebook([GATE + BACKGROUND, "sweep"])
+    view, other = SweepPage(notebook), SweepPage(notebook, cell=1)
+    expect(view.bar("v1")).to_have_attribute("aria-valuetext", re.compile("^0 done, .* 2 running"))
+    view.let(3)
+    view.ended("3 of 24")
+    other.ended("3 of 24")
+    expect(view.outputs).to_have_count(3)
+    expect(view.outputs.filter(has_text="REJECTED").first).to_contain_text("nobody can read this")
+    expect(view.outputs.first).to_contain_text("case ")
+
+    view.button("Pause").click()
+    expect(view.status).to_have_text("paused: nothing new begins")
+    view.let(4)
+    view.ended("7 of 24")
+    expect(view.status).to_have_text("paused")
+    view.let(5)
+    notebook.kernel_becomes("sweep.progress().at_once", "0")
+    view.ended("7 of 24")
+
+    expect(other.button("Resume")).to_be_visible()
+    view.button("Resume").click()
+    view.ended("12 of 24")
+    expect(view.button("Pause")).to_be_focused()
+
+    view.button("Stop").click()
+    expect(view.status).to_have_text("stopping: what runs ends first")
+    expect(view.button("Cut off")).to_be_visible()
+    view.let(4)
+    expect(view.status).to_have_text("stopped at 16 of 24; resume goes on from here")
+    notebook.kernel_becomes(THREADS, "[]")
+
+    view.button("Resume").click()
+    expect(view.root).to_contain_text("resumed: 16 runs found in the history, 0 sent twice")
+    view.let(8)
+    expect(view.status).to_have_text("done: 22 fulfilled, 2 failed")
+    expect(view.bar("v2")).to_have_attribute("aria-valuenow", "12")
+    expect(other.button("Stop")).to_have_attribute("aria-disabled", "true")
+    notebook.kernel_becomes(THREADS, "[]")
+    assert notebook.kernel_eval("len(sweep.runs())") == "24"
+
+
+def test_stop_twice_cuts_off_what_runs(lab):
+    notebook = lab.run_notebook([GATE + BACKGROUND])
+    view = SweepPage(notebook)
+    expect(view.bar("v1")).to_have_attribute("aria-valuetext", re.compile("2 running"))
+    view.button("Stop").click()
+    view.button("Cut off").click()
+    expect(view.status).to_have_text("stopped at 0 of 24; resume goes on from here")
+    view.let(24)
+
+
+def test_an_interrupt_stops_a_sweep_that_the_cell_waits_for(lab):
+    notebook = lab.run_notebook([GATE, "pass"])
+    notebook.edit(1, BLOCKING)
+    notebook.start(1)
+    view = SweepPage(notebook, cell=1)
+    expect(view.hint).to_have_text(re.compile("^interrupt the kernel to stop"))
+    expect(view.button("Stop")).to_be_hidden()
+    expect(view.bar("v2")).to_have_attribute("aria-valuetext", re.compile("2 running"))
+    notebook.interrupt()
+    expect(view.status).to_have_text("stopping: what runs ends first")
+    notebook.interrupt()
+    expect(view.status).to_have_text("stopped at 0 of 24; resume goes on from here")
+    expect(notebook.output(1)).to_contain_text("<Sweep of triage on v1, v2: stopped")
+    expect(view.root).to_have_count(1)
+    view.let(24)
+    expect(view.button("Resume")).to_be_visible()
+    expect(view.hint).to_be_hidden()
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 500)])
+def test_the_view_fits_its_place(lab, theme, width):
+    limit = BACKGROUND.replace("background", "max_cost_usd=2, background")
+    notebook = lab.run_notebook([GATE + limit], theme=theme, width=width)
+    view = SweepPage(notebook)
+    view.let(9)
+    view.ended("9 of 24")
+    wide = view.root.evaluate("root => root.scrollWidth - root.clientWidth")
+    assert wide <= 0
+    notebook.screenshot(f"sweep-{theme}-{width}", view.root)
+    notebook.kernel_eval("gate.release(99); sweep.stop(); sweep.wait()")
