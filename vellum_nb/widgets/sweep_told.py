@@ -108,10 +108,14 @@ def _resumed(record: SweepRecord, now: Progress) -> Parts:
 
 
 def _notice(now: Progress) -> str:
-    """Return why it stopped by itself; what the user did needs no notice."""
-    if not now.why or now.why == "stopped" or now.state not in {"stopping", "stopped"}:
-        return ""
-    return f"Stopped: {now.why}"
+    """Return why it stopped by itself, what the user did needs no notice; and which tags moved."""
+    parts = []
+    if now.why and now.why != "stopped" and now.state in {"stopping", "stopped"}:
+        parts.append(f"Stopped: {_cut(now.why)}")
+    if now.moved:
+        tags = ", ".join(map(shown_name, now.moved))
+        parts.append(f"Moved to another release meanwhile: {tags}. Each run says which it was on.")
+    return " · ".join(parts)
 
 
 def _tag(record: SweepRecord, tag: TagProgress, same: Mapping[str, tuple[str, ...]]) -> Any:

@@ -1,0 +1,65 @@
+"""A sweep whose runs wait for permits, on a real server, and a way to wait for what a view says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import vellum_nb as vnb
+from vellum_nb.widgets import SweepView
+
+PATIENCE = 60
+CASES = [{"ticket": f"ticket {n}" if n else "bad ticket"} for n in range(6)]
+
+
+class Sorted(TypedDict):
+    category: str
+    reply: str
+
+
+class Gated:
+    """A workspace on a server of its own, with a deployment whose runs wait for permits."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Semaphore(0)
+        self.server = vnb.LocalServer().start()
+        self.server.deploy(self.triage, name="triage", release_tags=["v1", "production"])
+        self.server.deploy(self.triage, name="triage", release_tags=["v2"])
+        self.ws = vnb.connect(self.server, history=":memory:")
+
+    def triage(self, ticket: str) -> Sorted:
+        assert self.gate.acquire(timeout=PATIENCE)
+        if "bad" in ticket:
+            raise vnb.Reject("nobody can read this")
+        return {"category": "<b>billing</b>", "reply": f"Thank you for {ticket}, we look into it."}
+
+    def sweep(self, **options: Any) -> Any:
+        """Start a sweep of 12 runs, 4 at once."""
+        known = {"release_tags": ["v1", "v2"], "concurrency": 4, "background": True}
+        return self.ws.sweep("triage", CASES, **(known | options))
+
+    def close(self) -> None:
+        self.gate.release(1000)
+        self.ws.close()
+        self.server.stop()
+
+
+def until(view: SweepView, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until what the view says is so; return it."""
+    seen = threading.Event()
+
+    def look(*_: object) -> None:
+        if holds(view._told):
+            seen.set()
+
+    view.observe(look, "_told")
+    look()
+    assert seen.wait(PATIENCE), view._told
+    view.unobserve(look, "_told")
+    return view._told
+
+
+def press(view: SweepView, kind: object) -> None:
+    """Do what the browser does for a click."""
+    view._handle_custom_msg({"kind": kind}, [])

@@ -1,0 +1,166 @@
+"""The live view of a sweep, without a browser."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from html_kit import HOSTILE, Page, assert_harmless
+from sweep_kit import PATIENCE, Gated, press, until
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.widgets import SweepView
+
+
+@pytest.fixture
+def gated() -> Iterator[Gated]:
+    found = Gated()
+    yield found
+    found.close()
+
+
+def ended(told):
+    return told["sums"][0]["value"]
+
+
+def test_the_view_follows_a_sweep_to_its_end_and_leaves_no_thread(gated):
+    view = gated.sweep().view()
+    until(view, lambda told: sum(tag["running"] for tag in told["tags"]) == 4)
+    gated.gate.release(3)
+    told = until(view, lambda told: ended(told) == "3 of 12")
+    assert told["state"] == "running"
+    assert told["plan"] == "6 cases"
+    assert [tag["note"] for tag in told["tags"]] == ["baseline · = production", "= LATEST"]
+    assert {run["case"] for run in told["latest"]} <= {f"case {n}" for n in range(1, 7)}
+    gated.gate.release(9)
+    told = until(view, lambda told: told["state"] == "done")
+    assert told["status"] == "done: 10 fulfilled, 2 failed"
+    assert told["resumed"] == []
+    assert view.wait(PATIENCE)
+    assert not any(t.name == "vellum-nb-sweep-view" for t in threading.enumerate())
+
+
+def test_the_buttons_pause_resume_stop_and_cut_off(gated):
+    sweep = gated.sweep()
+    view = sweep.view()
+    until(view, lambda told: sum(tag["running"] for tag in told["tags"]) == 4)
+    press(view, "pause")
+    until(view, lambda told: told["state"] == "paused")
+    gated.gate.release(4)
+    until(view, lambda told: ended(told) == "4 of 12" and told["status"] == "paused")
+    press(view, "resume")
+    until(view, lambda told: sum(tag["running"] for tag in told["tags"]) == 4)
+    press(view, "stop")
+    until(view, lambda told: told["state"] == "stopping")
+    press(view, "cut")
+    told = until(view, lambda told: told["state"] == "stopped")
+    assert told["notice"] == ""
+    assert view.wait(PATIENCE)
+    press(view, "resume")
+    gated.gate.release(100)
+    told = until(view, lambda told: told["state"] == "done")
+    found = int(told["resumed"][1][0])
+    assert "".join(part for part, _ in told["resumed"]) == (
+        f"resumed: {found} runs found in the history, 0 sent twice"
+    )
+    assert found >= 4
+
+
+def test_a_sweep_that_stopped_by_itself_says_why(gated):
+    sweep = gated.sweep(stop_after_failures=1)
+    view = sweep.view()
+    gated.gate.release(100)
+    told = until(view, lambda told: told["state"] == "stopped")
+    assert told["notice"] == "Stopped: stop_after_failures=1 is reached"
+
+
+def test_closing_the_view_leaves_the_sweep_alone(gated):
+    sweep = gated.sweep()
+    view = sweep.view()
+    view.close()
+    view.close()
+    assert not any(t.name == "vellum-nb-sweep-view" for t in threading.enumerate())
+    gated.gate.release(100)
+    assert sweep.wait(PATIENCE).state == "done"
+    assert ended(view._told) != "12 of 12"
+
+
+def test_messages_that_mean_nothing_do_nothing(gated):
+    view = gated.sweep().view()
+    for kind in (None, "close", 3, ["pause"], {"kind": "pause"}):
+        press(view, kind)
+    view._handle_custom_msg("pause", [])
+    view.set_state({"_told": {}, "error": "<b>", "hint": "x"})
+    assert (view.error, view.hint) == ("", "")
+    assert view.sweep.state == "running"
+
+
+def test_a_button_that_fails_says_so(gated):
+    view = gated.sweep().view()
+    gated.gate.release(4)
+    press(view, "stop")
+    until(view, lambda told: told["state"] == "stopped")
+    gated.ws.history.close()
+    press(view, "resume")
+    assert "closed" in view.error
+
+
+def test_what_breaks_a_sweep_is_seen_in_the_view(gated):
+    sweep = gated.sweep()
+    view = sweep.view()
+    gated.ws.history.close()
+    gated.gate.release(100)
+    told = until(view, lambda told: told["state"] == "stopped")
+    assert told["notice"].startswith("Stopped: The history :memory: was closed")
+    with pytest.raises(HistoryError):
+        sweep.wait(PATIENCE)
+
+
+def test_as_text_and_static_html_it_is_the_same_every_time(gated):
+    gated.gate.release(100)
+    sweep = gated.sweep()
+    sweep.wait(PATIENCE)
+    view = sweep.view()
+    assert repr(view) == "SweepView(triage on v1, v2: 12 runs)"
+    data, _ = view._repr_mimebundle_()
+    assert data["text/plain"] == repr(view)
+    assert Page(data["text/html"]).text == "Sweep of triage on v1, v2: 6 cases, 12 runs"
+    data, _ = sweep._repr_mimebundle_()
+    assert data["text/plain"] == repr(sweep)
+    assert "application/vnd.jupyter.widget-view+json" in data
+    page = Page(data["text/html"])
+    assert page.text.startswith("Sweep of triage: 6 cases, done, 12 of 12 runs")
+    assert len(page.all("tr")) == 3
+    assert_harmless(data["text/html"].replace("text-align: left;", "text-align: right;"))
+
+
+def test_hostile_text_stays_text_and_no_key_is_told(gated):
+    def echo(ticket: str) -> str:
+        return ticket
+
+    name = "<img src=x>\u202etriage"
+    gated.server.deploy(echo, name="triage-2", release_tags=["v1"])
+    cases = [{"ticket": text, name: "label"} for text in HOSTILE]
+    sweep = gated.ws.sweep("triage-2", cases, release_tags=["v1"], progress=False)
+    view = sweep.view()
+    assert view.wait(PATIENCE)
+    sent = json.dumps(view.get_state(["_told", "hint", "error"]))
+    assert gated.server.api_key not in sent + repr(view) + sweep._repr_mimebundle_()[0]["text/html"]
+    assert_harmless(sweep._repr_mimebundle_()[0]["text/html"].replace("left;", "right;"))
+
+
+def test_a_sweep_without_a_viewer_is_text(gated):
+    gated.gate.release(100)
+    sweep = gated.sweep()
+    sweep.wait(PATIENCE)
+    sweep.viewer = None
+    assert sweep.view() is None
+    assert sweep._repr_mimebundle_() == ({"text/plain": repr(sweep)}, {})
+
+
+def test_it_is_one_view_however_often_it_is_asked_for(gated):
+    sweep = gated.sweep()
+    assert isinstance(sweep.view(), SweepView)
+    assert sweep.view() is sweep.view()
