@@ -191,9 +191,12 @@ class Driver:
             self._counter.go()
 
     def _keep_limits(self) -> None:
-        counter, in_hand = self._counter, len(self._flying) + len(self._later)
+        counter, ended = self._counter, [each.run for each in self._ended]
         reached = self._limits.reached(
-            counter.seconds, cost=counter.cost, failures=counter.failed, in_hand=in_hand
+            counter.seconds,
+            cost=counter.cost + sum(run.cost_usd or 0.0 for run in ended),
+            failures=counter.failed + sum(run.state != "FULFILLED" for run in ended),
+            in_hand=len(self._flying) + len(self._later),
         )
         if reached is not None:
             self.stop(reached)
@@ -256,19 +259,16 @@ class Driver:
 
     def _retry(self, again: Again, began: float, now: float) -> None:
         until = self.pace.not_before
+        oldest = min((each for _, each in self._flying.values()), default=None)
         if again.busy and self.pace.busy(began, now, again.wait):
             self.note = f"lowered after {again.why} at {datetime.now().astimezone():%H:%M:%S}"
         if again.answered:
             self._patience.renew()
         elif again.hopeless:
             self.stop(again.why)
-        elif self._patience.is_over(now, not_before=until, oldest=self._oldest()):
-            self.stop(f"no answer for a minute: {again.why}")
+        elif self._patience.is_over(now, not_before=until, oldest=oldest):
+            self.stop(f"no answer for 60 s: {again.why}")
         self._later.put(again, now)
-
-    def _oldest(self) -> float | None:
-        """Return when the oldest call began that is under way."""
-        return min((began for _, began in self._flying.values()), default=None)
 
     def _result(self, future: Future[Ended | Again], task: Task) -> Ended | Again:
         """Return what came of it; an executor that lost it leaves it in doubt."""

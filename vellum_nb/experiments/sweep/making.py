@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
+from vellum_nb.experiments.sweep.limits import Limits
 from vellum_nb.experiments.sweep.todo import Standing
 from vellum_nb.experiments.sweep.work import Attempt, Task
 
@@ -23,6 +24,17 @@ class SweepOptions:
     max_cost_usd: float | None = None
     stop_after_failures: int | None = None
     executor: Executor | None = None
+
+    def limits(self, calls: int, seconds: float) -> Limits:
+        """Return the limits, for a sweep that has made so many calls in so many seconds."""
+        return Limits(
+            self.max_calls,
+            self.max_seconds,
+            self.max_cost_usd,
+            self.stop_after_failures,
+            calls=calls,
+            seconds=seconds,
+        )
 
 
 class Worker(Protocol):

@@ -14,7 +14,6 @@ from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.experiments.compare import Comparison
 from vellum_nb.experiments.sweep.crew import Crew
 from vellum_nb.experiments.sweep.driver import Driver
-from vellum_nb.experiments.sweep.limits import Limits
 from vellum_nb.experiments.sweep.making import SweepOptions, Worker
 from vellum_nb.experiments.sweep.pace import Pace
 from vellum_nb.experiments.sweep.progress import Progress, State
@@ -244,6 +243,7 @@ class Sweep(Results, Shown):
         options = self._options
         pace = Pace(options.concurrency, most=options.max_concurrency)
         own = Crew(pace.most) if options.executor is None else None
+        seconds = self._history.sweeps.seconds(self.id) if options.max_seconds else 0.0
         driver = Driver(
             map(self._worker.task, self._stock.fresh()),
             self._worker.attempt(pace.most),
@@ -251,7 +251,7 @@ class Sweep(Results, Shown):
             recorder=self._history.sweeps,
             counter=self._stock.counter,
             pace=pace,
-            limits=self._limits(),
+            limits=options.limits(len(self._stock.states), seconds),
             doubtful=map(self._worker.task, self._stock.doubtful),
             cancel=Cancellation() if own is not None else None,
             changed=self._changed,
@@ -282,17 +282,6 @@ class Sweep(Results, Shown):
         ended = (self.record.ended or datetime.now(UTC)) if done else None
         self.record = self.record.model_copy(update={"ended": ended, "why": self._why})
         self._history.sweeps.change(self.id, ended=ended, why=self._why)
-
-    def _limits(self) -> Limits:
-        options = self._options
-        return Limits(
-            options.max_calls,
-            options.max_seconds,
-            options.max_cost_usd,
-            options.stop_after_failures,
-            calls=len(self._stock.states),
-            seconds=self._history.sweeps.seconds(self.id) if options.max_seconds else 0.0,
-        )
 
     def _changed(self) -> None:
         for callback in list(self._listeners):
