@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from vellum_nb.history import reads
@@ -11,7 +12,7 @@ from vellum_nb.history.rows import SCALARS
 from vellum_nb.history.store import Store
 from vellum_nb.models.sweeps import Place
 
-__all__ = ["PastRun", "keep_reused", "past", "reusable", "reused", "sweep_rows"]
+__all__ = ["PastRun", "insert_reused", "keep_reused", "past", "reusable", "reused", "sweep_rows"]
 
 _RECENT = 2_000
 _TAG, _REPEAT, _ID = (SCALARS.index(name) for name in ("release_tag", "repeat", "id"))
@@ -53,15 +54,20 @@ def reusable(
     return found
 
 
-def keep_reused(store: Store, sweep_id: str, taken: Iterable[tuple[Place, str]]) -> None:
-    """Keep which run stands for which planned one; a place that has one keeps it."""
+def insert_reused(connection: Connection, sweep_id: str, taken: Mapping[Place, str]) -> None:
+    """Keep which run stands for which planned one, in the caller's transaction."""
     sql = (
         "INSERT OR IGNORE INTO sweep_reused VALUES ((SELECT seq FROM sweeps WHERE id = ?), "
         "?, ?, ?, ?)"
     )
+    rows = ((sweep_id, p.position, p.release_tag, p.repeat, run) for p, run in taken.items())
+    connection.executemany(sql, rows)
+
+
+def keep_reused(store: Store, sweep_id: str, taken: Mapping[Place, str]) -> None:
+    """Keep which run stands for which planned one; a place that has one keeps it."""
     with store.write() as connection:
-        rows = ((sweep_id, p.position, p.release_tag, p.repeat, run) for p, run in taken)
-        connection.executemany(sql, rows)
+        insert_reused(connection, sweep_id, taken)
 
 
 def reused(store: Store, sweep_id: str) -> dict[Place, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.history import leases, reuse, sweeps
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sweeps"]
 
+_NONE: Mapping[Place, str] = MappingProxyType({})
+
 
 class Sweeps:
     """Keeps sweeps; for `vellum_nb.Workspace.sweep`, which documents what users see of it."""
@@ -25,9 +29,25 @@ class Sweeps:
         self._store = store
         self._tell = tell
 
-    def add(self, sweep: SweepRecord, cases: Iterable[SweepCase]) -> None:
-        """Keep the plan of a sweep; it is on disk when this returns."""
-        sweeps.add(self._store, sweep, cases)
+    def add(
+        self,
+        sweep: SweepRecord,
+        cases: Iterable[SweepCase],
+        *,
+        taken: Mapping[Place, str] = _NONE,
+        twin: bool = True,
+    ) -> bool:
+        """Keep the plan of a sweep; it is on disk when this returns.
+
+        Parameters
+        ----------
+        taken
+            Which runs of the history stand for planned ones.
+        twin
+            Whether there may be an unfinished one of the same plan; else, where there is one,
+            nothing is kept and this returns False.
+        """
+        return sweeps.add(self._store, sweep, cases, taken=taken, twin=twin)
 
     def every(self, sweep_id: str | None = None) -> list[SweepRecord]:
         """Return every sweep, newest first; or those whose id begins so."""
@@ -80,7 +100,7 @@ class Sweeps:
         """Return fulfilled runs on one release: case id to run ids, newest first."""
         return reuse.reusable(self._store, deployment, release_id, case_ids)
 
-    def keep_reused(self, sweep_id: str, taken: Iterable[tuple[Place, str]]) -> None:
+    def keep_reused(self, sweep_id: str, taken: Mapping[Place, str]) -> None:
         """Keep which run stands for which planned one."""
         reuse.keep_reused(self._store, sweep_id, taken)
 
@@ -101,6 +121,10 @@ class Sweeps:
         if without:
             rows = [row for row in rows if row[0] not in without]  # SCALARS begin with the id
         return frame_of_rows(rows)
+
+    def tallies(self) -> dict[str, Counter[str]]:
+        """Return of each sweep how many runs are in which state."""
+        return sweeps.tallies(self._store)
 
     def states(self, sweep_id: str) -> dict[str, str]:
         """Return the state of each run of a sweep that was begun, by the run's id."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.leases import is_held
+from vellum_nb.history.reuse import insert_reused
 from vellum_nb.history.rows import encoded, from_micros, micros
 from vellum_nb.history.store import Store
 from vellum_nb.history.writes import complete, insert
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
 
 __all__ = [
     "add",
@@ -28,6 +30,7 @@ __all__ = [
     "spent",
     "states",
     "sweeps",
+    "tallies",
     "withdraw",
 ]
 
@@ -48,16 +51,32 @@ _FIELDS = (
 _MADE_OF = ("inputs", "expected", "labels")
 
 
-def add(store: Store, sweep: SweepRecord, cases: Iterable[SweepCase]) -> None:
-    """Keep the plan of `sweep`; it is on disk when this returns."""
-    marks = ", ".join("?" * len(_FIELDS))
+def add(
+    store: Store,
+    sweep: SweepRecord,
+    cases: Iterable[SweepCase],
+    *,
+    taken: Mapping[Place, str],
+    twin: bool,
+) -> bool:
+    """Keep the plan of `sweep`, and which runs it takes over; it is on disk when this returns.
+
+    Returns False, and keeps nothing, where there is an unfinished one of the same plan meanwhile,
+    unless it may be its `twin`.
+    """
     with store.write() as connection:
+        sql = "SELECT 1 FROM sweeps WHERE signature = ? AND ended IS NULL"
+        if not twin and connection.execute(sql, (sweep.signature,)).fetchone():
+            return False
+        marks = ", ".join("?" * len(_FIELDS))
         sql = f"INSERT INTO sweeps ({', '.join(_FIELDS)}) VALUES ({marks})"
         number = connection.execute(sql, _row(sweep)).lastrowid
         connection.executemany(
             "INSERT INTO sweep_cases VALUES (?, ?, ?, ?, ?, ?)",
             ((number, case.position, case.case_id, *_texts(case)) for case in cases),
         )
+        insert_reused(connection, sweep.id, taken)
+    return True
 
 
 def sweeps(store: Store, where: str = "1", bound: Sequence[object] = ()) -> list[SweepRecord]:
@@ -103,6 +122,22 @@ def holders(store: Store) -> dict[str, bool]:
         "WHERE r.sweep_id = s.id) FROM sweeps s WHERE s.holder IS NOT NULL"
     )
     return {each: is_held(holder, last) for each, holder, last in store.read(sql)}
+
+
+def tallies(store: Store) -> dict[str, Counter[str]]:
+    """Return of each sweep how many runs are in which state, those taken over too."""
+    own = (
+        "SELECT sweep_id, state, count(*) FROM runs WHERE sweep_id IS NOT NULL "
+        "GROUP BY sweep_id, state"
+    )
+    taken = (
+        "SELECT s.id, r.state, count(*) FROM sweep_reused u JOIN sweeps s ON s.seq = u.sweep "
+        "JOIN runs r ON r.id = u.run GROUP BY s.id, r.state"
+    )
+    found: dict[str, Counter[str]] = {}
+    for sweep_id, state, number in (*store.read(own), *store.read(taken)):
+        found.setdefault(sweep_id, Counter())[state] += number
+    return found
 
 
 def states(store: Store, sweep_id: str) -> dict[str, str]:

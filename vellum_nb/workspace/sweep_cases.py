@@ -16,7 +16,7 @@ from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import plain, to_wire
 from vellum_nb.models.sweeps import SweepCase
 
-__all__ = ["CheckedCases", "Releases", "checked_cases"]
+__all__ = ["CheckedCases", "Releases", "checked_cases", "recheck"]
 
 Releases = Mapping[str, WorkflowDeploymentRelease | None]
 Variables = Sequence[VellumVariable]
@@ -44,6 +44,18 @@ def checked_cases(table: Table, releases: Releases, deployment: str) -> CheckedC
     return _Checker(table, releases, deployment).checked()
 
 
+def recheck(cases: Sequence[SweepCase], releases: Releases, deployment: str) -> None:
+    """Check stored cases once more, on the releases of now.
+
+    Raises
+    ------
+    InputError
+        Lists every problem, with its row.
+    """
+    table = Table([], (), "dicts", stored=True, name="the sweep")
+    _Checker(table, releases, deployment).recheck(cases)
+
+
 class _Checker:
     """Checks one table."""
 
@@ -65,15 +77,24 @@ class _Checker:
         self._look_at_columns()
         rows = self._rows()
         cases = [case for number, row in rows if (case := self._case(number, row)) is not None]
+        self._refuse()
+        if self._table.stored:
+            cases = self._each_once(cases)
+        cases = [replace(case, position=at) for at, case in enumerate(cases)]
+        return CheckedCases(cases, tuple(self._notes), self._not_sent(cases))
+
+    def recheck(self, cases: Sequence[SweepCase]) -> None:
+        """Check cases whose values are as they are sent."""
+        for case in cases:
+            self._fitting(case.position + 1, dict(case.inputs))
+        self._refuse()
+
+    def _refuse(self) -> None:
         if self._problems:
             number = len(self._problems)
             what = "1 value does" if number == 1 else f"{number:,} values do"
             msg = f"{self._table.name}: {what} not fit {self._deployment}; nothing was sent:"
             raise InputError(msg, self._problems)
-        if self._table.stored:
-            cases = self._each_once(cases)
-        cases = [replace(case, position=at) for at, case in enumerate(cases)]
-        return CheckedCases(cases, tuple(self._notes), self._not_sent(cases))
 
     def _look_at_columns(self) -> None:
         """Note what looks mistyped; an input that no release knows is a problem, once."""

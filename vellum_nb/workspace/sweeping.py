@@ -2,37 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
-from vellum_nb.errors import InputError
-from vellum_nb.experiments.sweep.reading import read_table
+from vellum_nb.errors import AuthenticationError
+from vellum_nb.experiments.sweep.plan import SweepPlan
+from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
-from vellum_nb.models import WorkflowDeploymentRelease, new_run_id
-from vellum_nb.models.sweeps import SweepCase, SweepRecord, signature
+from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.base import BaseWorkspace
-from vellum_nb.workspace.sweep_cases import checked_cases
+from vellum_nb.workspace.sweep_cases import Releases, checked_cases, recheck
+from vellum_nb.workspace.sweep_opening import LateWorker, found_sweep
+from vellum_nb.workspace.sweep_options import (
+    SweepArguments,
+    checked_options,
+    checked_repeats,
+    checked_tags,
+)
+from vellum_nb.workspace.sweep_plan import Planned, Wanted, planned
+from vellum_nb.workspace.sweep_table import sweeps_frame
 from vellum_nb.workspace.sweep_worker import SweepWorker
 from vellum_nb.workspace.views import render_comparison, view_sweep
-from vellum_nb.workspace.watching import watch
+from vellum_nb.workspace.watching import announce, watch
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["SweepMethods"]
 
+_UNDER_WAY = frozenset({"running", "paused", "stopping"})
+_LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
+
 
 class SweepMethods(BaseWorkspace):
     """Runs many cases on many release tags."""
 
+    @overload
     def sweep(
         self,
         deployment: str,
-        cases: pd.DataFrame | Sequence[Mapping[str, Any]] | str | Path,
+        cases: Cases,
+        *,
+        dry_run: Literal[True],
+        **options: Unpack[SweepArguments],
+    ) -> SweepPlan: ...
+
+    @overload
+    def sweep(
+        self,
+        deployment: str,
+        cases: Cases,
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[SweepArguments],
+    ) -> Sweep: ...
+
+    def sweep(
+        self,
+        deployment: str,
+        cases: Cases,
         *,
         release_tags: Sequence[str] = ("LATEST",),
         repeats: int = 1,
@@ -42,86 +73,255 @@ class SweepMethods(BaseWorkspace):
         max_seconds: float | None = None,
         max_cost_usd: float | None = None,
         stop_after_failures: int | None = None,
+        expand_meta: bool = False,
         progress: bool = True,
         background: bool = False,
+        dry_run: bool = False,
         fresh: bool = False,
+        reuse: bool = False,
         executor: Executor | None = None,
-    ) -> Sweep:
-        """Execute `deployment` for every case on every release tag, `repeats` times."""
-        if repeats < 1:
-            msg = f"repeats={repeats}: a sweep runs every case at least once"
-            raise InputError(msg)
-        tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
-        releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
-        checked = checked_cases(read_table(cases), releases, deployment).cases
-        options = SweepOptions(
+    ) -> Sweep | SweepPlan:
+        """Execute `deployment` for every case on every release tag, `repeats` times.
+
+        All cases are checked before the first call. Every run is in the history before it is
+        sent, and exactly once whatever happens: the same call again, in this kernel or a later
+        one, goes on with a sweep that was stopped or lost. Stop it by interrupting the kernel;
+        what is under way ends first.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        cases : DataFrame, list of dicts, runs, or path
+            One row a case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``. Columns
+            called as an input variable, or ``input.<variable>``, are inputs; ``expected.<output>``
+            is what the answer should be; all others are labels, kept beside the runs. Cells of a
+            CSV are read as the type of their variable, JSON text too. Stored runs, as
+            ``ws.history.frame(...)`` or ``.runs(...)`` return them, are cases as well: each set
+            of inputs once, ``desired.<output>`` as what is expected.
+        release_tags : sequence of str, default ("LATEST",)
+            The release tags; the first is the baseline.
+        repeats : int, default 1
+            How often each case is run on each tag.
+        concurrency : int, optional
+            How many calls are under way at once. Default: as many as the server takes well, from
+            16 on, and never more than `max_concurrency`.
+        max_concurrency : int, default 128
+            The most calls at once.
+        max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
+            Where the whole sweep stops by itself, to be resumed with a higher limit.
+        expand_meta : bool, default False
+            Whether to ask for tokens, cost and nodes, as in `run`; `max_cost_usd` does it too.
+        progress : bool, default True
+            Whether to show how far it is: in a notebook its view, in a terminal one line.
+        background : bool, default False
+            Return at once; see `Sweep.wait`, `Sweep.pause`, `Sweep.stop`.
+        dry_run : bool, default False
+            Check and plan, send and keep nothing: return the `SweepPlan`.
+        fresh : bool, default False
+            Start anew, though an unfinished sweep has the same plan.
+        reuse : bool, default False
+            Take fulfilled runs that the history has of the same case on the same release, as many
+            as `repeats` ask, and send only the others.
+        executor : concurrent.futures.Executor, optional
+            Where the calls are made, such as that of a Dask cluster. Default: threads.
+
+        Returns
+        -------
+        Sweep
+            Done, or stopped, and then its `repr` says why; with `background` under way.
+
+        Raises
+        ------
+        InputError
+            Cases do not fit; its `frame` is a table of row, variable and problem. Nothing was
+            sent.
+        NotFoundError
+            There is no such deployment or release tag; the message lists those there are.
+        HistoryError
+            Another process runs this very sweep; the message says which.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
+        >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], dry_run=True)
+        <SweepPlan of ticket-triage: 1 case x 2 release tags = 2 calls>
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
+        >>> sweep
+        <Sweep of ticket-triage on v1, v2: done, 2 of 2 runs>
+        >>> sweep.frame()[["release_tag", "output.category", "expected.category"]].head(1)
+          release_tag output.category expected.category
+        0          v2         billing           billing
+        """
+        options = checked_options(
+            executor,
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,
             max_seconds=max_seconds,
             max_cost_usd=max_cost_usd,
             stop_after_failures=stop_after_failures,
-            executor=executor,
         )
-        record = self._planned(deployment, checked, releases, repeats, fresh=fresh)
-        sweep = self._sweep(record, checked, releases, options)
+        wanted = self._wanted(deployment, cases, release_tags, repeats)
+        plan = partial(planned, wanted, self.history.sweeps, options, fresh=fresh, reuse=reuse)
+        if dry_run:
+            return plan().plan
+        found = plan()
+        sweep = _live(found.record.id)
+        if sweep is None:
+            while not self._kept(found, wanted.checked.cases, twin=fresh):
+                found = plan()
+            sweep = self._sweep(found, wanted, options, expand_meta=expand_meta)
         sweep.watch = watch if progress else None
-        return sweep.start() if background else sweep.run()
+        if progress:
+            announce(found.plan)
+        return sweep.resume(background=background)
 
-    def _planned(
-        self,
-        deployment: str,
-        cases: Sequence[SweepCase],
-        releases: Mapping[str, WorkflowDeploymentRelease | None],
-        repeats: int,
-        *,
-        fresh: bool,
-    ) -> SweepRecord:
-        """Return the unfinished sweep of the same plan, or a new one, which is kept."""
-        environment = _environment(releases)
-        tags = tuple(releases)
-        mark = signature(deployment, environment, tags, repeats, [case.case_id for case in cases])
-        unfinished = None if fresh else self.history.sweeps.unfinished(mark)
-        if unfinished is not None:
-            return unfinished
-        record = SweepRecord(
-            id=new_run_id(),
-            deployment=deployment,
-            environment=environment,
-            release_tags=tags,
-            repeats=repeats,
-            cases=len(cases),
-            signature=mark,
-            created=datetime.now(UTC),
+    def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
+        """Return the sweeps of this history as a DataFrame, one row a sweep, newest first.
+
+        Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
+        ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
+        `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stands still, `environment`.
+
+        Parameters
+        ----------
+        deployment : str, optional
+            Only sweeps of this one.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
+        >>> ws.sweeps()[["deployment", "state", "planned", "done"]]
+              deployment state  planned  done
+        0  ticket-triage  done        1     1
+        """
+        return sweeps_frame(self.history.sweeps, deployment)
+
+    def open_sweep(self, sweep_id: str) -> Sweep:
+        """Return a sweep of this history, to look at or to go on with.
+
+        It goes on, by `Sweep.resume` or `Sweep.retry_failed`, with the releases that its tags
+        point at then, and without limits.
+
+        Parameters
+        ----------
+        sweep_id : str
+            Its id, or how the id begins; `sweeps` lists them.
+
+        Raises
+        ------
+        HistoryError
+            There is no such sweep.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
+        >>> ws.open_sweep(sweep.id)
+        <Sweep of ticket-triage on v2: done, 1 of 1 runs>
+        """
+        record = found_sweep(self.history.sweeps, sweep_id)
+        sweep = _live(record.id)
+        if sweep is not None:
+            return sweep
+        sweep = Sweep(
+            record,
+            history=self.history,
+            worker=LateWorker(partial(self._late, record)),
+            options=SweepOptions(),
+            render=render_comparison,
+            viewer=self._view_of_old,
         )
-        self.history.sweeps.add(record, cases)
-        return record
+        sweep.watch = watch
+        _LIVE[record.id] = sweep
+        return sweep
+
+    def _wanted(
+        self, deployment: str, cases: Cases, release_tags: Sequence[str], repeats: int
+    ) -> Wanted:
+        tags, times = checked_tags(release_tags), checked_repeats(repeats)
+        table = read_table(cases)
+        releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
+        return Wanted(deployment, releases, checked_cases(table, releases, deployment), times)
+
+    def _kept(self, found: Planned, cases: Sequence[SweepCase], *, twin: bool) -> bool:
+        """Write the plan down; return False where another process was quicker."""
+        sweeps, record = self.history.sweeps, found.record
+        if found.is_new:
+            return sweeps.add(record, cases, taken=found.taken, twin=twin)
+        token = sweeps.hold(record.id)
+        try:
+            if sweeps.cases(record.id) != cases:
+                sweeps.renew_cases(record.id, cases)
+            if found.taken:
+                begun = sweeps.states(record.id)
+                sweeps.keep_reused(record.id, found.not_begun(begun))
+        finally:
+            sweeps.let_go(record.id, token)
+        return True
 
     def _sweep(
-        self,
-        record: SweepRecord,
-        cases: Sequence[SweepCase],
-        releases: Mapping[str, WorkflowDeploymentRelease | None],
-        options: SweepOptions,
+        self, found: Planned, wanted: Wanted, options: SweepOptions, *, expand_meta: bool
     ) -> Sweep:
-        worker = SweepWorker(
-            self.client,
-            self.history,
-            sweep=record,
-            cases=cases,
-            releases=releases,
-            deployment_id=self._lookup.deployment(record.deployment).id,
-        )
-        return Sweep(
+        record, cases = found.record, wanted.checked.cases
+        expand = expand_meta or options.max_cost_usd is not None
+        worker = self._worker(record, cases, wanted.releases, expand_meta=expand)
+        sweep = Sweep(
             record,
             history=self.history,
             worker=worker,
             options=options,
             render=render_comparison,
-            viewer=partial(view_sweep, cases=cases, releases=releases),
+            viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
+        )
+        sweep.plan = found.plan
+        _LIVE[record.id] = sweep
+        return sweep
+
+    def _worker(
+        self,
+        record: SweepRecord,
+        cases: Sequence[SweepCase],
+        releases: Releases,
+        *,
+        expand_meta: bool,
+    ) -> SweepWorker:
+        return SweepWorker(
+            self.client,
+            self.history,
+            sweep=record,
+            cases=cases,
+            releases=releases,
+            deployment_id=self._deployment_id(record.deployment),
+            expand_meta=expand_meta,
         )
 
+    def _late(self, record: SweepRecord) -> SweepWorker:
+        """Return what an old sweep goes on with: its cases, checked on the releases of now."""
+        releases = {
+            tag: self._runner.resolve(record.deployment, tag) for tag in record.release_tags
+        }
+        cases = self.history.sweeps.cases(record.id)
+        recheck(cases, releases, record.deployment)
+        return self._worker(record, cases, releases, expand_meta=False)
 
-def _environment(releases: Mapping[str, WorkflowDeploymentRelease | None]) -> str | None:
-    names = [r.environment.name for r in releases.values() if r is not None and r.environment]
-    return names[0] if names else None
+    def _view_of_old(self, sweep: Sweep) -> object:
+        return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})
+
+    def _deployment_id(self, deployment: str) -> str | None:
+        try:
+            return self._lookup.deployment(deployment).id
+        except AuthenticationError:  # this key may execute, and not look up
+            return None
+
+
+def _live(sweep_id: str) -> Sweep | None:
+    """Return the sweep where it is under way in this process."""
+    sweep = _LIVE.get(sweep_id)
+    return sweep if sweep is not None and sweep.state in _UNDER_WAY else None

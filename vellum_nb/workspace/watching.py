@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from vellum_nb.experiments.sweep.terminal import terminal_bar
+from vellum_nb.experiments.text import printable
 
 if TYPE_CHECKING:
+    from vellum_nb.experiments.sweep.plan import SweepPlan
     from vellum_nb.experiments.sweep.sweep import Sweep
 
-__all__ = ["in_notebook", "watch"]
+__all__ = ["announce", "in_notebook", "watch"]
 
 _HINT = "interrupt the kernel to stop: ■ in the toolbar, or I, I"
 
@@ -33,6 +35,12 @@ def watch(sweep: Sweep) -> AbstractContextManager[None]:
     if sys.stderr is not None and sys.stderr.isatty():
         return terminal_bar(sweep, title=sweep.record.deployment)
     return nullcontext()
+
+
+def announce(plan: SweepPlan) -> None:
+    """Say in a terminal what is about to happen; a notebook has the view."""
+    if not in_notebook() and sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"{printable(str(plan))}\n")
 
 
 @contextmanager

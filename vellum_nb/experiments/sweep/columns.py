@@ -65,7 +65,7 @@ def sorted_out(table: Table, variables: Collection[str] | None) -> Columns:
         use = _use(name, variables, stored=table.stored, prefixed=prefixed)
         if use is not None:
             uses[name] = use
-    return Columns(_without_twins(uses, table.name))
+    return Columns(_without_twins(uses, table))
 
 
 def _use(
@@ -82,21 +82,29 @@ def _use(
     return ("input" if is_input else "label"), name
 
 
-def _without_twins(uses: dict[str, tuple[Use, str]], table: str) -> dict[str, tuple[Use, str]]:
-    """Return `uses`; of ``expected.x`` and ``desired.x`` the first counts, other twins are refused.
+def _without_twins(uses: dict[str, tuple[Use, str]], table: Table) -> dict[str, tuple[Use, str]]:
+    """Return `uses`; of two inputs of one name neither may give way, which is refused.
 
-    A label gives way: it gets the name of its column.
+    ``expected.x`` goes before ``desired.x``, and a label that is called so before the history's
+    own column; any other label gets the name of its column.
     """
     seen: dict[tuple[Use, str], str] = {}
     kept: dict[str, tuple[Use, str]] = {}
-    for column in sorted(uses, key=lambda name: name.startswith("desired.")):
+    for column in sorted(uses, key=_rank):
         use = uses[column]
         other = seen.setdefault(use, column)
         if other == column:
             kept[column] = use
-        elif use[0] == "label":
-            kept[column] = ("label", column)
         elif use[0] == "input":
-            msg = f"{other} and {column} of {table} are both the input {use[1]}; leave one out"
+            both = f"{other} and {column} of {table.name}"
+            msg = f"{both} are both the input {use[1]}; leave one out"
             raise InputError(msg)
+        elif use[0] == "label" and not table.stored:
+            kept[column] = ("label", column)
     return {column: kept[column] for column in uses if column in kept}
+
+
+def _rank(column: str) -> int:
+    if column.startswith(("expected.", "label.")):
+        return 0
+    return 2 if column.startswith("desired.") else 1

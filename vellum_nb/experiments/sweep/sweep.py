@@ -16,6 +16,7 @@ from vellum_nb.experiments.sweep.crew import Crew
 from vellum_nb.experiments.sweep.driver import Driver
 from vellum_nb.experiments.sweep.making import SweepOptions, Worker
 from vellum_nb.experiments.sweep.pace import Pace
+from vellum_nb.experiments.sweep.plan import SweepPlan
 from vellum_nb.experiments.sweep.progress import Progress, State
 from vellum_nb.experiments.sweep.results import Results
 from vellum_nb.experiments.sweep.session import Session
@@ -56,6 +57,7 @@ class Sweep(Results, Shown):
         self.watch = watch
         self._lock = threading.RLock()
         self._held: str | None = None
+        self.plan: SweepPlan | None = None
         self._session: Session | None = None
         self._why: str | None = record.why
         self._listeners: list[Callable[[], None]] = []

@@ -1,0 +1,98 @@
+"""What `Workspace.sweep` may be told, and what of it cannot be."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any, TypedDict
+
+from vellum_nb.errors import InputError, InputProblem
+from vellum_nb.experiments.sweep.sweep import SweepOptions
+from vellum_nb.models.plain import shown
+
+__all__ = ["SweepArguments", "checked_options", "checked_repeats", "checked_tags"]
+
+_WHOLE = ("concurrency", "max_concurrency", "max_calls", "stop_after_failures")
+_POSITIVE = ("max_seconds", "max_cost_usd")
+_MUST = frozenset({"max_concurrency"})
+
+
+class SweepArguments(TypedDict, total=False):
+    """The options of `Workspace.sweep`, for type checkers."""
+
+    release_tags: Sequence[str]
+    repeats: int
+    concurrency: int | None
+    max_concurrency: int
+    max_calls: int | None
+    max_seconds: float | None
+    max_cost_usd: float | None
+    stop_after_failures: int | None
+    expand_meta: bool
+    progress: bool
+    background: bool
+    fresh: bool
+    reuse: bool
+    executor: Executor | None
+
+
+def checked_options(executor: Executor | None, **limits: Any) -> SweepOptions:
+    """Return the options that say how a sweep goes about it.
+
+    Raises
+    ------
+    InputError
+        Names each limit that is none.
+    """
+    problems: list[InputProblem] = []
+    for name, value in limits.items():
+        if value is None and name not in _MUST:
+            continue
+        expected = "a whole number from 1 on" if name in _WHOLE else "a number above 0"
+        found = _whole(value) if name in _WHOLE else _positive(value)
+        if found is None:
+            problems.append(InputProblem(name, f"{shown(value)} is given; {expected} is expected"))
+        else:
+            limits[name] = found
+    if problems:
+        msg = "This sweep cannot be; nothing was sent:"
+        raise InputError(msg, problems)
+    return SweepOptions(executor=executor, **limits)
+
+
+def checked_repeats(repeats: object) -> int:
+    """Return how often each case is run."""
+    found = _whole(repeats)
+    if found is None:
+        msg = f"repeats={repeats!r:.60}: a sweep runs every case at least once"
+        raise InputError(msg)
+    return found
+
+
+def checked_tags(release_tags: object) -> tuple[str, ...]:
+    """Return the release tags, each once."""
+    tags = (release_tags,) if isinstance(release_tags, str) else release_tags
+    if not isinstance(tags, Sequence) or not tags or not all(_is_name(tag) for tag in tags):
+        msg = f"release_tags={release_tags!r:.60}: give names, such as release_tags=['v1', 'v2']"
+        raise InputError(msg)
+    return tuple(dict.fromkeys(tags))
+
+
+def _is_name(tag: object) -> bool:
+    return isinstance(tag, str) and bool(tag)
+
+
+def _whole(value: Any) -> int | None:
+    with suppress(TypeError):
+        found = operator.index(value)
+        return found if found >= 1 and not isinstance(value, bool) else None
+    return None
+
+
+def _positive(value: Any) -> float | None:
+    with suppress(TypeError, ValueError):
+        found = float(value)
+        return found if found > 0 and not isinstance(value, bool | str) else None
+    return None
