@@ -138,8 +138,7 @@ def _running(task: Task) -> Ended | Again:
     count = task.looks.running
     if count >= _WATCHES:
         return _untold(task, Gone.RUNNING.value)
-    looks = Looks(running=count + 1)
-    after = replace(task, tries=task.tries + 1, looks=looks, refused=None)
+    after = replace(task, looks=Looks(running=count + 1), refused=None)
     return Again(after, Gone.RUNNING.value, wait=min(0.1 * 1.3**count, _SLOWEST), answered=True)
 
 
@@ -148,22 +147,21 @@ def _unknown(task: Task) -> Again | None:
     first_refusal = task.refused is not None and task.sends <= 1
     if count >= len(_LAG) or (first_refusal and not _names_external_id(task)):
         return None
-    looks = Looks(unknown=count + 1)
-    after = replace(task, tries=task.tries + 1, looks=looks)
+    after = replace(task, looks=Looks(unknown=count + 1))
     return Again(after, f"{task.doubt}; {Gone.UNKNOWN.value}", wait=_LAG[count], answered=True)
 
 
 def _not_looked_up(task: Task, exc: APIError) -> Ended | Again:
     """Return what follows from a look-up without a usable answer."""
-    after = replace(task, tries=task.tries + 1)
     if is_busy(exc):
-        return Again(after, said(exc), wait=_wished(exc), busy=True)
+        return Again(task, said(exc), wait=_wished(exc), busy=True)
     if verdict(exc) is Verdict.HOPELESS:
-        return Again(after, str(exc), hopeless=True)
+        return Again(task, str(exc), hopeless=True)
     silent = task.looks.silent + 1
     if silent >= _SILENT:
         return _untold(task, said(exc))
-    return Again(replace(after, looks=task.looks._replace(silent=silent)), said(exc))
+    after = replace(task, looks=task.looks._replace(silent=silent))
+    return Again(after, said(exc), wait=min(0.125 * 2**silent, _SLOWEST / 3))
 
 
 def _not_uploaded(task: Task, exc: APIError) -> Ended | Again:

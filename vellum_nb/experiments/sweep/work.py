@@ -39,7 +39,7 @@ class Task:
     doubt : str or None
         Why it may have run already: it is looked up before it is sent.
     tries : int
-        How often it was attempted.
+        How often it was sent.
     looks : Looks
         What look-ups have told since it is in doubt.
     sends : int
