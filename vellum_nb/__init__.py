@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         VellumNBError,
     )
     from vellum_nb.experiments import Comparison
+    from vellum_nb.experiments.sweep import Sweep, SweepPlan
     from vellum_nb.history import History, read_csv
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
@@ -51,6 +52,8 @@ _HOMES = {
     "read_csv": "history",
     "Run": "models",
     "Comparison": "experiments",
+    "Sweep": "experiments.sweep",
+    "SweepPlan": "experiments.sweep",
     "RunForm": "widgets",
     "HistoryView": "widgets",
     "LabPanel": "widgets",
@@ -81,6 +84,8 @@ __all__ = [
     "read_csv",
     "Run",
     "Comparison",
+    "Sweep",
+    "SweepPlan",
     "RunForm",
     "HistoryView",
     "LabPanel",

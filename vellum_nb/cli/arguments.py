@@ -8,6 +8,7 @@ from typing import Any
 import vellum_nb
 from vellum_nb.cli import commands as do
 from vellum_nb.cli.lab import lab
+from vellum_nb.cli.sweep import add_sweep
 
 __all__ = ["parser"]
 
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=vellum_nb.__version__)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_lab, _add_serve, _add_deployments, _add_run, _add_history):
+    for add in (_add_lab, _add_serve, _add_deployments, _add_run, _add_sweep, _add_history):
         add(commands)
     return made
 
@@ -89,6 +90,13 @@ def _add_run(commands: Commands) -> None:
     run.set_defaults(command=do.run)
 
 
+def _add_sweep(commands: Commands) -> None:
+    made = _command(commands, "sweep", "run many cases on release tags; goes on where it stopped")
+    add_sweep(made)
+    _add_target(made)
+    _add_kept(made)
+
+
 def _add_history(commands: Commands) -> None:
     history = _command(commands, "history", "read the history, or add to it")
     actions = history.add_subparsers(required=True, metavar="ACTION")
@@ -103,6 +111,7 @@ def _add_export(actions: Commands) -> None:
     )
     export.add_argument("--deployment", help="only runs of this deployment")
     export.add_argument("--release-tag", action="append", help="only runs on this tag")
+    export.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     export.add_argument("--state", action="append", help="only runs in this state")
     export.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
     export.add_argument("--json", action="store_true", help="JSON lines on stdout")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vellum_nb.models import Run
     from vellum_nb.workspace import Workspace
 
-__all__ = ["MODELS_KEY", "deployments", "export", "run", "serve", "sync"]
+__all__ = ["MODELS_KEY", "deployments", "export", "opened", "run", "serve", "sync"]
 
 MODELS_KEY = "VELLUM_NB_MODELS_KEY"  # not a vendor's name: the URL may be anybody's
 
@@ -49,7 +49,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def deployments(args: argparse.Namespace) -> int:
     """Print the deployments."""
-    with _open(args, ":memory:") as workspace:
+    with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
     if args.json:
         print(frame.to_json(orient="records", date_format="iso", force_ascii=False), file=data())
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Run on each release tag; 0 when every run was fulfilled."""
     tags = dict.fromkeys(args.release_tag or ["LATEST"])
     runs: list[Run] = []
-    with _open(args, args.history) as workspace:
+    with opened(args, args.history) as workspace:
         cases = {tag: workspace.read_inputs(args.name, args.input, release_tag=tag) for tag in tags}
         execute = partial(_streamed, workspace) if args.stream else workspace.run
         try:
@@ -116,6 +116,7 @@ def export(args: argparse.Namespace) -> int:
         "release_tag": args.release_tag,
         "state": args.state,
         "since": args.since,
+        "sweep_id": args.sweep_id,
     }
     if args.history is not None and not Path(args.history).expanduser().exists():
         msg = f"There is no history {args.history}"
@@ -133,7 +134,7 @@ def export(args: argparse.Namespace) -> int:
 
 def sync(args: argparse.Namespace) -> int:
     """Bring executions that were made elsewhere into the history."""
-    with _open(args, args.history) as workspace:
+    with opened(args, args.history) as workspace:
         report = workspace.history.sync(
             args.name, since=args.since, until=args.until, limit=args.limit
         )
@@ -153,7 +154,8 @@ def _written(history: History, path: Path, filters: dict[str, Any]) -> None:
     writers[path.suffix](path, **filters)
 
 
-def _open(args: argparse.Namespace, history: str | None) -> Workspace:
+def opened(args: argparse.Namespace, history: str | None) -> Workspace:
+    """Return the workspace that the arguments name."""
     from vellum_nb.workspace import open_workspace
 
     return open_workspace(args.target, history=history, say=say)

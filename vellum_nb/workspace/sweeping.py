@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Unpack, overload
 
-from vellum_nb.errors import AuthenticationError
 from vellum_nb.experiments.sweep.plan import SweepPlan
-from vellum_nb.experiments.sweep.reading import Cases, read_table
-from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
-from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.workspace.base import BaseWorkspace
-from vellum_nb.workspace.sweep_cases import Releases, checked_cases, recheck
-from vellum_nb.workspace.sweep_opening import LateWorker, found_sweep
-from vellum_nb.workspace.sweep_options import (
-    SweepArguments,
-    checked_options,
-    checked_repeats,
-    checked_tags,
-)
-from vellum_nb.workspace.sweep_plan import Planned, Wanted, planned
+from vellum_nb.experiments.sweep.reading import Cases
+from vellum_nb.experiments.sweep.sweep import Sweep
+from vellum_nb.workspace.sweep_making import SweepMaking, live_sweep
+from vellum_nb.workspace.sweep_opening import found_sweep
+from vellum_nb.workspace.sweep_options import SweepArguments, checked_options
+from vellum_nb.workspace.sweep_plan import planned
 from vellum_nb.workspace.sweep_table import sweeps_frame
-from vellum_nb.workspace.sweep_worker import SweepWorker
-from vellum_nb.workspace.views import render_comparison, view_sweep
 from vellum_nb.workspace.watching import announce, watch
 
 if TYPE_CHECKING:
@@ -33,11 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SweepMethods"]
 
-_UNDER_WAY = frozenset({"running", "paused", "stopping"})
-_LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 
-
-class SweepMethods(BaseWorkspace):
+class SweepMethods(SweepMaking):
     """Runs many cases on many release tags."""
 
     @overload
@@ -169,7 +155,7 @@ class SweepMethods(BaseWorkspace):
         if dry_run:
             return plan().plan
         found = plan()
-        sweep = _live(found.record.id)
+        sweep = live_sweep(found.record.id)
         if sweep is None:
             while not self._kept(found, wanted.checked.cases, twin=fresh):
                 found = plan()
@@ -227,101 +213,4 @@ class SweepMethods(BaseWorkspace):
         <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
         record = found_sweep(self.history.sweeps, sweep_id)
-        sweep = _live(record.id)
-        if sweep is not None:
-            return sweep
-        sweep = Sweep(
-            record,
-            history=self.history,
-            worker=LateWorker(partial(self._late, record)),
-            options=SweepOptions(),
-            render=render_comparison,
-            viewer=self._view_of_old,
-        )
-        sweep.watch = watch
-        _LIVE[record.id] = sweep
-        return sweep
-
-    def _wanted(
-        self, deployment: str, cases: Cases, release_tags: Sequence[str], repeats: int
-    ) -> Wanted:
-        tags, times = checked_tags(release_tags), checked_repeats(repeats)
-        table = read_table(cases)
-        releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
-        return Wanted(deployment, releases, checked_cases(table, releases, deployment), times)
-
-    def _kept(self, found: Planned, cases: Sequence[SweepCase], *, twin: bool) -> bool:
-        """Write the plan down; return False where another process was quicker."""
-        sweeps, record = self.history.sweeps, found.record
-        if found.is_new:
-            return sweeps.add(record, cases, taken=found.taken, twin=twin)
-        token = sweeps.hold(record.id)
-        try:
-            if sweeps.cases(record.id) != cases:
-                sweeps.renew_cases(record.id, cases)
-            if found.taken:
-                begun = sweeps.states(record.id)
-                sweeps.keep_reused(record.id, found.not_begun(begun))
-        finally:
-            sweeps.let_go(record.id, token)
-        return True
-
-    def _sweep(
-        self, found: Planned, wanted: Wanted, options: SweepOptions, *, expand_meta: bool
-    ) -> Sweep:
-        record, cases = found.record, wanted.checked.cases
-        expand = expand_meta or options.max_cost_usd is not None
-        worker = self._worker(record, cases, wanted.releases, expand_meta=expand)
-        sweep = Sweep(
-            record,
-            history=self.history,
-            worker=worker,
-            options=options,
-            render=render_comparison,
-            viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
-        )
-        sweep.plan = found.plan
-        _LIVE[record.id] = sweep
-        return sweep
-
-    def _worker(
-        self,
-        record: SweepRecord,
-        cases: Sequence[SweepCase],
-        releases: Releases,
-        *,
-        expand_meta: bool,
-    ) -> SweepWorker:
-        return SweepWorker(
-            self.client,
-            self.history,
-            sweep=record,
-            cases=cases,
-            releases=releases,
-            deployment_id=self._deployment_id(record.deployment),
-            expand_meta=expand_meta,
-        )
-
-    def _late(self, record: SweepRecord) -> SweepWorker:
-        """Return what an old sweep goes on with: its cases, checked on the releases of now."""
-        releases = {
-            tag: self._runner.resolve(record.deployment, tag) for tag in record.release_tags
-        }
-        cases = self.history.sweeps.cases(record.id)
-        recheck(cases, releases, record.deployment)
-        return self._worker(record, cases, releases, expand_meta=False)
-
-    def _view_of_old(self, sweep: Sweep) -> object:
-        return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})
-
-    def _deployment_id(self, deployment: str) -> str | None:
-        try:
-            return self._lookup.deployment(deployment).id
-        except AuthenticationError:  # this key may execute, and not look up
-            return None
-
-
-def _live(sweep_id: str) -> Sweep | None:
-    """Return the sweep where it is under way in this process."""
-    sweep = _LIVE.get(sweep_id)
-    return sweep if sweep is not None and sweep.state in _UNDER_WAY else None
+        return live_sweep(record.id) or self._opened(record)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from vellum_nb.experiments.sweep.plan import SweepPlan
 from vellum_nb.experiments.sweep.progress import Progress, TagProgress
 from vellum_nb.experiments.sweep.sweep import Sweep
 
-__all__ = ["Progress", "Sweep", "TagProgress"]
+__all__ = ["Progress", "Sweep", "SweepPlan", "TagProgress"]

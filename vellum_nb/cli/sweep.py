@@ -1,0 +1,125 @@
+"""``vellum-nb sweep``: many cases on many release tags, from a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.cli.commands import opened
+from vellum_nb.cli.printing import data, say
+
+if TYPE_CHECKING:
+    from vellum_nb.experiments.sweep import Sweep, SweepPlan
+
+__all__ = ["add_sweep", "sweep"]
+
+_LIMITS: tuple[tuple[str, type, str], ...] = (
+    ("repeats", int, "how often each case is run on each tag; default: 1"),
+    ("concurrency", int, "so many calls at once; default: as many as the server takes well"),
+    ("max-concurrency", int, "never more calls at once; default: 128"),
+    ("max-calls", int, "stop after so many calls"),
+    ("max-seconds", float, "stop after so many seconds"),
+    ("max-cost-usd", float, "stop when it has cost so much"),
+    ("stop-after-failures", int, "stop when so many runs have failed"),
+)
+_BY_HAND = "stopped"  # why it stands still, when nothing but an interrupt stopped it
+_INTERRUPTED = 130
+_INCOMPLETE = 2
+
+
+def add_sweep(made: argparse.ArgumentParser) -> None:
+    """Add what can be typed."""
+    made.add_argument("name", metavar="NAME", help="the deployment's name")
+    made.add_argument("cases", metavar="CASES", help="a .csv, .jsonl, .json or .parquet file")
+    made.add_argument(
+        "--release-tag", action="append", metavar="TAG", help="default: LATEST; may be repeated"
+    )
+    for name, kind, told in _LIMITS:
+        made.add_argument(f"--{name}", type=kind, metavar="N", help=told)
+    made.add_argument("--dry-run", action="store_true", help="check and plan, send nothing")
+    again = made.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the unfinished sweep of the same plan, if there is one; the default",
+    )
+    again.add_argument("--fresh", action="store_true", help="start anew all the same")
+    made.add_argument("--reuse", action="store_true", help="take runs that the history has")
+    made.add_argument("--json", action="store_true", help="print plan or summary as JSON")
+    made.set_defaults(command=sweep)
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """Sweep; 0 when every planned run was fulfilled, 2 when not, 130 when interrupted."""
+    tags = args.release_tag or ["LATEST"]
+    options: dict[str, Any] = {"release_tags": tags, "reuse": args.reuse, "fresh": args.fresh}
+    for name, _, _ in _LIMITS:
+        given = getattr(args, name.replace("-", "_"))
+        if given is not None:
+            options[name.replace("-", "_")] = given
+    with opened(args, args.history) as workspace:
+        if args.dry_run:
+            _print_plan(workspace.sweep(args.name, args.cases, dry_run=True, **options), args)
+            return 0
+        done = workspace.sweep(args.name, args.cases, **options)
+        _print_summary(done, args)
+        return _status(done)
+
+
+def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
+    if not args.json:
+        print(_printable(str(plan)))
+        return
+    told = {
+        "deployment": plan.deployment,
+        "cases": plan.cases,
+        "repeats": plan.repeats,
+        "planned": plan.planned,
+        "found": plan.found,
+        "calls": plan.calls,
+        "seconds": plan.seconds,
+        "cost_usd": plan.cost_usd,
+        "resumes": plan.resumes,
+        "notes": plan.notes,
+        "release_tags": json.loads(plan.frame().to_json(orient="records")),
+    }
+    print(json.dumps(told, ensure_ascii=False), file=data())
+
+
+def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
+    now = done.progress()
+    if args.json:
+        names = ("release_tag", "planned", "done", "failed", "median_s", "cost_usd")
+        tags = [{name: getattr(tag, name) for name in names} for tag in now.tags]
+        told: dict[str, Any] = {"sweep_id": done.id, "state": now.state, "why": now.why}
+        told |= {"found": now.found, "planned": now.planned, "done": now.done, "failed": now.failed}
+        told |= {"cost_usd": now.cost_usd, "moved": now.moved, "release_tags": tags}
+        print(json.dumps(told, ensure_ascii=False), file=data())
+        return
+    lines = [f"{args.name}: {now.state}, {now.ended:,} of {now.planned:,} runs"]
+    for tag in now.tags:
+        took = "" if tag.median_s is None else f", median {tag.median_s:.2f} s"
+        cost = "" if tag.cost_usd is None else f", ${tag.cost_usd:.4g}"
+        lines.append(f"  {tag.release_tag}: {tag.done:,} done, {tag.failed:,} failed{took}{cost}")
+    if now.moved:
+        lines.append(f"  moved meanwhile: {', '.join(now.moved)}")
+    print(_printable("\n".join([*lines, f"  sweep {done.id}"])))
+
+
+def _status(done: Sweep) -> int:
+    now = done.progress()
+    if now.state == "done":
+        return _INCOMPLETE if now.failed else 0
+    by_hand = now.why == _BY_HAND
+    say(
+        f"vellum-nb: {'interrupted' if by_hand else now.why}: {now.ended:,} of {now.planned:,} "
+        f"runs are kept; the same command goes on with the other {now.planned - now.ended:,}"
+    )
+    return _INTERRUPTED if by_hand else _INCOMPLETE
+
+
+def _printable(text: str) -> str:
+    from vellum_nb.experiments.text import printable
+
+    return printable(text)
