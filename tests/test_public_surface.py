@@ -42,7 +42,9 @@ def test_every_public_name_has_a_heading_in_the_reference():
     assert set(vellum_nb.__all__) <= headings
 
 
-@pytest.mark.parametrize("name", ["Workspace", "Client", "History", "LocalServer", "Comparison"])
+@pytest.mark.parametrize(
+    "name", ["Workspace", "Client", "History", "LocalServer", "Comparison", "Sweep", "SweepPlan"]
+)
 def test_every_public_method_is_in_the_reference(name):
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     methods = [method for method in dir(getattr(vellum_nb, name)) if not method.startswith("_")]
