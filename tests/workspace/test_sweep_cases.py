@@ -1,0 +1,291 @@
+"""Cases of a sweep: read from any table, typed by the release, and checked before any call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputError
+from vellum_nb.experiments.sweep.reading import read_table
+from vellum_nb.local import ChatHistory
+from vellum_nb.models import case_id
+from vellum_nb.workspace.sweep_cases import checked_cases
+
+
+def first(text: str, n: int = 1) -> str:
+    """Take little."""
+    return text * n
+
+
+def second(
+    text: str,
+    n: int = 1,
+    flag: bool = False,  # noqa: FBT001, FBT002
+    size: Literal["small", "5"] = "small",
+    extra: dict[str, Any] | None = None,
+    turns: ChatHistory | None = None,
+) -> str:
+    """Take much."""
+    return text * n
+
+
+@pytest.fixture(scope="module")
+def server():
+    with vnb.LocalServer() as server:
+        server.deploy(first, name="echo", release_tags=["v1"])
+        server.deploy(second, name="echo", release_tags=["v2"])
+        yield server
+
+
+@pytest.fixture
+def ws(server):
+    with vnb.connect(server, history=":memory:") as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def read(ws):
+    """Return what checks a table on release tags."""
+
+    def read(cases, *tags):
+        releases = {tag: ws._runner.resolve("echo", tag) for tag in tags or ("v2",)}
+        return checked_cases(read_table(cases), releases, "echo")
+
+    return read
+
+
+def refused(read, cases, *tags) -> InputError:
+    with pytest.raises(InputError) as caught:
+        read(cases, *tags)
+    return caught.value
+
+
+def csv(tmp_path, text: str, encoding: str = "utf-8"):
+    path = tmp_path / "cases.csv"
+    path.write_text(text, encoding=encoding, newline="")
+    return path
+
+
+def test_columns_are_inputs_expectations_or_labels(read):
+    rows = [{"input.text": "a", "n": 2, "expected.output": "aa", "who": "ann", "label.day": 1}]
+    (case,) = read(rows).cases
+    assert case.inputs == {"text": "a", "n": 2}
+    assert case.expected == {"output": "aa"}
+    assert case.labels == {"who": "ann", "day": 1}
+    assert case.case_id == case_id({"n": 2, "text": "a"})
+
+
+def test_cells_of_a_csv_are_what_their_variable_says(read, tmp_path):
+    text = (
+        "text,n,flag,size,extra,turns,who\n"
+        '007,3,TRUE,5,"{""a"": [1]}","[{""role"": ""USER"", ""text"": ""hi""}]",8\n'
+        '"",,,,,,\n'
+    )
+    full, empty = read(csv(tmp_path, text)).cases
+    assert full.inputs == {
+        "text": "007",
+        "n": 3,
+        "flag": True,
+        "size": "5",
+        "extra": {"a": [1]},
+        "turns": [{"role": "USER", "text": "hi"}],
+    }
+    assert type(full.inputs["text"]) is str
+    assert full.labels == {"who": 8}
+    assert empty.inputs == {"text": ""}
+    assert empty.labels == {}
+
+
+def test_a_csv_as_spreadsheets_write_it_is_read(read, tmp_path):
+    text = ' text ,,"who"\r\n"Zoë, ""she""\nsaid",x,\N{GRINNING FACE}\r\n\'=1+1,,\r\n\r\n'
+    first, second = read(csv(tmp_path, text, "utf-8-sig")).cases
+    assert first.inputs == {"text": 'Zoë, "she"\nsaid'}
+    assert first.labels == {"who": "\N{GRINNING FACE}"}
+    assert second.inputs == {"text": "=1+1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "has no rows"),
+        (b"text\n", "has no rows"),
+        (b"text,text\na,b\n", "are called text"),
+        (b"text,who\na\n", "row 2 has 1 cells, the header has 2"),
+        (b"text;who\na;b\n", "separated by semicolons"),
+        (b'text\n"a\n', "quotes"),
+        ("text\né\n".encode("latin-1"), "save it as UTF-8"),
+    ],
+)
+def test_a_csv_that_cannot_be_read_is_refused_with_what_to_do(tmp_path, content, told):
+    path = tmp_path / "cases.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("cases.jsonl", '{"text": "a"}\n{oops\n', "line 2"),
+        ("cases.jsonl", "[1]\n", "line 1 holds the list"),
+        ("cases.json", '{"text": "a"}', "a list of objects is expected"),
+        ("cases.xlsx", "", "must end in one of .csv"),
+    ],
+)
+def test_other_files_that_cannot_be_read_are_refused(tmp_path, name, content, told):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=told):
+        read_table(path)
+
+
+@pytest.mark.parametrize("cases", [{"text": "a"}, 7, None, ["a"], [{"text": "a"}, 3]])
+def test_what_is_no_table_is_refused_with_an_example(cases):
+    with pytest.raises(InputError, match=r"list of dicts|must be a dict"):
+        read_table(cases)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.csv cannot be read: No such file"):
+        read_table(tmp_path / "nowhere.csv")
+
+
+def test_json_lines_and_lists_are_meant_as_they_are(read, tmp_path):
+    rows = [{"text": "[1]", "extra": {"a": None}, "turns": [["user", "hi"]]}]
+    lines = tmp_path / "cases.jsonl"
+    lines.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    whole = tmp_path / "cases.json"
+    whole.write_text(json.dumps(rows), encoding="utf-8")
+    found = [read(each).cases for each in (rows, lines, whole)]
+    assert found[0] == found[1] == found[2]
+    assert found[0][0].inputs["text"] == "[1]"
+
+
+def test_a_dataframe_leaves_out_what_is_missing(read):
+    frame = pd.DataFrame(
+        {
+            "text": ["a", "", "c"],
+            "n": [1.0, np.nan, 3.0],
+            "flag": pd.array([True, pd.NA, None], dtype="boolean"),
+            "extra": ['{"a": 1}', None, None],
+            "when": [pd.Timestamp("2026-07-01"), pd.NaT, pd.NaT],
+        }
+    )
+    a, b, c = read(frame).cases
+    assert a.inputs == {"text": "a", "n": 1, "flag": True, "extra": {"a": 1}}
+    assert type(a.inputs["n"]) is int
+    assert a.labels == {"when": "2026-07-01T00:00:00"}
+    assert b.inputs == {"text": ""}
+    assert c.inputs == {"text": "c", "n": 3}
+
+
+def test_scalars_of_numpy_are_plain_and_nan_is_told_from_none(read):
+    row = {"text": np.str_("a"), "n": np.int64(2), "flag": np.True_, "extra": None}
+    (case,) = read([row]).cases
+    assert case.inputs == {"text": "a", "n": 2, "flag": True, "extra": None}
+    assert [type(value) for value in case.inputs.values()] == [str, int, bool, type(None)]
+    error = refused(read, [{"text": "a", "n": float("nan")}])
+    assert "NaN" in str(error)
+
+
+def test_two_columns_for_one_input_are_refused(read):
+    error = refused(read, [{"text": "a", "input.text": "b"}])
+    assert "text and input.text of the list are both the input text" in str(error)
+
+
+def test_all_problems_come_as_one_table(read, tmp_path):
+    path = csv(tmp_path, "text,n,flag,extra\na,x,yes,{'a': 1}\n,2,,\nb,3,true,\n")
+    error = refused(read, path, "v1", "v2")
+    frame = error.frame()
+    assert list(frame.columns) == ["row", "variable", "problem"]
+    assert frame["row"].tolist() == [1, 2]
+    assert frame["variable"].tolist() == ["extra", "text"]
+    assert "json.dumps" in frame["problem"][0]
+    path = csv(tmp_path, "text,n,flag\na,x,yes\n,2,\n")
+    frame = refused(read, path, "v1", "v2").frame()
+    assert frame["variable"].tolist() == ["n", "flag", "text"]
+    assert frame["problem"][1].endswith("on v2")
+    assert "v2" not in frame["problem"][0]
+
+
+def test_the_message_is_short_however_many_problems_there_are(read):
+    error = refused(read, [{"text": "a", "n": f"x{number}"} for number in range(500)])
+    assert len(str(error).splitlines()) == 22
+    assert "and 480 more" in str(error)
+    assert len(error.frame()) == 500
+    error = refused(read, [{"n": 1}] * 500)
+    assert "rows 1, 2, 3, 4, 5 and 495 more" in str(error)
+
+
+def test_a_mistyped_column_is_told(read):
+    error = refused(read, [{"txt": "a"}])
+    assert "is the column txt meant?" in str(error)
+    error = refused(read, [{"text": "a", "input.nn": 1}])
+    assert "input.nn: is no input of echo on v2" in str(error)
+    checked = read([{"text": "a", "flg": True, "expected.outputt": "a"}])
+    assert checked.cases[0].labels == {"flg": True}
+    assert "is flag meant?" in checked.notes[0]
+    assert "did you mean output?" in checked.notes[1]
+
+
+def test_inputs_that_a_release_does_not_know_stay_and_are_not_sent_to_it(read):
+    checked = read([{"text": "a", "flag": True}], "v1", "v2")
+    assert checked.cases[0].inputs == {"text": "a", "flag": True}
+    assert checked.not_sent == {"v1": ("flag",)}
+
+
+@pytest.mark.parametrize("form", ["frame", "csv", "runs", "jsonl", "parquet"])
+def test_stored_runs_are_cases_again_each_once(ws, read, tmp_path, form):
+    inputs = {
+        "text": "{no json",
+        "size": "5",
+        "extra": {"a": [1, None]},
+        "turns": [{"role": "USER", "text": "hi"}],
+    }
+    for _ in range(2):
+        run = ws.run("echo", inputs, release_tag="v2")
+    ws.rate(run, quality=0, desired={"output": "better"})
+    ws.run("echo", {"text": "b"}, release_tag="v1")
+    forms = {
+        "frame": lambda: ws.history.frame(deployment="echo"),
+        "csv": lambda: ws.history.to_csv(tmp_path / "h.csv"),
+        "runs": lambda: ws.history.runs(),
+        "jsonl": lambda: ws.history.to_jsonl(tmp_path / "h.jsonl"),
+        "parquet": lambda: ws.history.to_parquet(tmp_path / "h.parquet"),
+    }
+    checked = read(forms[form]())
+    b, a = checked.cases
+    assert b.inputs == {"text": "b"}
+    assert a.inputs == inputs
+    assert a.case_id == run.case_id
+    assert a.expected == {"output": "better"}
+    assert set(a.labels) == {"execution_id"}
+    assert [case.position for case in checked.cases] == [0, 1]
+    assert "3 runs are of 2 cases, each taken once" in checked.notes
+
+
+def test_stored_inputs_that_no_release_knows_stay_part_of_the_case(read):
+    run = vnb.Run(
+        id="1",
+        deployment="echo",
+        release_tag="v0",
+        timestamp=pd.Timestamp("2026-07-01", tz="UTC"),
+        inputs={"text": "a", "old": 1},
+        case_id=case_id({"text": "a", "old": 1}),
+    )
+    checked = read([run], "v1", "v2")
+    assert checked.cases[0].case_id == run.case_id
+    assert checked.not_sent == {"v1": ("old",), "v2": ("old",)}
+    assert "old is no input on v1, v2: kept, and not sent" in checked.notes
+
+
+def test_every_row_of_a_large_table_is_a_case_in_its_place(read):
+    frame = pd.DataFrame({"text": map(str, range(20_000)), "n": 2, "flag": True, "who": "x"})
+    cases = read(frame, "v1", "v2").cases
+    assert [case.position for case in cases] == list(range(20_000))
+    assert cases[19_999].inputs == {"text": "19999", "n": 2, "flag": True}
