@@ -1,0 +1,345 @@
+"""Sweeps planned, resumed, reused, retried, opened again; each driven by one process only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pandas as pd
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.errors import HistoryError, InputError, NotFoundError
+
+CASES = [{"text": f"t{number}", "who": f"w{number}"} for number in range(3)]
+BOTH = {"release_tags": ["v1", "v2"], "progress": False}
+
+
+class Deployment:
+    """A workflow that refuses what it is told to, and can be made to wait."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.refused: set[str] = set()
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Event()
+
+    def first(self, text: str) -> str:
+        self.calls.append(text)
+        self.entered.set()
+        self.open.wait(60)
+        if text in self.refused:
+            raise vnb.Reject("not today")
+        return f"one {text}"
+
+    def second(self, text: str, flag: bool = False) -> str:  # noqa: FBT001, FBT002
+        return f"two {self.first(text)[4:]} {flag}"
+
+
+@pytest.fixture
+def deployed():
+    made = Deployment()
+    yield made
+    made.open.set()
+
+
+@pytest.fixture
+def server(deployed):
+    with vnb.LocalServer() as server:
+        server.deploy(deployed.first, name="echo", release_tags=["v1"])
+        server.deploy(deployed.second, name="echo", release_tags=["v2"])
+        yield server
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def ws(server, path):
+    with vnb.connect(server, history=path) as workspace:
+        yield workspace
+
+
+def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(ws, deployed):
+    cases = [{**case, "flag": True} for case in CASES]
+    plan = ws.sweep("echo", cases, **BOTH, repeats=2, dry_run=True)
+    assert isinstance(plan, vnb.SweepPlan)
+    assert (plan.planned, plan.calls, plan.found) == (12, 12, 0)
+    assert (plan.seconds, plan.cost_usd) == (None, None)
+    assert repr(plan) == ("<SweepPlan of echo: 3 cases x 2 release tags x 2 repeats = 12 calls>")
+    assert "flag: not sent to v1, which does not know it" in str(plan)
+    assert "<td>v2</td>" in plan._repr_html_()
+    assert plan.frame()["calls"].tolist() == [6, 6]
+    assert deployed.calls == []
+    assert ws.sweeps().empty
+    assert ws.history.count() == 0
+
+
+def test_past_runs_tell_how_long_it_will_take_and_what_it_will_cost(ws):
+    done = ws.sweep("echo", CASES, **BOTH)
+    for run in done.runs():
+        with ws.history._store.write() as db:
+            db.execute("UPDATE runs SET latency_s = 2, cost_usd = 0.5 WHERE id = ?", (run.id,))
+    plan = ws.sweep("echo", CASES, **BOTH, repeats=4, concurrency=8, dry_run=True)
+    assert plan.seconds == 24 * 2 / 8
+    assert plan.cost_usd == 12
+    assert str(plan).endswith("= 24 calls, about 6 s at 8 at once, about $12.00")
+
+
+def test_limits_that_will_end_it_early_are_told(ws):
+    plan = ws.sweep("echo", CASES, **BOTH, max_calls=5, max_seconds=60, dry_run=True)
+    assert "max_calls=5: it is going to stop there" in plan.notes
+    assert "max_seconds=60.0" in plan.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"repeats": 0}, "repeats=0"),
+        ({"repeats": True}, "repeats=True"),
+        ({"release_tags": []}, "release_tags="),
+        ({"release_tags": [3]}, "release_tags="),
+        ({"concurrency": 0}, "concurrency: the number 0"),
+        ({"max_calls": 1.5}, "max_calls: the number 1.5"),
+        ({"max_cost_usd": "1"}, "max_cost_usd: the text '1'"),
+        ({"max_concurrency": None}, "max_concurrency: None"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_by_name(ws, options, told):
+    with pytest.raises(InputError, match=told):
+        ws.sweep("echo", CASES, **options)
+
+
+def test_a_tag_that_is_not_there_is_told_with_those_there_are(ws, deployed):
+    with pytest.raises(NotFoundError, match="it has: "):
+        ws.sweep("echo", CASES, release_tags=["v1", "v9"])
+    assert deployed.calls == []
+
+
+def test_the_same_call_goes_on_with_what_was_stopped(ws, deployed):
+    first = ws.sweep("echo", CASES, **BOTH, repeats=2, max_calls=5)
+    assert repr(first).startswith("<Sweep of echo on v1, v2: stopped (max_calls=5 is reached), 5")
+    plan = ws.sweep("echo", CASES, **BOTH, repeats=2, dry_run=True)
+    assert (plan.resumes, plan.found, plan.calls) == (first.id, 5, 7)
+    assert plan.last_seen is not None
+    assert "goes on with the unfinished sweep" in plan.notes[0]
+    assert "5 runs found, 0 sent twice" in plan.notes[0]
+    second = ws.sweep("echo", CASES, **BOTH, repeats=2)
+    assert second.id == first.id
+    assert second.progress().found == 5
+    assert len(deployed.calls) == 12
+    third = ws.sweep("echo", CASES, **BOTH, repeats=2)
+    assert third.id != first.id  # that one had ended
+
+
+def test_another_plan_is_another_sweep_and_fresh_starts_anew(ws):
+    first = ws.sweep("echo", CASES, **BOTH, max_calls=1)
+    assert ws.sweep("echo", CASES[:2], **BOTH, max_calls=1).id != first.id
+    assert ws.sweep("echo", CASES, **BOTH, repeats=2, max_calls=1).id != first.id
+    assert ws.sweep("echo", CASES, **BOTH, fresh=True, max_calls=1).id != first.id
+
+
+def test_labels_and_expectations_are_those_given_last(ws):
+    ws.sweep("echo", CASES, **BOTH, max_calls=1)
+    cases = [{**case, "who": "all", "expected.output": "one"} for case in CASES]
+    done = ws.sweep("echo", cases, **BOTH)
+    assert set(done.frame()["label.who"]) == {"all"}
+    assert set(done.frame()["expected.output"]) == {"one"}
+
+
+def test_a_moved_tag_is_told_when_its_sweep_goes_on(ws, server, deployed):
+    ws.sweep("echo", CASES, **BOTH, max_calls=1)
+    server.deploy(deployed.second, name="echo", release_tags=["v1"])
+    plan = ws.sweep("echo", CASES, **BOTH, dry_run=True)
+    assert "v1 moved to another release since that sweep began" in plan.notes
+
+
+def test_a_cell_that_is_run_again_meets_the_sweep_that_is_under_way(ws, deployed):
+    deployed.open.clear()
+    first = ws.sweep("echo", CASES, **BOTH, background=True)
+    assert deployed.entered.wait(60)
+    assert ws.sweep("echo", CASES, **BOTH, background=True) is first
+    assert ws.open_sweep(first.id) is first
+    assert ws.sweeps()["state"].tolist() == ["running"]
+    deployed.open.set()
+    assert first.wait(60).state == "done"
+    assert len(deployed.calls) == 6
+
+
+def test_fulfilled_runs_of_the_same_release_are_taken_over(ws, server, deployed):
+    one = ws.run("echo", {"text": "t0"}, release_tag="v2")
+    deployed.refused = {"t1"}
+    ws.run("echo", {"text": "t1"}, release_tag="v2")
+    deployed.refused = set()
+    ws.run("echo", {"text": "t2"}, release_tag="v1")
+    server.move_tag("echo", "production", "v2")
+    deployed.calls.clear()
+    tags = {"release_tags": ["production"], "progress": False}
+    plan = ws.sweep("echo", CASES, **tags, repeats=2, reuse=True, dry_run=True)
+    assert [(tag.reused, tag.calls) for tag in plan.tags] == [(1, 5)]
+    done = ws.sweep("echo", CASES, **tags, repeats=2, reuse=True)
+    assert len(deployed.calls) == 5
+    assert done.progress().found == 1
+    assert one.id in {run.id for run in done.runs()}
+    frame = done.frame()
+    assert len(frame) == len(done.runs()) == 6
+    assert set(frame["release_tag"]) == {"production"}
+    assert frame.groupby(["case_id", "repeat"]).size().tolist() == [1] * 6
+    assert set(frame["label.who"]) == {"w0", "w1", "w2"}
+    assert done.compare().count("production", "same") == 3
+
+
+def test_a_sweep_that_the_history_answers_entirely_sends_nothing(ws, deployed):
+    ws.sweep("echo", CASES, **BOTH)
+    deployed.calls.clear()
+    done = ws.sweep("echo", CASES, **BOTH, reuse=True)
+    assert done.state == "done"
+    assert deployed.calls == []
+    assert ws.sweeps()["done"].tolist() == [6, 6]
+    assert ws.sweeps()["ended"].notna().all()
+    ws.history.delete([done.runs()[0].id])
+    assert ws.open_sweep(done.id).resume().state == "done"
+    assert len(deployed.calls) == 1
+
+
+def test_failed_runs_are_made_anew_and_the_latest_counts(ws, deployed):
+    deployed.refused = {"t1"}
+    done = ws.sweep("echo", CASES, **BOTH)
+    assert repr(done) == "<Sweep of echo on v1, v2: done, 6 of 6 runs, 2 failed>"
+    assert done.failed()["input.text"].tolist() == ["t1", "t1"]
+    assert set(done.failed()["label.who"]) == {"w1"}
+    assert done.retry_failed().progress().failed == 2
+    deployed.refused = set()
+    again = ws.open_sweep(done.id).retry_failed()
+    assert again.progress().done == 6
+    assert len(again.frame()) == len(again.runs()) == 6
+    assert again.failed().empty
+    assert ws.sweeps()[["done", "failed", "to_go"]].to_numpy().tolist() == [[6, 0, 0]]
+    assert ws.history.count(sweep_id=done.id) == 10
+    calls = len(deployed.calls)
+    assert again.retry_failed().state == "done"  # nothing had failed
+    assert len(deployed.calls) == calls
+
+
+def test_an_old_sweep_is_read_without_a_server_and_goes_on_with_one(server, path, deployed):
+    with vnb.connect(server, history=path) as ws:
+        first = ws.sweep("echo", CASES, **BOTH, max_calls=4)
+    nowhere = "http://127.0.0.1:9"
+    with vnb.connect(nowhere, api_key="k", history=path) as ws:
+        old = ws.open_sweep(first.id[:8])
+        assert old.state == "stopped"
+        assert len(old.frame()) == 4
+        assert old.progress().found == 4
+        with pytest.raises(vnb.APIConnectionError):
+            old.resume()
+        assert ws.sweeps()["state"].tolist() == ["stopped"]  # nobody holds it
+    with vnb.connect(server, history=path) as ws:
+        assert ws.open_sweep(first.id).resume().state == "done"
+    assert len(deployed.calls) == 6
+
+
+def test_old_cases_that_fit_no_longer_are_refused_before_any_call(ws, server, deployed):
+    first = ws.sweep("echo", CASES, **BOTH, max_calls=2)
+    deployed.calls.clear()
+
+    def strict(text: int) -> str:
+        return str(text)
+
+    server.deploy(strict, name="echo", release_tags=["v2"])
+    with pytest.raises(InputError, match="on v2"):
+        ws.open_sweep(first.id).resume()
+    assert deployed.calls == []
+
+
+@pytest.mark.parametrize("sweep_id", ["", "no-such"])
+def test_a_sweep_that_is_not_there_is_told(ws, sweep_id):
+    with pytest.raises(HistoryError, match="lists those there are"):
+        ws.open_sweep(sweep_id)
+
+
+HOLD = """
+import sys, vellum_nb as vnb
+with vnb.History(sys.argv[1]) as history:
+    history.sweeps.hold(sys.argv[2])
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(ws, path):
+    first = ws.sweep("echo", CASES, **BOTH, max_calls=2)
+    command = [sys.executable, "-c", HOLD, str(path), first.id]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(HistoryError, match=f"under way in process {other.pid} on "):
+            ws.sweep("echo", CASES, **BOTH)
+        with pytest.raises(HistoryError, match="under way"):
+            first.resume()
+        assert ws.sweeps()["state"].tolist() == ["running"]
+        other.kill()
+        assert other.stdout.read() == b""  # it has ended, and nobody has waited for it
+        assert ws.sweep("echo", CASES, **BOTH).state == "done"
+
+
+def test_of_two_that_plan_the_same_only_one_is_kept(ws):
+    first = ws.sweep("echo", CASES, **BOTH, max_calls=1)
+    sweeps = ws.history.sweeps
+    twin = first.record.model_copy(update={"id": "twin"})
+    assert not sweeps.add(twin, [], twin=False)
+    assert [each.id for each in sweeps.every()] == [first.id]
+
+
+def test_the_table_of_sweeps_has_its_columns_also_when_empty(ws):
+    empty = ws.sweeps()
+    ws.sweep("echo", CASES, **BOTH)
+    full = ws.sweeps(deployment="echo")
+    assert full.dtypes.equals(empty.dtypes)
+    assert full["release_tags"].tolist() == ["v1, v2"]
+    assert ws.sweeps(deployment="other").empty
+
+
+def test_the_frame_of_a_sweep_reads_back_from_csv_and_is_cases_again(ws, tmp_path):
+    cases = [
+        {"text": "a", "expected.output": "one a", "weight": 1.5, "tags": ["x"]},
+        {"text": "=b", "expected.output": "", "day": "2026-07-01"},
+    ]
+    done = ws.sweep("echo", cases, **BOTH)
+    frame = done.frame()
+    assert list(frame.columns)[-5:] == [
+        "id",
+        "expected.output",
+        "label.weight",
+        "label.tags",
+        "label.day",
+    ]
+    pd.testing.assert_frame_equal(vnb.read_csv(done.to_csv(tmp_path / "s.csv")), frame)
+    again = ws.sweep("echo", tmp_path / "s.csv", **BOTH)
+    columns = ["case_id", "expected.output", "label.weight", "label.tags", "label.day"]
+    key = ["case_id", "release_tag"]
+    both = [each.frame().sort_values(key)[columns].reset_index(drop=True) for each in (done, again)]
+    pd.testing.assert_frame_equal(*both)
+
+
+def test_cases_alike_keep_their_own_labels(ws):
+    cases = [{"text": "a", "who": "ann"}, {"text": "a", "who": "bob"}]
+    done = ws.sweep("echo", cases, **BOTH)
+    found = done.frame().groupby(["release_tag", "label.who"], observed=True).size()
+    assert found.tolist() == [1, 1, 1, 1]
+
+
+def test_what_sync_completed_is_not_sent_again(ws, deployed):
+    first = ws.sweep("echo", CASES, **BOTH, max_calls=3)
+    lost = first.runs()[0]
+    with ws.history._store.write() as db:
+        db.execute(
+            "UPDATE runs SET state = 'STARTED', execution_id = NULL WHERE id = ?", (lost.id,)
+        )
+    assert ws.history.sync("echo").completed == 1
+    assert ws.sweep("echo", CASES, **BOTH).state == "done"
+    assert len(deployed.calls) == 6
+    assert ws.history.count(sweep_id=first.id) == 6
