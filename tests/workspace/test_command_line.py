@@ -14,7 +14,7 @@ import pytest
 
 import vellum_nb as vnb
 
-COMMANDS = ["lab", "serve", "deployments", "run", "history"]
+COMMANDS = ["lab", "serve", "deployments", "run", "sweep", "history"]
 
 
 COMMAND = [sys.executable, "-W", "error", "-m", "vellum_nb"]
