@@ -48,9 +48,9 @@ class Session:
     def start(self) -> None:
         """Start the thread."""
         thread = threading.Thread(target=self._run, name="vellum-nb-sweep", daemon=True)
-        self._over.clear()
-        _ALIVE.add(self)
         try:
+            self._over.clear()
+            _ALIVE.add(self)
             thread.start()
         except BaseException:  # no thread is to be had; or an interrupt, while it starts
             if self._claim.acquire(blocking=False):

@@ -188,8 +188,8 @@ class Sweep(Results, Shown):
         with self._lock, ExitStack() as stack:
             if self._running() is not None:
                 return self
-            self._held = self._history.sweeps.hold(self.id)
             stack.callback(self._let_go)
+            self._held = self._history.sweeps.hold(self.id)
             self._stock = stock(self.record, self._history.sweeps)
             if again and self._stock.counter.failed:
                 self._next_round()
