@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
-from sweep_kit import PATIENCE
+from sweep_view_kit import PATIENCE
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 SETUP = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from sweep_kit import Gated
+from sweep_view_kit import Gated
 gated = Gated()
 """
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from html_kit import HOSTILE, Page, assert_harmless
-from sweep_kit import PATIENCE, Gated, press, until
+from sweep_view_kit import PATIENCE, Gated, press, until
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.widgets import SweepView
