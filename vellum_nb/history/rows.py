@@ -73,7 +73,6 @@ ENDED = (
     "tokens_in",
     "tokens_out",
     "model",
-    "tag_moved",
 )
 """The columns that finishing a run sets; the others are of its beginning, or of its reader."""
 

@@ -150,6 +150,10 @@ class Sweeps:
         for run in (*ended, *begun):
             self._tell(run.id)
 
+    def mark_moved(self, sweep_id: str, release_tag: str, run_ids: Sequence[str]) -> None:
+        """Mark runs, and all of this tag that have not ended, as made while the tag moved."""
+        sweeps.mark_moved(self._store, sweep_id, release_tag, run_ids)
+
     def withdraw(self, runs: Sequence[Run]) -> None:
         """Take back runs that were begun and never sent."""
         sweeps.withdraw(self._store, [run.id for run in runs])

@@ -24,6 +24,7 @@ __all__ = [
     "change",
     "holders",
     "last_seen",
+    "mark_moved",
     "record",
     "renew_cases",
     "seconds",
@@ -193,6 +194,16 @@ def record(store: Store, begun: Sequence[Run], ended: Sequence[Run]) -> None:
             complete(connection, run)
         for run in begun:
             insert(connection, run)
+
+
+def mark_moved(store: Store, sweep_id: str, release_tag: str, run_ids: Sequence[str]) -> None:
+    """Mark runs, and all of this tag that have not ended, as made while the tag moved."""
+    sql = (
+        "UPDATE runs SET tag_moved = 1 WHERE sweep_id = ? AND release_tag = ? "
+        "AND (state = 'STARTED' OR id IN (SELECT value FROM json_each(?)))"
+    )
+    with store.write() as connection:
+        connection.execute(sql, (sweep_id, release_tag, json.dumps(list(run_ids))))
 
 
 def withdraw(store: Store, ids: Sequence[str]) -> None:

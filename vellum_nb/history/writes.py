@@ -26,7 +26,10 @@ def _settings(names: Sequence[str]) -> str:
 
 _BEGIN_RUN = _insert("runs", SCALARS)
 _BEGIN_PAYLOAD = _insert("payloads", ("seq", *PAYLOADS))
-_FINISH_RUN = f"UPDATE runs SET {_settings(ENDED)} WHERE id = :id AND state = 'STARTED'"
+_FINISH_RUN = (
+    f"UPDATE runs SET {_settings(ENDED)}, tag_moved = max(tag_moved, :tag_moved) "
+    "WHERE id = :id AND state = 'STARTED'"
+)
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
 _SEQ = "(SELECT seq FROM runs WHERE id = :id)"
 _FINISH_PAYLOAD = f"UPDATE payloads SET {_settings(_ENDED_PAYLOADS)} WHERE seq = {_SEQ}"

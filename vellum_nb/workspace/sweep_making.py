@@ -98,6 +98,7 @@ class SweepMaking(BaseWorkspace):
             sweep=record,
             cases=cases,
             releases=releases,
+            look_up=partial(self._runner.resolve, record.deployment),
             deployment_id=self._deployment_id(record.deployment),
             expand_meta=expand_meta,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from vellum_nb.models import Run, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.calling import Caller
+from vellum_nb.workspace.tag_watch import TagWatch
 
 __all__ = ["SweepWorker"]
 
@@ -29,6 +30,7 @@ class SweepWorker:
         sweep: SweepRecord,
         cases: Sequence[SweepCase],
         releases: Mapping[str, WorkflowDeploymentRelease | None],
+        look_up: Callable[[str], WorkflowDeploymentRelease | None],
         deployment_id: str | None,
         expand_meta: bool = False,
     ) -> None:
@@ -36,7 +38,8 @@ class SweepWorker:
         self._history = history
         self._sweep = sweep
         self._cases = cases
-        self._releases = dict(releases)
+        self._tags = TagWatch(releases, look_up, self._mark)
+        self._before = _moved_before(sweep, releases)
         self._types = {tag: _types(release) for tag, release in releases.items()}
         self._deployment_id = deployment_id
         self._expand_meta = expand_meta
@@ -45,7 +48,7 @@ class SweepWorker:
     @property
     def moved(self) -> tuple[str, ...]:
         """The release tags that pointed at more than one release while it ran."""
-        return ()
+        return tuple(dict.fromkeys((*self._before, *self._tags.moved)))
 
     def task(self, standing: Standing) -> Task:
         """Return the run of a place: a new one, or the one that was begun, with its doubt."""
@@ -60,17 +63,19 @@ class SweepWorker:
         """Return what sends, for so many at once."""
         settings = self._client.settings(max_connections=at_once, max_tries=1)
         self._caller = Caller(settings, self._deployment_id, expand_meta=self._expand_meta).open()
+        self._tags.start()
         return self._caller
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, after a last look at the tags."""
+        self._tags.stop()
         if self._caller is not None:
             self._caller.close()
             self._caller = None
 
     def _run(self, case: SweepCase, standing: Standing, inputs: Sequence[Mapping[str, Any]]) -> Run:
         tag = standing.place.release_tag
-        release = self._releases[tag]
+        release = self._tags.begins(tag, standing.run_id)
         sent = {item["name"] for item in inputs}
         return Run(
             id=standing.run_id,
@@ -87,6 +92,9 @@ class SweepWorker:
             repeat=standing.place.repeat,
         )
 
+    def _mark(self, tag: str, run_ids: Sequence[str]) -> None:
+        self._history.sweeps.mark_moved(self._sweep.id, tag, run_ids)
+
     def _wire(self, case: SweepCase, tag: str) -> tuple[dict[str, Any], ...]:
         types = self._types[tag]
         return tuple(
@@ -94,6 +102,14 @@ class SweepWorker:
             for name, value in case.inputs.items()
             if types is None or name in types
         )
+
+
+def _moved_before(
+    sweep: SweepRecord, releases: Mapping[str, WorkflowDeploymentRelease | None]
+) -> list[str]:
+    """Return the tags that pointed at another release when the sweep was planned."""
+    at = {tag: release.id for tag, release in releases.items() if release is not None}
+    return [tag for tag, then in sweep.releases.items() if then and at.get(tag, then) != then]
 
 
 def _types(release: WorkflowDeploymentRelease | None) -> dict[str, str] | None:
