@@ -110,7 +110,7 @@ class SweepMethods(SweepMaking):
             Take fulfilled runs that the history has of the same case on the same release, as many
             as `repeats` ask, and send only the others.
         executor : concurrent.futures.Executor, optional
-            Where the calls are made, such as that of a Dask cluster. Default: threads.
+            Where the calls are made; of processes, too. Default: threads.
 
         Returns
         -------
