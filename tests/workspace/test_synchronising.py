@@ -91,6 +91,16 @@ def test_a_run_whose_answer_was_lost_learns_which_execution_it_was(ws, server):
     assert ws.history.sync("shout").known == 1
 
 
+def test_a_run_that_was_refused_is_not_taken_for_the_execution_that_has_its_external_id(ws):
+    id_ = execute(ws, "theirs", external_id="same")
+    with pytest.raises(vnb.BadRequestError):
+        ws.run("shout", {"text": "ours"}, external_id="same")
+    assert ws.history.sync("shout").added == 1
+    texts = {run.execution_id: run.inputs["text"] for run in ws.history.runs()}
+    assert texts == {id_: "theirs", None: "ours"}
+    assert ws.history.sync("shout").known == 1
+
+
 def test_only_what_began_in_the_time_asked_for_comes(ws):
     execute(ws, "before")
     moment = datetime.now(UTC)
