@@ -35,13 +35,15 @@ class Hostile(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answering)
         self.answers = {"/v1/workflow-deployments/shout": DEPLOYMENT}
+        self.asked: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class Answering(BaseHTTPRequestHandler):
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        found = self.server.answers.get(urlsplit(self.path).path)
+        self.server.asked.append(urlsplit(self.path).path)
+        found = self.server.answers.get(self.server.asked[-1])
         body = found if isinstance(found, bytes) else json.dumps(found or {}).encode()
         self.send_response(403 if found is None else 200)
         self.send_header("Content-Length", str(len(body)))
@@ -157,7 +159,8 @@ def test_an_execution_that_never_ends_can_be_waited_for_and_left(hostile, ws):
     path = "/v1/workflows/executions/e1/status"
     hostile.answers[path] = {"status": "INITIATED", "execution_id": "e1"}
     pending = ws.submit("shout", {"text": "x"})
-    assert pending.wait(0.1, poll=0.01).state == "STARTED"
+    assert pending.wait(0.5, poll=0.01).state == "STARTED"
+    assert hostile.asked.count(path) <= 12, "the pauses between two questions do not grow"
     detail = execution(1, end="2026-01-15T09:30:01")
     hostile.answers["/v1/workflow-executions/e1/detail"] = detail
     hostile.answers[path] = {"status": "FULFILLED", "execution_id": "e1", "outputs": {"a": 1}}
