@@ -249,6 +249,16 @@ def test_a_broken_file_is_refused_and_left_as_it_is(tmp_path):
     assert (tmp_path / "registry.db").read_bytes() == b"no database" * 100
 
 
+@pytest.mark.parametrize("damage", ["UPDATE releases SET inputs = 'no'", "DROP TABLE tags"])
+def test_a_damaged_file_is_refused(tmp_path, damage):
+    LocalServer(data=tmp_path).deploy(whisper)
+    with sqlite3.connect(tmp_path / "registry.db") as db:
+        db.execute(damage)
+    db.close()
+    with pytest.raises(VellumNBError, match="cannot be read .*it was left as it is"):
+        LocalServer(data=tmp_path)
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(VellumNBError, match="cannot be opened"):

@@ -68,26 +68,18 @@ class Store:
             raise VellumNBError(msg) from exc
 
     def deployments(self) -> list[Deployment]:
-        """Return every deployment with its releases and tags."""
-        with self._transaction() as db:
-            releases = db.execute("SELECT * FROM releases ORDER BY number").fetchall()
-            tags = db.execute("SELECT * FROM tags ORDER BY rowid").fetchall()
-            rows = db.execute("SELECT * FROM deployments ORDER BY created").fetchall()
-        return [
-            Deployment(
-                id=row["id"],
-                name=row["name"],
-                label=row["label"],
-                created=datetime.fromisoformat(row["created"]),
-                releases=tuple(
-                    self._release(r) for r in releases if r["deployment_id"] == row["id"]
-                ),
-                tags=MappingProxyType(
-                    {t["name"]: _tag(t) for t in tags if t["deployment_id"] == row["id"]}
-                ),
-            )
-            for row in rows
-        ]
+        """Return every deployment with its releases and tags.
+
+        Raises
+        ------
+        VellumNBError
+            When the file is damaged.
+        """
+        try:
+            return self._deployments()
+        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as exc:
+            msg = f"The registry {self._path} cannot be read ({exc}); it was left as it is"
+            raise VellumNBError(msg) from exc
 
     def save(self, deployment: Deployment) -> None:
         """Write a deployment: its label, its tags, and the releases that are new."""
@@ -114,6 +106,27 @@ class Store:
         """Return the external ids that were used up before there was a ledger."""
         with self._transaction() as db:
             return frozenset(row["id"] for row in db.execute("SELECT id FROM external_ids"))
+
+    def _deployments(self) -> list[Deployment]:
+        with self._transaction() as db:
+            releases = db.execute("SELECT * FROM releases ORDER BY number").fetchall()
+            tags = db.execute("SELECT * FROM tags ORDER BY rowid").fetchall()
+            rows = db.execute("SELECT * FROM deployments ORDER BY created").fetchall()
+        return [
+            Deployment(
+                id=row["id"],
+                name=row["name"],
+                label=row["label"],
+                created=datetime.fromisoformat(row["created"]),
+                releases=tuple(
+                    self._release(r) for r in releases if r["deployment_id"] == row["id"]
+                ),
+                tags=MappingProxyType(
+                    {t["name"]: _tag(t) for t in tags if t["deployment_id"] == row["id"]}
+                ),
+            )
+            for row in rows
+        ]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
