@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -21,6 +22,7 @@ __all__ = [
     "local_module",
     "module_of",
     "read_source",
+    "without_packages",
 ]
 
 MODULE = "workflow"
@@ -155,6 +157,11 @@ def local_module(module: str) -> str:
     """
     package, _, rest = module.partition(".")
     return rest if package.startswith(_PREFIX) else module
+
+
+def without_packages(text: str) -> str:
+    """Return `text` with the modules of snapshots in it named as `local_module` names them."""
+    return re.sub(rf"\b{_PREFIX}\w+\.", "", text)
 
 
 def read_source(path: Path) -> dict[str, bytes]:
