@@ -141,6 +141,12 @@ def test_without_the_right_to_read_the_form_is_made_from_what_is_given(executing
     form.close()
 
 
+@pytest.mark.parametrize("item", ["ticket", {"name": "ticket", "type": "STRING"}, None])
+def test_a_variable_that_is_none_says_how_to_write_one(ws, item):
+    with pytest.raises(vnb.InputError, match=r"no input variable; write one like \{.key.: "):
+        ws.form("shout", variables=[item])
+
+
 def test_without_the_right_to_read_the_form_is_made_from_the_last_recorded_run(executing):
     executing.run("shout", {"text": "x", "times": 2})
     form = executing.form("shout")
