@@ -259,6 +259,14 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
         LocalServer(data=tmp_path)
 
 
+def test_what_another_server_deployed_meanwhile_is_not_overwritten(tmp_path):
+    first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
+    first.deploy(whisper, name="both")
+    with pytest.raises(VellumNBError, match="has deployed 'both' meanwhile"):
+        second.deploy(whisper, name="both")
+    LocalServer(data=tmp_path).deploy(whisper, name="both")
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(VellumNBError, match="cannot be opened"):

@@ -192,6 +192,9 @@ def _folder(folder: Path) -> dict[str, bytes]:
     size = 0
     for path in _files_in(folder, links=True):
         name = path.relative_to(folder).as_posix()
+        if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
+            msg = f"{name!r} in {folder.name} is a name that is no text; rename that file"
+            raise bad_request(msg)
         if path.is_dir() or not path.resolve().is_relative_to(folder.resolve()):
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise bad_request(msg)

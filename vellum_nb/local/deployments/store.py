@@ -82,8 +82,21 @@ class Store:
             raise VellumNBError(msg) from exc
 
     def save(self, deployment: Deployment) -> None:
-        """Write a deployment: its label, its tags, and the releases that are new."""
+        """Write a deployment: its label, its tags, and the releases that are new.
+
+        Raises
+        ------
+        VellumNBError
+            When another server has made one of this name.
+        """
         with self._transaction() as db:
+            query = "SELECT 1 FROM deployments WHERE name = ? AND id != ?"
+            if db.execute(query, (deployment.name, deployment.id)).fetchone():
+                msg = (
+                    f"Another server of this folder has deployed {deployment.name!r} meanwhile; "
+                    "make a new LocalServer, which knows of it"
+                )
+                raise VellumNBError(msg)
             db.execute(
                 "INSERT INTO deployments VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET label = excluded.label",
