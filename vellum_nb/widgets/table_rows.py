@@ -25,6 +25,8 @@ __all__ = [
 
 TEXT_LIMIT = 160
 
+_FIGURES = {"number", "quality"}
+_LEFT = ' style="text-align: left"'  # Jupyter sets tables right-aligned
 _HEAD = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
 _TAIL = [
     "error_code",
@@ -189,17 +191,19 @@ def static_html(runs: Sequence[Run], total: int, columns: Sequence[str]) -> str:
     if not runs:
         return "<p>History: no runs.</p>"
     shown = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
-    head = "".join(f"<th>{escape(name)}</th>" for name in shown)
-    body = "".join(
-        "<tr>" + "".join(_static_cell(cell) for cell in cells(run, shown)) + "</tr>" for run in runs
+    sides = ["" if column_kind(name) in _FIGURES else _LEFT for name in shown]
+    head = "".join(
+        f"<th{side}>{escape(name)}</th>" for name, side in zip(shown, sides, strict=True)
     )
+    lines = (zip(cells(run, shown), sides, strict=True) for run in runs)
+    body = "".join(f"<tr>{''.join(_static_cell(*cell) for cell in line)}</tr>" for line in lines)
     more = "" if len(runs) == total else f", the first {len(runs)} shown"
     word = "run" if total == 1 else "runs"
     return (
-        f"<table><caption>History: {total:,} {word}{more}</caption>"
+        f"<table><caption{_LEFT}>History: {total:,} {word}{more}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def _static_cell(value: object) -> str:
-    return f"<td>{'' if value is None else escape(str(value))}</td>"
+def _static_cell(value: object, side: str) -> str:
+    return f"<td{side}>{'' if value is None else escape(str(value))}</td>"
