@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -126,6 +129,24 @@ def test_many_pages_are_walked(ws):
     assert ws.history.sync("shout").added == 230
     assert {run.execution_id for run in ws.history.runs()} == ids
     assert ws.history.sync("shout").known == 230
+
+
+@pytest.mark.slow
+def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(ws, server, tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: execute(ws, str(n)), range(230)))
+    script = (
+        "import os, signal, sys, vellum_nb as vnb\n"
+        "url, key, history = sys.argv[1:]\n"
+        "ws = vnb.connect(url, api_key=key, history=history)\n"
+        "ws.history.subscribe(lambda run: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "ws.history.sync('shout')\n"
+    )
+    command = [sys.executable, "-c", script, server.url, server.api_key, tmp_path / "runs.db"]
+    done = subprocess.run(list(map(str, command)), check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    report = ws.history.sync("shout")
+    assert (report.known, report.added, ws.history.count()) == (200, 30, 230)
 
 
 def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path):
