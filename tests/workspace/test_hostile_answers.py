@@ -28,7 +28,7 @@ RELEASES = "/v1/workflow-deployments/shout/releases"
 
 
 class Hostile(ThreadingHTTPServer):
-    """Answers each path with what the test set for it, other reads with 403."""
+    """Answers each path with what the test set for it, a status or a body; others with 403."""
 
     daemon_threads = False
 
@@ -43,9 +43,9 @@ class Answering(BaseHTTPRequestHandler):
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append(urlsplit(self.path).path)
-        found = self.server.answers.get(self.server.asked[-1])
-        body = found if isinstance(found, bytes) else json.dumps(found or {}).encode()
-        self.send_response(403 if found is None else 200)
+        found = self.server.answers.get(self.server.asked[-1], 403)
+        body = found if isinstance(found, bytes) else json.dumps(found).encode()
+        self.send_response(found if isinstance(found, int) else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -152,6 +152,26 @@ def test_an_execution_id_that_is_no_part_of_an_address_holds_nobody_up(hostile, 
     hostile.answers["/v1/execute-workflow-async"] = {"execution_id": ".."}
     ws.submit("shout", {"text": "x"})
     assert ws.resume_pending() == []
+
+
+@pytest.mark.parametrize("status", [400, 404, 421])
+def test_an_execution_of_another_workspace_holds_nobody_up(hostile, ws, status):
+    hostile.answers["/v1/execute-workflow-async"] = {"execution_id": "ours"}
+    run = ws.submit("shout", {"text": "x"}).run
+    theirs = {"id": "theirs", "execution_id": "theirs", "external_id": None}
+    ws.history.begin(run.model_copy(update=theirs))
+    hostile.answers["/v1/workflows/executions/theirs/status"] = status
+    told = {"status": "FULFILLED", "execution_id": "ours", "outputs": {}}
+    hostile.answers["/v1/workflows/executions/ours/status"] = told
+    assert [pending.run.id for pending in ws.resume_pending()] == [run.id]
+    assert ws.history.get("theirs").state == "STARTED"
+
+
+def test_a_key_that_may_not_ask_is_told_so(hostile, ws):
+    hostile.answers["/v1/execute-workflow-async"] = {"execution_id": "ours"}
+    ws.submit("shout", {"text": "x"})
+    with pytest.raises(vnb.AuthenticationError):
+        ws.resume_pending()
 
 
 def test_an_execution_that_never_ends_can_be_waited_for_and_left(hostile, ws):
