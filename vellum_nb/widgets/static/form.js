@@ -61,6 +61,8 @@ function holdHeight(root) {
 function describeAll(root) {
   root.querySelectorAll(".vnb-field").forEach(describe);
   root.querySelectorAll(".vnb-fold").forEach(fold);
+  // ipywidgets writes, and screen readers read, "null" where a widget has no tooltip.
+  root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
 }
 
 function watch(root) {
