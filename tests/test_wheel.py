@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -41,3 +42,9 @@ def test_the_wheel_holds_the_tutorial(names):
 
 def test_the_wheel_holds_nothing_else_of_the_project(names):
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"vellum_nb"}
+
+
+def test_what_needs_the_local_server_brings_it():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert any(need.startswith("vellum-nb[local") for need in extras["sdk"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,13 @@ from vellum_nb.models import Cancellation
 
 BODY_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"
 UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\n\r\n{"
+PATIENCE_S = 50
+
+
+@pytest.fixture
+def client(server: Any, key: str) -> Iterator[Client]:
+    with Client(api_key=key, base_url=server.url, timeout=PATIENCE_S) as made:
+        yield made
 
 
 @pytest.fixture
@@ -31,13 +37,12 @@ def execute(client: Client, cancel: Cancellation | None = None) -> Any:
     return client.execute_workflow({"q": "hi"}, workflow_deployment_name="w", cancel=cancel)
 
 
-def error_after(cancel: Cancellation, pending: Future[Any]) -> tuple[APIConnectionError, float]:
-    """Cancel; return the error, and the seconds until it came."""
-    start = time.perf_counter()
+def error_after(cancel: Cancellation, pending: Future[Any]) -> APIConnectionError:
+    """Cancel, and return the error, which comes long before the client's patience ends."""
     cancel.cancel()
     with pytest.raises(APIConnectionError, match="cancelled") as caught:
-        pending.result(20)
-    return caught.value, time.perf_counter() - start
+        pending.result(PATIENCE_S / 2)
+    return caught.value
 
 
 def wait_until_stuck_in(function: str) -> None:
@@ -59,8 +64,7 @@ def test_a_call_that_waits_is_cut_off(
     cancel = Cancellation()
     pending = pool.submit(execute, client, cancel)
     server.arrived.acquire()
-    error, seconds = error_after(cancel, pending)
-    assert seconds < 2
+    error = error_after(cancel, pending)
     assert error.sent is True
     assert server.hung_up.acquire(timeout=20)
     assert len(server.seen) == 1
@@ -71,50 +75,51 @@ def test_a_call_over_tls_is_cut_off(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     tls_server.will(tls_server.hang())
-    with Client(api_key="k", base_url=tls_server.url) as client:
+    with Client(api_key="k", base_url=tls_server.url, timeout=PATIENCE_S) as client:
         cancel = Cancellation()
         pending = pool.submit(execute, client, cancel)
         tls_server.arrived.acquire()
-        assert error_after(cancel, pending)[1] < 2
+        error_after(cancel, pending)
 
 
 def test_a_call_that_waits_for_a_connection_is_cut_off(
     full_url: str, pool: ThreadPoolExecutor
 ) -> None:
-    with Client(api_key="k", base_url=full_url) as client:
+    with Client(api_key="k", base_url=full_url, timeout=PATIENCE_S) as client:
         cancel = Cancellation()
         pending = pool.submit(execute, client, cancel)
         wait_until_stuck_in("_connected")
-        error, seconds = error_after(cancel, pending)
-    assert seconds < 2
+        error = error_after(cancel, pending)
     assert error.sent is False
 
 
 def test_a_call_that_waits_for_a_tls_handshake_is_cut_off(pool: ThreadPoolExecutor) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        Client(api_key="k", base_url=f"https://127.0.0.1:{silent.getsockname()[1]}") as client,
+        Client(
+            api_key="k",
+            base_url=f"https://127.0.0.1:{silent.getsockname()[1]}",
+            timeout=PATIENCE_S,
+        ) as client,
     ):
         cancel = Cancellation()
         pending = pool.submit(execute, client, cancel)
         connection, _ = silent.accept()
         with connection:
             connection.recv(1)  # the client has begun to shake hands
-            error, seconds = error_after(cancel, pending)
-    assert seconds < 2
+            error = error_after(cancel, pending)
     assert error.sent is False
 
 
 def test_a_wait_between_tries_is_ended(
     server: Any, client: Client, pool: ThreadPoolExecutor
 ) -> None:
-    server.will(server.reply(429, {}, headers={"Retry-After": "20"}))
+    server.will(server.reply(429, {}, headers={"Retry-After": "30"}))
     cancel = Cancellation()
     waiting = threading.Event()
     pending = pool.submit(execute, client, Watched(cancel, waiting))
     waiting.wait()
-    error, seconds = error_after(cancel, pending)
-    assert seconds < 2
+    error = error_after(cancel, pending)
     assert error.sent is False
     assert len(server.seen) == 1
 
@@ -158,7 +163,7 @@ def test_one_switch_ends_all_its_calls_and_no_other(
     for _ in ended:
         server.arrived.acquire()
     for pending in ended:
-        assert error_after(cancel, pending)[1] < 2
+        error_after(cancel, pending)
     release.set()
     assert spared.result(20).execution_id == "e-1"
 

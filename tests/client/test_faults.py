@@ -118,7 +118,7 @@ def test_an_execution_is_sent_again_when_the_server_says_when(
     server.will(busy, server.reply(200, fulfilled))
     start = time.perf_counter()
     assert execute(client).execution_id == "e-1"
-    assert 1.0 <= time.perf_counter() - start < 3
+    assert time.perf_counter() - start >= 1
     assert [seen.body for seen in server.seen] == [server.seen[0].body] * 2
 
 

@@ -34,6 +34,15 @@ def test_an_error_body_nested_too_deep_keeps_its_status(
         execute(client)
 
 
+def test_a_reason_is_told_in_text_that_can_be_printed_and_sent_on(
+    server: Any, client: Client
+) -> None:
+    server.will(server.reply(400, rb'{"detail": "<b> has half of a pair: \ud83d"}'))
+    with pytest.raises(errors.BadRequestError, match="<b> has half of a pair: [?]") as caught:
+        execute(client)
+    assert str(caught.value).encode()
+
+
 def test_a_chunk_of_negative_length_is_a_lost_connection(server: Any, client: Client) -> None:
     server.will(server.raw(NEGATIVE_CHUNK))
     with pytest.raises(errors.APIConnectionError) as caught:

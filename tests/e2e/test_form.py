@@ -207,3 +207,9 @@ def test_nothing_is_cut_and_pictures_are_taken(lab, theme, width):
     notebook.screenshot(f"history-{theme}-{width}", notebook.output(1))
     spill = "node => node.scrollWidth - node.clientWidth"
     assert form.root.evaluate(spill) <= 0
+
+
+def test_a_switch_has_room_for_its_description(lab):
+    form = open_form(lab, TRIAGE.replace("ticket-triage", "feedback-digest"))
+    about = form.root.get_by_text("Whether the digest begins with what is bad.")
+    expect(about).to_have_css("height", "18px")

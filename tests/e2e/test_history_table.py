@@ -90,6 +90,20 @@ def test_the_table_fits_its_place(lab, theme, width):
     table.notebook.screenshot(f"history-table-{theme}-{width}", table.root)
 
 
+def test_runs_of_several_deployments_fit_a_narrow_place_too(lab):
+    several = """
+import vellum_nb as vnb
+ws = vnb.connect("local", history=":memory:")
+ws.run("ticket-triage", {"ticket": "I was charged twice"})
+ws.run("summarise", {"text": "A tag moves."})
+ws.history.view()
+"""
+    table = TablePage(lab.run_notebook([several], width=500))
+    expect(table.row("summarise")).to_be_visible()
+    expect(table.row("ticket-triage")).to_be_visible()
+    assert table.grid.evaluate("grid => grid.clientWidth - grid.scrollWidth") >= 0
+
+
 def test_states_are_words_beside_their_icons_and_errors_stand_under_outputs(table):
     expect(table.rows.first).to_contain_text("FAILED")
     expect(table.row("no plan for 199").locator(".vnb-table-bad")).to_be_visible()

@@ -68,8 +68,11 @@ def test_a_correction_is_written_mended_and_kept(lab):
     assert form.kernel("ws.history.get(form.runs[1].id).desired") == wanted
     lab.page.keyboard.press("Enter")
     expect(editor.get_by_label("category")).to_have_value("refund")
+    editor.get_by_role("button", name="Save correction").click()
+    expect(alert).to_contain_text("Nothing was changed")
     lab.page.keyboard.press("Escape")
     expect(editor).to_be_hidden()
+    expect(alert).to_have_count(0)
     expect(form.act("Correct the outputs of v2…")).to_be_focused()
 
 
@@ -112,6 +115,7 @@ form = ws.form("chat")
 
 def test_a_chat_is_continued_from_its_answer(lab):
     form = open_form(lab, CHAT)
+    expect(form.root.locator("[title=null]")).to_have_count(0)
     form.field("messages, turn 1").fill("hello")
     form.run_and_wait()
     expect(form.column("v2")).to_contain_text("1: HELLO")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -29,3 +31,18 @@ def test_a_comparison_and_a_run_look_right_as_plain_html(lab, theme, width):
     for cell in notebook.output(0).locator("td").all():
         expect(cell).to_have_css("text-align", "left")
     notebook.screenshot(f"compare-{theme}-{width}", comparison)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_stored_form_and_history_have_their_text_on_the_left_and_figures_on_the_right(lab, theme):
+    rated = RUNS + "ws.rate(runs[0], quality=1.0)\nfrom IPython.display import HTML\n"
+    stored = "HTML({}._repr_mimebundle_()[{}]['text/html'])"
+    form = stored.format("ws.form('ticket-triage')", "").replace("[]", "")
+    history = stored.format("ws.history.view()", 0)
+    notebook = lab.run_notebook([rated, form, history], theme=theme)
+    for output in (notebook.output(1), notebook.output(2)):
+        expect(output.locator("td").first).to_be_visible()
+        for cell in output.locator("td").filter(has_text=re.compile("[a-z]")).all():
+            expect(cell).to_have_css("text-align", "left")
+    expect(notebook.output(2).get_by_text("1.0", exact=True)).to_have_css("text-align", "right")
+    notebook.screenshot(f"stored-{theme}")

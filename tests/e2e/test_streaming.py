@@ -121,6 +121,22 @@ def test_cancel_cuts_the_stream_off_and_keeps_its_words(lab):
     expect(form.column("v2")).to_contain_text("it is on its way.")
 
 
+def test_a_stream_is_started_and_cut_off_from_the_keyboard(lab):
+    form = open_form(lab, STREAMS)
+    form.stream().focus()
+    lab.page.keyboard.press("Space")
+    form.notebook.kernel_becomes("form.streaming", "True")
+    lab.page.keyboard.press("Shift+Tab")
+    expect(form.run).to_be_focused()
+    lab.page.keyboard.press("Enter")
+    expect(form.cancel).to_be_focused()
+    form.kernel("more.release(4)")
+    expect(form.column("v2")).to_contain_text("Thank you, I found")
+    lab.page.keyboard.press("Enter")
+    expect(form.column("v2")).to_contain_text("CANCELLED")
+    expect(form.run).to_be_focused()
+
+
 def test_two_releases_stream_beside_each_other_in_every_view_of_the_form(lab):
     notebook = lab.run_notebook([STREAMS + "form", "form"])
     form, other = FormPage(notebook), FormPage(notebook, cell=1)

@@ -38,10 +38,16 @@ def test_parquet_reads_back_to_the_same_frame(filled, tmp_path):
 
 
 def test_parquet_holds_mixed_columns_as_json_text(history, record, tmp_path):
-    for value in ("1", 1, None, 2**80):
+    for value in ("1", 1, None, 2**80, float("inf")):
         record(outputs={"x": value})
     read = pd.read_parquet(history.to_parquet(tmp_path / "a.parquet"))["output.x"]
-    assert [None if pd.isna(v) else v for v in read] == [str(2**80), None, "1", '"1"']
+    assert [None if pd.isna(v) else v for v in read] == [
+        "Infinity",
+        str(2**80),
+        None,
+        "1",
+        '"1"',
+    ]
 
 
 def test_an_empty_history_is_exported_too(history, tmp_path):

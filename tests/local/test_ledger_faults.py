@@ -47,6 +47,40 @@ def test_a_file_that_is_none_of_ours_is_refused(
         Ledger(tmp_path)
 
 
+def damaged(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+
+
+def with_a_record_that_is_none(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE executions SET record = '{'")
+
+
+@pytest.mark.parametrize("spoil", [damaged, with_a_record_that_is_none])
+def test_a_file_that_is_damaged_is_refused_when_a_server_starts(
+    tmp_path: Path, spoil: Callable[[Path], None]
+):
+    ledger = Ledger(tmp_path)
+    ledger.begin(record())
+    ledger.close()
+    spoil(tmp_path / "executions.db")
+    before = (tmp_path / "executions.db").read_bytes()
+    server = LocalServer(data=tmp_path)
+    for _ in range(2):
+        with pytest.raises(VellumNBError, match="cannot be read .*they were left as they are"):
+            server.start()
+    assert (tmp_path / "executions.db").read_bytes() == before
+
+
+def test_a_lock_that_is_none_is_not_taken_for_another_server(tmp_path: Path):
+    not_a_database(tmp_path / "server.lock")
+    with pytest.raises(VellumNBError, match=r"cannot be held .*server\.lock"):
+        LocalServer(data=tmp_path).start()
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(VellumNBError, match="cannot be opened"):

@@ -149,6 +149,11 @@ class NotDeployed:
 """
 
 
+def test_a_cell_without_inputs_or_declared_outputs_says_so(cell):
+    said, _ = cell("%%vellum_deploy bare\ndef bare() -> dict:\n    return {'a': 1}\n")
+    assert said == "bare (LATEST): no inputs → outputs not declared\n"
+
+
 def test_a_cell_that_needs_other_cells_is_told_so(cell, server, asking):
     cell("WIDTH = 2")
     wide = "def wide(text: str) -> str:\n    return text * WIDTH\n"

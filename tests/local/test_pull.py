@@ -70,9 +70,8 @@ def test_the_other_options_change_nothing(pulled):
 
 def test_a_function_is_pulled_as_its_source(api):
     answer = api.get("/v1/workflows/echo/pull")
-    assert files_of(answer.content) == {
-        "echo.py": 'def echo(text: str) -> str:\n    """Say what was said."""\n    return text\n'
-    }
+    source = 'def echo(text: str) -> str:\n    """Say what was said."""\n    return text\n'
+    assert files_of(answer.content) == {"workflow.py": source}
 
 
 def test_code_that_cannot_be_had_is_refused_with_the_way_to_have_it(fresh, asking):

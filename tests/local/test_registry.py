@@ -249,6 +249,24 @@ def test_a_broken_file_is_refused_and_left_as_it_is(tmp_path):
     assert (tmp_path / "registry.db").read_bytes() == b"no database" * 100
 
 
+@pytest.mark.parametrize("damage", ["UPDATE releases SET inputs = 'no'", "DROP TABLE tags"])
+def test_a_damaged_file_is_refused(tmp_path, damage):
+    LocalServer(data=tmp_path).deploy(whisper)
+    with sqlite3.connect(tmp_path / "registry.db") as db:
+        db.execute(damage)
+    db.close()
+    with pytest.raises(VellumNBError, match="cannot be read .*it was left as it is"):
+        LocalServer(data=tmp_path)
+
+
+def test_what_another_server_deployed_meanwhile_is_not_overwritten(tmp_path):
+    first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
+    first.deploy(whisper, name="both")
+    with pytest.raises(VellumNBError, match="has deployed 'both' meanwhile"):
+        second.deploy(whisper, name="both")
+    LocalServer(data=tmp_path).deploy(whisper, name="both")
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(VellumNBError, match="cannot be opened"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -137,6 +138,7 @@ def test_an_entry_may_be_in_another_module_of_a_folder(fresh, project, asking):
         ("def a(): ...", "other:b", "No module named 'other'"),
         ("def a(", None, "SyntaxError"),
         ("raise OSError('gone')", None, r"workflow.py cannot be imported \(OSError: gone\)"),
+        ("class Odd(Exception):\n    __str__ = None\nraise Odd", None, r"imported \(Odd\)"),
         ("raise SystemExit(3)", None, r"cannot be imported \(SystemExit: 3\)"),
         ("def a(x: int = WIDTH): ...", None, "NameError.*source stands on its own"),
         ("def a(*texts): ...", None, r"takes \*texts"),
@@ -199,6 +201,13 @@ def test_a_link_within_the_project_is_copied_as_a_file(project):
     server.deploy(project)
     source = release_of(server, "my-project").source
     assert source["same.py"] == source["helpers.py"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no such names")
+def test_a_file_whose_name_is_no_text_is_refused(project):
+    (project / os.fsdecode(b"\xff.py")).touch()
+    with pytest.raises(VellumNBError, match="a name that is no text"):
+        LocalServer().deploy(project)
 
 
 def test_a_folder_with_too_many_files_is_refused(project):

@@ -106,6 +106,11 @@ def test_runs_with_different_inputs_are_told() -> None:
     assert "different inputs" in Page(side_by_side_html(runs)).text
 
 
+def test_runs_of_several_deployments_are_named_one_by_one() -> None:
+    runs = [run("v1"), run("v2", deployment="digest"), run("v3")]
+    assert "in this order: triage, digest, triage" in Page(side_by_side_html(runs)).text
+
+
 def test_a_run_that_waits_is_not_blamed_for_other_inputs() -> None:
     waiting = run("v2", inputs={}, state="STARTED")
     assert "different inputs" not in Page(side_by_side_html([run("v1"), waiting])).text

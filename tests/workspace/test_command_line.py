@@ -229,3 +229,16 @@ def test_json_nested_too_deep_is_a_problem_of_its_input(tmp_path):
     done = vellum_nb(*("run", "docs-qa", "--input", f"documents=@{file}", *history), check=False)
     assert done.returncode == 1
     assert done.stderr.endswith("- documents: cannot be read: it is nested too deep\n")
+
+
+def test_what_is_not_json_is_told_in_words(tmp_path):
+    given = ("sla_hours=soon", "vip=yes", "context={'plan': 'pro'}")
+    inputs = [part for text in given for part in ("--input", text)]
+    history = ("--target", "local", "--history", tmp_path / "runs.db")
+    done = vellum_nb("run", "ticket-triage", "--input", "ticket=hi", *inputs, *history, check=False)
+    told = [line.strip() for line in done.stderr.splitlines()[-3:]]
+    assert told[:2] == [
+        "- sla_hours: 'soon' cannot be read: not a number",
+        "- vip: 'yes' cannot be read: neither true nor false",
+    ]
+    assert told[2].endswith("not JSON (line 1, column 2; text in it stands in double quotes)")

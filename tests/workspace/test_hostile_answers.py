@@ -28,22 +28,24 @@ RELEASES = "/v1/workflow-deployments/shout/releases"
 
 
 class Hostile(ThreadingHTTPServer):
-    """Answers each path with what the test set for it, other reads with 403."""
+    """Answers each path with what the test set for it, a status or a body; others with 403."""
 
     daemon_threads = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answering)
         self.answers = {"/v1/workflow-deployments/shout": DEPLOYMENT}
+        self.asked: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class Answering(BaseHTTPRequestHandler):
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        found = self.server.answers.get(urlsplit(self.path).path)
-        body = found if isinstance(found, bytes) else json.dumps(found or {}).encode()
-        self.send_response(403 if found is None else 200)
+        self.server.asked.append(urlsplit(self.path).path)
+        found = self.server.answers.get(self.server.asked[-1], 403)
+        body = found if isinstance(found, bytes) else json.dumps(found).encode()
+        self.send_response(found if isinstance(found, int) else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -152,18 +154,47 @@ def test_an_execution_id_that_is_no_part_of_an_address_holds_nobody_up(hostile, 
     assert ws.resume_pending() == []
 
 
+@pytest.mark.parametrize("status", [400, 404, 421])
+def test_an_execution_of_another_workspace_holds_nobody_up(hostile, ws, status):
+    hostile.answers["/v1/execute-workflow-async"] = {"execution_id": "ours"}
+    run = ws.submit("shout", {"text": "x"}).run
+    theirs = {"id": "theirs", "execution_id": "theirs", "external_id": None}
+    ws.history.begin(run.model_copy(update=theirs))
+    hostile.answers["/v1/workflows/executions/theirs/status"] = status
+    told = {"status": "FULFILLED", "execution_id": "ours", "outputs": {}}
+    hostile.answers["/v1/workflows/executions/ours/status"] = told
+    assert [pending.run.id for pending in ws.resume_pending()] == [run.id]
+    assert ws.history.get("theirs").state == "STARTED"
+
+
+def test_a_key_that_may_not_ask_is_told_so(hostile, ws):
+    hostile.answers["/v1/execute-workflow-async"] = {"execution_id": "ours"}
+    ws.submit("shout", {"text": "x"})
+    with pytest.raises(vnb.AuthenticationError):
+        ws.resume_pending()
+
+
 def test_an_execution_that_never_ends_can_be_waited_for_and_left(hostile, ws):
     hostile.answers["/v1/execute-workflow-async"] = {"execution_id": "e1"}
     path = "/v1/workflows/executions/e1/status"
     hostile.answers[path] = {"status": "INITIATED", "execution_id": "e1"}
     pending = ws.submit("shout", {"text": "x"})
-    assert pending.wait(0.1, poll=0.01).state == "STARTED"
+    assert pending.wait(0.5, poll=0.01).state == "STARTED"
+    assert hostile.asked.count(path) <= 12, "the pauses between two questions do not grow"
     detail = execution(1, end="2026-01-15T09:30:01")
     hostile.answers["/v1/workflow-executions/e1/detail"] = detail
     hostile.answers[path] = {"status": "FULFILLED", "execution_id": "e1", "outputs": {"a": 1}}
     run = pending.wait(20, poll=0.01)
     assert run.finished_at.tzinfo is not None
     assert run == ws.history.get(run.id)
+
+
+def test_an_output_without_a_name_cannot_be_rated(hostile, ws):
+    nameless = {"id": "o", "name": "", "type": "STRING", "value": "x"}
+    reply = {"execution_id": "e1", "data": {"state": "FULFILLED", "outputs": [nameless]}}
+    hostile.answers["/v1/execute-workflow"] = reply
+    with pytest.raises(vnb.InputError, match="no output to rate"):
+        ws.rate(ws.run("shout", {"text": "x"}), quality=1)
 
 
 def test_a_tag_that_is_said_to_be_elsewhere_is_an_error(hostile, ws):

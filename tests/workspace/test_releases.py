@@ -62,15 +62,24 @@ def test_an_unknown_tag_lists_the_known_ones(ws, production, tag, to):
 
 def test_the_code_of_two_releases_is_shown_side_by_side(ws):
     code = ws.code("shout", "v1")
-    assert list(code) == ["shout.py"]
-    assert "Say it as it is" in code["shout.py"]
+    assert list(code) == ["workflow.py"]
+    assert "Say it as it is" in code["workflow.py"]
     diff = ws.code_diff("shout", "v1", "v2")
     assert repr(diff).startswith("<CodeDiff shout v1 → v2: 1 file differs (+")
-    assert "--- v1/shout.py\n+++ v2/shout.py\n" in diff.text
+    assert "--- v1/workflow.py\n+++ v2/workflow.py\n" in diff.text
     assert "+def shout(text: str, times: int = 1)" in diff.text
     html = diff._repr_html_()
     assert "-&gt; dict[str, object]" in html
     assert "<ins " in html
+
+
+def test_a_callable_and_a_file_of_the_same_workflow_are_one_file_that_changed(server, ws, tmp_path):
+    file = tmp_path / "louder.py"
+    file.write_text("def shout(text: str) -> str:\n    return text.upper()\n")
+    server.deploy(file, name="shout", release_tags=["v3"])
+    diff = ws.code_diff("shout", "v2", "v3")
+    assert diff.paths == ["workflow.py"]
+    assert "/dev/null" not in diff.text
 
 
 def test_a_release_is_no_different_from_itself(ws):

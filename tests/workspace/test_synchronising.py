@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -91,6 +94,16 @@ def test_a_run_whose_answer_was_lost_learns_which_execution_it_was(ws, server):
     assert ws.history.sync("shout").known == 1
 
 
+def test_a_run_that_was_refused_is_not_taken_for_the_execution_that_has_its_external_id(ws):
+    id_ = execute(ws, "theirs", external_id="same")
+    with pytest.raises(vnb.BadRequestError):
+        ws.run("shout", {"text": "ours"}, external_id="same")
+    assert ws.history.sync("shout").added == 1
+    texts = {run.execution_id: run.inputs["text"] for run in ws.history.runs()}
+    assert texts == {id_: "theirs", None: "ours"}
+    assert ws.history.sync("shout").known == 1
+
+
 def test_only_what_began_in_the_time_asked_for_comes(ws):
     execute(ws, "before")
     moment = datetime.now(UTC)
@@ -116,6 +129,24 @@ def test_many_pages_are_walked(ws):
     assert ws.history.sync("shout").added == 230
     assert {run.execution_id for run in ws.history.runs()} == ids
     assert ws.history.sync("shout").known == 230
+
+
+@pytest.mark.slow
+def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(ws, server, tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: execute(ws, str(n)), range(230)))
+    script = (
+        "import os, signal, sys, vellum_nb as vnb\n"
+        "url, key, history = sys.argv[1:]\n"
+        "ws = vnb.connect(url, api_key=key, history=history)\n"
+        "ws.history.subscribe(lambda run: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "ws.history.sync('shout')\n"
+    )
+    command = [sys.executable, "-c", script, server.url, server.api_key, tmp_path / "runs.db"]
+    done = subprocess.run(list(map(str, command)), check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    report = ws.history.sync("shout")
+    assert (report.known, report.added, ws.history.count()) == (200, 30, 230)
 
 
 def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path):

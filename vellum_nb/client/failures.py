@@ -129,6 +129,8 @@ def _place(location: str) -> str:
 
 
 def _said(body: object) -> str:
+    if isinstance(body, str) and body.lstrip().startswith("<"):
+        return ""  # a page for a browser
     try:
         return _detail(body)
     except RecursionError:
@@ -138,7 +140,7 @@ def _said(body: object) -> str:
 def _detail(body: object) -> str:
     """Return what an error body says: `detail`, or field errors as ``field: text``."""
     if isinstance(body, str):
-        return "" if body.lstrip().startswith("<") else body.strip()
+        return body.strip()
     if isinstance(body, Mapping):
         if set(body) == {"detail"}:
             return _detail(body["detail"])
@@ -199,4 +201,6 @@ def _chain(exc: BaseException) -> list[BaseException]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    """Return as much of `text` as is told, without half surrogates, which nothing can print."""
+    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return shown.encode("utf-8", "replace").decode()

@@ -17,7 +17,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.csv_text import bare, quoted, split, typed, unguarded
 from vellum_nb.history.frames import KINDS, frame_of_cells
 from vellum_nb.history.rows import clean, micros
-from vellum_nb.models import Run, canonical_json
+from vellum_nb.models import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +160,7 @@ def _is_mixed(column: pd.Series[Any]) -> bool:
 
 
 def _json_text(value: Any) -> str | None:
-    return None if value is None else canonical_json(value)
+    return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _iso(value: Any) -> str:

@@ -31,6 +31,9 @@ _FILL_DESIRED = (
     "UPDATE payloads SET desired = :desired WHERE desired IS NULL AND :desired IS NOT NULL "
     "AND seq = (SELECT seq FROM runs WHERE id = :id)"
 )
+_MAY_BE_IT = (  # a run that the server refused never was an execution
+    "r.execution_id IS NULL AND r.external_id = ? AND coalesce(r.error_code, '') NOT LIKE 'HTTP_4%'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,7 @@ def _moved(known: Run, run: Run) -> bool:
 def _known(connection: sqlite3.Connection, run: Run, columns: str) -> Run | None:
     found = _find(connection, columns, "r.execution_id = ?", run.execution_id)
     if found is None and run.external_id is not None:
-        where = "r.execution_id IS NULL AND r.external_id = ?"
-        found = _find(connection, columns, where, run.external_id)
+        found = _find(connection, columns, _MAY_BE_IT, run.external_id)
     return found
 
 

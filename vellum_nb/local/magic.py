@@ -178,11 +178,11 @@ def _server(
 def _told(name: str, release: WorkflowDeploymentRelease) -> str:
     version = release.workflow_version
     tags = ", ".join(tag.name for tag in release.release_tags)
-    shown = [
-        ", ".join(f"{v.key} {v.type}" for v in variables) or "-"
+    inputs, outputs = (
+        ", ".join(f"{v.key} {v.type}" for v in variables)
         for variables in (version.input_variables, version.output_variables)
-    ]
-    return f"{name} ({tags}): {' → '.join(shown)}"
+    )
+    return f"{name} ({tags}): {inputs or 'no inputs'} → {outputs or 'outputs not declared'}"
 
 
 def _not_alone(missing: list[str], so: str) -> str:

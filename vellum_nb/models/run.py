@@ -218,7 +218,7 @@ class Run(Model):
             for name, text in rows
         )
         head = f"{self.deployment} · {self.release_tag} · {self.state}"
-        return f"<table><caption>{escape(head)}</caption>{body}</table>"
+        return f'<table><caption style="text-align: left">{escape(head)}</caption>{body}</table>'
 
 
 def with_trace(run: Run, read: Callable[[Run], Any]) -> Run:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import anywidget
 import traitlets
 
 from vellum_nb.models import Run
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.copying import outputs_text
+from vellum_nb.widgets.late import LateWidget
 
 __all__ = ["AnswerBars", "Mark"]
 
@@ -45,7 +45,7 @@ class Mark:
     trace: str = ""
 
 
-class AnswerBars(anywidget.AnyWidget):
+class AnswerBars(LateWidget):
     """Puts a bar under each answer that stands beside it, and text into those that stream.
 
     Copy works while the kernel is busy; a notebook without its kernel has no bars.

@@ -18,6 +18,8 @@ __all__ = ["form_html"]
 _LONGEST = 2_000
 _MEDIA = {"image", "audio", "video", "document"}
 _TYPES = {"bool": "BOOLEAN", "enum": "ENUM"}
+_LEFT = ' style="text-align: left"'  # Jupyter sets tables right-aligned
+_HEAD = "".join(f"<th{_LEFT}>{name}</th>" for name in ("input", "type", "value"))
 
 
 def form_html(
@@ -39,8 +41,7 @@ def form_html(
     return (
         f"<div><p><b>{escape(spec.label)}</b> · {escape(spec.source)} · "
         f"run on: {escape(chosen)}</p>{about}"
-        f"<table><thead><tr><th>input</th><th>type</th><th>value</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>{answers}</div>"
+        f"<table><thead><tr>{_HEAD}</tr></thead><tbody>{rows}</tbody></table>{answers}</div>"
     )
 
 
@@ -49,8 +50,8 @@ def _row(variable: VellumVariable, values: Mapping[str, Any]) -> str:
     kind = _TYPES.get(field_kind(variable), variable.type)
     value = _text(variable, values[variable.key]) if variable.key in values else ""
     return (
-        f"<tr><td>{escape(name)}</td><td>{escape(kind)}</td>"
-        f"<td><pre>{escape(value)}</pre></td></tr>"
+        f"<tr><td{_LEFT}>{escape(name)}</td><td{_LEFT}>{escape(kind)}</td>"
+        f"<td{_LEFT}><pre>{escape(value)}</pre></td></tr>"
     )
 
 

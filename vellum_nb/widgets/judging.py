@@ -63,6 +63,7 @@ class Judging:
             "rate": self._rated,
             "correct": self._opened,
             "save": self._corrected,
+            "close": lambda run, _: bars.mark(run.id, editor=[], problem=""),
             "trace": self._traced,
             "continue": lambda run, _: go_on(run),
         }

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-import anywidget
 import ipywidgets
 import traitlets
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.form import RunForm
+from vellum_nb.widgets.late import LateWidget
 from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.readable import Readable, static_html
 from vellum_nb.widgets.table import HistoryView
@@ -24,7 +24,7 @@ _TITLES = ("Run", "History", "Compare")
 _FEWEST = 2
 
 
-class LabHead(anywidget.AnyWidget):
+class LabHead(LateWidget):
     """The heading of the panel and its tabs, as real tabs for keyboard and screen reader."""
 
     _esm = traitlets.Unicode(asset("hearing.js", "lab.js")).tag(sync=True)

@@ -253,8 +253,8 @@ def _notes(runs: Sequence[Run], *, legend: bool) -> str:
     if len({run.case_id for run in runs if run.state != "STARTED"}) > 1:
         notes.append("the runs have different inputs, which may be why they differ")
     if len({run.deployment for run in runs}) > 1:
-        names = dict.fromkeys(run.deployment for run in runs)
-        notes.append(f"from left to right: {escape(', '.join(names))}")
+        names = ", ".join(run.deployment for run in runs)
+        notes.append(f"in this order: {escape(names)}")
     return "".join(_note(note) for note in notes) + _not_sent(runs)
 
 

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import anywidget
 import traitlets
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.assets import asset
+from vellum_nb.widgets.late import LateWidget
 from vellum_nb.widgets.table_protocol import (
     MAX_SELECTED,
     Query,
@@ -38,7 +38,7 @@ _MAX_VIEWS = 16
 _REFRESH_S = 0.2
 
 
-class HistoryView(anywidget.AnyWidget):
+class HistoryView(LateWidget):
     """The interactive table of a history; `History.view` makes it.
 
     Parameters

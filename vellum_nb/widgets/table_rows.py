@@ -6,7 +6,7 @@ escaped by whoever makes HTML of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from vellum_nb.models import Run, canonical_json
 
 __all__ = [
+    "JOINED",
     "TEXT_LIMIT",
     "cells",
     "column_kind",
@@ -24,7 +25,10 @@ __all__ = [
 ]
 
 TEXT_LIMIT = 160
+JOINED = {"inputs", "outputs"}  # columns of many values, with no order of their own
 
+_FIGURES = {"number", "quality"}
+_LEFT = ' style="text-align: left"'  # Jupyter sets tables right-aligned
 _HEAD = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
 _TAIL = [
     "error_code",
@@ -70,19 +74,21 @@ _KINDS = {
 
 
 def known_columns(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
-    """Return the names of all columns: those of the history frame, and `outputs` for all outputs.
+    """Return the names of all columns: those of the history frame, and two for all values.
 
     Examples
     --------
-    >>> known_columns(["ticket"], ["reply"])[5:9]
-    ['latency_s', 'input.ticket', 'outputs', 'output.reply']
+    >>> known_columns(["ticket"], ["reply"])[6:10]
+    ['inputs', 'input.ticket', 'outputs', 'output.reply']
     """
     values = [f"input.{name}" for name in inputs], [f"output.{name}" for name in outputs]
-    return [*_HEAD, *values[0], "outputs", *values[1], *_TAIL]
+    return [*_HEAD, "inputs", *values[0], "outputs", *values[1], *_TAIL]
 
 
-def default_columns(known: Sequence[str]) -> list[str]:
-    """Return the columns that are shown until others are chosen."""
+def default_columns(known: Sequence[str], *, mixed: bool = False) -> list[str]:
+    """Return the columns that are shown until others are chosen; `mixed`: of many deployments."""
+    if mixed:
+        return ["state", "deployment", "release_tag", "timestamp", "inputs", "outputs", "quality"]
     first = next((name for name in known if name.startswith("input.")), None)
     inputs = [first] if first else []
     return ["state", "release_tag", "timestamp", "latency_s", *inputs, "outputs", "quality"]
@@ -134,6 +140,8 @@ def cells(
 def _value(run: Run, name: str) -> Any:
     if name == "outputs":
         return _outputs(run)
+    if name == "inputs":
+        return _joined(run.inputs)
     room, _, key = name.partition(".")
     if room in {"input", "output"} and key:
         return (run.inputs if room == "input" else run.outputs).get(key)
@@ -163,7 +171,11 @@ def _outputs(run: Run) -> str:
         return f"{code}: {message}" if message and run.state == "REJECTED" else message or code
     if run.state == "STARTED":
         return "no answer yet"
-    return " · ".join(_text(value) for value in run.outputs.values())
+    return _joined(run.outputs)
+
+
+def _joined(values: Mapping[str, Any]) -> str:
+    return " · ".join(_text(value) for value in values.values())
 
 
 def _excerpt(text: str, search: str) -> str:
@@ -189,17 +201,19 @@ def static_html(runs: Sequence[Run], total: int, columns: Sequence[str]) -> str:
     if not runs:
         return "<p>History: no runs.</p>"
     shown = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
-    head = "".join(f"<th>{escape(name)}</th>" for name in shown)
-    body = "".join(
-        "<tr>" + "".join(_static_cell(cell) for cell in cells(run, shown)) + "</tr>" for run in runs
+    sides = ["" if column_kind(name) in _FIGURES else _LEFT for name in shown]
+    head = "".join(
+        f"<th{side}>{escape(name)}</th>" for name, side in zip(shown, sides, strict=True)
     )
+    lines = (zip(cells(run, shown), sides, strict=True) for run in runs)
+    body = "".join(f"<tr>{''.join(_static_cell(*cell) for cell in line)}</tr>" for line in lines)
     more = "" if len(runs) == total else f", the first {len(runs)} shown"
     word = "run" if total == 1 else "runs"
     return (
-        f"<table><caption>History: {total:,} {word}{more}</caption>"
+        f"<table><caption{_LEFT}>History: {total:,} {word}{more}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def _static_cell(value: object) -> str:
-    return f"<td>{'' if value is None else escape(str(value))}</td>"
+def _static_cell(value: object, side: str) -> str:
+    return f"<td{side}>{'' if value is None else escape(str(value))}</td>"

@@ -12,6 +12,7 @@ from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.table_protocol import Query, Window
 from vellum_nb.widgets.table_rows import (
+    JOINED,
     column_kind,
     default_columns,
     known_columns,
@@ -60,8 +61,9 @@ class TableSource:
         self._total = self._all = 0
         self._inputs: dict[str, None] = {}
         self._outputs: dict[str, None] = {}
+        self._deployments: set[str] = set()
         self._meet(history.runs(**self._filters, limit=_SAMPLE))
-        self.default_columns = default_columns(self.known)
+        self.default_columns = self._defaults()
 
     @property
     def known(self) -> list[str]:
@@ -71,13 +73,13 @@ class TableSource:
     @property
     def sortable(self) -> list[str]:
         """The columns that runs can be ordered by."""
-        return [name for name in self.known if name != "outputs"]
+        return [name for name in self.known if name not in JOINED]
 
     def head(self) -> dict[str, Any]:
         """Return what the browser must know beside the rows: title, chips, columns."""
         known = self.known
         # Before the first run nobody could know the inputs: the first one joins the default.
-        self.default_columns = default_columns(known)
+        self.default_columns = self._defaults()
         deployment = self._filters.get("deployment")
         title = deployment if isinstance(deployment, str) else ", ".join(deployment or ())
         chips = [
@@ -86,7 +88,7 @@ class TableSource:
             if name != "deployment"
         ]
         columns = [
-            {"name": name, "kind": column_kind(name), "sortable": name != "outputs"}
+            {"name": name, "kind": column_kind(name), "sortable": name not in JOINED}
             for name in known
         ]
         return {
@@ -167,6 +169,10 @@ class TableSource:
         for run in runs:
             self._inputs.update(dict.fromkeys(run.inputs))
             self._outputs.update(dict.fromkeys(run.outputs))
+            self._deployments.add(run.deployment)
+
+    def _defaults(self) -> list[str]:
+        return default_columns(self.known, mixed=len(self._deployments) > 1)
 
 
 def _chip(name: str, value: Any) -> str:

@@ -13,6 +13,7 @@ from vellum_nb.models.inputs import field_kind
 __all__ = ["parse_arguments"]
 
 _MEDIA = {"image", "audio", "video", "document"}
+_WANTED = {"number": "not a number", "bool": "neither true nor false"}
 
 
 def parse_arguments(
@@ -57,7 +58,9 @@ def _value(text: str, kind: str) -> object:
         return text
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except json.JSONDecodeError as exc:
         if kind == "enum":
             return text
-        raise
+        where = f"line {exc.lineno}, column {exc.colno}"
+        msg = _WANTED.get(kind, f"not JSON ({where}; text in it stands in double quotes)")
+        raise ValueError(msg) from exc

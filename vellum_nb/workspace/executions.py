@@ -188,9 +188,8 @@ def _judged(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
     types = {item.name: item.type for item in execution.outputs}
     value = output.value
     if isinstance(value, str) and types.get(output.name, "STRING") != "STRING":
-        with suppress(
-            ValueError, RecursionError
-        ):  # numbers and lists are sent as JSON text, see `actuals`
+        # Numbers and lists are sent as JSON text, see `actuals`.
+        with suppress(ValueError, RecursionError):
             value = json.loads(value)
     return {"quality": actual.quality, "desired": {output.name: value}}
 

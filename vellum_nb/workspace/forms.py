@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vellum_nb.errors import AuthenticationError, HistoryError
+from pydantic import ValidationError
+
+from vellum_nb.errors import AuthenticationError, HistoryError, InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run, VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.inputs import infer_type
+from vellum_nb.models.plain import shown
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 
@@ -33,6 +36,8 @@ def form_spec(
         The deployment cannot be read, no `variables` are given and no run is recorded.
     NotFoundError
         There is no such deployment.
+    InputError
+        One of `variables` is none.
     """
     given = None if variables is None else tuple(_variable(item) for item in variables)
     try:
@@ -102,7 +107,14 @@ def _recorded(run: Run) -> tuple[VellumVariable, ...]:
 
 
 def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
-    return item if isinstance(item, VellumVariable) else VellumVariable.model_validate(item)
+    try:
+        return VellumVariable.model_validate(item)
+    except ValidationError as exc:
+        msg = (
+            f"variables has {shown(item)}, which is no input variable; "
+            'write one like {"key": "ticket", "type": "STRING", "required": True}'
+        )
+        raise InputError(msg) from exc
 
 
 def _choices(tags: Sequence[WorkflowReleaseTagRead]) -> tuple[TagChoice, ...]:

@@ -81,7 +81,7 @@ class JudgeMethods(BaseWorkspace):
         if quality is None and not desired:
             msg = "Nothing to say about this run: give quality=, desired=, or both"
             raise InputError(msg)
-        names = list(rated.outputs) or self._output_names(rated)
+        names = [name for name in rated.outputs or self._output_names(rated) if name]
         wanted = checked_desired(as_mapping("desired", desired), names, rated)
         actuals = actuals_of(
             rated,

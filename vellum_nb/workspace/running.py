@@ -9,13 +9,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from vellum_nb.errors import (
-    APIStatusError,
-    BadRequestError,
-    InputError,
-    InputProblem,
-    NotFoundError,
-)
+from vellum_nb.errors import APIStatusError, InputError, InputProblem
 from vellum_nb.models import Run, RunRequest
 from vellum_nb.models.inputs import to_wire
 from vellum_nb.models.plain import shown
@@ -30,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["RunMethods"]
 
 _EVENT_TYPES = ("WORKFLOW", "NODE")
+_ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
 
 
 class RunMethods(BaseWorkspace):
@@ -203,7 +198,11 @@ class RunMethods(BaseWorkspace):
             pending = self._runner.pending(run, run.execution_id)
             try:
                 pending.status()
-            except (NotFoundError, BadRequestError, InputError):  # its id may be of another kind
+            except InputError:  # its id is no part of an address
+                continue
+            except APIStatusError as exc:
+                if exc.status_code not in _ANOTHERS:
+                    raise
                 continue
             taken.append(pending)
         return taken

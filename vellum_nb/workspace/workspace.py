@@ -68,6 +68,8 @@ class Workspace(RunMethods, SweepMethods, JudgeMethods, ReleaseMethods):
         ------
         NotFoundError
             There is no such deployment; the message lists those there are.
+        InputError
+            One of `variables` is none.
         """
         from vellum_nb.widgets import RunForm
         from vellum_nb.workspace.forms import form_spec, run_count

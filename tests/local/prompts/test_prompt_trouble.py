@@ -42,7 +42,8 @@ def test_a_status_of_the_model_is_a_rejection_with_its_words(server, vellum, mod
 
 
 @pytest.mark.parametrize(
-    "content", [b"<html>nginx</html>", b"\xff\xfe", b"", [1], {"detail": "odd"}, "text"]
+    "content",
+    [b"<html>nginx</html>", b"\xff\xfe", b"", b"[" * 60_000, [1], {"detail": "odd"}, "text"],
 )
 def test_a_refusal_of_any_shape_is_told(server, vellum, model, content):
     model.answer = refuses(502, content)
@@ -84,6 +85,38 @@ def test_a_stream_that_breaks_is_rejected_after_what_came(server, vellum, model,
     *_, event = ask(vellum)
     assert (event.state, event.error.code) == ("REJECTED", "PROVIDER_ERROR")
     assert words in event.error.message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(refuses(401, {"error": "z" * n + KEY + "z" * 99}) for n in (470, 490, 550, 580)),
+        refuses(500, b"<html>" + b"z" * 480 + KEY.encode()),
+        chunks({"choices": 5, "x": "z" * 165 + KEY}),
+        chunks(b"{" + b"z" * 85 + KEY.encode()),
+    ],
+)
+def test_no_part_of_a_key_is_left_where_a_message_is_cut(server, vellum, model, answer):
+    model.answer = answer
+    *_, event = ask(vellum)
+    assert event.state == "REJECTED"
+    assert KEY[:6] not in event.error.message
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+def test_an_answer_that_has_no_end_is_given_up(server, vellum, model, kind):
+    def endless(handler, _):
+        handler.send_response(200)
+        handler.send_header("Content-Type", kind)
+        handler.end_headers()
+        handler.close_connection = True
+        while True:
+            handler.wfile.write(b"x" * 65536)
+
+    model.answer = endless
+    *_, event = ask(vellum)
+    assert (event.state, event.error.code) == ("REJECTED", "PROVIDER_ERROR")
+    assert "more than 16,777,216 bytes in one piece" in event.error.message
 
 
 def test_a_function_call_with_broken_arguments_is_rejected(server, vellum, model):

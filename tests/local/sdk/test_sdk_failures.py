@@ -68,6 +68,14 @@ class Infinite(BaseNode):
         return self.Outputs(number=float("inf"))
 
 
+class Hidden(BaseNode):
+    class Outputs(BaseNode.Outputs):
+        scores: Any
+
+    def run(self) -> BaseNode.Outputs:
+        return self.Outputs(scores={"best": [1.0, float("nan")]})
+
+
 @pytest.mark.parametrize(
     ("workflow", "code", "message"),
     [
@@ -80,6 +88,11 @@ class Infinite(BaseNode):
             of(Infinite, number=Infinite.Outputs.number),
             "INVALID_OUTPUTS",
             "'number' is not a finite",
+        ),
+        (
+            of(Hidden, scores=Hidden.Outputs.scores),
+            "INVALID_OUTPUTS",
+            "'scores.best.1' is not a finite",
         ),
     ],
 )

@@ -13,6 +13,7 @@ from vellum.workflows import BaseWorkflow
 from vellum.workflows.nodes import BaseNode, SubworkflowDeploymentNode
 from vellum.workflows.state import BaseState
 
+from vellum_nb.errors import VellumNBError
 from vellum_nb.local import ChatHistory, LocalServer
 from vellum_nb.local.engine.contexts import outer_context
 
@@ -164,11 +165,19 @@ def test_a_parent_that_the_contract_does_not_know_is_passed_over(server, officia
     assert detail.parent_context.parent.type == "API_REQUEST"
 
 
-def test_a_parent_that_is_nested_without_end_is_passed_over():
+def test_a_parent_that_is_nested_without_end_is_refused():
     parent = None
     for _ in range(300):
         parent = {"type": "WORKFLOW_NODE", "span_id": ID, "node_definition": NODE, "parent": parent}
-    assert outer_context(parent) is None
+    with pytest.raises(VellumNBError, match="too many other workflows"):
+        outer_context(parent)
+
+
+def test_a_deployment_that_runs_itself_is_rejected(server, client):
+    server.deploy(nested("itself"), name="itself")
+    reply = client.execute_workflow(text("hi"), workflow_deployment_name="itself")
+    assert reply.data.state == "REJECTED"
+    assert "does its deployment run itself?" in reply.data.error.message
 
 
 def test_hanging_up_cancels_the_run_and_the_deployment_that_its_node_runs(server):

@@ -86,6 +86,17 @@ def test_events_do_not_tell_where_a_project_was_loaded(project, client):
     assert '"nodes", "write_digest"' in told
 
 
+def test_a_stack_trace_does_not_tell_where_a_project_was_loaded(server, client, tmp_path):
+    fails = (
+        "class Odd(Exception): ...\nclass Nothing(BaseNode):\n    def run(self): raise Odd('no')"
+    )
+    source = FLOW.replace("class Nothing(BaseNode):\n    pass", fails)
+    server.deploy(write(tmp_path / "odd", workflow=source))
+    with client.execute_stream("odd") as events:
+        *_, last = events
+    assert last.body["stacktrace"].endswith("\nworkflow.Odd: no")
+
+
 @pytest.mark.parametrize("tag", ["v1", "v2"])
 def test_what_the_sample_declares_is_what_its_project_says(project, client, tag):
     said = declared(PROJECT / tag)

@@ -34,7 +34,7 @@ def test_every_column_of_the_frame_can_be_shown(history, browse, record, show):
     record(0)
     view = show()
     known = [column["name"] for column in view._head["columns"]]
-    assert set(history.frame().columns) == set(known) - {"outputs"}
+    assert set(history.frame().columns) == set(known) - {"inputs", "outputs"}
     row = browse(view).rows(columns=known)["rows"][0]
     assert len(row["cells"]) == len(known)
     assert view.error == ""
@@ -157,3 +157,15 @@ def test_an_empty_history_says_so(show):
     view = show()
     assert repr(view) == "HistoryView(0 runs)"
     assert view._repr_mimebundle_()[0]["text/html"] == "<p>History: no runs.</p>"
+
+
+def test_runs_of_several_deployments_say_whose_they_are_and_show_all_their_inputs(record, show):
+    record(0, inputs={"ticket": "hi"})
+    record(1, inputs={"text": "a b", "sentences": 3}, deployment="summarise")
+    mixed = show()
+    assert mixed.columns[:2] == ["state", "deployment"]
+    html = mixed._repr_mimebundle_()[0]["text/html"]
+    assert ">summarise</td>" in html
+    assert ">a b · 3</td>" in html
+    assert ">hi</td>" in html
+    assert "deployment" not in show(deployment="summarise").columns

@@ -8,7 +8,6 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
-from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -16,6 +15,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.local.callables.outputs import Chunk, OutputError, Outputs, final_state
 from vellum_nb.local.engine.events import Event
 from vellum_nb.local.engine.telling import NodeTeller, Rejection, Teller
+from vellum_nb.local.engine.words import in_words
 from vellum_nb.local.refusals import Reject
 from vellum_nb.models import WorkflowOutput
 
@@ -96,7 +96,7 @@ class FunctionExecution:
         except asyncio.CancelledError:
             return Rejection("WORKFLOW_CANCELLED", "The run was cancelled")
         except BaseException as exc:  # noqa: BLE001 - whatever a callable raises rejects its run
-            return Rejection("NODE_EXECUTION", _message(exc), _stacktrace(exc))
+            return Rejection("NODE_EXECUTION", in_words(exc), _stacktrace(exc))
 
     def _run(self) -> _Chunks:
         if self._cancelled.is_set():
@@ -155,13 +155,6 @@ async def _await(result: Any) -> Any:
     return await result
 
 
-def _message(exc: BaseException) -> str:
-    with suppress(BaseException):
-        text = str(exc)
-        return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
-    return type(exc).__name__
-
-
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -174,7 +167,7 @@ def _stacktrace(exc: BaseException) -> str:
     lines += [
         f'  File "{_file(f.filename)}", line {f.lineno}, in {f.name}' for f in frames[ours + 1 :]
     ]
-    return "\n".join([*lines, _message(exc)])
+    return "\n".join([*lines, in_words(exc)])
 
 
 def _file(path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from vellum_nb.local.callables.signature import variable_id
-from vellum_nb.local.engine.wire_values import wire_problem, wire_value
+from vellum_nb.local.engine.wire_values import not_finite, wire_problem, wire_value
 from vellum_nb.models import VellumVariable, WorkflowOutput
 from vellum_nb.models.media import media_dict, media_type_of
 
@@ -177,7 +176,7 @@ def _plain(name: str, value: Any, *, what: str = "output") -> Any:
         reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
         msg = f"the {what} {name!r} is {_shown(value)}, which JSON cannot carry: {reason}"
         raise OutputError(msg) from exc
-    where = _not_finite(plain, name)
+    where = not_finite(plain, name)
     if where:
         msg = f"the {what} {where} is not a finite number (NaN or infinite), which JSON has not"
         raise OutputError(msg)
@@ -193,17 +192,6 @@ def _foreign(value: Any) -> Any:
             return getattr(value, name)()
     msg = f"a {type(value).__name__} is nothing that JSON knows"
     raise ValueError(msg)
-
-
-def _not_finite(value: Any, place: str) -> str:
-    if isinstance(value, float):
-        return "" if math.isfinite(value) else place
-    items: Any = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    return next((found for k, v in items if (found := _not_finite(v, f"{place}.{k}"))), "")
 
 
 def _shown(value: Any) -> str:

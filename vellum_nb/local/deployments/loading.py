@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.sources import MODULE, Snapshot, SourceError
 from vellum_nb.local.engine.code import Code
+from vellum_nb.local.engine.words import in_words
 from vellum_nb.local.refusals import Refused, bad_request
 
 __all__ = [
@@ -100,7 +101,7 @@ def imported(code: str) -> Code:
     except Refused as exc:
         raise WorkflowGoneError(exc.detail) from exc
     except Exception as exc:  # a module may raise anything when it is imported
-        msg = f"{code} cannot be imported ({type(exc).__name__}: {exc})"
+        msg = f"{code} cannot be imported ({in_words(exc)})"
         raise WorkflowGoneError(msg) from exc
 
 
@@ -224,7 +225,7 @@ def _attribute(module: ModuleType, name: str) -> Any:
 
 
 def _told(exc: BaseException, snapshot: Snapshot) -> str:
-    text = f"{type(exc).__name__}: {exc}".replace(f"{snapshot.package}.", "")
+    text = in_words(exc).replace(f"{snapshot.package}.", "")
     missing = getattr(exc, "name", None) if isinstance(exc, ModuleNotFoundError) else None
     if missing and (snapshot.folder / f"{missing.partition('.')[0]}.py").is_file():
         text += f"; it is in the same folder: write from .{missing} import ..."

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import io
 import json
-import re
 import textwrap
 import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 from vellum_nb.local.deployments.releases import Deployment, Release, WorkflowGoneError
+from vellum_nb.local.deployments.sources import MODULE
 from vellum_nb.local.refusals import bad_request
 
 __all__ = ["definition", "flat", "source_of", "zipped"]
@@ -39,8 +39,7 @@ def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
             "folder, a .py file, or a cell with %%vellum_deploy"
         )
         raise bad_request(msg) from exc
-    name = re.sub(r"\W", "_", deployment.name)
-    return {f"{name}.py": textwrap.dedent(text)}
+    return {f"{MODULE}.py": textwrap.dedent(text)}  # as a file or a cell would be called
 
 
 def definition(deployment: Deployment, release: Release) -> str:

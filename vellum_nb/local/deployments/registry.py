@@ -38,8 +38,8 @@ class Registry:
         self._store = store
         self.snapshots = store.snapshots if store else Snapshots()
         self._lock = threading.RLock()
-        self._external_ids = store.external_ids() if store else frozenset()
         self._deployments = {d.name: d for d in store.deployments()} if store else {}
+        self._external_ids = store.external_ids() if store else frozenset()
 
     def all(self) -> list[Deployment]:
         """Return all deployments, oldest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -21,6 +22,7 @@ __all__ = [
     "local_module",
     "module_of",
     "read_source",
+    "without_packages",
 ]
 
 MODULE = "workflow"
@@ -157,6 +159,11 @@ def local_module(module: str) -> str:
     return rest if package.startswith(_PREFIX) else module
 
 
+def without_packages(text: str) -> str:
+    """Return `text` with the modules of snapshots in it named as `local_module` names them."""
+    return re.sub(rf"\b{_PREFIX}\w+\.", "", text)
+
+
 def read_source(path: Path) -> dict[str, bytes]:
     """Return the files of a project folder, or a ``.py`` file as ``workflow.py``.
 
@@ -185,6 +192,9 @@ def _folder(folder: Path) -> dict[str, bytes]:
     size = 0
     for path in _files_in(folder, links=True):
         name = path.relative_to(folder).as_posix()
+        if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
+            msg = f"{name!r} in {folder.name} is a name that is no text; rename that file"
+            raise bad_request(msg)
         if path.is_dir() or not path.resolve().is_relative_to(folder.resolve()):
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise bad_request(msg)

@@ -68,30 +68,35 @@ class Store:
             raise VellumNBError(msg) from exc
 
     def deployments(self) -> list[Deployment]:
-        """Return every deployment with its releases and tags."""
-        with self._transaction() as db:
-            releases = db.execute("SELECT * FROM releases ORDER BY number").fetchall()
-            tags = db.execute("SELECT * FROM tags ORDER BY rowid").fetchall()
-            rows = db.execute("SELECT * FROM deployments ORDER BY created").fetchall()
-        return [
-            Deployment(
-                id=row["id"],
-                name=row["name"],
-                label=row["label"],
-                created=datetime.fromisoformat(row["created"]),
-                releases=tuple(
-                    self._release(r) for r in releases if r["deployment_id"] == row["id"]
-                ),
-                tags=MappingProxyType(
-                    {t["name"]: _tag(t) for t in tags if t["deployment_id"] == row["id"]}
-                ),
-            )
-            for row in rows
-        ]
+        """Return every deployment with its releases and tags.
+
+        Raises
+        ------
+        VellumNBError
+            When the file is damaged.
+        """
+        try:
+            return self._deployments()
+        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as exc:
+            msg = f"The registry {self._path} cannot be read ({exc}); it was left as it is"
+            raise VellumNBError(msg) from exc
 
     def save(self, deployment: Deployment) -> None:
-        """Write a deployment: its label, its tags, and the releases that are new."""
+        """Write a deployment: its label, its tags, and the releases that are new.
+
+        Raises
+        ------
+        VellumNBError
+            When another server has made one of this name.
+        """
         with self._transaction() as db:
+            query = "SELECT 1 FROM deployments WHERE name = ? AND id != ?"
+            if db.execute(query, (deployment.name, deployment.id)).fetchone():
+                msg = (
+                    f"Another server of this folder has deployed {deployment.name!r} meanwhile; "
+                    "make a new LocalServer, which knows of it"
+                )
+                raise VellumNBError(msg)
             db.execute(
                 "INSERT INTO deployments VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET label = excluded.label",
@@ -114,6 +119,27 @@ class Store:
         """Return the external ids that were used up before there was a ledger."""
         with self._transaction() as db:
             return frozenset(row["id"] for row in db.execute("SELECT id FROM external_ids"))
+
+    def _deployments(self) -> list[Deployment]:
+        with self._transaction() as db:
+            releases = db.execute("SELECT * FROM releases ORDER BY number").fetchall()
+            tags = db.execute("SELECT * FROM tags ORDER BY rowid").fetchall()
+            rows = db.execute("SELECT * FROM deployments ORDER BY created").fetchall()
+        return [
+            Deployment(
+                id=row["id"],
+                name=row["name"],
+                label=row["label"],
+                created=datetime.fromisoformat(row["created"]),
+                releases=tuple(
+                    self._release(r) for r in releases if r["deployment_id"] == row["id"]
+                ),
+                tags=MappingProxyType(
+                    {t["name"]: _tag(t) for t in tags if t["deployment_id"] == row["id"]}
+                ),
+            )
+            for row in rows
+        ]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

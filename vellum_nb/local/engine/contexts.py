@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.ledger.records import Record
 from vellum_nb.local.ledger.rows import storable
+from vellum_nb.local.refusals import bad_request
 
 __all__ = ["derived", "outer_context", "release_context"]
 
@@ -39,13 +40,19 @@ def outer_context(given: Any) -> dict[str, Any] | None:
 
     None if it is not one that the contract knows: readers of the contract are strict about it.
 
+    Raises
+    ------
+    VellumNBError
+        When it is inside of so many others that it may never end.
+
     Examples
     --------
     >>> outer_context({"type": "NEW", "span_id": "?"}) is None
     True
     """
     if _depth(given) > _DEEPEST:
-        return None
+        msg = "It would run inside of too many other workflows; does its deployment run itself?"
+        raise bad_request(msg)
     try:
         return _Node.model_validate(given).model_dump(mode="json")
     except ValidationError:

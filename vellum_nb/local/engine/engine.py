@@ -7,10 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from vellum_nb.local.engine.code import Execution
 from vellum_nb.local.engine.live import Live
+from vellum_nb.local.engine.words import in_words
 from vellum_nb.local.refusals import Refused
 
 __all__ = ["Engine", "Flight"]
@@ -191,7 +191,7 @@ class Flight:
             for event in execution.events():
                 self.live.tell(event)
         except BaseException as exc:  # noqa: BLE001 - whatever happens here rejects this run alone
-            why = f"The code of the run failed: {_told(exc)}"
+            why = f"The code of the run failed: {in_words(exc)}"
         else:
             why = "The code ended without an outcome"
         self.live.reject("INTERNAL_ERROR", why)  # not heard when it has ended
@@ -205,11 +205,4 @@ def _raisable(exc: BaseException) -> Exception:
     """Return `exc` as something that may be raised on an event loop without ending it."""
     if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
         return exc
-    return Refused(500, f"The code could not be made ready to run: {_told(exc)}")
-
-
-def _told(exc: BaseException) -> str:
-    """Return an exception in words, even if it raises another one when it is asked for them."""
-    with suppress(BaseException):
-        return f"{type(exc).__name__}: {exc}"
-    return type(exc).__name__
+    return Refused(500, f"The code could not be made ready to run: {in_words(exc)}")

@@ -17,6 +17,7 @@ from vellum_nb.local.engine.events import (
     Event,
 )
 from vellum_nb.local.engine.telling import Rejection, Teller, definition, values_of
+from vellum_nb.local.engine.words import in_words
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.ledger.records import Record
 from vellum_nb.local.refusals import Refused
@@ -204,8 +205,8 @@ class Live:
             self._close(events, record)
 
     def _close_unkept(self, exc: BaseException) -> None:
-        kind = type(exc).__name__
-        events = self._cut(Rejection("INTERNAL_ERROR", f"Its end could not be kept: {kind}: {exc}"))
+        why = f"Its end could not be kept: {in_words(exc)}"
+        events = self._cut(Rejection("INTERNAL_ERROR", why))
         record = ended(self.record, [*self._events, *events])
         with suppress(Exception):  # perhaps it was what had been told that could not be kept
             self._ledger.finish(record, events)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-__all__ = ["WIRE_TYPES", "SearchResult", "wire_problem", "wire_value"]
+__all__ = ["WIRE_TYPES", "SearchResult", "not_finite", "wire_problem", "wire_value"]
 
 WIRE_TYPES = frozenset(
     {"STRING", "NUMBER", "JSON", "CHAT_HISTORY", "IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}
@@ -96,3 +96,21 @@ def wire_value(value: Any, type_: str) -> Any:
     if type_ == "SEARCH_RESULTS":
         return [{"keywords": [], **result} for result in value]
     return value
+
+
+def not_finite(value: Any, place: str) -> str:
+    """Return where `value`, which is at `place`, holds NaN or infinity; empty when nowhere.
+
+    Examples
+    --------
+    >>> not_finite({"scores": [1.0, float("nan")]}, "result")
+    'result.scores.1'
+    """
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else place
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    return next((found for k, v in items if (found := not_finite(v, f"{place}.{k}"))), "")

@@ -20,6 +20,7 @@ from typing import Any
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import WorkflowGoneError, load
 from vellum_nb.local.deployments.sources import Snapshot
+from vellum_nb.local.engine.words import in_words
 from vellum_nb.local.isolation import codec
 
 __all__ = ["main", "serve"]
@@ -60,7 +61,7 @@ def serve(jobs: int, events: int) -> None:
     except VellumNBError as exc:
         tell({"refused": str(exc)})
     except (MemoryError, RuntimeError) as exc:  # no memory, no thread to be had
-        tell({"broken": f"{type(exc).__name__}: {exc}"})
+        tell({"broken": in_words(exc)})
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -19,6 +19,7 @@ from vellum_nb.local.isolation.fresh import Handle, clean_environment
 __all__ = ["fork"]
 
 _SECONDS = 60.0
+_FAREWELL = 1.0
 _MESSAGE = 64
 _LOCK = threading.Lock()
 _ORIGINS: dict[bool, Origin] = {}
@@ -103,6 +104,8 @@ class Origin:
         atexit.unregister(self.close)
         self._socket.close()
         if self._owner == os.getpid():
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_FAREWELL)  # it ends what it forked, and then itself
             self._process.kill()
             self._process.wait()
 

@@ -1,7 +1,8 @@
 """The process that the processes of runs are forked off: it imports once, and runs nothing.
 
 It has one thread, and does what its socket says: ``fork`` with four descriptors, ``kill`` with a
-process id. When the server goes away, so do it and all that it forked.
+process id. When the server goes away, so do it and all that it forked. What a run leaves behind
+outside of its group becomes a child of this process, and is killed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from vellum_nb.local.isolation.child import serve
@@ -23,6 +25,7 @@ __all__ = ["main"]
 
 _MESSAGE = 64
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
@@ -49,6 +52,7 @@ class _Zygote:
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def obey(self) -> None:
         """Do what the socket says until it is closed, then end everything."""
@@ -62,8 +66,9 @@ class _Zygote:
                 if not order:
                     break
                 self._obey(order, descriptors)
-        for pid in self._forked:
-            _kill_group(pid)
+        self._forked.clear()
+        while self._kill_strays():
+            os.wait()
         os._exit(0)
 
     def _obey(self, order: bytes, descriptors: list[int]) -> None:
@@ -81,6 +86,7 @@ class _Zygote:
             pid = -1
         if pid == 0:
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # while it runs, its strays are its own
             os.close(status)
             self._leave()
             _become(jobs, events, output)
@@ -112,10 +118,23 @@ class _Zygote:
             pid = ended.si_pid
             _kill_group(pid)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            status = self._forked.pop(pid)
+            self._kill_strays()
+            status = self._forked.pop(pid, None)
+            if status is None:
+                continue  # a stray
             with suppress(BrokenPipeError):
                 os.write(status, b"%d\n" % code)
             os.close(status)
+
+    def _kill_strays(self) -> bool:
+        """Kill what is a child of this process and was not forked by it; say if there was any."""
+        children = Path(f"/proc/self/task/{os.getpid()}/children")
+        if not children.exists():
+            return False  # a kernel that does not tell
+        strays = {int(pid) for pid in children.read_text().split()} - self._forked.keys()
+        for pid in strays:
+            _kill_group(pid)
+        return bool(strays)
 
 
 def _become(jobs: int, events: int, output: int) -> NoReturn:

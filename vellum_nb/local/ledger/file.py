@@ -55,6 +55,14 @@ class LedgerFile:
                 self._db = self._end = None
 
     @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Say of what is damaged that it cannot be read."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as exc:
+            raise _unusable(self._path, "read", exc) from exc
+
+    @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             db = self._connection()
@@ -81,19 +89,19 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         # No name at all is a temporary file of SQLite's own: it holds little in memory.
         db = sqlite3.connect(path or "", timeout=10, isolation_level=None, check_same_thread=False)
     except (sqlite3.Error, OSError) as exc:
-        raise _unopened(path, exc) from exc
+        raise _unusable(path, "opened", exc) from exc
     try:
         _prepare(db, path)
     except BaseException as exc:
         db.close()
         if isinstance(exc, sqlite3.DatabaseError):
-            raise _unopened(path, exc) from exc
+            raise _unusable(path, "opened", exc) from exc
         raise
     return db
 
 
-def _unopened(path: Path | None, exc: Exception) -> VellumNBError:
-    msg = f"The executions in {path} cannot be opened ({exc}); they were left as they are"
+def _unusable(path: Path | None, done: str, exc: Exception) -> VellumNBError:
+    msg = f"The executions in {path} cannot be {done} ({exc}); they were left as they are"
     return VellumNBError(msg)
 
 

@@ -17,7 +17,7 @@ class Hold:
     Raises
     ------
     VellumNBError
-        When another server has it.
+        When another server has it, or its lock cannot be had.
 
     Examples
     --------
@@ -37,6 +37,9 @@ class Hold:
             db.execute("BEGIN EXCLUSIVE")
         except sqlite3.DatabaseError as exc:
             db.close()
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                msg = f"The folder {folder} cannot be held for this server ({exc}: server.lock)"
+                raise VellumNBError(msg) from exc
             msg = (
                 f"The folder {folder} is served by another server ({exc}); "
                 "stop that one, or give this one a folder of its own"

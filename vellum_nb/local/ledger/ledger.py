@@ -119,8 +119,13 @@ class Ledger(LedgerFile):
         """Reject what no server runs any more; return how many there were.
 
         To be called when a server starts: what has not ended then ran in one that was killed.
+
+        Raises
+        ------
+        VellumNBError
+            When the file is damaged; nothing is written then.
         """
-        with self._transaction() as db:
+        with self._readable(), self._transaction() as db:
             rows = db.execute(
                 "SELECT record FROM executions WHERE state NOT IN ('FULFILLED', 'REJECTED')"
             ).fetchall()

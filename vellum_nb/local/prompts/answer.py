@@ -114,7 +114,7 @@ class Answer:
         try:
             chunk = _Chunk.model_validate(content)
         except ValidationError:
-            msg = f"The model answered with something that is no completion: {content!r:.200}"
+            msg = f"The model answered with something that is no completion: {content!r}"
             raise PromptFailed(msg, code="PROVIDER_ERROR") from None
         if chunk.error is not None:
             msg = f"The model failed: {error_text(chunk.error)}"
@@ -153,8 +153,8 @@ def error_text(error: Any) -> str:
     """Return the sentence in a model's error, whatever its shape."""
     if isinstance(error, Mapping):
         told = (error.get(key) for key in ("message", "detail", "error"))
-        return next((error_text(each) for each in told if each), json.dumps(dict(error)))[:500]
-    return str(error)[:500]
+        return next((error_text(each) for each in told if each), json.dumps(dict(error)))
+    return str(error)
 
 
 def _function_call(call: _Pending) -> dict[str, Any]:
@@ -164,6 +164,6 @@ def _function_call(call: _Pending) -> dict[str, Any]:
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict):
-        msg = f"The model called {call.name!r} with arguments that are no JSON object: {text:.200}"
+        msg = f"The model called {call.name!r} with arguments that are no JSON object: {text}"
         raise PromptFailed(msg, code="PROVIDER_ERROR")
     return {"name": call.name, "arguments": arguments, "id": call.id or None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ __all__ = ["ask"]
 _CONNECT = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ERROR_BYTES = 64 * 1024
+_MOST_BYTES = 16 * 1024 * 1024  # of a line, or of an answer that is not streamed
 _OK = 200
 _DONE = b"[DONE]"
 _END: Mapping[str, Any] = {"done": True}
@@ -77,22 +78,17 @@ def _tls() -> ssl.SSLContext:
 
 async def _refusal(provider: Provider, answer: httpx.Response) -> str:
     """Return what the model says."""
-    body = bytearray()
-    async for part in answer.aiter_bytes():
-        body += part
-        if len(body) > _ERROR_BYTES:
-            break
-    text = body.decode("utf-8", "replace")
-    try:
+    text = (await _start_of(answer, _ERROR_BYTES)).decode("utf-8", "replace")
+    with suppress(ValueError, RecursionError):
         text = error_text(json.loads(text))
-    except ValueError:
-        text = text[:500]
     return f"The model at {provider.base_url} answered {answer.status_code}: {text}"
 
 
 async def _chunks(answer: httpx.Response) -> AsyncIterator[Any]:
     if "text/event-stream" not in answer.headers.get("content-type", ""):
-        yield _parsed(await answer.aread())
+        body = await _start_of(answer, _MOST_BYTES)
+        _check_size(body)
+        yield _parsed(body)
         yield _END
         return
     async for line in _lines(answer):
@@ -108,17 +104,36 @@ async def _chunks(answer: httpx.Response) -> AsyncIterator[Any]:
 
 async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
     """Yield lines as SSE ends them: text may hold U+2028, which other splitters break at."""
-    rest = b""
+    rest = bytearray()
     async for part in answer.aiter_bytes():
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            yield line
-    yield rest
+        rest += part
+        _check_size(rest)
+        if b"\n" in part:
+            *lines, rest = rest.split(b"\n")
+            for line in lines:
+                yield bytes(line)
+    yield bytes(rest)
 
 
-def _parsed(data: bytes) -> Any:
+async def _start_of(answer: httpx.Response, size: int) -> bytearray:
+    """Return the body, or a part of it that is longer than `size`."""
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > size:
+            break
+    return body
+
+
+def _check_size(body: bytearray) -> None:
+    if len(body) > _MOST_BYTES:
+        msg = f"The model sent more than {_MOST_BYTES:,} bytes in one piece"
+        raise PromptFailed(msg, code="PROVIDER_ERROR")
+
+
+def _parsed(data: bytes | bytearray) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        msg = f"The model answered with something that is no JSON: {data[:100]!r}"
+        msg = f"The model answered with something that is no JSON: {bytes(data)!r}"
         raise PromptFailed(msg, code="PROVIDER_ERROR") from None

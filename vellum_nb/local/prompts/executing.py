@@ -23,6 +23,7 @@ _NONE = (
     'server.models(base_url="http://127.0.0.1:11434/v1", model="llama3.2"), with the address of '
     "any OpenAI-compatible endpoint; api_key=... where it wants one"
 )
+_LONGEST = 600  # letters of a message
 _LETTERS = 4  # a token, as a rule of thumb
 
 
@@ -35,7 +36,7 @@ async def prompt_events(
         async for event in prompt.events():
             yield event
     except PromptFailed as exc:
-        error = {"code": exc.code, "message": _without_key(exc.message, prompt.provider)}
+        error = {"code": exc.code, "message": _shown(exc.message, prompt.provider)}
         yield prompt.event("REJECTED", error=error)
 
 
@@ -112,10 +113,12 @@ class _Prompt:
         return meta or None
 
 
-def _without_key(message: str, provider: Provider | None) -> str:
-    """Return a message that does not hold the key, even if the model repeated it."""
+def _shown(message: str, provider: Provider | None) -> str:
+    """Return the beginning of a message without the key, even if the model repeated it."""
     key = provider.api_key if provider is not None else None
-    return message if key is None else message.replace(key, "***")
+    if key is not None:  # before it is cut, which may leave a part of the key
+        message = message.replace(key, "***")
+    return message[:_LONGEST]
 
 
 def _usage(used: Usage, answer: Answer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from vellum.workflows.utils.module_path import normalize_module_path
 from vellum_nb.local.engine import events as names
 from vellum_nb.local.sdk.stacktraces import own_frames
 
-__all__ = ["BODIES", "body_of", "definition_of", "not_finite", "parent_of"]
+__all__ = ["BODIES", "body_of", "definition_of", "parent_of"]
 
 BODIES: dict[str, tuple[str, ...]] = {
     names.WORKFLOW_INITIATED: ("workflow_definition", "inputs", "trigger"),
@@ -68,14 +68,6 @@ def parent_of(event: Any) -> dict[str, Any] | None:
     if event.parent is None:
         return None
     return _without_inner(event.parent.model_dump(mode="json"))
-
-
-def not_finite(outputs: Any) -> str:
-    """Return which output is NaN or infinite, or an empty string."""
-    for reference, value in outputs:
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"the output {reference.name!r} is not a finite number, which JSON has not"
-    return ""
 
 
 def _definitions(event: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from vellum.workflows.errors import WorkflowErrorCode
 from vellum.workflows.exceptions import NodeException
 from vellum.workflows.nodes import BaseNode
 
+from vellum_nb.local.engine.words import in_words
 from vellum_nb.local.sdk.sharing import with_inner
 
 __all__ = ["end_with_nodes"]
@@ -58,5 +59,4 @@ def _as_node_error() -> Iterator[None]:
     except (Exception, GeneratorExit):
         raise
     except BaseException as exc:
-        text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-        raise NodeException(text, code=WorkflowErrorCode.NODE_EXECUTION) from exc
+        raise NodeException(in_words(exc), code=WorkflowErrorCode.NODE_EXECUTION) from exc

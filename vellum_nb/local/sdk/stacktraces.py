@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from vellum_nb.local.deployments.sources import without_packages
+
 __all__ = ["own_frames"]
 
 _FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
@@ -16,7 +18,8 @@ _LINK = re.compile(r"\n\n(?:During handling|The above exception)[^\n]*\n\n")
 def own_frames(stacktrace: str | None) -> str | None:
     """Return `stacktrace` without the frames of libraries; None when no other is in it.
 
-    Files are told by name: folders are this machine's business.
+    Files and modules are told as the project names them: where it was loaded is this machine's
+    business.
 
     Examples
     --------
@@ -39,7 +42,7 @@ def own_frames(stacktrace: str | None) -> str | None:
     for link, block in zip(["", *links], blocks, strict=True):
         if block:
             told = f"{told}{link if told else ''}{block}"
-    return told or None
+    return without_packages(told) or None
 
 
 def _own(block: str) -> str:

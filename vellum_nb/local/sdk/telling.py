@@ -10,8 +10,8 @@ from vellum_nb.local.callables.signature import variable_id
 from vellum_nb.local.engine import events as names
 from vellum_nb.local.engine.code import RunContext
 from vellum_nb.local.engine.events import Event
-from vellum_nb.local.engine.wire_values import wire_problem, wire_value
-from vellum_nb.local.sdk.bodies import BODIES, body_of, definition_of, not_finite, parent_of
+from vellum_nb.local.engine.wire_values import not_finite, wire_problem, wire_value
+from vellum_nb.local.sdk.bodies import BODIES, body_of, definition_of, parent_of
 from vellum_nb.local.sdk.kinds import kind_of_node
 from vellum_nb.models import VellumVariable, WorkflowOutput
 
@@ -92,10 +92,12 @@ class Teller:
     def _fulfilled(self, event: Any) -> Iterator[Event]:
         body = body_of(event)
         outputs = body.get("outputs")
-        problem = "the outputs hold what JSON cannot carry" if outputs is None else ""
-        problem = problem or not_finite(event.outputs)
+        problem = "The outputs hold what JSON cannot carry" if outputs is None else ""
+        places = (not_finite(value, reference.name) for reference, value in event.outputs)
+        if where := next(filter(None, places), ""):
+            problem = f"The output {where!r} is not a finite number, which JSON has not"
         if problem:
-            yield self.reject("INVALID_OUTPUTS", problem[:1].upper() + problem[1:])
+            yield self.reject("INVALID_OUTPUTS", problem)
             return
         for name, value in (outputs or {}).items():
             if name not in self._complete:

@@ -54,10 +54,10 @@ function makeBar(model, at) {
   const word = piece("span", {}, "Copy");
   copied.append(word);
   const save = makeButton("vnb-save", "Save correction", () => send("save", { texts: editor.texts() }));
-  const cancel = makeButton("vnb-unsave", "Cancel", () => close());
+  const cancel = makeButton("vnb-unsave", "Cancel", () => leave());
   const editor = makeEditor(save, cancel);
   editor.node.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { event.stopPropagation(); close(); }
+    if (event.key === "Escape") { event.stopPropagation(); leave(); }
   });
   const say = (short, long) => {
     word.textContent = short;
@@ -80,6 +80,11 @@ function makeBar(model, at) {
     open = "";
     draw();
     if (isHere) correct.focus();
+  }
+
+  function leave() {
+    close();
+    send("close");  // what was wrong with the correction is wrong no more
   }
 
   function draw() {

@@ -31,8 +31,8 @@ function fold(button) {
   button.setAttribute("aria-expanded", String(button.classList.contains("vnb-open")));
 }
 
-function keepFocus(root, button) {
-  if (!button.disabled || document.activeElement !== button) return;
+function keepFocus(root, button, lost) {
+  if (!button.disabled || ![document.activeElement, lost].includes(button)) return;
   const buttons = [...root.querySelectorAll(".vnb-run, .vnb-cancel")];
   const move = () => buttons.find((other) => !other.disabled)?.focus();
   move();
@@ -61,15 +61,21 @@ function holdHeight(root) {
 function describeAll(root) {
   root.querySelectorAll(".vnb-field").forEach(describe);
   root.querySelectorAll(".vnb-fold").forEach(fold);
+  // ipywidgets writes, and screen readers read, "null" where a widget has no tooltip.
+  root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
 }
 
 function watch(root) {
   const place = holdHeight(root);
+  let lost = null;  // the button that lost the focus by being disabled, before the observer hears of it
+  const lose = ({ target }) => { lost = target.disabled ? target : null; };
+  root.addEventListener("focusout", lose);
   const observer = new MutationObserver((changes) => {
     if (changes.some(({ type }) => type === "childList")) describeAll(root);
     for (const { target, attributeName } of changes) {
       if (attributeName === "disabled") {
-        keepFocus(root, target);
+        keepFocus(root, target, lost);
+        lost = null;
         if (target.classList.contains("vnb-cancel") && !target.disabled) place.begin();
       } else if (attributeName === "class") {
         if (target.classList.contains("vnb-field")) describe(target);
@@ -82,7 +88,11 @@ function watch(root) {
     attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true,
   });
   describeAll(root);
-  return () => { observer.disconnect(); place.stop(); };
+  return () => {
+    observer.disconnect();
+    place.stop();
+    root.removeEventListener("focusout", lose);
+  };
 }
 
 function render({ el }) {

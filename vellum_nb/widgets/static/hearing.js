@@ -10,6 +10,7 @@ function hearAgain(model) {
   if (typeof raw?._handle_comm_msg !== "function" || !raw.comm?.on_msg) return;
   const nothing = { content: { data: { method: "nothing" } } };
   raw._handle_comm_msg(nothing).catch(() => {
+    if (Object.hasOwn(raw, "_handle_comm_msg")) return;  // another view of the model was first
     let own = raw;
     while (!Object.hasOwn(own, "_handle_comm_msg")) own = Object.getPrototypeOf(own);
     raw._handle_comm_msg = Object.getPrototypeOf(own)._handle_comm_msg;

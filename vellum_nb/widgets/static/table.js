@@ -2,7 +2,7 @@
 
 const DEBOUNCE_MS = 200;
 // What goes first where there is no room, unless the columns were chosen by hand.
-const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs"];
+const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
 let views = 0;
 
 class Table {
