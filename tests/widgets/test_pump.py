@@ -61,9 +61,10 @@ def test_closed_it_is_silent_also_when_it_closes_itself():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_what_show_raises_ends_the_thread_and_a_poke_starts_another():
     answers = iter([ValueError("broken"), None])
-    seen = []
+    seen, threads = [], []
 
     def show():
+        threads.append(threading.current_thread())
         answer = next(answers)
         if answer is not None:
             raise answer
@@ -71,8 +72,8 @@ def test_what_show_raises_ends_the_thread_and_a_poke_starts_another():
         return False
 
     pump = Pump(show)
-    pump.poke()
-    assert pump.wait(PATIENCE)
-    pump.poke()
-    assert pump.wait(PATIENCE)
+    for _ in range(2):
+        pump.poke()
+        assert pump.wait(PATIENCE)
+        threads[-1].join(PATIENCE)  # what it raised is told after it ended, yet in this test
     assert seen == ["shown"]

@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 import threading
 
 import pytest
@@ -37,6 +38,7 @@ def ws():
 def in_terminal(script):
     """Run a script whose standard error is a terminal; return its output, and what that saw."""
     master, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
     seen = []
 
     def read():
@@ -63,13 +65,14 @@ def in_terminal(script):
     return done.stdout.decode(), b"".join(seen).decode()
 
 
-def test_in_a_terminal_one_line_counts_up():
+def test_in_a_terminal_one_line_counts_up_below_the_plan():
     out, line = in_terminal(SCRIPT)
     assert out == "<Sweep of ticket-triage on v1, v2: done, 10 of 10 runs> False\n"
     last = re.sub(r" +", " ", line.rstrip().split("\r")[-1])
     assert last.startswith("ticket-triage: 100%|")
     assert "| 10/10 [" in last
-    assert line.count("\n") == 1
+    assert line.startswith("5 cases")
+    assert line.count("\n") == 2
 
 
 def test_where_nobody_sees_it_nothing_is_written(tmp_path):
