@@ -25,6 +25,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 __all__ = ["Call", "RecordingAdapter"]
 
 _THREAD = threading.local()
+_JOINED = 65536  # bytes; a body up to this leaves with its head: each write may wake threads
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -116,6 +117,8 @@ class Call:
 class _Connection(HTTPConnection):
     _owner: Call | None = None
     _opening = False
+    _joining = False
+    _head = b""
 
     def connect(self) -> None:
         self._opening = True
@@ -129,6 +132,8 @@ class _Connection(HTTPConnection):
         if previous is not None and previous.release() and self.sock is not None:
             msg = "the connection was cut off while idle"
             raise ConnectionAbortedError(msg)
+        body = kwargs.get("body")
+        self._joining, self._head = isinstance(body, bytes) and 0 < len(body) <= _JOINED, b""
         super().request(*args, **kwargs)
 
     def _new_conn(self) -> socket.socket:
@@ -164,6 +169,11 @@ class _Connection(HTTPConnection):
         raise failure
 
     def send(self, data: Any) -> None:
+        if self._joining and not self._opening:
+            if not self._head:
+                self._head = data
+                return
+            data, self._joining = self._head + data, False
         if self.sock is None:
             self.connect()
         if self._owner is not None and not self._opening:
