@@ -343,3 +343,12 @@ def test_what_sync_completed_is_not_sent_again(ws, deployed):
     assert ws.sweep("echo", CASES, **BOTH).state == "done"
     assert len(deployed.calls) == 6
     assert ws.history.count(sweep_id=first.id) == 6
+
+
+def test_a_key_that_may_only_execute_sweeps_too(execute_only, server, path):
+    with vnb.connect(execute_only, api_key=server.api_key, history=path) as ws:
+        plan = ws.sweep("echo", [{"text": "a"}], **BOTH, dry_run=True)
+        assert plan.notes[0].startswith("this key may not read v1 and v2")
+        done = ws.sweep("echo", [{"text": "a"}], **BOTH)
+        assert done.progress().done == 2
+        assert done.frame()["release_id"].isna().all()

@@ -50,6 +50,16 @@ class Results:
         The columns are those of ``ws.history.frame()``, then ``expected.<output>`` and
         ``label.<name>`` as the cases have them. Runs taken over from the history show the release
         tag and repeat that they stand for, and keep their own `sweep_id`.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": "I was charged twice", "who": "ann"}]
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v2"])
+        >>> sweep.frame()[["state", "output.category", "label.who"]]
+               state output.category label.who
+        0  FULFILLED         billing       ann
         """
         return self._frame()
 
@@ -69,6 +79,14 @@ class Results:
         ------
         InputError
             The baseline is not among the release tags.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": "I was charged twice"}]
+        >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"]).compare()
+        <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
         return Comparison(
             self.runs(),
@@ -87,6 +105,14 @@ class Results:
         ------
         HistoryError
             The file cannot be written.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
+        >>> vnb.read_csv(sweep.to_csv("sweep.csv")).equals(sweep.frame())
+        True
         """
         with replacing(path) as file:
             write_csv(self.frame(), file)
