@@ -1,6 +1,6 @@
 """Sweeps whose process is killed again and again, on a server that fails in every way it can.
 
-``SWEEP_KILLS=300 pytest tests/workspace/test_sweep_kills.py -s`` kills more often.
+``SWEEP_KILLS=300 pytest benchmarks/test_sweep_kills.py -s`` kills more often.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def check(path, name, counts):
 def test_a_sweep_that_is_killed_again_and_again_loses_no_run_and_pays_none_twice(
     server_url, sweeper, tmp_path
 ):
-    chance = random.Random(SEED)  # noqa: S311  (no secret depends on it)
+    chance = random.Random(SEED)
     path = tmp_path / "runs.db"
     kills, number, known = 0, 0, set()
     while kills < KILLS:
@@ -112,4 +112,4 @@ def test_a_sweep_that_is_killed_again_and_again_loses_no_run_and_pays_none_twice
     counts = executed(server_url)
     assert counts.keys() == known, "something was executed that is not in the history"
     assert set(counts.values()) == {1}
-    print(f"{kills} kills, {number} sweeps of {CALLS} calls, each executed once")  # noqa: T201
+    print(f"{kills} kills, {number} sweeps of {CALLS} calls, each executed once")
