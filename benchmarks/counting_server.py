@@ -64,17 +64,19 @@ class CountingServer:
         self.can_look_up = True
         self.held = False
         self.kept = {}
-        self._dice = random.Random(seed)  # noqa: S311  (no secret depends on it)
+        self._dice = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._writers = set()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
     def start(self, port=0):
+        """Serve from a thread."""
         self._thread.start()
         self.listen(port)
         return self
 
     def listen(self, port=0):
+        """Take connections."""
         opening = asyncio.start_server(self._serve, "127.0.0.1", port)
         self._server = asyncio.run_coroutine_threadsafe(opening, self._loop).result(20)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -91,6 +93,7 @@ class CountingServer:
         asyncio.run_coroutine_threadsafe(stop(), self._loop).result(20)
 
     def close(self):
+        """End the thread."""
         self.hang_up()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -290,7 +293,7 @@ def _abort(writer):
 def main():
     seed = int(sys.argv[1])
     server = CountingServer(FAULTS, READ_FAULTS, seed=seed, latency=0.02).start()
-    print(server.url, flush=True)  # noqa: T201  (how its caller learns it)
+    print(server.url, flush=True)
     sys.stdin.read()
     server.close()
 
