@@ -1,8 +1,8 @@
 """A cheap server in a process of its own, which answers every execution after a fixed time.
 
-It tells of one deployment with two release tags, so that a whole `ws.sweep` runs against it, and at
-``/executed`` how many executions it has answered. It speaks HTTP/1.1 straight from asyncio: a server
-that does more would be what is measured.
+It tells of one deployment with two release tags, so that a whole `ws.sweep` runs against it, and
+at ``/executed`` how many executions it has answered. It speaks HTTP/1.1 straight from asyncio: a
+server that does more would be what is measured.
 """
 
 from __future__ import annotations
