@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.experiments.sweep.terminal import facts
 from vellum_nb.local import Faults
 
 sys.path.append(str(Path(__file__).parents[1] / "local" / "prompts"))
@@ -119,3 +120,16 @@ def test_what_the_server_says_of_a_lost_stream_is_its_row_and_it_is_not_sent_aga
     sweep.retry_failed()
     assert (sweep.progress().done, sweep.progress().failed) == (12, 0)
     assert executions(ws) == 12 + lost
+
+
+def shout(text: str) -> str:
+    return text.upper()
+
+
+def test_a_limit_of_cost_that_cannot_hold_is_told(ws):
+    ws.server.deploy(shout, name="shout")
+    sweep = ws.sweep("shout", [{"text": "a"}], max_cost_usd=1, progress=False)
+    assert sweep.state == "done"
+    assert sweep.progress().untold == "no run tells its cost, so max_cost_usd cannot stop it"
+    assert facts(sweep.progress()) == sweep.progress().untold
+    assert swept(ws, max_cost_usd=100).progress().untold is None
