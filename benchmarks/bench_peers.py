@@ -213,6 +213,7 @@ def main() -> int:
         for _ in range(options.rounds):
             for name, figures in found.items():
                 figures.append(measured(there[name], url, options.cases))
+                print(f"  {name}: {figures[-1][0]:.2f} s", file=sys.stderr, flush=True)
     calls = options.cases * len(slow_server.TAGS)
     print(f"{calls:,} calls of {LATENCY * 1000:.0f} ms, {AT_ONCE} at once: ", end="")
     print(f"{calls * LATENCY / AT_ONCE:.2f} s at best; medians of {options.rounds}")
