@@ -172,3 +172,15 @@ def test_when_one_is_told_to_wait_all_wait(counting, ws):
     longest = max(after - before for before, after in itertools.pairwise(began))
     assert longest >= 1.0
     assert counting.executed.total() == len(counting.executed) == 40
+
+
+@pytest.mark.parametrize("seconds", ["86400", "inf"])
+def test_a_server_that_asks_to_come_back_tomorrow_ends_the_sweep_for_now(counting, ws, seconds):
+    counting.script.append(f"429 for {seconds} s")
+    sweep = swept(ws, background=True)
+    sweep.wait(LONG)
+    assert sweep.state == "stopped"
+    assert "HTTP 429: the server asks to wait" in sweep.progress().why
+    assert sweep.runs() == []
+    assert sweep.resume().state == "done"
+    check(counting, sweep, "FULFILLED", executed=1, posts=2, lookups=0)
