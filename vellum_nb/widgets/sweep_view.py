@@ -70,7 +70,7 @@ class SweepView(anywidget.AnyWidget):
         self._numbers = numbers or {}
         self._cell: int | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._pump = Pump(self._show)
+        self._pump = Pump(self._show, name="vellum-nb-sweep-view")
         super().__init__(_told=self._now())
         self._acts: dict[str, Callable[[], object]] = {
             "pause": sweep.pause,
