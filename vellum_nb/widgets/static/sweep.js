@@ -45,6 +45,14 @@ function clock(iso) {
   return [t.getHours(), t.getMinutes(), t.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
 }
 
+// The day too, where it is not today.
+function moment(iso) {
+  const t = new Date(iso);
+  if (t.toDateString() === new Date().toDateString()) return clock(iso);
+  const day = [t.getFullYear(), t.getMonth() + 1, t.getDate()].map((n) => String(n).padStart(2, "0")).join("-");
+  return `${day} ${clock(iso)}`;
+}
+
 function figure(value) { return typeof value === "number" ? value.toLocaleString("en-US") : value; }
 
 class View {
@@ -160,12 +168,14 @@ class View {
     this.alert.hidden = !text;
     say(this.alert, text);
     this.resumed.hidden = !told.resumed.length;
-    const key = JSON.stringify(told.resumed);
+    const key = JSON.stringify([told.resumed, told.lost]);
     if (this.resumed.dataset.key === key) return;
     this.resumed.dataset.key = key;
     const icon = glyph();
     draw(icon, "FULFILLED");
-    this.resumed.replaceChildren(icon, make("span", {}, ...told.resumed.map(([part, bold]) => (bold ? make("b", {}, part) : part))));
+    const parts = told.resumed.map(([part, bold]) => (bold ? make("b", {}, part) : part));
+    this.resumed.replaceChildren(icon, make("span", {}, ...parts));
+    if (told.lost) this.resumed.append(make("small", { title: "Its last sign of life" }, `the kernel was lost at ${moment(told.lost)}`));
   }
 
   tagRow() {
