@@ -25,6 +25,8 @@ from vellum_nb.workspace.watching import announce, watch
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vellum_nb.widgets.cases import CaseCalls
+
 __all__ = ["SweepMethods"]
 
 
@@ -228,3 +230,22 @@ class SweepMethods(SweepMaking):
         record = found_sweep(self.history.sweeps, sweep_id)
         kept = kept_options(record.options, options)
         return live_sweep(record.id) or self._opened(record, kept)
+
+    def _case_calls(self, deployment: str) -> CaseCalls:
+        """Return what the form of `deployment` plans and sweeps a file of cases with."""
+        from vellum_nb.widgets.cases import CaseCalls
+
+        def plan(file: Cases, tags: Sequence[str], repeats: int) -> SweepPlan:
+            return self.sweep(deployment, file, release_tags=tags, repeats=repeats, dry_run=True)
+
+        def begin(file: Cases, tags: Sequence[str], repeats: int) -> Sweep:
+            return self.sweep(
+                deployment,
+                file,
+                release_tags=tags,
+                repeats=repeats,
+                progress=False,
+                background=True,
+            )
+
+        return CaseCalls(plan, begin)
