@@ -125,7 +125,8 @@ class CaseSection:
         bar = ipw.Box([self._run, self._state])
         bar.add_class("vnb-runbar")
         parts = [self._file.widget, self._tags.widget, self._repeats, self._plan, bar]
-        self._fold = Fold("Run on a file of cases", "CSV, JSON lines, JSON or Parquet", parts)
+        hint = "CSV, JSON lines, JSON or Parquet, a row a case"
+        self._fold = Fold("Run on a file of cases", hint, parts, late=True)
         self.widget = self._fold.widget
         self.view = ipw.Box()
         self.view.add_class("vnb-case-view")
@@ -152,7 +153,7 @@ class CaseSection:
         self._file.close()
         self._tags.close()
         close_tree(self.view)
-        close_tree(self.widget)
+        self._fold.close()
 
     def _tags_clicked(self) -> None:
         self._chosen_here = True

@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as ipw
 
-from vellum_nb.widgets.field import note
+from vellum_nb.widgets.field import close_tree, note
 
 __all__ = ["Fold"]
 
@@ -22,6 +22,8 @@ class Fold:
         The heading, and what stands beside it.
     parts : sequence of widgets
         What is folded away.
+    late : bool
+        Whether the page gets them only when it is opened first.
 
     Attributes
     ----------
@@ -36,12 +38,13 @@ class Fold:
     True
     """
 
-    def __init__(self, title: str, hint: str, parts: Sequence[Any]) -> None:
+    def __init__(self, title: str, hint: str, parts: Sequence[Any], *, late: bool = False) -> None:
+        self._parts = tuple(parts)
         self._toggle = ipw.ToggleButton(description=title)
         self._toggle.add_class("vnb-fold")
         head = ipw.Box([self._toggle, note(escape(hint), "vnb-hint")])
         head.add_class("vnb-fold-head")
-        self._body = ipw.Box(list(parts))
+        self._body = ipw.Box(() if late else self._parts)
         self._body.add_class("vnb-fields")
         self._body.add_class("vnb-folded")
         self._toggle.observe(self._turned, "value")
@@ -57,8 +60,14 @@ class Fold:
         """Unfold it."""
         self._toggle.value = True
 
+    def close(self) -> None:
+        """Close its widgets and all parts."""
+        for widget in (self.widget, *self._parts):
+            close_tree(widget)
+
     def _turned(self, change: Any) -> None:
         if change["new"]:
+            self._body.children = self._parts
             self._body.remove_class("vnb-folded")
             self._toggle.add_class("vnb-open")
         else:
