@@ -89,6 +89,32 @@ def test_an_interrupt_stops_a_sweep_that_the_cell_waits_for(lab):
     expect(view.hint).to_be_hidden()
 
 
+def test_a_sweep_whose_kernel_was_killed_goes_on_and_says_so(lab):
+    notebook = lab.run_notebook([GATE, BACKGROUND])
+    view = SweepPage(notebook, cell=1)
+    view.let(5)
+    view.ended("5 of 24")
+    expect(view.bar("v1")).to_have_attribute("aria-valuetext", re.compile("2 running"))
+    notebook.kill_kernel()
+    notebook.run(0)
+    notebook.run(1)
+    view = SweepPage(notebook, cell=1)
+    expect(view.root.locator(".vnb-sweep-resumed")).to_have_text(
+        re.compile(
+            r"^resumed: 5 runs found in the history, 0 sent twicethe kernel was lost at "
+            r"\d\d:\d\d:\d\d$"
+        )
+    )
+    notebook.screenshot("sweep-lost", view.root)
+    view.let(19)
+    expect(view.status).to_have_text("done: 22 fulfilled, 2 failed")
+    expect(view.root.locator(".vnb-sweep-resumed")).to_contain_text(
+        "4 sent again: the server knew no execution of them"  # it died with the kernel
+    )
+    assert notebook.kernel_eval("sweep.progress().resent, len(sweep.runs())") == "(4, 24)"
+    notebook.screenshot("sweep-lost-done", view.root)
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 500)])
 def test_the_view_fits_its_place(lab, theme, width):
     limit = BACKGROUND.replace("background", "max_cost_usd=2, background")

@@ -256,6 +256,7 @@ class CaseSection:
         self._state.value = "" if active else state
         self._run.disabled = active or not label
         self._run.description = "Running…" if active else label or "Run"
+        (self._run.remove_class if label == _AGAIN else self._run.add_class)("vnb-case-go")
 
     def _wording(self, plan: SweepPlan, asked: _Asked) -> str:
         calls = counted(plan.calls, "call")
