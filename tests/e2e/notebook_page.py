@@ -150,8 +150,9 @@ class Notebook:
         self.page.evaluate(INTERRUPT, self._id)
 
     def kill_kernel(self) -> None:
-        """Kill the kernel's process, and wait for the new one that JupyterLab starts."""
+        """Kill the kernel's process; wait for the new one, of which JupyterLab tells in a box."""
         self.page.evaluate(KILL, self._id)
+        self.page.locator(".jp-Dialog").get_by_role("button", name="Ok").click()
 
     def screenshot(self, name: str, of: Locator | None = None) -> Path:
         """Take a picture of an output (default: all cells), however tall it is."""

@@ -81,7 +81,8 @@ class View {
     this.pause = this.button("pause");
     this.stop = this.button("stop");
     this.buttons = make("span", { class: "vnb-sweep-buttons" }, this.pause, this.stop);
-    this.alert = make("div", { class: "vnb-sweep-notice", role: "alert" });
+    this.alert = make("div", { class: "vnb-sweep-notice", role: "alert" }, glyph(), make("span"));
+    draw(this.alert.firstChild, "FAILED");
     this.resumed = make("div", { class: "vnb-sweep-resumed" });
     this.plan = make("span", { role: "columnheader" });
     this.table = make("div", { role: "table", class: "vnb-sweep-table", "aria-label": "Release tags" },
@@ -166,7 +167,7 @@ class View {
   showNotices(told) {
     const text = this.model.get("error") || told.notice;
     this.alert.hidden = !text;
-    say(this.alert, text);
+    say(this.alert.lastChild, text);
     this.resumed.hidden = !told.resumed.length;
     const key = JSON.stringify([told.resumed, told.lost]);
     if (this.resumed.dataset.key === key) return;
