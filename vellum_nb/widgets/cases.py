@@ -117,10 +117,17 @@ class CaseSection:
         self._repeats = ipw.Text("1", description="Repeats", continuous_update=False)
         self._repeats.add_class("vnb-case-repeats")
         self._repeats.observe(edge.guarded(self._changed), "value")
+        self.view = ipw.Box()
+        self.view.add_class("vnb-case-view")
+        self._build()
+        if calls is None:
+            self.widget.add_class("vnb-none")
+
+    def _build(self) -> None:
         self._plan = note("", "vnb-case-plan")
         self._run = ipw.Button(description="Run", disabled=True)
         self._run.add_class("vnb-case-run")
-        self._run.on_click(edge.guarded(self._clicked))
+        self._run.on_click(self._edge.guarded(self._clicked))
         self._state = note("", "vnb-case-state")
         bar = ipw.Box([self._run, self._state])
         bar.add_class("vnb-runbar")
@@ -128,10 +135,6 @@ class CaseSection:
         hint = "CSV, JSON lines, JSON or Parquet, a row a case"
         self._fold = Fold("Run on a file of cases", hint, parts, late=True)
         self.widget = self._fold.widget
-        self.view = ipw.Box()
-        self.view.add_class("vnb-case-view")
-        if calls is None:
-            self.widget.add_class("vnb-none")
 
     def follow(self, tags: Sequence[str]) -> None:
         """Tick the tags of the form, unless others were ticked here."""
