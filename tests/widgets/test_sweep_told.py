@@ -29,6 +29,7 @@ def said(*, again: int = 0, done: int = 300, **counts) -> dict:
         created=LOST,
         round=again,
     )
+    counts = {"began": LOST} | counts
     now = Progress("running", (TagProgress("v1", 360, done, 0, 12, 2.3, None),), **counts)
     return told(record, now, same={}, numbers={})
 
@@ -50,6 +51,7 @@ def said(*, again: int = 0, done: int = 300, **counts) -> dict:
         ({"found": 9, "reused": 9}, "9 runs taken over from earlier ones"),
         ({"found": 2, "adopted": 2}, "2 looked up, and had run"),
         ({"resent": 3}, f"{AGAIN} them".replace("1", "3")),
+        ({"found": 5, "began": None}, "5 runs found in the history"),
         ({"found": 5, "again": 1}, "what failed is tried anew: 5 runs kept, 0 sent twice"),
     ],
 )

@@ -99,7 +99,7 @@ def _resumed(record: SweepRecord, now: Progress) -> Parts:
         (now.reused, now.reused, f"{_runs(now.reused)} taken over from earlier ones"),
         (now.adopted, now.adopted, "looked up, and had run"),
         (now.resent, now.resent, _sent_again(now.resent)),
-        (0, goes_on and not now.resent, "sent twice"),
+        (0, goes_on and now.began and not now.resent, "sent twice"),
     ]
     told: Parts = []
     for count, is_told, words in counts:
@@ -107,7 +107,7 @@ def _resumed(record: SweepRecord, now: Progress) -> Parts:
             told += [(", " if told else "", False), (f"{count:,}", True), (f" {words}", False)]
     if told:
         lead = "what failed is tried anew: " if anew else "resumed: "
-        told[0] = (lead if goes_on else "", False)
+        told[0] = (lead if goes_on and now.began else "", False)
     return told
 
 
