@@ -51,6 +51,20 @@ INTERRUPT = f"""async (id) => {{
     {FIND}
     await panel.sessionContext.session.kernel.interrupt();
 }}"""
+KILL = f"""async (id) => {{
+    {FIND}
+    const {{kernel}} = panel.sessionContext.session;
+    const again = new Promise(resolve => {{
+        let died = false;
+        kernel.statusChanged.connect((_, status) => {{
+            died ||= status === 'autorestarting';
+            if (died && status === 'idle') resolve();
+        }});
+    }});
+    const code = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)';
+    kernel.requestExecute({{code, store_history: false}}).done.catch(() => {{}});
+    await again;
+}}"""
 CLOSE = f"""async (id) => {{
     {FIND}
     if (!panel) return;
@@ -134,6 +148,11 @@ class Notebook:
     def interrupt(self) -> None:
         """Interrupt the kernel, as the Stop button does."""
         self.page.evaluate(INTERRUPT, self._id)
+
+    def kill_kernel(self) -> None:
+        """Kill the kernel's process; wait for the new one, of which JupyterLab tells in a box."""
+        self.page.evaluate(KILL, self._id)
+        self.page.locator(".jp-Dialog").get_by_role("button", name="Ok").click()
 
     def screenshot(self, name: str, of: Locator | None = None) -> Path:
         """Take a picture of an output (default: all cells), however tall it is."""

@@ -89,6 +89,48 @@ def test_an_interrupt_stops_a_sweep_that_the_cell_waits_for(lab):
     expect(view.hint).to_be_hidden()
 
 
+def test_a_sweep_whose_kernel_was_killed_goes_on_and_says_so(lab):
+    notebook = lab.run_notebook([GATE, BACKGROUND])
+    view = SweepPage(notebook, cell=1)
+    view.let(5)
+    view.ended("5 of 24")
+    expect(view.bar("v1")).to_have_attribute("aria-valuetext", re.compile("2 running"))
+    notebook.kill_kernel()
+    notebook.run(0)
+    notebook.run(1)
+    view = SweepPage(notebook, cell=1)
+    expect(view.root.locator(".vnb-sweep-resumed")).to_have_text(
+        re.compile(
+            r"^resumed: 5 runs found in the history, 0 sent twicethe kernel was lost at "
+            r"\d\d:\d\d:\d\d$"
+        )
+    )
+    notebook.screenshot("sweep-lost", view.root)
+    view.let(19)
+    expect(view.status).to_have_text("done: 22 fulfilled, 2 failed")
+    expect(view.root.locator(".vnb-sweep-resumed")).to_contain_text(
+        "4 sent again: the server knew no execution of them"  # it died with the kernel
+    )
+    assert notebook.kernel_eval("sweep.progress().resent, len(sweep.runs())") == "(4, 24)"
+    notebook.screenshot("sweep-lost-done", view.root)
+
+
+HARD = """
+long = "Thanks for writing. " * 40
+def triage(ticket: str) -> Sorted:
+    if "bad" in ticket:
+        raise vnb.Reject("<img src=x onerror=alert(1)> \\u202enobody can read this " * 9)
+    gate.acquire()
+    return {"category": "\\u202e<script>alert(1)</script>", "reply": long}
+
+tag = "a-release-tag-with-a-name-that-is-longer-than-most-and-does-not-break"
+server.deploy(triage, name="triage", release_tags=[tag])
+cases[1] = {"ticket": "bad, too"}
+sweep = ws.sweep("triage", cases, release_tags=["v1", tag], concurrency=4, background=True)
+sweep
+"""
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 500)])
 def test_the_view_fits_its_place(lab, theme, width):
     limit = BACKGROUND.replace("background", "max_cost_usd=2, background")
@@ -96,7 +138,27 @@ def test_the_view_fits_its_place(lab, theme, width):
     view = SweepPage(notebook)
     view.let(9)
     view.ended("9 of 24")
-    wide = view.root.evaluate("root => root.scrollWidth - root.clientWidth")
-    assert wide <= 0
+    assert wide(view) <= 0
     notebook.screenshot(f"sweep-{theme}-{width}", view.root)
     notebook.kernel_eval("gate.release(99); sweep.stop(); sweep.wait()")
+    expect(view.status).to_contain_text("stopped at ")
+    notebook.screenshot(f"sweep-stopped-{theme}-{width}", view.root)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("dark", 1400), ("light", 500)])
+def test_long_and_hostile_texts_fit_too(lab, theme, width):
+    notebook = lab.run_notebook([GATE + HARD], theme=theme, width=width)
+    view = SweepPage(notebook)
+    view.let(5)
+    expect(view.outputs).to_have_count(5)
+    view.button("Pause").click()
+    view.let(4)
+    expect(view.status).to_have_text("paused")
+    assert wide(view) <= 0
+    assert view.root.locator("img, script, b script").count() == 0
+    notebook.screenshot(f"sweep-hard-{theme}-{width}", view.root)
+    notebook.kernel_eval("gate.release(99); sweep.stop(); sweep.wait()")
+
+
+def wide(view):
+    return view.root.evaluate("root => root.scrollWidth - root.clientWidth")

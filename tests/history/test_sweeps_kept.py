@@ -33,6 +33,7 @@ def a_sweep(**fields) -> SweepRecord:
         "signature": signature("echo", "production", ("v1", "v2"), 2, ["c0", "c1"]),
         "created": datetime(2026, 7, 1, tzinfo=UTC),
         "releases": {"v1": "r1", "v2": None},
+        "options": {"max_calls": 7},
     }
     return SweepRecord(**usual | fields)
 
@@ -44,7 +45,7 @@ def sweep(history):
     return made
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_files_of_older_versions_take_sweeps_and_keep_their_runs(path, version):
     with closing(sqlite3.connect(path)) as db:
         for step in _STEPS[:version]:

@@ -11,6 +11,7 @@ from comm.base_comm import BaseComm
 from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.lab import LabHead
 from vellum_nb.widgets.late import LateWidget
+from vellum_nb.widgets.sweep_view import SweepView
 from vellum_nb.widgets.table import HistoryView
 
 
@@ -54,4 +55,5 @@ def test_an_old_state_is_never_sent_after_a_newer_one(monkeypatch):
 
 
 def test_the_widgets_that_threads_change_send_so():
-    assert all(issubclass(kind, LateWidget) for kind in (AnswerBars, LabHead, HistoryView))
+    kinds = (AnswerBars, LabHead, HistoryView, SweepView)
+    assert all(issubclass(kind, LateWidget) for kind in kinds)

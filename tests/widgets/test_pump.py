@@ -19,7 +19,7 @@ def test_it_shows_until_there_is_nothing_more_and_starts_again_when_poked():
         shown.release()
         return next(answers)
 
-    pump = Pump(show)
+    pump = Pump(show, name="example", least=0.01)
     for count in (3, 1):
         pump.poke()
         assert all(shown.acquire(timeout=PATIENCE) for _ in range(count))
@@ -35,11 +35,11 @@ def test_a_poke_while_it_shows_asks_for_another_time():
             pump.poke()
         return False
 
-    pump = Pump(show)
+    pump = Pump(show, name="example", least=0.01)
     pump.poke()
     assert pump.wait(PATIENCE)
     assert len(shown) == 2
-    assert set(shown) == {"vellum-nb-sweep-view"}
+    assert set(shown) == {"example"}
 
 
 def test_closed_it_is_silent_also_when_it_closes_itself():
@@ -50,7 +50,7 @@ def test_closed_it_is_silent_also_when_it_closes_itself():
         pump.close()
         return True
 
-    pump = Pump(show)
+    pump = Pump(show, name="example", least=0.01)
     pump.poke()
     assert pump.wait(PATIENCE)
     pump.poke()
@@ -71,9 +71,37 @@ def test_what_show_raises_ends_the_thread_and_a_poke_starts_another():
         seen.append("shown")
         return False
 
-    pump = Pump(show)
+    pump = Pump(show, name="example", least=0.01)
     for _ in range(2):
         pump.poke()
         assert pump.wait(PATIENCE)
         threads[-1].join(PATIENCE)  # what it raised is told after it ended, yet in this test
     assert seen == ["shown"]
+
+
+def test_a_poke_that_comes_too_soon_waits_also_for_a_thread_that_ended():
+    calls = []
+    pump = Pump(lambda: calls.append(1), name="example", least=3600)
+    pump.poke()
+    assert pump.wait(PATIENCE)
+    pump.poke()
+    assert not pump.wait(0.05)
+    pump.close()
+    assert calls == [1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_poke_during_a_call_that_fails_is_heard():
+    threads = []
+
+    def show():
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            pump.poke()
+            raise ValueError("broken")
+
+    pump = Pump(show, name="example", least=0.01)
+    pump.poke()
+    assert pump.wait(PATIENCE)
+    threads[0].join(PATIENCE)
+    assert len(threads) == 2

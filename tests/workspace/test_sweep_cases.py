@@ -11,7 +11,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.sweep.reading import read_table
+from vellum_nb.experiments.sweep.reading import CaseFile, read_table
 from vellum_nb.local import ChatHistory
 from vellum_nb.models import case_id
 from vellum_nb.workspace.sweep_cases import checked_cases
@@ -149,6 +149,32 @@ def test_other_files_that_cannot_be_read_are_refused(tmp_path, name, content, to
 def test_what_is_no_table_is_refused_with_an_example(cases):
     with pytest.raises(InputError, match=r"list of dicts|must be a dict"):
         read_table(cases)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json", ".parquet"])
+def test_a_file_in_memory_is_read_as_the_same_file_on_disk(tmp_path, suffix):
+    path = tmp_path / f"cases{suffix}"
+    frame = pd.DataFrame({"text": ["a", "Zo\u00eb\nsaid"], "n": [1, 2]})
+    write = {
+        ".csv": lambda: frame.to_csv(path, index=False),
+        ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        ".json": lambda: frame.to_json(path, orient="records"),
+        ".parquet": lambda: frame.to_parquet(path),
+    }
+    write[suffix]()
+    assert read_table(CaseFile(path.name, path.read_bytes())) == read_table(path)
+
+
+def test_what_only_bears_the_name_of_a_format_is_refused_by_its_name():
+    for name, told in [("a.parquet", "as Parquet"), ("a.json", "no JSON"), ("a.csv", "no rows")]:
+        with pytest.raises(InputError, match=f"^{name} .*{told}"):
+            read_table(CaseFile(name, b""))
+
+
+@pytest.mark.parametrize("path", ["~no-such-user/cases.csv", "a\0.csv", "."])
+def test_a_path_that_cannot_be_is_refused_in_a_sentence(path):
+    with pytest.raises(InputError, match="cannot be read|its name must end in"):
+        read_table(path)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

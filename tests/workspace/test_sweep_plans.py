@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, NotFoundError
+from vellum_nb.local import Faults
 
 CASES = [{"text": f"t{number}", "who": f"w{number}"} for number in range(3)]
 BOTH = {"release_tags": ["v1", "v2"], "progress": False}
@@ -127,7 +129,7 @@ def test_the_same_call_goes_on_with_what_was_stopped(ws, deployed):
     assert (plan.resumes, plan.found, plan.calls) == (first.id, 5, 7)
     assert plan.last_seen is not None
     assert "goes on with the unfinished sweep" in plan.notes[0]
-    assert "5 runs found, 0 sent twice" in plan.notes[0]
+    assert "5 runs found, none of them is sent again" in plan.notes[0]
     second = ws.sweep("echo", CASES, **BOTH, repeats=2)
     assert second.id == first.id
     assert second.progress().found == 5
@@ -238,8 +240,54 @@ def test_an_old_sweep_is_read_without_a_server_and_goes_on_with_one(server, path
             old.resume()
         assert ws.sweeps()["state"].tolist() == ["stopped"]  # nobody holds it
     with vnb.connect(server, history=path) as ws:
-        assert ws.open_sweep(first.id).resume().state == "done"
+        assert ws.open_sweep(first.id).resume().progress().why == "max_calls=4 is reached"
+        assert ws.open_sweep(first.id, max_calls=None).resume().state == "done"
     assert len(deployed.calls) == 6
+
+
+def test_an_opened_sweep_goes_on_as_it_was_told_last(ws, server, path):
+    told = {"concurrency": 2, "max_cost_usd": 1.5, "stop_after_failures": 9}
+    first = ws.sweep("echo", CASES, **BOTH, max_calls=1, **told)
+    with vnb.connect(server, history=path) as later:
+        kept = {"max_concurrency": 128, "max_calls": 1, **told}
+        assert later.open_sweep(first.id).record.options == kept
+        opened = later.open_sweep(first.id, max_calls=3, expand_meta=True)
+        assert opened.resume().progress().ended == 3
+        now = opened.progress()
+        assert (now.limit, now.most, now.max_cost_usd) == (2, 2, 1.5)
+    record = ws.history.sweeps.every(first.id)[0]
+    assert record.options == kept | {"max_calls": 3, "expand_meta": True}
+    ws.sweep("echo", CASES, **BOTH, max_calls=4)
+    assert ws.history.sweeps.every(first.id)[0].options == {"max_concurrency": 128, "max_calls": 4}
+    with pytest.raises(InputError, match="max_calls: the number 0"):
+        ws.open_sweep(first.id, max_calls=0)
+
+
+@pytest.mark.parametrize("options", [{"expand_meta": True}, {"max_cost_usd": 5}])
+def test_an_opened_sweep_asks_for_the_cost_where_it_did(server, path, options):
+    server.faults = Faults(rate_500=1.0, paths="/v1/execute-workflow")  # streams tell the cost
+    with vnb.connect(server, history=path) as ws:
+        first = ws.sweep("echo", CASES, **BOTH, **options, max_calls=1)
+        assert first.progress().done == 1
+    with vnb.connect(server, history=path) as ws:
+        assert ws.open_sweep(first.id, max_calls=None).resume().progress().done == 6
+
+
+def test_runs_that_had_run_when_they_were_looked_up_are_counted(ws, server, deployed):
+    server.faults = Faults(reset_after=1.0, paths="/v1/execute-workflow")
+    now = ws.sweep("echo", CASES, **BOTH).progress()
+    assert (now.done, now.adopted, now.resent) == (6, 6, 0)
+    assert (now.kept, now.reused, now.found) == (0, 0, 6)
+    assert len(deployed.calls) == 6
+
+
+def test_a_run_that_is_sent_again_is_counted(ws, server, deployed):
+    throws = [random.Random(seed) for seed in range(50)]  # noqa: S311  (the dice of the faults)
+    once = next(n for n, dice in enumerate(throws) if dice.random() < 0.5 <= dice.random())
+    server.faults = Faults(reset_before=0.5, seed=once, paths="/v1/execute-workflow")
+    now = ws.sweep("echo", CASES[:1], release_tags=["v1"], progress=False).progress()
+    assert (now.done, now.adopted, now.resent) == (1, 0, 1)
+    assert len(deployed.calls) == 1
 
 
 def test_old_cases_that_fit_no_longer_are_refused_before_any_call(ws, server, deployed):
@@ -283,7 +331,13 @@ def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(ws, path):
         assert ws.sweeps()["state"].tolist() == ["running"]
         other.kill()
         assert other.stdout.read() == b""  # it has ended, and nobody has waited for it
-        assert ws.sweep("echo", CASES, **BOTH).state == "done"
+        [note, *_] = ws.sweep("echo", CASES, **BOTH, dry_run=True).notes
+        assert ", whose process was lost at " in note
+        lost = ws.open_sweep(first.id).record.lost
+        assert first.record.created < lost
+        done = ws.sweep("echo", CASES, **BOTH)
+        assert (done.state, done.progress().lost) == ("done", lost)
+        assert ws.open_sweep(first.id).progress().lost is None
 
 
 def test_of_two_that_plan_the_same_only_one_is_kept(ws):

@@ -20,7 +20,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows import from_micros, micros
 from vellum_nb.history.store import Store
 
-__all__ = ["LAST_SEEN", "is_held", "let_go", "process_start", "take"]
+__all__ = ["LAST_SEEN", "is_held", "let_go", "lost", "process_start", "take"]
 
 _SILENCE = timedelta(minutes=5)  # after which a holder on another host is given up
 _PROC = Path("/proc")
@@ -60,6 +60,15 @@ def let_go(store: Store, sweep_id: str, token: str) -> None:
     sql = "UPDATE sweeps SET holder = NULL WHERE id = ? AND json_extract(holder, '$.token') = ?"
     with store.write() as connection:
         connection.execute(sql, (sweep_id, token))
+
+
+def lost(store: Store, sweep_id: str) -> datetime | None:
+    """Return when the holder was last heard of, where it ended without letting go; else None."""
+    found = store.read("SELECT holder FROM sweeps WHERE id = ? AND holder IS NOT NULL", (sweep_id,))
+    last = store.read(LAST_SEEN, (sweep_id,))[0][0]
+    if not found or is_held(found[0][0], last):
+        return None
+    return from_micros(max(json.loads(found[0][0])["since"], last or 0))
 
 
 def is_held(holder: str | None, last: int | None) -> bool:

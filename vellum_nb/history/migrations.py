@@ -109,6 +109,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX sweeps_of_signature ON sweeps (signature)",
     ),
+    ("ALTER TABLE sweeps ADD COLUMN options TEXT NOT NULL DEFAULT '{}'",),
 )
 
 SCHEMA_VERSION = len(_STEPS)

@@ -72,6 +72,10 @@ class Sweeps:
         """Return when a run of the sweep last began or ended."""
         return sweeps.last_seen(self._store, sweep_id)
 
+    def lost(self, sweep_id: str) -> datetime | None:
+        """Return when the process that drove it was last heard of, where that is no more."""
+        return leases.lost(self._store, sweep_id)
+
     def held(self) -> set[str]:
         """Return the ids of the sweeps that a process drives just now."""
         return {each for each, held in sweeps.holders(self._store).items() if held}
@@ -141,7 +145,7 @@ class Sweeps:
         return sweeps.seconds(self._store, sweep_id)
 
     def change(self, sweep_id: str, **fields: Any) -> None:
-        """Set `round`, `ended` or `why` of a sweep."""
+        """Set `round`, `ended`, `why` or `options` of a sweep."""
         sweeps.change(self._store, sweep_id, **fields)
 
     def record(self, *, begun: Sequence[Run] = (), ended: Sequence[Run] = ()) -> None:

@@ -48,6 +48,7 @@ _FIELDS = (
     "ended",
     "why",
     "releases",
+    "options",
 )
 _MADE_OF = ("inputs", "expected", "labels")
 
@@ -175,7 +176,7 @@ def seconds(store: Store, sweep_id: str) -> float:
 def change(store: Store, sweep_id: str, **fields: Any) -> None:
     """Set fields of the sweep's row."""
     settings = ", ".join(f"{name} = ?" for name in fields)
-    values = [micros(v) if isinstance(v, datetime) else v for v in fields.values()]
+    values = [_column(value) for value in fields.values()]
     with store.write() as connection:
         sql = f"UPDATE sweeps SET {settings} WHERE id = ?"
         if connection.execute(sql, (*values, sweep_id)).rowcount == 0:
@@ -220,18 +221,20 @@ def _delete_started(connection: sqlite3.Connection, table: str, ids: Sequence[st
 
 
 def _row(sweep: SweepRecord) -> list[Any]:
-    found = {name: getattr(sweep, name) for name in _FIELDS}
-    found["release_tags"] = json.dumps(sweep.release_tags)
-    found["releases"] = json.dumps(sweep.releases)
-    found["created"] = micros(sweep.created)
-    found["ended"] = micros(sweep.ended) if sweep.ended else None
-    return list(found.values())
+    return [_column(getattr(sweep, name)) for name in _FIELDS]
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return micros(value)
+    return json.dumps(value) if isinstance(value, dict | tuple) else value
 
 
 def _sweep(row: Sequence[Any]) -> SweepRecord:
     found = dict(zip(_FIELDS, row, strict=True))
     found["release_tags"] = tuple(json.loads(found["release_tags"]))
     found["releases"] = json.loads(found["releases"])
+    found["options"] = json.loads(found["options"])
     found["created"] = from_micros(found["created"])
     found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
     return SweepRecord(**found)

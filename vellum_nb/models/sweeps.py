@@ -55,6 +55,11 @@ class SweepRecord(Model):
         Why it stands still, where it was stopped.
     releases : dict
         Release tag to the id of the release that it pointed at when the sweep was planned.
+    options : dict
+        How it goes about it: its limits, calls at once, and whether cost is asked for.
+    lost : datetime or None
+        When the process that drove it was last heard of, where that ended without a word. It is
+        read, not kept.
     """
 
     id: str
@@ -69,6 +74,8 @@ class SweepRecord(Model):
     ended: datetime | None = None
     why: str | None = None
     releases: dict[str, str | None] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    lost: datetime | None = None
 
     @property
     def planned(self) -> int:

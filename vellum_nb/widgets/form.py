@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import ipywidgets as ipw
 import traitlets
 
+from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.widgets.cases import CaseCalls, CaseSection
 from vellum_nb.widgets.continuing import next_turn
 from vellum_nb.widgets.drift import union
 from vellum_nb.widgets.edge import Edge
 from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.fields import FieldSet, warm_up
 from vellum_nb.widgets.form_html import form_html
-from vellum_nb.widgets.judging import Rate, Trace
-from vellum_nb.widgets.launch import Calls, Execute, Launch, make_requests
-from vellum_nb.widgets.live import Stream
+from vellum_nb.widgets.launch import CallArguments, Calls, Launch, make_requests
 from vellum_nb.widgets.manners import Manners
 from vellum_nb.widgets.notices import header_html, notices_html
 from vellum_nb.widgets.options import Options
@@ -42,18 +42,17 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     ----------
     spec : FormSpec
         The deployment.
-    run : callable
-        Executes one `RunRequest`; returns a `Run` also where the API fails.
+    run, stream : callable
+        Execute one `RunRequest`, and return a `Run` also where the API fails; `stream`, if there
+        is one, calls back with the text so far.
     release : callable
         Retrieves the release that a tag points at.
     count : callable, optional
         Returns how many runs of the deployment the history holds; None where it cannot tell.
-    stream : callable, optional
-        Executes one `RunRequest` like `run`, and calls back with the text so far.
-    rate : callable, optional
-        Rates a run: thumbs, and outputs as they should have been; returns the run as rated.
-    trace : callable, optional
-        Returns the nodes of a run.
+    rate, trace : callable, optional
+        Rates a run by thumbs and desired outputs, and returns it so; returns the nodes of a run.
+    cases : CaseCalls, optional
+        Plans and runs a file of cases.
 
     Attributes
     ----------
@@ -64,10 +63,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         The tags to run on; set it to choose others.
     runs : tuple of Run
         The newest answers, one a release tag.
-    busy : bool
-        Whether runs are under way.
-    streaming : bool
-        Whether runs show their text while it grows: the Stream switch.
+    busy, streaming : bool
+        Whether runs are under way; whether they show their text while it grows: the Stream switch.
 
     Examples
     --------
@@ -89,12 +86,10 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self,
         spec: FormSpec,
         *,
-        run: Execute,
         release: Callable[[str], WorkflowDeploymentRelease],
         count: Callable[[], int | None] | None = None,
-        stream: Stream | None = None,
-        rate: Rate | None = None,
-        trace: Trace | None = None,
+        cases: CaseCalls | None = None,
+        **calls: Unpack[CallArguments],
     ) -> None:
         super().__init__()
         self._spec = spec
@@ -103,8 +98,9 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._taking = False  # taking what is in the fields into `value`
         self._asked: dict[str, Any] | None = None
         self._make_parts(release)
+        self._cases = CaseSection(cases, spec.tags, edge=self._edge, ended=self._show_head)
         self._launch = Launch(
-            Calls(run=run, stream=stream, rate=rate, trace=trace),
+            Calls(**calls),
             outputs=spec.outputs,
             bar=self._bar,
             edge=self._edge,
@@ -137,9 +133,11 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         )
 
     def _build(self) -> None:
-        self._head = note(self._head_html(), "vnb-header")
+        self._head = note("", "vnb-header")
+        self._show_head()
         self._notice = note("", "vnb-notices")
-        actions = ipw.VBox([self._tags.widget, self._bar.widget, self._options.widget])
+        parts = (self._tags, self._bar, self._options, self._cases)
+        actions = ipw.VBox([part.widget for part in parts])
         actions.add_class("vnb-actions")
         self.children = [
             note(style_html(), "vnb-style"),
@@ -149,6 +147,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self._notice,
             actions,
             self._launch.results.widget,
+            self._cases.view,
             Manners(),
         ]
         keep_order(self.add_class("vnb").add_class("vnb-form"))
@@ -166,6 +165,11 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     def errors(self) -> dict[str, str]:
         """What keeps the form from running, by the input's name."""
         return self._fields.problems()
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """The sweep that was started last, by Run on a file of cases."""
+        return self._cases.sweep
 
     def submit(self) -> None:
         """Run on every chosen release tag, as the button does; returns at once.
@@ -211,10 +215,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         if not self.children:  # closed before, or never built
             super().close()
             return
-        self._launch.close()
-        self._fields.close()
-        self._tags.close()
-        self._bar.close()
+        for made in (self._launch, self._cases, self._fields, self._tags, self._bar):
+            made.close()
         children, self.children = self.children, []
         for part in (*children, self.layout):
             close_tree(part)
@@ -223,7 +225,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     def _ended(self) -> None:
         with self._lock:
             try:
-                self._head.value = self._head_html()
+                self._show_head()
                 self._compare_to_asked()
             finally:
                 self.busy = False
@@ -242,6 +244,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     def _tags_set(self, change: Any) -> None:
         self._tags.ticked = change["new"]
+        self._cases.follow(change["new"])
         with self._lock:
             self._show_fields()
             self._edited()
@@ -284,17 +287,14 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         edited = self._asked is not None and self._asked != self._fields.typed
         self._launch.results.compare_to(edited=edited)
 
-    def _head_html(self) -> str:
-        return header_html(self._spec, count=None if self._count is None else self._count())
+    def _show_head(self) -> None:
+        count = None if self._count is None else self._count()
+        self._head.value = header_html(self._spec, count=count)
 
     def __repr__(self) -> str:
         return f"RunForm({self._spec.name!r}, run on: {', '.join(self.release_tags) or 'nothing'})"
 
     def _html(self) -> str:
-        return form_html(
-            self._spec,
-            union(list(self._shown_variables().values())),
-            self._fields.values,
-            tags=self.release_tags,
-            runs=self.runs,
-        )
+        variables = union(list(self._shown_variables().values()))
+        values, tags = self._fields.values, self.release_tags
+        return form_html(self._spec, variables, values, tags=tags, runs=self.runs)

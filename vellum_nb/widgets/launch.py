@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
 from vellum_nb.widgets.bars import AnswerBars
@@ -18,9 +18,18 @@ from vellum_nb.widgets.options import RunOptions
 from vellum_nb.widgets.results import Results
 from vellum_nb.widgets.run_bar import RunBar
 
-__all__ = ["Calls", "Execute", "Launch", "make_requests"]
+__all__ = ["CallArguments", "Calls", "Execute", "Launch", "make_requests"]
 
 Execute = Callable[[RunRequest, Cancellation], Run]
+
+
+class CallArguments(TypedDict, total=False):
+    """What `Calls` is made from, for type checkers."""
+
+    run: Required[Execute]
+    stream: Stream | None
+    rate: Rate | None
+    trace: Trace | None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import ipywidgets as ipw
 from vellum_nb.models import VellumVariable
 from vellum_nb.widgets.field import Field, close_tree, note
 from vellum_nb.widgets.media import media_html
-from vellum_nb.widgets.upload import Uploader
+from vellum_nb.widgets.upload import Uploader, size_text
 
 __all__ = ["MediaField"]
 
@@ -194,17 +194,4 @@ def _facts(name: str, src: str) -> str:
     head, _, body = src.partition(",")
     mime = head.removeprefix("data:").partition(";")[0]
     size = len(body) * 3 // 4 - body[-2:].count("=")
-    return f"<code>{escape(name)}</code> {_size(size)} · {escape(mime)}"
-
-
-def _size(size: int) -> str:
-    """Return a size for people.
-
-    Examples
-    --------
-    >>> _size(212_000)
-    '212 kB'
-    """
-    if size < 1000:  # noqa: PLR2004
-        return f"{size} B"
-    return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"  # noqa: PLR2004
+    return f"<code>{escape(name)}</code> {size_text(size)} · {escape(mime)}"

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ipywidgets as ipw
-
 from vellum_nb.models import VellumVariable
-from vellum_nb.widgets.field import Field, UnreadableError, note
+from vellum_nb.widgets.field import Field, UnreadableError
+from vellum_nb.widgets.fold import Fold
 from vellum_nb.widgets.json_field import JsonField
 from vellum_nb.widgets.simple_fields import TextField
 
@@ -60,17 +59,10 @@ class Options:
                 _variable("previous execution", "the id of the execution to go on from"), changed
             ),
         }
-        self._toggle = ipw.ToggleButton(description="More options")
-        self._toggle.add_class("vnb-fold")
-        hint = note("external id, metadata, previous execution", "vnb-hint")
-        head = ipw.Box([self._toggle, hint])
-        head.add_class("vnb-fold-head")
-        self._body = ipw.Box([field.widget for field in self._fields.values()])
-        self._body.add_class("vnb-fields")
-        self._body.add_class("vnb-folded")
-        self._toggle.observe(self._folded, "value")
-        self.widget = ipw.VBox([head, self._body])
-        self.widget.add_class("vnb-options")
+        fields = [field.widget for field in self._fields.values()]
+        hint = "external id, metadata, previous execution"
+        self._fold = Fold("More options", hint, fields)
+        self.widget = self._fold.widget
 
     @property
     def value(self) -> RunOptions:
@@ -80,7 +72,7 @@ class Options:
     def go_on_from(self, execution_id: str) -> None:
         """Set the previous execution, and unfold so that it is seen."""
         self._fields["previous_execution_id"].value = execution_id
-        self._toggle.value = True
+        self._fold.open()
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong, by label, and show it; unfold so that it is seen."""
@@ -97,17 +89,9 @@ class Options:
         field = next((f for f in self._fields.values() if f.name == label), None)
         if field is None:
             return False
-        self._toggle.value = True
+        self._fold.open()
         field.focus()
         return True
-
-    def _folded(self, change: Any) -> None:
-        if change["new"]:
-            self._body.remove_class("vnb-folded")
-            self._toggle.add_class("vnb-open")
-        else:
-            self._body.add_class("vnb-folded")
-            self._toggle.remove_class("vnb-open")
 
 
 class MetadataField(JsonField):

@@ -30,7 +30,7 @@ def _with_icons(css: str) -> str:
     return css
 
 
-STYLE = _with_icons(asset("form.css", "form_fields.css", "answers.css"))
+STYLE = _with_icons(asset("form.css", "form_fields.css", "form_cases.css", "answers.css"))
 
 
 def style_html() -> str:

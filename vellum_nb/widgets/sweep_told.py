@@ -50,6 +50,7 @@ def told(
         "runs": runs_word(now.planned),
         "began": now.began.isoformat() if now.began else None,
         "resumed": _resumed(record, now),
+        "lost": now.lost.isoformat() if now.lost else None,
         "notice": _notice(now),
         "plan": plan_text(record),
         "tags": [_tag(record, tag, same) for tag in now.tags],
@@ -90,21 +91,36 @@ def tag_note(record: SweepRecord, tag: str, same: Mapping[str, tuple[str, ...]])
 
 
 def _resumed(record: SweepRecord, now: Progress) -> Parts:
-    if not now.found:
-        return []
-    if record.round:
-        return [
-            ("what failed is tried anew: ", False),
-            (f"{now.found:,}", True),
-            (" runs are kept", False),
-        ]
-    return [
-        ("resumed: ", False),
-        (f"{now.found:,}", True),
-        (f" run{'' if now.found == 1 else 's'} found in the history, ", False),
-        ("0", True),
-        (" sent twice", False),
+    """Return what was there already, and what became of runs in doubt, each with its count."""
+    goes_on = bool(now.kept or now.lost)
+    anew = bool(record.round)
+    counts = [
+        (now.kept, goes_on, f"{_runs(now.kept)} kept" if anew else _found(now.kept)),
+        (now.reused, now.reused, f"{_runs(now.reused)} taken over from earlier ones"),
+        (now.adopted, now.adopted, "looked up, and had run"),
+        (now.resent, now.resent, _sent_again(now.resent)),
+        (0, goes_on and now.began and not now.resent, "sent twice"),
     ]
+    told: Parts = []
+    for count, is_told, words in counts:
+        if is_told:
+            told += [(", " if told else "", False), (f"{count:,}", True), (f" {words}", False)]
+    if told:
+        lead = "what failed is tried anew: " if anew else "resumed: "
+        told[0] = (lead if goes_on and now.began else "", False)
+    return told
+
+
+def _runs(count: int) -> str:
+    return "run" if count == 1 else "runs"
+
+
+def _found(count: int) -> str:
+    return f"{_runs(count)} found in the history"
+
+
+def _sent_again(count: int) -> str:
+    return f"sent again: the server knew no execution of {'it' if count == 1 else 'them'}"
 
 
 def _notice(now: Progress) -> str:
@@ -135,7 +151,7 @@ def _tag(record: SweepRecord, tag: TagProgress, same: Mapping[str, tuple[str, ..
 def _sums(now: Progress) -> list[dict[str, str]]:
     to_go = sum(tag.to_go for tag in now.tags)
     running = sum(tag.running for tag in now.tags)
-    fresh = max(0, now.ended - now.found)
+    fresh = max(0, now.ended - now.kept - now.reused)
     below = f"{fresh:,} in {duration(now.seconds)}" if now.began else ""
     return [
         _sum(

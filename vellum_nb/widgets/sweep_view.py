@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import anywidget
 import traitlets
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.widgets.assets import asset
+from vellum_nb.widgets.late import LateWidget
 from vellum_nb.widgets.pump import Pump
 from vellum_nb.widgets.sweep_html import plan_html, sweep_html
 from vellum_nb.widgets.sweep_told import ACTIVE, told
@@ -19,7 +19,7 @@ from vellum_nb.widgets.sweep_told import ACTIVE, told
 __all__ = ["SweepView"]
 
 
-class SweepView(anywidget.AnyWidget):
+class SweepView(LateWidget):
     """The live view of a sweep; `Sweep.view` makes it.
 
     It follows the sweep by itself, a few times a second at most, also when it is resumed.
@@ -70,7 +70,7 @@ class SweepView(anywidget.AnyWidget):
         self._numbers = numbers or {}
         self._cell: int | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._pump = Pump(self._show)
+        self._pump = Pump(self._show, name="vellum-nb-sweep-view")
         super().__init__(_told=self._now())
         self._acts: dict[str, Callable[[], object]] = {
             "pause": sweep.pause,

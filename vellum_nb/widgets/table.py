@@ -17,6 +17,7 @@ from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.late import LateWidget
+from vellum_nb.widgets.pump import Pump
 from vellum_nb.widgets.table_protocol import (
     MAX_SELECTED,
     Query,
@@ -29,7 +30,6 @@ from vellum_nb.widgets.table_protocol import (
     selection,
 )
 from vellum_nb.widgets.table_source import TableSource, new_csv
-from vellum_nb.widgets.throttle import Throttle
 
 __all__ = ["HistoryView"]
 
@@ -94,7 +94,7 @@ class HistoryView(LateWidget):
     ) -> None:
         self._lock = threading.RLock()
         self._topic = ""
-        self._throttle = Throttle(self.refresh, interval=_REFRESH_S)
+        self._pump = Pump(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
         self._unsubscribe: Callable[[], None] = lambda: None
         self._windows: dict[str, Window] = {}
         self._side_by_side = side_by_side
@@ -115,7 +115,7 @@ class HistoryView(LateWidget):
         }
         self.on_msg(self._on_message)
         self.observe(self._on_selected, "selected_ids")
-        self._unsubscribe = history.subscribe(lambda _run: self._throttle.poke())
+        self._unsubscribe = history.subscribe(lambda _run: self._pump.poke())
 
     @property
     def selected(self) -> list[Run]:
@@ -143,7 +143,7 @@ class HistoryView(LateWidget):
     def close(self) -> None:
         """Close the widget and stop following the history."""
         self._unsubscribe()
-        self._throttle.stop()
+        self._pump.close()
         super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:

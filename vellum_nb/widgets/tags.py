@@ -25,9 +25,13 @@ class TagBar:
         Oldest first.
     changed : callable
         Called after each change by hand.
+    css : str
+        The class of the whole bar.
     """
 
-    def __init__(self, choices: Sequence[TagChoice], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, choices: Sequence[TagChoice], changed: Callable[[], None], *, css: str = "vnb-tags"
+    ) -> None:
         self._changed = changed
         self._quiet = False
         self._boxes = {choice.tag: _box(choice.tag) for choice in choices}
@@ -42,7 +46,7 @@ class TagBar:
         self._more.description = f"{hidden} older…"
         shown = self._chips[-_SHOWN:]
         self.widget = ipw.Box([label, *shown, *([self._more] if hidden > 0 else [])])
-        self.widget.add_class("vnb-tags")
+        self.widget.add_class(css)
 
     @property
     def ticked(self) -> list[str]:

@@ -83,7 +83,8 @@ class Caller:
         return {**vars(self), "_own": None}
 
     def _sent(self, task: Task, line: Line, cancel: Cancellation | None) -> Ended | Again:
-        after = replace(task, tries=task.tries + 1)
+        again = task.resent or task.doubt is not None
+        after = replace(task, tries=task.tries + 1, resent=again)
         send = streamed if self._expand_meta else executed
         try:
             inputs = line.uploads.sent(task.inputs, cancel)
@@ -95,7 +96,7 @@ class Caller:
             return _fate(after, exc)
         except VellumNBError as exc:
             return _failed(task, RunError(code="BAD_REQUEST", message=str(exc)))
-        return _ended(task, how)
+        return _ended(after, how)
 
     def _looked_up(
         self, task: Task, line: Line, cancel: Cancellation | None
@@ -187,7 +188,8 @@ def _failed(task: Task, error: RunError) -> Ended:
 
 def _ended(task: Task, how: dict[str, Any], *, found: bool = False) -> Ended:
     fields = {**how, "finished_at": how.get("finished_at") or datetime.now(UTC)}
-    return Ended(task.run.model_copy(update=fields), found=found)
+    run = task.run.model_copy(update=fields)
+    return Ended(run, found=found, resent=task.resent)
 
 
 def _wished(exc: APIError) -> float | None:

@@ -43,6 +43,7 @@ class SweepMaking(BaseWorkspace):
             return sweeps.add(record, cases, taken=found.taken, twin=twin)
         token = sweeps.hold(record.id)
         try:
+            sweeps.change(record.id, options=record.options)
             if sweeps.cases(record.id) != cases:
                 sweeps.renew_cases(record.id, cases)
             if found.taken:
@@ -52,12 +53,9 @@ class SweepMaking(BaseWorkspace):
             sweeps.let_go(record.id, token)
         return True
 
-    def _sweep(
-        self, found: Planned, wanted: Wanted, options: SweepOptions, *, expand_meta: bool
-    ) -> Sweep:
+    def _sweep(self, found: Planned, wanted: Wanted, options: SweepOptions) -> Sweep:
         record, cases = found.record, wanted.checked.cases
-        expand = expand_meta or options.max_cost_usd is not None
-        worker = self._worker(record, cases, wanted.releases, expand_meta=expand)
+        worker = self._worker(record, cases, wanted.releases, expand_meta=options.tells_cost)
         sweep = Sweep(
             record,
             history=self.history,
@@ -70,13 +68,13 @@ class SweepMaking(BaseWorkspace):
         _LIVE[record.id] = sweep
         return sweep
 
-    def _opened(self, record: SweepRecord) -> Sweep:
+    def _opened(self, record: SweepRecord, options: SweepOptions) -> Sweep:
         """Return an old sweep, which reads its cases and releases only when it goes on."""
         sweep = Sweep(
             record,
             history=self.history,
-            worker=LateWorker(partial(self._late, record)),
-            options=SweepOptions(),
+            worker=LateWorker(partial(self._late, record, options)),
+            options=options,
             render=render_comparison,
             viewer=self._view_of_old,
         )
@@ -103,14 +101,15 @@ class SweepMaking(BaseWorkspace):
             expand_meta=expand_meta,
         )
 
-    def _late(self, record: SweepRecord) -> SweepWorker:
+    def _late(self, record: SweepRecord, options: SweepOptions) -> SweepWorker:
         """Return what an old sweep goes on with: its cases, checked on the releases of now."""
         releases = {
             tag: self._runner.resolve(record.deployment, tag) for tag in record.release_tags
         }
         cases = self.history.sweeps.cases(record.id)
         recheck(cases, releases, record.deployment)
-        return self._worker(record, cases, releases, expand_meta=False)
+        self.history.sweeps.change(record.id, options=options.kept)
+        return self._worker(record, cases, releases, expand_meta=options.tells_cost)
 
     def _view_of_old(self, sweep: Sweep) -> object:
         return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})

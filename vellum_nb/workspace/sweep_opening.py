@@ -56,7 +56,7 @@ def found_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
         record = found[0]
         begun = sweeps.last_seen(record.id) is not None
         why = None if record.id in sweeps.held() else why_unfinished(record, begun=begun)
-        return record.model_copy(update={"why": why})
+        return record.model_copy(update={"why": why, "lost": sweeps.lost(record.id)})
     what = "several sweeps whose id begins with" if found else "no sweep"
     msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists those there are"
     raise HistoryError(msg)

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, TypedDict
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.experiments.sweep.sweep import SweepOptions
+from vellum_nb.experiments.sweep.making import KEPT, SweepOptions
 from vellum_nb.models.plain import shown
 
-__all__ = ["SweepArguments", "checked_options", "checked_repeats", "checked_tags"]
+__all__ = [
+    "SweepArguments",
+    "SweepLimits",
+    "checked_options",
+    "checked_repeats",
+    "checked_tags",
+    "kept_options",
+]
 
 _WHOLE = ("concurrency", "max_concurrency", "max_calls", "stop_after_failures")
 _POSITIVE = ("max_seconds", "max_cost_usd")
 _MUST = frozenset({"max_concurrency"})
 
 
-class SweepArguments(TypedDict, total=False):
-    """The options of `Workspace.sweep`, for type checkers."""
+class SweepLimits(TypedDict, total=False):
+    """The options that are kept with a sweep, for type checkers."""
 
-    release_tags: Sequence[str]
-    repeats: int
     concurrency: int | None
     max_concurrency: int
     max_calls: int | None
@@ -31,6 +36,13 @@ class SweepArguments(TypedDict, total=False):
     max_cost_usd: float | None
     stop_after_failures: int | None
     expand_meta: bool
+
+
+class SweepArguments(SweepLimits, total=False):
+    """The options of `Workspace.sweep`, for type checkers."""
+
+    release_tags: Sequence[str]
+    repeats: int
     progress: bool
     background: bool
     fresh: bool
@@ -38,7 +50,9 @@ class SweepArguments(TypedDict, total=False):
     executor: Executor | None
 
 
-def checked_options(executor: Executor | None, **limits: Any) -> SweepOptions:
+def checked_options(
+    executor: Executor | None, *, expand_meta: bool = False, **limits: Any
+) -> SweepOptions:
     """Return the options that say how a sweep goes about it.
 
     Raises
@@ -59,7 +73,13 @@ def checked_options(executor: Executor | None, **limits: Any) -> SweepOptions:
     if problems:
         msg = "This sweep cannot be; nothing was sent:"
         raise InputError(msg, problems)
-    return SweepOptions(executor=executor, **limits)
+    return SweepOptions(executor=executor, expand_meta=expand_meta, **limits)
+
+
+def kept_options(kept: Mapping[str, Any], given: SweepLimits) -> SweepOptions:
+    """Return the options that a sweep was kept with, with those that are given now."""
+    known = {name: kept[name] for name in KEPT if name in kept}
+    return checked_options(None, **{**known, **given})
 
 
 def checked_repeats(repeats: object) -> int:

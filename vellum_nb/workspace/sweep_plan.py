@@ -82,7 +82,12 @@ def planned(
     """Return the unfinished sweep of the same plan, or a new one; nothing is written."""
     record = wanted.record()
     unfinished = None if fresh else sweeps.unfinished(record.signature)
-    record = unfinished or record
+    record = (unfinished or record).model_copy(
+        update={
+            "options": options.kept,
+            "lost": sweeps.lost(unfinished.id) if unfinished else None,
+        }
+    )
     standing = _Standing(wanted, record, sweeps, is_new=unfinished is None)
     taken = standing.taken() if reuse else {}
     plan = SweepPlan(
@@ -174,9 +179,12 @@ def _resumed(plan: SweepPlan, record: SweepRecord, wanted: Wanted) -> Iterable[s
     if plan.resumes is None:
         return
     began = record.created.strftime("%Y-%m-%d %H:%M")
-    lost = f", which last got on at {plan.last_seen:%H:%M:%S}" if plan.last_seen else ""
-    found = counted(plan.found, "run")
-    yield f"goes on with the unfinished sweep of {began} UTC{lost}: {found} found, 0 sent twice"
+    last = record.lost or plan.last_seen
+    how = "whose process was lost at" if record.lost else "which last got on at"
+    when = f", {how} {last:%H:%M:%S}" if last else ""
+    found = counted(sum(tag.found for tag in plan.tags), "run")
+    none = "it is not sent again" if found == "1 run" else "none of them is sent again"
+    yield f"goes on with the unfinished sweep of {began} UTC{when}: {found} found, {none}"
     now = wanted.release_ids
     moved = [tag for tag, at in record.releases.items() if at and now.get(tag) not in {None, at}]
     if moved:

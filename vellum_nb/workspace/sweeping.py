@@ -12,13 +12,20 @@ from vellum_nb.experiments.sweep.reading import Cases
 from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.workspace.sweep_making import SweepMaking, live_sweep
 from vellum_nb.workspace.sweep_opening import found_sweep
-from vellum_nb.workspace.sweep_options import SweepArguments, checked_options
+from vellum_nb.workspace.sweep_options import (
+    SweepArguments,
+    SweepLimits,
+    checked_options,
+    kept_options,
+)
 from vellum_nb.workspace.sweep_plan import planned
 from vellum_nb.workspace.sweep_table import sweeps_frame
 from vellum_nb.workspace.watching import announce, watch
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from vellum_nb.widgets.cases import CaseCalls
 
 __all__ = ["SweepMethods"]
 
@@ -150,6 +157,7 @@ class SweepMethods(SweepMaking):
             max_seconds=max_seconds,
             max_cost_usd=max_cost_usd,
             stop_after_failures=stop_after_failures,
+            expand_meta=expand_meta,
         )
         wanted = self._wanted(deployment, cases, release_tags, repeats)
         plan = partial(planned, wanted, self.history.sweeps, options, fresh=fresh, reuse=reuse)
@@ -160,7 +168,7 @@ class SweepMethods(SweepMaking):
         if sweep is None:
             while not self._kept(found, wanted.checked.cases, twin=fresh):
                 found = plan()
-            sweep = self._sweep(found, wanted, options, expand_meta=expand_meta)
+            sweep = self._sweep(found, wanted, options)
         sweep.watch = watch if progress else None
         if progress:
             announce(found.plan)
@@ -189,21 +197,28 @@ class SweepMethods(SweepMaking):
         """
         return sweeps_frame(self.history.sweeps, deployment)
 
-    def open_sweep(self, sweep_id: str) -> Sweep:
+    def open_sweep(self, sweep_id: str, **options: Unpack[SweepLimits]) -> Sweep:
         """Return a sweep of this history, to look at or to go on with.
 
         It goes on, by `Sweep.resume` or `Sweep.retry_failed`, with the releases that its tags
-        point at then, and without limits.
+        point at then, with the limits and the calls at once that it was last given, and asking
+        for cost where it did; in threads.
 
         Parameters
         ----------
         sweep_id : str
             Its id, or how the id begins; `sweeps` lists them.
+        concurrency, max_concurrency, expand_meta : optional
+            Other ones than it was given, as in `sweep`; one that is under way keeps its own.
+        max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
+            Other limits; None lifts one.
 
         Raises
         ------
         HistoryError
             There is no such sweep.
+        InputError
+            A limit is none.
 
         Examples
         --------
@@ -214,4 +229,24 @@ class SweepMethods(SweepMaking):
         <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
         record = found_sweep(self.history.sweeps, sweep_id)
-        return live_sweep(record.id) or self._opened(record)
+        kept = kept_options(record.options, options)
+        return live_sweep(record.id) or self._opened(record, kept)
+
+    def _case_calls(self, deployment: str) -> CaseCalls:
+        """Return what the form of `deployment` plans and sweeps a file of cases with."""
+        from vellum_nb.widgets.cases import CaseCalls
+
+        def plan(file: Cases, tags: Sequence[str], repeats: int) -> SweepPlan:
+            return self.sweep(deployment, file, release_tags=tags, repeats=repeats, dry_run=True)
+
+        def begin(file: Cases, tags: Sequence[str], repeats: int) -> Sweep:
+            return self.sweep(
+                deployment,
+                file,
+                release_tags=tags,
+                repeats=repeats,
+                progress=False,
+                background=True,
+            )
+
+        return CaseCalls(plan, begin)

@@ -89,6 +89,7 @@ class Workspace(RunMethods, SweepMethods, JudgeMethods, ReleaseMethods):
             stream=self._stream_kept,
             rate=self._rate_kept,
             trace=self._nodes,
+            cases=self._case_calls(deployment),
         )
 
     def lab(self, deployment: str) -> LabPanel:

@@ -42,7 +42,7 @@ def clock(monkeypatch):
 def counted(counter: Counter) -> Progress:
     tags, latest = counter.told()
     began, seconds, rate = counter.timed()
-    return Progress("running", tags, counter.found, began, seconds, rate, latest=latest)
+    return Progress("running", tags, began=began, seconds=seconds, rate=rate, latest=latest)
 
 
 def test_runs_are_counted_by_release_tag():

@@ -71,4 +71,6 @@ def test_a_closed_table_follows_the_history_no_more(history, browse, record, sho
     record(0)
     assert history._subscribers == []
     assert len(wire.sent) == before
-    assert not [t for t in threading.enumerate() if t.name == "vellum_nb-refresh" and t.is_alive()]
+    assert not [
+        t for t in threading.enumerate() if t.name == "vellum-nb-history-view" and t.is_alive()
+    ]

@@ -55,6 +55,13 @@ class Counter:
         The release tags of the sweep.
     planned : int
         How many runs each of them is to have.
+
+    Attributes
+    ----------
+    kept, reused : int
+        Runs that had ended before: of this sweep, and of the history before it.
+    adopted, resent : int
+        Runs in doubt: those that had run when they were looked up, and those sent once more.
     """
 
     def __init__(self, tags: Sequence[str], planned: int) -> None:
@@ -65,13 +72,18 @@ class Counter:
         self._began: datetime | None = None
         self._spent = 0.0
         self._since: float | None = None
-        self.found = 0
+        self.kept = self.reused = self.adopted = self.resent = 0
 
     @property
     def seconds(self) -> float:
         """For how long the clock has run."""
         since = self._since
         return self._spent + (time.monotonic() - since if since is not None else 0.0)
+
+    @property
+    def found(self) -> int:
+        """How many were not sent: the history had them, or a look-up found them."""
+        return self.kept + self.reused + self.adopted
 
     @property
     def left(self) -> int:
@@ -100,10 +112,11 @@ class Counter:
         with self._lock:
             self._spent, self._since = self.seconds, None
 
-    def had(self, tag: str, state: str) -> None:
-        """Note a run that had ended before."""
+    def had(self, tag: str, state: str, *, reused: bool = False) -> None:
+        """Note a run that had ended before; `reused`: it is of the history before this sweep."""
         with self._lock:
-            self.found += 1
+            self.kept += not reused
+            self.reused += reused
             self._tallies[tag].ended(state)
 
     def spent(self, tag: str, cost: float | None, took: Iterable[float]) -> None:
@@ -117,8 +130,8 @@ class Counter:
         with self._lock:
             self._tallies[tag].running += by
 
-    def ended(self, run: Run, *, found: bool = False) -> None:
-        """Note a run that ended; `found`: it was looked up."""
+    def ended(self, run: Run, *, found: bool = False, resent: bool = False) -> None:
+        """Note a run that ended; `found`: it was looked up, `resent`: it was sent once more."""
         with self._lock:
             tally = self._tallies[run.release_tag]
             tally.running -= 1
@@ -126,7 +139,8 @@ class Counter:
             tally.spent(run.cost_usd)
             if run.latency_s is not None:
                 tally.took.append(run.latency_s)
-            self.found += found
+            self.adopted += found
+            self.resent += resent
             self._latest.appendleft(run)
             self._ends.append(self.seconds)
             self._forget(self._ends[-1])

@@ -179,7 +179,7 @@ class Driver:
             self._recorder.record(begun=begun, ended=[each.run for each in ended])
         self._ended = []
         for each in ended:
-            self._counter.ended(each.run, found=each.found)
+            self._counter.ended(each.run, found=each.found, resent=each.resent)
         for task in fresh:
             self._limits.calls += 1
             self._counter.begun(task.run.release_tag)

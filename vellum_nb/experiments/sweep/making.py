@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from vellum_nb.experiments.sweep.limits import Limits
 from vellum_nb.experiments.sweep.todo import Standing
 from vellum_nb.experiments.sweep.work import Attempt, Task
 
-__all__ = ["SweepOptions", "Worker"]
+__all__ = ["KEPT", "SweepOptions", "Worker"]
+
+KEPT = (
+    "concurrency",
+    "max_concurrency",
+    "max_calls",
+    "max_seconds",
+    "max_cost_usd",
+    "stop_after_failures",
+    "expand_meta",
+)
+"""The options that are kept with a sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,25 @@ class SweepOptions:
     max_seconds: float | None = None
     max_cost_usd: float | None = None
     stop_after_failures: int | None = None
+    expand_meta: bool = False
     executor: Executor | None = None
+
+    @property
+    def tells_cost(self) -> bool:
+        """Whether runs are asked what they cost."""
+        return self.expand_meta or self.max_cost_usd is not None
+
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """What of it is kept with the sweep.
+
+        Examples
+        --------
+        >>> SweepOptions(max_calls=5).kept
+        {'max_concurrency': 128, 'max_calls': 5}
+        """
+        found = {name: getattr(self, name) for name in KEPT}
+        return {name: value for name, value in found.items() if value}
 
     def limits(self, calls: int, seconds: float) -> Limits:
         """Return the limits, for a sweep that has made so many calls in so many seconds."""

@@ -120,6 +120,11 @@ class SweepPlan:
             return None
         return sum(tag.calls * (tag.cost_usd or 0.0) for tag in tags)
 
+    @property
+    def headline(self) -> str:
+        """What is multiplied, what is left of it, and what that takes, in one line."""
+        return self._line(_TIMES)
+
     def frame(self) -> pd.DataFrame:
         """Return one row a release tag: what is planned, found, and expected of it."""
         import pandas as pd
@@ -140,13 +145,13 @@ class SweepPlan:
         return frame.astype({"median_s": "float64", "cost_usd": "float64"})
 
     def __str__(self) -> str:
-        return "\n".join([self._line(_TIMES), *(f"  - {note}" for note in self.notes)])
+        return "\n".join([self.headline, *(f"  - {note}" for note in self.notes)])
 
     def __repr__(self) -> str:
         return f"<SweepPlan of {self.deployment}: {self._line('x')}>"
 
     def _repr_html_(self) -> str:
-        head = f"{self.deployment}: {self._line(_TIMES)}"
+        head = f"{self.deployment}: {self.headline}"
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
         table = self.frame()
         empty = [name for name in table.columns if not table[name].fillna(0).any()]

@@ -41,6 +41,12 @@ class Progress:
         In the order of the sweep.
     found : int
         Runs that the history had when it began, or that were looked up: not sent again.
+    reused, adopted : int
+        How many of these were runs of the history before this sweep, and how many were looked up.
+    resent : int
+        Runs sent once more, under the same external id: look-ups found no execution of them.
+    lost : datetime or None
+        When the process that drove it before was last heard of, where that ended without a word.
     began, seconds : datetime or None, float
         When this session began, and for how long it has run, pauses left out.
     rate : float
@@ -62,6 +68,10 @@ class Progress:
     state: State
     tags: tuple[TagProgress, ...]
     found: int = 0
+    reused: int = 0
+    adopted: int = 0
+    resent: int = 0
+    lost: datetime | None = None
     began: datetime | None = None
     seconds: float = 0.0
     rate: float = 0.0
@@ -73,6 +83,11 @@ class Progress:
     why: str | None = None
     max_cost_usd: float | None = None
     moved: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> int:
+        """How many runs of this sweep had ended before this session began."""
+        return self.found - self.reused - self.adopted
 
     @property
     def planned(self) -> int:

@@ -6,9 +6,10 @@ Nothing is interpreted here: what columns mean, and what text stands for, is tol
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO, StringIO
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError
@@ -19,14 +20,36 @@ from vellum_nb.models.plain import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Bare", "Cases", "Table", "read_table"]
+__all__ = ["SUFFIXES", "Bare", "CaseFile", "Cases", "Table", "read_table"]
 
-Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path"
+Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
 """What a sweep takes as its cases."""
 
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
 _OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
-_KINDS = ".csv, .jsonl, .ndjson, .json, .parquet"
+SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
+"""How the name of a file of cases may end."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFile:
+    r"""A file of cases that is in memory; its name tells the format.
+
+    Attributes
+    ----------
+    name : str
+        Its name, or path.
+    content : bytes
+        All of it.
+
+    Examples
+    --------
+    >>> read_table(CaseFile("cases.csv", b"ticket\nlost my card\n")).rows
+    [{'ticket': 'lost my card'}]
+    """
+
+    name: str
+    content: bytes = field(repr=False)
 
 
 class Bare(str):
@@ -70,7 +93,9 @@ def read_table(cases: Cases) -> Table:
         The file cannot be read, `cases` is no table, or it has no rows.
     """
     if isinstance(cases, str | Path):
-        table = _of_file(Path(cases).expanduser())
+        table = _of_file(_loaded(Path(cases)))
+    elif isinstance(cases, CaseFile):
+        table = _of_file(cases)
     elif hasattr(cases, "to_dict") and hasattr(cases, "columns"):
         table = _of_frame(cases, "the DataFrame")
     else:
@@ -140,46 +165,65 @@ def _of_frame(frame: Any, name: str) -> Table:
     return Table(rows, tuple(names), "frame", columns_of_history(names), name)
 
 
-def _of_file(path: Path) -> Table:
+def _loaded(path: Path) -> CaseFile:
+    _reader(str(path))
+    try:
+        path = path.expanduser()
+        return CaseFile(str(path), path.read_bytes())
+    except (OSError, RuntimeError, ValueError) as exc:  # no home; a path with a zero byte
+        msg = f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}"
+        raise InputError(msg) from exc
+
+
+def _reader(name: str) -> Callable[[CaseFile], Table]:
     readers = {
         ".csv": _of_csv,
-        ".jsonl": lambda path: _of_dicts(list(_json_lines(path)), path.name),
-        ".ndjson": lambda path: _of_dicts(list(_json_lines(path)), path.name),
+        ".jsonl": _of_json_lines,
+        ".ndjson": _of_json_lines,
         ".json": _of_json,
         ".parquet": _of_parquet,
     }
-    read = readers.get(path.suffix.lower())
+    read = readers.get(PurePath(name).suffix.lower())
     if read is None:
-        msg = f"Cannot tell the format of {path}: its name must end in one of {_KINDS}"
+        msg = f"Cannot tell the format of {name}: its name must end in one of {', '.join(SUFFIXES)}"
         raise InputError(msg)
+    return read
+
+
+def _of_file(file: CaseFile) -> Table:
     try:
-        return read(path)
-    except OSError as exc:
-        msg = f"{path} cannot be read: {exc.strerror or exc}"
-        raise InputError(msg) from exc
+        return _reader(file.name)(file)
     except UnicodeDecodeError as exc:
-        msg = f"{path} is not UTF-8 ({exc.reason} at byte {exc.start}): save it as UTF-8"
+        msg = f"{file.name} is not UTF-8 ({exc.reason} at byte {exc.start}): save it as UTF-8"
         raise InputError(msg) from exc
 
 
-def _of_csv(path: Path) -> Table:
-    text = path.read_bytes().decode("utf-8-sig")
+def _text(file: CaseFile) -> str:
+    return file.content.decode("utf-8-sig")
+
+
+def _short(file: CaseFile) -> str:
+    return PurePath(file.name).name
+
+
+def _of_csv(file: CaseFile) -> Table:
+    text = _text(file)
     try:
         head, *rows = [*split(text)] or [[]]
     except ValueError as exc:
-        msg = f"{path} is no CSV: {exc}"
+        msg = f"{file.name} is no CSV: {exc}"
         raise InputError(msg) from exc
     names = [unguarded(cell).strip() for cell, _ in head]
     if len(names) == 1 and ";" in names[0]:
-        msg = f"The columns of {path} are separated by semicolons; save it with commas"
+        msg = f"The columns of {file.name} are separated by semicolons; save it with commas"
         raise InputError(msg)
-    _refuse_repeated(names, path.name)
+    _refuse_repeated(names, _short(file))
     found = [
-        _csv_row(names, row, f"{path}, row {number}")
+        _csv_row(names, row, f"{file.name}, row {number}")
         for number, row in enumerate(rows, start=2)
         if row != [("", False)]
     ]
-    return Table(found, tuple(names), "csv", columns_of_history(names), path.name)
+    return Table(found, tuple(names), "csv", columns_of_history(names), _short(file))
 
 
 def _csv_row(names: Sequence[str], row: Sequence[tuple[str, bool]], where: str) -> dict[str, Any]:
@@ -193,41 +237,44 @@ def _csv_row(names: Sequence[str], row: Sequence[tuple[str, bool]], where: str) 
     }
 
 
-def _of_json(path: Path) -> Table:
+def _of_json(file: CaseFile) -> Table:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = json.loads(_text(file))
     except (json.JSONDecodeError, RecursionError) as exc:
-        msg = f"{path} is no JSON: {exc}"
+        msg = f"{file.name} is no JSON: {exc}"
         raise InputError(msg) from exc
     if not isinstance(found, list):
-        msg = f"{path} holds {shown(found)}; a list of objects is expected"
+        msg = f"{file.name} holds {shown(found)}; a list of objects is expected"
         raise InputError(msg)
-    return _of_dicts(found, path.name)
+    return _of_dicts(found, _short(file))
 
 
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                found = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as exc:
-                msg = f"{path}, line {number}: {exc}; each line must be a JSON object"
-                raise InputError(msg) from exc
-            if not isinstance(found, dict):
-                msg = f"{path}, line {number} holds {shown(found)}; it must be a JSON object"
-                raise InputError(msg)
-            yield found
+def _of_json_lines(file: CaseFile) -> Table:
+    return _of_dicts(list(_json_lines(file)), _short(file))
 
 
-def _of_parquet(path: Path) -> Table:
+def _json_lines(file: CaseFile) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(StringIO(_text(file), newline=None), start=1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as exc:
+            msg = f"{file.name}, line {number}: {exc}; each line must be a JSON object"
+            raise InputError(msg) from exc
+        if not isinstance(found, dict):
+            msg = f"{file.name}, line {number} holds {shown(found)}; it must be a JSON object"
+            raise InputError(msg)
+        yield found
+
+
+def _of_parquet(file: CaseFile) -> Table:
     import pandas as pd
 
     try:
-        return _of_frame(pd.read_parquet(path), path.name)
-    except (ImportError, ValueError) as exc:
-        msg = f"{path} cannot be read as Parquet: {exc}"
+        return _of_frame(pd.read_parquet(BytesIO(file.content)), _short(file))
+    except (ImportError, ValueError, OSError) as exc:  # pyarrow's own errors are one of them
+        msg = f"{file.name} cannot be read as Parquet: {exc}"
         raise InputError(msg) from exc
 
 

@@ -50,7 +50,8 @@ def stock(record: SweepRecord, sweeps: Sweeps) -> Stock:
         if standing.state == "STARTED":
             found.doubtful.append(standing)
         elif standing.state is not None:
-            counter.had(standing.place.release_tag, standing.state)
+            reused = standing.place in found.reused
+            counter.had(standing.place.release_tag, standing.state, reused=reused)
     for tag, (cost, took) in sweeps.spent(record.id).items():
         counter.spent(tag, cost, took)
     return found

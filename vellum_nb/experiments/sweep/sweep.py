@@ -82,13 +82,18 @@ class Sweep(Results, Shown):
 
     def progress(self) -> Progress:
         """Return how far it is."""
-        tags, latest = self._stock.counter.told()
-        began, seconds, rate = self._stock.counter.timed()
+        counter = self._stock.counter
+        tags, latest = counter.told()
+        began, seconds, rate = counter.timed()
         driver = self._session.driver if self._session is not None else None
         return Progress(
             state=self.state,
             tags=tags,
-            found=self._stock.counter.found,
+            found=counter.found,
+            reused=counter.reused,
+            adopted=counter.adopted,
+            resent=counter.resent,
+            lost=self.record.lost,
             began=began,
             seconds=seconds,
             rate=rate,
@@ -282,7 +287,8 @@ class Sweep(Results, Shown):
         done = self._stock.counter.left <= 0
         self._why = None if done else why
         ended = (self.record.ended or datetime.now(UTC)) if done else None
-        self.record = self.record.model_copy(update={"ended": ended, "why": self._why})
+        now = {"ended": ended, "why": self._why, "lost": self.record.lost if done else None}
+        self.record = self.record.model_copy(update=now)
         self._history.sweeps.change(self.id, ended=ended, why=self._why)
 
     def _changed(self) -> None:

@@ -46,6 +46,8 @@ class Task:
         How often it was sent and the server may have taken it.
     refused : RunError or None
         How it ends when no look-up finds it: the server refuses it as it is.
+    resent : bool
+        Whether it was sent once more, after look-ups found no execution of it.
     """
 
     run: Run
@@ -55,14 +57,16 @@ class Task:
     looks: Looks = _NEVER
     sends: int = 0
     refused: RunError | None = None
+    resent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """It ended: `run` is complete. `found`: it was looked up, not sent."""
+    """It ended: `run` is complete. `found`: it was looked up, not sent; `resent`: as in `Task`."""
 
     run: Run
     found: bool = False
+    resent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

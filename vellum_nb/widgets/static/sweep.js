@@ -45,6 +45,14 @@ function clock(iso) {
   return [t.getHours(), t.getMinutes(), t.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
 }
 
+// The day too, where it is not today.
+function moment(iso) {
+  const t = new Date(iso);
+  if (t.toDateString() === new Date().toDateString()) return clock(iso);
+  const day = [t.getFullYear(), t.getMonth() + 1, t.getDate()].map((n) => String(n).padStart(2, "0")).join("-");
+  return `${day} ${clock(iso)}`;
+}
+
 function figure(value) { return typeof value === "number" ? value.toLocaleString("en-US") : value; }
 
 class View {
@@ -73,7 +81,8 @@ class View {
     this.pause = this.button("pause");
     this.stop = this.button("stop");
     this.buttons = make("span", { class: "vnb-sweep-buttons" }, this.pause, this.stop);
-    this.alert = make("div", { class: "vnb-sweep-notice", role: "alert" });
+    this.alert = make("div", { class: "vnb-sweep-notice", role: "alert" }, glyph(), make("span"));
+    draw(this.alert.firstChild, "FAILED");
     this.resumed = make("div", { class: "vnb-sweep-resumed" });
     this.plan = make("span", { role: "columnheader" });
     this.table = make("div", { role: "table", class: "vnb-sweep-table", "aria-label": "Release tags" },
@@ -158,14 +167,16 @@ class View {
   showNotices(told) {
     const text = this.model.get("error") || told.notice;
     this.alert.hidden = !text;
-    say(this.alert, text);
+    say(this.alert.lastChild, text);
     this.resumed.hidden = !told.resumed.length;
-    const key = JSON.stringify(told.resumed);
+    const key = JSON.stringify([told.resumed, told.lost]);
     if (this.resumed.dataset.key === key) return;
     this.resumed.dataset.key = key;
     const icon = glyph();
     draw(icon, "FULFILLED");
-    this.resumed.replaceChildren(icon, make("span", {}, ...told.resumed.map(([part, bold]) => (bold ? make("b", {}, part) : part))));
+    const parts = told.resumed.map(([part, bold]) => (bold ? make("b", {}, part) : part));
+    this.resumed.replaceChildren(icon, make("span", {}, ...parts));
+    if (told.lost) this.resumed.append(make("small", { title: "Its last sign of life" }, `the kernel was lost at ${moment(told.lost)}`));
   }
 
   tagRow() {

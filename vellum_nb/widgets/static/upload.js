@@ -39,7 +39,7 @@ function render({ model, el }) {
       sending = null;
       say(
         `${file.name} is ${megabytes(file.size)}; uploads end at ${megabytes(limit)}. ` +
-          "Nothing was sent. Give its path or its address instead.",
+          `Nothing was sent. ${model.get("instead")}`,
         true,
       );
       return;

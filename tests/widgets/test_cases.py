@@ -1,0 +1,300 @@
+"""Run on a file of cases in a form, without a browser; on a real server and history."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from form_kit import parts, shown, tick
+from html_kit import HOSTILE, assert_harmless
+from ipywidgets.widgets.widget import _instances
+from sweep_view_kit import PATIENCE, Gated
+
+from vellum_nb.errors import HistoryError, InputError, InputProblem
+from vellum_nb.experiments.sweep.plan import SweepPlan, TagPlan
+from vellum_nb.experiments.sweep.reading import CaseFile
+from vellum_nb.widgets import RunForm, SweepView
+from vellum_nb.widgets.case_plan import case_plan_html, problems_html
+from vellum_nb.widgets.cases import CaseCalls
+from vellum_nb.widgets.upload import Uploader
+
+GOOD = b"ticket\ncharged twice\nno login\n"
+
+
+class Cases:
+    """The folded part of a form, by its controls."""
+
+    def __init__(self, form: RunForm) -> None:
+        self.form = form
+        self.section = form._cases
+        click_fold(form)
+        [self.run] = parts(form, "vnb-case-run")
+        [self.repeats] = parts(form, "vnb-case-repeats")
+
+    @property
+    def plan(self) -> str:
+        assert self.section.wait(PATIENCE)
+        return parts(self.form, "vnb-case-plan")[0].value
+
+    @property
+    def label(self) -> str:
+        assert self.section.wait(PATIENCE)
+        return self.run.description
+
+    def choose(self, file: str | bytes, name: str = "cases.csv") -> None:
+        if isinstance(file, bytes):
+            upload(self.form, name, file)
+            return
+        [how] = parts(self.form, "vnb-how")
+        how.value = "Path"
+        [row] = parts(self.form, "vnb-media-row")
+        row.children[0].value = file
+
+    def tick(self, tag: str) -> None:
+        [bar] = parts(self.form, "vnb-case-tags")
+        box = next(b for b in parts(bar, "vnb-check") if b.description == tag)
+        box.value = not box.value
+
+    def becomes(self, label: str) -> None:
+        """Wait until Run reads so, as it does soon after a sweep has ended."""
+        seen = threading.Event()
+
+        def look(*_: object) -> None:
+            if self.run.description == label:
+                seen.set()
+
+        self.run.observe(look, "description")
+        look()
+        assert seen.wait(PATIENCE), self.run.description
+        assert self.section.wait(PATIENCE)
+
+    def swept(self):
+        """Press Run, let all runs end, and return the sweep."""
+        self.run.click()
+        assert self.section.wait(PATIENCE)
+        return self.form.sweep
+
+
+def click_fold(form: RunForm) -> None:
+    fold = next(f for f in parts(form, "vnb-fold") if f.description == "Run on a file of cases")
+    fold.value = True
+
+
+def upload(form: RunForm, name: str, content: bytes) -> Uploader:
+    """Do what the browser does for a file that is picked."""
+    [row] = parts(form, "vnb-media-row")
+    uploader = row.children[0]
+    start = {"kind": "start", "id": "1", "name": name, "size": len(content), "type": ""}
+    uploader._handle_custom_msg(start, [])
+    uploader._handle_custom_msg({"kind": "piece", "id": "1"}, [memoryview(content)])
+    return uploader
+
+
+@pytest.fixture
+def gated() -> Iterator[Gated]:
+    found = Gated()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def cases(gated) -> Iterator[Cases]:
+    form = gated.ws.form("triage")
+    yield Cases(form)
+    gated.gate.release(1000)
+    form.close()
+
+
+def test_it_is_folded_and_the_page_gets_it_when_it_is_opened(gated):
+    form = gated.ws.form("triage")
+    assert parts(form, "vnb-case-run") == []
+    assert form.sweep is None
+    click_fold(form)
+    assert parts(form, "vnb-case-run")[0].disabled
+    form.close()
+
+
+def test_a_form_that_cannot_sweep_does_not_offer_it(make):
+    form, _ = make()
+    assert "vnb-none" in form._cases.widget._dom_classes
+
+
+def test_a_file_is_planned_and_nothing_is_sent(cases, gated):
+    cases.choose(GOOD)
+    assert "2 cases × 1 release tag = 2 calls" in cases.plan  # noqa: RUF001
+    assert cases.label == "Run 2 calls"
+    cases.tick("v1")
+    cases.repeats.value = " 3 "
+    assert "2 cases × 2 release tags × 3 repeats = 12 calls" in cases.plan  # noqa: RUF001
+    assert gated.ws.history.count() == 0
+    assert gated.ws.sweeps().empty
+
+
+def test_run_makes_a_sweep_of_it_whose_view_stands_under_the_form(cases, gated):
+    cases.choose(GOOD)
+    assert cases.label == "Run 2 calls"
+    sweep = cases.swept()
+    assert (cases.run.disabled, cases.run.description) == (True, "Running…")
+    [box] = parts(cases.form, "vnb-case-view")
+    [view] = box.children
+    assert isinstance(view, SweepView)
+    cases.run.click()  # pressed again, it is no second sweep
+    gated.gate.release(2)
+    cases.becomes("Run 2 calls again")
+    assert len(gated.ws.sweeps()) == 1
+    assert gated.ws.history.count(sweep_id=sweep.id) == 2
+    assert "history: 2 runs" in shown(cases.form)
+
+
+def test_the_tags_follow_those_of_the_form_until_others_are_ticked_here(cases):
+    cases.choose(GOOD)
+    tick(cases.form, "v1")
+    assert "2 release tags" in cases.plan
+    cases.tick("v2")
+    assert "1 release tag =" in cases.plan
+    cases.form.release_tags = ["v1", "v2"]
+    assert "1 release tag =" in cases.plan
+    cases.tick("v1")
+    assert "No release tag is chosen" in cases.plan
+    assert cases.run.disabled
+
+
+@pytest.mark.parametrize("typed", ["", "0", "-1", "1.5", "many", "٣", "1" * 5000])
+def test_repeats_that_are_no_number_are_told_and_stay_as_typed(cases, typed):
+    cases.choose(GOOD)
+    cases.repeats.value = typed
+    assert "give a whole number from 1 on" in cases.plan
+    assert cases.repeats.value == typed
+    assert cases.run.disabled
+
+
+def test_a_path_is_read_where_the_kernel_runs_and_may_be_checked_again(cases, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    cases.choose(str(path))
+    assert "mine.jsonl cannot be read: No such file" in cases.plan
+    assert cases.label == "Check again"
+    assert not cases.run.disabled
+    path.write_text('{"ticket": "a"}\n', encoding="utf-8")
+    cases.run.click()
+    assert cases.label == "Run 1 call"
+
+
+def test_a_sweep_that_cannot_begin_is_told_and_may_be_tried_again(cases, gated):
+    cases.choose(GOOD)
+    assert cases.label == "Run 2 calls"
+    gated.ws.history.close()
+    cases.run.click()
+    assert "was closed" in cases.plan
+    assert (cases.label, cases.form.sweep) == ("Check again", None)
+
+
+def test_what_a_row_lacks_is_told_in_a_table(cases):
+    cases.choose(b"ticket,who\n,ann\n<b>,bob\n,cy\n")
+    assert "2 values do not fit triage" in cases.plan
+    assert cases.plan.count("a value is required") == 2
+    assert cases.label == "Check again"
+
+
+def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
+    cases.choose(GOOD)
+    cases.repeats.value = "20"
+    assert cases.label == "Run 40 calls"
+    sweep = cases.swept()
+    sweep.stop()
+    gated.gate.release(16)
+    assert sweep.wait(PATIENCE).state == "stopped"
+    left = 40 - sweep.progress().ended
+    cases.becomes(f"Go on: {left} calls")
+    assert "goes on with the unfinished sweep" in cases.plan
+    gated.gate.release(100)
+    assert cases.swept().wait(PATIENCE).state == "done"
+    assert cases.form.sweep.id == sweep.id
+    assert gated.ws.history.count() == 40
+
+
+def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts(make):
+    go_on, begun, asked = threading.Event(), threading.Event(), []
+
+    def plan(file: CaseFile | str, tags: object, repeats: int) -> SweepPlan:
+        asked.append(repeats)
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return SweepPlan("d", cases=1, repeats=repeats, tags=(TagPlan("v2", None, calls=repeats),))
+
+    form, _ = make(cases=CaseCalls(plan, lambda *_: pytest.fail("nothing was to be run")))
+    cases = Cases(form)
+    cases.choose(GOOD)
+    assert begun.wait(PATIENCE)
+    for typed in ("2", "3", "4"):
+        cases.repeats.value = typed
+    assert parts(form, "vnb-case-state")[0].value == "Checking…"
+    assert cases.run.disabled
+    go_on.set()
+    assert cases.label == "Run 4 calls"
+    assert asked == [1, 4]
+
+
+def test_a_fault_while_checking_is_shown_and_the_next_file_is_heard(make, monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_type))
+
+    def plan(file: CaseFile | str, tags: object, repeats: int) -> SweepPlan:
+        raise ZeroDivisionError("a bug")
+
+    form, _ = make(cases=CaseCalls(plan, lambda *_: None))
+    cases = Cases(form)
+    cases.choose(GOOD)
+    assert cases.label == "Check again"
+    assert "ZeroDivisionError: a bug" in shown(form)
+    assert parts(form, "vnb-case-state")[0].value == ""
+
+
+def test_no_content_of_a_file_and_no_key_is_in_the_state_of_a_widget(cases, gated):
+    secret = b"ticket\nnobody-else-may-read-this\n"
+    cases.choose(secret)
+    assert cases.label == "Run 1 call"
+    state = json.dumps([w.get_state() for w in _instances.values()], default=str)
+    assert "cases.csv" in state
+    assert "nobody-else-may-read-this" not in state
+    assert gated.server.api_key not in state
+    assert "nobody-else" not in repr(CaseFile("cases.csv", secret))
+
+
+def test_a_closed_form_leaves_its_sweep_alone(gated):
+    form = gated.ws.form("triage")
+    cases = Cases(form)
+    cases.choose(GOOD)
+    assert cases.label == "Run 2 calls"
+    sweep = cases.swept()
+    view = sweep.view()
+    form.close()
+    assert view.comm is not None
+    gated.gate.release(2)
+    assert sweep.wait(PATIENCE).state == "done"
+    assert not [t for t in threading.enumerate() if t.name == "vellum-nb-cases"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_and_cells_stay_text(text):
+    tag = TagPlan(text, None, calls=1)
+    assert_harmless(case_plan_html(SweepPlan(text, cases=1, repeats=1, tags=(tag,), notes=(text,))))
+    problems = [InputProblem(text, text, row=1), InputProblem(text, text)]
+    assert_harmless(problems_html(InputError(text, problems)))
+    assert_harmless(problems_html(HistoryError(text)))
+
+
+def test_a_long_table_of_problems_is_cut_and_says_so():
+    problems = [InputProblem("n", "is missing", row=n) for n in range(1, 61)]
+    html = problems_html(InputError("f: 60 values do not fit", problems))
+    assert html.count("<tr>") == 51
+    assert "… and 10 more" in html
+
+
+def test_the_plan_tells_what_is_there_and_what_it_takes():
+    tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
+    html = case_plan_html(SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x"))
+    assert "1 found, 1 to be looked up, 2 to be sent, about 2 s at 2 at once, about $0.50" in html
+    assert "<td>2</td><td>1</td><td>1</td><td>2.50</td><td>0.25</td>" in html
+    assert "not known" not in html
