@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.experiments.sweep.sweep import SweepOptions
 from vellum_nb.models.plain import shown
+from vellum_nb.workspace.far import far
 
 __all__ = ["SweepArguments", "checked_options", "checked_repeats", "checked_tags"]
 
@@ -38,7 +39,7 @@ class SweepArguments(TypedDict, total=False):
     executor: Executor | None
 
 
-def checked_options(executor: Executor | None, **limits: Any) -> SweepOptions:
+def checked_options(executor: object, **limits: Any) -> SweepOptions:
     """Return the options that say how a sweep goes about it.
 
     Raises
@@ -56,10 +57,14 @@ def checked_options(executor: Executor | None, **limits: Any) -> SweepOptions:
             problems.append(InputProblem(name, f"{shown(value)} is given; {expected} is expected"))
         else:
             limits[name] = found
+    if not (executor is None or isinstance(executor, Executor)):
+        wanted = "a concurrent.futures.Executor is expected (of a Dask client: .get_executor())"
+        problems.append(InputProblem("executor", f"{type(executor).__name__} is given; {wanted}"))
+        executor = None
     if problems:
         msg = "This sweep cannot be; nothing was sent:"
         raise InputError(msg, problems)
-    return SweepOptions(executor=executor, **limits)
+    return SweepOptions(executor=far(executor) if executor is not None else None, **limits)
 
 
 def checked_repeats(repeats: object) -> int:
