@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, InvalidStateError
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FarExecutor", "far"]
 
 _OURS = "vellum_nb"
+_NAME = "vellum_nb_call"  # what a cluster calls its tasks
 _KEPT = 1.0  # seconds that a claim outlives its call: by then the scheduler has let go of that
 _LOCK = threading.Lock()
 
@@ -66,22 +68,23 @@ class DaskExecutor(FarExecutor):
         self._client: Client = executor._client  # noqa: SLF001  (it is told nowhere else)
 
     def _handed(self, fn: Attempt, task: Task, **kwargs: Any) -> Future[Any]:
-        key = f"{Once.__name__}-{task.run.id}-{uuid4().hex[:8]}"
+        key = f"{_NAME}-{task.run.id}-{uuid4().hex[:8]}"
         kwargs = {**kwargs, "key": key, "pure": False, "retries": 0}
         future = self._executor.submit(Once(fn), task, **kwargs)
-        future.add_done_callback(lambda _: self._later(key))
+        future.add_done_callback(lambda ended: self._later(key, is_held=_has_result(ended)))
         return future
 
-    def _later(self, key: str) -> None:
+    def _later(self, key: str, *, is_held: bool) -> None:
         loop = self._client.loop
         if loop is not None and self._client.status == "running":
-            loop.add_callback(loop.call_later, _KEPT, self._forget, key)
+            forget = partial(self._forget, key, is_held=is_held)
+            loop.add_callback(loop.call_later, _KEPT, forget)
 
-    def _forget(self, key: str) -> None:
-        """Give a claim up, when the cluster holds nothing that it could compute anew."""
+    def _forget(self, key: str, *, is_held: bool) -> None:
+        """Give a claim up, when the cluster holds no result that it could compute anew."""
         loop = self._client.loop
-        if key in self._client.futures:
-            self._later(key)
+        if is_held and key in self._client.futures:
+            self._later(key, is_held=is_held)
         elif loop is not None and self._client.status == "running":
             loop.add_callback(self._client.unpublish_dataset, key)
 
@@ -89,7 +92,7 @@ class DaskExecutor(FarExecutor):
 class Once:
     """A call on a worker of a Dask cluster that is never begun a second time."""
 
-    __name__ = "vellum_nb_call"  # a cluster calls its tasks so
+    __name__ = _NAME
 
     def __init__(self, call: Attempt) -> None:
         self._call = call
@@ -142,6 +145,10 @@ def _pass_on(inner: Future[Any], outer: _Call, task: Task) -> None:
             outer.set_result(Again(task, _advice(missing), hopeless=True))
         else:
             outer.set_exception(error)
+
+
+def _has_result(ended: Future[Any]) -> bool:
+    return not ended.cancelled() and ended.exception() is None
 
 
 def _missing(error: BaseException) -> str | None:
