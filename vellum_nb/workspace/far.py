@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ __all__ = ["FarExecutor", "far"]
 
 _OURS = "vellum_nb"
 _NAME = "vellum_nb_call"  # what a cluster calls its tasks
+_ADVICE = (
+    "a worker of the executor cannot import vellum_nb: install the same vellum_nb there as here"
+)
 _KEPT = 1.0  # seconds that a claim outlives its call: by then the scheduler has let go of that
 _LOCK = threading.Lock()
 
@@ -70,7 +74,7 @@ class DaskExecutor(FarExecutor):
     def _handed(self, fn: Attempt, task: Task, **kwargs: Any) -> Future[Any]:
         key = f"{_NAME}-{task.run.id}-{uuid4().hex[:8]}"
         kwargs = {**kwargs, "key": key, "pure": False, "retries": 0}
-        future = self._executor.submit(Once(fn), task, **kwargs)
+        future = self._executor.submit(_sealed(fn, task), **kwargs)
         future.add_done_callback(lambda ended: self._later(key, is_held=_has_result(ended)))
         return future
 
@@ -87,6 +91,23 @@ class DaskExecutor(FarExecutor):
             self._later(key, is_held=is_held)
         elif loop is not None and self._client.status == "running":
             loop.add_callback(self._client.unpublish_dataset, key)
+
+
+def _sealed(call: Attempt, task: Task) -> Callable[[], Ended | Again]:
+    """Return a function that shows nothing, and loads everywhere.
+
+    A scheduler loads it as well, and a worker that cannot load what it is sent dies of it: so that
+    what needs this package is loaded by the call. What it encloses is in no `repr`.
+    """
+    sealed = pickle.dumps((Once(call), task))
+
+    def vellum_nb_call() -> Ended | Again:
+        import pickle
+
+        call, task = pickle.loads(sealed)  # noqa: S301  (our own)
+        return call(task)  # type: ignore[no-any-return]
+
+    return vellum_nb_call
 
 
 class Once:
@@ -141,8 +162,8 @@ def _pass_on(inner: Future[Any], outer: _Call, task: Task) -> None:
     with suppress(InvalidStateError):  # it was cancelled
         if error is None:
             outer.set_result(inner.result())
-        elif (missing := _missing(error)) is not None:
-            outer.set_result(Again(task, _advice(missing), hopeless=True))
+        elif _misses_us(error):
+            outer.set_result(Again(task, _ADVICE, hopeless=True))
         else:
             outer.set_exception(error)
 
@@ -151,23 +172,13 @@ def _has_result(ended: Future[Any]) -> bool:
     return not ended.cancelled() and ended.exception() is None
 
 
-def _missing(error: BaseException) -> str | None:
-    """Return which module of ours could not be loaded, so that no call was begun."""
-    for each in _chain(error):
-        name = each.name if isinstance(each, ModuleNotFoundError) else None
-        if name is not None and name.partition(".")[0] == _OURS:
-            return name
-    return None
+def _misses_us(error: BaseException) -> bool:
+    """Return whether a module of ours could not be loaded, so that no call was begun."""
+    names = (each.name for each in _chain(error) if isinstance(each, ModuleNotFoundError))
+    return any(name is not None and name.partition(".")[0] == _OURS for name in names)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _advice(missing: str) -> str:
-    return (
-        f"a worker of the executor cannot import {missing}: install the vellum_nb of this "
-        "process where the executor makes its calls (on Dask also where the scheduler runs)"
-    )

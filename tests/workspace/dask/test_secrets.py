@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import re
 import urllib.error
 import urllib.request
 
+import cloudpickle
 import pytest
 from counting_server import KEY
 from distributed import Client
 
 from vellum_nb.workspace.calling import Caller
-from vellum_nb.workspace.far import Once
+from vellum_nb.workspace.far import Once, _sealed
 
 CASES = [{"text": str(number)} for number in range(12)]
 DEBUG = {"logging": {"distributed": "debug"}, "distributed.admin.log-length": 100_000}
@@ -56,7 +56,7 @@ def worker_ports(made):
     return [state.services["dashboard"] for state in made.scheduler.workers.values()]
 
 
-def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, tmp_path, capfd):
+def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, capfd):
     made = cluster(DEBUG)
     with Client(made) as client:
         server.held = True
@@ -71,11 +71,11 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, tmp_pat
             for kind in ("task", "call-stack")
         ]
         pages = crawled([*dashboards(made), *tasks])
-        client.dump_cluster_state(str(tmp_path / "dump"), format="yaml")
+        dump = str(client.sync(made.scheduler.get_cluster_state, exclude=[]))
         server.held = False
         assert sweep.wait(60).state == "done"
         caller = Caller(ws.client.settings(max_connections=2, max_tries=1), "id")
-        broken = client.submit(Once(caller), "no task", key="vellum_nb_call-broken")
+        broken = client.submit(_sealed(caller, "no task"), key="vellum_nb_call-broken")
         error = broken.exception(timeout=60)
         pages |= crawled(dashboards(made))
         pages["exception"] = repr(error) + str(vars(error)) + repr(broken.traceback())
@@ -84,7 +84,6 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, tmp_pat
         pages["logs of nannies"] = str(client.get_worker_logs(nanny=True))
         pages["events"] = str(client.get_events())
     pages["outputs"] = "".join(capfd.readouterr())
-    dump = (tmp_path / "dump.yaml").read_text()
     assert len(keys) == 6
     assert all(key.startswith("vellum_nb_call-") for key in keys)
     assert keys[0] in pages[tasks[0]], "the crawler saw no page of a task"
@@ -100,5 +99,8 @@ def test_the_pickle_holds_the_key_and_no_repr_of_it_does(ws):
     once = Once(Caller(ws.client.settings(max_connections=2, max_tries=1), "id"))
     wire = pickle.dumps(once)
     assert KEY.encode() in wire
+    sealed = _sealed(once, "no task")
+    assert KEY.encode() in cloudpickle.dumps(sealed)
+    assert KEY not in repr(sealed) + str(vars(sealed))
     there = pickle.loads(wire)  # noqa: S301  (our own)
     assert KEY not in repr(there) + str(vars(there)) + repr(once)
