@@ -51,12 +51,9 @@ def test_killed_workers_lose_no_run_and_double_none(cluster, server, ws, until, 
         until(lambda: not client.list_datasets())
 
 
-def test_a_result_that_is_lost_with_its_worker_is_not_made_again(cluster, server, ws, until):
-    """Dask computes such a result anew; what it computes is the look-up of a run."""
+def test_options_that_let_dask_repeat_or_share_calls_are_overruled(cluster, server, ws):
     made = cluster(n_workers=1, threads_per_worker=4)
     with Client(made) as client:
-        worker = ws.sweep("count", CASES, release_tags=TAGS, dry_run=True)
-        assert worker.calls == PLANNED
         executor = client.get_executor(pure=True, retries=5)
         sweep = ws.sweep("count", CASES, release_tags=TAGS, executor=executor, concurrency=4)
         assert sweep.state == "done"

@@ -1,0 +1,13 @@
+"""The counting server without faults, as a program: it takes its seconds a call, prints its address."""
+
+from __future__ import annotations
+
+import sys
+
+from counting_server import CountingServer
+
+if __name__ == "__main__":
+    server = CountingServer(latency=float(sys.argv[1]) / 1.1).start()  # 0.2 to 2 times, evenly
+    print(server.url, flush=True)
+    sys.stdin.read()
+    server.close()
