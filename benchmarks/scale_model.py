@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vellum_nb.experiments.sweep.pace import Pace
 
@@ -50,6 +51,17 @@ class Process:
     died: list[float] = field(default_factory=list)
 
 
+class Event(NamedTuple):
+    """What happens to a process, or to a call that it began, and when."""
+
+    when: float
+    kind: int
+    number: int
+    began: float = 0.0
+    epoch: int = 0
+    worker: int = 0
+
+
 class Simulation:
     """Runs a world to its end; what it counts is in the attributes."""
 
@@ -61,7 +73,7 @@ class Simulation:
         self.flying = self.most = 0
         self.now = self._filled = 0.0
         self._tokens = world.limit or 0.0
-        self._heap: list[tuple[float, int, int, float, int, int]] = []
+        self._heap: list[Event] = []
         self._spread = [min(self.dice.lognormvariate(0, 0.5), 8) for _ in range(65_536)]
         share, rest = divmod(world.calls, world.processes)
         self.all = [
@@ -78,10 +90,10 @@ class Simulation:
         on = (self._ended, self._refused, self._looked_up, self._woke, self._crashed, self._died)
         heap, calls = self._heap, self.world.calls
         while self.kept < calls:
-            self.now, kind, number, began, epoch, worker = heapq.heappop(heap)
-            process = self.all[number]
-            on[kind](process, number, began, epoch, worker)
-            self._fill(process, number)
+            event = heapq.heappop(heap)
+            self.now, process = event.when, self.all[event.number]
+            on[event.kind](process, event)
+            self._fill(process, event.number)
         return self
 
     def _pace(self) -> Pace:
@@ -90,8 +102,8 @@ class Simulation:
     def _dies(self, every: float) -> float:
         return self.now + self.dice.expovariate(1 / every)
 
-    def _push(self, when, kind, number, began=0.0, epoch=0, worker=0):
-        heapq.heappush(self._heap, (when, kind, number, began, epoch, worker))
+    def _push(self, *event):
+        heapq.heappush(self._heap, Event(*event))
 
     def _fill(self, process, number):
         now = self.now
@@ -141,50 +153,50 @@ class Simulation:
         self._tokens -= 1
         return True
 
-    def _ended(self, process, number, began, epoch, worker):
-        """An execution ended; its answer arrives, unless who waited for it is gone."""
+    def _ended(self, process, event):
+        """Keep an answer; it is looked up where who waited for it is gone."""
         self.flying -= 1
         self.kept += 1
-        if epoch != process.epoch:  # the next process looks it up
+        if event.epoch != process.epoch:  # the next process looks it up
             self.found += 1
             return
         process.flying -= 1
-        if began <= process.died[worker]:
+        if event.began <= process.died[event.worker]:
             self.found += 1
         else:
-            process.pace.ended(began, self.now, process.flying + 1)
+            process.pace.ended(event.began, self.now, process.flying + 1)
 
-    def _refused(self, process, number, began, epoch, worker):
+    def _refused(self, process, event):
         self.busy += 1
         process.again += 1
-        if epoch == process.epoch:
+        if event.epoch == process.epoch:
             process.flying -= 1
-            process.pace.busy(began, self.now, 1.0)
+            process.pace.busy(event.began, self.now, 1.0)
 
-    def _looked_up(self, process, number, began, epoch, worker):
-        """An answer was lost: it is looked up, and sent again only if it never arrived."""
-        if epoch == process.epoch:
+    def _looked_up(self, process, event):
+        """Look up a call whose answer was lost; only what never arrived is sent again."""
+        if event.epoch == process.epoch:
             process.flying -= 1
-        if began >= 0:
+        if event.began >= 0:
             self.flying -= 1
             self.kept += 1
             self.found += 1
         else:
             process.again += 1
 
-    def _woke(self, process, number, began, epoch, worker):
+    def _woke(self, process, _event):
         process.woken = -1.0
 
-    def _crashed(self, process, number, began, epoch, worker):
+    def _crashed(self, process, event):
         self.crashes += 1
         process.epoch += 1
         process.flying = 0
         process.pace = self._pace()
         process.free = self.now + RESTART
-        self._push(process.free, WAKE, number)
-        self._push(self._dies(self.world.process_dies), CRASH, number)
+        self._push(process.free, WAKE, event.number)
+        self._push(self._dies(self.world.process_dies), CRASH, event.number)
 
-    def _died(self, process, number, began, epoch, worker):
+    def _died(self, process, event):
         self.deaths += 1
         process.died[self.dice.randrange(self.world.workers)] = self.now
-        self._push(self._dies(self.world.worker_dies), DEATH, number)
+        self._push(self._dies(self.world.worker_dies), DEATH, event.number)

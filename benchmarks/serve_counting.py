@@ -1,4 +1,4 @@
-"""The counting server without faults, as a program: it takes its seconds a call, prints its address."""
+"""The counting server without faults, as a program; it is told how long a call takes."""
 
 from __future__ import annotations
 

@@ -200,9 +200,7 @@ def main() -> None:
     if sizes:
         print(f"\n{MANY:,} runs: {sizes[-1] * MANY / 1e9:,.1f} GB\n")
     print("Measured: calls of 50 ms\n")
-    print(
-        "| calls made by | at once | calls/s | CPU of this process, ms a call |\n|---|---|---|---|"
-    )
+    print("| calls made by | at once | calls/s | own CPU, ms a call |\n|---|---|---|---|")
     measure_rates(dask=not told.no_dask)
     print("\nSimulated: answers in 2 s, up to 128 at once in each process\n")
     print(

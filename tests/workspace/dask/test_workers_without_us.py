@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from distributed import Client
@@ -26,6 +27,16 @@ def hide(tmp_path):
     path = tmp_path / "hide.py"
     path.write_text(HIDE)
     return str(path)
+
+
+@contextmanager
+def started(program, *options):
+    command = [sys.executable, "-m", f"distributed.cli.{program}", *options]
+    with subprocess.Popen(command) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def stopped_with_advice(ws, client, server):
@@ -51,13 +62,14 @@ def test_a_sweep_stops_with_advice_and_goes_on_where_workers_have_it(
     assert server.executed == {run.external_id: 1 for run in again.runs()}
 
 
-def test_a_scheduler_without_it_is_told_as_well(server, ws, hide, tmp_path):
-    where = tmp_path / "scheduler.json"
-    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--preload", hide]
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *options]
-    with subprocess.Popen([*command, "--scheduler-file", where]) as process:
-        try:
-            with Client(scheduler_file=str(where), timeout=60) as client:
-                stopped_with_advice(ws, client, server)
-        finally:
-            process.terminate()
+def test_a_scheduler_needs_nothing_of_us(server, ws, hide, tmp_path):
+    options = ["--host", "127.0.0.1", "--no-dashboard"]
+    options += ["--scheduler-file", str(tmp_path / "scheduler.json")]
+    with (
+        started("dask_scheduler", *options, "--port", "0", "--preload", hide),
+        started("dask_worker", *options, "--nthreads", "4", "--local-directory", str(tmp_path)),
+        Client(scheduler_file=options[-1], timeout=60) as client,
+    ):
+        sweep = ws.sweep("count", CASES, executor=client.get_executor())
+    assert sweep.state == "done"
+    assert server.executed == {run.external_id: 1 for run in sweep.runs()}
