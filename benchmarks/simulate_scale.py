@@ -114,6 +114,20 @@ def measure_history(rows: int) -> tuple[float, float]:
     return size, rows / took
 
 
+def measure_merge(rows: int = 10_000) -> None:
+    """Print how fast the history of one process is taken over by another."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        History(Path(folder) / "one.db") as one,
+        History(Path(folder) / "all.db") as whole,
+    ):
+        recorded(one, rows, planned(one, rows))
+        took = timed(lambda: whole.merge(one.runs()))
+        again = whole.merge(one.runs(limit=100))
+        assert whole.count() == rows, "runs were lost, or doubled"
+    print(f"\n{rows:,} runs merged into another history: {rows / took:,.0f} a second; {again}")
+
+
 def size_of(folder: Path) -> int:
     return sum(each.stat().st_size for each in folder.iterdir())
 
@@ -191,6 +205,8 @@ def main() -> None:
     parser.add_argument("--no-dask", action="store_true")
     parser.add_argument("--calls", type=int, default=400_000, help="of each what-if")
     told = parser.parse_args()
+    import pandas  # noqa: F401  (loading it is no part of what is timed)
+
     print("Measured: a history\n")
     print(
         "| runs | bytes a run | runs/s recorded | plan, s | states, s | ws.sweeps(), s "
@@ -199,7 +215,8 @@ def main() -> None:
     sizes = [measure_history(rows)[0] for rows in told.rows]
     if sizes:
         print(f"\n{MANY:,} runs: {sizes[-1] * MANY / 1e9:,.1f} GB\n")
-    print("Measured: calls of 50 ms\n")
+    measure_merge()
+    print("\nMeasured: calls of 50 ms\n")
     print("| calls made by | at once | calls/s | own CPU, ms a call |\n|---|---|---|---|")
     measure_rates(dask=not told.no_dask)
     print("\nSimulated: answers in 2 s, up to 128 at once in each process\n")
