@@ -11,15 +11,18 @@ die.
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pandas as pd  # noqa: F401  (loading it is no part of what is timed)
 
 import vellum_nb as vnb
 from vellum_nb.history import History
@@ -129,6 +132,8 @@ def measure_merge(rows: int = 10_000) -> None:
 
 
 def size_of(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "runs.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # as when the history is closed
     return sum(each.stat().st_size for each in folder.iterdir())
 
 
@@ -205,8 +210,6 @@ def main() -> None:
     parser.add_argument("--no-dask", action="store_true")
     parser.add_argument("--calls", type=int, default=400_000, help="of each what-if")
     told = parser.parse_args()
-    import pandas  # noqa: F401  (loading it is no part of what is timed)
-
     print("Measured: a history\n")
     print(
         "| runs | bytes a run | runs/s recorded | plan, s | states, s | ws.sweeps(), s "
