@@ -60,6 +60,12 @@ def test_options_that_let_dask_repeat_or_share_calls_are_overruled(cluster, serv
         assert all_is_once(sweep, server)
 
 
+def test_a_cluster_within_this_process_does_as_well(cluster, server, ws):
+    with Client(cluster(processes=False, n_workers=1)) as client:
+        sweep = ws.sweep("count", CASES, release_tags=TAGS, executor=client.get_executor())
+    assert all_is_once(sweep, server)
+
+
 def test_a_client_is_no_executor_and_the_message_says_what_is(cluster, ws):
     made = cluster(n_workers=1, threads_per_worker=1)
     with Client(made) as client, pytest.raises(InputError, match=r"\.get_executor\(\)"):
