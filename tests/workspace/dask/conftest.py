@@ -41,8 +41,8 @@ def cluster(tmp_path):
 
     def start(config=(), **options):
         with dask.config.set({"temporary-directory": str(tmp_path), **dict(config)}):
-            options = {"n_workers": 2, "threads_per_worker": 8, **options}
-            made = LocalCluster(host="127.0.0.1", dashboard_address="127.0.0.1:0", **options)
+            defaults = {"n_workers": 2, "threads_per_worker": 8, "host": "127.0.0.1"}
+            made = LocalCluster(dashboard_address="127.0.0.1:0", **{**defaults, **options})
         opened.append(made)
         return made
 

@@ -61,7 +61,7 @@ def test_options_that_let_dask_repeat_or_share_calls_are_overruled(cluster, serv
 
 
 def test_a_cluster_within_this_process_does_as_well(cluster, server, ws):
-    with Client(cluster(processes=False, n_workers=1)) as client:
+    with Client(cluster(processes=False, n_workers=1, host=None)) as client:
         sweep = ws.sweep("count", CASES, release_tags=TAGS, executor=client.get_executor())
     assert all_is_once(sweep, server)
 
