@@ -31,6 +31,7 @@ from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.sweep_table import sweeps_frame
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "workspace"))
 
 from counting_server import KEY
 from scale_model import Simulation, World

@@ -1,7 +1,8 @@
 """A cheap server in a process of its own, which answers every execution after a fixed time.
 
-It tells of one deployment with two release tags, so that a whole `ws.sweep` runs against it. It
-speaks HTTP/1.1 straight from asyncio: a server that does more would be what is measured.
+It tells of one deployment with two release tags, so that a whole `ws.sweep` runs against it, and
+at ``/executed`` how many executions it has answered. It speaks HTTP/1.1 straight from asyncio: a
+server that does more would be what is measured.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ def certified(folder: Path) -> Path:
 
 
 class _Connection(asyncio.Protocol):
+    executed = 0
+
     def __init__(self, latency: float) -> None:
         self._latency = latency
         self._received = b""
@@ -100,6 +103,7 @@ class _Connection(asyncio.Protocol):
                 return
             self._received = rest[length:]
             if head.startswith(b"POST"):
+                _Connection.executed += 1
                 self._loop.call_later(self._latency, self._transport.write, _EXECUTED)
             else:
                 self._transport.write(_looked_up(head))
@@ -107,6 +111,8 @@ class _Connection(asyncio.Protocol):
 
 def _looked_up(head: bytes) -> bytes:
     path = head.split(b" ", 2)[1].decode()
+    if path == "/executed":
+        return _answer(_Connection.executed)
     found = [answer for end, answer in _READ.items() if path.endswith(end)]
     return found[0] if found else _answer(_DEPLOYMENT)
 

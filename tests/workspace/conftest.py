@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 import vellum_nb as vnb
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
 
 
 def shout_softly(text: str) -> dict[str, object]:

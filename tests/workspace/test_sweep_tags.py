@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.errors import APIConnectionError
+from vellum_nb.errors import APIConnectionError, HistoryError
 from vellum_nb.workspace.tag_watch import TagWatch
 
 
@@ -121,5 +121,25 @@ def test_a_look_that_fails_forgets_no_run(ws, server):
     assert failed.wait(60)
     server.deploy(new, name="echo", release_tags=["live"])
     down = False
+    watch.stop()
+    assert marked == ["a"]
+
+
+def test_runs_that_could_not_be_marked_are_marked_by_the_next_look(ws, server):
+    server.deploy(new, name="echo", release_tags=["live"])
+    first = release(ws, "live")
+    marked, failed = [], threading.Event()
+
+    def mark(_, run_ids):
+        if not failed.is_set():
+            failed.set()
+            raise HistoryError("locked")
+        marked.extend(run_ids)
+
+    watch = TagWatch({"live": first}, lambda tag: release(ws, tag), mark, every=0.01)
+    watch.begins("live", "a")
+    server.deploy(new, name="echo", release_tags=["live"])
+    watch.start()
+    assert failed.wait(60)
     watch.stop()
     assert marked == ["a"]

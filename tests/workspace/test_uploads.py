@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import base64
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 import vellum_nb as vnb
 from vellum_nb.local import ChatHistory, Document, Faults
 from vellum_nb.models.media import DATA_URL_LIMIT
+from vellum_nb.workspace.uploads import Uploads
 
 SMALL = b"%PDF-small"
 LARGE = b"%PDF-" + b"x" * DATA_URL_LIMIT
@@ -72,3 +78,75 @@ def test_a_file_that_cannot_be_uploaded_fails_the_run_and_nothing_is_executed(
     (run,) = uploading.history.runs()
     assert (run.state, run.error.code, run.execution_id) == ("FAILED", "HTTP_500", None)
     assert uploading.client.list_workflow_deployment_event_executions("measure").count == 0
+
+
+def test_a_sweep_uploads_a_file_once_however_many_calls_send_it(server, uploading):
+    other = LARGE + b"!"
+    cases = [{"file": content, "label": n} for n, content in enumerate([LARGE, other, LARGE])]
+    sweep = uploading.sweep("measure", cases, repeats=3, progress=False)
+    runs = sweep.runs()
+    assert [run.state for run in runs] == ["FULFILLED"] * 9
+    places = {}
+    for run in runs:
+        places.setdefault(run.inputs["file"]["src"], set()).add(sent(uploading, run)["file"]["src"])
+    assert sorted(map(len, places.values())) == [1, 1]
+    (first,), (second,) = places.values()
+    assert first != second
+    assert first.startswith("vellum:uploaded-file:")
+
+
+def test_a_file_of_a_sweep_that_cannot_be_uploaded_fails_its_runs_and_no_other(server, uploading):
+    server.faults = Faults(rate_500=1.0, paths="/v1/uploaded-files")
+    cases = [{"file": LARGE}, {"file": SMALL}]
+    sweep = uploading.sweep("measure", cases, progress=False)
+    assert {len(run.inputs["file"]["src"]) > DATA_URL_LIMIT: run.state for run in sweep.runs()} == {
+        True: "FAILED",
+        False: "FULFILLED",
+    }
+    (failed,) = [run for run in sweep.runs() if run.state == "FAILED"]
+    assert failed.error.code == "HTTP_500"
+    assert uploading.client.list_workflow_deployment_event_executions("measure").count == 1
+
+
+def test_a_busy_server_is_sent_a_file_again(server, uploading):
+    server.faults = Faults(rate_429=0.5, retry_after_s=0.05, paths="/v1/uploaded-files", seed=3)
+    cases = [{"file": LARGE + bytes([n])} for n in range(6)]
+    sweep = uploading.sweep("measure", cases, progress=False)
+    assert [run.state for run in sweep.runs()] == ["FULFILLED"] * 6
+    assert uploading.client.list_workflow_deployment_event_executions("measure").count == 6
+
+
+class TwoAtOnce(BaseHTTPRequestHandler):
+    """Answers an upload when another one is there, too."""
+
+    both = threading.Barrier(2)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        with suppress(threading.BrokenBarrierError):
+            self.both.wait(20)
+        status = 500 if self.both.broken else 201
+        found = {"id": str(self.client_address[1])}
+        body = json.dumps(found).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_): ...
+
+
+def test_different_files_are_uploaded_side_by_side():
+    with ThreadingHTTPServer(("127.0.0.1", 0), TwoAtOnce) as server, ThreadPoolExecutor(4) as pool:
+        pool.submit(server.serve_forever)
+        url = f"http://127.0.0.1:{server.server_port}"
+        with vnb.Client(api_key="sk-0123456789", base_url=url) as client:
+            uploads = Uploads(client)
+            inputs = [
+                [{"name": "file", "type": "DOCUMENT", "value": {"src": SRC + end}}] for end in "AB"
+            ]
+            found = list(pool.map(uploads.sent, inputs))
+        server.shutdown()
+    sources = {item["value"]["src"] for (item,) in found}
+    assert len(sources) == 2

@@ -104,6 +104,8 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
         lines.append(f"  {tag.release_tag}: {tag.done:,} done, {tag.failed:,} failed{took}{cost}")
     if now.moved:
         lines.append(f"  moved meanwhile: {', '.join(now.moved)}")
+    if now.untold:
+        lines.append(f"  {now.untold}")
     print(_printable("\n".join([*lines, f"  sweep {done.id}"])))
 
 

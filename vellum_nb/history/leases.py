@@ -20,13 +20,13 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows import from_micros, micros
 from vellum_nb.history.store import Store
 
-__all__ = ["is_held", "let_go", "process_start", "take"]
+__all__ = ["LAST_SEEN", "is_held", "let_go", "process_start", "take"]
 
 _SILENCE = timedelta(minutes=5)  # after which a holder on another host is given up
 _PROC = Path("/proc")
 _GONE = frozenset("ZX")  # a process that has ended, and waits for its parent to notice
 _MINE: set[str] = set()
-_LAST = "SELECT max(max(timestamp, coalesce(finished_at, 0))) FROM runs WHERE sweep_id = ?"
+LAST_SEEN = "SELECT max(max(timestamp, coalesce(finished_at, 0))) FROM runs WHERE sweep_id = ?"
 
 
 def take(store: Store, sweep_id: str) -> str:
@@ -45,7 +45,7 @@ def take(store: Store, sweep_id: str) -> str:
             msg = f"The history has no sweep {sweep_id!r}; ws.sweeps() lists those there are"
             raise HistoryError(msg)
         holder = json.loads(found[0]) if found[0] else None
-        last = connection.execute(_LAST, (sweep_id,)).fetchone()[0]
+        last = connection.execute(LAST_SEEN, (sweep_id,)).fetchone()[0]
         if holder is not None and _lives(holder, last):
             raise _held(sweep_id, holder)
         text = json.dumps(_myself() | {"token": token, "since": micros(datetime.now(UTC))})

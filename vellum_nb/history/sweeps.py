@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.leases import is_held
+from vellum_nb.history.leases import LAST_SEEN, is_held
 from vellum_nb.history.reuse import insert_reused
 from vellum_nb.history.rows import encoded, from_micros, micros
 from vellum_nb.history.store import Store
@@ -111,16 +111,15 @@ def cases(store: Store, sweep_id: str) -> list[SweepCase]:
 
 def last_seen(store: Store, sweep_id: str) -> datetime | None:
     """Return when a run of the sweep last began or ended."""
-    sql = "SELECT max(max(timestamp, coalesce(finished_at, 0))) FROM runs WHERE sweep_id = ?"
-    found = store.read(sql, (sweep_id,))[0][0]
+    found = store.read(LAST_SEEN, (sweep_id,))[0][0]
     return None if found is None else from_micros(found)
 
 
 def holders(store: Store) -> dict[str, bool]:
     """Return of each sweep that has not ended whether a process drives it."""
     sql = (
-        "SELECT s.id, s.holder, (SELECT max(max(timestamp, coalesce(finished_at, 0))) FROM runs r "
-        "WHERE r.sweep_id = s.id) FROM sweeps s WHERE s.holder IS NOT NULL"
+        f"SELECT id, holder, ({LAST_SEEN.replace('?', 's.id')}) FROM sweeps s "
+        "WHERE holder IS NOT NULL"
     )
     return {each: is_held(holder, last) for each, holder, last in store.read(sql)}
 

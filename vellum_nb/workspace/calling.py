@@ -18,7 +18,7 @@ from vellum_nb.workspace.executions import told
 from vellum_nb.workspace.finding import Finder, Gone, UntoldError
 from vellum_nb.workspace.line import Line, line_of, new_line
 from vellum_nb.workspace.outcome import unanswered
-from vellum_nb.workspace.sending import executed, streamed, with_files
+from vellum_nb.workspace.sending import executed, streamed
 from vellum_nb.workspace.verdict import Verdict, is_busy, said, verdict
 
 __all__ = ["Caller", "lost"]
@@ -86,7 +86,7 @@ class Caller:
         after = replace(task, tries=task.tries + 1)
         send = streamed if self._expand_meta else executed
         try:
-            inputs = with_files(task.inputs, line.uploads, cancel)
+            inputs = line.uploads.sent(task.inputs, cancel)
         except APIError as exc:
             return _not_uploaded(after, exc)
         try:

@@ -6,15 +6,17 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history import History
-from vellum_nb.local import LocalServer
-from vellum_nb.local.magic import offer
 from vellum_nb.workspace.views import view_history
 from vellum_nb.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vellum_nb.local import LocalServer
 
 __all__ = ["connect", "embedded_server", "open_workspace"]
 
@@ -78,7 +80,7 @@ def open_workspace(
     if server is not None:
         client = Client(api_key=server.api_key, base_url=server.url, timeout=timeout)
         source = "local server"
-        offer(server)
+        _offer(server)
     else:
         client = Client(api_key=api_key, base_url=_address(target), timeout=timeout)
         source = _source(client.base_url)
@@ -94,15 +96,27 @@ def open_workspace(
 def _local_server(
     target: str | LocalServer | None, *, keyless: bool, say: Callable[[str], object]
 ) -> LocalServer | None:
-    if isinstance(target, LocalServer):
-        return target.start()
     if target == "local":
         return embedded_server()
+    if target is not None and not isinstance(target, str):
+        return _started(target)
     if target is None and keyless:
         server = embedded_server()
         say(_no_key(server))
         return server
     return None
+
+
+def _started(target: object) -> LocalServer | None:
+    from vellum_nb.local import LocalServer
+
+    return target.start() if isinstance(target, LocalServer) else None
+
+
+def _offer(server: LocalServer) -> None:
+    from vellum_nb.local.magic import offer
+
+    offer(server)
 
 
 def _address(target: object) -> str | None:
@@ -124,6 +138,8 @@ def _key_given(api_key: str | None) -> bool:
 @cache
 def embedded_server() -> LocalServer:
     """Start the local server of this process: one, however often a cell connects."""
+    from vellum_nb.local import LocalServer  # a tenth of a second, which a URL does not need
+
     return LocalServer(samples=True).start()
 
 

@@ -28,6 +28,7 @@ from vellum_nb.models import (
     usage_totals,
 )
 from vellum_nb.models.base import utc
+from vellum_nb.workspace.filters import all_of
 from vellum_nb.workspace.lookup import Lookup
 
 __all__ = ["Synchroniser", "nodes_of", "told"]
@@ -200,23 +201,11 @@ def _filters(
     """Return the filter of the API; executions are found by when they began."""
     limits = [(">=", "since", since), ("<", "until", until)]
     conditions = [
-        {
-            "type": "LOGICAL_CONDITION",
-            "lhs_variable": {"type": "STRING", "value": "timestamp"},
-            "operator": operator,
-            "rhs_variable": {"type": "STRING", "value": _moment(name, value)},
-        }
+        ("timestamp", operator, _moment(name, value))
         for operator, name, value in limits
         if value is not None
     ]
-    if not conditions:
-        return None
-    return {
-        "type": "LOGICAL_CONDITION_GROUP",
-        "combinator": "AND",
-        "negated": False,
-        "conditions": conditions,
-    }
+    return all_of(*conditions) if conditions else None
 
 
 def _is_count(value: object) -> bool:

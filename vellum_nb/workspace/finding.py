@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
 
 from vellum_nb.client import Client
 from vellum_nb.errors import APIStatusError
 from vellum_nb.models import Cancellation, SlimWorkflowExecutionRead
+from vellum_nb.workspace.filters import all_of
 
 __all__ = ["Finder", "Gone", "UntoldError"]
 
@@ -53,9 +53,10 @@ class Finder:
         if self._deployment_id is None:
             msg = "executions cannot be looked up with this key"
             raise UntoldError(msg)
+        wanted = all_of(("external_id", "==", external_id))
         try:
             page = self._client.list_workflow_deployment_event_executions(
-                self._deployment_id, filters=_by_external_id(external_id), limit=1, cancel=cancel
+                self._deployment_id, filters=wanted, limit=1, cancel=cancel
             )
         except APIStatusError as exc:
             if _is_lasting(exc):
@@ -73,18 +74,3 @@ class Finder:
 
 def _is_lasting(exc: APIStatusError) -> bool:
     return 400 <= exc.status_code < 500 and exc.status_code not in {401, 408, 425, 429}  # noqa: PLR2004
-
-
-def _by_external_id(external_id: str) -> dict[str, Any]:
-    condition = {
-        "type": "LOGICAL_CONDITION",
-        "lhs_variable": {"type": "STRING", "value": "external_id"},
-        "operator": "==",
-        "rhs_variable": {"type": "STRING", "value": external_id},
-    }
-    return {
-        "type": "LOGICAL_CONDITION_GROUP",
-        "combinator": "AND",
-        "negated": False,
-        "conditions": [condition],
-    }

@@ -13,6 +13,7 @@ from typing import Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import History
 from vellum_nb.models import Run, RunRequest, WorkflowInput
+from vellum_nb.workspace.sending import options_of
 
 __all__ = ["Attempt", "Keeper"]
 
@@ -29,13 +30,7 @@ class Attempt:
     @property
     def options(self) -> dict[str, Any]:
         """What every way to execute is told."""
-        return {
-            "workflow_deployment_name": self.request.deployment,
-            "release_tag": self.request.release_tag,
-            "external_id": self.run.external_id,
-            "metadata": self.request.metadata,
-            "previous_execution_id": self.request.previous_execution_id,
-        }
+        return options_of(self.run)
 
     def ended(self, how: dict[str, Any]) -> dict[str, Any]:
         """Return `how` it ended with the time that it took."""

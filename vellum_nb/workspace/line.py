@@ -46,6 +46,13 @@ def _close_all() -> None:
         _LINES.clear()
 
 
+def _forget() -> None:
+    """Begin anew in a child: connections stay with their process, and a lock with its thread."""
+    global _LOCK  # noqa: PLW0603  (the old one may be held for ever)
+    _LOCK = threading.Lock()
+    _LINES.clear()
+
+
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_LINES.clear)  # connections stay with their process
+    os.register_at_fork(after_in_child=_forget)

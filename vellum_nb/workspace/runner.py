@@ -31,13 +31,13 @@ from vellum_nb.workspace.outcome import (
     with_plain_options,
 )
 from vellum_nb.workspace.pending import PendingRun
+from vellum_nb.workspace.sending import EVERYTHING
 from vellum_nb.workspace.stream import RunStream
 from vellum_nb.workspace.uploads import Uploads
 
 __all__ = ["Outcome", "Runner"]
 
 Outcome = tuple[Run, VellumNBError | None]
-_EVERYTHING = {"usage": True, "cost": True, "model_name": True}
 
 
 class Runner:
@@ -183,7 +183,7 @@ class Runner:
                 self._uploads.sent(attempt.inputs, cancel),
                 **attempt.options,
                 event_types=sorted({*event_types, "WORKFLOW"}),
-                expand_meta=_EVERYTHING if expand_meta else None,
+                expand_meta=EVERYTHING if expand_meta else None,
                 cancel=cancel,
             )
         )

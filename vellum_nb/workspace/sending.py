@@ -8,17 +8,15 @@ from typing import Any
 
 from vellum_nb.client import Client
 from vellum_nb.errors import APIConnectionError
-from vellum_nb.models import Cancellation, Run, WorkflowInput
-from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
+from vellum_nb.models import Cancellation, Run
 from vellum_nb.workspace.gathering import Gathering
 from vellum_nb.workspace.outcome import answered
-from vellum_nb.workspace.uploads import Uploads
 
-__all__ = ["executed", "streamed", "with_files"]
+__all__ = ["EVERYTHING", "executed", "options_of", "streamed"]
 
 Inputs = Sequence[Mapping[str, Any]]
-_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
-_EVERYTHING = {"usage": True, "cost": True, "model_name": True}
+EVERYTHING = {"usage": True, "cost": True, "model_name": True}
+"""What `expand_meta` asks of nodes."""
 
 
 def executed(
@@ -26,7 +24,7 @@ def executed(
 ) -> dict[str, Any]:
     """Execute `run` and wait for its outputs."""
     clock = time.perf_counter()
-    reply = client.execute_workflow(inputs, **_options(run), cancel=cancel)
+    reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
     return {"latency_s": round(time.perf_counter() - clock, 6), **answered(reply)}
 
 
@@ -39,9 +37,9 @@ def streamed(
     clock = time.perf_counter()
     with client.execute_workflow_stream(
         inputs,
-        **_options(run),
+        **options_of(run),
         event_types=["NODE", "WORKFLOW"],
-        expand_meta=_EVERYTHING,
+        expand_meta=EVERYTHING,
         cancel=cancel,
     ) as events:
         for event in events:
@@ -54,23 +52,8 @@ def streamed(
     return {"execution_id": execution_id, "latency_s": latency, **gathered.fields()}
 
 
-def with_files(inputs: Inputs, uploads: Uploads, cancel: Cancellation | None) -> Inputs:
-    """Return `inputs` as they are sent: files that are too large for it are uploaded first."""
-    if not any(item["type"] in _WITH_FILES and _is_large(item["value"]) for item in inputs):
-        return inputs
-    sent = uploads.sent([WorkflowInput.model_validate(item) for item in inputs], cancel)
-    return [{"name": item.name, "type": item.type, "value": item.value} for item in sent]
-
-
-def _is_large(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) > DATA_URL_LIMIT
-    if isinstance(value, Mapping):
-        return any(_is_large(each) for each in value.values())
-    return isinstance(value, list) and any(_is_large(each) for each in value)
-
-
-def _options(run: Run) -> dict[str, Any]:
+def options_of(run: Run) -> dict[str, Any]:
+    """Return what every way to execute `run` is told."""
     return {
         "workflow_deployment_name": run.deployment,
         "release_tag": run.release_tag,

@@ -95,7 +95,8 @@ class SweepMethods(SweepMaking):
         max_concurrency : int, default 128
             The most calls at once.
         max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
-            Where the whole sweep stops by itself, to be resumed with a higher limit.
+            Where the whole sweep stops by itself, to be resumed with a higher limit; what is
+            under way then still ends. `max_cost_usd` holds where the runs tell their cost.
         expand_meta : bool, default False
             Whether to ask for tokens, cost and nodes, as in `run`; `max_cost_usd` does it too.
         progress : bool, default True

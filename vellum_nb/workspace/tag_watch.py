@@ -44,6 +44,7 @@ class TagWatch:
         self._lock = threading.Lock()
         self._begun: dict[str, list[str]] = {tag: [] for tag in releases}
         self._moved: dict[str, None] = {}
+        self._to_mark: dict[str, list[str]] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -93,11 +94,12 @@ class TagWatch:
         """Compare what `tag` points at with what it did; `before`: the runs since the last look."""
         known = self._releases[tag]
         now = self._look_up(tag)
-        if now is None or known is None or now.id == known.id:
-            return
-        with self._lock:
-            self._releases[tag] = now
-            self._moved[tag] = None
-            doubtful = [*before, *self._begun[tag]]
-            self._begun[tag] = []
-        self._mark(tag, doubtful)
+        if now is not None and known is not None and now.id != known.id:
+            with self._lock:
+                self._releases[tag] = now
+                self._moved[tag] = None
+                self._to_mark.setdefault(tag, []).extend([*before, *self._begun[tag]])
+                self._begun[tag] = []
+        if tag in self._to_mark:
+            self._mark(tag, self._to_mark[tag])
+            del self._to_mark[tag]

@@ -7,8 +7,8 @@ import binascii
 import hashlib
 import mimetypes
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from vellum_nb.client import Client
@@ -20,17 +20,19 @@ __all__ = ["Uploads"]
 _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 
 
+Inputs = TypeVar("Inputs", Sequence[WorkflowInput], Sequence[Mapping[str, Any]])
+
+
 class Uploads:
-    """Puts files where the server finds them; the same content once a workspace."""
+    """Puts files where the server finds them; the same content once a client."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._lock = threading.Lock()
         self._known: dict[str, str] = {}
+        self._busy: dict[str, threading.Lock] = {}
 
-    def sent(
-        self, inputs: Sequence[WorkflowInput], cancel: Cancellation | None = None
-    ) -> list[WorkflowInput]:
+    def sent(self, inputs: Inputs, cancel: Cancellation | None = None) -> Inputs:
         """Return `inputs` as they are sent: large data URLs as ids of uploaded files.
 
         Raises
@@ -38,11 +40,17 @@ class Uploads:
         APIError
             A file could not be uploaded.
         """
-        return [self._input(i, cancel) if i.type in _WITH_FILES else i for i in inputs]
+        found = [self._input(each, cancel) for each in inputs]
+        return inputs if all(a is b for a, b in zip(found, inputs, strict=True)) else found
 
-    def _input(self, item: WorkflowInput, cancel: Cancellation | None) -> WorkflowInput:
-        value = self._replaced(item.value, cancel)
-        return item if value is item.value else item.model_copy(update={"value": value})
+    def _input(self, item: Any, cancel: Cancellation | None) -> Any:
+        is_model = isinstance(item, WorkflowInput)
+        type_, value = (item.type, item.value) if is_model else (item["type"], item["value"])
+        news = self._replaced(value, cancel) if type_ in _WITH_FILES else value
+        if news is value:
+            return item
+        changed = {"value": news}
+        return item.model_copy(update=changed) if is_model else {**item, **changed}
 
     def _replaced(self, value: Any, cancel: Cancellation | None) -> Any:
         """Return `value` itself where nothing in it is too large."""
@@ -59,7 +67,9 @@ class Uploads:
 
     def _uploaded(self, src: str, cancel: Cancellation | None) -> str:
         key = hashlib.sha256(src.encode("utf-8", "surrogatepass")).hexdigest()
-        with self._lock:  # a second thread with the same file waits for the first one's id
+        with self._lock:
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:  # a second thread with the same file waits for the first one's id
             if key not in self._known:
                 content, filename = _file(src)
                 upload = self._client.upload_file

@@ -275,6 +275,41 @@ def test_a_sweep_that_had_ended_unnoticed_is_marked_as_ended(history):
     assert history.sweeps.every()[0].ended is not None
 
 
+def test_what_broke_it_is_forgotten_once_all_has_ended(history):
+    def broken(task, cancel):
+        if task.run.inputs["n"] == 5:
+            raise ZeroDivisionError("a bug")
+        return answered(task)
+
+    sweep = swept(history, planned(history, 6), broken, concurrency=1)
+    with pytest.raises(ZeroDivisionError):
+        sweep.run()
+    (lost,) = history.runs(state="STARTED")
+    history.finish(lost.model_copy(update={"state": "FULFILLED", "outputs": {}}))  # by a sync
+    assert sweep.resume().state == "done"
+    assert sweep.wait().state == "done"
+
+
+def test_a_start_that_fails_leaves_nothing_open_and_holds_nothing_back(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 9), gate, concurrency=2).start()
+    gate.wait_for(2)
+    sweep.cut()
+    sweep.wait()
+    later = again_later(history, sweep, answered)
+    make = later._worker.task
+
+    def broken(standing):
+        raise HistoryError("cannot be read just now")
+
+    later._worker.task = broken
+    with pytest.raises(HistoryError, match="just now"):
+        later.run()
+    assert (later._worker.opened, later._worker.closed) == (1, 1)
+    later._worker.task = make
+    assert later.run().state == "done"
+
+
 def test_it_runs_on_an_executor_of_other_threads(history):
     with ThreadPoolExecutor(4) as pool:
         sweep = swept(history, planned(history, 20), answered, executor=pool, concurrency=4).run()

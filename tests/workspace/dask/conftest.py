@@ -12,8 +12,7 @@ from distributed import LocalCluster
 
 import vellum_nb as vnb
 
-ROOT = Path(__file__).parents[3]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the counting server
 
 from counting_server import KEY, CountingServer  # noqa: E402
 

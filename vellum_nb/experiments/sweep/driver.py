@@ -26,6 +26,7 @@ from vellum_nb.models import Cancellation
 __all__ = ["Driver"]
 
 _TURN = 0.25  # seconds; the longest a turn waits for something to end
+_LONGEST = 600.0  # seconds that the server may ask everybody to wait; else it is for later
 _LOST = 3  # how often an executor may lose the same run
 
 
@@ -260,7 +261,9 @@ class Driver:
     def _retry(self, again: Again, began: float, now: float) -> None:
         until = self.pace.not_before
         oldest = min((each for _, each in self._flying.values()), default=None)
-        if again.busy and self.pace.busy(began, now, again.wait):
+        if again.busy and (again.wait or 0.0) > _LONGEST:
+            self.stop(f"{again.why}: the server asks to wait {again.wait:,.0f} s")
+        elif again.busy and self.pace.busy(began, now, again.wait):
             self.note = f"lowered after {again.why} at {datetime.now().astimezone():%H:%M:%S}"
         if again.answered:
             self._patience.renew()

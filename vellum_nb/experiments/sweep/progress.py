@@ -101,6 +101,13 @@ class Progress:
         return sum(told) if told else None
 
     @property
+    def untold(self) -> str | None:
+        """Why a limit of cost cannot hold: the runs do not tell what they cost."""
+        if self.max_cost_usd is None or self.cost_usd is not None or not self.done:
+            return None
+        return "no run tells its cost, so max_cost_usd cannot stop it"
+
+    @property
     def left_s(self) -> float | None:
         """Seconds until the end at this rate."""
         left = self.planned - self.ended

@@ -195,12 +195,12 @@ class Sweep(Results, Shown):
                 self._next_round()
                 self._stock = stock(self.record, self._history.sweeps)
             if self._stock.counter.left <= 0:
+                self._session = None  # what broke it earlier is over
                 self._settle(None)
                 return self
             self._why = None
-            session = self._new_session()
             stack.callback(self._worker.close)
-            self._session = session
+            self._session = session = self._new_session()
             session.start()
             stack.pop_all()
         return self

@@ -91,6 +91,8 @@ def facts(now: Progress) -> str:
         parts.append(f"{now.failed:,} failed")
     if now.cost_usd is not None:
         parts.append(money(now.cost_usd))
+    if now.untold:
+        parts.append(now.untold)
     return ", ".join(parts)
 
 

@@ -108,20 +108,25 @@ class CountingServer:
 
     async def _serve(self, reader, writer):
         self._writers.add(writer)
-        with suppress(HangupError, ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                method, target, _ = head.split(" ", 2)
-                lines = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:-2])
-                body = await reader.readexactly(int(lines.get("content-length", 0)))
-                if lines.get("x-api-key") != KEY:
-                    await _answer(writer, {"detail": "No such key."}, 401)
-                elif method == "POST":
-                    await self._execute(writer, json.loads(body))
-                else:
-                    await self._read(writer, urlsplit(target))
-        self._writers.discard(writer)
-        writer.close()
+        try:
+            with suppress(HangupError, ConnectionError, EOFError, asyncio.CancelledError):
+                while True:
+                    await self._answer_one(reader, writer)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _answer_one(self, reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        method, target, _ = head.split(" ", 2)
+        lines = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:-2])
+        body = await reader.readexactly(int(lines.get("content-length", 0)))
+        if lines.get("x-api-key") != KEY:
+            await _answer(writer, {"detail": "No such key."}, 401)
+        elif method == "POST":
+            await self._execute(writer, json.loads(body))
+        else:
+            await self._read(writer, urlsplit(target))
 
     async def _execute(self, writer, body):
         self.posts += 1
@@ -247,7 +252,9 @@ def _reply(execution):
 async def _before(writer, fault):
     """Make the faults that keep a request from being served."""
     if fault.startswith(("429", "503", "500", "504", "403", "404", "401")):
-        wait = "Retry-After: 0.02\r\n" if fault == "429" or "Retry" in fault else ""
+        seconds = fault.partition(" for ")[2].removesuffix(" s") or 0.02
+        told = fault.startswith("429") or "Retry" in fault
+        wait = f"Retry-After: {seconds}\r\n" if told else ""
         await _answer(writer, {"detail": "faulty on purpose"}, int(fault[:3]), wait)
         raise HangupError
     if fault == "reset before":

@@ -1,0 +1,135 @@
+"""What the runs of a sweep cost: read from their streams, kept in their rows, and a limit.
+
+The nodes are prompt nodes of the Workflows SDK; a server of the test's own answers them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.experiments.sweep.terminal import facts
+from vellum_nb.local import Faults
+
+sys.path.append(str(Path(__file__).parents[1] / "local" / "prompts"))
+
+from openai_kit import KEY, model_server, says
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's own
+PROJECT = """
+from vellum import ChatMessagePromptBlock, JinjaPromptBlock
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.nodes import InlinePromptNode
+from vellum.workflows.state import BaseState
+
+class Inputs(BaseInputs):
+    name: str
+
+class Greet(InlinePromptNode):
+    ml_model = "tiny"
+    blocks = [ChatMessagePromptBlock(
+        chat_role="USER", blocks=[JinjaPromptBlock(template="Greet {{ name }}")]
+    )]
+    prompt_inputs = {"name": Inputs.name}
+
+class Flow(BaseWorkflow[Inputs, BaseState]):
+    graph = Greet
+
+    class Outputs(BaseWorkflow.Outputs):
+        greeting = Greet.Outputs.text
+"""
+CASES = [{"name": str(number)} for number in range(12)]
+OF_ONE = 0.07 + 0.06  # 7 tokens in, 3 out
+
+
+@pytest.fixture
+def model():
+    with model_server() as model:
+        model.answer = says("Hel", "lo")
+        yield model
+
+
+@pytest.fixture
+def ws(model, tmp_path):
+    place = tmp_path / "greet"
+    place.mkdir()
+    (place / "workflow.py").write_text(PROJECT)
+    with vnb.LocalServer() as server:
+        prices = {"tiny": (0.01e6, 0.02e6)}
+        server.models(base_url=model.url, api_key=KEY, model="tiny", prices=prices)
+        server.deploy(place, name="greet", release_tags=["v1"])
+        with vnb.connect(server, history=tmp_path / "runs.db") as workspace:
+            yield workspace
+
+
+def swept(ws, **options):
+    return ws.sweep("greet", CASES, release_tags=["v1"], concurrency=2, progress=False, **options)
+
+
+def executions(ws):
+    return ws.client.list_workflow_deployment_event_executions("greet").count
+
+
+def test_cost_tokens_and_nodes_are_in_the_rows_when_they_are_asked_for(ws):
+    sweep = swept(ws, expand_meta=True)
+    assert sweep.progress().cost_usd == pytest.approx(12 * OF_ONE)
+    frame = sweep.frame()
+    assert frame["cost_usd"].tolist() == pytest.approx([OF_ONE] * 12)
+    assert set(frame["tokens_in"]) == {7}
+    assert set(frame["tokens_out"]) == {3}
+    assert set(frame["model"]) == {"tiny"}
+    assert set(frame["output.greeting"]) == {"Hello"}
+    assert {len(run.nodes) for run in sweep.runs()} == {1}
+    plan = swept(ws, fresh=True, dry_run=True)
+    assert plan.cost_usd == pytest.approx(12 * OF_ONE)
+
+
+def test_a_limit_of_cost_stops_it_and_a_higher_one_goes_on(ws):
+    sweep = swept(ws, max_cost_usd=5 * OF_ONE - 0.01)
+    now = sweep.progress()
+    assert (sweep.state, now.why) == ("stopped", f"max_cost_usd={5 * OF_ONE - 0.01} is reached")
+    assert now.done in {5, 6}  # two at once
+    assert executions(ws) == now.done == len(sweep.runs())
+    assert now.cost_usd == pytest.approx(now.done * OF_ONE)
+    again = swept(ws, max_cost_usd=100)
+    assert (again.id, again.state) == (sweep.id, "done")
+    assert again.progress().cost_usd == pytest.approx(12 * OF_ONE)
+    assert executions(ws) == 12
+
+
+@pytest.mark.parametrize("fault", ["truncated_stream", "reset_after"])
+def test_what_the_server_says_of_a_lost_stream_is_its_row_and_it_is_not_sent_again(ws, fault):
+    """The local server cancels a run whose client hangs up; that is how it ended, then."""
+    ws.server.faults = Faults(**{fault: 0.5}, paths="/v1/execute-workflow-stream", seed=7)
+    sweep = swept(ws, expand_meta=True)
+    assert executions(ws) == 12
+    runs = sweep.runs()
+    assert {run.state for run in runs} == {"FULFILLED", "REJECTED"}
+    for run in runs:
+        if run.state == "FULFILLED":
+            assert run.cost_usd == pytest.approx(OF_ONE)
+        else:
+            assert run.error.code == "WORKFLOW_CANCELLED"
+    ws.server.faults = None
+    lost = sweep.progress().failed
+    assert lost > 0
+    sweep.retry_failed()
+    assert (sweep.progress().done, sweep.progress().failed) == (12, 0)
+    assert executions(ws) == 12 + lost
+
+
+def shout(text: str) -> str:
+    return text.upper()
+
+
+def test_a_limit_of_cost_that_cannot_hold_is_told(ws):
+    ws.server.deploy(shout, name="shout")
+    sweep = ws.sweep("shout", [{"text": "a"}], max_cost_usd=1, progress=False)
+    assert sweep.state == "done"
+    assert sweep.progress().untold == "no run tells its cost, so max_cost_usd cannot stop it"
+    assert facts(sweep.progress()) == sweep.progress().untold
+    assert swept(ws, max_cost_usd=100).progress().untold is None

@@ -1,0 +1,181 @@
+"""What becomes of a run whose call meets a fault: the row, and how often the server executed it.
+
+The server is a real one that breaks HTTP as it is told; it executes an external id at most once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+from counting_server import KEY, CountingServer
+
+import vellum_nb as vnb
+
+CASES = [{"text": "one"}]
+LONG = 30  # seconds; waits that end long before
+
+
+@pytest.fixture
+def counting():
+    server = CountingServer(latency=0.001).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def ws(counting, tmp_path):
+    with vnb.connect(
+        counting.url, api_key=KEY, history=tmp_path / "runs.db", timeout=(5, 0.5)
+    ) as workspace:
+        yield workspace
+
+
+def swept(ws, cases=CASES, **options):
+    return ws.sweep("count", cases, release_tags=["v1"], concurrency=4, progress=False, **options)
+
+
+def wait_for(condition):
+    until = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def only(sweep):
+    """Return its one run."""
+    (run,) = sweep.runs()
+    return run
+
+
+def check(counting, sweep, state, *, executed, posts, lookups):
+    """Check the one row, and what the server saw of it."""
+    run = only(sweep)
+    assert run.state == state
+    assert dict(counting.executed) == ({run.external_id: executed} if executed else {})
+    assert (counting.posts, counting.lookups) == (posts, lookups)
+    if state == "FULFILLED":
+        assert run.outputs == {"said": "v1 one"}
+        assert run.execution_id == "e-0"
+    return run
+
+
+@pytest.mark.parametrize("fault", ["429", "503 with Retry-After"])
+def test_a_busy_server_did_nothing_and_is_asked_again_without_a_look(counting, ws, fault):
+    counting.script.extend([fault, fault])
+    check(counting, swept(ws), "FULFILLED", executed=1, posts=3, lookups=0)
+
+
+@pytest.mark.parametrize("fault", ["503", "500", "504", "reset before"])
+def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(counting, ws, fault):
+    counting.script.append(fault)
+    check(counting, swept(ws), "FULFILLED", executed=1, posts=2, lookups=3)
+
+
+@pytest.mark.parametrize(
+    "fault", ["reset meanwhile", "reset after", "502 after", "truncated", "garbage"]
+)
+def test_what_ran_though_its_answer_was_lost_is_adopted_and_not_sent_again(counting, ws, fault):
+    counting.script.append(fault)
+    sweep = swept(ws)
+    assert counting.lookups >= 1
+    check(counting, sweep, "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
+    assert sweep.progress().done == 1
+
+
+def test_an_answer_that_drips_is_read_to_its_end(counting, ws):
+    counting.script.append("drip")
+    check(counting, swept(ws), "FULFILLED", executed=1, posts=1, lookups=0)
+
+
+def test_a_call_that_hangs_is_given_up_in_time_and_its_end_adopted(counting, ws):
+    counting.script.append("hang")
+    check(counting, swept(ws), "FULFILLED", executed=1, posts=1, lookups=1)
+
+
+def test_an_execution_that_still_runs_is_waited_for(counting, ws):
+    counting.held = True
+    sweep = swept(ws, background=True)
+    wait_for(lambda: counting.lookups >= 2)
+    assert only(sweep).state == "STARTED"
+    counting.held = False
+    sweep.wait(LONG)
+    check(counting, sweep, "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
+
+
+def test_events_that_are_told_late_do_not_make_it_run_twice(counting, ws):
+    """It is sent again, refused as a duplicate, and then found."""
+    counting.lag = 1.0
+    counting.script.append("reset after")
+    sweep = swept(ws)
+    check(counting, sweep, "FULFILLED", executed=1, posts=2, lookups=counting.lookups)
+
+
+@pytest.mark.parametrize("fault", ["reset before", "reset after"])
+def test_a_server_that_can_tell_nothing_leaves_it_failed_with_that_reason(counting, ws, fault):
+    counting.can_look_up = False
+    counting.script.append(fault)
+    ran = int(fault == "reset after")
+    sweep = swept(ws)
+    run = only(sweep)
+    assert (run.state, run.error.code) == ("FAILED", "UNKNOWN_FATE")
+    assert "the server cannot tell what became of it" in run.error.message
+    assert sum(counting.executed.values()) == ran
+    assert counting.posts == 1
+
+
+def test_a_refusal_fails_the_run_and_not_the_sweep(counting, ws):
+    counting.script.append("404")
+    check(counting, swept(ws), "FAILED", executed=0, posts=1, lookups=0)
+
+
+def test_a_key_that_is_refused_stops_the_sweep_and_leaves_no_row(counting, ws):
+    counting.script.extend(["401"] * 4)
+    sweep = swept(ws, [{"text": str(number)} for number in range(8)])
+    assert sweep.state == "stopped"
+    assert "Check the API key" in sweep.progress().why
+    assert [run.state for run in sweep.runs()] == ["FULFILLED"] * counting.executed.total()
+    again = swept(ws, [{"text": str(number)} for number in range(8)])
+    assert (again.id, again.state) == (sweep.id, "done")
+    assert set(counting.executed.values()) == {1}
+    assert len(counting.executed) == 8
+
+
+def test_a_refused_connection_is_tried_again_until_somebody_listens(counting, ws):
+    """The server goes while three calls wait, and comes back when it was missed."""
+    cases = [{"text": str(number)} for number in range(3)]
+    counting.script.extend(["429 for 0.3 s"] * 3)
+    sweep = swept(ws, cases, background=True)
+    wait_for(lambda: counting.posts == 3)
+    counting.hang_up()
+    waiting = sweep._session.driver._later._heap
+    wait_for(lambda: [task.tries for *_, task in list(waiting)].count(2) == 3)
+    counting.listen(counting.port)
+    sweep.wait(LONG)
+    assert sweep.state == "done"
+    assert {run.state for run in sweep.runs()} == {"FULFILLED"}
+    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
+
+
+def test_when_one_is_told_to_wait_all_wait(counting, ws):
+    """A new call starts when the time is up that the server named, and none before."""
+    cases = [{"text": str(number)} for number in range(40)]
+    counting.script.extend(["", "", "429 for 1.2 s"])
+    sweep = swept(ws, cases)
+    began = sorted(run.timestamp.timestamp() for run in sweep.runs())
+    longest = max(after - before for before, after in itertools.pairwise(began))
+    assert longest >= 1.0
+    assert counting.executed.total() == len(counting.executed) == 40
+
+
+@pytest.mark.parametrize("seconds", ["86400", "inf"])
+def test_a_server_that_asks_to_come_back_tomorrow_ends_the_sweep_for_now(counting, ws, seconds):
+    counting.script.append(f"429 for {seconds} s")
+    sweep = swept(ws, background=True)
+    sweep.wait(LONG)
+    assert sweep.state == "stopped"
+    assert "HTTP 429: the server asks to wait" in sweep.progress().why
+    assert sweep.runs() == []
+    assert sweep.resume().state == "done"
+    check(counting, sweep, "FULFILLED", executed=1, posts=2, lookups=0)
