@@ -14,7 +14,7 @@ import vellum_nb as vnb
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the counting server
 
-from counting_server import KEY, CountingServer  # noqa: E402
+from counting_server import KEY, CountingServer
 
 LONG = 60.0  # seconds; waits that end long before
 
