@@ -53,6 +53,8 @@ class CountingServer:
         Faults of the next executions and of the next look-ups; "" is none. Then dice are thrown.
     held
         While it is set, executions do not end.
+    refuses
+        Whether it refuses an external id that was used; otherwise it executes again.
     """
 
     def __init__(self, faults=None, read_faults=None, *, seed=0, latency=0.01, lag=0.0):
@@ -63,6 +65,7 @@ class CountingServer:
         self.latency, self.lag = latency, lag
         self.can_look_up = True
         self.held = False
+        self.refuses = True
         self.kept = {}
         self._dice = random.Random(seed)
         self._loop = asyncio.new_event_loop()
@@ -130,7 +133,7 @@ class CountingServer:
         fault = self.script.popleft() if self.script else self._throw(self.faults)
         await _before(writer, fault)
         external_id = body["external_id"]
-        if external_id in self.kept:
+        if external_id in self.kept and self.refuses:
             await _answer(writer, {"detail": f"external_id {external_id} was used before"}, 400)
             return
         execution = self._begin(body)

@@ -21,7 +21,7 @@ from vellum_nb.workspace.outcome import unanswered
 from vellum_nb.workspace.sending import executed, streamed
 from vellum_nb.workspace.verdict import Verdict, is_busy, said, verdict
 
-__all__ = ["Caller"]
+__all__ = ["Caller", "lost"]
 
 _SENDS = 6  # whose fate was doubtful each time
 _LAG = (0.2, 0.5)  # seconds between look-ups: events may be told a little after the execution
@@ -112,6 +112,17 @@ class Caller:
         if isinstance(found, SlimWorkflowExecutionRead):
             return _ended(task, told(found), found=True)
         return _running(task) if found is Gone.RUNNING else _unknown(task)
+
+
+def lost(task: Task, why: str) -> Again:
+    """Return how a task goes on whose attempt may have got anywhere, and told nothing."""
+    sends = max(task.sends, int(task.doubt is not None)) + 1
+    error = RunError(code="WORKER_LOST", message=f"{why}, {sends} times")
+    refused = error if sends >= _SENDS else None
+    unsure = replace(
+        task, doubt=why, tries=task.tries + 1, sends=sends, refused=refused, looks=Looks()
+    )
+    return Again(unsure, why, wait=0.0)
 
 
 def _fate(task: Task, exc: APIError) -> Ended | Again:

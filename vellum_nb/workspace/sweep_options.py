@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.experiments.sweep.making import KEPT, SweepOptions
 from vellum_nb.models.plain import shown
+from vellum_nb.workspace.far import far
 
 __all__ = [
     "SweepArguments",
@@ -50,9 +51,7 @@ class SweepArguments(SweepLimits, total=False):
     executor: Executor | None
 
 
-def checked_options(
-    executor: Executor | None, *, expand_meta: bool = False, **limits: Any
-) -> SweepOptions:
+def checked_options(executor: object, *, expand_meta: bool = False, **limits: Any) -> SweepOptions:
     """Return the options that say how a sweep goes about it.
 
     Raises
@@ -70,10 +69,15 @@ def checked_options(
             problems.append(InputProblem(name, f"{shown(value)} is given; {expected} is expected"))
         else:
             limits[name] = found
+    if not (executor is None or isinstance(executor, Executor)):
+        wanted = "a concurrent.futures.Executor is expected (of a Dask client: .get_executor())"
+        problems.append(InputProblem("executor", f"{type(executor).__name__} is given; {wanted}"))
+        executor = None
     if problems:
         msg = "This sweep cannot be; nothing was sent:"
         raise InputError(msg, problems)
-    return SweepOptions(executor=executor, expand_meta=expand_meta, **limits)
+    made = far(executor) if executor is not None else None
+    return SweepOptions(executor=made, expand_meta=expand_meta, **limits)
 
 
 def kept_options(kept: Mapping[str, Any], given: SweepLimits) -> SweepOptions:

@@ -118,7 +118,10 @@ class SweepMethods(SweepMaking):
             Take fulfilled runs that the history has of the same case on the same release, as many
             as `repeats` ask, and send only the others.
         executor : concurrent.futures.Executor, optional
-            Where the calls are made; of processes, too. Default: threads.
+            Where the calls are made: a pool of processes, or a Dask cluster with
+            ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
+            the server; the history stays here. What a lost worker was at is looked up before it
+            is sent again. Default: threads.
 
         Returns
         -------

@@ -1,0 +1,61 @@
+"""Dask clusters of real processes, and a server that executes whatever it is sent, also twice."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import dask
+import pytest
+from distributed import LocalCluster
+
+import vellum_nb as vnb
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the counting server
+
+from counting_server import KEY, CountingServer
+
+LONG = 60.0  # seconds; waits that end long before
+
+
+@pytest.fixture
+def server():
+    server = CountingServer(latency=0.02)
+    server.refuses = False
+    yield server.start()
+    server.close()
+
+
+@pytest.fixture
+def ws(server, tmp_path):
+    with vnb.connect(server.url, api_key=KEY, history=tmp_path / "runs.db", timeout=20) as ws:
+        yield ws
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Return what starts clusters, with Dask's configuration as keyword."""
+    opened = []
+
+    def start(config=(), **options):
+        with dask.config.set({"temporary-directory": str(tmp_path), **dict(config)}):
+            defaults = {"n_workers": 2, "threads_per_worker": 8, "host": "127.0.0.1"}
+            made = LocalCluster(dashboard_address="127.0.0.1:0", **{**defaults, **options})
+        opened.append(made)
+        return made
+
+    yield start
+    for each in opened:
+        each.close(timeout=LONG)
+
+
+@pytest.fixture
+def until():
+    def wait(condition):
+        end = time.monotonic() + LONG
+        while not condition():
+            assert time.monotonic() < end, "it never came"
+            time.sleep(0.01)
+
+    return wait

@@ -1,0 +1,184 @@
+"""Executors that users hand to a sweep: calls are made elsewhere, each at most once.
+
+A pool of processes hands a call to one process, once. A Dask cluster hands the call of a worker
+that died, or seems to have died, to the next one, and computes a result anew that was lost with
+its worker. There a call first claims its name on the scheduler, and whoever comes second sends
+nothing.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, InvalidStateError
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from vellum_nb.experiments.sweep.work import Again, Attempt, Ended, Task
+from vellum_nb.workspace.calling import lost
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.cfexecutor import ClientExecutor
+
+__all__ = ["FarExecutor", "far"]
+
+_OURS = "vellum_nb"
+_NAME = "vellum_nb_call"  # what a cluster calls its tasks
+_ADVICE = (
+    "a worker of the executor cannot import vellum_nb: install the same vellum_nb there as here"
+)
+_KEPT = 1.0  # seconds that a claim outlives its call: by then the scheduler has let go of that
+_LOCK = threading.Lock()
+
+
+def far(executor: Executor) -> Executor:
+    """Return what a sweep hands its calls to, so that `executor` makes them."""
+    if "distributed" in sys.modules:
+        from distributed.cfexecutor import ClientExecutor
+
+        if isinstance(executor, ClientExecutor):
+            return DaskExecutor(executor)
+    return FarExecutor(executor)
+
+
+class FarExecutor(Executor):
+    """Hands calls to `executor`; one that cannot be loaded there comes back, and was not sent."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Have `fn` called elsewhere with a task."""
+        (task,) = args
+        inner = self._handed(fn, task, **kwargs)
+        outer = _Call(inner)
+        inner.add_done_callback(lambda inner: _pass_on(inner, outer, task))
+        return outer
+
+    def _handed(self, fn: Attempt, task: Task, **kwargs: Any) -> Future[Any]:
+        return self._executor.submit(fn, task, **kwargs)
+
+
+class DaskExecutor(FarExecutor):
+    """Hands calls to a Dask cluster, which is to begin each only once."""
+
+    def __init__(self, executor: ClientExecutor) -> None:
+        super().__init__(executor)
+        self._client: Client = executor._client  # noqa: SLF001  (it is told nowhere else)
+
+    def _handed(self, fn: Attempt, task: Task, **kwargs: Any) -> Future[Any]:
+        key = f"{_NAME}-{task.run.id}-{uuid4().hex[:8]}"
+        kwargs = {**kwargs, "key": key, "pure": False, "retries": 0}
+        future = self._executor.submit(_sealed(fn, task), **kwargs)
+        future.add_done_callback(lambda ended: self._later(key, is_held=_has_result(ended)))
+        return future
+
+    def _later(self, key: str, *, is_held: bool) -> None:
+        loop = self._client.loop
+        if loop is not None and self._client.status == "running":
+            forget = partial(self._forget, key, is_held=is_held)
+            loop.add_callback(loop.call_later, _KEPT, forget)
+
+    def _forget(self, key: str, *, is_held: bool) -> None:
+        """Give a claim up, when the cluster holds no result that it could compute anew."""
+        loop = self._client.loop
+        if is_held and key in self._client.futures:
+            self._later(key, is_held=is_held)
+        elif loop is not None and self._client.status == "running":
+            loop.add_callback(self._client.unpublish_dataset, key)
+
+
+def _sealed(call: Attempt, task: Task) -> Callable[[], Ended | Again]:
+    """Return a function that shows nothing, and loads everywhere.
+
+    A scheduler loads it as well, and a worker that cannot load what it is sent dies of it: so that
+    what needs this package is loaded by the call. What it encloses is in no `repr`.
+    """
+    sealed = pickle.dumps((Once(call), task))
+
+    def vellum_nb_call() -> Ended | Again:
+        import pickle
+
+        call, task = pickle.loads(sealed)  # noqa: S301  (our own)
+        return call(task)  # type: ignore[no-any-return]
+
+    return vellum_nb_call
+
+
+class Once:
+    """A call on a worker of a Dask cluster that is never begun a second time."""
+
+    __name__ = _NAME
+
+    def __init__(self, call: Attempt) -> None:
+        self._call = call
+
+    def __call__(self, task: Task) -> Ended | Again:
+        """Make the call, unless a worker has begun it before."""
+        from distributed import get_client, get_worker
+
+        key = get_worker().get_current_task()
+        with _LOCK:  # two threads would make two
+            client = get_client()
+        try:
+            client.publish_dataset(None, name=key)
+        except KeyError:
+            return lost(task, "a worker was lost with it")
+        return self._call(task)
+
+    def __repr__(self) -> str:
+        return repr(self._call)
+
+
+class _Call(Future[Any]):
+    """A call that is made elsewhere."""
+
+    def __init__(self, inner: Future[Any]) -> None:
+        super().__init__()
+        self._inner: Future[Any] | None = inner
+
+    def cancel(self) -> bool:
+        """Cancel it there and here."""
+        if self._inner is not None:
+            self._inner.cancel()
+        return super().cancel()
+
+    def drop(self) -> None:
+        """Keep the call made elsewhere no longer, so that nothing there is kept for it."""
+        self._inner = None
+
+
+def _pass_on(inner: Future[Any], outer: _Call, task: Task) -> None:
+    outer.drop()
+    if inner.cancelled():
+        outer.cancel()
+        return
+    error = inner.exception()
+    with suppress(InvalidStateError):  # it was cancelled
+        if error is None:
+            outer.set_result(inner.result())
+        elif _misses_us(error):
+            outer.set_result(Again(task, _ADVICE, hopeless=True))
+        else:
+            outer.set_exception(error)
+
+
+def _has_result(ended: Future[Any]) -> bool:
+    return not ended.cancelled() and ended.exception() is None
+
+
+def _misses_us(error: BaseException) -> bool:
+    """Return whether a module of ours could not be loaded, so that no call was begun."""
+    names = (each.name for each in _chain(error) if isinstance(each, ModuleNotFoundError))
+    return any(name is not None and name.partition(".")[0] == _OURS for name in names)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
