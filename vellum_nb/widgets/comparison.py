@@ -110,7 +110,7 @@ def _sorted(comparison: Comparison) -> list[tuple[int, Case]]:
     """Return the cases with their numbers, those worth a look first."""
 
     def rank(numbered: tuple[int, Case]) -> int:
-        found = {numbered[1].status(tag) for tag in comparison.release_tags}
+        found = {numbered[1].status(tag) for tag in comparison.releases}
         return min(_ORDER.index(status) for status in found)
 
     return sorted(enumerate(comparison.cases, 1), key=rank)
