@@ -9,7 +9,10 @@ from typing import TypeAlias
 
 from vellum_nb.errors import APIError, InputError
 from vellum_nb.experiments import Comparison
+from vellum_nb.experiments.metrics import judge
 from vellum_nb.experiments.metrics.choosing import Metrics
+from vellum_nb.experiments.metrics.judges import Inputs
+from vellum_nb.experiments.metrics.metric import Metric, Value
 from vellum_nb.experiments.sweep import Sweep
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.history.query import Filters
@@ -100,7 +103,46 @@ p = 1.00 · noise floor unknown>
             only=only,
             alpha=alpha,
             seed=seed,
+            judging=self._judging,
         )
+
+    def judge(
+        self,
+        deployment: str,
+        *,
+        inputs: Inputs | None = None,
+        output: str | None = None,
+        release_tag: str = "LATEST",
+        name: str | None = None,
+        lower_is_better: bool = False,
+        rejected: Value = 0.0,
+    ) -> Metric:
+        """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
+
+        Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> def grader(answer: str) -> float:
+        ...     return min(1.0, len(answer) / 100)
+        >>> release = ws.server.deploy(grader, name="grader")
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
+        >>> judged = ws.judge("grader", inputs={"answer": "output.category"})
+        >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
+        [0.07]
+        """
+        unbound = judge(
+            deployment,
+            inputs=inputs,
+            output=output,
+            release_tag=release_tag,
+            name=name,
+            lower_is_better=lower_is_better,
+            rejected=rejected,
+        )
+        return unbound.bound(self._judging)
 
     def _compared(
         self,

@@ -109,8 +109,8 @@ def _estimate(scored: Scored, at: int, seed: int) -> Estimate:
 
     means = scored.mean[:, at]
     means = means[~np.isnan(means)]
-    if scored.passes and len(means) and int(scored.count[:, at].max(initial=0)) == 1:
-        return share_interval(int(means.sum()), len(means))
+    if scored.passes and len(means):
+        return share_interval(float(means.mean()), len(means))
     return mean_interval(means, seed=seed)
 
 
@@ -197,7 +197,9 @@ def remark(comparison: BaseComparison, release: str, metric: str | None = None) 
         return f"{what}: hardly chance{floor}"
     if what == "noise":
         return "within the noise: repeats of one release differ as much"
-    head = "no difference" if what == "same" else "may be chance: the interval holds 0"
+    head = "no difference" if what == "same" else "may be chance"
+    if what != "same" and found.change.low <= 0 <= found.change.high:
+        head += ": the interval holds 0"
     return f"{head}; {_too_few(comparison, found, metric)}"
 
 

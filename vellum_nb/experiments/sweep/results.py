@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.metrics.choosing import Metrics
+from vellum_nb.experiments.metrics.judges import Judging
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
 from vellum_nb.history.export import replacing, write_csv
@@ -33,6 +34,7 @@ class Results:
     record: SweepRecord
     _history: History
     _render: Callable[[Comparison], str] | None
+    judging: Judging | None = None
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -119,6 +121,7 @@ class Results:
             cases=self._history.sweeps.cases(self.record.id),
             alpha=alpha,
             seed=seed,
+            judging=self.judging,
         )
 
     def to_csv(self, path: str | Path) -> Path:
