@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
@@ -204,11 +204,13 @@ def _value(value: Any) -> Any:
     return value
 
 
-def _cases(records: Iterable[Record], rows: Sequence[Mapping[str, Any]]) -> list[SweepCase]:
+def _cases(records: Sequence[Record], rows: Sequence[Mapping[str, Any]]) -> list[SweepCase]:
+    """Return the cases in the order in which they were first run, with all that is said of them."""
     found: dict[str, SweepCase] = {}
-    for record, row in zip(records, rows, strict=True):
-        expected, labels = _side(row, "expected."), _side(row, "label.")
-        if (expected or labels) and record.case_id not in found:
+    pairs = zip(records, rows, strict=True)
+    for record, row in sorted(pairs, key=lambda pair: pair[0].micros):
+        if record.case_id not in found:
+            expected, labels = _side(row, "expected."), _side(row, "label.")
             at, inputs = len(found), record.inputs
             found[record.case_id] = SweepCase(at, record.case_id, inputs, expected, labels)
     return list(found.values())

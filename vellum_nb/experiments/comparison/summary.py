@@ -34,8 +34,9 @@ def summary_frame(comparison: BaseComparison) -> pd.DataFrame:
 
     rows = [_row(comparison, release) for release in comparison.releases]
     frame = pd.DataFrame(rows)
-    numbers = [name for name in frame.columns if frame[name].isna().all() and name not in _TEXTS]
-    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(_TEXTS, "str"))
+    texts = [name for name in _TEXTS if name in frame.columns]
+    empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
+    return frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
 
 
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")

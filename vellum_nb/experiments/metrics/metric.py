@@ -135,6 +135,8 @@ def _takes_expected(fn: object, name: str) -> bool:
 def _checked(value: object) -> Evaluation:
     if value is None:
         return None, None
+    if isinstance(value, str):
+        return None, f"{shown(value)} is neither a bool nor a number"
     try:
         number = float(value)  # type: ignore[arg-type]  # numpy's numbers too
     except (TypeError, ValueError):
