@@ -211,3 +211,10 @@ def test_the_key_is_in_no_frame_and_no_html(ws, server, sweep):
     compared = sweep.compare(metrics=["score", "latency_s"])
     texts = [compared.frame().to_csv(), compared.long().to_csv(), compared.summary().to_csv()]
     assert all(server.api_key not in text for text in [*texts, compared.to_html(), repr(compared)])
+
+
+def test_a_compared_run_still_finds_its_trace(ws):
+    run = ws.run("shout", {"text": "a"}, release_tag="v1", expand_meta=True)
+    case = ws.compare("shout", release_tags=["v1"]).cases[0]
+    assert case.runs["v1"].id == run.id
+    assert case.runs["v1"].trace().equals(ws.trace(run))

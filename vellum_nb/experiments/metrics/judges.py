@@ -138,7 +138,7 @@ class Judge(Metric):
             if self.rejected is not None and record.state == "REJECTED":
                 continue
             try:
-                told = self._told(record.run, dict(expected))
+                told = self._told(record.made(), dict(expected))
                 asked.setdefault(case_id(told), told)
             except Exception:  # noqa: BLE001, S112  (`evaluate` raises it again, for this run)
                 continue

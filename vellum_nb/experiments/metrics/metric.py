@@ -84,7 +84,7 @@ class Metric:
 
     def evaluate(self, record: Record, expected: Mapping[str, Any]) -> Evaluation:
         """Return the figure of a run, or why there is none; never raises but on an interrupt."""
-        run: Any = record if self._takes_records else record.run
+        run: Any = record if self._takes_records else record.made()
         try:
             value = self(run, expected)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
