@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 
 import vellum_nb as vnb
 from vellum_nb.models import Run, case_id
@@ -25,10 +27,10 @@ TARGET = 5.0
 WORDS = ("thanks", "for", "writing", "we", "are", "sorry", "you", "were", "charged", "twice")
 
 
-def history() -> vnb.History:
+def history(path: Path) -> vnb.History:
     """Return a history of CASES x TAGS runs, with outputs of about 300 characters."""
     rng = random.Random(7)
-    kept = vnb.History(":memory:")
+    kept = vnb.History(path)
     start = datetime(2026, 11, 25, tzinfo=UTC)
     batch = []
     for number in range(CASES):
@@ -76,9 +78,12 @@ def libraries() -> None:
 
 def main() -> int:
     """Measure, print, and return whether the target was missed."""
-    kept = history()
     took = {"import": seconds(libraries)}
-    with vnb.connect("local", history=kept) as ws:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        history(Path(folder) / "runs.db") as kept,
+        vnb.connect("local", history=kept) as ws,
+    ):
         begun = time.process_time()
         compared = ws.compare("triage", release_tags=TAGS)
         took["compare"] = time.process_time() - begun

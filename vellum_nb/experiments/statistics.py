@@ -34,6 +34,7 @@ __all__ = [
 
 _RESAMPLES = 9_999
 _MANY = 1_000  # values from which the normal interval serves as well as the bootstrap
+_NOBODY = 10_000.0  # the root of as many cases as nobody runs
 _Z95 = 1.959963984540054
 _NAN = float("nan")
 
@@ -221,7 +222,7 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
 def cases_needed(
     mean: float, spread: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> int | None:
-    """Return how many cases would show a mean difference like this one; None for no difference.
+    """Return how many cases would show a mean difference like this one; None: hardly any number.
 
     Parameters
     ----------
@@ -233,8 +234,10 @@ def cases_needed(
     from scipy.stats import norm
 
     z = float(norm.isf(alpha / 2) + norm.isf(1 - power))
-    least = 1 + math.ceil(math.log2(1 / alpha))
-    return max(least, math.ceil((z * spread / mean) ** 2))
+    ratio = abs(z * spread / mean)
+    if ratio > _NOBODY:
+        return None
+    return max(1 + math.ceil(math.log2(1 / alpha)), math.ceil(ratio**2))
 
 
 def _resampled(values: Floats, seed: int) -> Floats:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison, Metric
@@ -238,3 +240,32 @@ def test_the_same_seed_gives_the_same_summary():
     first, again = compared(one, other).summary(), compared(one, other).summary()
     assert first.equals(again)
     assert not first.equals(compared(one, other, seed=9).summary())
+
+
+REPEATS = st.lists(st.floats(-1e100, 1e100) | st.booleans() | st.integers(-9, 9), max_size=3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(REPEATS, REPEATS), max_size=7))
+def test_any_figures_have_a_summary_in_which_every_case_counts_once(cases):
+    found = compared([one for one, _ in cases], [other for _, other in cases])
+    if not found.cases:
+        return
+    row = found.summary().set_index("release").loc["v2"]
+    against = found.against("v2")
+    names = ["wins", "ties", "losses", "unscored", "errors"]
+    assert row[names].sum() + against.counts["missing"] == len(found.cases)
+    assert not row["metric.value.delta_low"] > row["metric.value.delta_high"]
+    assert 0 <= (found.p("v2") or 0) <= 1
+    assert found.line("v2")
+    assert found.remark("v2")
+    assert len(found.frame()) == len(found.cases)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(REPEATS, REPEATS), min_size=1, max_size=7))
+def test_turning_the_comparison_round_turns_the_verdicts_round(cases):
+    there = compared([one for one, _ in cases], [other for _, other in cases])
+    back = compared([one for one, _ in cases], [other for _, other in cases], baseline="v2")
+    turned = {"better": "worse", "worse": "better"}
+    assert [turned.get(each, each) for each in verdicts(there)] == verdicts(back, "v1")

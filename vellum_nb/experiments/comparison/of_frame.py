@@ -1,4 +1,4 @@
-"""A comparison of the rows of a DataFrame: `vellum_nb.compare`."""
+"""A comparison of the rows of a DataFrame, for `vellum_nb.compare`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from vellum_nb.models.sweeps import SweepCase
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["compare"]
+__all__ = ["compared_rows"]
 
 _SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
 
 
-def compare(
+def compared_rows(
     frame: pd.DataFrame,
     by: str = "release_tag",
     *,
@@ -33,42 +33,7 @@ def compare(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Comparison:
-    """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        One row a run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
-        read, or any with ``input.<name>`` and ``output.<name>`` columns. ``expected.<output>``
-        and ``desired.<output>`` say what outputs should be, ``label.<name>`` are labels.
-    by : str, default "release_tag"
-        The column whose values are compared: ``"release_tag"``, ``"release_id"``,
-        ``"environment"`` (local against the cloud), or any other.
-    baseline : str, optional
-        The value the others are held against. Default: the one that was run first.
-    metrics : metric or sequence, optional
-        As of `vellum_nb.Comparison`.
-    deployment : str, optional
-        Which one, where the frame has runs of several.
-    render : callable, optional
-        Makes the HTML; as of `vellum_nb.Comparison`.
-    alpha, seed
-        As of `vellum_nb.Comparison`.
-
-    Raises
-    ------
-    InputError
-        There is no such column, no case can be told, or there are several deployments.
-
-    Examples
-    --------
-    >>> import vellum_nb as vnb
-    >>> ws = vnb.connect("local", history=":memory:")
-    >>> for tag in ("v1", "v2"):
-    ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
-    >>> vnb.compare(ws.history.frame(), by="release_tag", baseline="v1")
-    <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
-    """
+    """Return the comparison that `vellum_nb.compare` documents."""
     name = _deployment(frame, deployment)
     if "deployment" in frame.columns:
         frame = frame[frame["deployment"] == name]
