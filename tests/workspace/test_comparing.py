@@ -188,6 +188,20 @@ def test_a_judge_that_refuses_marks_the_run_and_is_asked_again_next_time(ws, gra
     assert grader.calls == 6
 
 
+def test_an_answer_that_the_judge_cannot_take_is_marked_and_the_others_are_judged(ws, grader):
+    for text in ("a", "bb"):
+        ws.run("shout", {"text": text}, release_tag="v2")
+
+    def told(run, _):
+        return {"answer": run.outputs["loud"] if len(run.inputs["text"]) == 1 else None}
+
+    compared = ws.compare("shout", metrics=ws.judge("grader", inputs=told))
+    assert compared.frame()["metric.grader@v2"].tolist()[0] == 1.0
+    assert "cannot be asked: answer: a value is required" in compared.errors()["message"][0]
+    with pytest.raises(InputError, match="reply"):
+        ws.compare("shout", metrics=ws.judge("grader", inputs={"reply": "output.loud"}))
+
+
 def test_a_judge_without_a_workspace_says_what_to_use(ws, sweep):
     with pytest.raises(InputError, match="needs a workspace to run 'grader'"):
         vnb.compare(sweep.frame(), metrics=vnb.metrics.judge("grader"))

@@ -21,6 +21,7 @@ from vellum_nb.history.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.workspace.asking import asking
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.views import render_comparison
@@ -163,7 +164,7 @@ p = 1.00 · noise floor unknown>
             only=only,
             alpha=alpha,
             seed=seed,
-            judging=self._judging,
+            judging=asking(self),
         )
 
     def judge(
@@ -202,7 +203,7 @@ p = 1.00 · noise floor unknown>
             lower_is_better=lower_is_better,
             rejected=rejected,
         )
-        return unbound.bound(self._judging)
+        return unbound.bound(asking(self))
 
     def _compared(
         self,

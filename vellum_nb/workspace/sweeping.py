@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
-from vellum_nb.experiments.metrics.judges import Judging
 from vellum_nb.experiments.sweep.plan import SweepPlan
 from vellum_nb.experiments.sweep.reading import Cases
 from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.models import Run
+from vellum_nb.workspace.asking import asking
 from vellum_nb.workspace.sweep_making import SweepMaking, live_sweep
 from vellum_nb.workspace.sweep_opening import found_sweep
 from vellum_nb.workspace.sweep_options import SweepArguments, checked_options
@@ -162,7 +161,7 @@ class SweepMethods(SweepMaking):
             while not self._kept(found, wanted.checked.cases, twin=fresh):
                 found = plan()
             sweep = self._sweep(found, wanted, options, expand_meta=expand_meta)
-        sweep.judging = self._judging
+        sweep.judging = asking(self)
         sweep.watch = watch if progress else None
         if progress:
             announce(found.plan)
@@ -217,30 +216,5 @@ class SweepMethods(SweepMaking):
         """
         record = found_sweep(self.history.sweeps, sweep_id)
         found = live_sweep(record.id) or self._opened(record)
-        found.judging = self._judging
+        found.judging = asking(self)
         return found
-
-    @property
-    def _judging(self) -> Judging:
-        """How the judges among metrics are asked: the history first, then a sweep."""
-
-        def find(deployment: str, release_tag: str, case_ids: Sequence[str]) -> list[Run]:
-            return self.history.runs(
-                deployment=deployment,
-                release_tag=release_tag,
-                state="FULFILLED",
-                case_id=list(case_ids),
-            )
-
-        def run(
-            deployment: str, release_tag: str, cases: Sequence[Mapping[str, Any]]
-        ) -> list[Run | None]:
-            rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
-            sweep = self.sweep(
-                deployment, rows, release_tags=[release_tag], reuse=True, progress=False
-            )
-            made = {run.case_id: run for run in sweep.runs()}
-            planned = self.history.sweeps.cases(sweep.id)
-            return [made.get(case.case_id) for case in planned]
-
-        return Judging(find, run)

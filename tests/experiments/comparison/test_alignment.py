@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
-from vellum_nb.history import History
+from vellum_nb.history import History, read_csv
 from vellum_nb.history.records import Record
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.sweeps import SweepCase
@@ -134,6 +137,15 @@ def test_the_rows_of_a_history_align_as_the_runs_do(runs):
         assert light.frame().equals(stored.frame())
         assert light.long().equals(stored.long())
         assert [case.runs for case in light.cases] == [case.runs for case in stored.cases]
+
+
+@settings(deadline=None)
+@given(histories())
+def test_the_csv_of_any_comparison_reads_back(runs):
+    compared = of(runs, metrics=["exact", lambda run: len(str(run.outputs))])
+    with TemporaryDirectory() as folder:
+        path = compared.to_csv(Path(folder) / "cmp.csv")
+        assert_frame_equal(read_csv(path), compared.frame())
 
 
 def test_the_newest_answer_is_shown_and_all_repeats_are_kept():

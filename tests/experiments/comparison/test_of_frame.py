@@ -70,6 +70,23 @@ def test_any_frame_of_inputs_and_outputs_will_do():
     assert compared.cases[0].runs["large"].outputs == {"answer": {"a": 1}}
 
 
+def test_times_may_be_text_or_have_no_zone():
+    frame = pd.DataFrame(
+        {
+            "release_tag": ["v2", "v1", "v1"],
+            "input.n": [1, 1, 1],
+            "output.answer": ["x", "new", "old"],
+            "timestamp": ["2026-11-25 10:00", "2026-11-24T10:00:00Z", "2026-11-23"],
+        }
+    )
+    for times in (frame["timestamp"], pd.to_datetime(frame["timestamp"], format="mixed", utc=True)):
+        compared = vnb.compare(frame.assign(timestamp=times))
+        assert compared.releases == ("v1", "v2")
+        assert compared.frame()["output.answer@v1"].tolist() == ["new"]
+    naive = frame.assign(timestamp=pd.to_datetime(["2026-11-25", "2026-11-24", "2026-11-23"]))
+    assert vnb.compare(naive).releases == ("v1", "v2")
+
+
 def test_a_row_that_failed_is_no_answer(ws):
     frame = ws.history.frame().assign(state="FAILED")
     assert vnb.compare(frame).count("v2", "missing") == 2

@@ -91,13 +91,21 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     columns = []
     for at, name in enumerate(names):
         column = frame.iloc[:, at]
-        if name in {"timestamp", "finished_at"} and hasattr(column, "dt"):
-            column = column.astype("datetime64[us, UTC]").astype("int64").where(column.notna())
+        if name == "timestamp":
+            column = _micros(column)
         columns.append(zip(column.tolist(), column.isna().tolist(), strict=True))
     return [
         {name: value for name, (value, gone) in zip(names, cells, strict=True) if not gone}
         for cells in zip(*columns, strict=True)
     ]
+
+
+def _micros(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return times as microseconds since 1970; what is no time is missing."""
+    import pandas as pd
+
+    times = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+    return times.astype("datetime64[us, UTC]").astype("int64").where(times.notna())
 
 
 def _record(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Record:

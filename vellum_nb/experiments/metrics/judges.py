@@ -26,11 +26,12 @@ class Judging:
     find : callable
         ``find(deployment, release_tag, case_ids)``: the fulfilled runs that are there.
     run : callable
-        ``run(deployment, release_tag, cases)``: runs each set of inputs, in this order.
+        ``run(deployment, release_tag, cases)``: runs each set of inputs, in this order; or says
+        why it did not.
     """
 
     find: Callable[[str, str, Sequence[str]], Sequence[Run]]
-    run: Callable[[str, str, Sequence[Mapping[str, Any]]], Sequence[Run | None]]
+    run: Callable[[str, str, Sequence[Mapping[str, Any]]], Sequence[Run | str]]
 
 
 def judge(
@@ -103,7 +104,7 @@ class Judge(Metric):
         self.inputs = inputs
         self.output = output
         self._judging = judging
-        self._known: dict[str, Run] = {}
+        self._known: dict[str, Run | str] = {}
 
     def bound(self, judging: Judging | None) -> Judge:
         """Return the same judge, which can ask.
@@ -152,16 +153,15 @@ class Judge(Metric):
         left = {key: told for key, told in asked.items() if key not in self._known}
         if left:
             runs = self._judging.run(self.deployment, self.release_tag, list(left.values()))
-            pairs = zip(left, runs, strict=True)
-            self._known |= {key: run for key, run in pairs if run is not None}
+            self._known |= dict(zip(left, runs, strict=True))
 
     def _judged(self, run: Run, expected: dict[str, Any]) -> Value:
         told = self._told(run, expected)
         key = case_id(told)
         if key not in self._known:
             self._ask({key: told})
-        verdict = self._known.get(key)
-        if verdict is None or verdict.state != "FULFILLED":
+        verdict = self._known[key]
+        if isinstance(verdict, str) or verdict.state != "FULFILLED":
             msg = f"the judge {self.deployment} {_why(verdict)}"
             raise ValueError(msg)
         return self._figure(verdict)
@@ -211,8 +211,8 @@ def _as_figure(value: object, deployment: str, name: str) -> Value:
         raise ValueError(msg) from None
 
 
-def _why(verdict: Run | None) -> str:
-    if verdict is None:
-        return "was not asked: its sweep stopped"
+def _why(verdict: Run | str) -> str:
+    if isinstance(verdict, str):
+        return verdict
     told = f": {verdict.error.code}: {verdict.error.message}" if verdict.error else ""
     return f"ended {verdict.state}{told}"
