@@ -15,6 +15,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import align
 from vellum_nb.experiments.wording import same_value, value_text
+from vellum_nb.history.records import Record
 from vellum_nb.models import Run, RunError, case_id
 
 _NUMBERS = count(1)
@@ -57,6 +58,9 @@ def test_the_frame_has_one_row_a_case_and_one_column_an_output_and_tag() -> None
         "output.category@v2",
         "state@v1",
         "state@v2",
+        "answers@v1",
+        "answers@v2",
+        "changed@v2",
     ]
     assert frame["input.ticket"].tolist() == ["a", "b"]
     assert frame["output.category@v2"].tolist()[:1] == ["account"]
@@ -168,7 +172,8 @@ def test_the_renderer_makes_the_html() -> None:
 
 def test_cases_come_in_the_order_of_their_first_run() -> None:
     runs = [run("v1", "b"), run("v1", "a"), run("v2", "b")]
-    cases = align(reversed(runs), tags=["v1", "v2"], baseline="v1")
+    records = [Record.of_run(each) for each in reversed(runs)]
+    cases = align(records, releases=["v1", "v2"], baseline="v1")
     assert [case.inputs["ticket"] for case in cases] == ["b", "a"]
 
 

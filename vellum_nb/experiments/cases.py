@@ -1,79 +1,168 @@
-"""Stored runs laid side by side: which case was answered how on which release tag."""
+"""Stored runs laid side by side: which case was answered how on which release."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from vellum_nb.experiments.metrics.expected import checks
 from vellum_nb.experiments.wording import same_value
+from vellum_nb.history.records import Record
 from vellum_nb.models import Run
+from vellum_nb.models.sweeps import SweepCase
 
 __all__ = ["Case", "Status", "align"]
 
 Status = Literal["same", "differs", "missing"]
 
-_ANSWERS = ("FULFILLED", "REJECTED")
 
-
-@dataclass(frozen=True, slots=True)
 class Case:
-    """One case and its run on each release tag.
+    """One case and its runs on each release.
 
     Attributes
     ----------
+    number : int
+        Its place among the cases, from 1.
     case_id : str
         The identity of the inputs.
-    inputs : dict
-        The inputs themselves.
-    runs : dict
-        Release tag to the run that counts; a tag without any run is absent.
     baseline : str
-        The tag the others are held against.
+        The release the others are held against.
+    tries : dict
+        Release to all its runs of this case, oldest first; a release without any is absent.
+    expected : dict
+        Output name to what it should be, where that is known.
+    labels : dict
+        What the table of cases says besides.
     """
 
-    case_id: str
-    inputs: dict[str, Any]
-    runs: dict[str, Run]
-    baseline: str
+    __slots__ = ("_inputs", "_runs", "baseline", "case_id", "expected", "labels", "number", "tries")
 
-    def answer(self, tag: str) -> Run | None:
-        """Return the run on `tag` if it brought an answer, FULFILLED or REJECTED."""
-        run = self.runs.get(tag)
-        return run if run is not None and run.state in _ANSWERS else None
+    def __init__(
+        self, case_id: str, baseline: str, inputs: Record | Mapping[str, Any], number: int = 0
+    ) -> None:
+        self.case_id = case_id
+        self.baseline = baseline
+        self.number = number
+        self.tries: dict[str, list[Record]] = {}
+        self.expected: dict[str, Any] = {}
+        self.labels: dict[str, Any] = {}
+        self._inputs = inputs
+        self._runs: dict[str, Run] | None = None
 
-    def status(self, tag: str) -> Status:
-        """Return how the answer on `tag` stands to the baseline's; without both it is missing."""
-        base, run = self.answer(self.baseline), self.answer(tag)
-        if base is None or run is None:
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The inputs themselves."""
+        return self._inputs.inputs if isinstance(self._inputs, Record) else self._inputs
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Release to the run that counts; a release without any run is absent."""
+        if self._runs is None:
+            self._runs = {release: self.counting(release).run for release in self.tries}  # type: ignore[union-attr]
+        return self._runs
+
+    def counting(self, release: str) -> Record | None:
+        """Return the run that counts: the newest that brought an answer, else the newest."""
+        tries = self.tries.get(release)
+        if not tries:
+            return None
+        if tries[-1].is_answer:
+            return tries[-1]
+        return next((each for each in reversed(tries) if each.is_answer), tries[-1])
+
+    def answers(self, release: str) -> list[Record]:
+        """Return all runs on `release` that brought an answer, oldest first."""
+        return [each for each in self.tries.get(release, ()) if each.is_answer]
+
+    def answer(self, release: str) -> Run | None:
+        """Return the run that counts if it brought an answer, FULFILLED or REJECTED."""
+        found = self.counting(release)
+        return found.run if found is not None and found.is_answer else None
+
+    def status(self, release: str) -> Status:
+        """Return how the answer on `release` stands to the baseline's; missing without both."""
+        base, other = self.counting(self.baseline), self.counting(release)
+        if base is None or other is None or not (base.is_answer and other.is_answer):
             return "missing"
-        return "same" if same_answer(base, run) else "differs"
+        return "same" if same_answer(base, other) else "differs"
+
+    def repeats(self, release: str) -> tuple[int, int]:
+        """Return how many answers on `release` differ from the one that counts, of how many."""
+        answers = self.answers(release)
+        if not answers:
+            return 0, 0
+        return sum(not same_answer(each, answers[-1]) for each in answers), len(answers)
+
+    @property
+    def is_unstable(self) -> bool:
+        """Whether repeats on one release brought different answers."""
+        return any(self.repeats(release)[0] for release in self.tries)
+
+    def checks(self, release: str) -> dict[str, bool]:
+        """Return for each expected output whether the run that counts met it; {}: no answer."""
+        found = self.counting(release)
+        if found is None or not found.is_answer:
+            return {}
+        return checks(found.outputs, self.expected)
 
 
-def same_answer(a: Run, b: Run) -> bool:
+def same_answer(a: Record, b: Record) -> bool:
     """Return whether two runs brought the same outputs, or the same error."""
-    if a.state != b.state:
+    if a is b:
+        return True
+    if a.state != b.state or a.error != b.error:
         return False
-    errors = [(run.error.code, run.error.message) if run.error else None for run in (a, b)]
-    return errors[0] == errors[1] and same_value(a.outputs, b.outputs)
+    if a.text == b.text:
+        return True
+    if a.outputs == b.outputs or "NaN" in a.text:  # where Python's own equality is not JSON's
+        return same_value(a.outputs, b.outputs)
+    return False
 
 
-def align(runs: Iterable[Run], *, tags: Sequence[str], baseline: str) -> tuple[Case, ...]:
-    """Return one `Case` for each set of inputs among `runs`, in the order they were first run.
+def align(
+    records: Iterable[Record],
+    *,
+    releases: Sequence[str],
+    baseline: str,
+    known: Sequence[SweepCase] = (),
+    only: frozenset[str] | None = None,
+) -> tuple[Case, ...]:
+    """Return one `Case` for each set of inputs, those `known` first, then as they were first run.
 
-    Of several runs of a case on a tag the newest that brought an answer counts; if none did, the
-    newest.
+    Parameters
+    ----------
+    records
+        Runs, each under its `group`; those of other releases are left out.
+    known
+        Cases that belong to it, run or not, with what is expected of them.
+    only
+        The cases that are meant. Default: all.
 
     Examples
     --------
-    >>> align([], tags=["v1", "v2"], baseline="v1")
+    >>> align([], releases=["v1", "v2"], baseline="v1")
     ()
     """
     cases: dict[str, Case] = {}
-    for run in sorted(runs, key=lambda run: run.timestamp):
-        if run.release_tag not in tags:
+    for each in known:
+        case = cases.setdefault(each.case_id, Case(each.case_id, baseline, each.inputs))
+        case.expected = {**each.expected, **case.expected}
+        case.labels = {**each.labels, **case.labels}
+    wanted = frozenset(releases)
+    for record in sorted(records, key=_moment):
+        if record.group not in wanted:
             continue
-        case = cases.setdefault(run.case_id, Case(run.case_id, run.inputs, {}, baseline))
-        if run.state in _ANSWERS or case.answer(run.release_tag) is None:
-            case.runs[run.release_tag] = run
-    return tuple(cases.values())
+        found = cases.get(record.case_id)
+        if found is None:
+            found = cases[record.case_id] = Case(record.case_id, baseline, record)
+        found.tries.setdefault(record.group, []).append(record)
+        if record.desired:  # what a reader said goes before what a table says
+            found.expected.update(record.desired)
+    meant = [case for case in cases.values() if only is None or case.case_id in only]
+    for number, case in enumerate(meant, 1):
+        case.number = number
+    return tuple(meant)
+
+
+def _moment(record: Record) -> int:
+    return record.micros

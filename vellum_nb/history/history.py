@@ -18,6 +18,7 @@ from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
 from vellum_nb.history.query import Filters, PageFilters
 from vellum_nb.history.recording import RecordMethods
+from vellum_nb.history.records import Record
 from vellum_nb.history.rows import run_of
 from vellum_nb.history.sweeping import Sweeps
 from vellum_nb.history.traces import trace_frame
@@ -92,6 +93,11 @@ class History(RecordMethods):
             ignored. `limit`: how many.
         """
         return [self._run(row) for row in reads.rows(self._store, filters)]
+
+    def records(self, **filters: Unpack[Filters]) -> list[Record]:
+        """Return runs as light rows, newest first, for comparisons; `filters` as in `runs`."""
+        found = reads.framed(self._store, filters)
+        return [Record.of_row(row, self._trace_of_light) for row in found]
 
     def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row a run; `filters` as in `runs`.
@@ -214,6 +220,9 @@ class History(RecordMethods):
                 raise HistoryError(msg)
             nodes = self.tracer(self, run)
         return trace_frame(nodes)
+
+    def _trace_of_light(self, run: Run) -> pd.DataFrame:
+        return self._trace(self.get(run.id))
 
     def __enter__(self) -> Self:
         return self

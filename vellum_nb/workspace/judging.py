@@ -1,13 +1,11 @@
-"""Looking back at runs: rating, tracing, comparing them."""
+"""Looking back at runs: rating and tracing them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError, InputError
-from vellum_nb.experiments import Comparison
 from vellum_nb.history import trace_frame
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.inputs import plain
@@ -15,7 +13,6 @@ from vellum_nb.models.plain import shown
 from vellum_nb.workspace.actuals import actuals_of, as_mapping, checked_desired, checked_quality
 from vellum_nb.workspace.base import BaseWorkspace
 from vellum_nb.workspace.executions import nodes_of
-from vellum_nb.workspace.views import render_comparison
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,39 +113,6 @@ class JudgeMethods(BaseWorkspace):
             Vellum does not know the execution.
         """
         return trace_frame(self._nodes(run))
-
-    def compare(
-        self,
-        deployment: str,
-        *,
-        release_tags: Sequence[str],
-        baseline: str | None = None,
-        since: datetime | str | None = None,
-    ) -> Comparison:
-        """Put the stored runs of `deployment` side by side, one row a case.
-
-        Nothing is run. Where a case was run several times on a tag, its newest answer counts.
-
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        release_tags : sequence of str
-            The release tags, in the order of the columns.
-        baseline : str, optional
-            The tag the others are held against. Default: the first.
-        since : datetime or str, optional
-            Only runs from then on (UTC when no zone is given).
-        """
-        tags = [release_tags] if isinstance(release_tags, str) else list(release_tags)
-        runs = self.history.runs(deployment=deployment, release_tag=tags, since=since)
-        return Comparison(
-            runs,
-            deployment=deployment,
-            release_tags=tags,
-            baseline=baseline,
-            render=render_comparison,
-        )
 
     def _nodes(self, run: Run | str) -> Sequence[NodeRun]:
         found = run if isinstance(run, Run) and run.nodes else self._found(run)

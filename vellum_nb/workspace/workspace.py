@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
+from vellum_nb.workspace.comparing import CompareMethods
 from vellum_nb.workspace.judging import JudgeMethods
 from vellum_nb.workspace.releasing import ReleaseMethods
 from vellum_nb.workspace.running import RunMethods
-from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.views import render_comparison, view_history
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Workspace"]
 
 
-class Workspace(RunMethods, SweepMethods, JudgeMethods, ReleaseMethods):
+class Workspace(RunMethods, CompareMethods, JudgeMethods, ReleaseMethods):
     """Runs deployments and keeps every run.
 
     Made by `vellum_nb.connect`; use it as a context manager, or call `close`.

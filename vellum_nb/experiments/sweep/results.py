@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.experiments.compare import Comparison
+from vellum_nb.experiments.comparison import Comparison
+from vellum_nb.experiments.metrics.choosing import Metrics
+from vellum_nb.experiments.metrics.judges import Judging
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
 from vellum_nb.history.export import replacing, write_csv
 from vellum_nb.history.frames import cell, column
+from vellum_nb.history.records import Record
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
 
@@ -31,6 +34,7 @@ class Results:
     record: SweepRecord
     _history: History
     _render: Callable[[Comparison], str] | None
+    judging: Judging | None = None
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -43,6 +47,16 @@ class Results:
             runs += [self._history.traced(_standing_for(run, places[run.id])) for run in found]
             runs.sort(key=lambda run: run.timestamp, reverse=True)
         return runs
+
+    def records(self) -> list[Record]:
+        """Return its runs as light rows, in no order, for comparisons; those of `runs`."""
+        places = {run: place for place, run in self._history.sweeps.reused(self.record.id).items()}
+        left_out = self._superseded()
+        own = self._history.records(sweep_id=self.record.id)
+        taken = self._history.records(ids=list(places)) if places else []
+        for each in taken:
+            each.release_tag = each.group = places[each.id].release_tag
+        return [each for each in own if each.id not in left_out] + taken
 
     def frame(self) -> pd.DataFrame:
         """Return its runs as a DataFrame, newest first, one row a run.
@@ -67,18 +81,27 @@ class Results:
         """Return the same of the runs that ended without outputs: failed, rejected, cancelled."""
         return self._frame(_NOT_DONE)
 
-    def compare(self, *, baseline: str | None = None) -> Comparison:
-        """Return its runs side by side, one row a case.
+    def compare(
+        self,
+        *,
+        baseline: str | None = None,
+        metrics: Metrics | None = None,
+        alpha: float = 0.05,
+        seed: int = 0,
+    ) -> Comparison:
+        """Return its runs side by side, one row a case; a case that was not run is missing.
 
         Parameters
         ----------
         baseline : str, optional
             The tag the others are held against. Default: the first.
+        metrics, alpha, seed
+            As of `vellum_nb.Comparison`. Metrics see what the cases expect.
 
         Raises
         ------
         InputError
-            The baseline is not among the release tags.
+            The baseline is not among the release tags, or a metric is none.
 
         Examples
         --------
@@ -89,11 +112,16 @@ class Results:
         <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
         return Comparison(
-            self.runs(),
+            self.records(),
             deployment=self.record.deployment,
             release_tags=self.record.release_tags,
             baseline=baseline,
             render=self._render,
+            metrics=metrics,
+            cases=self._history.sweeps.cases(self.record.id),
+            alpha=alpha,
+            seed=seed,
+            judging=self.judging,
         )
 
     def to_csv(self, path: str | Path) -> Path:

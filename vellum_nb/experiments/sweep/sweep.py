@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.experiments.compare import Comparison
+from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.sweep.crew import Crew
 from vellum_nb.experiments.sweep.driver import Driver
 from vellum_nb.experiments.sweep.making import SweepOptions, Worker

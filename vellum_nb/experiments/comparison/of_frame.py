@@ -1,0 +1,189 @@
+"""A comparison of the rows of a DataFrame, for `vellum_nb.compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.errors import InputError
+from vellum_nb.experiments.comparison.comparison import Comparison
+from vellum_nb.experiments.metrics.choosing import Metrics
+from vellum_nb.history.records import Record
+from vellum_nb.history.rows import from_micros
+from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models.sweeps import SweepCase
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["compared_rows"]
+
+_SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
+
+
+def compared_rows(
+    frame: pd.DataFrame,
+    by: str = "release_tag",
+    *,
+    baseline: str | None = None,
+    metrics: Metrics | None = None,
+    deployment: str | None = None,
+    render: Callable[[Comparison], str] | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Comparison:
+    """Return the comparison that `vellum_nb.compare` documents."""
+    name = _deployment(frame, deployment)
+    if "deployment" in frame.columns:
+        frame = frame[frame["deployment"] == name]
+    _check(frame, by)
+    rows = _rows(frame)
+    rows = [row for row in rows if by in row]
+    records = [_record(row, at, name, by) for at, row in enumerate(rows)]
+    groups = dict.fromkeys(each.group for each in sorted(records, key=lambda each: each.micros))
+    return Comparison(
+        records,
+        deployment=name,
+        release_tags=list(groups),
+        baseline=None if baseline is None else str(baseline),
+        metrics=metrics,
+        cases=_cases(records, rows),
+        render=render,
+        by=by,
+        alpha=alpha,
+        seed=seed,
+    )
+
+
+def _deployment(frame: pd.DataFrame, wanted: str | None) -> str:
+    if "deployment" not in frame.columns:
+        return wanted or "runs"
+    known = [str(each) for each in frame["deployment"].dropna().unique()]
+    if wanted is None and len(known) == 1:
+        return known[0]
+    if wanted in known:
+        return str(wanted)
+    listed = ", ".join(known) or "none"
+    if wanted is None:
+        msg = f"the frame has runs of {listed}: give deployment=... for one of them"
+    else:
+        msg = f"the frame has no runs of {wanted!r}; it has: {listed}"
+    raise InputError(msg)
+
+
+def _check(frame: pd.DataFrame, by: str) -> None:
+    names = [str(name) for name in frame.columns]
+    if by not in names:
+        msg = f"the frame has no column {by!r} to compare by; it has: {', '.join(names)}"
+        raise InputError(msg)
+    if "case_id" not in names and not any(name.startswith("input.") for name in names):
+        msg = "cases cannot be told: the frame has neither case_id nor input.<name> columns"
+        raise InputError(msg)
+    if not frame[by].notna().any():
+        msg = f"the column {by!r} has no value, so there is nothing to compare"
+        raise InputError(msg)
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as plain values; what is missing is left out."""
+    names = [str(name) for name in frame.columns]
+    columns = []
+    for at, name in enumerate(names):
+        column = frame.iloc[:, at]
+        if name == "timestamp":
+            column = _micros(column)
+        columns.append(zip(column.tolist(), column.isna().tolist(), strict=True))
+    return [
+        {name: value for name, (value, gone) in zip(names, cells, strict=True) if not gone}
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def _micros(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return times as microseconds since 1970; what is no time is missing."""
+    import pandas as pd
+
+    times = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+    return times.astype("datetime64[us, UTC]").astype("int64").where(times.notna())
+
+
+def _record(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Record:
+    inputs = _side(row, "input.")
+    fields = {name: row.get(name) for name in _SAME}
+    code = row.get("error_code")
+    micros = row.get("timestamp")
+    fields |= {
+        "id": str(row.get("id") or at),
+        "deployment": deployment,
+        "release_tag": str(row.get("release_tag", row.get(by))),
+        "case_id": str(row.get("case_id") or case_id(inputs)),
+        "state": str(row.get("state", "FULFILLED")),
+        "micros": int(micros) if isinstance(micros, int | float) else at,
+        "group": _text(row[by]),
+        "error": None if code is None else (str(code), str(row.get("error_message", ""))),
+        "tag_moved": False,
+        "_inputs": inputs,
+        "_outputs": _side(row, "output."),
+        "_desired": _side(row, "desired.") or None,
+        "_text": None,
+    }
+    return Record(fields | {"_make": _made})
+
+
+def _made(record: Record) -> Run:
+    error = (
+        None if record.error is None else RunError(code=record.error[0], message=record.error[1])
+    )
+    return Run(
+        id=record.id,
+        deployment=record.deployment,
+        release_tag=record.release_tag,
+        release_id=record.release_id,
+        environment=record.environment,
+        timestamp=from_micros(record.micros),
+        latency_s=record.latency_s,
+        state=record.state,
+        inputs=record.inputs,
+        outputs=record.outputs,
+        error=error,
+        case_id=record.case_id,
+        sweep_id=record.sweep_id,
+        quality=record.quality,
+        cost_usd=record.cost_usd,
+        desired=record.desired,
+    )
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _side(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): _value(value)
+        for name, value in row.items()
+        if name.startswith(prefix)
+    }
+
+
+def _value(value: Any) -> Any:
+    """Return the value that a cell shows: a frame has structured ones as JSON text."""
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _cases(records: Sequence[Record], rows: Sequence[Mapping[str, Any]]) -> list[SweepCase]:
+    """Return the cases in the order in which they were first run, with all that is said of them."""
+    found: dict[str, SweepCase] = {}
+    pairs = zip(records, rows, strict=True)
+    for record, row in sorted(pairs, key=lambda pair: pair[0].micros):
+        if record.case_id not in found:
+            expected, labels = _side(row, "expected."), _side(row, "label.")
+            at, inputs = len(found), record.inputs
+            found[record.case_id] = SweepCase(at, record.case_id, inputs, expected, labels)
+    return list(found.values())
