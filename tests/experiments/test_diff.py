@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.experiments.diff import Op, diff_html, word_diff
-from vellum_nb.experiments.matching import matches
+from vellum_nb.experiments.diffs.words import Op, word_diff
+from vellum_nb.experiments.diffs.matching import matches
 
 WORDS = st.lists(
     st.sampled_from(["a", "b", "the", " ", "\n", ".", "é", "天", "\u0301", "12.5", "'"])
