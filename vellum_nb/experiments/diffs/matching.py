@@ -11,8 +11,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
+from typing import cast
 
-__all__ = ["Match", "matches"]
+__all__ = ["Match", "longest_rise", "matches"]
 
 Match = tuple[int, int, int]  # start in a, start in b, length
 Gap = tuple[int, int, int, int]  # start and end in a, start and end in b
@@ -59,13 +60,12 @@ def _longest(a: Tokens, b: Tokens) -> list[Match]:
     """Return the longest common subsequence as stretches."""
     from rapidfuzz.distance import LCSseq
 
-    blocks = LCSseq.opcodes(a, b)
+    found = cast("list[tuple[str, int, int, int, int]]", LCSseq.opcodes(a, b).as_list())
     # rapidfuzz compares hashes: what it calls the same is looked at once more.
     return [
-        (block.src_start, block.dest_start, block.src_end - block.src_start)
-        for block in blocks
-        if block.tag == "equal"
-        and a[block.src_start : block.src_end] == b[block.dest_start : block.dest_end]
+        (start_a, start_b, end_a - start_a)
+        for tag, start_a, end_a, start_b, end_b in found
+        if tag == "equal" and a[start_a:end_a] == b[start_b:end_b]
     ]
 
 
@@ -108,7 +108,7 @@ def _anchors(a: Tokens, b: Tokens) -> list[Match]:
         at_a, at_b = _once(a, length), _once(b, length)
         pairs = [(i, at_b[gram]) for gram, i in at_a.items() if gram in at_b]
         if pairs:
-            return _joined(_longest_rise(pairs), length)
+            return _joined(longest_rise(pairs), length)
     return []
 
 
@@ -119,8 +119,14 @@ def _once(tokens: Tokens, length: int) -> dict[tuple[Hashable, ...], int]:
     return {gram: place for place, gram in enumerate(grams) if counts[gram] == 1}
 
 
-def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the longest part of `pairs`, rising in the first, that rises in the second too."""
+def longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the longest part of `pairs`, rising in the first, that rises in the second too.
+
+    Examples
+    --------
+    >>> longest_rise([(0, 2), (1, 0), (2, 1)])
+    [(1, 0), (2, 1)]
+    """
     tops: list[int] = []
     ends: list[int] = []
     before: list[int] = []

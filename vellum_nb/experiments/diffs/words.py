@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os.path import commonprefix
 from typing import Literal, NamedTuple
 
@@ -17,18 +17,15 @@ Block = tuple[str, str, str]  # what is equal, else what went and what came
 # Each token takes the space behind it along. Numbers and contractions stay whole; scripts written
 # without spaces go by character.
 _LINE = re.compile(r".*\n(?:[^\S\n]*\n)*|.+")
-_CHUNK = re.compile(r"\S+\s*|\s+")
 _WORD = re.compile(
     r"(?:\d+(?:[.,]\d+)*"
     r"|[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
     r"|[^\W_]\w*(?:['\u2019]\w+)*[\u0300-\u036f\w]*"
     r"|\S)\s*|\s+"
 )
-_LEVELS = (_LINE, _CHUNK, _WORD)
 _UNLIKE = 0.25  # texts that share less than this are shown as one replacement
 _BRIDGE = 3  # blocks: a change, what is equal, a change
 _ISLAND = 100  # characters; longer equal pieces always stand
-_NEAR = 4 * _ISLAND  # characters of a change that an island is held against
 _LONG_WORD = 200  # characters; of such a word only the middle that differs is marked
 
 
@@ -71,7 +68,7 @@ def word_diff(a: str, b: str) -> list[Op]:
     if a == b:
         return [Op("equal", a)] if a else []
     blocks: list[Block] = []
-    for equal, old, new in _stretches(a, b, _LINE):
+    for equal, old, new in _stretches(a, b, _LINE.findall):
         blocks += [(equal, "", "")] if equal else _words(old, new)
     return _ops(blocks)
 
@@ -84,43 +81,56 @@ def _words(old: str, new: str) -> list[Block]:
     least = _UNLIKE * min(_weight(old), _weight(new))
     if _shared(blocks) >= least:
         merged = _without_islands(blocks)
-        if _shared(merged) >= least:
+        if len(merged) == len(blocks) or _shared(merged) >= least:
             return merged
     return _replaced_between(blocks, old, new)
 
 
-def _refined(old: str, new: str) -> Iterator[Block]:
-    """Yield the stretches between spaces that are equal, and the others word by word."""
-    for block in _stretches(old, new, _CHUNK):
+def _refined(old: str, new: str) -> list[Block]:
+    """Return the stretches between spaces that are equal, and the others word by word."""
+    refined: list[Block] = []
+    for block in _stretches(old, new, _chunks):
         _, gone, come = block
-        if gone and come:
-            yield from _stretches(gone, come, _WORD)
+        if not gone or not come or (_is_word(gone) and _is_word(come)):
+            refined.append(block)
         else:
-            yield block
+            refined += _stretches(gone, come, _WORD.findall)
+    return refined
 
 
-def _stretches(a: str, b: str, token: re.Pattern[str]) -> Iterator[Block]:
-    """Yield what is equal and what differs in turns, token by token.
+def _chunks(text: str) -> list[str]:
+    """Return what stands between spaces; three times as fast as with an expression."""
+    if "\0" in text:
+        return _WORD.findall(text)
+    chunks = text.replace(" ", " \0").replace("\n", "\n\0").split("\0")
+    return chunks if chunks[-1] else chunks[:-1]
+
+
+def _is_word(text: str) -> bool:
+    return text.isalpha() and text.isascii()
+
+
+def _stretches(a: str, b: str, split: Callable[[str], list[str]]) -> list[Block]:
+    """Return what is equal and what differs in turns, token by token.
 
     Tokens are held against each other without the space behind them, so that a word at the end of
     a line is still the same word.
     """
-    tokens_a, tokens_b = token.findall(a), token.findall(b)
-    words_a, words_b = list(map(str.rstrip, tokens_a)), list(map(str.rstrip, tokens_b))
+    tokens_a, tokens_b = split(a), split(b)
+    found = matches(list(map(str.rstrip, tokens_a)), list(map(str.rstrip, tokens_b)))
+    blocks: list[Block] = []
     at_a = at_b = 0
-    for start_a, start_b, size in matches(words_a, words_b):
+    for start_a, start_b, size in [*found, (len(tokens_a), len(tokens_b), 0)]:
         if start_a > at_a or start_b > at_b:
-            yield from _replacement(
-                "".join(tokens_a[at_a:start_a]), "".join(tokens_b[at_b:start_b])
-            )
+            old, new = "".join(tokens_a[at_a:start_a]), "".join(tokens_b[at_b:start_b])
+            blocks += _replacement(old, new)
         at_a, at_b = start_a + size, start_b + size
         run_a, run_b = tokens_a[start_a:at_a], tokens_b[start_b:at_b]
         if run_a == run_b:
-            yield "".join(run_a), "", ""
+            blocks.append(("".join(run_a), "", ""))
         else:
-            yield from _spaced(run_a, run_b)
-    if at_a < len(tokens_a) or at_b < len(tokens_b):
-        yield from _replacement("".join(tokens_a[at_a:]), "".join(tokens_b[at_b:]))
+            blocks += _spaced(run_a, run_b)
+    return blocks
 
 
 def _spaced(run_a: Sequence[str], run_b: Sequence[str]) -> Iterator[Block]:
@@ -133,17 +143,12 @@ def _spaced(run_a: Sequence[str], run_b: Sequence[str]) -> Iterator[Block]:
             yield from _replacement(one[len(shared) :], other[len(shared) :])
 
 
-def _replacement(old: str, new: str) -> Iterator[Block]:
-    """Yield a change; the space with which both sides end is equal."""
-    if not old or not new:
-        if old or new:
-            yield "", old, new
-        return
-    end = _end(old, new)
-    cut = len(end)
-    yield ("", old[:-cut], new[:-cut]) if cut else ("", old, new)
-    if cut:
-        yield end, "", ""
+def _replacement(old: str, new: str) -> list[Block]:
+    """Return a change; the space with which both sides end is equal."""
+    if not old or not new or not old[-1].isspace() or not new[-1].isspace():
+        return [("", old, new)]
+    cut = len(end := _end(old, new))
+    return [("", old[:-cut], new[:-cut]), (end, "", "")] if cut else [("", old, new)]
 
 
 def _end(old: str, new: str) -> str:
@@ -174,18 +179,31 @@ def _weight(text: str) -> int:
 
 
 def _shared(blocks: Iterable[Block]) -> int:
-    return sum(_weight(block[0]) for block in blocks if block[0])
+    return _weight("".join([block[0] for block in blocks]))
 
 
 def _alternating(blocks: Iterable[Block]) -> list[Block]:
     """Join neighbours, so that what is equal and what differs take turns."""
     joined: list[Block] = []
-    for block in blocks:
-        if joined and bool(block[0]) == bool(joined[-1][0]):
-            before = joined[-1]
-            joined[-1] = (before[0] + block[0], before[1] + block[1], before[2] + block[2])
-        elif block != ("", "", ""):
-            joined.append(block)
+    same: list[str] = []
+    old: list[str] = []
+    new: list[str] = []
+    for equal, gone, come in blocks:
+        if equal:
+            if old or new:
+                joined.append(("", "".join(old), "".join(new)))
+                old, new = [], []
+            same.append(equal)
+        elif gone or come:
+            if same:
+                joined.append(("".join(same), "", ""))
+                same = []
+            old.append(gone)
+            new.append(come)
+    if same:
+        joined.append(("".join(same), "", ""))
+    elif old or new:
+        joined.append(("", "".join(old), "".join(new)))
     return joined
 
 
@@ -194,7 +212,7 @@ def _without_islands(blocks: Iterable[Block]) -> list[Block]:
     kept: list[Block] = []
     for block in blocks:
         kept.append(block)
-        while block[0] == "" and len(kept) >= _BRIDGE and _is_island(*kept[-3:]):
+        while not block[0] and len(kept) >= _BRIDGE and _is_island(*kept[-3:]):
             (_, old, new), (island, _, _), (_, old_2, new_2) = kept[-3:]
             kept[-3:] = [("", old + island + old_2, new + island + new_2)]
     return kept
@@ -202,25 +220,26 @@ def _without_islands(blocks: Iterable[Block]) -> list[Block]:
 
 def _is_island(before: Block, island: Block, after: Block) -> bool:
     text = island[0]
-    if len(text) > _ISLAND or "\n" in text:
+    if len(text) > _ISLAND:
         return False
-    if text.isspace():
+    least = 2 * len(text.strip())
+    if not least:
         # A space between two replaced words; between two mere insertions it keeps them apart.
-        return bool(before[1] and after[1] and before[2] and after[2])
-    least = 2 * _weight(text)
-    return least <= _size(before) and least <= _size(after)
-
-
-def _size(block: Block) -> int:
-    return max(_weight(block[1][:_NEAR]), _weight(block[2][:_NEAR]))
+        return "\n" not in text and bool(before[1] and after[1] and before[2] and after[2])
+    return (
+        max(len(before[1]), len(before[2])) >= least
+        and max(len(after[1]), len(after[2])) >= least
+        and "\n" not in text
+    )
 
 
 def _ops(blocks: Iterable[Block]) -> list[Op]:
     """Return `blocks` as pieces, neighbours of one kind joined."""
     ops: list[Op] = []
-    for equal, old, new in _alternating(part for block in blocks for part in _inner(block)):
+    for equal, old, new in _alternating(_without_long_words(blocks)):
         if equal:
             ops.append(Op("equal", equal))
+            continue
         if old:
             ops.append(Op("delete", old))
         if new:
@@ -228,18 +247,22 @@ def _ops(blocks: Iterable[Block]) -> list[Op]:
     return ops
 
 
-def _inner(block: Block) -> list[Block]:
-    """Return a change of one very long word with its ends taken off, any other as it is."""
-    _, old, new = block
-    if min(len(old), len(new)) < _LONG_WORD or " " in old[:_LONG_WORD]:
-        return [block]
-    if len(old.split(maxsplit=1)) > 1 or len(new.split(maxsplit=1)) > 1:
-        return [block]
-    head = len(commonprefix((old, new)))
-    room = min(len(old), len(new)) - head
-    tail = len(commonprefix((old[: -room - 1 : -1], new[: -room - 1 : -1]))) if room else 0
-    return [
-        (old[:head], "", ""),
-        ("", old[head : len(old) - tail], new[head : len(new) - tail]),
-        (old[len(old) - tail :], "", ""),
-    ]
+def _without_long_words(blocks: Iterable[Block]) -> list[Block]:
+    """Take the ends that both share off each change of one very long word."""
+    parts: list[Block] = []
+    for block in blocks:
+        _, old, new = block
+        if len(old) < _LONG_WORD or len(new) < _LONG_WORD or _has_space(old) or _has_space(new):
+            parts.append(block)
+            continue
+        head = len(commonprefix((old, new)))
+        room = min(len(old), len(new)) - head
+        tail = len(commonprefix((old[: -room - 1 : -1], new[: -room - 1 : -1]))) if room else 0
+        end = len(old) - tail
+        parts += [(old[:head], "", ""), ("", old[head:end], new[head : len(new) - tail])]
+        parts.append((old[end:], "", ""))
+    return parts
+
+
+def _has_space(text: str) -> bool:
+    return len(text.split(maxsplit=1)) > 1
