@@ -41,7 +41,7 @@ class Identities:
         return self._fields[self.of(value)]
 
     def _walked(self, root: Any) -> int:
-        """Number `root` and what it holds, the innermost first."""
+        """Return the number of `root` after those of all it holds, the innermost first."""
         self._kept.append(root)
         stack = [root]
         while stack:

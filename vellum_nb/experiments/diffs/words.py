@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from os.path import commonprefix
 from typing import Literal, NamedTuple
 
 from vellum_nb.experiments.diffs.matching import matches
@@ -136,7 +135,7 @@ def _stretches(a: str, b: str, split: Callable[[str], list[str]]) -> list[Block]
 def _spaced(run_a: Sequence[str], run_b: Sequence[str]) -> Iterator[Block]:
     """Yield the blocks of two runs of the same words with other spaces between them."""
     for one, other in zip(run_a, run_b, strict=True):
-        shared = one if one == other else commonprefix((one, other))
+        shared = one if one == other else one[: _shared_start(one, other)]
         if shared:
             yield shared, "", ""
         if one is not shared or other is not shared:
@@ -156,7 +155,22 @@ def _end(old: str, new: str) -> str:
     spaces = [text[len(text.rstrip()) :] for text in (old, new)]
     if spaces[0] == spaces[1]:
         return spaces[0]
-    return commonprefix([space[::-1] for space in spaces])[::-1]
+    length = _shared_end(*spaces)
+    return old[-length:] if length else ""
+
+
+def _shared_start(old: str, new: str) -> int:
+    """Return with how many characters both begin."""
+    from rapidfuzz.distance import Prefix
+
+    return Prefix.similarity(old, new)
+
+
+def _shared_end(old: str, new: str) -> int:
+    """Return with how many characters both end."""
+    from rapidfuzz.distance import Postfix
+
+    return Postfix.similarity(old, new)
 
 
 def _replaced_between(blocks: list[Block], old: str, new: str) -> list[Block]:
@@ -255,9 +269,8 @@ def _without_long_words(blocks: Iterable[Block]) -> list[Block]:
         if len(old) < _LONG_WORD or len(new) < _LONG_WORD or _has_space(old) or _has_space(new):
             parts.append(block)
             continue
-        head = len(commonprefix((old, new)))
-        room = min(len(old), len(new)) - head
-        tail = len(commonprefix((old[: -room - 1 : -1], new[: -room - 1 : -1]))) if room else 0
+        head = _shared_start(old, new)
+        tail = _shared_end(old[head:], new[head:])
         end = len(old) - tail
         parts += [(old[:head], "", ""), ("", old[head:end], new[head : len(new) - tail])]
         parts.append((old[end:], "", ""))
