@@ -31,6 +31,13 @@ def patched(old: Any, changes: Sequence[Change]) -> Any:
     InputError
         The changes are those of another value.
     """
+    try:
+        return _patched(old, changes)
+    except (KeyError, IndexError, TypeError, AttributeError, StopIteration):
+        raise _misfit() from None
+
+
+def _patched(old: Any, changes: Sequence[Change]) -> Any:
     if len(changes) == 1 and changes[0].was == ():
         return _changed(old, changes[0])
     copies = _Copies(old)
@@ -62,10 +69,7 @@ class _Copies:
             length -= 1
         part = self._copies[path[:length]]
         for end in range(length, len(path)):
-            try:
-                part[path[end]] = _copy(part[path[end]])
-            except (KeyError, IndexError, TypeError):
-                raise _misfit(path) from None
+            part[path[end]] = _copy(part[path[end]])
             part = self._copies[path[: end + 1]] = part[path[end]]
         return part
 
@@ -79,8 +83,8 @@ def _copy(value: Any) -> Any:
 def _changed(old: Any, change: Change) -> Any:
     if not change.ops:
         return change.new
-    if not isinstance(old, str) or old != _joined(change.ops, "insert"):
-        raise _misfit(change.was)
+    if old != _joined(change.ops, "insert"):
+        raise _misfit()
     return _joined(change.ops, "delete")
 
 
@@ -91,8 +95,8 @@ def _joined(ops: Sequence[Op], without: str) -> str:
 def _set(parent: dict[Any, Any], change: Change) -> None:
     if change.new is not MISSING:
         parent[change.was[-1]] = change.new
-    elif parent.pop(change.was[-1], MISSING) is MISSING:
-        raise _misfit(change.was)
+    else:
+        del parent[change.was[-1]]
 
 
 def _note(rebuilt: _Rebuilt, change: Change) -> None:
@@ -112,6 +116,6 @@ def _rebuild(items: list[Any], rebuilt: _Rebuilt) -> None:
     items[:] = [put[place] if place in put else next(rest) for place in range(length)]
 
 
-def _misfit(path: Path) -> InputError:
-    msg = f"this difference is that of another value: nothing fits at {list(path)!r:.200}"
+def _misfit() -> InputError:
+    msg = "this difference does not fit the value given; apply it to the old value it was made from"
     return InputError(msg)

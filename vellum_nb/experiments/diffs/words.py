@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from vellum_nb.experiments.diffs.matching import matches
 
-__all__ = ["Op", "word_diff"]
+__all__ = ["Kind", "Op", "word_diff"]
 
 Kind = Literal["equal", "insert", "delete"]
 Block = tuple[str, str, str]  # what is equal, else what went and what came
