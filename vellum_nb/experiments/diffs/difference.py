@@ -12,6 +12,7 @@ from vellum_nb.experiments.diffs.patch import patched
 from vellum_nb.experiments.diffs.rows import (
     Row,
     delta_text,
+    is_short,
     noun_of,
     row_html,
     row_markdown,
@@ -86,12 +87,12 @@ class Difference:
         """
         return patched(old, self.changes)
 
-    def rows(self) -> list[Row]:
-        """Return the changes for people: where, which pieces, and a remark."""
+    def rows(self, limit: int | None = None) -> list[Row]:
+        """Return the changes, or the first `limit`, for people: where, which pieces, a remark."""
         if self._is_one_line():
             return [Row("", word_diff(json_text(self.old), json_text(self.new)), "")]
         kinds, roots = (self.old_kind, self.kind), (self.old, self.new)
-        return [row_of(change, kinds, roots) for change in self.changes]
+        return [row_of(change, kinds, roots) for change in self.changes[:limit]]
 
     def _is_one_line(self) -> bool:
         """Return whether the whole value, marked, reads better than a list of changes."""
@@ -99,7 +100,7 @@ class Difference:
             return False
         if self.tolerance or any(change.kind == "move" for change in self.changes):
             return False
-        return not any("\n" in json_text(value) for value in (self.old, self.new))
+        return is_short(self.old) and is_short(self.new)
 
     def to_html(self) -> str:
         """Return the changes as escaped HTML; long pieces are folded, and say so.
@@ -111,11 +112,9 @@ class Difference:
         ... )
         True
         """
-        rows = self.rows()
-        html = "".join(row_html(row) for row in rows[:_MOST])
-        if len(rows) > _MOST:
-            html += f'<p class="vnb-note">… {len(rows) - _MOST:,} changes more</p>'
-        return html
+        html = "".join(row_html(row) for row in self.rows(_MOST))
+        rest = max(0, len(self.changes) - _MOST)
+        return html + (f'<p class="vnb-note">… {rest:,} changes more</p>' if rest else "")
 
     def to_text(self) -> str:
         """Return the changes as plain text, whole.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,8 +52,8 @@ class Alignment:
 def aligned(old: Sequence[Item], new: Sequence[Item]) -> Alignment:
     """Return which items belong together.
 
-    The same ones first, in order and then anywhere; then those with the same key; then, between
-    two that stayed, those of one shape.
+    The same ones first, in order, then anywhere if there is but one; then those with one key;
+    then, between two that stayed, those of one shape.
 
     Examples
     --------
@@ -79,15 +79,19 @@ def aligned(old: Sequence[Item], new: Sequence[Item]) -> Alignment:
 
 
 def _pair(pairs: dict[int, int], old: Sequence[Hashable], new: Sequence[Hashable]) -> None:
-    """Add the pairs of what is left and has the same token, wherever it stands."""
+    """Add the pairs of what is left and has a token that is left once on each side."""
     taken = set(pairs.values())
-    places: defaultdict[Hashable, deque[int]] = defaultdict(deque)
-    for place, token in enumerate(old):
-        if place not in taken and token is not None:
-            places[token].append(place)
-    for place, token in enumerate(new):
-        if place not in pairs and places.get(token):
-            pairs[place] = places[token].popleft()
+    left_old = _once(old, taken)
+    for token, place in _once(new, pairs).items():
+        if token in left_old:
+            pairs[place] = left_old[token]
+
+
+def _once(tokens: Sequence[Hashable], without: Container[int]) -> dict[Hashable, int]:
+    """Return where each token stands that occurs once among those left."""
+    left = [(place, token) for place, token in enumerate(tokens) if place not in without]
+    counts = Counter(token for _, token in left)
+    return {token: place for place, token in left if counts[token] == 1 and token is not None}
 
 
 def _moved(pairs: dict[int, int]) -> frozenset[int]:

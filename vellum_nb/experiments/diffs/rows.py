@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ _OWN = {"CHAT_HISTORY": "text", "ARRAY": "value", "SEARCH_RESULTS": "text"}  # g
 _PLAIN = re.compile(r"[^\W\d][\w-]*\Z")
 _GLIMPSE = 80  # characters of an item that moved
 _WAYS: tuple[Kind, Kind] = ("delete", "insert")
+_STEPS = 12  # of a path that are written out
 _LABEL = 60  # characters of a key or a document's name
 
 
@@ -62,7 +64,7 @@ def row_of(change: Change, kinds: tuple[str, str], roots: tuple[Any, Any]) -> Ro
     label = _label(change, kind, roots)
     if change.kind == "move":
         text = _text(change, change.new, kind)
-        glimpse = text if len(text) <= _GLIMPSE else f"{text[:_GLIMPSE]}…"
+        glimpse = textwrap.shorten(text[: 4 * _GLIMPSE], _GLIMPSE, placeholder="…") or "…"
         return Row(label, [Op("equal", glimpse)], f"moved from {_place(change, kind)}")
     if change.ops:
         return Row(label, change.ops, "")
@@ -72,6 +74,12 @@ def row_of(change: Change, kinds: tuple[str, str], roots: tuple[Any, Any]) -> Ro
         texts = [json_text(change.old), json_text(change.new)]
     ops = [Op(way, text) for way, text in zip(_WAYS, texts, strict=True) if text is not None]
     return Row(label, ops, f"by {delta_text(change.delta)}" if change.delta is not None else "")
+
+
+def is_short(value: Any) -> bool:
+    """Return whether `value` as JSON fits in a line."""
+    text = json_text(value)
+    return "\n" not in text and text[:1] in "[{"
 
 
 def noun_of(kind: str) -> str | None:
@@ -121,7 +129,10 @@ def _text(change: Change, value: Any, kind: str) -> str:
         text = value_text([value], kind)
         role = value.get("role", "?") if isinstance(value, Mapping) else None
         return text.removeprefix(f"{role}: ") or '""'
-    return value_text(value, "JSON" if change.path else kind) or '""'
+    if change.path:
+        is_media = isinstance(value, Mapping) and isinstance(value.get("src"), str)
+        kind = "IMAGE" if is_media else "JSON"
+    return value_text(value, kind) or '""'
 
 
 def _place(change: Change, kind: str) -> str:
@@ -164,6 +175,9 @@ def _path_text(path: Sequence[str | int]) -> str:
     >>> _path_text(("items", 2, "unit price"))
     'items[2]["unit price"]'
     """
+    if len(path) > _STEPS:
+        half = _STEPS // 2
+        return f"{_path_text(path[:half])} … {_path_text(path[-half:])}"
     text = ""
     for part in path:
         if isinstance(part, int):
