@@ -88,9 +88,9 @@ def _words(old: str, new: str) -> list[Block]:
 def _refined(old: str, new: str) -> list[Block]:
     """Return the stretches between spaces that are equal, and the others word by word."""
     refined: list[Block] = []
-    for block in _stretches(old, new, _chunks):
+    for block in _without_islands(_alternating(_stretches(old, new, _chunks))):
         _, gone, come = block
-        if not gone or not come or (_is_word(gone) and _is_word(come)):
+        if not gone or not come or (_has_words_only(gone) and _has_words_only(come)):
             refined.append(block)
         else:
             refined += _stretches(gone, come, _WORD.findall)
@@ -105,8 +105,8 @@ def _chunks(text: str) -> list[str]:
     return chunks if chunks[-1] else chunks[:-1]
 
 
-def _is_word(text: str) -> bool:
-    return text.isalpha() and text.isascii()
+def _has_words_only(text: str) -> bool:
+    return text.isascii() and "".join(text.split()).isalpha()
 
 
 def _stretches(a: str, b: str, split: Callable[[str], list[str]]) -> list[Block]:
@@ -152,11 +152,11 @@ def _replacement(old: str, new: str) -> list[Block]:
 
 def _end(old: str, new: str) -> str:
     """Return the space with which both end, as much of it as they share."""
-    spaces = [text[len(text.rstrip()) :] for text in (old, new)]
-    if spaces[0] == spaces[1]:
-        return spaces[0]
-    length = _shared_end(*spaces)
-    return old[-length:] if length else ""
+    one, other = old[len(old.rstrip()) :], new[len(new.rstrip()) :]
+    if one == other:
+        return one
+    length = _shared_end(one, other)
+    return one[-length:] if length else ""
 
 
 def _shared_start(old: str, new: str) -> int:
