@@ -27,7 +27,7 @@ def test_every_type_shows_its_differences_and_stays_in_its_column(lab, theme, wi
     code = RECORD.replace("typed.db", f"typed-{theme}-{width}.db")
     notebook = lab.run_notebook([code, COMPARE], theme=theme, width=width)
     output = notebook.output(1)
-    answer = output.locator("td").nth(1)
+    answer = output.locator("table.vnb-cmp td").nth(1)
     for words in ("2 of 3 turns differ", "moved from result", "lines the same", "by +0.3"):
         expect(answer.get_by_text(words).first).to_be_visible()
     changes = answer.locator(".vnb-change").all()

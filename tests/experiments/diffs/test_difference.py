@@ -108,6 +108,15 @@ def test_an_item_known_by_its_id_may_move_and_change() -> None:
     assert text(old, new, "JSON").splitlines()[1] == "[0].name: item [-4-]{+four+}"
 
 
+def test_another_id_is_another_thing_and_another_document_another_result() -> None:
+    old, new = ([{"id": key, "price": 3}, {"id": "z"}] for key in "ab")
+    assert [change.kind for change in difference(old, new, "JSON").changes] == ["insert", "delete"]
+    hits = [[{"text": "t", "score": 1, "document": name}] for name in ("a.md", "b.md")]
+    kinds = [change.kind for change in difference(*hits, "SEARCH_RESULTS").changes]
+    assert kinds == ["insert", "delete"]
+    assert difference(*hits, "SEARCH_RESULTS").summary == "2 of 2 results differ"
+
+
 def test_numbers_within_the_tolerance_are_the_same() -> None:
     old, new = {"score": 0.5, "n": [1, 2]}, {"score": 0.5004, "n": [1, 2.1]}
     assert not difference(old, new, "JSON", tolerance=0.2)
