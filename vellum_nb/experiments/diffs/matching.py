@@ -25,6 +25,7 @@ Tokens = Sequence[Hashable]
 
 _EXACT = 25_000_000  # pairs of tokens up to which a gap is looked at whole, about 2 ms
 _BUDGET = 400_000_000  # pairs of tokens looked at in one call: about 50 ms, 50 MB
+_FEW = 16  # tokens; below it asking first is cheaper
 _LENGTHS = (4, 1, 12)  # of an anchor in tokens; a small vocabulary needs long ones
 
 
@@ -62,7 +63,7 @@ def matches(a: Tokens, b: Tokens) -> list[Match]:
 
 def _longest(a: Tokens, b: Tokens) -> list[Match]:
     """Return the longest common subsequence as stretches."""
-    if set(a).isdisjoint(b):
+    if len(a) < _FEW and set(a).isdisjoint(b):
         return []
     found = cast("list[tuple[str, int, int, int, int]]", _opcodes()(a, b).as_list())
     # rapidfuzz compares hashes: what it calls the same is looked at once more.

@@ -23,6 +23,7 @@ _WORD = re.compile(
     r"|[^\W_]\w*(?:['\u2019]\w+)*[\u0300-\u036f\w]*"
     r"|\S)\s*|\s+"
 )
+_LETTERS = re.compile(r"[a-zA-Z \n]*").fullmatch  # words of letters alone
 _UNLIKE = 0.25  # texts that share less than this are shown as one replacement
 _BRIDGE = 3  # blocks: a change, what is equal, a change
 _ISLAND = 100  # characters; longer equal pieces always stand
@@ -101,7 +102,7 @@ def _refined(coarse: list[Block]) -> list[Block]:
     refined: list[Block] = []
     for block in coarse:
         _, gone, come = block
-        if not gone or not come or (_has_words_only(gone) and _has_words_only(come)):
+        if not gone or not come or (_LETTERS(gone) and _LETTERS(come)):
             refined.append(block)
         else:
             refined += _stretches(gone, come, _WORD.findall)
@@ -114,10 +115,6 @@ def _chunks(text: str) -> list[str]:
         return _WORD.findall(text)
     chunks = text.replace(" ", " \0").replace("\n", "\n\0").split("\0")
     return chunks if chunks[-1] else chunks[:-1]
-
-
-def _has_words_only(text: str) -> bool:
-    return text.isascii() and "".join(text.split()).isalpha()
 
 
 def _stretches(a: str, b: str, split: Callable[[str], list[str]]) -> list[Block]:
@@ -161,6 +158,9 @@ def _replacement(old: str, new: str) -> list[Block]:
     """Return a change; the space with which both sides end is equal."""
     if not old or not new or not old[-1].isspace() or not new[-1].isspace():
         return [("", old, new)]
+    last = old[-1]
+    if last == new[-1] and not old[-2:-1].isspace():  # as nearly always
+        return [("", old[:-1], new[:-1]), (last, "", "")]
     cut = len(end := _end(old, new))
     return [("", old[:-cut], new[:-cut]), (end, "", "")] if cut else [("", old, new)]
 
