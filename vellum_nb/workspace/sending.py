@@ -14,7 +14,7 @@ from vellum_nb.workspace.gathering import Gathering
 from vellum_nb.workspace.outcome import answered
 from vellum_nb.workspace.uploads import Uploads
 
-__all__ = ["executed", "streamed", "with_files"]
+__all__ = ["executed", "has_files", "options_of", "streamed", "with_files"]
 
 Inputs = Sequence[Mapping[str, Any]]
 _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
@@ -26,7 +26,7 @@ def executed(
 ) -> dict[str, Any]:
     """Execute `run` and wait for its outputs."""
     clock = time.perf_counter()
-    reply = client.execute_workflow(inputs, **_options(run), cancel=cancel)
+    reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
     return {"latency_s": round(time.perf_counter() - clock, 6), **answered(reply)}
 
 
@@ -39,7 +39,7 @@ def streamed(
     clock = time.perf_counter()
     with client.execute_workflow_stream(
         inputs,
-        **_options(run),
+        **options_of(run),
         event_types=["NODE", "WORKFLOW"],
         expand_meta=_EVERYTHING,
         cancel=cancel,
@@ -56,10 +56,15 @@ def streamed(
 
 def with_files(inputs: Inputs, uploads: Uploads, cancel: Cancellation | None) -> Inputs:
     """Return `inputs` as they are sent: files that are too large for it are uploaded first."""
-    if not any(item["type"] in _WITH_FILES and _is_large(item["value"]) for item in inputs):
+    if not has_files(inputs):
         return inputs
     sent = uploads.sent([WorkflowInput.model_validate(item) for item in inputs], cancel)
     return [{"name": item.name, "type": item.type, "value": item.value} for item in sent]
+
+
+def has_files(inputs: Inputs) -> bool:
+    """Return whether some of `inputs` are to be uploaded."""
+    return any(item["type"] in _WITH_FILES and _is_large(item["value"]) for item in inputs)
 
 
 def _is_large(value: Any) -> bool:
@@ -70,7 +75,8 @@ def _is_large(value: Any) -> bool:
     return isinstance(value, list) and any(_is_large(each) for each in value)
 
 
-def _options(run: Run) -> dict[str, Any]:
+def options_of(run: Run) -> dict[str, Any]:
+    """Return what the server is told of `run` beside its inputs."""
     return {
         "workflow_deployment_name": run.deployment,
         "release_tag": run.release_tag,
