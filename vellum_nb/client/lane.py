@@ -231,6 +231,8 @@ class Lane:
         if wire.closed:
             return
         error: Exception | None = None
+        if flight is not None:
+            flight.heard = self._now
         try:
             ended = self._took(wire)
         except _LATER:
@@ -240,7 +242,6 @@ class Lane:
         if flight is None:
             self._close(wire)
             return
-        flight.heard = self._now
         error = error or wire.parser.error
         if error is not None:
             self._fail(flight, error)

@@ -115,8 +115,13 @@ class Sender:
         return live
 
     def lane(self, url: str, crew: Executor, cancel: Cancellation) -> Lane | None:
-        """Return a lane for requests to `url`; None where they go through a proxy."""
-        if not url.isascii() or select_proxy(url, self._proxies_for(url)):
+        """Return a lane for requests to `url`; None where `send` has to see to them.
+
+        That is where they go through a proxy, or a header or the address needs a closer look.
+        """
+        lines = (url, *self._headers.values())
+        plain = all(line.isascii() and line.isprintable() for line in lines)
+        if not plain or select_proxy(url, self._proxies_for(url)):
             return None
         connect, read = self._timeout
         return Lane(
