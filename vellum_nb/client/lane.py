@@ -16,25 +16,21 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from ssl import SSLWantReadError, SSLWantWriteError
 from typing import NamedTuple
 
 from urllib3.connection import HTTPConnection
 
 from vellum_nb.client.exchange import Answer, Failure, Request, cancelled, failed
-from vellum_nb.client.reply_parser import ReplyParser
 from vellum_nb.client.transport import Call
+from vellum_nb.client.wires import Flight, Wire
 from vellum_nb.models import Cancellation
 
 __all__ = ["Lane", "Landed"]
 
 _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
-_CHUNK = 65536  # bytes
 _TOGETHER = 8
 """How many at most are handed back at once. What is taken together goes on together, and comes
 back together: large batches would leave the server idle while they are worked on."""
-_LATER = (BlockingIOError, InterruptedError, SSLWantReadError, SSLWantWriteError)
-_TOO_LATE = (BrokenPipeError, ConnectionResetError)
 
 
 class Landed(NamedTuple):
@@ -44,30 +40,6 @@ class Landed(NamedTuple):
     request: Request
     result: Answer | Failure
     seconds: float
-
-
-class _Flight:
-    """A request under way; `left` is what has not been written yet."""
-
-    __slots__ = ("began", "heard", "key", "left", "request", "wire")
-
-    def __init__(self, key: str, request: Request, left: bytes) -> None:
-        self.key, self.request, self.left = key, request, left
-        self.began = self.heard = time.perf_counter()
-        self.wire: _Wire | None = None
-
-
-class _Wire:
-    """An open connection, and the request that it carries."""
-
-    __slots__ = ("closed", "connection", "flight", "is_writing", "parser", "sock")
-
-    def __init__(self, connection: HTTPConnection) -> None:
-        self.connection = connection
-        self.sock = connection.sock
-        self.parser = ReplyParser()
-        self.flight: _Flight | None = None
-        self.is_writing = self.closed = False
 
 
 class Lane:
@@ -98,11 +70,11 @@ class Lane:
     ) -> None:
         self._head, self._connect = head, connect
         self._read, self._crew, self._cancel = read, crew, cancel
-        self._flights: dict[str, _Flight] = {}
-        self._idle: list[_Wire] = []
-        self._ready: deque[_Wire] = deque()
+        self._flights: dict[str, Flight] = {}
+        self._idle: list[Wire] = []
+        self._ready: deque[Wire] = deque()
         self._landed: list[Landed] = []
-        self._opened: deque[tuple[_Flight, HTTPConnection | Failure]] = deque()
+        self._opened: deque[tuple[Flight, HTTPConnection | Failure]] = deque()
         self._lock = threading.Lock()
         self._closed = self._rung = False
         self._now = self._next_look = time.perf_counter()
@@ -113,7 +85,7 @@ class Lane:
 
     def send(self, key: str, request: Request) -> None:
         """Send `request` over an idle connection, or as soon as there is a new one."""
-        flight = _Flight(key, request, self._head(request) + (request.data or b""))
+        flight = Flight(key, request, self._head(request) + (request.data or b""))
         self._flights[key] = flight
         while self._idle:
             wire = self._idle.pop()
@@ -152,13 +124,13 @@ class Lane:
             if not isinstance(found, Failure):
                 found.close()
         for key in list(self._selector.get_map().values()):
-            if isinstance(key.data, _Wire):
+            if isinstance(key.data, Wire):
                 self._close(key.data)
         self._selector.close()
         self._bell.close()
         self._button.close()
 
-    def _open(self, flight: _Flight) -> None:
+    def _open(self, flight: Flight) -> None:
         """Open a connection for `flight`; in a thread of the crew."""
         call, found = Call(), None
         try:
@@ -189,7 +161,7 @@ class Lane:
                 self._land(flight, found)
             else:
                 found.sock.settimeout(0)
-                wire = _Wire(found)
+                wire = Wire(found)
                 self._selector.register(wire.sock, _READ, wire)
                 self._carry(wire, flight)
 
@@ -203,60 +175,40 @@ class Lane:
                 self._bell.recv(64)
         self._now = time.perf_counter()
 
-    def _carry(self, wire: _Wire, flight: _Flight) -> None:
+    def _carry(self, wire: Wire, flight: Flight) -> None:
         wire.flight, flight.wire = flight, wire
         flight.heard = time.perf_counter()
         wire.parser.renew()
-        self._write(wire, flight)
-
-    def _write(self, wire: _Wire, flight: _Flight) -> None:
         try:
-            flight.left = flight.left[wire.sock.send(flight.left) :]
-        except _LATER:
-            pass
-        except _TOO_LATE:
-            flight.left = b""  # the server may have answered before it hung up
+            wire.write()
         except OSError as exc:
             self._fail(flight, exc)
-            return
+        else:
+            self._watch(wire, flight)
+
+    def _watch(self, wire: Wire, flight: Flight) -> None:
+        """Be told when `wire` can take the rest of a request, as long as there is one."""
         if bool(flight.left) != wire.is_writing:
             wire.is_writing = bool(flight.left)
             self._selector.modify(wire.sock, _BOTH if wire.is_writing else _READ, wire)
 
-    def _hear(self, wire: _Wire) -> None:
+    def _hear(self, wire: Wire) -> None:
         """Take what came over `wire`, which is closed when nobody asked for it."""
         flight = wire.flight
-        if flight is not None and flight.left:
-            self._write(wire, flight)
-        if wire.closed:
-            return
-        error: Exception | None = None
-        if flight is not None:
-            flight.heard = self._now
-        try:
-            ended = self._took(wire)
-        except _LATER:
-            return
-        except OSError as exc:
-            ended, error = False, exc
         if flight is None:
             self._close(wire)
             return
-        error = error or wire.parser.error
-        if error is not None:
-            self._fail(flight, error)
-        elif ended:
+        flight.heard = self._now
+        try:
+            ended = wire.go_on()
+        except OSError as exc:
+            self._fail(flight, exc)
+            return
+        self._watch(wire, flight)
+        if ended:
             self._answer(wire, flight)
 
-    def _took(self, wire: _Wire) -> bool:
-        """Read what is there; return whether that is the end of an answer."""
-        pending = getattr(wire.sock, "pending", None)
-        ended = wire.parser.feed(wire.sock.recv(_CHUNK))
-        while pending is not None and pending():  # TLS has decrypted more
-            ended = wire.parser.feed(wire.sock.recv(_CHUNK))
-        return ended
-
-    def _answer(self, wire: _Wire, flight: _Flight) -> None:
+    def _answer(self, wire: Wire, flight: Flight) -> None:
         try:
             answer: Answer | Failure = wire.parser.answer()
         except Exception as exc:  # noqa: BLE001  (a body that cannot be decoded, in any way)
@@ -268,12 +220,12 @@ class Lane:
             self._close(wire)
         self._land(flight, answer)
 
-    def _fail(self, flight: _Flight, exc: Exception) -> None:
+    def _fail(self, flight: Flight, exc: Exception) -> None:
         if flight.wire is not None:
             self._close(flight.wire)
         self._land(flight, failed(flight.request, exc, sent=True, read=self._read))
 
-    def _land(self, flight: _Flight, result: Answer | Failure) -> None:
+    def _land(self, flight: Flight, result: Answer | Failure) -> None:
         del self._flights[flight.key]
         seconds = max(self._now, flight.heard) - flight.began
         self._landed.append(Landed(flight.key, flight.request, result, seconds))
@@ -293,7 +245,7 @@ class Lane:
                 self._close(flight.wire)
                 self._land(flight, cancelled(flight.request, sent=True))
 
-    def _close(self, wire: _Wire) -> None:
+    def _close(self, wire: Wire) -> None:
         if not wire.closed:
             wire.closed, wire.flight = True, None
             with suppress(ValueError):

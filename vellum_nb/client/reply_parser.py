@@ -22,8 +22,8 @@ class ReplyParser:
 
     Attributes
     ----------
-    error : Exception or None
-        Why no answer will come of it.
+    is_complete : bool
+        Whether an answer is there.
     keeps_alive : bool
         Whether the connection can serve again, once the answer is complete.
 
@@ -38,7 +38,6 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
-        self.error: Exception | None = None
         self.keeps_alive = False
         self.renew()
 
@@ -47,10 +46,16 @@ class ReplyParser:
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._status = self._taken = 0
-        self._complete = False
+        self.is_complete = False
 
     def feed(self, data: bytes) -> bool:
-        """Take what came, ``b""`` at the end; return whether an answer is complete."""
+        """Take what came, ``b""`` at the end; return whether an answer is complete.
+
+        Raises
+        ------
+        ConnectionError
+            None will come.
+        """
         if not data:
             return self._at_end()
         self._taken += len(data)
@@ -58,11 +63,13 @@ class ReplyParser:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as exc:
             self.keeps_alive = False
-            if not self._complete:
-                self.error = ConnectionError(f"the answer is no HTTP: {exc}")
+            if not self.is_complete:
+                msg = f"the answer is no HTTP: {exc}"
+                raise ConnectionError(msg) from exc
         if not self._status and self._taken > _LONGEST_HEAD:
-            self.error = ConnectionError("the answer has no end of its headers")
-        return self._complete
+            msg = "the answer has no end of its headers"
+            raise ConnectionError(msg)
+        return self.is_complete
 
     def answer(self) -> Answer:
         """Return the answer that is complete.
@@ -83,7 +90,7 @@ class ReplyParser:
 
     def on_message_begin(self) -> None:
         """Note that an answer begins; there is one only to each request."""
-        if self._complete:
+        if self.is_complete:
             msg = "nothing was asked"
             raise ConnectionError(msg)
 
@@ -105,18 +112,17 @@ class ReplyParser:
             self.renew()
             return
         self.keeps_alive = self._parser.should_keep_alive()
-        self._complete = True
+        self.is_complete = True
 
     def _at_end(self) -> bool:
         """Note that the connection ended, which ends a body of unknown length."""
         self.keeps_alive = False
         names = {name.lower() for name, _ in self._headers}
-        if self._status and names.isdisjoint(_DELIMITED):
-            self._complete = True
-        elif not self._complete:
-            self.error = (
-                ConnectionError("the connection broke off in the midst of the answer")
-                if self._taken
-                else RemoteDisconnected("Remote end closed connection without response")
-            )
-        return self._complete
+        if self.is_complete or (self._status and names.isdisjoint(_DELIMITED)):
+            self.is_complete = True
+            return True
+        if self._taken:
+            msg = "the connection broke off in the midst of the answer"
+            raise ConnectionError(msg)
+        msg = "Remote end closed connection without response"
+        raise RemoteDisconnected(msg)
