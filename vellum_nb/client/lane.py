@@ -99,7 +99,7 @@ class Lane:
         """Wait for something to end, or for `wake`; return the first few that ended."""
         self._take_opened()
         if not self._ready:
-            self._select(0.0 if self._landed else timeout)
+            self._select(0.0 if self._landed else self._patience(timeout))
         while self._ready and len(self._landed) < _TOGETHER:
             self._hear(self._ready.popleft())
         if self._cancel.cancelled:
@@ -117,8 +117,10 @@ class Lane:
                 self._button.send(b"!")
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; does nothing the second time."""
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
         for _, found in self._opened:
             if not isinstance(found, Failure):
@@ -164,6 +166,11 @@ class Lane:
                 wire = Wire(found)
                 self._selector.register(wire.sock, _READ, wire)
                 self._carry(wire, flight)
+
+    def _patience(self, timeout: float) -> float:
+        if self._read is None or not self._flights:
+            return timeout
+        return min(timeout, max(0.0, self._next_look - time.perf_counter()))
 
     def _select(self, timeout: float) -> None:
         for key, _ in self._selector.select(timeout):

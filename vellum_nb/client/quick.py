@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
@@ -54,9 +54,9 @@ class QuickExecutions:
         """
         self._lane.send(key, self._client._execution(inputs, **options))  # noqa: SLF001  (as above)
 
-    def ended(self, timeout: float) -> Iterator[Reply]:
+    def ended(self, timeout: float) -> list[Reply]:
         """Wait for something to end, or for `wake`; return the first few that ended."""
-        return map(self._reply, self._lane.wait(timeout))
+        return [self._reply(landed) for landed in self._lane.wait(timeout)]
 
     def wake(self) -> None:
         """End a wait, from any thread."""
