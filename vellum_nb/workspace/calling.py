@@ -1,7 +1,8 @@
 """One attempt at a planned run: looked up where it may have run already, else sent once.
 
 An attempt never waits: what needs time is handed back as `Again`, and no slot is held meanwhile.
-It may be made in another process, to which it travels as a pickle.
+It may be made in another process, to which it travels as a pickle. What only has to be sent, an
+`Express` sends without it.
 """
 
 from __future__ import annotations
