@@ -81,11 +81,9 @@ class ExecutionMethods(BaseClient):
         )
         return self._sender.send(request, ExecuteWorkflowResponse, cancel)
 
-    def _execution(
-        self, inputs: Inputs, *, metadata: Mapping[str, Any] | None = None, **options: Any
-    ) -> Request:
+    def _execution(self, inputs: Inputs, **options: Any) -> Request:
         """Return the request that executes a workflow and waits for its outputs."""
-        body = {"inputs": _wire(inputs), "metadata": plain(metadata), **options}
+        body = {"inputs": _wire(inputs), **options, "metadata": plain(options.get("metadata"))}
         url = self._url("execute-workflow", predict=True)
         return request_for("POST", url, body=_given(body))
 
