@@ -29,8 +29,9 @@ __all__ = ["Lane", "Landed"]
 
 _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
 _TOGETHER = 8
-"""How many at most are handed back at once. What is taken together goes on together, and comes
-back together: large batches would leave the server idle while they are worked on."""
+"""How many are handed back at once, or a quarter of what has come where that is more. What is taken
+together goes on together, and comes back together: all at once would leave the server idle while
+they are worked on."""
 
 
 class Landed(NamedTuple):
@@ -100,7 +101,8 @@ class Lane:
         self._take_opened()
         if not self._ready:
             self._select(0.0 if self._landed else self._patience(timeout))
-        while self._ready and len(self._landed) < _TOGETHER:
+        few = max(_TOGETHER, len(self._ready) // 4)
+        while self._ready and len(self._landed) < few:
             self._hear(self._ready.popleft())
         if self._cancel.cancelled:
             self._cut()
