@@ -104,9 +104,12 @@ def test_a_sweep_that_is_killed_again_and_again_loses_no_run_and_pays_none_twice
     while kills < KILLS:
         number += 1
         order = (server_url, KEY, path, f"sweep{number}", CALLS)
-        # From before the plan is kept to the midst of the last runs.
-        while (status := swept(sweeper, order, chance.uniform(0, 0.8))) == -signal.SIGKILL:
+        # From before the plan is kept to the midst of the last runs. The longest life grows: one
+        # that ends before a look-up may conclude that a run never started gets nowhere.
+        longest = 0.8
+        while (status := swept(sweeper, order, chance.uniform(0, longest))) == -signal.SIGKILL:
             kills += 1
+            longest *= 1.05
         assert status == 0
         known |= check(path, f"sweep{number}", executed(server_url))
     counts = executed(server_url)
