@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,11 +38,13 @@ def serve(args: argparse.Namespace) -> int:
     if args.models_url is not None:
         key = os.environ.get(MODELS_KEY) or None
         server.models(base_url=args.models_url, api_key=key, model=args.model)
-    with server, suppress(KeyboardInterrupt):
+
+    def ready() -> None:
         print(f"VELLUM_API_URL={server.url}")
         print(f"VELLUM_API_KEY={server.api_key}", flush=True)
         say("Serving until Ctrl-C. The two lines above are for the client's environment.")
-        server.run_forever()
+
+    server.run_forever(ready)
     return 0
 
 

@@ -162,14 +162,20 @@ class LocalServer(Deploying):
                 serving.stop()
                 self._ledger.close()
 
-    def run_forever(self) -> None:
-        """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop."""
+    def run_forever(self, ready: Callable[[], None] | None = None) -> None:
+        """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop.
+
+        Parameters
+        ----------
+        ready : callable, optional
+            Called once when the server answers; whoever it tells may end the server at once.
+        """
         ended: list[bool] = []  # not an Event: a signal may come while its lock is held
-        with _signals(lambda: ended.append(True)):
-            self.start()
+        with _signals(lambda: ended.append(True)), self:
+            if ready is not None:
+                ready()
             while not ended:
                 time.sleep(0.2)
-            self.stop()
 
     def models(
         self,

@@ -1,6 +1,6 @@
 """Sweeps whose process is killed again and again, on a server that fails in every way it can.
 
-``SWEEP_KILLS=300 pytest benchmarks/test_sweep_kills.py -s`` kills more often.
+``SWEEP_KILLS=300 pytest tests/workspace/test_sweep_kills.py -s`` kills more often.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class CountingServer:
 
     async def _serve(self, reader, writer):
         self._writers.add(writer)
-        with suppress(HangupError, ConnectionError, asyncio.IncompleteReadError):
+        with suppress(HangupError, ConnectionError, EOFError, asyncio.CancelledError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 method, target, _ = head.split(" ", 2)
