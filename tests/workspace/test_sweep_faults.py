@@ -17,7 +17,7 @@ import pytest
 
 import vellum_nb as vnb
 
-_PLACE = Path(__file__).parents[2] / "benchmarks" / "counting_server.py"
+_PLACE = Path(__file__).with_name("counting_server.py")
 _SPEC = importlib.util.spec_from_file_location("counting_server", _PLACE)
 counting_server = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(counting_server)
