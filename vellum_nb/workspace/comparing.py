@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from vellum_nb.errors import APIError, InputError
 from vellum_nb.experiments import Comparison
@@ -17,6 +17,7 @@ from vellum_nb.history.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.workspace.grids import sweep_about, viewer
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.views import render_comparison
@@ -89,7 +90,7 @@ p = 1.00 · noise floor unknown>
         if tags is None:
             tags = _tags_run(deployment, records)
         meant, only = self._cases_meant(deployment, tags, cases)
-        return Comparison(
+        found = Comparison(
             records,
             deployment=deployment,
             release_tags=tags,
@@ -101,6 +102,14 @@ p = 1.00 · noise floor unknown>
             alpha=alpha,
             seed=seed,
         )
+        found.viewer = self._viewer(sweep)
+        return found
+
+    def _viewer(self, sweep: Sweep | str | None = None) -> Callable[[Comparison], Any]:
+        """Return what makes the grid of a comparison; of its ratings and runs the history knows."""
+        of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
+        about = "" if of is None else sweep_about(of.record)
+        return viewer(self, about=about)  # type: ignore[arg-type]  # it is a whole Workspace
 
     def _compared(
         self,

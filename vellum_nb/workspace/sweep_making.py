@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from vellum_nb.errors import AuthenticationError
+from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.base import BaseWorkspace
+from vellum_nb.workspace.grids import sweep_about, viewer
 from vellum_nb.workspace.sweep_cases import Releases, checked_cases, recheck
 from vellum_nb.workspace.sweep_opening import LateWorker
 from vellum_nb.workspace.sweep_options import checked_repeats, checked_tags
@@ -67,6 +69,7 @@ class SweepMaking(BaseWorkspace):
             viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
         )
         sweep.plan = found.plan
+        sweep.comparison_viewer = self._comparison_viewer(record)
         _LIVE[record.id] = sweep
         return sweep
 
@@ -81,6 +84,7 @@ class SweepMaking(BaseWorkspace):
             viewer=self._view_of_old,
         )
         sweep.watch = watch
+        sweep.comparison_viewer = self._comparison_viewer(record)
         _LIVE[record.id] = sweep
         return sweep
 
@@ -114,6 +118,9 @@ class SweepMaking(BaseWorkspace):
 
     def _view_of_old(self, sweep: Sweep) -> object:
         return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})
+
+    def _comparison_viewer(self, record: SweepRecord) -> Callable[[Comparison], object]:
+        return viewer(self, about=sweep_about(record))  # type: ignore[arg-type]  # a Workspace
 
     def _deployment_id(self, deployment: str) -> str | None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.comparison.base import BaseComparison
@@ -14,7 +14,7 @@ from vellum_nb.experiments.comparison.verdicts import Verdict
 from vellum_nb.history.export import replacing, write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
@@ -82,6 +82,9 @@ class Comparison(BaseComparison):
     >>> vnb.Comparison([], deployment="ticket-triage", release_tags=["v1", "v2"])
     <Comparison of ticket-triage: no stored runs on v1, v2>
     """
+
+    viewer: Callable[[Comparison], Any] | None = None
+    """Makes the grid; whoever makes a comparison sets it."""
 
     def frame(self) -> pd.DataFrame:
         """Return one row a case, in plain columns.
@@ -186,9 +189,13 @@ class Comparison(BaseComparison):
         """Return the comparison as static HTML, the words that differ marked."""
         return self._render(self) if self._render else self._plain_html()
 
-    def view(self) -> Comparison:
-        """Show the comparison: as the last line of a cell it appears as HTML."""
-        return self
+    def view(self) -> Any:
+        """Return the grid: cases down, releases across, to filter, open and rate.
+
+        Only the rows in sight travel to the page, so that it opens as fast with 10,000 cases as
+        with 100. A comparison that was made by hand, not by `compare`, shows itself as HTML.
+        """
+        return self if self.viewer is None else self.viewer(self)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None

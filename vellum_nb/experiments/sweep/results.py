@@ -33,6 +33,7 @@ class Results:
     record: SweepRecord
     _history: History
     _render: Callable[[Comparison], str] | None
+    comparison_viewer: Callable[[Comparison], Any] | None = None
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -109,7 +110,7 @@ class Results:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"]).compare()
         <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
-        return Comparison(
+        found = Comparison(
             self.records(),
             deployment=self.record.deployment,
             release_tags=self.record.release_tags,
@@ -120,6 +121,8 @@ class Results:
             alpha=alpha,
             seed=seed,
         )
+        found.viewer = self.comparison_viewer
+        return found
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.
