@@ -6,7 +6,7 @@ from playwright.sync_api import Locator, expect
 
 __all__ = ["SETUP", "GridPage"]
 
-SETUP = '''
+SETUP = """
 from datetime import UTC, datetime, timedelta
 import vellum_nb as vnb
 from vellum_nb.history.records import Record
@@ -19,7 +19,7 @@ COSTS = {"v1": 0.0021, "v2": 0.0034, "v3": 0.0048}
 SECONDS = {"v1": 1.84, "v2": 2.31, "v3": 3.12}
 LABELS = ["billing", "refund", "outage", "how-to", "billing"]
 TEXTS = {
-    "billing": "Your October invoice lists 14 seats but we only have 12. Please correct it before our audit on Friday.",
+    "billing": "Your October invoice lists 14 seats but we only have 12. Please correct it.",
     "refund": "I cancelled on 2 March, still charged on 12 March. I want my money back.",
     "outage": "Uploads fail with 503 since this morning, EU region, whole team blocked.",
     "how-to": "How do I add a colleague who has no company address?",
@@ -39,20 +39,23 @@ def outputs(tag, number, label, repeat):
         priority = "high" if number % 3 else "normal"
         return {"category": "account", "priority": priority, "reply": REPLIES["poor"]}
     if tag == "v2":
-        return right | ({"priority": "normal", "reply": REPLIES["wrong"]} if number in (7, 19) else {})
+        wrong = {"priority": "normal", "reply": REPLIES["wrong"]}
+        return right | (wrong if number in (7, 19) else {})
     if number % 4 == 3:
-        return {"category": "account", "priority": "low" if number % 8 == 3 else "high", "reply": REPLIES["other"]}
+        priority = "low" if number % 8 == 3 else "high"
+        return {"category": "account", "priority": priority, "reply": REPLIES["other"]}
     if number % 5 == 2 and repeat == 1:
         return right | {"reply": REPLIES["other"]}
-    return right if number % 3 else {"category": "account", "priority": "normal", "reply": REPLIES["poor"]}
+    poor = {"category": "account", "priority": "normal", "reply": REPLIES["poor"]}
+    return right if number % 3 else poor
 
 def made(number, **fields):
     tag, repeat = fields["tag"], fields["repeat"]
     label = LABELS[number % len(LABELS)]
     inputs = {"ticket": f"{TEXTS[label]} ({number + 1})"}
     return vnb.Run(
-        id=f"{tag}-{number}-{repeat}", deployment="ticket-triage", release_tag=tag, release_id=f"release-{tag}",
-        execution_id=f"execution-{tag}-{number}-{repeat}",
+        id=f"{tag}-{number}-{repeat}", deployment="ticket-triage", release_tag=tag,
+        release_id=f"release-{tag}", execution_id=f"execution-{tag}-{number}-{repeat}",
         timestamp=NOON + timedelta(seconds=number), inputs=inputs, case_id=case_id(inputs),
         state="FULFILLED", outputs=fields.get("outputs") or outputs(tag, number, label, repeat),
         latency_s=SECONDS[tag] + number % 7 / 100, cost_usd=COSTS[tag],
@@ -67,8 +70,10 @@ def compared(cases=40, repeats=3, tags=("v1", "v2", "v3"), **options):
     for n in range(cases):
         label = LABELS[n % len(LABELS)]
         inputs = made(n, tag="v1", repeat=0).inputs
-        known.append(SweepCase(n, case_id(inputs), inputs, {"category": label, "priority": "high"}, {"topic": label}))
-    return vnb.Comparison(runs, deployment="ticket-triage", release_tags=tags, cases=known, **options)
+        expected = {"category": label, "priority": "high"}
+        known.append(SweepCase(n, case_id(inputs), inputs, expected, {"topic": label}))
+    options = {"release_tags": tags, "cases": known} | options
+    return vnb.Comparison(runs, deployment="ticket-triage", **options)
 
 rated = []
 def rate(run, quality, desired):
@@ -79,8 +84,11 @@ def rate(run, quality, desired):
 def replay(case, tag):
     return made(case.number - 1, tag=tag, repeat=9)
 
-HANDS = Hands(rate=rate, replay=replay, trace=lambda run: (), about="sweep of 24 Nov 16:51", same={"v2": ("production",)})
-'''
+HANDS = Hands(
+    rate=rate, replay=replay, trace=lambda run: (), about="sweep of 24 Nov 16:51",
+    same={"v2": ("production",)},
+)
+"""
 
 
 class GridPage:

@@ -1,4 +1,4 @@
-"""One row of the grid as it travels: its case, and a cell a release. Cut to size, all plain text."""
+"""One row of the grid as it travels: its case, and a cell a release, as plain texts cut to size."""
 
 from __future__ import annotations
 
@@ -141,19 +141,24 @@ def _verdict(shown: Shown, case: Case, release: str, base: Record | None) -> tup
     if base is None:
         return "alone", f"nothing to hold against: no answer on {_name(case.baseline)}"
     differs = case.status(release) == "differs"
-    plainly = ("differs", "differs") if differs else ("same", "same")
     if shown.metric is None:
-        return plainly
+        return _plainly(differs=differs)
     verdict = shown.comparison.verdict(case, release, shown.metric)
-    if verdict in {"better", "worse"}:
-        return verdict, verdict
-    if verdict == "noise":
-        return verdict, "within the noise"
-    if verdict == "error":
-        return verdict, f"{short(shown.metric, _LABEL)} failed"
-    if verdict == "same" and differs:
-        return verdict, f"same {short(shown.metric, _LABEL)}"
-    return plainly
+    if verdict == "same" and not differs:
+        return _plainly(differs=False)
+    name = short(shown_name(shown.metric), _LABEL)
+    words = {
+        "better": "better",
+        "worse": "worse",
+        "noise": "within the noise",
+        "error": f"{name} failed",
+        "same": f"same {name}",
+    }
+    return (verdict, words[verdict]) if verdict in words else _plainly(differs=differs)
+
+
+def _plainly(*, differs: bool) -> tuple[str, str]:
+    return ("differs", "differs") if differs else ("same", "same")
 
 
 def _error(found: Record, limit: int) -> str:

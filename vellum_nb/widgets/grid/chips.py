@@ -16,34 +16,40 @@ Chip = tuple[str, str, str]
 _MOST = 12
 _NAME = 40
 _CHECK, _CROSS = "✓", "✗"
+_WHOLE = 1000  # from here on a figure needs no decimals
+_HUNDREDTHS = 0.095  # from here on it has two
 
 
-def figure(value: float) -> str:
+def figure(value: float, like: float | None = None) -> str:
     """Return a figure in as few digits as tell it from its like.
+
+    With `like` it has as many decimals as that one, unless it would read as nothing.
 
     Examples
     --------
-    >>> figure(0.5), figure(0.00213), figure(12345.6)
-    ('0.50', '0.0021', '12,346')
+    >>> figure(0.5), figure(0.00213), figure(12345.6), figure(0.0731, like=0.59)
+    ('0.50', '0.0021', '12,346', '0.07')
     """
     size = abs(value)
-    if size >= 1000:  # noqa: PLR2004
+    if size >= _WHOLE and (like is None or abs(like) >= _WHOLE):
         return f"{value:,.0f}"
-    if size >= 0.095 or size == 0:  # noqa: PLR2004
-        return f"{value:.2f}"
+    if size >= _HUNDREDTHS or size == 0 or (like is not None and abs(like) >= _HUNDREDTHS):
+        text = f"{value:,.2f}"
+        if size == 0 or float(text.replace(",", "")):
+            return text
     return f"{value:.2g}"
 
 
-def signed(value: float) -> str:
-    """Return a difference with its sign.
+def signed(value: float, like: float | None = None) -> str:
+    r"""Return a difference with its sign.
 
     Examples
     --------
-    >>> signed(-0.5), signed(0.26)
-    ('−0.50', '+0.26')
+    >>> signed(-0.5) == "\N{MINUS SIGN}0.50", signed(0.26)
+    (True, '+0.26')
     """
     sign = "\N{MINUS SIGN}" if value < 0 else "+"
-    return f"{sign}{figure(abs(value))}"
+    return f"{sign}{figure(abs(value), like)}"
 
 
 def chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
@@ -85,6 +91,6 @@ def _metric(comparison: Comparison, case: Case, release: str, metric: Metric) ->
         return text, "", told
     delta = comparison.delta(case, release, metric.name)
     if delta is not None and abs(delta) > max(metric.tolerance, 1e-9) and not is_pass:
-        text = f"{text} {signed(delta)}"
+        text = f"{text} {signed(delta, like=max(abs(delta), abs(value)))}"
     verdict = comparison.verdict(case, release, metric.name)
     return text, {"better": "good", "worse": "bad"}.get(verdict, ""), told

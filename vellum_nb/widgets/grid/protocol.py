@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from vellum_nb.errors import InputError
 from vellum_nb.widgets.table_protocol import read_int
@@ -94,6 +94,7 @@ def read_window(content: Mapping[str, Any]) -> GridWindow:
     )
 
 
-def refused(why: str) -> InputError:
-    """Return what the grid says of a message that it could not use."""
-    return InputError(f"The grid left something out: {why}.")
+def refused(why: str) -> NoReturn:
+    """Raise what the grid says of a message that it could not use."""
+    msg = f"The grid left something out: {why}."
+    raise InputError(msg)

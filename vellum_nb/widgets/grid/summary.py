@@ -22,7 +22,6 @@ __all__ = ["summary"]
 _NAME = 120
 _LEAST_P = 0.0001
 _TICKS = 3
-_DETERIORATES = "lower is better"
 
 
 def summary(comparison: Comparison, metric: str | None, hands: Hands) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def _baseline(comparison: Comparison) -> dict[str, Any]:
     missing = answered.count(0)
     most, number = max(answered, default=0), len(answered)
     words = f"{number:,} case{'' if number == 1 else 's'}"
-    words += f" × {most:,} repeats" if most > 1 else ""
+    words += f" \N{MULTIPLICATION SIGN} {most:,} repeats" if most > 1 else ""
     remark = f"{missing:,} missing" if missing else ""
     return {"parts": [], "counts": words, "words": "what the others are held against"} | {
         "remark": remark,
@@ -148,7 +147,9 @@ def _band(comparison: Comparison, metric: str | None) -> dict[str, Any] | None:
     if not known:
         return None
     widest = max(known.values())
-    return {"widest": widest, "text": f"noise floor ± {figure(widest)}", "of": known}
+    means = [abs(comparison.against(each, metric).change.mean) for each in known]
+    text = figure(widest, like=max([widest, *(each for each in means if not math.isnan(each))]))
+    return {"widest": widest, "text": f"noise floor ± {text}", "of": known}
 
 
 def _axis(comparison: Comparison, metric: str | None) -> dict[str, Any] | None:
@@ -175,9 +176,9 @@ def _axis(comparison: Comparison, metric: str | None) -> dict[str, Any] | None:
 
 
 def _step(rough: float) -> float:
-    """Return a round number near `rough`: 1, 2 or 5 times a power of ten."""
-    power = 10 ** math.floor(math.log10(rough))
-    return next(power * each for each in (1, 2, 5, 10) if power * each >= rough * 0.999)
+    """Return a round number near `rough`: 1, 2, 2.5 or 5 times a power of ten."""
+    power: float = 10.0 ** math.floor(math.log10(rough))
+    return next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= rough * 0.999)
 
 
 def _mean(comparison: Comparison, release: str, metric: str | None) -> dict[str, Any]:
@@ -192,8 +193,9 @@ def _mean(comparison: Comparison, release: str, metric: str | None) -> dict[str,
         return {"mean": "—", "mean_delta": ""}
     is_baseline = release == comparison.baseline
     change = math.nan if is_baseline else comparison.against(release, metric).change.mean
-    delta = "" if math.isnan(change) else signed(change)
-    return {"mean": figure(float(values.mean())), "mean_delta": delta}
+    mean = float(values.mean())
+    delta = "" if math.isnan(change) else signed(change, like=max(abs(mean), abs(change)))
+    return {"mean": figure(mean), "mean_delta": delta}
 
 
 def _p(p: float | None) -> str:
@@ -250,7 +252,8 @@ def _longer(seconds: float, before: float) -> str:
     if abs(by) < 0.0005:  # noqa: PLR2004  (half a millisecond)
         return ""
     sign = "\N{MINUS SIGN}" if by < 0 else "+"
-    return f"{sign}{latency_text(abs(by)).removesuffix(' s')}"
+    in_seconds = f"{abs(by):.2f}"
+    return f"{sign}{in_seconds if seconds >= 1 else latency_text(abs(by))}"
 
 
 def _dearer(cost: float, before: float) -> str:

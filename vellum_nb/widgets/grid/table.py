@@ -165,7 +165,7 @@ class GridTable(LateWidget):
     def _on_rate(self, content: Mapping[str, Any]) -> None:
         quality = content.get("quality")
         if isinstance(quality, bool) or quality not in QUALITIES:
-            raise refused(f"a rating is one of {QUALITIES}, not {quality!r:.60}")
+            refused(f"a rating is one of {QUALITIES}, not {quality!r:.60}")
         self._host.rate(self._case(content), _release(content), float(quality))
 
     def _case(self, content: Mapping[str, Any]) -> Case:
@@ -173,7 +173,7 @@ class GridTable(LateWidget):
         cases = self._host.shown().comparison.cases
         found = next((each for each in cases if each.case_id == wanted), None)
         if found is None:
-            raise refused(f"there is no case {wanted!r:.60}")
+            refused(f"there is no case {wanted!r:.60}")
         return found
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
@@ -183,7 +183,7 @@ class GridTable(LateWidget):
         with self._lock:
             try:
                 if handler is None:
-                    raise refused(f"it does not know the message {kind!r:.60}")
+                    refused(f"it does not know the message {kind!r:.60}")
                 handler(message)
             except VellumNBError as exc:
                 self.fail(exc)
@@ -205,5 +205,5 @@ def _release(content: Mapping[str, Any]) -> str:
 def _text(content: Mapping[str, Any], key: str) -> str:
     value = content.get(key)
     if not isinstance(value, str):
-        raise refused(f"{value!r:.60} is no {key}")
+        refused(f"{value!r:.60} is no {key}")
     return value

@@ -245,4 +245,4 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         return f"ComparisonView({against}, {cases} on {on})"
 
     def _html(self) -> str:
-        return self.comparison._repr_html_()  # noqa: SLF001  (what GitHub shows of it)
+        return self.comparison._repr_html_()

@@ -183,7 +183,7 @@ class Grid {
     const chips = filters.map(({ name, label, count }) => this.toggle(`state ${name}`, [label, " ", h("span", { class: "vnb-grid-quiet" }, figure(count))], this.query.states.includes(name), (on) => {
       this.filter({ states: on ? [...this.query.states, name] : this.query.states.filter((each) => each !== name) });
     }));
-    for (const label of labels) chips.push(this.labelGroup(label));
+    for (const label of labels) chips.push(h("span", { class: "vnb-grid-divider" }), this.labelGroup(label));
     this.chips.replaceChildren(...chips);
     if (focused) [...this.chips.querySelectorAll("[data-key]")].find((node) => node.dataset.key === focused)?.focus();
   }

@@ -51,12 +51,13 @@ function caseCell(row, options) {
 
 // `act`: replay(release), open().
 function answerCell(cell, column, options, act) {
-  const tag = h("span", { class: "vnb-grid-tag" }, column.label);
+  const tag = h("span", { class: "vnb-grid-tag" }, column.label, cell.kind === "baseline" ? h("span", { class: "vnb-grid-remark" }, " baseline") : null, " ");
   const busy = cell.busy ? h("div", { class: "vnb-grid-quiet" }, cell.busy) : null;
   const problem = cell.problem ? h("div", { class: "vnb-grid-problem" }, icon("error"), ` ${cell.problem}`) : null;
   const node = h("div", { role: "gridcell", class: `vnb-grid-cell vnb-grid-at-${cell.kind}`, ...options }, tag);
   const verdict = h("div", { class: "vnb-grid-verdict" }, cell.word ? [icon(cell.kind), h("span", {}, cell.word)] : null, h("span", { class: "vnb-grid-latency" }, cell.latency ?? ""));
   if (cell.word) node.append(verdict);
+  else if (cell.latency) node.append(h("span", { class: "vnb-grid-latency vnb-grid-aside" }, cell.latency));
   if (cell.kind === "missing") {
     const replay = cell.replay && !cell.busy ? h("button", { type: "button", class: "vnb-grid-button", onclick: () => act.replay(column.name) }, icon("run"), `Run this case on ${column.label}`) : null;
     node.append(...[h("div", { class: "vnb-grid-quiet" }, cell.gap), cell.error ? h("div", { class: "vnb-grid-problem" }, cell.error) : null, replay, busy, problem].filter(Boolean));
@@ -70,7 +71,6 @@ function answerCell(cell, column, options, act) {
     cell.error ? h("div", { class: "vnb-grid-problem" }, icon("error"), ` ${cell.error}`) : null,
     ...outputNodes(cell.outputs), more,
     chips.length ? h("div", { class: "vnb-grid-chips" }, chips) : null,
-    cell.word || !cell.latency ? null : h("div", { class: "vnb-grid-quiet vnb-grid-latency" }, cell.latency),
     busy, problem].filter(Boolean));
   return node;
 }
