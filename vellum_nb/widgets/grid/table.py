@@ -76,6 +76,7 @@ class GridTable(LateWidget):
             "grid_cells.js",
             "grid_body.js",
             "grid.js",
+            "grid_panels.js",
         )
     ).tag(sync=True)
     _css = traitlets.Unicode(asset("grid.css")).tag(sync=True)
