@@ -98,6 +98,7 @@ def test_half_a_character_travels_as_a_replacement(made, show):
     page.send(kind="open", id=page.rows()["rows"][0]["id"])
     page.whole._detail._answers.value.encode()
     page.whole._detail._head.value.encode()
+    assert all(text.encode() for text in page.whole._detail._bars.texts)
     assert page.view.error == ""
 
 

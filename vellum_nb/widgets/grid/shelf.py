@@ -62,7 +62,9 @@ class Shelf:
         comparison = self.comparison
         number, others = len(comparison.cases), comparison.others
         status = {each: [case.status(each) for case in comparison.cases] for each in others}
-        found = np.array([status[each] for each in others], dtype=object).reshape(len(others), number)
+        found = np.array([status[each] for each in others], dtype=object).reshape(
+            len(others), number
+        )
         return {
             "different": (found == "differs").any(axis=0),
             "regressions": (self._codes == _CODE["worse"]).any(axis=1),
