@@ -7,13 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.cases import Case, align
+from vellum_nb.experiments.cases import Case, Status, align
 from vellum_nb.experiments.comparison.changing import held_against_other
 from vellum_nb.experiments.comparison.releases import baseline_of, split, tags_of
 from vellum_nb.experiments.comparison.scores import Answers
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Against, Verdict, held_against
 from vellum_nb.experiments.metrics import quality, score
 from vellum_nb.experiments.metrics.choosing import Metrics, chosen
+from vellum_nb.experiments.metrics.judges import Judge, Judging
 from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.experiments.statistics import holm
 from vellum_nb.history.records import Record
@@ -43,6 +44,7 @@ class BaseComparison:
         by: str = "release_tag",
         alpha: float = 0.05,
         seed: int = 0,
+        judging: Judging | None = None,
     ) -> None:
         self.deployment = deployment
         self.release_tags = tags_of(release_tags)
@@ -62,9 +64,13 @@ class BaseComparison:
             known=cases,
             only=None if only is None else frozenset(only),
         )
-        self.metrics = self._default() if metrics is None else chosen(metrics)
+        given = self._default() if metrics is None else chosen(metrics)
+        self.metrics = tuple(metric.bound(judging) for metric in given)
         self._render = render
         self._against: dict[tuple[str, str], Against] = {}
+        for metric in self.metrics:
+            if isinstance(metric, Judge):  # what may be paid for is done now, not by a repr
+                self.answers.scored(metric)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -100,6 +106,11 @@ class BaseComparison:
         """All answers, and what metrics say of them."""
         return Answers(self.cases, self.releases)
 
+    @cached_property
+    def statuses(self) -> dict[str, list[Status]]:
+        """Of each release but the baseline, how each case's answer stands to the baseline's."""
+        return {each: [case.status(each) for case in self.cases] for each in self.others}
+
     def count(self, release: str, status: str) -> int:
         """Return in how many cases `release` is "same", "differs" or "missing".
 
@@ -113,7 +124,8 @@ class BaseComparison:
         """
         self._column(release)
         if status in {"same", "differs", "missing"}:
-            return sum(case.status(release) == status for case in self.cases)
+            found = self.statuses.get(release) or [case.status(release) for case in self.cases]
+            return sum(each == status for each in found)
         return dict(self.against(release).counts).get(status, 0)  # type: ignore[call-overload, no-any-return]
 
     def against(self, release: str, metric: str | None = None) -> Against:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.metrics.choosing import Metrics
+from vellum_nb.experiments.metrics.judges import Judging
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
 from vellum_nb.history.export import replacing, write_csv
@@ -34,6 +35,7 @@ class Results:
     _history: History
     _render: Callable[[Comparison], str] | None
     comparison_viewer: Callable[[Comparison], Any] | None = None
+    judging: Judging | None = None
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -120,6 +122,7 @@ class Results:
             cases=self._history.sweeps.cases(self.record.id),
             alpha=alpha,
             seed=seed,
+            judging=self.judging,
         )
         found.viewer = self.comparison_viewer
         return found

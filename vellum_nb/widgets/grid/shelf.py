@@ -61,8 +61,7 @@ class Shelf:
 
         comparison = self.comparison
         number, others = len(comparison.cases), comparison.others
-        status = {each: [case.status(each) for case in comparison.cases] for each in others}
-        found = np.array([status[each] for each in others], dtype=object).reshape(
+        found = np.array([comparison.statuses[each] for each in others], dtype=object).reshape(
             len(others), number
         )
         return {
