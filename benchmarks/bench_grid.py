@@ -1,4 +1,4 @@
-"""How long the grid of a comparison takes to open: 10,000 cases × 5 releases against 100 × 2.
+"""How long the grid of a comparison takes to open: 10,000 cases on 5 releases against 100 on 2.
 
 Measured in Python, in one process, in turns: what the browser waits for once the comparison's
 figures are known, and what it asks next. Run it with ``python benchmarks/bench_grid.py``.

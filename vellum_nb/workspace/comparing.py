@@ -22,7 +22,7 @@ from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.workspace.asking import asking
-from vellum_nb.workspace.grids import sweep_about, viewer
+from vellum_nb.workspace.grids import plain_viewer, sweep_about, viewer
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.views import render_comparison
@@ -80,7 +80,7 @@ def compare(
     >>> vnb.compare(ws.history.frame(), by="release_tag", baseline="v1")
     <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
     """
-    return compared_rows(
+    found = compared_rows(
         frame,
         by,
         baseline=baseline,
@@ -90,6 +90,8 @@ def compare(
         alpha=alpha,
         seed=seed,
     )
+    found.viewer = plain_viewer
+    return found
 
 
 class CompareMethods(SweepMethods):

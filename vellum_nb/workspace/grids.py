@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.workspace.workspace import Workspace
 
-__all__ = ["sweep_about", "viewer"]
+__all__ = ["plain_viewer", "sweep_about", "viewer"]
 
 
 def sweep_about(record: SweepRecord) -> str:
@@ -40,6 +40,13 @@ def viewer(workspace: Workspace, *, about: str = "") -> Callable[[Comparison], C
         return ComparisonView(comparison, hands)
 
     return view
+
+
+def plain_viewer(comparison: Comparison) -> ComparisonView:
+    """Return the grid of a comparison without a workspace: nothing is rated or run there."""
+    from vellum_nb.widgets.grid import ComparisonView
+
+    return ComparisonView(comparison)
 
 
 def _replay(workspace: Workspace, deployment: str) -> Callable[[Case, str], Run]:

@@ -84,9 +84,11 @@ class Shelf:
 
         answers = self.comparison.answers
         cases = self.comparison.cases
+        found = np.zeros(len(cases), dtype=bool)
+        if np.bincount(answers.cell, minlength=1).max() <= 1:  # nothing was repeated
+            return found
         pairs = np.unique(answers.cell * (len(answers.records) + 1) + answers.kinds)
         cells, kinds = np.unique(pairs // (len(answers.records) + 1), return_counts=True)
-        found = np.zeros(len(cases), dtype=bool)
         for row in np.unique(cells[kinds > 1] // max(1, len(answers.releases))).tolist():
             found[row] = cases[row].is_unstable
         return found

@@ -117,7 +117,8 @@ class Grid {
 
   moved(first, last) {
     const total = this.body.total;
-    say(this.where, total ? `${casesWord(2)} ${figure(first + 1)}–${figure(last)} of ${figure(total)}` : "");
+    const range = last - first > 1 ? `${figure(first + 1)}–${figure(last)}` : figure(last);
+    say(this.where, total ? `${casesWord(last - first)} ${range} of ${figure(total)}` : "");
   }
 
   note() {
