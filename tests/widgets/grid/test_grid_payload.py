@@ -7,7 +7,7 @@ import json
 import pytest
 from html_kit import HOSTILE, assert_harmless
 
-from vellum_nb.widgets.grid.pieces import changed, plain
+from vellum_nb.widgets.grid.pieces import changed, differing, plain
 from vellum_nb.widgets.grid.table import MAX_PAGE
 
 LONG = 1_000_000
@@ -143,3 +143,28 @@ def test_a_grid_reads_without_a_kernel(made, show):
     bundle = view._repr_mimebundle_()
     assert bundle["text/plain"] == repr(view)
     assert bundle["text/html"] == view.comparison.to_html()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "pieces"),
+    [
+        (2, 5, "NUMBER", [("-", "2"), ("+", "5"), ("@", " by +3")]),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, "JSON", [("=", '{"a": 1, "b": 2}')]),
+        ("3", 3, "JSON", [("-", '"3"'), ("+", "3")]),
+        ([{"role": "USER", "text": "hi"}], [{"role": "USER", "text": "ho"}], "CHAT_HISTORY", None),
+    ],
+)
+def test_values_differ_by_their_type(old, new, kind, pieces):
+    found, is_cut = differing(old, new, (kind, kind), 700)
+    assert not is_cut
+    if pieces is None:
+        assert found == [("@", "turn 1 USER: "), ("-", "hi"), ("+", "ho")]
+    else:
+        assert found == pieces
+
+
+def test_very_many_changes_of_a_value_are_counted():
+    old, new = ({f"key {n}": value + n for n in range(50)} for value in (0, 1000))
+    pieces, is_cut = differing(old, new, ("JSON", "JSON"), 700)
+    assert is_cut
+    assert pieces[-1] == ("~", "42 changes")

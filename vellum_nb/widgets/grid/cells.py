@@ -14,7 +14,7 @@ from vellum_nb.history.records import Record
 from vellum_nb.history.rows import clean
 from vellum_nb.models import Run
 from vellum_nb.widgets.grid.chips import chips
-from vellum_nb.widgets.grid.pieces import Piece, changed, plain, short
+from vellum_nb.widgets.grid.pieces import changed, differing, plain, short
 from vellum_nb.widgets.grid.shelf import label_text
 from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import latency_text
@@ -181,23 +181,26 @@ def _outputs(run: Run, base: Run | None, limit: int) -> tuple[list[dict[str, Any
 
 
 def _output(name: str, run: Run, base: Run | None, limit: int) -> dict[str, Any]:
-    new = _text(run, name) if name in run.outputs else ""
-    old = _text(base, name) if base is not None and name in base.outputs else None
-    pieces: list[Piece]
-    if name not in run.outputs:
-        (pieces, cut), note = changed(old or "", "", limit), "missing"
-    elif base is None or not base.outputs or old == new:
-        (pieces, cut), note = plain(new, limit), ""
+    told = base is not None and bool(base.outputs)
+    old = _value(base, name) if base is not None and told else None
+    new = _value(run, name)
+    note = ""
+    if new is None:
+        (pieces, cut), note = changed(value_text(*(old or ("", ""))), "", limit), "missing"
+    elif not told:
+        pieces, cut = plain(value_text(*new), limit)
     elif old is None:
-        (pieces, cut), note = changed("", new, limit), "new"
+        (pieces, cut), note = changed("", value_text(*new), limit), "new"
     else:
-        (pieces, cut), note = changed(old, new, limit), ""
-    texts = (new, old or "")
-    inline = all(len(each) <= _INLINE and "\n" not in each for each in texts)
+        pieces, cut = differing(old[0], new[0], (old[1], new[1]), limit)
+    sides = ("".join(text for mark, text in pieces if mark != gone) for gone in "+-")
+    inline = not cut and all(len(text) <= _INLINE and "\n" not in text for text in sides)
     return {"name": _name(name), "pieces": pieces, "cut": cut, "note": note, "inline": inline}
 
 
-def _text(run: Run, name: str) -> str:
+def _value(run: Run, name: str) -> tuple[Any, str] | None:
+    """Return an output and its type; None where there is none."""
+    if name not in run.outputs:
+        return None
     value = run.outputs[name]
-    kind = run.output_types.get(name, "STRING" if isinstance(value, str) else "JSON")
-    return value_text(value, kind)
+    return value, run.output_types.get(name, "STRING" if isinstance(value, str) else "JSON")

@@ -6,7 +6,8 @@ function pieceNodes(pieces) {
   const nodes = [];
   let before = "";
   for (const [mark, text] of pieces) {
-    if (mark === "~") nodes.push(h("span", { class: "vnb-grid-cut", title: `${text} characters are left out here` }, "…"));
+    if (mark === "~") nodes.push(h("span", { class: "vnb-grid-cut", title: `${text} left out here` }, "…"));
+    else if (mark === "@") nodes.push(h("span", { class: "vnb-grid-name" }, text));
     else if (mark === "=") nodes.push(text);
     else {
       const [tag, sign] = MARKS[mark];
