@@ -252,6 +252,21 @@ def test_what_is_read_stays_where_it_is_while_rows_above_are_measured(lab):
     assert abs(after - before - 40) <= 2, (before, after, grid.grid.evaluate(top))
 
 
+def test_the_baseline_stays_pinned_beside_many_releases(lab):
+    grid = open_grid(lab, MANY.replace("10_000", "12"))
+    grid.grid.evaluate("grid => { grid.scrollLeft = grid.scrollWidth; }")
+    assert grid.grid.evaluate("grid => grid.scrollLeft") > 50
+    left = grid.grid.bounding_box()["x"]
+    for role, of in (("columnheader", grid.grid), ("gridcell", grid.rows.first)):
+        cell = of.get_by_role(role).filter(has_text="v1").first
+        assert abs(cell.bounding_box()["x"] - left - 176) <= 1
+    last = grid.grid.get_by_role("columnheader", name="v5")
+    expect(last).to_be_in_viewport(ratio=0.9)
+    grid.grid.focus()
+    grid.page.keyboard.press("j")  # the first release beside the baseline is the chosen one
+    assert grid.active().bounding_box()["x"] >= left + 385
+
+
 HOSTILE = f"""{SETUP}
 bad = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 rtl = "\\u202e\\u05e2\\u05d1\\u05e8\\u05d9\\u05ea\\u202e"

@@ -176,7 +176,7 @@ def _outputs(run: Run, base: Run | None, limit: int) -> tuple[list[dict[str, Any
     cut = len(names) > _OUTPUTS or any(each.pop("cut") for each in made)
     long = sum(not each["inline"] for each in made)
     for each in made:
-        each["told"] = long > 1 and not each["inline"]
+        each["told"] = not each.pop("is_text") or (long > 1 and not each["inline"])
     return made, cut
 
 
@@ -195,7 +195,9 @@ def _output(name: str, run: Run, base: Run | None, limit: int) -> dict[str, Any]
         pieces, cut = differing(old[0], new[0], (old[1], new[1]), limit)
     sides = ("".join(text for mark, text in pieces if mark != gone) for gone in "+-")
     inline = not cut and all(len(text) <= _INLINE and "\n" not in text for text in sides)
-    return {"name": _name(name), "pieces": pieces, "cut": cut, "note": note, "inline": inline}
+    is_text = isinstance((new or old or ("",))[0], str)
+    made = {"name": _name(name), "pieces": pieces, "cut": cut, "note": note, "inline": inline}
+    return made | {"is_text": is_text}  # a bare number says nothing without its name
 
 
 def _value(run: Run, name: str) -> tuple[Any, str] | None:

@@ -16,6 +16,7 @@ Chip = tuple[str, str, str]
 _MOST = 12
 _NAME = 40
 _CHECK, _CROSS = "✓", "✗"
+_COUNT = 10  # from here on a whole number is a count, not a score
 _WHOLE = 1000  # from here on a figure needs no decimals
 _HUNDREDTHS = 0.095  # from here on it has two
 
@@ -27,10 +28,12 @@ def figure(value: float, like: float | None = None) -> str:
 
     Examples
     --------
-    >>> figure(0.5), figure(0.00213), figure(12345.6), figure(0.0731, like=0.59)
-    ('0.50', '0.0021', '12,346', '0.07')
+    >>> figure(0.5), figure(0.00213), figure(12345.6), figure(118.0), figure(0.0731, like=0.59)
+    ('0.50', '0.0021', '12,346', '118', '0.07')
     """
     size = abs(value)
+    if size >= _COUNT and float(value).is_integer():
+        return f"{value:,.0f}"
     if size >= _WHOLE and (like is None or abs(like) >= _WHOLE):
         return f"{value:,.0f}"
     if size >= _HUNDREDTHS or size == 0 or (like is not None and abs(like) >= _HUNDREDTHS):

@@ -194,7 +194,9 @@ def _mean(comparison: Comparison, release: str, metric: str | None) -> dict[str,
     is_baseline = release == comparison.baseline
     change = math.nan if is_baseline else comparison.against(release, metric).change.mean
     mean = float(values.mean())
-    delta = "" if math.isnan(change) else signed(change, like=max(abs(mean), abs(change)))
+    delta = (
+        "" if math.isnan(change) or not change else signed(change, like=max(abs(mean), abs(change)))
+    )
     return {"mean": figure(mean), "mean_delta": delta}
 
 

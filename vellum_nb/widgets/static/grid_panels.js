@@ -72,6 +72,7 @@ class WholeGrid extends Grid {
     if (!this.get("opened")) { if (!this.root.contains(document.activeElement)) this.grid.focus({ preventScroll: true }); return; }
     if (!this.wanted) return;
     this.wanted = false;
+    say(this.told, "The case is shown in full below; Escape closes it");
     requestAnimationFrame(() => this.full?.scrollIntoView({ block: "nearest" }));
   }
 
