@@ -165,7 +165,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         """Write the comparison as it is shown; the grid says where."""
         try:
             written = export(self.comparison, kind, path)
-        except (OSError, VellumNBError) as exc:
+        except (OSError, ImportError, VellumNBError) as exc:
             self._table.tell(kind="exported", error=str(exc))
             return
         count = len(self.comparison.cases)

@@ -64,7 +64,8 @@ class WholeGrid extends Grid {
     this.full.setAttribute("aria-label", "The case in full");
     this.full.setAttribute("tabindex", "-1");
     if (this.full.querySelector(":scope > .vnb-grid-shut")) return;
-    this.full.prepend(h("button", { type: "button", class: "vnb-grid-shut", "aria-label": "Close the case (Escape)", title: "Close (Escape)", onclick: () => this.send("close") }, icon("close")));
+    // At the end: Jupyter counts the nodes before those of its widgets.
+    this.full.append(h("button", { type: "button", class: "vnb-grid-shut", "aria-label": "Close the case (Escape)", title: "Close (Escape)", onclick: () => this.send("close") }, icon("close")));
   }
 
   opened() {
