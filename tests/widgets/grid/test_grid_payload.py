@@ -169,3 +169,16 @@ def test_very_many_changes_of_a_value_are_counted():
     pieces, is_cut = differing(old, new, ("JSON", "JSON"), 700)
     assert is_cut
     assert pieces[-1] == ("~", "42 changes")
+
+
+def test_very_many_and_very_long_labels_stay_small_and_are_filtered_by(made, show):
+    run, _, _, known = made
+    labels = [f"{n} {'long ' * 500}" for n in range(300)]
+    page = show(
+        [run(n, "v1") for n in range(300)], tags=("v1",), cases=known(*range(300), labels=labels)
+    )
+    assert size(page.view._head) < 100_000
+    [label] = page.view._head["labels"]
+    value, text, count = label["values"][0]
+    assert (len(text), count, label["more"]) == (40, 1, 260)
+    assert len(page.numbers(labels={"topic": [value]})) == 1

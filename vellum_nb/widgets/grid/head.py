@@ -16,7 +16,7 @@ from vellum_nb.widgets.names import shown_name
 __all__ = ["head"]
 
 _NAME = 120
-_LABELS, _VALUES = 4, 60
+_LABELS, _VALUES = 4, 40
 _WORDS = {
     "different": "Only different",
     "regressions": "Regressions",
@@ -74,7 +74,7 @@ def _label(name: str, values: Counter[str]) -> dict[str, Any]:
     return {
         "name": name,
         "label": short(shown_name(name), 40),
-        "values": [[value[:500], short(value, 40), n] for value, n in values.most_common(_VALUES)],
+        "values": [[value, short(value, 40), n] for value, n in values.most_common(_VALUES)],
         "more": max(0, len(values) - _VALUES),
     }
 

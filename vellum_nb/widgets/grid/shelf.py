@@ -22,12 +22,14 @@ __all__ = ["RANKS", "Shelf", "label_text"]
 
 RANKS = ("worse", "better", "changed", "missing", "same")
 _WORSE, _BETTER, _CHANGED, _MISSING, _SAME = range(len(RANKS))
+_LABEL = 200  # characters
 _CODE = {verdict: code for code, verdict in enumerate(VERDICTS)}
 
 
 def label_text(value: object) -> str:
-    """Return a label as it is shown and filtered by."""
-    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    """Return a label as it is shown and filtered by: its beginning, where it is long."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return clean(text[:_LABEL])
 
 
 class Shelf:
