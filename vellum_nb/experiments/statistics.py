@@ -150,7 +150,8 @@ def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
     if not len(cells):
         return 0, 0
     _, repeats = np.unique(cells, return_counts=True)
-    _, alike = np.unique(np.stack([cells, kinds]), axis=1, return_counts=True)
+    both = cells.astype(np.int64) * (int(kinds.max()) + 1) + kinds
+    _, alike = np.unique(both, return_counts=True)
     pairs = int((repeats * (repeats - 1) // 2).sum())
     return pairs - int((alike * (alike - 1) // 2).sum()), pairs
 

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = ["json_text", "number_text", "same_value", "value_text"]
 
 _EXACT = 1e15  # beyond it a float has no digit to spare
+_SCALARS = frozenset({str, int, bool, type(None)})
 _ONE_LINE = 100  # characters of JSON that are written in one line
 
 
@@ -75,6 +76,8 @@ def same_value(a: object, b: object) -> bool:
     >>> same_value({"n": 1}, {"n": 1.0}), same_value(1, True)
     (True, False)
     """
+    if type(a) in _SCALARS and type(a) is type(b):
+        return a == b
     pairs: list[tuple[Any, Any]] = [(a, b)]
     while pairs:
         one, other = pairs.pop()

@@ -24,10 +24,14 @@ _CODE, _MESSAGE, _DEPLOYMENT = (_AT[name] for name in ("error_code", "error_mess
 _INPUTS, _OUTPUTS, _DESIRED = (_AT[name] for name in ("inputs", "outputs", "desired"))
 
 
+_ANSWERS = frozenset({"FULFILLED", "REJECTED"})
+
+
 class Record:
     """A run as a comparison handles it; has the attributes of a `Run` that metrics read.
 
-    `group` is what it is counted under, at first its release tag; `micros` its timestamp.
+    `group` is what it is counted under, at first its release tag; `micros` its timestamp;
+    `is_answer` whether an answer came, be it FULFILLED or REJECTED.
     """
 
     __slots__ = (
@@ -43,6 +47,7 @@ class Record:
         "error",
         "group",
         "id",
+        "is_answer",
         "latency_s",
         "micros",
         "quality",
@@ -68,6 +73,7 @@ class Record:
     cost_usd: float | None
     quality: float | None
     tag_moved: bool
+    is_answer: bool
     _inputs: Any
     _outputs: Any
     _desired: Any
@@ -77,6 +83,7 @@ class Record:
     def __init__(self, fields: Mapping[str, Any]) -> None:
         for name, value in fields.items():
             setattr(self, name, value)
+        self.is_answer = self.state in _ANSWERS
 
     @classmethod
     def of_run(cls, run: Run) -> Record:
@@ -104,6 +111,7 @@ class Record:
         self._text = row[_OUTPUTS]
         self._desired = row[_DESIRED] or None
         self._make = (row, trace)
+        self.is_answer = self.state in _ANSWERS
         return self
 
     @property
@@ -137,13 +145,8 @@ class Record:
             try:
                 self._text = canonical_json(self._outputs)
             except ValueError:  # NaN within
-                self._text = repr(self._outputs)
+                self._text = json.dumps(self._outputs, sort_keys=True)
         return self._text
-
-    @property
-    def is_answer(self) -> bool:
-        """Whether an answer came, be it FULFILLED or REJECTED."""
-        return self.state in {"FULFILLED", "REJECTED"}
 
     @property
     def run(self) -> Run:

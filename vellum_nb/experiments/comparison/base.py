@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.cases import Case, align
+from vellum_nb.experiments.cases import Case, Status, align
 from vellum_nb.experiments.comparison.releases import baseline_of, split, tags_of
 from vellum_nb.experiments.comparison.scores import Answers
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Against, Verdict, held_against
@@ -99,6 +99,11 @@ class BaseComparison:
         """All answers, and what metrics say of them."""
         return Answers(self.cases, self.releases)
 
+    @cached_property
+    def statuses(self) -> dict[str, list[Status]]:
+        """Of each release but the baseline, how each case's answer stands to the baseline's."""
+        return {each: [case.status(each) for case in self.cases] for each in self.others}
+
     def count(self, release: str, status: str) -> int:
         """Return in how many cases `release` is "same", "differs" or "missing".
 
@@ -112,7 +117,8 @@ class BaseComparison:
         """
         self._column(release)
         if status in {"same", "differs", "missing"}:
-            return sum(case.status(release) == status for case in self.cases)
+            found = self.statuses.get(release) or [case.status(release) for case in self.cases]
+            return sum(each == status for each in found)
         return dict(self.against(release).counts).get(status, 0)  # type: ignore[call-overload, no-any-return]
 
     def against(self, release: str, metric: str | None = None) -> Against:

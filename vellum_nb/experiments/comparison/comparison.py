@@ -140,9 +140,8 @@ class Comparison(BaseComparison):
     def changed(self, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` in which an answer differs from the baseline's."""
         chosen = self._others(release)
-        return self._rows(
-            [c for c in self.cases if any(c.status(each) == "differs" for each in chosen)]
-        )
+        found = zip(self.cases, *(self.statuses[each] for each in chosen), strict=True)
+        return self._rows([case for case, *statuses in found if "differs" in statuses])
 
     def unstable(self) -> pd.DataFrame:
         """Return the rows of `frame` in which repeats on one release brought different answers."""

@@ -28,7 +28,7 @@ def case_frame(comparison: BaseComparison) -> pd.DataFrame:
 
 def _case_cells(comparison: BaseComparison) -> dict[str, list[Any]]:
     cases, releases = comparison.cases, comparison.releases
-    status = {each: [case.status(each) for case in cases] for each in comparison.others}
+    status = comparison.statuses
     cells: dict[str, list[Any]] = {
         "case_id": [case.case_id for case in cases],
         "changed": changed(comparison, status.values()),

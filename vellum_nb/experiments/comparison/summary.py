@@ -74,7 +74,7 @@ def _one(values: Any) -> str | None:
 def _changed(comparison: BaseComparison, release: str) -> float | None:
     if release == comparison.baseline:
         return None
-    statuses = [case.status(release) for case in comparison.cases]
+    statuses = comparison.statuses[release]
     known = len(statuses) - statuses.count("missing")
     return 100 * statuses.count("differs") / known if known else None
 

@@ -1,0 +1,104 @@
+"""100,000 stored runs side by side: how long until each figure is there.
+
+    python benchmarks/bench_compare.py
+
+20,000 cases, 5 releases, one answer each; a third of the cases say what is expected. Fails when
+comparing them, `repr`, `summary` and `frame` take 5 s or more of one core together, libraries loaded.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import vellum_nb as vnb
+from vellum_nb.models import Run, case_id
+
+CASES = 20_000
+TAGS = ("v1", "v2", "v3", "v4", "v5")
+TARGET = 5.0
+WORDS = (
+    ["thanks", "for", "writing", "we", "are", "sorry", "that", "you", "were", "charged", "twice", "the", "refund", "is", "on", "its", "way"]
+)
+
+
+def history() -> vnb.History:
+    """Return a history of CASES x TAGS runs, with outputs of about 300 characters."""
+    rng = random.Random(7)
+    kept = vnb.History(":memory:")
+    start = datetime(2026, 11, 25, tzinfo=UTC)
+    batch = []
+    for number in range(CASES):
+        inputs = {"ticket": f"ticket {number}: {' '.join(rng.choices(WORDS, k=20))}", "vip": True}
+        identity = case_id(inputs)
+        reply = " ".join(rng.choices(WORDS, k=50))
+        for at, tag in enumerate(TAGS):
+            moment = start + timedelta(milliseconds=5 * number + at)
+            right = rng.random() < 0.7 + 0.05 * at
+            run = Run(
+                id=f"{number}-{tag}",
+                deployment="triage",
+                release_tag=tag,
+                release_id=f"release-{tag}",
+                environment="production",
+                timestamp=moment,
+                finished_at=moment + timedelta(seconds=1),
+                latency_s=rng.lognormvariate(0, 0.3),
+                state="FULFILLED",
+                inputs=inputs,
+                outputs={
+                    "category": "billing" if right else "account",
+                    "reply": reply if rng.random() < 0.5 else f"{reply} {tag}",
+                    "tags": ["a", {"n": at}],
+                },
+                case_id=identity,
+                cost_usd=rng.random() / 100,
+                desired={"category": "billing"} if at == 0 and number % 3 == 0 else None,
+            )
+            batch.append(run)
+    kept.merge(batch)
+    return kept
+
+
+def seconds_to_import() -> float:
+    """Return what loading scipy and pandas takes, once a process."""
+    begun = time.process_time()
+    import pandas as pd
+    from scipy import stats
+
+    assert pd and stats
+    return time.process_time() - begun
+
+
+def main() -> int:
+    """Measure, print, and return whether the target was missed."""
+    kept = history()
+    ws = vnb.connect("local", history=kept)
+    took = {"import scipy": seconds_to_import()}
+    total = time.process_time()
+    for name, step in (
+        ("compare", lambda: ws.compare("triage", release_tags=TAGS)),
+        ("repr", lambda: repr(found)),
+        ("summary", lambda: found.summary()),
+        ("frame", lambda: found.frame()),
+        ("regressions", lambda: found.regressions()),
+        ("long", lambda: found.long()),
+    ):
+        begun = time.process_time()
+        result = step()
+        took[name] = time.process_time() - begun
+        if name == "compare":
+            found = result
+        if name == "frame":
+            needed = time.process_time() - total
+    for name, seconds in took.items():
+        print(f"{name:12} {seconds:6.2f} s")
+    print(f"compare, repr, summary and frame: {needed:.2f} s, target below {TARGET:.0f} s")
+    ws.close()
+    return needed >= TARGET
+
+
+if __name__ == "__main__":
+    sys.exit(main())
