@@ -144,6 +144,27 @@ def test_no_runs_is_a_sentence() -> None:
     assert Page(side_by_side_html([])).text == "No runs to show."
 
 
-def test_a_difference_behind_what_is_shown_is_told() -> None:
+def test_a_difference_at_the_end_of_a_long_text_is_in_sight() -> None:
     a, b = run("v1", {"x": "a" * 120_000}), run("v2", {"x": "a" * 120_000 + "b"})
-    assert "differs further on" in Page(side_by_side_html([a, b])).text
+    html = run_html(b, baseline=a)
+    assert "119,800 characters the same" in Page(html).text
+    assert Page(html).text.endswith("aaa+b")
+    assert len(html) < 30_000
+
+
+def test_values_with_parts_tell_how_many_differ_and_keep_the_whole() -> None:
+    turns = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": "We will look"}]
+    types = {"output_types": {"chat": "CHAT_HISTORY"}}
+    a = run("v1", {"chat": turns}, **types)
+    b = run("v2", {"chat": [turns[0], {"role": "ASSISTANT", "text": "We looked"}]}, **types)
+    page = Page(run_html(b, baseline=a))
+    assert "1 of 2 turns differs" in page.text
+    assert "turn 2 ASSISTANT: We \N{MINUS SIGN}will look +looked" in page.text
+    assert page.text.endswith("the whole valueUSER hiASSISTANT We looked")
+    assert [attributes for attributes in page.all("details")] == [{}]
+
+
+def test_an_output_that_became_an_error_is_told() -> None:
+    a = run("v1", {"x": "fine"}, output_types={"x": "STRING"})
+    b = run("v2", {"x": {"code": "X", "message": "broke"}}, output_types={"x": "ERROR"})
+    assert "\N{MINUS SIGN}fine +X: broke" in Page(run_html(b, baseline=a)).text

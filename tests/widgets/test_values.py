@@ -16,8 +16,9 @@ from html_kit import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vellum_nb.experiments.diffs import difference
 from vellum_nb.widgets.media import MAX_SHOWN
-from vellum_nb.widgets.values import value_html
+from vellum_nb.widgets.values import difference_html, value_html
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -26,7 +27,8 @@ def test_hostile_values_are_harmless_in_every_type(text: str, kind: str) -> None
     for value in shapes(text):
         assert_harmless(value_html(value, kind))
         assert_harmless(value_html(value, kind, markdown=True))
-        assert_harmless(value_html(value, kind, against="something else"))
+        for pair in ((value, "something else"), ("something else", value)):
+            assert_harmless(difference_html(difference(*pair, kind)))
 
 
 JSON = st.recursive(

@@ -79,7 +79,7 @@ def _streamed(
     workspace: Workspace, name: str, inputs: Mapping[str, object], *, release_tag: str
 ) -> Run:
     """Run, and print each text as it grows, then whatever is no text."""
-    from vellum_nb.experiments.text import printable
+    from vellum_nb.experiments.diffs import printable
 
     print(release_tag, end="")
     with workspace.stream(name, inputs, release_tag=release_tag) as stream:

@@ -120,6 +120,6 @@ def _status(done: Sweep) -> int:
 
 
 def _printable(text: str) -> str:
-    from vellum_nb.experiments.text import printable
+    from vellum_nb.experiments.diffs import printable
 
     return printable(text)

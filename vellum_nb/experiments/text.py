@@ -7,12 +7,10 @@ import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from vellum_nb.experiments.diff import word_diff
+from vellum_nb.experiments.diffs import MISSING, difference, printable
 from vellum_nb.models import Run
 
 __all__ = ["printable", "side_by_side_text"]
-
-_MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
 
 def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
@@ -28,7 +26,8 @@ def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
     Returns
     -------
     str
-        A deleted word reads ``[-word-]``, an inserted one ``{+word+}``.
+        What differs is told by type; a deleted word reads ``[-word-]``, an inserted one
+        ``{+word+}``.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.outputs))
     label = max([len(name) for name in names] + [5]) + 2
@@ -55,16 +54,26 @@ def _error(run: Run) -> str:
 
 
 def _cells(name: str, runs: Sequence[Run]) -> list[str]:
-    first = _text(runs[0], name)
-    cells = [first]
-    for run in runs[1:]:
-        text = _text(run, name)
-        if runs[0].outputs and run.outputs and text != first:
-            text = "".join(
-                _MARKS[op.kind][0] + op.text + _MARKS[op.kind][1] for op in word_diff(first, text)
-            )
-        cells.append(text)
-    return cells
+    first = runs[0]
+    return [_text(first, name), *(_against(first, run, name) for run in runs[1:])]
+
+
+def _against(first: Run, run: Run, name: str) -> str:
+    """Return an output with its differences against the first run's."""
+    if not first.outputs or name not in run.outputs:
+        return _text(run, name)
+    found = difference(
+        first.outputs.get(name, MISSING),
+        run.outputs[name],
+        _kind(run, name),
+        old_kind=_kind(first, name),
+    )
+    return found.to_text() or _text(run, name)
+
+
+def _kind(run: Run, name: str) -> str:
+    guess = "STRING" if isinstance(run.outputs.get(name), str) else "JSON"
+    return run.output_types.get(name, guess)
 
 
 def _text(run: Run, name: str) -> str:
@@ -72,11 +81,6 @@ def _text(run: Run, name: str) -> str:
         return "(missing)"
     value = run.outputs[name]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def printable(text: str) -> str:
-    """Take out what would drive the terminal: what a server says is not to be trusted."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _lines(name: str, cells: Sequence[str], label: int, column: int) -> list[str]:

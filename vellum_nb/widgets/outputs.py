@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import chain
 
-from vellum_nb.experiments.diff import Op, diff_html
-from vellum_nb.experiments.wording import same_value, value_text
+from vellum_nb.experiments.diffs import Op, diff_html, difference
+from vellum_nb.experiments.wording import same_value
 from vellum_nb.models import Run
 from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs_style import output_style_html
 from vellum_nb.widgets.states import error_html, icon, state_html
-from vellum_nb.widgets.values import clipped, difference_html, value_html
+from vellum_nb.widgets.values import difference_html, value_html
 
 __all__ = [
     "latency_text",
@@ -141,26 +141,10 @@ def latency_text(seconds: float | None) -> str:
 
 def _changed(name: str, run: Run, baseline: Run, *, markdown: bool) -> str:
     value, kind = run.outputs[name], _kind(run, name)
-    old = value_text(baseline.outputs[name], _kind(baseline, name))
-    new = value_text(value, kind)
-    is_media = kind in {"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}
-    if is_media or (markdown and isinstance(value, str)):
-        return f'<p class="vnb-note">differs</p>{value_html(value, kind, markdown=markdown)}'
-    html = difference_html(old, new)
-    if clipped(old)[0] == clipped(new)[0]:
-        reason = "differs further on" if old != new else "differs in type"
-        return f'{html}<p class="vnb-note">{reason}</p>'
-    return html + _delta(baseline.outputs[name], value)
-
-
-def _delta(old: object, new: object) -> str:
-    """Return by how much a number changed."""
-    if isinstance(old, bool) or isinstance(new, bool):
-        return ""
-    if not isinstance(old, int | float) or not isinstance(new, int | float):
-        return ""
-    sign = "+" if new > old else "\N{MINUS SIGN}"
-    return f'<span class="vnb-quiet vnb-number"> by {sign}{abs(new - old):.6g}</span>'
+    if markdown and isinstance(value, str):
+        return f'<p class="vnb-note">differs</p>{value_html(value, kind, markdown=True)}'
+    old_kind = _kind(baseline, name)
+    return difference_html(difference(baseline.outputs[name], value, kind, old_kind=old_kind))
 
 
 def _kind(run: Run, name: str) -> str:

@@ -150,6 +150,9 @@ OUTPUT_CSS = prevailing(
 .vnb-out .vnb-ins > span { text-decoration: underline; }
 .vnb-out .vnb-del > span { text-decoration: line-through; }
 .vnb-out .vnb-mark { font-weight: 700; user-select: none; }
+.vnb-out .vnb-change { padding: 1px 0; }
+.vnb-out .vnb-change .vnb-key { font-weight: 600; }
+.vnb-out .vnb-fold { display: inline-block; font-style: italic; } /* no line goes through it */
 .vnb-out .vnb-note { color: var(--vnb-quiet); font: 11px/16px inherit; margin: 0; }
 .vnb-out .vnb-out-note {
   border-bottom: 1px solid var(--vnb-outline);

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from vellum_nb.experiments.diff import diff_html, word_diff
-from vellum_nb.experiments.wording import number_text, value_text
+from vellum_nb.experiments.diffs import Difference
+from vellum_nb.experiments.wording import number_text
+from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.widgets.json_tree import json_html
 from vellum_nb.widgets.markdown import markdown_html
 from vellum_nb.widgets.media import media_html
@@ -30,9 +31,7 @@ class _Look:
         return replace(self, depth=self.depth + 1)
 
 
-def value_html(
-    value: object, kind: str, *, markdown: bool = False, against: str | None = None
-) -> str:
+def value_html(value: object, kind: str, *, markdown: bool = False) -> str:
     """Return `value` as safe static HTML.
 
     A value that is not what its type says is shown as JSON; so is one of an unknown type.
@@ -45,23 +44,34 @@ def value_html(
         Vellum's type: STRING, NUMBER, JSON, CHAT_HISTORY, SEARCH_RESULTS and so on.
     markdown : bool, default False
         Show text as Markdown.
-    against : str, optional
-        A text to mark the differences against, word by word.
 
     Examples
     --------
     >>> value_html("<b>hi</b>", "STRING")
     '<pre class="vnb-text">&lt;b&gt;hi&lt;/b&gt;</pre>'
     """
-    if against is not None:
-        return difference_html(against, value_text(value, kind))
     return _value(value, kind, _Look(markdown=markdown))
 
 
-def difference_html(old: str, new: str) -> str:
-    """Return `new` with its differences against `old` marked."""
-    (old, _), (new, rest) = clipped(old), clipped(new)
-    return f'<pre class="vnb-text">{diff_html(word_diff(old, new))}</pre>{_rest(rest)}'
+def difference_html(found: Difference) -> str:
+    """Return what changed; of a value with parts also how many, and the whole value folded.
+
+    Examples
+    --------
+    >>> from vellum_nb.experiments.diffs import difference
+    >>> difference_html(difference("a", "b", "STRING")).startswith('<pre class="vnb-text')
+    True
+    """
+    changes = found.to_html()
+    if found.is_marked_whole:
+        return changes
+    whole = value_html(found.new, found.kind)
+    if found.kind in MEDIA_TYPES:
+        return changes + whole
+    return (
+        f'<p class="vnb-note">{escape(found.summary)}</p>{changes}<div class="vnb-tree">'
+        f"<details><summary>the whole value</summary>{whole}</details></div>"
+    )
 
 
 def clipped(text: str) -> tuple[str, int]:
@@ -76,7 +86,7 @@ def _value(value: object, kind: str, look: _Look) -> str:
         return _text(value, look)
     if kind == "NUMBER" and isinstance(value, int | float) and not isinstance(value, bool):
         return f'<span class="vnb-number">{escape(number_text(value))}</span>'
-    if kind in {"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}:
+    if kind in MEDIA_TYPES:
         return media_html(value, kind) or json_html(value)
     writer = _WRITERS.get(kind)
     html = writer(value, look) if writer and look.depth < _NESTING else None

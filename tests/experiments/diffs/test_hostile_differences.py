@@ -17,7 +17,8 @@ from vellum_nb.experiments.diffs.marks import markdown_code
 
 ALLOWED = {
     '<ins class="vnb-ins">', '<del class="vnb-del">', '<b class="vnb-mark">', "<span>",
-    '<span class="vnb-key">', '<span class="vnb-quiet vnb-number">', '<div class="vnb-change">',
+    '<span class="vnb-key">', '<span class="vnb-quiet vnb-number">',
+    '<pre class="vnb-text vnb-change">',
     '<span class="vnb-quiet vnb-fold">', '<p class="vnb-note">',
 }  # fmt: skip
 HOSTILE = [

@@ -22,6 +22,7 @@ from vellum_nb.experiments.diffs.rows import (
 from vellum_nb.experiments.diffs.walk import Walk
 from vellum_nb.experiments.diffs.words import word_diff
 from vellum_nb.experiments.wording import json_text, number_text
+from vellum_nb.models.media import MEDIA_TYPES
 
 __all__ = ["Difference", "difference"]
 
@@ -77,6 +78,13 @@ class Difference:
             return _of_one(first)
         return _counted(self)
 
+    @property
+    def is_marked_whole(self) -> bool:
+        """Whether `to_html` shows the whole new value, marked, and not a list of its changes."""
+        if self.kind in MEDIA_TYPES:
+            return False
+        return self._is_one_line() or any(change.path == () for change in self.changes)
+
     def apply(self, old: Any) -> Any:
         """Return what `old` becomes when the changes are made: the new value.
 
@@ -108,7 +116,7 @@ class Difference:
         Examples
         --------
         >>> difference(2, 5, "NUMBER").to_html().endswith(
-        ...     '<span class="vnb-quiet vnb-number"> by +3</span></div>'
+        ...     '<span class="vnb-quiet vnb-number"> by +3</span></pre>'
         ... )
         True
         """

@@ -93,7 +93,7 @@ def row_html(row: Row) -> str:
     remark = (
         f'<span class="vnb-quiet vnb-number"> {escape(row.remark)}</span>' if row.remark else ""
     )
-    return f'<div class="vnb-change">{label}{diff_html(row.ops, fold=True)}{remark}</div>'
+    return f'<pre class="vnb-text vnb-change">{label}{diff_html(row.ops, fold=True)}{remark}</pre>'
 
 
 def row_text(row: Row) -> str:
