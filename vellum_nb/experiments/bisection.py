@@ -302,8 +302,7 @@ def _agree(values: Sequence[Any]) -> bool:
 
 
 def _everything(run: Run) -> Any:
-    error = None if run.error is None else {"code": run.error.code, "message": run.error.message}
-    return {"error": error} if error else run.outputs
+    return run.outputs if run.error is None else f"{run.error.code}: {run.error.message}"
 
 
 def _told(value: Any) -> str:
