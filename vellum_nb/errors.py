@@ -199,7 +199,15 @@ class HistoryError(VellumNBError):
 
 
 class RegressionError(VellumNBError, AssertionError):
-    """A release is worse than its baseline."""
+    """A release is worse than its baseline.
+
+    Attributes
+    ----------
+    case_ids : tuple of str
+        The cases that are worse, those of the first release first, the worst first.
+    """
+
+    case_ids: tuple[str, ...] = ()
 
 
 def _lines(problems: Sequence[InputProblem]) -> list[str]:

@@ -89,7 +89,7 @@ p = 1.00 · noise floor unknown>
         if tags is None:
             tags = _tags_run(deployment, records)
         meant, only = self._cases_meant(deployment, tags, cases)
-        return Comparison(
+        comparison = Comparison(
             records,
             deployment=deployment,
             release_tags=tags,
@@ -101,6 +101,8 @@ p = 1.00 · noise floor unknown>
             alpha=alpha,
             seed=seed,
         )
+        comparison.tools = self._tools()
+        return comparison
 
     def _compared(
         self,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from vellum_nb.errors import AuthenticationError
+from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
@@ -67,6 +69,7 @@ class SweepMaking(BaseWorkspace):
             viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
         )
         sweep.plan = found.plan
+        sweep.tools = self._tools()
         _LIVE[record.id] = sweep
         return sweep
 
@@ -81,6 +84,7 @@ class SweepMaking(BaseWorkspace):
             viewer=self._view_of_old,
         )
         sweep.watch = watch
+        sweep.tools = self._tools()
         _LIVE[record.id] = sweep
         return sweep
 
@@ -111,6 +115,15 @@ class SweepMaking(BaseWorkspace):
         cases = self.history.sweeps.cases(record.id)
         recheck(cases, releases, record.deployment)
         return self._worker(record, cases, releases, expand_meta=False)
+
+    def _tools(self) -> Tools:
+        """Return what comparisons act with: this workspace's sweeps, and its key."""
+        workspace: Any = self  # whose methods stand on this class
+
+        def sweep(deployment: str, rows: Cases, options: Mapping[str, Any]) -> Any:
+            return workspace.sweep(deployment, rows, **options)
+
+        return Tools(sweep, self.client.leaks)
 
     def _view_of_old(self, sweep: Sweep) -> object:
         return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.comparison import Comparison
+from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
@@ -33,6 +34,8 @@ class Results:
     record: SweepRecord
     _history: History
     _render: Callable[[Comparison], str] | None
+    tools: Tools = Tools()
+    """What its comparisons act with; whoever makes a sweep sets it."""
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -109,7 +112,7 @@ class Results:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"]).compare()
         <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
-        return Comparison(
+        comparison = Comparison(
             self.records(),
             deployment=self.record.deployment,
             release_tags=self.record.release_tags,
@@ -120,6 +123,8 @@ class Results:
             alpha=alpha,
             seed=seed,
         )
+        comparison.tools = self.tools
+        return comparison
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.
