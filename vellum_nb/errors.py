@@ -205,9 +205,12 @@ class RegressionError(VellumNBError, AssertionError):
     ----------
     case_ids : tuple of str
         The cases that are worse, those of the first release first, the worst first.
+    reasons : tuple of str
+        Why it does not pass, a sentence each.
     """
 
     case_ids: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def _lines(problems: Sequence[InputProblem]) -> list[str]:

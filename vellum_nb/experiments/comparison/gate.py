@@ -65,6 +65,11 @@ def check(
         error = RegressionError(_message(comparison, found))
         worse = dict.fromkeys(case.case_id for each in found for case in each.worse)
         error.case_ids = tuple(worse)
+        error.reasons = tuple(
+            f"{each.release} by {each.metric}: {reason}"
+            for each in found
+            for reason in each.reasons
+        )
         raise error
 
 

@@ -39,14 +39,14 @@ _TITLES = {
 def markdown(comparison: BaseComparison, groups: Sequence[str]) -> str:
     """Return `comparison` as Markdown with all cases of `groups`."""
     rows = summary_rows(comparison)
-    parts = [f"## {_line(heading(comparison))}", f"{span(comparison)}."]
+    parts = [f"## {_words(heading(comparison))}", f"{span(comparison)}."]
     parts += [
-        f"**{_line(tag)} moved while these runs were made**: its releases stand apart."
+        f"**{_words(tag)} moved while these runs were made**: its releases stand apart."
         for tag in comparison.moved_tags
     ]
     for metric in comparison.metrics:
         parts += _of_metric(figures(comparison, metric.name, rows), metric.name)
-    parts.append(_releases(comparison, rows))
+    parts += ["### Releases", _releases(comparison, rows)]
     found = grouped(comparison)
     for name in groups:
         if found[name]:
@@ -64,7 +64,11 @@ def _of_metric(found: Sequence[Figures], metric: str) -> list[str]:
     head += ["not told", "p of the mean", "p of the signs", "noise floor", "finding"]
     rows = [_figures(each) for each in found]
     remarks = [f"- {_line(each.release)}: {each.remark}" for each in found if each.remark]
-    return [f"**{_line(metric)}**", _table(head, rows), *(["\n".join(remarks)] if remarks else [])]
+    return [
+        f"### By {_words(metric)}",
+        _table(head, rows),
+        *(["\n".join(remarks)] if remarks else []),
+    ]
 
 
 def _figures(found: Figures) -> list[str]:
@@ -199,6 +203,11 @@ def _plain(value: Any) -> str:
 def _line(name: str) -> str:
     """Return a name as Markdown in one line."""
     return markdown_code(" ".join(str(name).split()) or " ")
+
+
+def _words(name: str) -> str:
+    """Return a name as plain words in one line."""
+    return _line(name).removeprefix("<code>").removesuffix("</code>")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

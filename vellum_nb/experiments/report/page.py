@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from vellum_nb.experiments.comparison.base import BaseComparison
+from vellum_nb.experiments.comparison.verdicts import Verdict
 from vellum_nb.experiments.report.figures import (
     GROUPS,
     Figures,
@@ -75,33 +76,46 @@ def _moved(tag: str) -> str:
 
 def _of_metric(found: Sequence[Figures], metric: str) -> str:
     heads = (
-        "mean", "low", "high", "difference", "low", "high", "better", "worse", "same", "noise",
-        "not told", "p of the mean", "p of the signs", "noise floor",
+        "mean (95 %)", "difference (95 %)", "better", "worse", "same", "noise", "not told",
+        "p of the mean", "p of the signs", "noise floor",
     )  # fmt: skip
-    head = _cells("th", ["release", *heads, "finding"], range(1, len(heads) + 1))
+    head = _cells("th", ["release", "", *heads], range(2, len(heads) + 2))
     rows = "".join(f"<tr>{_figures(each)}</tr>" for each in found)
+    remarks = "".join(
+        f"<p><b>{escape(_one_line(each.release))}</b> {escape(each.remark)}</p>"
+        for each in found
+        if each.remark
+    )
     return (
         f"<h2>By {escape(_one_line(metric))}</h2>"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f"<tbody>{rows}</tbody></table></div>{remarks}"
     )
 
 
 def _figures(found: Figures) -> str:
-    names = ("", "low", "high", "delta", "delta_low", "delta_high")
-    cells = [_figure(found.value(name), number, name or "mean") for name in names]
+    cells = [
+        _interval(found, "", "low", "high"),
+        _interval(found, "delta", "delta_low", "delta_high"),
+    ]
     if found.counts is None:
-        cells += ["<td></td>"] * 8
+        cells = [cells[0], "<td></td>" * 9]
     else:
         counts = dict(found.counts)
         counts["missing"] += counts["unscored"] + counts["error"]
-        order = ("better", "worse", "same", "noise", "missing")
-        cells += [_figure(counts[name], _count, name) for name in order]  # type: ignore[index]
+        order: tuple[Verdict, ...] = ("better", "worse", "same", "noise", "missing")
+        cells += [_figure(counts[name], _count, name) for name in order]
         cells += [_figure(found.p, p_text, "p"), _figure(found.sign_p, p_text, "sign_p")]
         cells.append(_figure(found.noise_floor, percent, "noise_floor"))
-    told = f": {escape(found.remark)}" if found.remark else ""
-    verdict = f'<td><span class="{found.finding}">{found.finding}</span>{told}</td>'
-    return f'<th scope="row">{escape(_one_line(found.release))}</th>{"".join(cells)}{verdict}'
+    verdict = f'<td><span class="{found.finding}">{found.finding}</span></td>'
+    return f'<th scope="row">{escape(_one_line(found.release))}</th>{verdict}{"".join(cells)}'
+
+
+def _interval(found: Figures, *names: str) -> str:
+    middle, low, high = (_data(found.value(name), number, name or "mean") for name in names)
+    known = not math.isnan(found.value(names[1]))
+    told = f' <span class="quiet">{low} to {high}</span>' if known else ""
+    return f'<td class="figure">{middle}{told}</td>'
 
 
 def _releases(comparison: BaseComparison, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -169,14 +183,16 @@ def _cells(tag: str, texts: Iterable[str], numbers: Iterable[int]) -> str:
     )
 
 
-def _figure(value: Any, how: Any, name: str) -> str:
-    """Return a cell that shows a figure in short and holds all its digits."""
+def _figure(value: Any, how: Callable[[Any], str], name: str) -> str:
+    return f'<td class="figure">{_data(value, how, name)}</td>'
+
+
+def _data(value: Any, how: Callable[[Any], str], name: str) -> str:
+    """Return a figure that is shown in short and holds all its digits."""
     if value is None or math.isnan(value):
-        return '<td class="figure"><span class="quiet">\N{EN DASH}</span></td>'
-    return (
-        f'<td class="figure"><data class="{name}" value="{value!r}" title="{value!r}">'
-        f"{escape(how(value))}</data></td>"
-    )
+        return '<span class="quiet">\N{EN DASH}</span>'
+    exact = f'class="of-{name}" value="{value!r}" title="{value!r}"'
+    return f"<data {exact}>{escape(how(value))}</data>"
 
 
 def _count(value: float) -> str:

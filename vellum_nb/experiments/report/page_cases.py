@@ -19,7 +19,11 @@ __all__ = ["case_html"]
 def case_html(comparison: BaseComparison, case: Case) -> str:
     """Return `case` as HTML."""
     releases = (case.baseline, *comparison.others)
-    heads = "".join(f'<th scope="col">{_name(each)}</th>' for each in releases)
+    mark = ' <span class="quiet">baseline</span>'
+    heads = "".join(
+        f'<th scope="col">{_name(each)}{mark if each == case.baseline else ""}</th>'
+        for each in releases
+    )
     rows = [_row("state", releases, [_state(case, each) for each in releases])]
     for metric in comparison.metrics:
         cells = [_value(comparison, case, each, metric.name) for each in releases]
@@ -34,7 +38,7 @@ def case_html(comparison: BaseComparison, case: Case) -> str:
             rows.append(_row(f"{_name(name)}{_expected(case, name)}", releases, cells))
     return (
         f'<section class="case"><h3>Case {case.number} <code class="quiet">{case.case_id}</code>'
-        f"</h3>{_known(case.inputs)}{_known(case.labels, 'label ')}"
+        f"</h3>{_known(case.inputs)}{_known(case.labels, 'label: ')}"
         f'<table><thead><tr><th scope="col"></th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></section>"
     )

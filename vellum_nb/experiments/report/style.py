@@ -30,6 +30,8 @@ th, td {
   border: 1px solid var(--line); padding: .3rem .55rem; text-align: left; vertical-align: top;
 }
 thead th { background: var(--band); }
+thead th, tbody th { white-space: nowrap; }
+.case th { overflow-wrap: anywhere; white-space: normal; }
 td.figure, th.figure {
   font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap;
 }
@@ -46,6 +48,8 @@ code, .text, .vnb-change {
 .case { border-top: 1px solid var(--line); margin: .75rem 0; padding-top: .5rem; }
 .case table { table-layout: fixed; width: 100%; }
 .case th:first-child { width: 9rem; }
+.case p, .case pre { margin: 0; max-width: none; }
+.case th div { font-weight: 400; }
 .case h3 { font-size: 1rem; margin: 0 0 .25rem; }
 dl { display: grid; gap: .1rem .75rem; grid-template-columns: max-content 1fr; margin: .25rem 0; }
 dt { color: var(--quiet); } dd { margin: 0; min-width: 0; }
@@ -55,6 +59,7 @@ footer { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: .75re
   body { padding: .75rem; }
   dl { grid-template-columns: 1fr; }
   .case table, .case tbody, .case tr, .case td, .case th { display: block; width: auto; }
+  .case th:first-child { width: auto; }
   .case thead { display: none; }
   .case td::before { color: var(--quiet); content: attr(data-release) " "; }
 }
