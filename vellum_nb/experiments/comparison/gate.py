@@ -93,6 +93,10 @@ def failures(
     _check_limits(max_regressions=max_regressions, max_missing=max_missing, alpha=alpha)
     names = [metric] if isinstance(metric, str) or metric is None else list(metric)
     metrics = [comparison._metric(name).name for name in names]  # noqa: SLF001  (of this package)
+    if release == comparison.baseline:
+        others = ", ".join(comparison.others) or "none"
+        msg = f"{release} is the baseline, which nothing is held against; others are: {others}"
+        raise InputError(msg)
     releases = comparison.others if release is None else (release,)
     if not releases:
         msg = f"only {comparison.baseline} is compared: name another release tag, too"
