@@ -32,6 +32,16 @@ def a_session() -> None:
         assert_type(ws.history.runs(), list[vnb.Run])
         assert_type(ws.form("triage"), vnb.RunForm)
         assert_type(ws.compare("triage", release_tags=["v1"]), vnb.Comparison)
+        compared = ws.compare(
+            "triage",
+            metrics=["exact", vnb.metrics.contains("sorry"), vnb.metrics.latency_s],
+            cases=["0123456789abcdef"],
+        )
+        assert_type(ws.judge("grader"), vnb.Metric)
+        assert_type(compared.summary(), pd.DataFrame)
+        assert_type(compared.regressions("exact", release="v2"), pd.DataFrame)
+        assert_type(vnb.compare(ws.history.frame(), by="environment"), vnb.Comparison)
+        assert_type(vnb.Metric(lambda run: run.latency_s, name="seconds"), vnb.Metric)
         assert_type(vnb.read_csv("runs.csv"), pd.DataFrame)
         sweep = ws.sweep("triage", [{"ticket": "x"}], release_tags=["v1"], repeats=3)
         assert_type(sweep, vnb.Sweep)

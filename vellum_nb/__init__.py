@@ -32,13 +32,13 @@ if TYPE_CHECKING:
         ServerError,
         VellumNBError,
     )
-    from vellum_nb.experiments import Comparison, Metric, compare, metrics
+    from vellum_nb.experiments import Comparison, Metric, metrics
     from vellum_nb.experiments.sweep import Sweep, SweepPlan
     from vellum_nb.history import History, read_csv
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
     from vellum_nb.widgets import HistoryView, LabPanel, RunForm, SweepView
-    from vellum_nb.workspace import Workspace, connect
+    from vellum_nb.workspace import Workspace, compare, connect
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ _HOMES = {
     "read_csv": "history",
     "Run": "models",
     "Comparison": "experiments",
-    "compare": "experiments",
+    "compare": "workspace",
     "Metric": "experiments",
     "metrics": "experiments",
     "Sweep": "experiments.sweep",

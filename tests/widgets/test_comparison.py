@@ -116,3 +116,18 @@ def test_a_tag_that_moved_is_announced() -> None:
 
 def test_one_release_tag_alone_is_shown() -> None:
     assert "billing" in rows(shown(run("v1", "a"), tags=("v1",)))[0]
+
+
+def test_what_a_metric_makes_of_a_release_stands_on_top_and_regressions_come_first() -> None:
+    def short(run: Run) -> bool:
+        return len(run.outputs["category"]) < 8
+
+    runs = [
+        run("v1", "better", "<b>long</b>"), run("v2", "better", "brief"),
+        run("v1", "worse", "brief"), run("v2", "worse", "much longer"),
+    ]  # fmt: skip
+    compared = Comparison(runs, deployment="triage", release_tags=("v1", "v2"), metrics=short)
+    html = comparison_html(compared)
+    assert "v2: 1 better · 1 worse · 0 same · p = 1.00 · noise floor unknown" in text_of(html)
+    assert "by short: " in text_of(html)
+    assert "case 2 worse" in rows(html)[0]

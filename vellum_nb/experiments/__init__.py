@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from vellum_nb.experiments import metrics
 from vellum_nb.experiments.comparison import Comparison
-from vellum_nb.experiments.comparison.of_frame import compare
 from vellum_nb.experiments.metrics.metric import Metric
 
-__all__ = ["Comparison", "Metric", "compare", "metrics"]
+__all__ = ["Comparison", "Metric", "metrics"]
 
 
 def __dir__() -> list[str]:

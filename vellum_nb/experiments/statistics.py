@@ -25,6 +25,7 @@ __all__ = [
     "holm",
     "mean_interval",
     "paired",
+    "paired_share",
     "pooled_variance",
     "share_interval",
     "sign_test",
@@ -33,6 +34,7 @@ __all__ = [
 
 _RESAMPLES = 9_999
 _MANY = 1_000  # values from which the normal interval serves as well as the bootstrap
+_NOBODY = 10_000.0  # the root of as many cases as nobody runs
 _Z95 = 1.959963984540054
 _NAN = float("nan")
 
@@ -84,21 +86,54 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return found
 
 
-def share_interval(passed: int, number: int) -> Estimate:
-    """Return a share with Wilson's 95 % interval.
+def share_interval(share: float, number: int) -> Estimate:
+    """Return a share of so many cases with Wilson's 95 % interval.
+
+    A case that passed in some of its repeats counts by its part; repeats do not make more cases.
 
     Examples
     --------
-    >>> found = share_interval(81, 263)
+    >>> found = share_interval(81 / 263, 263)
     >>> round(found.low, 4), round(found.high, 4)
     (0.2553, 0.3662)
     """
     if not number:
         return _NOTHING
-    from scipy.stats import binomtest
+    square = _Z95**2
+    middle = (share + square / (2 * number)) / (1 + square / number)
+    inner = share * (1 - share) / number + square / (4 * number**2)
+    half = _Z95 * math.sqrt(inner) / (1 + square / number)
+    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
 
-    bounds = binomtest(passed, number).proportion_ci(0.95, method="wilson")
-    return Estimate(passed / number, float(bounds.low), float(bounds.high))
+
+def paired_share(gained: int, lost: int, number: int) -> Estimate:
+    """Return the difference of two shares over the same cases, with its p value.
+
+    Agresti and Min's adjusted Wald interval, which also holds where all cases agree; McNemar's
+    exact test.
+
+    Parameters
+    ----------
+    gained, lost
+        How many cases only the second, and only the first, has.
+    number
+        How many cases there are.
+
+    Examples
+    --------
+    >>> found = paired_share(86, 150, 1600)
+    >>> round(found.low, 3), round(found.high, 3)
+    (-0.059, -0.021)
+    """
+    if not number:
+        return _NOTHING
+    more, total = number + 2, gained + lost + 1
+    middle = (gained - lost) / more
+    half = _Z95 * math.sqrt((total / more - middle**2) / more)
+    mean = (gained - lost) / number
+    return Estimate(
+        mean, max(-1.0, middle - half), min(1.0, middle + half), sign_test(gained, lost)
+    )
 
 
 def mean_interval(values: Floats, *, seed: int) -> Estimate:
@@ -187,7 +222,7 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
 def cases_needed(
     mean: float, spread: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> int | None:
-    """Return how many cases would show a mean difference like this one; None for no difference.
+    """Return how many cases would show a mean difference like this one; None: hardly any number.
 
     Parameters
     ----------
@@ -199,8 +234,10 @@ def cases_needed(
     from scipy.stats import norm
 
     z = float(norm.isf(alpha / 2) + norm.isf(1 - power))
-    least = 1 + math.ceil(math.log2(1 / alpha))
-    return max(least, math.ceil((z * spread / mean) ** 2))
+    ratio = abs(z * spread / mean)
+    if ratio > _NOBODY:
+        return None
+    return max(1 + math.ceil(math.log2(1 / alpha)), math.ceil(ratio**2))
 
 
 def _resampled(values: Floats, seed: int) -> Floats:

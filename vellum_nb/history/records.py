@@ -151,6 +151,12 @@ class Record:
     @property
     def run(self) -> Run:
         """The whole run."""
+        if not isinstance(self._make, Run):
+            self._make = self.made()
+        return self._make
+
+    def made(self) -> Run:
+        """Return the whole run, which is not kept here: of very many at a time that is lighter."""
         if isinstance(self._make, Run):
             return self._make
         if isinstance(self._make, tuple):
@@ -160,5 +166,4 @@ class Record:
                 made = made.model_copy(update={"release_tag": self.release_tag})
         else:
             made = self._make(self)
-        self._make = made
         return made

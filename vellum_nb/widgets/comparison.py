@@ -69,9 +69,10 @@ def _body(comparison: Comparison, limit: int) -> str:
         )
     summary = "".join(_summary(comparison, tag) for tag in comparison.others)
     notices = "".join(_moved(tag) for tag in comparison.moved_tags)
+    verdicts = "".join(_verdict(comparison, each) for each in _judged(comparison))
     cases = _sorted(comparison)
     return (
-        f'<table class="vnb-cmp-summary"><tbody>{summary}</tbody></table>{notices}'
+        f'<table class="vnb-cmp-summary"><tbody>{summary}</tbody></table>{verdicts}{notices}'
         f"{_grid(comparison, cases[:limit])}{_foot(len(cases), limit)}"
     )
 
@@ -99,19 +100,35 @@ def _counted(status: Status, count: int) -> str:
     return f"{count:,} {status}" if count or status == "same" else ""
 
 
+def _judged(comparison: Comparison) -> Sequence[str]:
+    return comparison.others if comparison.metrics else ()
+
+
+def _verdict(comparison: Comparison, release: str) -> str:
+    """Return what the first metric makes of a release, in words."""
+    line, remark = comparison.line(release), comparison.remark(release)
+    name = comparison.metrics[0].name
+    return (
+        f'<p class="vnb-cmp-foot"><b>{escape(line)}</b><br>'
+        f'<span class="vnb-quiet">by {escape(name)}: {escape(remark)}</span></p>'
+    )
+
+
 def _moved(tag: str) -> str:
     return (
         f'<p class="vnb-cmp-notice">{icon("failed")} <span class="vnb-tag">{_name(tag)}</span> '
-        "moved while these runs were made: its answers come from several releases.</p>"
+        "moved while these runs were made: each release that is known has its own column.</p>"
     )
 
 
 def _sorted(comparison: Comparison) -> list[tuple[int, Case]]:
     """Return the cases with their numbers, those worth a look first."""
 
-    def rank(numbered: tuple[int, Case]) -> int:
-        found = {numbered[1].status(tag) for tag in comparison.releases}
-        return min(_ORDER.index(status) for status in found)
+    def rank(numbered: tuple[int, Case]) -> tuple[bool, int]:
+        case = numbered[1]
+        found = {case.status(each) for each in comparison.releases}
+        worse = any(comparison.verdict(case, each) == "worse" for each in _judged(comparison))
+        return not worse, min(_ORDER.index(status) for status in found)
 
     return sorted(enumerate(comparison.cases, 1), key=rank)
 

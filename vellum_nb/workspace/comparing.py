@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from vellum_nb.errors import APIError, InputError
 from vellum_nb.experiments import Comparison
+from vellum_nb.experiments.comparison.of_frame import compared_rows
+from vellum_nb.experiments.metrics import judge
 from vellum_nb.experiments.metrics.choosing import Metrics
+from vellum_nb.experiments.metrics.judges import Inputs
+from vellum_nb.experiments.metrics.metric import Metric, Value
 from vellum_nb.experiments.sweep import Sweep
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.history.query import Filters
@@ -17,14 +21,74 @@ from vellum_nb.history.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.workspace.asking import asking
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.views import render_comparison
 
-__all__ = ["CompareMethods"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CompareMethods", "compare"]
 
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
+
+
+def compare(
+    frame: pd.DataFrame,
+    by: str = "release_tag",
+    *,
+    baseline: str | None = None,
+    metrics: Metrics | None = None,
+    deployment: str | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Comparison:
+    """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
+        read, or any with ``input.<name>`` and ``output.<name>`` columns. ``expected.<output>``
+        and ``desired.<output>`` say what outputs should be, ``label.<name>`` are labels.
+    by : str, default "release_tag"
+        The column whose values are compared: ``"release_tag"``, ``"release_id"``,
+        ``"environment"`` (local against the cloud), or any other.
+    baseline : str, optional
+        The value the others are held against. Default: the one that was run first.
+    metrics : metric or sequence, optional
+        As of `vellum_nb.Comparison`.
+    deployment : str, optional
+        Which one, where the frame has runs of several.
+    alpha, seed
+        As of `vellum_nb.Comparison`.
+
+    Raises
+    ------
+    InputError
+        There is no such column, no case can be told, or there are several deployments.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> ws = vnb.connect("local", history=":memory:")
+    >>> for tag in ("v1", "v2"):
+    ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+    >>> vnb.compare(ws.history.frame(), by="release_tag", baseline="v1")
+    <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
+    """
+    return compared_rows(
+        frame,
+        by,
+        baseline=baseline,
+        metrics=metrics,
+        deployment=deployment,
+        render=render_comparison,
+        alpha=alpha,
+        seed=seed,
+    )
 
 
 class CompareMethods(SweepMethods):
@@ -100,9 +164,48 @@ p = 1.00 · noise floor unknown>
             only=only,
             alpha=alpha,
             seed=seed,
+            judging=asking(self),
         )
         comparison.tools = self._tools()
         return comparison
+
+    def judge(
+        self,
+        deployment: str,
+        *,
+        inputs: Inputs | None = None,
+        output: str | None = None,
+        release_tag: str = "LATEST",
+        name: str | None = None,
+        lower_is_better: bool = False,
+        rejected: Value = 0.0,
+    ) -> Metric:
+        """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
+
+        Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> def grader(answer: str) -> float:
+        ...     return min(1.0, len(answer) / 100)
+        >>> release = ws.server.deploy(grader, name="grader")
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
+        >>> judged = ws.judge("grader", inputs={"answer": "output.category"})
+        >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
+        [0.07]
+        """
+        unbound = judge(
+            deployment,
+            inputs=inputs,
+            output=output,
+            release_tag=release_tag,
+            name=name,
+            lower_is_better=lower_is_better,
+            rejected=rejected,
+        )
+        return unbound.bound(asking(self))
 
     def _compared(
         self,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Unpack, overload
 from vellum_nb.experiments.sweep.plan import SweepPlan
 from vellum_nb.experiments.sweep.reading import Cases
 from vellum_nb.experiments.sweep.sweep import Sweep
+from vellum_nb.workspace.asking import asking
 from vellum_nb.workspace.sweep_making import SweepMaking, live_sweep
 from vellum_nb.workspace.sweep_opening import found_sweep
 from vellum_nb.workspace.sweep_options import SweepArguments, checked_options
@@ -160,6 +161,7 @@ class SweepMethods(SweepMaking):
             while not self._kept(found, wanted.checked.cases, twin=fresh):
                 found = plan()
             sweep = self._sweep(found, wanted, options, expand_meta=expand_meta)
+        sweep.judging = asking(self)
         sweep.watch = watch if progress else None
         if progress:
             announce(found.plan)
@@ -213,4 +215,6 @@ class SweepMethods(SweepMaking):
         <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
         record = found_sweep(self.history.sweeps, sweep_id)
-        return live_sweep(record.id) or self._opened(record)
+        found = live_sweep(record.id) or self._opened(record)
+        found.judging = asking(self)
+        return found

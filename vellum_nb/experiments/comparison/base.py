@@ -13,6 +13,7 @@ from vellum_nb.experiments.comparison.scores import Answers
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Against, Verdict, held_against
 from vellum_nb.experiments.metrics import quality, score
 from vellum_nb.experiments.metrics.choosing import Metrics, chosen
+from vellum_nb.experiments.metrics.judges import Judge, Judging
 from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.experiments.statistics import holm
 from vellum_nb.history.records import Record
@@ -42,6 +43,7 @@ class BaseComparison:
         by: str = "release_tag",
         alpha: float = 0.05,
         seed: int = 0,
+        judging: Judging | None = None,
     ) -> None:
         self.deployment = deployment
         self.release_tags = tags_of(release_tags)
@@ -61,9 +63,13 @@ class BaseComparison:
             known=cases,
             only=None if only is None else frozenset(only),
         )
-        self.metrics = self._default() if metrics is None else chosen(metrics)
+        given = self._default() if metrics is None else chosen(metrics)
+        self.metrics = tuple(metric.bound(judging) for metric in given)
         self._render = render
         self._against: dict[tuple[str, str], Against] = {}
+        for metric in self.metrics:
+            if isinstance(metric, Judge):  # what may be paid for is done now, not by a repr
+                self.answers.scored(metric)
 
     @property
     def others(self) -> tuple[str, ...]:

@@ -55,6 +55,8 @@ class Comparison(Acting):
         How likely chance may be where something counts as better or worse.
     seed : int, default 0
         Of the bootstrap: equal seeds give equal figures.
+    judging : Judging, optional
+        How a judge among the metrics is asked; `vellum_nb.Workspace` gives it.
 
     Attributes
     ----------

@@ -1,9 +1,9 @@
-"""A comparison of the rows of a DataFrame: `vellum_nb.compare`."""
+"""A comparison of the rows of a DataFrame, for `vellum_nb.compare`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
@@ -17,12 +17,12 @@ from vellum_nb.models.sweeps import SweepCase
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["compare"]
+__all__ = ["compared_rows"]
 
 _SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
 
 
-def compare(
+def compared_rows(
     frame: pd.DataFrame,
     by: str = "release_tag",
     *,
@@ -33,42 +33,7 @@ def compare(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Comparison:
-    """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        One row a run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
-        read, or any with ``input.<name>`` and ``output.<name>`` columns. ``expected.<output>``
-        and ``desired.<output>`` say what outputs should be, ``label.<name>`` are labels.
-    by : str, default "release_tag"
-        The column whose values are compared: ``"release_tag"``, ``"release_id"``,
-        ``"environment"`` (local against the cloud), or any other.
-    baseline : str, optional
-        The value the others are held against. Default: the one that was run first.
-    metrics : metric or sequence, optional
-        As of `vellum_nb.Comparison`.
-    deployment : str, optional
-        Which one, where the frame has runs of several.
-    render : callable, optional
-        Makes the HTML; as of `vellum_nb.Comparison`.
-    alpha, seed
-        As of `vellum_nb.Comparison`.
-
-    Raises
-    ------
-    InputError
-        There is no such column, no case can be told, or there are several deployments.
-
-    Examples
-    --------
-    >>> import vellum_nb as vnb
-    >>> ws = vnb.connect("local", history=":memory:")
-    >>> for tag in ("v1", "v2"):
-    ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
-    >>> vnb.compare(ws.history.frame(), by="release_tag", baseline="v1")
-    <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
-    """
+    """Return the comparison that `vellum_nb.compare` documents."""
     name = _deployment(frame, deployment)
     if "deployment" in frame.columns:
         frame = frame[frame["deployment"] == name]
@@ -126,13 +91,21 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     columns = []
     for at, name in enumerate(names):
         column = frame.iloc[:, at]
-        if name in {"timestamp", "finished_at"} and hasattr(column, "dt"):
-            column = column.astype("datetime64[us, UTC]").astype("int64").where(column.notna())
+        if name == "timestamp":
+            column = _micros(column)
         columns.append(zip(column.tolist(), column.isna().tolist(), strict=True))
     return [
         {name: value for name, (value, gone) in zip(names, cells, strict=True) if not gone}
         for cells in zip(*columns, strict=True)
     ]
+
+
+def _micros(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return times as microseconds since 1970; what is no time is missing."""
+    import pandas as pd
+
+    times = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+    return times.astype("datetime64[us, UTC]").astype("int64").where(times.notna())
 
 
 def _record(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Record:
@@ -204,11 +177,13 @@ def _value(value: Any) -> Any:
     return value
 
 
-def _cases(records: Iterable[Record], rows: Sequence[Mapping[str, Any]]) -> list[SweepCase]:
+def _cases(records: Sequence[Record], rows: Sequence[Mapping[str, Any]]) -> list[SweepCase]:
+    """Return the cases in the order in which they were first run, with all that is said of them."""
     found: dict[str, SweepCase] = {}
-    for record, row in zip(records, rows, strict=True):
-        expected, labels = _side(row, "expected."), _side(row, "label.")
-        if (expected or labels) and record.case_id not in found:
+    pairs = zip(records, rows, strict=True)
+    for record, row in sorted(pairs, key=lambda pair: pair[0].micros):
+        if record.case_id not in found:
+            expected, labels = _side(row, "expected."), _side(row, "label.")
             at, inputs = len(found), record.inputs
             found[record.case_id] = SweepCase(at, record.case_id, inputs, expected, labels)
     return list(found.values())

@@ -111,7 +111,7 @@ def _scored(answers: Answers, metric: Metric) -> Scored:
     cells, found = answers.cell[has], values[has]
     size = answers.shape[0] * answers.shape[1]
     count = np.bincount(cells, minlength=size)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):  # cells without a figure; figures near the end of floats
         mean = np.bincount(cells, weights=found, minlength=size) / count
         squares = np.bincount(cells, weights=(found - mean[cells]) ** 2, minlength=size)
         variance = np.where(count > 1, squares / (count - 1), np.nan)
@@ -123,7 +123,8 @@ def _scored(answers: Answers, metric: Metric) -> Scored:
     )
     step = metric.tolerance or 1e-9
     kinds = np.full(len(values), -1, dtype=np.intp)
-    kinds[has] = np.unique(np.round(found / step), return_inverse=True)[1]
+    with np.errstate(over="ignore"):
+        kinds[has] = np.unique(np.round(found / step), return_inverse=True)[1]
     return Scored(
         metric,
         values,

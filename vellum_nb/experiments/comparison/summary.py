@@ -34,8 +34,9 @@ def summary_frame(comparison: BaseComparison) -> pd.DataFrame:
 
     rows = [_row(comparison, release) for release in comparison.releases]
     frame = pd.DataFrame(rows)
-    numbers = [name for name in frame.columns if frame[name].isna().all() and name not in _TEXTS]
-    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(_TEXTS, "str"))
+    texts = [name for name in _TEXTS if name in frame.columns]
+    empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
+    return frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
 
 
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
@@ -109,8 +110,8 @@ def _estimate(scored: Scored, at: int, seed: int) -> Estimate:
 
     means = scored.mean[:, at]
     means = means[~np.isnan(means)]
-    if scored.passes and len(means) and int(scored.count[:, at].max(initial=0)) == 1:
-        return share_interval(int(means.sum()), len(means))
+    if scored.passes and len(means):
+        return share_interval(float(means.mean()), len(means))
     return mean_interval(means, seed=seed)
 
 
@@ -197,7 +198,9 @@ def remark(comparison: BaseComparison, release: str, metric: str | None = None) 
         return f"{what}: hardly chance{floor}"
     if what == "noise":
         return "within the noise: repeats of one release differ as much"
-    head = "no difference" if what == "same" else "may be chance: the interval holds 0"
+    head = "no difference" if what == "same" else "may be chance"
+    if what != "same" and found.change.low <= 0 <= found.change.high:
+        head += ": the interval holds 0"
     return f"{head}; {_too_few(comparison, found, metric)}"
 
 

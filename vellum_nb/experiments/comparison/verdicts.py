@@ -12,6 +12,7 @@ from vellum_nb.experiments.statistics import (
     cases_needed,
     detectable_share,
     paired,
+    paired_share,
     sign_test,
 )
 
@@ -165,12 +166,11 @@ def _change(
     columns: tuple[int, int],
     seed: int,
 ) -> Estimate:
-    found = paired(known, seed=seed)
     once = all(int(scored.count[:, at].max(initial=0)) <= 1 for at in columns)
     if scored.passes and once and len(known):
         better, worse = int((known > 0).sum()), int((known < 0).sum())
-        return Estimate(found.mean, found.low, found.high, sign_test(better, worse))
-    return found
+        return paired_share(better, worse, len(known))
+    return paired(known, seed=seed)
 
 
 def _band(

@@ -7,6 +7,7 @@ uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``.
 from __future__ import annotations
 
 from vellum_nb.experiments.metrics.expected import exact, numeric_close, score, similarity
+from vellum_nb.experiments.metrics.judges import judge
 from vellum_nb.experiments.metrics.own import (
     contains,
     cost_usd,
@@ -24,6 +25,7 @@ __all__ = [
     "exact",
     "json_schema",
     "json_valid",
+    "judge",
     "latency_s",
     "length",
     "numeric_close",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.metrics import expected, own
+from vellum_nb.experiments.metrics import expected, judges, own
 from vellum_nb.experiments.metrics.metric import Metric, Value
 
 __all__ = ["Metrics", "chosen"]
@@ -26,7 +26,12 @@ _PLAIN: Mapping[str, Callable[[], Metric]] = {
     "cost_usd": own.cost_usd,
     "quality": own.quality,
 }
-_WITH_MORE = {"contains": own.contains, "regex": own.regex, "json_schema": own.json_schema}
+_WITH_MORE: Mapping[str, Callable[..., Metric]] = {
+    "contains": own.contains,
+    "regex": own.regex,
+    "json_schema": own.json_schema,
+    "judge": judges.judge,
+}
 
 
 def chosen(metrics: Metrics) -> tuple[Metric, ...]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import InputError
 from vellum_nb.history.records import Record
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
+
+if TYPE_CHECKING:
+    from vellum_nb.experiments.metrics.judges import Judging
 
 __all__ = ["Evaluation", "Metric", "Value"]
 
@@ -81,7 +84,7 @@ class Metric:
 
     def evaluate(self, record: Record, expected: Mapping[str, Any]) -> Evaluation:
         """Return the figure of a run, or why there is none; never raises but on an interrupt."""
-        run: Any = record if self._takes_records else record.run
+        run: Any = record if self._takes_records else record.made()
         try:
             value = self(run, expected)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
@@ -90,6 +93,10 @@ class Metric:
 
     def prepare(self, work: Sequence[tuple[Record, Mapping[str, Any]]]) -> None:
         """Be told of all that is going to be evaluated; what can be done at once is done here."""
+
+    def bound(self, judging: Judging | None) -> Metric:  # noqa: ARG002  (for a judge)
+        """Return the metric as a comparison uses it: what asks others is told how."""
+        return self
 
     @property
     def sign(self) -> int:
@@ -128,6 +135,8 @@ def _takes_expected(fn: object, name: str) -> bool:
 def _checked(value: object) -> Evaluation:
     if value is None:
         return None, None
+    if isinstance(value, str):
+        return None, f"{shown(value)} is neither a bool nor a number"
     try:
         number = float(value)  # type: ignore[arg-type]  # numpy's numbers too
     except (TypeError, ValueError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
+from vellum_nb.experiments.metrics.judges import Judging
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
 from vellum_nb.history.export import replacing, write_csv
@@ -34,6 +35,7 @@ class Results:
     record: SweepRecord
     _history: History
     _render: Callable[[Comparison], str] | None
+    judging: Judging | None = None
     tools: Tools = Tools()
     """What its comparisons act with; whoever makes a sweep sets it."""
 
@@ -122,6 +124,7 @@ class Results:
             cases=self._history.sweeps.cases(self.record.id),
             alpha=alpha,
             seed=seed,
+            judging=self.judging,
         )
         comparison.tools = self.tools
         return comparison

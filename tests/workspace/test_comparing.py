@@ -1,0 +1,234 @@
+"""`ws.compare`, `sweep.compare` and judges, on real runs of a local server."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputError
+
+
+class Counting:
+    """A workflow that judges, and knows how often it was asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def workflow(self, answer: str) -> dict[str, object]:
+        self.calls += 1
+        if "boom" in answer.lower():
+            raise vnb.Reject("I do not judge this")
+        return {"score": float(answer.isupper()), "why": "it is loud"}
+
+
+@pytest.fixture
+def grader(server):
+    counting = Counting()
+    server.deploy(counting.workflow, name="grader")
+    return counting
+
+
+CASES = [{"text": text, "expected.loud": text.upper(), "who": "ann"} for text in "abcdefgh"]
+
+
+@pytest.fixture
+def sweep(ws):
+    return ws.sweep("shout", CASES, release_tags=["v1", "v2"], repeats=2, progress=False)
+
+
+def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(sweep):
+    compared = sweep.compare()
+    assert repr(compared) == (
+        "<Comparison of shout against v1, 8 cases: "
+        "v2: 8 better · 0 worse · 0 same · p = 0.008 · noise floor 0 %>"
+    )
+    frame = compared.frame()
+    assert frame["expected.loud"].tolist() == list("ABCDEFGH")
+    assert frame["label.who"].tolist() == ["ann"] * 8
+    assert frame["delta.score@v2"].tolist() == [1.0] * 8
+    assert frame["answers@v1"].tolist() == [2] * 8
+    assert compared.cases[0].checks("v1") == {"loud": False}
+    assert compared.cases[0].checks("v2") == {"loud": True}
+    assert compared.finding("v2") == "better"
+
+
+def test_one_row_a_run_holds_every_repeat(sweep):
+    long = sweep.compare().long()
+    assert len(long) == 32
+    assert long["repeat"].value_counts().to_dict() == {0: 16, 1: 16}
+    assert long.groupby("release")["metric.score"].mean().to_dict() == {"v1": 0.0, "v2": 1.0}
+
+
+def test_the_history_knows_what_sweeps_expected_of_a_case(ws, sweep):
+    compared = ws.compare("shout", release_tags=["v1", "v2"])
+    assert compared.count("v2", "better") == 8
+    assert repr(ws.compare("shout")) == repr(compared)
+    assert repr(ws.compare("shout", sweep=sweep.id)) == repr(sweep.compare())
+    assert repr(ws.compare("shout", sweep=sweep, baseline="v2")) == (
+        "<Comparison of shout against v2, 8 cases: "
+        "v1: 0 better · 8 worse · 0 same · p = 0.008 · noise floor 0 %>"
+    )
+
+
+def test_a_sweep_of_another_deployment_is_refused(ws, sweep):
+    with pytest.raises(InputError, match="is no sweep of refuse"):
+        ws.compare("refuse", sweep=sweep)
+
+
+def test_a_planned_case_that_was_not_run_is_missing(ws):
+    sweep = ws.sweep("shout", CASES, release_tags=["v1", "v2"], max_calls=4, progress=False)
+    compared = sweep.compare()
+    assert len(compared.cases) == 8
+    assert compared.frame()["state@v2"].tolist().count("missing") >= 4
+    summary = compared.summary().set_index("release")
+    assert summary["n"].sum() == 4
+    assert summary["missing"].sum() == 12
+    assert (summary["cases"] == summary["n"] + summary["missing"] + summary["failed"]).all()
+    assert compared.against("v2").counts["missing"] == compared.count("v2", "missing") >= 4
+
+
+def test_desired_outputs_and_ratings_of_a_reader_count(ws):
+    run = ws.run("shout", {"text": "a"}, release_tag="v1")
+    ws.run("shout", {"text": "a"}, release_tag="v2")
+    ws.rate(run, quality=0.25, desired={"loud": "A"})
+    compared = ws.compare("shout", release_tags=["v1", "v2"])
+    assert [metric.name for metric in compared.metrics] == ["score", "quality"]
+    assert compared.verdict(compared.cases[0], "v2") == "better"
+    assert compared.value(compared.cases[0], "v1", "quality") == 0.25
+    assert compared.verdict(compared.cases[0], "v2", "quality") == "unscored"
+
+
+def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, sweep):
+    ids = sweep.compare().frame()["case_id"].tolist()[:3]
+    by_id = ws.compare("shout", release_tags=["v1", "v2"], cases=ids)
+    assert by_id.frame()["case_id"].tolist() == ids
+    table = [{"text": "a", "expected.loud": "a"}, {"text": "never run"}]
+    by_table = ws.compare("shout", release_tags=["v1", "v2"], cases=table)
+    assert by_table.frame()["input.text"].tolist() == ["a", "never run"]
+    assert [by_table.verdict(case, "v2") for case in by_table.cases] == ["worse", "missing"]
+    with pytest.raises(InputError, match="'abc' is no case_id"):
+        ws.compare("shout", cases=["abc"])
+
+
+def test_without_any_run_it_says_so(ws):
+    with pytest.raises(InputError, match="the history has no runs of gate"):
+        ws.compare("gate")
+
+
+def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, server):
+    def sometimes(text: str) -> dict[str, str]:
+        if text == "b":
+            raise vnb.Reject("not b")
+        return {"loud": text}
+
+    server.deploy(sometimes, name="shout", release_tags=["v3"])
+    for tag in ("v1", "v3"):
+        for text in ("a", "b"):
+            ws.run("shout", {"text": text}, release_tag=tag)
+    compared = ws.compare(
+        "shout", release_tags=["v1", "v3"], metrics=lambda r: r.outputs["loud"] > ""
+    )
+    assert [compared.verdict(case, "v3") for case in compared.cases] == ["same", "worse"]
+    assert compared.errors()["message"].tolist() == ["KeyError: 'loud'"]
+    assert compared.regressions()["input.text"].tolist() == ["b"]
+
+
+def test_a_tag_that_moved_between_runs_has_a_column_a_release(ws, server):
+    def quiet(text: str) -> dict[str, str]:
+        return {"loud": text.lower()}
+
+    for text in ("a", "b"):
+        ws.run("shout", {"text": text}, release_tag="v2")
+    server.deploy(quiet, name="shout", release_tags=["v2"])
+    ws.run("shout", {"text": "a"}, release_tag="v2")
+    compared = ws.compare("shout", release_tags=["v2"], metrics=[vnb.metrics.regex("^[A-Z]+$")])
+    old, new = compared.releases
+    assert old.startswith("v2 (release ")
+    assert compared.moved_tags == ("v2",)
+    assert compared.baseline == new  # what the tag points at now
+    assert [compared.verdict(case, old) for case in compared.cases] == ["better", "missing"]
+    assert "v2</span> moved" in compared.to_html()
+
+
+def test_local_and_cloud_are_compared_by_their_environment(ws, sweep):
+    frame = sweep.frame()
+    cloud = frame.assign(environment="production", **{"output.loud": "x"})
+    both = pd.concat([frame, cloud])
+    compared = vnb.compare(both, by="environment", baseline="local")
+    assert compared.others == ("production",)
+    assert compared.count("production", "differs") == 8
+
+
+def test_a_judge_is_asked_once_for_each_answer_for_good(ws, sweep, grader):
+    judge = vnb.metrics.judge("grader", inputs={"answer": "output.loud"})
+    compared = ws.compare("shout", release_tags=["v1", "v2"], metrics=judge)
+    assert grader.calls == 16  # 8 cases on 2 releases; repeats brought the same answers
+    assert compared.count("v2", "better") == 8
+    repr(compared), compared.summary(), compared.frame()
+    again = sweep.compare(metrics=[vnb.metrics.judge("grader", inputs={"answer": "output.loud"})])
+    assert grader.calls == 16
+    assert again.line("v2") == compared.line("v2")
+    assert len(ws.history.runs(deployment="grader")) == 16
+    ws.run("shout", {"text": "new"}, release_tag="v2")
+    ws.compare("shout", release_tags=["v1", "v2"], metrics=judge)
+    assert grader.calls == 17
+
+
+def test_a_judge_that_refuses_marks_the_run_and_is_asked_again_next_time(ws, grader):
+    for tag in ("v1", "v2"):
+        for text in ("boom", "a"):
+            ws.run("shout", {"text": text}, release_tag=tag)
+    judge = ws.judge("grader", inputs=lambda run, _: {"answer": run.outputs["loud"]})
+    compared = ws.compare("shout", metrics=judge)
+    assert [compared.verdict(case, "v2") for case in compared.cases] == ["error", "better"]
+    assert "I do not judge this" in compared.errors()["message"].tolist()[0]
+    assert grader.calls == 4
+    ws.compare("shout", metrics=judge)
+    assert grader.calls == 6
+
+
+def test_an_answer_that_the_judge_cannot_take_is_marked_and_the_others_are_judged(ws, grader):
+    for text in ("a", "bb"):
+        ws.run("shout", {"text": text}, release_tag="v2")
+
+    def told(run, _):
+        return {"answer": run.outputs["loud"] if len(run.inputs["text"]) == 1 else None}
+
+    compared = ws.compare("shout", metrics=ws.judge("grader", inputs=told))
+    assert compared.frame()["metric.grader@v2"].tolist()[0] == 1.0
+    assert "cannot be asked: answer: a value is required" in compared.errors()["message"][0]
+    with pytest.raises(InputError, match="reply"):
+        ws.compare("shout", metrics=ws.judge("grader", inputs={"reply": "output.loud"}))
+
+
+def test_a_judge_without_a_workspace_says_what_to_use(ws, sweep):
+    with pytest.raises(InputError, match="needs a workspace to run 'grader'"):
+        vnb.compare(sweep.frame(), metrics=vnb.metrics.judge("grader"))
+
+
+def test_a_judge_of_the_workspace_serves_a_frame_too(ws, sweep, grader):
+    judge = ws.judge("grader", inputs={"answer": "output.loud"}, name="loudness")
+    compared = vnb.compare(sweep.frame(), metrics=judge)
+    assert compared.frame()["metric.loudness@v2"].tolist() == [1.0] * 8
+
+
+def test_a_judge_with_several_figures_asks_which(ws, sweep, server):
+    server.deploy(lambda answer: {"a": len(answer), "b": 2}, name="two")
+    compared = ws.compare("shout", metrics=ws.judge("two", inputs={"answer": "output.loud"}))
+    assert "give output=...: a, b" in compared.errors()["message"].tolist()[0]
+    told = ws.judge("two", inputs={"answer": "output.loud"}, output="b")
+    assert ws.compare("shout", metrics=told).value(compared.cases[0], "v1") == 2.0
+
+
+def test_the_key_is_in_no_frame_and_no_html(ws, server, sweep):
+    compared = sweep.compare(metrics=["score", "latency_s"])
+    texts = [compared.frame().to_csv(), compared.long().to_csv(), compared.summary().to_csv()]
+    assert all(server.api_key not in text for text in [*texts, compared.to_html(), repr(compared)])
+
+
+def test_a_compared_run_still_finds_its_trace(ws):
+    run = ws.run("shout", {"text": "a"}, release_tag="v1", expand_meta=True)
+    case = ws.compare("shout", release_tags=["v1"]).cases[0]
+    assert case.runs["v1"].id == run.id
+    assert case.runs["v1"].trace().equals(ws.trace(run))
