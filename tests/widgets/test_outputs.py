@@ -161,7 +161,7 @@ def test_values_with_parts_tell_how_many_differ_and_keep_the_whole() -> None:
     assert "1 of 2 turns differs" in page.text
     assert "turn 2 ASSISTANT: We \N{MINUS SIGN}will look +looked" in page.text
     assert page.text.endswith("the whole valueUSER hiASSISTANT We looked")
-    assert [attributes for attributes in page.all("details")] == [{}]
+    assert page.all("details") == [{}]
 
 
 def test_an_output_that_became_an_error_is_told() -> None:

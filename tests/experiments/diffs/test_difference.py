@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb.errors import InputError
@@ -41,6 +41,7 @@ def text(old: Any, new: Any, kind: str, **options: Any) -> str:
     return difference(old, new, kind, **options).to_text()
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, st.sampled_from(TYPES))
 def test_the_old_value_changed_is_the_new_one(old: Any, new: Any, kind: str) -> None:
     before = repr(old)
@@ -48,6 +49,7 @@ def test_the_old_value_changed_is_the_new_one(old: Any, new: Any, kind: str) -> 
     assert repr(old) == before
 
 
+@settings(deadline=None)
 @given(st.data(), st.lists(JSON, max_size=8), st.sampled_from(TYPES))
 def test_an_edited_list_is_found_again(data: st.DataObject, items: list[Any], kind: str) -> None:
     new = data.draw(st.permutations(items))
@@ -55,6 +57,7 @@ def test_an_edited_list_is_found_again(data: st.DataObject, items: list[Any], ki
     assert same_value(difference(items, new, kind).apply(items), new)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, st.sampled_from(TYPES))
 def test_there_is_a_difference_exactly_where_values_are_not_the_same(
     old: Any, new: Any, kind: str
@@ -67,6 +70,7 @@ def test_there_is_a_difference_exactly_where_values_are_not_the_same(
     )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON))
 def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:
     keys = list(value)
@@ -74,6 +78,7 @@ def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:
     assert not difference({"in": value}, {"in": {key: value[key] for key in keys}}, "JSON")
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, st.sampled_from(TYPES))
 def test_no_more_fields_differ_than_there_are(old: Any, new: Any, kind: str) -> None:
     found = difference(old, new, kind)
@@ -106,6 +111,15 @@ def test_an_item_known_by_its_id_may_move_and_change() -> None:
     old = [{"id": n, "name": f"item {n}"} for n in range(5)]
     new = [{"id": 4, "name": "item four"}, *old[:4]]
     assert text(old, new, "JSON").splitlines()[1] == "[0].name: item [-4-]{+four+}"
+
+
+def test_another_id_is_another_thing_and_another_document_another_result() -> None:
+    old, new = ([{"id": key, "price": 3}, {"id": "z"}] for key in "ab")
+    assert [change.kind for change in difference(old, new, "JSON").changes] == ["insert", "delete"]
+    hits = [[{"text": "t", "score": 1, "document": name}] for name in ("a.md", "b.md")]
+    kinds = [change.kind for change in difference(*hits, "SEARCH_RESULTS").changes]
+    assert kinds == ["insert", "delete"]
+    assert difference(*hits, "SEARCH_RESULTS").summary == "2 of 2 results differ"
 
 
 def test_numbers_within_the_tolerance_are_the_same() -> None:

@@ -83,7 +83,10 @@ def _folded(op: Op, *, first: bool, last: bool) -> list[str]:
     lines = text.splitlines(keepends=True)
     head = "" if first else _short("".join(lines[:_AROUND])[:_FOLD])
     tail = "" if last else _short("".join(lines[-_AROUND:])[-_FOLD:], at_end=True)
-    return [head, f" … {_left_out(text[len(head) : len(text) - len(tail)])} the same … ", tail]
+    left_out = text[len(head) : len(text) - len(tail)]
+    # Where whole lines are left out, what says so is a line too.
+    end = "\n" if tail and left_out.endswith("\n") else ""
+    return [head, f" … {_left_out(left_out)} the same … ", end + tail]
 
 
 def _short(text: str, *, at_end: bool = False) -> str:

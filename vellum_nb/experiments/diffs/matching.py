@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import cache
 from itertools import pairwise
-from typing import cast
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from rapidfuzz.distance import Opcodes
 
 __all__ = ["Match", "longest_rise", "matches"]
 
@@ -21,6 +25,7 @@ Tokens = Sequence[Hashable]
 
 _EXACT = 25_000_000  # pairs of tokens up to which a gap is looked at whole, about 2 ms
 _BUDGET = 400_000_000  # pairs of tokens looked at in one call: about 50 ms, 50 MB
+_FEW = 16  # tokens; below it asking first is cheaper
 _LENGTHS = (4, 1, 12)  # of an anchor in tokens; a small vocabulary needs long ones
 
 
@@ -58,15 +63,23 @@ def matches(a: Tokens, b: Tokens) -> list[Match]:
 
 def _longest(a: Tokens, b: Tokens) -> list[Match]:
     """Return the longest common subsequence as stretches."""
-    from rapidfuzz.distance import LCSseq
-
-    found = cast("list[tuple[str, int, int, int, int]]", LCSseq.opcodes(a, b).as_list())
+    if len(a) < _FEW and set(a).isdisjoint(b):
+        return []
+    found = cast("list[tuple[str, int, int, int, int]]", _opcodes()(a, b).as_list())
     # rapidfuzz compares hashes: what it calls the same is looked at once more.
     return [
         (start_a, start_b, end_a - start_a)
         for tag, start_a, end_a, start_b, end_b in found
         if tag == "equal" and a[start_a:end_a] == b[start_b:end_b]
     ]
+
+
+@cache
+def _opcodes() -> Callable[[Tokens, Tokens], Opcodes]:
+    """Load rapidfuzz when a difference is first looked for."""
+    from rapidfuzz.distance import LCSseq
+
+    return LCSseq.opcodes
 
 
 def _trimmed(a: Tokens, b: Tokens, gap: Gap) -> tuple[Gap, list[Match]]:

@@ -64,6 +64,8 @@ def row_of(change: Change, kinds: tuple[str, str], roots: tuple[Any, Any]) -> Ro
     label = _label(change, kind, roots)
     if change.kind == "move":
         text = _text(change, change.new, kind)
+        if kind == "SEARCH_RESULTS" and isinstance(change.new, Mapping):
+            text = str(change.new.get("text", ""))  # the label has the rest
         glimpse = textwrap.shorten(text[: 4 * _GLIMPSE], _GLIMPSE, placeholder="…") or "…"
         return Row(label, [Op("equal", glimpse)], f"moved from {_place(change, kind)}")
     if change.ops:

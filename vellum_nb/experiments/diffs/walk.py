@@ -14,6 +14,8 @@ from vellum_nb.models.media import MEDIA_TYPES
 __all__ = ["Walk"]
 
 _KEYS = ("id", "key", "name", "label")  # what an item of a list is often known by
+_IDS = ("id", "key")  # what has another one of these is another thing
+_SHAPES = {"turn": "role", "typed": "type"}  # by what items of a kind are told apart
 _ITEM = {"CHAT_HISTORY": "turn", "ARRAY": "typed", "SEARCH_RESULTS": "hit"}  # kinds of items
 
 
@@ -110,18 +112,16 @@ class Walk:
         return steps
 
     def _item(self, value: Any, kind: str) -> Item:
-        return Item(self.known.of(value), self._key(value, kind), _shape(value, kind))
-
-    def _key(self, value: Any, kind: str) -> Hashable:
+        number = self.known.of(value)
         if not isinstance(value, Mapping):
-            return None
+            return Item(number, None, _shape(value))
         if kind == "hit":
-            document = value.get("document")
-            return None if document is None else (self._document(document), value.get("text"))
-        for key in _KEYS if kind == "JSON" else ():
-            if isinstance(value.get(key), str | int):
-                return key, value[key]
-        return None
+            document = self._document(value.get("document"))
+            return Item(number, (document, self.known.of(value.get("text"))), document)
+        if kind != "JSON":
+            return Item(number, None, self.known.of(value.get(_SHAPES[kind])))
+        key = next(((key, value[key]) for key in _KEYS if _names(value.get(key))), None)
+        return Item(number, key, ("object", key if key and key[0] in _IDS else ""))
 
     def _document(self, document: Any) -> Hashable:
         named = isinstance(document, Mapping) and (document.get("id") or document.get("label"))
@@ -147,13 +147,15 @@ def _kind_of_part(pair: _Pair, key: str) -> str:
     return "JSON"
 
 
-def _shape(value: Any, kind: str) -> Hashable:
-    if isinstance(value, Mapping):
-        named = {"turn": "role", "typed": "type", "hit": ""}.get(kind, "")
-        return "object", str(value.get(named)) if named else ""
+def _shape(value: Any) -> Hashable:
     if is_list(value):
-        return "list", ""
-    return "number" if is_number(value) else type(value).__name__, ""
+        return "list"
+    return "number" if is_number(value) else type(value).__name__
+
+
+def _names(value: Any) -> bool:
+    """Return whether `value` can be the name or the number of a thing."""
+    return isinstance(value, str | int)
 
 
 def _delta(old: float, new: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from vellum_nb.experiments.diffs.matching import matches
@@ -22,9 +23,12 @@ _WORD = re.compile(
     r"|[^\W_]\w*(?:['\u2019]\w+)*[\u0300-\u036f\w]*"
     r"|\S)\s*|\s+"
 )
+_LETTERS = re.compile(r"[a-zA-Z \n]*").fullmatch  # words of letters alone
 _UNLIKE = 0.25  # texts that share less than this are shown as one replacement
 _BRIDGE = 3  # blocks: a change, what is equal, a change
 _ISLAND = 100  # characters; longer equal pieces always stand
+_PROSE = 500  # characters from which on a text counts as prose
+_LONG = 10  # characters a word, with the space behind it, that are too many for prose
 _LONG_WORD = 200  # characters; of such a word only the middle that differs is marked
 
 
@@ -76,8 +80,11 @@ def _words(old: str, new: str) -> list[Block]:
     """Return the difference of two changed blocks of lines, word by word."""
     if not old or not new:
         return [("", old, new)]
-    blocks = _alternating(_refined(old, new))
     least = _UNLIKE * min(_weight(old), _weight(new))
+    coarse = _without_islands(_alternating(_stretches(old, new, _chunks)))
+    if 2 * _shared(coarse) < least and _is_prose(old) and _is_prose(new):
+        return _replaced_between(coarse, old, new)
+    blocks = _alternating(_refined(coarse))
     if _shared(blocks) >= least:
         merged = _without_islands(blocks)
         if len(merged) == len(blocks) or _shared(merged) >= least:
@@ -85,12 +92,17 @@ def _words(old: str, new: str) -> list[Block]:
     return _replaced_between(blocks, old, new)
 
 
-def _refined(old: str, new: str) -> list[Block]:
-    """Return the stretches between spaces that are equal, and the others word by word."""
+def _is_prose(text: str) -> bool:
+    """Return whether `text` has so many words, in spaces, that single letters do not matter."""
+    return len(text) > _PROSE and len(text) < _LONG * text.count(" ")
+
+
+def _refined(coarse: list[Block]) -> list[Block]:
+    """Return `coarse` with each change looked at word by word."""
     refined: list[Block] = []
-    for block in _stretches(old, new, _chunks):
+    for block in coarse:
         _, gone, come = block
-        if not gone or not come or (_is_word(gone) and _is_word(come)):
+        if not gone or not come or (_LETTERS(gone) and _LETTERS(come)):
             refined.append(block)
         else:
             refined += _stretches(gone, come, _WORD.findall)
@@ -105,10 +117,6 @@ def _chunks(text: str) -> list[str]:
     return chunks if chunks[-1] else chunks[:-1]
 
 
-def _is_word(text: str) -> bool:
-    return text.isalpha() and text.isascii()
-
-
 def _stretches(a: str, b: str, split: Callable[[str], list[str]]) -> list[Block]:
     """Return what is equal and what differs in turns, token by token.
 
@@ -117,18 +125,22 @@ def _stretches(a: str, b: str, split: Callable[[str], list[str]]) -> list[Block]
     """
     tokens_a, tokens_b = split(a), split(b)
     found = matches(list(map(str.rstrip, tokens_a)), list(map(str.rstrip, tokens_b)))
+    starts_a = list(accumulate(map(len, tokens_a), initial=0))
+    starts_b = list(accumulate(map(len, tokens_b), initial=0))
     blocks: list[Block] = []
     at_a = at_b = 0
     for start_a, start_b, size in [*found, (len(tokens_a), len(tokens_b), 0)]:
-        if start_a > at_a or start_b > at_b:
-            old, new = "".join(tokens_a[at_a:start_a]), "".join(tokens_b[at_b:start_b])
-            blocks += _replacement(old, new)
-        at_a, at_b = start_a + size, start_b + size
-        run_a, run_b = tokens_a[start_a:at_a], tokens_b[start_b:at_b]
-        if run_a == run_b:
-            blocks.append(("".join(run_a), "", ""))
+        begin_a, begin_b = starts_a[start_a], starts_b[start_b]
+        if begin_a > at_a or begin_b > at_b:
+            blocks += _replacement(a[at_a:begin_a], b[at_b:begin_b])
+        at_a, at_b = starts_a[start_a + size], starts_b[start_b + size]
+        same = a[begin_a:at_a]
+        if same == b[begin_b:at_b]:
+            blocks.append((same, "", ""))
         else:
-            blocks += _spaced(run_a, run_b)
+            blocks += _spaced(
+                tokens_a[start_a : start_a + size], tokens_b[start_b : start_b + size]
+            )
     return blocks
 
 
@@ -146,17 +158,20 @@ def _replacement(old: str, new: str) -> list[Block]:
     """Return a change; the space with which both sides end is equal."""
     if not old or not new or not old[-1].isspace() or not new[-1].isspace():
         return [("", old, new)]
+    last = old[-1]
+    if last == new[-1] and not old[-2:-1].isspace():  # as nearly always
+        return [("", old[:-1], new[:-1]), (last, "", "")]
     cut = len(end := _end(old, new))
     return [("", old[:-cut], new[:-cut]), (end, "", "")] if cut else [("", old, new)]
 
 
 def _end(old: str, new: str) -> str:
     """Return the space with which both end, as much of it as they share."""
-    spaces = [text[len(text.rstrip()) :] for text in (old, new)]
-    if spaces[0] == spaces[1]:
-        return spaces[0]
-    length = _shared_end(*spaces)
-    return old[-length:] if length else ""
+    one, other = old[len(old.rstrip()) :], new[len(new.rstrip()) :]
+    if one == other:
+        return one
+    length = _shared_end(one, other)
+    return one[-length:] if length else ""
 
 
 def _shared_start(old: str, new: str) -> int:
