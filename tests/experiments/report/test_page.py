@@ -11,7 +11,7 @@ from report_kit import compared, failed, judged, run, wanted
 from scipy.stats import binomtest
 
 from vellum_nb import read_csv
-from vellum_nb.experiments.statistics import mean_interval, paired
+from vellum_nb.experiments.statistics import mean_interval, paired, share_interval
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -24,9 +24,9 @@ HOSTILE = [
     "</title><base href=https://evil.example>",
 ]
 OURS = {
-    "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead",
-    "tbody", "tr", "th", "td", "span", "data", "details", "summary", "section", "dl", "dt", "dd",
-    "code", "pre", "ins", "del", "b", "footer",
+    "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table",
+    "thead", "tbody", "tr", "th", "td", "span", "data", "details", "summary", "section", "dl", "dt",
+    "dd", "code", "pre", "ins", "del", "b", "footer",
 }  # fmt: skip
 
 
@@ -144,7 +144,12 @@ def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
         means = runs.pivot_table(f"metric.{metric}", "case_id", "release", sort=False)
         means = means.reindex(cases["case_id"])
         for tag in ("v1", "v2"):
-            found = mean_interval(means[tag].dropna().to_numpy(), seed=0)
+            values = means[tag].dropna().to_numpy()
+            found = (
+                share_interval(values.mean(), len(values))
+                if metric == "exact"
+                else mean_interval(values, seed=0)
+            )
             again["mean"].append(found.mean)
             again["low"].append(found.low)
             again["high"].append(found.high)

@@ -166,10 +166,11 @@ def _foot(comparison: BaseComparison, beside: Mapping[str, str]) -> str:
     return (
         f"<footer><h2>How this is counted</h2>{files}"
         "<p>A case's figure is the mean over its repeats. Differences are paired, case by case. "
-        "The interval is the middle 95 % of a bootstrap over cases (of pass or fail, asked once: "
-        "Wilson's); p is where it would just hold 0 (of pass or fail, asked once: McNemar's exact "
-        f"test), p of the signs is the exact sign test of better against worse, all after Holm "
-        f"over the releases. seed {comparison.seed}, alpha {comparison.alpha}.</p>"
+        "Intervals are the middle 95 % of a bootstrap over cases, and p is where that of the "
+        "difference would just hold 0. Of pass or fail a mean has Wilson's interval, and a "
+        "difference that was asked for once a case Agresti and Min's, with the p of McNemar's "
+        "exact test. p of the signs is the exact sign test of better against worse. Every p is "
+        f"Holm's over the releases. seed {comparison.seed}, alpha {comparison.alpha}.</p>"
         "<p>The noise floor is how often two repeats of a case on one release differ. A case that "
         "was not run, or brought no answer, is missing: never the same, never a pass.</p></footer>"
     )
