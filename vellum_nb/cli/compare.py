@@ -45,15 +45,21 @@ def _add_gate(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--fail-on-regression", action="store_true", help="exit with 1 when a release is worse"
     )
-    made.add_argument(
-        "--max-regressions", type=int, default=0, metavar="N", help="so many cases may be worse"
-    )
-    made.add_argument(
-        "--max-missing", type=int, default=0, metavar="N", help="so many may have no answer"
-    )
+    for name, told in (("regressions", "may be worse"), ("missing", "may have no answer")):
+        made.add_argument(
+            f"--max-{name}",
+            type=_limit,
+            default=0,
+            metavar="N",
+            help=f"so many cases {told}, or any; default: 0",
+        )
     made.add_argument(
         "--alpha", type=float, default=0.05, metavar="P", help="what counts as chance; 0.05"
     )
+
+
+def _limit(text: str) -> int | None:
+    return None if text == "any" else int(text)
 
 
 def _add_reports(made: argparse.ArgumentParser) -> None:
@@ -108,7 +114,8 @@ def _print(comparison: Comparison, args: argparse.Namespace, error: RegressionEr
     if args.markdown == _STDOUT:
         print(_markdown(comparison, args, error), end="", file=data())
     elif args.json:
-        rows = json.loads(comparison.summary().to_json(orient="records"))
+        frame = comparison.summary().astype(object)
+        rows = frame.where(frame.notna(), None).to_dict(orient="records")
         print(json.dumps(rows, ensure_ascii=False), file=data())
     elif args.markdown is None:
         print(_text(comparison))

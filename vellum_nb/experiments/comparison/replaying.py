@@ -61,7 +61,7 @@ def _listed(cases: Any) -> Iterable[Any]:
             raise InputError(msg)
         ids: list[Any] = cases["case_id"].tolist()
         return ids
-    if hasattr(cases, "index") and "case_id" in getattr(cases, "index", ()):  # one row of a frame
+    if hasattr(cases, "iloc") and "case_id" in cases.index:  # one row of a frame
         return [cases["case_id"]]
     if isinstance(cases, Iterable) and not isinstance(cases, Mapping):
         return cases
