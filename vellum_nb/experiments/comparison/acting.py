@@ -19,6 +19,8 @@ from vellum_nb.models.plain import shown
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vellum_nb.experiments.sweep import Sweep
+
 __all__ = ["Acting"]
 
 Chosen: TypeAlias = "pd.DataFrame | str | Case | Run | Iterable[str | Case | Run]"
@@ -38,7 +40,7 @@ class Acting(BaseComparison):
         release_tag: str,
         repeats: int = 1,
         progress: bool = True,
-    ) -> Any:
+    ) -> Sweep:
         """Run cases of this comparison once more, on any release tag.
 
         They are run as a sweep, so that they are stopped and gone on with as any. Each carries
@@ -78,7 +80,8 @@ class Acting(BaseComparison):
         <Sweep of ticket-triage on v3: done, 1 of 1 runs>
         """
         options = {"release_tags": [release_tag], "repeats": repeats, "progress": progress}
-        return replayed(self, self.tools, cases, options)
+        sweep: Sweep = replayed(self, self.tools, cases, options)
+        return sweep
 
     def assert_no_regressions(
         self,

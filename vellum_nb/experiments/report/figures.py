@@ -168,6 +168,8 @@ def span(comparison: BaseComparison) -> str:
         for tries in case.tries.values()
         for record in tries
     ]
+    if not comparison.cases:
+        return f"no stored runs on {', '.join(comparison.releases)}"
     cases, runs = len(comparison.cases), len(moments)
     told = f"{cases:,} case{'' if cases == 1 else 's'}, {runs:,} run{'' if runs == 1 else 's'}"
     if not moments:
