@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.local.faults import Faults
 
 
 def answers(word, *, extra=False):
@@ -205,3 +206,31 @@ def test_a_release_that_rejects_is_a_change(server, ws):
     assert found.first_changed == "v3"
     assert "not today" in found.frame()["value"].tolist()[-1]
     assert ws.bisect("words", CASE, lambda run: run.state).first_changed == "v3"
+
+
+def test_a_bisection_that_the_server_broke_off_goes_on_with_what_it_has(server, ws):
+    deployed(server, ["old", "old", "new", "new"])
+    first = ws.run("words", CASE, release_tag="v1")
+    server.faults = Faults(rate_500=1.0, paths="/v1/execute-workflow")
+    with pytest.raises(vnb.ServerError):
+        ws.bisect("words", CASE)
+    server.faults = None
+    found = ws.bisect("words", CASE)
+    assert found.first_changed == "v3"
+    assert found.reused == 1
+    assert found.runs[0].id == first.id
+    assert {run.state for run in found.runs} == {"FULFILLED"}
+
+
+def test_a_tag_that_moves_meanwhile_is_noticed(server, ws):
+    deployed(server, ["old", "old", "new"])
+    seen = []
+
+    def check(run):
+        if not seen:
+            server.move_tag("words", "v3", "v1")
+        seen.append(run)
+        return run.outputs["word"]
+
+    with pytest.raises(vnb.VellumNBError, match="The release tag v3 of words moved from"):
+        ws.bisect("words", CASE, check)

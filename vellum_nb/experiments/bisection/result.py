@@ -132,7 +132,7 @@ class Bisection:
 
     def __repr__(self) -> str:
         runs = len(self.runs)
-        told = f"{runs - self.reused} run{'' if runs - self.reused == 1 else 's'}"
+        made = f"{runs - self.reused} run{'' if runs - self.reused == 1 else 's'}"
         more = f" and {self.reused} of the history" if self.reused else ""
         gap = ""
         if self.between:
@@ -141,7 +141,7 @@ class Bisection:
             gap = f"; {number} {noun} without a release tag {verb} between"
         return (
             f"<Bisection of {self.deployment}: {self.first_changed} is the first that changed, "
-            f"{self.last_same} the last that did not{gap}; {told}{more}, "
+            f"{self.last_same} the last that did not{gap}; {made}{more}, "
             f"{self._number} releases>"
         )
 
@@ -151,6 +151,13 @@ class Bisection:
 
 
 def told(value: Any) -> str:
+    """Return what `check` said, in a line.
+
+    Examples
+    --------
+    >>> told({"b": 1, "a": "x"})
+    '{"a": "x", "b": 1}'
+    """
     text = value if isinstance(value, str) else json_text(value)
     text = " ".join(text.split())
     return text if len(text) <= _GLIMPSE else f"{text[: _GLIMPSE - 1]}…"
