@@ -156,7 +156,7 @@ p = 1.00 · noise floor unknown>
         if tags is None:
             tags = _tags_run(deployment, records)
         meant, only = self._cases_meant(deployment, tags, cases)
-        found = Comparison(
+        comparison = Comparison(
             records,
             deployment=deployment,
             release_tags=tags,
@@ -169,8 +169,9 @@ p = 1.00 · noise floor unknown>
             seed=seed,
             judging=asking(self),
         )
-        found.viewer = self._viewer(sweep)
-        return found
+        comparison.viewer = self._viewer(sweep)
+        comparison.tools = self._tools()
+        return comparison
 
     def _viewer(self, sweep: Sweep | str | None = None) -> Callable[[Comparison], Any]:
         """Return what makes the grid of a comparison; of its ratings and runs the history knows."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from vellum_nb.errors import AuthenticationError
 from vellum_nb.experiments import Comparison
+from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
@@ -70,6 +72,7 @@ class SweepMaking(BaseWorkspace):
         )
         sweep.plan = found.plan
         sweep.comparison_viewer = self._comparison_viewer(record)
+        sweep.tools = self._tools()
         _LIVE[record.id] = sweep
         return sweep
 
@@ -85,6 +88,7 @@ class SweepMaking(BaseWorkspace):
         )
         sweep.watch = watch
         sweep.comparison_viewer = self._comparison_viewer(record)
+        sweep.tools = self._tools()
         _LIVE[record.id] = sweep
         return sweep
 
@@ -115,6 +119,15 @@ class SweepMaking(BaseWorkspace):
         cases = self.history.sweeps.cases(record.id)
         recheck(cases, releases, record.deployment)
         return self._worker(record, cases, releases, expand_meta=False)
+
+    def _tools(self) -> Tools:
+        """Return what comparisons act with: this workspace's sweeps, and its key."""
+        workspace: Any = self  # whose methods stand on this class
+
+        def sweep(deployment: str, rows: Cases, options: Mapping[str, Any]) -> Any:
+            return workspace.sweep(deployment, rows, **options)
+
+        return Tools(sweep, self.client.leaks)
 
     def _view_of_old(self, sweep: Sweep) -> object:
         return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})
