@@ -180,6 +180,15 @@ class BaseComparison:
         ------
         InputError
             There is no such release in this comparison.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> for tag in ("v1", "v2"):
+        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        >>> ws.compare("ticket-triage").with_baseline("v2")
+        <Comparison of ticket-triage against v2, 1 case: v1 1 differs>
         """
         return held_against_other(self, baseline)  # type: ignore[return-value]  # a copy of self
 

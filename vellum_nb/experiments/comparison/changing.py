@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -37,24 +38,28 @@ def _rebased(case: Case, baseline: str) -> Case:
 
 
 def renewed(comparison: BaseComparison, run: Run) -> bool:
-    """Take in a run as it is now, after it was rated; return whether there was such a one."""
-    found = next(
-        (
-            each
-            for case in comparison.cases
-            if case.case_id == run.case_id
-            for tries in case.tries.values()
-            for each in tries
-            if each.id == run.id
-        ),
-        None,
+    """Take in a run as it is now, after it was rated; return whether there was such a one.
+
+    What a reader said that its outputs should have been is expected of the case from now on.
+    """
+    places = (
+        (case, each)
+        for case in comparison.cases
+        if case.case_id == run.case_id
+        for tries in case.tries.values()
+        for each in tries
     )
-    if found is None:
+    case, found = next((pair for pair in places if pair[1].id == run.id), (None, None))
+    if case is None or found is None:
         return False
     now = Record.of_run(run)
+    is_corrected = bool(now.desired) and now.desired != found.desired
     for name in ("quality", "_make", "_desired"):
         setattr(found, name, getattr(now, name))
-    _forget_figures(comparison, "quality")
+    if is_corrected:
+        case.expected.update(now.desired or {})
+    meant = [m.name for m in comparison.metrics if is_corrected or m.name == "quality"]
+    _forget_figures(comparison, meant)
     return True
 
 
@@ -79,11 +84,12 @@ def added(comparison: BaseComparison, run: Run, release: str) -> None:
     comparison._against = {}  # noqa: SLF001
 
 
-def _forget_figures(comparison: BaseComparison, metric: str) -> None:
+def _forget_figures(comparison: BaseComparison, metrics: Sequence[str]) -> None:
     for case in comparison.cases:
         case._runs = None  # noqa: SLF001  (they are made again from their records)
-    comparison.answers._scored.pop(metric, None)  # noqa: SLF001
-    for key in [key for key in comparison._against if key[1] == metric]:  # noqa: SLF001
+    for name in metrics:
+        comparison.answers._scored.pop(name, None)  # noqa: SLF001
+    for key in [key for key in comparison._against if key[1] in metrics]:  # noqa: SLF001
         del comparison._against[key]  # noqa: SLF001
 
 
