@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vellum_nb.history import History, read_csv
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
-    from vellum_nb.widgets import HistoryView, LabPanel, RunForm, SweepView
+    from vellum_nb.widgets import ComparisonView, HistoryView, LabPanel, RunForm, SweepView
     from vellum_nb.workspace import Workspace, compare, connect
 
 __version__ = "0.1.0"
@@ -61,6 +61,7 @@ _HOMES = {
     "HistoryView": "widgets",
     "LabPanel": "widgets",
     "SweepView": "widgets",
+    "ComparisonView": "widgets",
     "VellumNBError": "errors",
     "APIError": "errors",
     "APIConnectionError": "errors",
@@ -96,6 +97,7 @@ __all__ = [
     "HistoryView",
     "LabPanel",
     "SweepView",
+    "ComparisonView",
     "VellumNBError",
     "APIError",
     "APIConnectionError",

@@ -199,7 +199,18 @@ class HistoryError(VellumNBError):
 
 
 class RegressionError(VellumNBError, AssertionError):
-    """A release is worse than its baseline."""
+    """A release is worse than its baseline.
+
+    Attributes
+    ----------
+    case_ids : tuple of str
+        The cases that are worse, those of the first release first, the worst first.
+    reasons : tuple of str
+        Why it does not pass, a sentence each.
+    """
+
+    case_ids: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def _lines(problems: Sequence[InputProblem]) -> list[str]:

@@ -63,3 +63,11 @@ def test_a_client_cannot_be_copied_or_pickled_with_its_key(client: Client, key: 
         pickle.dumps(client)
     with pytest.raises(TypeError):
         copy.deepcopy(client)
+
+
+@pytest.mark.parametrize("text", ["{}", '{{"a": "{}"}}', "x{}x\n"])
+def test_a_client_tells_whether_its_key_stands_in_a_text(
+    server: Any, client: Client, key: str, text: str
+) -> None:
+    assert client.leaks(text.format(key))
+    assert not client.leaks(text.format(key[:-1]))

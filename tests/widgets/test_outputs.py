@@ -43,7 +43,7 @@ def test_hostile_runs_are_harmless(text: str) -> None:
         assert_harmless(run_html(one, baseline=runs[1]))
     tags = [one.release_tag for one in runs]
     assert_harmless(comparison_html(Comparison(runs, deployment=text, release_tags=tags)))
-    assert_harmless(Comparison(runs, deployment=text, release_tags=tags).to_html())
+    assert_harmless(Comparison(runs, deployment=text, release_tags=tags)._repr_html_())
 
 
 def test_side_by_side_marks_the_words_that_differ() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import vellum_nb
 from vellum_nb.cli import commands as do
+from vellum_nb.cli.compare import add_compare
 from vellum_nb.cli.lab import lab
 from vellum_nb.cli.sweep import add_sweep
 
@@ -24,7 +25,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=vellum_nb.__version__)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_lab, _add_serve, _add_deployments, _add_run, _add_sweep, _add_history):
+    runs = (_add_run, _add_sweep, _add_compare)
+    for add in (_add_lab, _add_serve, _add_deployments, *runs, _add_history):
         add(commands)
     return made
 
@@ -93,6 +95,13 @@ def _add_run(commands: Commands) -> None:
 def _add_sweep(commands: Commands) -> None:
     made = _command(commands, "sweep", "run many cases on release tags; goes on where it stopped")
     add_sweep(made)
+    _add_target(made)
+    _add_kept(made)
+
+
+def _add_compare(commands: Commands) -> None:
+    made = _command(commands, "compare", "hold stored runs of release tags against each other")
+    add_compare(made)
     _add_target(made)
     _add_kept(made)
 

@@ -24,6 +24,7 @@ from vellum_nb.client.settings import (
 from vellum_nb.client.streaming import EventStream
 from vellum_nb.errors import InputError
 from vellum_nb.models import Cancellation, WorkflowEvent, WorkflowStreamEvent
+from vellum_nb.models.secret import stands_in
 
 __all__ = ["BaseClient"]
 
@@ -82,6 +83,10 @@ class BaseClient:
             max_connections=settings.max_connections,
             max_tries=settings.max_tries,
         )
+
+    def leaks(self, text: str) -> bool:
+        """Return whether the API key stands in `text`, as it is or escaped; for exports."""
+        return stands_in(self._key.get_secret_value(), text)
 
     @property
     def base_url(self) -> str:

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vellum_nb.widgets.form import RunForm
+    from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
     from vellum_nb.widgets.sweep_view import SweepView
     from vellum_nb.widgets.table import HistoryView
 
-_HOMES = {"RunForm": "form", "HistoryView": "table", "LabPanel": "lab", "SweepView": "sweep_view"}
+_HOMES = {
+    "RunForm": "form",
+    "HistoryView": "table",
+    "LabPanel": "lab",
+    "SweepView": "sweep_view",
+    "ComparisonView": "grid",
+}
 
-__all__ = ["HistoryView", "LabPanel", "RunForm", "SweepView"]
+__all__ = ["ComparisonView", "HistoryView", "LabPanel", "RunForm", "SweepView"]
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vellum_nb.experiments.wording import value_text
+from vellum_nb.history.rows import clean
 from vellum_nb.models import Run
 
 __all__ = ["outputs_text"]
@@ -36,9 +37,10 @@ def outputs_text(run: Run) -> str:
         for name, value in run.outputs.items()
     }
     if len(texts) == 1:
-        return next(iter(texts.values()))
+        return clean(next(iter(texts.values())))
     if not texts and run.error:
-        return f"{run.error.code}: {run.error.message}"
-    return "\n".join(
+        return clean(f"{run.error.code}: {run.error.message}")
+    lines = (
         f"{name}:\n{text}" if "\n" in text else f"{name}: {text}" for name, text in texts.items()
     )
+    return clean("\n".join(lines))

@@ -7,6 +7,7 @@ from typing import Any
 
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.experiments.wording import same_value
+from vellum_nb.history.rows import clean
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.edge import Edge
@@ -206,5 +207,5 @@ def _editor(run: Run) -> list[dict[str, Any]]:
         text = known[name] if is_text else write_json(known[name])
         if len(text) <= _LONGEST:
             label = shown_name(name)
-            fields.append({"name": name, "label": label, "text": text, "json": not is_text})
+            fields.append({"name": name, "label": label, "text": clean(text), "json": not is_text})
     return fields

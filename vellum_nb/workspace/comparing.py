@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import APIError, InputError
 from vellum_nb.experiments import Comparison
@@ -22,6 +22,7 @@ from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.workspace.asking import asking
+from vellum_nb.workspace.grids import plain_viewer, sweep_about, viewer
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.views import render_comparison
@@ -79,7 +80,7 @@ def compare(
     >>> vnb.compare(ws.history.frame(), by="release_tag", baseline="v1")
     <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
     """
-    return compared_rows(
+    found = compared_rows(
         frame,
         by,
         baseline=baseline,
@@ -89,6 +90,8 @@ def compare(
         alpha=alpha,
         seed=seed,
     )
+    found.viewer = plain_viewer
+    return found
 
 
 class CompareMethods(SweepMethods):
@@ -153,7 +156,7 @@ p = 1.00 · noise floor unknown>
         if tags is None:
             tags = _tags_run(deployment, records)
         meant, only = self._cases_meant(deployment, tags, cases)
-        return Comparison(
+        comparison = Comparison(
             records,
             deployment=deployment,
             release_tags=tags,
@@ -166,6 +169,15 @@ p = 1.00 · noise floor unknown>
             seed=seed,
             judging=asking(self),
         )
+        comparison.viewer = self._viewer(sweep)
+        comparison.tools = self._tools()
+        return comparison
+
+    def _viewer(self, sweep: Sweep | str | None = None) -> Callable[[Comparison], Any]:
+        """Return what makes the grid of a comparison; of its ratings and runs the history knows."""
+        of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
+        about = "" if of is None else sweep_about(of.record)
+        return viewer(self, about=about)  # type: ignore[arg-type]  # it is a whole Workspace
 
     def judge(
         self,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from vellum_nb.errors import AuthenticationError
+from vellum_nb.experiments import Comparison
+from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.base import BaseWorkspace
+from vellum_nb.workspace.grids import sweep_about, viewer
 from vellum_nb.workspace.sweep_cases import Releases, checked_cases, recheck
 from vellum_nb.workspace.sweep_opening import LateWorker
 from vellum_nb.workspace.sweep_options import checked_repeats, checked_tags
@@ -65,6 +69,8 @@ class SweepMaking(BaseWorkspace):
             viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
         )
         sweep.plan = found.plan
+        sweep.comparison_viewer = self._comparison_viewer(record)
+        sweep.tools = self._tools()
         _LIVE[record.id] = sweep
         return sweep
 
@@ -79,6 +85,8 @@ class SweepMaking(BaseWorkspace):
             viewer=self._view_of_old,
         )
         sweep.watch = watch
+        sweep.comparison_viewer = self._comparison_viewer(record)
+        sweep.tools = self._tools()
         _LIVE[record.id] = sweep
         return sweep
 
@@ -111,8 +119,20 @@ class SweepMaking(BaseWorkspace):
         self.history.sweeps.change(record.id, options=options.kept)
         return self._worker(record, cases, releases, expand_meta=options.tells_cost)
 
+    def _tools(self) -> Tools:
+        """Return what comparisons act with: this workspace's sweeps, and its key."""
+        workspace: Any = self  # whose methods stand on this class
+
+        def sweep(deployment: str, rows: Cases, options: Mapping[str, Any]) -> Any:
+            return workspace.sweep(deployment, rows, **options)
+
+        return Tools(sweep, self.client.leaks)
+
     def _view_of_old(self, sweep: Sweep) -> object:
         return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})
+
+    def _comparison_viewer(self, record: SweepRecord) -> Callable[[Comparison], object]:
+        return viewer(self, about=sweep_about(record))  # type: ignore[arg-type]  # a Workspace
 
     def _deployment_id(self, deployment: str) -> str | None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
+from vellum_nb.workspace.bisecting import BisectMethods
 from vellum_nb.workspace.comparing import CompareMethods
 from vellum_nb.workspace.judging import JudgeMethods
 from vellum_nb.workspace.releasing import ReleaseMethods
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Workspace"]
 
 
-class Workspace(RunMethods, CompareMethods, JudgeMethods, ReleaseMethods):
+class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, ReleaseMethods):
     """Runs deployments and keeps every run.
 
     Made by `vellum_nb.connect`; use it as a context manager, or call `close`.

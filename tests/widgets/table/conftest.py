@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 
 import comm
 import pytest
-from comm.base_comm import BaseComm
+from wire_kit import Page, Wire
 
 from vellum_nb import History, HistoryView, Run
 from vellum_nb.models import RunError, case_id
@@ -22,41 +21,8 @@ ENDED = {
 }
 
 
-class Wire(BaseComm):
-    """A comm that keeps what goes to the browser."""
-
-    def __init__(self, *args, **kwargs):
-        self.sent = []
-        self.arrived = threading.Condition()
-        super().__init__(*args, **kwargs)
-
-    def publish_msg(self, *_, data=None, **__):
-        with self.arrived:
-            self.sent.append(data or {})
-            self.arrived.notify_all()
-
-    def customs(self, kind):
-        contents = [data["content"] for data in self.sent if data.get("method") == "custom"]
-        return [content for content in contents if content["kind"] == kind]
-
-    def wait_for(self, condition):
-        with self.arrived:
-            return self.arrived.wait_for(condition, timeout=10)
-
-
-class Browser:
+class Browser(Page):
     """What the JavaScript of one view does, without drawing."""
-
-    def __init__(self, view):
-        self.view, self.wire = view, view.comm
-
-    def send(self, **content):
-        data = {"method": "custom", "content": content}
-        self.view._handle_msg({"content": {"data": data}, "buffers": []})
-
-    def set(self, **state):
-        data = {"method": "update", "state": state, "buffer_paths": []}
-        self.view._handle_msg({"content": {"data": data}, "buffers": []})
 
     def ids(self):
         """Return the ids of the rows that came last."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.cases import Case, Status, align
+from vellum_nb.experiments.comparison.changing import held_against_other
 from vellum_nb.experiments.comparison.releases import baseline_of, split, tags_of
 from vellum_nb.experiments.comparison.scores import Answers
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Against, Verdict, held_against
@@ -171,6 +172,25 @@ class BaseComparison:
     def delta(self, case: Case, release: str, metric: str | None = None) -> float | None:
         """Return the difference to the baseline's, as the metric counts, if there is one."""
         return _known(self.against(release, metric).delta[case.number - 1])
+
+    def with_baseline(self, baseline: str) -> Self:
+        """Return the same comparison with the others held against `baseline`.
+
+        Raises
+        ------
+        InputError
+            There is no such release in this comparison.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> for tag in ("v1", "v2"):
+        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        >>> ws.compare("ticket-triage").with_baseline("v2")
+        <Comparison of ticket-triage against v2, 1 case: v1 1 differs>
+        """
+        return held_against_other(self, baseline)  # type: ignore[return-value]  # a copy of self
 
     def _metric(self, name: str | None) -> Metric:
         if name is None and self.metrics:

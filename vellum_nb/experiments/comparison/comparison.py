@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.comparison.base import BaseComparison
+from vellum_nb.experiments.comparison.acting import Acting
 from vellum_nb.experiments.comparison.frames import case_frame, cases_by, error_frame, run_frame
 from vellum_nb.experiments.comparison.summary import Finding, finding, line, remark, summary_frame
 from vellum_nb.experiments.comparison.verdicts import Verdict
-from vellum_nb.history.export import replacing, write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison"]
 
 
-class Comparison(BaseComparison):
+class Comparison(Acting):
     """Stored runs of one deployment, case by case on several releases.
 
     Of several runs of a case on a release the newest that brought an answer (FULFILLED or
@@ -84,6 +82,9 @@ class Comparison(BaseComparison):
     >>> vnb.Comparison([], deployment="ticket-triage", release_tags=["v1", "v2"])
     <Comparison of ticket-triage: no stored runs on v1, v2>
     """
+
+    viewer: Callable[[Comparison], Any] | None = None
+    """Makes the grid; whoever makes a comparison sets it."""
 
     def frame(self) -> pd.DataFrame:
         """Return one row a case, in plain columns.
@@ -169,27 +170,13 @@ class Comparison(BaseComparison):
         """Return in words what to make of a release, and how many cases would tell more."""
         return remark(self, release, metric)
 
-    def to_csv(self, path: str | Path) -> Path:
-        """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.
+    def view(self) -> Any:
+        """Return the grid: cases down, releases across, to filter, open and rate.
 
-        Text that a spreadsheet would run as a formula is guarded by an apostrophe.
-
-        Raises
-        ------
-        HistoryError
-            The file cannot be written.
+        Only the rows in sight travel to the page, so that it opens as fast with 10,000 cases as
+        with 100. A comparison that was made by hand, not by `compare`, shows itself as HTML.
         """
-        with replacing(path) as file:
-            write_csv(self.frame(), file)
-        return Path(path)
-
-    def to_html(self) -> str:
-        """Return the comparison as static HTML, the words that differ marked."""
-        return self._render(self) if self._render else self._plain_html()
-
-    def view(self) -> Comparison:
-        """Show the comparison: as the last line of a cell it appears as HTML."""
-        return self
+        return self if self.viewer is None else self.viewer(self)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None
@@ -233,4 +220,4 @@ class Comparison(BaseComparison):
         return f"{release} {', '.join(found)}"
 
     def _repr_html_(self) -> str:
-        return self.to_html()
+        return self._render(self) if self._render else self._plain_html()

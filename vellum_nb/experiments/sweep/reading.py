@@ -145,6 +145,7 @@ def columns_of_history(columns: Iterable[str]) -> bool:
 def _row_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
     row = {f"input.{name}": value for name, value in run["inputs"].items()}
     row |= {f"expected.{name}": value for name, value in (run.get("desired") or {}).items()}
+    row |= {f"label.{name}": value for name, value in (run.get("labels") or {}).items()}
     row["deployment"] = run["deployment"]
     if run.get("execution_id"):
         row["execution_id"] = run["execution_id"]

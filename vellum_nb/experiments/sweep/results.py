@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.comparison import Comparison
+from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.metrics.judges import Judging
 from vellum_nb.experiments.sweep.todo import superseded
@@ -34,7 +35,10 @@ class Results:
     record: SweepRecord
     _history: History
     _render: Callable[[Comparison], str] | None
+    comparison_viewer: Callable[[Comparison], Any] | None = None
     judging: Judging | None = None
+    tools: Tools = Tools()
+    """What its comparisons act with; whoever makes a sweep sets it."""
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -111,7 +115,7 @@ class Results:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"]).compare()
         <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
-        return Comparison(
+        comparison = Comparison(
             self.records(),
             deployment=self.record.deployment,
             release_tags=self.record.release_tags,
@@ -123,6 +127,9 @@ class Results:
             seed=seed,
             judging=self.judging,
         )
+        comparison.viewer = self.comparison_viewer
+        comparison.tools = self.tools
+        return comparison
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.

@@ -1,0 +1,66 @@
+"""Runs and comparisons by hand, whose figures can be reckoned in the head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from vellum_nb import Comparison
+from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models.sweeps import SweepCase
+
+_NUMBERS = count(1)
+_START = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+
+
+def run(tag: str, text: str = "a", answer: Any = "yes", **fields: Any) -> Run:
+    number = next(_NUMBERS)
+    inputs = fields.pop("inputs", {"text": text})
+    known = {
+        "id": f"run-{number}",
+        "deployment": "words",
+        "release_tag": tag,
+        "release_id": f"release-of-{tag}",
+        "timestamp": _START + timedelta(seconds=number),
+        "latency_s": 0.25,
+        "inputs": inputs,
+        "outputs": {"answer": answer},
+        "case_id": case_id(inputs),
+        "state": "FULFILLED",
+    }
+    return Run(**(known | fields))
+
+
+def failed(tag: str, text: str = "a") -> Run:
+    error = RunError(code="TIMEOUT", message="no answer within 120 s")
+    return run(tag, text, outputs={}, state="FAILED", error=error)
+
+
+def wanted(expected: Mapping[str, Any], **labels: Any) -> list[SweepCase]:
+    """Return cases: text to the answer that is expected."""
+    return [
+        SweepCase(at, case_id({"text": text}), {"text": text}, {"answer": answer}, labels)
+        for at, (text, answer) in enumerate(expected.items())
+    ]
+
+
+def compared(*runs: Run, tags: Sequence[str] = ("v1", "v2"), **options: Any) -> Comparison:
+    return Comparison(runs, deployment="words", release_tags=tags, **options)
+
+
+def judged(
+    answers: Mapping[str, Sequence[str | None]], *, repeats: int = 1, **options: Any
+) -> Comparison:
+    """Return a comparison by `exact`: a tag to what it answers case by case; "yes" is right."""
+    texts = [f"case {number}" for number in range(max(map(len, answers.values())))]
+    runs = [
+        run(tag, text, answer)
+        for tag, given in answers.items()
+        for text, answer in zip(texts, given, strict=True)
+        if answer is not None
+        for _ in range(repeats)
+    ]
+    cases = wanted(dict.fromkeys(texts, "yes"))
+    return compared(*runs, tags=tuple(answers), cases=cases, metrics="exact", **options)

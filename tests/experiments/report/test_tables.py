@@ -1,0 +1,122 @@
+"""A comparison as CSV and Parquet: read back it is the same frame, whatever is in it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_kit import compared, judged, run, wanted
+
+from vellum_nb import HistoryError, InputError, Metric, read_csv
+from vellum_nb.models import case_id
+from vellum_nb.models.sweeps import SweepCase
+
+TRICKY = ["", "NaN", "None", "1", "1.0", "True", "=1+1", "+x", "-1", "@a", "\tx", "\rx", "'", "'=1"]
+TRICKY += ['"', 'a"b', "a,b", "a\nb", "a\r\nb", "é", "😀", "\x00", "\ufeff", "\u2028", "inf", " "]
+
+text = st.sampled_from(TRICKY) | st.text(st.characters(codec="utf-8"), max_size=9)
+scalar = text | st.integers(-(2**70), 2**70) | st.floats() | st.booleans() | st.none()
+value = scalar | st.lists(scalar, max_size=3) | st.dictionaries(text, scalar, max_size=3)
+figure = st.floats(-1e100, 1e100) | st.booleans() | st.none()
+names = st.lists(text, min_size=1, max_size=3, unique=True)
+
+
+@st.composite
+def comparisons(draw):
+    inputs, outputs, labels = draw(names), draw(names), draw(names)
+    cases = [
+        {name: draw(value) for name in inputs if draw(st.booleans())}
+        for _ in range(draw(st.integers(0, 4)))
+    ]
+    cases = list({repr(sorted(case.items(), key=repr)): case for case in cases}.values())
+    cases = [case for case in cases if _is_json(case)]
+    tags = draw(
+        st.lists(st.sampled_from(["v1", "=v2", "v 3", "é"]), min_size=1, max_size=3, unique=True)
+    )
+    runs = [
+        run(
+            tag, inputs=case, outputs={name: draw(value) for name in outputs if draw(st.booleans())}
+        )
+        for case in cases
+        for tag in tags
+        for _ in range(draw(st.integers(0, 2)))
+    ]
+    known = [
+        SweepCase(
+            at, case_id(case), case, {draw(text): draw(value)}, {n: draw(value) for n in labels}
+        )
+        for at, case in enumerate(cases)
+    ]
+    figures = iter(draw(st.lists(figure, min_size=len(runs), max_size=len(runs))))
+    by_run = {each.id: next(figures) for each in runs}
+    metric = Metric(lambda found: by_run[found.id], name="figure")
+    return compared(*runs, tags=tags, cases=known, metrics=metric)
+
+
+def _is_json(case):
+    try:
+        case_id(case)
+    except ValueError:  # NaN and infinities
+        return False
+    return True
+
+
+def exactly(frame):
+    """Return values and their types; assert_frame_equal takes 1, 1.0 and True for equal."""
+    return [[(type(v), repr(v)) for v in frame[name].tolist()] for name in frame.columns]
+
+
+@settings(deadline=None, max_examples=120)
+@given(comparison=comparisons())
+@pytest.mark.parametrize("rows", ["cases", "runs"])
+def test_the_csv_reads_back_to_the_same_frame(tmp_path_factory, rows, comparison):
+    path = tmp_path_factory.mktemp("csv") / "comparison.csv"
+    written = comparison.frame() if rows == "cases" else comparison.long()
+    assert comparison.to_csv(path, rows=rows) == path
+    read = read_csv(path)
+    pd.testing.assert_frame_equal(read, written, check_exact=True)
+    assert exactly(read) == exactly(written)
+
+
+def test_parquet_holds_every_row_and_column(tmp_path):
+    cmp = judged({"v1": ["yes", "no", None], "v2": ["no", "no", "yes"]})
+    for rows, frame in (("cases", cmp.frame()), ("runs", cmp.long())):
+        path = cmp.to_parquet(tmp_path / "comparison.parquet", rows=rows)
+        read = pd.read_parquet(path)
+        assert list(read.columns) == list(frame.columns)
+        pd.testing.assert_frame_equal(read, frame, check_dtype=False, check_categorical=False)
+
+
+def test_parquet_has_mixed_values_as_json(tmp_path):
+    runs = [run("v1", "a", 1), run("v1", "b", "one"), run("v1", "c", [1])]
+    path = compared(*runs, tags=["v1"]).to_parquet(tmp_path / "mixed.parquet")
+    assert pd.read_parquet(path)["output.answer@v1"].tolist() == ["1", '"one"', '"[1]"']
+
+
+def test_no_row_is_left_out(tmp_path):
+    number = 3_000
+    cmp = judged({"v1": ["yes"] * number, "v2": ["no"] * number})
+    assert len(read_csv(cmp.to_csv(tmp_path / "a.csv"))) == number
+    assert len(read_csv(cmp.to_csv(tmp_path / "b.csv", rows="runs"))) == 2 * number
+    assert cmp.to_html().count('<section class="case">') == number
+    assert cmp.to_markdown().count("**Case ") == number
+    assert cmp.to_junit().count("<testcase ") == number + 1
+
+
+def test_an_export_that_fails_leaves_the_old_file(tmp_path):
+    cmp = judged({"v1": ["yes"], "v2": ["no"]})
+    folder = tmp_path / "report.csv"
+    folder.mkdir()
+    with pytest.raises(HistoryError, match="cannot be written"):
+        cmp.to_csv(folder)
+    assert [each.name for each in tmp_path.iterdir()] == ["report.csv"]
+    with pytest.raises(HistoryError, match="cannot be written"):
+        cmp.to_html(tmp_path / "nowhere" / "report.html")
+
+
+def test_other_rows_are_refused(tmp_path):
+    cmp = compared(run("v1"), cases=wanted({"a": "yes"}))
+    with pytest.raises(InputError, match="rows=the text 'releases': there are 'cases' and 'runs'"):
+        cmp.to_csv(tmp_path / "a.csv", rows="releases")
+    assert list(tmp_path.iterdir()) == []

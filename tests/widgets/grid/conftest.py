@@ -1,0 +1,115 @@
+"""Comparisons of runs made by hand, their grid, and a page that speaks to it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import comm
+import pytest
+from wire_kit import Page, Wire
+
+from vellum_nb import Comparison, Run
+from vellum_nb.models import RunError, case_id
+from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.widgets.grid import ComparisonView, Hands
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+class GridPage(Page):
+    """What the JavaScript of one view of the grid does, without drawing."""
+
+    def __init__(self, view):
+        super().__init__(view._table)
+        self.whole = view
+
+    def rows(self, offset=0, limit=40, **query):
+        asked = {"view": "a", "seq": 1, "offset": offset, "limit": limit}
+        self.send(kind="rows", query=query, **asked)
+        return self.wire.customs("rows")[-1]
+
+    def numbers(self, **query):
+        return [row["n"] for row in self.rows(**query)["rows"]]
+
+    def cell(self, number, release):
+        names = [each["name"] for each in self.view._head["columns"]]
+        row = next(each for each in self.rows()["rows"] if each["n"] == number)
+        return row["cells"][names.index(release)]
+
+    def release(self, name):
+        releases = self.view._head["summary"]["releases"]
+        return next(each for each in releases if each["name"] == name)
+
+
+def run(number, tag, repeat=0, **fields):
+    inputs = fields.pop("inputs", {"ticket": f"ticket {number}"})
+    known = {
+        "id": f"{tag}-{number}-{repeat}",
+        "deployment": "triage",
+        "release_tag": tag,
+        "timestamp": NOON + timedelta(seconds=number + 100 * repeat),
+        "inputs": inputs,
+        "case_id": case_id(inputs),
+        "outputs": {"category": "billing", "reply": "Thanks for writing."},
+        "state": "FULFILLED",
+        "latency_s": 1.5,
+    }
+    return Run(**(known | fields))
+
+
+def rejected(number, tag):
+    error = RunError(code="USER_DEFINED_ERROR", message="no such plan")
+    return run(number, tag, state="REJECTED", error=error, outputs={})
+
+
+def wrong(number, tag, repeat=0):
+    return run(number, tag, repeat, outputs={"category": "account", "reply": "Thanks for writing."})
+
+
+def known(*numbers, labels=None):
+    """Return the cases with what is expected of them."""
+    found = []
+    for number in numbers:
+        inputs = {"ticket": f"ticket {number}"}
+        topic = {"topic": labels[number % len(labels)]} if labels else {}
+        expected = {"category": "billing"}
+        found.append(SweepCase(number, case_id(inputs), inputs, expected, topic))
+    return found
+
+
+@pytest.fixture
+def made():
+    """Return how to make runs: right, wrong, rejected ones, and cases."""
+    return run, wrong, rejected, known
+
+
+@pytest.fixture
+def show(monkeypatch):
+    """Return how to open the grid of some runs in a page; it is closed at the end."""
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    views = []
+
+    def show(runs, *, tags=("v1", "v2"), hands=None, **options):
+        comparison = Comparison(runs, deployment="triage", release_tags=tags, **options)
+        views.append(ComparisonView(comparison, hands))
+        return GridPage(views[-1])
+
+    yield show
+    for view in views:
+        view.close()
+
+
+@pytest.fixture
+def hands():
+    """Return hands that note what they are asked to do."""
+    done = []
+
+    def rate(each, quality, desired):
+        done.append((each.id, quality, desired))
+        return each.model_copy(update={"quality": quality})
+
+    def replay(case, tag):
+        done.append((case.number, tag))
+        return run(case.number - 1, tag, repeat=5)
+
+    return Hands(rate=rate, replay=replay), done

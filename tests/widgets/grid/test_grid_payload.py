@@ -1,0 +1,184 @@
+"""What travels to the page: bounded, plain, harmless."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from html_kit import HOSTILE, assert_harmless
+
+from vellum_nb.widgets.grid.pieces import changed, differing, plain
+from vellum_nb.widgets.grid.table import MAX_PAGE
+
+LONG = 1_000_000
+
+
+def size(message):
+    return len(json.dumps(message))
+
+
+@pytest.mark.parametrize("letter", ["x", "漢", "\u202e", '"', "\n"])
+def test_a_page_of_huge_answers_stays_small(made, show, letter):
+    run = made[0]
+    tags = ("v1", "v2", "v3", "v4", "v5")
+    outputs = {tag: {f"o{n}": letter * 20_000 + tag for n in range(12)} for tag in tags}
+    inputs = [{"ticket": letter * 9_000 + str(n)} for n in range(30)]
+    runs = [run(n, tag, inputs=inputs[n], outputs=outputs[tag]) for n in range(30) for tag in tags]
+    page = show(runs, tags=tags)
+    message = page.rows(limit=60)
+    assert 1 <= len(message["rows"]) < 30
+    assert size(message) < MAX_PAGE + 1_000
+    assert size(page.view._first) < MAX_PAGE + 1_000
+    assert all(cell["cut"] for row in message["rows"] for cell in row["cells"])
+
+
+def test_a_page_of_very_many_releases_stays_small(made, show):
+    run = made[0]
+    tags = tuple(f"release-{n}" for n in range(60))
+    runs = [
+        run(n, tag, outputs={"reply": f"{tag} {'word ' * 400}"}) for n in range(2) for tag in tags
+    ]
+    assert size(show(runs, tags=tags).rows()) < 100_000
+
+
+def test_a_row_that_follows_one_that_was_left_out_can_be_asked_for(made, show):
+    run = made[0]
+    runs = [
+        run(n, tag, outputs={f"o{o}": tag * 900 for o in range(8)})
+        for n in range(40)
+        for tag in ("v1", "v2")
+    ]
+    page = show(runs)
+    found = []
+    while len(found) < 40:
+        found += [row["n"] for row in page.rows(offset=len(found), limit=60)["rows"]]
+    assert sorted(found) == list(range(1, 41))
+
+
+def test_a_change_far_down_a_long_text_is_in_sight():
+    old = "same words " * 90_000
+    pieces, is_cut = changed(old + "old end", old + "new end", 700)
+    assert is_cut
+    assert ("-", "old") in pieces
+    assert ("+", "new") in pieces
+    assert sum(len(text) for _, text in pieces) < 1_000
+
+
+def test_pieces_give_both_texts_where_nothing_is_left_out():
+    old, new = "We will look into it.", "We are looking into it, Ann."
+    pieces, is_cut = changed(old, new, 700)
+    assert not is_cut
+    assert "".join(text for mark, text in pieces if mark != "+") == old
+    assert "".join(text for mark, text in pieces if mark != "-") == new
+
+
+def test_what_both_have_in_common_is_folded_between_two_changes():
+    middle = " ".join(f"word{n}" for n in range(100))
+    pieces, is_cut = changed(f"a {middle} b", f"c {middle} d", 700)
+    assert is_cut
+    assert [mark for mark, _ in pieces] == ["-", "+", "=", "~", "=", "-", "+"]
+
+
+@pytest.mark.parametrize("text", ["", "a", "x" * 700, "x" * 701])
+def test_a_text_is_cut_only_where_it_is_too_long(text):
+    pieces, is_cut = plain(text, 700)
+    assert is_cut == (len(text) > 700)
+    assert "".join(each for mark, each in pieces if mark == "=") == text[:700]
+
+
+def test_half_a_character_travels_as_a_replacement(made, show):
+    run = made[0]
+    half = "broken \ud83d end"
+    runs = [
+        run(0, tag, outputs={"reply": f"{half} {tag}"}, inputs={"ticket": half})
+        for tag in ("v1", "v2")
+    ]
+    page = show(runs)
+    json.dumps(page.rows(), ensure_ascii=False).encode()  # as Jupyter sends it
+    page.send(kind="open", id=page.rows()["rows"][0]["id"])
+    page.whole._detail._answers.value.encode()
+    page.whole._detail._head.value.encode()
+    assert all(text.encode() for text in page.whole._detail._bars.texts)
+    assert page.view.error == ""
+
+
+def test_a_huge_answer_opens_cut(made, show):
+    run = made[0]
+    runs = [run(0, "v1", outputs={"reply": "x" * LONG}), run(0, "v2", outputs={"reply": "y"})]
+    page = show(runs)
+    page.send(kind="open", id=page.rows()["rows"][0]["id"])
+    html = page.whole._detail._answers.value
+    assert len(html) < 400_000
+    assert "characters more" in html
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_is_hostile_stays_text(made, show, text):
+    run, _, _, known = made
+    inputs = {text: text, "other": {"deep": text}}
+    runs = [
+        run(0, tag, outputs={text: f"{text} {tag}", "json": {text: [text]}}, inputs=inputs)
+        for tag in ("v1", text)
+    ]
+    page = show(runs, tags=("v1", text), cases=known(0, labels=[text]))
+    page.send(kind="open", id=page.rows()["rows"][0]["id"])
+    detail = page.whole._detail
+    assert page.view.error == ""
+    assert_harmless(detail._head.value)
+    assert_harmless(detail._answers.value)
+    assert_harmless(page.whole._html())
+
+
+def test_the_script_puts_nothing_in_as_html(made, show):
+    page = show([made[0](0, "v1")])
+    for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert way not in page.view._esm
+
+
+def test_a_grid_reads_without_a_kernel(made, show):
+    run, wrong, _, known = made
+    page = show([run(0, "v1"), wrong(0, "v2")], cases=known(0))
+    view = page.whole
+    assert repr(view) == "ComparisonView(triage against v1, 1 case on 2 releases)"
+    bundle = view._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(view)
+    assert bundle["text/html"] == view.comparison._repr_html_()
+    assert "account" in bundle["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "pieces"),
+    [
+        (2, 5, "NUMBER", [("-", "2"), ("+", "5"), ("@", " by +3")]),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, "JSON", [("=", '{"a": 1, "b": 2}')]),
+        ("3", 3, "JSON", [("-", '"3"'), ("+", "3")]),
+        ([{"role": "USER", "text": "hi"}], [{"role": "USER", "text": "ho"}], "CHAT_HISTORY", None),
+    ],
+)
+def test_values_differ_by_their_type(old, new, kind, pieces):
+    found, is_cut = differing(old, new, (kind, kind), 700)
+    assert not is_cut
+    if pieces is None:
+        assert found == [("@", "turn 1 USER: "), ("-", "hi"), ("+", "ho")]
+    else:
+        assert found == pieces
+
+
+def test_very_many_changes_of_a_value_are_counted():
+    old, new = ({f"key {n}": value + n for n in range(50)} for value in (0, 1000))
+    pieces, is_cut = differing(old, new, ("JSON", "JSON"), 700)
+    assert is_cut
+    assert pieces[-1] == ("~", "42 changes")
+
+
+def test_very_many_and_very_long_labels_stay_small_and_are_filtered_by(made, show):
+    run, _, _, known = made
+    labels = [f"{n} {'long ' * 500}" for n in range(300)]
+    page = show(
+        [run(n, "v1") for n in range(300)], tags=("v1",), cases=known(*range(300), labels=labels)
+    )
+    assert size(page.view._head) < 100_000
+    [label] = page.view._head["labels"]
+    value, text, count = label["values"][0]
+    assert (len(text), count, label["more"]) == (40, 1, 260)
+    assert len(page.numbers(labels={"topic": [value]})) == 1

@@ -1,0 +1,46 @@
+"""A page that speaks to a widget over its comm, as the browser does, and keeps what it hears."""
+
+from __future__ import annotations
+
+import threading
+
+from comm.base_comm import BaseComm
+
+__all__ = ["Page", "Wire"]
+
+
+class Wire(BaseComm):
+    """A comm that keeps what goes to the browser."""
+
+    def __init__(self, *args, **kwargs):
+        self.sent = []
+        self.arrived = threading.Condition()
+        super().__init__(*args, **kwargs)
+
+    def publish_msg(self, *_, data=None, **__):
+        with self.arrived:
+            self.sent.append(data or {})
+            self.arrived.notify_all()
+
+    def customs(self, kind):
+        contents = [data["content"] for data in self.sent if data.get("method") == "custom"]
+        return [content for content in contents if content["kind"] == kind]
+
+    def wait_for(self, condition):
+        with self.arrived:
+            return self.arrived.wait_for(condition, timeout=10)
+
+
+class Page:
+    """Sends what the JavaScript of a widget sends."""
+
+    def __init__(self, view):
+        self.view, self.wire = view, view.comm
+
+    def send(self, **content):
+        data = {"method": "custom", "content": content}
+        self.view._handle_msg({"content": {"data": data}, "buffers": []})
+
+    def set(self, **state):
+        data = {"method": "update", "state": state, "buffer_paths": []}
+        self.view._handle_msg({"content": {"data": data}, "buffers": []})

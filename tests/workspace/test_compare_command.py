@@ -1,0 +1,186 @@
+"""``vellum-nb compare``, as a process of its own; and the commands of docs/ci.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import vellum_nb as vnb
+
+COMMAND = [sys.executable, "-W", "error", "-m", "vellum_nb"]
+CI = Path(__file__).parents[2] / "docs" / "ci.md"
+TAGS = ("--release-tag", "v1", "--release-tag", "v2")
+
+
+@pytest.fixture
+def cases(tmp_path):
+    path = tmp_path / "cases.csv"
+    path.write_text("text,expected.loud\na,a\nb,b\nC,C\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def environment(server, tmp_path):
+    key = {"VELLUM_API_KEY": server.api_key, "VELLUM_API_URL": server.url}
+    return os.environ | key | {"VELLUM_NB_HISTORY": str(tmp_path / "runs.db")}
+
+
+@pytest.fixture
+def command(environment, tmp_path):
+    """Return what runs the command on the server of the test, in a folder of its own."""
+
+    def command(*arguments):
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            capture_output=True, encoding="utf-8", env=environment, cwd=tmp_path, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    return command
+
+
+@pytest.fixture
+def swept(command, cases):
+    """Return the command, after a sweep: of three cases v2 is worse in two."""
+    assert command("sweep", "shout", str(cases), *TAGS)[0] == 0
+    return command
+
+
+def test_what_is_compared_is_told_and_by_itself_fails_nothing(swept):
+    status, out, err = swept("compare", "shout", *TAGS, "--metric", "exact")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:2] == [
+        "shout against v1, 3 cases",
+        "  v2: 0 better · 2 worse · 1 same · p = 0.50 · noise floor unknown (exact)",
+    ]
+    assert lines[2].startswith("    may be chance")
+    assert len(lines) == 3
+
+
+def test_a_regression_is_told_by_the_status(swept):
+    gate = ("compare", "shout", *TAGS, "--metric", "exact", "--fail-on-regression")
+    status, out, err = swept(*gate)
+    assert status == 1
+    assert out.startswith("shout against v1, 3 cases\n")
+    assert err.startswith("vellum-nb: shout: v2 did not pass against v1, 3 cases:\n")
+    assert "  2 cases are worse; max_regressions=0 allows none\n" in err
+    assert err.count("\n  - case ") == 2
+    assert "Traceback" not in err
+    assert swept(*gate, "--max-regressions", "2")[0] == 0
+    assert swept(*gate, "--max-regressions", "any")[0] == 0
+    assert swept("compare", "shout", *TAGS, "--baseline", "v2", "--fail-on-regression")[0] == 0
+
+
+def test_reports_are_written_also_when_it_fails(swept, tmp_path):
+    status, out, _ = swept(
+        "compare", "shout", *TAGS, "--metric", "exact", "--metric", "latency_s",
+        "--fail-on-regression", "--markdown", "--junit", "junit.xml", "--html", "report.html",
+        "--csv", "cases-compared.csv",
+    )  # fmt: skip
+    assert status == 1
+    assert out.startswith("> **Does not pass.**\n>\n> - <code>v2 by exact: 2 cases are worse; ")
+    assert "\n### Worse: 2 cases\n" in out
+    assert "**Case 3**" not in out
+    root = ET.parse(tmp_path / "junit.xml").getroot()  # noqa: S314  (ours)
+    assert [suite.get("failures") for suite in root] == ["3"]
+    assert len(vnb.read_csv(tmp_path / "cases-compared.csv")) == 3
+    for name in ("report.html", "report.runs.csv", "report.cases.csv"):
+        assert (tmp_path / name).stat().st_size > 100
+    status, out, _ = swept(
+        "compare",
+        "shout",
+        *TAGS,
+        "--max-regressions",
+        "2",
+        "--fail-on-regression",
+        "--markdown",
+        "a.md",
+    )
+    assert (status, out) == (0, "")
+    assert (
+        (tmp_path / "a.md").read_text(encoding="utf-8").startswith("> **Passes.**\n\n## shout: v2")
+    )
+
+
+def test_json_has_one_row_a_release(swept):
+    status, out, _ = swept("compare", "shout", *TAGS, "--metric", "exact", "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert [(row["release"], row["metric.exact"]) for row in rows] == [("v1", 1.0), ("v2", 1 / 3)]
+
+
+def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_path):
+    more = tmp_path / "more.csv"
+    more.write_text("text,expected.loud\na,a\nnew,new\n", encoding="utf-8")
+    gate = ("compare", "shout", *TAGS, "--cases", str(more), "--fail-on-regression")
+    status, _, err = swept(*gate)
+    assert status == 1
+    assert "1 case cannot be told, for want of an answer or of a figure; max_missing=0" in err
+    assert "no run on v1, no run on v2" in err
+    assert swept(*gate, "--max-missing", "1", "--max-regressions", "1")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--release-tag", "v1", "--baseline", "v9"),
+            "'v9' is not among the release tags compared",
+        ),
+        (("--metric", "speed"), "no metric is called 'speed'; by name there are: score"),
+        (("--history", "nowhere.db"), "There is no history nowhere.db"),
+        (("--release-tag", "v1", "--fail-on-regression"), "only v1 is compared"),
+        (("--max-regressions", "-1", "--fail-on-regression"), "max_regressions=the number -1"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(swept, arguments, message):
+    status, out, err = swept("compare", "shout", *arguments)
+    assert (status, out) == (1, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_the_commands_of_the_page_on_ci_run(environment, tmp_path):
+    """The workflow of the page is run step by step, against a server with the sample's releases."""
+    (tmp_path / "cases").mkdir()
+    with vnb.LocalServer(samples=True) as server:
+        sample = Path(vnb.local.samples.__file__).parent / "data" / "ticket-triage.csv"
+        (tmp_path / "cases" / "ticket-triage.csv").write_bytes(sample.read_bytes())
+        known = environment | {
+            "VELLUM_API_KEY": server.api_key,
+            "VELLUM_API_URL": server.url,
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        statuses = [
+            subprocess.run(
+                ["bash", "-e", "-c", step], env=known, cwd=tmp_path, check=False
+            ).returncode
+            for step in steps(CI.read_text(encoding="utf-8"))
+        ]
+    assert statuses == [0, 1]
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert summary.startswith("> **Does not pass.**")
+    assert "## ticket-triage: v3 against production" in summary
+    assert (tmp_path / "junit.xml").exists()
+    assert (tmp_path / "report.html").exists()
+
+
+def steps(page):
+    """Return what the steps of the workflow run, but for installing; a block each."""
+    workflow = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]
+    found = re.findall(
+        r"^( +)(?:- )?run: (?:>-\n((?:\1 .*\n)+)|\|\n((?:\1 .*\n)+)|(.+))", workflow, re.MULTILINE
+    )
+    texts = [
+        " ".join(folded.split()) if folded else (kept or line) for _, folded, kept, line in found
+    ]
+    return [text for text in texts if "pip install" not in text]

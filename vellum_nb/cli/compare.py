@@ -1,0 +1,175 @@
+"""``vellum-nb compare``: stored runs side by side, and an exit status for CI."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.cli.commands import opened
+from vellum_nb.cli.printing import data, say
+from vellum_nb.errors import RegressionError, VellumNBError
+
+if TYPE_CHECKING:
+    from vellum_nb.experiments import Comparison
+
+__all__ = ["add_compare", "compare"]
+
+_STDOUT = "-"
+_LISTED = ("worse", "missing")
+
+
+def add_compare(made: argparse.ArgumentParser) -> None:
+    """Add what can be typed."""
+    made.add_argument("name", metavar="NAME", help="the deployment's name")
+    made.add_argument(
+        "--release-tag", action="append", metavar="TAG", help="default: all that were run"
+    )
+    made.add_argument("--baseline", metavar="TAG", help="default: the first release tag")
+    made.add_argument(
+        "--metric",
+        action="append",
+        metavar="METRIC",
+        help="score, exact, similarity, latency_s and so on; the first decides; may be repeated",
+    )
+    made.add_argument("--cases", metavar="FILE", help="only these cases, with what is expected")
+    made.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
+    made.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
+    _add_gate(made)
+    _add_reports(made)
+    made.set_defaults(command=compare)
+
+
+def _add_gate(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--fail-on-regression", action="store_true", help="exit with 1 when a release is worse"
+    )
+    for name, told in (("regressions", "may be worse"), ("missing", "may have no answer")):
+        made.add_argument(
+            f"--max-{name}",
+            type=_limit,
+            default=0,
+            metavar="N",
+            help=f"so many cases {told}, or any; default: 0",
+        )
+    made.add_argument(
+        "--alpha", type=float, default=0.05, metavar="P", help="what counts as chance; 0.05"
+    )
+
+
+def _limit(text: str) -> int | None:
+    return None if text == "any" else int(text)
+
+
+def _add_reports(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--markdown",
+        nargs="?",
+        const=_STDOUT,
+        metavar="FILE",
+        help="a summary for a pull request, to stdout when no file is named",
+    )
+    made.add_argument("--junit", metavar="FILE", help="write JUnit XML")
+    made.add_argument("--html", metavar="FILE", help="write a page, and its CSV beside it")
+    made.add_argument("--csv", metavar="FILE", help="write one row a case")
+    made.add_argument("--json", action="store_true", help="print one row a release as JSON")
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Compare; 1 when a release is worse and --fail-on-regression is given."""
+    if args.history is not None and not Path(args.history).expanduser().exists():
+        msg = f"There is no history {args.history}"
+        raise VellumNBError(msg)
+    with opened(args, args.history) as workspace:
+        comparison = workspace.compare(
+            args.name,
+            release_tags=args.release_tag,
+            baseline=args.baseline,
+            sweep=args.sweep_id,
+            since=args.since,
+            metrics=args.metric,
+            cases=args.cases,
+            alpha=args.alpha,
+        )
+        error = _refusal(comparison, args)
+        _print(comparison, args, error)
+        _write(comparison, args, error)
+    if error is None:
+        return 0
+    say(f"vellum-nb: {error}")
+    return 1
+
+
+def _refusal(comparison: Comparison, args: argparse.Namespace) -> RegressionError | None:
+    if args.fail_on_regression:
+        try:
+            comparison.assert_no_regressions(**_limits(args))
+        except RegressionError as exc:
+            return exc
+    return None
+
+
+def _print(comparison: Comparison, args: argparse.Namespace, error: RegressionError | None) -> None:
+    if args.markdown == _STDOUT:
+        print(_markdown(comparison, args, error), end="", file=data())
+    elif args.json:
+        frame = comparison.summary().astype(object)
+        rows = frame.where(frame.notna(), None).to_dict(orient="records")
+        print(json.dumps(rows, ensure_ascii=False), file=data())
+    elif args.markdown is None:
+        print(_text(comparison))
+
+
+def _markdown(
+    comparison: Comparison, args: argparse.Namespace, error: RegressionError | None
+) -> str:
+    """Return the summary, which begins with whether the releases pass where that was asked."""
+    from vellum_nb.experiments.diffs.marks import markdown_code
+
+    told = ""
+    if error is not None:
+        reasons = "".join(f"> - {markdown_code(each)}\n" for each in error.reasons)
+        told = f"> **Does not pass.**\n>\n{reasons}\n"
+    elif args.fail_on_regression:
+        told = "> **Passes.**\n\n"
+    return told + comparison.to_markdown(only=_LISTED)
+
+
+def _text(comparison: Comparison) -> str:
+    from vellum_nb.experiments.text import printable
+
+    number = len(comparison.cases)
+    cases = f"{number:,} case{'' if number == 1 else 's'}"
+    lines = [f"{comparison.deployment} against {comparison.baseline}, {cases}"]
+    names = [metric.name for metric in comparison.metrics]
+    for release in comparison.others:
+        lines += [f"  {comparison.line(release, name)} ({name})" for name in names]
+        lines += [f"    {comparison.remark(release, name)}" for name in names[:1]]
+        if not names:
+            kinds = ("differs", "same", "missing")
+            counts = ", ".join(f"{comparison.count(release, kind)} {kind}" for kind in kinds)
+            lines.append(f"  {release}: {counts}")
+    lines += [f"  {tag} moved while these runs were made" for tag in comparison.moved_tags]
+    return printable("\n".join(lines))
+
+
+def _write(comparison: Comparison, args: argparse.Namespace, error: RegressionError | None) -> None:
+    from vellum_nb.experiments.report.saving import save_text
+
+    if args.markdown not in {None, _STDOUT}:
+        save_text(args.markdown, _markdown(comparison, args, error))
+    if args.html is not None:
+        comparison.to_html(args.html)
+    if args.csv is not None:
+        comparison.to_csv(args.csv)
+    if args.junit is not None:
+        comparison.to_junit(args.junit, **_limits(args))
+
+
+def _limits(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "max_regressions": args.max_regressions,
+        "max_missing": args.max_missing,
+        "alpha": args.alpha,
+    }

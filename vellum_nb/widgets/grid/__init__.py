@@ -1,0 +1,12 @@
+"""The comparison's grid: cases down, releases across; only the rows in sight travel."""
+
+from __future__ import annotations
+
+from vellum_nb.widgets.grid.hands import Hands
+from vellum_nb.widgets.grid.view import ComparisonView
+
+__all__ = ["ComparisonView", "Hands"]
+
+
+def __dir__() -> list[str]:
+    return __all__

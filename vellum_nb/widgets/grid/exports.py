@@ -1,0 +1,65 @@
+"""Export…: a comparison into a file, by the comparison's own methods."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.experiments import Comparison
+from vellum_nb.history.export import replacing
+
+__all__ = ["FORMATS", "export", "formats"]
+
+FORMATS = {
+    "csv": ("to_csv", ".csv", "CSV"),
+    "html": ("to_html", ".html", "HTML"),
+    "markdown": ("to_markdown", ".md", "Markdown"),
+    "parquet": ("to_parquet", ".parquet", "Parquet"),
+}
+_MAX_PATH = 500
+
+
+def formats(comparison: Comparison) -> list[dict[str, str]]:
+    """Return what `comparison` can be written as."""
+    return [
+        {"name": name, "suffix": suffix, "label": label}
+        for name, (method, suffix, label) in FORMATS.items()
+        if hasattr(comparison, method)
+    ]
+
+
+def export(comparison: Comparison, kind: object, path: object) -> Path:
+    """Write `comparison` as one of `FORMATS`; return the file.
+
+    Raises
+    ------
+    HistoryError
+        There is no such format, `path` is no name, or there is such a file already.
+    """
+    known = {each["name"] for each in formats(comparison)}
+    if not isinstance(kind, str) or kind not in known:
+        msg = f"a comparison is written as {', '.join(sorted(known))}, not as {kind!r:.60}"
+        raise HistoryError(msg)
+    method_name, suffix, _ = FORMATS[kind]
+    target = _target(path, suffix)
+    method = getattr(comparison, method_name)
+    if "path" in inspect.signature(method).parameters:
+        method(target)
+    else:
+        with replacing(target) as file:
+            file.write(method())
+    return target
+
+
+def _target(path: object, suffix: str) -> Path:
+    if not isinstance(path, str) or not path.strip() or "\0" in path or len(path) > _MAX_PATH:
+        msg = f"Give the file a name, such as comparison{suffix}"
+        raise HistoryError(msg)
+    target = Path(path.strip()).expanduser()
+    if not target.suffix:
+        target = target.with_suffix(suffix)
+    if target.exists():
+        msg = f"{target} exists already and was left as it is; choose another name"
+        raise HistoryError(msg)
+    return target.resolve()

@@ -1,0 +1,188 @@
+"""Which cases the grid shows, in which order: one comparison by one metric. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.experiments import Comparison
+from vellum_nb.experiments.cases import Case
+from vellum_nb.experiments.comparison.verdicts import VERDICTS
+from vellum_nb.history.rows import clean
+from vellum_nb.widgets.grid.protocol import GridQuery
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["RANKS", "Shelf", "label_text"]
+
+RANKS = ("worse", "better", "changed", "missing", "same")
+_WORSE, _BETTER, _CHANGED, _MISSING, _SAME = range(len(RANKS))
+_LABEL = 200  # characters
+_CODE = {verdict: code for code, verdict in enumerate(VERDICTS)}
+
+
+def label_text(value: object) -> str:
+    """Return a label as it is shown and filtered by: its beginning, where it is long."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return clean(text[:_LABEL])
+
+
+class Shelf:
+    """The cases of a comparison, ranked by a metric; None: by whether answers differ.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        As given.
+    metric : str or None
+        The metric's name.
+    """
+
+    def __init__(self, comparison: Comparison, metric: str | None) -> None:
+        self.comparison = comparison
+        self.metric = metric
+
+    @cached_property
+    def _codes(self) -> NDArray[np.int8]:
+        import numpy as np
+
+        others = self.comparison.others if self.metric is not None else ()
+        columns = [self.comparison.against(each, self.metric).codes for each in others]
+        shape = (len(self.comparison.cases), len(columns))
+        return np.stack(columns, axis=1) if columns else np.zeros(shape, dtype=np.int8)
+
+    @cached_property
+    def _states(self) -> dict[str, NDArray[np.bool_]]:
+        """Of each state that can be filtered by, which cases are in it."""
+        import numpy as np
+
+        comparison = self.comparison
+        number, others = len(comparison.cases), comparison.others
+        found = np.array([comparison.statuses[each] for each in others], dtype=object).reshape(
+            len(others), number
+        )
+        return {
+            "different": (found == "differs").any(axis=0),
+            "regressions": (self._codes == _CODE["worse"]).any(axis=1),
+            "improvements": (self._codes == _CODE["better"]).any(axis=1),
+            "missing": (found == "missing").any(axis=0) if others else self._unanswered(),
+            "unstable": self._unstable(),
+        }
+
+    def _unanswered(self) -> NDArray[np.bool_]:
+        import numpy as np
+
+        only = self.comparison.baseline
+        return np.array([not case.answers(only) for case in self.comparison.cases], dtype=bool)
+
+    def _unstable(self) -> NDArray[np.bool_]:
+        """Return which cases have repeats that differ; only those that may are looked at."""
+        import numpy as np
+
+        answers = self.comparison.answers
+        cases = self.comparison.cases
+        found = np.zeros(len(cases), dtype=bool)
+        if np.bincount(answers.cell, minlength=1).max() <= 1:  # nothing was repeated
+            return found
+        pairs = np.unique(answers.cell * (len(answers.records) + 1) + answers.kinds)
+        cells, kinds = np.unique(pairs // (len(answers.records) + 1), return_counts=True)
+        for row in np.unique(cells[kinds > 1] // max(1, len(answers.releases))).tolist():
+            found[row] = cases[row].is_unstable
+        return found
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int8]:
+        """Of each case its place in `RANKS`."""
+        import numpy as np
+
+        states = self._states
+        unsure = np.isin(self._codes, [_CODE["noise"], _CODE["error"]]).any(axis=1)
+        ranks = np.full(len(self.comparison.cases), _SAME, dtype=np.int8)
+        ranks[states["missing"]] = _MISSING
+        ranks[states["different"] | unsure] = _CHANGED
+        ranks[states["improvements"]] = _BETTER
+        ranks[states["regressions"]] = _WORSE
+        return ranks
+
+    @cached_property
+    def order(self) -> list[int]:
+        """All cases by rank; within it by how much they lost or won, over all releases."""
+        import numpy as np
+
+        size = np.zeros(len(self.ranks))
+        for at, release in enumerate(self.comparison.others if self.metric is not None else ()):
+            delta = np.abs(self.comparison.against(release, self.metric).delta)
+            delta[np.isnan(delta)] = np.nanmax(delta, initial=1.0)  # a run that was rejected
+            for rank, verdict in ((_WORSE, "worse"), (_BETTER, "better")):
+                counts = (self.ranks == rank) & (self._codes[:, at] == _CODE[verdict])  # type: ignore[index]
+                size[counts] += delta[counts]
+        found: list[int] = np.lexsort((np.arange(len(size)), -size, self.ranks)).tolist()
+        return found
+
+    def count(self, state: str) -> int:
+        """Return how many cases are in a state."""
+        return int(self._states[state].sum())
+
+    @cached_property
+    def labels(self) -> dict[str, Counter[str]]:
+        """Label to its values, and how many cases have each."""
+        found: dict[str, Counter[str]] = {}
+        for case in self.comparison.cases:
+            for name, value in case.labels.items():
+                if value is not None:
+                    found.setdefault(name, Counter())[label_text(value)] += 1
+        return found
+
+    def find(self, query: GridQuery) -> list[int]:
+        """Return the places of the cases that `query` finds, in order."""
+        found: Iterable[int] = self.order
+        if query.states:
+            masks = [self._states[each] for each in query.states]
+            found = [row for row in found if any(mask[row] for mask in masks)]
+        cases = self.comparison.cases
+        for name, values in query.labels:
+            found = [row for row in found if label_text(cases[row].labels.get(name)) in values]
+        if query.search:
+            looking = _Search(query.search)
+            found = [row for row in found if looking.matches(cases[row])]
+        return list(found)
+
+
+class _Search:
+    """A text to be found in the values of inputs and outputs, small and capital letters alike."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text.casefold()
+        self._in_json = json.dumps(text, ensure_ascii=False)[1:-1].casefold()
+
+    def matches(self, case: Case) -> bool:
+        if self._within(case.inputs):
+            return True
+        for tries in case.tries.values():
+            for each in tries:
+                # Names are in the text too, so that it only tells where there is nothing.
+                if self._in_json in each.text.casefold() and self._within(each.outputs):
+                    return True
+                if each.error is not None and self._text in " ".join(each.error).casefold():
+                    return True
+        return False
+
+    def _within(self, value: Any) -> bool:
+        todo: list[Any] = [value]
+        while todo:
+            each = todo.pop()
+            if isinstance(each, str):
+                if self._text in each.casefold():
+                    return True
+            elif isinstance(each, Mapping):
+                todo += each.values()
+            elif isinstance(each, Sequence):
+                todo += each
+            elif self._text == json.dumps(each):
+                return True
+        return False

@@ -1,0 +1,248 @@
+"""`ComparisonView`: the grid of a comparison, and one case in full under it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as ipw
+
+from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.experiments import Comparison
+from vellum_nb.experiments.cases import Case
+from vellum_nb.experiments.comparison.changing import added, renewed
+from vellum_nb.models import Run
+from vellum_nb.widgets.errands import Errands
+from vellum_nb.widgets.grid.cells import Shown
+from vellum_nb.widgets.grid.detail import Detail
+from vellum_nb.widgets.grid.exports import export
+from vellum_nb.widgets.grid.hands import Hands
+from vellum_nb.widgets.grid.head import head
+from vellum_nb.widgets.grid.shelf import Shelf
+from vellum_nb.widgets.grid.table import GridTable
+from vellum_nb.widgets.readable import Readable
+
+__all__ = ["ComparisonView"]
+
+
+class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """The grid of a comparison: cases down, releases across; `Comparison.view` makes it.
+
+    Regressions stand first. Only the rows in sight travel to the page.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What is shown. Ratings and runs that are made here are taken into it.
+    hands : Hands, optional
+        What can be done beside looking.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        As it is shown now: held against the baseline that was chosen.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> ws = vnb.connect("local", history=":memory:")
+    >>> for tag in ("v1", "v2"):
+    ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+    >>> ws.compare("ticket-triage").view()
+    ComparisonView(ticket-triage against v1, 1 case on 2 releases)
+    """
+
+    def __init__(self, comparison: Comparison, hands: Hands | None = None) -> None:
+        self._own = self.comparison = comparison
+        self._hands = hands or Hands()
+        self._shelf: Shelf | None = None
+        self._busy: dict[tuple[str, str], tuple[str, str]] = {}
+        self._metric = comparison.metric.name if comparison.metric else None
+        self._open: Case | None = None
+        self._errands = Errands("vellum-nb-grid")
+        self._version = 0
+        self._table = GridTable(self, self._told())
+        self._detail = Detail(self._hands, self._rated)
+        self._aside = ipw.VBox([])
+        super().__init__([self._table, self._detail.widget, self._aside])
+        self.add_class("vnb-grid-view")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until no rating and no run is under way; return whether that is so."""
+        return self._errands.wait(timeout) and self._detail.judging.wait(timeout)
+
+    def shelf(self) -> Shelf:
+        """Return the cases in their order, by the metric that was chosen."""
+        if self._shelf is None:
+            self._shelf = Shelf(self.comparison, self._metric)
+        return self._shelf
+
+    def shown(self) -> Shown:
+        """Return what rows are made of."""
+        return Shown(self.comparison, self._metric, self._replayed(), dict(self._busy))
+
+    def open_case(self, case: Case) -> None:
+        """Show `case` in full under the grid."""
+        self._open = case
+        self._detail.show(self.comparison, case)
+        self._table.opened = case.case_id
+
+    def close_case(self) -> None:
+        """Show the case in full no more."""
+        self._open = None
+        self._detail.hide()
+        self._aside.children = ()
+        self._table.opened = ""
+
+    def rate(self, case: Case, release: str, quality: float) -> None:
+        """Rate the answer of `case` on `release`, from 0 to 1; the grid shows when it is kept.
+
+        Raises
+        ------
+        InputError
+            Ratings cannot be kept here, or there is no answer.
+        """
+        rate, run = self._hands.rate, case.answer(release)
+        if rate is None:
+            msg = "Ratings cannot be kept here: this comparison was made without a workspace"
+            raise InputError(msg)
+        if run is None or not run.outputs:
+            msg = f"There is no answer of case {case.number} on {release} to rate"
+            raise InputError(msg)
+
+        def keep() -> None:
+            now = rate(run, quality, None)
+            self._detail.replace(now)
+            self._rated(now)
+            self._table.tell(
+                kind="rated", text=f"Case {case.number} on {release}: rated {quality:g}"
+            )
+
+        self._do(case, release, "saving the rating…", keep)
+
+    def replay(self, case: Case, release: str) -> None:
+        """Run `case` on `release`; its cell shows the answer when it has come.
+
+        Raises
+        ------
+        InputError
+            Nothing can be run here, or not on `release`.
+        """
+        replay = self._hands.replay
+        if replay is None or release not in self._replayed():
+            msg = f"Case {case.number} cannot be run on {release} from here"
+            raise InputError(msg)
+
+        def make() -> None:
+            added(self._own, replay(case, release), release)
+            self._hold(self.comparison.baseline)
+            self._renew(reorder=False)
+
+        self._do(case, release, "running…", make)
+
+    def set_baseline(self, release: str) -> None:
+        """Hold the others against `release`."""
+        if release == self.comparison.baseline:
+            return
+        self._hold(release)
+        self._renew(reorder=True)
+        if self._open is not None:
+            self.open_case(self.comparison.cases[self._open.number - 1])
+
+    def set_metric(self, name: str) -> None:
+        """Rank the cases by another metric.
+
+        Raises
+        ------
+        InputError
+            There is no such metric in this comparison.
+        """
+        self._metric = self.comparison._metric(name).name  # noqa: SLF001  (checks the name)
+        self._shelf = None
+        self._renew(reorder=True)
+
+    def export(self, kind: object, path: object) -> None:
+        """Write the comparison as it is shown; the grid says where."""
+        try:
+            written = export(self.comparison, kind, path)
+        except (OSError, ImportError, VellumNBError) as exc:
+            self._table.tell(kind="exported", error=str(exc))
+            return
+        count = len(self.comparison.cases)
+        self._table.tell(kind="exported", path=str(written), count=count)
+
+    def rate_blind(self) -> None:
+        """Open the blind rating under the grid.
+
+        Raises
+        ------
+        InputError
+            There is none here.
+        """
+        if self._hands.blind is None:
+            msg = "There is no blind rating here"
+            raise InputError(msg)
+        self._aside.children = (self._hands.blind(self.comparison),)
+
+    def _do(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
+        key = case.case_id, release
+        self._busy[key] = (words, "")
+        self._push(case)
+
+        def errand() -> None:
+            problem = ""
+            try:
+                call()
+            except VellumNBError as exc:
+                problem = str(exc)
+            except Exception as exc:
+                problem = f"{type(exc).__name__}: {exc}"
+                raise
+            finally:
+                self._busy[key] = ("", problem)
+                if not problem:
+                    del self._busy[key]
+                self._push(case)
+
+        self._errands.do(errand)
+
+    def _push(self, case: Case) -> None:
+        self._table.send_row(self.comparison.cases[case.number - 1])
+
+    def _rated(self, run: Run) -> None:
+        """Take in a run that was rated: its row and the summary show it, no row moves."""
+        if not renewed(self._own, run):
+            return
+        self._hold(self.comparison.baseline)
+        self._renew(reorder=False)
+
+    def _hold(self, baseline: str) -> None:
+        own = self._own
+        self.comparison = own if baseline == own.baseline else own.with_baseline(baseline)
+        self._shelf = None
+
+    def _renew(self, *, reorder: bool) -> None:
+        self._version += 1
+        self._table.renew(self._told(), reorder=reorder)
+
+    def _told(self) -> dict[str, Any]:
+        return head(self.comparison, self.shelf(), self._hands) | {"version": self._version}
+
+    def _replayed(self) -> frozenset[str]:
+        """Return the releases on which a case can be run: those that a tag names alone."""
+        if self._hands.replay is None or self.comparison.by != "release_tag":
+            return frozenset()
+        tags = set(self.comparison.release_tags) - set(self.comparison.moved_tags)
+        return frozenset(tags & set(self.comparison.releases))
+
+    def __repr__(self) -> str:
+        comparison = self.comparison
+        number = len(comparison.cases)
+        cases = f"{number:,} case{'' if number == 1 else 's'}"
+        releases = len(comparison.releases)
+        on = f"{releases} release{'' if releases == 1 else 's'}"
+        against = f"{comparison.deployment} against {comparison.baseline}"
+        return f"ComparisonView({against}, {cases} on {on})"
+
+    def _html(self) -> str:
+        return self.comparison._repr_html_()

@@ -1,0 +1,232 @@
+"""Finding the release that changed an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.experiments.bisection import Bisection, Candidate, Check, bisected
+from vellum_nb.experiments.cases import Case
+from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
+from vellum_nb.models.inputs import to_wire
+from vellum_nb.models.plain import plain, shown
+from vellum_nb.workspace.base import BaseWorkspace
+from vellum_nb.workspace.sweep_options import checked_repeats
+
+__all__ = ["BisectMethods"]
+
+_LATEST = "LATEST"
+Releases = Sequence[WorkflowDeploymentRelease]
+OneCase: TypeAlias = "Mapping[str, object] | Run | Case | str"
+
+
+class BisectMethods(BaseWorkspace):
+    """Finds changes."""
+
+    def bisect(
+        self,
+        deployment: str,
+        case: OneCase,
+        check: Check | None = None,
+        *,
+        first: str | None = None,
+        last: str | None = None,
+        repeats: int | None = None,
+    ) -> Bisection:
+        """Find the first release that answers a case otherwise than the oldest one does.
+
+        A binary search over the releases, oldest to newest: of 100 releases some 9 are run, and
+        the two on both sides of the change once more. Runs that the history has of this case on
+        a release are taken first. Where it changed several times, one of the changes is found.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        case : mapping, Run, Case or str
+            The inputs; or a run, a case of a comparison, or a `case_id`, whose inputs are taken.
+        check : callable, optional
+            A function of a run; a change is where what it returns changes. Default: the outputs,
+            or the error.
+        first, last : str, optional
+            Release tags, or ids of releases, to search between. Default: the oldest and the
+            newest.
+        repeats : int, optional
+            How many runs of each release count; what more than half of them say is its answer.
+            Default: one, and up to five where runs of one release disagree.
+
+        Returns
+        -------
+        Bisection
+            `first_changed` and `last_same`, and as `frame` what was run.
+
+        Raises
+        ------
+        VellumNBError
+            Nothing changed between the oldest and the newest, `check` raised, or the runs of a
+            release disagree too much.
+        InputError
+            The case is none, or does not fit a release.
+        APIError
+            A release could not be run; what was run is kept, and taken the next time.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> found = ws.bisect(
+        ...     "ticket-triage",
+        ...     {"ticket": "I was charged twice"},
+        ...     lambda run: run.outputs["category"],
+        ... )
+        >>> found.last_same, found.first_changed
+        ('v1', 'v2')
+        """
+        times = None if repeats is None else checked_repeats(repeats)
+        releases = _between(deployment, self._oldest_first(deployment), first, last)
+        inputs = self._inputs_of(deployment, case, releases)
+        trial = _Trial(self, deployment, inputs, releases)
+        return bisected(
+            deployment,
+            inputs,
+            [_candidate(each) for each in releases],
+            check=check,
+            runs_of=trial.runs_of,
+            repeats=times,
+            known=trial.known,
+            can_try=trial.can_try,
+        )
+
+    def _oldest_first(self, deployment: str) -> list[WorkflowDeploymentRelease]:
+        """Return all releases; the order in which they come is newest first, by contract."""
+        releases = self._lookup.releases(deployment)[::-1]
+        moments = [each.created for each in releases if each.created is not None]
+        if len(moments) < len(releases):
+            return releases
+        return sorted(releases, key=lambda each: each.created or moments[0])
+
+    def _inputs_of(self, deployment: str, case: OneCase, releases: Releases) -> dict[str, Any]:
+        """Return the inputs of the case as plain values."""
+        if isinstance(case, str):
+            found = self.history.runs(deployment=deployment, case_id=case, limit=1)
+            if not found:
+                msg = (
+                    f"the history has no run of {deployment} with the case_id {case!r}; "
+                    "give the inputs themselves, or a case_id of ws.history.frame()"
+                )
+                raise InputError(msg)
+            return dict(found[0].inputs)
+        if isinstance(case, Run | Case):
+            return dict(case.inputs)
+        return _plain_inputs(deployment, case, releases)
+
+
+class _Trial:
+    """Runs the case on a release, unless the history has enough runs of it."""
+
+    def __init__(
+        self,
+        workspace: BisectMethods,
+        deployment: str,
+        inputs: dict[str, Any],
+        releases: Releases,
+    ) -> None:
+        self._runner = workspace._runner  # noqa: SLF001  (of this module)
+        self._deployment = deployment
+        self._inputs = inputs
+        self._releases = {each.id: each for each in releases}
+        self._runs: dict[str, list[Run]] = {}
+        kept = workspace.history.runs(
+            deployment=deployment, case_id=case_id(inputs), state=["FULFILLED", "REJECTED"]
+        )
+        for run in kept:
+            if run.release_id in self._releases and not run.tag_moved:
+                self._runs.setdefault(run.release_id, []).append(run)
+        self.known = frozenset(run.id for runs in self._runs.values() for run in runs)
+
+    def can_try(self, candidate: Candidate) -> bool:
+        """Whether it has a tag to run it on, or runs already."""
+        return candidate.release_tag is not None or candidate.release_id in self._runs
+
+    def runs_of(self, candidate: Candidate, times: int) -> Sequence[Run]:
+        """Return `times` runs, those of the history first."""
+        runs = self._runs.setdefault(candidate.release_id, [])
+        while len(runs) < times and candidate.release_tag is not None:
+            runs.append(self._run(candidate, candidate.release_tag))
+        return runs[:times]
+
+    def _run(self, candidate: Candidate, tag: str) -> Run:
+        variables = self._releases[candidate.release_id].workflow_version.input_variables
+        known = {variable.key for variable in variables}
+        request = RunRequest(
+            deployment=self._deployment,
+            inputs=self._inputs,
+            release_tag=tag,
+            not_sent=tuple(name for name in self._inputs if name not in known),
+        )
+        run, error = self._runner.execute(request)
+        if error is not None:
+            raise error
+        if run.release_id not in {None, candidate.release_id}:
+            msg = (
+                f"The release tag {tag} of {self._deployment} moved from {candidate.release_id} "
+                f"to {run.release_id} meanwhile: bisect once more"
+            )
+            raise VellumNBError(msg)
+        return run
+
+
+def _between(
+    deployment: str, releases: Releases, first: str | None, last: str | None
+) -> list[WorkflowDeploymentRelease]:
+    """Return the releases from `first` to `last`."""
+    start = 0 if first is None else _place(deployment, releases, first)
+    end = len(releases) - 1 if last is None else _place(deployment, releases, last)
+    if start > end:
+        msg = (
+            f"first={first!r} is newer than last={last!r}: the releases of {deployment} are, "
+            f"oldest first, {', '.join(_candidate(each).name for each in releases)}"
+        )
+        raise InputError(msg)
+    return list(releases[start : end + 1])
+
+
+def _place(deployment: str, releases: Releases, wanted: str) -> int:
+    for at, each in enumerate(releases):
+        if wanted == each.id or wanted in {tag.name for tag in each.release_tags}:
+            return at
+    known = ", ".join(_candidate(each).name for each in releases) or "none"
+    msg = f"{deployment} has no release {wanted!r}; it has, oldest first: {known}"
+    raise InputError(msg)
+
+
+def _candidate(release: WorkflowDeploymentRelease) -> Candidate:
+    """Return the release with a tag that stays with it, where it has one."""
+    tags = [tag.name for tag in release.release_tags]
+    own = [tag for tag in tags if tag != _LATEST]
+    return Candidate(release.id, next(iter(own or tags), None), release.created)
+
+
+def _plain_inputs(
+    deployment: str, case: Mapping[str, object], releases: Releases
+) -> dict[str, Any]:
+    """Return inputs as they are sent; those of the newest release that knows them say how."""
+    known: dict[str, Any] = {}
+    try:
+        case = dict(case)  # a pandas row, too
+    except (TypeError, ValueError) as exc:
+        msg = f"{shown(case)} is no case: give a dict of inputs, a run, or a case_id"
+        raise InputError(msg) from exc
+    for release in releases:
+        known |= {each.key: each for each in release.workflow_version.input_variables}
+    unknown = [str(name) for name in case if name not in known]
+    if unknown:
+        msg = (
+            f"{', '.join(unknown)}: no input of any release of {deployment}; they know "
+            f"{', '.join(known) or 'none'}; nothing was sent"
+        )
+        raise InputError(msg)
+    given = [known[name] for name in case]
+    wire = {item.name: item.value for item in to_wire(dict(case), given, where=deployment)}
+    return {name: wire[name] if name in wire else plain(case[name]) for name in case}
