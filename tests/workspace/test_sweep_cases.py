@@ -110,6 +110,13 @@ def test_a_csv_as_spreadsheets_write_it_is_read(read, tmp_path):
     assert second.inputs == {"text": "=1+1"}
 
 
+def test_rows_of_the_same_inputs_are_told(read):
+    found = read([{"text": "a"}, {"text": "b"}, {"text": "a", "who": "x"}])
+    assert len(found.cases) == 3
+    (note,) = found.notes
+    assert note.startswith("1 row has the inputs of an earlier one, such as row 3 of row 1: all")
+
+
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_a_csv_of_a_spreadsheet_that_has_no_commas_is_read(read, tmp_path, mark):
     rows = [["text", '"who, or what"', "n"], ['"a, ""b""; c"', "x", "3"], [f'"d{mark}e"', "", ""]]

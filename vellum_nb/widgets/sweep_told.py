@@ -126,8 +126,8 @@ def _sent_again(count: int) -> str:
 def _notice(now: Progress) -> str:
     """Return why it stopped by itself, what the user did needs no notice; and which tags moved."""
     parts = []
-    if now.why and now.why != "stopped" and now.state in {"stopping", "stopped"}:
-        parts.append(f"Stopped: {_cut(now.why)}")
+    if now.reason:
+        parts.append(f"Stopped: {_cut(now.reason)}")
     if now.moved:
         tags = ", ".join(map(shown_name, now.moved))
         parts.append(f"Moved to another release meanwhile: {tags}. Each run says which it was on.")

@@ -80,6 +80,8 @@ class _Checker:
         self._refuse()
         if self._table.stored:
             cases = self._each_once(cases)
+        else:
+            self._tell_twins(cases)
         cases = [replace(case, position=at) for at, case in enumerate(cases)]
         return CheckedCases(cases, tuple(self._notes), self._not_sent(cases))
 
@@ -207,6 +209,20 @@ class _Checker:
         if len(found) < len(cases):
             self._notes.append(f"{len(cases):,} runs are of {len(found):,} cases, each taken once")
         return list(found.values())
+
+    def _tell_twins(self, cases: Sequence[SweepCase]) -> None:
+        """Note rows of the same inputs: all are sent, and a comparison takes them as one case."""
+        first: dict[str, int] = {}
+        rows = [(each.position, first.setdefault(each.case_id, each.position)) for each in cases]
+        twins = [(row, other) for row, other in rows if row != other]
+        if not twins:
+            return
+        row, other = twins[0]
+        have = "1 row has" if len(twins) == 1 else f"{len(twins):,} rows have"
+        self._notes.append(
+            f"{have} the inputs of an earlier one, such as row {row:,} of row {other:,}: all are "
+            "sent, and a comparison takes them as one case"
+        )
 
     def _not_sent(self, cases: Sequence[SweepCase]) -> dict[str, tuple[str, ...]]:
         given = dict.fromkeys(name for case in cases for name in case.inputs)
