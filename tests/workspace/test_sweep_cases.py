@@ -110,6 +110,16 @@ def test_a_csv_as_spreadsheets_write_it_is_read(read, tmp_path):
     assert second.inputs == {"text": "=1+1"}
 
 
+def test_text_in_a_frame_stays_text_and_that_is_told(read):
+    frame = pd.DataFrame({"text": ["a"], "flag": ["true"], "n": ["2"]})
+    with pytest.raises(InputError) as refused:
+        read(frame)
+    number, flag = sorted(str(each.message) for each in refused.value.problems)
+    assert number.startswith("the text '2' is given; ")
+    assert flag.startswith("the text 'true' is given; true or false is expected; in a DataFrame ")
+    assert flag.endswith("text stays text: give the path of the file, or convert the column")
+
+
 def test_rows_of_the_same_inputs_are_told(read):
     found = read([{"text": "a"}, {"text": "b"}, {"text": "a", "who": "x"}])
     assert len(found.cases) == 3

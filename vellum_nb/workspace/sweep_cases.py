@@ -10,7 +10,7 @@ from typing import Any
 
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.experiments.sweep.columns import Columns, sorted_out
-from vellum_nb.experiments.sweep.reading import Table
+from vellum_nb.experiments.sweep.reading import OF_A_FRAME, Table
 from vellum_nb.experiments.sweep.texts import natural, untyped
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import plain, to_wire
@@ -22,6 +22,7 @@ Releases = Mapping[str, WorkflowDeploymentRelease | None]
 Variables = Sequence[VellumVariable]
 
 _REQUIRED = "a value is required"
+_TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,8 @@ class _Checker:
         for (variable, message), tags in found.items():
             where = "" if len(tags) == len(self._releases) else f", on {', '.join(tags)}"
             text = f"{self._explained(variable, message)}{where}"
+            if self._table.name == OF_A_FRAME and isinstance(given.get(variable), str):
+                text = f"{text}{_TYPED}"
             self._problems.append(InputProblem(variable, text, number))
         if self._known is not None:
             sent |= self._kept({k: v for k, v in given.items() if k not in self._known}, number)

@@ -21,13 +21,14 @@ from vellum_nb.models.plain import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SUFFIXES", "Bare", "CaseFile", "Cases", "Table", "read_table"]
+__all__ = ["OF_A_FRAME", "SUFFIXES", "Bare", "CaseFile", "Cases", "Table", "read_table"]
 
 Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
 """What a sweep takes as its cases."""
 
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
 _OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
+OF_A_FRAME = "the DataFrame"
 _IN_QUOTES = re.compile(r'"[^"]*"')
 _LONGEST_HEAD = 100_000
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -100,7 +101,7 @@ def read_table(cases: Cases) -> Table:
     elif isinstance(cases, CaseFile):
         table = _of_file(cases)
     elif hasattr(cases, "to_dict") and hasattr(cases, "columns"):
-        table = _of_frame(cases, "the DataFrame")
+        table = _of_frame(cases, OF_A_FRAME)
     else:
         table = _of_dicts(_listed(cases), "the list")
     if not table.rows:
