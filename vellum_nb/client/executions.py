@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from vellum_nb.client.base import BaseClient
+from vellum_nb.client.exchange import Request, request_for
 from vellum_nb.client.streaming import EventStream
 from vellum_nb.models import (
     Cancellation,
@@ -68,18 +69,23 @@ class ExecutionMethods(BaseClient):
         APIError
             No usable answer came.
         """
-        body = {
-            "inputs": _wire(inputs),
-            "expand_meta": _expanded(expand_meta),
-            "workflow_deployment_id": workflow_deployment_id,
-            "workflow_deployment_name": workflow_deployment_name,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": plain(metadata),
-            "previous_execution_id": previous_execution_id,
-        }
-        path, given = "execute-workflow", _given(body)
-        return self._post(ExecuteWorkflowResponse, path, body=given, cancel=cancel)
+        request = self._execution(
+            inputs,
+            expand_meta=_expanded(expand_meta),
+            workflow_deployment_id=workflow_deployment_id,
+            workflow_deployment_name=workflow_deployment_name,
+            release_tag=release_tag,
+            external_id=external_id,
+            metadata=metadata,
+            previous_execution_id=previous_execution_id,
+        )
+        return self._sender.send(request, ExecuteWorkflowResponse, cancel)
+
+    def _execution(self, inputs: Inputs, **options: Any) -> Request:
+        """Return the request that executes a workflow and waits for its outputs."""
+        body = {"inputs": _wire(inputs), **options, "metadata": plain(options.get("metadata"))}
+        url = self._url("execute-workflow", predict=True)
+        return request_for("POST", url, body=_given(body))
 
     def execute_workflow_stream(
         self,

@@ -24,6 +24,7 @@ __all__ = ["MEMORY", "explained", "locate", "open_database", "open_reader", "pat
 MEMORY = ":memory:"
 PATIENCE_S = 30.0
 _BUSY_MS = 20
+_CHECKPOINTS = "wal_autocheckpoint = 4000"  # pages, 16 MB: each waits for the disk
 _CHECKED_BYTES = 8 * 2**20
 _SMALLEST_FILE = 512  # one page; SQLite takes a file of one byte for an empty one
 
@@ -75,7 +76,7 @@ def open_database(path: Path | str) -> sqlite3.Connection:
         _inspect(path)
     connection = _connect(str(path))
     try:
-        _set(connection, "synchronous = NORMAL", "trusted_schema = OFF")
+        _set(connection, "synchronous = NORMAL", "trusted_schema = OFF", _CHECKPOINTS)
         if isinstance(path, Path):
             patiently(lambda: _use_wal(connection, path))
         _bring_up_to_date(connection, path)

@@ -102,16 +102,19 @@ def clean(text: str) -> str:
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
-def scalar_row(run: Run) -> dict[str, Any]:
-    """Return the row of `runs` for `run`."""
+def scalar_row(run: Run, names: Sequence[str] = SCALARS) -> dict[str, Any]:
+    """Return the row of `runs` for `run`, or some columns of it."""
     fields = vars(run)
-    row = {name: fields.get(name) for name in SCALARS}
-    row["timestamp"] = micros(run.timestamp)
-    row["finished_at"] = micros(run.finished_at) if run.finished_at else None
-    row["tags"] = tags_text(run.tags)
+    row = {}
+    for name in names:
+        value = fields.get(name)
+        row[name] = clean(value) if isinstance(value, str) else value
     if run.error is not None:
-        row["error_code"], row["error_message"] = run.error.code, run.error.message
-    return {name: clean(value) if isinstance(value, str) else value for name, value in row.items()}
+        row |= {"error_code": clean(run.error.code), "error_message": clean(run.error.message)}
+    if "timestamp" in row:
+        row |= {"timestamp": micros(run.timestamp), "tags": tags_text(run.tags)}
+    row["finished_at"] = micros(run.finished_at) if run.finished_at else None
+    return row
 
 
 def payload_row(run: Run, names: Sequence[str] = PAYLOADS) -> dict[str, str | None]:
@@ -151,6 +154,8 @@ def encoded(value: Any, name: str, run_id: str) -> str | None:
     """Return `value` as the JSON text of the column `name`; None stays None."""
     if value is None:
         return None
+    if isinstance(value, dict | list | tuple) and not value:  # most payloads of most runs
+        return "{}" if isinstance(value, dict) else "[]"
     try:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError) as exc:

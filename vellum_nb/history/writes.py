@@ -30,6 +30,7 @@ _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, tag_moved = max(tag_moved, :tag_moved) "
     "WHERE id = :id AND state = 'STARTED'"
 )
+_ENDED_SCALARS = (*ENDED, "tag_moved", "id")
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
 _SEQ = "(SELECT seq FROM runs WHERE id = :id)"
 _FINISH_PAYLOAD = f"UPDATE payloads SET {_settings(_ENDED_PAYLOADS)} WHERE seq = {_SEQ}"
@@ -70,7 +71,7 @@ def finish(store: Store, run: Run) -> None:
 
 def complete(connection: sqlite3.Connection, run: Run) -> bool:
     """Complete a STARTED row in the caller's transaction; return whether there was one."""
-    scalars, payloads = scalar_row(run), payload_row(run, _ENDED_PAYLOADS)
+    scalars, payloads = scalar_row(run, _ENDED_SCALARS), payload_row(run, _ENDED_PAYLOADS)
     if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
         return False
     connection.execute(_FINISH_PAYLOAD, {**payloads, "id": run.id})

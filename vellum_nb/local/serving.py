@@ -124,6 +124,7 @@ def _config(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # uvicorn's name for an ASGI application is narrower
         loop="asyncio",
+        http="h11",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -15,7 +15,7 @@ from vellum_nb.client import Client
 from vellum_nb.models import Cancellation, WorkflowInput
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
 
-__all__ = ["Uploads"]
+__all__ = ["Uploads", "has_files"]
 
 _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 
@@ -75,6 +75,19 @@ class Uploads:
                 upload = self._client.upload_file
                 self._known[key] = upload(content, filename=filename, cancel=cancel).src
             return self._known[key]
+
+
+def has_files(inputs: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether some of `inputs` may have to be uploaded."""
+    return any(item["type"] in _WITH_FILES and _is_large(item["value"]) for item in inputs)
+
+
+def _is_large(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) > DATA_URL_LIMIT
+    if isinstance(value, Mapping):
+        return any(_is_large(each) for each in value.values())
+    return isinstance(value, list) and any(_is_large(each) for each in value)
 
 
 def _file(src: str) -> tuple[bytes, str]:

@@ -7,21 +7,20 @@ that is committed. Few more runs are in hand than may be under way.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
 from vellum_nb.experiments.sweep.counter import Counter
+from vellum_nb.experiments.sweep.hands import Hands, Result
 from vellum_nb.experiments.sweep.limits import Limits
 from vellum_nb.experiments.sweep.pace import Pace
 from vellum_nb.experiments.sweep.retries import Patience, Retries
-from vellum_nb.experiments.sweep.work import Again, Attempt, Ended, Recorder, Task
-from vellum_nb.models import Cancellation
+from vellum_nb.experiments.sweep.work import Again, Ended, Recorder, Task
 
 __all__ = ["Driver"]
 
@@ -37,14 +36,10 @@ class Driver:
     ----------
     todo : iterator of Task
         The runs to be begun, made as they are asked for.
-    attempt : callable
-        Sends one, or looks it up.
+    hands : Hands
+        Make attempts: send one, or look it up.
     doubtful : iterable of Task
         Those that were begun earlier: they are looked up first.
-    executor : Executor
-        Where attempts are made.
-    cancel : Cancellation, optional
-        Handed to attempts, where the executor is of this process.
     changed : callable
         Called after every turn.
     """
@@ -52,24 +47,20 @@ class Driver:
     def __init__(
         self,
         todo: Iterator[Task],
-        attempt: Attempt,
+        hands: Hands,
         *,
-        executor: Executor,
         recorder: Recorder,
         counter: Counter,
         pace: Pace,
         limits: Limits,
         doubtful: Iterable[Task] = (),
-        cancel: Cancellation | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._todo = todo
-        self._attempt = attempt
-        self._executor = executor
+        self._hands = hands
         self._recorder = recorder
         self._counter = counter
         self._limits = limits
-        self._cancel = cancel
         self._changed = changed
         self.pace = pace
         self.why: str | None = None
@@ -82,9 +73,8 @@ class Driver:
         self._exhausted = False
         self._doubtful = list(doubtful)
         self._later = Retries(self._doubtful)
-        self._flying: dict[Future[Ended | Again], tuple[Task, float]] = {}
+        self._flying: dict[str, tuple[Task, float]] = {}
         self._ended: list[Ended] = []
-        self._results: queue.SimpleQueue[Future[Ended | Again] | None] = queue.SimpleQueue()
         self._patience = Patience()
 
     @property
@@ -96,19 +86,18 @@ class Driver:
         """Begin nothing more; `drive` returns when what is under way has ended."""
         with self._lock:
             self.why = self.why or why
-        self._results.put(None)
+        self._hands.wake()
 
     def cut(self) -> None:
         """Wait no longer for what is under way: cut it off, or leave it where it cannot be."""
         self._cut = True
         self.stop("cut off")
-        if self._cancel is not None:
-            self._cancel.cancel()
+        self._hands.cut()
 
     def pause(self) -> None:
         """Begin nothing more until `go_on`."""
         self.paused = True
-        self._results.put(None)
+        self._hands.wake()
 
     def go_on(self) -> bool:
         """End a pause, and take back a stop; return False where it is too late for that."""
@@ -116,7 +105,7 @@ class Driver:
             if self._over or self._cut or self._error is not None:
                 return False
             self.why, self.paused = None, False
-        self._results.put(None)
+        self._hands.wake()
         return True
 
     def drive(self) -> None:
@@ -144,7 +133,7 @@ class Driver:
         except Exception as exc:  # noqa: BLE001  (raised at the end)
             self._fail(exc)
         self._changed()
-        if self._flying and not (self._cut and self._cancel is None):
+        if self._flying and not (self._cut and not self._hands.can_cut):
             return False
         nothing_left = self._exhausted and not self._later
         with self._lock:
@@ -216,24 +205,13 @@ class Driver:
         return fresh
 
     def _start(self, task: Task, now: float) -> None:
-        args = (task,) if self._cancel is None else (task, self._cancel)
-        future = self._executor.submit(self._attempt, *args)
-        self._flying[future] = (task, now)
-        future.add_done_callback(self._results.put)
+        self._hands.begin(task)
+        self._flying[task.run.id] = (task, now)
 
     def _wait(self) -> None:
-        """Take what has ended since; waits for the first, then takes all that is there."""
-        timeout: float | None = self._sleep()
-        while True:
-            try:
-                future = (
-                    self._results.get(timeout=timeout) if timeout else self._results.get_nowait()
-                )
-            except queue.Empty:
-                return
-            timeout = None
-            if future is not None:
-                self._take(future)
+        """Wait for the first that ends, and take what has ended."""
+        for run_id, result in self._hands.ended(self._sleep()):
+            self._take(run_id, result)
 
     def _sleep(self) -> float:
         now = time.monotonic()
@@ -245,11 +223,12 @@ class Driver:
             until = min(until, soon)
         return max(0.001, until - now)
 
-    def _take(self, future: Future[Ended | Again]) -> None:
+    def _take(self, run_id: str, result: Result) -> None:
         at_once = len(self._flying)
-        task, began = self._flying.pop(future)
+        task, began = self._flying.pop(run_id)
         now = time.monotonic()
-        result = self._result(future, task)
+        if isinstance(result, BaseException):
+            result = self._broke(result, task)
         if isinstance(result, Ended):
             self._patience.renew()
             if not result.found:
@@ -273,13 +252,9 @@ class Driver:
             self.stop(f"no answer for 60 s: {again.why}")
         self._later.put(again, now)
 
-    def _result(self, future: Future[Ended | Again], task: Task) -> Ended | Again:
-        """Return what came of it; an executor that lost it leaves it in doubt."""
-        try:
-            return future.result()
-        except BaseException as exc:  # noqa: BLE001  (also what an executor raises to cancel)
-            error = exc
-        lost = self._cancel is None or isinstance(error, BrokenExecutor | CancelledError)
+    def _broke(self, error: BaseException, task: Task) -> Again:
+        """Return what follows from an attempt that raised; an executor may have lost it."""
+        lost = not self._hands.can_cut or isinstance(error, BrokenExecutor | CancelledError)
         if isinstance(error, Exception) and not (lost and task.tries < _LOST):
             self._fail(error)
         why = f"the executor lost it: {type(error).__name__}"
@@ -287,8 +262,8 @@ class Driver:
 
     def _put_back(self) -> None:
         """Write down the rest, and take back what surely never ran; the doubtful stay STARTED."""
-        for future, (task, _) in self._flying.items():
-            future.cancel()
+        self._hands.drop()
+        for task, _ in self._flying.values():
             self._counter.begun(task.run.release_tag, -1)
         self._flying.clear()
         back = self._later.all()

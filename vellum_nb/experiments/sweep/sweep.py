@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.experiments.compare import Comparison
-from vellum_nb.experiments.sweep.crew import Crew
 from vellum_nb.experiments.sweep.driver import Driver
-from vellum_nb.experiments.sweep.making import SweepOptions, Worker
+from vellum_nb.experiments.sweep.hands import Hands
+from vellum_nb.experiments.sweep.making import SweepOptions, Worker, hands_of
 from vellum_nb.experiments.sweep.pace import Pace
 from vellum_nb.experiments.sweep.plan import SweepPlan
 from vellum_nb.experiments.sweep.progress import BY_HAND, Progress, State
@@ -23,7 +22,6 @@ from vellum_nb.experiments.sweep.session import Session
 from vellum_nb.experiments.sweep.showing import Shown
 from vellum_nb.experiments.sweep.stock import stock
 from vellum_nb.history import History
-from vellum_nb.models import Cancellation
 from vellum_nb.models.sweeps import SweepRecord
 
 __all__ = ["Sweep", "SweepOptions", "Worker"]
@@ -249,23 +247,21 @@ class Sweep(Results, Shown):
     def _new_session(self) -> Session:
         options = self._options
         pace = Pace(options.concurrency, most=options.max_concurrency)
-        own = Crew(pace.most) if options.executor is None else None
+        hands = hands_of(self._worker, options.executor, pace.most)
         seconds = self._history.sweeps.seconds(self.id) if options.max_seconds else 0.0
         driver = Driver(
             map(self._worker.task, self._stock.fresh()),
-            self._worker.attempt(pace.most),
-            executor=options.executor or own,  # type: ignore[arg-type]
+            hands,
             recorder=self._history.sweeps,
             counter=self._stock.counter,
             pace=pace,
             limits=options.limits(len(self._stock.states), seconds),
             doubtful=map(self._worker.task, self._stock.doubtful),
-            cancel=Cancellation() if own is not None else None,
             changed=self._changed,
         )
-        return Session(driver, lambda: self._drive(driver, own), self._changed)
+        return Session(driver, lambda: self._drive(driver, hands), self._changed)
 
-    def _drive(self, driver: Driver, own: Executor | None) -> None:
+    def _drive(self, driver: Driver, hands: Hands) -> None:
         try:
             driver.drive()
         except BaseException:
@@ -276,8 +272,7 @@ class Sweep(Results, Shown):
         else:
             self._settle(driver.why)
         finally:
-            if own is not None:
-                own.shutdown()
+            hands.close()
             self._worker.close()
             with suppress(HistoryError):  # closed, or out of reach: then nobody else is held up
                 self._let_go()
