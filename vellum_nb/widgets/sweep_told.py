@@ -250,7 +250,7 @@ def _status(now: Progress) -> str:
         "running": "a run without an answer is looked up before it is sent again",
         "paused": "paused: nothing new begins",
         "stopping": "stopping: what runs ends first",
-        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; resume goes on from here",
+        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; {_how_on(now)}",
         "done": f"done: {now.done:,} fulfilled, {now.failed:,} failed",
     }
     if now.state in {"paused", "stopping"} and not running:
@@ -261,3 +261,9 @@ def _status(now: Progress) -> str:
 def _cut(text: str) -> str:
     line = " ".join(text[: 4 * _LONGEST].split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _how_on(now: Progress) -> str:
+    """Return what makes it go on; Resume alone does not where a limit of the sweep is reached."""
+    limit = now.limit_reached
+    return f"with more, or no, {limit} it goes on" if limit else "resume goes on from here"
