@@ -37,7 +37,7 @@ class Express:
     def begin(self, task: Task) -> bool:
         """Send `task`, unless it needs more than that; return whether it was taken."""
         plain = task.doubt is None and task.refused is None and not has_files(task.inputs)
-        if not plain or not self._is_open:
+        if not plain or not self._is_open or self._executions.misread:
             return False
         try:
             self._executions.begin(task.run.id, task.inputs, **options_of(task.run))

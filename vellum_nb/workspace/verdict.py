@@ -35,6 +35,8 @@ def verdict(exc: APIError) -> Verdict:
     --------
     >>> verdict(APIError("refused", sent=False)).name, verdict(APIError("reset")).name
     ('AGAIN', 'DOUBTFUL')
+    >>> verdict(APIStatusError("early", status_code=103, body=None)).name
+    'DOUBTFUL'
     """
     if not exc.sent or is_busy(exc):
         return Verdict.AGAIN
@@ -44,7 +46,9 @@ def verdict(exc: APIError) -> Verdict:
         return Verdict.DOUBTFUL
     if exc.status_code in _REFUSED:
         return Verdict.REFUSED
-    return Verdict.DOUBTFUL if exc.status_code == HTTPStatus.REQUEST_TIMEOUT else Verdict.FINAL
+    if exc.status_code == HTTPStatus.REQUEST_TIMEOUT or exc.status_code < HTTPStatus.OK:
+        return Verdict.DOUBTFUL  # 1xx only announces an answer, which was not read
+    return Verdict.FINAL
 
 
 def is_busy(exc: APIError) -> bool:
