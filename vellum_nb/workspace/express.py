@@ -1,7 +1,7 @@
 """The quick way for the runs of a sweep: the plain ones, sent and read in the driver's own thread.
 
 What has to be looked up, uploaded, streamed or sent on is left to the `Caller`; so is everything
-that follows from an error.
+that follows from an error, and all that is still to be sent when an answer could not be read.
 """
 
 from __future__ import annotations
