@@ -252,6 +252,16 @@ def test_scalars_of_numpy_are_plain_and_nan_is_told_from_none(read):
     assert "NaN" in str(error)
 
 
+def test_a_label_may_be_anything(read):
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    (case,) = read([{"text": "a", "huge": 10**5000, "deep": deep, "odd": {1, 2}}]).cases
+    assert case.labels["huge"] == "the number that is too large to be shown"
+    assert case.labels["deep"] == "the list that is too large to be shown"
+    assert case.labels["odd"] == "{1, 2}"
+
+
 def test_two_columns_for_one_input_are_refused(read):
     error = refused(read, [{"text": "a", "input.text": "b"}])
     assert "text and input.text of the list are both the input text" in str(error)

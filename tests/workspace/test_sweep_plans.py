@@ -119,6 +119,17 @@ def test_options_that_cannot_be_are_refused_by_name(ws, options, told):
         ws.sweep("echo", CASES, **options)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["concurrency", "max_concurrency", "max_calls", "max_seconds", "max_cost_usd"],
+)
+def test_a_number_beyond_all_others_is_no_limit(ws, name):
+    sweep = ws.sweep("echo", CASES, **{name: 10**400}, progress=False)
+    assert sweep.state == "done"
+    with pytest.raises(InputError, match=name):
+        ws.sweep("echo", CASES, **{name: -(10**400)})
+
+
 def test_a_tag_that_is_not_there_is_told_with_those_there_are(ws, deployed):
     with pytest.raises(NotFoundError, match="it has: "):
         ws.sweep("echo", CASES, release_tags=["v1", "v9"])

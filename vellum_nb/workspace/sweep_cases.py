@@ -14,6 +14,7 @@ from vellum_nb.experiments.sweep.reading import OF_A_FRAME, Table
 from vellum_nb.experiments.sweep.texts import natural, untyped
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import plain, to_wire
+from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 
 __all__ = ["CheckedCases", "Releases", "checked_cases", "recheck"]
@@ -280,4 +281,7 @@ def _hint(name: str, known: Mapping[str, Any]) -> str:
 def _label(value: Any) -> Any:
     with suppress(InputError):
         return plain(value)
-    return str(value)
+    try:
+        return str(value)
+    except (ValueError, RecursionError):  # as in `shown`, which puts up with it
+        return shown(value)
