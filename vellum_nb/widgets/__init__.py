@@ -1,4 +1,4 @@
-"""What is seen in a notebook: form, fields, outputs, history table, comparison, lab panel, sweep.
+"""What is seen in a notebook: form, fields, outputs, tables, comparison, charts, lab panel, sweep.
 
 Widgets are handed plain functions and values; they know no client and no store. Names are
 loaded when they are first used: the static HTML of `outputs` needs no ipywidgets.
@@ -10,14 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vellum_nb.widgets.blind import BlindView
+    from vellum_nb.widgets.charts import ChartView
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.lab import LabPanel
     from vellum_nb.widgets.sweep_view import SweepView
     from vellum_nb.widgets.table import HistoryView
 
-_HOMES = {"RunForm": "form", "HistoryView": "table", "LabPanel": "lab", "SweepView": "sweep_view"}
+_HOMES = {
+    "RunForm": "form",
+    "HistoryView": "table",
+    "LabPanel": "lab",
+    "SweepView": "sweep_view",
+    "BlindView": "blind",
+    "ChartView": "charts",
+}
 
-__all__ = ["HistoryView", "LabPanel", "RunForm", "SweepView"]
+__all__ = ["BlindView", "ChartView", "HistoryView", "LabPanel", "RunForm", "SweepView"]
 
 
 def __getattr__(name: str) -> object:

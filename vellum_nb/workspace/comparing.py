@@ -22,6 +22,7 @@ from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.workspace.asking import asking
+from vellum_nb.workspace.looking import looks
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.views import render_comparison
@@ -86,6 +87,7 @@ def compare(
         metrics=metrics,
         deployment=deployment,
         render=render_comparison,
+        looks=looks(),
         alpha=alpha,
         seed=seed,
     )
@@ -153,7 +155,7 @@ p = 1.00 · noise floor unknown>
         if tags is None:
             tags = _tags_run(deployment, records)
         meant, only = self._cases_meant(deployment, tags, cases)
-        return Comparison(
+        comparison = Comparison(
             records,
             deployment=deployment,
             release_tags=tags,
@@ -166,6 +168,8 @@ p = 1.00 · noise floor unknown>
             seed=seed,
             judging=asking(self),
         )
+        comparison.looks = looks(self)
+        return comparison
 
     def judge(
         self,

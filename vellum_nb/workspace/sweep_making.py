@@ -11,6 +11,7 @@ from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.base import BaseWorkspace
+from vellum_nb.workspace.looking import looks
 from vellum_nb.workspace.sweep_cases import Releases, checked_cases, recheck
 from vellum_nb.workspace.sweep_opening import LateWorker
 from vellum_nb.workspace.sweep_options import checked_repeats, checked_tags
@@ -67,6 +68,7 @@ class SweepMaking(BaseWorkspace):
             viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
         )
         sweep.plan = found.plan
+        sweep.looks = looks(self)
         _LIVE[record.id] = sweep
         return sweep
 
@@ -81,6 +83,7 @@ class SweepMaking(BaseWorkspace):
             viewer=self._view_of_old,
         )
         sweep.watch = watch
+        sweep.looks = looks(self)
         _LIVE[record.id] = sweep
         return sweep
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.frames import case_frame, cases_by, error_frame, run_frame
+from vellum_nb.experiments.comparison.looking import QUESTION, LookMethods
 from vellum_nb.experiments.comparison.summary import Finding, finding, line, remark, summary_frame
 from vellum_nb.experiments.comparison.verdicts import Verdict
 from vellum_nb.history.export import replacing, write_csv
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison"]
 
 
-class Comparison(BaseComparison):
+class Comparison(LookMethods):
     """Stored runs of one deployment, case by case on several releases.
 
     Of several runs of a case on a release the newest that brought an answer (FULFILLED or
@@ -187,8 +187,42 @@ class Comparison(BaseComparison):
         """Return the comparison as static HTML, the words that differ marked."""
         return self._render(self) if self._render else self._plain_html()
 
-    def view(self) -> Comparison:
-        """Show the comparison: as the last line of a cell it appears as HTML."""
+    def view(
+        self,
+        *,
+        blind: bool = False,
+        pair: Sequence[str] | None = None,
+        question: str = QUESTION,
+        seed: int | None = None,
+        fresh: bool = False,
+    ) -> Any:
+        """Show the comparison: as the last line of a cell it appears as HTML.
+
+        With `blind`, rate two releases case by case without knowing which is which: the keys 1 (A
+        is better), 2 (B), 3 (tie), u (undo), s (skip). Every rating is in the history at once, so
+        the same call goes on where it was left, also in a later kernel. Cases with the same
+        outputs on both are ties; nobody is asked.
+
+        Parameters
+        ----------
+        blind : bool, default False
+            Rate blind.
+        pair : (str, str), optional
+            Which two releases, where there are more.
+        question : str
+            What is asked. Another question is another rating.
+        seed : int, optional
+            Of the order in which the two stand in each case. Default: drawn, and kept.
+        fresh : bool, default False
+            Begin another rating, whatever there is.
+
+        Raises
+        ------
+        InputError
+            There are not two releases, or `pair` does not fit.
+        """
+        if blind:
+            return self._blind_view(pair=pair, question=question, seed=seed, fresh=fresh)
         return self
 
     def _by_verdict(

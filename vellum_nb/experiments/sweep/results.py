@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.comparison import Comparison
+from vellum_nb.experiments.comparison.looks import Looks
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.metrics.judges import Judging
 from vellum_nb.experiments.sweep.todo import superseded
@@ -35,6 +36,7 @@ class Results:
     _history: History
     _render: Callable[[Comparison], str] | None
     judging: Judging | None = None
+    looks: Looks = Looks()
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -111,7 +113,7 @@ class Results:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"]).compare()
         <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
-        return Comparison(
+        comparison = Comparison(
             self.records(),
             deployment=self.record.deployment,
             release_tags=self.record.release_tags,
@@ -123,6 +125,8 @@ class Results:
             seed=seed,
             judging=self.judging,
         )
+        comparison.looks = self.looks
+        return comparison
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.
