@@ -54,9 +54,10 @@ def _run(
         if not unfit or len(unfit) == len(rows):  # it is not the answers that do not fit
             raise
         done = sweep([row for at, row in enumerate(rows) if at not in unfit])
-    made = {run.case_id: run for run in done.runs()}
+    made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
     planned = iter(workspace.history.sweeps.cases(done.id))
+    stopped = "was not asked: its sweep stopped"
     return [
-        unfit.get(at) or made.get(next(planned).case_id, "was not asked: its sweep stopped")
+        unfit[at] if at in unfit else made.get(next(planned).case_id, stopped)
         for at in range(len(rows))
     ]
