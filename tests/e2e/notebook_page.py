@@ -51,6 +51,10 @@ INTERRUPT = f"""async (id) => {{
     {FIND}
     await panel.sessionContext.session.kernel.interrupt();
 }}"""
+RESTART = f"""async (id) => {{
+    {FIND}
+    await panel.sessionContext.restartKernel();
+}}"""
 CLOSE = f"""async (id) => {{
     {FIND}
     if (!panel) return;
@@ -134,6 +138,10 @@ class Notebook:
     def interrupt(self) -> None:
         """Interrupt the kernel, as the Stop button does."""
         self.page.evaluate(INTERRUPT, self._id)
+
+    def restart(self) -> None:
+        """Restart the kernel; its memory is gone, the outputs stay."""
+        self.page.evaluate(RESTART, self._id)
 
     def screenshot(self, name: str, of: Locator | None = None) -> Path:
         """Take a picture of an output (default: all cells), however tall it is."""

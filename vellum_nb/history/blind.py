@@ -90,7 +90,8 @@ class BlindRatings:
         """Return the pairs of a blind rating, in their order."""
         sql = f"SELECT {', '.join(_PAIR)} FROM blind_pairs WHERE session = {_OF} ORDER BY position"
         rows = self._store.read(sql, (session_id,))
-        return [BlindPair(*row[:5], same=bool(row[5])) for row in rows]
+        found = [dict(zip(_PAIR, row, strict=True)) for row in rows]
+        return [BlindPair(**each | {"same": bool(each["same"])}) for each in found]
 
     def ratings(self, session_id: str) -> list[BlindRating]:
         """Return the ratings that count, in the order in which they were given."""

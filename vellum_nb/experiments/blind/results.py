@@ -10,7 +10,9 @@ from typing import Any
 from vellum_nb.experiments.statistics import Estimate, win_rate
 from vellum_nb.models.blind import BlindPair, BlindRating, BlindRecord
 
-__all__ = ["BlindResult", "blind_result"]
+__all__ = ["BlindResult", "blind_result", "p_text", "percent"]
+
+_SMALL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,9 @@ class BlindResult:
             return f"{self.second} against {self.first}: nothing but ties, {self._counts}"
         rate = self.rate
         return (
-            f"{self.second} preferred to {self.first} in {rate.mean:.0%} of the decided cases "
-            f"(95 %: {rate.low:.0%} to {rate.high:.0%}), p = {_p(rate.p)}: {self._counts}"
+            f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the decided cases "
+            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), p = {p_text(rate.p)}: "
+            f"{self._counts}"
         )
 
     @property
@@ -119,5 +122,23 @@ def _chose_a(rating: BlindRating) -> bool:
     return (rating.choice == "first") == rating.a_first
 
 
-def _p(p: float | None) -> str:
-    return "—" if p is None else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"  # noqa: PLR2004
+def p_text(p: float | None) -> str:
+    """Return a p value in as many digits as tell something.
+
+    Examples
+    --------
+    >>> p_text(0.4531), p_text(0.00391)
+    ('0.45', '0.0039')
+    """
+    return "—" if p is None else f"{p:.2g}" if p < _SMALL else f"{p:.2f}"
+
+
+def percent(share: float) -> str:
+    """Return a share in whole percent.
+
+    Examples
+    --------
+    >>> percent(0.714)
+    '71 %'
+    """
+    return f"{100 * share:.0f} %"

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from html import escape
 from typing import Any
 
-from vellum_nb.experiments.blind.results import BlindResult
+from vellum_nb.experiments.blind.results import BlindResult, p_text, percent
 from vellum_nb.experiments.blind.session import BlindSession
 from vellum_nb.widgets.names import shown_name
 
@@ -37,13 +37,12 @@ def _head(found: BlindResult) -> str:
     if share == 0.5:  # noqa: PLR2004
         title = f"{_name(ahead)} and {_name(behind)} won equally often"
     else:
-        title = (
-            f"{_name(ahead)} was preferred to {_name(behind)} in {share:.0%} of the decided cases"
-        )
+        title = f"{_name(ahead)} was preferred to {_name(behind)} in {percent(share)}"
+        title += " of the decided cases"
     noun = "case" if decided == 1 else "cases"
     return (
         f"<h3>{title}</h3><p>{decided:,} decided {noun}, ties left out · 95 % interval "
-        f"{low:.0%} to {high:.0%} · p = {_p(p)} · {chance}</p>"
+        f"{percent(low)} to {percent(high)} · p = {p_text(p)} · {chance}</p>"
     )
 
 
@@ -107,10 +106,6 @@ def _case(number: int, row: Mapping[Hashable, Any]) -> str:
     note = row["note"] if isinstance(row["note"], str) else ""
     cells = (_name(row["release_a"]), _name(row["release_b"]), said, escape(note[:500]))
     return f'<tr><th scope="row">{number:,}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
-
-
-def _p(p: float) -> str:
-    return f"{p:.2g}" if p < 0.1 else f"{p:.2f}"  # noqa: PLR2004  (two digits tell enough)
 
 
 def _name(name: object) -> str:

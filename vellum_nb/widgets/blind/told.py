@@ -107,7 +107,10 @@ def _row(name: str, html: str) -> str:
 
 def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
     """Return the caption with the short inputs, and the long ones as HTML."""
-    short = [name for name, value in inputs.items() if _is_short(value)][:_SHORT_ONES]
+    texts = [name for name, value in inputs.items() if isinstance(value, str)]
+    main = max(texts, key=lambda name: len(inputs[name]), default=None)
+    short = [name for name, value in inputs.items() if name != main and _is_short(value)]
+    short = short[:_SHORT_ONES]
     long = [name for name in inputs if name not in short]
     words = [f"{shown_name(name)} {_value(inputs[name])}" for name in short]
     head = [shown_name(long[0])] if len(long) == 1 else []

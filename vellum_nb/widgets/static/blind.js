@@ -208,9 +208,8 @@ class Blind {
     say(this.status, now);
     const active = this.root.getRootNode().activeElement;
     if (!hadFocus || (this.root.contains(active) && active.checkVisibility())) return;
-    if (told.state === "asking") this.root.focus();
-    else if (told.state === "ready") this.finish.focus();
-    else if (told.state === "ended") this.result.focus();
+    if (told.state === "ended") this.result.focus();
+    else this.root.focus();  // not the button: a key held down must not show the results
   }
 }
 
