@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import altair as alt
+import traitlets
 import vl_convert
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.charts import Ink, Picture
 from vellum_nb.history.export import replacing
+from vellum_nb.widgets.assets import asset
+from vellum_nb.widgets.late import LateWidget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,13 +28,21 @@ _THEME = Ink(
     text="var(--jp-ui-font-color1, #222)",
     line="var(--jp-border-color2, #c8c8c8)",
     page="transparent",
-    width="container",
 )
 _SCALE = 2  # of a PNG: sharp on today's screens
 _EDGE = 1e-9
+_CSS = ".vnb-chart, .vnb-chart .chart-wrapper { display: block; width: 100%; }"
 
 
-class ChartView(alt.JupyterChart):
+@cache
+def _script() -> str:
+    """Return Vega with our script: it comes from the kernel, never from another host."""
+    version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
+    script: str = vl_convert.javascript_bundle(asset("hearing.js", "chart.js"), vl_version=version)
+    return script
+
+
+class ChartView(LateWidget):
     """A chart of a comparison; ``cmp.chart(...)`` makes it.
 
     Where no widget can live, as on GitHub, its picture stands in its place.
@@ -50,6 +62,12 @@ class ChartView(alt.JupyterChart):
         The cases that are chosen in the scatter.
     """
 
+    _esm = traitlets.Unicode("").tag(sync=True)
+    _css = traitlets.Unicode(_CSS).tag(sync=True)
+
+    _spec = traitlets.Dict().tag(sync=True)
+    _brush = traitlets.Bool(default_value=False).tag(sync=True)
+
     def __init__(
         self,
         comparison: Comparison,
@@ -61,13 +79,10 @@ class ChartView(alt.JupyterChart):
         self.comparison = comparison
         self.on_select = on_select
         self.selected_ids: list[str] = []
-        self.enable_offline()  # the scripts come from the kernel, never from another host
-        options = {"renderer": "svg", "actions": False}
         super().__init__(
-            self.picture.draw(_THEME), debounce_wait=150, max_wait=False, embed_options=options
+            _esm=_script(), _spec=picture.draw(_THEME).to_dict(), _brush=bool(picture.points)
         )
-        if picture.points:
-            self.selections.observe(self._on_brush, "brush")
+        self.on_msg(self._on_message)
 
     @property
     def selected(self) -> pd.DataFrame:
@@ -75,8 +90,19 @@ class ChartView(alt.JupyterChart):
         frame = self.comparison.frame()
         return frame[frame["case_id"].isin(self.selected_ids)].reset_index(drop=True)
 
+    def choose(self, x: Sequence[float], y: Sequence[float]) -> list[str]:
+        """Choose the points of a scatter from ``x[0]`` to ``x[1]`` and ``y[0]`` to ``y[1]``."""
+        (left, right), (low, high) = sorted(x), sorted(y)
+        self._select(
+            each
+            for point in self.picture.points
+            if left - _EDGE <= point.x <= right + _EDGE and low - _EDGE <= point.y <= high + _EDGE
+            for each in point.case_ids
+        )
+        return self.selected_ids
+
     def save(self, path: str | Path) -> Path:
-        """Write the chart as a picture: PNG, or SVG where the name ends so.
+        """Write the chart as a picture on white: PNG, or SVG where the name ends so.
 
         Raises
         ------
@@ -88,47 +114,37 @@ class ChartView(alt.JupyterChart):
         target = Path(path)
         if target.suffix.lower() == ".svg":
             with replacing(target) as file:
-                file.write(self.svg())
+                file.write(str(vl_convert.vegalite_to_svg(self._drawn())))
         elif target.suffix.lower() == ".png":
-            target.write_bytes(self.png())
+            target.write_bytes(self._png())
         else:
             msg = f"{str(path)!r} ends in neither .png nor .svg, the two that a chart is saved as"
             raise InputError(msg)
         return target
 
-    def png(self) -> bytes:
-        """Return the chart as a PNG on white."""
-        return bytes(vl_convert.vegalite_to_png(self._spec(), scale=_SCALE))
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take nothing from the browser: it sends messages."""
 
-    def svg(self) -> str:
-        """Return the chart as an SVG on white."""
-        return str(vl_convert.vegalite_to_svg(self._spec()))
+    def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
+        if not isinstance(content, dict) or content.get("kind") != "brush":
+            return
+        x, y = content.get("x"), content.get("y")
+        if _is_span(x) and _is_span(y):
+            self.choose(x, y)
+        elif self.selected_ids:
+            self._select(())
 
-    def choose(self, x: Sequence[float], y: Sequence[float]) -> list[str]:
-        """Choose the points of a scatter from ``x[0]`` to ``x[1]`` and ``y[0]`` to ``y[1]``."""
-        (left, right), (low, high) = sorted(x), sorted(y)
-        self.selected_ids = [
-            each
-            for point in self.picture.points
-            if left - _EDGE <= point.x <= right + _EDGE and low - _EDGE <= point.y <= high + _EDGE
-            for each in point.case_ids
-        ]
+    def _select(self, ids: Iterable[str]) -> None:
+        self.selected_ids = list(ids)
         if self.on_select is not None:
             self.on_select(list(self.selected_ids))
-        return self.selected_ids
 
-    def _on_brush(self, change: Any) -> None:
-        found = change["new"].value
-        if found:
-            self.choose(found["x"], found["y"])
-        elif self.selected_ids:
-            self.selected_ids = []
-            if self.on_select is not None:
-                self.on_select([])
-
-    def _spec(self) -> dict[str, Any]:
+    def _drawn(self) -> dict[str, Any]:
         found: dict[str, Any] = self.picture.draw(Ink()).to_dict()
         return found
+
+    def _png(self) -> bytes:
+        return bytes(vl_convert.vegalite_to_png(self._drawn(), scale=_SCALE))
 
     def __repr__(self) -> str:
         return f"ChartView({self.picture.text})"
@@ -137,5 +153,13 @@ class ChartView(alt.JupyterChart):
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is not None:
             bundle[0]["text/plain"] = repr(self)
-            bundle[0]["image/png"] = self.png()
+            bundle[0]["image/png"] = self._png()
         return bundle
+
+
+def _is_span(value: Any) -> TypeGuard[list[float]]:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))  # noqa: PLR2004
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -21,7 +21,7 @@ class Ink:
     text: str = "#222222"
     line: str = "#c8c8c8"
     page: str = "#ffffff"
-    width: int | Literal["container"] = 560
+    width: int = 560
 
 
 @dataclass(frozen=True, slots=True)
