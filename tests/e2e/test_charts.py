@@ -37,7 +37,9 @@ SCATTER = 'view = cmp.chart("scatter", release="v2", on_select=chosen.append)\nv
 @pytest.mark.parametrize(("theme", "width"), [("light", 1100), ("dark", 1100), ("light", 520)])
 def test_the_charts_are_drawn_and_fit_their_place(lab, theme, width):
     notebook = lab.run_notebook([SETUP, *VIEWS, SCATTER], theme=theme, width=width)
-    for cell, words in enumerate(("95 % interval", "middle half", "against v1", "<b>value</b> on v2"), 1):
+    for cell, words in enumerate(
+        ("95 % interval", "middle half", "against v1", "<b>value</b> on v2"), 1
+    ):
         drawing = notebook.output(cell).locator("svg.marks")
         expect(drawing).to_contain_text(words)
         box, place = drawing.bounding_box(), notebook.output(cell).bounding_box()

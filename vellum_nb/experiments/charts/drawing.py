@@ -157,6 +157,10 @@ def _finished(chart: Any, ink: Ink, height: int, text: str) -> alt.LayerChart:
             labelLimit=220,
         )
         .configure_legend(
-            labelColor=ink.text, titleColor=ink.text, labelFontSize=12, titleFontSize=12
+            labelColor=ink.text,
+            titleColor=ink.text,
+            labelFontSize=12,
+            titleFontSize=12,
+            titleLimit=400,
         )
     )
