@@ -113,9 +113,28 @@ def test_a_later_kernel_goes_on_and_shows_the_results_at_the_end(lab):
 def test_the_view_fits_its_place(lab, theme, width):
     notebook = lab.run_notebook([CONNECT + RUN, VIEW], theme=theme, width=width)
     page = BlindPage(notebook, cell=1)
+    expect(page.note).to_be_hidden()
     page.button("A better").focus()
     page.press("3")
     page.rated("1 of 4")
     assert page.root.evaluate("root => root.scrollWidth - root.clientWidth") <= 0
     expect(page.root.locator("script, img")).to_have_count(0)
     notebook.screenshot(f"blind-{theme}-{width}", page.root)
+    page.press("s")
+    page.press("n")  # at once: what is typed belongs to the next case
+    notebook.page.keyboard.type("a note on the next one")
+    expect(page.root).to_contain_text("case 3")
+    expect(page.note).to_have_value("a note on the next one")
+    page.press("Escape")
+    for key, rated in (("1", "2 of 4"), ("2", "3 of 4")):
+        page.press("n")
+        notebook.page.keyboard.type("a note " * 30)
+        page.press("Escape")
+        page.press(key)
+        page.rated(rated)
+    expect(page.button("Rate the skipped")).to_be_visible()
+    notebook.screenshot(f"blind-ready-{theme}-{width}", page.root)
+    page.button("Show the results").click()
+    page.root.get_by_text("Which was which").click()
+    assert page.root.evaluate("root => root.scrollWidth - root.clientWidth") <= 0
+    notebook.screenshot(f"blind-ended-{theme}-{width}", page.root)

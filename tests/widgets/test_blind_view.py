@@ -105,6 +105,25 @@ def test_a_message_that_was_meant_for_the_case_before_does_nothing(compared):
     assert view._told
 
 
+def test_every_way_to_compare_leads_to_a_blind_rating():
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
+        server.deploy(kind, name="blind", release_tags=["v1"])
+        server.deploy(plain, name="blind", release_tags=["v2"])
+        sweep = ws.sweep("blind", [{"ticket": "x"}], release_tags=["v1", "v2"], progress=False)
+        view = sweep.compare().view(blind=True)
+        say(view, "rate", said="A")
+        again = ws.compare("blind", release_tags=["v1", "v2"]).view(blind=True)
+        assert again._told["state"] == "ready"
+        assert repr(again) == "BlindView(blind: 1 of 1 rated)"
+        alone = vnb.compare(ws.history.frame()).view(blind=True)
+        assert alone._told["state"] == "asking"
+        say(alone, "rate", said="B")
+        say(alone, "finish")
+        assert alone._told["unsent"] == 0
+        assert alone.send_actuals() == 0
+        assert "no workspace" in alone.error
+
+
 def test_nothing_to_rate_is_said(compared):
     one = vnb.Comparison([], deployment="blind", release_tags=["v1", "v2"])
     one.looks = compared.looks

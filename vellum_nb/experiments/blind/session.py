@@ -162,6 +162,7 @@ class BlindSession:
         a_first = self._a_first(pair)
         first = (said == "A") == a_first
         choice: BlindChoice = said if said in {"tie", "skip"} else "first" if first else "second"
+        self._drafts[pair.position] = note  # until it is kept
         done = self._kept.rate(
             self.record.id, pair.position, choice, a_first=a_first, note=note.strip()
         )

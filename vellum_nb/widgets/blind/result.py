@@ -40,10 +40,15 @@ def _head(found: BlindResult) -> str:
         title = f"{_name(ahead)} was preferred to {_name(behind)} in {percent(share)}"
         title += " of the decided cases"
     noun = "case" if decided == 1 else "cases"
-    return (
+    return _joined(
         f"<h3>{title}</h3><p>{decided:,} decided {noun}, ties left out · 95 % interval "
         f"{percent(low)} to {percent(high)} · p = {p_text(p)} · {chance}</p>"
     )
+
+
+def _joined(html: str) -> str:
+    """Return it with no line between a figure and its unit."""
+    return html.replace(" %", "&nbsp;%")
 
 
 def _bar(found: BlindResult) -> str:

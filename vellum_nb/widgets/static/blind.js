@@ -23,6 +23,7 @@ function fill(node, html) {
 class Blind {
   constructor(model, el) {
     this.model = model;
+    this.asking = null;  // the step that the kernel was told something about, and has not answered
     this.build();
     el.append(this.root);
     const show = () => this.show();
@@ -55,6 +56,7 @@ class Blind {
     this.noteField = make("textarea", { rows: 2, "aria-label": "Note on this case", maxlength: 10000 });
     this.note = make("div", { class: "vnb-blind-note" }, this.noteField,
       make("span", { class: "vnb-blind-quiet" }, "kept with your rating of this case; Esc goes back to the keys"));
+    this.note.hidden = true;
     this.foot = make("div", { class: "vnb-blind-foot" });
     this.status = make("span", { class: "vnb-blind-heard", role: "status" });
     this.root = make("div", { class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true" },
@@ -124,14 +126,19 @@ class Blind {
     return true;
   }
 
-  rate(said) { this.act("rate", { said, note: this.noteField.value }); }
+  rate(said) {
+    if (!this.act("rate", { said, note: this.noteField.value })) return;
+    this.noteField.value = "";  // what is typed from now on is on the next case
+    this.note.hidden = true;
+  }
 
   act(kind, more = {}) {
     const { step } = this.model.get("_told");
-    if (this.asking === step) return;  // the kernel has not answered yet
+    if (this.asking === step) return false;  // the kernel has not answered yet
     this.asking = step;
     this.model.send({ kind, step, ...more });
     this.timer = setTimeout(() => say(this.status, "the kernel is busy and will hear this later"), BUSY_MS);
+    return true;
   }
 
   openNote() {
@@ -189,7 +196,7 @@ class Blind {
     this.actuals.disabled = sending === "sending…";
     say(this.actuals.firstChild, this.model.get("error") ? "Send again" : `Send ${told.unsent} ratings to Vellum as actuals`);
     say(this.sent, sending);
-    if (!fresh) return;
+    if (!fresh || (state === "asking" && !this.note.hidden && this.asking !== null)) return;
     this.noteField.value = told.note;
     this.note.hidden = state !== "asking" || !told.note;
   }
