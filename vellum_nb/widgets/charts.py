@@ -13,7 +13,7 @@ import vl_convert
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.charts import Ink, Picture
-from vellum_nb.history.export import replacing
+from vellum_nb.history.export import write_bytes
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.late import LateWidget
 
@@ -112,11 +112,12 @@ class ChartView(LateWidget):
             The file cannot be written.
         """
         target = Path(path)
-        if target.suffix.lower() == ".svg":
-            with replacing(target) as file:
-                file.write(str(vl_convert.vegalite_to_svg(self._drawn())))
-        elif target.suffix.lower() == ".png":
-            target.write_bytes(self._png())
+        kind = target.suffix.lower()
+        if kind == ".svg":
+            svg: str = vl_convert.vegalite_to_svg(self._drawn())
+            write_bytes(svg.encode(), target)
+        elif kind == ".png":
+            write_bytes(self._png(), target)
         else:
             msg = f"{str(path)!r} ends in neither .png nor .svg, the two that a chart is saved as"
             raise InputError(msg)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vellum_nb.errors import InputError
+from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.experiments import Comparison, Metric
 from vellum_nb.experiments.charts import Ink, picture
 from vellum_nb.models import Run, case_id
@@ -111,6 +111,8 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
     assert "cdn" not in view._esm[:1000]
     with pytest.raises(InputError, match=r"neither \.png nor \.svg"):
         view.save(tmp_path / "a.pdf")
+    with pytest.raises(HistoryError):
+        view.save(tmp_path / "no" / "folder" / "a.png")
 
 
 def test_names_are_drawn_as_text():
