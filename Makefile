@@ -38,7 +38,7 @@ docs: $(VENV)/.dev browser ## Run the notebooks anew, keep their outputs, and ta
 
 lock: $(VENV)/.uv ## Resolve the lock files anew
 	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock
-	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk --group dev -o requirements/dev.lock
+	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk --extra charts --group dev -o requirements/dev.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk -c requirements/dev.lock -o requirements/lab.lock
 LOCK := --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 

@@ -65,6 +65,10 @@ KILL = f"""async (id) => {{
     kernel.requestExecute({{code, store_history: false}}).done.catch(() => {{}});
     await again;
 }}"""
+RESTART = f"""async (id) => {{
+    {FIND}
+    await panel.sessionContext.restartKernel();
+}}"""
 CLOSE = f"""async (id) => {{
     {FIND}
     if (!panel) return;
@@ -153,6 +157,10 @@ class Notebook:
         """Kill the kernel's process; wait for the new one, of which JupyterLab tells in a box."""
         self.page.evaluate(KILL, self._id)
         self.page.locator(".jp-Dialog").get_by_role("button", name="Ok").click()
+
+    def restart(self) -> None:
+        """Restart the kernel; its memory is gone, the outputs stay."""
+        self.page.evaluate(RESTART, self._id)
 
     def screenshot(self, name: str, of: Locator | None = None) -> Path:
         """Take a picture of an output (default: all cells), however tall it is."""

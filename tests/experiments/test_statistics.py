@@ -22,6 +22,7 @@ from vellum_nb.experiments.statistics import (
     share_interval,
     sign_test,
     unlike_pairs,
+    win_rate,
 )
 
 SLEEP = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
@@ -63,6 +64,19 @@ def test_the_critical_values_are_those_of_the_published_table(pairs, least):
 
 def test_without_any_pair_nothing_is_shown():
     assert sign_test(0, 0) == 1.0
+
+
+def test_the_interval_of_a_win_rate_is_that_of_binom_test_in_rs_manual():
+    """Conover's Mendelian inheritance, 682 of 925: the example of ``?binom.test``."""
+    found = win_rate(682, 243)
+    assert found.mean == pytest.approx(0.7372973, abs=5e-8)
+    assert (found.low, found.high) == pytest.approx((0.7076683, 0.7654066), abs=5e-8)
+
+
+@pytest.mark.parametrize(("won", "lost"), [(w, n) for w in range(13) for n in range(13) if w + n])
+def test_a_win_rate_leaves_one_half_out_just_where_the_sign_test_says_so(won, lost):
+    found = win_rate(won, lost)
+    assert (found.low > 0.5 or found.high < 0.5) == (found.p < 0.05)
 
 
 def test_holms_correction_of_a_published_example():

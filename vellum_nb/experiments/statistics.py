@@ -30,6 +30,7 @@ __all__ = [
     "share_interval",
     "sign_test",
     "unlike_pairs",
+    "win_rate",
 ]
 
 _RESAMPLES = 9_999
@@ -67,6 +68,29 @@ def sign_test(better: int, worse: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(better, better + worse, 0.5).pvalue)
+
+
+def win_rate(won: int, lost: int) -> Estimate:
+    """Return the share of `won` pairs, ties left out, with its exact 95 % interval and p value.
+
+    Clopper and Pearson's interval: it leaves one half out where the sign test says so, and nowhere
+    else.
+
+    Examples
+    --------
+    >>> found = win_rate(682, 243)
+    >>> round(found.low, 4), round(found.high, 4)
+    (0.7077, 0.7654)
+    """
+    if won + lost == 0:
+        return _NOTHING
+    from scipy.stats import binomtest
+
+    found = binomtest(won, won + lost, 0.5)
+    interval = found.proportion_ci(0.95, method="exact")
+    return Estimate(
+        won / (won + lost), float(interval.low), float(interval.high), float(found.pvalue)
+    )
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:

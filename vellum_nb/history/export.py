@@ -22,7 +22,7 @@ from vellum_nb.models import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_csv", "replacing", "write_csv", "write_jsonl", "write_parquet"]
+__all__ = ["read_csv", "replacing", "write_bytes", "write_csv", "write_jsonl", "write_parquet"]
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
@@ -58,6 +58,12 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         msg = f"{path} is not a CSV of a history: {exc}"
         raise HistoryError(msg) from exc
     return frame_of_cells(columns)
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write `content` to a file; the old one stays if that fails."""
+    with _temporary(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_csv(frame: pd.DataFrame, file: TextIO) -> None:

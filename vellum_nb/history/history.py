@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import export, reads
+from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
@@ -75,6 +76,19 @@ class History(RecordMethods):
     def sweeps(self) -> Sweeps:
         """The sweeps that are kept, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
         return Sweeps(self._store, self._tell)
+
+    @property
+    def blind(self) -> BlindRatings:
+        """The blind ratings that are kept, for `vellum_nb.Comparison.view`."""
+        return BlindRatings(self._store)
+
+    def blind_ratings(self, deployment: str | None = None) -> pd.DataFrame:
+        """Return one row for each blind rating, newest first, also those that were taken back.
+
+        `choice` is A, B, tie or skip. Which release stood where, `preferred` and `seed` are
+        missing until the results of that rating have been shown.
+        """
+        return self.blind.frame(deployment)
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""

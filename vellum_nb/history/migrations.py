@@ -110,6 +110,52 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX sweeps_of_signature ON sweeps (signature)",
     ),
     ("ALTER TABLE sweeps ADD COLUMN options TEXT NOT NULL DEFAULT '{}'",),
+    (
+        """
+        CREATE TABLE blind (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            deployment TEXT NOT NULL,
+            first TEXT NOT NULL,
+            second TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            question TEXT NOT NULL,
+            signature TEXT NOT NULL,
+            created INTEGER NOT NULL,
+            ended INTEGER
+        ) STRICT
+        """,
+        """
+        CREATE TABLE blind_pairs (
+            session INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            case_id TEXT NOT NULL,
+            first TEXT NOT NULL,
+            second TEXT NOT NULL,
+            same INTEGER NOT NULL,
+            PRIMARY KEY (session, position)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE blind_ratings (
+            seq INTEGER PRIMARY KEY,
+            session INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            choice TEXT NOT NULL,
+            a_first INTEGER NOT NULL,
+            note TEXT NOT NULL,
+            rated INTEGER NOT NULL,
+            undone INTEGER,
+            sent INTEGER
+        ) STRICT
+        """,
+        "CREATE INDEX blind_of_signature ON blind (signature)",
+        """
+        CREATE UNIQUE INDEX blind_rated_once ON blind_ratings (session, position)
+        WHERE undone IS NULL AND choice <> 'skip'
+        """,
+    ),
 )
 
 SCHEMA_VERSION = len(_STEPS)

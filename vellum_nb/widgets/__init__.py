@@ -1,4 +1,4 @@
-"""What is seen in a notebook: form, fields, outputs, history table, comparison, lab panel, sweep.
+"""What is seen in a notebook: form, fields, outputs, tables, comparison, charts, lab panel, sweep.
 
 Widgets are handed plain functions and values; they know no client and no store. Names are
 loaded when they are first used: the static HTML of `outputs` needs no ipywidgets.
@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vellum_nb.widgets.blind import BlindView
+    from vellum_nb.widgets.charts import ChartView
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
@@ -22,9 +24,19 @@ _HOMES = {
     "LabPanel": "lab",
     "SweepView": "sweep_view",
     "ComparisonView": "grid",
+    "BlindView": "blind",
+    "ChartView": "charts",
 }
 
-__all__ = ["ComparisonView", "HistoryView", "LabPanel", "RunForm", "SweepView"]
+__all__ = [
+    "BlindView",
+    "ChartView",
+    "ComparisonView",
+    "HistoryView",
+    "LabPanel",
+    "RunForm",
+    "SweepView",
+]
 
 
 def __getattr__(name: str) -> object:

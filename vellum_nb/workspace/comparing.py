@@ -23,6 +23,7 @@ from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.workspace.asking import asking
 from vellum_nb.workspace.grids import plain_viewer, sweep_about, viewer
+from vellum_nb.workspace.looking import looks
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.views import render_comparison
@@ -87,6 +88,7 @@ def compare(
         metrics=metrics,
         deployment=deployment,
         render=render_comparison,
+        looks=looks(),
         alpha=alpha,
         seed=seed,
     )
@@ -171,6 +173,7 @@ p = 1.00 · noise floor unknown>
         )
         comparison.viewer = self._viewer(sweep)
         comparison.tools = self._tools()
+        comparison.looks = looks(self)
         return comparison
 
     def _viewer(self, sweep: Sweep | str | None = None) -> Callable[[Comparison], Any]:

@@ -15,6 +15,7 @@ from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.base import BaseWorkspace
 from vellum_nb.workspace.grids import sweep_about, viewer
+from vellum_nb.workspace.looking import looks
 from vellum_nb.workspace.sweep_cases import Releases, checked_cases, recheck
 from vellum_nb.workspace.sweep_opening import LateWorker
 from vellum_nb.workspace.sweep_options import checked_repeats, checked_tags
@@ -71,6 +72,7 @@ class SweepMaking(BaseWorkspace):
         sweep.plan = found.plan
         sweep.comparison_viewer = self._comparison_viewer(record)
         sweep.tools = self._tools()
+        sweep.looks = looks(self)
         _LIVE[record.id] = sweep
         return sweep
 
@@ -87,6 +89,7 @@ class SweepMaking(BaseWorkspace):
         sweep.watch = watch
         sweep.comparison_viewer = self._comparison_viewer(record)
         sweep.tools = self._tools()
+        sweep.looks = looks(self)
         _LIVE[record.id] = sweep
         return sweep
 

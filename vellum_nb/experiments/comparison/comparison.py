@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.comparison.acting import Acting
 from vellum_nb.experiments.comparison.frames import case_frame, cases_by, error_frame, run_frame
+from vellum_nb.experiments.comparison.looking import QUESTION, LookMethods
 from vellum_nb.experiments.comparison.summary import Finding, finding, line, remark, summary_frame
 from vellum_nb.experiments.comparison.verdicts import Verdict
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison"]
 
 
-class Comparison(Acting):
+class Comparison(Acting, LookMethods):
     """Stored runs of one deployment, case by case on several releases.
 
     Of several runs of a case on a release the newest that brought an answer (FULFILLED or
@@ -170,12 +171,45 @@ class Comparison(Acting):
         """Return in words what to make of a release, and how many cases would tell more."""
         return remark(self, release, metric)
 
-    def view(self) -> Any:
+    def view(
+        self,
+        *,
+        blind: bool = False,
+        pair: Sequence[str] | None = None,
+        question: str = QUESTION,
+        seed: int | None = None,
+        fresh: bool = False,
+    ) -> Any:
         """Return the grid: cases down, releases across, to filter, open and rate.
 
         Only the rows in sight travel to the page, so that it opens as fast with 10,000 cases as
         with 100. A comparison that was made by hand, not by `compare`, shows itself as HTML.
+
+        With `blind`, rate two releases case by case without knowing which is which: the keys 1 (A
+        is better), 2 (B), 3 (tie), u (undo), s (skip). Every rating is in the history at once, so
+        the same call goes on where it was left, also in a later kernel. Cases with the same
+        outputs on both are ties; nobody is asked.
+
+        Parameters
+        ----------
+        blind : bool, default False
+            Rate blind.
+        pair : (str, str), optional
+            Which two releases, where there are more.
+        question : str
+            What is asked. Another question is another rating.
+        seed : int, optional
+            Of the order in which the two stand in each case. Default: drawn, and kept.
+        fresh : bool, default False
+            Begin another rating, whatever there is.
+
+        Raises
+        ------
+        InputError
+            There are not two releases, or `pair` does not fit.
         """
+        if blind:
+            return self._blind_view(pair=pair, question=question, seed=seed, fresh=fresh)
         return self if self.viewer is None else self.viewer(self)
 
     def _by_verdict(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.comparison.comparison import Comparison
+from vellum_nb.experiments.comparison.looks import Looks
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.history.records import Record
 from vellum_nb.history.rows import from_micros
@@ -30,6 +31,7 @@ def compared_rows(
     metrics: Metrics | None = None,
     deployment: str | None = None,
     render: Callable[[Comparison], str] | None = None,
+    looks: Looks | None = None,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Comparison:
@@ -42,7 +44,7 @@ def compared_rows(
     rows = [row for row in rows if by in row]
     records = [_record(row, at, name, by) for at, row in enumerate(rows)]
     groups = dict.fromkeys(each.group for each in sorted(records, key=lambda each: each.micros))
-    return Comparison(
+    comparison = Comparison(
         records,
         deployment=name,
         release_tags=list(groups),
@@ -54,6 +56,8 @@ def compared_rows(
         alpha=alpha,
         seed=seed,
     )
+    comparison.looks = looks or Looks()
+    return comparison
 
 
 def _deployment(frame: pd.DataFrame, wanted: str | None) -> str:

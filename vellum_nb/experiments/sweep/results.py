@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.comparison import Comparison
+from vellum_nb.experiments.comparison.looks import Looks
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.metrics.judges import Judging
@@ -39,6 +40,7 @@ class Results:
     judging: Judging | None = None
     tools: Tools = Tools()
     """What its comparisons act with; whoever makes a sweep sets it."""
+    looks: Looks = Looks()
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -129,6 +131,7 @@ class Results:
         )
         comparison.viewer = self.comparison_viewer
         comparison.tools = self.tools
+        comparison.looks = self.looks
         return comparison
 
     def to_csv(self, path: str | Path) -> Path:

@@ -1,0 +1,145 @@
+"""The blind rating as a widget: messages in, plain values out, nothing that tells too early."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from html_kit import assert_harmless
+
+import vellum_nb as vnb
+
+HOSTILE = "<img src=x onerror=alert(1)></pre><script>boom()</script>\u202e" + "x" * 200_000
+
+
+def plain(ticket: str) -> dict[str, Any]:
+    if ticket == "rejected":
+        raise vnb.Reject("nobody reads this")
+    return {"reply": f"about {ticket}", "list": [1, {"a": None}], "only_here": True}
+
+
+def kind(ticket: str) -> dict[str, Any]:
+    return {"reply": HOSTILE if ticket == "hostile" else f"sorry about {ticket}", "list": "text"}
+
+
+@pytest.fixture(scope="module")
+def compared():
+    with vnb.LocalServer() as server:
+        server.deploy(plain, name="blind", release_tags=["tag-alpha"])
+        server.deploy(kind, name="blind", release_tags=["tag-omega"], description="other")
+        with vnb.connect(server, history=":memory:") as ws:
+            cases = [{"ticket": each} for each in ("hostile", "rejected", "a bill", "a login")]
+            tags = ["tag-alpha", "tag-omega"]
+            ws.sweep("blind", cases, release_tags=tags, progress=False)
+            yield ws.compare("blind", release_tags=tags)
+
+
+def view_of(compared, **options: Any) -> Any:
+    return compared.view(blind=True, fresh=True, **options)
+
+
+def say(view: Any, kind: str, **more: Any) -> None:
+    view._on_message(None, {"kind": kind, "step": view._told["step"], **more}, [])
+
+
+def state_of(view: Any) -> str:
+    state = {k: v for k, v in view.get_state().items() if k not in {"_esm", "_css"}}
+    return json.dumps(state, default=str)
+
+
+@pytest.mark.parametrize("seed", range(900_000_001, 900_000_007))
+def test_no_trait_and_no_static_form_tells_which_release_is_which(compared, seed):
+    view = view_of(compared, seed=seed)
+    runs = [run for case in compared.cases for run in case.runs.values()]
+    hidden = ["tag-alpha", "tag-omega", "latency", str(seed)]
+    hidden += [x for run in runs for x in (run.id, run.execution_id, run.release_id)]
+    while view.session.state == "asking":
+        seen = state_of(view) + repr(view) + view._html()
+        assert [each for each in hidden if each in seen] == []
+        say(view, "rate", said="tie")
+    assert "tag-alpha" not in state_of(view) + view._html()
+    say(view, "finish")
+    assert "tag-alpha" in view._told["result"]
+    assert "tag-alpha" in view._html()
+
+
+def test_an_output_that_one_release_lacks_has_the_same_place_whoever_has_it(compared):
+    orders = set()
+    for seed in range(12):
+        view = view_of(compared, seed=seed)
+        say(view, "rate", said="tie")
+        say(view, "rate", said="tie")
+        a = view._told["a"]
+        orders.add(tuple(sorted(("reply", "list", "only_here"), key=a.index)))
+    assert len(orders) == 1
+
+
+def test_hostile_outputs_are_text(compared):
+    view = view_of(compared)
+    told = view._told
+    for html in (told["a"], told["b"], told["inputs"]):
+        assert_harmless(html)
+    assert len(told["a"]) + len(told["b"]) < 250_000
+    while view.session.state == "asking":
+        say(view, "rate", said="A", note="<script>note()</script>")
+    say(view, "finish")
+    assert_harmless(view._told["result"])
+    assert_harmless(view._html())
+
+
+def test_a_message_that_was_meant_for_the_case_before_does_nothing(compared):
+    view = view_of(compared)
+    step = view._told["step"]
+    say(view, "rate", said="A")
+    view._on_message(None, {"kind": "rate", "step": step, "said": "B"}, [])
+    assert view._told["rated"] == 1
+    for odd in (None, {}, {"kind": 5}, {"kind": "finish", "step": view._told["step"]}):
+        view._on_message(None, odd, [])
+    assert view._told["state"] == "asking"
+    say(view, "rate", said="C", note=7)
+    assert "is no rating" in view.error
+    say(view, "undo")
+    assert (view.error, view._told["rated"]) == ("", 0)
+    view.set_state({"_told": {}})
+    assert view._told
+
+
+def test_every_way_to_compare_leads_to_a_blind_rating():
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
+        server.deploy(kind, name="blind", release_tags=["v1"])
+        server.deploy(plain, name="blind", release_tags=["v2"])
+        sweep = ws.sweep("blind", [{"ticket": "x"}], release_tags=["v1", "v2"], progress=False)
+        view = sweep.compare().view(blind=True)
+        say(view, "rate", said="A")
+        again = ws.compare("blind", release_tags=["v1", "v2"]).view(blind=True)
+        assert again._told["state"] == "ready"
+        assert repr(again) == "BlindView(blind: 1 of 1 rated)"
+        alone = vnb.compare(ws.history.frame()).view(blind=True)
+        assert alone._told["state"] == "asking"
+        say(alone, "rate", said="B")
+        say(alone, "finish")
+        assert alone._told["unsent"] == 0
+        assert alone.send_actuals() == 0
+        assert "no workspace" in alone.error
+
+
+def test_nothing_to_rate_is_said(compared):
+    one = vnb.Comparison([], deployment="blind", release_tags=["v1", "v2"])
+    one.looks = compared.looks
+    told = view_of(one)._told
+    assert (told["state"], told["total"], told["same"]) == ("empty", 0, 0)
+    assert told["foot"].startswith("Run the deployment on both releases")
+    assert "end with the kernel" in view_of(compared)._told["foot"]
+
+
+def test_ratings_go_to_vellum_as_actuals_when_they_are_sent(compared):
+    view = view_of(compared)
+    while view.session.state == "asking":
+        say(view, "rate", said="tie")
+    say(view, "finish")
+    say(view, "actuals")
+    assert view.wait(30)
+    assert "1 could not be sent" in view.error  # a rejected run has no output to rate
+    assert view.sending == "3 sent"
+    assert view._told["unsent"] == 1

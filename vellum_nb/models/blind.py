@@ -1,0 +1,115 @@
+"""A blind rating as it is planned and kept: two releases, their runs by case, what was said."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from vellum_nb.models.base import Model
+from vellum_nb.models.run import canonical_json
+
+__all__ = [
+    "BlindChoice",
+    "BlindPair",
+    "BlindRating",
+    "BlindRecord",
+    "a_is_first",
+    "blind_signature",
+]
+
+BlindChoice = Literal["first", "second", "tie", "skip"]
+"""Which release's answer was better; "skip" leaves it open."""
+
+
+class BlindRecord(Model):
+    """A blind rating of two releases as the history keeps it.
+
+    Attributes
+    ----------
+    first, second : str
+        The releases, the first is the baseline.
+    seed : int
+        Of the order in which the two stand in each case.
+    ended : datetime or None
+        When it was shown which release is which; None while it is not known.
+    """
+
+    id: str
+    deployment: str
+    first: str
+    second: str
+    seed: int
+    question: str
+    signature: str
+    created: datetime
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlindPair:
+    """Two runs of one case that are held against each other.
+
+    Attributes
+    ----------
+    position : int
+        Its place among the pairs, from 0.
+    number : int
+        The number of the case in its comparison.
+    first, second : str
+        The ids of the runs.
+    same : bool
+        Whether they brought the same outputs, so that nobody is asked.
+    """
+
+    position: int
+    number: int
+    case_id: str
+    first: str
+    second: str
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlindRating:
+    """What was said of one pair.
+
+    Attributes
+    ----------
+    seq : int
+        The order in which ratings were given.
+    a_first : bool
+        Whether the first release stood under A.
+    """
+
+    seq: int
+    position: int
+    choice: BlindChoice
+    a_first: bool
+    note: str
+    rated: datetime
+    undone: datetime | None = None
+    sent: datetime | None = None
+
+
+def a_is_first(seed: int, case_id: str) -> bool:
+    """Return whether the first release stands under A in this case.
+
+    It follows from the seed and the case alone, so that a later kernel shows the same order.
+
+    Examples
+    --------
+    >>> [a_is_first(7, case) for case in ("one", "two", "three", "four")]
+    [False, False, True, True]
+    """
+    return hashlib.sha256(f"{seed}/{case_id}".encode()).digest()[0] % 2 == 0
+
+
+def blind_signature(
+    deployment: str, first: str, second: str, question: str, case_ids: Sequence[str]
+) -> str:
+    """Return what two blind ratings have in common that are the same work."""
+    plan = [deployment, sorted((first, second)), question, sorted(case_ids)]
+    return hashlib.sha256(canonical_json(plan).encode()).hexdigest()[:32]

@@ -1,0 +1,229 @@
+// Blind rating. Built once; after that only texts, answers and attributes change, so that the focus
+// stays where it is. Answers come as safe HTML, everything else goes in as text.
+
+const BUSY_MS = 1500;
+const KEYS = { 1: "A", 2: "B", 3: "tie", s: "skip" };
+const LAST = { A: "A better", B: "B better", tie: "tie", skip: "skipped" };
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+function say(node, text) { if (node.textContent !== text) node.textContent = text; }
+
+function fill(node, html) {
+  if (node.dataset.html === undefined || node.vnbHtml !== html) node.innerHTML = html;
+  node.dataset.html = "";
+  node.vnbHtml = html;
+}
+
+class Blind {
+  constructor(model, el) {
+    this.model = model;
+    this.asking = null;  // the step that the kernel was told something about, and has not answered
+    this.build();
+    el.append(this.root);
+    const show = () => this.show();
+    model.on("change:_told change:error change:sending", show);
+    this.off = () => model.off("change:_told change:error change:sending", show);
+    this.show();
+  }
+
+  close() {
+    this.off();
+    clearTimeout(this.timer);
+  }
+
+  build() {
+    this.facts = make("span", { class: "vnb-blind-quiet vnb-blind-facts" });
+    this.bar = make("span", { class: "vnb-blind-progress", role: "progressbar", "aria-label": "rated", "aria-valuemin": 0 }, make("i"));
+    this.count = make("b");
+    this.of = make("span");
+    this.progress = make("span", { class: "vnb-blind-count" }, this.bar, make("span", {}, this.count, this.of));
+    this.alert = make("div", { class: "vnb-blind-notice", role: "alert" });
+    this.question = make("h3", { class: "vnb-blind-question" });
+    this.caption = make("div", { class: "vnb-blind-caption" });
+    this.inputs = make("div");
+    this.answers = make("div", { class: "vnb-blind-answers" });
+    this.asked = make("div", { class: "vnb-blind-body vnb-out" }, this.question,
+      make("div", { class: "vnb-blind-case" }, this.caption, this.inputs), this.answers);
+    this.words = make("div", { class: "vnb-blind-body vnb-blind-words" });
+    this.result = make("div", { class: "vnb-blind-body vnb-blind-result", tabindex: -1 });
+    this.bars = [this.rating(), this.ending(), this.sends()];
+    this.noteField = make("textarea", { rows: 2, "aria-label": "Note on this case", maxlength: 10000 });
+    this.note = make("div", { class: "vnb-blind-note" }, this.noteField,
+      make("span", { class: "vnb-blind-quiet" }, "kept with your rating of this case; Esc goes back to the keys"));
+    this.note.hidden = true;
+    this.foot = make("div", { class: "vnb-blind-foot" });
+    this.status = make("span", { class: "vnb-blind-heard", role: "status" });
+    this.root = make("div", { class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true" },
+      make("div", { class: "vnb-blind-head" }, make("b", {}, "Blind rating"), this.facts, this.progress),
+      this.alert, this.asked, this.words, this.result, ...this.bars, this.note, this.foot, this.status);
+    this.root.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  rating() {
+    const tool = make("div", { class: "vnb-blind-bar-of-keys", role: "group", "aria-label": "Your rating" });
+    const choice = (key, said, label) => this.button(label, () => this.rate(said), key);
+    this.first = choice("1", "A", "A better");
+    this.undone = this.button("Undo", () => this.act("undo"), "u");
+    this.undone.classList.add("vnb-blind-plain");
+    this.last = make("span", { class: "vnb-blind-quiet vnb-blind-last" });
+    this.noting = this.button("Add a note…", () => this.openNote());
+    this.noting.setAttribute("aria-keyshortcuts", "n");
+    this.noting.title = "n";
+    const skip = this.button("Skip", () => this.rate("skip"));
+    skip.setAttribute("aria-keyshortcuts", "s");
+    skip.title = "s";
+    for (const each of [this.noting, skip]) each.classList.add("vnb-blind-plain");
+    this.noting.classList.add("vnb-blind-right");
+    tool.append(this.first, choice("2", "B", "B better"), choice("3", "tie", "Tie"), this.undone, this.last, this.noting, skip);
+    return tool;
+  }
+
+  ending() {
+    this.finish = this.button("Show the results", () => this.act("finish"));
+    this.finish.classList.add("vnb-blind-main");
+    this.again = this.button("Rate the skipped", () => this.act("again"));
+    const undo = this.button("Undo", () => this.act("undo"), "u");
+    undo.classList.add("vnb-blind-plain");
+    return make("div", { class: "vnb-blind-bar-of-keys", role: "group", "aria-label": "All rated" }, this.finish, this.again, undo);
+  }
+
+  sends() {
+    this.actuals = this.button("", () => this.model.send({ kind: "actuals" }));
+    this.sent = make("span", { class: "vnb-blind-quiet", role: "status" });
+    return make("div", { class: "vnb-blind-bar-of-keys" }, this.actuals, this.sent);
+  }
+
+  button(label, call, key) {
+    const parts = key ? [make("kbd", { "aria-hidden": "true" }, key), make("span", {}, label)] : [make("span", {}, label)];
+    const button = make("button", { type: "button", ...(key ? { "aria-keyshortcuts": key } : {}) }, ...parts);
+    button.addEventListener("click", call);
+    return button;
+  }
+
+  key(event) {
+    const inText = event.target === this.noteField;
+    if (inText && event.key === "Escape") {
+      this.root.focus();
+    } else if (inText || event.ctrlKey || event.metaKey || event.altKey || !this.known(event.key)) {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  known(key) {
+    const { state } = this.model.get("_told");
+    if (state === "asking" && KEYS[key]) this.rate(KEYS[key]);
+    else if (state === "asking" && key === "n") this.openNote();
+    else if ((state === "asking" || state === "ready") && key === "u") this.act("undo");
+    else return false;
+    return true;
+  }
+
+  rate(said) {
+    if (!this.act("rate", { said, note: this.noteField.value })) return;
+    this.noteField.value = "";  // what is typed from now on is on the next case
+    this.note.hidden = true;
+  }
+
+  act(kind, more = {}) {
+    const { step } = this.model.get("_told");
+    if (this.asking === step) return false;  // the kernel has not answered yet
+    this.asking = step;
+    this.model.send({ kind, step, ...more });
+    this.timer = setTimeout(() => say(this.status, "the kernel is busy and will hear this later"), BUSY_MS);
+    return true;
+  }
+
+  openNote() {
+    this.note.hidden = false;
+    this.noteField.focus();
+  }
+
+  show() {
+    const told = this.model.get("_told");
+    if (!told.state) return;
+    const fresh = told.step !== this.step;
+    const hadFocus = this.root.contains(this.root.getRootNode().activeElement);
+    this.root.setAttribute("aria-label", `Blind rating of ${told.title}`);
+    this.root.dataset.state = told.state;
+    say(this.facts, `${told.title} · two releases, order drawn anew for each case`);
+    this.showProgress(told);
+    const error = this.model.get("error");
+    this.alert.hidden = !error;
+    say(this.alert, error);
+    this.showState(told, fresh);
+    say(this.foot, told.foot);
+    if (fresh) this.settle(told, hadFocus);
+    this.step = told.step;
+  }
+
+  showProgress(told) {
+    this.progress.hidden = !told.total;
+    this.bar.setAttribute("aria-valuemax", told.total);
+    this.bar.setAttribute("aria-valuenow", told.rated);
+    this.bar.setAttribute("aria-valuetext", `${told.rated} of ${told.total} rated`);
+    this.bar.firstChild.style.width = `${(100 * told.rated) / Math.max(1, told.total)}%`;
+    say(this.count, told.rated.toLocaleString("en-US"));
+    say(this.of, ` of ${told.total.toLocaleString("en-US")} rated`);
+  }
+
+  showState(told, fresh) {
+    const { state } = told;
+    const [rating, ending, sends] = this.bars;
+    this.asked.hidden = rating.hidden = state !== "asking";
+    ending.hidden = state !== "ready";
+    this.words.hidden = state !== "ready" && state !== "empty";
+    this.result.hidden = state !== "ended";
+    this.again.hidden = !told.skipped;
+    this.undone.hidden = !told.last;
+    say(this.last, told.last ? `last: ${LAST[told.last]}` : "");
+    say(this.question, told.question);
+    say(this.caption, told.caption);
+    fill(this.inputs, told.inputs);
+    fill(this.answers, told.a + told.b);
+    fill(this.result, told.result);
+    say(this.words, this.sentence(told));
+    const sending = this.model.get("sending");
+    sends.hidden = state !== "ended" || (!told.unsent && !sending);
+    this.actuals.hidden = !told.unsent;
+    this.actuals.disabled = sending === "sending…";
+    say(this.actuals.firstChild, this.model.get("error") ? "Send again" : `Send ${told.unsent} ratings to Vellum as actuals`);
+    say(this.sent, sending);
+    if (!fresh || (state === "asking" && !this.note.hidden && this.asking !== null)) return;
+    this.noteField.value = told.note;
+    this.note.hidden = state !== "asking" || !told.note;
+  }
+
+  sentence(told) {
+    if (told.state === "empty") return told.same ? "Nothing to rate: both releases gave the same outputs in every case." : "Nothing to rate: no case has an answer on both releases.";
+    if (told.state !== "ready") return "";
+    return told.skipped ? `${told.rated} rated, ${told.skipped} skipped. Skipped cases are left out of the results.` : "All are rated. After the results nothing can be changed.";
+  }
+
+  settle(told, hadFocus) {
+    clearTimeout(this.timer);
+    this.asking = null;
+    const last = told.last && this.step ? `${LAST[told.last]}. ` : "";
+    const now = { asking: `${last}Case ${told.case}, ${told.rated} of ${told.total} rated`, ready: `${told.rated} of ${told.total} rated`, ended: "Results", empty: this.words.textContent }[told.state];
+    say(this.status, now);
+    const active = this.root.getRootNode().activeElement;
+    if (!hadFocus || (this.root.contains(active) && active.checkVisibility())) return;
+    if (told.state === "ended") this.result.focus();
+    else this.root.focus();  // not the button: a key held down must not show the results
+  }
+}
+
+export default {
+  render({ model, el }) {
+    hearAgain(model);
+    const view = new Blind(model, el);
+    return () => view.close();
+  },
+};
