@@ -46,6 +46,15 @@ def test_the_summary_tells_each_release_against_the_baseline(lab):
     expect(grid.count).to_have_text("40 cases, regressions first")
 
 
+def test_cases_chosen_elsewhere_are_shown_alone(lab):
+    grid = open_grid(lab)
+    expect(grid.count).to_have_text("40 cases, regressions first")
+    grid.notebook.kernel_eval("view.choose([case.case_id for case in cmp.cases[:3]])")
+    expect(grid.count).to_have_text("3 of 40 cases, regressions first")
+    grid.filter("Chosen").click()
+    expect(grid.count).to_have_text("40 cases, regressions first")
+
+
 def test_filters_show_fewer_cases_and_say_how_many(lab):
     grid = open_grid(lab)
     grid.filter("Regressions").click()

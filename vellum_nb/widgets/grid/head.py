@@ -18,6 +18,7 @@ __all__ = ["head"]
 _NAME = 120
 _LABELS, _VALUES = 4, 40
 _WORDS = {
+    "chosen": "Chosen",
     "different": "Only different",
     "regressions": "Regressions",
     "missing": "Missing",
@@ -31,7 +32,8 @@ def head(comparison: Comparison, shelf: Shelf, hands: Hands) -> dict[str, Any]:
     filters = [
         {"name": name, "label": label, "count": shelf.count(name)}
         for name, label in _WORDS.items()
-        if name != "regressions" or metric is not None
+        if (name != "regressions" or metric is not None)
+        and (name != "chosen" or shelf.count("chosen"))
     ]
     return {
         "title": short(shown_name(comparison.deployment), _NAME),

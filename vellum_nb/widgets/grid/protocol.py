@@ -11,7 +11,7 @@ from vellum_nb.widgets.table_protocol import read_int
 
 __all__ = ["QUALITIES", "STATES", "GridQuery", "GridWindow", "read_query", "read_window", "refused"]
 
-STATES = ("different", "regressions", "missing", "unstable")
+STATES = ("chosen", "different", "regressions", "missing", "unstable")
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _MAX_ROWS = 60
 _MAX_TEXT = 500

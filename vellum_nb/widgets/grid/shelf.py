@@ -41,11 +41,16 @@ class Shelf:
         As given.
     metric : str or None
         The metric's name.
+    chosen : frozenset of str
+        The `case_id` of cases that somebody chose to look at.
     """
 
-    def __init__(self, comparison: Comparison, metric: str | None) -> None:
+    def __init__(
+        self, comparison: Comparison, metric: str | None, chosen: frozenset[str] = frozenset()
+    ) -> None:
         self.comparison = comparison
         self.metric = metric
+        self.chosen = chosen
 
     @cached_property
     def _codes(self) -> NDArray[np.int8]:
@@ -67,6 +72,7 @@ class Shelf:
             len(others), number
         )
         return {
+            "chosen": np.array([each.case_id in self.chosen for each in comparison.cases], bool),
             "different": (found == "differs").any(axis=0),
             "regressions": (self._codes == _CODE["worse"]).any(axis=1),
             "improvements": (self._codes == _CODE["better"]).any(axis=1),

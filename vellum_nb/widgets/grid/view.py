@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ipywidgets as ipw
@@ -56,6 +56,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._own = self.comparison = comparison
         self._hands = hands or Hands()
         self._shelf: Shelf | None = None
+        self._chosen: frozenset[str] = frozenset()
         self._busy: dict[tuple[str, str], tuple[str, str]] = {}
         self._metric = comparison.metric.name if comparison.metric else None
         self._open: Case | None = None
@@ -74,8 +75,33 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     def shelf(self) -> Shelf:
         """Return the cases in their order, by the metric that was chosen."""
         if self._shelf is None:
-            self._shelf = Shelf(self.comparison, self._metric)
+            self._shelf = Shelf(self.comparison, self._metric, self._chosen)
         return self._shelf
+
+    def choose(self, case_ids: Iterable[str]) -> None:
+        """Show only these cases, until the reader takes the filter *Chosen* away; none: all.
+
+        It may be the `on_select` of a chart: a rectangle in the scatter chooses rows here.
+
+        Parameters
+        ----------
+        case_ids : iterable of str
+            As `Case.case_id`; those that are not in this comparison are passed over.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> for tag in ("v1", "v2"):
+        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        >>> grid = ws.compare("ticket-triage").view()
+        >>> grid.choose([run.case_id])
+        """
+        self._chosen = frozenset(case_ids)
+        self._shelf = None
+        self._renew(reorder=True)
+        on = self.shelf().count("chosen") > 0
+        self._table.tell(kind="filter", states=["chosen"] if on else [])
 
     def shown(self) -> Shown:
         """Return what rows are made of."""

@@ -96,6 +96,7 @@ class Grid {
     else if (message.kind === "row") this.body.replace(message.row);
     else if (message.kind === "rated") say(this.told, message.text);
     else if (message.kind === "exported") this.exported(message);
+    else if (message.kind === "filter") this.filter({ states: message.states });
   }
 
   take(message) {
