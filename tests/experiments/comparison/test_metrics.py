@@ -151,3 +151,32 @@ def test_a_broken_pattern_or_schema_is_refused_at_once():
         m.regex("(")
     with pytest.raises(InputError, match="this is no JSON schema"):
         m.json_schema({"type": "text"})
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [m.contains("x", "reply"), m.regex("x", "reply"), m.json_valid("reply"),
+     m.json_schema({}, "reply"), m.length("reply")],
+    ids=str,
+)  # fmt: skip
+def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
+    runs = [run({"answer": "x", "n": 1}, id=tag, release_tag=tag) for tag in ("v1", "v2")]
+    runs.append(run(id="3", release_tag="v2", state="REJECTED", error=RunError(code="X")))
+    found = vnb.Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=metric)
+    assert found.against("v2").counts["error"] == 1
+    told = "no run has an output called 'reply'; there are: answer, n"
+    assert set(found.errors()["message"]) == {told}
+    with pytest.raises(vnb.RegressionError, match="nothing could be compared"):
+        found.assert_no_regressions()
+
+
+def test_an_output_that_one_release_lacks_fails_there():
+    runs = [
+        run({"reply": "x"}, id="1", release_tag="v1"),
+        run({"other": "x"}, id="2", release_tag="v2"),
+    ]
+    found = vnb.Comparison(
+        runs, deployment="triage", release_tags=["v1", "v2"], metrics=m.contains("x", "reply")
+    )
+    assert found.against("v2").counts["worse"] == 1
+    assert found.errors().empty
