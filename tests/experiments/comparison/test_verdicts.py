@@ -254,6 +254,13 @@ def test_without_a_metric_nothing_is_called_a_regression_nor_none():
     assert found.summary()["changed_pct"].tolist()[1] == 50
 
 
+def test_without_any_run_that_is_said_rather_than_asked_for_a_metric():
+    found = Comparison([], deployment="triage", release_tags=["v1", "v2"])
+    for ask in (found.regressions, found.assert_no_regressions):
+        with pytest.raises(InputError, match="triage has no stored runs on v1, v2"):
+            ask()
+
+
 def test_unstable_cases_are_those_whose_repeats_differ():
     found = compared([[1, 1], [1, 2]], [[3, 3], [4, 4]])
     assert found.unstable()["input.n"].tolist() == [1]

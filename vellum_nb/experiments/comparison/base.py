@@ -203,6 +203,10 @@ class BaseComparison:
         found = next((each for each in self.metrics if each.name == name), None)
         if found is not None:
             return found
+        if not self.cases:
+            names = ", ".join(self.releases)
+            msg = f"{self.deployment} has no stored runs on {names}, so there is nothing to compare"
+            raise InputError(msg)
         if not self.metrics:
             msg = (
                 "nothing tells better from worse here: give metrics=..., cases with "

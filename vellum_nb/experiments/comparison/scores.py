@@ -164,13 +164,13 @@ def _evaluated(answers: Answers, metric: Metric) -> tuple[NDArray[np.float64], d
 
 def _unknown_output(answers: Answers, metric: Metric) -> str | None:
     """Return what is wrong where no run has the output that a metric looks at: a slip."""
-    if metric.output is None:
+    if metric.looks_at is None:
         return None
     known: dict[str, None] = {}
     for record in answers.records:
         outputs = record.outputs if record.state == "FULFILLED" else {}
-        if metric.output in outputs:
+        if metric.looks_at in outputs:
             return None
         known |= dict.fromkeys(outputs)
     names = ", ".join(known)
-    return f"no run has an output called {metric.output!r}; there are: {names}" if known else None
+    return f"no run has an output called {metric.looks_at!r}; there are: {names}" if known else None

@@ -153,8 +153,8 @@ def _metric(
     rejected: Value = None,
     lower_is_better: bool = False,
 ) -> Metric:
-    fn.takes_records = True  # type: ignore[attr-defined]  # read by Metric, as is `output`
-    fn.output = output  # type: ignore[attr-defined]
+    fn.takes_records = True  # type: ignore[attr-defined]  # read by Metric, as is `looks_at`
+    fn.looks_at = output  # type: ignore[attr-defined]
     named = name if output is None else f"{name}({output})"
     return Metric(fn, name=named, rejected=rejected, lower_is_better=lower_is_better)
 
