@@ -25,3 +25,16 @@ def test_an_error_that_was_pickled_says_the_same(error):
     assert type(back) is type(error)
     assert str(back) == str(error)
     assert vars(back) == vars(error)
+
+
+def test_a_notebook_shows_the_line_that_was_run_and_the_message(tmp_path):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell(history_manager=None)
+    shown: list[str] = []
+    shell._showtraceback = lambda _type, _value, lines: shown.extend(lines)
+    cell = "import vellum_nb as vnb\nws = vnb.connect('local', history=':memory:')\n"
+    shell.run_cell(cell + "try:\n    ws.sweep('docs-qa', 'none.csv')\nfinally:\n    ws.close()\n")
+    place, message = shown
+    assert place.endswith("line 4: ws.sweep('docs-qa', 'none.csv')")
+    assert message.endswith(": none.csv cannot be read: No such file or directory")

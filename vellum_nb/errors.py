@@ -22,8 +22,12 @@ A rejected run is a value, not an exception: see `vellum_nb.Run`.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,6 +51,10 @@ __all__ = [
     "RegressionError",
 ]
 
+_OURS = f"{Path(__file__).parent}{os.sep}"
+_IPYTHON = "IPython"
+_CELL = "The cell"
+_A_CELL = re.compile(r"ipykernel_\d+|^<ipython-input")
 _SHOWN = 20
 _ROWS_SHOWN = 5
 
@@ -56,6 +64,17 @@ class VellumNBError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.args, vars(self))
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: the lines of the reader's own code, and the message."""
+        places = [
+            f"{_CELL if _A_CELL.search(frame.filename) else frame.filename}, "
+            f"line {frame.lineno}: {frame.line}"
+            for frame in extract_tb(self.__traceback__)
+            if not frame.filename.startswith(_OURS) and _IPYTHON not in Path(frame.filename).parts
+        ]
+        notes = getattr(self, "__notes__", [])
+        return [*places, f"\x1b[31m{type(self).__name__}\x1b[0m: {self}", *notes]
 
 
 class APIError(VellumNBError):

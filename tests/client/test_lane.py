@@ -29,6 +29,8 @@ BODY = json.dumps({"execution_id": "e-1", "data": DATA}).encode()
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = f"Content-Length: {len(BODY)}\r\n".encode()
 CHUNKS = b"".join(b"%x\r\n%s\r\n" % (1, BODY[n : n + 1]) for n in range(len(BODY))) + b"0\r\n\r\n"
+LENGTHS = LENGTH + b"Transfer-Encoding: chunked\r\n"
+TRAILERS = b"Content-Encoding: gzip\r\nRetry-After: 9\r\n\r\n"
 ZIPPED = gzip.compress(BODY)
 
 Quick = Callable[..., QuickExecutions]
@@ -90,6 +92,24 @@ def test_the_request_is_the_same_as_that_of_a_call(server: Any, quick: Quick, ke
 ANSWERS = {
     "plain": OK + LENGTH + b"\r\n" + BODY,
     "chunked": OK + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+    "with trailers": OK
+    + b"Transfer-Encoding: chunked\r\n\r\n"
+    + CHUNKS.removesuffix(b"\r\n")
+    + TRAILERS,
+    "busy, with trailers": b"HTTP/1.1 429 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + TRAILERS,
+    "in chunks and with a length": OK + LENGTHS + b"\r\n" + CHUNKS,
+    "with spaces after the size of a chunk": OK
+    + b"Transfer-Encoding: chunked\r\n\r\n"
+    + b"%x  \r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY),
+    "with plain line ends": (OK + LENGTH + b"\r\n").replace(b"\r\n", b"\n") + BODY,
+    "with a header on two lines": OK + b"X-A: one\r\n two\r\n" + LENGTH + b"\r\n" + BODY,
+    "with a sign that no header may have": OK + b"X-A: \x01\r\n" + LENGTH + b"\r\n" + BODY,
+    "in another version": b"HTTP/1.2 200 OK\r\n" + LENGTH + b"\r\n" + BODY,
+    "that offers another protocol": OK
+    + b"Upgrade: h2c\r\nConnection: Upgrade, Keep-Alive\r\n"
+    + LENGTH
+    + b"\r\n"
+    + BODY,
     "until the end": b"HTTP/1.0 200 OK\r\n\r\n" + BODY,
     "zipped": OK
     + f"Content-Encoding: gzip\r\nContent-Length: {len(ZIPPED)}\r\n\r\n".encode()
@@ -107,6 +127,7 @@ ANSWERS = {
     "short": OK + b"Content-Length: 500\r\n\r\n{",
     "a short chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
     "a chunk of negative length": OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n{}\r\n",
+    "a length beyond all memory": OK + b"Content-Length: 99999999999999999999\r\n\r\n" + BODY,
     "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
     "nothing": b"",
 }
@@ -115,6 +136,7 @@ TOLD_ALIKE = frozenset(ANSWERS) - {
     "short",
     "a short chunk",
     "a chunk of negative length",
+    "a length beyond all memory",
     "no HTTP",
 }
 """Those whose errors say the same; of the others the innermost reason is worded otherwise."""
@@ -226,6 +248,14 @@ def test_an_answer_that_nobody_asked_for_is_no_answer_to_the_next(
     assert written.wait(20)
     assert sent(executions).execution_id == "e-1"
     assert [seen.connection for seen in server.seen] == [1, 2, 3]
+
+
+def test_a_change_to_another_protocol_is_no_answer(server: Any, quick: Quick, key: str) -> None:
+    head = b"HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
+    server.will(server.raw(head + ANSWERS["plain"]))
+    error = sent(quick(server.url, key))
+    assert type(error) is errors.APIConnectionError
+    assert "the server changes to another protocol" in str(error)
 
 
 def test_a_head_without_end_is_given_up(server: Any, quick: Quick, key: str) -> None:

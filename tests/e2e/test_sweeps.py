@@ -96,6 +96,12 @@ def test_a_sweep_whose_kernel_was_killed_goes_on_and_says_so(lab):
     view.ended("5 of 24")
     expect(view.bar("v1")).to_have_attribute("aria-valuetext", re.compile("2 running"))
     notebook.kill_kernel()
+    expect(view.hint).to_have_text(
+        "the kernel has ended: run the cells again and the sweep goes on"
+    )
+    expect(view.status).to_have_text("as it was when the kernel ended")
+    expect(view.button("Pause")).to_be_hidden()
+    notebook.screenshot("sweep-gone", view.root)
     notebook.run(0)
     notebook.run(1)
     view = SweepPage(notebook, cell=1)

@@ -75,6 +75,7 @@ def test_a_sweep_that_stopped_by_itself_says_why(gated):
     gated.gate.release(100)
     told = until(view, lambda told: told["state"] == "stopped")
     assert told["notice"] == "Stopped: stop_after_failures=1 is reached"
+    assert told["status"].endswith("; with more, or no, stop_after_failures it goes on")
 
 
 def test_closing_the_view_leaves_the_sweep_alone(gated):

@@ -269,6 +269,9 @@ async def _after(writer, fault, value):
         await _answer(writer, {"detail": "a gateway lost it"}, 502)
     elif fault == "garbage":
         await _answer(writer, "<html>Please log in to the hotel's network</html>")
+    elif fault == "length twice":
+        length = len(json.dumps(value).encode())
+        await _answer(writer, value, head=f"Content-Length: {length}\r\n")
     elif fault == "truncated":
         await _answer(writer, value, half=True)
         raise HangupError

@@ -167,7 +167,7 @@ def test_repeats_settle_an_answer_that_is_not_always_the_same(server, ws):
         )
     found = ws.bisect("flaky", CASE)
     assert (found.last_same, found.first_changed) == ("v3", "v4")
-    assert (found.frame()["release_tag"].value_counts() == 5).any()
+    assert (found.frame()["release_tag"].value_counts() == 5).all()
     fixed = ws.bisect("flaky", {"text": "bye"}, repeats=3)
     assert (fixed.frame()["release_tag"].value_counts() == 3).all()
 
@@ -234,3 +234,36 @@ def test_a_tag_that_moves_meanwhile_is_noticed(server, ws):
 
     with pytest.raises(vnb.VellumNBError, match="The release tag v3 of words moved from"):
         ws.bisect("words", CASE, check)
+
+
+def test_a_first_answer_that_misleads_is_found_out(server, ws):
+    """The release before the change says "new" the first time, and never again."""
+    turn = itertools.count()
+
+    def misleading(text: str) -> dict[str, object]:
+        return {"word": "new" if next(turn) == 0 else "old", "length": len(text)}
+
+    deployed(server, ["old"] * 4)
+    server.deploy(misleading, name="words", release_tags=["v5"])
+    for tag in ("v6", "v7", "v8"):
+        server.deploy(answers("new"), name="words", release_tags=[tag])
+    found = ws.bisect("words", CASE)
+    assert (found.last_same, found.first_changed) == ("v5", "v6")
+
+
+def test_a_run_whose_tag_moved_is_not_taken_for_one_of_its_release(server, ws):
+    deployed(server, ["old", "old", "new"])
+    run = ws.run("words", CASE, release_tag="v2")
+    doubtful = run.model_copy(
+        update={
+            "id": "doubtful",
+            "external_id": "doubtful",
+            "outputs": {"word": "x"},
+            "tag_moved": True,
+        }
+    )
+    ws.history.delete([run.id])
+    ws.history.begin(doubtful)
+    assert ws.history.get("doubtful").tag_moved
+    found = ws.bisect("words", CASE)
+    assert (found.reused, found.first_changed) == (0, "v3")

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.local import samples
 
 COMMAND = [sys.executable, "-W", "error", "-m", "vellum_nb"]
 CI = Path(__file__).parents[2] / "docs" / "ci.md"
@@ -152,7 +153,7 @@ def test_the_commands_of_the_page_on_ci_run(environment, tmp_path):
     """The workflow of the page is run step by step, against a server with the sample's releases."""
     (tmp_path / "cases").mkdir()
     with vnb.LocalServer(samples=True) as server:
-        sample = Path(vnb.local.samples.__file__).parent / "data" / "ticket-triage.csv"
+        sample = samples.cases("ticket-triage")
         (tmp_path / "cases" / "ticket-triage.csv").write_bytes(sample.read_bytes())
         known = environment | {
             "VELLUM_API_KEY": server.api_key,
@@ -172,6 +173,23 @@ def test_the_commands_of_the_page_on_ci_run(environment, tmp_path):
     assert "## ticket-triage: v3 against production" in summary
     assert (tmp_path / "junit.xml").exists()
     assert (tmp_path / "report.html").exists()
+
+
+def test_the_test_of_the_page_on_ci_is_one(monkeypatch, tmp_path):
+    found = re.search(r"```python\n(.*?)```", CI.read_text(encoding="utf-8"), re.DOTALL)[1]
+    scope = {}
+    exec(found, scope)  # noqa: S102  (the page's own example)
+    (tmp_path / "cases").mkdir()
+    sample = samples.cases("ticket-triage").read_bytes()
+    (tmp_path / "cases" / "ticket-triage.csv").write_bytes(sample)
+    monkeypatch.chdir(tmp_path)
+    with vnb.LocalServer(samples=True) as server:
+        monkeypatch.setenv("VELLUM_API_KEY", server.api_key)
+        monkeypatch.setenv("VELLUM_API_URL", server.url)
+        with pytest.raises(vnb.RegressionError, match="7 cases are worse; max_regressions=2"):
+            scope["test_the_candidate_is_as_good_as_production"]()
+        server.move_tag("ticket-triage", "v3", "v2")
+        scope["test_the_candidate_is_as_good_as_production"]()
 
 
 def steps(page):

@@ -148,7 +148,8 @@ def test_a_tag_that_moved_between_runs_has_a_column_a_release(ws, server):
     assert compared.moved_tags == ("v2",)
     assert compared.baseline == new  # what the tag points at now
     assert [compared.verdict(case, old) for case in compared.cases] == ["better", "missing"]
-    assert "v2</span> moved" in compared.to_html()
+    assert "v2</span> moved" in compared._repr_html_()
+    assert "moved" in compared.to_html()
 
 
 def test_local_and_cloud_are_compared_by_their_environment(ws, sweep):

@@ -110,15 +110,47 @@ def test_a_csv_as_spreadsheets_write_it_is_read(read, tmp_path):
     assert second.inputs == {"text": "=1+1"}
 
 
+def test_text_in_a_frame_stays_text_and_that_is_told(read):
+    frame = pd.DataFrame({"text": ["a"], "flag": ["true"], "n": ["2"]})
+    with pytest.raises(InputError) as refused:
+        read(frame)
+    number, flag = sorted(str(each.message) for each in refused.value.problems)
+    assert number.startswith("the text '2' is given; ")
+    assert flag.startswith("the text 'true' is given; true or false is expected; in a DataFrame ")
+    assert flag.endswith("text stays text: give the path of the file, or convert the column")
+
+
+def test_rows_of_the_same_inputs_are_told(read):
+    found = read([{"text": "a"}, {"text": "b"}, {"text": "a", "who": "x"}])
+    assert len(found.cases) == 3
+    (note,) = found.notes
+    assert note.startswith("1 row has the inputs of an earlier one, such as row 3 of row 1: all")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_csv_of_a_spreadsheet_that_has_no_commas_is_read(read, tmp_path, mark):
+    rows = [["text", '"who, or what"', "n"], ['"a, ""b""; c"', "x", "3"], [f'"d{mark}e"', "", ""]]
+    text = "\r\n".join(mark.join(row) for row in rows)
+    one, two = read(csv(tmp_path, text, "utf-8-sig")).cases
+    assert one.inputs == {"text": 'a, "b"; c', "n": 3}
+    assert one.labels == {"who, or what": "x"}
+    assert two.inputs == {"text": f"d{mark}e"}
+
+
+def test_a_semicolon_in_a_header_with_commas_separates_nothing(read, tmp_path):
+    (case,) = read(csv(tmp_path, "text,who; what\na;b,c;d\n")).cases
+    assert (case.inputs, case.labels) == ({"text": "a;b"}, {"who; what": "c;d"})
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"", "has no rows"),
         (b"text\n", "has no rows"),
         (b"text,text\na,b\n", "are called text"),
-        (b"text,who\na\n", "row 2 has 1 cells, the header has 2"),
-        (b"text;who\na;b\n", "separated by semicolons"),
-        (b'text\n"a\n', "quotes"),
+        (b"text,who\n\na\n", "row 1 has 1 cells, the header has 2"),
+        (b'text\n"a\n', "row 1: the quotes of cell 1 do not fit"),
+        (b'"text\na\n', "the header: the quotes of cell 1 do not fit"),
         ("text\né\n".encode("latin-1"), "save it as UTF-8"),
     ],
 )
@@ -218,6 +250,16 @@ def test_scalars_of_numpy_are_plain_and_nan_is_told_from_none(read):
     assert [type(value) for value in case.inputs.values()] == [str, int, bool]
     error = refused(read, [{"text": "a", "n": float("nan")}])
     assert "NaN" in str(error)
+
+
+def test_a_label_may_be_anything(read):
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    (case,) = read([{"text": "a", "huge": 10**5000, "deep": deep, "odd": {1, 2}}]).cases
+    assert case.labels["huge"] == "the number that is too large to be shown"
+    assert case.labels["deep"] == "the list that is too large to be shown"
+    assert case.labels["odd"] == "{1, 2}"
 
 
 def test_two_columns_for_one_input_are_refused(read):

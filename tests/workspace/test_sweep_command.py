@@ -54,7 +54,8 @@ def test_a_sweep_is_planned_stopped_by_a_limit_and_resumed(command, tmp_path):
     first = json.loads(out)
     assert status == 2
     assert (first["state"], first["done"], first["planned"]) == ("stopped", 3, 4)
-    assert "max_calls=3 is reached: 3 of 4 runs are kept; the same command goes on" in err
+    assert "max_calls=3 is reached: 3 of 4 runs are kept; the same command with more, " in err
+    assert "or no, --max-calls goes on with the other 1" in err
     plan = json.loads(ended(command("shout", *TAGS, "--dry-run", "--json"))[1])
     assert (plan["resumes"], plan["found"], plan["calls"]) == (first["sweep_id"], 3, 1)
     status, out, err = ended(command("shout", *TAGS, "--resume"))

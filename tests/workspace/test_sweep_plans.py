@@ -89,6 +89,9 @@ def test_past_runs_tell_how_long_it_will_take_and_what_it_will_cost(ws):
     plan = ws.sweep("echo", CASES, **BOTH, repeats=4, concurrency=8, dry_run=True)
     assert plan.seconds == 24 * 2 / 8
     assert plan.cost_usd == 12
+    grows = ws.sweep("echo", CASES, **BOTH, repeats=4, dry_run=True)
+    assert grows.seconds == pytest.approx(2 * (1 + 8 / 24))  # 16, then 8 of 24
+    assert ", about 3 s at up to 24 at once" in grows.headline
     assert str(plan).endswith("= 24 calls, about 6 s at 8 at once, about $12.00")
 
 
@@ -114,6 +117,17 @@ def test_limits_that_will_end_it_early_are_told(ws):
 def test_options_that_cannot_be_are_refused_by_name(ws, options, told):
     with pytest.raises(InputError, match=told):
         ws.sweep("echo", CASES, **options)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["concurrency", "max_concurrency", "max_calls", "max_seconds", "max_cost_usd"],
+)
+def test_a_number_beyond_all_others_is_no_limit(ws, name):
+    sweep = ws.sweep("echo", CASES, **{name: 10**400}, progress=False)
+    assert sweep.state == "done"
+    with pytest.raises(InputError, match=name):
+        ws.sweep("echo", CASES, **{name: -(10**400)})
 
 
 def test_a_tag_that_is_not_there_is_told_with_those_there_are(ws, deployed):

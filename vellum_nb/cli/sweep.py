@@ -23,7 +23,6 @@ _LIMITS: tuple[tuple[str, type, str], ...] = (
     ("max-cost-usd", float, "stop when it has cost so much"),
     ("stop-after-failures", int, "stop when so many runs have failed"),
 )
-_BY_HAND = "stopped"  # why it stands still, when nothing but an interrupt stopped it
 _INTERRUPTED = 130
 _INCOMPLETE = 2
 
@@ -113,12 +112,14 @@ def _status(done: Sweep) -> int:
     now = done.progress()
     if now.state == "done":
         return _INCOMPLETE if now.failed else 0
-    by_hand = now.why == _BY_HAND
+    kept = f"{now.ended:,} of {now.planned:,} runs are kept"
+    limit = now.limit_reached
+    more = f" with more, or no, --{limit.replace('_', '-')}" if limit else ""
     say(
-        f"vellum-nb: {'interrupted' if by_hand else now.why}: {now.ended:,} of {now.planned:,} "
-        f"runs are kept; the same command goes on with the other {now.planned - now.ended:,}"
+        f"vellum-nb: {now.reason or 'interrupted'}: {kept}; "
+        f"the same command{more} goes on with the other {now.planned - now.ended:,}"
     )
-    return _INTERRUPTED if by_hand else _INCOMPLETE
+    return _INCOMPLETE if now.reason else _INTERRUPTED
 
 
 def _printable(text: str) -> str:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from urllib3.connection import HTTPConnection
 
 from vellum_nb.client.exchange import Answer, Failure, Request, cancelled, failed
+from vellum_nb.client.reply_parser import MisreadError
 from vellum_nb.client.transport import Call
 from vellum_nb.client.wires import Flight, Wire
 from vellum_nb.models import Cancellation
@@ -58,6 +59,11 @@ class Lane:
         Where connections are opened.
     cancel : Cancellation
         Ends all that is under way.
+
+    Attributes
+    ----------
+    misread : bool
+        Whether there was an answer that could not be read here; a call may be less strict.
     """
 
     def __init__(
@@ -77,7 +83,7 @@ class Lane:
         self._landed: list[Landed] = []
         self._opened: deque[tuple[Flight, HTTPConnection | Failure]] = deque()
         self._lock = threading.Lock()
-        self._closed = self._rung = False
+        self._closed = self._rung = self.misread = False
         self._now = self._next_look = time.perf_counter()
         self._selector = selectors.DefaultSelector()
         self._bell, self._button = socket.socketpair()
@@ -115,8 +121,8 @@ class Lane:
         """End a `wait`, from any thread."""
         with self._lock:
             if not self._rung and not self._closed:
-                self._rung = True
                 self._button.send(b"!")
+                self._rung = True  # last: an interrupt between the two does no harm
 
     def close(self) -> None:
         """Close all connections; does nothing the second time."""
@@ -230,6 +236,7 @@ class Lane:
         self._land(flight, answer)
 
     def _fail(self, flight: Flight, exc: Exception) -> None:
+        self.misread = self.misread or isinstance(exc, MisreadError)
         if flight.wire is not None:
             self._close(flight.wire)
         self._land(flight, failed(flight.request, exc, sent=True, read=self._read))

@@ -44,6 +44,11 @@ class QuickExecutions:
         lane = client._sender.lane(client.predict_url, crew, cancel)  # noqa: SLF001  (of this package)
         return None if lane is None else cls(client, lane)
 
+    @property
+    def misread(self) -> bool:
+        """Whether there was an answer that could not be read here; a call may be less strict."""
+        return self._lane.misread
+
     def begin(self, key: str, inputs: Sequence[Mapping[str, Any]], **options: Any) -> None:
         """Send an execution, with the options of `Client.execute_workflow`.
 

@@ -10,11 +10,27 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from vellum_nb.client.exchange import Answer
 
-__all__ = ["ReplyParser"]
+__all__ = ["MisreadError", "ReplyParser"]
 
 _LONGEST_HEAD = 2**18  # bytes
 _FIRST_FINAL = 200
 _DELIMITED = frozenset({b"content-length", b"transfer-encoding"})
+_LENIENT = (
+    "headers",
+    "chunked_length",
+    "transfer_encoding",
+    "version",
+    "data_after_close",
+    "optional_lf_after_cr",
+    "optional_cr_before_lf",
+    "optional_crlf_after_chunk",
+    "spaces_after_chunk_size",
+)
+"""What `http.client`, which reads the answers of all other calls, puts up with as well."""
+
+
+class MisreadError(ConnectionError):
+    """The answer is no HTTP, or none that is read here."""
 
 
 class ReplyParser:
@@ -38,6 +54,7 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(**{f"lenient_{name}": True for name in _LENIENT})
         self.keeps_alive = False
         self.renew()
 
@@ -59,13 +76,7 @@ class ReplyParser:
         if not data:
             return self._at_end()
         self._taken += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as exc:
-            self.keeps_alive = False
-            if not self.is_complete:
-                msg = f"the answer is no HTTP: {exc}"
-                raise ConnectionError(msg) from exc
+        self._parse(data)
         if not self._status and self._taken > _LONGEST_HEAD:
             msg = "the answer has no end of its headers"
             raise ConnectionError(msg)
@@ -95,8 +106,9 @@ class ReplyParser:
             raise ConnectionError(msg)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a header."""
-        self._headers.append((name, value))
+        """Note a header; what follows a body is none, and says nothing of it."""
+        if not self._status:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note that the body follows."""
@@ -113,6 +125,18 @@ class ReplyParser:
             return
         self.keeps_alive = self._parser.should_keep_alive()
         self.is_complete = True
+
+    def _parse(self, data: bytes) -> None:
+        why = None
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            why = "the server changes to another protocol"
+        except HttpParserError as exc:
+            self.keeps_alive = False
+            why = None if self.is_complete else f"the answer is no HTTP: {exc}"
+        if why is not None:  # raised here: of a chain, its first error would be told
+            raise MisreadError(why)
 
     def _at_end(self) -> bool:
         """Note that the connection ended, which ends a body of unknown length."""

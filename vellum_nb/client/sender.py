@@ -186,8 +186,9 @@ class Sender:
                     content = response.raw.read(decode_content=True)
                     if not call.release():
                         return Answer(response.status_code, response.headers, content)
-            except (RequestException, HTTPError, OSError, ValueError) as exc:
-                # ValueError: a host name that cannot be, a chunk of negative length
+            except (RequestException, HTTPError, OSError, ValueError, OverflowError) as exc:
+                # ValueError: a host name that cannot be, a chunk of negative length;
+                # OverflowError: a length beyond all memory
                 if not call.release():
                     return failed(request, exc, sent=call.sent, read=self._timeout[1])
         return cancelled(request, sent=call.sent)

@@ -28,6 +28,7 @@ __all__ = ["Call", "RecordingAdapter"]
 
 _THREAD = threading.local()
 _JOINED = 65536  # bytes; a body up to this leaves with its head: each write may wake threads
+_MOST_KEPT = 1000  # connections; a pool makes a place for each at once
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -208,7 +209,7 @@ class RecordingAdapter(HTTPAdapter):
     """
 
     def __init__(self, connections: int) -> None:
-        super().__init__(pool_maxsize=connections)
+        super().__init__(pool_maxsize=min(connections, _MOST_KEPT))
         self._found: dict[tuple[str, str, str | None], Any] = {}
         self._ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
 

@@ -12,13 +12,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-__all__ = ["bare", "quoted", "split", "typed", "unguarded"]
+__all__ = ["SEPARATORS", "Separator", "bare", "quoted", "split", "typed", "unguarded"]
+
+Separator: TypeAlias = Literal[",", ";", "\t"]
+SEPARATORS: tuple[Separator, ...] = (",", ";", "\t")
+"""What stands between cells; spreadsheets write semicolons where ``1,5`` is a number."""
 
 _GUARD = "'"
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", _GUARD)
-_CELL = re.compile(r'(?:"((?:[^"]++|"")*+)"|([^,\r\n"]*+))(,|\r\n|\r|\n|\Z)')
+_CELLS = {
+    mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
+    for mark in SEPARATORS
+}
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z|-?inf\Z")
 _BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
@@ -60,7 +67,7 @@ def typed(text: str) -> Any:
     return unguarded(text)
 
 
-def split(text: str) -> Iterator[list[tuple[str, bool]]]:
+def split(text: str, separator: Separator = ",") -> Iterator[list[tuple[str, bool]]]:
     """Yield rows of cells, each its text and whether it was quoted.
 
     Raises
@@ -68,16 +75,17 @@ def split(text: str) -> Iterator[list[tuple[str, bool]]]:
     ValueError
         With the number of the row in which the quotes do not fit.
     """
+    cell = _CELLS[separator]
     row: list[tuple[str, bool]] = []
     at, number = 0, 1
     while at < len(text) or row:
-        found = _CELL.match(text, at)
+        found = cell.match(text, at)
         if found is None:
             msg = f"row {number}: the quotes of cell {len(row) + 1} do not fit"
             raise ValueError(msg)
         inner, plain, end = found.groups()
         row.append((plain, False) if inner is None else (inner.replace('""', '"'), True))
         at = found.end()
-        if end != ",":
+        if end != separator:
             yield row
             row, number = [], number + 1

@@ -57,7 +57,7 @@ def shown(value: object) -> str:
         return "None"
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # an integer of too many digits, perhaps in a list
+    except (ValueError, RecursionError):  # an integer of too many digits, perhaps in a list
         text = "that is too large to be shown"
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN - 1]}…"

@@ -125,6 +125,10 @@ def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004
 
 
+def _of_text(shown: str) -> str:
+    return "the text " if shown[0] in "'\"" else ""
+
+
 def _type_words(types: Any) -> str:
     names = [types] if isinstance(types, str) else types
     return " or ".join(_NAMES.get(name, str(name)) for name in names)
@@ -144,7 +148,9 @@ _WORDS: dict[str, Callable[[str, Any], str]] = {
     "exclusiveMaximum": lambda value, limit: f"{value} is not less than {limit}",
     "exclusiveMinimum": lambda value, limit: f"{value} is not more than {limit}",
     "multipleOf": lambda value, limit: f"{value} is no multiple of {limit}",
-    "type": lambda value, limit: f"{value} is given; {_type_words(limit)} is expected",
+    "type": lambda value, limit: (
+        f"{_of_text(value)}{value} is given; {_type_words(limit)} is expected"
+    ),
     "enum": lambda value, limit: f"{value} is not one of {', '.join(map(_short, limit))}",
     "const": lambda value, limit: f"{value} is not {limit!r}",
     "minLength": lambda value, limit: f"{value} is shorter than {limit} characters",

@@ -29,7 +29,7 @@ def plan_html(record: SweepRecord) -> str:
 def sweep_html(sweep: Sweep, same: Mapping[str, tuple[str, ...]]) -> str:
     """Return how far a sweep is, as a table."""
     record, now = sweep.record, sweep.progress()
-    why = f" ({escape(now.why)})" if now.why and now.state == "stopped" else ""
+    why = f" ({escape(now.reason)})" if now.reason else ""
     head = "".join(
         f'<th scope="col" style="text-align: {"right" if at else "left"};">{name}</th>'
         for at, name in enumerate(_COLUMNS)

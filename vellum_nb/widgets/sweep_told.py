@@ -126,8 +126,8 @@ def _sent_again(count: int) -> str:
 def _notice(now: Progress) -> str:
     """Return why it stopped by itself, what the user did needs no notice; and which tags moved."""
     parts = []
-    if now.why and now.why != "stopped" and now.state in {"stopping", "stopped"}:
-        parts.append(f"Stopped: {_cut(now.why)}")
+    if now.reason:
+        parts.append(f"Stopped: {_cut(now.reason)}")
     if now.moved:
         tags = ", ".join(map(shown_name, now.moved))
         parts.append(f"Moved to another release meanwhile: {tags}. Each run says which it was on.")
@@ -250,7 +250,7 @@ def _status(now: Progress) -> str:
         "running": "a run without an answer is looked up before it is sent again",
         "paused": "paused: nothing new begins",
         "stopping": "stopping: what runs ends first",
-        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; resume goes on from here",
+        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; {_how_on(now)}",
         "done": f"done: {now.done:,} fulfilled, {now.failed:,} failed",
     }
     if now.state in {"paused", "stopping"} and not running:
@@ -261,3 +261,9 @@ def _status(now: Progress) -> str:
 def _cut(text: str) -> str:
     line = " ".join(text[: 4 * _LONGEST].split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _how_on(now: Progress) -> str:
+    """Return what makes it go on; Resume alone does not where a limit of the sweep is reached."""
+    limit = now.limit_reached
+    return f"with more, or no, {limit} it goes on" if limit else "resume goes on from here"

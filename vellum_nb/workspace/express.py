@@ -1,7 +1,7 @@
 """The quick way for the runs of a sweep: the plain ones, sent and read in the driver's own thread.
 
 What has to be looked up, uploaded, streamed or sent on is left to the `Caller`; so is everything
-that follows from an error.
+that follows from an error, and all that is still to be sent when an answer could not be read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Express:
     def begin(self, task: Task) -> bool:
         """Send `task`, unless it needs more than that; return whether it was taken."""
         plain = task.doubt is None and task.refused is None and not has_files(task.inputs)
-        if not plain or not self._is_open:
+        if not plain or not self._is_open or self._executions.misread:
             return False
         try:
             self._executions.begin(task.run.id, task.inputs, **options_of(task.run))

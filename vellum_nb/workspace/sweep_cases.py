@@ -10,10 +10,11 @@ from typing import Any
 
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.experiments.sweep.columns import Columns, sorted_out
-from vellum_nb.experiments.sweep.reading import Table
+from vellum_nb.experiments.sweep.reading import OF_A_FRAME, Table
 from vellum_nb.experiments.sweep.texts import natural, untyped
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import plain, to_wire
+from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 
 __all__ = ["CheckedCases", "Releases", "checked_cases", "recheck"]
@@ -22,6 +23,7 @@ Releases = Mapping[str, WorkflowDeploymentRelease | None]
 Variables = Sequence[VellumVariable]
 
 _REQUIRED = "a value is required"
+_TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class _Checker:
         self._refuse()
         if self._table.stored:
             cases = self._each_once(cases)
+        else:
+            self._tell_twins(cases)
         cases = [replace(case, position=at) for at, case in enumerate(cases)]
         return CheckedCases(cases, tuple(self._notes), self._not_sent(cases))
 
@@ -169,6 +173,8 @@ class _Checker:
         for (variable, message), tags in found.items():
             where = "" if len(tags) == len(self._releases) else f", on {', '.join(tags)}"
             text = f"{self._explained(variable, message)}{where}"
+            if self._table.name == OF_A_FRAME and isinstance(given.get(variable), str):
+                text = f"{text}{_TYPED}"
             self._problems.append(InputProblem(variable, text, number))
         if self._known is not None:
             sent |= self._kept({k: v for k, v in given.items() if k not in self._known}, number)
@@ -207,6 +213,20 @@ class _Checker:
         if len(found) < len(cases):
             self._notes.append(f"{len(cases):,} runs are of {len(found):,} cases, each taken once")
         return list(found.values())
+
+    def _tell_twins(self, cases: Sequence[SweepCase]) -> None:
+        """Note rows of the same inputs: all are sent, and a comparison takes them as one case."""
+        first: dict[str, int] = {}
+        rows = [(each.position, first.setdefault(each.case_id, each.position)) for each in cases]
+        twins = [(row, other) for row, other in rows if row != other]
+        if not twins:
+            return
+        row, other = twins[0]
+        have = "1 row has" if len(twins) == 1 else f"{len(twins):,} rows have"
+        self._notes.append(
+            f"{have} the inputs of an earlier one, such as row {row:,} of row {other:,}: all are "
+            "sent, and a comparison takes them as one case"
+        )
 
     def _not_sent(self, cases: Sequence[SweepCase]) -> dict[str, tuple[str, ...]]:
         given = dict.fromkeys(name for case in cases for name in case.inputs)
@@ -261,4 +281,7 @@ def _hint(name: str, known: Mapping[str, Any]) -> str:
 def _label(value: Any) -> Any:
     with suppress(InputError):
         return plain(value)
-    return str(value)
+    try:
+        return str(value)
+    except (ValueError, RecursionError):  # as in `shown`, which puts up with it
+        return shown(value)

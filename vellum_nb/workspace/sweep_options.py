@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -111,12 +113,15 @@ def _is_name(tag: object) -> bool:
 def _whole(value: Any) -> int | None:
     with suppress(TypeError):
         found = operator.index(value)
-        return found if found >= 1 and not isinstance(value, bool) else None
+        return min(found, sys.maxsize) if found >= 1 and not isinstance(value, bool) else None
     return None
 
 
 def _positive(value: Any) -> float | None:
     with suppress(TypeError, ValueError):
-        found = float(value)
+        try:
+            found = float(value)
+        except OverflowError:  # a whole number beyond all others
+            found = math.inf if value > 0 else -math.inf
         return found if found > 0 and not isinstance(value, bool | str) else None
     return None

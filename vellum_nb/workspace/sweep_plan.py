@@ -96,6 +96,7 @@ def planned(
         repeats=record.repeats,
         tags=standing.tags(taken),
         at_once=max(1, min(options.concurrency or options.max_concurrency, record.planned)),
+        fixed=options.concurrency is not None,
         resumes=unfinished.id if unfinished else None,
         last_seen=sweeps.last_seen(record.id) if unfinished else None,
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.experiments.sweep.progress import BY_HAND
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history.sweeping import Sweeps
 from vellum_nb.models.sweeps import SweepRecord
@@ -51,6 +52,10 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(_TEXTS, "str") | dict.fromkeys(numbers, "int64"))
 
 
+def _told(why: str | None) -> str | None:
+    return "stopped by hand" if why == BY_HAND else why
+
+
 def why_unfinished(record: SweepRecord, *, begun: bool) -> str | None:
     """Return why a sweep that nobody drives has not ended."""
     if record.ended is not None or record.why is not None:
@@ -94,6 +99,6 @@ def _row(record: SweepRecord, tally: Mapping[str, int], held: bool) -> dict[str,
         "repeats": record.repeats,
         "created": record.created,
         "ended": record.ended,
-        "why": None if held else why_unfinished(record, begun=begun > 0),
+        "why": None if held else _told(why_unfinished(record, begun=begun > 0)),
         "environment": record.environment,
     }

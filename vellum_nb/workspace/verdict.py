@@ -17,6 +17,9 @@ __all__ = ["Verdict", "is_busy", "said", "verdict"]
 
 _REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
 
+_GIVEN_UP = frozenset({HTTPStatus.REQUEST_TIMEOUT, 460, 499})
+"""What gateways say that waited no longer; the last two, of AWS and nginx, are no standard."""
+
 
 class Verdict(Enum):
     """What follows from an error."""
@@ -35,6 +38,8 @@ def verdict(exc: APIError) -> Verdict:
     --------
     >>> verdict(APIError("refused", sent=False)).name, verdict(APIError("reset")).name
     ('AGAIN', 'DOUBTFUL')
+    >>> [verdict(APIStatusError("", status_code=n, body=None)).name for n in (103, 405, 499)]
+    ['DOUBTFUL', 'FINAL', 'DOUBTFUL']
     """
     if not exc.sent or is_busy(exc):
         return Verdict.AGAIN
@@ -44,7 +49,8 @@ def verdict(exc: APIError) -> Verdict:
         return Verdict.DOUBTFUL
     if exc.status_code in _REFUSED:
         return Verdict.REFUSED
-    return Verdict.DOUBTFUL if exc.status_code == HTTPStatus.REQUEST_TIMEOUT else Verdict.FINAL
+    unsure = exc.status_code in _GIVEN_UP or exc.status_code < HTTPStatus.OK
+    return Verdict.DOUBTFUL if unsure else Verdict.FINAL  # 1xx only announces an answer
 
 
 def is_busy(exc: APIError) -> bool:

@@ -91,10 +91,22 @@ def test_a_metric_that_raises_is_no_pass():
 
 
 def test_what_is_within_the_noise_is_no_regression():
-    answers = {"v1": [YES, NO, YES, NO], "v2": [YES, NO, NO, YES]}
-    runs = [run(tag, "a", answer) for tag, given in answers.items() for answer in given]
-    cmp = compared(*runs, cases=wanted({"a": YES}), metrics="exact")
+    answers = {"v1": [YES, YES], "v2": [YES, NO]}
+    runs = [
+        run(tag, text, answer)
+        for tag, given in answers.items()
+        for text in ("a", "b", "c")
+        for answer in given
+    ]
+    known = wanted({"a": YES, "b": YES, "c": YES})
+    cmp = compared(*runs, cases=known, metrics="exact")
+    assert cmp.count("v2", "noise") == 3
     cmp.assert_no_regressions()
+    assert cmp.p("v2") <= 0.25  # by itself that would be enough at this alpha
+    cmp.assert_no_regressions(alpha=0.3)
+    more = [run("v2", text, NO) for text in ("a", "b", "c") for _ in range(30)]
+    with pytest.raises(RegressionError, match="3 cases are worse"):
+        compared(*runs, *more, cases=known, metrics="exact").assert_no_regressions(alpha=0.3)
 
 
 def test_lower_is_better_for_latency_and_each_metric_is_told():

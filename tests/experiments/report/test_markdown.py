@@ -7,10 +7,12 @@ from html import unescape
 from html.parser import HTMLParser
 
 import cmarkgfm
+import pandas as pd
 import pytest
 from cmarkgfm.cmark import Options
 from report_kit import compared, failed, judged, run, wanted
 
+import vellum_nb as vnb
 from vellum_nb import InputError
 
 HOSTILE = [
@@ -155,3 +157,15 @@ def test_the_file_is_what_is_returned(tmp_path):
     cmp = judged({"v1": ["yes"], "v2": ["\ud83d"]})
     path = cmp.to_markdown(tmp_path / "report.md")
     assert path.read_text(encoding="utf-8") == cmp.to_markdown()
+
+
+def test_rows_of_a_frame_without_times_have_none():
+    frame = pd.DataFrame({"model": ["a", "b"], "input.q": ["x", "x"], "output.o": ["1", "2"]})
+    markdown = vnb.compare(frame, by="model").to_markdown()
+    assert "\n1 case, 2 runs.\n" in markdown
+    assert "1970" not in markdown
+
+
+def test_without_runs_it_says_so():
+    for text in (compared().to_markdown(), compared().to_html()):
+        assert "no stored runs on v1, v2" in text

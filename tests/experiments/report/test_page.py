@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from vellum_nb import read_csv
 from vellum_nb.experiments.statistics import mean_interval, paired, share_interval
+from vellum_nb.models import RunError
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -56,6 +57,8 @@ def test_nothing_that_a_run_says_becomes_an_element_or_an_attribute(text):
         run("v2", text, {text: [text]}),
         run("v1", "b", {text: 1, "long": "x" * 200}),
         run("v2", "b", {text: 2, "long": "y" * 200}),
+        run("v1", "c"),
+        run("v2", "c", state="REJECTED", outputs={}, error=RunError(code=text, message=text)),
     ]
     cases = wanted({text: text, "b": text}, **{text: text})
     html = compared(*runs, cases=cases, metrics="exact").to_html()

@@ -57,7 +57,7 @@ def test_stopped_it_ends_what_runs_and_a_later_kernel_makes_the_rest(history):
     assert sweep.state == "stopping"
     gate.open.set()
     assert sweep.wait().state == "stopped"
-    assert repr(sweep) == "<Sweep of d on v1: stopped (stopped), 3 of 10 runs>"
+    assert repr(sweep) == "<Sweep of d on v1: stopped, 3 of 10 runs>"
     later = again_later(history, sweep, answered)
     assert later.state == "stopped"
     assert later.run().progress().found == 3

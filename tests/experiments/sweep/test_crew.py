@@ -55,3 +55,21 @@ def test_after_shutdown_its_threads_are_gone_and_nothing_is_taken():
     assert not [each for each in threading.enumerate() if each.name == "vellum-nb-call"]
     with pytest.raises(RuntimeError, match="gone home"):
         crew.submit(pow, 2, 3)
+
+
+def test_where_no_more_threads_are_to_be_had_the_others_do_the_work(monkeypatch):
+    def refused(_thread):
+        raise RuntimeError("can't start new thread")
+
+    entered, release = threading.Event(), threading.Event()
+    with Crew(4) as crew:
+        first = crew.submit(lambda: (entered.set(), release.wait(20))[1])
+        assert entered.wait(20)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refused)
+            second = crew.submit(pow, 2, 10)
+            with Crew(4) as other, pytest.raises(RuntimeError, match="new thread"):
+                other.submit(pow, 2, 10)
+        release.set()
+        assert first.result(20)
+        assert second.result(20) == 1024

@@ -38,7 +38,7 @@ def test_an_interrupt_stops_it_and_what_runs_ends(history):
 
     sweep = swept(history, planned(history, 20), interrupting, concurrency=3)
     assert sweep.run() is sweep
-    assert repr(sweep) == "<Sweep of d on v1: stopped (stopped), 3 of 20 runs>"
+    assert repr(sweep) == "<Sweep of d on v1: stopped, 3 of 20 runs>"
     assert again_later(history, sweep, answered).run().state == "done"
 
 

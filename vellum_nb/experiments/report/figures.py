@@ -37,6 +37,7 @@ GROUPS = ("worse", "missing", "better", "changed", "same")
 
 _LEAST_P = 1e-5
 _DIGITS = 4
+_UNTIMED = 86_400_000_000  # µs; rows of a frame without times are counted from 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def span(comparison: BaseComparison) -> str:
         return f"no stored runs on {', '.join(comparison.releases)}"
     cases, runs = len(comparison.cases), len(moments)
     told = f"{cases:,} case{'' if cases == 1 else 's'}, {runs:,} run{'' if runs == 1 else 's'}"
-    if not moments:
+    if not moments or max(moments) < _UNTIMED:
         return told
     first, last = (f"{from_micros(each):%Y-%m-%d %H:%M}" for each in (min(moments), max(moments)))
     return f"{told} of {first} UTC" if first == last else f"{told} of {first} to {last} UTC"

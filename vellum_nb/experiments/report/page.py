@@ -176,10 +176,10 @@ def _foot(comparison: BaseComparison, beside: Mapping[str, str]) -> str:
     )
 
 
-def _cells(tag: str, texts: Iterable[str], numbers: Iterable[int]) -> str:
-    right = set(numbers)
+def _cells(tag: str, texts: Iterable[str], numbers: range) -> str:
+    right = ("", ' class="figure"')
     return "".join(
-        f'<{tag} scope="col"{" class=figure" if at in right else ""}>{escape(text)}</{tag}>'
+        f'<{tag} scope="col"{right[at in numbers]}>{escape(text)}</{tag}>'
         for at, text in enumerate(texts)
     )
 

@@ -43,9 +43,9 @@ class Crew(Executor):
             if self._closed:
                 msg = "this crew has gone home"
                 raise RuntimeError(msg)
-            self._busy += 1
-            if self._busy > len(self._threads) < self._most:
+            if self._busy >= len(self._threads) < self._most:
                 self._hire()
+            self._busy += 1
             self._jobs.put((future, fn, args, kwargs))
         return future
 
@@ -60,9 +60,15 @@ class Crew(Executor):
                 thread.join()
 
     def _hire(self) -> None:
+        """Take on one more thread; where none is to be had, those that are there do the work."""
         thread = threading.Thread(target=self._work, name="vellum-nb-call", daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from math import ceil
 
-__all__ = ["Pace"]
+__all__ = ["FIRST", "Pace", "rounds"]
 
-_FIRST = 16
+FIRST = 16
+"""How many calls begin at once, where that is not fixed."""
 _LESS = 0.7
 _MORE = 1.5
 _MORE_AFTER_TROUBLE = 1.25
 _WORTH = 0.3  # of what more at once would bring, were the server not to notice
 _FULL = 0.7
 _REST = 8  # rounds, at most
+
+
+def rounds(calls: int, *, first: int, most: int) -> float:
+    """Return how many calls follow one another where the server takes all of them well.
+
+    Examples
+    --------
+    >>> rounds(100, first=10, most=10)
+    10.0
+    >>> rounds(100, first=16, most=128)  # 16, 24, 36, and 24 of 54
+    3.44...
+    """
+    done, limit, left = 0, first, calls
+    while limit < min(most, left):
+        done, left, limit = done + 1, left - limit, min(most, ceil(limit * _MORE))
+    return done + left / limit
 
 
 class Pace:
@@ -42,7 +59,7 @@ class Pace:
     def __init__(self, concurrency: int | None = None, *, most: int = 128) -> None:
         self.fixed = concurrency is not None
         self.most = concurrency if concurrency is not None else most
-        self.limit = min(_FIRST, most) if concurrency is None else concurrency
+        self.limit = min(FIRST, most) if concurrency is None else concurrency
         self.not_before = 0.0
         self._more = _MORE
         self._base: tuple[int, float] | None = None

@@ -8,6 +8,8 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
+from vellum_nb.experiments.sweep.pace import FIRST, rounds
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -64,6 +66,8 @@ class SweepPlan:
         One for each release tag.
     at_once : int
         How many calls may be under way.
+    fixed : bool
+        Whether so many are from the start; otherwise it grows to that while the server bears it.
     notes : tuple of str
         What is worth knowing: inputs that a release does not know, columns that look mistyped,
         the sweep that is resumed.
@@ -83,6 +87,7 @@ class SweepPlan:
     repeats: int
     tags: tuple[TagPlan, ...]
     at_once: int = 1
+    fixed: bool = False
     notes: tuple[str, ...] = ()
     resumes: str | None = None
     last_seen: datetime | None = None
@@ -110,7 +115,9 @@ class SweepPlan:
         if not medians or len(medians) < len(tags):
             return None
         all_of_it = sum(tag.calls * (tag.median_s or 0.0) for tag in tags)
-        return max(all_of_it / max(1, self.at_once), *medians)
+        first = self.at_once if self.fixed else min(FIRST, self.at_once)
+        in_turn = rounds(self.calls, first=first, most=max(1, self.at_once))
+        return max(all_of_it / self.calls * in_turn, *medians)
 
     @property
     def cost_usd(self) -> float | None:
@@ -175,7 +182,8 @@ class SweepPlan:
 
     def _expected(self) -> str:
         seconds, cost = self.seconds, self.cost_usd
-        took = "" if seconds is None else f", about {lasting(seconds)} at {self.at_once} at once"
+        at_once = f"{'' if self.fixed else 'up to '}{self.at_once} at once"
+        took = "" if seconds is None else f", about {lasting(seconds)} at {at_once}"
         return took + ("" if cost is None else f", about {money(cost)}")
 
 

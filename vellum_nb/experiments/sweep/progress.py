@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from vellum_nb.models import Run
 
-__all__ = ["Progress", "State", "TagProgress"]
+__all__ = ["BY_HAND", "Progress", "State", "TagProgress"]
+
+_OF_A_LIMIT = re.compile(r"(max_\w+|stop_after_failures)=\S+ is reached")
+BY_HAND = "stopped"
+"""Why a sweep stands still that was stopped, or interrupted: nobody needs to be told."""
 
 State = Literal["ready", "running", "paused", "stopping", "stopped", "done"]
 
@@ -83,6 +88,19 @@ class Progress:
     why: str | None = None
     max_cost_usd: float | None = None
     moved: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str | None:
+        """Why it stops or has stopped, where the user does not know that: a limit, or trouble."""
+        if self.state not in {"stopping", "stopped"} or self.why == BY_HAND:
+            return None
+        return self.why
+
+    @property
+    def limit_reached(self) -> str | None:
+        """The name of the limit that ended it; it goes on with another one."""
+        found = _OF_A_LIMIT.match(self.reason or "")
+        return found[1] if found else None
 
     @property
     def kept(self) -> int:

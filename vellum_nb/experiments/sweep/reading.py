@@ -6,6 +6,7 @@ Nothing is interpreted here: what columns mean, and what text stands for, is tol
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
@@ -13,20 +14,23 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError
-from vellum_nb.history.csv_text import split, unguarded
+from vellum_nb.history.csv_text import SEPARATORS, Separator, split, unguarded
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SUFFIXES", "Bare", "CaseFile", "Cases", "Table", "read_table"]
+__all__ = ["OF_A_FRAME", "SUFFIXES", "Bare", "CaseFile", "Cases", "Table", "read_table"]
 
 Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
 """What a sweep takes as its cases."""
 
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
 _OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
+OF_A_FRAME = "the DataFrame"
+_IN_QUOTES = re.compile(r'"[^"]*"')
+_LONGEST_HEAD = 100_000
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 """How the name of a file of cases may end."""
 
@@ -97,7 +101,7 @@ def read_table(cases: Cases) -> Table:
     elif isinstance(cases, CaseFile):
         table = _of_file(cases)
     elif hasattr(cases, "to_dict") and hasattr(cases, "columns"):
-        table = _of_frame(cases, "the DataFrame")
+        table = _of_frame(cases, OF_A_FRAME)
     else:
         table = _of_dicts(_listed(cases), "the list")
     if not table.rows:
@@ -208,23 +212,33 @@ def _short(file: CaseFile) -> str:
 
 
 def _of_csv(file: CaseFile) -> Table:
-    text = _text(file)
-    try:
-        head, *rows = [*split(text)] or [[]]
-    except ValueError as exc:
-        msg = f"{file.name} is no CSV: {exc}"
-        raise InputError(msg) from exc
+    head, *rows = _rows_of_csv(file) or [[]]
     names = [unguarded(cell).strip() for cell, _ in head]
-    if len(names) == 1 and ";" in names[0]:
-        msg = f"The columns of {file.name} are separated by semicolons; save it with commas"
-        raise InputError(msg)
     _refuse_repeated(names, _short(file))
-    found = [
-        _csv_row(names, row, f"{file.name}, row {number}")
-        for number, row in enumerate(rows, start=2)
-        if row != [("", False)]
-    ]
+    places = (f"{file.name}, row {number}" for number in range(1, len(rows) + 1))
+    found = [_csv_row(names, row, where) for row, where in zip(rows, places, strict=True)]
     return Table(found, tuple(names), "csv", columns_of_history(names), _short(file))
+
+
+def _rows_of_csv(file: CaseFile) -> list[list[tuple[str, bool]]]:
+    """Return header and rows without empty lines; messages count as the table of problems does."""
+    text = _text(file)
+    found: list[list[tuple[str, bool]]] = []
+    try:
+        for row in split(text, _separator(text)):
+            if row != [("", False)] or not found:
+                found.append(row)
+    except ValueError as exc:
+        where = f"row {len(found)}" if found else "the header"
+        msg = f"{file.name} is no CSV: {where}: {str(exc).partition(': ')[2]}"
+        raise InputError(msg) from exc
+    return found
+
+
+def _separator(text: str) -> Separator:
+    """Return what separates the columns: spreadsheets write semicolons where 1,5 is a number."""
+    head = re.split(r"[\r\n]", _IN_QUOTES.sub("", text[:_LONGEST_HEAD]), maxsplit=1)[0]
+    return next((mark for mark in SEPARATORS if mark in head), SEPARATORS[0])
 
 
 def _csv_row(names: Sequence[str], row: Sequence[tuple[str, bool]], where: str) -> dict[str, Any]:

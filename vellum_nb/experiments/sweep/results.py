@@ -10,9 +10,9 @@ from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.metrics.judges import Judging
+from vellum_nb.experiments.report.saving import refuse_key, save_frame
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
-from vellum_nb.history.export import replacing, write_csv
 from vellum_nb.history.frames import cell, column
 from vellum_nb.history.records import Record
 from vellum_nb.models import Run
@@ -140,6 +140,8 @@ class Results:
         ------
         HistoryError
             The file cannot be written.
+        VellumNBError
+            The API key stands in it. Nothing was written.
 
         Examples
         --------
@@ -149,9 +151,9 @@ class Results:
         >>> vnb.read_csv(sweep.to_csv("sweep.csv")).equals(sweep.frame())
         True
         """
-        with replacing(path) as file:
-            write_csv(self.frame(), file)
-        return Path(path)
+        frame = self.frame()
+        refuse_key(str(path), self.tools.holds_key, [frame])
+        return save_frame(path, frame, "csv")
 
     def _frame(self, states: tuple[str, ...] | None = None) -> pd.DataFrame:
         import pandas as pd

@@ -16,7 +16,7 @@ from vellum_nb.experiments.sweep.hands import Hands
 from vellum_nb.experiments.sweep.making import SweepOptions, Worker, hands_of
 from vellum_nb.experiments.sweep.pace import Pace
 from vellum_nb.experiments.sweep.plan import SweepPlan
-from vellum_nb.experiments.sweep.progress import Progress, State
+from vellum_nb.experiments.sweep.progress import BY_HAND, Progress, State
 from vellum_nb.experiments.sweep.results import Results
 from vellum_nb.experiments.sweep.session import Session
 from vellum_nb.experiments.sweep.showing import Shown
@@ -149,7 +149,7 @@ class Sweep(Results, Shown):
         """Begin nothing more, and end when what is under way has ended."""
         driver = self._running()
         if driver is not None:
-            driver.stop("stopped")
+            driver.stop(BY_HAND)
 
     def cut(self) -> None:
         """Stop at once: what is under way is cut off, and looked up when the sweep is resumed."""
@@ -180,7 +180,7 @@ class Sweep(Results, Shown):
         now = self.progress()
         tags = ", ".join(self.record.release_tags)
         failed = f", {now.failed} failed" if now.failed else ""
-        why = f" ({now.why})" if now.why and now.state == "stopped" else ""
+        why = f" ({now.reason})" if now.reason else ""
         moved = f"; moved meanwhile: {', '.join(now.moved)}" if now.moved else ""
         return (
             f"<Sweep of {self.record.deployment} on {tags}: {now.state}{why}, "

@@ -86,7 +86,7 @@ def facts(now: Progress) -> str:
         if now.left_s is not None:
             parts.append(f"about {duration(now.left_s)} left")
     elif now.state != "done":
-        parts.append(f"{now.state}: {now.why}" if now.why else now.state)
+        parts.append(f"{now.state}: {now.reason}" if now.reason else now.state)
     if now.failed:
         parts.append(f"{now.failed:,} failed")
     if now.cost_usd is not None:

@@ -14,6 +14,8 @@ const FIGURES = [["done", "done"], ["failed", "failed"], ["running", "running"],
 const KINDS = ["done", "failed", "running"];
 const LATEST = 5;
 const PATIENCE_MS = 1500;
+const ACTIVE = ["running", "paused", "stopping"];
+const GONE = "the kernel has ended: run the cells again and the sweep goes on";
 
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -67,6 +69,7 @@ class View {
     };
     on("change:_told change:hint change:error", () => this.show());
     on("msg:custom", (message) => { if (message.kind === "heard") this.heard(); });
+    this.offs.push(whenKernelEnds(model, () => { this.gone = true; this.show(); }));
     this.show();
   }
 
@@ -118,7 +121,7 @@ class View {
   heard() {
     clearTimeout(this.timer);
     this.timer = 0;
-    say(this.hint, this.model.get("hint"));
+    this.showButtons(this.model.get("_told").state);
   }
 
   offer(button, act, label, enabled) {
@@ -146,12 +149,12 @@ class View {
     say(this.plan, told.plan);
     told.tags.forEach((tag, at) => this.showTag((this.rows[at] ??= this.tagRow()), tag));
     this.showSums(told);
-    say(this.status, told.status);
+    say(this.status, this.gone && ACTIVE.includes(told.state) ? "as it was when the kernel ended" : told.status);
     this.outputs.forEach((output, at) => this.showOutput(output, told.latest[at]));
   }
 
   showButtons(state) {
-    const hint = this.model.get("hint");
+    const hint = this.gone && state !== "done" ? GONE : this.model.get("hint");
     if (hint || !this.timer) say(this.hint, hint);
     this.buttons.hidden = Boolean(hint);
     const goesOn = state === "running";
