@@ -323,3 +323,17 @@ view
     grid.page.keyboard.press("Enter")
     grid.case.get_by_role("button", name="Trace of v2").click()
     expect(grid.case.locator(".vnb-trace").first).to_be_visible()
+
+
+def test_a_grid_without_its_kernel_says_so(lab):
+    grid = open_grid(lab)
+    grid.notebook.kill_kernel()
+    grid.grid.focus()
+    grid.page.keyboard.press("End")
+    expect(grid.root.get_by_role("alert")).to_contain_text("is gone, so nothing here answers")
+    grid.filter("Regressions").click()
+    grid.notebook.screenshot("grid-without-kernel", of=grid.output)
+    grid.notebook.run(0)
+    again = GridPage(grid.notebook)
+    expect(again.root.get_by_role("alert")).to_be_hidden()
+    expect(again.rows.first).to_contain_text("worse")

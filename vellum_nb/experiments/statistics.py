@@ -29,6 +29,7 @@ __all__ = [
     "pooled_variance",
     "share_interval",
     "sign_test",
+    "two_sided_z",
     "unlike_pairs",
     "win_rate",
 ]
@@ -243,6 +244,19 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
     return needed / cases if cases >= needed else None
 
 
+def two_sided_z(alpha: float) -> float:
+    """Return how many standard errors leave `alpha` outside.
+
+    Examples
+    --------
+    >>> round(two_sided_z(0.05), 4)
+    1.96
+    """
+    from scipy.stats import norm
+
+    return float(norm.isf(alpha / 2))
+
+
 def cases_needed(
     mean: float, spread: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> int | None:
@@ -257,7 +271,7 @@ def cases_needed(
         return None
     from scipy.stats import norm
 
-    z = float(norm.isf(alpha / 2) + norm.isf(1 - power))
+    z = two_sided_z(alpha) + float(norm.isf(1 - power))
     ratio = abs(z * spread / mean)
     if ratio > _NOBODY:
         return None

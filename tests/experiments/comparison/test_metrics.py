@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import vellum_nb as vnb
@@ -13,6 +14,7 @@ from vellum_nb.experiments.metrics.choosing import chosen
 from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.history.records import Record
 from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models.sweeps import SweepCase
 
 m = vnb.metrics
 
@@ -151,3 +153,53 @@ def test_a_broken_pattern_or_schema_is_refused_at_once():
         m.regex("(")
     with pytest.raises(InputError, match="this is no JSON schema"):
         m.json_schema({"type": "text"})
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [m.contains("x", "reply"), m.regex("x", "reply"), m.json_valid("reply"),
+     m.json_schema({}, "reply"), m.length("reply")],
+    ids=str,
+)  # fmt: skip
+def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
+    runs = [run({"answer": "x", "n": 1}, id=tag, release_tag=tag) for tag in ("v1", "v2")]
+    runs.append(run(id="3", release_tag="v2", state="REJECTED", error=RunError(code="X")))
+    found = vnb.Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=metric)
+    assert found.against("v2").counts["error"] == 1
+    told = "no run has an output called 'reply'; there are: answer, n"
+    assert set(found.errors()["message"]) == {told}
+    with pytest.raises(vnb.RegressionError, match="nothing could be compared"):
+        found.assert_no_regressions()
+
+
+def test_an_output_that_one_release_lacks_fails_there():
+    runs = [
+        run({"reply": "x"}, id="1", release_tag="v1"),
+        run({"other": "x"}, id="2", release_tag="v2"),
+    ]
+    found = vnb.Comparison(
+        runs, deployment="triage", release_tags=["v1", "v2"], metrics=m.contains("x", "reply")
+    )
+    assert found.against("v2").counts["worse"] == 1
+    assert found.errors().empty
+
+
+def test_half_a_surrogate_pair_in_names_and_messages_is_replaced_as_in_the_history(tmp_path):
+    half = "a\ud83d"
+
+    def echo(found: Run) -> bool:
+        raise ValueError(found.outputs[half])
+
+    runs = [run({half: half}, id=tag, release_tag=tag) for tag in ("v1", "v2")]
+    known = [SweepCase(0, case_id({}), {}, {half: half}, {half: half})]
+    found = vnb.Comparison(
+        runs, deployment="triage", release_tags=["v1", "v2"], metrics=[echo, "score"], cases=known
+    )
+    assert {"expected.a\ufffd", "label.a\ufffd", "output.a\ufffd@v1"} <= set(found.frame())
+    assert found.errors()["message"].tolist() == ["ValueError: a\ufffd"] * 2
+    for rows, frame in (("cases", found.frame()), ("runs", found.long())):
+        path = tmp_path / f"{rows}.csv"
+        found.to_csv(path, rows=rows)
+        pd.testing.assert_frame_equal(vnb.read_csv(path), frame)
+    for write in (found.to_html, found.to_markdown, found.to_junit):
+        write(tmp_path / "report")

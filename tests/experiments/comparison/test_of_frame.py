@@ -112,3 +112,8 @@ def test_the_csv_of_a_comparison_with_metrics_reads_back(ws, tmp_path: Path):
     compared = ws.compare("ticket-triage", metrics=["exact", "latency_s", "quality"])
     path = compared.to_csv(tmp_path / "cmp.csv")
     pd.testing.assert_frame_equal(vnb.read_csv(path), compared.frame())
+
+
+def test_what_is_no_frame_is_refused():
+    with pytest.raises(InputError, match="no DataFrame: give one row a run"):
+        vnb.compare([1])  # type: ignore[arg-type]

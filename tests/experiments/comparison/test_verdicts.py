@@ -98,7 +98,11 @@ def test_two_equal_coins_are_called_noise_and_a_better_coin_is_not():
     assert found.finding("v2") == "noise"
     assert found.remark("v2") == "within the noise: repeats of one release differ as much"
     assert found.finding("v3") == "better"
-    assert found.remark("v3") == "better: hardly chance, larger than the noise floor"
+    # Most cases alone are within the noise of five throws; their mean is not.
+    assert found.p("v3", signs=True) > 0.05
+    assert found.remark("v3") == (
+        "better on average (p = 0.0004): hardly chance, larger than the noise floor"
+    )
     # two flips of a coin of 0.7 differ 42 times of 100
     assert found.against("v2").noise_floor == pytest.approx(0.42, abs=0.05)
     summary = found.summary().set_index("release")
@@ -169,6 +173,47 @@ def test_few_cases_say_what_they_cannot_tell():
     assert "cannot tell apart less than 0.27 in seconds" in noisy.remark("v2")
 
 
+def test_what_may_be_chance_says_why_and_claims_no_zero_outside_of_the_interval():
+    gains = compared([[0, 0]] * 6, [[1, 1]] * 6, [[1, 1]] * 6)
+    assert (gains.against("v2").change.low, gains.against("v2").change.high) == (1, 1)
+    assert gains.p("v2") == 0.0625  # 2 x 1/32: two releases are held against v1
+    assert gains.remark("v2") == (
+        "may be chance: p = 0.06, corrected for several releases; "
+        "6 cases: too few to tell any difference"
+    )
+    one = compared([0] * 5, [1] * 5)
+    assert one.remark("v2") == ("may be chance: p = 0.06; 5 cases: too few to tell any difference")
+
+
+def test_most_cases_better_and_no_better_on_average_says_both():
+    often = compared([0.0] * 20, [1.0] * 18 + [-60.0, 0.0])
+    assert often.p("v2", signs=True) < 0.001
+    assert often.finding("v2") == "undecided"
+    assert often.remark("v2").startswith("may be chance on average: the interval holds 0; ")
+
+
+def test_what_cannot_be_told_knows_of_the_correction_and_of_alpha():
+    base, other = [0] * 12, [1] * 2 + [0] * 10
+    assert compared(base, other).against("v2").least == 6 / 12
+    assert compared(base, other, other).against("v2").least == 7 / 12  # 2 / 2**6 > 0.05 / 2
+    assert compared(base, other, alpha=0.01).against("v2").least == 8 / 12
+    # R: power.t.test's normal limit, (qnorm(1 - .05 / 4) + qnorm(.8))^2 * sd^2 / mean^2
+    assert compared(base, other, other).against("v2").needed == 52
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 5, -0.1, "0.05", True, None, float("nan")])
+def test_an_alpha_that_is_none_is_refused(alpha):
+    with pytest.raises(InputError, match="give a number between 0 and 1, such as 0.05"):
+        compared([1], [1], alpha=alpha)
+
+
+def test_a_status_that_is_none_is_refused_with_those_there_are():
+    found = compared([1, 2], [1, 3])
+    assert [found.count("v2", each) for each in ("same", "differs", "better")] == [1, 1, 1]
+    with pytest.raises(InputError, match="counted as 'bettr'; there are: same, differs, missing"):
+        found.count("v2", "bettr")
+
+
 def test_nothing_to_compare_is_no_finding():
     runs = [made("v1", 0, 1), made("v2", 1, 1)]
     found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=value)
@@ -207,6 +252,13 @@ def test_without_a_metric_nothing_is_called_a_regression_nor_none():
     assert found.changed(release="v2")["input.n"].tolist() == [1]
     assert "wins" not in found.summary().columns
     assert found.summary()["changed_pct"].tolist()[1] == 50
+
+
+def test_without_any_run_that_is_said_rather_than_asked_for_a_metric():
+    found = Comparison([], deployment="triage", release_tags=["v1", "v2"])
+    for ask in (found.regressions, found.assert_no_regressions):
+        with pytest.raises(InputError, match="triage has no stored runs on v1, v2"):
+            ask()
 
 
 def test_unstable_cases_are_those_whose_repeats_differ():

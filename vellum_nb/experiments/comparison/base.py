@@ -19,6 +19,7 @@ from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.experiments.statistics import holm
 from vellum_nb.history.records import Record
 from vellum_nb.models import Run
+from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class BaseComparison:
         self.deployment = deployment
         self.release_tags = tags_of(release_tags)
         self.by = by
-        self.alpha = alpha
+        self.alpha = _checked_alpha(alpha)
         self.seed = seed
         records = [each if isinstance(each, Record) else Record.of_run(each) for each in runs]
         records = [each for each in records if each.deployment == deployment]
@@ -120,13 +121,16 @@ class BaseComparison:
         Raises
         ------
         InputError
-            There is no such release in this comparison.
+            There is no such release in this comparison, or no such status.
         """
         self._column(release)
+        if status not in (known := dict.fromkeys(("same", "differs", "missing", *VERDICTS))):
+            msg = f"no cases are counted as {status!r}; there are: {', '.join(known)}"
+            raise InputError(msg)
         if status in {"same", "differs", "missing"}:
             found = self.statuses.get(release) or [case.status(release) for case in self.cases]
             return sum(each == status for each in found)
-        return dict(self.against(release).counts).get(status, 0)  # type: ignore[call-overload, no-any-return]
+        return self.against(release).counts[status]  # type: ignore[index]  # checked above
 
     def against(self, release: str, metric: str | None = None) -> Against:
         """Return what came of holding `release` against the baseline by a metric.
@@ -141,7 +145,8 @@ class BaseComparison:
         if key not in self._against:
             scored = self.answers.scored(meant)
             base = self._column(self.baseline)
-            found = held_against(self.answers, scored, base, column, seed=self.seed)
+            alpha = self.alpha / max(1, len(self.others))  # what Holm leaves of it for each
+            found = held_against(self.answers, scored, base, column, seed=self.seed, alpha=alpha)
             self._against[key] = found
         return self._against[key]
 
@@ -198,6 +203,10 @@ class BaseComparison:
         found = next((each for each in self.metrics if each.name == name), None)
         if found is not None:
             return found
+        if not self.cases:
+            names = ", ".join(self.releases)
+            msg = f"{self.deployment} has no stored runs on {names}, so there is nothing to compare"
+            raise InputError(msg)
         if not self.metrics:
             msg = (
                 "nothing tells better from worse here: give metrics=..., cases with "
@@ -224,6 +233,13 @@ class BaseComparison:
             for each in tries
         )
         return (*found, quality()) if rated else tuple(found)
+
+
+def _checked_alpha(alpha: Any) -> float:
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        msg = f"alpha={shown(alpha)} does not fit: give a number between 0 and 1, such as 0.05"
+        raise InputError(msg)
+    return float(alpha)
 
 
 def _known(value: Any) -> float | None:

@@ -11,6 +11,7 @@ from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Verdict
 from vellum_nb.history.frames import cell, frame_of_cells
 from vellum_nb.history.records import Record
+from vellum_nb.history.rows import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ _MISSING = "missing"
 
 def case_frame(comparison: BaseComparison) -> pd.DataFrame:
     """Return one row a case."""
-    return frame_of_cells(_case_cells(comparison))
+    return _frame(_case_cells(comparison))
 
 
 def _case_cells(comparison: BaseComparison) -> dict[str, list[Any]]:
@@ -102,9 +103,9 @@ def run_frame(comparison: BaseComparison) -> pd.DataFrame:
     for name in names:
         cells[f"output.{name}"] = [_output(record, name) for record in records]
     cells |= _scores_of_runs(comparison, records)
-    cells["error"] = [": ".join(r.error) if r.error else None for r in records]
+    cells["error"] = [cell(": ".join(r.error)) if r.error else None for r in records]
     cells["id"] = [record.id for record in records]
-    return frame_of_cells(cells)
+    return _frame(cells)
 
 
 def _scores_of_runs(comparison: BaseComparison, records: Sequence[Record]) -> dict[str, list[Any]]:
@@ -116,7 +117,7 @@ def _scores_of_runs(comparison: BaseComparison, records: Sequence[Record]) -> di
         values = _numbers(scored.values)
         cells[f"metric.{metric.name}"] = [None if p is None else values[p] for p in places]
         if scored.errors:
-            errors = [None if p is None else scored.errors.get(p) for p in places]
+            errors = [None if p is None else cell(scored.errors.get(p)) for p in places]
             cells[f"metric_error.{metric.name}"] = errors
     return cells
 
@@ -130,10 +131,15 @@ def error_frame(comparison: BaseComparison) -> pd.DataFrame:
     for metric in comparison.metrics:
         for at, message in answers.scored(metric).errors.items():
             record = answers.records[at]
-            row = (metric.name, record.case_id, record.group, message, record.id)
+            row = (metric.name, record.case_id, record.group, cell(message), record.id)
             for name, value in zip(cells, row, strict=True):
                 cells[name].append(value)
-    return frame_of_cells(cells)
+    return _frame(cells)
+
+
+def _frame(cells: dict[str, list[Any]]) -> pd.DataFrame:
+    # Names are told by models and files, too.
+    return frame_of_cells({clean(name): values for name, values in cells.items()})
 
 
 def _spread(prefix: str, names: Iterable[str], rows: Sequence[Any]) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ from vellum_nb.errors import InputError, RegressionError
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.frames import cases_by
-from vellum_nb.experiments.comparison.summary import line
+from vellum_nb.experiments.comparison.summary import finding, line
 from vellum_nb.experiments.text import printable
 from vellum_nb.experiments.wording import json_text, number_text, value_text
 from vellum_nb.models.plain import shown
@@ -133,23 +133,11 @@ def _failure(
         verb = "is" if len(worse) == 1 else "are"
         limit = _allowed("max_regressions", most)
         reasons.append(f"{_cases(len(worse))} {verb} worse; {limit}")
-    if alpha is not None and (p := _worse_at(comparison, release, metric, alpha)) is not None:
+    if alpha is not None and finding(comparison, release, metric, alpha=alpha) == "worse":
+        by_signs = math.isnan(comparison.against(release, metric).change.mean)
+        p = comparison.p(release, metric, signs=by_signs)
         reasons.append(f"it is worse all in all, and hardly by chance: p = {p:.2g}, alpha={alpha}")
     return Failure(release, metric, tuple(reasons), tuple(worse), tuple(untold))
-
-
-def _worse_at(comparison: BaseComparison, release: str, metric: str, alpha: float) -> float | None:
-    """Return the p value of a release that is worse all in all; None where it is not."""
-    found = comparison.against(release, metric)
-    mean = found.change.mean
-    if math.isnan(mean):
-        gain: float = found.counts["better"] - found.counts["worse"]
-    else:
-        gain = comparison._metric(metric).sign * mean  # noqa: SLF001  (of this package)
-        if found.band is not None and abs(mean) <= found.band:
-            return None
-    p = comparison.p(release, metric, signs=math.isnan(mean))
-    return p if gain < 0 and p is not None and p <= alpha else None
 
 
 def _message(comparison: BaseComparison, found: Sequence[Failure]) -> str:

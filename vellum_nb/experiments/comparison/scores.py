@@ -147,8 +147,11 @@ def _evaluated(answers: Answers, metric: Metric) -> tuple[NDArray[np.float64], d
         (record, expected[row])
         for record, row in zip(answers.records, answers.case.tolist(), strict=True)
     ]
-    metric.prepare(work)
     values = np.full(len(work), np.nan)
+    unknown = _unknown_output(answers, metric)
+    if unknown is not None:
+        return values, dict.fromkeys(range(len(work)), unknown)
+    metric.prepare(work)
     errors: dict[int, str] = {}
     for at, (record, wanted) in enumerate(work):
         value, problem = metric.evaluate(record, wanted)
@@ -157,3 +160,17 @@ def _evaluated(answers: Answers, metric: Metric) -> tuple[NDArray[np.float64], d
         elif problem is not None:
             errors[at] = problem
     return values, errors
+
+
+def _unknown_output(answers: Answers, metric: Metric) -> str | None:
+    """Return what is wrong where no run has the output that a metric looks at: a slip."""
+    if metric.looks_at is None:
+        return None
+    known: dict[str, None] = {}
+    for record in answers.records:
+        outputs = record.outputs if record.state == "FULFILLED" else {}
+        if metric.looks_at in outputs:
+            return None
+        known |= dict.fromkeys(outputs)
+    names = ", ".join(known)
+    return f"no run has an output called {metric.looks_at!r}; there are: {names}" if known else None

@@ -156,8 +156,15 @@ def _costs(comparison: BaseComparison, release: str) -> dict[str, Any]:
     }
 
 
-def finding(comparison: BaseComparison, release: str, metric: str | None = None) -> Finding:
-    """Return what a release is against the baseline by a metric."""
+def finding(
+    comparison: BaseComparison,
+    release: str,
+    metric: str | None = None,
+    *,
+    alpha: float | None = None,
+) -> Finding:
+    """Return what a release is against the baseline by a metric, at the comparison's alpha."""
+    alpha = comparison.alpha if alpha is None else alpha
     found = comparison.against(release, metric)
     decided = found.counts["better"] + found.counts["worse"]
     if not decided + found.counts["same"] + found.counts["noise"]:
@@ -169,7 +176,7 @@ def finding(comparison: BaseComparison, release: str, metric: str | None = None)
     if found.band is not None and abs(mean) <= found.band:
         return "noise"
     p = comparison.p(release, metric, signs=math.isnan(mean))
-    if p is not None and p <= comparison.alpha:
+    if p is not None and p <= alpha:
         if math.isnan(mean):
             gain = found.counts["better"] - found.counts["worse"]
         return "better" if gain > 0 else "worse"
@@ -193,14 +200,20 @@ def remark(comparison: BaseComparison, release: str, metric: str | None = None) 
     what = finding(comparison, release, metric)
     if what == "missing":
         return "nothing to compare: no case has a figure on both"
+    p = comparison.p(release, metric)
+    signs = comparison.p(release, metric, signs=True)
+    by_signs = signs is not None and signs <= comparison.alpha
     if what in {"better", "worse"}:
         floor = "" if found.band is None else ", larger than the noise floor"
-        return f"{what}: hardly chance{floor}"
+        return f"{what}{'' if by_signs else f' on average ({_p(p)})'}: hardly chance{floor}"
     if what == "noise":
         return "within the noise: repeats of one release differ as much"
-    head = "no difference" if what == "same" else "may be chance"
-    if what != "same" and found.change.low <= 0 <= found.change.high:
-        head += ": the interval holds 0"
+    head = "no difference"
+    if what == "undecided":
+        several = ", corrected for several releases" if len(comparison.others) > 1 else ""
+        holds = found.change.low <= 0 <= found.change.high
+        why = "the interval holds 0" if holds else f"{_p(p)}{several}"
+        head = f"may be chance{' on average' if by_signs else ''}: {why}"
     return f"{head}; {_too_few(comparison, found, metric)}"
 
 

@@ -14,6 +14,7 @@ from vellum_nb.experiments.statistics import (
     paired,
     paired_share,
     sign_test,
+    two_sided_z,
 )
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ class Against:
 
 
 def held_against(
-    answers: Answers, scored: Scored, baseline: int, column: int, *, seed: int
+    answers: Answers, scored: Scored, baseline: int, column: int, *, seed: int, alpha: float
 ) -> Against:
-    """Hold the release in `column` against that in `baseline`."""
+    """Hold the release in `column` against that in `baseline`; `alpha` is for this pair alone."""
     import numpy as np
 
     delta = scored.mean[:, column] - scored.mean[:, baseline]
@@ -98,8 +99,8 @@ def held_against(
         sign_p=sign_p,
         noise_floor=unlike / pairs if pairs else None,
         band=_band(scored, baseline, column, ~np.isnan(delta)),
-        least=_least(scored, known, spread),
-        needed=cases_needed(change.mean, spread),
+        least=_least(scored, known, spread, alpha),
+        needed=cases_needed(change.mean, spread, alpha=alpha),
     )
 
 
@@ -192,12 +193,12 @@ def _band(
     return _Z95 * math.sqrt(total)
 
 
-def _least(scored: Scored, known: NDArray[np.float64], spread: float) -> float | None:
+def _least(scored: Scored, known: NDArray[np.float64], spread: float, alpha: float) -> float | None:
     number = len(known)
     if not number:
         return None
-    share = detectable_share(number)
+    share = detectable_share(number, alpha)
     if share is None or math.isnan(spread):
         return None
-    half = _Z95 * spread / math.sqrt(number)
+    half = two_sided_z(alpha) * spread / math.sqrt(number)
     return max(share, half) if scored.passes else half

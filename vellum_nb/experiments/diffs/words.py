@@ -214,25 +214,23 @@ def _shared(blocks: Iterable[Block]) -> int:
 def _alternating(blocks: Iterable[Block]) -> list[Block]:
     """Join neighbours, so that what is equal and what differs take turns."""
     joined: list[Block] = []
-    same: list[str] = []
-    old: list[str] = []
-    new: list[str] = []
+    same = old = new = ""
     for equal, gone, come in blocks:
         if equal:
             if old or new:
-                joined.append(("", "".join(old), "".join(new)))
-                old, new = [], []
-            same.append(equal)
+                joined.append(("", old, new))
+                old = new = ""
+            same += equal
         elif gone or come:
             if same:
-                joined.append(("".join(same), "", ""))
-                same = []
-            old.append(gone)
-            new.append(come)
+                joined.append((same, "", ""))
+                same = ""
+            old += gone
+            new += come
     if same:
-        joined.append(("".join(same), "", ""))
+        joined.append((same, "", ""))
     elif old or new:
-        joined.append(("", "".join(old), "".join(new)))
+        joined.append(("", old, new))
     return joined
 
 
@@ -241,7 +239,9 @@ def _without_islands(blocks: Iterable[Block]) -> list[Block]:
     kept: list[Block] = []
     for block in blocks:
         kept.append(block)
-        while not block[0] and len(kept) >= _BRIDGE and _is_island(*kept[-3:]):
+        if block[0]:
+            continue
+        while len(kept) >= _BRIDGE and _is_island(*kept[-3:]):
             (_, old, new), (island, _, _), (_, old_2, new_2) = kept[-3:]
             kept[-3:] = [("", old + island + old_2, new + island + new_2)]
     return kept

@@ -75,6 +75,8 @@ class Metric:
         self.tolerance = float(tolerance)
         self._takes_expected = _takes_expected(fn, self.name)
         self._takes_records = bool(getattr(fn, "takes_records", False))
+        # The one output that one of our own looks at, as far as it is called by a name.
+        self.looks_at: str | None = getattr(fn, "looks_at", None)
 
     def __call__(self, run: Run, expected: Mapping[str, Any] | None = None) -> Value:
         """Return the figure of `run`, as the function gives it."""

@@ -33,7 +33,7 @@ def contains(text: str, output: str | None = None, *, ignore_case: bool = True) 
         texts = _texts(run, output)
         return any(wanted in (each.casefold() if ignore_case else each) for each in texts)
 
-    return _metric(found, _named("contains", output), rejected=False)
+    return _metric(found, "contains", output, rejected=False)
 
 
 def regex(pattern: str, output: str | None = None) -> Metric:
@@ -60,7 +60,7 @@ def regex(pattern: str, output: str | None = None) -> Metric:
     def found(run: Any) -> bool:
         return any(compiled.search(each) for each in _texts(run, output))
 
-    return _metric(found, _named("regex", output), rejected=False)
+    return _metric(found, "regex", output, rejected=False)
 
 
 def json_valid(output: str | None = None) -> Metric:
@@ -76,7 +76,7 @@ def json_valid(output: str | None = None) -> Metric:
         values = _values(run, output)
         return bool(values) and all(_parsed(value)[0] for value in values)
 
-    return _metric(valid, _named("json_valid", output), rejected=False)
+    return _metric(valid, "json_valid", output, rejected=False)
 
 
 def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
@@ -109,7 +109,7 @@ def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
         read = [_parsed(value) for value in _values(run, output)]
         return bool(read) and all(ok and validator.is_valid(value) for ok, value in read)
 
-    return _metric(fits, _named("json_schema", output), rejected=False)
+    return _metric(fits, "json_schema", output, rejected=False)
 
 
 def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric:
@@ -127,7 +127,7 @@ def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric
         texts = list(_texts(run, output))
         return sum(map(len, texts)) if texts else None
 
-    return _metric(characters, _named("length", output), lower_is_better=lower_is_better)
+    return _metric(characters, "length", output, lower_is_better=lower_is_better)
 
 
 def latency_s() -> Metric:
@@ -146,14 +146,17 @@ def quality() -> Metric:
 
 
 def _metric(
-    fn: Callable[..., Value], name: str, *, rejected: Value = None, lower_is_better: bool = False
+    fn: Callable[..., Value],
+    name: str,
+    output: str | None = None,
+    *,
+    rejected: Value = None,
+    lower_is_better: bool = False,
 ) -> Metric:
-    fn.takes_records = True  # type: ignore[attr-defined]  # read by Metric
-    return Metric(fn, name=name, rejected=rejected, lower_is_better=lower_is_better)
-
-
-def _named(name: str, output: str | None) -> str:
-    return name if output is None else f"{name}({output})"
+    fn.takes_records = True  # type: ignore[attr-defined]  # read by Metric, as is `looks_at`
+    fn.looks_at = output  # type: ignore[attr-defined]
+    named = name if output is None else f"{name}({output})"
+    return Metric(fn, name=named, rejected=rejected, lower_is_better=lower_is_better)
 
 
 def _values(run: Any, output: str | None) -> list[Any]:

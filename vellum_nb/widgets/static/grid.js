@@ -52,7 +52,13 @@ class Grid {
 
   get(name) { return this.model.get(name); }
 
-  send(kind, content = {}) { this.model.send({ kind, ...content }); }
+  send(kind, content = {}) {
+    try {
+      this.model.send({ kind, ...content });
+    } catch {  // the comm went with its kernel
+      this.note("The kernel that made this comparison is gone, so nothing here answers: run the cell again.");
+    }
+  }
 
   build() {
     this.bar = h("div", { class: "vnb-grid-top" });
@@ -122,8 +128,7 @@ class Grid {
     say(this.where, total ? `${casesWord(last - first)} ${range} of ${figure(total)}` : "");
   }
 
-  note() {
-    const text = this.get("error");
+  note(text = this.get("error")) {
     this.alert.hidden = !text;
     this.alert.replaceChildren(...(text ? [icon("error"), h("span", {}, text)] : []));
   }
