@@ -19,8 +19,11 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 test: check browser ## Everything: lint, types, imports, tests with a real browser, every notebook
 	@echo "==> notebooks, against their stored outputs"
 	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q
-	@echo "==> tests, with coverage"
-	@$(BIN)/python -m pytest tests --cov --cov-report=term $(ARGS)
+	@echo "==> tests in a real browser"
+	@$(BIN)/python -m pytest tests -m browser $(TWO) --cov --cov-report= $(ARGS)
+	@echo "==> all other tests, with coverage"
+	@$(BIN)/python -m pytest tests -m "not browser" $(TWO) --cov --cov-append --cov-report=term $(ARGS)
+TWO := -n 2 --dist loadfile
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
