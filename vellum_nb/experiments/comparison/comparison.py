@@ -182,8 +182,8 @@ class Comparison(Acting, LookMethods):
     ) -> Any:
         """Return the grid: cases down, releases across, to filter, open and rate.
 
-        Only the rows in sight travel to the page, so that it opens as fast with 10,000 cases as
-        with 100. A comparison that was made by hand, not by `compare`, shows itself as HTML.
+        Only the rows in sight travel to the page, however many cases there are.
+        A comparison that was made by hand, not by `compare`, shows itself as HTML.
 
         With `blind`, rate two releases case by case without knowing which is which: the keys 1 (A
         is better), 2 (B), 3 (tie), u (undo), s (skip). Every rating is in the history at once, so
