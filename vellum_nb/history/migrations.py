@@ -156,6 +156,85 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         WHERE undone IS NULL AND choice <> 'skip'
         """,
     ),
+    (
+        "ALTER TABLE runs ADD COLUMN author TEXT",
+        "ALTER TABLE payloads ADD COLUMN large TEXT",
+        """
+        CREATE TABLE large_values (
+            seq INTEGER PRIMARY KEY,
+            hash TEXT NOT NULL UNIQUE,
+            size INTEGER NOT NULL,
+            value TEXT NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE deletions (
+            batch INTEGER PRIMARY KEY,
+            at INTEGER NOT NULL,
+            runs INTEGER NOT NULL,
+            why TEXT NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE deleted_runs (
+            batch INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            id TEXT NOT NULL,
+            execution_id TEXT,
+            external_id TEXT,
+            deployment TEXT NOT NULL,
+            release_tag TEXT NOT NULL,
+            release_id TEXT,
+            environment TEXT,
+            timestamp INTEGER NOT NULL,
+            finished_at INTEGER,
+            latency_s REAL,
+            state TEXT NOT NULL,
+            error_code TEXT,
+            error_message TEXT,
+            case_id TEXT NOT NULL,
+            sweep_id TEXT,
+            repeat INTEGER NOT NULL,
+            previous_execution_id TEXT,
+            quality REAL,
+            note TEXT,
+            tags TEXT,
+            cost_usd REAL,
+            tokens_in INTEGER,
+            tokens_out INTEGER,
+            model TEXT,
+            tag_moved INTEGER NOT NULL,
+            author TEXT,
+            PRIMARY KEY (batch, seq)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE deleted_payloads (
+            batch INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            inputs TEXT NOT NULL,
+            outputs TEXT NOT NULL,
+            output_types TEXT NOT NULL,
+            not_sent TEXT NOT NULL,
+            metadata TEXT,
+            desired TEXT,
+            nodes TEXT,
+            large TEXT,
+            PRIMARY KEY (batch, seq)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE archives (
+            seq INTEGER PRIMARY KEY,
+            path TEXT NOT NULL UNIQUE,
+            created INTEGER NOT NULL,
+            runs INTEGER NOT NULL,
+            first INTEGER NOT NULL,
+            last INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    ),
 )
 
 SCHEMA_VERSION = len(_STEPS)
