@@ -10,7 +10,7 @@ import pytest
 
 import vellum_nb as vnb
 
-PLACES = ("history/store.py", "workspace/keeper.py", "workspace/runner.py", "workspace/stream.py")
+PLACES = ("history/sqlite.py", "workspace/keeper.py", "workspace/runner.py", "workspace/stream.py")
 PATIENCE = 20
 
 
@@ -73,7 +73,7 @@ def test_no_interrupt_leaves_a_row_under_way_or_the_history_locked(server, call,
 
 
 def test_an_interrupt_just_when_a_write_has_begun_unlocks_the_history(tmp_path, monkeypatch):
-    from vellum_nb.history import store
+    from vellum_nb.history import sqlite
 
     def begin_and_be_interrupted(call):
         monkeypatch.undo()
@@ -81,7 +81,7 @@ def test_an_interrupt_just_when_a_write_has_begun_unlocks_the_history(tmp_path, 
         raise KeyboardInterrupt
 
     with vnb.History(tmp_path / "runs.db") as history:
-        monkeypatch.setattr(store, "patiently", begin_and_be_interrupted)
+        monkeypatch.setattr(sqlite, "patiently", begin_and_be_interrupted)
         with pytest.raises(KeyboardInterrupt):
             history.delete(["x"])
         assert history.delete(["x"]) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.frames import frame_of_cells
 from vellum_nb.history.rows import clean, from_micros, micros
-from vellum_nb.history.store import Store
+from vellum_nb.history.store import Connection, Store
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
 
 if TYPE_CHECKING:
@@ -106,8 +105,9 @@ class BlindRatings:
     ) -> bool:
         """Keep a rating; return whether it counts: not where there is one, or it is over."""
         sql = (
-            "INSERT OR IGNORE INTO blind_ratings (session, position, choice, a_first, note, rated) "
-            "SELECT seq, ?, ?, ?, ?, ? FROM blind WHERE id = ? AND ended IS NULL"
+            "INSERT INTO blind_ratings (session, position, choice, a_first, note, rated) "
+            "SELECT seq, ?, ?, ?, ?, ? FROM blind WHERE id = ? AND ended IS NULL "
+            "ON CONFLICT DO NOTHING"
         )
         given = (position, choice, a_first, clean(note), _now(), session_id)
         with self._store.write() as connection:
@@ -143,9 +143,9 @@ class BlindRatings:
             f"SELECT {', '.join(_FRAMED.values())} "
             "FROM blind_ratings r JOIN blind b ON b.seq = r.session "
             "JOIN blind_pairs p ON p.session = r.session AND p.position = r.position "
-            "WHERE ?1 IS NULL OR b.deployment = ?1 ORDER BY r.seq DESC"
+            f"WHERE {'TRUE' if deployment is None else 'b.deployment = ?'} ORDER BY r.seq DESC"
         )
-        found = self._store.read(sql, (deployment,))
+        found = self._store.read(sql, () if deployment is None else (deployment,))
         rows = [_told(dict(zip(_FRAMED, row, strict=True))) for row in found]
         cells = {name: [row[name] for row in rows] for name in _COLUMNS}
         frame = frame_of_cells(cells)
@@ -204,7 +204,7 @@ def _rating(row: Sequence[Any]) -> BlindRating:
     return BlindRating(seq, position, choice, bool(a_first), note, rated, undone, sent)  # type: ignore[arg-type]  # rated is never missing
 
 
-def _mark(connection: sqlite3.Connection, name: str, seqs: Sequence[int]) -> None:
+def _mark(connection: Connection, name: str, seqs: Sequence[int]) -> None:
     sql = f"UPDATE blind_ratings SET {name} = ? WHERE seq = ?"
     connection.executemany(sql, [(_now(), seq) for seq in seqs])
 

@@ -26,7 +26,10 @@ _SILENCE = timedelta(minutes=5)  # after which a holder on another host is given
 _PROC = Path("/proc")
 _GONE = frozenset("ZX")  # a process that has ended, and waits for its parent to notice
 _MINE: set[str] = set()
-LAST_SEEN = "SELECT max(max(timestamp, coalesce(finished_at, 0))) FROM runs WHERE sweep_id = ?"
+LAST_SEEN = (
+    "SELECT max(CASE WHEN finished_at > timestamp THEN finished_at ELSE timestamp END) "
+    "FROM runs WHERE sweep_id = ?"
+)
 
 
 def take(store: Store, sweep_id: str) -> str:
@@ -57,9 +60,11 @@ def take(store: Store, sweep_id: str) -> str:
 def let_go(store: Store, sweep_id: str, token: str) -> None:
     """Hold the sweep no longer; does nothing where another one holds it meanwhile."""
     _MINE.discard(token)
-    sql = "UPDATE sweeps SET holder = NULL WHERE id = ? AND json_extract(holder, '$.token') = ?"
     with store.write() as connection:
-        connection.execute(sql, (sweep_id, token))
+        sql = "SELECT holder FROM sweeps WHERE id = ? AND holder IS NOT NULL"
+        found = connection.execute(sql, (sweep_id,)).fetchone()
+        if found and json.loads(found[0])["token"] == token:
+            connection.execute("UPDATE sweeps SET holder = NULL WHERE id = ?", (sweep_id,))
 
 
 def lost(store: Store, sweep_id: str) -> datetime | None:

@@ -7,13 +7,12 @@ its answer was lost, cost, tokens, rating.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from vellum_nb.history.rows import encoded, run_of
-from vellum_nb.history.store import Store
+from vellum_nb.history.store import Connection, Store
 from vellum_nb.history.writes import complete, insert
 from vellum_nb.models import Run
 
@@ -22,14 +21,9 @@ __all__ = ["Merged", "SyncReport", "merge"]
 Fate = Literal["added", "completed", "updated", "known"]
 
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "quality")
-_FILL = (
-    f"UPDATE runs SET {', '.join(f'{name} = coalesce({name}, :{name})' for name in _LATE)} "
-    "WHERE id = :id AND "
-    f"({' OR '.join(f'({name} IS NULL AND :{name} IS NOT NULL)' for name in _LATE)})"
-)
 _FILL_DESIRED = (
-    "UPDATE payloads SET desired = :desired WHERE desired IS NULL AND :desired IS NOT NULL "
-    "AND seq = (SELECT seq FROM runs WHERE id = :id)"
+    "UPDATE payloads SET desired = :desired "
+    "WHERE desired IS NULL AND seq = (SELECT seq FROM runs WHERE id = :id)"
 )
 _MAY_BE_IT = (  # a run that the server refused never was an execution
     "r.execution_id IS NULL AND r.external_id = ? AND coalesce(r.error_code, '') NOT LIKE 'HTTP_4%'"
@@ -91,7 +85,7 @@ def merge(store: Store, runs: Sequence[Run], columns: str) -> list[Merged]:
         return [_merge(connection, run, columns) for run in runs]
 
 
-def _merge(connection: sqlite3.Connection, run: Run, columns: str) -> Merged:
+def _merge(connection: Connection, run: Run, columns: str) -> Merged:
     known = _known(connection, run, columns)
     if known is None:
         insert(connection, _with_free_external_id(connection, run))
@@ -116,30 +110,36 @@ def _moved(known: Run, run: Run) -> bool:
     return both and known.release_id != run.release_id
 
 
-def _known(connection: sqlite3.Connection, run: Run, columns: str) -> Run | None:
+def _known(connection: Connection, run: Run, columns: str) -> Run | None:
     found = _find(connection, columns, "r.execution_id = ?", run.execution_id)
     if found is None and run.external_id is not None:
         found = _find(connection, columns, _MAY_BE_IT, run.external_id)
     return found
 
 
-def _find(connection: sqlite3.Connection, columns: str, where: str, value: Any) -> Run | None:
+def _find(connection: Connection, columns: str, where: str, value: Any) -> Run | None:
     sql = f"SELECT {columns} FROM runs r JOIN payloads p ON p.seq = r.seq WHERE {where}"
     row = connection.execute(f"{sql} LIMIT 1", (value,)).fetchone()
     return None if row is None else run_of(row)
 
 
-def _with_free_external_id(connection: sqlite3.Connection, run: Run) -> Run:
+def _with_free_external_id(connection: Connection, run: Run) -> Run:
     """Return `run` without its external id where another execution has the same one here."""
     sql = "SELECT 1 FROM runs WHERE external_id = ?"
     taken = connection.execute(sql, (run.external_id,)).fetchone()
     return run.model_copy(update={"external_id": None}) if taken else run
 
 
-def _fill(connection: sqlite3.Connection, run_id: str, run: Run) -> bool:
+def _fill(connection: Connection, run_id: str, run: Run) -> bool:
     """Set what the row has not; return whether that changed anything."""
-    figures = {name: getattr(run, name) for name in _LATE}
-    changed = connection.execute(_FILL, {**figures, "id": run_id}).rowcount
-    desired = encoded(run.desired, "desired", run_id)
-    changed += connection.execute(_FILL_DESIRED, {"desired": desired, "id": run_id}).rowcount
+    changed = 0
+    given = {name: getattr(run, name) for name in _LATE if getattr(run, name) is not None}
+    if given:
+        kept = ", ".join(f"{name} = coalesce({name}, :{name})" for name in given)
+        missing = " OR ".join(f"{name} IS NULL" for name in given)
+        sql = f"UPDATE runs SET {kept} WHERE id = :id AND ({missing})"
+        changed += connection.execute(sql, {**given, "id": run_id}).rowcount
+    if run.desired is not None:
+        desired = encoded(run.desired, "desired", run_id)
+        changed += connection.execute(_FILL_DESIRED, {"desired": desired, "id": run_id}).rowcount
     return changed > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,6 +10,7 @@ from typing import Any, ClassVar, TypedDict
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows import SCALARS, micros
 from vellum_nb.history.search import needle
+from vellum_nb.history.store import Dialect
 
 __all__ = ["NEWEST_FIRST", "Filters", "PageFilters", "Selection", "order", "select"]
 
@@ -54,7 +54,7 @@ _ONE_OF = {
     "ids": "r.id",
 }
 _ROOMS = {"input": "p.inputs", "output": "p.outputs", "desired": "p.desired"}
-_SEARCH = "vnb_match(?, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags)"
+_ALL = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Selection:
         return self.with_payloads if self.needs_payloads else "runs r"
 
 
-def select(filters: Filters) -> Selection:
+def select(filters: Filters, dialect: Dialect) -> Selection:
     """Return the SQL of `filters`; raise for a name that is none of them."""
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
@@ -84,19 +84,21 @@ def select(filters: Filters) -> Selection:
     terms: list[str] = []
     bound: list[object] = []
     for name, value in filters.items():
-        if value is not None and name != "limit":
-            term, argument = _term(name, value)
+        if value is not None and name != "limit" and (value or name != "search"):
+            term, argument = _term(name, value, dialect)
             terms.append(term)
             bound.append(argument)
     return Selection(
-        where=" AND ".join(terms) or "1",
+        where=" AND ".join(terms) or "TRUE",
         bound=tuple(bound),
         limit=_limit(filters.get("limit")),
         needs_payloads=bool(filters.get("search")),
     )
 
 
-def order(order_by: str, *, descending: bool) -> tuple[str, tuple[object, ...], bool]:
+def order(
+    order_by: str, dialect: Dialect, *, descending: bool
+) -> tuple[str, tuple[object, ...], bool]:
     """Return ORDER BY terms, what they bind, and whether they need the payloads.
 
     Missing values come last either way; equal ones are ordered newest first.
@@ -113,21 +115,21 @@ def order(order_by: str, *, descending: bool) -> tuple[str, tuple[object, ...], 
         known = ", ".join((*SCALARS, "metadata", *(f"{room}.<name>" for room in _ROOMS)))
         msg = f"runs cannot be ordered by {order_by!r}; there are: {known}"
         raise HistoryError(msg)
-    value, argument = _member(_ROOMS[room], name)
-    return f"{value} {way} NULLS LAST, {NEWEST_FIRST}", (argument,), True
+    terms, bound = dialect.member_order(_ROOMS[room], name, descending=descending)
+    return f"{terms}, {NEWEST_FIRST}", bound, True
 
 
-def _term(name: str, value: Any) -> tuple[str, object]:
+def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
     if name == "since":
         return "r.timestamp >= ?", _moment(name, value)
     if name == "until":
         return "r.timestamp < ?", _moment(name, value)
     if name == "search":
-        return (_SEARCH, needle(value)) if value else ("? = ''", value)
+        return dialect.search, needle(value)
     values = [value] if isinstance(value, str) else list(value)
     if len(values) == 1:
         return f"{_ONE_OF[name]} = ?", values[0]
-    return f"{_ONE_OF[name]} IN (SELECT value FROM json_each(?))", json.dumps(values)
+    return dialect.one_of(_ONE_OF[name]), dialect.listed(values)
 
 
 def _moment(name: str, value: datetime | date | str) -> int:
@@ -142,15 +144,8 @@ def _moment(name: str, value: datetime | date | str) -> int:
 
 def _limit(limit: int | None) -> int:
     if limit is None:
-        return -1
+        return _ALL
     if limit < 0:
         msg = f"limit={limit} keeps no runs; give a number from 0, or None for all"
         raise HistoryError(msg)
     return int(limit)
-
-
-def _member(column: str, name: str) -> tuple[str, str]:
-    """Return SQL for the member `name` of a JSON object; a path cannot say every name."""
-    if '"' in name or "\\" in name:
-        return f"(SELECT value FROM json_each({column}) WHERE key = ?)", name
-    return f"json_extract({column}, ?)", f'$."{name}"'

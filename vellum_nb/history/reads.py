@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from vellum_nb.history.query import NEWEST_FIRST, Filters, PageFilters, order, select
 from vellum_nb.history.rows import FRAMED, PAYLOADS, SCALARS
-from vellum_nb.history.store import Store
+from vellum_nb.history.store import Row, Store
 
 __all__ = ["COLUMNS", "count", "framed", "page", "row", "rows"]
-
-Row = tuple[Any, ...]
 
 COLUMNS = ", ".join([*(f"r.{name}" for name in SCALARS), *(f"p.{name}" for name in PAYLOADS)])
 _LEAN = ", ".join([*(f"r.{name}" for name in SCALARS), *(f"p.{name}" for name in FRAMED)])
@@ -36,17 +31,17 @@ def framed(store: Store, filters: Filters) -> list[Row]:
 
 
 def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
-    chosen = select(filters)
+    chosen = select(filters, store.dialect)
     sql = f"SELECT {columns} {_JOINED} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
     return store.read(sql, (*chosen.bound, chosen.limit))
 
 
 def count(store: Store, filters: Filters) -> int:
     """Return the number of rows that `filters` name."""
-    chosen = select(filters)
+    chosen = select(filters, store.dialect)
     sql = f"SELECT count(*) FROM {chosen.source} WHERE {chosen.where}"
     found: int = store.read(sql, chosen.bound)[0][0]
-    return found if chosen.limit < 0 else min(found, chosen.limit)
+    return min(found, chosen.limit)
 
 
 def page(
@@ -62,12 +57,12 @@ def page(
 
     First which, then their payloads: rows that are only skipped are never read whole.
     """
-    chosen = select({**filters, "limit": limit})
-    terms, bound, needs_payloads = order(order_by, descending=descending)
+    chosen = select({**filters, "limit": limit}, store.dialect)
+    terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
     source = chosen.with_payloads if needs_payloads else chosen.source
     sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ? OFFSET ?"
     parameters = (*chosen.bound, *bound, chosen.limit, max(0, offset))
     picked = [seq for (seq,) in store.read(sql, parameters)]
-    sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE r.seq IN (SELECT value FROM json_each(?))"
-    found = {seq: rest for seq, *rest in store.read(sql, (json.dumps(picked),))}
+    sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE {store.dialect.one_of('r.seq')}"
+    found = {seq: rest for seq, *rest in store.read(sql, (store.dialect.listed(picked),))}
     return [tuple(found[seq]) for seq in picked if seq in found]

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.history import reads, writes
-from vellum_nb.history.files import locate
+from vellum_nb.history.doors import open_store
 from vellum_nb.history.merge import SyncReport, merge
 from vellum_nb.history.rows import clean, run_of, tags_text
-from vellum_nb.history.store import Store
 from vellum_nb.models import NodeRun, Run
 
 __all__ = ["RecordMethods"]
@@ -30,7 +29,7 @@ class RecordMethods:
     """The writing half of `vellum_nb.History`."""
 
     def __init__(self, path: str | Path | None) -> None:
-        self._store = Store(locate(path))
+        self._store = open_store(path)
         self._subscribers: list[Callable[[Run], None]] = []
         self._lock = threading.Lock()
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from vellum_nb.history import reads
 from vellum_nb.history.rows import SCALARS
-from vellum_nb.history.store import Store
+from vellum_nb.history.store import Connection, Store
 from vellum_nb.models.sweeps import Place
 
 __all__ = ["PastRun", "insert_reused", "keep_reused", "past", "reusable", "reused", "sweep_rows"]
@@ -44,11 +42,11 @@ def reusable(
     """Return the fulfilled runs of these cases on one release: case id to run ids, newest first."""
     sql = (
         "SELECT case_id, id FROM runs WHERE deployment = ? AND release_id = ? "
-        "AND state = 'FULFILLED' AND case_id IN (SELECT value FROM json_each(?)) "
+        f"AND state = 'FULFILLED' AND {store.dialect.one_of('case_id')} "
         "ORDER BY timestamp DESC, seq DESC"
     )
     found: dict[str, list[str]] = {}
-    bound = (deployment, release_id, json.dumps(list(case_ids)))
+    bound = (deployment, release_id, store.dialect.listed(case_ids))
     for case_id, run_id in store.read(sql, bound):
         found.setdefault(case_id, []).append(run_id)
     return found
@@ -57,10 +55,10 @@ def reusable(
 def insert_reused(connection: Connection, sweep_id: str, taken: Mapping[Place, str]) -> None:
     """Keep which run stands for which planned one, in the caller's transaction."""
     sql = (
-        "INSERT OR IGNORE INTO sweep_reused VALUES ((SELECT seq FROM sweeps WHERE id = ?), "
-        "?, ?, ?, ?)"
+        "INSERT INTO sweep_reused SELECT seq, ?, ?, ?, ? FROM sweeps WHERE id = ? "
+        "ON CONFLICT DO NOTHING"
     )
-    rows = ((sweep_id, p.position, p.release_tag, p.repeat, run) for p, run in taken.items())
+    rows = ((p.position, p.release_tag, p.repeat, run, sweep_id) for p, run in taken.items())
     connection.executemany(sql, rows)
 
 

@@ -1,159 +1,87 @@
-"""The connections to one history file: who may use them when, and what a transaction is.
+"""What a history wants of its database, and the few words of SQL in which databases differ.
 
-One connection writes and one reads, each behind its own lock, so that reading a large frame does
-not hold up a run that wants to be recorded. Both may be used and closed from any thread. Every
-write is one transaction, begun ``IMMEDIATE`` and committed before `write` returns.
-
-After a fork the child opens connections of its own; a history in memory cannot follow.
+Everything else in this room is SQL that SQLite and PostgreSQL both understand. ``?`` stands for
+the next value and ``:name`` for a named one; scalar ``max`` is written as ``CASE``, truth as
+``TRUE``, and ``ON CONFLICT DO NOTHING`` where a row may be there already.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from vellum_nb.errors import HistoryError
-from vellum_nb.history.files import explained, open_database, open_reader, patiently
-from vellum_nb.history.search import matches
-
-__all__ = ["Store"]
+__all__ = ["Connection", "Cursor", "Dialect", "Row", "Store"]
 
 Row = tuple[Any, ...]
 
 
-class _Link:
-    """A connection that is opened on first use, and the lock that it is used under."""
-
-    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
-        self.lock = threading.RLock()
-        self._opener = opener
-        self._connection: sqlite3.Connection | None = None
+class Cursor(Protocol):
+    """What became of a statement."""
 
     @property
-    def connection(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = self._opener()
-            self._connection.create_function("vnb_match", -1, matches, deterministic=True)
-        return self._connection
+    def rowcount(self) -> int:
+        """How many rows it changed."""
 
-    def close(self) -> None:
-        with self.lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+    @property
+    def lastrowid(self) -> int | None:
+        """The number that the row it inserted was given; of no use where it inserted none."""
+
+    def fetchone(self) -> Any:
+        """Return the next row, None after the last."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the other rows."""
 
 
-class Store:
-    """An open history file.
+class Connection(Protocol):
+    """A transaction under way."""
 
-    Parameters
-    ----------
-    path : Path or ":memory:"
-        The file; made if there is none.
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ..., /) -> Cursor:
+        """Execute a statement."""
 
-    Raises
-    ------
-    HistoryError
-        The file cannot be used; it was left as it is.
-    """
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Any:
+        """Execute a statement once for each of `parameters`."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = path
-        self.closed = False
-        self._lost_in_fork = False
-        self._make_links()
-        self._file: tuple[int, int] | None = None
-        with self._told(), self._writer.lock:
-            self._writer.connection.execute("SELECT 1")
-        self._file = self._file_now()
-        _STORES.add(self)
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+class Dialect(Protocol):
+    """The SQL that is not the same everywhere."""
+
+    name: str
+    search: str
+    """A term that is true where the payloads p or the run r contain the text that it binds."""
+
+    def one_of(self, column: str) -> str:
+        """Return a term that is true where `column` is one of the values that `listed` binds."""
+
+    def listed(self, values: Iterable[str | int]) -> object:
+        """Return what `one_of` binds for `values`."""
+
+    def member_order(
+        self, column: str, name: str, *, descending: bool
+    ) -> tuple[str, tuple[object, ...]]:
+        """Return ORDER BY terms for the member `name` of a JSON object, and what they bind.
+
+        Numbers come before texts, or after them when `descending`; a missing one comes last.
+        """
+
+
+class Store(Protocol):
+    """An open history: a file, memory, or a database on a server."""
+
+    path: Path | str
+    closed: bool
+
+    @property
+    def dialect(self) -> Dialect:
+        """The SQL of this database."""
+
+    def write(self) -> AbstractContextManager[Connection]:
         """Hold the write lock for the block, and commit at its end; an error undoes it all."""
-        with self._told(), self._using(self._writer) as connection:
-            try:  # an interrupt may come as soon as it has begun
-                patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-                yield connection
-                patiently(lambda: connection.execute("COMMIT"))
-            except BaseException:
-                connection.rollback()
-                raise
 
-    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
-        with self._told(), self._using(self._reader) as connection:
-            return patiently(lambda: connection.execute(sql, parameters).fetchall())
 
     def close(self) -> None:
-        """Close the file; does nothing the second time. Waits for what is under way."""
-        self.closed = True
-        self._reader.close()
-        self._writer.close()
-
-    def __del__(self) -> None:
-        self.close()  # a notebook cell that is run again drops its history without a word
-
-    def _make_links(self) -> None:
-        path = self.path
-        self._writer = _Link(lambda: open_database(path))
-        self._reader = _Link(lambda: open_reader(path)) if isinstance(path, Path) else self._writer
-
-    @contextmanager
-    def _using(self, link: _Link) -> Iterator[sqlite3.Connection]:
-        with link.lock:
-            if self.closed:
-                msg = f"The history {self.path} was closed; open it again with History(...)"
-                raise HistoryError(msg)
-            if self._lost_in_fork:
-                msg = "A history in memory stays with its process; give a forked one a file"
-                raise HistoryError(msg)
-            if self._file_now() != self._file:
-                msg = (
-                    f"The history {self.path} was deleted, moved or replaced since it was opened; "
-                    "put it back, or open it again. Nothing was read or written"
-                )
-                raise HistoryError(msg)
-            yield link.connection
-
-    def _file_now(self) -> tuple[int, int] | None:
-        """Return what tells the file from another one that takes its place."""
-        if not isinstance(self.path, Path):
-            return None
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as exc:
-            raise explained(exc, self.path) from exc
-
-    def _after_fork(self) -> None:
-        # SQLite forbids both using and closing a connection that came through a fork.
-        _INHERITED.append((self._writer, self._reader))
-        self._lost_in_fork = not isinstance(self.path, Path)
-        self._make_links()
-
-
-_STORES: weakref.WeakSet[Store] = weakref.WeakSet()
-_INHERITED: list[tuple[_Link, _Link]] = []
-
-
-def _renew_after_fork() -> None:
-    for store in list(_STORES):
-        store._after_fork()  # noqa: SLF001  (of this module)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+        """Close it; does nothing the second time. Waits for what is under way."""

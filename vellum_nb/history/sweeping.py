@@ -53,7 +53,7 @@ class Sweeps:
         """Return every sweep, newest first; or those whose id begins so."""
         if sweep_id is None:
             return sweeps.sweeps(self._store)
-        return sweeps.sweeps(self._store, "substr(id, 1, length(?1)) = ?1", (sweep_id,))
+        return sweeps.sweeps(self._store, "substr(id, 1, ?) = ?", (len(sweep_id), sweep_id))
 
     def unfinished(self, signature: str) -> SweepRecord | None:
         """Return the newest sweep of this signature that has not ended."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -81,7 +80,7 @@ def add(
     return True
 
 
-def sweeps(store: Store, where: str = "1", bound: Sequence[object] = ()) -> list[SweepRecord]:
+def sweeps(store: Store, where: str = "TRUE", bound: Sequence[object] = ()) -> list[SweepRecord]:
     """Return the sweeps that the SQL term `where` names, newest first."""
     sql = f"SELECT {', '.join(_FIELDS)} FROM sweeps WHERE {where} ORDER BY seq DESC"
     return [_sweep(row) for row in store.read(sql, bound)]
@@ -167,8 +166,9 @@ def seconds(store: Store, sweep_id: str) -> float:
         "WHERE sweep_id = ? AND finished_at IS NOT NULL"
     )
     sql = (
-        "SELECT sum(max(0, finished_at - max(timestamp, coalesce(until, timestamp)))) "
-        f"FROM ({spans})"
+        "SELECT CAST(sum(CASE WHEN since < finished_at THEN finished_at - since END) AS BIGINT) "
+        "FROM (SELECT finished_at, CASE WHEN until > timestamp THEN until ELSE timestamp END "
+        f"AS since FROM ({spans}) AS spans) AS parts"
     )
     return (store.read(sql, (sweep_id,))[0][0] or 0) / 1e6
 
@@ -200,24 +200,19 @@ def mark_moved(store: Store, sweep_id: str, release_tag: str, run_ids: Sequence[
     """Mark runs, and all of this tag that have not ended, as made while the tag moved."""
     sql = (
         "UPDATE runs SET tag_moved = 1 WHERE sweep_id = ? AND release_tag = ? "
-        "AND (state = 'STARTED' OR id IN (SELECT value FROM json_each(?)))"
+        f"AND (state = 'STARTED' OR {store.dialect.one_of('id')})"
     )
     with store.write() as connection:
-        connection.execute(sql, (sweep_id, release_tag, json.dumps(list(run_ids))))
+        connection.execute(sql, (sweep_id, release_tag, store.dialect.listed(run_ids)))
 
 
 def withdraw(store: Store, ids: Sequence[str]) -> None:
     """Take back runs that were begun and never sent."""
+    chosen = f"SELECT seq FROM runs WHERE state = 'STARTED' AND {store.dialect.one_of('id')}"
     with store.write() as connection:
         for table in ("payloads", "runs"):
-            _delete_started(connection, table, ids)
-
-
-def _delete_started(connection: sqlite3.Connection, table: str, ids: Sequence[str]) -> None:
-    chosen = (
-        "SELECT seq FROM runs WHERE state = 'STARTED' AND id IN (SELECT value FROM json_each(?))"
-    )
-    connection.execute(f"DELETE FROM {table} WHERE seq IN ({chosen})", (json.dumps(list(ids)),))
+            sql = f"DELETE FROM {table} WHERE seq IN ({chosen})"
+            connection.execute(sql, (store.dialect.listed(ids),))
 
 
 def _row(sweep: SweepRecord) -> list[Any]:

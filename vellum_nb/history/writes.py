@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows import ENDED, PAYLOADS, SCALARS, encoded, payload_row, scalar_row
-from vellum_nb.history.store import Store
+from vellum_nb.history.store import Connection, Store
 from vellum_nb.models import Run
 
 __all__ = ["begin", "complete", "delete", "finish", "identify", "insert", "unknown", "update"]
@@ -17,7 +15,7 @@ __all__ = ["begin", "complete", "delete", "finish", "identify", "insert", "unkno
 
 def _insert(table: str, names: Sequence[str]) -> str:
     values = ", ".join(f":{name}" for name in names)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT DO NOTHING"
 
 
 def _settings(names: Sequence[str]) -> str:
@@ -27,7 +25,8 @@ def _settings(names: Sequence[str]) -> str:
 _BEGIN_RUN = _insert("runs", SCALARS)
 _BEGIN_PAYLOAD = _insert("payloads", ("seq", *PAYLOADS))
 _FINISH_RUN = (
-    f"UPDATE runs SET {_settings(ENDED)}, tag_moved = max(tag_moved, :tag_moved) "
+    f"UPDATE runs SET {_settings(ENDED)}, "
+    "tag_moved = CASE WHEN tag_moved > :tag_moved THEN tag_moved ELSE :tag_moved END "
     "WHERE id = :id AND state = 'STARTED'"
 )
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
@@ -42,13 +41,12 @@ def begin(store: Store, run: Run) -> None:
         insert(connection, run)
 
 
-def insert(connection: sqlite3.Connection, run: Run) -> None:
+def insert(connection: Connection, run: Run) -> None:
     """Add the rows of `run` in the caller's transaction."""
     scalars, payloads = scalar_row(run), payload_row(run)
-    try:
-        done = connection.execute(_BEGIN_RUN, scalars)
-    except sqlite3.IntegrityError as exc:
-        raise _taken(connection, run, exc) from exc
+    done = connection.execute(_BEGIN_RUN, scalars)
+    if done.rowcount == 0:
+        raise _taken(connection, run)
     connection.execute(_BEGIN_PAYLOAD, {**payloads, "seq": done.lastrowid})
 
 
@@ -69,7 +67,7 @@ def finish(store: Store, run: Run) -> None:
             raise _not_under_way(connection, run.id)
 
 
-def complete(connection: sqlite3.Connection, run: Run) -> bool:
+def complete(connection: Connection, run: Run) -> bool:
     """Complete a STARTED row in the caller's transaction; return whether there was one."""
     scalars, payloads = scalar_row(run, _ENDED_SCALARS), payload_row(run, _ENDED_PAYLOADS)
     if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
@@ -95,8 +93,8 @@ def delete(store: Store, ids: Sequence[str]) -> int:
     if isinstance(ids, str) or not ids:
         msg = f"delete wants a list of run ids with at least one in it, not {ids!r}"
         raise HistoryError(msg)
-    chosen = "SELECT seq FROM runs WHERE id IN (SELECT value FROM json_each(?))"
-    named = json.dumps(list(ids))
+    chosen = f"SELECT seq FROM runs WHERE {store.dialect.one_of('id')}"
+    named = store.dialect.listed(ids)
     with store.write() as connection:
         connection.execute(f"DELETE FROM payloads WHERE seq IN ({chosen})", (named,))
         return connection.execute(f"DELETE FROM runs WHERE seq IN ({chosen})", (named,)).rowcount
@@ -109,7 +107,7 @@ def unknown(run_id: str) -> HistoryError:
     )
 
 
-def _not_under_way(connection: sqlite3.Connection, run_id: str) -> HistoryError:
+def _not_under_way(connection: Connection, run_id: str) -> HistoryError:
     found = connection.execute("SELECT state FROM runs WHERE id = ?", (run_id,)).fetchone()
     if found is None:
         return unknown(run_id)
@@ -119,7 +117,7 @@ def _not_under_way(connection: sqlite3.Connection, run_id: str) -> HistoryError:
     )
 
 
-def _taken(connection: sqlite3.Connection, run: Run, exc: sqlite3.IntegrityError) -> HistoryError:
+def _taken(connection: Connection, run: Run) -> HistoryError:
     for name in ("id", "external_id"):
         value = getattr(run, name)
         sql = f"SELECT id, state FROM runs WHERE {name} = ?"
@@ -129,4 +127,4 @@ def _taken(connection: sqlite3.Connection, run: Run, exc: sqlite3.IntegrityError
                 f"The history has a run with the {name} {value!r} already: {found[0]}, "
                 f"{found[1]}; choose another one, it must be unique"
             )
-    return HistoryError(f"Run {run.id} cannot be recorded: {exc}")
+    return HistoryError(f"Run {run.id} cannot be recorded: the database refused its row")

@@ -1,0 +1,187 @@
+"""A history in SQLite: who may use its connections when, and what a transaction is.
+
+One connection writes and one reads, each behind its own lock, so that reading a large frame does
+not hold up a run that wants to be recorded. Both may be used and closed from any thread. Every
+write is one transaction, begun ``IMMEDIATE`` and committed before `write` returns.
+
+After a fork the child opens connections of its own; a history in memory cannot follow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.files import explained, open_database, open_reader, patiently
+from vellum_nb.history.search import matches
+from vellum_nb.history.store import Row
+
+__all__ = ["SqliteStore"]
+
+
+class _Link:
+    """A connection that is opened on first use, and the lock that it is used under."""
+
+    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
+        self.lock = threading.RLock()
+        self._opener = opener
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._opener()
+            self._connection.create_function("vnb_match", -1, matches, deterministic=True)
+        return self._connection
+
+    def close(self) -> None:
+        with self.lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+class SqliteDialect:
+    """The SQL that only SQLite understands."""
+
+    name = "sqlite"
+    search = "vnb_match(?, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags)"
+
+    def one_of(self, column: str) -> str:
+        """Return a term for one of many values; they are bound as one JSON list."""
+        return f"{column} IN (SELECT value FROM json_each(?))"
+
+    def listed(self, values: Iterable[str | int]) -> str:
+        """Return the JSON list."""
+        return json.dumps(list(values))
+
+    def member_order(
+        self, column: str, name: str, *, descending: bool
+    ) -> tuple[str, tuple[object, ...]]:
+        """Return ORDER BY terms for a member of a JSON object; a path cannot say every name."""
+        way = "DESC" if descending else "ASC"
+        if '"' in name or "\\" in name:
+            value, bound = f"(SELECT value FROM json_each({column}) WHERE key = ?)", name
+        else:
+            value, bound = f"json_extract({column}, ?)", f'$."{name}"'
+        return f"{value} {way} NULLS LAST", (bound,)
+
+
+class SqliteStore:
+    """An open history file.
+
+    Parameters
+    ----------
+    path : Path or ":memory:"
+        The file; made if there is none.
+
+    Raises
+    ------
+    HistoryError
+        The file cannot be used; it was left as it is.
+    """
+
+    dialect: ClassVar[SqliteDialect] = SqliteDialect()
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self.closed = False
+        self._lost_in_fork = False
+        self._make_links()
+        self._file: tuple[int, int] | None = None
+        with self._told(), self._writer.lock:
+            self._writer.connection.execute("SELECT 1")
+        self._file = self._file_now()
+        _STORES.add(self)
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock for the block, and commit at its end; an error undoes it all."""
+        with self._told(), self._using(self._writer) as connection:
+            try:  # an interrupt may come as soon as it has begun
+                patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+                yield connection
+                patiently(lambda: connection.execute("COMMIT"))
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Return all rows of a query."""
+        with self._told(), self._using(self._reader) as connection:
+            return patiently(lambda: connection.execute(sql, parameters).fetchall())
+
+    def close(self) -> None:
+        """Close the file; does nothing the second time. Waits for what is under way."""
+        self.closed = True
+        self._reader.close()
+        self._writer.close()
+
+    def __del__(self) -> None:
+        self.close()  # a notebook cell that is run again drops its history without a word
+
+    def _make_links(self) -> None:
+        path = self.path
+        self._writer = _Link(lambda: open_database(path))
+        self._reader = _Link(lambda: open_reader(path)) if isinstance(path, Path) else self._writer
+
+    @contextmanager
+    def _using(self, link: _Link) -> Iterator[sqlite3.Connection]:
+        with link.lock:
+            if self.closed:
+                msg = f"The history {self.path} was closed; open it again with History(...)"
+                raise HistoryError(msg)
+            if self._lost_in_fork:
+                msg = "A history in memory stays with its process; give a forked one a file"
+                raise HistoryError(msg)
+            if self._file_now() != self._file:
+                msg = (
+                    f"The history {self.path} was deleted, moved or replaced since it was opened; "
+                    "put it back, or open it again. Nothing was read or written"
+                )
+                raise HistoryError(msg)
+            yield link.connection
+
+    def _file_now(self) -> tuple[int, int] | None:
+        """Return what tells the file from another one that takes its place."""
+        if not isinstance(self.path, Path):
+            return None
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise explained(exc, self.path) from exc
+
+    def _after_fork(self) -> None:
+        # SQLite forbids both using and closing a connection that came through a fork.
+        _INHERITED.append((self._writer, self._reader))
+        self._lost_in_fork = not isinstance(self.path, Path)
+        self._make_links()
+
+
+_STORES: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+_INHERITED: list[tuple[_Link, _Link]] = []
+
+
+def _renew_after_fork() -> None:
+    for store in list(_STORES):
+        store._after_fork()  # noqa: SLF001  (of this module)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)
