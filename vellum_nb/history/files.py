@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.holders import writers
 from vellum_nb.history.migrations import migrate, unfit
 
 __all__ = ["MEMORY", "explained", "locate", "open_database", "open_reader", "patiently"]
@@ -117,7 +118,13 @@ def patiently(call: Callable[[], T]) -> T:
 def explained(exc: sqlite3.Error, path: Path | str) -> HistoryError:
     """Return the error that tells the user what `exc` means and what to do."""
     advice = _ADVICE.get(_code(exc), "SQLite refused it")
-    return HistoryError(f"The history {path} cannot be used: {advice} ({exc})")
+    found = f"{exc}{_held_by(path) if _code(exc) == sqlite3.SQLITE_BUSY else ''}"
+    return HistoryError(f"The history {path} cannot be used: {advice} ({found})")
+
+
+def _held_by(path: Path | str) -> str:
+    holders = writers(path) if isinstance(path, Path) else []
+    return f"; {', '.join(holders)} writes to it" if holders else ""
 
 
 def _code(exc: sqlite3.Error) -> int:

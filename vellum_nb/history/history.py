@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import export, reads
+from vellum_nb.history.archived import Fetch, with_archived
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import frame_of_rows
+from vellum_nb.history.keeping import KeepMethods
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
 from vellum_nb.history.query import Filters, PageFilters
-from vellum_nb.history.recording import RecordMethods
 from vellum_nb.history.records import Record
 from vellum_nb.history.rows import run_of
+from vellum_nb.history.sizes import human
 from vellum_nb.history.sweeping import Sweeps
 from vellum_nb.history.traces import trace_frame
 from vellum_nb.models import NodeRun, Run
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["History"]
 
+_TOLD_FROM = 1_000_000  # bytes; below, a size says nothing and is not the same on every machine
 
-class History(RecordMethods):
+
+class History(KeepMethods):
     """Every run of a workspace, in one SQLite file.
 
     It may be used from many threads, and by many processes at once.
@@ -94,11 +98,13 @@ class History(RecordMethods):
         """Close the file. Closing it again does nothing."""
         self._store.close()
 
-    def runs(self, **filters: Unpack[Filters]) -> list[Run]:
+    def runs(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Run]:
         """Return runs, newest first.
 
         Parameters
         ----------
+        archived
+            Whether runs in archives are meant as well.
         **filters
             Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
             `case_id`, `sweep_id`, `execution_id`, `external_id` and `ids`: a name or a list of
@@ -106,25 +112,27 @@ class History(RecordMethods):
             no zone is given. `search`: a text in inputs, outputs, error, note or tags, case
             ignored. `limit`: how many.
         """
-        return [self._run(row) for row in reads.rows(self._store, filters)]
+        return [self._run(row) for row in self._rows(filters, reads.rows, archived=archived)]
 
     def records(self, **filters: Unpack[Filters]) -> list[Record]:
         """Return runs as light rows, newest first, for comparisons; `filters` as in `runs`."""
         found = reads.framed(self._store, filters)
         return [Record.of_row(row, self._trace_of_light) for row in found]
 
-    def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Return runs as a DataFrame, newest first, one row a run; `filters` as in `runs`.
+    def frame(self, *, archived: bool = False, **filters: Unpack[Filters]) -> pd.DataFrame:
+        """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
 
         Text is ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
         `release_tag` category, tokens ``Int64``. Columns ``input.<name>`` and ``output.<name>``
         hold text, numbers and bools as themselves and everything else as canonical JSON; where runs
         were corrected, ``desired.<name>`` too.
         """
-        return frame_of_rows(reads.framed(self._store, filters))
+        return frame_of_rows(self._rows(filters, reads.framed, archived=archived))
 
-    def count(self, **filters: Unpack[Filters]) -> int:
-        """Return the number of runs; `filters` as in `runs`."""
+    def count(self, *, archived: bool = False, **filters: Unpack[Filters]) -> int:
+        """Return the number of runs; arguments as in `runs`."""
+        if archived:
+            return len(self._rows(filters, reads.framed, archived=True))
         return reads.count(self._store, filters)
 
     def page(
@@ -223,6 +231,11 @@ class History(RecordMethods):
         """Return the same `run` as the history gives runs: its `trace` is read here."""
         return with_trace(run, self._trace)
 
+    def _rows(self, filters: Filters, fetch: Fetch, *, archived: bool) -> list[tuple[Any, ...]]:
+        return (
+            with_archived(self._store, filters, fetch) if archived else fetch(self._store, filters)
+        )
+
     def _run(self, row: Sequence[Any]) -> Run:
         return self.traced(run_of(row))
 
@@ -251,7 +264,9 @@ class History(RecordMethods):
             count = self.count()
         except HistoryError:
             return f"<History {self.path}: cannot be read>"
-        return f"<History {self.path}: {count} run{'' if count == 1 else 's'}>"
+        size = self.size
+        told = f", {human(size)}" if size >= _TOLD_FROM else ""
+        return f"<History {self.path}: {count:,} run{'' if count == 1 else 's'}{told}>"
 
     def _repr_html_(self) -> str:
         if self._store.closed:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from vellum_nb.history.rows import encoded, run_of
+from vellum_nb.history import large
+from vellum_nb.history.rows import PAYLOADS, SCALARS, encoded, run_of
 from vellum_nb.history.store import Connection, Store
-from vellum_nb.history.writes import complete, insert
+from vellum_nb.history.writes import change_payloads, complete, insert
 from vellum_nb.models import Run
 
 __all__ = ["Merged", "SyncReport", "merge"]
@@ -21,10 +22,6 @@ __all__ = ["Merged", "SyncReport", "merge"]
 Fate = Literal["added", "completed", "updated", "known"]
 
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "quality")
-_FILL_DESIRED = (
-    "UPDATE payloads SET desired = :desired "
-    "WHERE desired IS NULL AND seq = (SELECT seq FROM runs WHERE id = :id)"
-)
 _MAY_BE_IT = (  # a run that the server refused never was an execution
     "r.execution_id IS NULL AND r.external_id = ? AND coalesce(r.error_code, '') NOT LIKE 'HTTP_4%'"
 )
@@ -100,9 +97,9 @@ def _merge(connection: Connection, run: Run, columns: str) -> Merged:
             }
         )
         complete(connection, ended)
-        _fill(connection, known.id, run)
+        _fill(connection, known, run)
         return Merged(known.id, "completed")
-    return Merged(known.id, "updated" if _fill(connection, known.id, run) else "known")
+    return Merged(known.id, "updated" if _fill(connection, known, run) else "known")
 
 
 def _moved(known: Run, run: Run) -> bool:
@@ -120,7 +117,9 @@ def _known(connection: Connection, run: Run, columns: str) -> Run | None:
 def _find(connection: Connection, columns: str, where: str, value: Any) -> Run | None:
     sql = f"SELECT {columns} FROM runs r JOIN payloads p ON p.seq = r.seq WHERE {where}"
     row = connection.execute(f"{sql} LIMIT 1", (value,)).fetchone()
-    return None if row is None else run_of(row)
+    if row is None:
+        return None
+    return run_of(large.restored(large.within(connection), [row], (*SCALARS, *PAYLOADS))[0])
 
 
 def _with_free_external_id(connection: Connection, run: Run) -> Run:
@@ -130,7 +129,7 @@ def _with_free_external_id(connection: Connection, run: Run) -> Run:
     return run.model_copy(update={"external_id": None}) if taken else run
 
 
-def _fill(connection: Connection, run_id: str, run: Run) -> bool:
+def _fill(connection: Connection, known: Run, run: Run) -> bool:
     """Set what the row has not; return whether that changed anything."""
     changed = 0
     given = {name: getattr(run, name) for name in _LATE if getattr(run, name) is not None}
@@ -138,8 +137,9 @@ def _fill(connection: Connection, run_id: str, run: Run) -> bool:
         kept = ", ".join(f"{name} = coalesce({name}, :{name})" for name in given)
         missing = " OR ".join(f"{name} IS NULL" for name in given)
         sql = f"UPDATE runs SET {kept} WHERE id = :id AND ({missing})"
-        changed += connection.execute(sql, {**given, "id": run_id}).rowcount
-    if run.desired is not None:
-        desired = encoded(run.desired, "desired", run_id)
-        changed += connection.execute(_FILL_DESIRED, {"desired": desired, "id": run_id}).rowcount
+        changed += connection.execute(sql, {**given, "id": known.id}).rowcount
+    if run.desired is not None and known.desired is None:
+        desired = encoded(run.desired, "desired", known.id)
+        change_payloads(connection, known.id, {"desired": desired})
+        changed += 1
     return changed > 0

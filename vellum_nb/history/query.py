@@ -12,7 +12,7 @@ from vellum_nb.history.rows import SCALARS, micros
 from vellum_nb.history.search import needle
 from vellum_nb.history.store import Dialect
 
-__all__ = ["NEWEST_FIRST", "Filters", "PageFilters", "Selection", "order", "select"]
+__all__ = ["NEWEST_FIRST", "Filters", "PageFilters", "Selection", "moment", "order", "select"]
 
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
 
@@ -121,9 +121,9 @@ def order(
 
 def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
     if name == "since":
-        return "r.timestamp >= ?", _moment(name, value)
+        return "r.timestamp >= ?", moment(name, value)
     if name == "until":
-        return "r.timestamp < ?", _moment(name, value)
+        return "r.timestamp < ?", moment(name, value)
     if name == "search":
         return dialect.search, needle(value)
     values = [value] if isinstance(value, str) else list(value)
@@ -132,7 +132,8 @@ def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
     return dialect.one_of(_ONE_OF[name]), dialect.listed(values)
 
 
-def _moment(name: str, value: datetime | date | str) -> int:
+def moment(name: str, value: datetime | date | str) -> int:
+    """Return a time as the database has it; `name` is whose, for the message."""
     if isinstance(value, datetime):
         return micros(value)
     try:

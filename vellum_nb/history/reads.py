@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from vellum_nb.history import large
 from vellum_nb.history.query import NEWEST_FIRST, Filters, PageFilters, order, select
 from vellum_nb.history.rows import FRAMED, PAYLOADS, SCALARS
 from vellum_nb.history.store import Row, Store
 
 __all__ = ["COLUMNS", "count", "framed", "page", "row", "rows"]
 
-COLUMNS = ", ".join([*(f"r.{name}" for name in SCALARS), *(f"p.{name}" for name in PAYLOADS)])
-_LEAN = ", ".join([*(f"r.{name}" for name in SCALARS), *(f"p.{name}" for name in FRAMED)])
+_WHOLE = (*SCALARS, *PAYLOADS)
+_FRAMED = (*SCALARS, *FRAMED)
+COLUMNS = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*_WHOLE, "large"))
+_LEAN = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*_FRAMED, "large"))
 _JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
 _ALL = f"SELECT {COLUMNS} {_JOINED}"
 
@@ -17,17 +20,17 @@ _ALL = f"SELECT {COLUMNS} {_JOINED}"
 def row(store: Store, run_id: str) -> Row | None:
     """Return the row of one run, if there is one."""
     found = store.read(f"{_ALL} WHERE r.id = ?", (run_id,))
-    return found[0] if found else None
+    return large.restored(store.read, found, _WHOLE)[0] if found else None
 
 
 def rows(store: Store, filters: Filters) -> list[Row]:
     """Return the rows that `filters` name, newest first."""
-    return _rows(store, filters, COLUMNS)
+    return large.restored(store.read, _rows(store, filters, COLUMNS), _WHOLE)
 
 
 def framed(store: Store, filters: Filters) -> list[Row]:
     """Return the same rows without what a frame does not show."""
-    return _rows(store, filters, _LEAN)
+    return large.restored(store.read, _rows(store, filters, _LEAN), _FRAMED)
 
 
 def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
@@ -65,4 +68,5 @@ def page(
     picked = [seq for (seq,) in store.read(sql, parameters)]
     sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE {store.dialect.one_of('r.seq')}"
     found = {seq: rest for seq, *rest in store.read(sql, (store.dialect.listed(picked),))}
-    return [tuple(found[seq]) for seq in picked if seq in found]
+    ordered = [tuple(found[seq]) for seq in picked if seq in found]
+    return large.restored(store.read, ordered, _WHOLE)

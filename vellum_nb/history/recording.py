@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from vellum_nb.history import reads, writes
+from vellum_nb.history import deleting, reads, writes
 from vellum_nb.history.doors import open_store
-from vellum_nb.history.merge import SyncReport, merge
 from vellum_nb.history.rows import clean, run_of, tags_text
 from vellum_nb.models import NodeRun, Run
 
@@ -94,30 +92,11 @@ class RecordMethods:
         kept = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
         writes.update(self._store, id, {}, {"nodes": kept or None})
 
-    def merge(self, runs: Sequence[Run]) -> SyncReport:
-        """Take over runs that were made elsewhere and have ended; those that are known stay.
-
-        One transaction. A run is known by its execution id, or by its external id. A STARTED one
-        is completed; one that has ended gets execution id, cost and rating where it has none.
-        """
-        merged = merge(self._store, runs, reads.COLUMNS)
-        for one in merged:
-            if one.fate != "known":
-                self._tell(one.run_id)
-        return SyncReport(**Counter[str](one.fate for one in merged))
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete the runs with these ids, for good; return how many there were.
-
-        The list must be given and not be empty: nothing is deleted by a filter that was forgotten.
-        """
-        return writes.delete(self._store, ids)
-
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
         found = reads.row(self._store, id)
         if found is None:
-            raise writes.unknown(id)
+            raise writes.unknown(id, deleting.where_gone(self._store.read, id))
         return self._run(found)
 
     def subscribe(self, callback: Callable[[Run], None]) -> Callable[[], None]:

@@ -53,7 +53,12 @@ class SqliteDialect:
     """The SQL that only SQLite understands."""
 
     name = "sqlite"
-    search = "vnb_match(?, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags)"
+    search = (
+        "vnb_match(?, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags, "
+        "CASE WHEN p.large IS NULL THEN NULL ELSE (SELECT group_concat(v.value, ' ') "
+        "FROM json_each(p.large) j JOIN large_values v ON v.hash = json_extract(j.value, '$[2]') "
+        "WHERE json_extract(j.value, '$[0]') IN ('inputs', 'outputs')) END)"
+    )
 
     def one_of(self, column: str) -> str:
         """Return a term for one of many values; they are bound as one JSON list."""
@@ -118,6 +123,17 @@ class SqliteStore:
         """Return all rows of a query."""
         with self._told(), self._using(self._reader) as connection:
             return patiently(lambda: connection.execute(sql, parameters).fetchall())
+
+    def size(self) -> int:
+        """Return the bytes of the history, without what waits in SQLite's log."""
+        pages, of_bytes = self.read("SELECT * FROM pragma_page_count, pragma_page_size")[0]
+        return int(pages * of_bytes)
+
+    def compact(self) -> None:
+        """Give the space that nothing takes any more back to the disk."""
+        with self._told(), self._using(self._writer) as connection:
+            patiently(lambda: connection.execute("VACUUM"))
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the file; does nothing the second time. Waits for what is under way."""

@@ -83,5 +83,11 @@ class Store(Protocol):
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
 
+    def size(self) -> int:
+        """Return how many bytes it takes."""
+
+    def compact(self) -> None:
+        """Give the space that nothing takes any more back to the disk."""
+
     def close(self) -> None:
         """Close it; does nothing the second time. Waits for what is under way."""

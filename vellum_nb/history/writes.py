@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history import large
+from vellum_nb.history.deleting import where_gone
 from vellum_nb.history.rows import ENDED, PAYLOADS, SCALARS, encoded, payload_row, scalar_row
 from vellum_nb.history.store import Connection, Store
 from vellum_nb.models import Run
 
-__all__ = ["begin", "complete", "delete", "finish", "identify", "insert", "unknown", "update"]
+__all__ = [
+    "begin",
+    "change_payloads",
+    "complete",
+    "finish",
+    "identify",
+    "insert",
+    "unknown",
+    "update",
+]
 
 
 def _insert(table: str, names: Sequence[str]) -> str:
@@ -23,7 +34,7 @@ def _settings(names: Sequence[str]) -> str:
 
 
 _BEGIN_RUN = _insert("runs", SCALARS)
-_BEGIN_PAYLOAD = _insert("payloads", ("seq", *PAYLOADS))
+_BEGIN_PAYLOAD = _insert("payloads", ("seq", *PAYLOADS, "large"))
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
     "tag_moved = CASE WHEN tag_moved > :tag_moved THEN tag_moved ELSE :tag_moved END "
@@ -32,7 +43,10 @@ _FINISH_RUN = (
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
 _SEQ = "(SELECT seq FROM runs WHERE id = :id)"
-_FINISH_PAYLOAD = f"UPDATE payloads SET {_settings(_ENDED_PAYLOADS)} WHERE seq = {_SEQ}"
+_FINISH_PAYLOAD = (
+    f"UPDATE payloads SET {_settings((*_ENDED_PAYLOADS, 'large'))} "
+    f"WHERE seq = {_SEQ} AND large IS NULL"
+)
 
 
 def begin(store: Store, run: Run) -> None:
@@ -47,6 +61,7 @@ def insert(connection: Connection, run: Run) -> None:
     done = connection.execute(_BEGIN_RUN, scalars)
     if done.rowcount == 0:
         raise _taken(connection, run)
+    payloads["large"] = large.merged(large.keep(connection, payloads))
     connection.execute(_BEGIN_PAYLOAD, {**payloads, "seq": done.lastrowid})
 
 
@@ -72,8 +87,25 @@ def complete(connection: Connection, run: Run) -> bool:
     scalars, payloads = scalar_row(run, _ENDED_SCALARS), payload_row(run, _ENDED_PAYLOADS)
     if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
         return False
-    connection.execute(_FINISH_PAYLOAD, {**payloads, "id": run.id})
+    places = large.keep(connection, payloads)
+    row = {**payloads, "large": large.merged(places), "id": run.id}
+    if connection.execute(_FINISH_PAYLOAD, row).rowcount == 0:  # its inputs are large
+        _set_payloads(connection, run.id, payloads, places)
     return True
+
+
+def change_payloads(connection: Connection, run_id: str, texts: dict[str, str | None]) -> None:
+    """Set columns of a run's payloads in the caller's transaction."""
+    _set_payloads(connection, run_id, texts, large.keep(connection, texts))
+
+
+def _set_payloads(
+    connection: Connection, run_id: str, texts: dict[str, str | None], places: Sequence[large.Place]
+) -> None:
+    old = connection.execute(f"SELECT large FROM payloads WHERE seq = {_SEQ}", {"id": run_id})
+    row = texts | {"large": large.merged(places, old.fetchone()[0], texts)}
+    sql = f"UPDATE payloads SET {_settings(list(row))} WHERE seq = {_SEQ}"
+    connection.execute(sql, row | {"id": run_id})
 
 
 def update(store: Store, run_id: str, given: dict[str, Any], payloads: dict[str, Any]) -> None:
@@ -82,35 +114,23 @@ def update(store: Store, run_id: str, given: dict[str, Any], payloads: dict[str,
     sql = f"UPDATE runs SET {_settings(list(given)) or 'id = id'} WHERE id = :id"
     with store.write() as connection:
         if connection.execute(sql, {**given, "id": run_id}).rowcount == 0:
-            raise unknown(run_id)
+            raise unknown(run_id, where_gone(large.within(connection), run_id))
         if texts:
-            sql = f"UPDATE payloads SET {_settings(list(texts))} WHERE seq = {_SEQ}"
-            connection.execute(sql, {**texts, "id": run_id})
+            change_payloads(connection, run_id, texts)
 
 
-def delete(store: Store, ids: Sequence[str]) -> int:
-    """Delete the rows of these runs; return how many there were."""
-    if isinstance(ids, str) or not ids:
-        msg = f"delete wants a list of run ids with at least one in it, not {ids!r}"
-        raise HistoryError(msg)
-    chosen = f"SELECT seq FROM runs WHERE {store.dialect.one_of('id')}"
-    named = store.dialect.listed(ids)
-    with store.write() as connection:
-        connection.execute(f"DELETE FROM payloads WHERE seq IN ({chosen})", (named,))
-        return connection.execute(f"DELETE FROM runs WHERE seq IN ({chosen})", (named,)).rowcount
-
-
-def unknown(run_id: str) -> HistoryError:
-    """Return the error for an id that no run has."""
+def unknown(run_id: str, gone: str | None) -> HistoryError:
+    """Return the error for an id that no run has; `gone` tells that it was deleted."""
     return HistoryError(
-        f"The history has no run {run_id!r}; `Run.id` and the column `id` of frame() name them"
+        gone
+        or f"The history has no run {run_id!r}; `Run.id` and the column `id` of frame() name them"
     )
 
 
 def _not_under_way(connection: Connection, run_id: str) -> HistoryError:
     found = connection.execute("SELECT state FROM runs WHERE id = ?", (run_id,)).fetchone()
     if found is None:
-        return unknown(run_id)
+        return unknown(run_id, where_gone(large.within(connection), run_id))
     return HistoryError(
         f"Run {run_id} has ended already as {found[0]}, and what is recorded is not overwritten; "
         "record another run under another id"

@@ -1,0 +1,99 @@
+"""Deleting says what goes, and can be taken back until a vacuum."""
+
+import pytest
+
+from vellum_nb import History, HistoryError
+
+LONG = "long text " * 4_000
+
+
+def test_deleting_says_what_went_and_how_to_get_it_back(history, record):
+    runs = [record(), record(deployment="other"), record()]
+    gone = history.delete([run.id for run in runs[:2]])
+    assert gone == 2
+    assert repr(gone) == (
+        "<Deletion 1: 2 runs of other, ticket-triage, 2026-07-01 12:00 to 2026-07-01 12:00 UTC; "
+        "undelete(1) brings them back, until vacuum()>"
+    )
+    assert gone.first == runs[0].timestamp
+    assert repr(history.delete(["nobody"])) == "<Deletion: no run has these ids>"
+
+
+def test_what_was_deleted_comes_back_as_it_was(history, record):
+    runs = [record(inputs={"doc": LONG}, note="keep", external_id=f"e{n}") for n in range(3)]
+    before = history.frame()
+    history.delete([run.id for run in runs])
+    assert history.count() == 0
+    back = history.undelete()
+    assert (len(back.runs), back.taken) == (3, {})
+    assert history.runs(ids=[run.id for run in runs]) == runs[::-1]
+    assert history.frame().equals(before)
+    with pytest.raises(HistoryError, match="nothing to bring back"):
+        history.undelete()
+
+
+def test_each_deletion_is_listed_and_can_be_chosen(history, record):
+    runs = [record() for _ in range(3)]
+    first = history.delete([runs[0].id], why="a test")
+    history.delete([runs[1].id, runs[2].id])
+    listed = history.deletions()
+    assert listed["deletion"].tolist() == [2, 1]
+    assert listed["runs"].tolist() == [2, 1]
+    assert listed["why"].tolist()[1] == "a test"
+    assert listed["deployments"].tolist() == ["ticket-triage", "ticket-triage"]
+    assert listed["first"][1] == runs[0].timestamp
+    history.undelete(first)
+    assert [run.id for run in history.runs()] == [runs[0].id]
+    assert history.deletions()["deletion"].tolist() == [2]
+    with pytest.raises(HistoryError, match=r"no deletion 7; .* there are: 2"):
+        history.undelete(7)
+
+
+def test_without_deletions_the_list_has_its_columns(history):
+    listed = history.deletions()
+    assert len(listed) == 0
+    assert str(listed["deleted_at"].dtype) == "datetime64[us, UTC]"
+
+
+def test_a_place_that_was_taken_meanwhile_is_reported_and_nothing_is_lost(history, record):
+    runs = [record(external_id="a"), record(external_id="b"), record()]
+    history.delete([run.id for run in runs])
+    other = record(external_id="a")
+    record(id=runs[1].id, external_id="c")
+    back = history.undelete()
+    assert back.runs == (runs[2].id,)
+    assert back.taken == {
+        runs[0].id: f"its external_id 'a' was taken by run {other.id}",
+        runs[1].id: "a run with this id was recorded meanwhile",
+    }
+    assert repr(back).startswith(f"<Restored: 1 run back; {runs[0].id} stays deleted: its external")
+    history.delete([other.id])
+    assert history.undelete(1).runs == (runs[0].id,)
+
+
+def test_asking_for_a_deleted_run_says_where_it_went(history, record):
+    run = record()
+    history.delete([run.id])
+    with pytest.raises(HistoryError, match=r"was deleted on .* history.undelete\(1\) brings it"):
+        history.get(run.id)
+    with pytest.raises(HistoryError, match="was deleted on"):
+        history.annotate(run.id, note="x")
+    with pytest.raises(HistoryError, match="was deleted on"):
+        history.finish(run)
+
+
+def test_a_deletion_can_be_taken_back_by_another_process(history, record, path):
+    run = record()
+    history.delete([run.id])
+    with History(path) as other:
+        other.undelete()
+    assert history.get(run.id) == run
+
+
+def test_subscribers_hear_of_runs_that_are_back(history, record):
+    run = record()
+    history.delete([run.id])
+    heard = []
+    history.subscribe(heard.append)
+    history.undelete()
+    assert heard == [run]

@@ -1,0 +1,121 @@
+"""Large values are kept once, beside the rows, and nobody who reads a run notices."""
+
+import json
+import sqlite3
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vellum_nb import History
+from vellum_nb.history import large
+from vellum_nb.models import NodeRun
+
+DOCUMENT = "Die Straße ist lang. " * 2_000
+PICTURE = "data:image/png;base64," + "iVBORw0KGgo" * 4_000
+
+
+def rows_of(path, sql):
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def test_a_document_that_many_runs_share_is_kept_once(history, record, path):
+    kept = [
+        record(inputs={"q": f"{n}", "docs": [DOCUMENT, {"scan": PICTURE}]}, outputs={"o": DOCUMENT})
+        for n in range(20)
+    ]
+    assert [run.inputs["docs"] for run in kept] == [[DOCUMENT, {"scan": PICTURE}]] * 20
+    assert {run.outputs["o"] for run in history.runs()} == {DOCUMENT}
+    values = rows_of(path, "SELECT size, value FROM large_values ORDER BY seq")
+    assert sorted(values) == sorted((len(v.encode()), v) for v in (DOCUMENT, PICTURE))
+    longest = rows_of(path, "SELECT max(length(inputs) + length(outputs)) FROM payloads")[0][0]
+    assert longest < 4 * large.EXCERPT
+
+
+def test_the_frame_pages_and_exports_have_the_whole_value(history, record, tmp_path):
+    record(inputs={"doc": DOCUMENT}, outputs={"list": [PICTURE]})
+    frame = history.frame()
+    assert frame["input.doc"][0] == DOCUMENT
+    assert json.loads(frame["output.list"][0]) == [PICTURE]
+    assert history.page()[0].outputs == {"list": [PICTURE]}
+    assert history.records()[0].outputs == {"list": [PICTURE]}
+    line = history.to_jsonl(tmp_path / "runs.jsonl").read_text(encoding="utf-8")
+    assert json.loads(line)["inputs"] == {"doc": DOCUMENT}
+
+
+def test_a_search_finds_what_stands_at_the_end_of_a_long_document(history, record):
+    run = record(inputs={"doc": f"{DOCUMENT} Kündigungsfrist"})
+    record(inputs={"doc": DOCUMENT})
+    assert [found.id for found in history.runs(search="kündigungsfrist")] == [run.id]
+
+
+def test_corrections_and_traces_are_set_apart_and_leave_the_rest(history, record):
+    run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
+    history.annotate(run.id, desired={"o": DOCUMENT})
+    history.keep_nodes(run.id, [NodeRun(name="n", error=PICTURE)])
+    found = history.get(run.id)
+    assert (found.inputs, found.outputs) == ({"doc": DOCUMENT}, {"o": PICTURE})
+    assert found.desired == {"o": DOCUMENT}
+    assert found.nodes[0].error == PICTURE
+    history.annotate(run.id, desired={"o": "short"})
+    assert history.get(run.id).desired == {"o": "short"}
+    assert history.get(run.id).inputs == {"doc": DOCUMENT}
+
+
+def test_text_that_looks_like_a_reference_is_only_text(history, record):
+    digest = "a" * 64
+    run = record(
+        inputs={"x": f'["inputs", ["x"], "{digest}"]', "large": [["inputs", ["x"], digest]]}
+    )
+    assert history.get(run.id).inputs["large"] == [["inputs", ["x"], digest]]
+
+
+def test_a_value_that_is_gone_says_so_and_the_rest_is_read(history, record):
+    run = record(inputs={"doc": DOCUMENT, "q": "why"})
+    with history._store.write() as connection:
+        connection.execute("DELETE FROM large_values")
+    found = history.get(run.id).inputs
+    assert found["q"] == "why"
+    assert found["doc"].startswith("[this value is missing from the history")
+
+
+names = st.text(st.characters(exclude_categories=[]), max_size=6)
+texts = st.one_of(
+    st.text(st.characters(exclude_categories=[]), max_size=30), st.sampled_from(["x" * 20, "é" * 9])
+)
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(names, inner, max_size=3)),
+    max_leaves=8,
+)
+objects = st.dictionaries(names, values, max_size=4)
+
+
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(inputs=objects, outputs=objects, desired=st.none() | objects)
+def test_whatever_json_can_say_comes_back(make_run, monkeypatch, inputs, outputs, desired):
+    monkeypatch.setattr(large, "LARGE", 8)
+    monkeypatch.setattr(large, "EXCERPT", 3)
+    run = make_run(inputs=inputs, case_id="c", outputs=outputs, state="FULFILLED")
+    with History(":memory:") as history:
+        history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))
+        history.finish(run)
+        history.annotate(run.id, desired=desired)
+        found = history.get(run.id)
+        assert (found.inputs, found.outputs) == (inputs, outputs)
+        assert found.desired == desired
+        assert history.runs() == [found]
+
+
+@pytest.mark.parametrize("text", ["\x00" + DOCUMENT, DOCUMENT + "\ud800"])
+def test_what_is_no_text_to_every_database_stays_in_its_row(history, record, path, text):
+    run = record(inputs={"doc": text})
+    assert history.get(run.id).inputs == {"doc": text}
+    assert rows_of(path, "SELECT count(*) FROM large_values") == [(0,)]

@@ -1,0 +1,112 @@
+"""A vacuum forgets what was deleted, drops what no run needs, and gives the space back."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from vellum_nb import History, HistoryError
+from vellum_nb.history import files, large
+
+LONG = "long text " * 40_000
+
+
+def test_a_vacuum_forgets_deletions_and_gives_the_space_back(history, record, path):
+    kept = record(inputs={"doc": "x" * 40_000})
+    gone = [record(inputs={"doc": LONG + str(n)}) for n in range(8)]
+    history.delete([run.id for run in gone])
+    done = history.vacuum()
+    assert (done.forgotten, done.dropped) == (8, 8)
+    assert done.before > 3_000_000
+    assert history.size == done.after < 300_000
+    assert path.stat().st_size == done.after
+    assert history.runs() == [kept]
+    with pytest.raises(HistoryError, match="nothing to bring back"):
+        history.undelete()
+    assert repr(done).startswith("<Vacuumed: 3.")
+    assert "8 deleted run(s) forgotten for good; 8 large value(s) dropped" in repr(done)
+
+
+def test_a_vacuum_keeps_the_values_that_deleted_runs_share_with_others(history, record):
+    kept, gone = record(inputs={"doc": LONG}), record(inputs={"doc": LONG})
+    history.delete([gone.id])
+    assert history.vacuum().dropped == 0
+    assert history.get(kept.id).inputs == {"doc": LONG}
+
+
+def test_a_vacuum_sets_large_values_of_older_runs_apart(history, record, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "LARGE", 10**9)
+        old = [record(inputs={"doc": LONG, "n": n}) for n in range(5)]
+    done = history.vacuum()
+    assert done.set_apart == 5
+    assert done.after < done.before / 3
+    assert history.runs() == old[::-1]
+    assert history.vacuum().set_apart == 0
+
+
+def test_a_vacuum_works_while_another_process_records(history, record, path):
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "import recorder; from vellum_nb.history import History\n"
+        "with History(sys.argv[1]) as history:\n"
+        "    for n in range(60): recorder.record(history, f'other-{n}', 'd', lambda _: None)\n"
+    )
+    record(inputs={"doc": LONG})
+    folder = str((path.parent / __file__).parent)
+    child = subprocess.Popen([sys.executable, "-c", program, str(path), folder])
+    while child.poll() is None:
+        history.vacuum()
+    assert child.returncode == 0
+    assert history.count(deployment="d", state="FULFILLED") == 60
+
+
+def test_a_vacuum_that_waits_in_vain_says_who_holds_the_file(path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE_S", 0.2)
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+    )
+    with History(path) as history:
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        child.stdout.readline()
+        with pytest.raises(HistoryError, match=rf"kept it locked .*; process {child.pid}"):
+            history.vacuum()
+        child.communicate()
+        history.vacuum()
+
+
+def test_a_vacuum_of_a_history_in_memory_works(make_run):
+    with History(":memory:") as history:
+        history.begin(make_run(inputs={"doc": LONG}))
+        history.delete(["run-0"])
+        assert history.vacuum().forgotten == 1
+
+
+def test_a_reader_in_another_thread_is_not_disturbed(history, record):
+    for n in range(30):
+        record(inputs={"doc": LONG + str(n)})
+    history.delete([f"run-{n}" for n in range(20)])
+    counts = []
+    reader = threading.Thread(target=lambda: counts.extend(len(history.runs()) for _ in range(20)))
+    reader.start()
+    history.vacuum()
+    reader.join()
+    assert set(counts) == {10}
+
+
+def test_the_size_is_told_where_it_says_something(history, record, path):
+    record()
+    assert repr(history) == f"<History {path}: 1 run>"
+    record(inputs={"doc": "".join(chr(0x4E00 + n % 20_000) for n in range(700_000))})
+    assert repr(history) == f"<History {path}: 2 runs, {history.size / 1e6:.1f} MB>"
+    connection = sqlite3.connect(path)
+    pages, size = (connection.execute(f"PRAGMA page_{x}").fetchone()[0] for x in ("count", "size"))
+    connection.close()
+    assert history.size == pages * size > 2_000_000
