@@ -103,7 +103,7 @@ def test_search_looks_into_values_errors_and_notes_whatever_the_case(filled, tex
     assert filled.count(search=text) == len(expected)
 
 
-@pytest.mark.parametrize("text", ['say "hi"', "a\\b", "line\nbreak", "tab\t", "\x01", "straße"])
+@pytest.mark.parametrize("text", ['say "hi"', "a\\b", "line\nbreak", "tab\t", "straße"])
 def test_search_finds_text_that_json_writes_otherwise(history, record, text):
     record(id="hit", inputs={"deep": [{"er": f"<{text}>"}]})
     record(id="miss", inputs={"deep": "other"})

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import large
+from vellum_nb.history import index, large
 from vellum_nb.history.archive_files import COLUMNS, ArchiveFile, write
 from vellum_nb.history.frames import frame_of_cells
 from vellum_nb.history.query import moment
@@ -229,6 +229,7 @@ def _move(store: Store, file: ArchiveFile) -> int:
             rows = connection.execute(sql, (named,)).fetchall()
             here = {row[0]: row for row in large.restored(large.within(connection), rows, names)}
             same = [row[0] for row in group if here.get(row[0]) == _of(row, names)]
+            index.forget(store, connection, same)
             for table in ("payloads", "runs"):
                 bound = (store.dialect.listed(same),)
                 done = connection.execute(remove.format(table), bound).rowcount

@@ -19,9 +19,10 @@ from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.keeping import KeepMethods
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
-from vellum_nb.history.query import Filters, PageFilters
+from vellum_nb.history.query import Filters, OtherFilters, PageFilters
 from vellum_nb.history.records import Record
 from vellum_nb.history.rows import run_of
+from vellum_nb.history.search import matches
 from vellum_nb.history.sizes import human
 from vellum_nb.history.sweeping import Sweeps
 from vellum_nb.history.traces import trace_frame
@@ -109,8 +110,7 @@ class History(KeepMethods):
             Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
             `case_id`, `sweep_id`, `execution_id`, `external_id` and `ids`: a name or a list of
             them. `since` (inclusive) and `until` (exclusive): a datetime or an ISO text, UTC when
-            no zone is given. `search`: a text in inputs, outputs, error, note or tags, case
-            ignored. `limit`: how many.
+            no zone is given. `search`: words, as in `search`. `limit`: how many.
         """
         return [self._run(row) for row in self._rows(filters, reads.rows, archived=archived)]
 
@@ -128,6 +128,47 @@ class History(KeepMethods):
         were corrected, ``desired.<name>`` too.
         """
         return frame_of_rows(self._rows(filters, reads.framed, archived=archived))
+
+    def search(
+        self, text: str, *, archived: bool = False, **filters: Unpack[OtherFilters]
+    ) -> pd.DataFrame:
+        """Return the runs in which all words of `text` are found, newest first.
+
+        The frame is that of `frame`, and its last column `match` shows where: the column and the
+        words around.
+
+        Parameters
+        ----------
+        text : str
+            Words; each matches the beginning of a word in inputs, outputs, error, note or tags:
+            ``refund`` finds "refunds". ``"in quotes"`` finds whole words that follow each other.
+            Case and accents do not matter. Scripts without spaces are found anywhere.
+        archived, **filters
+            As in `runs`; `limit`: how many of the newest.
+
+        Examples
+        --------
+        >>> from datetime import UTC, datetime
+        >>> from vellum_nb import History, Run
+        >>> history = History(":memory:")
+        >>> history.begin(
+        ...     Run(
+        ...         id="1",
+        ...         deployment="ticket-triage",
+        ...         release_tag="v1",
+        ...         timestamp=datetime(2026, 11, 25, tzinfo=UTC),
+        ...         inputs={"ticket": "May I have a refund?"},
+        ...         case_id="c",
+        ...     )
+        ... )
+        >>> history.search("refunds")["match"].tolist()
+        []
+        >>> history.search("REFUND")["match"].tolist()
+        ['input.ticket: May I have a refund?']
+        """
+        found = self.frame(archived=archived, search=text, **filters)
+        found["match"] = matches(text, found)
+        return found
 
     def count(self, *, archived: bool = False, **filters: Unpack[Filters]) -> int:
         """Return the number of runs; arguments as in `runs`."""

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows import SCALARS, micros
-from vellum_nb.history.search import needle
-from vellum_nb.history.store import Dialect
+from vellum_nb.history.search import condition
+from vellum_nb.history.store import Dialect, Store
 
 __all__ = ["NEWEST_FIRST", "Filters", "PageFilters", "Selection", "moment", "order", "select"]
 
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
 
 
-class PageFilters(TypedDict, total=False):
+class _Plain(TypedDict, total=False):
     """Which runs are meant; None, like leaving it out, means all.
 
-    `since` is inclusive, `until` is not; without a zone they are UTC. `search` looks for a text,
-    case ignored, in the values of inputs and outputs, in error, note and tags.
+    `since` is inclusive, `until` is not; without a zone they are UTC.
     """
 
     deployment: str | Sequence[str] | None
@@ -34,6 +33,17 @@ class PageFilters(TypedDict, total=False):
     execution_id: str | Sequence[str] | None
     external_id: str | Sequence[str] | None
     ids: Sequence[str] | None
+
+
+class OtherFilters(_Plain, total=False):
+    """What may be given beside a search."""
+
+    limit: int | None
+
+
+class PageFilters(_Plain, total=False):
+    """What a page may be chosen by; `search`: words, as `History.search` takes them."""
+
     search: str | None
 
 
@@ -64,18 +74,13 @@ class Selection:
     where: str
     bound: tuple[object, ...]
     limit: int
-    needs_payloads: bool
-
-    with_payloads: ClassVar[str] = "runs r JOIN payloads p ON p.seq = r.seq"
-
-    @property
-    def source(self) -> str:
-        """The tables to select from."""
-        return self.with_payloads if self.needs_payloads else "runs r"
 
 
-def select(filters: Filters, dialect: Dialect) -> Selection:
-    """Return the SQL of `filters`; raise for a name that is none of them."""
+def select(filters: Filters, store: Store) -> Selection:
+    """Return the SQL of `filters`; raise for a name that is none of them.
+
+    A search brings the index of words up to date first.
+    """
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
         known = ", ".join(Filters.__annotations__)
@@ -84,16 +89,16 @@ def select(filters: Filters, dialect: Dialect) -> Selection:
     terms: list[str] = []
     bound: list[object] = []
     for name, value in filters.items():
-        if value is not None and name != "limit" and (value or name != "search"):
-            term, argument = _term(name, value, dialect)
+        if value is not None and name not in {"limit", "search"}:
+            term, argument = _term(name, value, store.dialect)
             terms.append(term)
             bound.append(argument)
-    return Selection(
-        where=" AND ".join(terms) or "TRUE",
-        bound=tuple(bound),
-        limit=_limit(filters.get("limit")),
-        needs_payloads=bool(filters.get("search")),
-    )
+    where, limit = " AND ".join(terms) or "TRUE", _limit(filters.get("limit"))
+    search = filters.get("search")
+    if search is None or not search.strip():
+        return Selection(where, tuple(bound), limit)
+    found, words = condition(store, search, where, bound)
+    return Selection(f"{where} AND {found}", (*bound, *words), limit)
 
 
 def order(
@@ -124,8 +129,6 @@ def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
         return "r.timestamp >= ?", moment(name, value)
     if name == "until":
         return "r.timestamp < ?", moment(name, value)
-    if name == "search":
-        return dialect.search, needle(value)
     values = [value] if isinstance(value, str) else list(value)
     if len(values) == 1:
         return f"{_ONE_OF[name]} = ?", values[0]

@@ -34,15 +34,15 @@ def framed(store: Store, filters: Filters) -> list[Row]:
 
 
 def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
-    chosen = select(filters, store.dialect)
+    chosen = select(filters, store)
     sql = f"SELECT {columns} {_JOINED} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
     return store.read(sql, (*chosen.bound, chosen.limit))
 
 
 def count(store: Store, filters: Filters) -> int:
     """Return the number of rows that `filters` name."""
-    chosen = select(filters, store.dialect)
-    sql = f"SELECT count(*) FROM {chosen.source} WHERE {chosen.where}"
+    chosen = select(filters, store)
+    sql = f"SELECT count(*) FROM runs r WHERE {chosen.where}"
     found: int = store.read(sql, chosen.bound)[0][0]
     return min(found, chosen.limit)
 
@@ -60,9 +60,9 @@ def page(
 
     First which, then their payloads: rows that are only skipped are never read whole.
     """
-    chosen = select({**filters, "limit": limit}, store.dialect)
+    chosen = select({**filters, "limit": limit}, store)
     terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
-    source = chosen.with_payloads if needs_payloads else chosen.source
+    source = "runs r JOIN payloads p ON p.seq = r.seq" if needs_payloads else "runs r"
     sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ? OFFSET ?"
     parameters = (*chosen.bound, *bound, chosen.limit, max(0, offset))
     picked = [seq for (seq,) in store.read(sql, parameters)]

@@ -21,7 +21,6 @@ from typing import ClassVar
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.files import explained, open_database, open_reader, patiently
-from vellum_nb.history.search import matches
 from vellum_nb.history.store import Row
 
 __all__ = ["SqliteStore"]
@@ -39,7 +38,6 @@ class _Link:
     def connection(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = self._opener()
-            self._connection.create_function("vnb_match", -1, matches, deterministic=True)
         return self._connection
 
     def close(self) -> None:
@@ -53,12 +51,6 @@ class SqliteDialect:
     """The SQL that only SQLite understands."""
 
     name = "sqlite"
-    search = (
-        "vnb_match(?, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags, "
-        "CASE WHEN p.large IS NULL THEN NULL ELSE (SELECT group_concat(v.value, ' ') "
-        "FROM json_each(p.large) j JOIN large_values v ON v.hash = json_extract(j.value, '$[2]') "
-        "WHERE json_extract(j.value, '$[0]') IN ('inputs', 'outputs')) END)"
-    )
 
     def one_of(self, column: str) -> str:
         """Return a term for one of many values; they are bound as one JSON list."""

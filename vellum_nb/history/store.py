@@ -49,8 +49,6 @@ class Dialect(Protocol):
     """The SQL that is not the same everywhere."""
 
     name: str
-    search: str
-    """A term that is true where the payloads p or the run r contain the text that it binds."""
 
     def one_of(self, column: str) -> str:
         """Return a term that is true where `column` is one of the values that `listed` binds."""
