@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.backups import back_up
 from vellum_nb.history.holders import writers
-from vellum_nb.history.migrations import migrate, unfit
+from vellum_nb.history.migrations import SCHEMA_VERSION, migrate, outdated, unfit
 
 __all__ = ["MEMORY", "explained", "locate", "open_database", "open_reader", "patiently"]
 
@@ -206,5 +208,13 @@ def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path | str) -> None:
     patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
     _refuse_unfit(connection, path)
+    version, copy = outdated(connection), None
+    if version is not None and isinstance(path, Path):
+        copy = back_up(path, version=version, target=SCHEMA_VERSION)
     migrate(connection)
     patiently(lambda: connection.execute("COMMIT"))
+    if copy is not None and sys.stderr is not None:
+        sys.stderr.write(
+            f"The history {path} was brought from version {version} to {SCHEMA_VERSION}; "
+            f"it is kept as it was in {copy}\n"
+        )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "migrate", "unfit"]
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "migrate", "outdated", "unfit"]
 
 APPLICATION_ID = 0x766E6268  # "vnbh"; `file` and we tell a history from any other SQLite file
 
@@ -257,6 +257,14 @@ def unfit(connection: sqlite3.Connection) -> str | None:
     if application_id or version or tables:
         return "it is an SQLite database of another program; choose another file"
     return None
+
+
+def outdated(connection: sqlite3.Connection) -> int | None:
+    """Return the version of a history that has runs and that `migrate` would change, else None."""
+    application_id, version = _marks(connection)
+    if application_id != APPLICATION_ID or not 0 < version < SCHEMA_VERSION:
+        return None
+    return version if connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone() else None
 
 
 def migrate(connection: sqlite3.Connection) -> None:
