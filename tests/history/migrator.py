@@ -22,6 +22,11 @@ from vellum_nb.history import History
 KILLED = -signal.SIGKILL
 
 
+def say(line):
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def dying(limit):
     """Return a class of connections that count statements together, and kill at the limit."""
     left = [limit]
@@ -97,12 +102,12 @@ def main():
     for line in sys.stdin:
         command, number, path = line.split()
         if command == "race":
-            print(json.dumps(race(Path(path), int(number))), flush=True)
+            say(json.dumps(race(Path(path), int(number))))
             continue
         work = open_and_die if command == "after" else open_in_time
         found = status(fork(work, path, int(number)))
         names = {0: "done", KILLED: "killed", -signal.SIGALRM: "killed"}
-        print(names.get(found, f"failed {found}"), flush=True)
+        say(names.get(found, f"failed {found}"))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def test_the_schema_of_an_old_file_is_that_of_a_new_one(version, path, tmp_path)
     for file in (path, tmp_path / "new.db"):
         with closing(sqlite3.connect(file)) as db:
             tables = db.execute(
-                "SELECT m.type, m.name, c.name, c.type, c.\"notnull\", c.pk FROM sqlite_master m "
+                'SELECT m.type, m.name, c.name, c.type, c."notnull", c.pk FROM sqlite_master m '
                 "LEFT JOIN pragma_table_info(m.name) c ORDER BY 1, 2, c.cid"
             )
             shapes.append(tables.fetchall())

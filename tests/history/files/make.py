@@ -25,8 +25,8 @@ TEXTS = {
     "unicode": "Ünïcödé 漢字 🎉 \u2028 \u202e e\u0301",
     "half": "a broken \ud83d emoji",
     "nul": "before\0after",
-    "lines": 'one\r\ntwo\n"three",\t\'four\'',
-    "formula": "=HYPERLINK(\"http://x\")",
+    "lines": "one\r\ntwo\n\"three\",\t'four'",
+    "formula": '=HYPERLINK("http://x")',
     "long": "long " * 1500,
 }
 VALUES = {
