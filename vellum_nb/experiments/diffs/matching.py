@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rapidfuzz.distance import Opcodes
+    from rapidfuzz.distance import Editops
 
 __all__ = ["Match", "longest_rise", "matches"]
 
@@ -29,8 +29,10 @@ _FEW = 16  # tokens; below it asking first is cheaper
 _LENGTHS = (4, 1, 12)  # of an anchor in tokens; a small vocabulary needs long ones
 
 
-def matches(a: Tokens, b: Tokens) -> list[Match]:
+def matches(a: Tokens, b: Tokens, *, checked: bool = True) -> list[Match]:
     """Return the common stretches of `a` and `b` in order, none overlapping.
+
+    Unless they are `checked`, tokens with the same hash may count as common.
 
     Examples
     --------
@@ -38,7 +40,7 @@ def matches(a: Tokens, b: Tokens) -> list[Match]:
     [(0, 0, 1), (2, 2, 1)]
     """
     if len(a) * len(b) <= _EXACT:
-        return _longest(a, b)
+        return _longest(a, b, checked=checked)
     found: list[Match] = []
     gaps = [(0, len(a), 0, len(b))]
     hard: list[Gap] = []
@@ -61,25 +63,23 @@ def matches(a: Tokens, b: Tokens) -> list[Match]:
     return sorted([*found, *_affordable(a, b, hard)])
 
 
-def _longest(a: Tokens, b: Tokens) -> list[Match]:
+def _longest(a: Tokens, b: Tokens, *, checked: bool = True) -> list[Match]:
     """Return the longest common subsequence as stretches."""
     if len(a) < _FEW and set(a).isdisjoint(b):
         return []
-    found = cast("list[tuple[str, int, int, int, int]]", _opcodes()(a, b).as_list())
+    found = [(at.a, at.b, at.size) for at in _editops()(a, b).as_matching_blocks() if at.size]
+    if not checked:
+        return found
     # rapidfuzz compares hashes: what it calls the same is looked at once more.
-    return [
-        (start_a, start_b, end_a - start_a)
-        for tag, start_a, end_a, start_b, end_b in found
-        if tag == "equal" and a[start_a:end_a] == b[start_b:end_b]
-    ]
+    return [(i, j, size) for i, j, size in found if a[i : i + size] == b[j : j + size]]
 
 
 @cache
-def _opcodes() -> Callable[[Tokens, Tokens], Opcodes]:
+def _editops() -> Callable[[Tokens, Tokens], Editops]:
     """Load rapidfuzz when a difference is first looked for."""
     from rapidfuzz.distance import LCSseq
 
-    return LCSseq.opcodes
+    return LCSseq.editops
 
 
 def _trimmed(a: Tokens, b: Tokens, gap: Gap) -> tuple[Gap, list[Match]]:
