@@ -77,7 +77,7 @@ def known(*numbers, labels=None):
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def made():
     """Return how to make runs: right, wrong, rejected ones, and cases."""
     return run, wrong, rejected, known

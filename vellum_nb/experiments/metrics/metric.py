@@ -101,6 +101,11 @@ class Metric:
         return self
 
     @property
+    def is_built_in(self) -> bool:
+        """Whether it is one of `vellum_nb.metrics` that only reads: any thread may ask it."""
+        return self._takes_records
+
+    @property
     def sign(self) -> int:
         """1 where higher is better, else -1."""
         return -1 if self.lower_is_better else 1

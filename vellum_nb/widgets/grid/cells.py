@@ -9,6 +9,7 @@ from typing import Any
 
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
+from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.experiments.wording import value_text
 from vellum_nb.history.records import Record
 from vellum_nb.history.rows import clean
@@ -45,12 +46,20 @@ class Shown:
         The releases on which a missing case can be run.
     busy : mapping
         (case id, release) to what is under way there, or what went wrong.
+    early : bool
+        Whether no figure is known yet; then only the texts are held against each other.
     """
 
     comparison: Comparison
     metric: str | None
     replays: frozenset[str] = frozenset()
     busy: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    early: bool = False
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics whose figures are shown."""
+        return () if self.early else self.comparison.metrics
 
 
 def row(shown: Shown, case: Case) -> dict[str, Any]:
@@ -114,7 +123,7 @@ def _cell(shown: Shown, case: Case, release: str, limit: int) -> Cell:
         "error": _error(found, limit),
         "outputs": outputs,
         "cut": is_cut,
-        "chips": chips(shown.comparison, case, release),
+        "chips": chips(shown.comparison, case, release, shown.metrics),
         "unstable": f"differs in {unlike:,} of {answers:,} repeats" if unlike else "",
     }
 
@@ -141,7 +150,7 @@ def _verdict(shown: Shown, case: Case, release: str, base: Record | None) -> tup
     if base is None:
         return "alone", f"nothing to hold against: no answer on {_name(case.baseline)}"
     differs = case.status(release) == "differs"
-    if shown.metric is None:
+    if shown.metric is None or shown.early:
         return _plainly(differs=differs)
     verdict = shown.comparison.verdict(case, release, shown.metric)
     if verdict == "same" and not differs:

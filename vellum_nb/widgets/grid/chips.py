@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.metrics.metric import Metric
@@ -55,14 +57,16 @@ def signed(value: float, like: float | None = None) -> str:
     return f"{sign}{figure(abs(value), like)}"
 
 
-def chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
-    """Return the chips of one cell."""
+def chips(
+    comparison: Comparison, case: Case, release: str, metrics: Sequence[Metric]
+) -> list[Chip]:
+    """Return the chips of one cell: what was expected, and what `metrics` say."""
     base = case.checks(case.baseline)
     found = [
         _check(name, met=met, before=base.get(name), own=release == case.baseline)
         for name, met in case.checks(release).items()
     ]
-    for metric in comparison.metrics:
+    for metric in metrics:
         chip = _metric(comparison, case, release, metric)
         if chip is not None:
             found.append(chip)

@@ -13,7 +13,7 @@ from vellum_nb.widgets.grid.shelf import Shelf
 from vellum_nb.widgets.grid.summary import summary
 from vellum_nb.widgets.names import shown_name
 
-__all__ = ["head"]
+__all__ = ["head", "outline"]
 
 _NAME = 120
 _LABELS, _VALUES = 4, 40
@@ -35,6 +35,17 @@ def head(comparison: Comparison, shelf: Shelf, hands: Hands) -> dict[str, Any]:
         if (name != "regressions" or metric is not None)
         and (name != "chosen" or shelf.count("chosen"))
     ]
+    return outline(comparison, metric, hands) | {
+        "filters": filters,
+        "labels": [_label(name, values) for name, values in [*shelf.labels.items()][:_LABELS]],
+        "summary": summary(comparison, metric, hands),
+        "order": "regressions first" if metric is not None else "those that differ first",
+        "foot": _foot(comparison, metric),
+    }
+
+
+def outline(comparison: Comparison, metric: str | None, hands: Hands) -> dict[str, Any]:
+    """Return what is known without any figure: names, and what can be done."""
     return {
         "title": short(shown_name(comparison.deployment), _NAME),
         "about": _about(comparison, metric, hands),
@@ -50,14 +61,9 @@ def head(comparison: Comparison, shelf: Shelf, hands: Hands) -> dict[str, Any]:
             {"name": each.name, "label": short(shown_name(each.name), _NAME)}
             for each in comparison.metrics
         ],
-        "filters": filters,
-        "labels": [_label(name, values) for name, values in [*shelf.labels.items()][:_LABELS]],
-        "summary": summary(comparison, metric, hands),
         "formats": formats(comparison),
         "metric": metric or "",
-        "order": "regressions first" if metric is not None else "those that differ first",
         "can": [name for name in ("rate", "blind") if getattr(hands, name) is not None],
-        "foot": _foot(comparison, metric),
     }
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["summary"]
+__all__ = ["named", "summary"]
 
 _NAME = 120
 _LEAST_P = 0.0001
@@ -49,13 +49,20 @@ def _release(
     is_baseline = release == comparison.baseline
     told = _baseline(comparison) if is_baseline else _other(comparison, release, metric)
     return {
-        "name": release,
-        "label": short(shown_name(release), _NAME),
-        "same": [short(shown_name(each), _NAME) for each in hands.same.get(release, ())],
-        "baseline": is_baseline,
+        **named(comparison, release, hands),
         **told,
         **_mean(comparison, release, metric),
         **costs.told(release),
+    }
+
+
+def named(comparison: Comparison, release: str, hands: Hands) -> dict[str, Any]:
+    """Return what a release is called, without any figure."""
+    return {
+        "name": release,
+        "label": short(shown_name(release), _NAME),
+        "same": [short(shown_name(each), _NAME) for each in hands.same.get(release, ())],
+        "baseline": release == comparison.baseline,
     }
 
 

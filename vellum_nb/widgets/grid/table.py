@@ -26,7 +26,7 @@ from vellum_nb.widgets.late import LateWidget
 
 __all__ = ["GridTable", "Host"]
 
-_FIRST_ROWS = 12
+_FIRST_CELLS, _FIRST_ROWS = 24, 4  # as many cells as fill the page, at least four rows
 MAX_PAGE = 80_000  # bytes of the rows in one message
 _KEPT = 8  # orders that are remembered
 
@@ -66,7 +66,13 @@ class Host(Protocol):
 
 
 class GridTable(LateWidget):
-    """Draws the grid; `ComparisonView` owns it and does what is asked for."""
+    """Draws the grid; `ComparisonView` owns it and does what is asked for.
+
+    Attributes
+    ----------
+    turn : RLock
+        Held by whoever changes what is shown.
+    """
 
     _esm = traitlets.Unicode(
         asset(
@@ -88,9 +94,9 @@ class GridTable(LateWidget):
 
     def __init__(self, host: Host, head: Mapping[str, Any]) -> None:
         self._host = host
-        self._lock = threading.RLock()
+        self.turn = threading.RLock()
         self._orders: dict[GridQuery, list[int]] = {}
-        super().__init__(_head=dict(head), _first=self._answer(GridQuery(), _FIRST))
+        super().__init__(_head=dict(head), _first=self._answer(GridQuery(), self._first_window))
         self._kinds: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "rows": self._on_rows,
             "open": lambda content: host.open_case(self._case(content)),
@@ -106,10 +112,10 @@ class GridTable(LateWidget):
 
     def renew(self, head: Mapping[str, Any], *, reorder: bool) -> None:
         """Show what is so now; with `reorder` cases may change their places."""
-        with self._lock:
+        with self.turn:
             if reorder:
                 self._orders.clear()
-            self._first = self._answer(GridQuery(), _FIRST)
+            self._first = self._answer(GridQuery(), self._first_window)
             self._head = dict(head)
 
     def tell(self, **content: Any) -> None:
@@ -118,7 +124,7 @@ class GridTable(LateWidget):
 
     def send_row(self, case: Case) -> None:
         """Send one row anew, where it is in sight it is drawn."""
-        with self._lock:
+        with self.turn:
             self.send({"kind": "row", "row": row(self._host.shown(), case)})
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -136,6 +142,11 @@ class GridTable(LateWidget):
             while len(self._orders) > _KEPT:
                 del self._orders[next(iter(self._orders))]
         return self._orders[query]
+
+    @property
+    def _first_window(self) -> GridWindow:
+        releases = max(1, len(self._host.shown().comparison.releases))
+        return GridWindow("", 0, 0, max(_FIRST_ROWS, _FIRST_CELLS // releases))
 
     def _answer(self, query: GridQuery, window: GridWindow) -> dict[str, Any]:
         """Return the rows of `window`, as many as may travel at once; at least one."""
@@ -181,7 +192,7 @@ class GridTable(LateWidget):
         message = content if isinstance(content, dict) else {}
         kind = message.get("kind")
         handler = self._kinds.get(kind) if isinstance(kind, str) else None
-        with self._lock:
+        with self.turn:
             try:
                 if handler is None:
                     refused(f"it does not know the message {kind!r:.60}")
@@ -194,9 +205,6 @@ class GridTable(LateWidget):
             else:
                 if kind != "rows":
                     self.error = ""
-
-
-_FIRST = GridWindow("", 0, 0, _FIRST_ROWS)
 
 
 def _release(content: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.grid.cells import Shown
 from vellum_nb.widgets.grid.detail import Detail
+from vellum_nb.widgets.grid.early import Unranked, early_head, is_large, own_figures
 from vellum_nb.widgets.grid.exports import export
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.head import head
@@ -62,18 +63,24 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._open: Case | None = None
         self._errands = Errands("vellum-nb-grid")
         self._version = 0
+        self._early = is_large(comparison)
         self._table = GridTable(self, self._told())
         self._detail = Detail(self._hands, self._rated)
         self._aside = ipw.VBox([])
         super().__init__([self._table, self._detail.widget, self._aside])
         self.add_class("vnb-grid-view")
+        if self._early:
+            own_figures(comparison)
+            self._errands.do(self._work_out)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until no rating and no run is under way; return whether that is so."""
+        """Wait until no rating, run or figure is under way; return whether that is so."""
         return self._errands.wait(timeout) and self._detail.judging.wait(timeout)
 
     def shelf(self) -> Shelf:
         """Return the cases in their order, by the metric that was chosen."""
+        if self._early:
+            return Unranked(self.comparison, self._metric)
         if self._shelf is None:
             self._shelf = Shelf(self.comparison, self._metric, self._chosen)
         return self._shelf
@@ -105,7 +112,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def shown(self) -> Shown:
         """Return what rows are made of."""
-        return Shown(self.comparison, self._metric, self._replayed(), dict(self._busy))
+        replayed, busy = self._replayed(), dict(self._busy)
+        return Shown(self.comparison, self._metric, replayed, busy, early=self._early)
 
     def open_case(self, case: Case) -> None:
         """Show `case` in full under the grid."""
@@ -247,11 +255,29 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.comparison = own if baseline == own.baseline else own.with_baseline(baseline)
         self._shelf = None
 
+    def _work_out(self) -> None:
+        """Work the figures out in a thread, and show them unless a click was quicker."""
+        try:
+            shelf = Shelf(self._own, self._metric)
+            head(self._own, shelf, self._hands)  # kept by the comparison and by the shelf
+            with self._table.turn:
+                if self._early and shelf.metric == self._metric and not self._chosen:
+                    self._shelf = shelf
+                    self._renew(reorder=True)
+        except Exception as exc:
+            self._table.fail(exc)
+            raise
+
     def _renew(self, *, reorder: bool) -> None:
-        self._version += 1
-        self._table.renew(self._told(), reorder=reorder)
+        with self._table.turn:
+            reorder |= self._early
+            self._early = False
+            self._version += 1
+            self._table.renew(self._told(), reorder=reorder)
 
     def _told(self) -> dict[str, Any]:
+        if self._early:
+            return early_head(self.comparison, self._metric, self._hands) | {"version": 0}
         return head(self.comparison, self.shelf(), self._hands) | {"version": self._version}
 
     def _replayed(self) -> frozenset[str]:
@@ -263,9 +289,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def __repr__(self) -> str:
         comparison = self.comparison
-        number = len(comparison.cases)
+        number, releases = len(comparison.cases), len(comparison.releases)
         cases = f"{number:,} case{'' if number == 1 else 's'}"
-        releases = len(comparison.releases)
         on = f"{releases} release{'' if releases == 1 else 's'}"
         against = f"{comparison.deployment} against {comparison.baseline}"
         return f"ComparisonView({against}, {cases} on {on})"

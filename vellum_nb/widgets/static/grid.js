@@ -116,8 +116,8 @@ class Grid {
   }
 
   renewed() {
-    const { baseline, metric } = this.get("_head");
-    const again = baseline !== this.baseline || metric !== this.metric;
+    const { baseline, metric, order } = this.get("_head");
+    const again = baseline !== this.baseline || metric !== this.metric || order !== this.order;
     this.head();
     if (again) this.body.restart(); else this.body.refresh();
   }
@@ -140,6 +140,7 @@ class Grid {
     const focused = this.bar.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
     this.baseline = head.baseline;
     this.metric = head.metric;
+    this.order = head.order;
     this.look += 1;
     const parts = [h("b", { class: "vnb-grid-title" }, "Compare"), h("span", { class: "vnb-grid-about" }, [head.title, head.about].filter(Boolean).join(" · ")), h("span", { class: "vnb-grid-fill" })];
     if (head.metrics.length > 1) parts.push(h("label", { class: "vnb-grid-choice" }, "by", select("Metric that decides", head.metrics.map((m) => [m.name, m.label]), head.metric, (name) => this.send("metric", { name }))));
