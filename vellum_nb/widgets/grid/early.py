@@ -60,7 +60,18 @@ def early_head(comparison: Comparison, metric: str | None, hands: Hands) -> dict
 
 
 def _summary(comparison: Comparison, hands: Hands) -> dict[str, Any]:
-    texts = "counts remark p p_told mean mean_delta cost cost_delta latency latency_delta".split()
+    texts = [
+        "counts",
+        "remark",
+        "p",
+        "p_told",
+        "mean",
+        "mean_delta",
+        "cost",
+        "cost_delta",
+        "latency",
+        "latency_delta",
+    ]
     blank: dict[str, Any] = dict.fromkeys(texts, "")
     blank |= {"parts": [], "interval": None, "worse": 0, "words": _WAITING}
     columns = (comparison.baseline, *comparison.others)

@@ -261,6 +261,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             shelf = Shelf(self._own, self._metric)
             head(self._own, shelf, self._hands)  # kept by the comparison and by the shelf
             with self._table.turn:
+                # What was clicked meanwhile has asked for figures itself.
                 if self._early and shelf.metric == self._metric and not self._chosen:
                     self._shelf = shelf
                     self._renew(reorder=True)
