@@ -31,7 +31,7 @@ def read_by_people(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[s
         "quality": quality,
         "note": _lines(note, "\n".join(lines) or None),
         "tags": _tags(ours["tags"], theirs["tags"]),
-        "desired": _desired(ours["desired"], desired),
+        "desired": _desired(ours["desired"], theirs["desired"], desired),
     }
 
 
@@ -48,7 +48,9 @@ def outvoted(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[s
 
 
 def _lines(ours: str | None, theirs: str | None) -> str | None:
-    if not ours or not theirs or ours == theirs:
+    if ours is None or theirs is None:
+        return theirs if ours is None else ours
+    if not ours or not theirs:
         return ours or theirs
     mine, others = ours.splitlines(), theirs.splitlines()
     if set(mine) <= set(others):
@@ -62,9 +64,11 @@ def _tags(ours: str | None, theirs: str | None) -> str | None:
     return tags_text(list(dict.fromkeys([*json.loads(ours or "[]"), *json.loads(theirs)])))
 
 
-def _desired(text: str | None, both: dict[str, Any]) -> str | None:
-    if not both or (text and json.loads(text).keys() == both.keys()):
-        return text
+def _desired(ours: str | None, theirs: str | None, both: dict[str, Any]) -> str | None:
+    if ours is None or theirs is None:
+        return theirs if ours is None else ours
+    if json.loads(ours).keys() == both.keys():
+        return ours
     return encoded(both, "desired", "")
 
 

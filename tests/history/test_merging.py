@@ -1,0 +1,364 @@
+"""Copies of a history join: what the other knows is taken over, and nothing of ours is lost."""
+
+import sqlite3
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vellum_nb import History, HistoryError
+from vellum_nb.history import migrations
+from vellum_nb.models import NodeRun, case_id
+from vellum_nb.models.blind import BlindPair, BlindRecord
+from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
+
+LONG = "long text " * 4_000
+
+
+@pytest.fixture
+def other(tmp_path):
+    with History(tmp_path / "laptop.db") as other:
+        yield other
+
+
+@pytest.fixture
+def put(make_run):
+    def put(history, **fields):
+        run = make_run(**{"state": "FULFILLED", **fields})
+        history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}, "error": None}))
+        if run.state != "STARTED":
+            history.finish(run)
+        return history.get(run.id)
+
+    return put
+
+
+def test_a_merge_brings_every_field_of_the_other_and_says_how_much(history, other, put):
+    ours = put(history)
+    theirs = [
+        put(
+            other,
+            inputs={"doc": LONG, "t": "\ud800"},
+            case_id="c",
+            outputs={"n": 2**70, "nan": float("nan")},
+            note="n",
+            tags=["a"],
+            metadata={"k": 1},
+            nodes=(NodeRun(name="n", error=LONG),),
+        )
+        for _ in range(3)
+    ]
+    report = history.merge(other)
+    assert repr(report) == (
+        f"<MergeReport of {other.path}: 3 added, 0 completed, 0 updated, 0 known already>"
+    )
+    assert repr(history.runs()) == repr([*theirs[::-1], ours])
+    assert [run.nodes for run in history.runs()[:3]] == [run.nodes for run in theirs]
+    assert other.runs() == other.runs()
+    assert history.merge(other.path).known == 3
+    assert history.count() == 4
+
+
+def test_a_run_that_began_here_and_ended_there_is_completed(history, other, put, make_run):
+    begun = make_run(external_id="e", inputs={"doc": LONG})
+    for each in (history, other):
+        each.begin(begun)
+    history.annotate(begun.id, note="waiting")
+    ended = begun.model_copy(
+        update={"state": "FULFILLED", "outputs": {"a": LONG + "!"}, "execution_id": "x"}
+    )
+    other.finish(ended)
+    assert history.merge(other).completed == 1
+    found = history.get(begun.id)
+    assert found == ended.model_copy(update={"note": "waiting"})
+    assert other.merge(history).updated == 1
+    assert other.get(begun.id) == found
+
+
+def test_a_run_that_ended_here_does_not_begin_again(history, other, make_run):
+    begun = make_run()
+    for each in (history, other):
+        each.begin(begun)
+    history.finish(begun.model_copy(update={"state": "CANCELLED"}))
+    assert history.merge(other).known == 1
+    assert history.get(begun.id).state == "CANCELLED"
+
+
+def test_notes_tags_and_ratings_of_both_are_kept(history, other, put):
+    run = put(history, outputs={"a": 1, "b": 2})
+    history.merge([])
+    other.merge(history)
+    history.annotate(run.id, note="polite", tags=["x"], quality=1.0, desired={"a": 3})
+    other.annotate(run.id, note="too long", tags=["y", "x"], quality=0.5, desired={"a": 4, "b": 5})
+    report = history.merge(other)
+    assert (report.updated, report.known) == (1, 0)
+    assert [(c.id, c.fields) for c in report.conflicts] == [(run.id, ("quality", "desired"))]
+    assert f"1 differs, ours kept: {run.id} (quality, desired)" in str(report)
+    found = history.get(run.id)
+    assert found.note.splitlines() == [
+        "polite",
+        "too long",
+        "merged: quality 0.5",
+        'merged: desired."a" 4',
+    ]
+    assert (found.tags, found.quality, found.desired) == (("x", "y"), 1.0, {"a": 3, "b": 5})
+    assert history.merge(other).updated == 0
+    assert history.get(run.id) == found
+
+
+def test_runs_that_differ_are_reported_and_ours_are_kept(history, other, put):
+    ours = put(history, id="same", inputs={"q": "a"}, outputs={"o": 1})
+    put(other, id="same", inputs={"q": "b"}, outputs={"o": 1}, timestamp=ours.timestamp)
+    report = history.merge(other)
+    assert [(c.id, c.fields) for c in report.conflicts] == [("same", ("case_id", "inputs"))]
+    assert history.runs() == [ours]
+    assert history.merge(other) == report
+
+
+def test_what_was_brought_by_sync_is_one_run_with_what_was_recorded(history, other, put):
+    synced = put(history, id="ours", execution_id="x", external_id="p", outputs={"o": 1})
+    history.annotate(synced.id, note="seen")
+    theirs = put(
+        other, id="planned", execution_id="x", external_id="p", sweep_id="s", outputs={"o": 1}
+    )
+    report = history.merge(other)
+    assert (report.added, report.updated, report.conflicts) == (0, 1, ())
+    found = history.get("planned")
+    assert (found.sweep_id, found.note, found.case_id) == ("s", "seen", theirs.case_id)
+    assert history.count() == 1
+    assert history.merge(other).known == 1
+
+
+def test_another_execution_with_the_same_external_id_is_a_run_of_its_own(history, other, put):
+    put(history, execution_id="x", external_id="p")
+    theirs = put(other, execution_id="y", external_id="p")
+    assert history.merge(other).added == 1
+    assert history.get(theirs.id).external_id is None
+    assert history.merge(other).known == 1
+
+
+def test_a_run_that_was_deleted_here_stays_deleted(history, other, put):
+    run = put(history)
+    other.merge(history)
+    history.delete([run.id])
+    report = history.merge(other)
+    assert (report.deleted, history.count()) == (1, 0)
+    assert "1 deleted here and left so" in str(report)
+    history.undelete()
+    assert history.runs() == [run]
+
+
+def sweep_of(run, **fields):
+    usual = {"id": "s", "deployment": "d", "release_tags": ("v1",), "cases": 1, "signature": "x"}
+    return SweepRecord(**usual | {"created": run.timestamp} | fields)
+
+
+def test_sweeps_come_with_their_cases_and_the_runs_they_took_over(history, other, put):
+    run = put(other, id="theirs", execution_id="x")
+    put(history, id="ours", execution_id="x")
+    case = SweepCase(0, case_id(run.inputs), run.inputs, {"o": 1}, {"label": "é"})
+    other.sweeps.add(sweep_of(run), [case], taken={Place(0, "v1", 0): run.id})
+    report = history.merge(other)
+    assert report.sweeps == 1
+    assert "1 sweep added" in str(report)
+    assert history.sweeps.every() == other.sweeps.every()
+    assert history.sweeps.cases("s") == [case]
+    assert history.sweeps.reused("s") == {Place(0, "v1", 0): "ours"}
+    other.sweeps.change("s", ended=run.timestamp, round=2)
+    assert history.merge(other).sweeps == 0
+    assert history.sweeps.every() == other.sweeps.every()
+
+
+def test_blind_ratings_come_along_and_one_pair_has_one_answer(history, other, put, make_run):
+    first, second = put(other), put(other, release_tag="v2")
+    blind = BlindRecord(
+        id="b",
+        deployment="d",
+        first="v1",
+        second="v2",
+        seed=1,
+        question="?",
+        signature="x",
+        created=make_run().timestamp,
+    )
+    pairs = [BlindPair(n, n, f"c{n}", first.id, second.id, same=False) for n in range(3)]
+    other.blind.add(blind, pairs)
+    other.blind.rate("b", 0, "first", a_first=True, note="clear")
+    report = history.merge(other)
+    assert (report.blind, report.ratings) == (1, 1)
+    assert history.blind.pairs("b") == pairs
+    history.blind.rate("b", 1, "tie", a_first=True, note="")
+    other.blind.rate("b", 1, "second", a_first=True, note="better")
+    other.blind.rate("b", 2, "skip", a_first=False, note="")
+    assert history.merge(other).ratings == 2
+    said = [(r.position, r.choice) for r in history.blind.ratings("b")]
+    assert said == [(0, "first"), (1, "tie"), (2, "skip")]
+    assert len(history.blind_ratings()) == 4
+    assert other.merge(history).ratings == 1
+    assert [(r.position, r.choice) for r in other.blind.ratings("b")] == [
+        (0, "first"),
+        (2, "skip"),
+        (1, "tie"),
+    ]
+    assert history.merge(other).ratings == other.merge(history).ratings == 0
+    other.blind.end("b")
+    history.merge(other)
+    assert history.blind.get("b").ended == other.blind.get("b").ended
+
+
+def test_the_other_file_is_not_changed_and_may_be_read_only(history, other, put, tmp_path):
+    run = put(other)
+    other.close()
+    file = tmp_path / "laptop.db"
+    before = file.read_bytes()
+    assert history.merge(file).added == 1
+    assert file.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.glob("laptop.db*")) == ["laptop.db"]
+    assert history.runs() == [run]
+
+
+def test_a_history_of_an_older_version_is_read_from_a_copy(history, tmp_path, monkeypatch):
+    file = tmp_path / "old.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "SCHEMA_VERSION", 1)
+        patch.setattr(migrations, "_STEPS", migrations._STEPS[:1])
+        connection = sqlite3.connect(file, isolation_level=None)
+        migrations.migrate(connection)
+    connection.execute(
+        "INSERT INTO runs (id, deployment, release_tag, timestamp, state, case_id, repeat, "
+        "tag_moved) VALUES ('old', 'd', 'v1', 0, 'FULFILLED', 'c', 0, 0)"
+    )
+    connection.execute(
+        "INSERT INTO payloads VALUES (1, ?, '{}', '{}', '[]', NULL)", (f'{{"doc":"{LONG}"}}',)
+    )
+    connection.close()
+    before = file.read_bytes()
+    assert history.merge(file).added == 1
+    assert history.get("old").inputs == {"doc": LONG}
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, b"not a database, but long enough" * 40])
+def test_what_is_no_history_is_told_and_changes_nothing(history, tmp_path, content):
+    file = tmp_path / "x.db"
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(HistoryError, match=rf"{file}"):
+        history.merge(file)
+    assert history.count() == 0
+
+
+def test_a_history_merged_with_itself_stays_as_it_is(history, put):
+    run = put(history)
+    assert history.merge(history.path).known == 1
+    assert history.merge(history).known == 1
+    assert history.runs() == [run]
+
+
+def test_subscribers_hear_of_the_runs_that_came(history, other, put):
+    run = put(other)
+    heard = []
+    history.subscribe(heard.append)
+    history.merge(other)
+    history.merge(other)
+    assert heard == [run]
+
+
+edits = st.fixed_dictionaries(
+    {},
+    optional={
+        "note": st.sampled_from(["", "one", "two", "one\ntwo", "three"]),
+        "tags": st.lists(st.sampled_from("abc"), max_size=3, unique=True),
+        "quality": st.sampled_from([0.0, 0.5, 1.0]),
+        "desired": st.dictionaries(st.sampled_from("xy"), st.integers(0, 2), max_size=2),
+    },
+)
+# what each side does to each of four runs: has it not, began it, ended it; and how it was judged
+sides = st.lists(
+    st.tuples(st.sampled_from(["absent", "begun", "ended"]), edits), min_size=4, max_size=4
+)
+
+
+def filled(history, runs, side):
+    for run, (state, edit) in zip(runs, side, strict=True):
+        if state == "absent":
+            continue
+        history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))
+        if state == "ended":
+            history.finish(run)
+        history.annotate(run.id, **edit)
+
+
+def told(history):
+    return sorted(history.runs(), key=lambda run: run.id)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(one=sides, two=sides)
+def test_a_merge_is_idempotent_and_loses_nothing(make_run, one, two):
+    runs = [make_run(id=f"r{n}", state="FULFILLED", outputs={"x": n}) for n in range(4)]
+    with History(":memory:") as ours, History(":memory:") as theirs:
+        filled(ours, runs, one)
+        filled(theirs, runs, two)
+        before, other = told(ours), told(theirs)
+        ours.merge(theirs)
+        after = told(ours)
+        again = ours.merge(theirs)
+        assert (again.added, again.completed, again.updated) == (0, 0, 0)
+        assert told(ours) == after
+        assert told(theirs) == other
+        assert {run.id for run in after} == {run.id for run in (*before, *other)}
+        found = {run.id: run for run in after}
+        for run in (*before, *other):
+            kept = found[run.id]
+            assert run.state in ("STARTED", kept.state)
+            assert set(run.tags) <= set(kept.tags)
+            assert set((run.note or "").splitlines()) <= set((kept.note or "").splitlines())
+            outvoted = run.quality in (None, kept.quality) or f"quality {run.quality}" in kept.note
+            assert outvoted
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(one=sides, two=sides, mine=st.lists(st.booleans(), min_size=4, max_size=4))
+def test_of_disjoint_edits_it_does_not_matter_who_merges_whom(make_run, one, two, mine):
+    one = [(side[0], side[1] if own else {}) for side, own in zip(one, mine, strict=True)]
+    two = [(side[0], {} if own else side[1]) for side, own in zip(two, mine, strict=True)]
+    runs = [make_run(id=f"r{n}", state="FULFILLED", outputs={"x": n}) for n in range(4)]
+    both = []
+    for left, right in ((one, two), (two, one)):
+        with History(":memory:") as ours, History(":memory:") as theirs:
+            filled(ours, runs, left)
+            filled(theirs, runs, right)
+            ours.merge(theirs)
+            both.append(told(ours))
+    assert both[0] == both[1]
+
+
+def test_a_merge_that_was_interrupted_is_finished_by_the_next_one(history, other, put, monkeypatch):
+    monkeypatch.setattr("vellum_nb.history.joining._AT_ONCE", 2)
+    runs = [put(other) for _ in range(7)]
+    seen = []
+
+    def stop(run):
+        seen.append(run)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    unsubscribe = history.subscribe(stop)
+    with pytest.raises(KeyboardInterrupt):
+        history.merge(other)
+    unsubscribe()
+    assert 0 < history.count() < 7
+    history.merge(other)
+    assert history.runs() == runs[::-1]
+
+
+def test_timestamps_far_apart_do_not_matter(history, other, put, make_run):
+    old = put(other, timestamp=make_run().timestamp - timedelta(days=20_000))
+    assert history.merge(other).added == 1
+    assert history.runs() == [old]
