@@ -126,6 +126,21 @@ def test_errors_are_short_and_go_to_stderr(arguments, sentence, tmp_path):
     assert done.stdout == ""
 
 
+def test_histories_are_merged_archived_and_vacuumed(recorded, tmp_path):
+    history = ("--history", tmp_path / "mine.db")
+    done = vellum_nb("history", "merge", recorded, *history)
+    assert done.stdout == "2 added, 0 completed, 0 updated, 0 known already\n"
+    done = vellum_nb("history", "archive", "--before", "2020-01-01", *history)
+    assert done.stderr == "Archive: nothing to move\n"
+    with vnb.History(tmp_path / "mine.db") as mine:
+        mine.delete([mine.runs()[0].id])
+    done = vellum_nb("history", "vacuum", *history, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "1 deleted runs could not be brought back any more; add --yes" in done.stderr
+    done = vellum_nb("history", "vacuum", "--yes", *history)
+    assert "1 deleted run(s) forgotten for good" in done.stderr
+
+
 def test_export_writes_what_the_history_holds(tmp_path):
     history, path = tmp_path / "runs.db", tmp_path / "runs.csv"
     vellum_nb("run", "ticket-triage", "--input", "ticket=hello", "--history", history)
@@ -198,7 +213,8 @@ def test_deployments_lists_names_and_inputs():
     assert names >= {"docs-qa", "summarise", "ticket-triage"}
 
 
-ACTIONS = [["history", "export"], ["history", "sync"]]
+KEEPING = [["history", "merge"], ["history", "archive"], ["history", "vacuum"]]
+ACTIONS = [["history", "export"], ["history", "sync"], *KEEPING]
 
 
 @pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS], *ACTIONS])

@@ -8,6 +8,7 @@ from typing import Any
 import vellum_nb
 from vellum_nb.cli import commands as do
 from vellum_nb.cli.compare import add_compare
+from vellum_nb.cli.keeping import add_archive, add_merge, add_vacuum
 from vellum_nb.cli.lab import lab
 from vellum_nb.cli.sweep import add_sweep
 
@@ -111,6 +112,14 @@ def _add_history(commands: Commands) -> None:
     actions = history.add_subparsers(required=True, metavar="ACTION")
     _add_export(actions)
     _add_sync(actions)
+    for name, add, summary in (
+        ("merge", add_merge, "take over another history, a copy of this one for example"),
+        ("archive", add_archive, "move old runs to a Parquet file"),
+        ("vacuum", add_vacuum, "forget what was deleted, and make the file smaller"),
+    ):
+        made = _command(actions, name, summary)
+        add(made)
+        _add_kept(made)
 
 
 def _add_export(actions: Commands) -> None:

@@ -1,0 +1,74 @@
+"""The commands that keep a history: merge, archive, vacuum."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vellum_nb
+from vellum_nb.cli.printing import say
+from vellum_nb.errors import VellumNBError
+
+if TYPE_CHECKING:
+    from vellum_nb.history import History
+
+__all__ = ["add_archive", "add_merge", "add_vacuum"]
+
+
+def add_merge(parser: argparse.ArgumentParser) -> None:
+    """Say what `history merge` takes."""
+    parser.add_argument("other", metavar="OTHER", help="the file of another history")
+    parser.set_defaults(command=_merge)
+
+
+def add_archive(parser: argparse.ArgumentParser) -> None:
+    """Say what `history archive` takes."""
+    parser.add_argument("--before", required=True, help="runs from before then: 2026-01-01, UTC")
+    parser.add_argument("--path", metavar="FILE", help="default: beside the history")
+    parser.set_defaults(command=_archive)
+
+
+def add_vacuum(parser: argparse.ArgumentParser) -> None:
+    """Say what `history vacuum` takes."""
+    parser.add_argument("--yes", action="store_true", help="forget deleted runs without asking")
+    parser.set_defaults(command=_vacuum)
+
+
+def _merge(args: argparse.Namespace) -> int:
+    """Take over another history; 2 where runs differ."""
+    with vellum_nb.History(args.history) as history:
+        report = history.merge(args.other)
+    print(report)
+    return 2 if report.conflicts else 0
+
+
+def _archive(args: argparse.Namespace) -> int:
+    """Move old runs to a file."""
+    with _there(args) as history:
+        moved = history.archive(before=args.before, path=args.path)
+    print(moved.path or "")
+    say(repr(moved)[1:-1])
+    return 0
+
+
+def _vacuum(args: argparse.Namespace) -> int:
+    """Give space back; deleted runs are only forgotten when that was asked for."""
+    with _there(args) as history:
+        waiting = int(history.deletions()["runs"].sum())
+        if waiting and not args.yes:
+            msg = f"{waiting:,} deleted runs could not be brought back any more; add --yes for that"
+            raise VellumNBError(msg)
+        done = history.vacuum()
+    say(repr(done)[1:-1])
+    return 0
+
+
+def _there(args: Any) -> History:
+    """Return the history; one that is named must be there."""
+    if args.history is not None and "://" not in args.history:
+        path = Path(args.history).expanduser()
+        if not path.exists():
+            msg = f"There is no history {args.history}"
+            raise VellumNBError(msg)
+    return vellum_nb.History(args.history)
