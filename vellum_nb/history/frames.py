@@ -33,7 +33,22 @@ from vellum_nb.models import RunState, canonical_json
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["KINDS", "cell", "column", "frame_of_cells", "frame_of_rows"]
+__all__ = [
+    "EXACT",
+    "INT64",
+    "NO_TIME",
+    "KINDS",
+    "PLAIN",
+    "ROOMS",
+    "assembled",
+    "categories",
+    "cell",
+    "column",
+    "frame_of_cells",
+    "frame_of_rows",
+    "text_column",
+    "time_column",
+]
 
 _HEAD = {
     "execution_id": "text",
@@ -67,26 +82,39 @@ _TAIL = {
 KINDS: Mapping[str, str] = {**_HEAD, **_TAIL}
 """The columns that every frame has, in their order but for inputs and outputs, and their kind."""
 
-_INT64 = range(-(2**63), 2**63)
-_EXACT = range(-(2**53), 2**53 + 1)
-_NO_TIME = -(2**63)  # is NaT in numpy and pandas
+ROOMS = {"input": "inputs", "output": "outputs", "desired": "desired"}
+"""The prefixes of the columns between those, and the payloads that they come from."""
+PLAIN = tuple(name for name in KINDS if name != "metadata")
+"""Those that are in the frame as they are in the table of runs."""
+
+INT64 = range(-(2**63), 2**63)
+EXACT = range(-(2**53), 2**53 + 1)
+NO_TIME = -(2**63)  # is NaT in numpy and pandas
 _PANDAS_OF_OBJECT_TEXT = 2
 
 
 def frame_of_rows(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """Return the frame of rows of the database, as `reads.framed` fetches them."""
     names = (*SCALARS, *FRAMED)
-    width = range(len(names))
-    found = {names[i]: [row[i] for row in rows] for i in width}
+    found = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    columns = {name: column(found.pop(name), KINDS[name]) for name in PLAIN}
     metadata = [None if text is None else cell(json.loads(text)) for text in found["metadata"]]
-    cells: dict[str, list[Any]] = {name: found[name] for name in _HEAD}
-    for room in ("input", "output"):
-        cells |= _spread(f"{room}.", [json.loads(text) for text in found[f"{room}s"]])
-    if any(found["desired"]):
-        cells |= _spread("desired.", [json.loads(text or "{}") for text in found["desired"]])
-    cells |= {name: found[name] for name in _TAIL if name != "metadata"} | {"metadata": metadata}
-    cells |= {name: cells.pop(name) for name in _TAIL}
-    return frame_of_cells(cells)
+    columns["metadata"] = text_column(metadata)
+    spreads: dict[str, Any] = {}
+    for room, name in ROOMS.items():
+        values = [json.loads(text or "{}") for text in found.pop(name)]
+        spreads |= {key: column(cells, None) for key, cells in _spread(f"{room}.", values).items()}
+    return assembled(columns, spreads, len(rows))
+
+
+def assembled(columns: Mapping[str, Any], spreads: Mapping[str, Any], rows: int) -> pd.DataFrame:
+    """Return the frame of columns that are made, each in its place."""
+    import pandas as pd
+
+    ordered = {name: columns[name] for name in _HEAD}
+    ordered |= spreads
+    ordered |= {name: columns[name] for name in _TAIL}
+    return pd.DataFrame(ordered, index=pd.RangeIndex(rows))
 
 
 def frame_of_cells(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
@@ -123,11 +151,15 @@ def column(values: list[Any], kind: str | None) -> Any:
     return _MAKERS[kind](values) if kind else _inferred(values)
 
 
-def _times(values: list[Any]) -> Any:
+def _times(values: Sequence[int | None]) -> Any:
+    return time_column([NO_TIME if value is None else value for value in values])
+
+
+def time_column(micros: Any) -> Any:
+    """Return the column of times in µs since 1970; `NO_TIME` is missing."""
     import pandas as pd
 
-    counts = pd.Series([_NO_TIME if v is None else v for v in values], dtype="int64")
-    return counts.astype("datetime64[us]").dt.tz_localize("UTC")
+    return pd.Series(micros, dtype="int64").astype("datetime64[us]").dt.tz_localize("UTC")
 
 
 def _series(values: Sequence[Any], dtype: str) -> Any:
@@ -136,22 +168,27 @@ def _series(values: Sequence[Any], dtype: str) -> Any:
     return pd.Series(values, dtype=dtype)
 
 
-def _category(values: list[Any], known: Iterable[str]) -> Any:
-    """Return a categorical with the `known` categories first, then what else there is, sorted."""
+def _category(values: list[Any], kind: str) -> Any:
     import pandas as pd
 
-    others = sorted({v for v in values if v is not None} - set(known))
-    return pd.Series(pd.Categorical(values, categories=_text([*known, *others])))
+    known = text_column(categories(values, kind))
+    return pd.Series(pd.Categorical(values, categories=known))
+
+
+def categories(values: Iterable[str | None], kind: str) -> list[str]:
+    """Return the states in their order for "state"; then what else there is, sorted."""
+    known = get_args(RunState) if kind == "state" else ()
+    return [*known, *sorted({value for value in values if value is not None} - set(known))]
 
 
 def _inferred(values: list[Any]) -> Any:
     given = [v for v in values if v is not None]
     kinds = {type(v) for v in given}
     if kinds <= {str}:
-        return _text(values)
+        return text_column(values)
     if kinds == {bool}:
         return _series(values, "boolean")
-    if kinds == {int} and all(v in _INT64 for v in given):
+    if kinds == {int} and all(v in INT64 for v in given):
         return _series(values, "int64" if len(given) == len(values) else "Int64")
     if kinds <= {int, float} and float in kinds and all(_is_exact(v) for v in given):
         return _series(values, "float64")
@@ -160,10 +197,11 @@ def _inferred(values: list[Any]) -> Any:
 
 def _is_exact(number: int | float) -> bool:  # noqa: PYI041  (the two types are told apart)
     """Return whether a float64 column keeps this number as it is."""
-    return type(number) is float or number in _EXACT
+    return type(number) is float or number in EXACT
 
 
-def _text(values: Sequence[Any]) -> Any:
+def text_column(values: Sequence[Any]) -> Any:
+    """Return the column of texts; None is missing."""
     import pandas as pd
 
     modern = int(pd.__version__.split(".", 1)[0]) > _PANDAS_OF_OBJECT_TEXT
@@ -171,11 +209,11 @@ def _text(values: Sequence[Any]) -> Any:
 
 
 _MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
-    "text": _text,
+    "text": text_column,
     "time": _times,
     "float": partial(_series, dtype="float64"),
     "int": lambda values: _series([v or 0 for v in values], "int64"),
     "count": partial(_series, dtype="Int64"),
-    "tag": partial(_category, known=()),
-    "state": partial(_category, known=get_args(RunState)),
+    "tag": partial(_category, kind="tag"),
+    "state": partial(_category, kind="state"),
 }
