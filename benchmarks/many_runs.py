@@ -30,7 +30,7 @@ WORDS = (
     "transfer cancel contract renewal price discount voucher support agent waiting hours email "
     "phone reply sorry thanks manager complaint damaged missing return exchange warranty Größe "
     "Straße café naïve please urgent today yesterday month March April product service quality"
-).split()
+)
 CATEGORIES = ("billing", "delivery", "account", "returns", "other")
 TYPES = '{"category":"STRING","confidence":"NUMBER","reply":"STRING"}'
 
@@ -111,7 +111,7 @@ def _run(dice: random.Random, seq: int, *, fails: bool) -> Row:
 
 
 def _text(dice: random.Random, least: int, most: int) -> str:
-    return " ".join(dice.choices(WORDS, k=dice.randint(least, most)))
+    return " ".join(dice.choices(WORDS.split(), k=dice.randint(least, most)))
 
 
 def _json(value: Row) -> str:

@@ -93,12 +93,10 @@ def _column(pieces: Sequence[Piece]) -> Any:
 
 def _joined(pieces: Sequence[Piece], kind: str) -> Any:
     dtype = _ARROW[kind]
-    arrays = [
-        part.cast(dtype)
-        for piece in pieces
-        for part in (piece.chunks if isinstance(piece, pa.ChunkedArray) else [piece])
-    ]
-    return _MAKERS[kind](pa.chunked_array(arrays, type=dtype))
+    arrays: list[pa.Array[Any]] = []
+    for piece in pieces:
+        arrays += piece.chunks if isinstance(piece, pa.ChunkedArray) else [piece]
+    return _MAKERS[kind](pa.chunked_array([each.cast(dtype) for each in arrays], type=dtype))
 
 
 def _kind(piece: Piece) -> str:
@@ -132,8 +130,14 @@ def _texts(cells: pa.ChunkedArray) -> Any:
     import pandas as pd
 
     dtype = text_column([]).dtype
-    if dtype == object:
+    if not isinstance(dtype, pd.StringDtype):
         return pd.Series(cells.to_pandas(), dtype="object")
+    return _series(dtype, cells)
+
+
+def _series(dtype: Any, cells: pa.ChunkedArray) -> Any:
+    import pandas as pd
+
     return pd.Series(dtype.__from_arrow__(cells))
 
 
@@ -162,21 +166,26 @@ def _integers(cells: pa.ChunkedArray) -> Any:
 def _counts(cells: pa.ChunkedArray) -> Any:
     import pandas as pd
 
-    return pd.Series(pd.Int64Dtype().__from_arrow__(cells))
+    return _series(pd.Int64Dtype(), cells)
 
 
 def _bools(cells: pa.ChunkedArray) -> Any:
     import pandas as pd
 
-    return pd.Series(pd.BooleanDtype().__from_arrow__(cells))
+    return _series(pd.BooleanDtype(), cells)
 
 
 _NUMBERS = {"float", "int", "null"}
 _KINDS = {"string": "text", "large_string": "text", "int64": "int", "double": "float"}
 _KINDS |= {"bool": "bool"}
 _ARROW = {"text": pa.large_string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-_MAKERS = {"text": _texts, "int": _integers, "float": _floats, "bool": _bools}
-_PLAIN_MAKERS = {
+_MAKERS: dict[str, Callable[[pa.ChunkedArray], Any]] = {
+    "text": _texts,
+    "int": _integers,
+    "float": _floats,
+    "bool": _bools,
+}
+_PLAIN_MAKERS: dict[str, Callable[[pa.ChunkedArray], Any]] = {
     "text": _texts,
     "time": _times,
     "float": _floats,

@@ -17,6 +17,7 @@ from vellum_nb.history.archived import Fetch, with_archived
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.keeping import KeepMethods
+from vellum_nb.history.loading import load
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
 from vellum_nb.history.query import Filters, OtherFilters, PageFilters
@@ -127,7 +128,9 @@ class History(KeepMethods):
         hold text, numbers and bools as themselves and everything else as canonical JSON; where runs
         were corrected, ``desired.<name>`` too.
         """
-        return frame_of_rows(self._rows(filters, reads.framed, archived=archived))
+        if archived:
+            return frame_of_rows(self._rows(filters, reads.framed, archived=True))
+        return load(self._store, filters)
 
     def search(
         self, text: str, *, archived: bool = False, **filters: Unpack[OtherFilters]

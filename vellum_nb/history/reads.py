@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vellum_nb.history import large
+from vellum_nb.history.frames import PLAIN, ROOMS
 from vellum_nb.history.query import NEWEST_FIRST, Filters, PageFilters, order, select
 from vellum_nb.history.rows import FRAMED, PAYLOADS, SCALARS
 from vellum_nb.history.store import Row, Store
 
-__all__ = ["COLUMNS", "count", "framed", "page", "row", "rows"]
+__all__ = ["COLUMNS", "are_at_least", "bulk", "count", "framed", "page", "row", "rows"]
 
 _WHOLE = (*SCALARS, *PAYLOADS)
 _FRAMED = (*SCALARS, *FRAMED)
 COLUMNS = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*_WHOLE, "large"))
 _LEAN = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*_FRAMED, "large"))
+_BULK = ", ".join(
+    [*(f"r.{name}" for name in PLAIN), "p.metadata"]
+    + [f"coalesce(p.{name}, '{{}}') || '\n' AS {name}" for name in ROOMS.values()]
+    + ["p.large"]
+)
 _JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
 _ALL = f"SELECT {COLUMNS} {_JOINED}"
 
@@ -37,6 +45,30 @@ def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
     chosen = select(filters, store)
     sql = f"SELECT {columns} {_JOINED} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
     return store.read(sql, (*chosen.bound, chosen.limit))
+
+
+def bulk(store: Store, filters: Filters) -> tuple[str, tuple[Any, ...]]:
+    """Return the query that `Store.bulk` wants, and what it binds.
+
+    What only our own connections can search is searched here.
+    """
+    chosen = select(filters, store)
+    where, bound = chosen.where, chosen.bound
+    if filters.get("search"):
+        sql = f"SELECT r.seq FROM runs r WHERE {where} ORDER BY {NEWEST_FIRST} LIMIT ?"
+        picked = [seq for (seq,) in store.read(sql, (*bound, chosen.limit))]
+        where, bound = store.dialect.one_of("r.seq"), (store.dialect.listed(picked),)
+    sql = f"SELECT {_BULK} {_JOINED} WHERE {where} ORDER BY {NEWEST_FIRST} LIMIT ?"
+    return sql, (*bound, chosen.limit)
+
+
+def are_at_least(store: Store, filters: Filters, number: int) -> bool:
+    """Return whether there are so many rows; counts no further."""
+    chosen = select(filters, store)
+    if chosen.limit < number:
+        return False
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) some"
+    return bool(store.read(sql, (*chosen.bound, number))[0][0] == number)
 
 
 def count(store: Store, filters: Filters) -> int:

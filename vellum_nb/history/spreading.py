@@ -31,7 +31,7 @@ def spread(lines: pa.Array[Any], exact: Collection[str] = ()) -> dict[str, Piece
     The names come in the order in which the oldest runs brought them. Numbers that are named
     `exact` keep 1 and 1.0 apart.
     """
-    if pc.sum(pc.binary_length(lines)).as_py() == len("{}\n") * len(lines):
+    if (pc.sum(pc.binary_length(lines)).as_py() or 0) == len("{}\n") * len(lines):
         return {}
     table = _read(lines)
     if table is None:
@@ -71,8 +71,8 @@ def _parsed(lines: pa.Array[Any], texts: Sequence[str]) -> pa.Table:
 def _buffer(lines: pa.Array[Any]) -> Any:
     """Return the bytes of all `lines`, one after the other, without copying them."""
     _, offsets, values = lines.buffers()
-    width = "q" if pa.types.is_large_string(lines.type) else "i"
-    at = memoryview(offsets).cast(width)
+    all_of_them = memoryview(offsets)
+    at = all_of_them.cast("q") if pa.types.is_large_string(lines.type) else all_of_them.cast("i")
     first, last = at[lines.offset], at[lines.offset + len(lines)]
     return values.slice(first, last - first)
 
@@ -81,10 +81,10 @@ def _is_odd(cells: pa.ChunkedArray[Any]) -> bool:
     """Return whether Arrow's type hides what the values were, or is no scalar."""
     kind = cells.type
     if not pa.types.is_floating(kind):
-        return pa.types.is_nested(kind)
+        return bool(pa.types.is_nested(kind))
     # NaN is a missing value; an integer among them that a float cannot hold makes it mixed.
     size = pc.max(pc.if_else(pc.is_nan(cells), float("inf"), pc.abs(cells))).as_py()
-    return size is not None and size >= EXACT[-1]
+    return bool(size is not None and size >= EXACT[-1])
 
 
 def _in_order(lines: pa.Array[Any], names: Sequence[str]) -> list[str]:

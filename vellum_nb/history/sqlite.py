@@ -17,11 +17,14 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.files import explained, open_database, open_reader, patiently
 from vellum_nb.history.store import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["SqliteStore"]
 
@@ -126,6 +129,23 @@ class SqliteStore:
         with self._told(), self._using(self._writer) as connection:
             patiently(lambda: connection.execute("VACUUM"))
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @property
+    def bulk_needs(self) -> Sequence[str]:
+        """ADBC and Arrow; nothing helps a history in memory."""
+        in_file = isinstance(self.path, Path)
+        return ("adbc_driver_sqlite", "pyarrow") if in_file else ("none for :memory:",)
+
+    def bulk(
+        self, sql: str, parameters: Sequence[Any] = ()
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """Yield what the query of `reads.bulk` finds, read by a process of its own."""
+        from vellum_nb.history import bulk
+
+        newest = self.read("SELECT coalesce(max(seq), 0) FROM runs")[0][0]
+        size = self.size() // (newest + 1)
+        yield from bulk.read(Path(self.path), sql, parameters, size=size)
+        self.read("SELECT 1")  # raises if the file is another one by now
 
     def close(self) -> None:
         """Close the file; does nothing the second time. Waits for what is under way."""

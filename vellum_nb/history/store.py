@@ -7,10 +7,13 @@ the next value and ``:name`` for a named one; scalar ``max`` is written as ``CAS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Connection", "Cursor", "Dialect", "Row", "Store"]
 
@@ -72,6 +75,10 @@ class Store(Protocol):
     closed: bool
 
     @property
+    def bulk_needs(self) -> Sequence[str]:
+        """The modules without which `bulk` cannot be called."""
+
+    @property
     def dialect(self) -> Dialect:
         """The SQL of this database."""
 
@@ -86,6 +93,17 @@ class Store(Protocol):
 
     def compact(self) -> None:
         """Give the space that nothing takes any more back to the disk."""
+
+    def bulk(
+        self, sql: str, parameters: Sequence[Any] = ()
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """Yield what the query of `reads.bulk` finds, in Arrow: scalars, and JSON lines.
+
+        Raises
+        ------
+        BulkError
+            The rows cannot be had this way; `read` may.
+        """
 
     def close(self) -> None:
         """Close it; does nothing the second time. Waits for what is under way."""
