@@ -109,7 +109,7 @@ def test_what_arrow_makes_of_json_is_what_the_frame_of_rows_has(outputs, size):
 
 @pytest.fixture
 def odd(history, record):
-    """Return a history of 160 runs, in three batches; the newest have nothing where others do."""
+    """Return a history of 161 runs, in three batches; the newest have nothing where others do."""
     for number in range(160):
         if number >= 90:
             record(outputs={"n": number, "text": f"text {number}"})
@@ -130,6 +130,8 @@ def odd(history, record):
             finished_at="2026-07-01T12:00:01.000001Z",
         )
     history.annotate("run-3", desired={"text": "better", "n": 4.5}, tags=["a", "é"])
+    long = "Größe " * 10_000
+    record(inputs={"ticket": long}, outputs={"text": f"{long}!", "n": 2}, note="kept once")
     return history
 
 
@@ -163,9 +165,9 @@ def test_many_runs_are_read_by_a_process_of_its_own(odd, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k))
     odd.frame()
     assert not started
-    monkeypatch.setattr(loading, "MANY", 160)
+    monkeypatch.setattr(loading, "MANY", 161)
     the_same(odd.frame(), as_rows(odd))
-    odd.frame(limit=159)
+    odd.frame(limit=160)
     assert len(started) == 1
 
 
@@ -190,9 +192,9 @@ def test_a_reader_that_breaks_down_is_replaced_by_rows(odd, monkeypatch):
     monkeypatch.setattr(loading, "MANY", 1)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert loading.load_in_bulk(odd._store, {}) is None
-    assert len(odd.frame()) == 160
+    assert len(odd.frame()) == 161
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    assert len(odd.frame()) == 160
+    assert len(odd.frame()) == 161
 
 
 def test_reading_in_bulk_leaves_our_locks_alone(odd):
@@ -209,7 +211,7 @@ def test_reading_in_bulk_leaves_our_locks_alone(odd):
 
     with odd._store.write() as connection:
         connection.execute("UPDATE runs SET note = 'x' WHERE id = 'run-1'")
-        assert len(in_bulk(odd)) == 160
+        assert len(in_bulk(odd)) == 161
         assert "database is locked" in another().stderr
     assert another().returncode == 0
 
@@ -219,7 +221,7 @@ def test_runs_are_recorded_while_others_are_read(odd, record):
     batches = odd._store.bulk(sql, bound)
     first, _ = next(batches)
     late = record()
-    assert len(first) + sum(len(scalars) for scalars, _ in batches) == 160
+    assert len(first) + sum(len(scalars) for scalars, _ in batches) == 161
     assert odd.frame()["id"][0] == late.id
 
 
