@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the private PostgreSQL server
 
 
 @pytest.fixture(autouse=True)
 def _a_history_of_its_own(monkeypatch, tmp_path):
     """Give each test a default history of its own."""
     monkeypatch.setenv("VELLUM_NB_HISTORY", str(tmp_path / "default-runs.db"))
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """Return a PostgreSQL server that nothing else uses."""
+    from private_postgres import PrivatePostgres
+
+    server = PrivatePostgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres):
+    """Return a database with the tables of a history and no rows."""
+    from vellum_nb import History
+
+    postgres.execute("CREATE DATABASE prepared")
+    History(postgres.url("prepared")).close()
+    return "prepared"
+
+
+@pytest.fixture
+def postgres_url(postgres, _postgres_template):
+    """Return the URL of an empty history in PostgreSQL."""
+    return postgres.fresh(_postgres_template)

@@ -18,9 +18,23 @@ def path(tmp_path):
     return tmp_path / "runs.db"
 
 
+def pytest_generate_tests(metafunc):
+    """Run what uses a history on each database, but for tests that look at its file."""
+    if "place" in metafunc.fixturenames and "path" not in metafunc.fixturenames:
+        metafunc.parametrize("place", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def history(path):
-    with History(path) as history:
+def place(request, tmp_path):
+    """Return where a history may lie: a file, or a database on a real server."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return tmp_path / "runs.db"
+    return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def history(place):
+    with History(place) as history:
         yield history
 
 

@@ -108,7 +108,7 @@ def test_file_and_folder_are_private(tmp_path):
     assert modes == [0o600, 0o600, 0o700]
 
 
-def test_a_database_that_cannot_be_written_says_so_and_reads_on(history, make_run):
+def test_a_database_that_cannot_be_written_says_so_and_reads_on(history, path, make_run):
     history.begin(make_run(id="before"))
     with history._store.write() as connection:
         pass

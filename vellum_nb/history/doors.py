@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.history.files import locate
+from vellum_nb.history.places import DatabaseUrl, guarded
 from vellum_nb.history.sqlite import SqliteStore
 from vellum_nb.history.store import Store
 
 __all__ = ["open_store"]
 
 
-def open_store(path: str | Path | None) -> Store:
+def open_store(path: str | Path | DatabaseUrl | None) -> Store:
     """Open the history at `path`, else that of ``VELLUM_NB_HISTORY``, else the user's own."""
+    path = guarded(os.environ.get("VELLUM_NB_HISTORY") if path is None else path)
+    if isinstance(path, DatabaseUrl):
+        return _on_server(path)
     return SqliteStore(locate(path))
+
+
+def _on_server(url: DatabaseUrl) -> Store:
+    try:
+        from vellum_nb.history.postgres import PostgresStore
+    except ImportError as exc:
+        msg = f"The history {url} needs psycopg: pip install 'vellum-nb[postgres]' ({exc})"
+        raise HistoryError(msg) from exc
+    return PostgresStore(url)

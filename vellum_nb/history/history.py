@@ -20,6 +20,7 @@ from vellum_nb.history.keeping import KeepMethods
 from vellum_nb.history.loading import load
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
+from vellum_nb.history.places import guarded
 from vellum_nb.history.query import Filters, OtherFilters, PageFilters
 from vellum_nb.history.records import Record
 from vellum_nb.history.rows import run_of
@@ -68,6 +69,7 @@ class History(KeepMethods):
     def __init__(
         self, path: str | Path | None = None, *, viewer: Callable[..., Any] | None = None
     ) -> None:
+        path = guarded(path)  # before anything can fail: a traceback may show what is here
         super().__init__(path)
         self.viewer = viewer
         self.tracer: Callable[[History, Run], Sequence[NodeRun]] | None = None

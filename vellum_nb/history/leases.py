@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.later import later
 from vellum_nb.history.rows import from_micros, micros
 from vellum_nb.history.store import Store
 
@@ -57,6 +58,7 @@ def take(store: Store, sweep_id: str) -> str:
     return token
 
 
+@later()
 def let_go(store: Store, sweep_id: str, token: str) -> None:
     """Hold the sweep no longer; does nothing where another one holds it meanwhile."""
     _MINE.discard(token)

@@ -14,7 +14,12 @@ from typing import Any, Literal
 from vellum_nb.history import large
 from vellum_nb.history.rows import PAYLOADS, SCALARS, encoded, run_of
 from vellum_nb.history.store import Connection, Store
-from vellum_nb.history.writes import change_payloads, complete, insert
+from vellum_nb.history.writes import (
+    change_payloads,
+    complete,
+    insert,
+    with_free_external_id,
+)
 from vellum_nb.models import Run
 
 __all__ = ["Merged", "SyncReport", "merge"]
@@ -85,7 +90,7 @@ def merge(store: Store, runs: Sequence[Run], columns: str) -> list[Merged]:
 def _merge(connection: Connection, run: Run, columns: str) -> Merged:
     known = _known(connection, run, columns)
     if known is None:
-        insert(connection, _with_free_external_id(connection, run))
+        insert(connection, with_free_external_id(connection, run))
         return Merged(run.id, "added")
     if known.state == "STARTED":
         ended = run.model_copy(
@@ -120,13 +125,6 @@ def _find(connection: Connection, columns: str, where: str, value: Any) -> Run |
     if row is None:
         return None
     return run_of(large.restored(large.within(connection), [row], (*SCALARS, *PAYLOADS))[0])
-
-
-def _with_free_external_id(connection: Connection, run: Run) -> Run:
-    """Return `run` without its external id where another execution has the same one here."""
-    sql = "SELECT 1 FROM runs WHERE external_id = ?"
-    taken = connection.execute(sql, (run.external_id,)).fetchone()
-    return run.model_copy(update={"external_id": None}) if taken else run
 
 
 def _fill(connection: Connection, known: Run, run: Run) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 
 from vellum_nb.history import deleting, reads, writes
 from vellum_nb.history.doors import open_store
+from vellum_nb.history.places import DatabaseUrl
 from vellum_nb.history.rows import clean, run_of, tags_text
+from vellum_nb.history.store import OutOfReachError
 from vellum_nb.models import NodeRun, Run
 
 __all__ = ["RecordMethods"]
@@ -26,7 +28,7 @@ class _Keep(Enum):
 class RecordMethods:
     """The writing half of `vellum_nb.History`."""
 
-    def __init__(self, path: str | Path | None) -> None:
+    def __init__(self, path: str | Path | DatabaseUrl | None) -> None:
         self._store = open_store(path)
         self._subscribers: list[Callable[[Run], None]] = []
         self._lock = threading.Lock()
@@ -122,7 +124,10 @@ class RecordMethods:
         with self._lock:
             subscribers = list(self._subscribers)
         if subscribers:
-            run = self.get(run_id)
+            try:
+                run = self.get(run_id)
+            except OutOfReachError:  # what was written waits in the journal
+                return
             for callback in subscribers:
                 try:
                     callback(run)

@@ -90,6 +90,7 @@ class SqliteStore:
     """
 
     dialect: ClassVar[SqliteDialect] = SqliteDialect()
+    journal: ClassVar[None] = None
 
     def __init__(self, path: Path | str) -> None:
         self.path = path

@@ -7,7 +7,7 @@ the next value and ``:name`` for a named one; scalar ``max`` is written as ``CAS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Connection", "Cursor", "Dialect", "Row", "Store"]
+from vellum_nb.errors import HistoryError
+
+__all__ = ["Connection", "Cursor", "Dialect", "Journal", "OutOfReachError", "Row", "Store"]
 
 Row = tuple[Any, ...]
+
+
+class OutOfReachError(HistoryError):
+    """The server cannot be reached; whether the last write was made is not known."""
 
 
 class Cursor(Protocol):
@@ -68,11 +74,29 @@ class Dialect(Protocol):
         """
 
 
+class Journal(Protocol):
+    """Where writes wait for a server that is out of reach."""
+
+    def make(
+        self,
+        store: Any,
+        name: str,
+        write: Callable[[], None],
+        args: Sequence[Any],
+        named: Mapping[str, Any],
+    ) -> None:
+        """Call `write`, or keep it for later, by its name and with what it is given."""
+
+
 class Store(Protocol):
     """An open history: a file, memory, or a database on a server."""
 
     path: Path | str
     closed: bool
+
+    @property
+    def journal(self) -> Journal | None:
+        """What keeps writes while the server is out of reach; None where there is no server."""
 
     @property
     def bulk_needs(self) -> Sequence[str]:

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.later import later
 from vellum_nb.history.leases import LAST_SEEN, is_held
 from vellum_nb.history.reuse import insert_reused
 from vellum_nb.history.rows import encoded, from_micros, micros
 from vellum_nb.history.store import Store
-from vellum_nb.history.writes import complete, insert
+from vellum_nb.history.writes import complete, insert, insert_again
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
 
@@ -173,7 +174,8 @@ def seconds(store: Store, sweep_id: str) -> float:
     return (store.read(sql, (sweep_id,))[0][0] or 0) / 1e6
 
 
-def change(store: Store, sweep_id: str, **fields: Any) -> None:
+@later()
+def change(store: Store, /, sweep_id: str, **fields: Any) -> None:
     """Set fields of the sweep's row."""
     settings = ", ".join(f"{name} = ?" for name in fields)
     values = [_column(value) for value in fields.values()]
@@ -184,6 +186,15 @@ def change(store: Store, sweep_id: str, **fields: Any) -> None:
             raise HistoryError(msg)
 
 
+def _record_again(store: Store, begun: Sequence[Run], ended: Sequence[Run]) -> None:
+    with store.write() as connection:
+        for run in ended:
+            complete(connection, run)
+        for run in begun:
+            insert_again(connection, run)
+
+
+@later(_record_again)
 def record(store: Store, begun: Sequence[Run], ended: Sequence[Run]) -> None:
     """Complete the rows of `ended` and add those of `begun`, in one transaction.
 
@@ -196,6 +207,7 @@ def record(store: Store, begun: Sequence[Run], ended: Sequence[Run]) -> None:
             insert(connection, run)
 
 
+@later()
 def mark_moved(store: Store, sweep_id: str, release_tag: str, run_ids: Sequence[str]) -> None:
     """Mark runs, and all of this tag that have not ended, as made while the tag moved."""
     sql = (
@@ -206,6 +218,7 @@ def mark_moved(store: Store, sweep_id: str, release_tag: str, run_ids: Sequence[
         connection.execute(sql, (sweep_id, release_tag, store.dialect.listed(run_ids)))
 
 
+@later()
 def withdraw(store: Store, ids: Sequence[str]) -> None:
     """Take back runs that were begun and never sent."""
     chosen = f"SELECT seq FROM runs WHERE state = 'STARTED' AND {store.dialect.one_of('id')}"

@@ -8,6 +8,7 @@ from typing import Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large
 from vellum_nb.history.deleting import where_gone
+from vellum_nb.history.later import later
 from vellum_nb.history.rows import ENDED, PAYLOADS, SCALARS, encoded, payload_row, scalar_row
 from vellum_nb.history.store import Connection, Store
 from vellum_nb.models import Run
@@ -19,8 +20,10 @@ __all__ = [
     "finish",
     "identify",
     "insert",
+    "insert_again",
     "unknown",
     "update",
+    "with_free_external_id",
 ]
 
 
@@ -49,6 +52,30 @@ _FINISH_PAYLOAD = (
 )
 
 
+def insert_again(connection: Connection, run: Run) -> None:
+    """Add the rows of `run` where they are not there; its external id only where it is free."""
+    if not connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone():
+        insert(connection, with_free_external_id(connection, run))
+
+
+def with_free_external_id(connection: Connection, run: Run) -> Run:
+    """Return `run` without its external id where another execution has the same one here."""
+    sql = "SELECT 1 FROM runs WHERE external_id = ?"
+    taken = connection.execute(sql, (run.external_id,)).fetchone()
+    return run.model_copy(update={"external_id": None}) if taken else run
+
+
+def _begin_again(store: Store, run: Run) -> None:
+    with store.write() as connection:
+        insert_again(connection, run)
+
+
+def _finish_again(store: Store, run: Run) -> None:
+    with store.write() as connection:
+        complete(connection, run)
+
+
+@later(_begin_again)
 def begin(store: Store, run: Run) -> None:
     """Add the rows of `run`."""
     with store.write() as connection:
@@ -65,6 +92,7 @@ def insert(connection: Connection, run: Run) -> None:
     connection.execute(_BEGIN_PAYLOAD, {**payloads, "seq": done.lastrowid})
 
 
+@later()
 def identify(store: Store, run_id: str, execution_id: str) -> None:
     """Set the execution id of a run that is under way; one that has ended keeps what it has."""
     sql = "UPDATE runs SET execution_id = ? WHERE id = ? AND state = 'STARTED'"
@@ -72,6 +100,7 @@ def identify(store: Store, run_id: str, execution_id: str) -> None:
         connection.execute(sql, (execution_id, run_id))
 
 
+@later(_finish_again)
 def finish(store: Store, run: Run) -> None:
     """Complete the row of `run`; only a STARTED one, so that no answer is ever overwritten."""
     if run.state == "STARTED":
@@ -108,6 +137,7 @@ def _set_payloads(
     connection.execute(sql, row | {"id": run_id})
 
 
+@later()
 def update(store: Store, run_id: str, given: dict[str, Any], payloads: dict[str, Any]) -> None:
     """Set columns of the run's two rows; `payloads` are plain JSON values."""
     texts = {name: encoded(value, name, run_id) for name, value in payloads.items()}

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history import History
+from vellum_nb.history.places import guarded
 from vellum_nb.workspace.views import view_history
 from vellum_nb.workspace.workspace import Workspace
 
@@ -46,8 +47,9 @@ def connect(
     api_key : str, optional
         Default: ``VELLUM_API_KEY``. ``"ask"`` asks for it, unseen. It is never stored.
     history : str, Path or History, optional
-        The file that keeps the runs; ``":memory:"`` keeps them until the end. Default: ``runs.db``
-        in the user's data directory. A `History` of yours stays open when the workspace closes.
+        The file that keeps the runs, or ``"postgresql://user@host/db"`` for one that a team
+        shares; ``":memory:"`` keeps them until the end. Default: ``runs.db`` in the user's data
+        directory. A `History` of yours stays open when the workspace closes.
     timeout : float or (connect, read), default (10, 120)
         Seconds; None waits for ever.
 
@@ -64,6 +66,7 @@ def connect(
     >>> "ticket-triage" in set(vnb.connect("local", history=":memory:").deployments()["name"])
     True
     """
+    history = guarded(history)  # before anything can fail: a traceback may show what is here
     return open_workspace(target, api_key=api_key, history=history, timeout=timeout, say=print)
 
 
@@ -76,6 +79,7 @@ def open_workspace(
     say: Callable[[str], object],
 ) -> Workspace:
     """Connect as `connect` does, and hand what is to be told to `say`."""
+    history = guarded(history)
     server = _local_server(target, keyless=not _key_given(api_key), say=say)
     if server is not None:
         client = Client(api_key=server.api_key, base_url=server.url, timeout=timeout)

@@ -1,0 +1,78 @@
+"""Where a history on a server lies: its URL, whose password nothing ever shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+from vellum_nb.errors import HistoryError
+
+__all__ = ["DatabaseUrl", "guarded"]
+
+_SCHEMES = ("postgresql://", "postgres://")
+_SECRET = ("password", "sslpassword")
+
+
+class DatabaseUrl:
+    """The URL of a PostgreSQL database.
+
+    Parameters
+    ----------
+    url : str
+        As libpq takes it. Without a password libpq looks into ``PGPASSWORD`` and ``~/.pgpass``.
+
+    Examples
+    --------
+    >>> DatabaseUrl("postgresql://ada:secret@db.example/team")
+    postgresql://ada@db.example/team
+    """
+
+    __slots__ = ("_secrets", "shown")
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if "@" in parts.path + parts.fragment:
+            msg = (
+                "The URL of the history cannot be read: a password is written percent-encoded in "
+                "it (/ as %2F, # as %23, ? as %3F), or better left to PGPASSWORD or ~/.pgpass"
+            )
+            raise HistoryError(msg)
+        user, at, hosts = parts.netloc.rpartition("@")
+        user, colon, password = user.partition(":")
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self._secrets = {name: options.pop(name) for name in _SECRET if name in options}
+        if colon:
+            self._secrets["password"] = unquote(password)
+        query = urlencode(options, quote_via=quote)
+        self.shown = urlunsplit(("postgresql", user + at + hosts, parts.path, query, ""))
+
+    def secrets(self) -> dict[str, Any]:
+        """Return what libpq is to be given beside `shown`; hold it in no variable."""
+        return dict(self._secrets)
+
+    def whole(self) -> str:
+        """Return the URL with its password, for a driver that takes nothing else."""
+        joint = "&" if "?" in self.shown else "?"
+        return self.shown + (joint + urlencode(self._secrets, quote_via=quote)) * bool(
+            self._secrets
+        )
+
+    def cleared(self, text: str) -> str:
+        """Return `text` without the password, should it be in it."""
+        for secret in self._secrets.values():
+            text = text.replace(secret, "[secret]") if secret else text
+        return text
+
+    def __repr__(self) -> str:
+        return self.shown
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DatabaseUrl, (self.shown,)
+
+
+def guarded(path: Any) -> Any:
+    """Return the URL of a database without its password in sight; anything else as it is."""
+    if isinstance(path, str | Path) and str(path).startswith(_SCHEMES):
+        return DatabaseUrl(str(path))
+    return path
