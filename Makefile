@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
-.PHONY: help lab test check bench docs lock clean browser
+.PHONY: help lab test check bench docs lock clean browser postgres
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -16,7 +16,7 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
-test: check browser ## Everything: lint, types, imports, tests with a real browser, every notebook
+test: check browser postgres ## Everything: lint, types, imports, tests with a real browser, every notebook
 	@echo "==> notebooks, against their stored outputs"
 	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q
 	@echo "==> tests in a real browser"
@@ -30,7 +30,7 @@ check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
 	@echo "==> mypy" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
-	@if [ "$(MAKECMDGOALS)" = "check" ]; then echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
+	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/postgres && echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
 
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed
@@ -41,12 +41,15 @@ docs: $(VENV)/.dev browser ## Run the notebooks anew, keep their outputs, and ta
 
 lock: $(VENV)/.uv ## Resolve the lock files anew
 	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock
-	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk --extra charts --group dev -o requirements/dev.lock
+	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk --extra charts --extra postgres --group dev -o requirements/dev.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk -c requirements/dev.lock -o requirements/lab.lock
 LOCK := --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 browser:
 	@.ci/browser
+
+postgres:
+	@.ci/postgres
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build dist screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

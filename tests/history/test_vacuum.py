@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -36,13 +37,14 @@ def test_a_vacuum_keeps_the_values_that_deleted_runs_share_with_others(history, 
     assert history.get(kept.id).inputs == {"doc": LONG}
 
 
-def test_a_vacuum_sets_large_values_of_older_runs_apart(history, record, monkeypatch):
+def test_a_vacuum_sets_large_values_of_older_runs_apart(history, place, record, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(large, "LARGE", 10**9)
         old = [record(inputs={"doc": LONG, "n": n}) for n in range(5)]
     done = history.vacuum()
     assert done.set_apart == 5
-    assert done.after < done.before / 3
+    # PostgreSQL has compressed each of them already.
+    assert done.after < done.before / (3 if isinstance(place, Path) else 1)
     assert history.runs() == old[::-1]
     assert history.vacuum().set_apart == 0
 

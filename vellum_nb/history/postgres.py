@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -25,6 +25,9 @@ from vellum_nb.history.places import DatabaseUrl
 from vellum_nb.history.postgres_schema import migrate, unfit
 from vellum_nb.history.postgres_sql import PostgresDialect, Speaker, adapt
 from vellum_nb.history.store import OutOfReachError, Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["PostgresStore"]
 
@@ -86,6 +89,7 @@ class PostgresStore:
     """
 
     dialect: ClassVar[PostgresDialect] = PostgresDialect()
+    bulk_needs: ClassVar[Sequence[str]] = ("none for PostgreSQL",)
 
     def __init__(self, url: DatabaseUrl) -> None:
         self.url = url
@@ -138,6 +142,14 @@ class PostgresStore:
         names = ", ".join(name for (name,) in self.read(tables))
         with self._using(self._writer) as link:
             self._twice(link, lambda connection: connection.execute(f"VACUUM (FULL) {names}"))
+
+    def bulk(
+        self, sql: str, parameters: Sequence[Any] = ()
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """Raise: rows are had by `read`."""
+        from vellum_nb.history.bulk import BulkError
+
+        raise BulkError(sql, parameters)
 
     def close(self) -> None:
         """Close the connections; does nothing the second time. Waits for what is under way."""
