@@ -21,9 +21,7 @@ def path(tmp_path):
 def pytest_generate_tests(metafunc):
     """Run what uses a history on each database, but for tests that look at its file."""
     if "place" in metafunc.fixturenames and "path" not in metafunc.fixturenames:
-        is_search = "search" in metafunc.function.__name__  # until PostgreSQL has its index
-        places = ["sqlite"] if is_search else ["sqlite", "postgresql"]
-        metafunc.parametrize("place", places, indirect=True)
+        metafunc.parametrize("place", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture

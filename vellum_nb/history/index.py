@@ -79,7 +79,7 @@ def index_of(store: Store) -> Index | None:
     """Return the index that this history may have; one in memory has none."""
     if store.dialect.name == "sqlite" and not isinstance(store.path, Path):
         return None
-    return _INDEXES[store.dialect.name]
+    return _INDEXES.get(store.dialect.name)
 
 
 def document(inputs: str, outputs: str, *texts: str | None) -> str:

@@ -90,10 +90,6 @@ class PostgresDialect:
     """The SQL that only PostgreSQL understands."""
 
     name = "postgresql"
-    search = (
-        "strpos(lower(concat_ws(chr(10), p.inputs, p.outputs, r.error_code, r.error_message, "
-        "r.note, r.tags)), ?) > 0"
-    )
 
     def one_of(self, column: str) -> str:
         """Return a term for one of many values; they are bound as one array."""
