@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from vellum_nb.experiments import Comparison, Metric, metrics
     from vellum_nb.experiments.sweep import Sweep, SweepPlan
-    from vellum_nb.history import History, read_csv
+    from vellum_nb.history import History, read_csv, read_jsonl, read_parquet
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
     from vellum_nb.widgets import ComparisonView, HistoryView, LabPanel, RunForm, SweepView
@@ -50,6 +50,8 @@ _HOMES = {
     "Reject": "local",
     "History": "history",
     "read_csv": "history",
+    "read_jsonl": "history",
+    "read_parquet": "history",
     "Run": "models",
     "Comparison": "experiments",
     "compare": "workspace",
@@ -86,6 +88,8 @@ __all__ = [
     "Reject",
     "History",
     "read_csv",
+    "read_jsonl",
+    "read_parquet",
     "Run",
     "Comparison",
     "compare",

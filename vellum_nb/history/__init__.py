@@ -5,9 +5,9 @@ Owns sqlite3 and what is written to disk. Knows neither client nor server.
 
 from __future__ import annotations
 
-from vellum_nb.history.export import read_csv
 from vellum_nb.history.history import History
 from vellum_nb.history.merge import SyncReport
+from vellum_nb.history.reading import read_csv, read_jsonl, read_parquet
 from vellum_nb.history.traces import trace_frame
 
-__all__ = ["History", "SyncReport", "read_csv", "trace_frame"]
+__all__ = ["History", "SyncReport", "read_csv", "read_jsonl", "read_parquet", "trace_frame"]

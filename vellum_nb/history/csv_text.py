@@ -4,8 +4,8 @@ Text is always quoted, a missing value is nothing at all, numbers and bools stan
 missing, ``"1"`` and ``1`` differ, and pandas, Excel and LibreOffice read the file as usual.
 
 A spreadsheet runs text that starts with ``=``, ``+``, ``-`` or ``@`` (also after a tab or a line
-break) as a formula. Such text, and text that starts with an apostrophe, gets an apostrophe in
-front; reading takes it off again.
+break, and as wide as East Asian letters) as a formula. Such text, and text that starts with an
+apostrophe, gets an apostrophe in front; reading takes it off again.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["SEPARATORS", "Separator", "bare", "quoted", "split", "typed", "unguarded"]
+__all__ = ["DANGEROUS", "SEPARATORS", "Separator", "bare", "quoted", "split", "typed", "unguarded"]
 
 Separator: TypeAlias = Literal[",", ";", "\t"]
 SEPARATORS: tuple[Separator, ...] = (",", ";", "\t")
 """What stands between cells; spreadsheets write semicolons where ``1,5`` is a number."""
 
 _GUARD = "'"
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", _GUARD)
+_WIDE = "\uff1d\uff0b\uff0d\uff20"  # = + - @ as wide as East Asian letters
+DANGEROUS = frozenset({*"=+-@", *_WIDE, "\t", "\r", "\n", _GUARD})
+"""What a text may not begin with in a spreadsheet, unless an apostrophe stands before it."""
 _CELLS = {
     mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
     for mark in SEPARATORS
@@ -39,7 +41,7 @@ def quoted(text: str) -> str:
     >>> quoted('=HYPERLINK("x")')
     '"\'=HYPERLINK(""x"")"'
     """
-    guard = _GUARD if text.startswith(_DANGEROUS) else ""
+    guard = _GUARD if text[:1] in DANGEROUS else ""
     return f'"{guard}{text.replace(chr(34), chr(34) * 2)}"'
 
 
@@ -47,13 +49,12 @@ def bare(value: Any) -> str:
     """Return any value of a frame as a cell."""
     if isinstance(value, str):
         return quoted(value)
-    return repr(value) if isinstance(value, float) else str(value)
+    return float.__repr__(value) if isinstance(value, float) else str(value)
 
 
 def unguarded(text: str) -> str:
     """Return the text of a cell without its guard."""
-    guarded = text.startswith(_GUARD) and text[1:].startswith(_DANGEROUS)
-    return text[1:] if guarded else text
+    return text[1:] if text[:1] == _GUARD and text[1:2] in DANGEROUS else text
 
 
 def typed(text: str) -> Any:

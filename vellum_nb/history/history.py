@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import export, reads
+from vellum_nb.history import reads
 from vellum_nb.history.archived import Fetch, with_archived
 from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.exporting import ExportMethods
 from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.keeping import KeepMethods
 from vellum_nb.history.loading import load
@@ -39,7 +40,7 @@ __all__ = ["History"]
 _TOLD_FROM = 1_000_000  # bytes; below, a size says nothing and is not the same on every machine
 
 
-class History(KeepMethods):
+class History(KeepMethods, ExportMethods):
     """Every run of a workspace, in one SQLite file.
 
     It may be used from many threads, and by many processes at once.
@@ -204,33 +205,6 @@ class History(KeepMethods):
             descending=descending,
         )
         return [self._run(row) for row in found]
-
-    def to_csv(self, path: str | Path, **filters: Unpack[Filters]) -> Path:
-        """Write the frame as CSV that `read_csv` reads back to the same frame."""
-        with export.replacing(path) as file:
-            self.write_csv(file, **filters)
-        return Path(path)
-
-    def to_jsonl(self, path: str | Path, **filters: Unpack[Filters]) -> Path:
-        """Write one run a line, as JSON that ``Run.model_validate_json`` reads back."""
-        with export.replacing(path) as file:
-            self.write_jsonl(file, **filters)
-        return Path(path)
-
-    def to_parquet(self, path: str | Path, **filters: Unpack[Filters]) -> Path:
-        """Write the frame as Parquet; needs pyarrow, from the extra ``fast``.
-
-        A column of mixed types is written as JSON text; all others come back as they are.
-        """
-        return export.write_parquet(self.frame(**filters), Path(path))
-
-    def write_csv(self, file: TextIO, **filters: Unpack[Filters]) -> None:
-        """Write what `to_csv` writes to an open file."""
-        export.write_csv(self.frame(**filters), file)
-
-    def write_jsonl(self, file: TextIO, **filters: Unpack[Filters]) -> None:
-        """Write what `to_jsonl` writes to an open file."""
-        export.write_jsonl(self.runs(**filters), file)
 
     def sync(
         self,

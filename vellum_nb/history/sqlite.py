@@ -16,11 +16,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.files import explained, open_database, open_reader, patiently
+from vellum_nb.history.snapshot import SqliteSnapshot
 from vellum_nb.history.store import Row
 
 if TYPE_CHECKING:
@@ -119,6 +121,25 @@ class SqliteStore:
         """Return all rows of a query."""
         with self._told(), self._using(self._reader) as connection:
             return patiently(lambda: connection.execute(sql, parameters).fetchall())
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqliteSnapshot]:
+        """Hold one state of the history, on a connection of its own; no writer waits for it."""
+        with self._told():
+            with self._using(self._reader) as connection:
+                link = _Link(partial(self._second, connection))
+                snapshot = SqliteSnapshot(link.connection, self.dialect)
+            try:
+                yield snapshot
+            finally:
+                link.close()
+
+    def _second(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        if isinstance(self.path, Path):
+            return open_reader(self.path)
+        copy = sqlite3.connect(self.path, isolation_level=None)
+        connection.backup(copy)
+        return copy
 
     def size(self) -> int:
         """Return the bytes of the history, without what waits in SQLite's log."""

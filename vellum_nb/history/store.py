@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 from vellum_nb.errors import HistoryError
 
-__all__ = ["Connection", "Cursor", "Dialect", "Journal", "OutOfReachError", "Row", "Store"]
+__all__ = [
+    "Connection",
+    "Cursor",
+    "Dialect",
+    "Journal",
+    "OutOfReachError",
+    "Reader",
+    "Row",
+    "Snapshot",
+    "Store",
+]
 
 Row = tuple[Any, ...]
 
@@ -88,7 +98,30 @@ class Journal(Protocol):
         """Call `write`, or keep it for later, by its name and with what it is given."""
 
 
-class Store(Protocol):
+class Reader(Protocol):
+    """What can be asked."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The SQL of this database."""
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Return all rows of a query."""
+
+
+class Snapshot(Reader, Protocol):
+    """One state of a history, for reads that take long: what is written meanwhile is not in it.
+
+    It has a connection of its own, so that nobody waits for it, and is for one thread.
+    """
+
+    def batches(
+        self, sql: str, parameters: Sequence[Any], *, rows: int, characters: int
+    ) -> Iterator[list[Row]]:
+        """Yield the rows of a query, so many at once at most, fewer where they are large."""
+
+
+class Store(Reader, Protocol):
     """An open history: a file, memory, or a database on a server."""
 
     path: Path | str
@@ -102,15 +135,11 @@ class Store(Protocol):
     def bulk_needs(self) -> Sequence[str]:
         """The modules without which `bulk` cannot be called."""
 
-    @property
-    def dialect(self) -> Dialect:
-        """The SQL of this database."""
-
     def write(self) -> AbstractContextManager[Connection]:
         """Hold the write lock for the block, and commit at its end; an error undoes it all."""
 
-    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Return all rows of a query."""
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Hold one state of the history for the block; no writer waits for it."""
 
     def size(self) -> int:
         """Return how many bytes it takes."""

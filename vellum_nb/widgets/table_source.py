@@ -156,7 +156,7 @@ class TableSource:
 
     def to_csv(self, query: Query, path: Path) -> None:
         """Write the runs that `query` finds."""
-        self._history.to_csv(path, **self._with(query))
+        self._history.to_csv(path, progress=False, **self._with(query))
 
     def _with(self, query: Query) -> dict[str, Any]:
         return {**self._filters, "search": query.search or None}

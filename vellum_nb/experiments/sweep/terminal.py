@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from vellum_nb.experiments.sweep.progress import Progress
 from vellum_nb.experiments.sweep.telling import duration, money, speed
+from vellum_nb.history.export_progress import terminal_line
 
 __all__ = ["terminal_bar"]
 
@@ -42,7 +43,7 @@ def terminal_bar(sweep: Watched, *, title: str, file: TextIO | None = None) -> I
         Where to write; standard error.
     """
     now = sweep.progress()
-    line = _line(
+    line = terminal_line(
         total=now.planned,
         initial=now.ended,
         desc=title,
@@ -94,15 +95,3 @@ def facts(now: Progress) -> str:
     if now.untold:
         parts.append(now.untold)
     return ", ".join(parts)
-
-
-def _line(**options: Any) -> Any:
-    from tqdm import tqdm
-
-    class Line(tqdm):  # type: ignore[type-arg]
-        """Without the thread and the locks that a bar of several processes needs."""
-
-        monitor_interval = 0
-
-    Line.set_lock(threading.RLock())
-    return Line(**options)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.experiments import Comparison
-from vellum_nb.history.export import replacing
+from vellum_nb.history.replacing import replacing
 
 __all__ = ["FORMATS", "export", "formats"]
 

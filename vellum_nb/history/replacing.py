@@ -1,0 +1,94 @@
+"""Files that take the place of others: whole and on disk, or not at all.
+
+A file is written beside its place under another name, brought to the disk, and renamed. Whatever
+ends the writing, the old file is there until the new one is. What a killed process leaves behind
+is a file called ``.<name>.<digits>.part``, which nothing reads and nobody else removes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from vellum_nb.errors import HistoryError
+
+__all__ = ["replacing", "replacing_bytes", "write_bytes"]
+
+_SHOWN = 40  # characters of the name; a whole one, with what is added, may be too long a name
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write `content` to a file; the old one stays if that fails."""
+    with replacing_bytes(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[TextIO]:
+    """Open a file for text that takes the place of `path` when the block ends well."""
+    with replacing_bytes(path) as file:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        yield text
+        text.detach()
+
+
+@contextmanager
+def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` when the block ends well.
+
+    A link is followed; a pipe or a device is written to as it is.
+
+    Raises
+    ------
+    HistoryError
+        The file cannot be written; the old one is as it was.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        if _is_special(target):
+            with target.open("wb") as file:
+                yield file
+        else:
+            with _temporary(target) as file:
+                yield file
+    except OSError as exc:
+        msg = f"{path} cannot be written: {exc.strerror or exc}"
+        raise HistoryError(msg) from exc
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[BinaryIO]:
+    temporary = target.with_name(f".{target.name[:_SHOWN]}.{uuid.uuid4().hex}.part")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _keep_name(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_special(target: Path) -> bool:
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _keep_name(folder: Path) -> None:
+    """Bring the new name to the disk, where a folder can be opened for that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
