@@ -153,6 +153,18 @@ def test_export_writes_what_the_history_holds(tmp_path):
     assert json.loads(line)["deployment"] == "ticket-triage"
 
 
+def test_export_writes_the_columns_that_are_named_in_their_order(recorded, tmp_path):
+    path = tmp_path / "runs.parquet"
+    columns = ("--columns", 'state,"output.text"', "--columns", "id")
+    vellum_nb("history", "export", path, *columns, "--history", recorded)
+    with vnb.History(recorded) as kept:
+        frame = kept.frame()[["state", "output.text", "id"]]
+    pd.testing.assert_frame_equal(vnb.read_parquet(path), frame)
+    done = vellum_nb("history", "export", "--columns", "x", "--history", recorded, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no column 'x'; there are: execution_id" in done.stderr
+
+
 def test_data_is_utf8_with_plain_line_feeds_whatever_the_terminal_is(recorded):
     arguments = ("history", "export", "--history", recorded)
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}

@@ -132,6 +132,12 @@ def _add_export(actions: Commands) -> None:
     export.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     export.add_argument("--state", action="append", help="only runs in this state")
     export.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
+    export.add_argument(
+        "--columns",
+        action="append",
+        metavar="NAMES",
+        help='only these, in this order: timestamp,output.reply; "…" around a name with a comma',
+    )
     export.add_argument("--json", action="store_true", help="JSON lines on stdout")
     _add_kept(export)
     export.set_defaults(command=do.export)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -112,6 +114,10 @@ def _show(runs: Sequence[Run], *, as_json: bool) -> None:
 
 def export(args: argparse.Namespace) -> int:
     """Write runs to a file or to stdout."""
+    options: dict[str, Any] = {
+        "columns": _names(args.columns),
+        "progress": None if sys.stderr.isatty() else False,
+    }
     filters = {
         "deployment": args.deployment,
         "release_tag": args.release_tag,
@@ -124,12 +130,12 @@ def export(args: argparse.Namespace) -> int:
         raise VellumNBError(msg)
     with vellum_nb.History(args.history) as history:
         if args.path is not None:
-            _written(history, Path(args.path), filters)
+            _written(history, Path(args.path), {**options, **filters})
             say(f"Wrote {history.count(**filters)} runs to {args.path}")
         elif args.json:
-            history.write_jsonl(data(), **filters)
+            history.write_jsonl(data(), **options, **filters)
         else:
-            history.write_csv(data(), **filters)
+            history.write_csv(data(), **options, **filters)
     return 0
 
 
@@ -143,7 +149,12 @@ def sync(args: argparse.Namespace) -> int:
     return 0
 
 
-def _written(history: History, path: Path, filters: dict[str, Any]) -> None:
+def _names(given: Sequence[str] | None) -> list[str] | None:
+    """Return the names of ``--columns``, which are written as a row of CSV."""
+    return None if given is None else [name for row in csv.reader(given) for name in row]
+
+
+def _written(history: History, path: Path, options: dict[str, Any]) -> None:
     writers = {
         ".csv": history.to_csv,
         ".parquet": history.to_parquet,
@@ -152,7 +163,7 @@ def _written(history: History, path: Path, filters: dict[str, Any]) -> None:
     if path.suffix not in writers:
         msg = f"Cannot tell the format of {path}: end its name in {', '.join(writers)}"
         raise VellumNBError(msg)
-    writers[path.suffix](path, **filters)
+    writers[path.suffix](path, **options)
 
 
 def opened(args: argparse.Namespace, history: str | None) -> Workspace:

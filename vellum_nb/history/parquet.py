@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.frames import categories
 from vellum_nb.history.frames import column as frame_column
 from vellum_nb.history.shape import Column
 
@@ -118,7 +119,7 @@ def _empty(column: Column, stream: Stream) -> Any:
 def _maker(pa: Any, column: Column, kind: Any, stream: Stream) -> Callable[[Sequence[Any]], Any]:
     """Return what makes an Arrow array of cells."""
     if column.kind in {"tag", "state"}:
-        known = stream.tags if column.kind == "tag" else list(_states())
+        known = categories(stream.tags if column.kind == "tag" else (), column.kind)
         places = {name: at for at, name in enumerate(known)}
         dictionary = pa.array(known, kind.value_type)
         return lambda values: pa.DictionaryArray.from_arrays(
@@ -129,11 +130,6 @@ def _maker(pa: Any, column: Column, kind: Any, stream: Stream) -> Callable[[Sequ
     if column.kind == "mixed":
         return lambda values: pa.array(list(map(_json_text, values)), kind)
     return lambda values: pa.array(values, kind)
-
-
-def _states() -> Sequence[str]:
-    categories: Sequence[str] = frame_column([], "state").cat.categories.tolist()
-    return categories
 
 
 def _noted(mixed: Sequence[str]) -> Mapping[bytes, bytes]:

@@ -119,6 +119,9 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
             texts = [text if isinstance(text, str) else None for text in frame[name].tolist()]
             values = [None if text is None else json.loads(text) for text in texts]
             frame[name] = column(values, None).astype("object")
+        for name in frame.columns if frame.empty else ():
+            if KINDS.get(name) in {"tag", "state"}:  # without rows Arrow keeps no categories
+                frame[name] = column([], KINDS[name])
     except (OSError, ValueError, KeyError) as exc:  # pyarrow's own errors are one of them
         msg = f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}"
         raise HistoryError(msg) from exc

@@ -1,4 +1,4 @@
-"""A frame that is written as CSV is read back equal, whatever is in it."""
+"""A frame that is written as CSV, JSON lines or Parquet is read back equal, whatever is in it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vellum_nb import History, HistoryError, Run, read_csv
+from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
 from vellum_nb.history.csv_text import split
+from vellum_nb.history.export import write_csv
 
 TRICKY = ["", "NaN", "None", "null", "1", "1.0", "True", "=1+1", "+x", "-1", "@a", "\tx", "\rx"]
 TRICKY += ["'", "''", "'=1", "'a", '"', '""', 'a"b', "a,b", "a\nb", "a\r\nb", "\n", "é", "😀"]
+TRICKY += ["\uff1d1", "'\uff1d1", "\uff20", "a.b", "input.a", "output.a", "id", "state"]
 TRICKY += ["\x00", "\ufeff", "\u2028", "2026-07-01", "inf", "0x1", "1_000", " ", "\ud83d"]
 
 text = st.sampled_from(TRICKY) | st.text(st.characters(codec="utf-8"), max_size=12)
@@ -51,18 +53,35 @@ def frames_of_runs(draw):
     ]
 
 
-@settings(deadline=None, max_examples=150)
-@given(runs=frames_of_runs())
-def test_the_frame_read_back_equals_the_frame_written(tmp_path_factory, runs):
-    path = tmp_path_factory.mktemp("csv") / "runs.csv"
+@settings(deadline=None, max_examples=60)
+@given(runs=frames_of_runs(), data=st.data())
+def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
+    folder = tmp_path_factory.mktemp("exports")
     with History(":memory:") as history:
         for run in runs:
             history.begin(run)
-        history.to_csv(path)
+        for run, note in zip(runs, (True, False, False, True), strict=False):
+            if note:
+                history.annotate(run.id, desired=run.outputs)
         written = history.frame()
-    read = read_csv(path)
+        chosen = data.draw(st.lists(st.sampled_from(list(written.columns)), unique=True))
+        for columns in (None, chosen) if chosen and runs else (None,):
+            frame = written if columns is None else written[columns]
+            _assert_equal(read_csv(history.to_csv(folder / "a.csv", columns=columns)), frame)
+            _assert_equal(read_jsonl(history.to_jsonl(folder / "a.jl", columns=columns)), frame)
+            _assert_equal(read_parquet(history.to_parquet(folder / "a.pq", columns=columns)), frame)
+            assert (folder / "a.csv").read_bytes() == _whole(frame).encode()
+
+
+def _assert_equal(read, written):
     pd.testing.assert_frame_equal(read, written, check_exact=True)
     assert _exactly(read) == _exactly(written)
+
+
+def _whole(frame):
+    file = io.StringIO(newline="")
+    write_csv(frame, file)
+    return file.getvalue()
 
 
 def _exactly(frame):
@@ -70,7 +89,7 @@ def _exactly(frame):
     return [[(type(v), repr(v)) for v in frame[name].tolist()] for name in frame.columns]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(rows=st.lists(st.lists(text.filter(lambda t: t != "\ud83d"), min_size=1), min_size=1))
 def test_our_reader_splits_what_the_csv_module_writes(rows):
     file = io.StringIO()
