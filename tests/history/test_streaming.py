@@ -36,7 +36,7 @@ class Stops(io.StringIO):
 def many(history, make_run):
     """Return a history that is read in several batches."""
     for number in range(30):
-        reply = "x" * 50_000 if number % 2 else number
+        reply = "x" * 30_000 if number % 2 else number
         run = make_run(state="FULFILLED", outputs={"reply": reply})
         history.begin(run)
     return history

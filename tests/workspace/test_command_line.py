@@ -155,10 +155,10 @@ def test_export_writes_what_the_history_holds(tmp_path):
 
 def test_export_writes_the_columns_that_are_named_in_their_order(recorded, tmp_path):
     path = tmp_path / "runs.parquet"
-    columns = ("--columns", 'state,"output.text"', "--columns", "id")
+    columns = ("--columns", 'state,"output.loud"', "--columns", "id")
     vellum_nb("history", "export", path, *columns, "--history", recorded)
     with vnb.History(recorded) as kept:
-        frame = kept.frame()[["state", "output.text", "id"]]
+        frame = kept.frame()[["state", "output.loud", "id"]]
     pd.testing.assert_frame_equal(vnb.read_parquet(path), frame)
     done = vellum_nb("history", "export", "--columns", "x", "--history", recorded, check=False)
     assert (done.returncode, done.stdout) == (1, "")
