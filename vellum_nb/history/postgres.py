@@ -23,6 +23,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.journal import FileJournal
 from vellum_nb.history.places import DatabaseUrl
 from vellum_nb.history.postgres_schema import migrate, unfit
+from vellum_nb.history.postgres_snapshot import PostgresSnapshot
 from vellum_nb.history.postgres_sql import PostgresDialect, Speaker, adapt
 from vellum_nb.history.store import OutOfReachError, Row
 
@@ -41,6 +42,7 @@ _SETTINGS = (
     "SET extra_float_digits = 3; SET client_min_messages = warning"
 )
 _READ_ONLY = "; SET default_transaction_read_only = on"
+_AT_LEISURE = "; SET idle_in_transaction_session_timeout = 0"
 _MANNERS = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 30_000}
 _ADVICE = {
     "42501": "the user may not do that; ask for the rights on its schema and tables",
@@ -126,6 +128,17 @@ class PostgresStore:
         with self._using(self._reader) as link:
             self._twice(link, lambda c: found.append(c.execute(sql, parameters).fetchall()))
         return found[-1]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        """Hold one state of the history, on a connection of its own; no writer waits for it."""
+        self.journal.bring_in(self)
+        settings = _SETTINGS + _READ_ONLY + _AT_LEISURE
+        with self._using(_Link(lambda: _connect(self.url, settings))) as link:
+            try:
+                yield PostgresSnapshot(link.connection, self.dialect)
+            finally:
+                link.close()
 
     def size(self) -> int:
         """Return the bytes of its tables and indexes."""

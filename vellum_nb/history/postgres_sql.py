@@ -7,7 +7,8 @@ order. NaN is kept as NULL, as SQLite keeps it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -77,6 +78,13 @@ class Speaker:
         cursor.execute(text, parameters if "%" in text else None)
         found = cursor.fetchone() if numbered else None
         return _Done(cursor, found[0] if found else None)
+
+    def stream(self, sql: str, parameters: Sequence[Any], *, at_once: int) -> Iterator[Any]:
+        """Yield the rows of a query, which wait on the server; needs a transaction."""
+        text, _ = _translated(sql)
+        with self.raw.cursor(name=f"vnb_{uuid.uuid4().hex}") as cursor:
+            cursor.itersize = at_once
+            yield from cursor.execute(text, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
         """Execute a statement once for each of `parameters`."""
