@@ -108,7 +108,7 @@ def are_at_least(store: Store, filters: Filters, number: int) -> bool:
     chosen = select(filters, store)
     if chosen.limit < number:
         return False
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) some"
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) few"
     return bool(store.read(sql, (*chosen.bound, number))[0][0] == number)
 
 
