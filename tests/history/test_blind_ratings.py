@@ -57,13 +57,13 @@ def test_a_rating_counts_once_and_not_after_the_end(history):
     history.blind.add(RECORD, PAIRS)
     assert history.blind.rate("b1", 0, "tie", a_first=True, note="")
     assert not history.blind.rate("b1", 0, "first", a_first=True, note="")
-    assert history.blind.undo("b1").choice == "tie"
+    assert history.blind.undo("b1", 1).choice == "tie"
     assert history.blind.rate("b1", 0, "first", a_first=False, note="")
     history.blind.end("b1")
     ended = history.blind.get("b1").ended
     history.blind.end("b1")
     assert history.blind.get("b1").ended == ended
-    assert history.blind.undo("b1") is None
+    assert history.blind.undo("b1", 2) is None
     assert not history.blind.rate("b1", 1, "first", a_first=False, note="")
     assert history.blind_ratings()["choice"].tolist() == ["B", "tie"]
 

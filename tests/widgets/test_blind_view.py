@@ -143,3 +143,41 @@ def test_ratings_go_to_vellum_as_actuals_when_they_are_sent(compared):
     assert "1 could not be sent" in view.error  # a rejected run has no output to rate
     assert view.sending == "3 sent"
     assert view._told["unsent"] == 1
+
+
+def test_what_was_ended_or_taken_back_in_another_view_is_said(compared):
+    view = view_of(compared)
+    other = compared.view(blind=True)
+    say(view, "rate", said="A")
+    say(other, "rate", said="B")
+    assert other.error == "This case was rated elsewhere meanwhile; that rating stands."
+    say(other, "undo")
+    say(view, "undo")
+    assert view.error == "It was taken back, or the rating ended, elsewhere meanwhile."
+    while view.session.state == "asking":
+        say(view, "rate", said="tie")
+    say(other, "rate", said="A")
+    say(view, "finish")
+    say(other, "undo")
+    assert other._told["state"] == "ended"
+    assert "ended" in other.error
+
+
+def test_actuals_that_no_server_takes_are_said_once_and_wait_to_be_sent(tmp_path):
+    with vnb.LocalServer() as server:
+        server.deploy(kind, name="blind", release_tags=["v1"])
+        server.deploy(plain, name="blind", release_tags=["v2"])
+        ws = vnb.connect(server, history=tmp_path / "runs.db")
+        ws.sweep("blind", [{"ticket": t} for t in "ab"], release_tags=["v1", "v2"], progress=False)
+        view = ws.compare("blind", release_tags=["v1", "v2"]).view(blind=True)
+        for said in "AB":
+            say(view, "rate", said=said)
+        say(view, "finish")
+    assert view.send_actuals() == 0
+    assert view.error.count("Connection refused") == 1
+    assert view.error.startswith("2 could not be sent: POST ")
+    assert (view._told["unsent"], view.sending) == (2, "")
+    assert [run.quality for run in ws.history.runs()] == [None] * 4
+    ws.close()
+    assert view.send_actuals() == 0
+    assert "was closed" in view.error

@@ -113,14 +113,14 @@ class BlindRatings:
         with self._store.write() as connection:
             return connection.execute(sql, given).rowcount > 0
 
-    def undo(self, session_id: str) -> BlindRating | None:
-        """Take back the last rating that counts, and return it; the history keeps it."""
+    def undo(self, session_id: str, seq: int) -> BlindRating | None:
+        """Take back the rating `seq` where it counts, and return it; the history keeps it."""
         with self._store.write() as connection:
             sql = (
                 f"SELECT {', '.join(_RATING)} FROM blind_ratings "
-                f"WHERE undone IS NULL AND session = {_OPEN} ORDER BY seq DESC LIMIT 1"
+                f"WHERE undone IS NULL AND session = {_OPEN} AND seq = ?"
             )
-            row = connection.execute(sql, (session_id,)).fetchone()
+            row = connection.execute(sql, (session_id, seq)).fetchone()
             if row is None:
                 return None
             _mark(connection, "undone", [row[0]])

@@ -34,7 +34,8 @@ def viewer(workspace: Workspace, *, about: str = "") -> Callable[[Comparison], C
             rate=workspace._rate_kept,  # noqa: SLF001  (as the form's)
             trace=workspace._nodes,  # noqa: SLF001
             replay=_replay(workspace, comparison.deployment),
-            blind=lambda comparison: comparison.view(blind=True),
+            blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
+            subscribe=workspace.history.subscribe,
             about=about,
             same=_same(workspace, comparison),
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vellum_nb.errors import HistoryError, InputError
+from vellum_nb.errors import APIConnectionError, HistoryError, InputError
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.comparison.looks import Looks
 from vellum_nb.history import History
@@ -253,3 +253,57 @@ def test_without_a_history_ratings_live_as_long_as_the_comparison():
     assert not comparison.blind().is_kept
     comparison.blind().rate("A")
     assert comparison.view(blind=True).rated == 1
+
+
+def test_undo_takes_back_what_was_said_here_never_what_another_kernel_said_since(history, tmp_path):
+    session = compared(history).blind()
+    session.rate("A")
+    with History(tmp_path / "runs.db") as other:
+        later = compared(other).blind()
+        later.rate("B")
+        assert session.last == "A"
+        assert session.undo()
+        assert later.last == "B"
+        assert later.undo()
+        later.refresh()
+        assert (later.rated, later.current.position) == (0, 0)
+
+
+def test_the_order_of_outputs_does_not_tell_which_release_is_a(history):
+    outputs = {"v1": {"said": "x", "why": "y"}, "v2": {"why": "z", "said": "x"}}
+    runs = [made(at, tag, f"t{at}", outputs=outputs[tag]) for at in range(9) for tag in outputs]
+    found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"])
+    found.looks = Looks(ratings=history.blind)
+    session = found.blind(seed=1)
+    firsts = {session.answers(pair)[0].release_tag for pair in session.pairs}
+    assert firsts == {"v1", "v2"}
+    assert {tuple(session.names(pair)) for pair in session.pairs} == {("said", "why")}
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"), [(APIConnectionError("POST /: refused"), 3), (InputError("no output"), 7)]
+)
+def test_where_nobody_answers_the_rest_is_not_sent_and_what_was_sent_stays_so(
+    history, fault, tries
+):
+    session = compared(history).blind()
+    while session.current is not None:
+        session.rate("A")
+    session.finish()
+    tried: list[str] = []
+
+    def rate(run: Run, quality: float, about: Any) -> None:
+        tried.append(run.id)
+        if len(tried) > 2:
+            raise fault
+
+    first = session.send(rate)
+    assert first[0] == 1
+    assert len(tried) == tries
+    assert session.unsent == 5
+    tried[:] = []
+    assert compared(history).blind().send(lambda run, *_: tried.append(run.id)) == (5, [])
+    assert len(tried) == 10
+    assert session.send(rate) == (0, [])
+    history.close()
+    assert "closed" in session.send(rate)[1][0]

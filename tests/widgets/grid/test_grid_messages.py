@@ -46,7 +46,7 @@ def test_a_window_is_clipped_whatever_is_asked_for(made, show):
         ({"kind": "rate", "quality": 0.3}, "a rating is one of"),
         ({"kind": "rate", "quality": True}, "a rating is one of"),
         ({"kind": "rate", "quality": [1]}, "a rating is one of"),
-        ({"kind": "blind"}, "There is no blind rating here"),
+        ({"kind": "blind", "release": "v2"}, "There is no blind rating here"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_in_words(page, message, said):
@@ -177,15 +177,22 @@ def test_blind_rating_is_opened_by_the_function_it_was_handed(made, show):
     run = made[0]
     asked = []
 
-    def blind(comparison):
-        asked.append(comparison)
+    def blind(comparison, pair):
+        asked.append((comparison, pair))
         return ipw.HTML("blind")
 
-    page = show([run(0, "v1"), run(0, "v2")], hands=Hands(blind=blind))
+    tags = ("v1", "v2", "v3")
+    page = show([run(0, tag) for tag in tags], tags=tags, hands=Hands(blind=blind))
     assert page.view._head["can"] == ["blind"]
-    page.send(kind="blind")
-    assert asked == [page.whole.comparison]
-    assert page.whole._aside.children[0].value == "blind"
+    for release in ("", "v3"):
+        page.send(kind="blind", release=release)
+    assert asked == [(page.whole.comparison, ("v1", other)) for other in ("v2", "v3")]
+    grid, _, place = page.whole.children
+    back, rating = place.children
+    assert rating.value == "blind"
+    assert grid.layout.display == "none"
+    back.click()
+    assert (grid.layout.display, place.children) == (None, ())
 
 
 def test_an_export_is_written_and_never_over_another_file(page, tmp_path):

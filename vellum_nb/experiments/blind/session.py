@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
 from vellum_nb.experiments.blind.frames import case_rows
 from vellum_nb.experiments.blind.results import BlindResult, blind_result
 from vellum_nb.history.blind import BlindRatings
@@ -133,6 +135,12 @@ class BlindSession:
         skipped = self._said.get(pair.position)
         return self._drafts.get(pair.position) or (skipped.note if skipped else "")
 
+    def names(self, pair: BlindPair) -> list[str]:
+        """Return the names of the outputs in an order that does not tell which release is A."""
+        first, second = self._runs[pair.first].run, self._runs[pair.second].run
+        common = [name for name in first.outputs if name in second.outputs]
+        return common + sorted(set(first.outputs) ^ set(second.outputs))
+
     def answers(self, pair: BlindPair) -> tuple[Run, Run]:
         """Return the runs under A and B."""
         first, second = self._runs[pair.first].run, self._runs[pair.second].run
@@ -173,8 +181,12 @@ class BlindSession:
         return done
 
     def undo(self) -> bool:
-        """Take back what was said last; return whether there was anything."""
-        undone = self._kept.undo(self.record.id)
+        """Take back what was said last; return whether there was anything.
+
+        It is what is known here as the last: never what another kernel has said since.
+        """
+        last = self._last
+        undone = None if last is None else self._kept.undo(self.record.id, last.seq)
         if undone is not None:
             self._drafts[undone.position] = undone.note
         self.refresh()
@@ -214,28 +226,36 @@ class BlindSession:
     def send(self, rate: Sent) -> tuple[int, list[str]]:
         """Send ratings that were not sent yet as actuals; return how many, and what went wrong.
 
-        The better answer gets quality 1, the other 0, both one half where it was a tie.
+        The better answer gets quality 1, the other 0, both one half where it was a tie. Where
+        nobody answers, the rest is not tried.
         """
         self.result()
         problems: list[str] = []
-        sent: list[int] = []
-        for each in self._said.values():
-            if each.choice == "skip" or each.sent is not None:
-                continue
+        sent = 0
+        try:
+            self.refresh()  # another kernel may have sent some
+        except HistoryError as exc:
+            return 0, [str(exc)]
+        for each in self._unsent():
             try:
                 self._send_one(each, rate)
+                self._kept.mark_sent([each.seq])
             except VellumNBError as exc:
                 problems.append(str(exc))
+                if isinstance(exc, APIConnectionError | HistoryError):
+                    return sent, problems
             else:
-                sent.append(each.seq)
-                self._kept.mark_sent([each.seq])
-        self.refresh()
-        return len(sent), problems
+                sent += 1
+                self._said[each.position] = replace(each, sent=datetime.now(UTC))
+        return sent, problems
 
     @property
     def unsent(self) -> int:
         """How many ratings were not sent as actuals."""
-        return sum(e.choice != "skip" and e.sent is None for e in self._said.values())
+        return len(self._unsent())
+
+    def _unsent(self) -> list[BlindRating]:
+        return [e for e in self._said.values() if e.choice != "skip" and e.sent is None]
 
     def refresh(self) -> None:
         """Read what is kept: another kernel may have rated meanwhile."""

@@ -38,7 +38,7 @@ def _rebased(case: Case, baseline: str) -> Case:
 
 
 def renewed(comparison: BaseComparison, run: Run) -> bool:
-    """Take in a run as it is now, after it was rated; return whether there was such a one.
+    """Take in a run as it is now; return whether it was rated otherwise than was known.
 
     What a reader said that its outputs should have been is expected of the case from now on.
     """
@@ -54,8 +54,12 @@ def renewed(comparison: BaseComparison, run: Run) -> bool:
         return False
     now = Record.of_run(run)
     is_corrected = bool(now.desired) and now.desired != found.desired
+    is_rated = is_corrected or now.quality != found.quality or now.desired != found.desired
     for name in ("quality", "_make", "_desired"):
         setattr(found, name, getattr(now, name))
+    case._runs = None  # noqa: SLF001  (it is made again from its records)
+    if not is_rated:
+        return False
     if is_corrected:
         case.expected.update(now.desired or {})
     meant = [m.name for m in comparison.metrics if is_corrected or m.name == "quality"]

@@ -50,6 +50,7 @@ def told(session: BlindSession, *, kept: bool, can_send: bool) -> dict[str, Any]
         "same": session.same,
         "last": session.last or "",
         "foot": _foot(session, kept=kept),
+        "kept": kept,
         "caption": "",
         "inputs": "",
         "a": "",
@@ -68,7 +69,7 @@ def told(session: BlindSession, *, kept: bool, can_send: bool) -> dict[str, Any]
 
 def _asked(session: BlindSession, pair: BlindPair) -> dict[str, Any]:
     a, b = session.answers(pair)
-    names = _names(a, b)
+    names = session.names(pair)
     caption, inputs = _inputs(session.inputs(pair), pair.number)
     return {
         "caption": caption,
@@ -78,12 +79,6 @@ def _asked(session: BlindSession, pair: BlindPair) -> dict[str, Any]:
         "note": session.note,
         "case": pair.number,
     }
-
-
-def _names(a: Run, b: Run) -> list[str]:
-    """Return the names of outputs in an order that does not tell whose they are."""
-    common = [name for name in a.outputs if name in b.outputs]
-    return common + sorted(set(a.outputs) ^ set(b.outputs))
 
 
 def _answer(letter: str, run: Run, names: list[str]) -> str:

@@ -66,7 +66,7 @@ class BlindView(LateWidget):
         self._errands = Errands("vellum-nb-blind")
         self._acts: dict[str, Callable[[Mapping[str, Any]], object]] = {
             "rate": self._rated,
-            "undo": lambda _: self.session.undo(),
+            "undo": self._undone,
             "again": lambda _: self.session.ask_skipped(),
             "finish": self._finished,
         }
@@ -92,7 +92,7 @@ class BlindView(LateWidget):
             sent, problems = self.session.send(self._rate)
         finally:
             self.sending = ""
-        self.error = _problems(problems)
+        self.error = _problems(problems, self.session.unsent)
         self.sending = f"{sent:,} sent" if sent else ""
         self._show()
         return sent
@@ -136,7 +136,15 @@ class BlindView(LateWidget):
         note = content.get("note")
         said: Any = content.get("said")
         if not self.session.rate(said, note=note if isinstance(note, str) else ""):
-            self.error = "This case was rated elsewhere meanwhile; that rating stands."
+            over = self.session.state == "ended"
+            what = "The rating was ended" if over else "This case was rated"
+            stands = "yours came too late to count" if over else "that rating stands"
+            self.error = f"{what} elsewhere meanwhile; {stands}."
+
+    def _undone(self, _: Mapping[str, Any]) -> None:
+        had = self.session.last
+        if not self.session.undo() and had:
+            self.error = "It was taken back, or the rating ended, elsewhere meanwhile."
 
     def _send_all(self) -> None:
         self.send_actuals()
@@ -167,10 +175,10 @@ class BlindView(LateWidget):
         return bundle
 
 
-def _problems(problems: list[str]) -> str:
+def _problems(problems: list[str], unsent: int) -> str:
     if not problems:
         return ""
-    told_first = "; ".join(dict.fromkeys(problems[:_MANY]))
+    told_first = "; ".join(each.rstrip(".") for each in dict.fromkeys(problems[:_MANY]))
     more = len(problems) - _MANY
     rest = f" and {more:,} more" if more > 0 else ""
-    return f"{len(problems):,} could not be sent: {told_first}{rest}. Send again tries just those."
+    return f"{unsent:,} could not be sent: {told_first}{rest}. Send again tries just those."

@@ -8,6 +8,7 @@ from typing import Any
 
 from vellum_nb.experiments.cases import Case
 from vellum_nb.models import Run
+from vellum_nb.widgets.grid.hearing import Subscribe
 from vellum_nb.widgets.judging import Rate, Trace
 
 __all__ = ["Hands"]
@@ -26,7 +27,10 @@ class Hands:
     replay : callable, optional
         Called with a case and a release tag; runs the case there and returns the run.
     blind : callable, optional
-        Called with the comparison; returns the widget of its blind rating.
+        Called with the comparison and two of its releases; returns the widget of their blind
+        rating.
+    subscribe : callable, optional
+        Calls back with each run that is rated elsewhere; as `History.subscribe`.
     about : str
         What the comparison is of, in a word or two, for the heading.
     same : mapping
@@ -36,6 +40,7 @@ class Hands:
     rate: Rate | None = None
     trace: Trace | None = None
     replay: Callable[[Case, str], Run] | None = None
-    blind: Callable[[Any], Any] | None = None
+    blind: Callable[[Any, tuple[str, str]], Any] | None = None
+    subscribe: Subscribe | None = None
     about: str = ""
     same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

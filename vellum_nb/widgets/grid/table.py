@@ -61,8 +61,8 @@ class Host(Protocol):
     def export(self, kind: object, path: object) -> None:
         """Write a file."""
 
-    def rate_blind(self) -> None:
-        """Open the blind rating."""
+    def rate_blind(self, release: str) -> None:
+        """Open the blind rating of the baseline and `release`."""
 
 
 class GridTable(LateWidget):
@@ -106,7 +106,7 @@ class GridTable(LateWidget):
             "baseline": lambda content: host.set_baseline(_release(content)),
             "metric": lambda content: host.set_metric(_text(content, "name")),
             "export": lambda content: host.export(content.get("format"), content.get("path")),
-            "blind": lambda _content: host.rate_blind(),
+            "blind": lambda content: host.rate_blind(_release(content)),
         }
         self.on_msg(self._on_message)
 

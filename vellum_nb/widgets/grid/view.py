@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,12 +14,14 @@ from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.changing import added, renewed
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
+from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
 from vellum_nb.widgets.grid.cells import Shown
 from vellum_nb.widgets.grid.detail import Detail
 from vellum_nb.widgets.grid.early import Unranked, early_head, is_large, own_figures
 from vellum_nb.widgets.grid.exports import export
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.head import head
+from vellum_nb.widgets.grid.hearing import Hearing
 from vellum_nb.widgets.grid.shelf import Shelf
 from vellum_nb.widgets.grid.table import GridTable
 from vellum_nb.widgets.readable import Readable
@@ -64,18 +67,30 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._errands = Errands("vellum-nb-grid")
         self._version = 0
         self._early = is_large(comparison)
+        self._taking = threading.Lock()
         self._table = GridTable(self, self._told())
         self._detail = Detail(self._hands, self._rated)
-        self._aside = ipw.VBox([])
-        super().__init__([self._table, self._detail.widget, self._aside])
+        self._blind = BlindPlace((self._table, self._detail.widget), self._back)
+        super().__init__([self._table, self._detail.widget, self._blind.widget])
         self.add_class("vnb-grid-view")
         if self._early:
             own_figures(comparison)
             self._errands.do(self._work_out)
+        subscribe = self._hands.subscribe
+        self._hearing = subscribe and Hearing(comparison, subscribe, self._heard)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no rating, run or figure is under way; return whether that is so."""
-        return self._errands.wait(timeout) and self._detail.judging.wait(timeout)
+        waits = [self._errands.wait, self._detail.judging.wait]
+        if self._hearing is not None:
+            waits.append(self._hearing.wait)
+        return all(wait(timeout) for wait in waits)
+
+    def close(self) -> None:
+        """Close the widget and hear of ratings no more."""
+        if self._hearing is not None:
+            self._hearing.close()
+        super().close()
 
     def shelf(self) -> Shelf:
         """Return the cases in their order, by the metric that was chosen."""
@@ -125,7 +140,6 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         """Show the case in full no more."""
         self._open = None
         self._detail.hide()
-        self._aside.children = ()
         self._table.opened = ""
 
     def rate(self, case: Case, release: str, quality: float) -> None:
@@ -146,7 +160,6 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
         def keep() -> None:
             now = rate(run, quality, None)
-            self._detail.replace(now)
             self._rated(now)
             self._table.tell(
                 kind="rated", text=f"Case {case.number} on {release}: rated {quality:g}"
@@ -205,18 +218,28 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         count = len(self.comparison.cases)
         self._table.tell(kind="exported", path=str(written), count=count)
 
-    def rate_blind(self) -> None:
-        """Open the blind rating under the grid.
+    def rate_blind(self, release: str = "") -> None:
+        """Open the blind rating in the place of the grid, which tells which release said what.
+
+        Parameters
+        ----------
+        release : str, optional
+            Which release is held against the baseline. Default: the first.
 
         Raises
         ------
         InputError
-            There is none here.
+            There is none here, or one release only.
         """
         if self._hands.blind is None:
             msg = "There is no blind rating here"
             raise InputError(msg)
-        self._aside.children = (self._hands.blind(self.comparison),)
+        rating = self._hands.blind(self.comparison, pair_of(self.comparison, release))
+        self.close_case()
+        self._blind.open(rating)
+
+    def _back(self) -> None:
+        self._table.tell(kind="back")
 
     def _do(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
         key = case.case_id, release
@@ -245,10 +268,17 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _rated(self, run: Run) -> None:
         """Take in a run that was rated: its row and the summary show it, no row moves."""
-        if not renewed(self._own, run):
-            return
-        self._hold(self.comparison.baseline)
-        self._renew(reorder=False)
+        self._heard([run])
+
+    def _heard(self, runs: Iterable[Run]) -> None:
+        """Take in runs as they are now, of which some may be known already."""
+        with self._taking:
+            found = [run for run in runs if renewed(self._own, run)]
+            for run in found:
+                self._detail.replace(run)
+            if found:
+                self._hold(self.comparison.baseline)
+                self._renew(reorder=False)
 
     def _hold(self, baseline: str) -> None:
         own = self._own

@@ -28,13 +28,24 @@ class Blind {
     el.append(this.root);
     const show = () => this.show();
     model.on("change:_told change:error change:sending", show);
-    this.off = () => model.off("change:_told change:error change:sending", show);
+    const deaf = whenKernelEnds(model, () => this.ended());
+    this.off = () => { deaf(); model.off("change:_told change:error change:sending", show); };
     this.show();
   }
 
   close() {
     this.off();
     clearTimeout(this.timer);
+  }
+
+  // The kernel is gone, and with it whoever asked; what was rated is in the history.
+  ended() {
+    this.gone = true;
+    clearTimeout(this.timer);
+    for (const bar of this.bars) for (const button of bar.querySelectorAll("button")) button.disabled = true;
+    this.alert.hidden = false;
+    const { kept, state } = this.model.get("_told");
+    say(this.alert, kept ? `The kernel behind this has ended. ${state === "ended" ? "The results are" : "What was rated is"} kept: run the cell again.` : "The kernel behind this has ended, and the ratings with it: there was no history.");
   }
 
   build() {
@@ -94,7 +105,7 @@ class Blind {
   }
 
   sends() {
-    this.actuals = this.button("", () => this.model.send({ kind: "actuals" }));
+    this.actuals = this.button("", () => { if (!this.gone) this.model.send({ kind: "actuals" }); });
     this.sent = make("span", { class: "vnb-blind-quiet", role: "status" });
     return make("div", { class: "vnb-blind-bar-of-keys" }, this.actuals, this.sent);
   }
@@ -134,7 +145,7 @@ class Blind {
 
   act(kind, more = {}) {
     const { step } = this.model.get("_told");
-    if (this.asking === step) return false;  // the kernel has not answered yet
+    if (this.gone || this.asking === step) return false;  // the kernel has not answered yet
     this.asking = step;
     this.model.send({ kind, step, ...more });
     this.timer = setTimeout(() => say(this.status, "the kernel is busy and will hear this later"), BUSY_MS);
@@ -148,7 +159,7 @@ class Blind {
 
   show() {
     const told = this.model.get("_told");
-    if (!told.state) return;
+    if (!told.state || this.gone) return;
     const fresh = told.step !== this.step;
     const hadFocus = this.root.contains(this.root.getRootNode().activeElement);
     this.root.setAttribute("aria-label", `Blind rating of ${told.title}`);

@@ -102,6 +102,7 @@ class Grid {
     else if (message.kind === "row") this.body.replace(message.row);
     else if (message.kind === "rated") say(this.told, message.text);
     else if (message.kind === "exported") this.exported(message);
+    else if (message.kind === "back") this.returned();
     else if (message.kind === "filter") this.filter({ states: message.states });
   }
 
@@ -145,7 +146,7 @@ class Grid {
     const parts = [h("b", { class: "vnb-grid-title" }, "Compare"), h("span", { class: "vnb-grid-about" }, [head.title, head.about].filter(Boolean).join(" · ")), h("span", { class: "vnb-grid-fill" })];
     if (head.metrics.length > 1) parts.push(h("label", { class: "vnb-grid-choice" }, "by", select("Metric that decides", head.metrics.map((m) => [m.name, m.label]), head.metric, (name) => this.send("metric", { name }))));
     if (head.releases.length > 1) parts.push(h("label", { class: "vnb-grid-choice" }, "baseline", select("Baseline", head.releases.map((r) => [r.name, r.label]), head.baseline, (release) => this.send("baseline", { release }))));
-    if (head.can.includes("blind")) parts.push(h("button", { type: "button", class: "vnb-grid-button", "aria-label": "Rate blind", onclick: () => this.send("blind") }, "Blind…"));
+    if (head.can.includes("blind")) parts.push(h("button", { type: "button", class: "vnb-grid-button", "aria-label": "Rate blind", onclick: () => this.blind() }, "Blind…"));
     this.exportButton = h("button", { type: "button", class: "vnb-grid-button", "aria-label": "Export…", "aria-expanded": String(!this.panel.hidden), onclick: () => this.toggleExport() }, "Export…");
     this.bar.replaceChildren(...parts, this.exportButton);
     this.summary.replaceChildren(summaryTable(head.summary), ...head.summary.notes.map((text) => h("div", { class: "vnb-grid-notice" }, icon("error"), ` ${text}`)));
@@ -213,7 +214,7 @@ class Grid {
     else if (columns !== undefined) body.active < 0 ? body.go(0) : body.move(0, columns);
     else if (/^[1-5]$/.test(event.key)) this.rate((Number(event.key) - 1) / 4);
     else if (event.key === "Enter" || event.key === " ") this.open(body.rows.get(body.active)?.id);
-    else if (event.key === "b" && this.get("_head").can.includes("blind")) this.send("blind");
+    else if (event.key === "b" && this.get("_head").can.includes("blind")) this.blind();
     else if (event.key === "/") this.field.focus();
     else return;
     event.preventDefault();

@@ -1,6 +1,7 @@
 // What opens beside the rows of the grid: filters, the case in full, export.
 
 const DEBOUNCE_MS = 250;
+const RATING_MS = 5000;  // in which a rating that was asked for comes
 const CHIPS = 6;  // label values that stand side by side; more are a list to choose from
 
 class WholeGrid extends Grid {
@@ -76,6 +77,22 @@ class WholeGrid extends Grid {
     say(this.told, "The case is shown in full below; Escape closes it");
     requestAnimationFrame(() => this.full?.scrollIntoView({ block: "nearest" }));
   }
+
+  // --- the blind rating, which stands in the place of the grid
+
+  blind() {
+    const column = this.get("_head").columns[this.body.column - 1];
+    this.send("blind", { release: column?.name ?? "" });
+    const until = Date.now() + RATING_MS;
+    const focus = () => {
+      const rating = this.whole?.querySelector(".vnb-blind");
+      if (rating) rating.focus();
+      else if (Date.now() < until) requestAnimationFrame(focus);
+    };
+    focus();
+  }
+
+  returned() { requestAnimationFrame(() => this.grid.focus({ preventScroll: true })); }
 
   // --- export
 

@@ -1,0 +1,65 @@
+"""Two grids, and a grid and whoever else rates, show one another's ratings."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import vellum_nb as vnb
+
+
+@pytest.fixture
+def ws():
+    def said(ticket: str) -> str:
+        return ticket
+
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
+        for tag in ("v1", "v2"):
+            server.deploy(said, name="echo", release_tags=[tag], description=tag)
+            for ticket in ("a", "b"):
+                ws.run("echo", {"ticket": ticket}, release_tag=tag)
+        yield ws
+
+
+def ratings(grid):
+    return {
+        (case.number, release): run.quality
+        for case in grid.comparison.cases
+        for release, run in case.runs.items()
+        if run.quality is not None
+    }
+
+
+def test_a_grid_shows_what_another_grid_and_the_workspace_rated(ws):
+    one, other = (ws.compare("echo", release_tags=["v1", "v2"]).view() for _ in range(2))
+    one.rate(one.comparison.cases[0], "v2", 0.25)
+    assert one.wait(10)
+    assert other.wait(10)
+    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25}
+    versions = [grid._table._head["version"] for grid in (one, other)]
+    assert versions == [1, 1]  # what a grid rated itself is not news to it
+    case = other.comparison.cases[1]
+    other.open_case(case)
+    ws.rate(case.runs["v1"], quality=1.0)
+    assert all(grid.wait(10) for grid in (one, other))
+    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25, (2, "v1"): 1.0}
+    assert [run.quality for run in other._detail._runs] == [1.0, None]
+    ws.history.annotate(case.runs["v1"].id, quality=None)
+    ws.history.annotate(case.runs["v1"].id, note="read")
+    assert all(grid.wait(10) for grid in (one, other))
+    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25}
+    for grid in (one, other):
+        grid.close()
+
+
+def test_a_grid_that_is_closed_and_runs_of_others_disturb_nobody(ws):
+    grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
+    ws.run("echo", {"ticket": "c"}, release_tag="v1")
+    run = next(iter(ws.history.runs(release_tag="v2")))
+    assert grid.wait(10)
+    assert grid._table._head["version"] == 0
+    grid.close()
+    ws.rate(run, quality=1.0)
+    assert ratings(grid) == {}
+    assert "vellum-nb-grid-hearing" not in {thread.name for thread in threading.enumerate()}
