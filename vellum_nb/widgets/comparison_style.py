@@ -23,13 +23,13 @@ COMPARISON_CSS = prevailing("""
   padding: 8px 12px;
 }
 .vnb-out .vnb-cmp-notice {
-  background: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 13%, var(--vnb-page));
+  background: var(--vnb-notice);
   border-left: 3px solid var(--jp-warn-color1, #f57c00);
   font-size: 12px;
   margin: 0;
   padding: 6px 12px;
 }
-.vnb-out .vnb-cmp-notice .vnb-icon { color: var(--jp-warn-color0, #e65100); }
+.vnb-out .vnb-cmp-notice .vnb-icon { color: var(--vnb-warn); }
 .vnb-out table.vnb-cmp, .vnb-out table.vnb-cmp-summary {
   border: 0;
   border-collapse: collapse;

@@ -28,7 +28,7 @@ class LabHead(LateWidget):
     """The heading of the panel and its tabs, as real tabs for keyboard and screen reader."""
 
     _esm = traitlets.Unicode(asset("hearing.js", "lab.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("lab.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("colours.css", "lab.css")).tag(sync=True)
 
     heading = traitlets.Unicode("").tag(sync=True)
     source = traitlets.Unicode("").tag(sync=True)

@@ -1,12 +1,10 @@
-"""The style of outputs and comparisons: Jupyter's own variables, every rule under `.vnb-out`.
-
-The values after the commas are JupyterLab's light theme, for pages that have no such variables.
-"""
+"""The style of outputs and comparisons: Jupyter's own variables, every rule under `.vnb-out`."""
 
 from __future__ import annotations
 
 import re
 
+from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.trace import TRACE_CSS
 
 __all__ = ["OUTPUT_CSS", "output_style_html", "prevailing"]
@@ -23,22 +21,9 @@ def prevailing(css: str) -> str:
     return re.sub(r"\.vnb-out (?!\{)", ".vnb-out.vnb-out.vnb-out ", css)
 
 
-OUTPUT_CSS = prevailing(
+OUTPUT_CSS = asset("colours.css") + prevailing(
     """
 .vnb-out {
-  --vnb-page: var(--jp-layout-color1, #fff);
-  --vnb-text: var(--jp-ui-font-color1, rgba(0, 0, 0, 0.87));
-  --vnb-strong: var(--jp-ui-font-color0, #000);
-  --vnb-quiet: color-mix(in srgb, var(--vnb-strong) 64%, var(--vnb-page));
-  --vnb-band: color-mix(in srgb, var(--jp-layout-color2, #eee) 45%, var(--vnb-page));
-  --vnb-outline: var(--jp-border-color2, #e0e0e0);
-  --vnb-hair: color-mix(in srgb, var(--vnb-outline) 60%, var(--vnb-page));
-  --vnb-good: var(--jp-success-color1, #388e3c);
-  --vnb-bad: var(--jp-error-color1, #d32f2f);
-  --vnb-good-text: color-mix(in srgb, var(--vnb-good) 72%, var(--vnb-strong));
-  --vnb-bad-text: color-mix(in srgb, var(--vnb-bad) 72%, var(--vnb-strong));
-  --vnb-brand: var(--jp-brand-color1, #1976d2);
-  --vnb-code: var(--jp-code-font-family, Menlo, Consolas, "DejaVu Sans Mono", monospace);
   background: var(--vnb-page);
   border: 1px solid var(--vnb-outline);
   color: var(--vnb-text);
@@ -83,8 +68,8 @@ OUTPUT_CSS = prevailing(
 .vnb-out .vnb-tag { font-weight: 600; margin-right: 4px; }
 .vnb-out .vnb-number { font-variant-numeric: tabular-nums; }
 .vnb-out .vnb-icon { display: inline-block; height: 14px; vertical-align: -2px; width: 14px; }
-.vnb-out .vnb-icon-ok { color: var(--vnb-good-text); }
-.vnb-out .vnb-icon-bad, .vnb-out .vnb-icon-failed { color: var(--vnb-bad-text); }
+.vnb-out .vnb-icon-ok { color: var(--vnb-good); }
+.vnb-out .vnb-icon-bad, .vnb-out .vnb-icon-failed { color: var(--vnb-bad); }
 .vnb-out .vnb-icon-waiting { color: var(--vnb-brand); }
 .vnb-out .vnb-icon-stopped, .vnb-out .vnb-icon-missing { color: var(--vnb-quiet); }
 .vnb-out .vnb-out-rows {
@@ -143,8 +128,8 @@ OUTPUT_CSS = prevailing(
   color: var(--vnb-text);
   padding: 1px 2px;
 }
-.vnb-out .vnb-ins { background: color-mix(in srgb, var(--vnb-good) 24%, var(--vnb-page)); }
-.vnb-out .vnb-del { background: color-mix(in srgb, var(--vnb-bad) 24%, var(--vnb-page)); }
+.vnb-out .vnb-ins { background: var(--vnb-insert); }
+.vnb-out .vnb-del { background: var(--vnb-delete); }
 /* The line is through the words alone: a minus that is struck through cannot be read. */
 .vnb-out .vnb-ins, .vnb-out .vnb-del { text-decoration: none; }
 .vnb-out .vnb-ins > span { text-decoration: underline; }
@@ -161,7 +146,7 @@ OUTPUT_CSS = prevailing(
   padding: 6px 12px;
 }
 .vnb-out .vnb-out-note .vnb-ins, .vnb-out .vnb-out-note .vnb-del { font-family: var(--vnb-code); }
-.vnb-out .vnb-error { color: var(--vnb-bad-text); }
+.vnb-out .vnb-error { color: var(--vnb-bad); }
 .vnb-out .vnb-out-row .vnb-error, .vnb-out .vnb-out-row .vnb-quiet { font-size: 12px; }
 .vnb-out .vnb-out-row > dd > div:is(.vnb-error, .vnb-quiet) {
   font-family: var(--jp-ui-font-family, system-ui, sans-serif);
@@ -208,7 +193,7 @@ OUTPUT_CSS = prevailing(
 .vnb-out .vnb-md pre { background: var(--vnb-band); overflow-x: auto; padding: 8px; }
 .vnb-out .vnb-md table { border-collapse: collapse; margin: 0 0 8px; }
 .vnb-out .vnb-md th, .vnb-out .vnb-md td { border: 1px solid var(--vnb-outline); padding: 2px 8px; }
-.vnb-out a { color: color-mix(in srgb, var(--vnb-brand) 80%, var(--vnb-strong)); }
+.vnb-out a { color: var(--vnb-brand-text); }
 @container vnb-out (max-width: 639px) {
   .vnb-out .vnb-out-grid { grid-template-columns: minmax(0, 1fr); }
   .vnb-out .vnb-out-run { grid-row: auto; }

@@ -7,6 +7,7 @@ from vellum_nb.widgets.icons import mask
 
 __all__ = ["STYLE", "style_html"]
 
+_SHEETS = ("form.css", "form_fields.css", "form_cases.css", "answers.css")
 _ICONS = {
     "DOWNARROW": "down-arrow",
     "DOWN": "down",
@@ -30,7 +31,7 @@ def _with_icons(css: str) -> str:
     return css
 
 
-STYLE = _with_icons(asset("form.css", "form_fields.css", "form_cases.css", "answers.css"))
+STYLE = _with_icons(asset("colours.css", *_SHEETS))
 
 
 def style_html() -> str:

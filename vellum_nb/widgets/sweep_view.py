@@ -52,7 +52,7 @@ class SweepView(LateWidget):
     """
 
     _esm = traitlets.Unicode(asset("hearing.js", "sweep.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("sweep.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("colours.css", "sweep.css")).tag(sync=True)
 
     hint = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)

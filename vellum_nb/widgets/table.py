@@ -75,7 +75,7 @@ class HistoryView(LateWidget):
     _esm = traitlets.Unicode(
         asset("hearing.js", "table_cells.js", "table_body.js", "table.js", "table_panels.js")
     ).tag(sync=True)
-    _css = traitlets.Unicode(asset("table.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("colours.css", "table.css")).tag(sync=True)
 
     selected_ids = traitlets.List(traitlets.Unicode()).tag(sync=True)
     search = traitlets.Unicode("").tag(sync=True)

@@ -42,7 +42,7 @@ TRACE_CSS = """
 }
 .vnb-out .vnb-trace .vnb-trace-track > span { background: var(--vnb-brand); display: block; height: 10px; }
 .vnb-out .vnb-trace .vnb-trace-bad > span {
-  background: repeating-linear-gradient(-45deg, var(--vnb-bad) 0 4px, var(--vnb-page) 4px 6px);
+  background: repeating-linear-gradient(-45deg, var(--vnb-red) 0 4px, var(--vnb-page) 4px 6px);
 }
 .vnb-out .vnb-trace .vnb-trace-more td { border-top: 0; padding-top: 0; }
 .vnb-out .vnb-trace .vnb-depth-1 th { padding-left: 24px; }

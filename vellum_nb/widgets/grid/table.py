@@ -85,7 +85,7 @@ class GridTable(LateWidget):
             "grid_panels.js",
         )
     ).tag(sync=True)
-    _css = traitlets.Unicode(asset("grid.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("colours.css", "grid.css")).tag(sync=True)
 
     error = traitlets.Unicode("").tag(sync=True)
     opened = traitlets.Unicode("").tag(sync=True)
