@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Locator, Page
 
@@ -46,6 +48,10 @@ START = f"""async ([id, index]) => {{
 EDIT = f"""async ([id, index, text]) => {{
     {FIND}
     panel.content.widgets[index].model.sharedModel.setSource(text);
+}}"""
+SAVE = f"""async (id) => {{
+    {FIND}
+    await panel.context.save();
 }}"""
 INTERRUPT = f"""async (id) => {{
     {FIND}
@@ -140,6 +146,12 @@ class Notebook:
             msg = f"The kernel raised:\n{reply['error']}"
             raise AssertionError(COLOUR.sub("", msg))
         return str(reply["text"]).strip()
+
+    def saved(self) -> Any:
+        """Save the notebook; return what its file holds."""
+        self.page.evaluate(SAVE, self._id)
+        (file,) = self.folder.glob("*.ipynb")
+        return json.loads(file.read_text("utf-8"))
 
     def kernel_becomes(self, code: str, text: str, *, seconds: float = 20) -> None:
         """Wait until `kernel_eval` gives `text`: what is typed in the page takes a moment."""

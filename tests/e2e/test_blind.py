@@ -57,6 +57,10 @@ def test_two_releases_are_rated_by_keys_and_nothing_is_told_too_early(lab):
     expect(page.root).to_contain_text("case 1")
     page.press("n")
     expect(page.note).to_be_focused()
+    saved = notebook.saved()
+    assert "Blind rating" in json.dumps(saved["cells"][1]["outputs"])
+    seen = json.dumps([saved["cells"][1]["outputs"], saved["metadata"]])
+    assert [each for each in untold.hidden[:3] + untold.hidden[4:] if each in seen] == []
     notebook.page.keyboard.type("1 and 2 are letters here")
     page.press("Escape")
     page.press("2")
@@ -80,7 +84,10 @@ def test_two_releases_are_rated_by_keys_and_nothing_is_told_too_early(lab):
 
 def test_a_later_kernel_goes_on_and_shows_the_results_at_the_end(lab):
     notebook = lab.run_notebook([CONNECT + RUN + VIEW + SOME, "view"])
+    old = notebook.output(1).get_by_role("alert")
     notebook.restart()
+    expect(old).to_contain_text("What was rated is kept: run the cell again.")
+    expect(notebook.output(1).get_by_role("button", name="A better")).to_be_disabled()
     notebook.edit(0, CONNECT + VIEW)
     notebook.run()
     page = BlindPage(notebook, cell=1)
@@ -138,3 +145,24 @@ def test_the_view_fits_its_place(lab, theme, width):
     page.root.get_by_text("Which was which").click()
     assert page.root.evaluate("root => root.scrollWidth - root.clientWidth") <= 0
     notebook.screenshot(f"blind-ended-{theme}-{width}", page.root)
+
+
+def test_the_grid_is_out_of_sight_while_its_releases_are_rated_blind(lab):
+    grid = f'ws.compare("triage", release_tags=["{FIRST}", "{SECOND}"]).view()'
+    notebook = lab.run_notebook([CONNECT + RUN, grid])
+    output = notebook.output(1)
+    rows = output.get_by_role("grid", name="Cases and releases")
+    rows.focus()
+    notebook.page.keyboard.press("b")
+    page = BlindPage(notebook, cell=1)
+    expect(page.root).to_be_focused()
+    expect(rows).to_be_hidden()
+    assert [each for each in (FIRST, SECOND) if each in output.inner_text()] == []
+    page.press("1")
+    page.rated("1 of 4")
+    notebook.screenshot("blind-in-the-grids-place", output)
+    output.get_by_role("button", name="Back to the grid").click()
+    expect(rows).to_be_focused()
+    expect(page.root).to_have_count(0)
+    notebook.page.keyboard.press("b")
+    page.rated("1 of 4")

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from grid_page import GridPage
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -31,7 +32,16 @@ cmp = ws.compare("scores", release_tags=tags, metrics=value)
 chosen = []
 """
 VIEWS = [f"cmp.chart({what!r})" for what in ("metric", "latency", "wins")]
-SCATTER = 'view = cmp.chart("scatter", release="v2", on_select=chosen.append)\nview'
+GRID = "grid = cmp.view()\ngrid"
+SCATTER = """
+def choose(ids):
+    chosen.append(ids)
+    if "grid" in globals():
+        grid.choose(ids)
+
+view = cmp.chart("scatter", release="v2", on_select=choose)
+view
+"""
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1100), ("dark", 1100), ("light", 520)])
@@ -49,9 +59,11 @@ def test_the_charts_are_drawn_and_fit_their_place(lab, theme, width):
     notebook.screenshot(f"charts-{theme}-{width}")
 
 
-def test_a_rectangle_in_the_scatter_chooses_cases(lab):
-    notebook = lab.run_notebook([SETUP, SCATTER])
-    drawing = notebook.output(1).locator("svg.marks")
+def test_a_rectangle_in_the_scatter_chooses_cases_and_the_grid_shows_just_those(lab):
+    notebook = lab.run_notebook([SETUP, GRID, SCATTER])
+    grid = GridPage(notebook, 1)
+    expect(grid.count).to_have_text("10 cases, regressions first")
+    drawing = notebook.output(2).locator("svg.marks")
     expect(drawing).to_contain_text("value")
     drawing.scroll_into_view_if_needed()
     box = drawing.locator(".background").first.bounding_box()
@@ -67,3 +79,8 @@ def test_a_rectangle_in_the_scatter_chooses_cases(lab):
     assert 0 < len(found) < 10
     assert min(found) > 4
     assert notebook.kernel_eval("chosen[-1] == view.selected_ids") == "True"
+    expect(grid.count).to_have_text(f"{len(found)} of 10 cases, regressions first")
+    expect(grid.filter("Chosen")).to_have_attribute("aria-pressed", "true")
+    assert sorted(grid.numbers()) == sorted(f"case {x + 1:.0f}" for x in found)
+    mouse.click(box["x"] + 10, box["y"] + box["height"] - 10)  # beside it: the rectangle goes
+    expect(grid.count).to_have_text("10 cases, regressions first")

@@ -29,6 +29,8 @@ class Chart {
     const spec = { ...this.model.get("_spec"), width, autosize: { type: "fit-x", contains: "padding" } };
     const { view } = await vegaEmbed(this.place, spec, { renderer: "svg", actions: false });
     this.view = view;
+    // Vega gives the rectangle that is drawn a role and no name.
+    this.place.querySelectorAll('[class*="brush_brush"]').forEach((node) => { node.removeAttribute("role"); node.setAttribute("aria-hidden", "true"); });
     if (this.closed) view.finalize();
     else if (width !== this.width) view.width(this.width).runAsync();
     if (this.model.get("_brush")) view.addSignalListener("brush", (_, chosen) => this.chose(chosen));

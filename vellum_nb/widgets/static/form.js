@@ -21,10 +21,13 @@ function describe(field) {
     if (label && label.textContent.endsWith(" *")) control.setAttribute("aria-required", "true");
   }
   const name = part(".vnb-caption") ?? part(".vnb-how")?.querySelector("label");
-  if (name) {
-    field.setAttribute("role", "group");
-    field.setAttribute("aria-label", name.textContent);
-  }
+  group(field, name?.textContent);
+}
+
+function group(node, name, before = "", role = "group") {
+  if (!name) return;
+  node.setAttribute("role", role);
+  node.setAttribute("aria-label", before + name);
 }
 
 function fold(button) {
@@ -58,15 +61,37 @@ function holdHeight(root) {
   };
 }
 
+// Screen readers are told when runs begin and how they ended; eyes see the bar and the answers.
+function announcer(root) {
+  const status = document.createElement("span");
+  status.className = "vnb-heard";
+  status.setAttribute("role", "status");
+  root.append(status);  // at the end: Jupyter counts the nodes before those of its widgets
+  const ended = () => {
+    const answers = [...root.querySelectorAll(".vnb-answers .vnb-out-head")].map((head) => head.innerText.replace(/\s+/g, " ").trim());
+    const far = root.querySelector(".vnb-progress")?.textContent.trim();
+    status.textContent = [far, ...answers].filter(Boolean).join(", ");
+  };
+  let timer = null;
+  return {
+    begin() { clearTimeout(timer); status.textContent = "Running"; },
+    end() { timer = setTimeout(ended, 300); },  // when the answers are drawn
+    stop() { clearTimeout(timer); status.remove(); },
+  };
+}
+
 function describeAll(root) {
   root.querySelectorAll(".vnb-field").forEach(describe);
   root.querySelectorAll(".vnb-fold").forEach(fold);
+  group(root, root.querySelector(".vnb-title")?.textContent, "Form of ", "region");
+  for (const tags of root.querySelectorAll(".vnb-tags")) group(tags, "Run on release tags");
   // ipywidgets writes, and screen readers read, "null" where a widget has no tooltip.
   root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
 }
 
 function watch(root) {
   const place = holdHeight(root);
+  const told = announcer(root);
   let lost = null;  // the button that lost the focus by being disabled, before the observer hears of it
   const lose = ({ target }) => { lost = target.disabled ? target : null; };
   root.addEventListener("focusout", lose);
@@ -76,7 +101,10 @@ function watch(root) {
       if (attributeName === "disabled") {
         keepFocus(root, target, lost);
         lost = null;
-        if (target.classList.contains("vnb-cancel") && !target.disabled) place.begin();
+        if (target.classList.contains("vnb-cancel")) {
+          if (target.disabled) told.end();
+          else { place.begin(); told.begin(); }
+        }
       } else if (attributeName === "class") {
         if (target.classList.contains("vnb-field")) describe(target);
         else if (target.classList.contains("vnb-turn-row")) describe(target.closest(".vnb-field"));
@@ -91,6 +119,7 @@ function watch(root) {
   return () => {
     observer.disconnect();
     place.stop();
+    told.stop();
     root.removeEventListener("focusout", lose);
   };
 }

@@ -11,7 +11,7 @@ class Grid {
     this.id = `vnb-grid-${grids}-${Math.random().toString(36).slice(2, 8)}`;
     this.query = { states: [], labels: {}, search: "" };
     this.look = 0;
-    this.root = h("div", { class: "vnb-grid", "data-lm-suppress-shortcuts": "true" });
+    this.root = h("div", { class: "vnb-grid", role: "region", "data-lm-suppress-shortcuts": "true" });
     this.build();
     el.append(this.root);
     this.listen();
@@ -139,6 +139,7 @@ class Grid {
   head() {
     const head = this.get("_head");
     const focused = this.bar.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+    this.root.setAttribute("aria-label", `Comparison of ${head.title}`);
     this.baseline = head.baseline;
     this.metric = head.metric;
     this.order = head.order;

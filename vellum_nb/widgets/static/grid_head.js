@@ -38,7 +38,7 @@ function place(axis, value) { return 100 * (value - axis.low) / (axis.high - axi
 
 function axisHead(summary) {
   const axis = summary.axis;
-  const name = h("span", {}, `difference in ${summary.metric}, 95 %`);
+  const name = h("span", {}, `difference in ${summary.metric}, 95\u00a0%`);
   if (!axis) return name;
   const ticks = h("span", { class: "vnb-grid-ticks", "aria-hidden": "true" }, axis.ticks.map(([value, text]) => h("span", { style: `left:${place(axis, value)}%` }, text)));
   return h("span", {}, name, ticks);

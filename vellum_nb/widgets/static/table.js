@@ -11,7 +11,7 @@ class Table {
     this.model = model;
     this.id = `vnb-table-${model.model_id ?? ""}-${views}-${Math.random().toString(36).slice(2, 8)}`;
     this.seq = 0;
-    this.root = h("div", { class: "vnb-table", "data-lm-suppress-shortcuts": "true" });
+    this.root = h("div", { class: "vnb-table", role: "region", "aria-label": "History", "data-lm-suppress-shortcuts": "true" });
     this.build();
     el.append(this.root);
     this.listen();
@@ -200,7 +200,7 @@ class Table {
   headers() {
     const { order_by: by, descending } = this.state;
     this.all_box = h("input", { type: "checkbox", "aria-label": "Select all runs shown", tabindex: "-1" });
-    const box = h("label", { role: "columnheader", class: "vnb-table-box" }, this.all_box);
+    const box = h("div", { role: "columnheader", class: "vnb-table-box" }, h("label", {}, this.all_box));
     this.all_box.addEventListener("change", () => (this.get("selected_ids").length ? this.select([]) : this.selectRange(0, Math.max(0, this.body.total - 1), [])));
     const focused = this.headRow.contains(document.activeElement) ? document.activeElement.dataset.name : null;
     this.headRow.replaceChildren(box, ...this.drawn.map((column) => {

@@ -134,7 +134,7 @@ class Body {
       : [h("div", { role: "gridcell", class: "vnb-table-cell vnb-table-quiet" }, "…")];
     const box = h("input", { type: "checkbox", tabindex: "-1", "aria-label": `Select row ${index + 1}` });
     box.checked = on;
-    node.replaceChildren(h("label", { role: "gridcell", class: "vnb-table-box" }, box), ...cells);
+    node.replaceChildren(h("div", { role: "gridcell", class: "vnb-table-box" }, h("label", {}, box)), ...cells);
   }
 
   click(event) {

@@ -1,0 +1,76 @@
+"""What a screen reader is told of each view, by Chromium's own accessibility tree."""
+
+from __future__ import annotations
+
+import pytest
+from accessibility import focus_walk, spoken
+from blind_page import CONNECT, FIRST, RUN, SECOND, VIEW, BlindPage
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+COMPARED = f"""
+cmp = ws.compare("triage", release_tags=["{FIRST}", "{SECOND}"], metrics="latency_s")
+grid = cmp.view()
+grid
+"""
+VIEWS = ['form = ws.form("triage")\nform', "ws.history.view()", COMPARED]
+CHART = 'cmp.chart("wins")'
+
+
+def test_every_control_has_a_name_and_the_focus_is_seen_in_a_sane_order(lab):
+    notebook = lab.run_notebook([CONNECT + RUN + VIEW, *VIEWS, CHART])
+    BlindPage(notebook)
+    places = [notebook.output(at) for at in range(5)]
+    for place in places:
+        place.scroll_into_view_if_needed()
+    expect(places[3].locator(".vnb-grid-row").first).to_be_visible()
+    expect(places[4].locator("svg.marks")).to_be_visible()
+    blind, form, history, grid, chart = map(spoken, places)
+    for view, region in (
+        (blind, "Blind rating of triage"),
+        (form, "Form of Triage"),
+        (history, "History"),
+        (grid, "Comparison of triage"),
+    ):
+        assert view.nameless() == []
+        assert view.one("region", region)
+    assert chart.one("graphics-document", "cases that are better, tied and worse")
+    assert form.one("group", "Run on release tags").all("checkbox")
+    for view, rows, columns in (
+        (history.one("grid", "Runs"), 10, 8),
+        (grid.one("grid", "Cases"), 3, 3),
+    ):
+        assert len(view.all("row")) > rows
+        assert len(view.all("columnheader")) >= columns
+        for row in view.all("row")[1:]:
+            assert len(row.all("gridcell", "rowheader")) >= columns
+    for place in places[:4]:
+        walk = focus_walk(place)
+        assert len(walk) > 3
+        assert [each for each in walk if not each["ring"] or not each["inside"]] == []
+
+
+def test_what_happens_is_announced(lab):
+    notebook = lab.run_notebook([CONNECT + RUN, *VIEWS])
+    form, table, grid = (notebook.output(at) for at in (1, 2, 3))
+    for label in ("ticket", "tier"):
+        form.get_by_label(label, exact=False).first.fill("a refund")
+    form.get_by_role("button", name="Run on 1").click()
+    heard = form.locator(".vnb-form > .vnb-heard")
+    expect(heard).to_contain_text("1 of 1")
+    expect(heard).to_contain_text(f"{SECOND} FULFILLED")
+    rows = spoken(table).one("grid", "Runs").all("row")
+    assert rows[1].states["selected"] is False
+    grid.get_by_role("button", name="Regressions").click()
+    assert spoken(grid).one("button", "Regressions").states["pressed"] == "true"
+    cells = grid.get_by_role("grid")
+    cells.focus()
+    notebook.page.keyboard.press("j")
+    notebook.page.keyboard.press("l")
+    chosen = cells.get_attribute("aria-activedescendant")
+    assert grid.locator(f"[id='{chosen}']").get_attribute("role") == "gridcell"
+    notebook.page.keyboard.press("5")
+    status = grid.locator(".vnb-grid-heard[role=status]")
+    expect(status).to_contain_text("rated 1")
+    expect(grid.get_by_role("status").first).to_contain_text("regressions first")
