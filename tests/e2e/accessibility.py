@@ -15,10 +15,11 @@ MARK = "data-spoken"
 FOCUSED = """root => {
     const node = document.activeElement;
     if (!root.contains(node)) return null;
-    const style = getComputedStyle(node);
-    const shown = getComputedStyle(node.closest('label') ?? node);
-    const lined = each => each.outlineStyle !== 'none' && parseFloat(each.outlineWidth) > 0;
-    const ring = [style, shown].some(lined) || style.boxShadow !== 'none';
+    const around = [node, node.parentElement, node.closest('label'), node.closest('.vnb-chip')]
+        .filter(Boolean);
+    const lined = each => each.boxShadow !== 'none'
+        || (each.outlineStyle !== 'none' && parseFloat(each.outlineWidth) > 0);
+    const ring = around.map(each => getComputedStyle(each)).some(lined);
     const box = node.getBoundingClientRect();
     const text = node.getAttribute('aria-label') || node.innerText || node.id;
     return {tag: node.tagName, text, ring, inside: box.width > 0 && box.height > 0};

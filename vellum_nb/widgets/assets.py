@@ -1,4 +1,8 @@
-"""The scripts and styles that widgets bring into the page."""
+"""The scripts and styles that widgets bring into the page.
+
+``colours.css`` has the colours of all views: Jupyter's own variables; the values after the commas
+are JupyterLab's light theme, for pages that have no such variables.
+"""
 
 from __future__ import annotations
 
