@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
+
+if TYPE_CHECKING:
+    from vellum_nb.widgets.grid.table import GridTable
 
 __all__ = ["BlindPlace", "pair_of"]
 
@@ -33,15 +35,15 @@ class BlindPlace:
 
     Parameters
     ----------
-    hidden : sequence of widgets
-        What would tell which release is which.
-    closed : callable
-        Called when the reader goes back to the grid.
+    grid : GridTable
+        Is told when the reader comes back.
+    case : Widget
+        The case in full under it.
     """
 
-    def __init__(self, hidden: Sequence[Any], closed: Callable[[], None]) -> None:
-        self._hidden = hidden
-        self._closed = closed
+    def __init__(self, grid: GridTable, case: Any) -> None:
+        self._grid = grid
+        self._case = case
         self._back = ipw.Button(description="Back to the grid", icon="arrow-left")
         self._back.add_class("vnb-grid-back")
         self._back.on_click(lambda _button: self.close())
@@ -56,8 +58,8 @@ class BlindPlace:
         """Show the grid again; the rating goes on when it is opened next."""
         self._hide(None)
         self.widget.children = ()
-        self._closed()
+        self._grid.tell(kind="back")
 
     def _hide(self, display: str | None) -> None:
-        for each in self._hidden:
+        for each in (self._grid, self._case):
             each.layout.display = display

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -67,10 +66,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._errands = Errands("vellum-nb-grid")
         self._version = 0
         self._early = is_large(comparison)
-        self._taking = threading.Lock()
         self._table = GridTable(self, self._told())
         self._detail = Detail(self._hands, self._rated)
-        self._blind = BlindPlace((self._table, self._detail.widget), self._back)
+        self._blind = BlindPlace(self._table, self._detail.widget)
         super().__init__([self._table, self._detail.widget, self._blind.widget])
         self.add_class("vnb-grid-view")
         if self._early:
@@ -219,12 +217,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._table.tell(kind="exported", path=str(written), count=count)
 
     def rate_blind(self, release: str = "") -> None:
-        """Open the blind rating in the place of the grid, which tells which release said what.
-
-        Parameters
-        ----------
-        release : str, optional
-            Which release is held against the baseline. Default: the first.
+        """Rate the baseline and `release` (default: the first) blind, in the grid's place.
 
         Raises
         ------
@@ -237,9 +230,6 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         rating = self._hands.blind(self.comparison, pair_of(self.comparison, release))
         self.close_case()
         self._blind.open(rating)
-
-    def _back(self) -> None:
-        self._table.tell(kind="back")
 
     def _do(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
         key = case.case_id, release
@@ -272,7 +262,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _heard(self, runs: Iterable[Run]) -> None:
         """Take in runs as they are now, of which some may be known already."""
-        with self._taking:
+        with self._table.turn:
             found = [run for run in runs if renewed(self._own, run)]
             for run in found:
                 self._detail.replace(run)
