@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import threading
 from datetime import timedelta
 
 import pandas as pd
@@ -24,7 +27,12 @@ def odd(record):
     def of(number):
         return record(
             external_id=f"e{number}" if number % 2 else None,
-            inputs={"n": 2**70 + number, "t": "\ud800 \x00 é", "doc": LONG, "x": [1.5, None, {}]},
+            inputs={
+                "n": 2**70 + number,
+                "t": "\ud800 \x00 é" + " refund" * (number % 3),
+                "doc": LONG,
+                "x": [1.5, None, {}],
+            },
             case_id=f"c{number}",
             outputs={} if number == 3 else {"a.b": number, "nan": float("nan"), "l": [LONG]},
             state="REJECTED" if number == 3 else "FULFILLED",
@@ -67,6 +75,7 @@ def test_the_frame_is_the_same_before_and_after(history, odd, path):
         {"case_id": ["c1", "c8"]},
         {"ids": ["run-2", "run-7"]},
         {"external_id": "e3"},
+        {"search": "refund"},
     ],
 )
 def test_a_filter_means_the_same_in_an_archive(history, odd, filters):
@@ -147,16 +156,14 @@ def test_what_is_under_way_stays(history, record, make_run):
     assert history.archive(before="2027-01-01").runs == 4
 
 
-def test_a_crash_before_the_rows_go_leaves_both_and_the_next_call_mends_it(
-    history, odd, monkeypatch
-):
-    def crash(store, file):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(archiving, "_move", crash)
-        with pytest.raises(KeyboardInterrupt):
-            history.archive(before=NOON_OF_JULY)
+def test_a_kill_before_the_note_is_kept_leaves_both_and_the_next_call_mends_it(history, odd):
+    child = (
+        "import os, sys; from vellum_nb.history import History, archiving\n"
+        "archiving.note = lambda *_: os.kill(os.getpid(), 9)\n"
+        "History(sys.argv[1]).archive(before=sys.argv[2])"
+    )
+    arguments = [sys.executable, "-c", child, str(history.path), NOON_OF_JULY]
+    assert subprocess.run(arguments, check=False).returncode == -9
     assert history.count() == history.count(archived=True) == 10
     left = history.path.with_name("runs.before-2026-07-01.parquet")
     assert left.exists()
@@ -177,6 +184,32 @@ def test_a_run_that_changes_meanwhile_stays_as_it_is_now(history, odd, monkeypat
     assert history.count() == 6
     assert history.count(archived=True) == 10
     assert [run.note for run in history.runs(archived=True, ids=[odd[0].id])] == ["new"]
+
+
+def test_two_who_archive_at_once_make_one_archive(history, odd, monkeypatch):
+    before = history.frame()
+    both, written = threading.Barrier(2), archiving._written
+
+    def write_together(*args):
+        file = written(*args)
+        both.wait()
+        return file
+
+    monkeypatch.setattr(archiving, "_written", write_together)
+    done = []
+    with History(history.path) as other:
+        calls = [
+            threading.Thread(target=lambda one=one: done.append(one.archive(before="2027-01-01")))
+            for one in (history, other)
+        ]
+        for call in calls:
+            call.start()
+        for call in calls:
+            call.join()
+    assert sorted(each.runs for each in done) == [0, 10]
+    assert len(history.archives()) == 1
+    pd.testing.assert_frame_equal(history.frame(archived=True), before)
+    assert [p.name for p in history.path.parent.glob("*part")] == []
 
 
 def test_a_missing_a_changed_and_a_damaged_archive_are_told(history, odd, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.archive_files import COLUMNS, ArchiveFile
-from vellum_nb.history.archiving import noted
+from vellum_nb.history.archive_notes import noted
 from vellum_nb.history.query import Filters, moment
 from vellum_nb.history.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite import SqliteStore

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +17,23 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import index, large
 from vellum_nb.history.archive_files import COLUMNS, ArchiveFile, write
-from vellum_nb.history.frames import frame_of_cells
+from vellum_nb.history.archive_notes import note, noted
 from vellum_nb.history.query import moment
 from vellum_nb.history.rows import PAYLOADS, SCALARS, from_micros, micros
 from vellum_nb.history.sizes import human
-from vellum_nb.history.store import Store
+from vellum_nb.history.store import Connection, Store
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
-__all__ = ["Archive", "archive", "archives", "forget", "noted"]
+__all__ = ["Archive", "archive"]
 
 _AT_ONCE = 500
 _PICKED = ", ".join(
     ["r.seq", *(f"r.{n}" for n in SCALARS), *(f"p.{n}" for n in (*PAYLOADS, "large"))]
 )
 _FIXED = ("inputs", "outputs", "output_types", "not_sent", "metadata")  # of a run that has ended
+_CONSTANT = ("id", "case_id", "timestamp", *_FIXED)
 _OLD = (
     "r.timestamp < ? AND r.state <> 'STARTED' "
     "AND (r.sweep_id IS NULL OR r.sweep_id NOT IN (SELECT id FROM sweeps WHERE ended IS NULL)) "
@@ -86,104 +87,75 @@ def archive(store: Store, before: datetime | date | str, path: Path | None) -> A
     as_old = store.read("SELECT count(*) FROM runs r WHERE r.timestamp < ?", (cut,))[0][0]
     if not old:
         return Archive(None, stayed=as_old)
-    file = _written(store, old, _free(store, cut, path))
-    moved = _move(store, file)
-    return Archive(file.path, file.runs, as_old - moved, file.path.stat().st_size)
+    chosen = _free(store, store.read, cut, path)
+    temporary = chosen.with_name(f".{chosen.name}.{uuid.uuid4().hex}.part")
+    try:
+        file = _written(store, old, temporary)
+        with store.write() as connection:
+            moved = _unchanged(store, connection, file)
+            if not any(moved):
+                return Archive(None, stayed=as_old)
+            file = replace(file, path=_free(store, large.within(connection), cut, path))
+            temporary.replace(file.path)
+            for seqs in moved:
+                _remove(store, connection, seqs)
+            note(store, connection, file)
+    except OSError as exc:
+        msg = f"{chosen} cannot be written: {exc.strerror or exc}"
+        raise HistoryError(msg) from exc
+    finally:
+        temporary.unlink(missing_ok=True)
+    stayed = as_old - sum(map(len, moved))
+    return Archive(file.path, file.runs, stayed, file.path.stat().st_size)
 
 
-def archives(store: Store) -> pd.DataFrame:
-    """Return one row for each archive, the newest first."""
-    rows = noted(store)[::-1]
-    frame = frame_of_cells(
-        {
-            "path": [str(file.path) for file in rows],
-            "created": [file.created for file in rows],
-            "runs": [file.runs for file in rows],
-            "first": [file.first for file in rows],
-            "last": [file.last for file in rows],
-            "there": [file.path.is_file() for file in rows],
-        }
-    )
-    for name in ("created", "first", "last"):
-        times = [getattr(file, name) for file in rows]
-        frame[name] = frame_of_cells({"timestamp": times})["timestamp"]
-    return frame.astype({"runs": "int64", "there": "bool"})
+def _free(store: Store, read: large.Read, cut: int, path: Path | None) -> Path:
+    """Return where the file goes: `path`, or one beside the history that no archive has.
 
-
-def noted(store: Store) -> list[ArchiveFile]:
-    """Return the archives as they were noted, in their order."""
-    sql = "SELECT path, created, runs, first, last FROM archives ORDER BY seq"
-    folder = _folder(store)
-    return [ArchiveFile(folder / path, *told) for path, *told in store.read(sql)]
-
-
-def forget(store: Store, path: Path) -> None:
-    """Note no more that there is an archive at `path`."""
-    with store.write() as connection:
-        connection.execute("DELETE FROM archives WHERE path = ?", (_told(store, path),))
-
-
-def _folder(store: Store) -> Path:
-    return store.path.parent if isinstance(store.path, Path) else Path.cwd()
-
-
-def _told(store: Store, path: Path) -> str:
-    """Return what is noted of `path`: beside the history it may move along with it."""
-    folder = _folder(store)
-    inside = isinstance(store.path, Path) and path.is_relative_to(folder)
-    return path.relative_to(folder).as_posix() if inside else str(path)
-
-
-def _free(store: Store, cut: int, path: Path | None) -> Path:
-    """Return where the file goes: `path`, or one beside the history that no archive has."""
-    taken = {file.path for file in noted(store)}
+    A file that is there is only replaced when all of its runs are here: a crash left it.
+    """
+    taken = {file.path for file in noted(store, read)}
     if path is not None:
         path = path.expanduser().absolute()
         if path in taken:
             msg = f"{path} is an archive of this history already; choose another path"
             raise HistoryError(msg)
-        return path
-    if not isinstance(store.path, Path):
+    elif isinstance(store.path, Path):
+        name = f"{store.path.stem}.before-{from_micros(cut):%Y-%m-%d}"
+        names = (f"{name}{f'-{n}' if n > 1 else ''}.parquet" for n in range(1, len(taken) + 2))
+        path = next(p for p in map(store.path.with_name, names) if p not in taken)
+    else:
         msg = f"The history {store.path} is no file to put an archive beside; give path=..."
         raise HistoryError(msg)
-    name = f"{store.path.stem}.before-{from_micros(cut):%Y-%m-%d}"
-    names = (f"{name}{f'-{n}' if n > 1 else ''}.parquet" for n in range(1, len(taken) + 2))
-    return next(p for p in map(store.path.with_name, names) if p not in taken)
+    if path.exists() and not _left_by_a_crash(store, read, path):
+        msg = f"{path} is there already; choose another path, or move it away"
+        raise HistoryError(msg)
+    return path
+
+
+def _left_by_a_crash(store: Store, read: large.Read, path: Path) -> bool:
+    sql = f"SELECT count(*) FROM runs WHERE {store.dialect.one_of('id')}"
+    try:
+        lots = [[row[1] for row in group] for group in ArchiveFile.at(path).groups()]
+    except HistoryError:
+        return False
+    return all(read(sql, (store.dialect.listed(lot),))[0][0] == len(lot) for lot in lots)
 
 
 def _written(store: Store, old: Mapping[int, int], path: Path) -> ArchiveFile:
     """Write the rows of these numbers, whose times are given, and read them back."""
-    _spare(store, path)
-    created = micros(datetime.now(UTC))
     span = {"first": min(old.values()), "last": max(old.values())}
-    told = {"created": created, "runs": len(old), **span}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        write(temporary, _rows(store, list(old)), told)
-        _compare(store, ArchiveFile.at(temporary), path)
-        temporary.replace(path)
-    except OSError as exc:
-        msg = f"{path} cannot be written: {exc.strerror or exc}"
-        raise HistoryError(msg) from exc
-    finally:
-        temporary.unlink(missing_ok=True)
-    return ArchiveFile(path, **told)
-
-
-def _spare(store: Store, path: Path) -> None:
-    """Refuse to replace a file, unless all of its runs are here: it was left by a crash."""
-    if not path.exists():
-        return
-    sql = f"SELECT count(*) FROM runs WHERE {store.dialect.one_of('id')}"
-    try:
-        groups = ArchiveFile.at(path).groups()
-        ids = [[row[1] for row in group] for group in groups]
-        left = all(store.read(sql, (store.dialect.listed(lot),))[0][0] == len(lot) for lot in ids)
-    except HistoryError:
-        left = False
-    if not left:
-        msg = f"{path} is there already; choose another path, or move it away"
-        raise HistoryError(msg)
+    told = {"created": micros(datetime.now(UTC)), "runs": len(old), **span}
+    write(path, _rows(store, list(old)), told)
+    file = ArchiveFile.at(path)
+    for group in file.groups():
+        here = {row[0]: row for row in _rows(store, [row[0] for row in group])}
+        for row in group:
+            ours = here.get(row[0])
+            if ours is not None and _of(ours, _CONSTANT) != _of(row, _CONSTANT):
+                msg = f"The archive did not read back as written (run {row[1]}); nothing was moved"
+                raise HistoryError(msg)
+    return file
 
 
 def _rows(store: Store, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
@@ -197,49 +169,30 @@ def _rows(store: Store, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         yield from large.restored(store.read, rows, COLUMNS)
 
 
-def _compare(store: Store, file: ArchiveFile, path: Path) -> None:
-    """Read the file back; every row must be as it is in the history."""
-    for group in file.groups():
-        here = {row[0]: row for row in _rows(store, [row[0] for row in group])}
-        for row in group:
-            ours = here.get(row[0])
-            if ours is not None and _fixed(ours) != _fixed(row):
-                msg = f"{path} did not read back as written (run {row[1]}); nothing was moved"
-                raise HistoryError(msg)
-
-
-def _fixed(row: Sequence[Any]) -> tuple[Any, ...]:
-    found = dict(zip(COLUMNS, row, strict=True))
-    return tuple(found[name] for name in ("id", "case_id", "timestamp", *_FIXED))
-
-
-def _move(store: Store, file: ArchiveFile) -> int:
-    """Remove the rows that are in the file as they are now, and note the file."""
+def _unchanged(store: Store, connection: Connection, file: ArchiveFile) -> list[list[int]]:
+    """Return, for each lot of the file, which rows are in the history as they are there."""
     names = [name for name in COLUMNS if name not in _FIXED]
     sql = (
         f"SELECT {', '.join(('r.' if n in SCALARS or n == 'seq' else 'p.') + n for n in names)}"
         ", p.large FROM runs r JOIN payloads p ON p.seq = r.seq "
         f"WHERE {store.dialect.one_of('r.seq')}"
     )
-    remove = f"DELETE FROM {{}} WHERE {store.dialect.one_of('seq')}"
-    moved = 0
-    with store.write() as connection:
-        for group in file.groups():
-            named = store.dialect.listed([row[0] for row in group])
-            rows = connection.execute(sql, (named,)).fetchall()
-            here = {row[0]: row for row in large.restored(large.within(connection), rows, names)}
-            same = [row[0] for row in group if here.get(row[0]) == _of(row, names)]
-            index.forget(store, connection, same)
-            for table in ("payloads", "runs"):
-                bound = (store.dialect.listed(same),)
-                done = connection.execute(remove.format(table), bound).rowcount
-            moved += done
-        note = "INSERT INTO archives (path, created, runs, first, last) VALUES (?, ?, ?, ?, ?)"
-        told = (_told(store, file.path), file.created, file.runs, file.first, file.last)
-        connection.execute(note, told)
-    return moved
+    found = []
+    for group in file.groups():
+        listed = store.dialect.listed([row[0] for row in group])
+        rows = connection.execute(sql, (listed,)).fetchall()
+        here = {row[0]: row for row in large.restored(large.within(connection), rows, names)}
+        found.append([row[0] for row in group if here.get(row[0]) == _of(row, names)])
+    return found
+
+
+def _remove(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
+    index.forget(store, connection, seqs)
+    for table in ("payloads", "runs"):
+        sql = f"DELETE FROM {table} WHERE {store.dialect.one_of('seq')}"
+        connection.execute(sql, (store.dialect.listed(seqs),))
 
 
 def _of(row: Sequence[Any], names: Sequence[str]) -> tuple[Any, ...]:
-    found: Mapping[str, Any] = dict(zip(COLUMNS, row, strict=True))
+    found = dict(zip(COLUMNS, row, strict=True))
     return tuple(found[name] for name in names)

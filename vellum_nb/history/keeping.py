@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from vellum_nb.history import archived, archiving, deleting, joining, reads
+from vellum_nb.history import archive_notes, archived, archiving, deleting, joining, reads
 from vellum_nb.history.archive_files import ArchiveFile
 from vellum_nb.history.copies import reading
 from vellum_nb.history.large import Read
@@ -93,14 +93,14 @@ class KeepMethods(RecordMethods):
 
     def archives(self) -> pd.DataFrame:
         """Return one row for each archive: `path`, `created`, `runs`, `first`, `last`, `there`."""
-        return archiving.archives(self._store)
+        return archive_notes.archives(self._store)
 
     def unarchive(self, path: str | Path) -> joining.MergeReport:
         """Bring the runs of an archive back, as `merge` does; the file stays where it is."""
         file = ArchiveFile.at(Path(path).expanduser().absolute())
         lots = archived.lots(file)
         report = self._joined(file.path.name, lots, self._store.read, plans=False)
-        archiving.forget(self._store, file.path)
+        archive_notes.forget(self._store, file.path)
         return report
 
     @overload
