@@ -186,6 +186,14 @@ def test_a_run_that_changes_meanwhile_stays_as_it_is_now(history, odd, monkeypat
     assert [run.note for run in history.runs(archived=True, ids=[odd[0].id])] == ["new"]
 
 
+def test_a_run_can_be_asked_for_wherever_it_is(history, odd):
+    history.archive(before=NOON_OF_JULY)
+    assert repr(history.get(odd[0].id)) == repr(odd[0])
+    assert history.get(odd[0].id).nodes == odd[0].nodes
+    with pytest.raises(HistoryError, match="has no run 'nobody'"):
+        history.get("nobody")
+
+
 def test_two_who_archive_at_once_make_one_archive(history, odd, monkeypatch):
     before = history.frame()
     both, written = threading.Barrier(2), archiving._written

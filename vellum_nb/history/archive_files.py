@@ -58,6 +58,12 @@ class ArchiveFile:
             raise HistoryError(msg)
         return cls(path, *(told[name] for name in ("created", "runs", "first", "last")))
 
+    def only(self, names: Sequence[str]) -> list[Row]:
+        """Return some columns of every row."""
+        with _opened(self.path) as file:
+            table = file.read(columns=list(names))
+        return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+
     def groups(self, since: int | None = None, until: int | None = None) -> Iterator[list[Row]]:
         """Yield the rows in lots, the last first; lots that lie outside the times are left out.
 

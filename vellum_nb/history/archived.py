@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from vellum_nb.errors import HistoryError
@@ -13,7 +14,7 @@ from vellum_nb.history.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite import SqliteStore
 from vellum_nb.history.store import Store
 
-__all__ = ["Fetch", "lots", "sound", "with_archived"]
+__all__ = ["Fetch", "known", "lots", "sound", "states_of_sweep", "tallies", "with_archived"]
 
 _ID, _TIME = SCALARS.index("id"), SCALARS.index("timestamp")
 
@@ -28,11 +29,24 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch) -> list[Row]:
     same there. A run that is here, too, counts as it is here.
     """
     rows = fetch(store, filters)
-    for file in noted(store)[::-1]:
+    for file in _files(store, filters)[::-1]:
         rows += _found(store, sound(file), filters, fetch)
     rows.sort(key=lambda row: row[_TIME], reverse=True)
     limit = filters.get("limit")
     return rows if limit is None else rows[:limit]
+
+
+def _files(store: Store, filters: Filters) -> list[ArchiveFile]:
+    """Return the archives to look into; none where all is here that was named."""
+    sweep_id, ids = filters.get("sweep_id"), filters.get("ids")
+    if isinstance(sweep_id, str):
+        return _with_sweep(store, sweep_id)
+    files = noted(store)
+    if not files or ids is None:
+        return files
+    sql = f"SELECT count(*) FROM runs WHERE {store.dialect.one_of('id')}"
+    here = store.read(sql, (store.dialect.listed(list(ids)),))[0][0]
+    return files if here < len(set(ids)) else []
 
 
 def sound(file: ArchiveFile) -> ArchiveFile:
@@ -45,6 +59,44 @@ def sound(file: ArchiveFile) -> ArchiveFile:
         )
         raise HistoryError(msg)
     return found
+
+
+def states_of_sweep(store: Store, sweep_id: str) -> dict[str, str]:
+    """Return the state of each archived run of a sweep, by the run's id."""
+    found: dict[str, str] = {}
+    for file in _with_sweep(store, sweep_id):
+        rows = sound(file).only(("id", "state", "sweep_id"))
+        found |= {run_id: state for run_id, state, sweep in rows if sweep == sweep_id}
+    return found
+
+
+def known(store: Store, sweep_id: str, run_ids: Iterable[str]) -> set[str]:
+    """Return which of these runs, that a sweep took over, are in an archive."""
+    wanted, found = set(run_ids), set[str]()
+    if wanted:
+        for file in _with_sweep(store, sweep_id):
+            found |= {run_id for (run_id,) in sound(file).only(("id",)) if run_id in wanted}
+    return found
+
+
+def tallies(store: Store) -> dict[str, Counter[str]]:
+    """Return of each sweep how many archived runs are in which state; of files that are there."""
+    found: dict[str, Counter[str]] = {}
+    for file in noted(store):
+        if file.path.is_file():
+            for sweep_id, state in file.only(("sweep_id", "state")):
+                if sweep_id is not None:
+                    found.setdefault(sweep_id, Counter())[state] += 1
+    return found
+
+
+def _with_sweep(store: Store, sweep_id: str) -> list[ArchiveFile]:
+    """Return the archives that may have runs of a sweep: those that were made after it."""
+    files = noted(store)
+    if not files:
+        return []
+    made = store.read("SELECT created FROM sweeps WHERE id = ?", (sweep_id,))
+    return [file for file in files if made and file.created >= made[0][0]]
 
 
 def lots(file: ArchiveFile) -> Iterator[list[dict[str, Any]]]:
@@ -62,10 +114,21 @@ def _found(store: Store, file: ArchiveFile, filters: Filters, fetch: Fetch) -> I
     for group in groups:
         memory = SqliteStore(":memory:")
         try:
-            _put(memory, _only_there(store, group))
+            _put(memory, _only_there(store, _named(group, filters)))
             yield from fetch(memory, filters)
         finally:
             memory.close()
+
+
+def _named(group: Sequence[Row], filters: Filters) -> list[Row]:
+    """Return the rows of the sweep or the runs that are wanted, so that few are looked at."""
+    rows = list(group)
+    for name, at in (("sweep_id", COLUMNS.index("sweep_id")), ("ids", COLUMNS.index("id"))):
+        value: Any = filters.get(name)
+        if value is not None:
+            wanted = {value} if isinstance(value, str) else set(value)
+            rows = [row for row in rows if row[at] in wanted]
+    return rows
 
 
 def _only_there(store: Store, group: Sequence[Row]) -> list[Row]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["History"]
 
+_NEWEST = 10
 _TOLD_FROM = 1_000_000  # bytes; below, a size says nothing and is not the same on every machine
 
 
@@ -118,9 +119,9 @@ class History(KeepMethods, ExportMethods):
         """
         return [self._run(row) for row in self._rows(filters, reads.rows, archived=archived)]
 
-    def records(self, **filters: Unpack[Filters]) -> list[Record]:
-        """Return runs as light rows, newest first, for comparisons; `filters` as in `runs`."""
-        found = reads.framed(self._store, filters)
+    def records(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Record]:
+        """Return runs as light rows, newest first, for comparisons; arguments as in `runs`."""
+        found = self._rows(filters, reads.framed, archived=archived)
         return [Record.of_row(row, self._trace_of_light) for row in found]
 
     def frame(self, *, archived: bool = False, **filters: Unpack[Filters]) -> pd.DataFrame:
@@ -292,7 +293,7 @@ class History(KeepMethods, ExportMethods):
         if self._store.closed:
             return history_html(repr(self), [])
         try:
-            runs = self.runs(limit=10)
+            runs = [run_of(row) for row in reads.heads(self._store, _NEWEST)]
         except HistoryError as exc:
             return history_html(str(exc), [])
         return history_html(repr(self), runs)

@@ -19,6 +19,7 @@ __all__ = [
     "count",
     "count_selected",
     "framed",
+    "heads",
     "page",
     "row",
     "rows",
@@ -50,6 +51,11 @@ def row(store: Store, run_id: str) -> Row | None:
 def rows(store: Store, filters: Filters) -> list[Row]:
     """Return the rows that `filters` name, newest first."""
     return large.restored(store.read, _rows(store, filters, COLUMNS), WHOLE)
+
+
+def heads(store: Store, limit: int) -> list[Row]:
+    """Return the newest rows for a list that shows no payloads: large values stay cut short."""
+    return [row[:-1] for row in _rows(store, {"limit": limit}, COLUMNS)]
 
 
 def framed(store: Store, filters: Filters) -> list[Row]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.history import deleting, reads, writes
+from vellum_nb.history.archived import with_archived
 from vellum_nb.history.doors import open_store
 from vellum_nb.history.places import DatabaseUrl
 from vellum_nb.history.rows import clean, run_of, tags_text
@@ -97,6 +98,9 @@ class RecordMethods:
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
         found = reads.row(self._store, id)
+        if found is None:
+            moved = with_archived(self._store, {"ids": [id]}, reads.rows)
+            found = moved[0] if moved else None
         if found is None:
             raise writes.unknown(id, deleting.where_gone(self._store.read, id))
         return self._run(found)

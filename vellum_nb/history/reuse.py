@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vellum_nb.history import reads
+from vellum_nb.history import archived, reads
+from vellum_nb.history.archived import with_archived
 from vellum_nb.history.rows import SCALARS
 from vellum_nb.history.store import Connection, Store
 from vellum_nb.models.sweeps import Place
@@ -71,10 +72,12 @@ def keep_reused(store: Store, sweep_id: str, taken: Mapping[Place, str]) -> None
 def reused(store: Store, sweep_id: str) -> dict[Place, str]:
     """Return which run stands for which planned one; those that were deleted stand for none."""
     sql = (
-        "SELECT u.position, u.release_tag, u.repeat, u.run FROM sweep_reused u "
-        f"JOIN runs r ON r.id = u.run {_OF_SWEEP}"
+        "SELECT u.position, u.release_tag, u.repeat, u.run, r.id FROM sweep_reused u "
+        f"LEFT JOIN runs r ON r.id = u.run {_OF_SWEEP}"
     )
-    return {Place(*row): run for *row, run in store.read(sql, (sweep_id,))}
+    rows = store.read(sql, (sweep_id,))
+    moved = archived.known(store, sweep_id, [run for *_, run, here in rows if here is None])
+    return {Place(*row): run for *row, run, here in rows if here is not None or run in moved}
 
 
 def sweep_rows(
@@ -84,11 +87,11 @@ def sweep_rows(
 
     Runs taken over are shown as the planned ones that they stand for.
     """
-    rows = reads.framed(store, {"sweep_id": sweep_id, "state": states})
+    rows = with_archived(store, {"sweep_id": sweep_id, "state": states}, reads.framed)
     if not reuse:
         return rows
     places = {run: place for place, run in reuse.items()}
-    for row in reads.framed(store, {"ids": list(places), "state": states}):
+    for row in with_archived(store, {"ids": list(places), "state": states}, reads.framed):
         place = places[row[_ID]]
         changed = list(row)
         changed[_TAG], changed[_REPEAT] = place.release_tag, place.repeat

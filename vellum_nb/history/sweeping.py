@@ -134,6 +134,10 @@ class Sweeps:
         """Return the state of each run of a sweep that was begun, by the run's id."""
         return sweeps.states(self._store, sweep_id)
 
+    def deleted(self, sweep_id: str) -> int:
+        """Return how many runs of a sweep were deleted and can be brought back."""
+        return sweeps.deleted(self._store, sweep_id)
+
     def spent(
         self, sweep_id: str, *, last: int = 1_000
     ) -> dict[str, tuple[float | None, list[float]]]:

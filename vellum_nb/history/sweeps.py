@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history import archived
 from vellum_nb.history.later import later
 from vellum_nb.history.leases import LAST_SEEN, is_held
 from vellum_nb.history.reuse import insert_reused
@@ -22,6 +23,7 @@ __all__ = [
     "add",
     "cases",
     "change",
+    "deleted",
     "holders",
     "last_seen",
     "mark_moved",
@@ -138,12 +140,26 @@ def tallies(store: Store) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     for sweep_id, state, number in (*store.read(own), *store.read(taken)):
         found.setdefault(sweep_id, Counter())[state] += number
+    for sweep_id, counted in archived.tallies(store).items():
+        found.setdefault(sweep_id, Counter()).update(counted)
     return found
 
 
 def states(store: Store, sweep_id: str) -> dict[str, str]:
     """Return the state of each run of a sweep that was begun, by its id."""
-    return dict(store.read("SELECT id, state FROM runs WHERE sweep_id = ?", (sweep_id,)))
+    found = store.read("SELECT id, state FROM runs WHERE sweep_id = ?", (sweep_id,))
+    return archived.states_of_sweep(store, sweep_id) | dict(found)
+
+
+def deleted(store: Store, sweep_id: str) -> int:
+    """Return how many runs of a sweep, own ones or those taken over, were deleted."""
+    sql = (
+        "SELECT count(DISTINCT d.id) FROM deleted_runs d WHERE (d.sweep_id = ? OR d.id IN "
+        "(SELECT u.run FROM sweep_reused u JOIN sweeps s ON s.seq = u.sweep WHERE s.id = ?)) "
+        "AND d.id NOT IN (SELECT id FROM runs WHERE id = d.id)"
+    )
+    found: int = store.read(sql, (sweep_id, sweep_id))[0][0]
+    return found
 
 
 def spent(store: Store, sweep_id: str, last: int) -> dict[str, tuple[float | None, list[float]]]:

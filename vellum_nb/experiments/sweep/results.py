@@ -46,10 +46,10 @@ class Results:
         """Return its runs, newest first, those taken over from the history too."""
         places = {run: place for place, run in self._history.sweeps.reused(self.record.id).items()}
         left_out = self._superseded()
-        own = self._history.runs(sweep_id=self.record.id)
+        own = self._history.runs(archived=True, sweep_id=self.record.id)
         runs = [run for run in own if run.id not in left_out]
         if places:
-            found = self._history.runs(ids=list(places))
+            found = self._history.runs(archived=True, ids=list(places))
             runs += [self._history.traced(_standing_for(run, places[run.id])) for run in found]
             runs.sort(key=lambda run: run.timestamp, reverse=True)
         return runs
@@ -58,8 +58,8 @@ class Results:
         """Return its runs as light rows, in no order, for comparisons; those of `runs`."""
         places = {run: place for place, run in self._history.sweeps.reused(self.record.id).items()}
         left_out = self._superseded()
-        own = self._history.records(sweep_id=self.record.id)
-        taken = self._history.records(ids=list(places)) if places else []
+        own = self._history.records(archived=True, sweep_id=self.record.id)
+        taken = self._history.records(archived=True, ids=list(places)) if places else []
         for each in taken:
             each.release_tag = each.group = places[each.id].release_tag
         return [each for each in own if each.id not in left_out] + taken

@@ -182,10 +182,18 @@ class Sweep(Results, Shown):
         failed = f", {now.failed} failed" if now.failed else ""
         why = f" ({now.reason})" if now.reason else ""
         moved = f"; moved meanwhile: {', '.join(now.moved)}" if now.moved else ""
+        deleted = self._told_deleted()
         return (
             f"<Sweep of {self.record.deployment} on {tags}: {now.state}{why}, "
-            f"{now.ended} of {now.planned} runs{failed}{moved}>"
+            f"{now.ended} of {now.planned} runs{failed}{moved}{deleted}>"
         )
+
+    def _told_deleted(self) -> str:
+        try:
+            gone = self._history.sweeps.deleted(self.id)
+        except HistoryError:  # it was closed: what is known of the sweep can still be told
+            gone = 0
+        return f"; {gone} deleted, see history.deletions()" if gone else ""
 
     def _start(self, *, again: bool) -> Sweep:
         with self._lock, ExitStack() as stack:
