@@ -207,7 +207,7 @@ def test_blind_ratings_come_along_and_one_pair_has_one_answer(history, other, pu
     assert history.blind.get("b").ended == other.blind.get("b").ended
 
 
-def test_the_other_file_is_not_changed_and_may_be_read_only(history, other, put, tmp_path):
+def test_the_other_file_is_not_changed_and_may_be_read_only(history, other, put, tmp_path, path):
     run = put(other)
     other.close()
     file = tmp_path / "laptop.db"
@@ -218,7 +218,7 @@ def test_the_other_file_is_not_changed_and_may_be_read_only(history, other, put,
     assert history.runs() == [run]
 
 
-def test_a_history_of_an_older_version_is_read_from_a_copy(history, tmp_path, monkeypatch):
+def test_a_history_of_an_older_version_is_read_from_a_copy(history, tmp_path, path, monkeypatch):
     file = tmp_path / "old.db"
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "SCHEMA_VERSION", 1)
@@ -240,7 +240,7 @@ def test_a_history_of_an_older_version_is_read_from_a_copy(history, tmp_path, mo
 
 
 @pytest.mark.parametrize("content", [None, b"not a database, but long enough" * 40])
-def test_what_is_no_history_is_told_and_changes_nothing(history, tmp_path, content):
+def test_what_is_no_history_is_told_and_changes_nothing(history, tmp_path, path, content):
     file = tmp_path / "x.db"
     if content:
         file.write_bytes(content)
@@ -251,7 +251,7 @@ def test_what_is_no_history_is_told_and_changes_nothing(history, tmp_path, conte
 
 def test_a_history_merged_with_itself_stays_as_it_is(history, put):
     run = put(history)
-    assert history.merge(history.path).known == 1
+    assert history.merge(str(history.path)).known == 1
     assert history.merge(history).known == 1
     assert history.runs() == [run]
 
@@ -358,7 +358,7 @@ def test_a_merge_that_was_interrupted_is_finished_by_the_next_one(history, other
     assert history.runs() == runs[::-1]
 
 
-def test_timestamps_far_apart_do_not_matter(history, other, put, make_run):
+def test_timestamps_far_apart_do_not_matter(history, other, put, make_run, path):
     old = put(other, timestamp=make_run().timestamp - timedelta(days=20_000))
     assert history.merge(other).added == 1
     assert history.runs() == [old]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, overload
 from vellum_nb.history import archive_notes, archived, archiving, deleting, joining, reads
 from vellum_nb.history.archive_files import ArchiveFile
 from vellum_nb.history.copies import reading
+from vellum_nb.history.doors import open_store
 from vellum_nb.history.large import Read
 from vellum_nb.history.merge import SyncReport, merge
 from vellum_nb.history.recording import RecordMethods
@@ -121,10 +123,13 @@ class KeepMethods(RecordMethods):
 
         Parameters
         ----------
-        other : path, History or list of Run
+        other : path, URL, History or list of Run
             A file is opened for reading only, and may be of an older version. From a list, runs
             that have ended are taken, in one transaction.
         """
+        if isinstance(other, str) and "://" in other:
+            with closing(open_store(other)) as store:
+                return self._joined(str(store.path), joining.lots(store.read), store.read)
         if isinstance(other, str | Path):
             with reading(Path(other).expanduser().absolute()) as read:
                 return self._joined(Path(other).name, joining.lots(read), read)
