@@ -34,7 +34,14 @@ if TYPE_CHECKING:
     )
     from vellum_nb.experiments import Comparison, Metric, metrics
     from vellum_nb.experiments.sweep import Sweep, SweepPlan
-    from vellum_nb.history import History, read_csv, read_jsonl, read_parquet
+    from vellum_nb.history import (
+        History,
+        check_history,
+        read_csv,
+        read_jsonl,
+        read_parquet,
+        repair_history,
+    )
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
     from vellum_nb.widgets import ComparisonView, HistoryView, LabPanel, RunForm, SweepView
@@ -52,6 +59,8 @@ _HOMES = {
     "read_csv": "history",
     "read_jsonl": "history",
     "read_parquet": "history",
+    "check_history": "history",
+    "repair_history": "history",
     "Run": "models",
     "Comparison": "experiments",
     "compare": "workspace",
@@ -90,6 +99,8 @@ __all__ = [
     "read_csv",
     "read_jsonl",
     "read_parquet",
+    "check_history",
+    "repair_history",
     "Run",
     "Comparison",
     "compare",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vellum_nb.errors import HistoryError
 
-__all__ = ["FOLDER", "back_up"]
+__all__ = ["FOLDER", "back_up", "private"]
 
 FOLDER = "VELLUM_NB_BACKUPS"
 
@@ -60,9 +60,14 @@ def back_up(path: Path, *, version: int, target: int) -> Path:
             made.unlink(missing_ok=True)
 
 
+def private(path: Path) -> None:
+    """Make an empty file that only its owner may read."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
 def _copy(path: Path, made: Path) -> None:
     made.unlink(missing_ok=True)
-    os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    private(made)
     # A connection of its own, since SQLite copies from none that is writing.
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(made)) as copy:
         source.backup(copy)

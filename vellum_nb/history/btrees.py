@@ -16,6 +16,7 @@ __all__ = ["BadCellError", "Cell", "Tree", "cells", "free_pages", "kind_of", "wa
 
 LEAF, INDEX_LEAF = 13, 10
 INNER, INDEX_INNER = 5, 2
+_KINDS = frozenset({LEAF, INDEX_LEAF, INNER, INDEX_INNER})
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _FLOAT, _ZERO, _ONE, _FIRST_BLOB = 7, 8, 9, 12
 _LONGEST = 9
@@ -35,9 +36,13 @@ class Cell:
 
 @dataclass(slots=True)
 class Tree:
-    """The pages of one table or index that can be reached; `whole` where all of them can."""
+    """The pages of one table or index that can be reached, and those of them that have rows.
+
+    It is `whole` where none is missing.
+    """
 
     pages: list[int] = field(default_factory=list)
+    reached: set[int] = field(default_factory=set)
     whole: bool = True
 
 
@@ -48,18 +53,15 @@ def kind_of(number: int, page: bytes) -> int:
 
 def walk(pages: Pages, root: int) -> Tree:
     """Return the pages with rows below `root`, in order, and whether none is missing."""
-    tree, seen, left = Tree(), set(), [root]
+    tree, left = Tree(), [root]
     while left:
         number = left.pop()
         page = pages.read(number)
-        if page is None or number in seen:
+        kind = None if page is None else kind_of(number, page)
+        if page is None or kind not in _KINDS or number in tree.reached:
             tree.whole = False
             continue
-        seen.add(number)
-        kind = kind_of(number, page)
-        if kind not in {LEAF, INDEX_LEAF, INNER, INDEX_INNER}:
-            tree.whole = False
-            continue
+        tree.reached.add(number)
         if kind != INNER:
             tree.pages.append(number)
         if kind in {INNER, INDEX_INNER}:

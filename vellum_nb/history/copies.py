@@ -14,7 +14,7 @@ from vellum_nb.history.files import explained, patiently
 from vellum_nb.history.large import Read
 from vellum_nb.history.migrations import SCHEMA_VERSION, migrate, unfit
 
-__all__ = ["reading"]
+__all__ = ["read_only", "reading"]
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def reading(path: Path) -> Iterator[Read]:
         msg = f"There is no history {path}; name the file of another history, such as its runs.db"
         raise HistoryError(msg)
     try:
-        with closing(_read_only(path)) as connection:
+        with closing(read_only(path)) as connection:
             problem = patiently(lambda: unfit(connection))
             if problem:
                 msg = f"The history {path} cannot be read: {problem}"
@@ -41,7 +41,8 @@ def reading(path: Path) -> Iterator[Read]:
         raise explained(exc, path) from exc
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
+def read_only(path: Path) -> sqlite3.Connection:
+    """Connect to the history at `path`, so that neither it nor its folder changes."""
     # Without a log nobody has it open; then SQLite need not put its own files beside it, which it
     # could not do on a read-only disk, and would leave behind.
     log = path.with_name(f"{path.name}-wal")

@@ -22,7 +22,7 @@ from vellum_nb.history.backups import back_up
 from vellum_nb.history.holders import writers
 from vellum_nb.history.migrations import SCHEMA_VERSION, migrate, outdated, unfit
 
-__all__ = ["MEMORY", "explained", "locate", "open_database", "open_reader", "patiently"]
+__all__ = ["MEMORY", "explained", "locate", "located", "open_database", "open_reader", "patiently"]
 
 MEMORY = ":memory:"
 PATIENCE_S = 30.0
@@ -70,6 +70,15 @@ def locate(path: str | Path | None) -> Path | str:
     if str(chosen) == MEMORY:
         return MEMORY
     return Path(chosen).expanduser().absolute()
+
+
+def located(path: str | Path | None) -> Path:
+    """Return the file of a history that must be there."""
+    found = locate(path)
+    if not isinstance(found, Path) or not found.is_file():
+        msg = f"There is no history {found}; name the file of one, such as runs.db"
+        raise HistoryError(msg)
+    return found
 
 
 def open_database(path: Path | str) -> sqlite3.Connection:
