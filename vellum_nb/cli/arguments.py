@@ -8,6 +8,7 @@ from typing import Any
 import vellum_nb
 from vellum_nb.cli import commands as do
 from vellum_nb.cli.compare import add_compare
+from vellum_nb.cli.health import add_check, add_repair
 from vellum_nb.cli.keeping import add_archive, add_merge, add_vacuum
 from vellum_nb.cli.lab import lab
 from vellum_nb.cli.sweep import add_sweep
@@ -120,6 +121,8 @@ def _add_history(commands: Commands) -> None:
         made = _command(actions, name, summary)
         add(made)
         _add_kept(made)
+    add_check(_command(actions, "check", "say whether a history is whole"))
+    add_repair(_command(actions, "repair", "save what can be read of a damaged history"))
 
 
 def _add_export(actions: Commands) -> None:

@@ -5,9 +5,22 @@ Owns sqlite3 and what is written to disk. Knows neither client nor server.
 
 from __future__ import annotations
 
+from vellum_nb.history.check import HistoryCheck, check_history
 from vellum_nb.history.history import History
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.reading import read_csv, read_jsonl, read_parquet
+from vellum_nb.history.repair import RepairedHistory, repair_history
 from vellum_nb.history.traces import trace_frame
 
-__all__ = ["History", "SyncReport", "read_csv", "read_jsonl", "read_parquet", "trace_frame"]
+__all__ = [
+    "History",
+    "HistoryCheck",
+    "RepairedHistory",
+    "SyncReport",
+    "check_history",
+    "read_csv",
+    "read_jsonl",
+    "read_parquet",
+    "repair_history",
+    "trace_frame",
+]

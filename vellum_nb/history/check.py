@@ -113,6 +113,7 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     found = _Findings()
     try:
         with closing(read_only(file)) as connection:
+            connection.text_factory = _text
             patiently(lambda: connection.execute("BEGIN"))
             problem = patiently(lambda: unfit(connection))
             if problem:
@@ -127,6 +128,14 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     size = file.stat().st_size + (log.stat().st_size if log.exists() else 0)
     problems, notes = tuple(found.problems), tuple(found.notes)
     return HistoryCheck(file, problems, notes, found.runs, found.version, size)
+
+
+def _text(content: bytes) -> str | bytes:
+    """Return the text; bytes, which no run can be made of, where it is none any more."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
 
 
 def _is_damage(exc: sqlite3.Error) -> bool:

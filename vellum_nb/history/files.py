@@ -45,7 +45,8 @@ _ADVICE = {
         "another file with history=... or VELLUM_NB_HISTORY"
     ),
     sqlite3.SQLITE_CORRUPT: (
-        "it is damaged and was left as it is; put a backup in its place, or choose another file"
+        "it is damaged and was left as it is; put a backup in its place, save what can be read "
+        "with `vellum-nb history repair`, or choose another file"
     ),
     sqlite3.SQLITE_NOTADB: "it is not an SQLite file and was left as it is; choose another file",
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
@@ -56,6 +57,8 @@ _ADVICE = {
 }
 _ADVICE[sqlite3.SQLITE_LOCKED] = _ADVICE[sqlite3.SQLITE_PROTOCOL] = _ADVICE[sqlite3.SQLITE_BUSY]
 _ADVICE[sqlite3.SQLITE_PERM] = _ADVICE[sqlite3.SQLITE_READONLY]
+
+_NO_TEXT = "decode to UTF-8"  # Python's own words, which have no code
 
 T = TypeVar("T")
 
@@ -128,7 +131,8 @@ def patiently(call: Callable[[], T]) -> T:
 
 def explained(exc: sqlite3.Error, path: Path | str) -> HistoryError:
     """Return the error that tells the user what `exc` means and what to do."""
-    advice = _ADVICE.get(_code(exc), "SQLite refused it")
+    code = sqlite3.SQLITE_CORRUPT if _NO_TEXT in str(exc) else _code(exc)
+    advice = _ADVICE.get(code, "SQLite refused it")
     found = f"{exc}{_held_by(path) if _code(exc) == sqlite3.SQLITE_BUSY else ''}"
     return HistoryError(f"The history {path} cannot be used: {advice} ({found})")
 

@@ -6,15 +6,14 @@ Knows https://sqlite.org/fileformat2.html and nothing of histories. Reads, and n
 from __future__ import annotations
 
 import os
-import sqlite3
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["Pages", "snapshot"]
+__all__ = ["Pages"]
 
 _MAGIC = b"SQLite format 3\0"
 _USUAL = 4096
@@ -119,12 +118,3 @@ def _sums(content: bytes, one: int, two: int, order: str) -> tuple[int, int]:
         one = (one + first + two) & 0xFFFFFFFF
         two = (two + second + one) & 0xFFFFFFFF
     return one, two
-
-
-def snapshot(path: Path) -> closing[sqlite3.Connection]:
-    """Return a connection that, where SQLite can still read the file, holds it as it is now."""
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
-    with suppress(sqlite3.Error):
-        connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return closing(connection)

@@ -13,9 +13,10 @@ from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backups import private
+from vellum_nb.history.copies import read_only
 from vellum_nb.history.files import explained, located
 from vellum_nb.history.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
-from vellum_nb.history.pages import Pages, snapshot
+from vellum_nb.history.pages import Pages
 from vellum_nb.history.proof import EMPTY, faults
 from vellum_nb.history.rows import PAYLOADS, SCALARS
 from vellum_nb.history.salvage import Salvage
@@ -52,6 +53,8 @@ class RepairedHistory:
         Whether no run can have been there that nothing tells of any more.
     missing : int
         Pages that the file says it has, and that are not there: it was cut off.
+    payloads : Path or None
+        JSON lines with inputs and outputs whose run is lost, where there are such.
     """
 
     path: Path
@@ -62,6 +65,8 @@ class RepairedHistory:
     cut: tuple[str, ...]
     is_count_sure: bool
     missing: int
+    payloads: Path | None
+    _alone: int = 0
 
     def __str__(self) -> str:
         least = "" if self.is_count_sure else "at least "
@@ -73,6 +78,8 @@ class RepairedHistory:
             )
         if self.runs < self.of:
             text += f"; {self.of - self.runs:,} could not be read"
+        if self.payloads is not None:
+            text += f"; payloads of {self._alone:,} of them are in {self.payloads}"
         if self.missing:
             text += f"; the file is cut off, {self.missing:,} pages are missing"
         return text
@@ -113,13 +120,19 @@ def repair_history(
     source = located(path)
     target = Path(to or source.with_name(f"{source.stem}-repaired{source.suffix}"))
     target = target.expanduser().absolute()
-    if target.exists():
-        msg = f"There is a file {target} already; name another one for what is saved from {source}"
-        raise HistoryError(msg)
+    for file in (target, _beside(target)):
+        if file.exists():
+            msg = (
+                f"There is a file {file} already; name another one for what is saved from {source}"
+            )
+            raise HistoryError(msg)
     made = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         private(made)
-        with snapshot(source):
+        with closing(read_only(source)) as held:
+            with suppress(sqlite3.Error):  # where SQLite can still read it, it stands still
+                held.execute("BEGIN")
+                held.execute("SELECT count(*) FROM sqlite_master").fetchone()
             done = _repair(source, target, made)
         made.replace(target)
     except sqlite3.Error as exc:
@@ -144,10 +157,9 @@ def _repair(source: Path, target: Path, made: Path) -> RepairedHistory:
         salvage.take()
         cut = _proofread(connection)
         kept = dict(connection.execute("SELECT seq, id FROM runs"))
-        without = connection.execute("SELECT seq FROM payloads EXCEPT SELECT seq FROM runs")
-        known = {*salvage.ids, *kept, *(seq for (seq,) in without.fetchall())}
-        connection.execute("DELETE FROM payloads WHERE seq NOT IN (SELECT seq FROM runs)")
-        if not kept:
+        alone = _alone(connection)
+        known = {*salvage.ids, *kept, *(row["seq"] for row in alone)}
+        if not kept and not alone:
             msg = (
                 f"Nothing could be saved from {source}: no run can be read in its "
                 f"{pages.count:,} pages; put a backup in its place"
@@ -158,8 +170,41 @@ def _repair(source: Path, target: Path, made: Path) -> RepairedHistory:
         os.fsync(file.fileno())
     lost = tuple(name for seq, name in sorted(salvage.ids.items()) if name and seq not in kept)
     sure = salvage.sure and not pages.missing
-    counts = len(kept), len(known)
-    return RepairedHistory(target, source, *counts, lost, tuple(cut), sure, pages.missing)
+    beside = _written(alone, target) if alone else None
+    return RepairedHistory(
+        path=target,
+        source=source,
+        runs=len(kept),
+        of=len(known),
+        lost=lost,
+        cut=tuple(cut),
+        is_count_sure=sure,
+        missing=pages.missing,
+        payloads=beside,
+        _alone=len(alone),
+    )
+
+
+def _alone(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Take out the payloads whose run is lost, and return them."""
+    names = ("seq", *PAYLOADS)
+    where = "WHERE seq NOT IN (SELECT seq FROM runs)"
+    found = connection.execute(f"SELECT {', '.join(names)} FROM payloads {where} ORDER BY seq")
+    rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    connection.execute(f"DELETE FROM payloads {where}")
+    return rows
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{target.stem}.payloads.jsonl")
+
+
+def _written(rows: list[dict[str, Any]], target: Path) -> Path:
+    path = _beside(target)
+    with path.open("x", encoding="utf-8") as file:
+        path.chmod(0o600)
+        file.writelines(f"{json.dumps(row)}\n" for row in rows)
+    return path
 
 
 def _refuse_foreign(pages: Pages, source: Path) -> None:

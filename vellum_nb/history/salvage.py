@@ -73,6 +73,9 @@ class Salvage:
             if entry.kind == "table" and shape is not None:
                 self._take_table(shape, trees[entry.name])
         self._take_orphans()
+        if not self.sure:  # a page that is free now, and nothing tells so, may have held them
+            deleted = "SELECT 1 FROM deleted_runs d WHERE d.seq = runs.seq AND d.id = runs.id"
+            self.target.execute(f"DELETE FROM runs WHERE EXISTS ({deleted})")
 
     def _entries(self) -> Iterator[_Entry]:
         tree = walk(self.pages, 1)
