@@ -17,6 +17,7 @@ from vellum_nb.history import loading, reads
 from vellum_nb.history.arrow_frames import frame_of_batches
 from vellum_nb.history.frames import KINDS, PLAIN, ROOMS, frame_of_rows
 from vellum_nb.history.migrations import APPLICATION_ID
+from vellum_nb.history.query import Selection, select
 from vellum_nb.history.rows import FRAMED, SCALARS, payload_row, scalar_row
 
 ODD = [
@@ -45,6 +46,7 @@ KINDS_OF_VALUES = [
     st.sampled_from(["2026-07-01", "2026-07-02", None]),
     st.lists(st.integers(0, 3) | st.text(max_size=2), max_size=3),
 ]
+EVERY = Selection("TRUE", (), 10**9)
 
 
 @st.composite
@@ -140,7 +142,9 @@ def as_rows(history, **filters):
 
 
 def in_bulk(history, **filters):
-    frame = loading.load_in_bulk(history._store, filters)
+    chosen = select(filters, history._store)
+    searched = "search" in filters
+    frame = loading.load_in_bulk(history._store, chosen, searched=searched)
     assert frame is not None, "it was not read through ADBC"
     return frame
 
@@ -176,7 +180,7 @@ def test_without_the_extra_the_frame_is_the_same(odd, monkeypatch, module):
     whole = in_bulk(odd)
     monkeypatch.setattr(loading, "MANY", 1)
     monkeypatch.setitem(sys.modules, module, None)
-    assert loading.load_in_bulk(odd._store, {}) is None
+    assert loading.load_in_bulk(odd._store, EVERY, searched=False) is None
     if module != "pyarrow":  # pandas has met it already
         the_same(odd.frame(), whole)
 
@@ -184,14 +188,14 @@ def test_without_the_extra_the_frame_is_the_same(odd, monkeypatch, module):
 def test_a_history_in_memory_is_read_as_rows(monkeypatch):
     monkeypatch.setattr(loading, "MANY", 0)
     with History(":memory:") as history:
-        assert loading.load_in_bulk(history._store, {}) is None
+        assert loading.load_in_bulk(history._store, EVERY, searched=False) is None
         assert len(history.frame()) == 0
 
 
 def test_a_reader_that_breaks_down_is_replaced_by_rows(odd, monkeypatch):
     monkeypatch.setattr(loading, "MANY", 1)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert loading.load_in_bulk(odd._store, {}) is None
+    assert loading.load_in_bulk(odd._store, EVERY, searched=False) is None
     assert len(odd.frame()) == 161
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     assert len(odd.frame()) == 161
@@ -217,7 +221,7 @@ def test_reading_in_bulk_leaves_our_locks_alone(odd):
 
 
 def test_runs_are_recorded_while_others_are_read(odd, record):
-    sql, bound = reads.bulk(odd._store, {})
+    sql, bound = reads.bulk(odd._store, EVERY, searched=False)
     batches = odd._store.bulk(sql, bound)
     first, _ = next(batches)
     late = record()
@@ -234,7 +238,7 @@ def test_reading_in_bulk_changes_nothing_in_the_file(odd):
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_told(odd, tmp_path):
-    sql, bound = reads.bulk(odd._store, {})
+    sql, bound = reads.bulk(odd._store, EVERY, searched=False)
     batches = odd._store.bulk(sql, bound)
     next(batches)
     odd.path.rename(tmp_path / "elsewhere.db")

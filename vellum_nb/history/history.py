@@ -6,7 +6,7 @@ is never overwritten; note, tags and quality are the reader's and may change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -18,7 +18,7 @@ from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.exporting import ExportMethods
 from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.keeping import KeepMethods
-from vellum_nb.history.loading import load
+from vellum_nb.history.loading import load, scan
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.page import history_html
 from vellum_nb.history.places import guarded
@@ -135,6 +135,26 @@ class History(KeepMethods, ExportMethods):
         if archived:
             return frame_of_rows(self._rows(filters, reads.framed, archived=True))
         return load(self._store, filters)
+
+    def scan(
+        self, *, chunk_rows: int = 50_000, **filters: Unpack[Filters]
+    ) -> Iterator[pd.DataFrame]:
+        """Yield the runs of `frame`, newest first, in frames of at most `chunk_rows` rows.
+
+        Only one of them is in memory at a time, and nothing is locked between them. What is
+        recorded meanwhile is newer and does not come; a run that ends or is annotated meanwhile
+        comes as it is when its turn has come. Each frame has the columns and dtypes of its own
+        runs: an input or output that none of them has is no column there, and integers without a
+        gap are ``int64`` where with one they are ``Int64``.
+
+        Examples
+        --------
+        >>> from vellum_nb import History
+        >>> with History(":memory:") as history:
+        ...     sum(len(frame) for frame in history.scan(chunk_rows=1_000))
+        0
+        """
+        return scan(self._store, filters, chunk_rows)
 
     def search(
         self, text: str, *, archived: bool = False, **filters: Unpack[OtherFilters]

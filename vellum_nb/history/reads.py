@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vellum_nb.history import large
@@ -19,11 +20,13 @@ __all__ = [
     "count",
     "count_selected",
     "framed",
+    "framed_of",
     "heads",
     "page",
     "row",
     "rows",
     "stream",
+    "windows",
 ]
 
 WHOLE = (*SCALARS, *PAYLOADS)
@@ -39,6 +42,7 @@ _JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
 _BATCH_ROWS = 2000
 _BATCH_CHARACTERS = 400_000  # more no longer fits the processor's cache
 _LARGE_ROWS = 8
+_PLACE = "(r.timestamp, r.seq)"
 _ALL = f"SELECT {COLUMNS} {_JOINED}"
 
 
@@ -60,7 +64,12 @@ def heads(store: Store, limit: int) -> list[Row]:
 
 def framed(store: Store, filters: Filters) -> list[Row]:
     """Return the same rows without what a frame does not show."""
-    return large.restored(store.read, _rows(store, filters, _LEAN), _FRAMED)
+    return framed_of(store, select(filters, store))
+
+
+def framed_of(store: Store, chosen: Selection) -> list[Row]:
+    """Return what `framed` does."""
+    return large.restored(store.read, _rows_of(store, chosen, _LEAN), _FRAMED)
 
 
 def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Iterator[list[Row]]:
@@ -68,11 +77,9 @@ def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Itera
     of_runs = set(names) <= set(SCALARS)
     columns = [f"{'r' if name in SCALARS else 'p'}.{name}" for name in names]
     source = "FROM runs r" if of_runs else _JOINED
-    sql = ", ".join(columns if of_runs else [*columns, "p.large"])
-    sql = f"SELECT {sql} {source} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
-    found = snapshot.batches(
-        sql, (*chosen.bound, chosen.limit), rows=_BATCH_ROWS, characters=_BATCH_CHARACTERS
-    )
+    what = ", ".join(columns if of_runs else [*columns, "p.large"])
+    sql, bound = _query(chosen, f"{what} {source}")
+    found = snapshot.batches(sql, bound, rows=_BATCH_ROWS, characters=_BATCH_CHARACTERS)
     return found if of_runs else _restored(snapshot, found, names)
 
 
@@ -89,33 +96,60 @@ def _restored(
 
 
 def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
-    chosen = select(filters, store)
-    sql = f"SELECT {columns} {_JOINED} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
-    return store.read(sql, (*chosen.bound, chosen.limit))
+    return _rows_of(store, select(filters, store), columns)
 
 
-def bulk(store: Store, filters: Filters) -> tuple[str, tuple[Any, ...]]:
+def _rows_of(store: Store, chosen: Selection, columns: str) -> list[Row]:
+    return store.read(*_query(chosen, f"{columns} {_JOINED}"))
+
+
+def _query(chosen: Selection, what: str) -> tuple[str, tuple[object, ...]]:
+    sql = f"SELECT {what} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
+    return sql, (*chosen.bound, chosen.limit)
+
+
+def bulk(store: Store, chosen: Selection, *, searched: bool) -> tuple[str, tuple[Any, ...]]:
     """Return the query that `Store.bulk` wants, and what it binds.
 
-    What only our own connections can search is searched here.
+    What is `searched` for only our own connections may know: they look which runs it is.
     """
-    chosen = select(filters, store)
-    where, bound = chosen.where, chosen.bound
-    if filters.get("search"):
-        sql = f"SELECT r.seq FROM runs r WHERE {where} ORDER BY {NEWEST_FIRST} LIMIT ?"
-        picked = [seq for (seq,) in store.read(sql, (*bound, chosen.limit))]
-        where, bound = store.dialect.one_of("r.seq"), (store.dialect.listed(picked),)
-    sql = f"SELECT {_BULK} {_JOINED} WHERE {where} ORDER BY {NEWEST_FIRST} LIMIT ?"
-    return sql, (*bound, chosen.limit)
+    if searched:
+        picked = [seq for (seq,) in store.read(*_query(chosen, "r.seq FROM runs r"))]
+        where, listed = store.dialect.one_of("r.seq"), store.dialect.listed(picked)
+        chosen = replace(chosen, where=where, bound=(listed,))
+    return _query(chosen, f"{_BULK} {_JOINED}")
 
 
-def are_at_least(store: Store, filters: Filters, number: int) -> bool:
+def are_at_least(store: Store, chosen: Selection, number: int) -> bool:
     """Return whether there are so many rows; counts no further."""
-    chosen = select(filters, store)
     if chosen.limit < number:
         return False
     sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) few"
     return bool(store.read(sql, (*chosen.bound, number))[0][0] == number)
+
+
+def windows(store: Store, chosen: Selection, rows: int) -> Iterator[Selection]:
+    """Yield selections of at most `rows` rows that follow each other, newest first.
+
+    Each ends at a row that is looked up before it, and the next one begins behind that row: what
+    is recorded meanwhile is newer, and moves nothing.
+    """
+    left, rest = chosen.limit, chosen
+    while left > 0:
+        size = min(rows, left)
+        sql, bound = _query(replace(rest, limit=1), "r.timestamp, r.seq FROM runs r")
+        ends = store.read(f"{sql} OFFSET ?", (*bound, size - 1))
+        if not ends:
+            if store.read(sql, bound):
+                yield replace(rest, limit=size)
+            return
+        yield _narrowed(rest, f"{_PLACE} >= (?, ?)", ends[0], size)
+        rest = _narrowed(chosen, f"{_PLACE} < (?, ?)", ends[0], size)
+        left -= size
+
+
+def _narrowed(chosen: Selection, term: str, place: Row, limit: int) -> Selection:
+    return Selection(f"{chosen.where} AND {term}", (*chosen.bound, *place), limit)
 
 
 def count(store: Store, filters: Filters) -> int:
