@@ -19,6 +19,7 @@ from vellum_nb.history.frames import KINDS, PLAIN, ROOMS, frame_of_rows
 from vellum_nb.history.migrations import APPLICATION_ID
 from vellum_nb.history.query import Selection, select
 from vellum_nb.history.rows import FRAMED, SCALARS, payload_row, scalar_row
+from vellum_nb.history.writes import insert
 
 ODD = [
     *(None, True, False, 0, 1, -7, 2**53, 2**53 + 1, -(2**63), 2**63 - 1, 2**63, 10**30),
@@ -110,19 +111,16 @@ def test_what_arrow_makes_of_json_is_what_the_frame_of_rows_has(outputs, size):
 
 
 @pytest.fixture
-def odd(history, record):
+def odd(history, make_run):
     """Return a history of 161 runs, in three batches; the newest have nothing where others do."""
-    for number in range(160):
-        if number >= 90:
-            record(outputs={"n": number, "text": f"text {number}"})
-            continue
-        record(
+    runs = [
+        make_run(
             case_id="c",
             inputs={"ticket": f"{number}", "odd": ODD[number % len(ODD)]},
             outputs={"n": number, "text": f"😀 {number}", "later": [number]},
             state=["FULFILLED", "REJECTED", "STARTED"][number % 3],
             release_tag=f"v{number % 4}",
-            note="a\x00b" if number % 2 else None,
+            note="a\x00b\x01" if number % 2 else None,
             metadata={"b": 1, "a": [number % 5]},
             execution_id=f"exec-{number}",
             tokens_in=number,
@@ -130,10 +128,17 @@ def odd(history, record):
             cost_usd=0.1 + number,
             error={"code": "X", "message": "no"} if number % 3 == 1 else None,
             finished_at="2026-07-01T12:00:01.000001Z",
+            desired={"text": "better", "n": 4.5} if number == 3 else None,
+            tags=["a", "é"] if number == 3 else [],
         )
-    history.annotate("run-3", desired={"text": "better", "n": 4.5}, tags=["a", "é"])
+        for number in range(90)
+    ]
+    runs += [make_run(outputs={"n": number, "text": f"text {number}"}) for number in range(90, 160)]
     long = "Größe " * 10_000
-    record(inputs={"ticket": long}, outputs={"text": f"{long}!", "n": 2}, note="kept once")
+    runs.append(make_run(inputs={"ticket": long}, outputs={"text": f"{long}!", "n": 2}))
+    with history._store.write() as connection:
+        for run in runs:
+            insert(connection, run)
     return history
 
 
@@ -163,7 +168,7 @@ def test_adbc_reads_the_same_frame_as_sqlite3(odd, filters):
     the_same(in_bulk(odd, **filters), as_rows(odd, **filters))
 
 
-def test_many_runs_are_read_by_a_process_of_its_own(odd, monkeypatch):
+def test_many_runs_are_read_by_a_process_of_its_own(path, odd, monkeypatch):
     started = []
     popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k))
@@ -176,7 +181,7 @@ def test_many_runs_are_read_by_a_process_of_its_own(odd, monkeypatch):
 
 
 @pytest.mark.parametrize("module", ["adbc_driver_sqlite", "pyarrow"])
-def test_without_the_extra_the_frame_is_the_same(odd, monkeypatch, module):
+def test_without_the_extra_the_frame_is_the_same(path, odd, monkeypatch, module):
     whole = in_bulk(odd)
     monkeypatch.setattr(loading, "MANY", 1)
     monkeypatch.setitem(sys.modules, module, None)
@@ -192,7 +197,7 @@ def test_a_history_in_memory_is_read_as_rows(monkeypatch):
         assert len(history.frame()) == 0
 
 
-def test_a_reader_that_breaks_down_is_replaced_by_rows(odd, monkeypatch):
+def test_a_reader_that_breaks_down_is_replaced_by_rows(path, odd, monkeypatch):
     monkeypatch.setattr(loading, "MANY", 1)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert loading.load_in_bulk(odd._store, EVERY, searched=False) is None
@@ -201,7 +206,7 @@ def test_a_reader_that_breaks_down_is_replaced_by_rows(odd, monkeypatch):
     assert len(odd.frame()) == 161
 
 
-def test_reading_in_bulk_leaves_our_locks_alone(odd):
+def test_reading_in_bulk_leaves_our_locks_alone(path, odd):
     """Two SQLites in one process would drop each other's locks; this one reads in another."""
     program = (
         "import sqlite3, sys\n"
@@ -210,7 +215,7 @@ def test_reading_in_bulk_leaves_our_locks_alone(odd):
     )
 
     def another():
-        command = [sys.executable, "-c", program, str(odd.path)]
+        command = [sys.executable, "-c", program, str(path)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     with odd._store.write() as connection:
@@ -229,18 +234,18 @@ def test_runs_are_recorded_while_others_are_read(odd, record):
     assert odd.frame()["id"][0] == late.id
 
 
-def test_reading_in_bulk_changes_nothing_in_the_file(odd):
+def test_reading_in_bulk_changes_nothing_in_the_file(path, odd):
     in_bulk(odd)
-    with sqlite3.connect(odd.path) as connection:
+    with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_told(odd, tmp_path):
+def test_a_file_that_is_replaced_while_it_is_read_is_told(path, odd, tmp_path):
     sql, bound = reads.bulk(odd._store, EVERY, searched=False)
     batches = odd._store.bulk(sql, bound)
     next(batches)
-    odd.path.rename(tmp_path / "elsewhere.db")
+    path.rename(tmp_path / "elsewhere.db")
     with pytest.raises(HistoryError, match="deleted, moved or replaced"):
         list(batches)

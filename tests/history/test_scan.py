@@ -7,19 +7,22 @@ import pytest
 
 from vellum_nb import HistoryError
 from vellum_nb.history import loading
+from vellum_nb.history.writes import insert
 
 NOON = "2026-07-01T12:00:00Z"
 
 
 @pytest.fixture
-def ids(history, record):
+def ids(history, make_run):
     """Return the ids of a history in which many runs have the same time, newest first."""
-    for number in range(23):
-        record(timestamp=NOON, outputs={"n": number}) if number % 3 else record(deployment="other")
+    with history._store.write() as connection:
+        for number in range(23):
+            fields = {"timestamp": NOON} if number % 3 else {"deployment": "other"}
+            insert(connection, make_run(outputs={"n": number}, **fields))
     return history.frame()["id"].tolist()
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5, 22, 23, 24, 1000])
+@pytest.mark.parametrize("rows", [1, 5, 22, 23, 1000])
 def test_the_frames_of_a_scan_are_the_frame_cut_up(history, ids, rows):
     frames = list(history.scan(chunk_rows=rows))
     assert [len(frame) for frame in frames[:-1]] == [rows] * (len(frames) - 1)

@@ -14,9 +14,9 @@ import pyarrow as pa
 from vellum_nb.history.frames import KINDS, PLAIN, ROOMS
 from vellum_nb.history.large import Read, restored
 
-__all__ = ["BulkError", "read", "whole"]
+__all__ = ["BATCH", "SCALARS", "BulkError", "read", "whole"]
 
-_BATCH = 2**24  # bytes
+BATCH = 2**24  # bytes
 _FEWEST, _MOST = 64, 8192  # runs
 _OF_KIND = {"time": "0", "int": "0", "count": "0", "float": "0.0"}
 _TEXT = "''"
@@ -30,10 +30,10 @@ class BulkError(Exception):
     """The runs cannot be read this way."""
 
 
-_SCALARS = (*PLAIN, "metadata")
+SCALARS = (*PLAIN, "metadata")
 _TYPED = ", ".join(
     f"{_OF_KIND.get(KINDS.get(name, 'text'), _TEXT)} AS {name}"
-    for name in (*_SCALARS, *ROOMS.values(), "large")
+    for name in (*SCALARS, *ROOMS.values(), "large")
 )
 
 
@@ -45,8 +45,8 @@ def read(
         "path": str(path),
         "sql": f"SELECT {_TYPED} UNION ALL SELECT * FROM ({sql})",
         "bound": list(bound),
-        "rows": min(max(_BATCH // max(size, 1), _FEWEST), _MOST),
-        "apart": len(_SCALARS),
+        "rows": min(max(BATCH // max(size, 1), _FEWEST), _MOST),
+        "apart": len(SCALARS),
     }
     try:
         reader = _started()

@@ -86,6 +86,11 @@ class Speaker:
             cursor.itersize = at_once
             yield from cursor.execute(text, parameters)
 
+    def literal(self, sql: str, parameters: Sequence[Any]) -> str:
+        """Return a query with its values in it, for who cannot bind them."""
+        text, _ = _translated(sql)
+        return psycopg.ClientCursor(self.raw).mogrify(text, parameters)
+
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
         """Execute a statement once for each of `parameters`."""
         text, _ = _translated(sql)
