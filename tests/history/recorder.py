@@ -6,6 +6,8 @@ obeys lines on stdin:
 ``kill PATH ROUND``: fork a child that records until it is killed; three threads of it print each
 id that was acknowledged, ``began ID`` and ``ended ID``. ``gone`` follows its death.
 
+``open PATH``: fork a child that opens the history and closes it; ``gone STATUS`` follows.
+
 ``race PATH COUNT RUNS``: fork COUNT children that open PATH at the same moment and record RUNS
 runs each; print ``gone STATUS...``.
 """
@@ -64,6 +66,11 @@ def record_for_ever(path, deployment):
         thread.join()
 
 
+def open_once(path):
+    say(f"pid {os.getpid()}")
+    History(path).close()
+
+
 def race(path, count, runs):
     start, gun = os.pipe()
     children = [fork(lambda: race_one(path, runs, start, gun)) for _ in range(count)]
@@ -100,6 +107,9 @@ def main():
         if command == "kill":
             os.waitpid(fork(lambda: record_for_ever(path, rest[0])), 0)  # noqa: B023
             say("gone")
+        elif command == "open":
+            status = os.waitpid(fork(lambda: open_once(path)), 0)[1]  # noqa: B023
+            say(f"gone {os.waitstatus_to_exitcode(status)}")
         else:
             say(f"gone {race(path, *map(int, rest))}")
 
