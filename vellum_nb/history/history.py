@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import reads
+from vellum_nb.history import index, reads
 from vellum_nb.history.archived import Fetch, with_archived
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.exporting import ExportMethods
@@ -20,6 +20,7 @@ from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.keeping import KeepMethods
 from vellum_nb.history.loading import load, scan
 from vellum_nb.history.merge import SyncReport
+from vellum_nb.history.ordered import Ordered
 from vellum_nb.history.page import history_html
 from vellum_nb.history.places import guarded
 from vellum_nb.history.query import Filters, OtherFilters, PageFilters
@@ -226,6 +227,25 @@ class History(KeepMethods, ExportMethods):
             descending=descending,
         )
         return [self._run(row) for row in found]
+
+    def ordered(
+        self,
+        *,
+        order_by: str = "timestamp",
+        descending: bool = True,
+        told: Callable[[int, int], None] | None = None,
+        **filters: Unpack[PageFilters],
+    ) -> Ordered:
+        """Return the runs in an order, to be read stretch by stretch; arguments as in `page`.
+
+        `told` hears, of a search that must read many runs first, how many it has read of how many.
+        """
+        if filters.get("search"):
+            index.catch_up(self._store, told)
+        seqs = reads.ordered(
+            self._store, {**filters, "limit": None}, order_by=order_by, descending=descending
+        )
+        return Ordered(seqs, lambda some: [self._run(row) for row in reads.at(self._store, some)])
 
     def sync(
         self,

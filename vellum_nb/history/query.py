@@ -12,7 +12,16 @@ from vellum_nb.history.rows import SCALARS, micros
 from vellum_nb.history.search import condition
 from vellum_nb.history.store import Dialect, Store
 
-__all__ = ["NEWEST_FIRST", "Filters", "PageFilters", "Selection", "moment", "order", "select"]
+__all__ = [
+    "ALL",
+    "NEWEST_FIRST",
+    "Filters",
+    "PageFilters",
+    "Selection",
+    "moment",
+    "order",
+    "select",
+]
 
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
 
@@ -64,7 +73,7 @@ _ONE_OF = {
     "ids": "r.id",
 }
 _ROOMS = {"input": "p.inputs", "output": "p.outputs", "desired": "p.desired"}
-_ALL = 2**63 - 1
+ALL = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,7 @@ def moment(name: str, value: datetime | date | str) -> int:
 
 def _limit(limit: int | None) -> int:
     if limit is None:
-        return _ALL
+        return ALL
     if limit < 0:
         msg = f"limit={limit} keeps no runs; give a number from 0, or None for all"
         raise HistoryError(msg)

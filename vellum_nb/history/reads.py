@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from vellum_nb.history import large
 from vellum_nb.history.frames import PLAIN, ROOMS
-from vellum_nb.history.query import NEWEST_FIRST, Filters, PageFilters, Selection, order, select
+from vellum_nb.history.query import (
+    ALL,
+    NEWEST_FIRST,
+    Filters,
+    PageFilters,
+    Selection,
+    order,
+    select,
+)
 from vellum_nb.history.rows import FRAMED, PAYLOADS, SCALARS
 from vellum_nb.history.store import Reader, Row, Snapshot, Store
 
@@ -16,12 +25,14 @@ __all__ = [
     "COLUMNS",
     "WHOLE",
     "are_at_least",
+    "at",
     "bulk",
     "count",
     "count_selected",
     "framed",
     "framed_of",
     "heads",
+    "ordered",
     "page",
     "row",
     "rows",
@@ -159,9 +170,11 @@ def count(store: Store, filters: Filters) -> int:
 
 def count_selected(reader: Reader, chosen: Selection) -> int:
     """Return the number of rows that are `chosen`."""
-    sql = f"SELECT count(*) FROM runs r WHERE {chosen.where}"
-    found: int = reader.read(sql, chosen.bound)[0][0]
-    return min(found, chosen.limit)
+    if chosen.limit == ALL:
+        sql = f"SELECT count(*) FROM runs r WHERE {chosen.where}"
+        return int(reader.read(sql, chosen.bound)[0][0])
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) AS few"
+    return int(reader.read(sql, (*chosen.bound, chosen.limit))[0][0])
 
 
 def page(
@@ -177,13 +190,29 @@ def page(
 
     First which, then their payloads: rows that are only skipped are never read whole.
     """
-    chosen = select({**filters, "limit": limit}, store)
+    sql, bound = _ordered({**filters, "limit": limit}, store, order_by, descending=descending)
+    return at(store, [seq for (seq,) in store.read(f"{sql} OFFSET ?", (*bound, max(0, offset)))])
+
+
+def ordered(store: Store, filters: Filters, *, order_by: str, descending: bool) -> array[int]:
+    """Return which runs `filters` name, in an order."""
+    sql, bound = _ordered(filters, store, order_by, descending=descending)
+    return array("q", [seq for (seq,) in store.read(sql, bound)])
+
+
+def at(store: Store, seqs: Sequence[int]) -> list[Row]:
+    """Return these rows, in this order; those that are gone are left out."""
+    sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE {store.dialect.one_of('r.seq')}"
+    found = {seq: rest for seq, *rest in store.read(sql, (store.dialect.listed(seqs),))}
+    rows = [tuple(found[seq]) for seq in seqs if seq in found]
+    return large.restored(store.read, rows, WHOLE)
+
+
+def _ordered(
+    filters: Filters, store: Store, order_by: str, *, descending: bool
+) -> tuple[str, tuple[object, ...]]:
+    chosen = select(filters, store)
     terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
     source = "runs r JOIN payloads p ON p.seq = r.seq" if needs_payloads else "runs r"
-    sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ? OFFSET ?"
-    parameters = (*chosen.bound, *bound, chosen.limit, max(0, offset))
-    picked = [seq for (seq,) in store.read(sql, parameters)]
-    sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE {store.dialect.one_of('r.seq')}"
-    found = {seq: rest for seq, *rest in store.read(sql, (store.dialect.listed(picked),))}
-    ordered = [tuple(found[seq]) for seq in picked if seq in found]
-    return large.restored(store.read, ordered, WHOLE)
+    sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ?"
+    return sql, (*chosen.bound, *bound, chosen.limit)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import traitlets
@@ -16,6 +18,7 @@ from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.assets import asset
+from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.late import LateWidget
 from vellum_nb.widgets.pump import Pump
 from vellum_nb.widgets.table_protocol import (
@@ -36,6 +39,10 @@ __all__ = ["HistoryView"]
 _FIRST_ROWS = 40
 _MAX_VIEWS = 16
 _REFRESH_S = 0.2
+
+
+class _Past(Exception):  # noqa: N818  (no error: nobody wants the answer any more)
+    """The page asks for something else already."""
 
 
 class HistoryView(LateWidget):
@@ -93,6 +100,7 @@ class HistoryView(LateWidget):
         self, history: History, *, side_by_side: Callable[[Sequence[Run]], str], **filters: Any
     ) -> None:
         self._lock = threading.RLock()
+        self._errands = Errands("vellum-nb-history-table")
         self._topic = ""
         self._pump = Pump(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -104,7 +112,7 @@ class HistoryView(LateWidget):
             columns=self._source.default_columns,
             _head=self._source.head(),
         )
-        self._first = self._answer(Window("", 0, 0, _FIRST_ROWS))
+        self._first = self._answer(self._query, Window("", 0, 0, _FIRST_ROWS))
         self._kinds: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "rows": self._on_rows,
             "select_range": self._on_range,
@@ -116,6 +124,8 @@ class HistoryView(LateWidget):
         self.on_msg(self._on_message)
         self.observe(self._on_selected, "selected_ids")
         self._unsubscribe = history.subscribe(lambda _run: self._pump.poke())
+        if self._first["rough"]:
+            self._errands.do(self._send_counts)
 
     @property
     def selected(self) -> list[Run]:
@@ -175,12 +185,23 @@ class HistoryView(LateWidget):
     def _query(self) -> Query:
         return Query(self.search, self.order_by, self.descending, tuple(self.columns))
 
-    def _answer(self, window: Window, *, recount: bool = True) -> dict[str, Any]:
+    def _answer(self, query: Query, window: Window, *, counting: str = "quick") -> dict[str, Any]:
         """Return the message that answers `window`."""
-        answer = self._source.rows(self._query, window, recount=recount)
-        self.total, self.recorded = answer["total"], answer["all"]
-        self._update_head()
+        told = partial(self._tell_progress, window)
+        answer = self._source.rows(query, window, counting=counting, told=told)
+        with self._lock:
+            self.total, self.recorded = answer["total"], answer["all"]
+            self._update_head()
         return answer
+
+    def _tell_progress(self, window: Window, done: int, total: int) -> None:
+        if self._is_past(window):
+            raise _Past
+        self.send({"kind": "progress", "view": window.view, "done": done, "total": total})
+
+    def _is_past(self, window: Window) -> bool:
+        """Return whether the page has asked for something else meanwhile, or is gone."""
+        return self.comm is None or self._windows.get(window.view, window) is not window
 
     def _update_head(self) -> None:
         head, before = self._source.head(), self._head
@@ -190,13 +211,38 @@ class HistoryView(LateWidget):
                 self.columns = head["default"]
 
     def _refresh(self) -> None:
-        for window in list(self._windows.values()):
-            self.send({"kind": "rows", **self._answer(window)})
-        if not self._windows:
-            self._first = self._answer(Window("", 0, 0, _FIRST_ROWS))
+        with self._lock:
+            query, windows = self._query, list(self._windows.values())
+        for window in windows:
+            self._send_rows(query, window, counting="exact")
+        if not windows:
+            self._first = self._answer(query, Window("", 0, 0, _FIRST_ROWS), counting="exact")
+
+    def _send_rows(self, query: Query, window: Window, *, counting: str) -> None:
+        if self._is_past(window):
+            return
+        with suppress(_Past):
+            answer = self._answer(query, window, counting=counting)
+            self.send({"kind": "rows", **answer})
+            if answer["rough"]:
+                self._errands.do(self._send_counts)
+
+    def _send_counts(self) -> None:
+        with suppress(HistoryError):  # who asks for rows next is told
+            total, recorded = self._source.counts(self._query)
+            with self._lock:
+                self.total, self.recorded = total, recorded
+            self.send({"kind": "total", "total": total, "all": recorded})
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         self._guarded(*self._handler(content))
+
+    def _soon(self, topic: str, call: Callable[[], None]) -> None:
+        """Make a call that asks the history; of a long one not in the kernel's own thread."""
+        if self._source.is_long:
+            self._errands.do(lambda: self._guarded(topic, call))
+        else:
+            call()
 
     def _handler(self, content: object) -> tuple[str, Callable[[], None]]:
         """Return what a message is about, and what to do with it."""
@@ -210,33 +256,40 @@ class HistoryView(LateWidget):
 
     def _guarded(self, topic: str, call: Callable[[], None]) -> None:
         """Show in the table what goes wrong: what a callback raises is seen nowhere else."""
+        try:
+            call()
+        except VellumNBError as exc:
+            self._say(topic, str(exc))
+        except Exception as exc:
+            self._say(topic, f"{type(exc).__name__}: {exc}")
+            raise
+        else:
+            if self._topic == topic:
+                self._say("", "")
+
+    def _say(self, topic: str, text: str) -> None:
         with self._lock:
-            try:
-                call()
-            except VellumNBError as exc:
-                self._topic, self.error = topic, str(exc)
-            except Exception as exc:
-                self._topic, self.error = topic, f"{type(exc).__name__}: {exc}"
-                raise
-            else:
-                if self._topic == topic:
-                    self._topic, self.error = "", ""
+            self._topic, self.error = topic, text
 
     def _on_rows(self, content: Mapping[str, Any]) -> None:
         before, source = self._query, self._source
         query, problems = read_query(content, before, known=source.known, order=source.sortable)
         window = read_window(content)
-        with self.hold_sync():
+        with self._lock, self.hold_sync():
             self.search, self.order_by = query.search, query.order_by
             self.descending, self.columns = query.descending, list(query.columns)
-        self._windows.pop(window.view, None)
-        self._windows[window.view] = window
-        if len(self._windows) > _MAX_VIEWS:
-            del self._windows[next(iter(self._windows))]
-        recount = query != before or content.get("scroll") is not True
-        self.send({"kind": "rows", **self._answer(window, recount=recount)})
-        if problems:
-            ignored("; ".join(problems))
+            self._windows.pop(window.view, None)
+            self._windows[window.view] = window
+            if len(self._windows) > _MAX_VIEWS:
+                del self._windows[next(iter(self._windows))]
+        moved_only = query == before and content.get("scroll") is True
+
+        def answer() -> None:
+            self._send_rows(query, window, counting="no" if moved_only else "quick")
+            if problems:
+                ignored("; ".join(problems))
+
+        self._soon("rows", answer)
 
     def _on_range(self, content: Mapping[str, Any]) -> None:
         """Select rows by position, also those that never travelled to the browser."""
@@ -244,12 +297,16 @@ class HistoryView(LateWidget):
         first = read_int(content.get("from"), 0, 2**53)
         last = read_int(content.get("to"), 0, 2**53)
         offset, limit = min(first, last), abs(last - first) + 1
-        room = MAX_SELECTED - len(keep)
-        found = self._source.ids(self._query, offset=offset, limit=min(limit, room))
-        self.selected_ids = list(dict.fromkeys([*keep, *found]))
-        if min(limit, self.total - offset) > room:
-            msg = f"At most {MAX_SELECTED:,} runs can be selected here; these are the first."
-            raise HistoryError(msg)
+        room, query = MAX_SELECTED - len(keep), self._query
+
+        def select() -> None:
+            found = self._source.ids(query, offset=offset, limit=min(limit, room))
+            self.selected_ids = list(dict.fromkeys([*keep, *found]))
+            if min(limit, self.total - offset) > room:
+                msg = f"At most {MAX_SELECTED:,} runs can be selected here; these are the first."
+                raise HistoryError(msg)
+
+        self._soon("selection", select)
 
     def _on_side(self, content: Mapping[str, Any]) -> None:
         if "ids" in content:
@@ -259,7 +316,7 @@ class HistoryView(LateWidget):
     def _on_drop_filter(self, content: Mapping[str, Any]) -> None:
         if not self._source.drop(content.get("name")):
             ignored(f"there is no filter {content.get('name')!r:.60} to take away")
-        self._refresh()
+        self._soon("rows", self._refresh)
 
     def _on_export(self, content: Mapping[str, Any]) -> None:
         try:

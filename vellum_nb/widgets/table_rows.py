@@ -6,11 +6,14 @@ escaped by whoever makes HTML of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
+from itertools import pairwise
 from typing import Any
 
+from vellum_nb.history.words import Search
 from vellum_nb.models import Run, canonical_json
 
 __all__ = [
@@ -19,14 +22,18 @@ __all__ = [
     "cells",
     "column_kind",
     "default_columns",
+    "fitting_rows",
     "known_columns",
-    "row",
     "static_html",
 ]
 
 TEXT_LIMIT = 160
+NOTHING = Search(())
 JOINED = {"inputs", "outputs"}  # columns of many values, with no order of their own
 
+_SHORTEST = 10
+_MOST_BYTES = 90_000  # of the rows of one message
+_SEARCHED = ("input", "output", "error_", "note", "tags")
 _FIGURES = {"number", "quality"}
 _LEFT = ' style="text-align: left"'  # Jupyter sets tables right-aligned
 _HEAD = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
@@ -73,6 +80,9 @@ _KINDS = {
 }
 
 
+Cell = str | float | int | bool | list[str] | None
+
+
 def known_columns(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
     """Return the names of all columns: those of the history frame, and two for all values.
 
@@ -105,20 +115,33 @@ def column_kind(name: str) -> str:
     return _KINDS.get(name, "text")
 
 
-def row(run: Run, columns: Sequence[str], *, search: str = "") -> dict[str, Any]:
-    """Return what travels to the browser for one run."""
+def fitting_rows(
+    runs: Sequence[Run], columns: Sequence[str], *, search: str = ""
+) -> list[dict[str, Any]]:
+    """Return what travels to the browser: the more there is to show, the shorter its texts."""
+    limit, looking = TEXT_LIMIT, Search.of(search)
+    while True:
+        rows = [_row(run, columns, looking, limit) for run in runs]
+        if limit <= _SHORTEST or len(json.dumps(rows, ensure_ascii=False).encode()) <= _MOST_BYTES:
+            return rows
+        limit //= 2
+
+
+def _row(run: Run, columns: Sequence[str], search: Search, limit: int) -> dict[str, Any]:
     return {
         "id": run.id,
         "state": run.state,
         "moved": run.tag_moved,
-        "cells": cells(run, columns, search=search),
+        "cells": cells(run, columns, search=search, limit=limit),
     }
 
 
 def cells(
-    run: Run, columns: Sequence[str], *, search: str = ""
-) -> list[str | float | int | bool | None]:
-    """Return the cells of one run: texts cut to about `TEXT_LIMIT`, times as ISO 8601 in UTC.
+    run: Run, columns: Sequence[str], *, search: Search = NOTHING, limit: int = TEXT_LIMIT
+) -> list[Cell]:
+    """Return the cells of one run: texts cut to about `limit`, times as ISO 8601 in UTC.
+
+    A text in which `search` finds something is a list: what is at odd places was found.
 
     Examples
     --------
@@ -133,8 +156,13 @@ def cells(
     ... )
     >>> cells(run, ["release_tag", "input.ticket", "latency_s", "timestamp"])
     ['v2', 'charged twice', None, '2026-11-24T00:00:00+00:00']
+    >>> cells(run, ["input.ticket"], search=Search.of("charge"))
+    [['', 'charged', ' twice']]
     """
-    return [_cell(_value(run, name), search) for name in columns]
+    return [
+        _cell(_value(run, name), search if name.startswith(_SEARCHED) else NOTHING, limit)
+        for name in columns
+    ]
 
 
 def _value(run: Run, name: str) -> Any:
@@ -152,12 +180,12 @@ def _value(run: Run, name: str) -> Any:
     return getattr(run, name)
 
 
-def _cell(value: Any, search: str) -> str | float | int | None:
+def _cell(value: Any, search: Search, limit: int) -> Cell:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
-    return _excerpt(_text(value), search)
+    return _excerpt(_text(value), search, limit)
 
 
 def _text(value: Any) -> str:
@@ -178,19 +206,18 @@ def _joined(values: Mapping[str, Any]) -> str:
     return " · ".join(_text(value) for value in values.values())
 
 
-def _excerpt(text: str, search: str) -> str:
+def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
     """Return one line that begins near the first match, so that the match can be seen."""
     # Of a text of megabytes only this much is looked at.
-    start = _match(text[: 400 * TEXT_LIMIT], search)
+    start = (search.first(text[: 400 * TEXT_LIMIT]) or 0) if search.needles else 0
     lead = 6  # a column shows some 25 signs; the match has to be among the first
     begin = start - lead if start > 2 * lead else 0
-    piece = " ".join(text[begin : begin + 2 * TEXT_LIMIT].split())
-    cut = len(piece) > TEXT_LIMIT or begin + 2 * TEXT_LIMIT < len(text)
-    return ("…" if begin else "") + piece[:TEXT_LIMIT].rstrip() + ("…" if cut else "")
-
-
-def _match(text: str, search: str) -> int:
-    return text.casefold().find(search.casefold()) if search else -1
+    piece = " ".join(text[begin : begin + 2 * limit].split())
+    cut = len(piece) > limit or begin + 2 * limit < len(text)
+    shown = ("…" if begin else "") + piece[:limit].rstrip() + ("…" if cut else "")
+    marks = search.marks(shown) if search.needles else []
+    edges = [0, *(edge for mark in marks for edge in mark), len(shown)]
+    return [shown[a:b] for a, b in pairwise(edges)] if marks else shown
 
 
 def static_html(runs: Sequence[Run], total: int, columns: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import History
 from vellum_nb.models import Run
+from vellum_nb.widgets.table_pages import Pages
 from vellum_nb.widgets.table_protocol import Query, Window
 from vellum_nb.widgets.table_rows import (
     JOINED,
     column_kind,
     default_columns,
+    fitting_rows,
     known_columns,
-    row,
     static_html,
 )
 
@@ -56,9 +57,11 @@ class TableSource:
             msg = f"no filter is called {', '.join(unknown)}; there are: {', '.join(_FILTERS)}"
             raise TypeError(msg)
         self._history = history
+        self._pages = Pages(history)
         self._filters = {key: value for key, value in filters.items() if value is not None}
         self.first_search = str(self._filters.pop("search", ""))
         self._total = self._all = 0
+        self._counted = ""
         self._inputs: dict[str, None] = {}
         self._outputs: dict[str, None] = {}
         self._deployments: set[str] = set()
@@ -105,12 +108,40 @@ class TableSource:
         del self._filters[str(name)]
         return True
 
-    def rows(self, query: Query, window: Window, *, recount: bool) -> dict[str, Any]:
-        """Return the rows of `window`, and how many there are in all."""
-        if recount:
-            self._total = self.count(query)
-            self._all = self._count_all()
-        runs = self.page(query, offset=window.offset, limit=window.limit)
+    @property
+    def is_long(self) -> bool:
+        """Whether answers may take more than a moment."""
+        return self._pages.is_long
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether counts of the last answer may be too small."""
+        return self._pages.rough
+
+    def rows(
+        self,
+        query: Query,
+        window: Window,
+        *,
+        counting: str,
+        told: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Return the rows of `window`, and how many there are in all.
+
+        `counting` is ``quick``, ``exact``, or ``no``: as it was, while only the window moves.
+        """
+        if self._counted != (asked := repr((self._with(query), query.order_by))):
+            self._counted, counting = asked, counting.replace("no", "quick")
+        runs = self._pages.window(
+            self._with(query),
+            (query.order_by, query.descending),
+            offset=window.offset,
+            limit=window.limit,
+            told=told,
+            again=counting != "no",
+        )
+        if counting != "no":
+            self._count(query, exact=counting == "exact")
         self._meet(runs)
         return {
             "view": window.view,
@@ -119,20 +150,21 @@ class TableSource:
             "limit": window.limit,
             "total": self._total,
             "all": self._all,
+            "rough": self.is_rough,
             "columns": list(query.columns),
             "search": query.search,
-            "rows": [row(run, query.columns, search=query.search) for run in runs],
+            "rows": fitting_rows(runs, query.columns, search=query.search),
         }
+
+    def counts(self, query: Query) -> tuple[int, int]:
+        """Return how many runs `query` finds, and how many there are, counted to the end."""
+        self._count(query, exact=True)
+        return self._total, self._all
 
     def page(self, query: Query, *, offset: int, limit: int) -> list[Run]:
         """Return runs in the order of `query`."""
-        return self._history.page(
-            offset=offset,
-            limit=limit,
-            order_by=query.order_by,
-            descending=query.descending,
-            **self._with(query),
-        )
+        order = (query.order_by, query.descending)
+        return self._pages.window(self._with(query), order, offset=offset, limit=limit)
 
     def ids(self, query: Query, *, offset: int, limit: int) -> list[str]:
         """Return the ids of rows by their position."""
@@ -159,11 +191,15 @@ class TableSource:
         self._history.to_csv(path, progress=False, **self._with(query))
 
     def _with(self, query: Query) -> dict[str, Any]:
-        return {**self._filters, "search": query.search or None}
+        return {**self._filters, **({"search": query.search} if query.search.strip() else {})}
 
-    def _count_all(self) -> int:
+    def _count(self, query: Query, *, exact: bool) -> None:
+        self._pages.rough = False
+        self._total = self._pages.count(self._with(query), exact=exact)
         deployment = self._filters.get("deployment")
-        return self._history.count(deployment=deployment)
+        same = not query.search and set(self._filters) <= {"deployment"}
+        of_all = {} if deployment is None else {"deployment": deployment}
+        self._all = self._total if same else self._pages.count(of_all, exact=exact)
 
     def _meet(self, runs: Sequence[Run]) -> None:
         for run in runs:

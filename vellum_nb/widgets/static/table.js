@@ -1,6 +1,7 @@
 // The history table: heading, filter, columns, export, footer; `Body` draws the rows.
 
 const DEBOUNCE_MS = 200;
+const PATIENCE_MS = 400;
 // What goes first where there is no room, unless the columns were chosen by hand.
 const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
 let views = 0;
@@ -43,6 +44,7 @@ class Table {
     this.observer.disconnect();
     this.body.close();
     clearTimeout(this.timer);
+    clearTimeout(this.patience);
   }
 
   get(name) { return this.model.get(name); }
@@ -86,15 +88,31 @@ class Table {
   ask(offset, limit, scroll) {
     this.seq += 1;
     this.waiting = true;
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => this.busy(scroll ? "Loading…" : this.state.search ? "Searching…" : "Sorting…"), PATIENCE_MS);
     this.model.send({ kind: "rows", view: this.id, seq: this.seq, offset, limit, scroll, ...this.state });
   }
 
   receive(message) {
     if (message.kind === "rows" && message.view === this.id && message.seq >= this.seq) {
       this.waiting = false;
+      clearTimeout(this.patience);
       this.take(message);
       this.follow();
+    } else if (message.kind === "total" && this.latest && !this.waiting) {
+      this.latest = { ...this.latest, total: message.total, rough: false };
+      this.all = message.all;
+      this.body.resize(message.total);
+      this.footer();
+    } else if (message.kind === "progress" && message.view === this.id && this.waiting) {
+      clearTimeout(this.patience);
+      this.busy(`Reading ${figure(message.total)} runs for the first search: ${Math.floor((100 * message.done) / message.total)} %`);
     } else if (message.kind === "exported") this.exported(message);
+  }
+
+  // What takes longer than a moment says so, in place of the count of what is still shown.
+  busy(text) {
+    this.count.replaceChildren(h("span", { class: "vnb-table-quiet" }, text));
   }
 
   take(message) {
@@ -258,7 +276,8 @@ class Table {
     const total = this.latest?.total ?? 0;
     const count = this.get("selected_ids").length;
     const words = total === this.all ? ` ${runsWord(total)}` : ` of ${figure(this.all ?? total)} ${runsWord(this.all ?? total)}`;
-    this.count.replaceChildren(h("b", {}, figure(total)), words, ...(count ? [h("span", { class: "vnb-table-dot" }, "·"), `${figure(count)} selected`] : []));
+    const more = this.latest?.rough ? "+" : "";  // an exact count is under way
+    this.count.replaceChildren(h("b", {}, figure(total) + more), words, ...(count ? [h("span", { class: "vnb-table-dot" }, "·"), `${figure(count)} selected`] : []));
     this.clearSelection.hidden = !count;
     this.sideButton.disabled = !count;
     this.sideButton.title = count ? "Show the selected runs side by side" : "Select runs first";

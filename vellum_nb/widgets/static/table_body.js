@@ -61,10 +61,8 @@ class Body {
     this.loaded = [message.offset, message.offset + message.limit];
     this.columns = columns;
     this.search = message.search;
-    this.total = message.total;
     this.wanted = null;
-    this.space.style.height = `${Math.max(1, this.total) * ROW}px`;
-    this.grid.setAttribute("aria-rowcount", this.total + 1);
+    this.resize(message.total);
     this.grid.removeAttribute("aria-busy");
     if (sameQuery && top > 0 && seen) {
       const index = this.indexOf(seen);
@@ -73,6 +71,12 @@ class Body {
     if (activeId) this.active = Math.max(this.indexOf(activeId), -1);
     if (anchorId) this.anchor = this.indexOf(anchorId);
     this.draw();
+  }
+
+  resize(total) {
+    this.total = total;
+    this.space.style.height = `${Math.max(1, total) * ROW}px`;
+    this.grid.setAttribute("aria-rowcount", total + 1);
   }
 
   indexOf(id) {
@@ -116,7 +120,7 @@ class Body {
       this.nodes.set(key, node);
       this.space.append(node);
     }
-    const content = JSON.stringify([index, row, on, this.search, this.columns]);
+    const content = JSON.stringify([index, row, on, this.columns]);
     if (node.vnbContent !== content) this.fillRow(node, index, row, on);
     node.vnbContent = content;
     node.classList.toggle("vnb-table-active", index === this.active);
@@ -130,7 +134,7 @@ class Body {
     node.setAttribute("aria-rowindex", index + 2);
     node.setAttribute("aria-selected", on);
     const cells = row
-      ? this.columns.map((column, at) => cellNode(column, row.cells[at], row, this.search))
+      ? this.columns.map((column, at) => cellNode(column, row.cells[at], row))
       : [h("div", { role: "gridcell", class: "vnb-table-cell vnb-table-quiet" }, "…")];
     const box = h("input", { type: "checkbox", tabindex: "-1", "aria-label": `Select row ${index + 1}` });
     box.checked = on;

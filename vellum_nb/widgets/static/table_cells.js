@@ -59,10 +59,10 @@ function localTime(iso) {
   return t.getFullYear() === new Date().getFullYear() ? `${day} ${clock}` : `${day} ${t.getFullYear()} ${clock.slice(0, 5)}`;
 }
 
-function marked(text, search) {
-  if (!search) return [text];
-  const parts = text.split(new RegExp(`(${search.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")})`, "giu"));
-  return parts.map((part, index) => (index % 2 ? h("b", {}, part) : part));
+// A text in which something was found comes in pieces: those at odd places were found.
+function marked(value) {
+  if (!Array.isArray(value)) return [String(value)];
+  return value.map((piece, index) => (index % 2 ? h("b", {}, piece) : piece));
 }
 
 function seconds(value) { return value.toFixed(value !== 0 && Math.abs(value) < 0.1 ? 3 : 2); }
@@ -73,8 +73,8 @@ function numberText(value) {
 
 const SHOW = {
   state: (value) => [icon(value, `vnb-is-${value}`), ` ${value}`],
-  tag: (value, row, search) => {
-    const name = h("span", { class: "vnb-table-code vnb-table-cut" }, ...marked(value, search));
+  tag: (value, row) => {
+    const name = h("span", { class: "vnb-table-code vnb-table-cut" }, value);
     if (!row.moved) return [name];
     const title = "This tag pointed at another release after the call than before it";
     return [name, h("span", { class: "vnb-table-moved", title }, icon("moved"), h("span", {}, " moved"))];
@@ -86,11 +86,11 @@ const SHOW = {
     if (value !== 0 && value !== 1) return [numberText(value)];
     return [icon(value ? "good" : "bad"), ` ${value}`];
   },
-  code: (value, row, search) => [h("span", { class: "vnb-table-code" }, ...marked(String(value), search))],
-  text: (value, row, search) => marked(String(value), search),
+  code: (value) => [h("span", { class: "vnb-table-code" }, ...marked(value))],
+  text: (value) => marked(value),
 };
 
-function cellNode(column, value, row, search) {
+function cellNode(column, value, row) {
   const kind = column.kind;
   const node = h("div", { role: "gridcell", class: `vnb-table-cell vnb-table-${kind}` });
   const failed = row.state === "REJECTED" || row.state === "FAILED";
@@ -101,7 +101,7 @@ function cellNode(column, value, row, search) {
     return node;
   }
   const show = SHOW[kind] ?? SHOW.text;
-  node.append(...(typeof value === "number" && show === SHOW.text ? [numberText(value)] : show(value, row, search)));
-  node.title = kind === "time" ? String(value) : kind === "quality" ? `quality ${value}` : String(value);
+  node.append(...(typeof value === "number" && show === SHOW.text ? [numberText(value)] : show(value, row)));
+  node.title = kind === "time" ? String(value) : kind === "quality" ? `quality ${value}` : Array.isArray(value) ? value.join("") : String(value);
   return node;
 }

@@ -97,7 +97,7 @@ class PanelTable extends Table {
     const text = this.get("error");
     this.alert.hidden = !text;
     this.alert.replaceChildren(...(text ? [icon("FAILED"), h("span", {}, text)] : []));
-    if (text) this.waiting = this.body.wanted = null;
+    if (text) { this.waiting = this.body.wanted = null; clearTimeout(this.patience); }
   }
 }
 
