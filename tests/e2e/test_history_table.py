@@ -130,12 +130,24 @@ def test_a_click_on_a_header_sorts_and_a_second_one_turns_it_round(table):
 def test_the_filter_finds_marks_and_is_cleared(table):
     table.filter.fill("TICKET 19")
     expect(table.status).to_have_text("11 of 200 runs")
-    expect(table.rows.first.locator("b").first).to_have_text("ticket 19")
+    expect(table.rows.first.locator("b")).to_have_text(["ticket", "199", "199"])
     table.root.get_by_role("button", name="Clear the filter").click()
     expect(table.status).to_have_text("200 runs")
     expect(table.filter).to_be_focused()
     table.filter.fill("(nothing like [this")
     expect(table.root.get_by_text("No run matches the filter.")).to_be_visible()
+
+
+def test_the_filter_goes_by_words_while_a_run_arrives(table):
+    table.filter.fill('"charged twice" 20')
+    expect(table.status).to_have_text("1 of 200 runs")
+    table.notebook.kernel_eval("record(200, ticket='CHARGED twice, ticket 2001')")
+    expect(table.status).to_have_text("2 of 201 runs")
+    found = table.row("ticket 2001").locator("b")
+    expect(found).to_have_text(["CHARGED twice", "2001", "200"])
+    expect(found.first).to_have_css("font-weight", "700")
+    table.filter.fill("arged")
+    expect(table.status).to_have_text("0 of 201 runs")
 
 
 def test_scrolling_to_the_end_loads_what_is_there(table):

@@ -21,9 +21,7 @@ def path(tmp_path):
 def pytest_generate_tests(metafunc):
     """Run what uses a history on each database, but for tests that look at its file."""
     if "place" in metafunc.fixturenames and "path" not in metafunc.fixturenames:
-        has_index = not metafunc.module.__name__.endswith("test_search")  # so far only SQLite's
-        places = ["sqlite", "postgresql"] if has_index else ["sqlite"]
-        metafunc.parametrize("place", places, indirect=True)
+        metafunc.parametrize("place", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture

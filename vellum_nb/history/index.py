@@ -20,6 +20,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import large
 from vellum_nb.history.fts import Fts
 from vellum_nb.history.store import Connection, Row, Store
+from vellum_nb.history.tsvector import Tsvector
 from vellum_nb.history.words import Search, joined
 
 __all__ = ["DUE", "NOTED", "SLICE", "Told", "catch_up", "document", "forget", "index_of", "upto"]
@@ -72,14 +73,14 @@ class Index(Protocol):
         """Return a query for the `seq` of runs, and what it binds."""
 
 
-_INDEXES: dict[str, Index] = {"sqlite": Fts()}
+_INDEXES: dict[str, Index] = {"sqlite": Fts(), "postgresql": Tsvector()}
 
 
 def index_of(store: Store) -> Index | None:
     """Return the index that this history may have; one in memory has none."""
     if store.dialect.name == "sqlite" and not isinstance(store.path, Path):
         return None
-    return _INDEXES.get(store.dialect.name)
+    return _INDEXES[store.dialect.name]
 
 
 def document(inputs: str, outputs: str, *texts: str | None) -> str:

@@ -135,7 +135,7 @@ def are_at_least(store: Store, chosen: Selection, number: int) -> bool:
     """Return whether there are so many rows; counts no further."""
     if chosen.limit < number:
         return False
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) few"
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) AS few"
     return bool(store.read(sql, (*chosen.bound, number))[0][0] == number)
 
 

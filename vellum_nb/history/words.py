@@ -11,13 +11,13 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["BREAK", "Needle", "Search", "joined", "spans", "words"]
+__all__ = ["BREAK", "LONGEST_PHRASE", "Needle", "Search", "joined", "spans", "words"]
 
 BREAK = "¶"
 """Stands between two values, so that no phrase reaches from one into the other; never a word."""
 
 _LONGEST_WORD = 100
-_LONGEST_PHRASE = 64
+LONGEST_PHRASE = 64
 _PIECE, _OVERLAP = 400, 100
 _BEFORE, _EXCERPT = 30, 90
 _ASCII = {code: char if (char := chr(code).lower()).isalnum() else " " for code in range(128)}
@@ -138,9 +138,9 @@ class Search:
         found: dict[Needle, None] = {}
         for phrase, closed, word in _QUOTED.findall(text):
             parts = words(phrase or word).split()
-            for start in range(0, len(parts), _LONGEST_PHRASE):
-                piece = tuple(parts[start : start + _LONGEST_PHRASE])
-                last = start + _LONGEST_PHRASE >= len(parts)
+            for start in range(0, len(parts), LONGEST_PHRASE):
+                piece = tuple(parts[start : start + LONGEST_PHRASE])
+                last = start + LONGEST_PHRASE >= len(parts)
                 found[Needle(piece, open=last and not closed)] = None
         return cls(tuple(found))
 
