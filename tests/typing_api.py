@@ -30,6 +30,10 @@ def a_session() -> None:
         assert_type(ws.history, vnb.History)
         assert_type(ws.history.frame(deployment="triage", limit=10), pd.DataFrame)
         assert_type(ws.history.runs(), list[vnb.Run])
+        assert_type(ws.history.merge("laptop.db").conflicts[0].fields, tuple[str, ...])
+        assert_type(ws.history.merge([]).running, int)
+        assert_type(ws.history.delete(["id"]) == 1, bool)
+        assert_type(ws.history.archive(before="2026-01-01").path, Path | None)
         assert_type(ws.form("triage"), vnb.RunForm)
         assert_type(ws.compare("triage", release_tags=["v1"]), vnb.Comparison)
         compared = ws.compare(

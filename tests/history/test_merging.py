@@ -1,14 +1,14 @@
 """Copies of a history join: what the other knows is taken over, and nothing of ours is lost."""
 
-import sqlite3
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import migrations
 from vellum_nb.models import NodeRun, case_id
 from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
@@ -218,25 +218,23 @@ def test_the_other_file_is_not_changed_and_may_be_read_only(history, other, put,
     assert history.runs() == [run]
 
 
-def test_a_history_of_an_older_version_is_read_from_a_copy(history, tmp_path, path, monkeypatch):
-    file = tmp_path / "old.db"
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "SCHEMA_VERSION", 1)
-        patch.setattr(migrations, "_STEPS", migrations._STEPS[:1])
-        connection = sqlite3.connect(file, isolation_level=None)
-        migrations.migrate(connection)
-    connection.execute(
-        "INSERT INTO runs (id, deployment, release_tag, timestamp, state, case_id, repeat, "
-        "tag_moved) VALUES ('old', 'd', 'v1', 0, 'FULFILLED', 'c', 0, 0)"
-    )
-    connection.execute(
-        "INSERT INTO payloads VALUES (1, ?, '{}', '{}', '[]', NULL)", (f'{{"doc":"{LONG}"}}',)
-    )
-    connection.close()
-    before = file.read_bytes()
-    assert history.merge(file).added == 1
-    assert history.get("old").inputs == {"doc": LONG}
-    assert file.read_bytes() == before
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
+def test_a_history_of_an_older_version_is_read_from_a_copy(history, path, tmp_path, version):
+    kept = Path(__file__).with_name("files") / f"v{version}.db"
+    file = Path(shutil.copy(kept, tmp_path / "old.db"))
+    report = history.merge(file)
+    assert file.read_bytes() == kept.read_bytes()
+    assert sorted(p.name for p in tmp_path.glob("old.db*")) == ["old.db"]
+    with History(file) as old:
+        assert report.added == old.count() > 0
+        assert repr(told(history)) == repr(told(old))
+        assert [run.nodes for run in told(history)] == [run.nodes for run in told(old)]
+        assert history.sweeps.every() == old.sweeps.every()
+        for sweep in old.sweeps.every():
+            assert history.sweeps.cases(sweep.id) == old.sweeps.cases(sweep.id)
+            assert history.sweeps.reused(sweep.id) == old.sweeps.reused(sweep.id)
+        assert repr(history.blind_ratings()) == repr(old.blind_ratings())
+    assert history.merge(kept).known == report.added
 
 
 @pytest.mark.parametrize("content", [None, b"not a database, but long enough" * 40])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import files, large
+from vellum_nb.history import files, index, large
 
 LONG = "long text " * 40_000
 
@@ -47,6 +47,17 @@ def test_a_vacuum_sets_large_values_of_older_runs_apart(history, place, record, 
     assert done.after < done.before / (3 if isinstance(place, Path) else 1)
     assert history.runs() == old[::-1]
     assert history.vacuum().set_apart == 0
+
+
+def test_a_vacuum_drops_an_index_of_another_version_and_searches_still_find(history, record, path):
+    runs = [record(inputs={"q": f"refund {n}"}) for n in range(index.SLICE)]
+    assert history.count(search="refund") == len(runs)
+    with history._store.write() as connection:
+        connection.execute('UPDATE settings SET value = \'{"version": 0, "upto": 9}\'')
+    history.vacuum()
+    names = "SELECT name FROM sqlite_master WHERE name LIKE 'search_words%'"
+    assert history._store.read(names) == []
+    assert history.count(search="refund") == len(runs)
 
 
 def test_a_vacuum_works_while_another_process_records(history, record, path):

@@ -23,7 +23,18 @@ from vellum_nb.history.store import Connection, Row, Store
 from vellum_nb.history.tsvector import Tsvector
 from vellum_nb.history.words import Search, joined
 
-__all__ = ["DUE", "NOTED", "SLICE", "Told", "catch_up", "document", "forget", "index_of", "upto"]
+__all__ = [
+    "DUE",
+    "NOTED",
+    "SLICE",
+    "Told",
+    "catch_up",
+    "document",
+    "drop_stale",
+    "forget",
+    "index_of",
+    "upto",
+]
 
 DUE = "search_due"
 NOTED = "(note IS NOT NULL OR tags IS NOT NULL)"
@@ -135,6 +146,18 @@ def catch_up(store: Store, told: Told | None = None) -> int | None:
         except HistoryError:
             break
     return _mark(index, store.read)
+
+
+def drop_stale(store: Store) -> bool:
+    """Drop an index that an older or newer version made; return whether there was one."""
+    index = index_of(store)
+    if index is None or not store.read(index.exists) or _mark(index, store.read) is not None:
+        return False
+    with store.write() as connection:
+        for statement in (*index.make, *_MAKE):
+            if statement.startswith("DROP"):
+                connection.execute(statement)
+    return True
 
 
 def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vellum_nb.history import large
+from vellum_nb.history import index, large
 from vellum_nb.history.rows import PAYLOADS
 from vellum_nb.history.sizes import human
 from vellum_nb.history.store import Connection, Store
@@ -50,11 +50,12 @@ class Vacuumed:
 
 
 def vacuum(store: Store) -> Vacuumed:
-    """Forget deletions, drop what no run needs, and give the space back."""
+    """Forget deletions, drop what no run needs and an index that is of no use, give space back."""
     before = store.size()
     forgotten = _forget(store)
     set_apart = _set_apart(store)
     dropped = _drop_values(store)
+    index.drop_stale(store)
     store.compact()
     return Vacuumed(forgotten, set_apart, dropped, before, store.size())
 
