@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.history.copies import read_only
-from vellum_nb.history.files import explained, located, patiently
+from vellum_nb.history.files import explained, located, patiently, torn
 from vellum_nb.history.large import hashes
 from vellum_nb.history.migrations import SCHEMA_VERSION, unfit
 from vellum_nb.history.proof import faults
@@ -119,6 +119,8 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
             if problem:
                 found.problems.append(problem)
             else:
+                if torn(connection, file):
+                    found.problems.append("it is cut off: it ends within a page")
                 _look(connection, found)
     except sqlite3.DatabaseError as exc:
         if not _is_damage(exc):
@@ -173,7 +175,7 @@ def _trying(
 def _pages(connection: sqlite3.Connection, found: _Findings) -> None:
     for (text,) in connection.execute(f"PRAGMA integrity_check({_SHOWN})"):
         if text != "ok":
-            found.problems.append(str(text).strip())
+            found.problems += [line for line in str(text).splitlines() if "***" not in line]
 
 
 def _foreign(connection: sqlite3.Connection, found: _Findings) -> None:

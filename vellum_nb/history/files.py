@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +22,18 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.backups import back_up
 from vellum_nb.history.holders import writers
 from vellum_nb.history.migrations import SCHEMA_VERSION, migrate, outdated, unfit
+from vellum_nb.history.mounts import warn_of_network_drive
 
-__all__ = ["MEMORY", "explained", "locate", "located", "open_database", "open_reader", "patiently"]
+__all__ = [
+    "MEMORY",
+    "explained",
+    "locate",
+    "located",
+    "open_database",
+    "open_reader",
+    "patiently",
+    "torn",
+]
 
 MEMORY = ":memory:"
 PATIENCE_S = 30.0
@@ -88,6 +99,7 @@ def open_database(path: Path | str) -> sqlite3.Connection:
     """Open the history at `path` for writing; make it, or bring it up to date, as needed."""
     if isinstance(path, Path):
         _prepare(path)
+        warn_of_network_drive(path)
         _inspect(path)
     connection = _connect(str(path))
     try:
@@ -179,10 +191,11 @@ def _inspect(path: Path) -> None:
     Only SQLite may open the file: closing any other handle of it would drop, as POSIX has it, the
     locks of every connection in this process, and the next process would delete the log under them.
     """
-    if path.is_dir():
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would not even let itself be opened
         msg = f"The history {path} cannot be used: {_ADVICE[sqlite3.SQLITE_CANTOPEN]}"
         raise HistoryError(msg)
-    if 0 < path.stat().st_size < _SMALLEST_FILE:
+    if 0 < found.st_size < _SMALLEST_FILE:
         msg = f"The history {path} cannot be used: {_ADVICE[sqlite3.SQLITE_NOTADB]}"
         raise HistoryError(msg)
     connection = _connect(f"{path.as_uri()}?mode=ro", uri=True)
@@ -190,7 +203,7 @@ def _inspect(path: Path) -> None:
         # One snapshot, or a file that another process makes meanwhile would look half made.
         connection.execute("BEGIN")
         patiently(lambda: _refuse_unfit(connection, path))
-        if path.stat().st_size <= _CHECKED_BYTES:
+        if found.st_size <= _CHECKED_BYTES or torn(connection, path):
             patiently(lambda: _refuse_damaged(connection, path))
     finally:
         connection.close()
@@ -205,10 +218,21 @@ def _refuse_unfit(connection: sqlite3.Connection, path: Path | str) -> None:
 
 def _refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
     """Check every page; of a large file that would take seconds, so only small ones are."""
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0].splitlines()[-1]
+    if found == "ok" and torn(connection, path):
+        found = "it ends within a page"
     if found != "ok":
         msg = f"The history {path} cannot be used: {_ADVICE[sqlite3.SQLITE_CORRUPT]} ({found})"
         raise HistoryError(msg)
+
+
+def torn(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file ends within a page; SQLite reads zeros there, and says nothing."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:  # it may be growing just now
+        return False
+    size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+    return path.stat().st_size % size > 0
 
 
 def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
