@@ -75,6 +75,14 @@ def test_wins_fill_the_bar():
     assert {row["to"] for row in rows} >= {10}
 
 
+def test_many_ties_are_ties_and_marks_keep_away_from_the_edge():
+    drawn = compared().chart("wins").picture.draw(Ink())
+    assert "5 ties" in {row["text"] for row in values_of(drawn)}
+    metric = compared().chart("metric").picture.draw(Ink()).to_dict()
+    scales = [layer["encoding"].get("x", {}).get("scale", {}) for layer in metric["layer"]]
+    assert max(scale.get("padding", 0) for scale in scales) > 0
+
+
 def test_every_case_stands_in_the_scatter_once_and_near_ones_share_a_place():
     cmp = compared(5_000)
     points = picture(cmp, "scatter", release="v3").points

@@ -36,7 +36,7 @@ def metric(
 ) -> alt.LayerChart:
     """Draw the mean of each release with its interval."""
     base = _by_release(rows, releases, ["mean", "low", "high", "cases"])
-    title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False))
+    title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
     shape = alt.Shape(
         "kind:N",
         scale=alt.Scale(domain=["baseline", "release"], range=["square", "circle"]),
@@ -155,6 +155,9 @@ def _finished(chart: Any, ink: Ink, height: int, text: str) -> alt.LayerChart:
             titleFontSize=12,
             titleFontWeight="normal",
             labelLimit=220,
+            labelOverlap="greedy",
+            labelSeparation=8,
+            titleLimit=300,
         )
         .configure_legend(
             labelColor=ink.text,

@@ -72,7 +72,8 @@ def wins_rows(
             if count:
                 row = {"release": release, "verdict": kind, "cases": count}
                 row |= {"from": at, "to": at + count, "middle": at + count / 2}
-                row["text"] = f"{count:,} {kind}" if count > _ROOM * total else f"{count:,}"
+                word = "ties" if kind == "tie" and count > 1 else kind
+                row["text"] = f"{count:,} {word}" if count > _ROOM * total else f"{count:,}"
                 rows.append(row)
             at += count
     return rows
