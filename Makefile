@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
-.PHONY: help lab test check bench docs lock clean browser postgres
+.PHONY: help lab test check bench docs lock clean browser office postgres
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -16,7 +16,7 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
-test: check browser postgres ## Everything: lint, types, imports, tests with a real browser, every notebook
+test: check browser office postgres ## Everything: lint, types, imports, tests with a real browser, every notebook
 	@echo "==> notebooks, against their stored outputs"
 	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q
 	@echo "==> tests in a real browser"
@@ -47,6 +47,9 @@ LOCK := --universal --generate-hashes --no-header --no-annotate --python-version
 
 browser:
 	@.ci/browser
+
+office:
+	@.ci/office
 
 postgres:
 	@.ci/postgres
