@@ -39,8 +39,8 @@ class PostgresSnapshot:
         return self._connection.execute(sql, parameters).fetchall()
 
     def batches(
-        self, sql: str, parameters: Sequence[Any], *, rows: int, characters: int
+        self, sql: str, parameters: Sequence[Any], *, heavy: Sequence[int]
     ) -> Iterator[list[Row]]:
-        """Yield the rows of a query, so many at once at most, fewer where they are large."""
+        """Yield the rows of a query, few where columns `heavy` hold much text."""
         found = self._connection.stream(sql, parameters, at_once=_AT_ONCE)
-        return in_batches(found, rows, characters)
+        return in_batches(found, heavy)

@@ -50,8 +50,7 @@ _BULK = ", ".join(
     + ["p.large"]
 )
 _JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
-_BATCH_ROWS = 2000
-_BATCH_CHARACTERS = 400_000  # more no longer fits the processor's cache
+_LONG = frozenset({"error_message", "note", "tags"})
 _LARGE_ROWS = 8
 _PLACE = "(r.timestamp, r.seq)"
 _ALL = f"SELECT {COLUMNS} {_JOINED}"
@@ -90,7 +89,8 @@ def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Itera
     source = "FROM runs r" if of_runs else _JOINED
     what = ", ".join(columns if of_runs else [*columns, "p.large"])
     sql, bound = _query(chosen, f"{what} {source}")
-    found = snapshot.batches(sql, bound, rows=_BATCH_ROWS, characters=_BATCH_CHARACTERS)
+    heavy = [at for at, name in enumerate(names) if name not in SCALARS or name in _LONG]
+    found = snapshot.batches(sql, bound, heavy=heavy)
     return found if of_runs else _restored(snapshot, found, names)
 
 

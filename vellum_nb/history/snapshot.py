@@ -13,6 +13,9 @@ from vellum_nb.history.store import Dialect, Row
 
 __all__ = ["SqliteSnapshot", "in_batches"]
 
+_ROWS = 2000
+_CHARACTERS = 400_000  # more no longer fits the processor's cache
+
 
 class SqliteSnapshot:
     """A connection within a read transaction.
@@ -36,20 +39,20 @@ class SqliteSnapshot:
         return patiently(lambda: self._connection.execute(sql, parameters).fetchall())
 
     def batches(
-        self, sql: str, parameters: Sequence[object], *, rows: int, characters: int
+        self, sql: str, parameters: Sequence[object], *, heavy: Sequence[int]
     ) -> Iterator[list[Row]]:
-        """Yield the rows of a query, so many at once at most, fewer where they are large."""
-        return in_batches(self._connection.execute(sql, parameters), rows, characters)
+        """Yield the rows of a query, few where columns `heavy` hold much text."""
+        return in_batches(self._connection.execute(sql, parameters), heavy)
 
 
-def in_batches(found: Iterable[Row], rows: int, characters: int) -> Iterator[list[Row]]:
-    """Yield lists of `rows` rows, or of as many as hold about `characters` characters of text."""
+def in_batches(found: Iterable[Row], heavy: Sequence[int]) -> Iterator[list[Row]]:
+    """Yield lists of rows: fewer than 2,000 where these hold 400,000 characters in `heavy`."""
     batch: list[Row] = []
     size = 0
     for row in found:
         batch.append(row)
-        size += sum([len(value) for value in row if type(value) is str])
-        if len(batch) >= rows or size >= characters:
+        size += sum([len(row[at]) for at in heavy if row[at]])
+        if size >= _CHARACTERS or len(batch) >= _ROWS:
             yield batch
             batch, size = [], 0
     if batch:

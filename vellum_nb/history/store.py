@@ -116,9 +116,9 @@ class Snapshot(Reader, Protocol):
     """
 
     def batches(
-        self, sql: str, parameters: Sequence[Any], *, rows: int, characters: int
+        self, sql: str, parameters: Sequence[Any], *, heavy: Sequence[int]
     ) -> Iterator[list[Row]]:
-        """Yield the rows of a query, so many at once at most, fewer where they are large."""
+        """Yield the rows of a query, few where columns `heavy` hold much text."""
 
 
 class Store(Reader, Protocol):
