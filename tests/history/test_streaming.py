@@ -173,7 +173,7 @@ def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path
     target.write_text("old")
     command = [sys.executable, "-c", KILLED, str(path), str(target)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-        for _ in range(3):  # each of the two readings has two batches
+        for _ in range(1):  # of two batches
             assert child.stdout.readline() == b"read\n"
         child.send_signal(signal.SIGKILL)
     assert target.read_text() == "old"
@@ -192,16 +192,17 @@ def export(**options):
     for write in (history.to_csv, history.to_jsonl, history.to_parquet):
         write(f"{folder}/out", **options)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(export(limit=50), export())
+print(export(limit=30), export())
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is counted otherwise")
 def test_memory_does_not_grow_with_the_number_of_runs(history, path, make_run, tmp_path):
-    for _ in range(500):
-        history.begin(make_run(inputs={"text": "word " * 40_000}, case_id="c"))
+    for number in range(250):
+        history.begin(make_run(inputs={"text": f"{number} " + "word " * 40_000}, case_id="c"))
     command = [sys.executable, "-c", SIZED, str(path), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     few, all_of_them = map(int, done.stdout.split())
-    assert all_of_them - few < 40_000_000 < history.frame().memory_usage(deep=True).sum()
+    assert all_of_them - few < 20_000_000
+    assert history.frame().memory_usage(deep=True).sum() > 50_000_000

@@ -20,6 +20,7 @@ _DAY = 86_400
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING = type(None)
 _TEXT = frozenset({str, _NOTHING})
+_FLOAT = frozenset({float, _NOTHING})
 
 
 def cells(values: Sequence[Any], kind: str | None = None) -> Sequence[str]:
@@ -39,7 +40,9 @@ def cells(values: Sequence[Any], kind: str | None = None) -> Sequence[str]:
     if kinds == {_NOTHING}:
         return [""] * len(values)
     if kind is not None and kind in _WRITERS:
-        write = _WRITERS[kind]
+        write = float.__repr__ if kinds <= _FLOAT else _WRITERS[kind]
+        if _NOTHING not in kinds:
+            return list(map(write, values))
         return ["" if value is None else write(value) for value in values]
     if kinds <= _TEXT:
         return _texts(values, gaps=_NOTHING in kinds)

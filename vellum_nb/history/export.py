@@ -6,7 +6,7 @@ A frame is at hand as a whole. Of a `Stream` only a batch is, and the text is th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,6 +18,7 @@ from vellum_nb.models import Run
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vellum_nb.history.batches import Column
     from vellum_nb.history.streams import Stream
 
 __all__ = ["csv_of_stream", "jsonl_of_stream", "write_csv", "write_jsonl"]
@@ -38,13 +39,41 @@ def write_csv(frame: pd.DataFrame, file: TextIO) -> None:
         file.write(lines([cells(values) for values in columns]))
 
 
-def csv_of_stream(stream: Stream, write: Callable[[str], object]) -> None:
-    """Hand `stream` to `write` as the text that `write_csv` makes of the whole frame."""
+def csv_of_stream(stream: Stream, file: TextIO, *, anew: bool) -> None:
+    """Write `stream` to an open file as the text that `write_csv` makes of the whole frame.
+
+    `anew`: the file is empty, and what is in it may be taken back. Then one reading is enough
+    where the newest runs have the columns of all, which most histories have.
+    """
+    if anew and stream.chosen is None:
+        if _is_csv_of_first_reading(stream, file):
+            stream.skip_second()
+            return
+        file.seek(0)
+        file.truncate()
     columns = stream.columns
-    write(_head(column.name for column in columns))
+    file.write(_head(column.name for column in columns))
+    file.writelines(_csv_lines(columns, batch) for batch in stream.batches())
+
+
+def _is_csv_of_first_reading(stream: Stream, file: TextIO) -> bool:
+    """Write rows while their columns are being found; return whether no column changed thereby."""
+    begun: list[tuple[str, str, bool]] | None = None
+    is_right = True
+    for columns, batch in stream.guesses():
+        written = [(column.name, column.key, column.kind == "float") for column in columns]
+        if begun is None:
+            begun = written
+            file.write(_head(column.name for column in columns))
+        is_right = is_right and written == begun
+        if is_right:
+            file.write(_csv_lines(columns, batch()))
+    return is_right and begun is not None
+
+
+def _csv_lines(columns: Sequence[Column], batch: Sequence[Sequence[Any]]) -> str:
     kinds = ["name" if column.name in _NAMES else column.kind for column in columns]
-    for batch in stream.batches():
-        write(lines([cells(values, kind) for values, kind in zip(batch, kinds, strict=True)]))
+    return lines([cells(values, kind) for values, kind in zip(batch, kinds, strict=True)])
 
 
 def write_jsonl(runs: Iterable[Run], file: TextIO) -> None:

@@ -135,7 +135,7 @@ class ExportMethods(RecordMethods):
         filters: Filters,
     ) -> None:
         with self._stream(path, columns, progress, filters) as stream:
-            csv_of_stream(stream, file.write)
+            csv_of_stream(stream, file, anew=path is not None and file.seekable())
 
     def _jsonl(
         self,

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.batches import Column
 from vellum_nb.history.frames import categories
 from vellum_nb.history.frames import column as frame_column
-from vellum_nb.history.shape import Column
 
 if TYPE_CHECKING:
     from pathlib import Path

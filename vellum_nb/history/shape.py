@@ -6,38 +6,18 @@ after the other.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.frames import EXACT, INT64, KINDS, ROOMS, cell
-from vellum_nb.history.rows import clean, from_micros
+from vellum_nb.history.batches import Batch, Column
+from vellum_nb.history.frames import EXACT, INT64, KINDS, ROOMS
+from vellum_nb.history.rows import clean
 
-__all__ = ["Column", "Findings", "batch_cells", "chosen_names"]
+__all__ = ["Findings", "chosen_names"]
 
-_PLAIN = frozenset({str, bool, int, type(None)})
 _HEAD = "latency_s"  # inputs and outputs stand behind it
-_ESCAPE = "\\u"
-
-_decode = json.JSONDecoder().raw_decode  # what json.loads calls, at half the price
-
-Row = Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column: its name in the frame, where its values are, and their kind.
-
-    `payload` is empty for a column that every frame has; `kind` is one of `frames.KINDS`, or
-    ``bool``, or ``mixed``.
-    """
-
-    name: str
-    kind: str
-    payload: str = ""
-    key: str = ""
 
 
 @dataclass(slots=True)
@@ -82,7 +62,8 @@ class _Room:
         self._values: dict[str, _Values] = {}
         self._last: tuple[str, ...] = ()
 
-    def meet(self, objects: Sequence[Mapping[str, Any]]) -> None:
+    def meet(self, batch: Batch, payload: str) -> None:
+        objects = batch.objects(payload)
         for each in objects:  # newest first, so that the names of each come before those known
             names = tuple(each)
             if names != self._last:
@@ -90,7 +71,7 @@ class _Room:
                 self.names = [*names, *(name for name in self.names if name not in each)]
         for name in self.names:
             values = self._values.setdefault(name, _Values())
-            values.meet(value_cells(objects, name))
+            values.meet(batch.cells_of(payload, name))
 
     def columns(self, prefix: str, payload: str, rows: int) -> list[Column]:
         keys = {clean(f"{prefix}.{name}"): name for name in self.names}
@@ -114,13 +95,12 @@ class Findings:
         self.tags: set[str] = set()
         self._rooms = {payload: _Room() for payload in payloads}
 
-    def meet(self, rows: Sequence[Row]) -> None:
-        """Look at more rows, each its release tag and `payloads`."""
-        self.rows += len(rows)
-        tags, *texts = zip(*rows, strict=True)
-        self.tags.update(tags)
-        for payload, column in zip(self.payloads, texts, strict=True):
-            self._rooms[payload].meet(raw_values(column))
+    def meet(self, batch: Batch) -> None:
+        """Look at more rows, which hold release tag and `payloads`."""
+        self.rows += len(batch)
+        self.tags.update(batch.known("release_tag"))
+        for payload in self.payloads:
+            self._rooms[payload].meet(batch, payload)
 
     def columns(self, chosen: Sequence[str] | None) -> list[Column]:
         """Return the columns of the frame, or those that are `chosen`.
@@ -171,60 +151,6 @@ def chosen_names(columns: str | Sequence[str] | None) -> list[str] | None:
         msg = f"columns={names}: {problem}; name each column once, or leave it out for all"
         raise HistoryError(msg)
     return names
-
-
-def raw_values(texts: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Return the JSON objects of a payload, {} where there is none; halves of emojis replaced."""
-    found: list[dict[str, Any]] = []
-    for text in texts:
-        values, end = _decode(text) if text else ({}, 0)
-        if text and end != len(text):
-            values = json.loads(text)
-        if text and _ESCAPE in text:  # nothing else can bring half a surrogate pair
-            values = {k: clean(v) if isinstance(v, str) else v for k, v in values.items()}
-        found.append(values)
-    return found
-
-
-def value_cells(objects: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
-    """Return the cells that a frame shows of one name of a payload."""
-    values = [each.get(name) for each in objects]
-    return values if _PLAIN.issuperset(map(type, values)) else [cell(value) for value in values]
-
-
-def batch_cells(
-    rows: Sequence[Row], selected: Sequence[str], columns: Sequence[Column], *, raw: bool = False
-) -> list[Sequence[Any]]:
-    """Return one list of cells for each of `columns`; `selected` names what stands in a row.
-
-    `raw` gives structured values and times as JSON has them, in place of cells.
-    """
-    found = dict(zip(selected, zip(*rows, strict=True), strict=True))
-    payloads = {column.payload for column in columns if column.payload}
-    objects = {name: raw_values(found[name]) for name in payloads}
-    made: list[Sequence[Any]] = []
-    for column in columns:
-        if column.payload and raw:
-            made.append([each.get(column.key) for each in objects[column.payload]])
-        elif column.payload:
-            made.append(value_cells(objects[column.payload], column.key))
-        else:
-            made.append((_raw if raw else _known)(column, found[column.name]))
-    return made
-
-
-def _known(column: Column, values: Sequence[Any]) -> Sequence[Any]:
-    if column.name == "metadata":
-        return [None if text is None else cell(json.loads(text)) for text in values]
-    return [value or 0 for value in values] if column.kind == "int" else values
-
-
-def _raw(column: Column, values: Sequence[Any]) -> Sequence[Any]:
-    if column.name in {"metadata", "tags"}:
-        return [None if text is None else json.loads(text) for text in values]
-    if column.kind == "time":
-        return [None if count is None else from_micros(count).isoformat() for count in values]
-    return _known(column, values)
 
 
 def _refuse(name: str, brought: Sequence[str]) -> None:

@@ -7,14 +7,15 @@ memory is needed for a million runs as for a thousand.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from vellum_nb.history import reads
-from vellum_nb.history.frames import ROOMS
+from vellum_nb.history.batches import Batch, Column
+from vellum_nb.history.frames import KINDS, ROOMS
 from vellum_nb.history.query import Selection
 from vellum_nb.history.rows import run_of
-from vellum_nb.history.shape import Column, Findings, batch_cells
+from vellum_nb.history.shape import Findings
 from vellum_nb.history.store import Snapshot
 from vellum_nb.models import Run
 
@@ -61,6 +62,8 @@ class Stream:
     @cached_property
     def columns(self) -> list[Column]:
         """The columns, in their order."""
+        if self.chosen is not None and KINDS.keys() >= set(self.chosen):
+            return [Column(name, KINDS[name]) for name in self.chosen]
         return self._findings.columns(self.chosen)
 
     def batches(self, *, raw: bool = False) -> Iterator[list[Sequence[Any]]]:
@@ -70,8 +73,28 @@ class Stream:
         """
         names = list(dict.fromkeys(column.payload or column.name for column in self.columns))
         for rows in reads.stream(self._snapshot, self._selection, names):
-            yield batch_cells(rows, names, self.columns, raw=raw)
+            yield Batch(rows, names).cells(self.columns, raw=raw)
             self._tick(len(rows))
+
+    def guesses(self) -> Iterator[tuple[list[Column], Callable[[], list[Sequence[Any]]]]]:
+        """Yield the columns of all rows so far and what gives the cells of the last ones.
+
+        It is the first reading: after it `columns` are known. Only for all columns.
+        """
+        names = [name for name in KINDS if name != "release_tag"]
+        names = ["release_tag", *names, *self._payloads]
+        findings = Findings(self._payloads)
+        for rows in reads.stream(self._snapshot, self._selection, names):
+            batch = Batch(rows, names)
+            findings.meet(batch)
+            columns = findings.columns(None)
+            yield columns, partial(batch.cells, columns)
+            self._tick(len(rows))
+        self._findings = findings
+
+    def skip_second(self) -> None:
+        """Tell that the second reading is not needed."""
+        self._tick(self.rows)
 
     def runs(self) -> Iterator[Run]:
         """Yield the runs themselves."""
@@ -81,10 +104,15 @@ class Stream:
 
     @cached_property
     def _findings(self) -> Findings:
-        rooms = {name.partition(".")[0] for name in self.chosen or ROOMS}
-        findings = Findings([payload for room, payload in ROOMS.items() if room in rooms])
-        names = ["release_tag", *findings.payloads]
+        findings = Findings(self._payloads)
+        names = ["release_tag", *self._payloads]
         for rows in reads.stream(self._snapshot, self._selection, names):
-            findings.meet(rows)
+            findings.meet(Batch(rows, names))
             self._tick(len(rows))
         return findings
+
+    @property
+    def _payloads(self) -> list[str]:
+        """The payloads that columns come from."""
+        rooms = {name.partition(".")[0] for name in self.chosen or ROOMS}
+        return [payload for room, payload in ROOMS.items() if room in rooms]
