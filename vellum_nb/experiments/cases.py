@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 from vellum_nb.experiments.metrics.expected import checks
-from vellum_nb.experiments.wording import same_value
-from vellum_nb.history.records import Record
+from vellum_nb.history.records import Record, fetch
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase
 
-__all__ = ["Case", "Status", "align"]
+__all__ = ["Case", "Status", "align", "in_turn"]
 
 Status = Literal["same", "differs", "missing"]
+_AT_ONCE = 20  # cases whose payloads are read at once
 
 
 class Case:
@@ -98,6 +99,13 @@ class Case:
         """Whether repeats on one release brought different answers."""
         return any(self.repeats(release)[0] for release in self.tries)
 
+    def records(self, *, answers: bool) -> Iterator[Record]:
+        """Yield the record that knows the inputs, and those of all runs."""
+        if isinstance(self._inputs, Record):
+            yield self._inputs
+        for tries in self.tries.values() if answers else ():
+            yield from tries
+
     def checks(self, release: str) -> dict[str, bool]:
         """Return for each expected output whether the run that counts met it; {}: no answer."""
         found = self.counting(release)
@@ -110,13 +118,15 @@ def same_answer(a: Record, b: Record) -> bool:
     """Return whether two runs brought the same outputs, or the same error."""
     if a is b:
         return True
-    if a.state != b.state or a.error != b.error:
-        return False
-    if a.text == b.text:
-        return True
-    if a.outputs == b.outputs or "NaN" in a.text:  # where Python's own equality is not JSON's
-        return same_value(a.outputs, b.outputs)
-    return False
+    return a.state == b.state and a.error == b.error and a.mark == b.mark
+
+
+def in_turn(cases: Iterable[Case], *, answers: bool = True) -> Iterator[Case]:
+    """Yield `cases`, the payloads of many read at once: of inputs, and of `answers`."""
+    todo = iter(cases)
+    while some := list(islice(todo, _AT_ONCE)):
+        fetch(each for case in some for each in case.records(answers=answers))
+        yield from some
 
 
 def align(

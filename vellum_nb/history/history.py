@@ -18,6 +18,7 @@ from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.exporting import ExportMethods
 from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.keeping import KeepMethods
+from vellum_nb.history.light import light_records
 from vellum_nb.history.loading import load, scan
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.ordered import Ordered
@@ -121,9 +122,14 @@ class History(KeepMethods, ExportMethods):
         return [self._run(row) for row in self._rows(filters, reads.rows, archived=archived)]
 
     def records(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Record]:
-        """Return runs as light rows, newest first, for comparisons; arguments as in `runs`."""
-        found = self._rows(filters, reads.framed, archived=archived)
-        return [Record.of_row(row, self._trace_of_light) for row in found]
+        """Return runs as light rows, newest first, for comparisons; arguments as in `runs`.
+
+        They know what runs are counted by; inputs and outputs are read when they are asked for,
+        but those of archives at once.
+        """
+        if archived:
+            return [Record.of_run(run) for run in self.runs(archived=True, **filters)]
+        return light_records(self._store, filters, self._trace_of_light)
 
     def frame(self, *, archived: bool = False, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.

@@ -18,6 +18,7 @@ from vellum_nb.models import Run
 __all__ = [
     "ENDED",
     "FRAMED",
+    "LIGHT",
     "PAYLOADS",
     "SCALARS",
     "clean",
@@ -60,6 +61,26 @@ SCALARS = (
 FRAMED = ("inputs", "outputs", "output_types", "not_sent", "metadata", "desired")
 """The payloads that a frame shows."""
 PAYLOADS = (*FRAMED, "nodes")
+LIGHT = (
+    "id",
+    "deployment",
+    "release_tag",
+    "release_id",
+    "environment",
+    "timestamp",
+    "state",
+    "case_id",
+    "sweep_id",
+    "latency_s",
+    "cost_usd",
+    "quality",
+    "tag_moved",
+    "error_code",
+    "error_message",
+    "outputs",
+    "desired",
+)
+"""What a comparison counts by."""
 ENDED = (
     "execution_id",
     "release_id",

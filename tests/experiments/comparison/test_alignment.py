@@ -232,4 +232,4 @@ def test_a_record_knows_what_its_run_knows():
     run = made(1, "v1", "a", {"n": float("nan")}, desired={"said": 1}, latency_s=0.5)
     record = Record.of_run(run)
     assert (record.run, record.outputs, record.desired) == (run, run.outputs, run.desired)
-    assert record.text == Record.of_run(made(2, "v1", "a", {"n": float("nan")})).text
+    assert record.mark == Record.of_run(made(2, "v1", "a", {"n": float("nan")})).mark

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.cases import Case, Status, align
+from vellum_nb.experiments.cases import Case, Status, align, in_turn
 from vellum_nb.experiments.comparison.changing import held_against_other
 from vellum_nb.experiments.comparison.releases import baseline_of, split, tags_of
 from vellum_nb.experiments.comparison.scores import Answers
@@ -93,14 +93,15 @@ class BaseComparison:
                 for release in self.releases
                 for found in (case.counting(release),)
                 if found is not None
-                for name in found.outputs
+                for name in found.output_names
             )
         )
 
     @cached_property
     def input_names(self) -> tuple[str, ...]:
         """The names of all inputs."""
-        return tuple(dict.fromkeys(name for case in self.cases for name in case.inputs))
+        cases = in_turn(self.cases, answers=False)
+        return tuple(dict.fromkeys(name for case in cases for name in case.inputs))
 
     @cached_property
     def answers(self) -> Answers:

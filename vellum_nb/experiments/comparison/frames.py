@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.experiments.cases import Case
+from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Verdict
 from vellum_nb.history.frames import cell, frame_of_cells
 from vellum_nb.history.records import Record
+from vellum_nb.history.records import in_turn as in_turn_of_records
 from vellum_nb.history.rows import clean
 
 if TYPE_CHECKING:
@@ -34,16 +35,15 @@ def _case_cells(comparison: BaseComparison) -> dict[str, list[Any]]:
         "case_id": [case.case_id for case in cases],
         "changed": changed(comparison, status.values()),
     }
-    cells |= _spread("input.", comparison.input_names, [case.inputs for case in cases])
+    inputs, outputs = _said(comparison)
+    cells |= inputs
     for prefix, rows in (
         ("expected.", [case.expected for case in cases]),
         ("label.", [case.labels for case in cases]),
     ):
         cells |= _spread(prefix, dict.fromkeys(name for row in rows for name in row), rows)
     counting = {each: [case.counting(each) for case in cases] for each in releases}
-    for name in comparison.output_names:
-        for each in releases:
-            cells[f"output.{name}@{each}"] = [_output(found, name) for found in counting[each]]
+    cells |= outputs
     for each in releases:
         states = [found.state if found else _MISSING for found in counting[each]]
         cells[f"state@{each}"] = states
@@ -52,6 +52,23 @@ def _case_cells(comparison: BaseComparison) -> dict[str, list[Any]]:
     for each in comparison.others:
         cells[f"changed@{each}"] = [_CHANGED[found] for found in status[each]]
     return cells | _metric_cells(comparison)
+
+
+def _said(comparison: BaseComparison) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Return the cells of inputs and of outputs, each run read once."""
+    inputs: dict[str, list[Any]] = {}
+    names, releases = comparison.output_names, comparison.releases
+    outputs: dict[str, list[Any]] = {f"output.{n}@{each}": [] for n in names for each in releases}
+    columns = [[outputs[f"output.{name}@{each}"].append for name in names] for each in releases]
+    for at, case in enumerate(in_turn(comparison.cases)):
+        for name, value in case.inputs.items():
+            inputs.setdefault(f"input.{name}", [None] * len(comparison.cases))[at] = cell(value)
+        for each, adds in zip(releases, columns, strict=True):
+            found = case.counting(each)
+            said = found.outputs if found else {}
+            for name, add in zip(names, adds, strict=True):
+                add(cell(said.get(name)))
+    return inputs, outputs
 
 
 _CHANGED = {"differs": True, "same": False, "missing": None}
@@ -99,9 +116,11 @@ def run_frame(comparison: BaseComparison) -> pd.DataFrame:
         "latency_s": [record.latency_s for record in records],
         "cost_usd": [record.cost_usd for record in records],
     }
-    names = dict.fromkeys(name for record in records for name in record.outputs)
-    for name in names:
-        cells[f"output.{name}"] = [_output(record, name) for record in records]
+    names = dict.fromkeys(name for record in records for name in record.output_names)
+    cells |= {f"output.{name}": [] for name in names}
+    for record in in_turn_of_records(records):
+        for name in names:
+            cells[f"output.{name}"].append(cell(record.outputs.get(name)))
     cells |= _scores_of_runs(comparison, records)
     cells["error"] = [cell(": ".join(r.error)) if r.error else None for r in records]
     cells["id"] = [record.id for record in records]
@@ -144,10 +163,6 @@ def _frame(cells: dict[str, list[Any]]) -> pd.DataFrame:
 
 def _spread(prefix: str, names: Iterable[str], rows: Sequence[Any]) -> dict[str, list[Any]]:
     return {prefix + name: [cell(row.get(name)) for row in rows] for name in names}
-
-
-def _output(record: Record | None, name: str) -> Any:
-    return cell(record.outputs.get(name)) if record else None
 
 
 def _numbers(values: NDArray[Any]) -> list[float | None]:

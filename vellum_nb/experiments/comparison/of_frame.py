@@ -134,7 +134,6 @@ def _record(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Record
         "_inputs": inputs,
         "_outputs": _side(row, "output."),
         "_desired": _side(row, "desired.") or None,
-        "_text": None,
     }
     return Record(fields | {"_make": _made})
 

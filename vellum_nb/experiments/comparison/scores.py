@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.experiments.statistics import pooled_variance, unlike_pairs
-from vellum_nb.history.records import Record
+from vellum_nb.history.records import Record, in_turn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ class Answers:
         import numpy as np
 
         known: dict[Any, int] = {}
-        keys = ((each.state, each.error, each.text) for each in self.records)
+        keys = ((each.state, each.error, each.mark) for each in self.records)
         return np.asarray([known.setdefault(key, len(known)) for key in keys], dtype=np.intp)
 
     def unlike(self, columns: Sequence[int], kinds: NDArray[np.intp]) -> tuple[int, int]:
@@ -153,8 +153,8 @@ def _evaluated(answers: Answers, metric: Metric) -> tuple[NDArray[np.float64], d
         return values, dict.fromkeys(range(len(work)), unknown)
     metric.prepare(work)
     errors: dict[int, str] = {}
-    for at, (record, wanted) in enumerate(work):
-        value, problem = metric.evaluate(record, wanted)
+    for at, record in enumerate(in_turn(answers.records, whole=not metric.is_built_in)):
+        value, problem = metric.evaluate(record, work[at][1])
         if value is not None:
             values[at] = value
         elif problem is not None:
@@ -168,7 +168,7 @@ def _unknown_output(answers: Answers, metric: Metric) -> str | None:
         return None
     known: dict[str, None] = {}
     for record in answers.records:
-        outputs = record.outputs if record.state == "FULFILLED" else {}
+        outputs = record.output_names if record.state == "FULFILLED" else ()
         if metric.looks_at in outputs:
             return None
         known |= dict.fromkeys(outputs)

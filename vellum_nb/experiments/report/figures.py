@@ -151,7 +151,7 @@ def _is_missing(comparison: BaseComparison, case: Case) -> bool:
 def kind_of(record: Record, name: str) -> str:
     """Return Vellum's type of an output."""
     value = record.outputs.get(name)
-    return record.run.output_types.get(name, "STRING" if isinstance(value, str) else "JSON")
+    return record.output_types.get(name, "STRING" if isinstance(value, str) else "JSON")
 
 
 def heading(comparison: BaseComparison) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from vellum_nb.experiments.cases import in_turn
 from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.verdicts import Verdict
 from vellum_nb.experiments.report.figures import (
@@ -150,7 +151,7 @@ def _baseline(comparison: BaseComparison, release: str) -> str:
 
 def _group(comparison: BaseComparison, name: str, cases: Sequence[Any]) -> str:
     noun = f"{len(cases):,} case{'' if len(cases) == 1 else 's'}"
-    body = "".join(case_html(comparison, case) for case in cases)
+    body = "".join(case_html(comparison, case) for case in in_turn(cases))
     is_open = " open" if name in _OPEN else ""
     return f"<h2>{_TITLES[name]}</h2><details{is_open}><summary>{noun}</summary>{body}</details>"
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
+from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.experiments.comparison.verdicts import VERDICTS
 from vellum_nb.history.rows import clean
 from vellum_nb.widgets.grid.protocol import GridQuery
@@ -155,7 +155,9 @@ class Shelf:
             found = [row for row in found if label_text(cases[row].labels.get(name)) in values]
         if query.search:
             looking = _Search(query.search)
-            found = [row for row in found if looking.matches(cases[row])]
+            rows = list(found)
+            held = in_turn(cases[row] for row in rows)
+            found = [row for row, case in zip(rows, held, strict=True) if looking.matches(case)]
         return list(found)
 
 

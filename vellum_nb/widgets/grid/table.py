@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import traitlets
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.experiments.cases import Case
+from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.grid.cells import Shown, row
 from vellum_nb.widgets.grid.protocol import (
@@ -155,8 +155,9 @@ class GridTable(LateWidget):
         cases = shown.comparison.cases
         rows: list[dict[str, Any]] = []
         size = 0
-        for place in places[window.offset : window.offset + window.limit]:
-            made = row(shown, cases[place])
+        wanted = places[window.offset : window.offset + window.limit]
+        for case in in_turn(cases[place] for place in wanted):
+            made = row(shown, case)
             size += len(json.dumps(made))
             if rows and size > MAX_PAGE:
                 break
