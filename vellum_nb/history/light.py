@@ -1,4 +1,4 @@
-"""Light rows of very many runs: what a comparison counts by, then what was said when it is shown."""
+"""Light rows of very many runs: what a comparison counts by; what was said is read when shown."""
 
 from __future__ import annotations
 
