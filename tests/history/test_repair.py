@@ -31,7 +31,7 @@ OLD = [
 ]
 PAGE = 4096
 RUNS = 60
-COPIES = 40
+COPIES = 35
 MARK = re.compile(rb"<(\d+)>")
 
 
