@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 
 from vellum_nb.history import History
@@ -112,6 +113,14 @@ def fill(history):
     history.annotate("text-plain", note="note with ü", tags=["good", "ü,x"], quality=1.0)
     history.annotate("rejected", quality=0.25)
     history.delete(["deleted"])
+    if hasattr(history, "undelete"):
+        document = "a long document, ü " * 2000
+        fields = {"inputs": {"doc": document}, "outputs": {"reply": [{"again": document}, "short"]}}
+        large = run("large", 61, **fields)
+        if "author" in Run.model_fields:
+            large = large.model_copy(update={"author": "änn"})
+        history.begin(large.model_copy(update=BEGUN))
+        history.finish(large)
     if hasattr(history, "keep_nodes"):
         history.annotate("text-plain", desired={"reply": "I am sorry", "n": [1, None]})
         history.keep_nodes("text-unicode", [NodeRun.model_validate(node) for node in NODES])
@@ -158,7 +167,9 @@ def fill_blind(history):
     ]
     history.blind.add(record, pairs)
     history.blind.rate("b1", 0, "first", a_first=False, note="clear")
-    history.blind.undo("b1")
+    newest = history.blind.ratings("b1")[-1].seq
+    wanted = "seq" in signature(history.blind.undo).parameters
+    history.blind.undo(*(["b1", newest] if wanted else ["b1"]))
     history.blind.rate("b1", 0, "second", a_first=False, note="")
     history.blind.rate("b1", 1, "tie", a_first=True, note="ü")
     history.blind.end("b1")
