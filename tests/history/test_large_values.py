@@ -47,6 +47,17 @@ def test_the_frame_pages_and_exports_have_the_whole_value(history, record, tmp_p
     assert json.loads(line)["inputs"] == {"doc": DOCUMENT}
 
 
+def test_lists_and_table_pages_do_not_load_large_values(history, record):
+    run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
+    with history._store.write() as connection:
+        connection.execute("DELETE FROM large_values")
+    short = {"doc": DOCUMENT[: large.EXCERPT]}
+    assert history.page(whole=False)[0].inputs == short
+    [found] = history.ordered(order_by="input.doc", whole=False).runs(offset=0, limit=1)
+    assert (found.id, found.inputs) == (run.id, short)
+    assert "missing" not in history._repr_html_()
+
+
 def test_a_search_finds_what_stands_at_the_end_of_a_long_document(history, record):
     run = record(inputs={"doc": f"{DOCUMENT} Kündigungsfrist"})
     record(inputs={"doc": DOCUMENT})

@@ -217,12 +217,14 @@ class History(KeepMethods, ExportMethods):
         limit: int = 100,
         order_by: str = "timestamp",
         descending: bool = True,
+        whole: bool = True,
         **filters: Unpack[PageFilters],
     ) -> list[Run]:
         """Return `limit` runs from `offset` on, in any order; for tables.
 
         `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
-        runs without a value come last. `filters` as in `runs`.
+        runs without a value come last. Unless `whole`, of a large value there are only the first
+        1,000 characters. `filters` as in `runs`.
         """
         found = reads.page(
             self._store,
@@ -231,6 +233,7 @@ class History(KeepMethods, ExportMethods):
             limit=limit,
             order_by=order_by,
             descending=descending,
+            whole=whole,
         )
         return [self._run(row) for row in found]
 
@@ -239,6 +242,7 @@ class History(KeepMethods, ExportMethods):
         *,
         order_by: str = "timestamp",
         descending: bool = True,
+        whole: bool = True,
         told: Callable[[int, int], None] | None = None,
         **filters: Unpack[PageFilters],
     ) -> Ordered:
@@ -251,7 +255,11 @@ class History(KeepMethods, ExportMethods):
         seqs = reads.ordered(
             self._store, {**filters, "limit": None}, order_by=order_by, descending=descending
         )
-        return Ordered(seqs, lambda some: [self._run(row) for row in reads.at(self._store, some)])
+
+        def fetch(some: Sequence[int]) -> list[Run]:
+            return [self._run(row) for row in reads.at(self._store, some, whole=whole)]
+
+        return Ordered(seqs, fetch)
 
     def sync(
         self,

@@ -185,13 +185,15 @@ def page(
     limit: int,
     order_by: str,
     descending: bool,
+    whole: bool = True,
 ) -> list[Row]:
-    """Return `limit` rows from `offset` on.
+    """Return `limit` rows from `offset` on; unless `whole` large values stay cut short.
 
     First which, then their payloads: rows that are only skipped are never read whole.
     """
     sql, bound = _ordered({**filters, "limit": limit}, store, order_by, descending=descending)
-    return at(store, [seq for (seq,) in store.read(f"{sql} OFFSET ?", (*bound, max(0, offset)))])
+    found = store.read(f"{sql} OFFSET ?", (*bound, max(0, offset)))
+    return at(store, [seq for (seq,) in found], whole=whole)
 
 
 def ordered(store: Store, filters: Filters, *, order_by: str, descending: bool) -> array[int]:
@@ -200,12 +202,12 @@ def ordered(store: Store, filters: Filters, *, order_by: str, descending: bool) 
     return array("q", [seq for (seq,) in store.read(sql, bound)])
 
 
-def at(store: Store, seqs: Sequence[int]) -> list[Row]:
+def at(store: Store, seqs: Sequence[int], *, whole: bool = True) -> list[Row]:
     """Return these rows, in this order; those that are gone are left out."""
     sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE {store.dialect.one_of('r.seq')}"
     found = {seq: rest for seq, *rest in store.read(sql, (store.dialect.listed(seqs),))}
     rows = [tuple(found[seq]) for seq in seqs if seq in found]
-    return large.restored(store.read, rows, WHOLE)
+    return large.restored(store.read, rows, WHOLE) if whole else [row[:-1] for row in rows]
 
 
 def _ordered(

@@ -62,11 +62,20 @@ class Pages:
             near = not filters.get("search") and offset + limit <= _NEAR
             if near or (order_by == "timestamp" and not filters.get("search")):
                 return self.history.page(
-                    offset=offset, limit=limit, order_by=order_by, descending=descending, **filters
+                    offset=offset,
+                    limit=limit,
+                    order_by=order_by,
+                    descending=descending,
+                    whole=False,
+                    **filters,
                 )
             if self._ordered is None:
                 self._ordered = self.history.ordered(
-                    order_by=order_by, descending=descending, told=told, **filters
+                    order_by=order_by,
+                    descending=descending,
+                    whole=bool(filters.get("search")),  # what was found is shown
+                    told=told,
+                    **filters,
                 )
             return self._ordered.runs(offset=offset, limit=limit)
 

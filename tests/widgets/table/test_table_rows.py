@@ -79,6 +79,14 @@ def test_filters_by_text_and_counts_what_it_finds(browse, record, show):
     assert repr(view) == "HistoryView(3 runs)"
 
 
+def test_the_rows_of_large_values_are_shown_without_loading_them(history, browse, record, show):
+    record(0, inputs={"ticket": "Dear team. " * 5_000})
+    with history._store.write() as connection:
+        connection.execute("DELETE FROM large_values")
+    cells = browse(show()).rows()["rows"][0]["cells"]
+    assert cells[4].startswith("Dear team. Dear team. ")
+
+
 def test_an_excerpt_shows_the_match_of_a_long_text(browse, record, show):
     record(0, inputs={"ticket": f"{'word ' * 400}charged twice{' word' * 400}"})
     answer = browse(show()).rows(search="charged", columns=["input.ticket"])
