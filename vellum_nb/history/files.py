@@ -130,12 +130,13 @@ def patiently(call: Callable[[], T]) -> T:
     SQLite's own waiting sleeps longer and longer, so that one of several writers starves; short
     random waits share the file evenly.
     """
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = 0.0
     while True:
         try:
             return call()
         except sqlite3.OperationalError as exc:
             busy = _code(exc) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            deadline = deadline or time.monotonic() + PATIENCE_S
             if not busy or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311  (no secret depends on it)

@@ -79,6 +79,8 @@ def _insert(connection: Connection, found: str, value: str) -> None:
 
 def merged(places: Sequence[Place], old: str | None = None, anew: Iterable[str] = ()) -> str | None:
     """Return the text of `large`; of the `old` one what is not of columns written `anew` stays."""
+    if not places and old is None:
+        return None
     written = set(anew)
     stay = [place for place in json.loads(old or "[]") if place[0] not in written]
     every = [*stay, *places]

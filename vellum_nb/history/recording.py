@@ -125,6 +125,8 @@ class RecordMethods:
         return run_of(row)
 
     def _tell(self, run_id: str) -> None:
+        if not self._subscribers:
+            return
         with self._lock:
             subscribers = list(self._subscribers)
         if subscribers:

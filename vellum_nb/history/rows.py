@@ -125,11 +125,10 @@ def clean(text: str) -> str:
 
 def scalar_row(run: Run, names: Sequence[str] = SCALARS) -> dict[str, Any]:
     """Return the row of `runs` for `run`, or some columns of it."""
-    fields = vars(run)
-    row = {}
-    for name in names:
-        value = fields.get(name)
-        row[name] = clean(value) if isinstance(value, str) else value
+    row = dict(zip(names, map(vars(run).get, names), strict=True))
+    for name, value in row.items():
+        if isinstance(value, str) and not value.isascii():
+            row[name] = clean(value)
     if run.error is not None:
         row |= {"error_code": clean(run.error.code), "error_message": clean(run.error.message)}
     if "timestamp" in row:

@@ -77,6 +77,51 @@ class SqliteDialect:
         return f"{value} {way} NULLS LAST", (bound,)
 
 
+class _Transaction:
+    """A write: the lock of the writer and ``BEGIN IMMEDIATE``, then ``COMMIT`` or nothing at all.
+
+    No generator, as its steps are a good part of what recording a run costs. An interrupt may
+    come as soon as it has begun.
+    """
+
+    __slots__ = ("_connection", "_link", "_store")
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._link = store._writer  # noqa: SLF001  (of this module)
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._link.lock.acquire()
+        try:
+            connection = self._connection = self._store._usable(self._link)  # noqa: SLF001
+            patiently(partial(connection.execute, "BEGIN IMMEDIATE"))
+        except BaseException as exc:
+            self._end(exc)
+            raise
+        return connection
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        self._end(exc)
+
+    def _end(self, exc: BaseException | None) -> None:
+        connection = self._connection
+        try:
+            if connection is not None:
+                try:
+                    if exc is None:
+                        patiently(partial(connection.execute, "COMMIT"))
+                finally:
+                    if connection.in_transaction:
+                        connection.rollback()
+        except sqlite3.Error as failed:
+            raise explained(failed, self._store.path) from failed
+        finally:
+            self._link.lock.release()
+        if isinstance(exc, sqlite3.Error):
+            raise explained(exc, self._store.path) from exc
+
+
 class SqliteStore:
     """An open history file.
 
@@ -105,17 +150,9 @@ class SqliteStore:
         self._file = self._file_now()
         _STORES.add(self)
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self) -> _Transaction:
         """Hold the write lock for the block, and commit at its end; an error undoes it all."""
-        with self._told(), self._using(self._writer) as connection:
-            try:  # an interrupt may come as soon as it has begun
-                patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-                yield connection
-                patiently(lambda: connection.execute("COMMIT"))
-            except BaseException:
-                connection.rollback()
-                raise
+        return _Transaction(self)
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Return all rows of a query."""
@@ -186,26 +223,30 @@ class SqliteStore:
     @contextmanager
     def _using(self, link: _Link) -> Iterator[sqlite3.Connection]:
         with link.lock:
-            if self.closed:
-                msg = f"The history {self.path} was closed; open it again with History(...)"
-                raise HistoryError(msg)
-            if self._lost_in_fork:
-                msg = "A history in memory stays with its process; give a forked one a file"
-                raise HistoryError(msg)
-            if self._file_now() != self._file:
-                msg = (
-                    f"The history {self.path} was deleted, moved or replaced since it was opened; "
-                    "put it back, or open it again. Nothing was read or written"
-                )
-                raise HistoryError(msg)
-            yield link.connection
+            yield self._usable(link)
+
+    def _usable(self, link: _Link) -> sqlite3.Connection:
+        """Return the connection of `link`, whose lock is held; refuse what would be lost."""
+        if self.closed:
+            msg = f"The history {self.path} was closed; open it again with History(...)"
+            raise HistoryError(msg)
+        if self._lost_in_fork:
+            msg = "A history in memory stays with its process; give a forked one a file"
+            raise HistoryError(msg)
+        if self._file_now() != self._file:
+            msg = (
+                f"The history {self.path} was deleted, moved or replaced since it was opened; "
+                "put it back, or open it again. Nothing was read or written"
+            )
+            raise HistoryError(msg)
+        return link.connection
 
     def _file_now(self) -> tuple[int, int] | None:
         """Return what tells the file from another one that takes its place."""
         if not isinstance(self.path, Path):
             return None
         try:
-            found = self.path.stat()
+            found = os.stat(self.path)  # noqa: PTH116 - at each write, and quicker
         except OSError:
             return None
         return found.st_dev, found.st_ino

@@ -28,24 +28,23 @@ __all__ = [
 
 
 def _insert(table: str, names: Sequence[str]) -> str:
-    values = ", ".join(f":{name}" for name in names)
+    values = ", ".join("?" * len(names))
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT DO NOTHING"
 
 
 def _settings(names: Sequence[str]) -> str:
-    return ", ".join(f"{name} = :{name}" for name in names)
+    return ", ".join(f"{name} = ?" for name in names)
 
 
 _BEGIN_RUN = _insert("runs", SCALARS)
-_BEGIN_PAYLOAD = _insert("payloads", ("seq", *PAYLOADS, "large"))
+_BEGIN_PAYLOAD = _insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
-    f"UPDATE runs SET {_settings(ENDED)}, "
-    "tag_moved = CASE WHEN tag_moved > :tag_moved THEN tag_moved ELSE :tag_moved END "
-    "WHERE id = :id AND state = 'STARTED'"
+    f"UPDATE runs SET {_settings(ENDED)}, tag_moved = CASE WHEN ? = 1 THEN 1 ELSE tag_moved END "
+    "WHERE id = ? AND state = 'STARTED'"
 )
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
-_SEQ = "(SELECT seq FROM runs WHERE id = :id)"
+_SEQ = "(SELECT seq FROM runs WHERE id = ?)"
 _FINISH_PAYLOAD = (
     f"UPDATE payloads SET {_settings((*_ENDED_PAYLOADS, 'large'))} "
     f"WHERE seq = {_SEQ} AND large IS NULL"
@@ -84,12 +83,12 @@ def begin(store: Store, run: Run) -> None:
 
 def insert(connection: Connection, run: Run) -> None:
     """Add the rows of `run` in the caller's transaction."""
-    scalars, payloads = scalar_row(run), payload_row(run)
-    done = connection.execute(_BEGIN_RUN, scalars)
+    payloads = payload_row(run)
+    done = connection.execute(_BEGIN_RUN, (*scalar_row(run).values(),))
     if done.rowcount == 0:
         raise _taken(connection, run)
-    payloads["large"] = large.merged(large.keep(connection, payloads))
-    connection.execute(_BEGIN_PAYLOAD, {**payloads, "seq": done.lastrowid})
+    places = large.merged(large.keep(connection, payloads))
+    connection.execute(_BEGIN_PAYLOAD, (*payloads.values(), places, done.lastrowid))
 
 
 @later()
@@ -113,11 +112,12 @@ def finish(store: Store, run: Run) -> None:
 
 def complete(connection: Connection, run: Run) -> bool:
     """Complete a STARTED row in the caller's transaction; return whether there was one."""
-    scalars, payloads = scalar_row(run, _ENDED_SCALARS), payload_row(run, _ENDED_PAYLOADS)
-    if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
+    payloads = payload_row(run, _ENDED_PAYLOADS)
+    scalars = scalar_row(run, _ENDED_SCALARS)
+    if connection.execute(_FINISH_RUN, (*scalars.values(),)).rowcount == 0:
         return False
     places = large.keep(connection, payloads)
-    row = {**payloads, "large": large.merged(places), "id": run.id}
+    row = (*payloads.values(), large.merged(places), run.id)
     if connection.execute(_FINISH_PAYLOAD, row).rowcount == 0:  # its inputs are large
         _set_payloads(connection, run.id, payloads, places)
     return True
@@ -131,19 +131,19 @@ def change_payloads(connection: Connection, run_id: str, texts: dict[str, str | 
 def _set_payloads(
     connection: Connection, run_id: str, texts: dict[str, str | None], places: Sequence[large.Place]
 ) -> None:
-    old = connection.execute(f"SELECT large FROM payloads WHERE seq = {_SEQ}", {"id": run_id})
+    old = connection.execute(f"SELECT large FROM payloads WHERE seq = {_SEQ}", (run_id,))
     row = texts | {"large": large.merged(places, old.fetchone()[0], texts)}
     sql = f"UPDATE payloads SET {_settings(list(row))} WHERE seq = {_SEQ}"
-    connection.execute(sql, row | {"id": run_id})
+    connection.execute(sql, (*row.values(), run_id))
 
 
 @later()
 def update(store: Store, run_id: str, given: dict[str, Any], payloads: dict[str, Any]) -> None:
     """Set columns of the run's two rows; `payloads` are plain JSON values."""
     texts = {name: encoded(value, name, run_id) for name, value in payloads.items()}
-    sql = f"UPDATE runs SET {_settings(list(given)) or 'id = id'} WHERE id = :id"
+    sql = f"UPDATE runs SET {_settings(list(given)) or 'id = id'} WHERE id = ?"
     with store.write() as connection:
-        if connection.execute(sql, {**given, "id": run_id}).rowcount == 0:
+        if connection.execute(sql, (*given.values(), run_id)).rowcount == 0:
             raise unknown(run_id, where_gone(large.within(connection), run_id))
         if texts:
             change_payloads(connection, run_id, texts)
