@@ -1,27 +1,66 @@
-"""What the history costs: recording, beside bare sqlite3 in the same run, and reading.
+"""What the history costs: recording, reading, memory, beside others in the same run.
 
-    python benchmarks/bench_history.py [--rows 100000]
+    python benchmarks/bench_history.py [--rows 1000000] [--file PATH] [--only recording ...]
 
-Prints medians. The file lies in a temporary folder, so its disk is the one that is measured.
+Files lie in a temporary folder, so its disk is the one that is measured; `--file` takes a history
+that `many_runs.py` wrote. Sides take turns, and ratios are the medians of the turns. What is not
+installed is named and not measured; `HOW` says how to get it. Exits with 1 where a target is
+missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import resource
 import sqlite3
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import many_runs
+import pandas as pd
+
 from vellum_nb import History
 from vellum_nb.models import Run
 
+HERE = Path(__file__).parent
+PEERS = HERE / ".peers"
+HOW = """\
+  mkdir -p benchmarks/.peers && cd benchmarks/.peers
+  python3 -m venv mlflow && mlflow/bin/pip install mlflow==3.17.2
+  python3 -m venv llm && llm/bin/pip install llm==0.36"""
 REPLY = "Thanks for writing. We are sorry about the second charge and refund it today. " * 18
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
-APPENDS = 2000
+APPENDS, TURNS, PEER_RUNS = 2000, 7, 200
+BARE, MLFLOW, NORMALIZE, LAST_MS, MEMORY = 2.5, 30, 4.0, 60.0, 2.5
+"""The targets: at most, at least, at least, at most, at most."""
+GROWTH = """
+import resource, sys
+from vellum_nb import History
+with History(sys.argv[1]) as history:
+    history.frame(limit=10)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    frame = history.frame(limit=int(sys.argv[2]))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024, frame.memory_usage(deep=True).sum())
+"""
+missed: list[str] = []
+
+
+def told(name: str, value: float, target: float, *, most: bool = False) -> None:
+    """Print a figure beside its target."""
+    good = value <= target if most else value >= target
+    sign = "<=" if most else ">="
+    print(f"{'ok' if good else 'MISSED'}: {name} {value:.2f} (target {sign} {target:g})")
+    if not good:
+        missed.append(name)
 
 
 def run_of(number: int) -> Run:
@@ -50,13 +89,19 @@ def ended(run: Run) -> Run:
     )
 
 
-def seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def spent(call: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds that a call takes, and how many a core worked, children included."""
+    started, used = time.perf_counter(), _cpu()
     call()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, _cpu() - used
 
 
-def bare(path: Path) -> float:
+def _cpu() -> float:
+    both = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(each.ru_utime + each.ru_stime for each in both)
+
+
+def bare(path: Path) -> tuple[float, float]:
     """Time an insert and an update a run in bare sqlite3, the limit of any history in SQLite."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -74,12 +119,12 @@ def bare(path: Path) -> float:
             connection.execute("UPDATE runs SET state = ?, outs = ? WHERE id = ?", values)
             connection.execute("COMMIT")
 
-    spent = seconds(work)
+    taken = spent(work)
     connection.close()
-    return spent
+    return taken
 
 
-def ours(path: Path) -> float:
+def ours(path: Path) -> tuple[float, float]:
     runs = [run_of(number) for number in range(APPENDS)]
     ends = [ended(run) for run in runs]
     with History(path) as history:
@@ -89,62 +134,117 @@ def ours(path: Path) -> float:
                 history.begin(run)
                 history.finish(end)
 
-        return seconds(work)
+        return spent(work)
 
 
-def filled(path: Path, rows: int) -> History:
-    history = History(path)
-    for number in range(rows):
-        run = run_of(number)
-        history.begin(run)
-        history.finish(ended(run))
-    return history
-
-
-def median_ms(call: Callable[[], object]) -> str:
-    call()
-    return f"{statistics.median(seconds(call) for _ in range(5)) * 1000:8.1f} ms"
+def peer(name: str, folder: Path, text: str) -> list[float] | None:
+    """Return what a peer's script prints, None where the peer is not installed."""
+    python = PEERS / name / "bin" / "python"
+    if not python.exists():
+        print(f"NOT MEASURED, since not installed: {name}\n{HOW}")
+        return None
+    command = [str(python), str(HERE / "peers" / f"log_{name}.py"), str(folder), str(PEER_RUNS)]
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "LLM_USER_PATH": str(folder)}
+    done = subprocess.run(
+        [*command, text], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    return [float(word) for word in done.stdout.split()[-2:]]
 
 
 def recording(folder: Path) -> None:
-    pairs = [(bare(folder / f"bare{n}.db"), ours(folder / f"ours{n}.db")) for n in range(5)]
-    limit, spent = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"recorded runs a second (begin and finish, durable): {APPENDS / spent:8.0f}")
-    print(f"the same two transactions in bare sqlite3:          {APPENDS / limit:8.0f}")
-    print(f"ours costs {spent / limit:.2f} x the bare ones (target: at most 2.5)")
+    """Record runs, begun and finished, durably."""
+    pairs = [(bare(folder / f"bare{n}.db"), ours(folder / f"ours{n}.db")) for n in range(TURNS)]
+    (limit, limit_cpu), (taken, cpu) = (
+        tuple(statistics.median(column) / APPENDS for column in zip(*side, strict=True))
+        for side in zip(*pairs, strict=True)
+    )
+    print(f"a recorded run {taken * 1e6:.0f} us (a core {cpu * 1e6:.0f})", end=", ")
+    print(f"two bare transactions {limit * 1e6:.0f} us (a core {limit_cpu * 1e6:.0f})")
+    ratios = [statistics.median(b[at] / a[at] for a, b in pairs) for at in (0, 1)]
+    print(f"in seconds of a core {ratios[1]:.2f} x the bare ones")
+    told("a recorded run / two bare transactions", ratios[0], BARE, most=True)
+    if answer := peer("llm", folder, REPLY):
+        print(f"simonw/llm's log {answer[-1] / taken:.0f} x ours, {answer[-1] * 1e3:.1f} ms")
+    if answer := peer("mlflow", folder, REPLY):
+        print(f"MLflow's log {answer[0] * 1e3:.1f} ms; search_runs of {PEER_RUNS} runs", end=" ")
+        print(f"{answer[1] / PEER_RUNS * 1e6:.0f} us a run")
+        told("rate of recording / MLflow's", answer[0] / taken, MLFLOW)
 
 
-def reading(folder: Path, rows: int) -> None:
-    for count in (1000, rows):
-        print(f"\n{count} runs")
-        with filled(folder / f"read{count}.db", count) as history:
-            for name, call in calls(history, count).items():
-                print(f"  {name:<30} {median_ms(call)}")
+def by_pandas(path: Path) -> pd.DataFrame:
+    """Return the same runs by `read_sql` and `json_normalize`."""
+    connection = sqlite3.connect(path)
+    frame = pd.read_sql(
+        "SELECT r.*, p.inputs, p.outputs, p.metadata FROM runs r JOIN payloads p ON p.seq = r.seq "
+        "ORDER BY r.timestamp DESC, r.seq DESC",
+        connection,
+    )
+    connection.close()
+    parts = [frame]
+    for room in ("input", "output"):
+        values = pd.json_normalize(frame.pop(f"{room}s").map(json.loads).tolist())
+        parts.append(values.add_prefix(f"{room}."))
+    frame["timestamp"] = pd.to_datetime(frame["timestamp"], unit="us", utc=True)
+    return pd.concat(parts, axis=1)
 
 
-def calls(history: History, count: int) -> dict[str, Callable[[], object]]:
-    return {
-        "frame(limit=1000)": lambda: history.frame(limit=1000),
-        "frame(deployment, limit=1000)": lambda: history.frame(
-            deployment="deployment-3", limit=1000
-        ),
-        "page()": history.page,
-        "page(), the last one": lambda: history.page(offset=count - 100),
-        "page(order_by='latency_s')": lambda: history.page(order_by="latency_s"),
-        "page(order_by='input.sla_hours')": lambda: history.page(order_by="input.sla_hours"),
-        "count(search='not there')": lambda: history.count(search="not there"),
-        "count()": history.count,
-    }
+def reading(folder: Path, file: Path, rows: int) -> None:
+    """Read 100,000 runs whole, and the last thousand of one deployment among all."""
+    smaller = folder / "smaller.db"
+    many_runs.write(smaller, min(rows, 100_000))
+    with History(smaller) as history:
+        assert history.frame().shape[0] == by_pandas(smaller).shape[0]
+        pairs = [(spent(history.frame), spent(lambda: by_pandas(smaller))) for _ in range(TURNS)]
+    ours_s, theirs = (
+        statistics.median(each[0] for each in side) for side in zip(*pairs, strict=True)
+    )
+    cpu = statistics.median(b[1] / a[1] for a, b in pairs)
+    print(f"frame() {ours_s:.2f} s, read_sql + json_normalize {theirs:.2f} s", end="; ")
+    print(f"in seconds of cores {cpu:.1f} x")
+    told(
+        "read_sql + json_normalize / frame()",
+        statistics.median(b[0] / a[0] for a, b in pairs),
+        NORMALIZE,
+    )
+    memory(smaller, min(rows, 100_000))
+    with History(file) as history:
+        history.frame(limit=1000)
+        taken = [
+            spent(lambda: history.frame(deployment="deployment-3", limit=1000)) for _ in range(21)
+        ]
+        wall, cpu = (statistics.median(column) * 1e3 for column in zip(*taken, strict=True))
+        print(f"the last 1,000 of one deployment: {wall:.0f} ms, a core {cpu:.0f} ms")
+        told(f"ms for the last 1,000 of {rows:,}", wall, LAST_MS, most=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=100_000)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        recording(Path(folder))
-        reading(Path(folder), arguments.rows)
+def memory(file: Path, rows: int) -> None:
+    """Hold how much a process grows while it loads a frame against what the frame holds."""
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, str(file), str(rows)], check=True, stdout=subprocess.PIPE
+    )
+    growth, data = map(int, done.stdout.split())
+    print(f"frame() of {rows:,}: {data / 2**20:.0f} MiB, the process grew {growth / 2**20:.0f} MiB")
+    told("growth of the process / the frame", growth / data, MEMORY, most=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--file", type=Path)
+    parser.add_argument("--only", nargs="*", default=["recording", "reading"])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if "recording" in options.only:
+            recording(folder)
+        if "reading" in options.only:
+            file = options.file or folder / "many.db"
+            if options.file is None:
+                many_runs.write(file, options.rows)
+            reading(folder, file, options.rows)
+    print(f"load average {os.getloadavg()[0]:.1f}")
+    return int(bool(missed))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
