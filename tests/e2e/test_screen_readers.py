@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from accessibility import focus_walk, spoken
 from blind_page import CONNECT, FIRST, RUN, SECOND, VIEW, BlindPage
@@ -65,9 +67,11 @@ def test_what_happens_is_announced(lab):
     grid.get_by_role("button", name="Regressions").click()
     assert spoken(grid).one("button", "Regressions").states["pressed"] == "true"
     cells = grid.get_by_role("grid")
+    expect(cells).not_to_have_attribute("aria-busy", "true")
     cells.focus()
     notebook.page.keyboard.press("j")
     notebook.page.keyboard.press("l")
+    expect(cells).to_have_attribute("aria-activedescendant", re.compile("-0-2$|-0-3$|-0-1$"))
     chosen = cells.get_attribute("aria-activedescendant")
     assert grid.locator(f"[id='{chosen}']").get_attribute("role") == "gridcell"
     notebook.page.keyboard.press("5")
