@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from html import unescape
-from itertools import count
 from typing import Any
 
 import pytest
+from runs_kit import later_run
 
 from vellum_nb.experiments import Comparison
-from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models import Run, RunError
 from vellum_nb.widgets.comparison import comparison_html
-
-_NUMBERS = count(1)
 
 
 def run(tag: str, ticket: str, category: str | None = "billing", **fields: Any) -> Run:
-    number = next(_NUMBERS)
     inputs = {"ticket": ticket, **fields.pop("more", {})}
-    known = {
-        "id": str(number),
-        "deployment": "triage",
-        "release_tag": tag,
-        "timestamp": datetime(2026, 11, 24, tzinfo=UTC) + timedelta(seconds=number),
-        "inputs": inputs,
-        "outputs": {} if category is None else {"category": category},
-        "case_id": case_id(inputs),
-        "state": "FULFILLED",
-    }
-    return Run(**(known | fields))
+    return later_run(tag, inputs, {} if category is None else {"category": category}, **fields)
 
 
 def shown(*runs: Run, tags: tuple[str, ...] = ("v1", "v2"), **options: Any) -> str:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs_kit import later_run
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison, Metric
-from vellum_nb.models import Run, RunError, case_id
-
-NUMBERS = count(1)
+from vellum_nb.models import Run, RunError
 
 
 def made(tag: str, case: int, value: Any, **fields: Any) -> Run:
-    number = next(NUMBERS)
-    inputs = {"n": case}
-    known = {
-        "id": str(number),
-        "deployment": "triage",
-        "release_tag": tag,
-        "timestamp": datetime(2026, 11, 24, tzinfo=UTC) + timedelta(seconds=number),
-        "inputs": inputs,
-        "outputs": {} if value is None else {"value": value},
-        "case_id": case_id(inputs),
-        "state": "FULFILLED",
-    }
-    return Run(**(known | fields))
+    return later_run(tag, {"n": case}, {} if value is None else {"value": value}, **fields)
 
 
 def value(run: Run) -> Any:
