@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from vellum_nb import History, HistoryError, read_csv, read_jsonl, read_parquet
+from vellum_nb.history.export import write_csv
 
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)
@@ -74,6 +75,32 @@ def test_a_history_in_memory_is_exported_as_it_was_too(make_run):
         history.write_csv(stopped)
         assert "afterwards" not in stopped.getvalue()
         assert history.count() == 4
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        pytest.param({"reply": 1, "new": 2}, id="a name that only old runs have"),
+        pytest.param({"reply": 0.5}, id="integers that become floats"),
+        pytest.param({"reply": "text"}, id="integers beside texts"),
+        pytest.param({"b": 1, "reply": 1, "a": 1}, id="an order that the oldest run tells"),
+        pytest.param({}, id="gaps"),
+    ],
+)
+def test_what_only_the_oldest_run_tells_holds_for_the_whole_file(
+    history, record, tmp_path, monkeypatch, old
+):
+    monkeypatch.setattr("vellum_nb.history.snapshot._CHARACTERS", 1)  # each run by itself
+    record(outputs=old, inputs={})
+    for number in range(3):
+        record(outputs={"a": number, "reply": number, "b": "x"})
+    file = io.StringIO()
+    write_csv(history.frame(), file)
+    assert history.to_csv(tmp_path / "a.csv").read_text("utf-8") == file.getvalue()
+    for write, read in READERS.items():
+        pd.testing.assert_frame_equal(
+            read(getattr(history, write)(tmp_path / "a")), history.frame(), check_exact=True
+        )
 
 
 @every_export
