@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 
-from vellum_nb import HistoryError, Run
+from vellum_nb import HistoryError, Run, read_jsonl, read_parquet
 
 
 @pytest.fixture
@@ -92,3 +94,53 @@ def test_parquet_without_pyarrow_names_the_extra(filled, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(HistoryError, match=r"pip install 'vellum-nb\[fast\]'"):
         filled.to_parquet(tmp_path / "a.parquet")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes here")
+def test_a_pipe_is_written_to_and_a_link_stays_one(filled, tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link.csv"
+    os.mkfifo(pipe)
+    link.symlink_to(tmp_path / "behind.csv")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text, "utf-8")
+        filled.to_csv(pipe)
+        filled.to_csv(link)
+        assert read.result(20) == (tmp_path / "behind.csv").read_text("utf-8")
+    assert link.is_symlink()
+    assert pipe.is_fifo()
+
+
+def test_a_name_may_be_as_long_as_the_disk_allows(filled, tmp_path):
+    path = filled.to_jsonl(tmp_path / f"{'n' * 249}.jsonl")
+    assert len(path.read_text("utf-8").splitlines()) == 3
+
+
+def test_a_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old(
+    filled, tmp_path, monkeypatch
+):
+    target = tmp_path / "runs.csv"
+    target.write_text("old")
+    seen = []
+    monkeypatch.setattr("os.fsync", lambda _: seen.append(target.read_text("utf-8") == "old"))
+    filled.to_csv(target)
+    assert seen == [True, False]  # the file itself, then its name in the folder
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (read_jsonl, '{"id": "a", "inputs": {}}\n', "line 1 is no run: deployment: Field required"),
+        (read_jsonl, '{"id": "a"}\n{"id"\n', "line 2: Expecting"),
+        (read_jsonl, '{"id": "a"}\n{"state": "b"}\n', "line 2 has other names than the first"),
+        (read_jsonl, "[1]\n", "line 1 is no JSON object"),
+        (read_parquet, "PAR1", "a.file cannot be read: Parquet"),
+        (read_parquet, None, "a.file cannot be read: No such file"),
+        (read_jsonl, None, "a.file cannot be read: No such file"),
+    ],
+)
+def test_a_file_that_is_no_export_is_refused_with_the_place(tmp_path, read, text, message):
+    path = tmp_path / "a.file"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(HistoryError, match=message):
+        read(path)

@@ -112,7 +112,8 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
     """
     pa = arrow("read_parquet")
     try:
-        table = pa.parquet.ParquetFile(path).read()
+        with Path(path).open("rb") as file:
+            table = pa.parquet.ParquetFile(file).read()
         noted = (table.schema.metadata or {}).get(AS_JSON, b"[]")
         frame: pd.DataFrame = table.to_pandas()
         for name in json.loads(noted):
