@@ -119,8 +119,24 @@ def test_a_damaged_row_of_an_open_history_is_told_with_what_to_do(content, path)
         with pytest.raises(HistoryError, match="vellum-nb history repair") as caught:
             history.runs()
         assert str(path) in str(caught.value)
+        assert "is not UTF-8" in str(caught.value)
     found = vnb.check_history(path)
     assert found.problems == ("outputs of run text-plain cannot be read",)
+
+
+@pytest.mark.parametrize("read", ["frame", "runs", "to_csv", "to_jsonl", "page", "search"])
+def test_a_row_that_is_no_json_any_more_is_told_by_every_reader(read, content, path):
+    path.write_bytes(content)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE payloads SET inputs = '{\"torn' WHERE seq = 1")
+        db.commit()
+    given = {"to_csv": [path.with_name("x.csv")], "to_jsonl": [path.with_name("x.jsonl")]}
+    with History(path) as history:
+        given["search"] = ["ticket"]
+        with pytest.raises(HistoryError, match="its row is damaged.*history repair") as caught:
+            getattr(history, read)(*given.get(read, []), **{"page": {"limit": 999}}.get(read, {}))
+    assert str(path) in str(caught.value)
+    assert [file.name for file in path.parent.glob("x.*")] == []
 
 
 def log_of_a_killed_process(path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO, Unpack
 
 from vellum_nb.history import reads
+from vellum_nb.history.damaged import told
 from vellum_nb.history.export import csv_of_stream, jsonl_of_stream
 from vellum_nb.history.export_progress import progress_line
 from vellum_nb.history.parquet import arrow, parquet_of_stream
@@ -23,6 +24,7 @@ __all__ = ["ExportMethods"]
 class ExportMethods(RecordMethods):
     """The half of `vellum_nb.History` that writes files."""
 
+    @told
     def to_csv(
         self,
         path: str | Path,
@@ -65,6 +67,7 @@ class ExportMethods(RecordMethods):
             self._csv(file, path, columns, progress, filters)
         return Path(path)
 
+    @told
     def to_jsonl(
         self,
         path: str | Path,
@@ -83,6 +86,7 @@ class ExportMethods(RecordMethods):
             self._jsonl(file, path, columns, progress, filters)
         return Path(path)
 
+    @told
     def to_parquet(
         self,
         path: str | Path,
@@ -104,6 +108,7 @@ class ExportMethods(RecordMethods):
             parquet_of_stream(stream, file)
         return Path(path)
 
+    @told
     def write_csv(
         self,
         file: TextIO,
@@ -115,6 +120,7 @@ class ExportMethods(RecordMethods):
         """Write what `to_csv` writes to an open file."""
         self._csv(file, None, columns, progress, filters)
 
+    @told
     def write_jsonl(
         self,
         file: TextIO,

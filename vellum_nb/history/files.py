@@ -144,9 +144,12 @@ def patiently(call: Callable[[], T]) -> T:
 
 def explained(exc: sqlite3.Error, path: Path | str) -> HistoryError:
     """Return the error that tells the user what `exc` means and what to do."""
-    code = sqlite3.SQLITE_CORRUPT if _NO_TEXT in str(exc) else _code(exc)
+    is_no_text = _NO_TEXT in str(exc)
+    code = sqlite3.SQLITE_CORRUPT if is_no_text else _code(exc)
     advice = _ADVICE.get(code, "SQLite refused it")
-    found = f"{exc}{_held_by(path) if _code(exc) == sqlite3.SQLITE_BUSY else ''}"
+    # Of a text that is none any more Python quotes all, and it may be long, or a secret.
+    found = "a text is not UTF-8" if is_no_text else str(exc)
+    found += _held_by(path) if code == sqlite3.SQLITE_BUSY else ""
     return HistoryError(f"The history {path} cannot be used: {advice} ({found})")
 
 

@@ -15,6 +15,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import index, reads
 from vellum_nb.history.archived import Fetch, with_archived
 from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.damaged import told
 from vellum_nb.history.exporting import ExportMethods
 from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.keeping import KeepMethods
@@ -80,11 +81,6 @@ class History(KeepMethods, ExportMethods):
         self.syncer: Callable[..., SyncReport] | None = None
 
     @property
-    def path(self) -> Path | str:
-        """The file, or ``":memory:"``."""
-        return self._store.path
-
-    @property
     def sweeps(self) -> Sweeps:
         """The sweeps that are kept, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
         return Sweeps(self._store, self._tell)
@@ -106,6 +102,7 @@ class History(KeepMethods, ExportMethods):
         """Close the file. Closing it again does nothing."""
         self._store.close()
 
+    @told
     def runs(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Run]:
         """Return runs, newest first.
 
@@ -121,6 +118,7 @@ class History(KeepMethods, ExportMethods):
         """
         return [self._run(row) for row in self._rows(filters, reads.rows, archived=archived)]
 
+    @told
     def records(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Record]:
         """Return runs as light rows, newest first, for comparisons; arguments as in `runs`.
 
@@ -131,6 +129,7 @@ class History(KeepMethods, ExportMethods):
             return [Record.of_run(run) for run in self.runs(archived=True, **filters)]
         return light_records(self._store, filters, self._trace_of_light)
 
+    @told
     def frame(self, *, archived: bool = False, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
 
@@ -163,6 +162,7 @@ class History(KeepMethods, ExportMethods):
         """
         return scan(self._store, filters, chunk_rows)
 
+    @told
     def search(
         self, text: str, *, archived: bool = False, **filters: Unpack[OtherFilters]
     ) -> pd.DataFrame:
@@ -210,6 +210,7 @@ class History(KeepMethods, ExportMethods):
             return len(self._rows(filters, reads.framed, archived=True))
         return reads.count(self._store, filters)
 
+    @told
     def page(
         self,
         *,

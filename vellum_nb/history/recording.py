@@ -11,6 +11,7 @@ from typing import Any
 
 from vellum_nb.history import deleting, reads, writes
 from vellum_nb.history.archived import with_archived
+from vellum_nb.history.damaged import told
 from vellum_nb.history.doors import open_store
 from vellum_nb.history.places import DatabaseUrl
 from vellum_nb.history.rows import clean, run_of, tags_text
@@ -33,6 +34,11 @@ class RecordMethods:
         self._store = open_store(path)
         self._subscribers: list[Callable[[Run], None]] = []
         self._lock = threading.Lock()
+
+    @property
+    def path(self) -> Path | str:
+        """The file, or ``":memory:"``."""
+        return self._store.path
 
     def begin(self, run: Run) -> None:
         """Record `run`; it is on disk when this returns.
@@ -95,6 +101,7 @@ class RecordMethods:
         kept = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
         writes.update(self._store, id, {}, {"nodes": kept or None})
 
+    @told
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
         found = reads.row(self._store, id)
