@@ -145,7 +145,7 @@ def test_the_filter_goes_by_words_while_a_run_arrives(table):
     expect(table.status).to_have_text("2 of 201 runs")
     found = table.row("ticket 2001").locator("b")
     expect(found).to_have_text(["CHARGED twice", "2001", "200"])
-    expect(found.first).to_have_css("font-weight", "700")
+    expect(found.first).to_have_css("font-weight", "600")
     table.filter.fill("arged")
     expect(table.status).to_have_text("0 of 201 runs")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import index, large
+from vellum_nb.history import index, large, sorting
 from vellum_nb.history.archive_files import COLUMNS, ArchiveFile, write
 from vellum_nb.history.archive_notes import note, noted
 from vellum_nb.history.query import moment
@@ -188,6 +188,7 @@ def _unchanged(store: Store, connection: Connection, file: ArchiveFile) -> list[
 
 def _remove(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
     index.forget(store, connection, seqs)
+    sorting.forget(store, connection, seqs)
     for table in ("payloads", "runs"):
         sql = f"DELETE FROM {table} WHERE {store.dialect.one_of('seq')}"
         connection.execute(sql, (store.dialect.listed(seqs),))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import index
+from vellum_nb.history import index, sorting
 from vellum_nb.history.frames import frame_of_cells
 from vellum_nb.history.large import Read
 from vellum_nb.history.rows import PAYLOADS, SCALARS, clean, from_micros, micros
@@ -115,6 +115,7 @@ def delete(store: Store, ids: Sequence[str], why: str) -> Deletion:
         connection.execute(sql, (number, micros(datetime.now(UTC)), runs, clean(why)))
         going = connection.execute(f"SELECT seq FROM runs WHERE {chosen}", (named,)).fetchall()
         index.forget(store, connection, [seq for (seq,) in going])
+        sorting.forget(store, connection, [seq for (seq,) in going])
         for table, columns in (("payloads", _PAYLOAD), ("runs", _RUN)):  # the runs choose: last
             connection.execute(
                 f"INSERT INTO deleted_{table} (batch, seq, {columns}) "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import index, reads
+from vellum_nb.history import index, reads, sorting
 from vellum_nb.history.archived import Fetch, with_archived
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.damaged import told
@@ -244,15 +244,9 @@ class History(KeepMethods, ExportMethods):
         order_by: str = "timestamp",
         descending: bool = True,
         whole: bool = True,
-        told: Callable[[int, int], None] | None = None,
         **filters: Unpack[PageFilters],
     ) -> Ordered:
-        """Return the runs in an order, to be read stretch by stretch; arguments as in `page`.
-
-        `told` hears, of a search that must read many runs first, how many it has read of how many.
-        """
-        if filters.get("search"):
-            index.catch_up(self._store, told)
+        """Return the runs in an order, to be read stretch by stretch; arguments as in `page`."""
         seqs = reads.ordered(
             self._store, {**filters, "limit": None}, order_by=order_by, descending=descending
         )
@@ -261,6 +255,22 @@ class History(KeepMethods, ExportMethods):
             return [self._run(row) for row in reads.at(self._store, some, whole=whole)]
 
         return Ordered(seqs, fetch)
+
+    def get_ready(
+        self, *, search: str = "", order_by: str = "", told: Callable[[int, int], None]
+    ) -> None:
+        """Do what a search or an order of very many runs needs once, before `page` does it.
+
+        `told` hears how many runs were read of how many; what it raises ends it, to go on later.
+        """
+        if search:
+            index.catch_up(self._store, told)
+        if order_by.startswith(sorting.ROOMS):
+            sorting.catch_up(self._store, order_by, told)
+
+    def has_many(self, number: int) -> bool:
+        """Return whether more than `number` runs were recorded; those deleted since may count."""
+        return reads.longest_number(self._store) > number
 
     def sync(
         self,

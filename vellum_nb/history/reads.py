@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vellum_nb.history import large
+from vellum_nb.history import large, sorting
 from vellum_nb.history.frames import PLAIN, ROOMS
 from vellum_nb.history.query import (
     ALL,
@@ -32,6 +32,7 @@ __all__ = [
     "framed",
     "framed_of",
     "heads",
+    "longest_number",
     "ordered",
     "page",
     "row",
@@ -216,5 +217,14 @@ def _ordered(
     chosen = select(filters, store)
     terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
     source = "runs r JOIN payloads p ON p.seq = r.seq" if needs_payloads else "runs r"
+    if order_by.startswith(sorting.ROOMS) and sorting.catch_up(store, order_by):
+        source, terms = sorting.JOIN, sorting.terms(descending=descending)
+        sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ?"
+        return sql, (order_by, *chosen.bound, chosen.limit)
     sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ?"
     return sql, (*chosen.bound, *bound, chosen.limit)
+
+
+def longest_number(store: Store) -> int:
+    """Return the number of the newest row: there were never more; quick, however many there are."""
+    return int(store.read("SELECT max(seq) FROM runs")[0][0] or 0)

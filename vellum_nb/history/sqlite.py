@@ -28,7 +28,7 @@ from vellum_nb.history.store import Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqliteStore", "member"]
 
 
 class _Link:
@@ -69,12 +69,15 @@ class SqliteDialect:
         self, column: str, name: str, *, descending: bool
     ) -> tuple[str, tuple[object, ...]]:
         """Return ORDER BY terms for a member of a JSON object; a path cannot say every name."""
-        way = "DESC" if descending else "ASC"
-        if '"' in name or "\\" in name:
-            value, bound = f"(SELECT value FROM json_each({column}) WHERE key = ?)", name
-        else:
-            value, bound = f"json_extract({column}, ?)", f'$."{name}"'
-        return f"{value} {way} NULLS LAST", (bound,)
+        value, bound = member(column, name)
+        return f"{value} {'DESC' if descending else 'ASC'} NULLS LAST", (bound,)
+
+
+def member(column: str, name: str) -> tuple[str, str]:
+    """Return SQL for a member of a JSON object, and what it binds; a path cannot say every name."""
+    if '"' in name or "\\" in name:
+        return f"(SELECT value FROM json_each({column}) WHERE key = ?)", name
+    return f"json_extract({column}, ?)", f'$."{name}"'
 
 
 class _Transaction:

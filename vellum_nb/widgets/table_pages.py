@@ -1,8 +1,8 @@
 """How the history table gets at its runs: which question to the history costs least.
 
-The newest runs are read by their index. What is searched for is found once and kept as an order;
-so is what is sorted by, as soon as somebody scrolls far into it. Counts are exact up to
-`COUNTED_AT_ONCE` runs; beyond, the last exact one stands until a refresh has counted again.
+The first rows of any order are found with a limit. As soon as somebody scrolls far into a search or
+a sort, the whole order is found once and kept. Of a long history rows come before counts: a count
+that would take a moment stands at what is known to be there, until `counts` has counted.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from vellum_nb.history import History
 from vellum_nb.history.ordered import Ordered
 from vellum_nb.models import Run
 
-__all__ = ["COUNTED_AT_ONCE", "Pages"]
+__all__ = ["LONG", "Pages"]
 
-COUNTED_AT_ONCE = 20_000
+LONG = 20_000
+"""More runs than these are asked for aside of the kernel's own thread."""
 _NEAR = 1000  # rows that are cheaper found again than kept
+_COUNTED = 1000  # as many are counted in no time
 
 
 class Pages:
@@ -27,7 +29,7 @@ class Pages:
     Attributes
     ----------
     rough : bool
-        Whether the last count stopped at `COUNTED_AT_ONCE`: there may be more.
+        Whether there may be more than what was counted last.
     """
 
     def __init__(self, history: History) -> None:
@@ -41,7 +43,7 @@ class Pages:
     @property
     def is_long(self) -> bool:
         """Whether a search or another order may take more than a moment."""
-        return self.history.count(limit=COUNTED_AT_ONCE) == COUNTED_AT_ONCE
+        return self.history.has_many(LONG)
 
     def window(
         self,
@@ -54,42 +56,45 @@ class Pages:
         again: bool = False,
     ) -> list[Run]:
         """Return the runs of a window; `again`: forget what was found before."""
+        order_by, descending = order
         with self._lock:
             key = (repr(sorted(filters.items())), order)
             if again or key != self._key:
                 self._key, self._ordered = key, None
-            order_by, descending = order
-            near = not filters.get("search") and offset + limit <= _NEAR
-            if near or (order_by == "timestamp" and not filters.get("search")):
+            if told is not None:
+                search = str(filters.get("search") or "")
+                self.history.get_ready(search=search, order_by=order_by, told=told)
+            is_plain = order_by == "timestamp" and not filters.get("search")
+            whole = bool(filters.get("search"))  # what was found may be far into a large value
+            if self._ordered is None and (is_plain or offset + limit <= _NEAR):
                 return self.history.page(
                     offset=offset,
                     limit=limit,
                     order_by=order_by,
                     descending=descending,
-                    whole=False,
+                    whole=whole,
                     **filters,
                 )
             if self._ordered is None:
                 self._ordered = self.history.ordered(
                     order_by=order_by,
                     descending=descending,
-                    whole=bool(filters.get("search")),  # what was found is shown
-                    told=told,
+                    whole=whole,
                     **filters,
                 )
             return self._ordered.runs(offset=offset, limit=limit)
 
-    def count(self, filters: Mapping[str, Any], *, exact: bool) -> int:
-        """Return how many runs there are; unless `exact`, what is quickly known of them."""
+    def count(self, filters: Mapping[str, Any], *, at_least: int, exact: bool) -> int:
+        """Return how many runs there are; of a long history, unless `exact`, what is known."""
+        key = repr(sorted(filters.items()))
         with self._lock:
-            if filters.get("search") and self._ordered is not None:
-                return len(self._ordered)
-            key = repr(sorted(filters.items()))
-            if not exact:
-                found = self.history.count(**filters, limit=COUNTED_AT_ONCE)
-                if found < COUNTED_AT_ONCE:
-                    return found
-                self.rough = True
-                return max(found, self._counts.get(key, 0))
-            self._counts[key] = self.history.count(**filters)
-            return self._counts[key]
+            if exact or not self.is_long:
+                self._counts[key] = self.history.count(**filters)
+                return self._counts[key]
+            if not filters.get("search"):
+                counted = self.history.count(**filters, limit=_COUNTED)
+                if counted < _COUNTED:
+                    return counted
+                at_least = max(at_least, counted)
+            self.rough = True
+            return max(at_least, self._counts.get(key, 0))

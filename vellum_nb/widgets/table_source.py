@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ class TableSource:
             again=counting != "no",
         )
         if counting != "no":
-            self._count(query, exact=counting == "exact")
+            self._count(query, window.offset + len(runs), exact=counting == "exact")
         self._meet(runs)
         return {
             "view": window.view,
@@ -158,7 +159,7 @@ class TableSource:
 
     def counts(self, query: Query) -> tuple[int, int]:
         """Return how many runs `query` finds, and how many there are, counted to the end."""
-        self._count(query, exact=True)
+        self._count(query, 0, exact=True)
         return self._total, self._all
 
     def page(self, query: Query, *, offset: int, limit: int) -> list[Run]:
@@ -193,13 +194,14 @@ class TableSource:
     def _with(self, query: Query) -> dict[str, Any]:
         return {**self._filters, **({"search": query.search} if query.search.strip() else {})}
 
-    def _count(self, query: Query, *, exact: bool) -> None:
+    def _count(self, query: Query, seen: int, *, exact: bool) -> None:
         self._pages.rough = False
-        self._total = self._pages.count(self._with(query), exact=exact)
+        self._total = self._pages.count(self._with(query), at_least=seen, exact=exact)
         deployment = self._filters.get("deployment")
         same = not query.search and set(self._filters) <= {"deployment"}
         of_all = {} if deployment is None else {"deployment": deployment}
-        self._all = self._total if same else self._pages.count(of_all, exact=exact)
+        counted = partial(self._pages.count, of_all, at_least=self._total, exact=exact)
+        self._all = self._total if same else counted()
 
     def _meet(self, runs: Sequence[Run]) -> None:
         for run in runs:

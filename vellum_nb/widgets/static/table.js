@@ -106,7 +106,7 @@ class Table {
       this.footer();
     } else if (message.kind === "progress" && message.view === this.id && this.waiting) {
       clearTimeout(this.patience);
-      this.busy(`Reading ${figure(message.total)} runs for the first search: ${Math.floor((100 * message.done) / message.total)} %`);
+      this.busy(`Reading ${figure(message.total)} runs, this once: ${Math.floor((100 * message.done) / message.total)} %`);
     } else if (message.kind === "exported") this.exported(message);
   }
 

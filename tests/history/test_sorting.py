@@ -1,0 +1,105 @@
+"""Sorting very many runs by an input or an output: the same order, from values that are kept."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vellum_nb import History
+from vellum_nb.history import sorting
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.floats(-2, 2),
+    st.sampled_from(["", "a", "B", "é", "10", "x" * 99]),
+    st.lists(st.integers(0, 3), max_size=2),
+)
+
+
+@pytest.fixture
+def history(path):
+    with History(path) as history:
+        yield history
+
+
+@pytest.fixture
+def long_from_the_first(monkeypatch):
+    """Keep values from the first run on, three runs at a time."""
+    monkeypatch.setattr(sorting, "LONG", 0)
+    monkeypatch.setattr(sorting, "SLICE", 3)
+
+
+def order(history, field, **options):
+    return [run.id for run in history.page(order_by=field, **options)]
+
+
+def kept(history):
+    return history._store.read("SELECT seq, value FROM sort_values ORDER BY seq")
+
+
+@given(stored=st.lists(VALUES, min_size=1, max_size=8), descending=st.booleans())
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_kept_values_sort_as_payloads_do(history, make_run, stored, descending):
+    options = {"limit": 100, "descending": descending}
+    for value in stored:
+        run = make_run(state="FULFILLED", outputs={"n": value})
+        history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))
+        history.finish(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorting, "LONG", 0)
+        patch.setattr(sorting, "SLICE", 3)
+        found = order(history, "output.n", **options)
+    assert found == order(history, "output.n", **options)
+
+
+@pytest.mark.usefixtures("long_from_the_first")
+def test_values_are_kept_of_runs_that_have_ended_and_forgotten_of_those_deleted(history, make_run):
+    runs = [make_run(outputs={"n": n}, state="FULFILLED") for n in (2, 3, 1)]
+    for run in runs:
+        history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))
+    for run in runs[:2]:
+        history.finish(run)
+    assert order(history, "output.n") == ["run-1", "run-0", "run-2"]
+    assert kept(history) == [(1, 2), (2, 3)]
+    history.finish(runs[2])
+    assert order(history, "output.n", descending=False) == ["run-2", "run-0", "run-1"]
+    history.delete(["run-1"])
+    assert kept(history) == [(1, 2), (3, 1)]
+    history.undelete()
+    assert order(history, "output.n") == ["run-1", "run-0", "run-2"]
+
+
+@pytest.mark.usefixtures("long_from_the_first")
+def test_the_values_may_be_dropped_and_filters_hold(history, record, path):
+    for number in range(7):
+        record(inputs={"q": number % 3}, release_tag=f"v{number % 2}")
+    first = order(history, "input.q", release_tag="v1")
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE sort_values")
+    assert order(history, "input.q", release_tag="v1") == first == ["run-5", "run-1", "run-3"]
+
+
+@pytest.mark.usefixtures("long_from_the_first")
+def test_getting_ready_tells_how_far_it_is_and_goes_on_where_it_was(history, record):
+    for number in range(8):
+        record(inputs={"q": number})
+
+    def enough(done, total):
+        assert total == 8
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        history.get_ready(order_by="input.q", told=enough)
+    assert len(kept(history)) == 3
+    told = []
+    history.get_ready(order_by="input.q", told=lambda done, total: told.append((done, total)))
+    assert told == [(0, 5)]
+    assert len(kept(history)) == 8
