@@ -217,12 +217,14 @@ def _ordered(
     chosen = select(filters, store)
     terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
     source = "runs r JOIN payloads p ON p.seq = r.seq" if needs_payloads else "runs r"
+    before: tuple[object, ...] = ()
     if order_by.startswith(sorting.ROOMS) and sorting.catch_up(store, order_by):
-        source, terms = sorting.JOIN, sorting.terms(descending=descending)
-        sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ?"
-        return sql, (order_by, *chosen.bound, chosen.limit)
-    sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms} LIMIT ?"
-    return sql, (*chosen.bound, *bound, chosen.limit)
+        source, before = sorting.JOIN, (order_by,)
+        terms, bound = sorting.terms(descending=descending), ()
+    sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms}"
+    if chosen.limit == ALL:  # SQLite sorts faster where nobody mentions a limit
+        return sql, (*before, *chosen.bound, *bound)
+    return f"{sql} LIMIT ?", (*before, *chosen.bound, *bound, chosen.limit)
 
 
 def longest_number(store: Store) -> int:
