@@ -74,6 +74,18 @@ def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
             assert (folder / "a.csv").read_bytes() == _whole(frame).encode()
 
 
+def test_texts_of_a_megabyte_come_back_from_every_export(history, record, tmp_path):
+    for unit in ('=1"\r\n,;\t', "\ufeff\u2028é😀"):
+        text = unit * (1_100_000 // len(unit.encode()))
+        record(outputs={"text": text, "list": [text]}, note=text[:50_000])
+    for write, read in (
+        ("to_csv", read_csv),
+        ("to_jsonl", read_jsonl),
+        ("to_parquet", read_parquet),
+    ):
+        _assert_equal(read(getattr(history, write)(tmp_path / "a")), history.frame())
+
+
 def _assert_equal(read, written):
     pd.testing.assert_frame_equal(read, written, check_exact=True)
     assert _exactly(read) == _exactly(written)
