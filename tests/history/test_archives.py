@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import archiving
+from vellum_nb.history import archive_files, archiving
 from vellum_nb.models import NodeRun
 from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepRecord
@@ -79,6 +79,7 @@ def test_the_frame_is_the_same_before_and_after(history, odd, archive):
     "filters",
     [
         {"limit": 7},
+        {"limit": 2},
         {"state": "REJECTED"},
         {"since": "2026-07-01T12:00:02Z", "until": "2026-07-01T12:00:07Z"},
         {"until": "2026-07-01T12:00:01Z", "limit": 1},
@@ -88,7 +89,8 @@ def test_the_frame_is_the_same_before_and_after(history, odd, archive):
         {"search": "refund"},
     ],
 )
-def test_a_filter_means_the_same_in_an_archive(history, odd, archive, path, filters):
+def test_a_filter_means_the_same_in_an_archive(history, odd, archive, path, filters, monkeypatch):
+    monkeypatch.setattr(archive_files, "_GROUP_ROWS", 2)
     before = history.frame(**filters)
     archive(NOON_OF_JULY)
     assert 0 < len(before) < 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +64,8 @@ class ArchiveFile:
             table = file.read(columns=list(names))
         return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 
-    def groups(self, since: int | None = None, until: int | None = None) -> Iterator[list[Row]]:
-        """Yield the rows in lots, the last first; lots that lie outside the times are left out.
+    def groups(self, wanted: Callable[[int, int], bool] | None = None) -> Iterator[list[Row]]:
+        """Yield the rows in lots, the last first; those whose first and last time are `wanted`.
 
         A row has the values of `COLUMNS`; what an older version did not have is None.
         """
@@ -73,11 +73,8 @@ class ArchiveFile:
             at = file.schema_arrow.names.index("timestamp")
             for number in reversed(range(file.metadata.num_row_groups)):
                 times = file.metadata.row_group(number).column(at).statistics
-                if since is not None and times.max < since:
-                    continue
-                if until is not None and times.min >= until:
-                    continue
-                yield _rows(file.read_row_group(number))
+                if wanted is None or wanted(times.min, times.max):
+                    yield _rows(file.read_row_group(number))
 
 
 def write(path: Path, rows: Iterable[Row], told: dict[str, int]) -> None:

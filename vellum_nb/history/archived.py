@@ -16,7 +16,8 @@ from vellum_nb.history.store import Store
 
 __all__ = ["Fetch", "known", "lots", "sound", "states_of_sweep", "tallies", "with_archived"]
 
-_ID, _TIME = SCALARS.index("id"), SCALARS.index("timestamp")
+_TIME = SCALARS.index("timestamp")
+_LAST = 2**63 - 1
 
 Row = tuple[Any, ...]
 Fetch = Callable[[Store, Filters], list[Row]]
@@ -29,11 +30,27 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch) -> list[Row]:
     same there. A run that is here, too, counts as it is here.
     """
     rows = fetch(store, filters)
-    for file in _files(store, filters)[::-1]:
-        rows += _found(store, sound(file), filters, fetch)
-    rows.sort(key=lambda row: row[_TIME], reverse=True)
     limit = filters.get("limit")
-    return rows if limit is None else rows[:limit]
+    since, until = _times(filters)
+
+    def wanted(first: int, last: int) -> bool:
+        full = limit is not None and len(rows) >= limit > 0
+        return last >= max(since, rows[-1][_TIME] if full else since) and first < until
+
+    for file in _files(store, filters)[::-1]:
+        for group in sound(file).groups(wanted):
+            rows += _found(store, group, filters, fetch)
+            rows.sort(key=lambda row: row[_TIME], reverse=True)
+            del rows[len(rows) if limit is None else limit :]
+    return rows
+
+
+def _times(filters: Filters) -> tuple[int, int]:
+    since, until = filters.get("since"), filters.get("until")
+    return (
+        -_LAST if since is None else moment("since", since),
+        _LAST if until is None else moment("until", until),
+    )
 
 
 def _files(store: Store, filters: Filters) -> list[ArchiveFile]:
@@ -105,19 +122,13 @@ def lots(file: ArchiveFile) -> Iterator[list[dict[str, Any]]]:
         yield [dict(zip(COLUMNS, row, strict=True)) | {"large": None} for row in group]
 
 
-def _found(store: Store, file: ArchiveFile, filters: Filters, fetch: Fetch) -> Iterator[Row]:
-    since, until = filters.get("since"), filters.get("until")
-    groups = file.groups(
-        None if since is None else moment("since", since),
-        None if until is None else moment("until", until),
-    )
-    for group in groups:
-        memory = SqliteStore(":memory:")
-        try:
-            _put(memory, _only_there(store, _named(group, filters)))
-            yield from fetch(memory, filters)
-        finally:
-            memory.close()
+def _found(store: Store, group: Sequence[Row], filters: Filters, fetch: Fetch) -> list[Row]:
+    memory = SqliteStore(":memory:")
+    try:
+        _put(memory, _only_there(store, _named(group, filters)))
+        return fetch(memory, filters)
+    finally:
+        memory.close()
 
 
 def _named(group: Sequence[Row], filters: Filters) -> list[Row]:
