@@ -89,10 +89,10 @@ def test_the_frame_is_the_same_before_and_after(history, odd, archive):
         {"search": "refund"},
     ],
 )
-def test_a_filter_means_the_same_in_an_archive(history, odd, archive, path, filters, monkeypatch):
+def test_a_filter_means_the_same_in_an_archive(history, odd, path, filters, monkeypatch):
     monkeypatch.setattr(archive_files, "_GROUP_ROWS", 2)
     before = history.frame(**filters)
-    archive(NOON_OF_JULY)
+    history.archive(before=NOON_OF_JULY)
     assert 0 < len(before) < 10
     pd.testing.assert_frame_equal(history.frame(archived=True, **filters), before)
     assert history.count(archived=True, **filters) == len(before)

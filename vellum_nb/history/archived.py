@@ -18,6 +18,7 @@ __all__ = ["Fetch", "known", "lots", "sound", "states_of_sweep", "tallies", "wit
 
 _TIME = SCALARS.index("timestamp")
 _LAST = 2**63 - 1
+_NAMES = ("deployment", "release_tag", "state", "case_id", "sweep_id", "execution_id", "ids")
 
 Row = tuple[Any, ...]
 Fetch = Callable[[Store, Filters], list[Row]]
@@ -132,10 +133,11 @@ def _found(store: Store, group: Sequence[Row], filters: Filters, fetch: Fetch) -
 
 
 def _named(group: Sequence[Row], filters: Filters) -> list[Row]:
-    """Return the rows of the sweep or the runs that are wanted, so that few are looked at."""
+    """Return the rows that have what is named, so that few are looked at more closely."""
     rows = list(group)
-    for name, at in (("sweep_id", COLUMNS.index("sweep_id")), ("ids", COLUMNS.index("id"))):
+    for name in _NAMES:
         value: Any = filters.get(name)
+        at = COLUMNS.index("id" if name == "ids" else name)
         if value is not None:
             wanted = {value} if isinstance(value, str) else set(value)
             rows = [row for row in rows if row[at] in wanted]
