@@ -131,8 +131,9 @@ def change_payloads(connection: Connection, run_id: str, texts: dict[str, str | 
 def _set_payloads(
     connection: Connection, run_id: str, texts: dict[str, str | None], places: Sequence[large.Place]
 ) -> None:
-    old = connection.execute(f"SELECT large FROM payloads WHERE seq = {_SEQ}", (run_id,))
-    row = texts | {"large": large.merged(places, old.fetchone()[0], texts)}
+    sql = f"SELECT large FROM payloads WHERE seq = {_SEQ}"
+    old = connection.execute(sql, (run_id,)).fetchone()
+    row = texts | {"large": large.merged(places, old and old[0], texts)}
     sql = f"UPDATE payloads SET {_settings(list(row))} WHERE seq = {_SEQ}"
     connection.execute(sql, (*row.values(), run_id))
 
