@@ -315,12 +315,25 @@ def test_a_newer_history_is_not_repaired(whole, tmp_path):
         vnb.repair_history(path)
 
 
+@pytest.mark.parametrize("is_in_environment", [False, True])
+def test_a_database_on_a_server_is_refused_without_its_password(is_in_environment, monkeypatch):
+    url = "postgresql://ann:s3cret@db.example/team"
+    if is_in_environment:
+        monkeypatch.setenv("VELLUM_NB_HISTORY", url)
+    for look in (vnb.check_history, vnb.repair_history):
+        with pytest.raises(
+            HistoryError, match="postgresql://ann@db.example/team is no file"
+        ) as why:
+            look(None if is_in_environment else url)
+        assert "s3cret" not in str(why.value)
+
+
 def test_a_check_reads_all_and_changes_nothing(whole, tmp_path):
     path = tmp_path / "runs.db"
     path.write_bytes(whole.content)
     found = vnb.check_history(path)
     assert (found.ok, found.runs, found.problems) == (True, 54, ())
-    assert (found.version, found.size) == (6, len(whole.content))
+    assert (found.version, found.size) == (SCHEMA_VERSION, len(whole.content))
     assert path.read_bytes() == whole.content
     assert [file.name for file in tmp_path.iterdir()] == ["runs.db"]
 
@@ -353,6 +366,21 @@ def test_every_damaged_page_of_a_history_is_told(whole, tmp_path):
         told += not vnb.check_history(path).ok
     every = len(range(0, whole.count, 5))
     assert told > 0.8 * every, "of what is not told, SQLite sees only free pages and ends of texts"
+
+
+def test_a_check_names_the_pages_that_are_lost(whole, tmp_path):
+    path = tmp_path / "runs.db"
+    content = bytearray(whole.content)
+    with closing(sqlite3.connect(path)) as db:
+        path.write_bytes(content)
+        sql = "SELECT rootpage FROM sqlite_master WHERE name IN ('payloads', 'runs')"
+        lost = sorted(root for (root,) in db.execute(sql))
+    for page in lost:
+        overwrite(content, None, page - 1, bytes(PAGE))
+    path.write_bytes(content)
+    found = vnb.check_history(path)
+    told = ", ".join(map(str, lost))
+    assert f"2 page(s) of its tables and indexes cannot be read: {told}" in found.notes
 
 
 def test_the_command_line_checks_and_repairs(whole, tmp_path):

@@ -12,7 +12,17 @@ from typing import Any
 
 from vellum_nb.history.pages import Pages
 
-__all__ = ["BadCellError", "Cell", "Tree", "cells", "free_pages", "kind_of", "walk"]
+__all__ = [
+    "BadCellError",
+    "Cell",
+    "Tree",
+    "cells",
+    "free_pages",
+    "kind_of",
+    "roots",
+    "unreadable",
+    "walk",
+]
 
 LEAF, INDEX_LEAF = 13, 10
 INNER, INDEX_INNER = 5, 2
@@ -20,6 +30,7 @@ _KINDS = frozenset({LEAF, INDEX_LEAF, INNER, INDEX_INNER})
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _FLOAT, _ZERO, _ONE, _FIRST_BLOB = 7, 8, 9, 12
 _LONGEST = 9
+_LISTED = 5  # type, name, tbl_name, rootpage, sql
 
 
 class BadCellError(ValueError):
@@ -44,6 +55,7 @@ class Tree:
     pages: list[int] = field(default_factory=list)
     reached: set[int] = field(default_factory=set)
     whole: bool = True
+    lost: list[int] = field(default_factory=list)
 
 
 def kind_of(number: int, page: bytes) -> int:
@@ -60,6 +72,7 @@ def walk(pages: Pages, root: int) -> Tree:
         kind = None if page is None else kind_of(number, page)
         if page is None or kind not in _KINDS or number in tree.reached:
             tree.whole = False
+            tree.lost.append(number)
             continue
         tree.reached.add(number)
         if kind != INNER:
@@ -90,6 +103,22 @@ def cells(pages: Pages, number: int, *, bad: list[int] | None = None) -> Iterato
         except (BadCellError, IndexError, struct.error, UnicodeDecodeError):
             if bad is not None:
                 bad.append(number)
+
+
+def roots(pages: Pages) -> Iterator[tuple[str, str, str, int]]:
+    """Yield kind, name, table and first page of all that the list of tables names."""
+    for number in walk(pages, 1).pages:
+        for cell in cells(pages, number):
+            if len(cell.values) == _LISTED and isinstance(cell.values[3], int):
+                kind, name, table, root, _ = cell.values
+                if root > 1:
+                    yield kind, name, table, root
+
+
+def unreadable(pages: Pages) -> list[int]:
+    """Return the pages that a table or an index leads to, and that are none."""
+    lost = set(walk(pages, 1).lost)
+    return sorted(lost.union(*(walk(pages, root).lost for *_, root in roots(pages))))
 
 
 def free_pages(pages: Pages) -> set[int]:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from vellum_nb.history.btrees import unreadable
 from vellum_nb.history.copies import read_only
 from vellum_nb.history.files import explained, located, patiently, torn
 from vellum_nb.history.large import hashes
 from vellum_nb.history.migrations import SCHEMA_VERSION, unfit
+from vellum_nb.history.pages import Pages
 from vellum_nb.history.proof import faults
 from vellum_nb.history.rows import PAYLOADS, SCALARS, micros
 from vellum_nb.history.sizes import human
@@ -126,10 +128,19 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
         if not _is_damage(exc):
             raise explained(exc, file) from exc
         found.problems.append(f"SQLite cannot read it: {exc}")
+    if found.problems:
+        found.notes += _lost_pages(file)
     log = file.with_name(f"{file.name}-wal")
     size = file.stat().st_size + (log.stat().st_size if log.exists() else 0)
     problems, notes = tuple(found.problems), tuple(found.notes)
     return HistoryCheck(file, problems, notes, found.runs, found.version, size)
+
+
+def _lost_pages(file: Path) -> list[str]:
+    """Return which pages of tables and indexes are none; SQLite stops at the first."""
+    lost = unreadable(Pages(file))
+    shown = ", ".join(map(str, lost[:_SHOWN])) + (", …" if len(lost) > _SHOWN else "")
+    return [f"{len(lost):,} page(s) of its tables and indexes cannot be read: {shown}"] * bool(lost)
 
 
 def _text(content: bytes) -> str | bytes:

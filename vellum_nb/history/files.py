@@ -23,6 +23,7 @@ from vellum_nb.history.backups import back_up
 from vellum_nb.history.holders import writers
 from vellum_nb.history.migrations import SCHEMA_VERSION, migrate, outdated, unfit
 from vellum_nb.history.mounts import warn_of_network_drive
+from vellum_nb.history.places import DatabaseUrl, guarded
 
 __all__ = [
     "MEMORY",
@@ -88,7 +89,11 @@ def locate(path: str | Path | None) -> Path | str:
 
 def located(path: str | Path | None) -> Path:
     """Return the file of a history that must be there."""
-    found = locate(path)
+    place = guarded(os.environ.get("VELLUM_NB_HISTORY") if path is None else path)
+    if isinstance(place, DatabaseUrl):
+        msg = f"The history {place} is no file; PostgreSQL has tools of its own for its damage"
+        raise HistoryError(msg)
+    found = locate(place)
     if not isinstance(found, Path) or not found.is_file():
         msg = f"There is no history {found}; name the file of one, such as runs.db"
         raise HistoryError(msg)

@@ -8,11 +8,10 @@ out, since what they hold was deleted.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vellum_nb.history.btrees import Cell, Tree, cells, free_pages, kind_of, walk
+from vellum_nb.history.btrees import Cell, Tree, cells, free_pages, kind_of, roots, walk
 from vellum_nb.history.pages import Pages
 from vellum_nb.history.proof import is_json
 from vellum_nb.history.shapes import Shape, shapes
@@ -62,7 +61,8 @@ class Salvage:
 
     def take(self) -> None:
         """Take everything, in the caller's transaction."""
-        entries = list(self._entries())
+        entries = [_Entry(*each) for each in roots(self.pages)]
+        self._seen.update(walk(self.pages, 1).reached)
         trees = {each.name: walk(self.pages, each.root) for each in entries}
         for entry in entries:
             self._seen.update(trees[entry.name].reached)
@@ -76,16 +76,6 @@ class Salvage:
         if not self.sure:  # a page that is free now, and nothing tells so, may have held them
             deleted = "SELECT 1 FROM deleted_runs d WHERE d.seq = runs.seq AND d.id = runs.id"
             self.target.execute(f"DELETE FROM runs WHERE EXISTS ({deleted})")
-
-    def _entries(self) -> Iterator[_Entry]:
-        tree = walk(self.pages, 1)
-        self._seen.update(tree.reached)
-        for number in tree.pages:
-            for cell in cells(self.pages, number):
-                if len(cell.values) == 5 and isinstance(cell.values[3], int):  # noqa: PLR2004
-                    kind, name, table, root, _ = cell.values
-                    if root > 1:
-                        yield _Entry(kind, name, table, root)
 
     def _list_runs(self, name: str, tree: Tree) -> None:
         """Note which runs there were: each entry of an index ends with the number of its row."""
