@@ -17,6 +17,7 @@ from vellum_nb.history.large import Read, restored
 __all__ = ["BATCH", "SCALARS", "BulkError", "read", "whole"]
 
 BATCH = 2**24  # bytes
+_PIPE = 2**20  # bytes; the usual 64 kB make the two wait for each other
 _FEWEST, _MOST = 64, 8192  # runs
 _OF_KIND = {"time": "0", "int": "0", "count": "0", "float": "0.0"}
 _TEXT = "''"
@@ -86,6 +87,7 @@ def _started() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        pipesize=_PIPE,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
 

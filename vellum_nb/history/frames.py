@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -97,14 +97,19 @@ def frame_of_rows(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """Return the frame of rows of the database, as `reads.framed` fetches them."""
     names = (*SCALARS, *FRAMED)
     found = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    number = len(rows)
+    del rows  # of very many, half of the memory
     columns = {name: column(found.pop(name), KINDS[name]) for name in PLAIN}
     metadata = [None if text is None else cell(json.loads(text)) for text in found["metadata"]]
     columns["metadata"] = text_column(metadata)
     spreads: dict[str, Any] = {}
     for room, name in ROOMS.items():
-        values = [json.loads(text or "{}") for text in found.pop(name)]
-        spreads |= {key: column(cells, None) for key, cells in _spread(f"{room}.", values).items()}
-    return assembled(columns, spreads, len(rows))
+        texts = found.pop(name)
+        values = [json.loads(text) if text else {} for text in texts]
+        del texts
+        for key, cells in _spread(f"{room}.", values):
+            spreads[key] = column(cells, None)
+    return assembled(columns, spreads, number)
 
 
 def assembled(columns: Mapping[str, Any], spreads: Mapping[str, Any], rows: int) -> pd.DataFrame:
@@ -140,10 +145,10 @@ def cell(value: Any) -> Any:
         return clean(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
 
 
-def _spread(prefix: str, values: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return one list a name; names in the order in which the oldest runs brought them."""
-    names = dict.fromkeys(name for value in reversed(values) for name in value)
-    return {clean(prefix + name): [cell(value.get(name)) for value in values] for name in names}
+def _spread(prefix: str, values: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield one list a name; names in the order in which the oldest runs brought them."""
+    for name in dict.fromkeys(name for value in reversed(values) for name in value):
+        yield clean(prefix + name), [cell(value.get(name)) for value in values]
 
 
 def column(values: list[Any], kind: str | None) -> Any:

@@ -120,7 +120,11 @@ def clean(text: str) -> str:
 
     Such halves (lone surrogates) cannot be written as UTF-8, which files and Arrow want.
     """
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+    try:
+        text.encode()  # quicker than to look for them
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text)
+    return text
 
 
 def scalar_row(run: Run, names: Sequence[str] = SCALARS) -> dict[str, Any]:

@@ -61,7 +61,9 @@ def _parsed(lines: pa.Array[Any], texts: Sequence[str]) -> pa.Table:
     longest = pc.max(pc.binary_length(lines)).as_py()
     return pyarrow.json.read_json(
         pa.BufferReader(_buffer(lines)),
-        read_options=pyarrow.json.ReadOptions(block_size=max(_BLOCK, 2 * longest)),
+        read_options=pyarrow.json.ReadOptions(
+            use_threads=False, block_size=max(_BLOCK, 2 * longest)
+        ),
         parse_options=pyarrow.json.ParseOptions(
             explicit_schema=pa.schema([(name, pa.string()) for name in texts]) if texts else None
         ),
