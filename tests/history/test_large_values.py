@@ -108,7 +108,7 @@ objects = st.dictionaries(names, values, max_size=4)
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(inputs=objects, outputs=objects, desired=st.none() | objects)
 def test_whatever_json_can_say_comes_back(make_run, monkeypatch, inputs, outputs, desired):

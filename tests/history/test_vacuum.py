@@ -103,11 +103,11 @@ def test_a_vacuum_of_a_history_in_memory_works(make_run):
 
 
 def test_a_reader_in_another_thread_is_not_disturbed(history, record):
-    for n in range(30):
+    for n in range(12):
         record(inputs={"doc": LONG + str(n)})
-    history.delete([f"run-{n}" for n in range(20)])
+    history.delete([f"run-{n}" for n in range(2)])
     counts = []
-    reader = threading.Thread(target=lambda: counts.extend(len(history.runs()) for _ in range(20)))
+    reader = threading.Thread(target=lambda: counts.extend(len(history.runs()) for _ in range(10)))
     reader.start()
     history.vacuum()
     reader.join()
