@@ -39,6 +39,7 @@ __all__ = [
     "NO_TIME",
     "KINDS",
     "PLAIN",
+    "RARE",
     "ROOMS",
     "assembled",
     "categories",
@@ -77,10 +78,13 @@ _TAIL = {
     "tokens_in": "count",
     "tokens_out": "count",
     "model": "text",
+    "author": "text",
     "id": "text",
 }
 KINDS: Mapping[str, str] = {**_HEAD, **_TAIL}
-"""The columns that every frame has, in their order but for inputs and outputs, and their kind."""
+"""The columns of every frame, in their order but for inputs and outputs, and their kind."""
+RARE = frozenset({"author"})
+"""Those of them that are left out where no run has a value."""
 
 ROOMS = {"input": "inputs", "output": "outputs", "desired": "desired"}
 """The prefixes of the columns between those, and the payloads that they come from."""
@@ -118,7 +122,8 @@ def assembled(columns: Mapping[str, Any], spreads: Mapping[str, Any], rows: int)
 
     ordered = {name: columns[name] for name in _HEAD}
     ordered |= spreads
-    ordered |= {name: columns[name] for name in _TAIL}
+    empty = {name for name in RARE if columns[name].isna().all()}
+    ordered |= {name: columns[name] for name in _TAIL if name not in empty}
     return pd.DataFrame(ordered, index=pd.RangeIndex(rows))
 
 

@@ -112,9 +112,9 @@ class History(KeepMethods, ExportMethods):
             Whether runs in archives are meant as well.
         **filters
             Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
-            `case_id`, `sweep_id`, `execution_id`, `external_id` and `ids`: a name or a list of
-            them. `since` (inclusive) and `until` (exclusive): a datetime or an ISO text, UTC when
-            no zone is given. `search`: words, as in `search`. `limit`: how many.
+            `case_id`, `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a
+            list of them. `since` (inclusive) and `until` (exclusive): a datetime or an ISO text,
+            UTC when no zone is given. `search`: words, as in `search`. `limit`: how many.
         """
         return [self._run(row) for row in self._rows(filters, reads.rows, archived=archived)]
 
@@ -344,6 +344,8 @@ class History(KeepMethods, ExportMethods):
         self.close()
 
     def __repr__(self) -> str:
+        if "_store" not in vars(self):  # as a traceback shows it when it could not be opened
+            return "<History: not open>"
         if self._store.closed:
             return f"<History {self.path}: closed>"
         try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
-
-from vellum_nb.errors import HistoryError
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 __all__ = ["DatabaseUrl", "guarded"]
 
@@ -28,24 +26,28 @@ class DatabaseUrl:
     postgresql://ada@db.example/team
     """
 
-    __slots__ = ("_secrets", "shown")
+    __slots__ = ("_secrets", "is_clear", "shown")
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if "@" in parts.path + parts.fragment:
-            msg = (
-                "The URL of the history cannot be read: a password is written percent-encoded in "
-                "it (/ as %2F, # as %23, ? as %3F), or better left to PGPASSWORD or ~/.pgpass"
-            )
-            raise HistoryError(msg)
+        self._secrets: dict[str, str] = {}
+        self.shown = "postgresql://…"
+        self.is_clear = False
+        """Whether it could be read. Where it could not, it is refused by who sees only this."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return
+        if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
+            return
+        self.is_clear = True
         user, at, hosts = parts.netloc.rpartition("@")
         user, colon, password = user.partition(":")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self._secrets = {name: options.pop(name) for name in _SECRET if name in options}
+        self._secrets |= {name: options.pop(name) for name in _SECRET if name in options}
         if colon:
             self._secrets["password"] = unquote(password)
         query = urlencode(options, quote_via=quote)
-        self.shown = urlunsplit(("postgresql", user + at + hosts, parts.path, query, ""))
+        self.shown = f"postgresql://{user}{at}{hosts}{parts.path}{'?' * bool(query)}{query}"
 
     def secrets(self) -> dict[str, Any]:
         """Return what libpq is to be given beside `shown`; hold it in no variable."""

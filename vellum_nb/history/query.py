@@ -41,6 +41,7 @@ class _Plain(TypedDict, total=False):
     sweep_id: str | Sequence[str] | None
     execution_id: str | Sequence[str] | None
     external_id: str | Sequence[str] | None
+    author: str | Sequence[str] | None
     ids: Sequence[str] | None
 
 
@@ -70,6 +71,7 @@ _ONE_OF = {
     "sweep_id": "r.sweep_id",
     "execution_id": "r.execution_id",
     "external_id": "r.external_id",
+    "author": "r.author",
     "ids": "r.id",
 }
 _ROOMS = {"input": "p.inputs", "output": "p.outputs", "desired": "p.desired"}

@@ -11,6 +11,7 @@ from typing import Any
 
 from vellum_nb.history import deleting, reads, writes
 from vellum_nb.history.archived import with_archived
+from vellum_nb.history.authors import author_here
 from vellum_nb.history.damaged import told
 from vellum_nb.history.doors import open_store
 from vellum_nb.history.places import DatabaseUrl
@@ -32,6 +33,7 @@ class RecordMethods:
 
     def __init__(self, path: str | Path | DatabaseUrl | None) -> None:
         self._store = open_store(path)
+        self._author = author_here(is_shared=self._store.journal is not None)
         self._subscribers: list[Callable[[Run], None]] = []
         self._lock = threading.Lock()
 
@@ -48,8 +50,14 @@ class RecordMethods:
         HistoryError
             The history has a run with this id or external id, or cannot be written.
         """
-        writes.begin(self._store, run)
+        writes.begin(self._store, self.signed(run))
         self._tell(run.id)
+
+    def signed(self, run: Run) -> Run:
+        """Return `run` with who makes it, where that is to be kept and it does not say so."""
+        if self._author is None or run.author is not None:
+            return run
+        return run.model_copy(update={"author": self._author})
 
     def identify(self, id: str, execution_id: str) -> None:  # noqa: A002  (the run's own word)
         """Set the execution id of a run that is under way, as soon as it is known.

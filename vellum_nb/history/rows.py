@@ -57,6 +57,7 @@ SCALARS = (
     "tokens_out",
     "model",
     "tag_moved",
+    "author",
 )
 FRAMED = ("inputs", "outputs", "output_types", "not_sent", "metadata", "desired")
 """The payloads that a frame shows."""

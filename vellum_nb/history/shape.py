@@ -12,7 +12,7 @@ from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.batches import Batch, Column
-from vellum_nb.history.frames import EXACT, INT64, KINDS, ROOMS
+from vellum_nb.history.frames import EXACT, INT64, KINDS, RARE, ROOMS
 from vellum_nb.history.rows import clean
 
 __all__ = ["Findings", "chosen_names"]
@@ -93,12 +93,14 @@ class Findings:
         self.payloads = payloads
         self.rows = 0
         self.tags: set[str] = set()
+        self._has_author = False
         self._rooms = {payload: _Room() for payload in payloads}
 
     def meet(self, batch: Batch) -> None:
-        """Look at more rows, which hold release tag and `payloads`."""
+        """Look at more rows, which hold release tag, author and `payloads`."""
         self.rows += len(batch)
         self.tags.update(batch.known("release_tag"))
+        self._has_author = self._has_author or any(batch.known("author"))
         for payload in self.payloads:
             self._rooms[payload].meet(batch, payload)
 
@@ -112,7 +114,8 @@ class Findings:
         """
         known: dict[str, Column] = {}
         for name, kind in KINDS.items():
-            known[name] = Column(name, kind)
+            if name not in RARE or self._has_author or name in (chosen or ()):
+                known[name] = Column(name, kind)
             if name == _HEAD:
                 for prefix, payload in ROOMS.items():
                     found = self._found(prefix, payload)

@@ -105,7 +105,7 @@ class Stream:
     @cached_property
     def _findings(self) -> Findings:
         findings = Findings(self._payloads)
-        names = ["release_tag", *self._payloads]
+        names = ["release_tag", "author", *self._payloads]
         for rows in reads.stream(self._snapshot, self._selection, names):
             findings.meet(Batch(rows, names))
             self._tick(len(rows))

@@ -147,6 +147,8 @@ class Run(Model):
         Output name to what it should have been, as rated.
     nodes : tuple of NodeRun
         The trace, where it is known.
+    author : str or None
+        Who made it: ``VELLUM_NB_AUTHOR``, else, in a history on a server, the user's name here.
     """
 
     id: str
@@ -180,6 +182,7 @@ class Run(Model):
     tag_moved: bool = False
     desired: dict[str, Any] | None = None
     nodes: tuple[NodeRun, ...] = ()
+    author: str | None = None
     _trace: _Reader = PrivateAttr(default_factory=lambda: _NOWHERE)
 
     def trace(self) -> Any:

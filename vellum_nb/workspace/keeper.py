@@ -49,6 +49,10 @@ class Keeper:
         """Whether a call of this workspace is about to end `run`."""
         return run.id in self._held
 
+    def signed(self, run: Run) -> Run:
+        """Return `run` with who makes it."""
+        return self._history.signed(run)
+
     def begin(self, run: Run) -> Run:
         """Record `run`; it is on disk when this returns."""
         self._held.add(run.id)

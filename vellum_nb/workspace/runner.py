@@ -146,7 +146,8 @@ class Runner:
         request = with_plain_options(request)
         release = self.resolve(request.deployment, request.release_tag)
         inputs = self._check(request, release)
-        attempt = Attempt(request, started(request, release, inputs), tuple(inputs))
+        run = self.keeper.signed(started(request, release, inputs))
+        attempt = Attempt(request, run, tuple(inputs))
         try:
             self.keeper.begin(attempt.run)
             yield attempt

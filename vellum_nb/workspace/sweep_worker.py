@@ -59,7 +59,8 @@ class SweepWorker:
         if standing.state == "STARTED":
             run = self._history.get(standing.run_id)
             return Task(run, inputs, doubt="it was begun, and no answer was seen")
-        return Task(self._run(case, standing, inputs), inputs)
+        run = self._history.signed(self._run(case, standing, inputs))
+        return Task(run, inputs)
 
     def attempt(self, at_once: int) -> Caller:
         """Return what sends, for so many at once."""

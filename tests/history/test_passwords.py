@@ -1,0 +1,140 @@
+"""The password of a history on a server: libpq gets it, and nobody else."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb import History, HistoryError
+from vellum_nb.history.places import DatabaseUrl
+
+SECRET = "s3cret/of#ada"
+WRITTEN = "s3cret%2Fof%23ada"
+
+
+@pytest.fixture
+def guarded_url(postgres, postgres_url):
+    """Return the URL of a history whose user has a password."""
+    database = postgres_url.rpartition("/")[2]
+    postgres.execute("DROP OWNED BY guarded CASCADE; DROP ROLE guarded") if postgres.execute(
+        "SELECT 1 FROM pg_roles WHERE rolname = 'guarded'"
+    ) else None
+    postgres.execute(f"CREATE ROLE guarded LOGIN SUPERUSER PASSWORD '{SECRET}'")
+    return postgres.url(database, user="guarded")
+
+
+def with_password(url, password):
+    return url.replace("guarded@", f"guarded:{password}@")
+
+
+def everything_of(exc):
+    """Return the traceback with the variables of each of our frames, and all of the causes."""
+    told = traceback.TracebackException.from_exception(exc, capture_locals=True)
+    here = Path(__file__).name
+    found = []
+    while told is not None:
+        for frame in told.stack:
+            if not frame.filename.endswith(here):  # what the user wrote is the user's
+                found += [*(frame.locals or {}).values(), frame.line]
+        found.append(str(told))
+        told = told.__cause__ or told.__context__
+    return "\n".join(map(str, found))
+
+
+def test_a_password_in_the_url_is_taken_out_at_once(guarded_url, make_run, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    with History(with_password(guarded_url, WRITTEN)) as history:
+        history.begin(make_run())
+        shown = [repr(history), str(history.path), history._repr_html_(), repr(vars(history))]
+        shown += [repr(vars(history._store)), repr(pickle.dumps(history._store.url))]
+        for write in (history.to_csv, history.to_jsonl, history.to_parquet):
+            shown.append(write(tmp_path / "file").read_bytes().decode(errors="replace"))
+        assert history.path == guarded_url
+        with pytest.raises(HistoryError) as caught:
+            history.begin(history.runs()[0])
+        shown.append(everything_of(caught.value))
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        for (table,) in history._store.read(tables):
+            shown.append(repr(history._store.read(f"SELECT * FROM {table}")))
+    assert "s3cret" not in "\n".join([*shown, repr(history), caplog.text])
+
+
+@pytest.mark.parametrize("opener", [History, lambda url: vnb.connect("local", history=url)])
+def test_a_wrong_password_is_in_no_error_and_in_no_variable_of_a_traceback(guarded_url, opener):
+    url = with_password(guarded_url, WRITTEN + "x")
+    with pytest.raises(HistoryError, match="password authentication failed") as caught:
+        opener(url)
+    assert "~/.pgpass" in str(caught.value)
+    assert "s3cret" not in everything_of(caught.value)
+
+
+def test_a_password_in_the_options_is_taken_out_as_well(guarded_url):
+    with History(f"{guarded_url}?password={WRITTEN}&application_name=x") as history:
+        assert history.path == f"{guarded_url}?application_name=x"
+        assert history.count() == 0
+
+
+def test_the_password_may_come_from_the_environment_or_a_file(guarded_url, tmp_path, monkeypatch):
+    with pytest.raises(HistoryError, match="no password supplied"):
+        History(guarded_url)
+    monkeypatch.setenv("PGPASSWORD", SECRET)
+    with History(guarded_url) as history:
+        assert history.count() == 0
+    monkeypatch.delenv("PGPASSWORD")
+    file = tmp_path / "pgpass"
+    file.touch(mode=0o600)
+    file.write_text(f"*:*:*:guarded:{SECRET}\n")
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    with History(guarded_url) as history:
+        assert history.count() == 0
+
+
+def test_the_environment_may_name_the_history(guarded_url, monkeypatch):
+    monkeypatch.setenv("VELLUM_NB_HISTORY", with_password(guarded_url, WRITTEN))
+    with History() as history:
+        assert repr(history).startswith(f"<History {guarded_url}: 0 runs")
+
+
+@pytest.mark.parametrize("password", ["a/b", "a#b", "a?b", "a/b@c"])
+def test_a_password_that_breaks_its_url_is_refused_unseen(password):
+    with pytest.raises(HistoryError, match="percent-encoded") as caught:
+        History(f"postgresql://ada:{password}s3cret@host/db")
+    assert "s3cret" not in everything_of(caught.value)
+
+
+def test_a_lost_server_shows_no_password(postgres, guarded_url, make_run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    history = History(with_password(guarded_url, WRITTEN))
+    postgres.kill()
+    try:
+        with pytest.warns(RuntimeWarning, match="kept in") as told:
+            history.begin(make_run())
+        with pytest.raises(HistoryError, match="cannot be reached") as caught:
+            history.count()
+        (journal,) = tmp_path.rglob("*.jsonl")
+        shown = [str(told[0].message), everything_of(caught.value), journal.read_text()]
+        assert "s3cret" not in "\n".join([*shown, journal.name])
+    finally:
+        postgres.start()
+    with pytest.warns(RuntimeWarning, match="is back"):
+        history.close()
+
+
+def test_a_history_without_psycopg_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in [name for name in sys.modules if name.startswith("vellum_nb.history.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(HistoryError, match=r"pip install 'vellum-nb\[postgres\]'"):
+        History("postgresql://ada:s3cret@host/db")
+
+
+def test_a_url_with_several_hosts_and_none_at_all():
+    assert repr(DatabaseUrl("postgres://a:p@h1:1,h2:2/db")) == "postgresql://a@h1:1,h2:2/db"
+    assert DatabaseUrl("postgres://a:p%25@h/db").secrets() == {"password": "p%"}
+    assert repr(DatabaseUrl("postgresql:///db?host=/tmp")) == "postgresql:///db?host=%2Ftmp"
