@@ -1,6 +1,6 @@
-"""The history: every run in one SQLite file, as runs, as a DataFrame, and as files.
+"""The history: every run in SQLite or PostgreSQL, as runs, as a DataFrame, and as files.
 
-Owns sqlite3 and what is written to disk. Knows neither client nor server.
+Owns sqlite3, psycopg and what is written to disk. Knows neither client nor server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`History`: every run, kept in one SQLite file.
+"""`History`: every run, kept in one SQLite file or in PostgreSQL.
 
 A run is recorded before it is sent and completed when its answer is there. A row that has ended
 is never overwritten; note, tags and quality are the reader's and may change.
@@ -45,14 +45,15 @@ _TOLD_FROM = 1_000_000  # bytes; below, a size says nothing and is not the same 
 
 
 class History(KeepMethods, ExportMethods):
-    """Every run of a workspace, in one SQLite file.
+    """Every run of a workspace, in one SQLite file or in PostgreSQL.
 
     It may be used from many threads, and by many processes at once.
 
     Parameters
     ----------
     path : str or Path, optional
-        The file, made if there is none; ``":memory:"`` keeps runs until it is closed. Default:
+        The file, made if there is none; ``":memory:"`` keeps runs until it is closed;
+        ``"postgresql://user@host/db"`` is one that a team shares (extra ``postgres``). Default:
         the environment's ``VELLUM_NB_HISTORY``, else ``runs.db`` in the user's data directory.
     viewer : callable, optional
         Called as ``viewer(history, **options)`` by `view`. `vellum_nb.connect` gives its table to
