@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # for the private PostgreSQL ser
 
 @pytest.fixture(autouse=True)
 def _a_history_of_its_own(monkeypatch, tmp_path):
-    """Give each test a default history of its own."""
+    """Give each test a default history of its own, whose runs name nobody."""
+    monkeypatch.setenv("VELLUM_NB_AUTHOR", "")
     monkeypatch.setenv("VELLUM_NB_HISTORY", str(tmp_path / "default-runs.db"))
 
 
