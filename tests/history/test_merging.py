@@ -1,6 +1,7 @@
 """Copies of a history join: what the other knows is taken over, and nothing of ours is lost."""
 
 import shutil
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
@@ -360,3 +361,13 @@ def test_timestamps_far_apart_do_not_matter(history, other, put, make_run, path)
     old = put(other, timestamp=make_run().timestamp - timedelta(days=20_000))
     assert history.merge(other).added == 1
     assert history.runs() == [old]
+
+
+def test_a_server_that_cannot_be_reached_is_told_without_its_password(history, path):
+    with pytest.raises(HistoryError, match="cannot be reached") as caught:
+        history.merge("postgresql://ada:s3cret@127.0.0.1:1/team")
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame for frame in told.stack if "vellum_nb" in frame.filename]
+    assert ours
+    shown = str(caught.value) + "".join(str(frame.locals) for frame in ours)
+    assert "s3cret" not in shown.replace(__file__, "")

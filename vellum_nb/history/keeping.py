@@ -15,6 +15,7 @@ from vellum_nb.history.copies import reading
 from vellum_nb.history.doors import open_store
 from vellum_nb.history.large import Read
 from vellum_nb.history.merge import SyncReport, merge
+from vellum_nb.history.places import DatabaseUrl, guarded
 from vellum_nb.history.recording import RecordMethods
 from vellum_nb.history.vacuuming import Vacuumed, vacuum
 from vellum_nb.models import Run
@@ -127,7 +128,8 @@ class KeepMethods(RecordMethods):
             A file is opened for reading only, and may be of an older version. From a list, runs
             that have ended are taken, in one transaction.
         """
-        if isinstance(other, str) and "://" in other:
+        other = guarded(other)  # before anything can fail: a traceback may show what is here
+        if isinstance(other, DatabaseUrl):
             with closing(open_store(other)) as store:
                 return self._joined(str(store.path), joining.lots(store.read), store.read)
         if isinstance(other, str | Path):
