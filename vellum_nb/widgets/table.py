@@ -124,8 +124,6 @@ class HistoryView(LateWidget):
         self.on_msg(self._on_message)
         self.observe(self._on_selected, "selected_ids")
         self._unsubscribe = history.subscribe(lambda _run: self._pump.poke())
-        if self._first["rough"]:
-            self._errands.do(self._send_counts)
 
     @property
     def selected(self) -> list[Run]:
@@ -333,10 +331,9 @@ class HistoryView(LateWidget):
 
     def __repr__(self) -> str:
         try:
-            total = self._source.count(self._query)
+            return f"HistoryView({self._source.told(self._query)})"
         except HistoryError:
             return "HistoryView(history closed or unreadable)"
-        return f"HistoryView({total} run{'' if total == 1 else 's'})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**kwargs)

@@ -220,7 +220,7 @@ def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
     return [shown[a:b] for a, b in pairwise(edges)] if marks else shown
 
 
-def static_html(runs: Sequence[Run], total: int, columns: Sequence[str]) -> str:
+def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     """Return a plain table for where no widget can live: the same text for the same runs.
 
     Times and durations are left out, so that a stored notebook compares equal when run again.
@@ -234,10 +234,9 @@ def static_html(runs: Sequence[Run], total: int, columns: Sequence[str]) -> str:
     )
     lines = (zip(cells(run, shown), sides, strict=True) for run in runs)
     body = "".join(f"<tr>{''.join(_static_cell(*cell) for cell in line)}</tr>" for line in lines)
-    more = "" if len(runs) == total else f", the first {len(runs)} shown"
-    word = "run" if total == 1 else "runs"
+    more = "" if total.split(maxsplit=1)[0] == str(len(runs)) else f", the first {len(runs)} shown"
     return (
-        f"<table><caption{_LEFT}>History: {total:,} {word}{more}</caption>"
+        f"<table><caption{_LEFT}>History: {total}{more}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import History
 from vellum_nb.models import Run
-from vellum_nb.widgets.table_pages import Pages
+from vellum_nb.widgets.table_pages import LONG, Pages
 from vellum_nb.widgets.table_protocol import Query, Window
 from vellum_nb.widgets.table_rows import (
     JOINED,
@@ -171,9 +171,10 @@ class TableSource:
         """Return the ids of rows by their position."""
         return [run.id for run in self.page(query, offset=offset, limit=max(0, limit))]
 
-    def count(self, query: Query) -> int:
-        """Return how many runs `query` finds."""
-        return self._history.count(**self._with(query))
+    def told(self, query: Query) -> str:
+        """Return how many runs `query` finds, in words; of very many only that they are."""
+        total = self._history.count(**self._with(query), limit=LONG + 1)
+        return f"over {LONG:,} runs" if total > LONG else f"{total:,} run{'s'[: total != 1]}"
 
     def runs(self, ids: Sequence[str]) -> list[Run]:
         """Return the runs with these ids, newest first."""
@@ -183,7 +184,7 @@ class TableSource:
         """Return the first rows for where no widget can live."""
         try:
             runs = self.page(query, offset=0, limit=_STATIC_ROWS)
-            return static_html(runs, self.count(query), query.columns)
+            return static_html(runs, self.told(query), query.columns)
         except HistoryError:
             return "<p>The history is closed or unreadable.</p>"
 
