@@ -20,7 +20,7 @@ class Echo(llm.Model):
 
     model_id = "echo"
 
-    def execute(self, prompt, *_):
+    def execute(self, prompt, *_, **__):
         """Yield the answer."""
         yield prompt.prompt
 
