@@ -139,6 +139,15 @@ def test_another_execution_with_the_same_external_id_is_a_run_of_its_own(history
     assert history.merge(other).known == 1
 
 
+def test_who_made_a_run_comes_along(history, other, make_run):
+    run = make_run(state="FULFILLED")
+    history.merge([run])
+    other.merge([run.model_copy(update={"author": "ada"})])
+    report = history.merge(other)
+    assert (report.updated, report.conflicts) == (1, ())
+    assert history.get(run.id).author == "ada"
+
+
 def test_a_run_that_was_deleted_here_stays_deleted(history, other, put):
     run = put(history)
     other.merge(history)

@@ -22,11 +22,7 @@ __all__ = ["COLUMNS", "JOINED", "Conflict", "Joined", "RunJoiner"]
 
 COLUMNS = (*SCALARS, *PAYLOADS, "large")
 JOINED = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in COLUMNS)
-_LATE = tuple(
-    name
-    for name in COLUMNS
-    if name in {"execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "author", "nodes"}
-)
+_LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "author", "nodes")
 _OF_ANSWER = ("outputs", "output_types", "nodes")
 _OF_PEOPLE = ("quality", "note", "tags", "desired")
 _OF_PLACE = ("id", "external_id", "tag_moved", "large")
