@@ -29,10 +29,14 @@ def write(path):
             record(history, f"{os.getpid()}-{number}", "plain", say)
 
 
-def write_for_ever(path):
+def write_for_ever(path, begun):
+    def tell(line):
+        say(line)
+        os.write(begun, b".")
+
     with vnb.History(path) as history:
         for number in range(10**9):
-            record(history, f"{os.getpid()}-{number}", "victim", say)
+            record(history, f"{os.getpid()}-{number}", "victim", tell)
 
 
 def sweep(path):
@@ -52,12 +56,11 @@ def read(path):
     most = 0
     deadline = time.monotonic() + 2
     with vnb.History(path) as history:
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or most == 0:
             count = len(history.frame(limit=10_000))
             assert count >= most, "a run that was there is there no more"
             most = count
             history.page(order_by="latency_s", limit=20)
-    assert most > 0
 
 
 def hold(path):
@@ -78,13 +81,14 @@ def vacuum(path):
 def main(path):
     with vnb.History(path):
         pass
-    victims = [fork(partial(write_for_ever, path)) for _ in range(2)]
+    seen, begun = os.pipe()
+    victims = [fork(partial(write_for_ever, path, begun)) for _ in range(2)]
     works = [*[write] * 4, *[sweep] * 2, read, hold, vacuum]
     others = [fork(partial(work, path)) for work in works]
-    time.sleep(0.6)
     for pid in victims:
-        os.kill(pid, signal.SIGKILL)
+        os.read(seen, 7)  # not before some runs are acknowledged
         time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
     ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (*victims, *others)]
     say(f"gone {ends}")
 
