@@ -215,6 +215,19 @@ def test_where_the_index_cannot_be_made_runs_are_compared(history, make_run, pat
     assert index.upto(history._store) is None
 
 
+@pytest.mark.usefixtures("small_slices")
+def test_a_vacuum_leaves_no_word_of_deleted_runs_in_the_file(history, make_run, path):
+    for number in range(3):
+        fill(history, make_run, 1, inputs={"q": f"zebra{number} common"})
+        assert history.count(search="zebra") == number + 1
+    history.delete(["run-1"])
+    history.vacuum()
+    history.close()
+    assert b"zebra1" not in path.read_bytes()
+    with History(path) as again:
+        assert again.count(search="zebra") == 2
+
+
 def test_several_kernels_that_search_at_once_index_each_run_once(path, make_run, monkeypatch):
     monkeypatch.setattr(index, "SLICE", 5)
     with History(path) as history:

@@ -32,6 +32,10 @@ class Fts:
         sql = f"INSERT INTO {_TABLE} ({_TABLE}, rowid, words) VALUES ('delete', ?, ?)"
         connection.executemany(sql, documents)
 
+    def tidy(self, connection: Connection) -> None:
+        """Drop what was taken out, which FTS5 only marks so until its parts are merged."""
+        connection.execute(f"INSERT INTO {_TABLE} ({_TABLE}) VALUES ('optimize')")
+
     def matching(self, search: Search) -> tuple[str, tuple[object, ...]]:
         """Return a query for the `seq` of runs, and what it binds."""
         needles = (f'"{" ".join(one.words)}"{" *" if one.open else ""}' for one in search.needles)

@@ -33,6 +33,7 @@ __all__ = [
     "drop_stale",
     "forget",
     "index_of",
+    "tidy",
     "upto",
 ]
 
@@ -79,6 +80,9 @@ class Index(Protocol):
 
     def take(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
         """Take the words of runs out again."""
+
+    def tidy(self, connection: Connection) -> None:
+        """Leave nothing behind of what was taken out."""
 
     def matching(self, search: Search) -> tuple[str, tuple[object, ...]]:
         """Return a query for the `seq` of runs, and what it binds."""
@@ -176,6 +180,14 @@ def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
             texts = connection.execute(f"{_TEXTS} r.seq = ?", one).fetchall()
             index.take(connection, _documents(connection, texts))
     connection.executemany(_REMEMBER, known)
+
+
+def tidy(store: Store) -> None:
+    """Leave no word of deleted runs behind in the index."""
+    index = index_of(store)
+    if index is not None and store.read(index.exists):
+        with store.write() as connection:
+            index.tidy(connection)
 
 
 def _reading(connection: Connection) -> Callable[..., list[Any]]:

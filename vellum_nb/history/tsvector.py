@@ -41,6 +41,9 @@ class Tsvector:
         sql = f"DELETE FROM {_TABLE} WHERE seq = ?"
         connection.executemany(sql, [(seq,) for seq, _ in documents])
 
+    def tidy(self, connection: Connection) -> None:
+        """Do nothing: what was taken out is gone with a ``VACUUM``."""
+
     def matching(self, search: Search) -> tuple[str, tuple[object, ...]]:
         """Return a query for the `seq` of runs, and what it binds."""
         one = f"SELECT seq FROM {_TABLE} WHERE words @@ CAST(? AS TSQUERY)"

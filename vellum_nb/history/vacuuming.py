@@ -56,6 +56,7 @@ def vacuum(store: Store) -> Vacuumed:
     set_apart = _set_apart(store)
     dropped = _drop_values(store)
     index.drop_stale(store)
+    index.tidy(store)
     store.compact()
     return Vacuumed(forgotten, set_apart, dropped, before, store.size())
 
