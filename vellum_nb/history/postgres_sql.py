@@ -1,7 +1,7 @@
 """Our SQL as psycopg takes it, and our values as PostgreSQL keeps them.
 
 PostgreSQL's texts hold no NUL: code point 0 is written as 1 1, and 1 as 1 2, which keeps their
-order. NaN is kept as NULL, as SQLite keeps it.
+order. NaN is kept as NULL and -0.0 as 0.0, as SQLite keeps them.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class _Bool(Dumper):
 
 class _Float(FloatDumper):
     def dump(self, obj: float) -> Buffer | None:
-        return None if obj != obj else super().dump(obj)  # noqa: PLR0124  (NaN is not itself)
+        return None if obj != obj else super().dump(obj + 0.0)  # noqa: PLR0124  (NaN is not itself)
 
 
 class _Loader(TextLoader):

@@ -1,0 +1,237 @@
+"""What PostgreSQL keeps is what a file keeps; and what is no history is left alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pandas as pd
+import psycopg
+import pytest
+
+from vellum_nb import History, HistoryError
+from vellum_nb.models import RunError
+
+ODD = (
+    "\x00",
+    "\x01",
+    "a\x00b",
+    "a\x01b",
+    "\x01\x01",
+    "\x01\x02\x00",
+    "a",
+    "b",
+    "ä",
+    "Z",
+    "\ue000",
+    "😀",
+)
+
+
+@pytest.fixture
+def both(tmp_path, postgres_url):
+    """Return a history in a file, and one in PostgreSQL."""
+    with History(tmp_path / "runs.db") as file, History(postgres_url) as shared:
+        yield file, shared
+
+
+def connection_of(url):
+    return psycopg.connect(url, autocommit=True)
+
+
+def test_both_databases_give_the_same_values_for_the_same_runs(both, make_run):
+    odd = {"big": 2**80, "deep": [{"\x00": "\ud83d"}], "nan": math.nan, "mb": "é" * 2**20}
+    runs = [
+        make_run(inputs={"odd": text}, note=text, model=text, tags=(text,), environment=text)
+        for text in ODD
+    ]
+    error = RunError(code="a\x00b", message="\x01\ud800")
+    runs += [
+        make_run(inputs=odd, case_id="c", quality=math.nan, latency_s=math.inf, cost_usd=0.1 + 0.2),
+        make_run(tokens_in=2**63 - 1, tokens_out=-(2**63), error=error, state="REJECTED"),
+        make_run(quality=5e-324, latency_s=1.7976931348623157e308, cost_usd=-0.0),
+        make_run(tag_moved=True, repeat=7, desired={"é": [1.0, 1, True, None]}),
+    ]
+    for history in both:
+        history.sweeps.record(begun=runs)
+    file, shared = both
+    texts = [[repr(run.model_dump()) for run in each.runs()] for each in both]
+    assert texts[0] == texts[1]
+    pd.testing.assert_frame_equal(file.frame(), shared.frame())
+    for column in ("note", "model", "environment", "tags", "quality", "latency_s", "tokens_in"):
+        for descending in (True, False):
+            pages = [each.page(order_by=column, descending=descending) for each in both]
+            assert [run.id for run in pages[0]] == [run.id for run in pages[1]], column
+    assert {run.quality for run in shared.runs(ids=[runs[-4].id])} == {None}
+
+
+def test_both_refuse_a_number_that_no_column_holds(both, make_run):
+    for history in both:
+        with pytest.raises((HistoryError, OverflowError)):
+            history.begin(make_run(tokens_in=2**63))
+        assert history.count() == 0
+
+
+def test_odd_names_are_found_as_they_are(both, make_run):
+    for history in both:
+        for text in ODD:
+            history.begin(make_run(id=f"id {text}", release_tag=f"v{text}"))
+        for text in ODD:
+            assert [run.id for run in history.runs(release_tag=f"v{text}")] == [f"id {text}"]
+        assert history.count(ids=[f"id {text}" for text in ODD]) == len(ODD)
+
+
+def test_members_of_mixed_types_are_ordered_alike(both, make_run):
+    values = [3, "10", 2.5, True, None, {"a": 1}, "b", 10, "B", [1], -1, False]
+    for history in both:
+        for value in values:
+            history.begin(make_run(inputs={"x": value}))
+    for descending in (True, False):
+        orders = [
+            [run.inputs["x"] for run in history.page(order_by="input.x", descending=descending)]
+            for history in both
+        ]
+        plain = [[v for v in order if not isinstance(v, dict | list)] for order in orders]
+        assert plain[0] == plain[1]
+
+
+def test_tables_of_another_program_are_left_as_they_are(postgres):
+    url = postgres.fresh()
+    with connection_of(url) as db:
+        db.execute("CREATE TABLE runs (mine TEXT)")
+        with pytest.raises(HistoryError, match="another program has tables of the same names"):
+            History(url)
+        tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        assert tables.fetchall() == [("runs",)]
+
+
+def test_tables_of_a_newer_version_are_refused(postgres_url):
+    with connection_of(postgres_url) as db:
+        db.execute("UPDATE vnb_schema SET version = 99")
+    with pytest.raises(HistoryError, match="schema version 99.*update vellum_nb"):
+        History(postgres_url)
+
+
+def test_who_may_not_make_tables_is_told_so(postgres):
+    url = postgres.fresh()
+    database = url.rpartition("/")[2]
+    if not postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = 'guest'"):
+        postgres.execute("CREATE ROLE guest LOGIN")
+    with pytest.raises(HistoryError, match="may not do that; ask for the rights on its schema"):
+        History(postgres.url(database, user="guest"))
+    History(url).close()
+    postgres.execute(
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO guest", database
+    )
+    with History(postgres.url(database, user="guest")) as history:
+        assert history.count() == 0
+
+
+def test_a_history_may_lie_in_a_schema_of_its_own(postgres, make_run):
+    url = postgres.fresh()
+    with connection_of(url) as db:
+        db.execute("CREATE SCHEMA apart")
+    with History(url) as history, History(f"{url}?options=-csearch_path%3Dapart") as apart:
+        history.begin(make_run())
+        assert (history.count(), apart.count()) == (1, 0)
+
+
+def test_a_writer_that_waits_for_ever_is_told_why(postgres_url, make_run):
+    with History(postgres_url) as history, History(postgres_url) as other:
+        with other._store.write() as connection:
+            connection.execute("SELECT 1")
+            history._store._writer.connection.execute("SET lock_timeout = '50ms'")
+            with pytest.raises(HistoryError, match="another program has kept it locked"):
+                history.begin(make_run())
+            assert history.count() == 0
+        history.begin(make_run())
+
+
+def test_two_that_take_a_sweep_at_once_do_not_both_get_it(postgres_url):
+    numbers = []
+
+    def work():
+        with History(postgres_url) as history, history._store.write() as connection:
+            found = connection.execute("SELECT count(*) FROM settings").fetchone()[0]
+            row = (f"n{found}", "x")
+            connection.execute("INSERT INTO settings (name, value) VALUES (?, ?)", row)
+            numbers.append(found)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == list(range(8))
+
+
+@pytest.fixture
+def recorder():
+    script = Path(__file__).with_name("recorder.py")
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+def tell(recorder, *words):
+    print(*words, file=recorder.stdin, flush=True)
+
+
+def test_eight_processes_open_and_write_one_fresh_database_at_once(recorder, postgres):
+    url = postgres.fresh()
+    tell(recorder, "race", url, 8, 10)
+    assert recorder.stdout.readline().strip() == f"gone {[0] * 8}"
+    with History(url) as history:
+        assert history.count(state="FULFILLED") == 80
+
+
+def test_killing_the_recording_process_loses_no_acknowledged_run(recorder, postgres_url):
+    chance = random.Random(20261125)  # noqa: S311  (no secret depends on it)
+    acknowledged = 0
+    for number in range(6):
+        name = f"round{number}"
+        tell(recorder, "kill", postgres_url, name)
+        pid = int(recorder.stdout.readline().split()[1])
+        lines = [recorder.stdout.readline().split() for _ in range(chance.randrange(40))]
+        os.kill(pid, signal.SIGKILL)
+        while not (line := recorder.stdout.readline()).startswith("gone"):
+            lines.append(line.split())
+        with History(postgres_url) as history:
+            runs = {run.id: run.state for run in history.runs(deployment=name)}
+        assert {run_id for word, run_id in lines if word == "began"} <= runs.keys()
+        ended = [run_id for word, run_id in lines if word == "ended"]
+        assert all(runs[run_id] == "FULFILLED" for run_id in ended)
+        acknowledged += len(ended)
+    assert acknowledged > 20
+
+
+def test_a_forked_process_records_into_the_same_database(postgres_url):
+    code = """
+import os, sys
+from datetime import UTC, datetime
+from vellum_nb import History
+from vellum_nb.models import Run
+def run(name):
+    now = datetime.now(UTC)
+    return Run(id=name, deployment="d", release_tag="v", timestamp=now, inputs={}, case_id="c")
+with History(sys.argv[1]) as history:
+    history.begin(run("parent"))
+    with history._store._writer.lock:  # held while the process forks
+        pid = os.fork()
+        if pid == 0:
+            history.begin(run("child"))
+            os._exit(0 if history.count() == 2 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    history.begin(run("after"))
+    assert {run.id for run in history.runs()} == {"parent", "child", "after"}
+"""
+    command = [sys.executable, "-W", "error", "-c", code, postgres_url]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
