@@ -211,7 +211,7 @@ def _watch(of: weakref.ref[Server], stop: threading.Event) -> None:
         store = of()
         if store is None:
             return
-        with suppress(HistoryError):
+        with suppress(HistoryError, RuntimeWarning):  # -W error: nobody could catch it here
             if store.journal.bring_in(store):
                 return
         del store
