@@ -97,3 +97,14 @@ def test_subscribers_hear_of_runs_that_are_back(history, record):
     history.subscribe(heard.append)
     history.undelete()
     assert heard == [run]
+
+
+def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(history, make_run):
+    run = make_run(inputs={"doc": LONG})
+    history.begin(run)
+    history.delete([run.id])
+    ended = run.model_copy(update={"state": "FULFILLED", "outputs": {"doc": LONG + "!", "n": 1}})
+    with pytest.raises(HistoryError, match=r"was deleted on .*undelete\(1\) brings it back"):
+        history.finish(ended)
+    history.undelete()
+    assert history.get(run.id) == ended

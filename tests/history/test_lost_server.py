@@ -9,10 +9,12 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import warnings
 from collections import Counter
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import vellum_nb as vnb
@@ -229,3 +231,69 @@ def test_a_sweep_whose_server_is_killed_in_its_midst_loses_nothing(postgres_url,
     ours = [each for each in told if "kept in" in str(each.message)]
     assert len(ours) == 1
     assert list(folder.iterdir()) == []
+
+
+def test_an_interrupt_while_a_write_waits_for_its_turn_does_no_harm_to_the_next(
+    postgres_url, make_run
+):
+    with History(postgres_url) as history, psycopg.connect(postgres_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(1986949736, hashtext(current_schema()))")
+        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            history.begin(make_run(id="interrupted"))
+        other.rollback()
+        history.begin(make_run(id="next"))
+        assert [run.id for run in history.runs()] == ["next"]
+
+
+def test_an_answer_that_comes_while_a_program_locks_the_history_is_kept(postgres_url, make_run):
+    run = make_run()
+    with History(postgres_url) as history, psycopg.connect(postgres_url) as other:
+        history.begin(run)
+        history._store._writer.connection.execute("SET lock_timeout = '50ms'")
+        other.execute("LOCK TABLE runs")  # as VACUUM FULL does
+        with pytest.warns(RuntimeWarning, match="kept it locked.*kept in"):
+            history.finish(run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 1}}))
+        other.rollback()
+        history._store.journal._next_try = 0
+        with pytest.warns(RuntimeWarning, match="is back: 1 writes"):
+            assert history.get(run.id).outputs == {"a": 1}
+
+
+def test_a_run_that_the_server_forgot_comes_back_with_its_answer(
+    postgres, postgres_url, down, make_run
+):
+    run = make_run()
+    with History(postgres_url) as history, warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        history.begin(run)
+        with down:
+            ended = run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 1}})
+            history.finish(ended)
+        postgres.execute("DELETE FROM payloads; DELETE FROM runs", postgres_url.rpartition("/")[2])
+        history._store.journal._next_try = 0
+        assert history.get(run.id) == ended
+
+
+def test_what_is_refused_when_it_comes_in_is_kept_and_holds_nothing_up(
+    postgres, postgres_url, down, make_run, folder
+):
+    database = postgres_url.rpartition("/")[2]
+    with History(postgres_url) as history, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        history.begin(make_run(id="a"))
+        with down:
+            history.annotate("a", note="kept")
+            history.annotate("nobody", note="refused")
+        postgres.execute(
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$; "
+            "CREATE TRIGGER no BEFORE DELETE ON settings FOR EACH ROW EXECUTE FUNCTION no()",
+            database,
+        )
+        history._store.journal._next_try = 0
+        assert history.get("a").note == "kept"
+        history.annotate("a", note="goes on")
+        assert history.get("a").note == "goes on"
+    (refused,) = folder.iterdir()
+    assert "nobody" in refused.read_text()
+    assert any("1 writes were refused" in str(each.message) for each in told)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError
 from vellum_nb.history import index
+from vellum_nb.history.tsvector import parts
 from vellum_nb.history.words import Search
 from vellum_nb.models import RunError
 
@@ -279,3 +280,13 @@ def test_a_search_of_a_closed_history_is_refused(history):
     history.close()
     with pytest.raises(HistoryError, match="was closed"):
         history.search("refund")
+
+
+def test_a_text_of_very_long_words_is_no_more_than_postgresql_takes(postgres):
+    words = [f"{chr(1072 + number % 30) * 95}{number:05}" for number in range(9_000)]
+    document = f" {' '.join(words)} "
+    pieces = list(parts(document))
+    assert len(pieces) > 2
+    for piece in pieces:
+        postgres.execute(f"SELECT CAST('{piece.replace(chr(39), chr(39) * 2)}' AS TSVECTOR)")
+    assert all(any(f"'{word}':" in piece for piece in pieces) for word in words[::100])

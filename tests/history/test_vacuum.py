@@ -123,3 +123,19 @@ def test_the_size_is_told_where_it_says_something(history, record, path):
     pages, size = (connection.execute(f"PRAGMA page_{x}").fetchone()[0] for x in ("count", "size"))
     connection.close()
     assert history.size == pages * size > 2_000_000
+
+
+def test_tables_of_others_in_the_same_schema_are_left_alone(postgres, postgres_url):
+    database = postgres_url.rpartition("/")[2]
+    postgres.execute("CREATE TABLE theirs AS SELECT generate_series(1, 1000) AS n", database)
+    file = "SELECT relfilenode FROM pg_class WHERE relname = '{}'"
+    with History(postgres_url) as history:
+        theirs, runs = (
+            postgres.execute(file.format(name), database) for name in ("theirs", "runs")
+        )
+        size = history.size
+        postgres.execute("INSERT INTO theirs SELECT generate_series(1, 50000)", database)
+        assert history.size == size
+        history.vacuum()
+    assert postgres.execute(file.format("theirs"), database) == theirs
+    assert postgres.execute(file.format("runs"), database) != runs

@@ -9,32 +9,27 @@ write is made once.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 import time
-import uuid
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
 from typing import Any, Protocol
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.journal_files import JournalFile, age, folder
 from vellum_nb.history.later import made_later, packed
 from vellum_nb.history.store import Connection, OutOfReachError, Store
-
-try:
-    import fcntl
-except ImportError:  # Windows: there an open file cannot be renamed
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FileJournal"]
 
 _AT_ONCE = 200
 _NAME = "vellum_nb journal"
 _WAIT_S = 1.0
+_NAMING = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGOPTIONS")
+"""What libpq adds to a URL: the same one may mean two servers."""
 _SHARE = 5  # of the time, at most a fifth waits for a server that does not answer
 
 
@@ -61,10 +56,11 @@ class FileJournal:
     def __init__(self, place: str) -> None:
         self._place = place
         self._lock = threading.RLock()
-        self._file: _File | None = None
+        self._file: JournalFile | None = None
         self._next_try = 0.0
         self._stop = threading.Event()
-        digest = hashlib.sha256(place.encode()).hexdigest()
+        named = "".join(os.environ.get(name, "") + "\n" for name in _NAMING)
+        digest = hashlib.sha256(f"{place}\n{named}".encode()).hexdigest()
         self._prefix = digest[:16]
 
     def make(
@@ -98,11 +94,14 @@ class FileJournal:
 
     def bring_in_left(self, store: Server) -> None:
         """Make the writes that processes left which are no more."""
-        for path in sorted(_folder().glob(f"{self._prefix}-*.jsonl"), key=_age):
-            found = _File.taken_over(path)
+        for path in sorted(folder().glob(f"{self._prefix}-*.jsonl"), key=age):
+            found = JournalFile.taken_over(path)
             if found is not None:
-                with self._lock:
-                    self._bring(store, found)
+                try:
+                    with self._lock:
+                        self._bring(store, found)
+                finally:
+                    found.close()
 
     def close(self, store: Server) -> None:
         """Make what waits if that is possible now, else leave it to the next process."""
@@ -123,7 +122,7 @@ class FileJournal:
         with self._lock:
             is_first = self._file is None
             if self._file is None:
-                self._file = _File.new(self._prefix)
+                self._file = JournalFile.new(self._prefix)
                 self._delay(0)
             self._file.append(text)
             path = self._file.path
@@ -134,7 +133,7 @@ class FileJournal:
         if is_first:
             _say(f"{problem}. What is recorded meanwhile is kept in {path} and brought in later")
 
-    def _brought_in(self, store: Server, file: _File) -> bool:
+    def _brought_in(self, store: Server, file: JournalFile) -> bool:
         began = time.monotonic()
         try:
             count = self._bring(store, file)
@@ -149,25 +148,31 @@ class FileJournal:
     def _delay(self, took: float) -> None:
         self._next_try = time.monotonic() + max(_WAIT_S, _SHARE * took)
 
-    def _bring(self, store: Server, file: _File) -> int:
+    def _bring(self, store: Server, file: JournalFile) -> int:
         lines = list(file.lines())
-        refused: list[tuple[str, str]] = []
+        refused = 0
         for first in range(0, len(lines), _AT_ONCE):
             part = list(enumerate(lines[first : first + _AT_ONCE], first + 1))
-            try:
-                refused += self._make_all(store, file.name, part)
-            except OutOfReachError:
-                raise
-            except HistoryError:  # one of them broke the transaction of all
-                for each in part:
-                    refused += self._make_one(store, file.name, each)
-        if refused:
-            where = file.set_aside(refused)
-            _say(f"{len(refused)} writes were refused, and are kept in {where}: {refused[0][1]}")
+            problems = self._make_part(store, file.name, part)
+            if problems:  # at once: a part that was made is not made again
+                where = file.set_aside(problems)
+                told = f"{len(problems)} writes were refused, and are kept in {where}"
+                _say(f"{told}: {problems[0][1]}")
+            refused += len(problems)
         file.remove()
-        with store.transaction() as connection:
+        with suppress(HistoryError), store.transaction() as connection:  # all is made already
             connection.execute("DELETE FROM settings WHERE name = ?", (file.name,))
-        return len(lines) - len(refused)
+        return len(lines) - refused
+
+    def _make_part(
+        self, store: Server, name: str, part: list[tuple[int, str]]
+    ) -> list[tuple[str, str]]:
+        try:
+            return self._make_all(store, name, part)
+        except OutOfReachError:
+            raise
+        except HistoryError:  # one of them broke the transaction of all
+            return [one for each in part for one in self._make_one(store, name, each)]
 
     def _make_one(self, store: Server, name: str, line: tuple[int, str]) -> list[tuple[str, str]]:
         try:
@@ -200,7 +205,7 @@ class FileJournal:
 def _problem(store: Store, connection: Connection, line: str) -> str | None:
     try:
         made_later(store, connection, line)
-    except HistoryError as exc:
+    except (HistoryError, LookupError, TypeError, ValueError) as exc:  # of another version
         return str(exc)
     return None
 
@@ -215,108 +220,6 @@ def _watch(of: weakref.ref[Server], stop: threading.Event) -> None:
             if store.journal.bring_in(store):
                 return
         del store
-
-
-class _File:
-    """A journal file that is open, and locked."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self._descriptor = descriptor
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    @property
-    def name(self) -> str:
-        """What it is called in the database."""
-        return f"journal {self.path.stem}"
-
-    @classmethod
-    def new(cls, prefix: str) -> _File:
-        """Make one, that only its owner may read."""
-        folder = _folder()
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = folder / f"{prefix}-{time.time_ns()}-{uuid.uuid4().hex}.jsonl"
-            made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
-            _sync_folder(folder)
-        except OSError as exc:
-            msg = f"Nothing can be kept in {folder} either ({exc.strerror}); this write is lost"
-            raise HistoryError(msg) from exc
-        return cls(path, made)
-
-    @classmethod
-    def taken_over(cls, path: Path) -> _File | None:
-        """Open one that was left; None where its process lives."""
-        try:
-            path.replace(path)
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
-        except OSError:
-            return None
-        try:
-            found = cls(path, descriptor)
-        except OSError:
-            os.close(descriptor)
-            return None
-        if not path.exists():  # brought in by another process just now
-            found.close()
-            return None
-        return found
-
-    def append(self, text: str) -> None:
-        """Add a line; it is on disk when this returns."""
-        data = memoryview(f"{text}\n".encode("ascii"))
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-            os.fsync(self._descriptor)
-        except OSError as exc:
-            msg = f"The journal {self.path} cannot be written ({exc.strerror}); this write is lost"
-            raise HistoryError(msg) from exc
-
-    def lines(self) -> Iterator[str]:
-        """Return the whole lines; one that a death cut short was never acknowledged."""
-        for line in self.path.read_bytes().split(b"\n")[:-1]:
-            with suppress(ValueError):
-                json.loads(line)
-                yield line.decode("ascii")
-
-    def set_aside(self, refused: Sequence[tuple[str, str]]) -> Path:
-        """Write what was refused beside it, each line with the reason."""
-        where = self.path.with_suffix(".refused")
-        text = "".join(f"{json.dumps(problem)} {line}\n" for line, problem in refused)
-        where.touch(mode=0o600)
-        where.write_text(text, encoding="utf-8")
-        return where
-
-    def remove(self) -> None:
-        """Delete it."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Close it, and let others take it over."""
-        with suppress(OSError):
-            os.close(self._descriptor)
-
-
-def _folder() -> Path:
-    from platformdirs import user_data_path
-
-    return user_data_path("vellum_nb", appauthor=False) / "journals"
-
-
-def _age(path: Path) -> tuple[int, str]:
-    return int(path.stem.split("-")[1]), path.stem
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _say(text: str) -> None:

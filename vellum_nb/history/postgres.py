@@ -22,7 +22,7 @@ from psycopg.pq import TransactionStatus
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.journal import FileJournal
 from vellum_nb.history.places import DatabaseUrl
-from vellum_nb.history.postgres_schema import migrate, unfit
+from vellum_nb.history.postgres_schema import TABLES, migrate, unfit
 from vellum_nb.history.postgres_snapshot import PostgresSnapshot
 from vellum_nb.history.postgres_sql import PostgresDialect, Speaker, adapt
 from vellum_nb.history.store import OutOfReachError, Row
@@ -39,7 +39,8 @@ _BEGIN = (
 )
 _SETTINGS = (
     f"SET lock_timeout = '{_PATIENCE_S}s'; SET idle_in_transaction_session_timeout = '60s'; "
-    "SET extra_float_digits = 3; SET client_min_messages = warning"
+    "SET extra_float_digits = 3; SET client_min_messages = warning; "
+    "SELECT set_config('search_path', quote_ident(current_schema()), false)"  # no other's tables
 )
 _READ_ONLY = "; SET default_transaction_read_only = on"
 _AT_LEISURE = "; SET idle_in_transaction_session_timeout = 0"
@@ -51,6 +52,8 @@ _ADVICE = {
     "53100": "the server's disk is full; free some space and try again",
     "25006": "the server takes no writes (it is a standby, or read-only); name the other one",
 }
+_PASSING = frozenset({"25006", "40P01", "53100", "53200", "55P03"})
+"""What may be over soon: writes that can wait are kept until then."""
 
 
 class _Link:
@@ -145,14 +148,18 @@ class PostgresStore:
         found: int = self.read(
             "SELECT CAST(coalesce(sum(pg_total_relation_size(c.oid)), 0) AS BIGINT) "
             "FROM pg_class c WHERE c.relkind = 'r' "
-            "AND c.relnamespace = current_schema()::regnamespace"
+            "AND c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(?)",
+            (sorted(TABLES),),
         )[0][0]
         return found
 
     def compact(self) -> None:
         """Give the space that nothing takes any more back to the server's disk."""
-        tables = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema()"
-        names = ", ".join(name for (name,) in self.read(tables))
+        tables = (
+            "SELECT tablename FROM pg_tables "
+            "WHERE schemaname = current_schema() AND tablename = ANY(?)"
+        )
+        names = ", ".join(name for (name,) in self.read(tables, (sorted(TABLES),)))
         with self._using(self._writer) as link:
             self._twice(link, lambda connection: connection.execute(f"VACUUM (FULL) {names}"))
 
@@ -200,8 +207,8 @@ class PostgresStore:
         connection = link.connection
         try:
             call(connection)
-        except psycopg.Error:
-            if not connection.raw.closed:
+        except BaseException as exc:  # an interrupt, too, may leave a transaction open
+            if not (isinstance(exc, psycopg.Error) and connection.raw.closed):
                 _roll_back(connection)
                 raise
             connection = link.connection
@@ -269,7 +276,8 @@ def _explained(exc: psycopg.Error, path: str, *, is_lost: bool) -> HistoryError:
     if is_lost:
         return OutOfReachError(f"The connection to the history {path} was lost ({text})")
     advice = _ADVICE.get(exc.sqlstate or "", "PostgreSQL refused it")
-    return HistoryError(f"The history {path} cannot be used: {advice} ({text})")
+    kind = OutOfReachError if exc.sqlstate in _PASSING else HistoryError
+    return kind(f"The history {path} cannot be used: {advice} ({text})")
 
 
 _STORES: weakref.WeakSet[PostgresStore] = weakref.WeakSet()

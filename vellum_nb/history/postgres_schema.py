@@ -6,9 +6,11 @@ them. `migrate` must be called with the write lock held: first the lock, then th
 
 from __future__ import annotations
 
+import re
+
 from vellum_nb.history.store import Connection
 
-__all__ = ["NUMBERED", "VERSION", "migrate", "unfit"]
+__all__ = ["NUMBERED", "TABLES", "VERSION", "migrate", "unfit"]
 
 NUMBERED = {
     "runs": "seq",
@@ -222,6 +224,10 @@ _STEPS: tuple[tuple[str, ...], ...] = (
 )
 
 VERSION = len(_STEPS)
+TABLES = frozenset({"vnb_schema", "search_words", "search_due"}).union(
+    *(re.findall(r"CREATE TABLE (\w+)", statement) for step in _STEPS for statement in step)
+)
+"""All tables of a history; its schema may have those of others, too."""
 
 _TABLES = "'runs', 'payloads', 'sweeps', 'sweep_cases', 'blind', 'settings'"
 

@@ -33,7 +33,7 @@ Row = tuple[Any, ...]
 
 
 class OutOfReachError(HistoryError):
-    """The server cannot be reached; whether the last write was made is not known."""
+    """The server cannot be reached, or takes no writes now; the last one may have been made."""
 
 
 class Cursor(Protocol):

@@ -15,7 +15,7 @@ from vellum_nb.history.leases import LAST_SEEN, is_held
 from vellum_nb.history.reuse import insert_reused
 from vellum_nb.history.rows import encoded, from_micros, micros
 from vellum_nb.history.store import Store
-from vellum_nb.history.writes import complete, insert, insert_again
+from vellum_nb.history.writes import complete, complete_again, insert, insert_again
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
 
@@ -205,7 +205,7 @@ def change(store: Store, /, sweep_id: str, **fields: Any) -> None:
 def _record_again(store: Store, begun: Sequence[Run], ended: Sequence[Run]) -> None:
     with store.write() as connection:
         for run in ended:
-            complete(connection, run)
+            complete_again(connection, run)
         for run in begun:
             insert_again(connection, run)
 

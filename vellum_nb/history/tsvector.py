@@ -13,6 +13,7 @@ __all__ = ["Tsvector", "parts"]
 _TABLE = "search_words"
 _MOST_WORDS = 8_000  # a tsvector counts places up to 16,383, and is no larger than 1 MB
 _MOST_PLACES = 250  # of one word it keeps 255
+_MOST_LETTERS = 225_000  # of four bytes at most
 
 
 class Tsvector:
@@ -61,13 +62,16 @@ def parts(document: str) -> Iterator[str]:
     ["'refund':1,4 'our':3"]
     """
     words = document.split()
-    start, counts = 0, Counter[str]()
+    start, letters, counts = 0, 0, Counter[str]()
     for at, word in enumerate(words):
-        if at - start == _MOST_WORDS or counts[word] == _MOST_PLACES:
+        full = at - start == _MOST_WORDS or letters > _MOST_LETTERS
+        if full or counts[word] == _MOST_PLACES:
             yield _vector(words[start:at])
             start = max(start + 1, at - LONGEST_PHRASE)
             counts = Counter(words[start:at])
+            letters = sum(map(len, words[start:at]))
         counts[word] += 1
+        letters += len(word)
     yield _vector(words[start:])
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "begin",
     "change_payloads",
     "complete",
+    "complete_again",
     "finish",
     "identify",
     "insert",
@@ -38,13 +39,19 @@ def _settings(names: Sequence[str]) -> str:
 
 _BEGIN_RUN = _insert("runs", SCALARS)
 _BEGIN_PAYLOAD = _insert("payloads", (*PAYLOADS, "large", "seq"))
-_FINISH_RUN = (
-    f"UPDATE runs SET {_settings(ENDED)}, tag_moved = CASE WHEN ? = 1 THEN 1 ELSE tag_moved END "
+_END = (
+    f"SET {_settings(ENDED)}, tag_moved = CASE WHEN ? = 1 THEN 1 ELSE tag_moved END "
     "WHERE id = ? AND state = 'STARTED'"
 )
+_FINISH_RUN, _FINISH_DELETED = f"UPDATE runs {_END}", f"UPDATE deleted_runs {_END}"
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
 _SEQ = "(SELECT seq FROM runs WHERE id = ?)"
+_HERE = f"payloads WHERE seq = {_SEQ}"
+_DELETED = (
+    "deleted_payloads WHERE (batch, seq) = "
+    "(SELECT batch, seq FROM deleted_runs WHERE id = ? ORDER BY batch DESC LIMIT 1)"
+)
 _FINISH_PAYLOAD = (
     f"UPDATE payloads SET {_settings((*_ENDED_PAYLOADS, 'large'))} "
     f"WHERE seq = {_SEQ} AND large IS NULL"
@@ -71,7 +78,7 @@ def _begin_again(store: Store, run: Run) -> None:
 
 def _finish_again(store: Store, run: Run) -> None:
     with store.write() as connection:
-        complete(connection, run)
+        complete_again(connection, run)
 
 
 @later(_begin_again)
@@ -106,35 +113,53 @@ def finish(store: Store, run: Run) -> None:
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
     with store.write() as connection:
-        if not complete(connection, run):
-            raise _not_under_way(connection, run.id)
+        problem = None if complete(connection, run) else _not_under_way(connection, run.id)
+    if problem is not None:
+        raise problem
 
 
 def complete(connection: Connection, run: Run) -> bool:
-    """Complete a STARTED row in the caller's transaction; return whether there was one."""
+    """Complete a STARTED row in the caller's transaction; return whether there was one.
+
+    One that was deleted meanwhile is completed where it is, so that its answer comes back with it.
+    """
     payloads = payload_row(run, _ENDED_PAYLOADS)
-    scalars = scalar_row(run, _ENDED_SCALARS)
-    if connection.execute(_FINISH_RUN, (*scalars.values(),)).rowcount == 0:
+    scalars = (*scalar_row(run, _ENDED_SCALARS).values(),)
+    if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
+        if connection.execute(_FINISH_DELETED, scalars).rowcount:
+            change_payloads(connection, run.id, payloads, _DELETED)
         return False
     places = large.keep(connection, payloads)
     row = (*payloads.values(), large.merged(places), run.id)
     if connection.execute(_FINISH_PAYLOAD, row).rowcount == 0:  # its inputs are large
-        _set_payloads(connection, run.id, payloads, places)
+        _set_payloads(connection, run.id, payloads, places, _HERE)
     return True
 
 
-def change_payloads(connection: Connection, run_id: str, texts: dict[str, str | None]) -> None:
+def complete_again(connection: Connection, run: Run) -> None:
+    """Complete a row, which may have been done; add one that the server forgot."""
+    if not complete(connection, run) and where_gone(large.within(connection), run.id) is None:
+        insert_again(connection, run)
+
+
+def change_payloads(
+    connection: Connection, run_id: str, texts: dict[str, str | None], where: str = _HERE
+) -> None:
     """Set columns of a run's payloads in the caller's transaction."""
-    _set_payloads(connection, run_id, texts, large.keep(connection, texts))
+    _set_payloads(connection, run_id, texts, large.keep(connection, texts), where)
 
 
 def _set_payloads(
-    connection: Connection, run_id: str, texts: dict[str, str | None], places: Sequence[large.Place]
+    connection: Connection,
+    run_id: str,
+    texts: dict[str, str | None],
+    places: Sequence[large.Place],
+    where: str,
 ) -> None:
-    sql = f"SELECT large FROM payloads WHERE seq = {_SEQ}"
-    old = connection.execute(sql, (run_id,)).fetchone()
+    old = connection.execute(f"SELECT large FROM {where}", (run_id,)).fetchone()
     row = texts | {"large": large.merged(places, old and old[0], texts)}
-    sql = f"UPDATE payloads SET {_settings(list(row))} WHERE seq = {_SEQ}"
+    table, _, chosen = where.partition(" ")
+    sql = f"UPDATE {table} SET {_settings(list(row))} {chosen}"
     connection.execute(sql, (*row.values(), run_id))
 
 
