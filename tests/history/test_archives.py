@@ -281,3 +281,36 @@ def test_a_history_in_memory_wants_a_path(make_run, tmp_path):
             history.archive(before=until)
         history.archive(before=until, path=tmp_path / "a.parquet")
         assert history.runs(archived=True) == [run]
+
+
+def test_a_kill_while_runs_go_shows_none_twice_and_the_next_call_moves_the_rest(history, odd, path):
+    before = history.frame()
+    child = (
+        "import os, sys; from vellum_nb.history import History, archive_files, archiving\n"
+        "archive_files._GROUP_ROWS, remove, lots = 2, archiving._remove, []\n"
+        "archiving._remove = lambda *a: remove(*a) if not lots else os.kill(os.getpid(), 9)\n"
+        "moved = archiving._moved\n"
+        "archiving._moved = lambda *a: (moved(*a), lots.append(1))[0]\n"
+        "History(sys.argv[1]).archive(before=sys.argv[2])"
+    )
+    arguments = [sys.executable, "-c", child, str(path), "2027-01-01"]
+    assert subprocess.run(arguments, check=False).returncode == -9
+    assert history.count() == 8
+    pd.testing.assert_frame_equal(history.frame(archived=True), before)
+    assert history.archive(before="2027-01-01").runs == 8
+    assert history.count() == 0
+    assert len(history.archives()) == 2
+    pd.testing.assert_frame_equal(history.frame(archived=True), before)
+
+
+def test_a_run_in_two_archives_counts_once_and_as_in_the_last(history, odd, archive, tmp_path):
+    with History(tmp_path / "copy.db") as copy:
+        copy.merge(history)
+        archive("2027-01-01")
+        copy.annotate(odd[0].id, note="newer")
+        history.merge(copy)
+    assert history.count(archived=True) == 10
+    archive(NOON_OF_JULY)
+    assert (history.count(), history.count(archived=True)) == (5, 10)
+    assert history.get(odd[0].id).note == "newer"
+    assert history.count(archived=True, ids=[odd[0].id]) == 1

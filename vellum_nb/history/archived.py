@@ -18,6 +18,8 @@ __all__ = ["Fetch", "known", "lots", "sound", "states_of_sweep", "tallies", "wit
 
 _TIME = SCALARS.index("timestamp")
 _LAST = 2**63 - 1
+_TALLIED = ("sweep_id", "id", "state")
+_AT_ONCE = 5_000
 _NAMES = ("deployment", "release_tag", "state", "case_id", "sweep_id", "execution_id", "ids")
 
 Row = tuple[Any, ...]
@@ -28,7 +30,7 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch) -> list[Row]:
     """Return the rows that `fetch` finds here and in the archives, newest first.
 
     Each lot of an archive becomes a history in memory for a moment, so that a filter means the
-    same there. A run that is here, too, counts as it is here.
+    same there. A run that is here, too, counts as it is here; one in several, as in the last one.
     """
     rows = fetch(store, filters)
     limit = filters.get("limit")
@@ -38,12 +40,24 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch) -> list[Row]:
         full = limit is not None and len(rows) >= limit > 0
         return last >= max(since, rows[-1][_TIME] if full else since) and first < until
 
-    for file in _files(store, filters)[::-1]:
+    files = _files(store, filters)
+    for number, file in reversed(list(enumerate(files))):
+        others = _in_later(file, files[number + 1 :])
         for group in sound(file).groups(wanted):
-            rows += _found(store, group, filters, fetch)
+            left = [row for row in group if row[1] not in others] if others else group
+            rows += _found(store, left, filters, fetch)
             rows.sort(key=lambda row: row[_TIME], reverse=True)
             del rows[len(rows) if limit is None else limit :]
     return rows
+
+
+def _in_later(file: ArchiveFile, later: Iterable[ArchiveFile]) -> set[str]:
+    """Return the ids in later archives that may be in this one, too: of the same time."""
+    found: set[str] = set()
+    for other in later:
+        if other.first <= file.last and file.first <= other.last and other.path.is_file():
+            found.update(run_id for (run_id,) in other.only(("id",)))
+    return found
 
 
 def _times(filters: Filters) -> tuple[int, int]:
@@ -98,13 +112,15 @@ def known(store: Store, sweep_id: str, run_ids: Iterable[str]) -> set[str]:
 
 
 def tallies(store: Store) -> dict[str, Counter[str]]:
-    """Return of each sweep how many archived runs are in which state; of files that are there."""
+    """Return of each sweep how many runs are in which state and only in files that are there."""
     found: dict[str, Counter[str]] = {}
-    for file in noted(store):
-        if file.path.is_file():
-            for sweep_id, state in file.only(("sweep_id", "state")):
-                if sweep_id is not None:
-                    found.setdefault(sweep_id, Counter())[state] += 1
+    files = [file for file in noted(store) if file.path.is_file()]
+    for number, file in enumerate(files):
+        others = _in_later(file, files[number + 1 :])
+        rows = [row for row in file.only(_TALLIED) if row[0] is not None and row[1] not in others]
+        for start in range(0, len(rows), _AT_ONCE):
+            for sweep_id, _, state in _only_there(store, rows[start : start + _AT_ONCE]):
+                found.setdefault(sweep_id, Counter())[state] += 1
     return found
 
 
@@ -145,6 +161,7 @@ def _named(group: Sequence[Row], filters: Filters) -> list[Row]:
 
 
 def _only_there(store: Store, group: Sequence[Row]) -> list[Row]:
+    """Return the rows, whose second value is the id, that are not here."""
     ids = store.dialect.listed([row[1] for row in group])
     sql = f"SELECT id FROM runs WHERE {store.dialect.one_of('id')}"
     here = {run_id for (run_id,) in store.read(sql, (ids,))}

@@ -1,8 +1,9 @@
 """Old runs leave the history for a Parquet file, from which they can still be read.
 
-The file is written, read back and compared with the rows before one of them goes; they go in one
-transaction with the note of the file. A crash before it leaves both, and the next call writes the
-file anew. A run that changed meanwhile stays.
+The file is written, read back and compared with the rows before one of them goes. It is noted, and
+then they go in small transactions, so that no writer waits for long. A run that is here and in a
+file counts as it is here: a crash loses none and shows none twice, and the next call moves the
+rest. A run that changed meanwhile stays.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import index, large, sorting
 from vellum_nb.history.archive_files import COLUMNS, ArchiveFile, write
-from vellum_nb.history.archive_notes import note, noted
+from vellum_nb.history.archive_notes import forget, note, noted
 from vellum_nb.history.query import moment
 from vellum_nb.history.rows import PAYLOADS, SCALARS, from_micros, micros
 from vellum_nb.history.sizes import human
-from vellum_nb.history.store import Connection, Store
+from vellum_nb.history.store import Connection, Row, Store
 
 if TYPE_CHECKING:
     pass
@@ -92,21 +93,30 @@ def archive(store: Store, before: datetime | date | str, path: Path | None) -> A
     try:
         file = _written(store, old, temporary)
         with store.write() as connection:
-            moved = _unchanged(store, connection, file)
-            if not any(moved):
+            if not any(_unchanged(store, connection, group) for group in file.groups()):
                 return Archive(None, stayed=as_old)
             file = replace(file, path=_free(store, large.within(connection), cut, path))
             temporary.replace(file.path)
-            for seqs in moved:
-                _remove(store, connection, seqs)
             note(store, connection, file)
     except OSError as exc:
         msg = f"{chosen} cannot be written: {exc.strerror or exc}"
         raise HistoryError(msg) from exc
     finally:
         temporary.unlink(missing_ok=True)
-    stayed = as_old - sum(map(len, moved))
-    return Archive(file.path, file.runs, stayed, file.path.stat().st_size)
+    moved = sum(_moved(store, group) for group in file.groups())
+    if not moved:  # another process was quicker
+        forget(store, file.path)
+        file.path.unlink()
+        return Archive(None, stayed=as_old)
+    return Archive(file.path, file.runs, as_old - moved, file.path.stat().st_size)
+
+
+def _moved(store: Store, group: Sequence[Row]) -> int:
+    """Delete what the history has as it is in a lot of the file; return how many these were."""
+    with store.write() as connection:
+        seqs = _unchanged(store, connection, group)
+        _remove(store, connection, seqs)
+    return len(seqs)
 
 
 def _free(store: Store, read: large.Read, cut: int, path: Path | None) -> Path:
@@ -169,21 +179,18 @@ def _rows(store: Store, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         yield from large.restored(store.read, rows, COLUMNS)
 
 
-def _unchanged(store: Store, connection: Connection, file: ArchiveFile) -> list[list[int]]:
-    """Return, for each lot of the file, which rows are in the history as they are there."""
+def _unchanged(store: Store, connection: Connection, group: Sequence[Row]) -> list[int]:
+    """Return which rows of a lot of the file are in the history as they are there."""
     names = [name for name in COLUMNS if name not in _FIXED]
     sql = (
         f"SELECT {', '.join(('r.' if n in SCALARS or n == 'seq' else 'p.') + n for n in names)}"
         ", p.large FROM runs r JOIN payloads p ON p.seq = r.seq "
         f"WHERE {store.dialect.one_of('r.seq')}"
     )
-    found = []
-    for group in file.groups():
-        listed = store.dialect.listed([row[0] for row in group])
-        rows = connection.execute(sql, (listed,)).fetchall()
-        here = {row[0]: row for row in large.restored(large.within(connection), rows, names)}
-        found.append([row[0] for row in group if here.get(row[0]) == _of(row, names)])
-    return found
+    listed = store.dialect.listed([row[0] for row in group])
+    rows = connection.execute(sql, (listed,)).fetchall()
+    here = {row[0]: row for row in large.restored(large.within(connection), rows, names)}
+    return [row[0] for row in group if here.get(row[0]) == _of(row, names)]
 
 
 def _remove(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
