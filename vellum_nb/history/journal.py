@@ -80,11 +80,16 @@ class FileJournal:
         else:
             self._keep(store, packed(name, args, named), None)
 
-    def bring_in(self, store: Server) -> bool:
-        """Make what waits, if the server is back; return whether nothing waits any more."""
+    def bring_in(self, store: Server, *, now: bool = False) -> bool:
+        """Make what waits, if the server is back; return whether nothing waits any more.
+
+        `now` asks the server although it was out of reach a moment ago.
+        """
         if self._file is None:  # so that the lock costs nothing while all is well
             return True
         with self._lock:
+            if now:
+                self._next_try = 0.0
             return self._tried(store)
 
     def _tried(self, store: Server) -> bool:

@@ -109,7 +109,7 @@ class PostgresStore:
 
     def write(self) -> AbstractContextManager[Speaker]:
         """Hold the write lock for the block, and commit at its end; an error undoes it all."""
-        self.journal.bring_in(self)
+        self.journal.bring_in(self, now=True)
         return self.transaction()
 
     @contextmanager
@@ -126,7 +126,7 @@ class PostgresStore:
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
-        self.journal.bring_in(self)
+        self.journal.bring_in(self, now=True)
         found: list[list[Row]] = []
         with self._using(self._reader) as link:
             self._twice(link, lambda c: found.append(c.execute(sql, parameters).fetchall()))
@@ -135,7 +135,7 @@ class PostgresStore:
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Hold one state of the history, on a connection of its own; no writer waits for it."""
-        self.journal.bring_in(self)
+        self.journal.bring_in(self, now=True)
         settings = _SETTINGS + _READ_ONLY + _AT_LEISURE
         with self._using(_Link(lambda: _connect(self.url, settings))) as link:
             try:
@@ -169,7 +169,7 @@ class PostgresStore:
         """Yield what the query of `reads.bulk` finds, on a connection of its own."""
         from vellum_nb.history import postgres_bulk
 
-        self.journal.bring_in(self)
+        self.journal.bring_in(self, now=True)
         with self._using(self._reader) as link:
             text = link.connection.literal(sql, parameters)
         return postgres_bulk.read(self.url, text)
