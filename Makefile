@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
-.PHONY: help lab test check bench docs lock clean browser office postgres
+.PHONY: help lab test check bench docs lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -16,9 +16,10 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
-test: check browser office postgres ## Everything: lint, types, imports, tests with a real browser, every notebook
+test: $(VENV)/.dev ## Everything: lint, types, imports, tests with a real browser, every notebook
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync check programs
 	@echo "==> notebooks, against their stored outputs"
-	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q
+	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q $(TWO)
 	@echo "==> tests in a real browser"
 	@$(BIN)/python -m pytest tests -m browser $(TWO) --cov --cov-report= $(ARGS)
 	@echo "==> all other tests, with coverage"
@@ -30,29 +31,23 @@ check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
 	@echo "==> mypy" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
-	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/postgres && echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
+	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/programs postgresql && echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
 
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed
 
-docs: $(VENV)/.dev browser ## Run the notebooks anew, keep their outputs, and take the README's picture
+docs: $(VENV)/.dev programs ## Run the notebooks anew, keep their outputs, and take the README's picture
 	@echo "==> notebooks" && $(BIN)/python docs/execute.py
 	@echo "==> docs/quickstart.png" && $(BIN)/python docs/screenshot.py
 
 lock: $(VENV)/.uv ## Resolve the lock files anew
 	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk --extra charts --extra postgres --group dev -o requirements/dev.lock
-	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk -c requirements/dev.lock -o requirements/lab.lock
+	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk --extra postgres -c requirements/dev.lock -o requirements/lab.lock
 LOCK := --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
-browser:
-	@.ci/browser
-
-office:
-	@.ci/office
-
-postgres:
-	@.ci/postgres
+programs:
+	@.ci/programs chromium postgresql libreoffice
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build dist screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -29,7 +29,7 @@ NAMES = {
 def opened(tmp_path_factory):
     """Return what opens a CSV in LibreOffice and gives its table: formula and text of each cell."""
     program = shutil.which("soffice")
-    assert program, "LibreOffice is not installed: .ci/office does that"
+    assert program, "LibreOffice is not installed: .ci/programs does that"
     profile = tmp_path_factory.mktemp("profile")
 
     def opened(path, *, quoted_is_text, detect):
