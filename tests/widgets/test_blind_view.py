@@ -126,7 +126,7 @@ def test_every_way_to_compare_leads_to_a_blind_rating():
 
 def test_nothing_to_rate_is_said(compared):
     one = vnb.Comparison([], deployment="blind", release_tags=["v1", "v2"])
-    one.looks = compared.looks
+    one.tools = compared.tools
     told = view_of(one)._told
     assert (told["state"], told["total"], told["same"]) == ("empty", 0, 0)
     assert told["foot"].startswith("Run the deployment on both releases")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from vellum_nb.errors import APIError, InputError
 from vellum_nb.experiments import Comparison
@@ -22,10 +22,10 @@ from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.workspace.asking import asking
-from vellum_nb.workspace.grids import plain_viewer, sweep_about, viewer
-from vellum_nb.workspace.looking import looks
+from vellum_nb.workspace.grids import sweep_about
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
+from vellum_nb.workspace.tools import plain_tools
 from vellum_nb.workspace.views import render_comparison
 
 if TYPE_CHECKING:
@@ -81,19 +81,17 @@ def compare(
     >>> vnb.compare(ws.history.frame(), by="release_tag", baseline="v1")
     <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
     """
-    found = compared_rows(
+    return compared_rows(
         frame,
         by,
         baseline=baseline,
         metrics=metrics,
         deployment=deployment,
         render=render_comparison,
-        looks=looks(),
+        tools=plain_tools(),
         alpha=alpha,
         seed=seed,
     )
-    found.viewer = plain_viewer
-    return found
 
 
 class CompareMethods(SweepMethods):
@@ -171,16 +169,9 @@ p = 1.00 · noise floor unknown>
             seed=seed,
             judging=asking(self),
         )
-        comparison.viewer = self._viewer(sweep)
-        comparison.tools = self._tools()
-        comparison.looks = looks(self)
-        return comparison
-
-    def _viewer(self, sweep: Sweep | str | None = None) -> Callable[[Comparison], Any]:
-        """Return what makes the grid of a comparison; of its ratings and runs the history knows."""
         of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        about = "" if of is None else sweep_about(of.record)
-        return viewer(self, about=about)  # type: ignore[arg-type]  # it is a whole Workspace
+        comparison.tools = self._tools("" if of is None else sweep_about(of.record))
+        return comparison
 
     def judge(
         self,

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from vellum_nb.errors import AuthenticationError
-from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.base import BaseWorkspace
-from vellum_nb.workspace.grids import sweep_about, viewer
-from vellum_nb.workspace.looking import looks
+from vellum_nb.workspace.grids import sweep_about
 from vellum_nb.workspace.sweep_cases import Releases, checked_cases, recheck
 from vellum_nb.workspace.sweep_opening import LateWorker
 from vellum_nb.workspace.sweep_options import checked_repeats, checked_tags
 from vellum_nb.workspace.sweep_plan import Planned, Wanted
 from vellum_nb.workspace.sweep_worker import SweepWorker
+from vellum_nb.workspace.tools import tools_of
 from vellum_nb.workspace.views import render_comparison, view_sweep
 from vellum_nb.workspace.watching import watch
 
@@ -70,9 +68,7 @@ class SweepMaking(BaseWorkspace):
             viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
         )
         sweep.plan = found.plan
-        sweep.comparison_viewer = self._comparison_viewer(record)
-        sweep.tools = self._tools()
-        sweep.looks = looks(self)
+        sweep.tools = self._tools(sweep_about(record))
         _LIVE[record.id] = sweep
         return sweep
 
@@ -87,9 +83,7 @@ class SweepMaking(BaseWorkspace):
             viewer=self._view_of_old,
         )
         sweep.watch = watch
-        sweep.comparison_viewer = self._comparison_viewer(record)
-        sweep.tools = self._tools()
-        sweep.looks = looks(self)
+        sweep.tools = self._tools(sweep_about(record))
         _LIVE[record.id] = sweep
         return sweep
 
@@ -122,20 +116,11 @@ class SweepMaking(BaseWorkspace):
         self.history.sweeps.change(record.id, options=options.kept)
         return self._worker(record, cases, releases, expand_meta=options.tells_cost)
 
-    def _tools(self) -> Tools:
-        """Return what comparisons act with: this workspace's sweeps, and its key."""
-        workspace: Any = self  # whose methods stand on this class
-
-        def sweep(deployment: str, rows: Cases, options: Mapping[str, Any]) -> Any:
-            return workspace.sweep(deployment, rows, **options)
-
-        return Tools(sweep, self.client.leaks)
+    def _tools(self, about: str) -> Tools:
+        return tools_of(self, about=about)  # type: ignore[arg-type]  # it is a whole Workspace
 
     def _view_of_old(self, sweep: Sweep) -> object:
         return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})
-
-    def _comparison_viewer(self, record: SweepRecord) -> Callable[[Comparison], object]:
-        return viewer(self, about=sweep_about(record))  # type: ignore[arg-type]  # a Workspace
 
     def _deployment_id(self, deployment: str) -> str | None:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError
 from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.comparison.looks import Looks
+from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.history import History
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.blind import a_is_first
@@ -36,7 +36,7 @@ def made(number: int, tag: str, ticket: str, **fields: Any) -> Run:
 def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "v2"), **options):
     runs = [made(at, tag, f"t{at}") for at in range(number) for tag in tags]
     found = Comparison(runs, deployment="triage", release_tags=tags, **options)
-    found.looks = Looks(ratings=history.blind)
+    found.tools = Tools(ratings=history.blind)
     return found
 
 
@@ -175,7 +175,7 @@ def test_repeats_that_come_later_do_not_change_what_is_rated(history):
     runs = [made(at, tag, f"t{at}") for at in range(2) for tag in ("v1", "v2")]
     runs += [made(50 + at, "v2", f"t{at}", outputs={"said": "new"}) for at in range(2)]
     after = Comparison(runs, deployment="triage", release_tags=["v1", "v2"])
-    after.looks = before.looks
+    after.tools = before.tools
     later = after.blind()
     assert later.record == session.record
     shown = {run.outputs["said"] for run in later.answers(later.current)}
@@ -273,7 +273,7 @@ def test_the_order_of_outputs_does_not_tell_which_release_is_a(history):
     outputs = {"v1": {"said": "x", "why": "y"}, "v2": {"why": "z", "said": "x"}}
     runs = [made(at, tag, f"t{at}", outputs=outputs[tag]) for at in range(9) for tag in outputs]
     found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"])
-    found.looks = Looks(ratings=history.blind)
+    found.tools = Tools(ratings=history.blind)
     session = found.blind(seed=1)
     firsts = {session.answers(pair)[0].release_tag for pair in session.pairs}
     assert firsts == {"v1", "v2"}

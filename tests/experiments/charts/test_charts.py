@@ -12,7 +12,7 @@ from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.experiments import Comparison, Metric
 from vellum_nb.experiments.charts import Ink, picture
 from vellum_nb.models import Run, case_id
-from vellum_nb.workspace.looking import looks
+from vellum_nb.workspace.tools import plain_tools
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
 value = Metric(lambda run: run.outputs["x"], name="value")
@@ -40,7 +40,7 @@ def compared(number: int = 10, tags: tuple[str, ...] = ("v1", "v2", "v3")) -> Co
         made(at, tag, at + (more[tag] if at % 2 else 0)) for at in range(number) for tag in tags
     ]
     found = Comparison(runs, deployment="d", release_tags=tags, metrics=value)
-    found.looks = looks()
+    found.tools = plain_tools()
     return found
 
 
@@ -126,7 +126,7 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
 def test_names_are_drawn_as_text():
     runs = [made(1, tag, 1) for tag in ("v1", "<script>x</script>")]
     cmp = Comparison(runs, deployment="d", release_tags=["v1", "<script>x</script>"], metrics=value)
-    cmp.looks = looks()
+    cmp.tools = plain_tools()
     svg = cmp.chart("metric")
     import vl_convert
 

@@ -12,7 +12,6 @@ from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.frames import case_frame, run_frame
 from vellum_nb.experiments.comparison.gate import check, failures
 from vellum_nb.experiments.comparison.replaying import replayed
-from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
 
@@ -29,9 +28,6 @@ Rows: TypeAlias = Literal["cases", "runs"]
 
 class Acting(BaseComparison):
     """What `vellum_nb.Comparison` does beside telling."""
-
-    tools: Tools = Tools()
-    """What runs cases and knows the API key; whoever makes a comparison sets it."""
 
     def replay(
         self,

@@ -11,6 +11,7 @@ from vellum_nb.experiments.cases import Case, Status, align, in_turn
 from vellum_nb.experiments.comparison.changing import held_against_other
 from vellum_nb.experiments.comparison.releases import baseline_of, split, tags_of
 from vellum_nb.experiments.comparison.scores import Answers
+from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Against, Verdict, held_against
 from vellum_nb.experiments.metrics import quality, score
 from vellum_nb.experiments.metrics.choosing import Metrics, chosen
@@ -30,6 +31,9 @@ __all__ = ["BaseComparison"]
 
 class BaseComparison:
     """Aligned runs and what metrics say of them; `vellum_nb.Comparison` documents it."""
+
+    tools: Tools = Tools()
+    """What it acts with and is shown by; whoever makes a comparison sets it."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from vellum_nb.experiments.comparison.summary import Finding, finding, line, rem
 from vellum_nb.experiments.comparison.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -83,9 +83,6 @@ class Comparison(Acting, LookMethods):
     >>> vnb.Comparison([], deployment="ticket-triage", release_tags=["v1", "v2"])
     <Comparison of ticket-triage: no stored runs on v1, v2>
     """
-
-    viewer: Callable[[Comparison], Any] | None = None
-    """Makes the grid; whoever makes a comparison sets it."""
 
     def frame(self) -> pd.DataFrame:
         """Return one row a case, in plain columns.
@@ -210,7 +207,7 @@ class Comparison(Acting, LookMethods):
         """
         if blind:
             return self._blind_view(pair=pair, question=question, seed=seed, fresh=fresh)
-        return self if self.viewer is None else self.viewer(self)
+        return self if self.tools.grid is None else self.tools.grid(self)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None

@@ -11,7 +11,6 @@ from vellum_nb.experiments.blind.opening import newest, opened
 from vellum_nb.experiments.blind.pairs import checked_pair
 from vellum_nb.experiments.blind.session import BlindSession
 from vellum_nb.experiments.comparison.base import BaseComparison
-from vellum_nb.experiments.comparison.looks import Looks
 from vellum_nb.history import History
 from vellum_nb.history.blind import BlindRatings
 
@@ -27,9 +26,6 @@ QUESTION = "Which answer would you rather send?"
 
 class LookMethods(BaseComparison):
     """Blind ratings and charts."""
-
-    looks: Looks = Looks()
-    """What it is shown by; whoever makes a comparison sets it."""
 
     def blind(
         self,
@@ -139,9 +135,9 @@ class LookMethods(BaseComparison):
         from vellum_nb.experiments.charts import picture
 
         drawn = picture(self, what, metric=metric, release=release)
-        if self.looks.chart is None:
+        if self.tools.chart is None:
             return drawn
-        return self.looks.chart(self, drawn, on_select=on_select)
+        return self.tools.chart(self, drawn, on_select=on_select)
 
     def _rated(self, pair: Sequence[str] | None, question: str) -> BlindSession:
         first, second = checked_pair(self, pair)
@@ -156,8 +152,8 @@ class LookMethods(BaseComparison):
 
     def _blind_view(self, **options: Any) -> Any:
         session = self.blind(**options)
-        return session if self.looks.blind is None else self.looks.blind(session)
+        return session if self.tools.blind is None else self.tools.blind(session)
 
     @cached_property
     def _ratings(self) -> BlindRatings:
-        return self.looks.ratings or History(":memory:").blind
+        return self.tools.ratings or History(":memory:").blind

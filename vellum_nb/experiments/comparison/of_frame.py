@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.comparison.comparison import Comparison
-from vellum_nb.experiments.comparison.looks import Looks
+from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.history.records import Record
 from vellum_nb.history.rows import from_micros
@@ -32,7 +32,7 @@ def compared_rows(
     metrics: Metrics | None = None,
     deployment: str | None = None,
     render: Callable[[Comparison], str] | None = None,
-    looks: Looks | None = None,
+    tools: Tools | None = None,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Comparison:
@@ -57,7 +57,7 @@ def compared_rows(
         alpha=alpha,
         seed=seed,
     )
-    comparison.looks = looks or Looks()
+    comparison.tools = tools or Tools()
     return comparison
 
 

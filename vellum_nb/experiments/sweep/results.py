@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.comparison import Comparison
-from vellum_nb.experiments.comparison.looks import Looks
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.metrics.judges import Judging
@@ -36,11 +35,9 @@ class Results:
     record: SweepRecord
     _history: History
     _render: Callable[[Comparison], str] | None
-    comparison_viewer: Callable[[Comparison], Any] | None = None
     judging: Judging | None = None
     tools: Tools = Tools()
-    """What its comparisons act with; whoever makes a sweep sets it."""
-    looks: Looks = Looks()
+    """What its comparisons act with and are shown by; whoever makes a sweep sets it."""
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, those taken over from the history too."""
@@ -129,9 +126,7 @@ class Results:
             seed=seed,
             judging=self.judging,
         )
-        comparison.viewer = self.comparison_viewer
         comparison.tools = self.tools
-        comparison.looks = self.looks
         return comparison
 
     def to_csv(self, path: str | Path) -> Path:
