@@ -11,17 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from vellum_nb.experiments.statistics import (
+from vellum_nb.experiments.noise import (
     cases_needed,
     detectable_share,
+    pooled_variance,
+    unlike_pairs,
+)
+from vellum_nb.experiments.statistics import (
     holm,
     mean_interval,
     paired,
     paired_share,
-    pooled_variance,
     share_interval,
     sign_test,
-    unlike_pairs,
     win_rate,
 )
 

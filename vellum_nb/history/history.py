@@ -6,34 +6,23 @@ is never overwritten; note, tags and quality are the reader's and may change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import index, reads, sorting
-from vellum_nb.history.archived import Fetch, with_archived
+from vellum_nb.history import reads
 from vellum_nb.history.blind import BlindRatings
-from vellum_nb.history.damaged import told
 from vellum_nb.history.exporting import ExportMethods
-from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.keeping import KeepMethods
-from vellum_nb.history.light import light_records
-from vellum_nb.history.loading import load, scan
 from vellum_nb.history.merge import SyncReport
-from vellum_nb.history.ordered import Ordered
+from vellum_nb.history.methods.reading import ReadMethods
 from vellum_nb.history.page import history_html
 from vellum_nb.history.places import guarded
-from vellum_nb.history.query import Filters, OtherFilters, PageFilters
-from vellum_nb.history.records import Record
 from vellum_nb.history.rows import run_of
-from vellum_nb.history.search import matches
 from vellum_nb.history.sizes import human
 from vellum_nb.history.sweeping import Sweeps
-from vellum_nb.history.traces import trace_frame
-from vellum_nb.models import NodeRun, Run
-from vellum_nb.models.run import with_trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +33,7 @@ _NEWEST = 10
 _TOLD_FROM = 1_000_000  # bytes; below, a size says nothing and is not the same on every machine
 
 
-class History(KeepMethods, ExportMethods):
+class History(ReadMethods, KeepMethods, ExportMethods):
     """Every run of a workspace, in one SQLite file or in PostgreSQL.
 
     It may be used from many threads, and by many processes at once.
@@ -78,7 +67,6 @@ class History(KeepMethods, ExportMethods):
         path = guarded(path)  # before anything can fail: a traceback may show what is here
         super().__init__(path)
         self.viewer = viewer
-        self.tracer: Callable[[History, Run], Sequence[NodeRun]] | None = None
         self.syncer: Callable[..., SyncReport] | None = None
 
     @property
@@ -102,176 +90,6 @@ class History(KeepMethods, ExportMethods):
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""
         self._store.close()
-
-    @told
-    def runs(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Run]:
-        """Return runs, newest first.
-
-        Parameters
-        ----------
-        archived
-            Whether runs in archives are meant as well.
-        **filters
-            Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
-            `case_id`, `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a
-            list of them. `since` (inclusive) and `until` (exclusive): a datetime or an ISO text,
-            UTC when no zone is given. `search`: words, as in `search`. `limit`: how many.
-        """
-        return [self._run(row) for row in self._rows(filters, reads.rows, archived=archived)]
-
-    @told
-    def records(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Record]:
-        """Return runs as light rows, newest first, for comparisons; arguments as in `runs`.
-
-        They know what runs are counted by; inputs and outputs are read when they are asked for,
-        but those of archives at once.
-        """
-        if archived:
-            return [Record.of_run(run) for run in self.runs(archived=True, **filters)]
-        return light_records(self._store, filters, self._trace_of_light)
-
-    @told
-    def frame(self, *, archived: bool = False, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
-
-        Text is ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
-        `release_tag` category, tokens ``Int64``. Columns ``input.<name>`` and ``output.<name>``
-        hold text, numbers and bools as themselves and everything else as canonical JSON; where runs
-        were corrected, ``desired.<name>`` too.
-        """
-        if archived:
-            return frame_of_rows(self._rows(filters, reads.framed, archived=True))
-        return load(self._store, filters)
-
-    def scan(
-        self, *, chunk_rows: int = 50_000, **filters: Unpack[Filters]
-    ) -> Iterator[pd.DataFrame]:
-        """Yield the runs of `frame`, newest first, in frames of at most `chunk_rows` rows.
-
-        Only one of them is in memory at a time, and nothing is locked between them. What is
-        recorded meanwhile is newer and does not come; a run that ends or is annotated meanwhile
-        comes as it is when its turn has come. Each frame has the columns and dtypes of its own
-        runs: an input or output that none of them has is no column there, and integers without a
-        gap are ``int64`` where with one they are ``Int64``.
-
-        Examples
-        --------
-        >>> from vellum_nb import History
-        >>> with History(":memory:") as history:
-        ...     sum(len(frame) for frame in history.scan(chunk_rows=1_000))
-        0
-        """
-        return scan(self._store, filters, chunk_rows)
-
-    @told
-    def search(
-        self, text: str, *, archived: bool = False, **filters: Unpack[OtherFilters]
-    ) -> pd.DataFrame:
-        """Return the runs in which all words of `text` are found, newest first.
-
-        The frame is that of `frame`, and its last column `match` shows where: the column and the
-        words around.
-
-        Parameters
-        ----------
-        text : str
-            Words; each matches the beginning of a word in inputs, outputs, error, note or tags:
-            ``refund`` finds "refunds". ``"in quotes"`` finds whole words that follow each other.
-            Case and accents do not matter. Scripts without spaces are found anywhere.
-        archived, **filters
-            As in `runs`; `limit`: how many of the newest.
-
-        Examples
-        --------
-        >>> from datetime import UTC, datetime
-        >>> from vellum_nb import History, Run
-        >>> history = History(":memory:")
-        >>> history.begin(
-        ...     Run(
-        ...         id="1",
-        ...         deployment="ticket-triage",
-        ...         release_tag="v1",
-        ...         timestamp=datetime(2026, 11, 25, tzinfo=UTC),
-        ...         inputs={"ticket": "May I have a refund?"},
-        ...         case_id="c",
-        ...     )
-        ... )
-        >>> history.search("refunds")["match"].tolist()
-        []
-        >>> history.search("REFUND")["match"].tolist()
-        ['input.ticket: May I have a refund?']
-        """
-        found = self.frame(archived=archived, search=text, **filters)
-        found["match"] = matches(text, found)
-        return found
-
-    def count(self, *, archived: bool = False, **filters: Unpack[Filters]) -> int:
-        """Return the number of runs; arguments as in `runs`."""
-        if archived:
-            return len(self._rows(filters, reads.framed, archived=True))
-        return reads.count(self._store, filters)
-
-    @told
-    def page(
-        self,
-        *,
-        offset: int = 0,
-        limit: int = 100,
-        order_by: str = "timestamp",
-        descending: bool = True,
-        whole: bool = True,
-        **filters: Unpack[PageFilters],
-    ) -> list[Run]:
-        """Return `limit` runs from `offset` on, in any order; for tables.
-
-        `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
-        runs without a value come last. Unless `whole`, of a large value there are only the first
-        1,000 characters. `filters` as in `runs`.
-        """
-        found = reads.page(
-            self._store,
-            filters,
-            offset=offset,
-            limit=limit,
-            order_by=order_by,
-            descending=descending,
-            whole=whole,
-        )
-        return [self._run(row) for row in found]
-
-    def ordered(
-        self,
-        *,
-        order_by: str = "timestamp",
-        descending: bool = True,
-        whole: bool = True,
-        **filters: Unpack[PageFilters],
-    ) -> Ordered:
-        """Return the runs in an order, to be read stretch by stretch; arguments as in `page`."""
-        seqs = reads.ordered(
-            self._store, {**filters, "limit": None}, order_by=order_by, descending=descending
-        )
-
-        def fetch(some: Sequence[int]) -> list[Run]:
-            return [self._run(row) for row in reads.at(self._store, some, whole=whole)]
-
-        return Ordered(seqs, fetch)
-
-    def get_ready(
-        self, *, search: str = "", order_by: str = "", told: Callable[[int, int], None]
-    ) -> None:
-        """Do what a search or an order of very many runs needs once, before `page` does it.
-
-        `told` hears how many runs were read of how many; what it raises ends it, to go on later.
-        """
-        if search:
-            index.catch_up(self._store, told)
-        if order_by.startswith(sorting.ROOMS):
-            sorting.catch_up(self._store, order_by, told)
-
-    def has_many(self, number: int) -> bool:
-        """Return whether more than `number` runs were recorded; those deleted since may count."""
-        return reads.longest_number(self._store) > number
 
     def sync(
         self,
@@ -313,30 +131,6 @@ class History(KeepMethods, ExportMethods):
             msg = "This history came without a table: use vnb.connect(...).history, or frame()"
             raise HistoryError(msg)
         return self.viewer(self, **options)
-
-    def traced(self, run: Run) -> Run:
-        """Return the same `run` as the history gives runs: its `trace` is read here."""
-        return with_trace(run, self._trace)
-
-    def _rows(self, filters: Filters, fetch: Fetch, *, archived: bool) -> list[tuple[Any, ...]]:
-        return (
-            with_archived(self._store, filters, fetch) if archived else fetch(self._store, filters)
-        )
-
-    def _run(self, row: Sequence[Any]) -> Run:
-        return self.traced(run_of(row))
-
-    def _trace(self, run: Run) -> pd.DataFrame:
-        nodes: Sequence[NodeRun] = run.nodes
-        if not nodes:
-            if self.tracer is None:
-                msg = f"The nodes of run {run.id} are not in the history: use ws.trace(run)"
-                raise HistoryError(msg)
-            nodes = self.tracer(self, run)
-        return trace_frame(nodes)
-
-    def _trace_of_light(self, run: Run) -> pd.DataFrame:
-        return self._trace(self.get(run.id))
 
     def __enter__(self) -> Self:
         return self

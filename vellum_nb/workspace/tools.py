@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from vellum_nb.experiments import Comparison
     from vellum_nb.experiments.blind import BlindSession
     from vellum_nb.experiments.charts import Picture
-    from vellum_nb.experiments.sweep import Sweep
     from vellum_nb.widgets import BlindView, ChartView
     from vellum_nb.workspace.workspace import Workspace
 
@@ -42,7 +41,7 @@ def plain_tools() -> Tools:
     return Tools(grid=plain_viewer, blind=blind, chart=_view_chart)
 
 
-def _sweep(workspace: Workspace, deployment: str, rows: Cases, options: Mapping[str, Any]) -> Sweep:
+def _sweep(workspace: Workspace, deployment: str, rows: Cases, options: Mapping[str, Any]) -> Any:
     return workspace.sweep(deployment, rows, **options)
 
 

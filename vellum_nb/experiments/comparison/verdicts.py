@@ -7,15 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from vellum_nb.experiments.comparison.scores import Answers, Scored
-from vellum_nb.experiments.statistics import (
-    Estimate,
-    cases_needed,
-    detectable_share,
-    paired,
-    paired_share,
-    sign_test,
-    two_sided_z,
-)
+from vellum_nb.experiments.noise import cases_needed, detectable_share, two_sided_z
+from vellum_nb.experiments.statistics import Estimate, paired, paired_share, sign_test
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.experiments import Comparison
 from vellum_nb.history.replacing import replacing
 
-__all__ = ["FORMATS", "export", "formats"]
+__all__ = ["FORMATS", "export", "export_told", "formats"]
 
 FORMATS = {
     "csv": ("to_csv", ".csv", "CSV"),
@@ -50,6 +51,15 @@ def export(comparison: Comparison, kind: object, path: object) -> Path:
         with replacing(target) as file:
             file.write(method())
     return target
+
+
+def export_told(comparison: Comparison, kind: object, path: object) -> dict[str, Any]:
+    """Write it, and return what the page is told: where it is, or what went wrong."""
+    try:
+        written = export(comparison, kind, path)
+    except (OSError, ImportError, VellumNBError) as exc:
+        return {"error": str(exc)}
+    return {"path": str(written), "count": len(comparison.cases)}
 
 
 def _target(path: object, suffix: str) -> Path:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import ipywidgets as ipw
 
-from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.changing import added, renewed
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
+from vellum_nb.widgets.grid.busy import Busy
 from vellum_nb.widgets.grid.cells import Shown
 from vellum_nb.widgets.grid.detail import Detail
 from vellum_nb.widgets.grid.early import Unranked, early_head, is_large, own_figures
-from vellum_nb.widgets.grid.exports import export
+from vellum_nb.widgets.grid.exports import export_told
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.head import head
 from vellum_nb.widgets.grid.hearing import Hearing
@@ -60,10 +61,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._hands = hands or Hands()
         self._shelf: Shelf | None = None
         self._chosen: frozenset[str] = frozenset()
-        self._busy: dict[tuple[str, str], tuple[str, str]] = {}
         self._metric = comparison.metric.name if comparison.metric else None
         self._open: Case | None = None
         self._errands = Errands("vellum-nb-grid")
+        self._busy = Busy(self._errands, self._push)
         self._version = 0
         self._early = is_large(comparison)
         self._table = GridTable(self, self._told())
@@ -125,7 +126,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def shown(self) -> Shown:
         """Return what rows are made of."""
-        replayed, busy = self._replayed(), dict(self._busy)
+        replayed, busy = self._replayed(), self._busy.words()
         return Shown(self.comparison, self._metric, replayed, busy, early=self._early)
 
     def open_case(self, case: Case) -> None:
@@ -163,7 +164,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 kind="rated", text=f"Case {case.number} on {release}: rated {quality:g}"
             )
 
-        self._do(case, release, "saving the rating…", keep)
+        self._busy.do(case, release, "saving the rating…", keep)
 
     def replay(self, case: Case, release: str) -> None:
         """Run `case` on `release`; its cell shows the answer when it has come.
@@ -183,7 +184,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             self._hold(self.comparison.baseline)
             self._renew(reorder=False)
 
-        self._do(case, release, "running…", make)
+        self._busy.do(case, release, "running…", make)
 
     def set_baseline(self, release: str) -> None:
         """Hold the others against `release`."""
@@ -208,13 +209,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def export(self, kind: object, path: object) -> None:
         """Write the comparison as it is shown; the grid says where."""
-        try:
-            written = export(self.comparison, kind, path)
-        except (OSError, ImportError, VellumNBError) as exc:
-            self._table.tell(kind="exported", error=str(exc))
-            return
-        count = len(self.comparison.cases)
-        self._table.tell(kind="exported", path=str(written), count=count)
+        self._table.tell(kind="exported", **export_told(self.comparison, kind, path))
 
     def rate_blind(self, release: str = "") -> None:
         """Rate the baseline and `release` (default: the first) blind, in the grid's place.
@@ -230,28 +225,6 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         rating = self._hands.blind(self.comparison, pair_of(self.comparison, release))
         self.close_case()
         self._blind.open(rating)
-
-    def _do(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
-        key = case.case_id, release
-        self._busy[key] = (words, "")
-        self._push(case)
-
-        def errand() -> None:
-            problem = ""
-            try:
-                call()
-            except VellumNBError as exc:
-                problem = str(exc)
-            except Exception as exc:
-                problem = f"{type(exc).__name__}: {exc}"
-                raise
-            finally:
-                self._busy[key] = ("", problem)
-                if not problem:
-                    del self._busy[key]
-                self._push(case)
-
-        self._errands.do(errand)
 
     def _push(self, case: Case) -> None:
         self._table.send_row(self.comparison.cases[case.number - 1])

@@ -1,0 +1,1 @@
+"""The halves of `History`: the methods on one subject each."""
