@@ -93,9 +93,43 @@ def test_a_function_of_ones_own_is_handed_whole_runs(kept):
     assert sorted(seen) == sorted(run.note for run in runs)
 
 
-def test_a_run_that_was_deleted_since_says_so(kept):
-    kept.merge([made(1, "v1", {"n": 1}), made(1, "v2", {"n": 2})])
-    compared = vnb.Comparison(kept.records(), deployment="triage", release_tags=["v1", "v2"])
+def few(history, **fields):
+    """Record two small runs and return them side by side."""
+    history.merge([made(1, t, {"text": f"said by {t}"}, note="n", **fields) for t in ("v1", "v2")])
+    return vnb.Comparison(history.records(), deployment="triage", release_tags=["v1", "v2"])
+
+
+def test_a_small_comparison_is_read_after_its_runs_were_deleted_and_its_history_closed():
+    with vnb.History(":memory:") as history:
+        compared = few(history)
+        history.delete(["v1-1"])
+        history.vacuum()
+    assert compared.frame()["output.text@v1"].tolist() == ["said by v1"]
+    assert compared.long()["output.text"].tolist() == ["said by v1", "said by v2"]
+    assert compared.cases[0].runs["v2"].note == "n"
+    assert "said by v2" in compared._repr_html_()
+
+
+def test_so_it_is_after_the_workspace_was_left():
+    with vnb.connect("local", history=":memory:") as ws:
+        for tag in ("v1", "v2"):
+            ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        compared = ws.compare("ticket-triage")
+    assert compared.frame()["input.ticket"].tolist() == ["I was charged twice"]
+    assert "I was charged twice" in compared.to_markdown()
+
+
+def test_a_small_comparison_holds_large_values_too(kept):
+    image = "x" * 100_000
+    compared = few(kept, inputs={"image": image})
+    kept.delete(["v1-1", "v2-1"])
+    kept.vacuum()
+    assert compared.cases[0].inputs == {"image": image}
+
+
+def test_a_run_that_was_deleted_since_says_so_where_much_was_said(kept):
+    image = "x" * 5_000_000  # twice that is more than is held
+    compared = few(kept, inputs={"image": image})
     assert compared.count("v2", "differs") == 1
     kept.delete(["v1-1"])
     kept.vacuum()

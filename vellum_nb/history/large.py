@@ -31,6 +31,7 @@ __all__ = [
     "marks",
     "merged",
     "restored",
+    "sizes",
     "within",
 ]
 
@@ -142,6 +143,14 @@ def _gone(found: str) -> str:
 def _values(read: Read, wanted: Iterable[str]) -> dict[str, str]:
     names = tuple(wanted)
     return dict(read(f"SELECT hash, value FROM large_values WHERE hash IN ({marks(names)})", names))
+
+
+def sizes(read: Read, wanted: Iterable[str]) -> dict[str, int]:
+    """Return how many bytes values have, by their hashes."""
+    names = tuple(wanted)
+    if not names:
+        return {}
+    return dict(read(f"SELECT hash, size FROM large_values WHERE hash IN ({marks(names)})", names))
 
 
 def _large_in(whole: Any) -> list[tuple[list[str | int], str]]:

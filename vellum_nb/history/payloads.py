@@ -1,6 +1,6 @@
 """Inputs and outputs of many runs, read from the history when they are asked for.
 
-A comparison of very many runs keeps what it counts by, not what was said: the texts of a few are
+A comparison of very many runs keeps what it counts by, not what was said: the texts of some are
 remembered here, the others are read again.
 """
 
@@ -17,9 +17,9 @@ from vellum_nb.history.rows import FRAMED
 from vellum_nb.history.store import Row
 from vellum_nb.models import Run
 
-__all__ = ["Payloads", "Read"]
+__all__ = ["REMEMBERED", "Payloads", "Read"]
 
-_KEPT = 8_000_000  # characters of payloads that are remembered
+REMEMBERED = 8_000_000  # characters of payloads
 _decode = json.JSONDecoder().decode
 
 Read = Callable[[Sequence[int]], Mapping[int, Row]]
@@ -55,6 +55,16 @@ class Rows:
             raise HistoryError(msg)
         return found
 
+    def hold(self, rows: Mapping[int, Row]) -> None:
+        """Remember rows that were read already, as long as there is room."""
+        with self._lock:
+            for number, row in rows.items():
+                if number not in self._rows:
+                    self._size += _size(row)
+                    self._rows[number] = row
+            while self._size > REMEMBERED and len(self._rows) > len(rows):
+                self._size -= _size(self._rows.popitem(last=False)[1])
+
     def fetch(self, numbers: Iterable[int]) -> None:
         """Read rows that are going to be asked for, at once; a hundred or so."""
         wanted = [number for number in numbers if number not in self._rows]
@@ -63,13 +73,7 @@ class Rows:
 
     def _fetched(self, numbers: Sequence[int]) -> Mapping[int, Row]:
         found = self._read(numbers)
-        with self._lock:
-            for number, row in found.items():
-                if number not in self._rows:
-                    self._size += _size(row)
-                    self._rows[number] = row
-            while self._size > _KEPT and len(self._rows) > len(found):
-                self._size -= _size(self._rows.popitem(last=False)[1])
+        self.hold(found)
         return found
 
 

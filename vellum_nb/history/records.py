@@ -13,7 +13,7 @@ from vellum_nb.history.rows import LIGHT, micros, run_of
 from vellum_nb.models import Run
 from vellum_nb.models.run import with_trace
 
-__all__ = ["Record", "fetch", "in_turn", "records_of"]
+__all__ = ["AT_ONCE", "Record", "fetch", "in_turn", "records_of"]
 
 _AT = {name: at for at, name in enumerate(LIGHT)}
 _ID, _TAG, _RELEASE, _ENVIRONMENT = (
@@ -27,7 +27,7 @@ _CODE, _MESSAGE, _DEPLOYMENT = (_AT[name] for name in ("error_code", "error_mess
 _OUTPUTS, _DESIRED = (_AT[name] for name in ("outputs", "desired"))
 
 
-_AT_ONCE = 100  # rows that are read at once
+AT_ONCE = 100  # rows that are read at once
 _ANSWERS = frozenset({"FULFILLED", "REJECTED"})
 
 
@@ -203,8 +203,8 @@ class Record:
 def records_of(numbers: Sequence[int], read: Read, payloads: Payloads) -> list[Record]:
     """Return the records of rows, which are read a few at a time."""
     found: list[Record] = []
-    for start in range(0, len(numbers), _AT_ONCE):
-        some = numbers[start : start + _AT_ONCE]
+    for start in range(0, len(numbers), AT_ONCE):
+        some = numbers[start : start + AT_ONCE]
         rows = read(some)
         found += [Record.of_row(each, rows[each], payloads) for each in some if each in rows]
     return found
@@ -213,7 +213,7 @@ def records_of(numbers: Sequence[int], read: Read, payloads: Payloads) -> list[R
 def in_turn(records: Iterable[Record], *, whole: bool = False) -> Iterator[Record]:
     """Yield `records`, the payloads of many read at once; those of `whole` runs, where wanted."""
     todo = iter(records)
-    while some := list(islice(todo, _AT_ONCE)):
+    while some := list(islice(todo, AT_ONCE)):
         fetch(some, whole=whole)
         yield from some
 

@@ -62,7 +62,10 @@ def _said(comparison: BaseComparison) -> tuple[dict[str, list[Any]], dict[str, l
     columns = [[outputs[f"output.{name}@{each}"].append for name in names] for each in releases]
     for at, case in enumerate(in_turn(comparison.cases)):
         for name, value in case.inputs.items():
-            inputs.setdefault(f"input.{name}", [None] * len(comparison.cases))[at] = cell(value)
+            key = f"input.{name}"
+            if key not in inputs:
+                inputs[key] = [None] * len(comparison.cases)
+            inputs[key][at] = cell(value)
         for each, adds in zip(releases, columns, strict=True):
             found = case.counting(each)
             said = found.outputs if found else {}
