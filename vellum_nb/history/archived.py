@@ -14,7 +14,16 @@ from vellum_nb.history.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite import SqliteStore
 from vellum_nb.history.store import Store
 
-__all__ = ["Fetch", "known", "lots", "sound", "states_of_sweep", "tallies", "with_archived"]
+__all__ = [
+    "Fetch",
+    "in_archives",
+    "known",
+    "lots",
+    "sound",
+    "states_of_sweep",
+    "tallies",
+    "with_archived",
+]
 
 _TIME = SCALARS.index("timestamp")
 _LAST = 2**63 - 1
@@ -58,6 +67,11 @@ def _in_later(file: ArchiveFile, later: Iterable[ArchiveFile]) -> set[str]:
         if other.first <= file.last and file.first <= other.last and other.path.is_file():
             found.update(run_id for (run_id,) in other.only(("id",)))
     return found
+
+
+def in_archives(store: Store, filters: Filters) -> bool:
+    """Return whether there are archives that may hold runs which `filters` name."""
+    return bool(_files(store, filters))
 
 
 def _times(filters: Filters) -> tuple[int, int]:

@@ -67,6 +67,7 @@ class History(ReadMethods, KeepMethods, ExportMethods):
         path = guarded(path)  # before anything can fail: a traceback may show what is here
         super().__init__(path)
         self.viewer = viewer
+        self.tracer = None
         self.syncer: Callable[..., SyncReport] | None = None
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import index, reads, sorting
-from vellum_nb.history.archived import Fetch, with_archived
+from vellum_nb.history.archived import Fetch, in_archives, with_archived
 from vellum_nb.history.damaged import told
 from vellum_nb.history.frames import frame_of_rows
 from vellum_nb.history.light import light_records
@@ -31,7 +31,7 @@ __all__ = ["ReadMethods"]
 class ReadMethods(RecordMethods):
     """The reading half of `vellum_nb.History`."""
 
-    tracer: Callable[[Any, Run], Sequence[NodeRun]] | None = None
+    tracer: Callable[[Any, Run], Sequence[NodeRun]] | None
 
     @told
     def runs(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Run]:
@@ -56,7 +56,7 @@ class ReadMethods(RecordMethods):
         They know what runs are counted by; inputs and outputs are read when they are asked for,
         but those of archives at once.
         """
-        if archived:
+        if archived and in_archives(self._store, filters):
             return [Record.of_run(run) for run in self.runs(archived=True, **filters)]
         return light_records(self._store, filters, self._trace_of_light)
 
