@@ -171,3 +171,26 @@ def test_a_page_is_ordered_by_inputs_of_any_name(history, record, name):
 def test_an_order_that_is_no_column_is_refused(history, order_by):
     with pytest.raises(HistoryError, match="cannot be ordered by"):
         history.page(order_by=order_by)
+
+
+def test_values_that_json_does_not_know_are_sorted_too(history, record):
+    ordered = [
+        float("-inf"),
+        -1,
+        True,
+        2.5,
+        float("inf"),
+        "",
+        "\x00",
+        "\x01",
+        "a\x00",
+        "a\x01",
+        "b",
+    ]
+    for value in [*ordered[::-1], float("nan")]:
+        record(outputs={"x\x00": value, "half": "\ud800"})
+    found = history.page(order_by="output.x\x00", descending=False)
+    assert [run.outputs["x\x00"] for run in found[:-1]] == ordered
+    assert found[-1].id == "run-11"
+    backwards = history.page(order_by="output.x\x00")
+    assert [run.id for run in backwards] == [run.id for run in [*found[-2::-1], found[-1]]]

@@ -138,3 +138,24 @@ def test_a_url_with_several_hosts_and_none_at_all():
     assert repr(DatabaseUrl("postgres://a:p@h1:1,h2:2/db")) == "postgresql://a@h1:1,h2:2/db"
     assert DatabaseUrl("postgres://a:p%25@h/db").secrets() == {"password": "p%"}
     assert repr(DatabaseUrl("postgresql:///db?host=/tmp")) == "postgresql:///db?host=%2Ftmp"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql+psycopg://ada:{WRITTEN}@db/team",
+        f"mysql://ada:{WRITTEN}@db/team",
+        Path(f"postgresql://ada:{WRITTEN}@db/team"),
+    ],
+)
+def test_a_url_of_another_kind_makes_no_file_and_shows_no_password(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HistoryError, match="begins with postgresql:// ") as caught:
+        History(url)
+    assert WRITTEN not in everything_of(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheme_may_be_in_capitals(postgres_url):
+    with History(postgres_url.replace("postgresql", "PostgreSQL")) as history:
+        assert history.path == postgres_url

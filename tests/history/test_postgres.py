@@ -148,7 +148,7 @@ def test_a_writer_that_waits_for_ever_is_told_why(postgres_url, make_run):
             connection.execute("SELECT 1")
             history._store._writer.connection.execute("SET lock_timeout = '50ms'")
             with pytest.raises(HistoryError, match="another program has kept it locked"):
-                history.begin(make_run())
+                history.delete(["nobody"])
             assert history.count() == 0
         history.begin(make_run())
 
@@ -235,3 +235,12 @@ with History(sys.argv[1]) as history:
 """
     command = [sys.executable, "-W", "error", "-c", code, postgres_url]
     assert subprocess.run(command, check=False, timeout=60).returncode == 0
+
+
+def test_tables_of_the_first_version_are_brought_up_to_date(postgres_url, make_run):
+    with connection_of(postgres_url) as db:
+        db.execute("DROP FUNCTION vnb_found")
+        db.execute("UPDATE vnb_schema SET version = 1")
+    with History(postgres_url) as history:
+        history.begin(make_run(inputs={"x": float("nan")}))
+        assert len(history.page(order_by="input.x")) == 1

@@ -25,8 +25,9 @@ def open_store(path: str | Path | DatabaseUrl | None) -> Store:
 def _on_server(url: DatabaseUrl) -> Store:
     if not url.is_clear:
         msg = (
-            "The URL of the history cannot be read: a password is written percent-encoded in it "
-            "(/ as %2F, @ as %40, # as %23, ? as %3F), or better left to PGPASSWORD or ~/.pgpass"
+            "The URL of the history cannot be read: it begins with postgresql:// (a file is named "
+            "by its path), and a password is written percent-encoded in it (/ as %2F, @ as %40, "
+            "# as %23, ? as %3F), or better left to PGPASSWORD or ~/.pgpass"
         )
         raise HistoryError(msg)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 __all__ = ["DatabaseUrl", "guarded"]
 
 _SCHEMES = ("postgresql://", "postgres://")
+_ANY_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a drive has one letter
 _SECRET = ("password", "sslpassword")
 
 
@@ -38,6 +40,8 @@ class DatabaseUrl:
         except ValueError:
             return
         if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
+            return
+        if not url.lower().startswith(_SCHEMES):
             return
         self.is_clear = True
         user, at, hosts = parts.netloc.rpartition("@")
@@ -74,7 +78,10 @@ class DatabaseUrl:
 
 
 def guarded(path: Any) -> Any:
-    """Return the URL of a database without its password in sight; anything else as it is."""
-    if isinstance(path, str | Path) and str(path).startswith(_SCHEMES):
+    """Return the URL of a database without its password in sight; anything else as it is.
+
+    One that we do not know is one, too: it may have a password.
+    """
+    if isinstance(path, str | Path) and _ANY_URL.match(str(path)):
         return DatabaseUrl(str(path))
     return path

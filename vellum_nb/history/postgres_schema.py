@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from vellum_nb.history.postgres_json import JSON_OF_PYTHON
 from vellum_nb.history.store import Connection
 
 __all__ = ["NUMBERED", "TABLES", "VERSION", "migrate", "unfit"]
@@ -221,6 +222,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         END $$
         """,
     ),
+    JSON_OF_PYTHON,
 )
 
 VERSION = len(_STEPS)

@@ -75,7 +75,7 @@ class SqliteDialect:
 
 def member(column: str, name: str) -> tuple[str, str]:
     """Return SQL for a member of a JSON object, and what it binds; a path cannot say every name."""
-    if '"' in name or "\\" in name:
+    if not {'"', "\\", "\0"}.isdisjoint(name):
         return f"(SELECT value FROM json_each({column}) WHERE key = ?)", name
     return f"json_extract({column}, ?)", f'$."{name}"'
 
