@@ -108,3 +108,11 @@ def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(
         history.finish(ended)
     history.undelete()
     assert history.get(run.id) == ended
+
+
+def test_ids_come_in_whatever_holds_them_and_nothing_else_will_do(history, record):
+    run = record()
+    for wrong in ([], "", run.id, run, 7, None, [7], history.frame()["id"][:0]):
+        with pytest.raises(HistoryError, match="a list of run ids with at least one in it, not "):
+            history.delete(wrong)
+    assert history.delete(history.frame()["id"]) == 1

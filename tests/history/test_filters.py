@@ -120,6 +120,13 @@ def test_an_unknown_filter_is_refused_and_the_known_ones_are_listed(history):
         history.runs(tag="v1")
 
 
+def test_a_filter_of_another_type_is_refused_with_its_value(history):
+    with pytest.raises(HistoryError, match="limit='ten' keeps no runs"):
+        history.count(limit="ten")
+    with pytest.raises(HistoryError, match="search=12 is no text"):
+        history.frame(search=12)
+
+
 def test_a_negative_limit_is_refused(history):
     with pytest.raises(HistoryError, match="limit=-1"):
         history.runs(limit=-1)

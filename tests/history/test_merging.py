@@ -380,3 +380,9 @@ def test_a_server_that_cannot_be_reached_is_told_without_its_password(history, p
     assert ours
     shown = str(caught.value) + "".join(str(frame.locals) for frame in ours)
     assert "s3cret" not in shown.replace(__file__, "")
+
+
+@pytest.mark.parametrize("other", [None, 7, ["run-1"], {"id": "run-1"}])
+def test_what_is_neither_a_history_nor_runs_is_refused(history, other):
+    with pytest.raises(HistoryError, match="its file, its URL or a History"):
+        history.merge(other)

@@ -141,6 +141,16 @@ def test_histories_are_merged_archived_and_vacuumed(recorded, tmp_path):
     assert "1 deleted run(s) forgotten for good" in done.stderr
 
 
+def test_a_history_on_a_server_is_exported_and_compared(recorded, postgres_url, tmp_path):
+    history, path = ("--history", postgres_url), tmp_path / "team.csv"
+    vellum_nb("history", "merge", recorded, *history)
+    done = vellum_nb("history", "export", path, *history)
+    assert done.stderr.endswith(f"Wrote 2 runs to {path}\n")
+    with vnb.History(recorded) as kept:
+        name = kept.runs()[0].deployment
+    assert name in vellum_nb("compare", name, *history).stdout
+
+
 def test_export_writes_what_the_history_holds(tmp_path):
     history, path = tmp_path / "runs.db", tmp_path / "runs.csv"
     vellum_nb("run", "ticket-triage", "--input", "ticket=hello", "--history", history)

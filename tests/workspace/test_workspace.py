@@ -206,3 +206,9 @@ def test_vellum_is_the_cloud_whatever_the_environment_says(monkeypatch, server, 
     with vnb.connect("vellum", api_key="k", history=tmp_path / "runs.db") as ws:
         assert ws.source == "Vellum"
         assert ws.client.base_url == "https://api.vellum.ai"
+
+
+def test_a_database_in_place_of_the_target_is_refused_without_its_password():
+    with pytest.raises(vnb.VellumNBError, match="is given as history=") as caught:
+        vnb.connect("postgresql://ada:open-sesame@127.0.0.1/team", api_key="k")
+    assert "open-sesame" not in str(caught.value)

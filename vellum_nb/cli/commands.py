@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vellum_nb.models import Run
     from vellum_nb.workspace import Workspace
 
-__all__ = ["MODELS_KEY", "deployments", "export", "opened", "run", "serve", "sync"]
+__all__ = ["MODELS_KEY", "deployments", "export", "opened", "run", "serve", "sync", "there"]
 
 MODELS_KEY = "VELLUM_NB_MODELS_KEY"  # not a vendor's name: the URL may be anybody's
 
@@ -112,6 +112,14 @@ def _show(runs: Sequence[Run], *, as_json: bool) -> None:
         print(side_by_side_text(runs, width=shutil.get_terminal_size((100, 24)).columns))
 
 
+def there(history: str | None) -> str | None:
+    """Return the history that is meant; a file that is named must be there."""
+    if history is None or "://" in history or Path(history).expanduser().exists():
+        return history
+    msg = f"There is no history {history}"
+    raise VellumNBError(msg)
+
+
 def export(args: argparse.Namespace) -> int:
     """Write runs to a file or to stdout."""
     options: dict[str, Any] = {
@@ -125,10 +133,7 @@ def export(args: argparse.Namespace) -> int:
         "since": args.since,
         "sweep_id": args.sweep_id,
     }
-    if args.history is not None and not Path(args.history).expanduser().exists():
-        msg = f"There is no history {args.history}"
-        raise VellumNBError(msg)
-    with vellum_nb.History(args.history) as history:
+    with vellum_nb.History(there(args.history)) as history:
         if args.path is not None:
             _written(history, Path(args.path), {**options, **filters})
             say(f"Wrote {history.count(**filters)} runs to {args.path}")

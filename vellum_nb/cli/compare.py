@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.cli.commands import opened
+from vellum_nb.cli.commands import opened, there
 from vellum_nb.cli.printing import data, say
-from vellum_nb.errors import RegressionError, VellumNBError
+from vellum_nb.errors import RegressionError
 
 if TYPE_CHECKING:
     from vellum_nb.experiments import Comparison
@@ -78,10 +77,7 @@ def _add_reports(made: argparse.ArgumentParser) -> None:
 
 def compare(args: argparse.Namespace) -> int:
     """Compare; 1 when a release is worse and --fail-on-regression is given."""
-    if args.history is not None and not Path(args.history).expanduser().exists():
-        msg = f"There is no history {args.history}"
-        raise VellumNBError(msg)
-    with opened(args, args.history) as workspace:
+    with opened(args, there(args.history)) as workspace:
         comparison = workspace.compare(
             args.name,
             release_tags=args.release_tag,

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import vellum_nb
+from vellum_nb.cli.commands import there
 from vellum_nb.cli.printing import say
 from vellum_nb.errors import VellumNBError
-
-if TYPE_CHECKING:
-    from vellum_nb.history import History
 
 __all__ = ["add_archive", "add_merge", "add_vacuum"]
 
@@ -45,16 +41,17 @@ def _merge(args: argparse.Namespace) -> int:
 
 def _archive(args: argparse.Namespace) -> int:
     """Move old runs to a file."""
-    with _there(args) as history:
+    with vellum_nb.History(there(args.history)) as history:
         moved = history.archive(before=args.before, path=args.path)
-    print(moved.path or "")
+    if moved.path is not None:
+        print(moved.path)
     say(repr(moved)[1:-1])
     return 0
 
 
 def _vacuum(args: argparse.Namespace) -> int:
     """Give space back; deleted runs are only forgotten when that was asked for."""
-    with _there(args) as history:
+    with vellum_nb.History(there(args.history)) as history:
         waiting = int(history.deletions()["runs"].sum())
         if waiting and not args.yes:
             msg = f"{waiting:,} deleted runs could not be brought back any more; add --yes for that"
@@ -62,13 +59,3 @@ def _vacuum(args: argparse.Namespace) -> int:
         done = history.vacuum()
     say(repr(done)[1:-1])
     return 0
-
-
-def _there(args: Any) -> History:
-    """Return the history; one that is named must be there."""
-    if args.history is not None and "://" not in args.history:
-        path = Path(args.history).expanduser()
-        if not path.exists():
-            msg = f"There is no history {args.history}"
-            raise VellumNBError(msg)
-    return vellum_nb.History(args.history)

@@ -6,10 +6,10 @@ others, so that whatever was derived from the rows takes them for new ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import index, sorting
@@ -94,12 +94,18 @@ class Restored:
         return f"<Restored: {text}{f'; and {more:,} more' if more > 0 else ''}>"
 
 
-def delete(store: Store, ids: Sequence[str], why: str) -> Deletion:
-    """Move the rows of these runs aside, in one transaction."""
-    if isinstance(ids, str) or not ids:
+def _named(ids: Any) -> list[str]:
+    one = isinstance(ids, str) or not isinstance(ids, Iterable)
+    names = [] if one else list(ids)
+    if not names or not all(isinstance(name, str) for name in names):
         msg = f"delete wants a list of run ids with at least one in it, not {ids!r}"
         raise HistoryError(msg)
-    named = store.dialect.listed(ids)
+    return names
+
+
+def delete(store: Store, ids: Sequence[str], why: str) -> Deletion:
+    """Move the rows of these runs aside, in one transaction."""
+    named = store.dialect.listed(_named(ids))
     chosen = f"seq IN (SELECT seq FROM runs WHERE {store.dialect.one_of('id')})"
     with store.write() as connection:
         found = connection.execute(

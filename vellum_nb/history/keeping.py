@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.history import archive_notes, archived, archiving, deleting, joining, reads
 from vellum_nb.history.archive_files import ArchiveFile
 from vellum_nb.history.copies import reading
@@ -138,7 +139,7 @@ class KeepMethods(RecordMethods):
         if isinstance(other, RecordMethods):
             read = other._store.read  # noqa: SLF001  (of this class)
             return self._joined(str(other._store.path), joining.lots(read), read)  # noqa: SLF001
-        merged = merge(self._store, other, reads.COLUMNS)
+        merged = merge(self._store, _runs(other), reads.COLUMNS)
         for one in merged:
             if one.fate != "known":
                 self._tell(one.run_id)
@@ -148,3 +149,14 @@ class KeepMethods(RecordMethods):
         self, source: str, lots: Iterable[joining.Lot], read: Read, *, plans: bool = True
     ) -> joining.MergeReport:
         return joining.join(self._store, source, lots, read, self._tell, plans=plans)
+
+
+def _runs(other: Any) -> list[Run]:
+    runs = list(other) if isinstance(other, Iterable) else [other]
+    if not all(isinstance(run, Run) for run in runs):
+        msg = (
+            "merge wants another history (its file, its URL or a History) or a list of Run, "
+            f"not a {type(other).__name__}"
+        )
+        raise HistoryError(msg)
+    return runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, TypedDict
+from typing import Any, SupportsInt, TypedDict
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows import SCALARS, micros
@@ -105,7 +105,10 @@ def select(filters: Filters, store: Store) -> Selection:
             terms.append(term)
             bound.append(argument)
     where, limit = " AND ".join(terms) or "TRUE", _limit(filters.get("limit"))
-    search = filters.get("search")
+    search: object = filters.get("search")
+    if search is not None and not isinstance(search, str):
+        msg = f"search={search!r} is no text; write the words in quotes"
+        raise HistoryError(msg)
     if search is None or not search.strip():
         return Selection(where, tuple(bound), limit)
     found, words = condition(store, search, where, bound)
@@ -157,10 +160,10 @@ def moment(name: str, value: datetime | date | str) -> int:
         raise HistoryError(msg) from exc
 
 
-def _limit(limit: int | None) -> int:
+def _limit(limit: object) -> int:
     if limit is None:
         return ALL
-    if limit < 0:
-        msg = f"limit={limit} keeps no runs; give a number from 0, or None for all"
+    if not isinstance(limit, SupportsInt) or int(limit) < 0:
+        msg = f"limit={limit!r} keeps no runs; give a number from 0, or None for all"
         raise HistoryError(msg)
     return int(limit)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history import History
-from vellum_nb.history.places import guarded
+from vellum_nb.history.places import DatabaseUrl, guarded
 from vellum_nb.workspace.views import view_history
 from vellum_nb.workspace.workspace import Workspace
 
@@ -131,7 +131,10 @@ def _address(target: object) -> str | None:
         return target
     if target == "vellum":
         return VELLUM_URL
-    msg = f'Cannot connect to {target!r}; give "vellum", "local", a URL or a LocalServer'
+    shown = guarded(target)  # the password of a database may be in it
+    msg = f'Cannot connect to {shown!r}; give "vellum", "local", a URL or a LocalServer'
+    if isinstance(shown, DatabaseUrl):
+        msg += "; a database that keeps the runs is given as history=..."
     raise VellumNBError(msg)
 
 
