@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from vellum_nb import History, Run
-from vellum_nb.history import large
+from vellum_nb.history.store import large
 
 DOCUMENTS, CALLS = 20, 15  # a sweep: each document on 3 release tags, 5 times
 RUNS = 20_000

@@ -32,7 +32,7 @@ from vellum.client import AsyncVellum, Vellum
 from vellum.environment import VellumEnvironment
 
 import vellum_nb as vnb
-from vellum_nb.history.sweeping import Sweeps
+from vellum_nb.history.plans.sweeping import Sweeps
 
 KEY = "bench-key-0123456789"
 TEXT = "I was charged twice for one order and want the second charge back. " * 3

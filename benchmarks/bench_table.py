@@ -23,7 +23,7 @@ from typing import Any
 import many_runs
 
 from vellum_nb import History, HistoryView
-from vellum_nb.history import index
+from vellum_nb.history.searching import index
 
 SHORT, LONG = 1_000, 1_000_000
 MOST_RATIO, MOST_S, MOST_KB = 1.3, 2.0, 100

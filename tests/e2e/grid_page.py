@@ -9,7 +9,7 @@ __all__ = ["SETUP", "GridPage"]
 SETUP = """
 from datetime import UTC, datetime, timedelta
 import vellum_nb as vnb
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import case_id
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.widgets.grid import ComparisonView, Hands

@@ -15,7 +15,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import align
 from vellum_nb.experiments.wording import same_value, value_text
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, RunError, case_id
 
 _NUMBERS = count(1)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import archive_files, archiving
+from vellum_nb.history.keeping import archive_files, archiving
 from vellum_nb.models import NodeRun
 from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepRecord
@@ -172,7 +172,8 @@ def test_what_is_under_way_stays(history, record, make_run, archive):
 
 def test_a_kill_before_the_note_is_kept_leaves_both_and_the_next_call_mends_it(history, odd, path):
     child = (
-        "import os, sys; from vellum_nb.history import History, archiving\n"
+        "import os, sys; from vellum_nb import History\n"
+        "from vellum_nb.history.keeping import archiving\n"
         "archiving.note = lambda *_: os.kill(os.getpid(), 9)\n"
         "History(sys.argv[1]).archive(before=sys.argv[2])"
     )
@@ -286,7 +287,8 @@ def test_a_history_in_memory_wants_a_path(make_run, tmp_path):
 def test_a_kill_while_runs_go_shows_none_twice_and_the_next_call_moves_the_rest(history, odd, path):
     before = history.frame()
     child = (
-        "import os, sys; from vellum_nb.history import History, archive_files, archiving\n"
+        "import os, sys; from vellum_nb import History\n"
+        "from vellum_nb.history.keeping import archive_files, archiving\n"
         "archive_files._GROUP_ROWS, remove, lots = 2, archiving._remove, []\n"
         "archiving._remove = lambda *a: remove(*a) if not lots else os.kill(os.getpid(), 9)\n"
         "moved = archiving._moved\n"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from vellum_nb.history import History
-from vellum_nb.history.migrations import _STEPS, APPLICATION_ID
+from vellum_nb.history.sqlite.migrations import _STEPS, APPLICATION_ID
 from vellum_nb.models.blind import BlindPair, BlindRecord
 
 RECORD = BlindRecord(

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError, Run
-from vellum_nb.history import loading, reads
-from vellum_nb.history.arrow_frames import frame_of_batches
-from vellum_nb.history.frames import KINDS, PLAIN, ROOMS, frame_of_rows
-from vellum_nb.history.migrations import APPLICATION_ID
-from vellum_nb.history.query import Selection, select
-from vellum_nb.history.rows import FRAMED, SCALARS, payload_row, scalar_row
-from vellum_nb.history.writes import insert
+from vellum_nb.history.keeping.writes import insert
+from vellum_nb.history.reading import loading, reads
+from vellum_nb.history.reading.arrow_frames import frame_of_batches
+from vellum_nb.history.reading.query import Selection, select
+from vellum_nb.history.rows.frames import KINDS, PLAIN, ROOMS, frame_of_rows
+from vellum_nb.history.rows.rows import FRAMED, SCALARS, payload_row, scalar_row
+from vellum_nb.history.sqlite.migrations import APPLICATION_ID
 
 ODD = [
     *(None, True, False, 0, 1, -7, 2**53, 2**53 + 1, -(2**63), 2**63 - 1, 2**63, 10**30),

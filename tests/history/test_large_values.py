@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
-from vellum_nb.history import large
+from vellum_nb.history.store import large
 from vellum_nb.models import NodeRun
 
 DOCUMENT = "Die Straße ist lang. " * 2_000

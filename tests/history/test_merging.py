@@ -348,7 +348,7 @@ def test_of_disjoint_edits_it_does_not_matter_who_merges_whom(make_run, one, two
 
 
 def test_a_merge_that_was_interrupted_is_finished_by_the_next_one(history, other, put, monkeypatch):
-    monkeypatch.setattr("vellum_nb.history.joining._AT_ONCE", 2)
+    monkeypatch.setattr("vellum_nb.history.joining.joining._AT_ONCE", 2)
     runs = [put(other) for _ in range(7)]
     seen = []
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history.migrations import SCHEMA_VERSION
+from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION
 
 FILES = Path(__file__).with_name("files")
 OLD = [f"v{version}" for version in range(1, SCHEMA_VERSION)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vellum_nb import History
-from vellum_nb.history import mounts as drives
+from vellum_nb.history.sqlite import mounts as drives
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a list of mounts")
 LOCAL = """\

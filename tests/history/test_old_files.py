@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vellum_nb import History, Run
-from vellum_nb.history.migrations import SCHEMA_VERSION
+from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION
 
 FILES = Path(__file__).with_name("files")
 VERSIONS = sorted(int(file.stem[1:]) for file in FILES.glob("v*.db"))

@@ -12,7 +12,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
-from vellum_nb.history.places import DatabaseUrl
+from vellum_nb.history.store.places import DatabaseUrl
 
 SECRET = "s3cret/of#ada"
 WRITTEN = "s3cret%2Fof%23ada"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError
 from vellum_nb.experiments.wording import same_value
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, case_id
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import files
-from vellum_nb.history.migrations import SCHEMA_VERSION
+from vellum_nb.history.sqlite import files
+from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION
 
 
 def refused(path):

@@ -21,7 +21,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, Run
-from vellum_nb.history.migrations import SCHEMA_VERSION
+from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 
 OLD = [

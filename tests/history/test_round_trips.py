@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
-from vellum_nb.history.csv_text import split
-from vellum_nb.history.export import write_csv
+from vellum_nb.history.exporting.csv_text import split
+from vellum_nb.history.exporting.export import write_csv
 
 TRICKY = ["", "NaN", "None", "null", "1", "1.0", "True", "=1+1", "+x", "-1", "@a", "\tx", "\rx"]
 TRICKY += ["'", "''", "'=1", "'a", '"', '""', 'a"b', "a,b", "a\nb", "a\r\nb", "\n", "é", "😀"]
@@ -59,7 +59,7 @@ def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
     folder = tmp_path_factory.mktemp("exports")
     stretch = data.draw(st.sampled_from([1, 400_000]), "characters read at once")
     with History(":memory:") as history, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vellum_nb.history.snapshot._CHARACTERS", stretch)
+        patch.setattr("vellum_nb.history.sqlite.snapshot._CHARACTERS", stretch)
         for number, run in enumerate(runs):
             history.begin(run)
             if number % 3 == 0:

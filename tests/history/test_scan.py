@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from vellum_nb import HistoryError
-from vellum_nb.history import loading
-from vellum_nb.history.writes import insert
+from vellum_nb.history.keeping.writes import insert
+from vellum_nb.history.reading import loading
 
 NOON = "2026-07-01T12:00:00Z"
 

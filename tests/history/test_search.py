@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import index
-from vellum_nb.history.tsvector import parts
-from vellum_nb.history.words import Search
+from vellum_nb.history.searching import index
+from vellum_nb.history.searching.tsvector import parts
+from vellum_nb.history.searching.words import Search
 from vellum_nb.models import RunError
 
 PIECES = ["refund", "refunds", "Policy", "größe", "Große", "e\u0301", "a-b", "12.5", '"', "¶"]
@@ -253,7 +253,7 @@ def test_a_kernel_that_is_killed_while_it_indexes_leaves_a_sound_index(path, mak
     with History(path) as history:
         fill(history, make_run, 150)
     code = (
-        "import sys; from vellum_nb import History; from vellum_nb.history import index\n"
+        "import sys; from vellum_nb import History; from vellum_nb.history.searching import index\n"
         "index.SLICE = 1; print('on', flush=True); History(sys.argv[1]).count(search='common')"
     )
     for wait in (0.0, 0.02, 0.05):

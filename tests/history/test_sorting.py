@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
-from vellum_nb.history import sorting
+from vellum_nb.history.reading import sorting
 
 VALUES = st.one_of(
     st.none(),

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from vellum_nb import History, HistoryError, read_csv, read_jsonl, read_parquet
-from vellum_nb.history.export import write_csv
+from vellum_nb.history.exporting.export import write_csv
 
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)
@@ -90,7 +90,7 @@ def test_a_history_in_memory_is_exported_as_it_was_too(make_run):
 def test_what_only_the_oldest_run_tells_holds_for_the_whole_file(
     history, record, tmp_path, monkeypatch, old
 ):
-    monkeypatch.setattr("vellum_nb.history.snapshot._CHARACTERS", 1)  # each run by itself
+    monkeypatch.setattr("vellum_nb.history.sqlite.snapshot._CHARACTERS", 1)  # each run by itself
     record(outputs=old, inputs={})
     for number in range(3):
         record(outputs={"a": number, "reply": number, "b": "x"})
@@ -189,7 +189,7 @@ def slow(self, *args, **options):
         yield rows
         print("read", flush=True)
         time.sleep(0.2)
-from vellum_nb.history.snapshot import SqliteSnapshot
+from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
 SqliteSnapshot.batches = slow
 history.to_csv(sys.argv[2], progress=False)
 """

@@ -14,9 +14,9 @@ import pytest
 
 from vellum_nb import History
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import leases
-from vellum_nb.history.leases import process_start
-from vellum_nb.history.migrations import _STEPS, APPLICATION_ID
+from vellum_nb.history.plans import leases
+from vellum_nb.history.plans.leases import process_start
+from vellum_nb.history.sqlite.migrations import _STEPS, APPLICATION_ID
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
 
 CASES = [SweepCase(0, "c0", {"a": 1}, {"b": 2}, {"who": "ann"}), SweepCase(1, "c1", {"a": None})]

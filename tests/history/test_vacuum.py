@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import files, index, large
+from vellum_nb.history.searching import index
+from vellum_nb.history.sqlite import files
+from vellum_nb.history.store import large
 
 LONG = "long text " * 40_000
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.history.words import Search, joined, spans, words
+from vellum_nb.history.searching.words import Search, joined, spans, words
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def _streamed(
 
 def _show(runs: Sequence[Run], *, as_json: bool) -> None:
     from vellum_nb.experiments.text import side_by_side_text
-    from vellum_nb.history.export import write_jsonl
+    from vellum_nb.history.exporting.export import write_jsonl
 
     if as_json:
         write_jsonl(runs, data())

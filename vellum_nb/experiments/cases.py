@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from vellum_nb.experiments.metrics.expected import checks
-from vellum_nb.history.records import Record, fetch
+from vellum_nb.history.reading.records import Record, fetch
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase
 

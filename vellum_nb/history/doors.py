@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.files import locate
-from vellum_nb.history.places import DatabaseUrl, guarded
-from vellum_nb.history.sqlite import SqliteStore
-from vellum_nb.history.store import Store
+from vellum_nb.history.sqlite.files import locate
+from vellum_nb.history.sqlite.sqlite import SqliteStore
+from vellum_nb.history.store.places import DatabaseUrl, guarded
+from vellum_nb.history.store.store import Store
 
 __all__ = ["open_store"]
 
@@ -31,7 +31,7 @@ def _on_server(url: DatabaseUrl) -> Store:
         )
         raise HistoryError(msg)
     try:
-        from vellum_nb.history.postgres import PostgresStore
+        from vellum_nb.history.postgres.postgres import PostgresStore
     except ImportError as exc:
         msg = f"The history {url} needs psycopg: pip install 'vellum-nb[postgres]' ({exc})"
         raise HistoryError(msg) from exc

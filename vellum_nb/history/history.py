@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import reads
-from vellum_nb.history.blind import BlindRatings
-from vellum_nb.history.exporting import ExportMethods
-from vellum_nb.history.keeping import KeepMethods
-from vellum_nb.history.merge import SyncReport
+from vellum_nb.history.joining.merge import SyncReport
+from vellum_nb.history.methods.exporting import ExportMethods
+from vellum_nb.history.methods.keeping import KeepMethods
 from vellum_nb.history.methods.reading import ReadMethods
-from vellum_nb.history.page import history_html
-from vellum_nb.history.places import guarded
-from vellum_nb.history.rows import run_of
-from vellum_nb.history.sizes import human
-from vellum_nb.history.sweeping import Sweeps
+from vellum_nb.history.plans.blind import BlindRatings
+from vellum_nb.history.plans.sweeping import Sweeps
+from vellum_nb.history.reading import reads
+from vellum_nb.history.reading.page import history_html
+from vellum_nb.history.rows.rows import run_of
+from vellum_nb.history.store.places import guarded
+from vellum_nb.history.store.sizes import human
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ import vl_convert
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.charts import Ink, Picture
-from vellum_nb.history.replacing import write_bytes
+from vellum_nb.history.store.replacing import write_bytes
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.late import LateWidget
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vellum_nb.history import History
-from vellum_nb.history.ordered import Ordered
+from vellum_nb.history.reading.ordered import Ordered
 from vellum_nb.models import Run
 
 __all__ = ["LONG", "Pages"]

@@ -16,8 +16,8 @@ from vellum_nb.experiments.metrics.judges import Inputs
 from vellum_nb.experiments.metrics.metric import Metric, Value
 from vellum_nb.experiments.sweep import Sweep
 from vellum_nb.experiments.sweep.reading import Cases, read_table
-from vellum_nb.history.query import Filters
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.query import Filters
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase

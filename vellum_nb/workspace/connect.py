@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history import History
-from vellum_nb.history.places import DatabaseUrl, guarded
+from vellum_nb.history.store.places import DatabaseUrl, guarded
 from vellum_nb.workspace.views import view_history
 from vellum_nb.workspace.workspace import Workspace
 

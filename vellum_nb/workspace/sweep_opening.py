@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from vellum_nb.errors import HistoryError
 from vellum_nb.experiments.sweep.todo import Standing
 from vellum_nb.experiments.sweep.work import Attempt, Express, Task
-from vellum_nb.history.sweeping import Sweeps
+from vellum_nb.history.plans.sweeping import Sweeps
 from vellum_nb.models import Cancellation
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.workspace.sweep_table import why_unfinished

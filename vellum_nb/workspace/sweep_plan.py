@@ -12,8 +12,8 @@ from typing import Any
 from vellum_nb.experiments.sweep.plan import SweepPlan, TagPlan, counted, named
 from vellum_nb.experiments.sweep.sweep import SweepOptions
 from vellum_nb.experiments.sweep.todo import standings
-from vellum_nb.history.reuse import PastRun
-from vellum_nb.history.sweeping import Sweeps
+from vellum_nb.history.plans.reuse import PastRun
+from vellum_nb.history.plans.sweeping import Sweeps
 from vellum_nb.models import new_run_id
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id, signature
 from vellum_nb.workspace.sweep_cases import CheckedCases, Releases

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.sweep.progress import BY_HAND
 from vellum_nb.experiments.sweep.todo import superseded
-from vellum_nb.history.sweeping import Sweeps
+from vellum_nb.history.plans.sweeping import Sweeps
 from vellum_nb.models.sweeps import SweepRecord
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pandas.testing import assert_frame_equal
 from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
 from vellum_nb.history import History, read_csv
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.sweeps import SweepCase
 

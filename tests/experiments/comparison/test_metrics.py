@@ -12,7 +12,7 @@ import vellum_nb as vnb
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.metrics.choosing import chosen
 from vellum_nb.experiments.metrics.metric import Metric
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
 

@@ -14,7 +14,7 @@ from inspect import signature
 from pathlib import Path
 
 from vellum_nb.history import History
-from vellum_nb.history.migrations import SCHEMA_VERSION
+from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION
 from vellum_nb.models import NodeRun, Run, case_id
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from vellum_nb.history import index
+from vellum_nb.history.searching import index
 from vellum_nb.widgets import table_pages
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.history.frames import column, frame_of_cells
-from vellum_nb.history.rows import micros
+from vellum_nb.history.rows.frames import column, frame_of_cells
+from vellum_nb.history.rows.rows import micros
 from vellum_nb.models.blind import BlindPair, BlindRating, BlindRecord, a_is_first
 
 if TYPE_CHECKING:

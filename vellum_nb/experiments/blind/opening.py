@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.blind.pairs import pairs_of
 from vellum_nb.experiments.blind.session import BlindSession
-from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.plans.blind import BlindRatings
 from vellum_nb.models.blind import BlindPair, BlindRecord, blind_signature
 
 if TYPE_CHECKING:

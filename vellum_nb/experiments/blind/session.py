@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
 from vellum_nb.experiments.blind.frames import case_rows
 from vellum_nb.experiments.blind.results import BlindResult, blind_result
-from vellum_nb.history.blind import BlindRatings
-from vellum_nb.history.records import Record
+from vellum_nb.history.plans.blind import BlindRatings
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
 from vellum_nb.models.blind import (
     BlindChoice,

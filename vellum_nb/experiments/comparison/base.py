@@ -18,7 +18,7 @@ from vellum_nb.experiments.metrics.choosing import Metrics, chosen
 from vellum_nb.experiments.metrics.judges import Judge, Judging
 from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.experiments.statistics import holm
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase

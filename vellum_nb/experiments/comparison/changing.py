@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.cases import Case
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
 
 if TYPE_CHECKING:

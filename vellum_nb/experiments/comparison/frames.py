@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Verdict
-from vellum_nb.history.frames import cell, frame_of_cells
-from vellum_nb.history.records import Record
-from vellum_nb.history.records import in_turn as in_turn_of_records
-from vellum_nb.history.rows import clean
+from vellum_nb.history.reading.records import Record
+from vellum_nb.history.reading.records import in_turn as in_turn_of_records
+from vellum_nb.history.rows.frames import cell, frame_of_cells
+from vellum_nb.history.rows.rows import clean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from vellum_nb.experiments.blind.pairs import checked_pair
 from vellum_nb.experiments.blind.session import BlindSession
 from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.history import History
-from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.plans.blind import BlindRatings
 
 if TYPE_CHECKING:
     import pandas as pd

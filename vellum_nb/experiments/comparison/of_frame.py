@@ -10,8 +10,8 @@ from vellum_nb.errors import InputError
 from vellum_nb.experiments.comparison.comparison import Comparison
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
-from vellum_nb.history.records import Record
-from vellum_nb.history.rows import from_micros
+from vellum_nb.history.reading.records import Record
+from vellum_nb.history.rows.rows import from_micros
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vellum_nb.errors import InputError
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 
 __all__ = ["Columns", "baseline_of", "split", "tags_of"]
 

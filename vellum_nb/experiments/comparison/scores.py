@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.experiments.noise import pooled_variance, unlike_pairs
-from vellum_nb.history.records import Record, in_turn
+from vellum_nb.history.reading.records import Record, in_turn
 
 if TYPE_CHECKING:
     import numpy as np

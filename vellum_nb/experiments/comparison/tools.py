@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.plans.blind import BlindRatings
 from vellum_nb.models.secret import stands_in
 
 __all__ = ["Tools"]

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.metrics.metric import Evaluation, Metric, Value
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, case_id
 
 __all__ = ["Judge", "Judging", "judge"]

@@ -13,8 +13,8 @@ from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.frames import cases_by
 from vellum_nb.experiments.comparison.summary import finding, remark, summary_frame
 from vellum_nb.experiments.comparison.verdicts import Verdict
-from vellum_nb.history.records import Record
-from vellum_nb.history.rows import from_micros
+from vellum_nb.history.reading.records import Record
+from vellum_nb.history.rows.rows import from_micros
 from vellum_nb.models.plain import shown
 
 __all__ = [

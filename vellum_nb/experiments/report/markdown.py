@@ -23,7 +23,7 @@ from vellum_nb.experiments.report.figures import (
     summary_rows,
 )
 from vellum_nb.experiments.wording import json_text, value_text
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 
 __all__ = ["markdown"]
 

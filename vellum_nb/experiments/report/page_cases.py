@@ -11,7 +11,7 @@ from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.diffs import Difference, difference
 from vellum_nb.experiments.report.figures import kind_of, number
 from vellum_nb.experiments.wording import json_text, value_text
-from vellum_nb.history.records import Record
+from vellum_nb.history.reading.records import Record
 
 __all__ = ["case_html"]
 

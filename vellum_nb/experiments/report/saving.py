@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.history.export import write_csv
-from vellum_nb.history.parquet import write_parquet
-from vellum_nb.history.replacing import replacing
+from vellum_nb.history.exporting.export import write_csv
+from vellum_nb.history.exporting.parquet import write_parquet
+from vellum_nb.history.store.replacing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError
-from vellum_nb.history.csv_text import SEPARATORS, Separator, split, unguarded
+from vellum_nb.history.exporting.csv_text import SEPARATORS, Separator, split, unguarded
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
 

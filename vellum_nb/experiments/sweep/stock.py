@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vellum_nb.experiments.sweep.counter import Counter
 from vellum_nb.experiments.sweep.todo import Standing, fresh, standings
-from vellum_nb.history.sweeping import Sweeps
+from vellum_nb.history.plans.sweeping import Sweeps
 from vellum_nb.models.sweeps import Place, SweepRecord
 
 __all__ = ["Stock", "stock"]

@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 
 from vellum_nb.experiments.sweep.progress import Progress
 from vellum_nb.experiments.sweep.telling import duration, money, speed
-from vellum_nb.history.export_progress import terminal_line
+from vellum_nb.history.exporting.export_progress import terminal_line
 
 __all__ = ["terminal_bar"]
 

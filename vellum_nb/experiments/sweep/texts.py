@@ -7,7 +7,7 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.sweep.reading import Bare, Table
-from vellum_nb.history.csv_text import typed
+from vellum_nb.history.exporting.csv_text import typed
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import field_kind
 from vellum_nb.models.plain import shown

@@ -6,19 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import index, reads, sorting
-from vellum_nb.history.archived import Fetch, in_archives, with_archived
-from vellum_nb.history.damaged import told
-from vellum_nb.history.frames import frame_of_rows
-from vellum_nb.history.light import light_records
-from vellum_nb.history.loading import load, scan
-from vellum_nb.history.ordered import Ordered
-from vellum_nb.history.query import Filters, OtherFilters, PageFilters
-from vellum_nb.history.recording import RecordMethods
-from vellum_nb.history.records import Record
-from vellum_nb.history.rows import run_of
-from vellum_nb.history.search import matches
-from vellum_nb.history.traces import trace_frame
+from vellum_nb.history.keeping.archived import Fetch, in_archives, with_archived
+from vellum_nb.history.methods.recording import RecordMethods
+from vellum_nb.history.reading import reads, sorting
+from vellum_nb.history.reading.damaged import told
+from vellum_nb.history.reading.light import light_records
+from vellum_nb.history.reading.loading import load, scan
+from vellum_nb.history.reading.ordered import Ordered
+from vellum_nb.history.reading.query import Filters, OtherFilters, PageFilters
+from vellum_nb.history.reading.records import Record
+from vellum_nb.history.rows.frames import frame_of_rows
+from vellum_nb.history.rows.rows import run_of
+from vellum_nb.history.rows.traces import trace_frame
+from vellum_nb.history.searching import index
+from vellum_nb.history.searching.search import matches
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.run import with_trace
 

@@ -11,8 +11,8 @@ from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.experiments.wording import value_text
-from vellum_nb.history.records import Record
-from vellum_nb.history.rows import clean
+from vellum_nb.history.reading.records import Record
+from vellum_nb.history.rows.rows import clean
 from vellum_nb.models import Run
 from vellum_nb.widgets.grid.chips import chips
 from vellum_nb.widgets.grid.pieces import changed, differing, plain, short

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.experiments.comparison.verdicts import VERDICTS
-from vellum_nb.history.rows import clean
+from vellum_nb.history.rows.rows import clean
 from vellum_nb.widgets.grid.protocol import GridQuery
 
 if TYPE_CHECKING:

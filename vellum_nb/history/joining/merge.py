@@ -1,0 +1,143 @@
+"""Runs that were made elsewhere come into the history; what is known already stays as it is.
+
+A run is known by its execution id, or by the external id it was sent with. One that is under way
+here is completed; one that has ended here takes over only what it has not: the execution id, where
+its answer was lost, cost, tokens, rating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from vellum_nb.history.keeping.writes import (
+    change_payloads,
+    complete,
+    insert,
+    with_free_external_id,
+)
+from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, encoded, run_of
+from vellum_nb.history.store import large
+from vellum_nb.history.store.store import Connection, Store
+from vellum_nb.models import Run
+
+__all__ = ["Merged", "SyncReport", "merge"]
+
+Fate = Literal["added", "completed", "updated", "known"]
+
+_LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "quality")
+_MAY_BE_IT = (  # a run that the server refused never was an execution
+    "r.execution_id IS NULL AND r.external_id = ? AND coalesce(r.error_code, '') NOT LIKE 'HTTP_4%'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a synchronisation did.
+
+    Attributes
+    ----------
+    added : int
+        Runs that the history did not know.
+    completed : int
+        Runs that it knew as STARTED, and that have ended.
+    updated : int
+        Runs that had ended here, and got a rating, a cost, or the execution id that never came.
+    known : int
+        Runs that it knew as they are.
+    running : int
+        Executions that have not ended; the next synchronisation takes them.
+    """
+
+    added: int = 0
+    completed: int = 0
+    updated: int = 0
+    known: int = 0
+    running: int = 0
+
+    def __add__(self, other: SyncReport) -> SyncReport:
+        sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in _FIELDS}
+        return SyncReport(**sums)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.added} added, {self.completed} completed, {self.updated} updated, "
+            f"{self.known} known already, {self.running} still running"
+        )
+
+
+_FIELDS = fields(SyncReport)
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What became of one run: the id of its row, and how it got there."""
+
+    run_id: str
+    fate: Fate
+
+
+def merge(store: Store, runs: Sequence[Run], columns: str) -> list[Merged]:
+    """Take over `runs`, which have ended, in one transaction.
+
+    `columns` is the list of columns that `rows.run_of` reads.
+    """
+    with store.write() as connection:
+        return [_merge(connection, run, columns) for run in runs]
+
+
+def _merge(connection: Connection, run: Run, columns: str) -> Merged:
+    known = _known(connection, run, columns)
+    if known is None:
+        insert(connection, with_free_external_id(connection, run))
+        return Merged(run.id, "added")
+    if known.state == "STARTED":
+        ended = run.model_copy(
+            update={
+                "id": known.id,
+                "release_id": run.release_id or known.release_id,
+                "environment": run.environment or known.environment,
+                "tag_moved": _moved(known, run),
+            }
+        )
+        complete(connection, ended)
+        _fill(connection, known, run)
+        return Merged(known.id, "completed")
+    return Merged(known.id, "updated" if _fill(connection, known, run) else "known")
+
+
+def _moved(known: Run, run: Run) -> bool:
+    both = known.release_id is not None and run.release_id is not None
+    return both and known.release_id != run.release_id
+
+
+def _known(connection: Connection, run: Run, columns: str) -> Run | None:
+    found = _find(connection, columns, "r.execution_id = ?", run.execution_id)
+    if found is None and run.external_id is not None:
+        found = _find(connection, columns, _MAY_BE_IT, run.external_id)
+    return found
+
+
+def _find(connection: Connection, columns: str, where: str, value: Any) -> Run | None:
+    sql = f"SELECT {columns} FROM runs r JOIN payloads p ON p.seq = r.seq WHERE {where}"
+    row = connection.execute(f"{sql} LIMIT 1", (value,)).fetchone()
+    if row is None:
+        return None
+    return run_of(large.restored(large.within(connection), [row], (*SCALARS, *PAYLOADS))[0])
+
+
+def _fill(connection: Connection, known: Run, run: Run) -> bool:
+    """Set what the row has not; return whether that changed anything."""
+    changed = 0
+    given = {name: getattr(run, name) for name in _LATE if getattr(run, name) is not None}
+    if given:
+        kept = ", ".join(f"{name} = coalesce({name}, :{name})" for name in given)
+        missing = " OR ".join(f"{name} IS NULL" for name in given)
+        sql = f"UPDATE runs SET {kept} WHERE id = :id AND ({missing})"
+        changed += connection.execute(sql, {**given, "id": known.id}).rowcount
+    if run.desired is not None and known.desired is None:
+        desired = encoded(run.desired, "desired", known.id)
+        change_payloads(connection, known.id, {"desired": desired})
+        changed += 1
+    return changed > 0

@@ -1,0 +1,1 @@
+"""What is written, deleted, and moved to archives."""

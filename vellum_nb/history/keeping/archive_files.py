@@ -1,0 +1,146 @@
+"""Runs as a Parquet file that holds every field as it is stored, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
+
+__all__ = ["COLUMNS", "ArchiveFile", "write"]
+
+COLUMNS = ("seq", *SCALARS, *PAYLOADS)
+_MARK = b"vellum_nb"
+_WHOLE = frozenset(
+    {"seq", "timestamp", "finished_at", "repeat", "tokens_in", "tokens_out", "tag_moved"}
+)
+_REAL = frozenset({"latency_s", "quality", "cost_usd"})
+_GROUP_ROWS = 5_000
+_GROUP_CHARACTERS = 16 * 2**20
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """A file of archived runs.
+
+    `created` tells it from any other; `first` and `last` are when its runs were sent.
+    """
+
+    path: Path
+    created: int
+    runs: int
+    first: int
+    last: int
+
+    @classmethod
+    def at(cls, path: Path) -> ArchiveFile:
+        """Return what the file says of itself.
+
+        Raises
+        ------
+        HistoryError
+            There is no such file, it is damaged, or no archive.
+        """
+        with _opened(path) as file:
+            found = (file.schema_arrow.metadata or {}).get(_MARK)
+            told = json.loads(found) if found else {}
+            rows = file.metadata.num_rows
+        if told.get("columns") is None or told["runs"] != rows:
+            msg = f"{path} is no archive of a history; history.archives() lists those there are"
+            raise HistoryError(msg)
+        return cls(path, *(told[name] for name in ("created", "runs", "first", "last")))
+
+    def only(self, names: Sequence[str]) -> list[Row]:
+        """Return some columns of every row."""
+        with _opened(self.path) as file:
+            table = file.read(columns=list(names))
+        return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+
+    def groups(self, wanted: Callable[[int, int], bool] | None = None) -> Iterator[list[Row]]:
+        """Yield the rows in lots, the last first; those whose first and last time are `wanted`.
+
+        A row has the values of `COLUMNS`; what an older version did not have is None.
+        """
+        with _opened(self.path) as file:
+            at = file.schema_arrow.names.index("timestamp")
+            for number in reversed(range(file.metadata.num_row_groups)):
+                times = file.metadata.row_group(number).column(at).statistics
+                if wanted is None or wanted(times.min, times.max):
+                    yield _rows(file.read_row_group(number))
+
+
+def write(path: Path, rows: Iterable[Row], told: dict[str, int]) -> None:
+    """Write `rows` of `COLUMNS` to a new file; it is on the disk when this returns."""
+    pa, pq = _arrow()
+    note = json.dumps({**told, "columns": COLUMNS})
+    schema = pa.schema([(name, _type(pa, name)) for name in COLUMNS], metadata={_MARK: note})
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        for group in _grouped(rows):
+            columns = zip(*group, strict=True)
+            arrays = [
+                pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _grouped(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    size = 0
+    first = 1 + len(SCALARS)
+    for row in rows:
+        group.append(row)
+        size += sum(len(text) for text in row[first:] if text)
+        if len(group) >= _GROUP_ROWS or size >= _GROUP_CHARACTERS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _rows(table: Any) -> list[Row]:
+    there = set(table.column_names)
+    missing = [None] * table.num_rows
+    columns: Sequence[list[Any]] = [
+        table.column(name).to_pylist() if name in there else missing for name in COLUMNS
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _type(pa: Any, name: str) -> Any:
+    if name in _WHOLE:
+        return pa.int64()
+    return pa.float64() if name in _REAL else pa.large_string()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    pa, pq = _arrow()
+    if not path.is_file():
+        msg = f"The archive {path} is not there; put it back, or read without archived=True"
+        raise HistoryError(msg)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except (pa.ArrowException, OSError) as exc:
+        msg = f"The archive {path} is damaged, put a backup in its place: {exc}"
+        raise HistoryError(msg) from exc
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as exc:
+        msg = "Archives need pyarrow: pip install 'vellum-nb[fast]'"
+        raise HistoryError(msg) from exc
+    return pa, pq

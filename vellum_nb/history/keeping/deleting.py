@@ -1,0 +1,249 @@
+"""Deleting: rows move aside, and stay there until a vacuum forgets them.
+
+What a deletion moved is one batch. Its runs come back under a number of their own, behind all
+others, so that whatever was derived from the rows takes them for new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.reading import sorting
+from vellum_nb.history.rows.frames import frame_of_cells
+from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, clean, from_micros, micros
+from vellum_nb.history.searching import index
+from vellum_nb.history.store.large import Read
+from vellum_nb.history.store.store import Connection, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Deletion", "Restored", "bring_back", "delete", "deletions", "where_gone"]
+
+_RUN = ", ".join(SCALARS)
+_PAYLOAD = ", ".join((*PAYLOADS, "large"))
+_NAMED = 3
+
+
+class Deletion(int):
+    """What `History.delete` moved aside: as a number, how many runs.
+
+    Attributes
+    ----------
+    number : int or None
+        What `History.undelete` calls it; None where no run had these ids.
+    deployments : tuple of str
+        Of the runs.
+    first, last : datetime or None
+        When the oldest and the newest of them were sent.
+    """
+
+    number: int | None
+    deployments: tuple[str, ...]
+    first: datetime | None
+    last: datetime | None
+
+    def __new__(
+        cls,
+        runs: int,
+        number: int | None = None,
+        deployments: Sequence[str] = (),
+        first: datetime | None = None,
+        last: datetime | None = None,
+    ) -> Self:
+        """Return the number of `runs` with what is known of them."""
+        self = super().__new__(cls, runs)
+        self.number, self.deployments = number, tuple(deployments)
+        self.first, self.last = first, last
+        return self
+
+    def __repr__(self) -> str:
+        if self.number is None or self.first is None or self.last is None:
+            return "<Deletion: no run has these ids>"
+        runs = f"{int(self):,} run{'' if self == 1 else 's'} of {_some(self.deployments)}"
+        span = f"{self.first:%Y-%m-%d %H:%M} to {self.last:%Y-%m-%d %H:%M} UTC"
+        return (
+            f"<Deletion {self.number}: {runs}, {span}; "
+            f"undelete({self.number}) brings them back, until vacuum()>"
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Restored:
+    """What `History.undelete` brought back.
+
+    Attributes
+    ----------
+    runs : tuple of str
+        The ids of the runs that are back.
+    taken : dict
+        Id of a run that stays deleted to what has its place meanwhile.
+    """
+
+    runs: tuple[str, ...]
+    taken: dict[str, str]
+
+    def __repr__(self) -> str:
+        text = f"{len(self.runs):,} run{'' if len(self.runs) == 1 else 's'} back"
+        for run_id, why in list(self.taken.items())[:_NAMED]:
+            text += f"; {run_id} stays deleted: {why}"
+        more = len(self.taken) - _NAMED
+        return f"<Restored: {text}{f'; and {more:,} more' if more > 0 else ''}>"
+
+
+def _named(ids: Any) -> list[str]:
+    one = isinstance(ids, str) or not isinstance(ids, Iterable)
+    names = [] if one else list(ids)
+    if not names or not all(isinstance(name, str) for name in names):
+        msg = f"delete wants a list of run ids with at least one in it, not {ids!r}"
+        raise HistoryError(msg)
+    return names
+
+
+def delete(store: Store, ids: Sequence[str], why: str) -> Deletion:
+    """Move the rows of these runs aside, in one transaction."""
+    named = store.dialect.listed(_named(ids))
+    chosen = f"seq IN (SELECT seq FROM runs WHERE {store.dialect.one_of('id')})"
+    with store.write() as connection:
+        found = connection.execute(
+            f"SELECT count(*), min(timestamp), max(timestamp) FROM runs WHERE {chosen}", (named,)
+        ).fetchone()
+        runs, first, last = found
+        if not runs:
+            return Deletion(0)
+        sql = f"SELECT DISTINCT deployment FROM runs WHERE {chosen} ORDER BY deployment"
+        deployments = [name for (name,) in connection.execute(sql, (named,)).fetchall()]
+        number = _new_number(connection)
+        sql = "INSERT INTO deletions (batch, at, runs, why) VALUES (?, ?, ?, ?)"
+        connection.execute(sql, (number, micros(datetime.now(UTC)), runs, clean(why)))
+        going = connection.execute(f"SELECT seq FROM runs WHERE {chosen}", (named,)).fetchall()
+        index.forget(store, connection, [seq for (seq,) in going])
+        sorting.forget(store, connection, [seq for (seq,) in going])
+        for table, columns in (("payloads", _PAYLOAD), ("runs", _RUN)):  # the runs choose: last
+            connection.execute(
+                f"INSERT INTO deleted_{table} (batch, seq, {columns}) "
+                f"SELECT ?, seq, {columns} FROM {table} WHERE {chosen}",
+                (number, named),
+            )
+            connection.execute(f"DELETE FROM {table} WHERE {chosen}", (named,))
+    return Deletion(runs, number, deployments, from_micros(first), from_micros(last))
+
+
+def deletions(store: Store) -> pd.DataFrame:
+    """Return one row for each deletion that can be taken back, newest first."""
+    rows = store.read(
+        "SELECT d.batch, d.at, count(*), min(r.timestamp), max(r.timestamp), d.why "
+        "FROM deletions d JOIN deleted_runs r ON r.batch = d.batch "
+        "GROUP BY d.batch, d.at, d.why ORDER BY d.batch DESC"
+    )
+    named: dict[int, list[str]] = {}
+    sql = "SELECT DISTINCT batch, deployment FROM deleted_runs ORDER BY batch, deployment"
+    for number, deployment in store.read(sql):
+        named.setdefault(number, []).append(deployment)
+    of_time = {"deleted_at": 1, "first": 3, "last": 4}
+    frame = frame_of_cells(
+        {
+            "deletion": [row[0] for row in rows],
+            "deleted_at": [row[1] for row in rows],
+            "runs": [row[2] for row in rows],
+            "deployments": [", ".join(named[row[0]]) for row in rows],
+            "first": [row[3] for row in rows],
+            "last": [row[4] for row in rows],
+            "why": [row[5] or None for row in rows],
+        }
+    )
+    for name, at in of_time.items():
+        frame[name] = frame_of_cells({"timestamp": [row[at] for row in rows]})["timestamp"]
+    return frame.astype({"deletion": "int64", "runs": "int64"})
+
+
+def bring_back(store: Store, number: int | None) -> Restored:
+    """Take back a deletion, the last one by default; what has lost its place stays deleted."""
+    with store.write() as connection:
+        number = _known_number(connection, number)
+        sql = "SELECT seq, id, execution_id, external_id FROM deleted_runs WHERE batch = ?"
+        rows = connection.execute(f"{sql} ORDER BY seq", (number,)).fetchall()
+        taken: dict[str, str] = {}
+        back: list[str] = []
+        for seq, run_id, _, external_id in rows:
+            why = _why_not(connection, run_id, external_id)
+            if why is None:
+                _move_back(connection, number, seq)
+                back.append(run_id)
+            else:
+                taken[run_id] = why
+        if not taken:
+            connection.execute("DELETE FROM deletions WHERE batch = ?", (number,))
+    return Restored(tuple(back), taken)
+
+
+def where_gone(read: Read, run_id: str) -> str | None:
+    """Return a sentence about a run that was deleted; None where it was not."""
+    sql = (
+        "SELECT d.batch, d.at FROM deleted_runs r JOIN deletions d ON d.batch = r.batch "
+        "WHERE r.id = ? ORDER BY d.batch DESC LIMIT 1"
+    )
+    found = read(sql, (run_id,))
+    if not found:
+        return None
+    number, at = found[0]
+    return (
+        f"Run {run_id} was deleted on {from_micros(at):%Y-%m-%d %H:%M} UTC; "
+        f"history.undelete({number}) brings it back"
+    )
+
+
+def _new_number(connection: Connection) -> int:
+    found: int = connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM deletions").fetchone()[
+        0
+    ]
+    return found
+
+
+def _known_number(connection: Connection, number: int | None) -> int:
+    rows = connection.execute("SELECT batch FROM deletions ORDER BY batch").fetchall()
+    every = [n for (n,) in rows]
+    if not every:
+        msg = "There is nothing to bring back: no run was deleted since the last vacuum"
+        raise HistoryError(msg)
+    if number is None:
+        return int(every[-1])
+    if number not in every:
+        known = ", ".join(map(str, every))
+        msg = f"There is no deletion {number!r}; history.deletions() lists those there are: {known}"
+        raise HistoryError(msg)
+    return number
+
+
+def _why_not(connection: Connection, run_id: str, external_id: str | None) -> str | None:
+    sql = "SELECT 1 FROM runs WHERE id = ?"
+    if connection.execute(sql, (run_id,)).fetchone():
+        return "a run with this id was recorded meanwhile"
+    sql = "SELECT id FROM runs WHERE external_id = ?"
+    found = external_id and connection.execute(sql, (external_id,)).fetchone()
+    if found:
+        return f"its external_id {external_id!r} was taken by run {found[0]}"
+    return None
+
+
+def _move_back(connection: Connection, number: int, seq: int) -> None:
+    where = "WHERE batch = ? AND seq = ?"
+    done = connection.execute(
+        f"INSERT INTO runs ({_RUN}) SELECT {_RUN} FROM deleted_runs {where}", (number, seq)
+    )
+    connection.execute(
+        f"INSERT INTO payloads (seq, {_PAYLOAD}) "
+        f"SELECT ?, {_PAYLOAD} FROM deleted_payloads {where}",
+        (done.lastrowid, number, seq),
+    )
+    for table in ("runs", "payloads"):
+        connection.execute(f"DELETE FROM deleted_{table} {where}", (number, seq))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

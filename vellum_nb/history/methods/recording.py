@@ -1,0 +1,158 @@
+"""What writes to a history, and who is told of it."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from vellum_nb.history.doors import open_store
+from vellum_nb.history.keeping import deleting, writes
+from vellum_nb.history.keeping.archived import with_archived
+from vellum_nb.history.keeping.authors import author_here
+from vellum_nb.history.reading import reads
+from vellum_nb.history.reading.damaged import told
+from vellum_nb.history.rows.rows import clean, run_of, tags_text
+from vellum_nb.history.store.places import DatabaseUrl
+from vellum_nb.history.store.store import OutOfReachError
+from vellum_nb.models import NodeRun, Run
+
+__all__ = ["RecordMethods"]
+
+
+class _Keep(Enum):
+    """Stands for an argument that was not given, where None means something."""
+
+    AS_IS = "as it is"
+
+
+class RecordMethods:
+    """The writing half of `vellum_nb.History`."""
+
+    def __init__(self, path: str | Path | DatabaseUrl | None) -> None:
+        self._store = open_store(path)
+        self._author = author_here(is_shared=self._store.journal is not None)
+        self._subscribers: list[Callable[[Run], None]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def path(self) -> Path | str:
+        """The file, or ``":memory:"``."""
+        return self._store.path
+
+    def begin(self, run: Run) -> None:
+        """Record `run`; it is on disk when this returns.
+
+        Raises
+        ------
+        HistoryError
+            The history has a run with this id or external id, or cannot be written.
+        """
+        writes.begin(self._store, self.signed(run))
+        self._tell(run.id)
+
+    def signed(self, run: Run) -> Run:
+        """Return `run` with who makes it, where that is to be kept and it does not say so."""
+        if self._author is None or run.author is not None:
+            return run
+        return run.model_copy(update={"author": self._author})
+
+    def identify(self, id: str, execution_id: str) -> None:  # noqa: A002  (the run's own word)
+        """Set the execution id of a run that is under way, as soon as it is known.
+
+        A later kernel can then ask what became of it. A run that has ended stays as it is.
+        """
+        writes.identify(self._store, id, execution_id)
+        self._tell(id)
+
+    def finish(self, run: Run) -> None:
+        """Complete the row that `begin` made: state, outputs, error, times, cost and nodes.
+
+        Its inputs stay as they were sent, note and tags as they were written meanwhile.
+
+        Raises
+        ------
+        HistoryError
+            The run was never begun, has ended already, or is still STARTED.
+        """
+        writes.finish(self._store, run)
+        self._tell(run.id)
+
+    def annotate(
+        self,
+        id: str,  # noqa: A002  (the run's own word)
+        *,
+        note: str | _Keep | None = _Keep.AS_IS,
+        tags: Sequence[str] | _Keep | None = _Keep.AS_IS,
+        quality: float | _Keep | None = _Keep.AS_IS,
+        desired: Mapping[str, Any] | _Keep | None = _Keep.AS_IS,
+    ) -> None:
+        """Set note, tags, quality or desired outputs of the run `id`.
+
+        None clears, what is not named stays.
+        """
+        given: dict[str, Any] = {}
+        if not isinstance(note, _Keep):
+            given["note"] = None if note is None else clean(note)
+        if not isinstance(tags, _Keep):
+            given["tags"] = tags_text([tags] if isinstance(tags, str) else tags or ())
+        if not isinstance(quality, _Keep):
+            given["quality"] = quality
+        payloads = {} if isinstance(desired, _Keep) else {"desired": desired and dict(desired)}
+        writes.update(self._store, id, given, payloads)
+        self._tell(id)
+
+    def keep_nodes(self, id: str, nodes: Sequence[NodeRun]) -> None:  # noqa: A002  (as above)
+        """Keep the trace of the run `id`."""
+        kept = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
+        writes.update(self._store, id, {}, {"nodes": kept or None})
+
+    @told
+    def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
+        """Return the run with this `Run.id`."""
+        found = reads.row(self._store, id)
+        if found is None:
+            moved = with_archived(self._store, {"ids": [id]}, reads.rows)
+            found = moved[0] if moved else None
+        if found is None:
+            raise writes.unknown(id, deleting.where_gone(self._store.read, id))
+        return self._run(found)
+
+    def subscribe(self, callback: Callable[[Run], None]) -> Callable[[], None]:
+        """Call `callback` with each run that begins, ends or is annotated; return how to stop.
+
+        It is called after the commit, in the thread that wrote. What it raises becomes a warning:
+        a view that breaks must not stop the run that it was to show.
+        """
+        with self._lock:
+            self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if callback in self._subscribers:
+                    self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    def _run(self, row: Sequence[Any]) -> Run:
+        return run_of(row)
+
+    def _tell(self, run_id: str) -> None:
+        if not self._subscribers:
+            return
+        with self._lock:
+            subscribers = list(self._subscribers)
+        if subscribers:
+            try:
+                run = self.get(run_id)
+            except OutOfReachError:  # what was written waits in the journal
+                return
+            for callback in subscribers:
+                try:
+                    callback(run)
+                except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
+                    told = f"{callback!r} failed for run {run.id}: {exc!r}"
+                    warnings.warn(told, RuntimeWarning, stacklevel=3)

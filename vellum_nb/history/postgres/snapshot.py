@@ -1,0 +1,46 @@
+"""One state of a history in PostgreSQL: a transaction that reads only what was there at its begin.
+
+Rows of long answers wait on the server, behind a cursor, and come in stretches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vellum_nb.history.postgres.sql import Speaker
+from vellum_nb.history.sqlite.snapshot import in_batches
+from vellum_nb.history.store.store import Dialect, Row
+
+__all__ = ["PostgresSnapshot"]
+
+_AT_ONCE = 200
+
+
+class PostgresSnapshot:
+    """A connection within a read transaction; who opened it closes it.
+
+    Parameters
+    ----------
+    connection : Speaker
+        Without a transaction, and for nothing else.
+    dialect : Dialect
+        The SQL that it understands.
+    """
+
+    def __init__(self, connection: Speaker, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._connection = connection
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self.read("SELECT 1")  # the state is that of the first read
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Return all rows of a query."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def batches(
+        self, sql: str, parameters: Sequence[Any], *, heavy: Sequence[int]
+    ) -> Iterator[list[Row]]:
+        """Yield the rows of a query, few where columns `heavy` hold much text."""
+        found = self._connection.stream(sql, parameters, at_once=_AT_ONCE)
+        return in_batches(found, heavy)

@@ -1,0 +1,1 @@
+"""Runs, light rows and frames: chosen, ordered, read."""

@@ -1,0 +1,169 @@
+"""Filters and orders as SQL. Values are always bound; names come from our own lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, SupportsInt, TypedDict
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.rows.rows import SCALARS, micros
+from vellum_nb.history.searching.search import condition
+from vellum_nb.history.store.store import Dialect, Store
+
+__all__ = [
+    "ALL",
+    "NEWEST_FIRST",
+    "Filters",
+    "PageFilters",
+    "Selection",
+    "moment",
+    "order",
+    "select",
+]
+
+NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
+
+
+class _Plain(TypedDict, total=False):
+    """Which runs are meant; None, like leaving it out, means all.
+
+    `since` is inclusive, `until` is not; without a zone they are UTC.
+    """
+
+    deployment: str | Sequence[str] | None
+    release_tag: str | Sequence[str] | None
+    state: str | Sequence[str] | None
+    since: datetime | date | str | None
+    until: datetime | date | str | None
+    case_id: str | Sequence[str] | None
+    sweep_id: str | Sequence[str] | None
+    execution_id: str | Sequence[str] | None
+    external_id: str | Sequence[str] | None
+    author: str | Sequence[str] | None
+    ids: Sequence[str] | None
+
+
+class OtherFilters(_Plain, total=False):
+    """What may be given beside a search."""
+
+    limit: int | None
+
+
+class PageFilters(_Plain, total=False):
+    """What a page may be chosen by; `search`: words, as `History.search` takes them."""
+
+    search: str | None
+
+
+class Filters(PageFilters, total=False):
+    """The same, and `limit`: how many of the newest."""
+
+    limit: int | None
+
+
+_ONE_OF = {
+    "deployment": "r.deployment",
+    "release_tag": "r.release_tag",
+    "state": "r.state",
+    "case_id": "r.case_id",
+    "sweep_id": "r.sweep_id",
+    "execution_id": "r.execution_id",
+    "external_id": "r.external_id",
+    "author": "r.author",
+    "ids": "r.id",
+}
+_ROOMS = {"input": "p.inputs", "output": "p.outputs", "desired": "p.desired"}
+ALL = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A WHERE clause with what it binds."""
+
+    where: str
+    bound: tuple[object, ...]
+    limit: int
+
+
+def select(filters: Filters, store: Store) -> Selection:
+    """Return the SQL of `filters`; raise for a name that is none of them.
+
+    A search brings the index of words up to date first.
+    """
+    unknown = sorted(set(filters) - set(Filters.__annotations__))
+    if unknown:
+        known = ", ".join(Filters.__annotations__)
+        msg = f"no filter is called {', '.join(unknown)}; there are: {known}"
+        raise TypeError(msg)
+    terms: list[str] = []
+    bound: list[object] = []
+    for name, value in filters.items():
+        if value is not None and name not in {"limit", "search"}:
+            term, argument = _term(name, value, store.dialect)
+            terms.append(term)
+            bound.append(argument)
+    where, limit = " AND ".join(terms) or "TRUE", _limit(filters.get("limit"))
+    search: object = filters.get("search")
+    if search is not None and not isinstance(search, str):
+        msg = f"search={search!r} is no text; write the words in quotes"
+        raise HistoryError(msg)
+    if search is None or not search.strip():
+        return Selection(where, tuple(bound), limit)
+    found, words = condition(store, search, where, bound)
+    return Selection(f"{where} AND {found}", (*bound, *words), limit)
+
+
+def order(
+    order_by: str, dialect: Dialect, *, descending: bool
+) -> tuple[str, tuple[object, ...], bool]:
+    """Return ORDER BY terms, what they bind, and whether they need the payloads.
+
+    Missing values come last either way; equal ones are ordered newest first.
+    """
+    way = "DESC" if descending else "ASC"
+    if order_by == "timestamp":
+        return f"r.timestamp {way}, r.seq {way}", (), False
+    if order_by in SCALARS:
+        return f"r.{order_by} {way} NULLS LAST, {NEWEST_FIRST}", (), False
+    room, _, name = order_by.partition(".")
+    if room == "metadata" and not name:
+        return f"p.metadata {way} NULLS LAST, {NEWEST_FIRST}", (), True
+    if room not in _ROOMS or not name:
+        known = ", ".join((*SCALARS, "metadata", *(f"{room}.<name>" for room in _ROOMS)))
+        msg = f"runs cannot be ordered by {order_by!r}; there are: {known}"
+        raise HistoryError(msg)
+    terms, bound = dialect.member_order(_ROOMS[room], name, descending=descending)
+    return f"{terms}, {NEWEST_FIRST}", bound, True
+
+
+def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
+    if name == "since":
+        return "r.timestamp >= ?", moment(name, value)
+    if name == "until":
+        return "r.timestamp < ?", moment(name, value)
+    values = [value] if isinstance(value, str) else list(value)
+    if len(values) == 1:
+        return f"{_ONE_OF[name]} = ?", values[0]
+    return dialect.one_of(_ONE_OF[name]), dialect.listed(values)
+
+
+def moment(name: str, value: datetime | date | str) -> int:
+    """Return a time as the database has it; `name` is whose, for the message."""
+    if isinstance(value, datetime):
+        return micros(value)
+    try:
+        return micros(datetime.fromisoformat(str(value)))
+    except ValueError as exc:
+        msg = f"{name}={value!r} is no time; write it like '2026-07-01' or '2026-07-01T09:30Z'"
+        raise HistoryError(msg) from exc
+
+
+def _limit(limit: object) -> int:
+    if limit is None:
+        return ALL
+    if not isinstance(limit, SupportsInt) or int(limit) < 0:
+        msg = f"limit={limit!r} keeps no runs; give a number from 0, or None for all"
+        raise HistoryError(msg)
+    return int(limit)

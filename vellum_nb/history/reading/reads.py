@@ -1,0 +1,233 @@
+"""The queries: rows in the order and number asked for, fetched whole, never a live cursor."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vellum_nb.history.reading import sorting
+from vellum_nb.history.reading.query import (
+    ALL,
+    NEWEST_FIRST,
+    Filters,
+    PageFilters,
+    Selection,
+    order,
+    select,
+)
+from vellum_nb.history.rows.frames import PLAIN, ROOMS
+from vellum_nb.history.rows.rows import FRAMED, PAYLOADS, SCALARS
+from vellum_nb.history.store import large
+from vellum_nb.history.store.store import Reader, Row, Snapshot, Store
+
+__all__ = [
+    "COLUMNS",
+    "WHOLE",
+    "are_at_least",
+    "at",
+    "bulk",
+    "count",
+    "count_selected",
+    "framed",
+    "framed_of",
+    "heads",
+    "longest_number",
+    "ordered",
+    "page",
+    "row",
+    "rows",
+    "stream",
+    "windows",
+]
+
+WHOLE = (*SCALARS, *PAYLOADS)
+_FRAMED = (*SCALARS, *FRAMED)
+COLUMNS = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*WHOLE, "large"))
+_LEAN = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*_FRAMED, "large"))
+_BULK = ", ".join(
+    [*(f"r.{name}" for name in PLAIN), "p.metadata"]
+    + [f"coalesce(p.{name}, '{{}}') || '\n' AS {name}" for name in ROOMS.values()]
+    + ["p.large"]
+)
+_JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
+_LONG = frozenset({"error_message", "note", "tags"})
+_LARGE_ROWS = 8
+_PLACE = "(r.timestamp, r.seq)"
+_ALL = f"SELECT {COLUMNS} {_JOINED}"
+
+
+def row(store: Store, run_id: str) -> Row | None:
+    """Return the row of one run, if there is one."""
+    found = store.read(f"{_ALL} WHERE r.id = ?", (run_id,))
+    return large.restored(store.read, found, WHOLE)[0] if found else None
+
+
+def rows(store: Store, filters: Filters) -> list[Row]:
+    """Return the rows that `filters` name, newest first."""
+    return large.restored(store.read, _rows(store, filters, COLUMNS), WHOLE)
+
+
+def heads(store: Store, limit: int) -> list[Row]:
+    """Return the newest rows for a list that shows no payloads: large values stay cut short."""
+    return [row[:-1] for row in _rows(store, {"limit": limit}, COLUMNS)]
+
+
+def framed(store: Store, filters: Filters) -> list[Row]:
+    """Return the same rows without what a frame does not show."""
+    return framed_of(store, select(filters, store))
+
+
+def framed_of(store: Store, chosen: Selection) -> list[Row]:
+    """Return what `framed` does."""
+    return large.restored(store.read, _rows_of(store, chosen, _LEAN), _FRAMED)
+
+
+def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Iterator[list[Row]]:
+    """Yield the columns `names` of the rows that are `chosen`, newest first, a batch at a time."""
+    of_runs = set(names) <= set(SCALARS)
+    columns = [f"{'r' if name in SCALARS else 'p'}.{name}" for name in names]
+    source = "FROM runs r" if of_runs else _JOINED
+    what = ", ".join(columns if of_runs else [*columns, "p.large"])
+    sql, bound = _query(chosen, f"{what} {source}")
+    heavy = [at for at, name in enumerate(names) if name not in SCALARS or name in _LONG]
+    found = snapshot.batches(sql, bound, heavy=heavy)
+    return found if of_runs else _restored(snapshot, found, names)
+
+
+def _restored(
+    snapshot: Snapshot, batches: Iterator[list[Row]], names: Sequence[str]
+) -> Iterator[list[Row]]:
+    """Yield the same rows with their large values, of which few are there at once."""
+    for batch in batches:
+        if all(row[-1] is None for row in batch):
+            yield [row[:-1] for row in batch]
+            continue
+        for start in range(0, len(batch), _LARGE_ROWS):
+            yield large.restored(snapshot.read, batch[start : start + _LARGE_ROWS], names)
+
+
+def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
+    return _rows_of(store, select(filters, store), columns)
+
+
+def _rows_of(store: Store, chosen: Selection, columns: str) -> list[Row]:
+    return store.read(*_query(chosen, f"{columns} {_JOINED}"))
+
+
+def _query(chosen: Selection, what: str) -> tuple[str, tuple[object, ...]]:
+    sql = f"SELECT {what} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
+    return sql, (*chosen.bound, chosen.limit)
+
+
+def bulk(store: Store, chosen: Selection, *, searched: bool) -> tuple[str, tuple[Any, ...]]:
+    """Return the query that `Store.bulk` wants, and what it binds.
+
+    What is `searched` for only our own connections may know: they look which runs it is.
+    """
+    if searched:
+        picked = [seq for (seq,) in store.read(*_query(chosen, "r.seq FROM runs r"))]
+        where, listed = store.dialect.one_of("r.seq"), store.dialect.listed(picked)
+        chosen = replace(chosen, where=where, bound=(listed,))
+    return _query(chosen, f"{_BULK} {_JOINED}")
+
+
+def are_at_least(store: Store, chosen: Selection, number: int) -> bool:
+    """Return whether there are so many rows; counts no further."""
+    if chosen.limit < number:
+        return False
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) AS few"
+    return bool(store.read(sql, (*chosen.bound, number))[0][0] == number)
+
+
+def windows(store: Store, chosen: Selection, rows: int) -> Iterator[Selection]:
+    """Yield selections of at most `rows` rows that follow each other, newest first.
+
+    Each ends at a row that is looked up before it, and the next one begins behind that row: what
+    is recorded meanwhile is newer, and moves nothing.
+    """
+    left, rest = chosen.limit, chosen
+    while left > 0:
+        size = min(rows, left)
+        sql, bound = _query(replace(rest, limit=1), "r.timestamp, r.seq FROM runs r")
+        ends = store.read(f"{sql} OFFSET ?", (*bound, size - 1))
+        if not ends:
+            if store.read(sql, bound):
+                yield replace(rest, limit=size)
+            return
+        yield _narrowed(rest, f"{_PLACE} >= (?, ?)", ends[0], size)
+        rest = _narrowed(chosen, f"{_PLACE} < (?, ?)", ends[0], size)
+        left -= size
+
+
+def _narrowed(chosen: Selection, term: str, place: Row, limit: int) -> Selection:
+    return Selection(f"{chosen.where} AND {term}", (*chosen.bound, *place), limit)
+
+
+def count(store: Store, filters: Filters) -> int:
+    """Return the number of rows that `filters` name."""
+    return count_selected(store, select(filters, store))
+
+
+def count_selected(reader: Reader, chosen: Selection) -> int:
+    """Return the number of rows that are `chosen`."""
+    if chosen.limit == ALL:
+        sql = f"SELECT count(*) FROM runs r WHERE {chosen.where}"
+        return int(reader.read(sql, chosen.bound)[0][0])
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) AS few"
+    return int(reader.read(sql, (*chosen.bound, chosen.limit))[0][0])
+
+
+def page(
+    store: Store,
+    filters: PageFilters,
+    *,
+    offset: int,
+    limit: int,
+    order_by: str,
+    descending: bool,
+    whole: bool = True,
+) -> list[Row]:
+    """Return `limit` rows from `offset` on; unless `whole` large values stay cut short.
+
+    First which, then their payloads: rows that are only skipped are never read whole.
+    """
+    sql, bound = _ordered({**filters, "limit": limit}, store, order_by, descending=descending)
+    found = store.read(f"{sql} OFFSET ?", (*bound, max(0, offset)))
+    return at(store, [seq for (seq,) in found], whole=whole)
+
+
+def ordered(store: Store, filters: Filters, *, order_by: str, descending: bool) -> array[int]:
+    """Return which runs `filters` name, in an order."""
+    sql, bound = _ordered(filters, store, order_by, descending=descending)
+    return array("q", [seq for (seq,) in store.read(sql, bound)])
+
+
+def at(store: Store, seqs: Sequence[int], *, whole: bool = True) -> list[Row]:
+    """Return these rows, in this order; those that are gone are left out."""
+    sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE {store.dialect.one_of('r.seq')}"
+    found = {seq: rest for seq, *rest in store.read(sql, (store.dialect.listed(seqs),))}
+    rows = [tuple(found[seq]) for seq in seqs if seq in found]
+    return large.restored(store.read, rows, WHOLE) if whole else [row[:-1] for row in rows]
+
+
+def _ordered(
+    filters: Filters, store: Store, order_by: str, *, descending: bool
+) -> tuple[str, tuple[object, ...]]:
+    chosen = select(filters, store)
+    terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
+    source = "runs r JOIN payloads p ON p.seq = r.seq" if needs_payloads else "runs r"
+    before: tuple[object, ...] = ()
+    if order_by.startswith(sorting.ROOMS) and sorting.catch_up(store, order_by):
+        source, before = sorting.JOIN, (order_by,)
+        terms, bound = sorting.terms(descending=descending), ()
+    sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms}"
+    if chosen.limit == ALL:  # SQLite sorts faster where nobody mentions a limit
+        return sql, (*before, *chosen.bound, *bound)
+    return f"{sql} LIMIT ?", (*before, *chosen.bound, *bound, chosen.limit)
+
+
+def longest_number(store: Store) -> int:
+    """Return the number of the newest row: there were never more; quick, however many there are."""
+    return int(store.read("SELECT max(seq) FROM runs")[0][0] or 0)

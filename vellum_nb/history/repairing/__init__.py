@@ -1,0 +1,1 @@
+"""Damaged histories: what is broken, and what can be saved."""

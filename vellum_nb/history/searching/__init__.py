@@ -1,0 +1,1 @@
+"""Words: which runs they are found in."""

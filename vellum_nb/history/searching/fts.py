@@ -1,0 +1,43 @@
+"""The index of words in an SQLite file: FTS5 without the texts themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vellum_nb.history.searching.words import Search
+from vellum_nb.history.store.store import Connection
+
+__all__ = ["Fts"]
+
+_TABLE = "search_words"
+_OPTIONS = "words, content='', columnsize=0, tokenize='ascii'"
+
+
+class Fts:
+    """The statements of FTS5; documents are words between spaces, so its own ``ascii`` will do."""
+
+    make: Sequence[str] = (
+        f"DROP TABLE IF EXISTS {_TABLE}",
+        f"CREATE VIRTUAL TABLE {_TABLE} USING fts5({_OPTIONS})",
+    )
+    listed = "SELECT value FROM json_each(?)"
+    exists = f"SELECT 1 FROM sqlite_master WHERE name = '{_TABLE}'"
+
+    def add(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
+        """Add the words of runs."""
+        connection.executemany(f"INSERT INTO {_TABLE} (rowid, words) VALUES (?, ?)", documents)
+
+    def take(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
+        """Take the words of runs out again; without the texts, it wants to be told which."""
+        sql = f"INSERT INTO {_TABLE} ({_TABLE}, rowid, words) VALUES ('delete', ?, ?)"
+        connection.executemany(sql, documents)
+
+    def tidy(self, connection: Connection) -> None:
+        """Drop what was taken out, which FTS5 only marks so until its parts are merged."""
+        connection.execute(f"INSERT INTO {_TABLE} ({_TABLE}) VALUES ('optimize')")
+
+    def matching(self, search: Search) -> tuple[str, tuple[object, ...]]:
+        """Return a query for the `seq` of runs, and what it binds."""
+        needles = (f'"{" ".join(one.words)}"{" *" if one.open else ""}' for one in search.needles)
+        sql = f"SELECT rowid FROM {_TABLE} WHERE {_TABLE} MATCH ?"
+        return sql, (" AND ".join(needles),)

@@ -1,0 +1,119 @@
+"""Which runs a search finds: those that the index knows, and those that are compared here.
+
+Both go by `words`, so that a run is found alike whether it is indexed or not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.history.rows.frames import column
+from vellum_nb.history.searching import index
+from vellum_nb.history.searching.words import Search, joined
+from vellum_nb.history.store import large
+from vellum_nb.history.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["condition", "matches"]
+
+_CHUNK = 500
+_MOMENT_S = 1.0
+_NAMES = ("seq", "inputs", "outputs", "error_code", "error_message", "note", "tags")
+_SEARCHED = ("input.", "output.", "error_", "note", "tags")
+_TEXTS = (
+    "SELECT r.seq, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags, p.large "
+    "FROM runs r JOIN payloads p ON p.seq = r.seq WHERE"
+)
+
+
+def condition(
+    store: Store, text: str, others: str, bound: Sequence[object], told: index.Told | None = None
+) -> tuple[str, tuple[object, ...]]:
+    """Return the SQL of a search, and what it binds.
+
+    `others` are the conditions that hold beside it: no other rows are compared.
+    """
+    search = Search.of(text)
+    if search.empty:
+        return "FALSE", ()
+    mark = index.catch_up(store, told or _Patience())
+    found = _found(store, search, mark, others, bound)
+    listed = store.dialect.listed(found)
+    known = index.index_of(store)
+    if mark is None or known is None:
+        return store.dialect.one_of("r.seq"), (listed,)
+    sql, words = known.matching(search)
+    if not found:
+        return f"r.seq IN ({sql})", words
+    return f"r.seq IN ({sql} UNION ALL {known.listed})", (*words, listed)
+
+
+class _Patience:
+    """Says on stderr how far the index is, where that takes longer than a moment."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr is not None and time.monotonic() - self._start > _MOMENT_S:
+            end = "\n" if total - done < 2 * index.SLICE else ""
+            text = f"\rReading {total:,} runs for the first search: {done / total:.0%}{end}"
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def matches(text: str, frame: pd.DataFrame) -> Any:
+    """Return for each row of a history frame where a search finds what: column and excerpt."""
+    import pandas as pd
+
+    search = Search.of(text)
+    columns = [str(name) for name in frame if str(name).startswith(_SEARCHED)]
+    found: dict[int, str] = {}
+    for name in columns:
+        for at, value in enumerate(frame[name].tolist()):
+            if at not in found and not pd.isna(value):
+                excerpt = search.excerpt(value if isinstance(value, str) else json.dumps(value))
+                if excerpt is not None:
+                    found[at] = f"{name}: {excerpt}"
+    return column([found.get(at, "") for at in range(len(frame))], "text")
+
+
+def _found(
+    store: Store, search: Search, mark: int | None, others: str, bound: Sequence[object]
+) -> list[int]:
+    """Return the runs that the index does not know, or not all of, and that `search` finds."""
+    chosen = f"SELECT r.seq FROM runs r WHERE {others}"
+    if mark is None:
+        return _compared(store, search, [seq for (seq,) in store.read(chosen, bound)])
+    new = store.read(f"{chosen} AND r.seq > ?", (*bound, mark))
+    due = store.read(f"{chosen} AND r.seq IN (SELECT seq FROM {index.DUE})", bound)
+    noted = store.read(f"SELECT seq, note, tags FROM runs WHERE {index.NOTED}")
+    touched = [seq for seq, *texts in noted if search.touches(joined(_noted(*texts)))]
+    sql = f"{chosen} AND {store.dialect.one_of('r.seq')}"
+    kept = store.read(sql, (*bound, store.dialect.listed(touched)))
+    return _compared(store, search, [seq for (seq,) in [*new, *due, *kept]])
+
+
+def _compared(store: Store, search: Search, seqs: Sequence[int]) -> list[int]:
+    found = []
+    for start in range(0, len(seqs), _CHUNK):
+        chunk = store.dialect.listed(seqs[start : start + _CHUNK])
+        sql = f"{_TEXTS} {store.dialect.one_of('r.seq')}"
+        rows = large.restored(store.read, store.read(sql, (chunk,)), _NAMES)
+        found += [seq for seq, *texts in rows if _finds(search, *texts)]
+    return found
+
+
+def _finds(search: Search, inputs: str, outputs: str, *texts: Any) -> bool:
+    *errors, note, tags = texts
+    return search.finds_in(index.document(inputs, outputs, *errors, *_noted(note, tags)))
+
+
+def _noted(note: str | None, tags: str | None) -> list[str]:
+    return [*([note] if note else []), *json.loads(tags or "[]")]

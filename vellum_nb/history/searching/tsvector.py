@@ -1,0 +1,87 @@
+"""The index of words in PostgreSQL: rows of ``tsvector`` under a GIN index."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from vellum_nb.history.searching.words import BREAK, LONGEST_PHRASE, Needle, Search
+from vellum_nb.history.store.store import Connection
+
+__all__ = ["Tsvector", "parts"]
+
+_TABLE = "search_words"
+_MOST_WORDS = 8_000  # a tsvector counts places up to 16,383, and is no larger than 1 MB
+_MOST_PLACES = 250  # of one word it keeps 255
+_MOST_LETTERS = 225_000  # of four bytes at most
+
+
+class Tsvector:
+    """The statements of tsvector: no parser and no dictionary of PostgreSQL sees the words."""
+
+    make: Sequence[str] = (
+        f"DROP TABLE IF EXISTS {_TABLE}",
+        f"CREATE TABLE {_TABLE} (seq BIGINT, part BIGINT, words TSVECTOR, PRIMARY KEY (seq, part))",
+        f"CREATE INDEX {_TABLE}_found ON {_TABLE} USING gin (words)",
+    )
+    listed = "SELECT unnest(CAST(? AS BIGINT[]))"
+    exists = f"SELECT 1 WHERE to_regclass('{_TABLE}') IS NOT NULL"
+
+    def add(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
+        """Add the words of runs; a long document takes several rows."""
+        rows = [
+            (seq, number, vector)
+            for seq, document in documents
+            for number, vector in enumerate(parts(document))
+        ]
+        sql = f"INSERT INTO {_TABLE} (seq, part, words) VALUES (?, ?, CAST(? AS TSVECTOR))"
+        connection.executemany(sql, rows)
+
+    def take(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
+        """Take the words of runs out again."""
+        sql = f"DELETE FROM {_TABLE} WHERE seq = ?"
+        connection.executemany(sql, [(seq,) for seq, _ in documents])
+
+    def tidy(self, connection: Connection) -> None:
+        """Do nothing: what was taken out is gone with a ``VACUUM``."""
+
+    def matching(self, search: Search) -> tuple[str, tuple[object, ...]]:
+        """Return a query for the `seq` of runs, and what it binds."""
+        one = f"SELECT seq FROM {_TABLE} WHERE words @@ CAST(? AS TSQUERY)"
+        return " INTERSECT ".join([one] * len(search.needles)), tuple(map(_query, search.needles))
+
+
+def parts(document: str) -> Iterator[str]:
+    """Yield a document as texts of tsvectors, which none of its limits cuts.
+
+    Each begins with the last words of the one before, so that no phrase falls between two.
+
+    Examples
+    --------
+    >>> list(parts(" refund ¶ our refund "))
+    ["'refund':1,4 'our':3"]
+    """
+    words = document.split()
+    start, letters, counts = 0, 0, Counter[str]()
+    for at, word in enumerate(words):
+        full = at - start == _MOST_WORDS or letters > _MOST_LETTERS
+        if full or counts[word] == _MOST_PLACES:
+            yield _vector(words[start:at])
+            start = max(start + 1, at - LONGEST_PHRASE)
+            counts = Counter(words[start:at])
+            letters = sum(map(len, words[start:at]))
+        counts[word] += 1
+        letters += len(word)
+    yield _vector(words[start:])
+
+
+def _vector(words: Sequence[str]) -> str:
+    places: dict[str, list[str]] = {}
+    for at, word in enumerate(words, 1):
+        if word != BREAK:
+            places.setdefault(word, []).append(str(at))
+    return " ".join(f"'{word}':{','.join(at)}" for word, at in places.items())
+
+
+def _query(needle: Needle) -> str:
+    return " <-> ".join(f"'{word}'" for word in needle.words) + (":*" if needle.open else "")

@@ -1,0 +1,281 @@
+"""A history in SQLite: who may use its connections when, and what a transaction is.
+
+One connection writes and one reads, each behind its own lock, so that reading a large frame does
+not hold up a run that wants to be recorded. Both may be used and closed from any thread. Every
+write is one transaction, begun ``IMMEDIATE`` and committed before `write` returns.
+
+After a fork the child opens connections of its own; a history in memory cannot follow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.sqlite.files import explained, open_database, open_reader, patiently
+from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
+from vellum_nb.history.store.store import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["SqliteStore", "member"]
+
+
+class _Link:
+    """A connection that is opened on first use, and the lock that it is used under."""
+
+    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
+        self.lock = threading.RLock()
+        self._opener = opener
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._opener()
+        return self._connection
+
+    def close(self) -> None:
+        with self.lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+class SqliteDialect:
+    """The SQL that only SQLite understands."""
+
+    name = "sqlite"
+
+    def one_of(self, column: str) -> str:
+        """Return a term for one of many values; they are bound as one JSON list."""
+        return f"{column} IN (SELECT value FROM json_each(?))"
+
+    def listed(self, values: Iterable[str | int]) -> str:
+        """Return the JSON list."""
+        return json.dumps(list(values))
+
+    def member_order(
+        self, column: str, name: str, *, descending: bool
+    ) -> tuple[str, tuple[object, ...]]:
+        """Return ORDER BY terms for a member of a JSON object; a path cannot say every name."""
+        value, bound = member(column, name)
+        return f"{value} {'DESC' if descending else 'ASC'} NULLS LAST", (bound,)
+
+
+def member(column: str, name: str) -> tuple[str, str]:
+    """Return SQL for a member of a JSON object, and what it binds; a path cannot say every name."""
+    if not {'"', "\\", "\0"}.isdisjoint(name):
+        return f"(SELECT value FROM json_each({column}) WHERE key = ?)", name
+    return f"json_extract({column}, ?)", f'$."{name}"'
+
+
+class _Transaction:
+    """A write: the lock of the writer and ``BEGIN IMMEDIATE``, then ``COMMIT`` or nothing at all.
+
+    No generator, as its steps are a good part of what recording a run costs. An interrupt may
+    come as soon as it has begun.
+    """
+
+    __slots__ = ("_connection", "_link", "_store")
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._link = store._writer  # noqa: SLF001  (of this module)
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._link.lock.acquire()
+        try:
+            connection = self._connection = self._store._usable(self._link)  # noqa: SLF001
+            patiently(partial(connection.execute, "BEGIN IMMEDIATE"))
+        except BaseException as exc:
+            self._end(exc)
+            raise
+        return connection
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        self._end(exc)
+
+    def _end(self, exc: BaseException | None) -> None:
+        connection = self._connection
+        try:
+            if connection is not None:
+                try:
+                    if exc is None:
+                        patiently(partial(connection.execute, "COMMIT"))
+                finally:
+                    if connection.in_transaction:
+                        connection.rollback()
+        except sqlite3.Error as failed:
+            raise explained(failed, self._store.path) from failed
+        finally:
+            self._link.lock.release()
+        if isinstance(exc, sqlite3.Error):
+            raise explained(exc, self._store.path) from exc
+
+
+class SqliteStore:
+    """An open history file.
+
+    Parameters
+    ----------
+    path : Path or ":memory:"
+        The file; made if there is none.
+
+    Raises
+    ------
+    HistoryError
+        The file cannot be used; it was left as it is.
+    """
+
+    dialect: ClassVar[SqliteDialect] = SqliteDialect()
+    journal: ClassVar[None] = None
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self.closed = False
+        self._lost_in_fork = False
+        self._make_links()
+        self._file: tuple[int, int] | None = None
+        with self._told(), self._writer.lock:
+            self._writer.connection.execute("SELECT 1")
+        self._file = self._file_now()
+        _STORES.add(self)
+
+    def write(self) -> _Transaction:
+        """Hold the write lock for the block, and commit at its end; an error undoes it all."""
+        return _Transaction(self)
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Return all rows of a query."""
+        with self._told(), self._using(self._reader) as connection:
+            return patiently(lambda: connection.execute(sql, parameters).fetchall())
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqliteSnapshot]:
+        """Hold one state of the history, on a connection of its own; no writer waits for it."""
+        with self._told():
+            with self._using(self._reader) as connection:
+                link = _Link(partial(self._second, connection))
+                snapshot = SqliteSnapshot(link.connection, self.dialect)
+            try:
+                yield snapshot
+            finally:
+                link.close()
+
+    def _second(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        if isinstance(self.path, Path):
+            return open_reader(self.path)
+        copy = sqlite3.connect(self.path, isolation_level=None)
+        connection.backup(copy)
+        return copy
+
+    def size(self) -> int:
+        """Return the bytes of the history, without what waits in SQLite's log."""
+        pages, of_bytes = self.read("SELECT * FROM pragma_page_count, pragma_page_size")[0]
+        return int(pages * of_bytes)
+
+    def compact(self) -> None:
+        """Give the space that nothing takes any more back to the disk."""
+        with self._told(), self._using(self._writer) as connection:
+            patiently(lambda: connection.execute("VACUUM"))
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @property
+    def bulk_needs(self) -> Sequence[str]:
+        """ADBC and Arrow; nothing helps a history in memory."""
+        in_file = isinstance(self.path, Path)
+        return ("adbc_driver_sqlite", "pyarrow") if in_file else ("none for :memory:",)
+
+    def bulk(
+        self, sql: str, parameters: Sequence[Any] = ()
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """Yield what the query of `reads.bulk` finds, read by a process of its own."""
+        from vellum_nb.history.sqlite import bulk
+
+        newest = self.read("SELECT coalesce(max(seq), 0) FROM runs")[0][0]
+        size = self.size() // (newest + 1)
+        yield from bulk.read(Path(self.path), sql, parameters, size=size)
+        self.read("SELECT 1")  # raises if the file is another one by now
+
+    def close(self) -> None:
+        """Close the file; does nothing the second time. Waits for what is under way."""
+        self.closed = True
+        self._reader.close()
+        self._writer.close()
+
+    def __del__(self) -> None:
+        self.close()  # a notebook cell that is run again drops its history without a word
+
+    def _make_links(self) -> None:
+        path = self.path
+        self._writer = _Link(lambda: open_database(path))
+        self._reader = _Link(lambda: open_reader(path)) if isinstance(path, Path) else self._writer
+
+    @contextmanager
+    def _using(self, link: _Link) -> Iterator[sqlite3.Connection]:
+        with link.lock:
+            yield self._usable(link)
+
+    def _usable(self, link: _Link) -> sqlite3.Connection:
+        """Return the connection of `link`, whose lock is held; refuse what would be lost."""
+        if self.closed:
+            msg = f"The history {self.path} was closed; open it again with History(...)"
+            raise HistoryError(msg)
+        if self._lost_in_fork:
+            msg = "A history in memory stays with its process; give a forked one a file"
+            raise HistoryError(msg)
+        if self._file_now() != self._file:
+            msg = (
+                f"The history {self.path} was deleted, moved or replaced since it was opened; "
+                "put it back, or open it again. Nothing was read or written"
+            )
+            raise HistoryError(msg)
+        return link.connection
+
+    def _file_now(self) -> tuple[int, int] | None:
+        """Return what tells the file from another one that takes its place."""
+        if not isinstance(self.path, Path):
+            return None
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - at each write, and quicker
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise explained(exc, self.path) from exc
+
+    def _after_fork(self) -> None:
+        # SQLite forbids both using and closing a connection that came through a fork.
+        _INHERITED.append((self._writer, self._reader))
+        self._lost_in_fork = not isinstance(self.path, Path)
+        self._make_links()
+
+
+_STORES: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+_INHERITED: list[tuple[_Link, _Link]] = []
+
+
+def _renew_after_fork() -> None:
+    for store in list(_STORES):
+        store._after_fork()  # noqa: SLF001  (of this module)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)

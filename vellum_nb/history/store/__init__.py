@@ -1,0 +1,1 @@
+"""What every store has, and what is done to files."""
