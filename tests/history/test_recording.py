@@ -249,3 +249,11 @@ def test_a_subscriber_that_breaks_is_a_warning_and_the_others_are_still_told(his
         history.begin(run)
     assert heard == [run]
     assert history.get(run.id) == run
+
+
+def test_a_count_that_no_database_holds_does_not_cost_the_run(history, make_run):
+    run = make_run()
+    history.begin(run)
+    ended = run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 1}, "tokens_in": 2**70})
+    history.finish(ended)
+    assert history.get(run.id) == ended.model_copy(update={"tokens_in": None})

@@ -32,6 +32,7 @@ NOTHING = Search(())
 JOINED = {"inputs", "outputs"}  # columns of many values, with no order of their own
 
 _SHORTEST = 10
+_EXACT = 2**53  # larger integers are other ones in the browser
 _MOST_BYTES = 90_000  # of the rows of one message
 _SEARCHED = ("input", "output", "error_", "note", "tags")
 _FIGURES = {"number", "quality"}
@@ -83,8 +84,12 @@ _KINDS = {
 Cell = str | float | int | bool | list[str] | None
 
 
-def known_columns(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
+def known_columns(
+    inputs: Iterable[str], outputs: Iterable[str], *, signed: bool = False
+) -> list[str]:
     """Return the names of all columns: those of the history frame, and two for all values.
+
+    `signed`: runs say who made them.
 
     Examples
     --------
@@ -92,7 +97,8 @@ def known_columns(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
     ['inputs', 'input.ticket', 'outputs', 'output.reply']
     """
     values = [f"input.{name}" for name in inputs], [f"output.{name}" for name in outputs]
-    return [*_HEAD, "inputs", *values[0], "outputs", *values[1], *_TAIL]
+    tail = [*_TAIL, "author"] if signed else _TAIL
+    return [*_HEAD, "inputs", *values[0], "outputs", *values[1], *tail]
 
 
 def default_columns(known: Sequence[str], *, mixed: bool = False) -> list[str]:
@@ -183,7 +189,9 @@ def _value(run: Run, name: str) -> Any:
 def _cell(value: Any, search: Search, limit: int) -> Cell:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+    if value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and -_EXACT <= value <= _EXACT:
         return value
     return _excerpt(_text(value), search, limit)
 

@@ -32,6 +32,7 @@ _FILTERS = [
     "until",
     "case_id",
     "sweep_id",
+    "author",
     "ids",
     "search",
 ]
@@ -66,13 +67,14 @@ class TableSource:
         self._inputs: dict[str, None] = {}
         self._outputs: dict[str, None] = {}
         self._deployments: set[str] = set()
+        self._signed = False
         self._meet(history.runs(**self._filters, limit=_SAMPLE))
         self.default_columns = self._defaults()
 
     @property
     def known(self) -> list[str]:
         """The names of all columns."""
-        return known_columns(self._inputs, self._outputs)
+        return known_columns(self._inputs, self._outputs, signed=self._signed)
 
     @property
     def sortable(self) -> list[str]:
@@ -209,6 +211,7 @@ class TableSource:
             self._inputs.update(dict.fromkeys(run.inputs))
             self._outputs.update(dict.fromkeys(run.outputs))
             self._deployments.add(run.deployment)
+            self._signed = self._signed or run.author is not None
 
     def _defaults(self) -> list[str]:
         return default_columns(self.known, mixed=len(self._deployments) > 1)

@@ -199,3 +199,20 @@ def test_runs_of_several_deployments_say_whose_they_are_and_show_all_their_input
     assert ">a b · 3</td>" in html
     assert ">hi</td>" in html
     assert "deployment" not in show(deployment="summarise").columns
+
+
+def test_an_integer_that_browsers_do_not_know_is_text(browse, history, record, show):
+    record(0, outputs={"n": 2**53, "big": 2**70, "low": -(2**70), "b": True})
+    columns = ["output.n", "output.big", "output.low", "output.b"]
+    (row,) = browse(show()).rows(columns=columns)["rows"]
+    assert row["cells"] == [2**53, str(2**70), str(-(2**70)), "true"]
+
+
+def test_who_made_a_run_can_be_shown_and_chosen(browse, history, record, show):
+    for number, author in enumerate(["ada", "bob"]):
+        history._author = author
+        record(number)
+    answer = browse(show()).rows(columns=["author"], order_by="author", descending=False)
+    assert [row["cells"] for row in answer["rows"]] == [["ada"], ["bob"]]
+    answer = browse(show(author="bob")).rows(columns=["author"])
+    assert [row["cells"] for row in answer["rows"]] == [["bob"]]

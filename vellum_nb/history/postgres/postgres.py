@@ -62,21 +62,20 @@ class _Link:
     def __init__(self, opener: Callable[[], Speaker]) -> None:
         self.lock = threading.RLock()
         self._opener = opener
-        self._connection: Speaker | None = None
+        self.opened: Speaker | None = None
 
     @property
     def connection(self) -> Speaker:
-        if self._connection is not None and self._connection.raw.closed:
-            self._connection = None
-        if self._connection is None:
-            self._connection = self._opener()
-        return self._connection
+        if self.opened is None or self.opened.raw.closed:
+            self.opened = None
+            self.opened = self._opener()
+        return self.opened
 
     def close(self) -> None:
         with self.lock:
-            if self._connection is not None:
-                self._connection.raw.close()
-                self._connection = None
+            if self.opened is not None:
+                self.opened.raw.close()
+                self.opened = None
 
 
 class PostgresStore:
@@ -200,7 +199,8 @@ class PostgresStore:
             try:
                 yield link
             except psycopg.Error as exc:
-                raise _explained(exc, self.url.shown, is_lost=connection.raw.closed) from exc
+                last = link.opened or connection  # there may be a new one since
+                raise _explained(exc, self.url.shown, is_lost=last.raw.closed) from exc
 
     def _twice(self, link: _Link, call: Callable[[Speaker], object]) -> Speaker:
         """Call with the connection, and with a new one where that was cut off meanwhile."""

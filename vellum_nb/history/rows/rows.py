@@ -128,12 +128,17 @@ def clean(text: str) -> str:
     return text
 
 
+_MOST = 2**63
+
+
 def scalar_row(run: Run, names: Sequence[str] = SCALARS) -> dict[str, Any]:
     """Return the row of `runs` for `run`, or some columns of it."""
     row = dict(zip(names, map(vars(run).get, names), strict=True))
     for name, value in row.items():
         if isinstance(value, str) and not value.isascii():
             row[name] = clean(value)
+        elif type(value) is int and not -_MOST <= value < _MOST:
+            row[name] = None  # no database has such a number; the run must not be lost for it
     if run.error is not None:
         row |= {"error_code": clean(run.error.code), "error_message": clean(run.error.message)}
     if "timestamp" in row:
