@@ -125,6 +125,8 @@ def test_a_filter_of_another_type_is_refused_with_its_value(history):
         history.count(limit="ten")
     with pytest.raises(HistoryError, match="search=12 is no text"):
         history.frame(search=12)
+    with pytest.raises(HistoryError, match="deployment=5 is no name"):
+        history.frame(deployment=5)
 
 
 def test_a_negative_limit_is_refused(history):

@@ -101,6 +101,24 @@ def test_an_input_that_is_no_json_is_refused_by_name_and_nothing_is_written(hist
     assert history.count() == 0
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"note": 5}, "give a text"),
+        ({"tags": 5}, "give a list of texts"),
+        ({"quality": "good"}, "give a number from 0"),
+        ({"quality": 5}, "give a number from 0"),
+        ({"quality": float("nan")}, "give a number from 0"),
+        ({"desired": 5}, "give a dict of output name"),
+    ],
+)
+def test_an_annotation_that_does_not_fit_changes_nothing(history, record, said, wanted):
+    run = record()
+    with pytest.raises(HistoryError, match=f"does not fit: {wanted}"):
+        history.annotate(run.id, **{"note": "good", **said})
+    assert history.get(run.id) == run
+
+
 def test_annotating_changes_what_is_named_and_none_clears(history, record):
     run = record()
     history.annotate(run.id, note="a", tags="one", quality=1)

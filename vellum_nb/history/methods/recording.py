@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.history.doors import open_store
 from vellum_nb.history.keeping import deleting, writes
 from vellum_nb.history.keeping.archived import with_archived
@@ -27,6 +29,14 @@ class _Keep(Enum):
     """Stands for an argument that was not given, where None means something."""
 
     AS_IS = "as it is"
+
+
+_FITS: dict[str, tuple[type, str]] = {
+    "note": (str, "a text"),
+    "tags": (Iterable, "a list of texts"),
+    "quality": (Real, "a number from 0 (bad) to 1 (good)"),
+    "desired": (Mapping, "a dict of output name to value"),
+}
 
 
 class RecordMethods:
@@ -93,14 +103,20 @@ class RecordMethods:
         """Set note, tags, quality or desired outputs of the run `id`.
 
         None clears, what is not named stays.
+
+        Raises
+        ------
+        HistoryError
+            There is no such run, or a value of another type; nothing was changed.
         """
+        _check(note=note, tags=tags, quality=quality, desired=desired)
         given: dict[str, Any] = {}
         if not isinstance(note, _Keep):
             given["note"] = None if note is None else clean(note)
         if not isinstance(tags, _Keep):
             given["tags"] = tags_text([tags] if isinstance(tags, str) else tags or ())
         if not isinstance(quality, _Keep):
-            given["quality"] = quality
+            given["quality"] = None if quality is None else float(quality)
         payloads = {} if isinstance(desired, _Keep) else {"desired": desired and dict(desired)}
         writes.update(self._store, id, given, payloads)
         self._tell(id)
@@ -156,3 +172,12 @@ class RecordMethods:
                 except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
                     told = f"{callback!r} failed for run {run.id}: {exc!r}"
                     warnings.warn(told, RuntimeWarning, stacklevel=3)
+
+
+def _check(**said: object) -> None:
+    for name, value in said.items():
+        kind, wanted = _FITS[name]
+        fits = value is None or isinstance(value, (_Keep, kind))
+        if not fits or (isinstance(value, Real) and not 0 <= float(value) <= 1):
+            msg = f"{name}={value!r:.60} does not fit: give {wanted}, or None to clear it"
+            raise HistoryError(msg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, SupportsInt, TypedDict
@@ -143,6 +143,9 @@ def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
         return "r.timestamp >= ?", moment(name, value)
     if name == "until":
         return "r.timestamp < ?", moment(name, value)
+    if not isinstance(value, Iterable):
+        msg = f"{name}={value!r} is no name; write it in quotes, or give a list of names"
+        raise HistoryError(msg)
     values = [value] if isinstance(value, str) else list(value)
     if len(values) == 1:
         return f"{_ONE_OF[name]} = ?", values[0]

@@ -49,8 +49,8 @@ def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
     HistoryError
         The file cannot be written; the old one is as it was.
     """
+    target = Path(os.path.realpath(path))
     try:
-        target = Path(os.path.realpath(path))
         if _is_special(target):
             with target.open("wb") as file:
                 yield file
@@ -58,8 +58,16 @@ def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
             with _temporary(target) as file:
                 yield file
     except OSError as exc:
-        msg = f"{path} cannot be written: {exc.strerror or exc}"
+        msg = f"{path} cannot be written: {exc.strerror or exc}{_advice(exc, target)}"
         raise HistoryError(msg) from exc
+
+
+def _advice(problem: OSError, target: Path) -> str:
+    if target.is_dir():
+        return "; name a file in it"
+    if isinstance(problem, FileNotFoundError):
+        return f"; there is no folder {target.parent}, make it or name another"
+    return ""
 
 
 @contextmanager
