@@ -316,3 +316,15 @@ def test_a_run_in_two_archives_counts_once_and_as_in_the_last(history, odd, arch
     assert (history.count(), history.count(archived=True)) == (5, 10)
     assert history.get(odd[0].id).note == "newer"
     assert history.count(archived=True, ids=[odd[0].id]) == 1
+
+
+def test_runs_that_go_while_an_archive_is_written_are_not_in_it(history, odd, archive, monkeypatch):
+    free, gone = archiving._free, []
+
+    def free_and_delete(*args):
+        gone.append(gone or history.delete([odd[0].id]))
+        return free(*args)
+
+    monkeypatch.setattr(archiving, "_free", free_and_delete)
+    moved = archive("2027-01-01")
+    assert (moved.runs, history.count(archived=True), len(history.archives())) == (9, 9, 1)

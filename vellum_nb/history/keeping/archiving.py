@@ -94,6 +94,8 @@ def archive(store: Store, before: datetime | date | str, path: Path | None) -> A
     temporary = chosen.with_name(f".{chosen.name}.{uuid.uuid4().hex}.part")
     try:
         file = _written(store, old, temporary)
+        if file is None:  # another process takes runs away just now
+            return archive(store, before, path)
         with store.write() as connection:
             if not any(_unchanged(store, connection, group) for group in file.groups()):
                 return Archive(None, stayed=as_old)
@@ -154,11 +156,23 @@ def _left_by_a_crash(store: Store, read: large.Read, path: Path) -> bool:
     return all(read(sql, (store.dialect.listed(lot),))[0][0] == len(lot) for lot in lots)
 
 
-def _written(store: Store, old: Mapping[int, int], path: Path) -> ArchiveFile:
-    """Write the rows of these numbers, whose times are given, and read them back."""
+def _written(store: Store, old: Mapping[int, int], path: Path) -> ArchiveFile | None:
+    """Write the rows of these numbers, whose times are given, and read them back.
+
+    Returns None where one of them has gone meanwhile.
+    """
     span = {"first": min(old.values()), "last": max(old.values())}
     told = {"created": micros(datetime.now(UTC)), "runs": len(old), **span}
-    write(path, _rows(store, list(old)), told)
+    number = 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal number
+        for number, row in enumerate(_rows(store, list(old)), 1):  # noqa: B007  (counted here)
+            yield row
+
+    write(path, rows(), told)
+    if number < len(old):
+        return None
     file = ArchiveFile.at(path)
     for group in file.groups():
         here = {row[0]: row for row in _rows(store, [row[0] for row in group])}
