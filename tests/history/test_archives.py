@@ -207,6 +207,8 @@ def test_a_run_can_be_asked_for_wherever_it_is(history, odd, archive):
     assert history.get(odd[0].id).nodes == odd[0].nodes
     with pytest.raises(HistoryError, match="has no run 'nobody'"):
         history.get("nobody")
+    with pytest.raises(HistoryError, match="until `unarchive` brings it back"):
+        history.annotate(odd[0].id, note="new")
 
 
 def test_two_who_archive_at_once_make_one_archive(history, odd, archive, monkeypatch, place):

@@ -179,7 +179,8 @@ def unknown(run_id: str, gone: str | None) -> HistoryError:
     """Return the error for an id that no run has; `gone` tells that it was deleted."""
     return HistoryError(
         gone
-        or f"The history has no run {run_id!r}; `Run.id` and the column `id` of frame() name them"
+        or f"The history has no run {run_id!r}; `Run.id` and the column `id` of frame() name them, "
+        "and one in an archive is only read until `unarchive` brings it back"
     )
 
 
