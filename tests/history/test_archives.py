@@ -330,3 +330,27 @@ def test_runs_that_go_while_an_archive_is_written_are_not_in_it(history, odd, ar
     monkeypatch.setattr(archiving, "_free", free_and_delete)
     moved = archive("2027-01-01")
     assert (moved.runs, history.count(archived=True), len(history.archives())) == (9, 9, 1)
+
+
+def test_runs_that_are_deleted_while_they_are_archived_stay_deleted(
+    history, odd, archive, monkeypatch
+):
+    moved = archiving._moved
+
+    def delete_and_move(*args):
+        history.delete([odd[0].id, odd[1].id])
+        return moved(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "_moved", delete_and_move)
+        archive("2027-01-01")
+    others = {run.id for run in odd[2:]}
+    assert {run.id for run in history.runs(archived=True)} == others
+    assert history.undelete().runs == (odd[0].id, odd[1].id)
+    assert history.count(archived=True) == len(odd)
+    history.delete([odd[0].id])
+    history.vacuum()
+    assert {run.id for run in history.runs(archived=True)} == others | {odd[1].id}
+    history.unarchive(history.archives()["path"][0])
+    assert {run.id for run in history.runs()} == others | {odd[1].id}
+    assert history._store.read("SELECT name FROM settings WHERE name LIKE 'deleted%'") == []

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.archive_files import ArchiveFile
 from vellum_nb.history.rows.frames import frame_of_cells
-from vellum_nb.history.store.large import Read
+from vellum_nb.history.store.large import Read, within
 from vellum_nb.history.store.store import Connection, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["archives", "forget", "note", "noted"]
+__all__ = ["archives", "bury", "buried", "forget", "hidden", "note", "noted"]
 
 
 def archives(store: Store) -> pd.DataFrame:
@@ -52,7 +55,48 @@ def note(store: Store, connection: Connection, file: ArchiveFile) -> None:
 def forget(store: Store, path: Path) -> None:
     """Note no more that there is an archive at `path`."""
     with store.write() as connection:
+        for file in noted(store, within(connection)):
+            if file.path == path:
+                connection.execute("DELETE FROM settings WHERE name = ?", (_grave(file),))
         connection.execute("DELETE FROM archives WHERE path = ?", (_told(store, path),))
+
+
+def hidden(store: Store, file: ArchiveFile) -> set[str]:
+    """Return which runs of an archive are not to be seen: they were deleted when still here."""
+    return buried(store, file) | _deleted(store.read, file)
+
+
+def buried(store: Store, file: ArchiveFile) -> set[str]:
+    """Return which runs of an archive were deleted for good."""
+    found = store.read("SELECT value FROM settings WHERE name = ?", (_grave(file),))
+    return set(json.loads(found[0][0])) if found else set()
+
+
+def bury(store: Store, connection: Connection) -> None:
+    """Keep the ids of deleted runs that an archive has, too: they are about to be forgotten."""
+    read = within(connection)
+    for file in noted(store, read):
+        gone = _deleted(read, file)
+        if gone:
+            with suppress(HistoryError):  # what cannot be read now may be there later
+                gone &= {run_id for (run_id,) in file.only(("id",))}
+        if gone:
+            known = read("SELECT value FROM settings WHERE name = ?", (_grave(file),))
+            every = sorted(gone.union(*(json.loads(text) for (text,) in known)))
+            connection.execute(
+                "INSERT INTO settings (name, value) VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (_grave(file), json.dumps(every)),
+            )
+
+
+def _deleted(read: Read, file: ArchiveFile) -> set[str]:
+    sql = "SELECT id FROM deleted_runs WHERE timestamp BETWEEN ? AND ?"
+    return {run_id for (run_id,) in read(sql, (file.first, file.last))}
+
+
+def _grave(file: ArchiveFile) -> str:
+    return f"deleted of archive {file.created} {file.runs} {file.first} {file.last}"
 
 
 def _folder(store: Store) -> Path:

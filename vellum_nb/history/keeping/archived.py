@@ -8,7 +8,7 @@ from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile
-from vellum_nb.history.keeping.archive_notes import noted
+from vellum_nb.history.keeping.archive_notes import buried, hidden, noted
 from vellum_nb.history.reading.query import Filters, moment
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.sqlite import SqliteStore
@@ -51,7 +51,7 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch) -> list[Row]:
 
     files = _files(store, filters)
     for number, file in reversed(list(enumerate(files))):
-        others = _in_later(file, files[number + 1 :])
+        others = _in_later(file, files[number + 1 :]) | hidden(store, file)
         for group in sound(file).groups(wanted):
             left = [row for row in group if row[1] not in others] if others else group
             rows += _found(store, left, filters, fetch)
@@ -112,7 +112,8 @@ def states_of_sweep(store: Store, sweep_id: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in _with_sweep(store, sweep_id):
         rows = sound(file).only(("id", "state", "sweep_id"))
-        found |= {run_id: state for run_id, state, sweep in rows if sweep == sweep_id}
+        gone = hidden(store, file)
+        found |= {run: state for run, state, of in rows if of == sweep_id and run not in gone}
     return found
 
 
@@ -121,7 +122,8 @@ def known(store: Store, sweep_id: str, run_ids: Iterable[str]) -> set[str]:
     wanted, found = set(run_ids), set[str]()
     if wanted:
         for file in _with_sweep(store, sweep_id):
-            found |= {run_id for (run_id,) in sound(file).only(("id",)) if run_id in wanted}
+            ids = {run_id for (run_id,) in sound(file).only(("id",)) if run_id in wanted}
+            found |= ids - hidden(store, file)
     return found
 
 
@@ -130,7 +132,7 @@ def tallies(store: Store) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     files = [file for file in noted(store) if file.path.is_file()]
     for number, file in enumerate(files):
-        others = _in_later(file, files[number + 1 :])
+        others = _in_later(file, files[number + 1 :]) | hidden(store, file)
         rows = [row for row in file.only(_TALLIED) if row[0] is not None and row[1] not in others]
         for start in range(0, len(rows), _AT_ONCE):
             for sweep_id, _, state in _only_there(store, rows[start : start + _AT_ONCE]):
@@ -147,10 +149,12 @@ def _with_sweep(store: Store, sweep_id: str) -> list[ArchiveFile]:
     return [file for file in files if made and file.created >= made[0][0]]
 
 
-def lots(file: ArchiveFile) -> Iterator[list[dict[str, Any]]]:
+def lots(store: Store, file: ArchiveFile) -> Iterator[list[dict[str, Any]]]:
     """Yield the runs of an archive as another history's are, in lots."""
+    gone = buried(store, file)
     for group in file.groups():
-        yield [dict(zip(COLUMNS, row, strict=True)) | {"large": None} for row in group]
+        rows = [dict(zip(COLUMNS, row, strict=True)) | {"large": None} for row in group]
+        yield [row for row in rows if row["id"] not in gone]
 
 
 def _found(store: Store, group: Sequence[Row], filters: Filters, fetch: Fetch) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vellum_nb.history.keeping.archive_notes import bury
 from vellum_nb.history.rows.rows import PAYLOADS
 from vellum_nb.history.searching import index
 from vellum_nb.history.store import large
@@ -64,6 +65,7 @@ def vacuum(store: Store) -> Vacuumed:
 
 def _forget(store: Store) -> int:
     with store.write() as connection:
+        bury(store, connection)
         connection.execute("DELETE FROM deleted_payloads")
         connection.execute("DELETE FROM deletions")
         found: int = connection.execute("DELETE FROM deleted_runs").rowcount

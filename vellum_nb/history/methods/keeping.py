@@ -104,7 +104,7 @@ class KeepMethods(RecordMethods):
     def unarchive(self, path: str | Path) -> joining.MergeReport:
         """Bring the runs of an archive back, as `merge` does; the file stays where it is."""
         file = ArchiveFile.at(Path(path).expanduser().absolute())
-        lots = archived.lots(file)
+        lots = archived.lots(self._store, file)
         report = self._joined(file.path.name, lots, self._store.read, plans=False)
         archive_notes.forget(self._store, file.path)
         return report
