@@ -275,3 +275,31 @@ def test_a_count_that_no_database_holds_does_not_cost_the_run(history, make_run)
     ended = run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 1}, "tokens_in": 2**70})
     history.finish(ended)
     assert history.get(run.id) == ended.model_copy(update={"tokens_in": None})
+
+
+def test_a_run_whose_id_has_half_a_sign_begins_and_ends(history, make_run):
+    run = make_run(id="a\ud83d", external_id="b\ud83d", state="FULFILLED")
+    history.begin(run.model_copy(update={"state": "STARTED"}))
+    history.finish(run)
+    assert [(r.id, r.state) for r in history.runs()] == [("a\ufffd", "FULFILLED")]
+    with pytest.raises(HistoryError, match="already"):
+        history.begin(run)
+
+
+def test_a_transaction_that_an_interrupt_left_open_is_undone_by_the_next(path, make_run):
+    with History(path) as history:
+        left = history._store.write()  # an interrupt may come between its end and `__exit__`
+        left.__enter__().execute("DELETE FROM settings")
+        history.begin(make_run(id="mine"))
+        other = threading.Thread(target=history.begin, args=(make_run(id="theirs"),), daemon=True)
+        other.start()
+        other.join(10)
+        assert {run.id for run in history.runs()} == {"mine", "theirs"}
+
+
+@pytest.mark.parametrize("name", ["n", "\x00n", "\ud83d"])
+def test_a_run_with_odd_signs_does_not_spoil_the_order_of_the_others(history, record, name):
+    record(id="odd", inputs={"q": "\x00 \ud83d \\u0000", "n": 2})
+    record(id="plain", inputs={"n": 1, "\x00n": 3, "\ud83d": 4})
+    found = [run.id for run in history.page(order_by=f"input.{name}", descending=False)]
+    assert found == ["plain", "odd"]

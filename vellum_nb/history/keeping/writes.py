@@ -7,7 +7,15 @@ from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.deleting import where_gone
-from vellum_nb.history.rows.rows import ENDED, PAYLOADS, SCALARS, encoded, payload_row, scalar_row
+from vellum_nb.history.rows.rows import (
+    ENDED,
+    PAYLOADS,
+    SCALARS,
+    clean,
+    encoded,
+    payload_row,
+    scalar_row,
+)
 from vellum_nb.history.store import large
 from vellum_nb.history.store.later import later
 from vellum_nb.history.store.store import Connection, Store
@@ -60,14 +68,14 @@ _FINISH_PAYLOAD = (
 
 def insert_again(connection: Connection, run: Run) -> None:
     """Add the rows of `run` where they are not there; its external id only where it is free."""
-    if not connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone():
+    if not connection.execute("SELECT 1 FROM runs WHERE id = ?", (clean(run.id),)).fetchone():
         insert(connection, with_free_external_id(connection, run))
 
 
 def with_free_external_id(connection: Connection, run: Run) -> Run:
     """Return `run` without its external id where another execution has the same one here."""
     sql = "SELECT 1 FROM runs WHERE external_id = ?"
-    taken = connection.execute(sql, (run.external_id,)).fetchone()
+    taken = connection.execute(sql, (run.external_id and clean(run.external_id),)).fetchone()
     return run.model_copy(update={"external_id": None}) if taken else run
 
 
@@ -113,7 +121,7 @@ def finish(store: Store, run: Run) -> None:
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
     with store.write() as connection:
-        problem = None if complete(connection, run) else _not_under_way(connection, run.id)
+        problem = None if complete(connection, run) else _not_under_way(connection, clean(run.id))
     if problem is not None:
         raise problem
 
@@ -125,20 +133,24 @@ def complete(connection: Connection, run: Run) -> bool:
     """
     payloads = payload_row(run, _ENDED_PAYLOADS)
     scalars = (*scalar_row(run, _ENDED_SCALARS).values(),)
+    run_id = str(scalars[-1])
     if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
         if connection.execute(_FINISH_DELETED, scalars).rowcount:
-            change_payloads(connection, run.id, payloads, _DELETED)
+            change_payloads(connection, run_id, payloads, _DELETED)
         return False
     places = large.keep(connection, payloads)
-    row = (*payloads.values(), large.merged(places), run.id)
+    row = (*payloads.values(), large.merged(places), run_id)
     if connection.execute(_FINISH_PAYLOAD, row).rowcount == 0:  # its inputs are large
-        _set_payloads(connection, run.id, payloads, places, _HERE)
+        _set_payloads(connection, run_id, payloads, places, _HERE)
     return True
 
 
 def complete_again(connection: Connection, run: Run) -> None:
     """Complete a row, which may have been done; add one that the server forgot."""
-    if not complete(connection, run) and where_gone(large.within(connection), run.id) is None:
+    if (
+        not complete(connection, run)
+        and where_gone(large.within(connection), clean(run.id)) is None
+    ):
         insert_again(connection, run)
 
 
@@ -197,6 +209,7 @@ def _not_under_way(connection: Connection, run_id: str) -> HistoryError:
 def _taken(connection: Connection, run: Run) -> HistoryError:
     for name in ("id", "external_id"):
         value = getattr(run, name)
+        value = clean(value) if isinstance(value, str) else value
         sql = f"SELECT id, state FROM runs WHERE {name} = ?"
         found = connection.execute(sql, (value,)).fetchone()
         if found:

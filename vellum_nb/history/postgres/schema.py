@@ -200,11 +200,19 @@ _STEPS: tuple[tuple[str, ...], ...] = (
             name TEXT COLLATE "C" PRIMARY KEY, value TEXT COLLATE "C" NOT NULL
         )
         """,
+        r"""
+        CREATE FUNCTION vnb_plain(document TEXT) RETURNS JSON
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+            SELECT (CASE WHEN strpos(document, '\u') = 0 THEN document ELSE regexp_replace(
+                document, '\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\\u0001', 'g'
+            ) END)::json
+        $$
+        """,
         """
         CREATE FUNCTION vnb_member(document TEXT, name TEXT) RETURNS TEXT
         LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
         BEGIN
-            RETURN document::json ->> name;
+            RETURN vnb_plain(document) ->> name;
         EXCEPTION WHEN data_exception THEN
             RETURN NULL;
         END $$
@@ -212,8 +220,9 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         """
         CREATE FUNCTION vnb_number(document TEXT, name TEXT) RETURNS DOUBLE PRECISION
         LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-        DECLARE found json := document::json -> name;
+        DECLARE found json;
         BEGIN
+            found := vnb_plain(document) -> name;
             RETURN CASE json_typeof(found)
                 WHEN 'number' THEN found::text::double precision
                 WHEN 'boolean' THEN (found::text = 'true')::int END;

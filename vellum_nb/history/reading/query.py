@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any, SupportsInt, TypedDict
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.rows.rows import SCALARS, micros
+from vellum_nb.history.rows.rows import SCALARS, clean, micros
 from vellum_nb.history.searching.search import condition
 from vellum_nb.history.store.store import Dialect, Store
 
@@ -127,7 +127,7 @@ def order(
         return f"r.timestamp {way}, r.seq {way}", (), False
     if order_by in SCALARS:
         return f"r.{order_by} {way} NULLS LAST, {NEWEST_FIRST}", (), False
-    room, _, name = order_by.partition(".")
+    room, _, name = clean(order_by).partition(".")
     if room == "metadata" and not name:
         return f"p.metadata {way} NULLS LAST, {NEWEST_FIRST}", (), True
     if room not in _ROOMS or not name:

@@ -36,6 +36,7 @@ class _Link:
 
     def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
         self.lock = threading.RLock()
+        self.transaction: _Transaction | None = None
         self._opener = opener
         self._connection: sqlite3.Connection | None = None
 
@@ -95,19 +96,20 @@ class _Transaction:
         self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> sqlite3.Connection:
-        self._link.lock.acquire()
+        link = self._link
         try:
-            connection = self._connection = self._store._usable(self._link)  # noqa: SLF001
+            link.lock.acquire()
+            if link.transaction is not None:  # of this thread: interrupted before it could end
+                link.transaction.__exit__(None, KeyboardInterrupt(), None)
+            link.transaction = self
+            connection = self._connection = self._store._usable(link)  # noqa: SLF001
             patiently(partial(connection.execute, "BEGIN IMMEDIATE"))
         except BaseException as exc:
-            self._end(exc)
+            self.__exit__(None, exc, None)
             raise
         return connection
 
     def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
-        self._end(exc)
-
-    def _end(self, exc: BaseException | None) -> None:
         connection = self._connection
         try:
             if connection is not None:
@@ -120,7 +122,12 @@ class _Transaction:
         except sqlite3.Error as failed:
             raise explained(failed, self._store.path) from failed
         finally:
-            self._link.lock.release()
+            if self._link.transaction is self:
+                self._link.transaction = None
+            try:  # noqa: SIM105  (one more call, and an interrupt could come before it)
+                self._link.lock.release()
+            except RuntimeError:  # interrupted while it waited for the lock
+                pass
         if isinstance(exc, sqlite3.Error):
             raise explained(exc, self._store.path) from exc
 
