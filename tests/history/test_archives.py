@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history.keeping import archive_files, archiving
+from vellum_nb.history.keeping import archive_files, archived, archiving
+from vellum_nb.history.reading import reads
 from vellum_nb.models import NodeRun
 from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepRecord
@@ -354,3 +355,16 @@ def test_runs_that_are_deleted_while_they_are_archived_stay_deleted(
     history.unarchive(history.archives()["path"][0])
     assert {run.id for run in history.runs()} == others | {odd[1].id}
     assert history._store.read("SELECT name FROM settings WHERE name LIKE 'deleted%'") == []
+
+
+def test_a_run_that_is_archived_while_it_is_read_is_read_once(history, record, archive):
+    runs = [record() for _ in range(3)]
+
+    def fetch(store, filters):
+        found = reads.rows(store, filters)
+        if store is history._store:
+            archive("2100-01-01")
+        return found
+
+    found = archived.with_archived(history._store, {}, fetch)
+    assert [row[0] for row in found] == [run.id for run in reversed(runs)]

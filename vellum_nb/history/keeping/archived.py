@@ -25,7 +25,7 @@ __all__ = [
     "with_archived",
 ]
 
-_TIME = SCALARS.index("timestamp")
+_ID, _TIME = SCALARS.index("id"), SCALARS.index("timestamp")
 _LAST = 2**63 - 1
 _TALLIED = ("sweep_id", "id", "state")
 _AT_ONCE = 5_000
@@ -52,6 +52,7 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch) -> list[Row]:
     files = _files(store, filters)
     for number, file in reversed(list(enumerate(files))):
         others = _in_later(file, files[number + 1 :]) | hidden(store, file)
+        others |= {row[_ID] for row in rows}  # one that is archived meanwhile
         for group in sound(file).groups(wanted):
             left = [row for row in group if row[1] not in others] if others else group
             rows += _found(store, left, filters, fetch)
