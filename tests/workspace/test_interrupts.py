@@ -10,7 +10,12 @@ import pytest
 
 import vellum_nb as vnb
 
-PLACES = ("history/sqlite.py", "workspace/keeper.py", "workspace/runner.py", "workspace/stream.py")
+PLACES = (
+    "history/sqlite/sqlite.py",
+    "workspace/keeper.py",
+    "workspace/runner.py",
+    "workspace/stream.py",
+)
 PATIENCE = 20
 
 
