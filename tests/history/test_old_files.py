@@ -27,10 +27,19 @@ def text(value):
     return json.dumps(value, sort_keys=True)
 
 
+def assert_same(found, wanted):
+    assert len(found) == len(wanted)
+    for run, want in zip(found, wanted, strict=True):
+        here = json.loads(json.dumps(run.model_dump(), default=lambda value: value.isoformat()))
+        assert {name: text(here[name]) for name in want} == {n: text(want[n]) for n in want}
+
+
 @pytest.fixture(params=VERSIONS)
 def version(request, path):
-    """Put a copy of the file of each version at `path`."""
+    """Put a copy of the file of each version at `path`, and its archive beside it."""
     shutil.copy(FILES / f"v{request.param}.db", path)
+    for archive in FILES.glob(f"v{request.param}-*"):
+        shutil.copy(archive, path.parent)
     return request.param
 
 
@@ -51,13 +60,21 @@ def test_each_file_is_of_its_version_and_has_every_kind_of_run(version, path):
 def test_an_old_file_opens_with_every_value_of_every_run(version, path):
     wanted = [each["run"] for each in expected(version, "run")]
     with History(path) as history:
-        found = [run.model_dump(mode="python") for run in history.runs()]
+        found = history.runs()
         frame = history.frame()
         assert [run.id for run in map(Run.model_validate, wanted)] == frame["id"].tolist()
-    assert len(found) == len(wanted)
-    for run, want in zip(found, wanted, strict=True):
-        here = json.loads(json.dumps(run, default=lambda value: value.isoformat()))
-        assert {name: text(here[name]) for name in want} == {n: text(want[n]) for n in want}
+    assert_same(found, wanted)
+
+
+def test_the_archive_of_an_old_file_reads_with_every_value(version, path):
+    wanted = [each["archived"] for each in expected(version, "archived")]
+    assert len(wanted) == (2 if version > 5 else 0)
+    with History(path) as history:
+        known = {run.id for run in history.runs()}
+        assert_same([run for run in history.runs(archived=True) if run.id not in known], wanted)
+        for file in history.archives()["path"]:
+            assert history.unarchive(file).added == len(wanted)
+        assert history.count() == len(known) + len(wanted)
 
 
 def test_an_old_file_opens_with_every_row_of_the_other_tables(version, path):

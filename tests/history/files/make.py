@@ -114,13 +114,9 @@ def fill(history):
     history.annotate("rejected", quality=0.25)
     history.delete(["deleted"])
     if hasattr(history, "undelete"):
-        document = "a long document, ü " * 2000
-        fields = {"inputs": {"doc": document}, "outputs": {"reply": [{"again": document}, "short"]}}
-        large = run("large", 61, **fields)
-        if "author" in Run.model_fields:
-            large = large.model_copy(update={"author": "änn"})
-        history.begin(large.model_copy(update=BEGUN))
-        history.finish(large)
+        fill_large(history)
+    if hasattr(history, "archive"):
+        fill_archive(history)
     if hasattr(history, "keep_nodes"):
         history.annotate("text-plain", desired={"reply": "I am sorry", "n": [1, None]})
         history.keep_nodes("text-unicode", [NodeRun.model_validate(node) for node in NODES])
@@ -128,6 +124,32 @@ def fill(history):
         fill_sweeps(history)
     if hasattr(history, "blind"):
         fill_blind(history)
+
+
+def fill_large(history):
+    document = "a long document, ü " * 2000
+    fields = {"inputs": {"doc": document}, "outputs": {"reply": [{"again": document}, "short"]}}
+    large = run("large", 61, **fields)
+    if "author" in Run.model_fields:
+        large = large.model_copy(update={"author": "änn"})
+    history.begin(large.model_copy(update=BEGUN))
+    history.finish(large)
+
+
+def fill_archive(history):
+    document = "an old document, ü " * 2000
+    for each in (
+        run("archived", -30, outputs={"reply": "old, ü"}, author="änn"),
+        run("archived-large", -29, inputs={"doc": document}, outputs=VALUES),
+    ):
+        history.begin(each.model_copy(update=BEGUN))
+        history.finish(each)
+    history.annotate("archived", note="from before", tags=["old"], quality=0.5)
+    history.archive(before=DAY - timedelta(days=1), path=archive_of(history.path))
+
+
+def archive_of(path):
+    return path.with_name(f"{path.stem}-archive.parquet")
 
 
 def fill_sweeps(history):
@@ -186,15 +208,22 @@ def rows(path):
                     yield {"table": table, "row": dict(row)}
 
 
+def plain(run):
+    return json.loads(json.dumps(run.model_dump(), default=datetime.isoformat))
+
+
 def main():
     path = HERE / f"v{SCHEMA_VERSION}.db"
-    path.unlink(missing_ok=True)
+    for file in (path, archive_of(path)):
+        file.unlink(missing_ok=True)
     with History(path) as history:
         fill(history)
-        found = [
-            {"run": json.loads(json.dumps(run.model_dump(), default=datetime.isoformat))}
-            for run in history.runs()
-        ]
+        here = history.runs()
+        found = [{"run": plain(run)} for run in here]
+        if hasattr(history, "archive"):
+            known = {run.id for run in here}
+            every = history.runs(archived=True)
+            found += [{"archived": plain(run)} for run in every if run.id not in known]
     with closing(sqlite3.connect(path)) as db:
         db.execute("VACUUM")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
