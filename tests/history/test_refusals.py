@@ -10,7 +10,6 @@ from contextlib import closing
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history.sqlite import files
 from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION
 
 
@@ -116,18 +115,6 @@ def test_a_database_that_cannot_be_written_says_so_and_reads_on(history, path, m
     with pytest.raises(HistoryError, match="cannot be written"):
         history.begin(make_run(id="after"))
     assert [run.id for run in history.runs()] == ["before"]
-
-
-def test_a_lock_that_never_ends_is_told_after_the_wait(history, path, make_run, monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE_S", 0.1)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(HistoryError, match="another program has kept it locked"):
-            history.begin(make_run())
-        assert history.count() == 0
-        other.execute("ROLLBACK")
-    history.begin(make_run())
-    assert history.count() == 1
 
 
 def test_the_environment_names_the_default_file(tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import pytest
 
 from vellum_nb import History, HistoryError
 from vellum_nb.history.searching import index
-from vellum_nb.history.sqlite import files
 from vellum_nb.history.store import large
 
 LONG = "long text " * 40_000
@@ -76,25 +75,6 @@ def test_a_vacuum_works_while_another_process_records(history, record, path):
         history.vacuum()
     assert child.returncode == 0
     assert history.count(deployment="d", state="FULFILLED") == 60
-
-
-def test_a_vacuum_that_waits_in_vain_says_who_holds_the_file(path, monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE_S", 0.2)
-    program = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
-    )
-    with History(path) as history:
-        child = subprocess.Popen(
-            [sys.executable, "-c", program, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        child.stdout.readline()
-        with pytest.raises(HistoryError, match=rf"kept it locked .*; process {child.pid}"):
-            history.vacuum()
-        child.communicate()
-        history.vacuum()
 
 
 def test_a_vacuum_of_a_history_in_memory_works(make_run):

@@ -80,7 +80,7 @@ def test_no_interrupt_leaves_a_row_under_way_or_the_history_locked(server, call,
 def test_an_interrupt_just_when_a_write_has_begun_unlocks_the_history(tmp_path, monkeypatch):
     from vellum_nb.history.sqlite import sqlite
 
-    def begin_and_be_interrupted(call):
+    def begin_and_be_interrupted(call, _path):
         monkeypatch.undo()
         call()
         raise KeyboardInterrupt

@@ -15,8 +15,9 @@ from vellum_nb.history.repairing.pages import Pages
 from vellum_nb.history.repairing.proof import faults
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, micros
 from vellum_nb.history.sqlite.copies import read_only
-from vellum_nb.history.sqlite.files import explained, located, patiently, torn
+from vellum_nb.history.sqlite.files import explained, located, torn
 from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION, unfit
+from vellum_nb.history.sqlite.waiting import patiently
 from vellum_nb.history.store.large import hashes
 from vellum_nb.history.store.sizes import human
 
@@ -116,8 +117,8 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     try:
         with closing(read_only(file)) as connection:
             connection.text_factory = _text
-            patiently(lambda: connection.execute("BEGIN"))
-            problem = patiently(lambda: unfit(connection))
+            patiently(lambda: connection.execute("BEGIN"), file)
+            problem = patiently(lambda: unfit(connection), file)
             if problem:
                 found.problems.append(problem)
             else:

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.sqlite.files import explained, patiently
+from vellum_nb.history.sqlite.files import explained
 from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION, migrate, unfit
+from vellum_nb.history.sqlite.waiting import patiently
 from vellum_nb.history.store.large import Read
 
 __all__ = ["read_only", "reading"]
@@ -28,15 +29,15 @@ def reading(path: Path) -> Iterator[Read]:
         raise HistoryError(msg)
     try:
         with closing(read_only(path)) as connection:
-            problem = patiently(lambda: unfit(connection))
+            problem = patiently(lambda: unfit(connection), path)
             if problem:
                 msg = f"The history {path} cannot be read: {problem}"
                 raise HistoryError(msg)
             if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
-                yield _reader(connection)
+                yield _reader(connection, path)
             else:
                 with TemporaryDirectory() as folder, closing(_copy(connection, folder)) as copy:
-                    yield _reader(copy)
+                    yield _reader(copy, path)
     except sqlite3.Error as exc:
         raise explained(exc, path) from exc
 
@@ -63,8 +64,8 @@ def _copy(connection: sqlite3.Connection, folder: str) -> sqlite3.Connection:
     return copy
 
 
-def _reader(connection: sqlite3.Connection) -> Read:
+def _reader(connection: sqlite3.Connection, path: Path) -> Read:
     def read(sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        return patiently(lambda: connection.execute(sql, parameters).fetchall())
+        return patiently(lambda: connection.execute(sql, parameters).fetchall(), path)
 
     return read

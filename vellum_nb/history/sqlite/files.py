@@ -7,22 +7,18 @@ connection and left as it is.
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import stat
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.sqlite.backups import back_up
-from vellum_nb.history.sqlite.holders import writers
 from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION, migrate, outdated, unfit
 from vellum_nb.history.sqlite.mounts import warn_of_network_drive
+from vellum_nb.history.sqlite.waiting import PATIENCE_S, code_of, held_by, patiently
 from vellum_nb.history.store.places import DatabaseUrl, guarded
 
 __all__ = [
@@ -32,12 +28,10 @@ __all__ = [
     "located",
     "open_database",
     "open_reader",
-    "patiently",
     "torn",
 ]
 
 MEMORY = ":memory:"
-PATIENCE_S = 30.0
 _BUSY_MS = 20
 _CHECKPOINTS = "wal_autocheckpoint = 4000"  # pages, 16 MB: each waits for the disk
 _CHECKED_BYTES = 8 * 2**20
@@ -45,7 +39,7 @@ _SMALLEST_FILE = 512  # one page; SQLite takes a file of one byte for an empty o
 
 _ADVICE = {
     sqlite3.SQLITE_BUSY: (
-        f"another program has kept it locked for more than {PATIENCE_S:.0f} s; "
+        f"another program has kept it locked for more than {PATIENCE_S / 60:.0f} minutes; "
         "end that program or its transaction and try again"
     ),
     sqlite3.SQLITE_READONLY: (
@@ -71,8 +65,6 @@ _ADVICE[sqlite3.SQLITE_LOCKED] = _ADVICE[sqlite3.SQLITE_PROTOCOL] = _ADVICE[sqli
 _ADVICE[sqlite3.SQLITE_PERM] = _ADVICE[sqlite3.SQLITE_READONLY]
 
 _NO_TEXT = "decode to UTF-8"  # Python's own words, which have no code
-
-T = TypeVar("T")
 
 
 def locate(path: str | Path | None) -> Path | str:
@@ -108,9 +100,9 @@ def open_database(path: Path | str) -> sqlite3.Connection:
         _inspect(path)
     connection = _connect(str(path))
     try:
-        _set(connection, "synchronous = NORMAL", "trusted_schema = OFF", _CHECKPOINTS)
+        _set(connection, path, "synchronous = NORMAL", "trusted_schema = OFF", _CHECKPOINTS)
         if isinstance(path, Path):
-            patiently(lambda: _use_wal(connection, path))
+            patiently(lambda: _use_wal(connection, path), path)
         _bring_up_to_date(connection, path)
     except BaseException:
         connection.close()
@@ -122,51 +114,23 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """Open a second connection to a history that `open_database` has opened, for reading only."""
     connection = _connect(str(path))
     try:
-        _set(connection, "query_only = ON", "trusted_schema = OFF")
+        _set(connection, path, "query_only = ON", "trusted_schema = OFF")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """Return `call()`, tried again for `PATIENCE_S` seconds while the database is locked.
-
-    SQLite's own waiting sleeps longer and longer, so that one of several writers starves; short
-    random waits share the file evenly.
-    """
-    deadline = 0.0
-    while True:
-        try:
-            return call()
-        except sqlite3.OperationalError as exc:
-            busy = _code(exc) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-            deadline = deadline or time.monotonic() + PATIENCE_S
-            if not busy or time.monotonic() > deadline:
-                raise
-        time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311  (no secret depends on it)
-
-
 def explained(exc: sqlite3.Error, path: Path | str) -> HistoryError:
     """Return the error that tells the user what `exc` means and what to do."""
     is_no_text = _NO_TEXT in str(exc)
-    code = sqlite3.SQLITE_CORRUPT if is_no_text else _code(exc)
+    code = sqlite3.SQLITE_CORRUPT if is_no_text else code_of(exc)
     advice = _ADVICE.get(code, "SQLite refused it")
     # Of a text that is none any more Python quotes all, and it may be long, or a secret.
     found = "a text is not UTF-8" if is_no_text else str(exc)
-    found += _held_by(path) if code == sqlite3.SQLITE_BUSY else ""
+    holders = held_by(path) if code == sqlite3.SQLITE_BUSY else ""
+    found += f"; {holders} writes to it" if holders else ""
     return HistoryError(f"The history {path} cannot be used: {advice} ({found})")
-
-
-def _held_by(path: Path | str) -> str:
-    holders = writers(path) if isinstance(path, Path) else []
-    return f"; {', '.join(holders)} writes to it" if holders else ""
-
-
-def _code(exc: sqlite3.Error) -> int:
-    """Return SQLite's primary result code; connections refused by Python have none."""
-    code: int = getattr(exc, "sqlite_errorcode", None) or 0
-    return code & 0xFF
 
 
 def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -176,10 +140,10 @@ def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
     )
 
 
-def _set(connection: sqlite3.Connection, *pragmas: str) -> None:
+def _set(connection: sqlite3.Connection, path: Path | str, *pragmas: str) -> None:
     """Set `pragmas`; some of them read the file, which may be locked just then."""
     for pragma in pragmas:
-        patiently(partial(connection.execute, f"PRAGMA {pragma}"))
+        patiently(partial(connection.execute, f"PRAGMA {pragma}"), path)
 
 
 def _prepare(path: Path) -> None:
@@ -211,9 +175,9 @@ def _inspect(path: Path) -> None:
     try:
         # One snapshot, or a file that another process makes meanwhile would look half made.
         connection.execute("BEGIN")
-        patiently(lambda: _refuse_unfit(connection, path))
+        patiently(lambda: _refuse_unfit(connection, path), path)
         if found.st_size <= _CHECKED_BYTES or torn(connection, path):
-            patiently(lambda: _refuse_damaged(connection, path))
+            patiently(lambda: _refuse_damaged(connection, path), path)
     finally:
         connection.close()
 
@@ -252,13 +216,13 @@ def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path | str) -> None:
-    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"), path)
     _refuse_unfit(connection, path)
     version, copy = outdated(connection), None
     if version is not None and isinstance(path, Path):
         copy = back_up(path, version=version, target=SCHEMA_VERSION)
     migrate(connection)
-    patiently(lambda: connection.execute("COMMIT"))
+    patiently(lambda: connection.execute("COMMIT"), path)
     if copy is not None and sys.stderr is not None:
         sys.stderr.write(
             f"The history {path} was brought from version {version} to {SCHEMA_VERSION}; "

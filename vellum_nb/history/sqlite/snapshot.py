@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
-from vellum_nb.history.sqlite.files import patiently
+from vellum_nb.history.sqlite.waiting import patiently
 from vellum_nb.history.store.store import Dialect, Row
 
 __all__ = ["SqliteSnapshot", "in_batches"]
@@ -26,17 +27,20 @@ class SqliteSnapshot:
         Without a transaction, and for nothing else.
     dialect : Dialect
         The SQL that it understands.
+    path : Path or ":memory:"
+        The file.
     """
 
-    def __init__(self, connection: sqlite3.Connection, dialect: Dialect) -> None:
+    def __init__(self, connection: sqlite3.Connection, dialect: Dialect, path: Path | str) -> None:
         self.dialect = dialect
+        self.path = path
         self._connection = connection
         connection.execute("BEGIN")
         self.read("SELECT count(*) FROM sqlite_master")  # the state is that of the first read
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Return all rows of a query."""
-        return patiently(lambda: self._connection.execute(sql, parameters).fetchall())
+        return patiently(lambda: self._connection.execute(sql, parameters).fetchall(), self.path)
 
     def batches(
         self, sql: str, parameters: Sequence[object], *, heavy: Sequence[int]

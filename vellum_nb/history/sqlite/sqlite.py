@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.sqlite.files import explained, open_database, open_reader, patiently
+from vellum_nb.history.sqlite.files import explained, open_database, open_reader
 from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
+from vellum_nb.history.sqlite.waiting import patiently
 from vellum_nb.history.store.store import Row
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class _Transaction:
                 link.transaction.__exit__(None, KeyboardInterrupt(), None)
             link.transaction = self
             connection = self._connection = self._store._usable(link)  # noqa: SLF001
-            patiently(partial(connection.execute, "BEGIN IMMEDIATE"))
+            patiently(partial(connection.execute, "BEGIN IMMEDIATE"), self._store.path)
         except BaseException as exc:
             self.__exit__(None, exc, None)
             raise
@@ -115,7 +116,7 @@ class _Transaction:
             if connection is not None:
                 try:
                     if exc is None:
-                        patiently(partial(connection.execute, "COMMIT"))
+                        patiently(partial(connection.execute, "COMMIT"), self._store.path)
                 finally:
                     if connection.in_transaction:
                         connection.rollback()
@@ -167,7 +168,7 @@ class SqliteStore:
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Return all rows of a query."""
         with self._told(), self._using(self._reader) as connection:
-            return patiently(lambda: connection.execute(sql, parameters).fetchall())
+            return patiently(lambda: connection.execute(sql, parameters).fetchall(), self.path)
 
     @contextmanager
     def snapshot(self) -> Iterator[SqliteSnapshot]:
@@ -175,7 +176,7 @@ class SqliteStore:
         with self._told():
             with self._using(self._reader) as connection:
                 link = _Link(partial(self._second, connection))
-                snapshot = SqliteSnapshot(link.connection, self.dialect)
+                snapshot = SqliteSnapshot(link.connection, self.dialect, self.path)
             try:
                 yield snapshot
             finally:
@@ -196,7 +197,7 @@ class SqliteStore:
     def compact(self) -> None:
         """Give the space that nothing takes any more back to the disk."""
         with self._told(), self._using(self._writer) as connection:
-            patiently(lambda: connection.execute("VACUUM"))
+            patiently(lambda: connection.execute("VACUUM"), self.path)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @property
