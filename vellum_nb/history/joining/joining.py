@@ -81,10 +81,10 @@ def lots(read: Read) -> Iterator[Lot]:
     """Yield the runs of another history, a lot at a time, oldest row first."""
     sql = (
         f"SELECT r.seq, {JOINED} FROM runs r JOIN payloads p ON p.seq = r.seq "
-        "WHERE r.seq > ? ORDER BY r.seq LIMIT ?"
+        "WHERE r.seq > ? AND p.seq > ? ORDER BY r.seq LIMIT ?"  # PostgreSQL needs both
     )
     last = -(2**62)
-    while rows := read(sql, (last, _AT_ONCE)):
+    while rows := read(sql, (last, last, _AT_ONCE)):
         last = rows[-1][0]
         yield [dict(zip(COLUMNS, row[1:], strict=True)) for row in rows]
 

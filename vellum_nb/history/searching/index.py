@@ -221,7 +221,8 @@ def _step(connection: Connection, index: Index) -> None:
         for statement in (*index.make, *_MAKE):
             connection.execute(statement)
         mark = 0
-    new = connection.execute(f"{_TEXTS} r.seq > ? ORDER BY r.seq LIMIT ?", (mark, SLICE)).fetchall()
+    newer = f"{_TEXTS} r.seq > ? AND p.seq > ? ORDER BY r.seq LIMIT ?"  # PostgreSQL needs both
+    new = connection.execute(newer, (mark, mark, SLICE)).fetchall()
     ended = connection.execute(f"{_TEXTS} r.seq IN ({_ENDED_DUE} LIMIT ?)", (SLICE,)).fetchall()
     index.add(connection, _documents(connection, [*new, *ended]))
     started = [(seq,) for seq, state, *_ in new if state == "STARTED"]
