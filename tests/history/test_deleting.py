@@ -1,8 +1,12 @@
 """Deleting says what goes, and can be taken back until a vacuum."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 import pytest
 
 from vellum_nb import History, HistoryError
+from vellum_nb.history.keeping import deleting
 
 LONG = "long text " * 4_000
 
@@ -90,13 +94,57 @@ def test_a_deletion_can_be_taken_back_by_another_process(history, record, path):
     assert history.get(run.id) == run
 
 
-def test_subscribers_hear_of_runs_that_are_back(history, record):
-    run = record()
-    history.delete([run.id])
-    heard = []
-    history.subscribe(heard.append)
+def test_no_number_of_a_deletion_is_given_twice(history, record):
+    runs = [record() for _ in range(3)]
+    first = history.delete([runs[0].id])
+    history.vacuum()
+    second = history.delete([runs[1].id])
+    history.undelete(second)
+    assert history.delete([runs[2].id]).number == 3
+    for gone in (first, second):
+        with pytest.raises(HistoryError, match=f"no deletion {gone.number}; .* there are: 3"):
+            history.undelete(gone)
+
+
+def test_many_runs_go_and_come_back_in_lots(history, record, monkeypatch):
+    monkeypatch.setattr(deleting, "_AT_ONCE", 2)
+    runs = [record(deployment=name) for name in "bcbad"]
+    stays = record()
+    gone = history.delete([run.id for run in runs])
+    assert (int(gone), gone.number, gone.deployments) == (5, 1, ("a", "b", "c", "d"))
+    assert (gone.first, gone.last) == (runs[0].timestamp, runs[-1].timestamp)
+    assert history.deletions()["runs"].tolist() == [5]
+    assert history.runs() == [stays]
+    assert history.undelete() == deleting.Restored(tuple(run.id for run in runs), {})
+    assert history.runs() == [stays, *runs[::-1]]
+    assert history.deletions().empty
+
+
+def test_what_another_takes_back_in_mid_deletion_loses_no_run(history, record, place, monkeypatch):
+    monkeypatch.setattr(deleting, "_AT_ONCE", 1)
+    ids = [record().id for _ in range(60)]
+    with History(place) as other, ThreadPoolExecutor(1) as pool:
+        deletion = pool.submit(history.delete, ids)
+        back = []
+        while not deletion.done():
+            with suppress(HistoryError):
+                back += other.undelete().runs
+        assert deletion.result() == 60
+    assert back, "nothing was taken back in the midst: the test has lost its teeth"
+    while not history.deletions().empty:
+        history.undelete()
+    assert history.count() == 60
+
+
+def test_subscribers_hear_once_of_many_runs(history, record, place):
+    ids = [record().id for _ in range(3)]
+    heard, of_many = [], []
+    stop = history.subscribe(heard.append, many=lambda: of_many.append(history.count()))
+    history.delete(ids)
     history.undelete()
-    assert heard == [run]
+    stop()
+    history.delete(ids)
+    assert (heard, of_many) == ([], [0, 3])
 
 
 def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(history, make_run):

@@ -264,13 +264,16 @@ def test_a_history_merged_with_itself_stays_as_it_is(history, put):
     assert history.runs() == [run]
 
 
-def test_subscribers_hear_of_the_runs_that_came(history, other, put):
+def test_subscribers_hear_of_each_run_that_changed_and_once_of_those_that_came(history, other, put):
     run = put(other)
-    heard = []
-    history.subscribe(heard.append)
+    put(other)
+    heard, of_many = [], []
+    history.subscribe(heard.append, many=lambda: of_many.append(history.count()))
     history.merge(other)
+    other.annotate(run.id, note="good")
     history.merge(other)
-    assert heard == [run]
+    assert [(each.id, each.note) for each in heard] == [(run.id, "good")]
+    assert of_many == [2, 2]
 
 
 edits = st.fixed_dictionaries(
@@ -350,18 +353,16 @@ def test_of_disjoint_edits_it_does_not_matter_who_merges_whom(make_run, one, two
 def test_a_merge_that_was_interrupted_is_finished_by_the_next_one(history, other, put, monkeypatch):
     monkeypatch.setattr("vellum_nb.history.joining.joining._AT_ONCE", 2)
     runs = [put(other) for _ in range(7)]
-    seen = []
+    history.begin(runs[2].model_copy(update={"state": "STARTED", "outputs": {}}))
 
-    def stop(run):
-        seen.append(run)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
+    def stop(_completed):
+        raise KeyboardInterrupt
 
     unsubscribe = history.subscribe(stop)
     with pytest.raises(KeyboardInterrupt):
         history.merge(other)
     unsubscribe()
-    assert 0 < history.count() < 7
+    assert history.count() == 4
     history.merge(other)
     assert history.runs() == runs[::-1]
 

@@ -223,12 +223,14 @@ def test_an_external_id_that_is_taken_by_another_execution_is_left_out(history, 
 
 
 def test_subscribers_hear_of_what_is_new_and_not_of_what_is_known(history, make_run):
-    heard = []
-    history.subscribe(lambda run: heard.append(run.id))
+    heard, of_many = [], []
+    history.subscribe(heard.append, many=lambda: of_many.append(history.count()))
     run = make_run(execution_id="e1", state="FULFILLED")
     history.merge([run])
     history.merge([run.model_copy(update={"id": "again"})])
-    assert heard == [run.id]
+    assert (heard, of_many) == ([], [1, 1])
+    history.merge([run.model_copy(update={"id": "again", "quality": 1.0})])
+    assert [(each.id, each.quality) for each in heard] == [(run.id, 1.0)]
 
 
 def test_a_history_on_its_own_says_where_synchronising_is_done(history):

@@ -123,7 +123,8 @@ class HistoryView(LateWidget):
         }
         self.on_msg(self._on_message)
         self.observe(self._on_selected, "selected_ids")
-        self._unsubscribe = history.subscribe(lambda _run: self._pump.poke())
+        poke = self._pump.poke
+        self._unsubscribe = history.subscribe(lambda _run: poke(), many=poke)
 
     @property
     def selected(self) -> list[Run]:

@@ -24,6 +24,18 @@ def test_a_recorded_run_appears_by_itself_in_the_window_that_is_looked_at(browse
     assert (view.search, view.selected_ids) == ("text", ["run-0"])
 
 
+def test_deleted_runs_leave_the_table_by_themselves_and_come_back(browse, record, show, history):
+    for number in range(3):
+        record(number)
+    browser = browse(show())
+    browser.rows()
+    wire = browser.wire
+    history.delete(["run-0", "run-2"])
+    assert wire.wait_for(lambda: ids(wire.customs("rows")[-1]) == ["run-1"])
+    history.undelete()
+    assert wire.wait_for(lambda: wire.customs("rows")[-1]["total"] == 3)
+
+
 def test_many_recorded_runs_make_few_refreshes(browse, record, show):
     view = show()
     browser = browse(view)

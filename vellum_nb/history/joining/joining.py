@@ -16,10 +16,12 @@ from vellum_nb.history.joining.joined_runs import COLUMNS, JOINED, Conflict, Joi
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Store
 
-__all__ = ["Lot", "MergeReport", "join", "lots"]
+__all__ = ["CHANGED", "Lot", "MergeReport", "join", "lots"]
 
 _AT_ONCE = 250
 _SHOWN = 3
+CHANGED = frozenset({"completed", "updated"})
+"""What became of runs that were here before, and are others now."""
 
 Lot = Sequence[Mapping[str, Any]]
 
@@ -100,7 +102,7 @@ def join(
 ) -> MergeReport:
     """Take over `runs`, and the sweeps and blind ratings that `read` finds; report.
 
-    `tell` is called with the id of each run that changed, after its commit.
+    `tell` is called with the id of each run that was here and changed, after its commit.
     """
     fates: Counter[str] = Counter()
     conflicts: list[Conflict] = []
@@ -110,7 +112,7 @@ def join(
             joined = RunJoiner(connection, read).join(lot)
         for one in joined:
             _note(one, fates, conflicts, renamed)
-            if one.fate in {"added", "completed", "updated"}:
+            if one.fate in CHANGED:
                 tell(one.run_id)
     added = joined_plans.join(store, read, renamed) if plans else {}
     return MergeReport(source, **fates, **added, conflicts=tuple(conflicts))

@@ -11,6 +11,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.archive_files import ArchiveFile
 from vellum_nb.history.rows.frames import frame_of_cells
 from vellum_nb.history.store.large import Read, within
+from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, Store
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ def hidden(store: Store, file: ArchiveFile) -> set[str]:
 
 def buried(store: Store, file: ArchiveFile) -> set[str]:
     """Return which runs of an archive were deleted for good."""
-    found = store.read("SELECT value FROM settings WHERE name = ?", (_grave(file),))
-    return set(json.loads(found[0][0])) if found else set()
+    return set(json.loads(setting(store.read, _grave(file)) or "[]"))
 
 
 def bury(store: Store, connection: Connection) -> None:
@@ -81,13 +81,8 @@ def bury(store: Store, connection: Connection) -> None:
             with suppress(HistoryError):  # what cannot be read now may be there later
                 gone &= {run_id for (run_id,) in file.only(("id",))}
         if gone:
-            known = read("SELECT value FROM settings WHERE name = ?", (_grave(file),))
-            every = sorted(gone.union(*(json.loads(text) for (text,) in known)))
-            connection.execute(
-                "INSERT INTO settings (name, value) VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (_grave(file), json.dumps(every)),
-            )
+            known = json.loads(setting(read, _grave(file)) or "[]")
+            settle(connection, _grave(file), json.dumps(sorted(gone.union(known))))
 
 
 def _deleted(read: Read, file: ArchiveFile) -> set[str]:

@@ -1,7 +1,8 @@
 """Deleting: rows move aside, and stay there until a vacuum forgets them.
 
-What a deletion moved is one batch. Its runs come back under a number of their own, behind all
-others, so that whatever was derived from the rows takes them for new ones.
+What a deletion moved is one batch, moved in lots so that no writer waits for long. Its runs come
+back under a number of their own, behind all others, so that whatever was derived from the rows
+takes them for new ones.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from vellum_nb.history.reading import sorting
 from vellum_nb.history.rows.frames import frame_of_cells
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, clean, from_micros, micros
 from vellum_nb.history.searching import index
-from vellum_nb.history.store.large import Read
-from vellum_nb.history.store.store import Connection, Store
+from vellum_nb.history.store.large import Read, within
+from vellum_nb.history.store.settings import setting, settle
+from vellum_nb.history.store.store import Connection, Row, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,8 @@ __all__ = ["Deletion", "Restored", "bring_back", "delete", "deletions", "where_g
 _RUN = ", ".join(SCALARS)
 _PAYLOAD = ", ".join((*PAYLOADS, "large"))
 _NAMED = 3
+_AT_ONCE = 2_000
+_LAST_NUMBER = "last deletion"
 
 
 class Deletion(int):
@@ -105,32 +109,50 @@ def _named(ids: Any) -> list[str]:
 
 
 def delete(store: Store, ids: Sequence[str], why: str) -> Deletion:
-    """Move the rows of these runs aside, in one transaction."""
-    named = store.dialect.listed(_named(ids))
-    chosen = f"seq IN (SELECT seq FROM runs WHERE {store.dialect.one_of('id')})"
-    with store.write() as connection:
-        found = connection.execute(
-            f"SELECT count(*), min(timestamp), max(timestamp) FROM runs WHERE {chosen}", (named,)
-        ).fetchone()
-        runs, first, last = found
-        if not runs:
-            return Deletion(0)
-        sql = f"SELECT DISTINCT deployment FROM runs WHERE {chosen} ORDER BY deployment"
-        deployments = [name for (name,) in connection.execute(sql, (named,)).fetchall()]
-        number = _new_number(connection)
-        sql = "INSERT INTO deletions (batch, at, runs, why) VALUES (?, ?, ?, ?)"
-        connection.execute(sql, (number, micros(datetime.now(UTC)), runs, clean(why)))
-        going = connection.execute(f"SELECT seq FROM runs WHERE {chosen}", (named,)).fetchall()
-        index.forget(store, connection, [seq for (seq,) in going])
-        sorting.forget(store, connection, [seq for (seq,) in going])
-        for table, columns in (("payloads", _PAYLOAD), ("runs", _RUN)):  # the runs choose: last
-            connection.execute(
-                f"INSERT INTO deleted_{table} (batch, seq, {columns}) "
-                f"SELECT ?, seq, {columns} FROM {table} WHERE {chosen}",
-                (number, named),
-            )
-            connection.execute(f"DELETE FROM {table} WHERE {chosen}", (named,))
-    return Deletion(runs, number, deployments, from_micros(first), from_micros(last))
+    """Move the rows of these runs aside."""
+    named = _named(ids)
+    number: int | None = None
+    gone: list[Row] = []
+    for start in range(0, len(named), _AT_ONCE):
+        listed = store.dialect.listed(named[start : start + _AT_ONCE])
+        sql = f"SELECT seq, timestamp, deployment FROM runs WHERE {store.dialect.one_of('id')}"
+        with store.write() as connection:
+            rows = connection.execute(sql, (listed,)).fetchall()
+            if rows:
+                number = number or _new_number(connection)
+                _move_aside(store, connection, number, [seq for seq, _, _ in rows])
+                _note(connection, number, len(rows), why)
+        gone += rows
+    if number is None:
+        return Deletion(0)
+    deployments = sorted({deployment for _, _, deployment in gone})
+    times = [at for _, at, _ in gone]
+    return Deletion(
+        len(gone), number, deployments, from_micros(min(times)), from_micros(max(times))
+    )
+
+
+def _move_aside(store: Store, connection: Connection, number: int, seqs: Sequence[int]) -> None:
+    index.forget(store, connection, seqs)
+    sorting.forget(store, connection, seqs)
+    chosen = f"WHERE {store.dialect.one_of('seq')}"
+    listed = store.dialect.listed(seqs)
+    for table, columns in (("payloads", _PAYLOAD), ("runs", _RUN)):
+        connection.execute(
+            f"INSERT INTO deleted_{table} (batch, seq, {columns}) "
+            f"SELECT ?, seq, {columns} FROM {table} {chosen}",
+            (number, listed),
+        )
+        connection.execute(f"DELETE FROM {table} {chosen}", (listed,))
+
+
+def _note(connection: Connection, number: int, runs: int, why: str) -> None:
+    """Note what was moved; anew where another process took the first lots back meanwhile."""
+    connection.execute(
+        "INSERT INTO deletions (batch, at, runs, why) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (batch) DO UPDATE SET runs = deletions.runs + excluded.runs",
+        (number, micros(datetime.now(UTC)), runs, clean(why)),
+    )
 
 
 def deletions(store: Store) -> pd.DataFrame:
@@ -163,21 +185,27 @@ def deletions(store: Store) -> pd.DataFrame:
 
 def bring_back(store: Store, number: int | None) -> Restored:
     """Take back a deletion, the last one by default; what has lost its place stays deleted."""
-    with store.write() as connection:
-        number = _known_number(connection, number)
-        sql = "SELECT seq, id, execution_id, external_id FROM deleted_runs WHERE batch = ?"
-        rows = connection.execute(f"{sql} ORDER BY seq", (number,)).fetchall()
-        taken: dict[str, str] = {}
-        back: list[str] = []
-        for seq, run_id, _, external_id in rows:
-            why = _why_not(connection, run_id, external_id)
-            if why is None:
-                _move_back(connection, number, seq)
-                back.append(run_id)
-            else:
-                taken[run_id] = why
-        if not taken:
-            connection.execute("DELETE FROM deletions WHERE batch = ?", (number,))
+    number = _known_number(store.read, number)
+    sql = (
+        "SELECT seq, id, external_id FROM deleted_runs WHERE batch = ? AND seq > ? "
+        "ORDER BY seq LIMIT ?"
+    )
+    taken: dict[str, str] = {}
+    back: list[str] = []
+    rows: list[Row] = [(-(2**62),)]
+    while rows:
+        with store.write() as connection:
+            rows = connection.execute(sql, (number, rows[-1][0], _AT_ONCE)).fetchall()
+            for seq, run_id, external_id in rows:
+                why = _why_not(connection, run_id, external_id)
+                if why is None:
+                    _move_back(connection, number, seq)
+                    back.append(run_id)
+                else:
+                    taken[run_id] = why
+            if len(rows) < _AT_ONCE and not taken:
+                connection.execute("DELETE FROM deletions WHERE batch = ?", (number,))
+                break
     return Restored(tuple(back), taken)
 
 
@@ -198,15 +226,20 @@ def where_gone(read: Read, run_id: str) -> str | None:
 
 
 def _new_number(connection: Connection) -> int:
-    found: int = connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM deletions").fetchone()[
-        0
-    ]
-    return found
+    """Return a number that no deletion ever had: one that is known may be called again."""
+    last = int(setting(within(connection), _LAST_NUMBER) or 0)
+    found = connection.execute("SELECT coalesce(max(batch), 0) FROM deletions").fetchone()
+    number = max(last, int(found[0])) + 1
+    settle(connection, _LAST_NUMBER, str(number))
+    return number
 
 
-def _known_number(connection: Connection, number: int | None) -> int:
-    rows = connection.execute("SELECT batch FROM deletions ORDER BY batch").fetchall()
-    every = [n for (n,) in rows]
+def _known_number(read: Read, number: int | None) -> int:
+    sql = (
+        "SELECT batch FROM deletions d WHERE EXISTS "
+        "(SELECT 1 FROM deleted_runs r WHERE r.batch = d.batch) ORDER BY batch"
+    )
+    every = [n for (n,) in read(sql, ())]
     if not every:
         msg = "There is nothing to bring back: no run was deleted since the last vacuum"
         raise HistoryError(msg)

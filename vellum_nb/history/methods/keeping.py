@@ -50,7 +50,8 @@ class KeepMethods(RecordMethods):
         ...     history.delete(["nobody"])
         <Deletion: no run has these ids>
         """
-        return deleting.delete(self._store, ids, why)
+        with self._telling():
+            return deleting.delete(self._store, ids, why)
 
     def undelete(self, deletion: int | None = None) -> deleting.Restored:
         """Bring back the runs of a deletion: the last one, or the one of this number.
@@ -58,10 +59,8 @@ class KeepMethods(RecordMethods):
         A run whose id or external id was taken meanwhile stays deleted, and is named.
         """
         number = deletion.number if isinstance(deletion, deleting.Deletion) else deletion
-        restored = deleting.bring_back(self._store, number)
-        for run_id in restored.runs:
-            self._tell(run_id)
-        return restored
+        with self._telling():
+            return deleting.bring_back(self._store, number)
 
     def deletions(self) -> pd.DataFrame:
         """Return one row for each deletion that `undelete` can take back, newest first.
@@ -95,7 +94,8 @@ class KeepMethods(RecordMethods):
             The file, which must not be there. Default: beside the history, named after `before`.
         """
         chosen = None if path is None else Path(path)
-        return archiving.archive(self._store, before, chosen)
+        with self._telling():
+            return archiving.archive(self._store, before, chosen)
 
     def archives(self) -> pd.DataFrame:
         """Return one row for each archive: `path`, `created`, `runs`, `first`, `last`, `there`."""
@@ -141,16 +141,18 @@ class KeepMethods(RecordMethods):
         if isinstance(other, RecordMethods):
             read = other._store.read  # noqa: SLF001  (of this class)
             return self._joined(str(other._store.path), joining.lots(read), read)  # noqa: SLF001
-        merged = merge(self._store, _runs(other), reads.COLUMNS)
+        with self._telling():
+            merged = merge(self._store, _runs(other), reads.COLUMNS)
         for one in merged:
-            if one.fate != "known":
+            if one.fate in joining.CHANGED:
                 self._tell(one.run_id)
         return SyncReport(**Counter[str](one.fate for one in merged))
 
     def _joined(
         self, source: str, lots: Iterable[joining.Lot], read: Read, *, plans: bool = True
     ) -> joining.MergeReport:
-        return joining.join(self._store, source, lots, read, self._tell, plans=plans)
+        with self._telling():
+            return joining.join(self._store, source, lots, read, self._tell, plans=plans)
 
 
 def _runs(other: Any) -> list[Run]:

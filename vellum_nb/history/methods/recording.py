@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,6 @@ from vellum_nb.history.reading import reads
 from vellum_nb.history.reading.damaged import told
 from vellum_nb.history.rows.rows import clean, run_of, tags_text
 from vellum_nb.history.store.places import DatabaseUrl
-from vellum_nb.history.store.store import OutOfReachError
 from vellum_nb.models import NodeRun, Run
 
 __all__ = ["RecordMethods"]
@@ -45,7 +46,7 @@ class RecordMethods:
     def __init__(self, path: str | Path | DatabaseUrl | None) -> None:
         self._store = open_store(path)
         self._author = author_here(is_shared=self._store.journal is not None)
-        self._subscribers: list[Callable[[Run], None]] = []
+        self._subscribers: list[tuple[Callable[[Run], None], Callable[[], None] | None]] = []
         self._lock = threading.Lock()
 
     @property
@@ -137,19 +138,25 @@ class RecordMethods:
             raise writes.unknown(id, deleting.where_gone(self._store.read, id))
         return self._run(found)
 
-    def subscribe(self, callback: Callable[[Run], None]) -> Callable[[], None]:
+    def subscribe(
+        self, callback: Callable[[Run], None], *, many: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
         """Call `callback` with each run that begins, ends or is annotated; return how to stop.
 
-        It is called after the commit, in the thread that wrote. What it raises becomes a warning:
-        a view that breaks must not stop the run that it was to show.
+        `many` is called, with nothing, once after each call that brings runs or takes some away:
+        `delete`, `undelete`, `archive`, `unarchive`, `merge`, `sync`.
+
+        Both are called after the commit, in the thread that wrote. What they raise becomes a
+        warning: a view that breaks must not stop the run that it was to show.
         """
+        both = (callback, many)
         with self._lock:
-            self._subscribers.append(callback)
+            self._subscribers.append(both)
 
         def unsubscribe() -> None:
             with self._lock:
-                if callback in self._subscribers:
-                    self._subscribers.remove(callback)
+                if both in self._subscribers:
+                    self._subscribers.remove(both)
 
         return unsubscribe
 
@@ -159,19 +166,32 @@ class RecordMethods:
     def _tell(self, run_id: str) -> None:
         if not self._subscribers:
             return
+        try:
+            run = self.get(run_id)
+        except HistoryError:  # deleted meanwhile, or what was written waits in the journal
+            return
         with self._lock:
-            subscribers = list(self._subscribers)
-        if subscribers:
-            try:
-                run = self.get(run_id)
-            except OutOfReachError:  # what was written waits in the journal
-                return
-            for callback in subscribers:
-                try:
-                    callback(run)
-                except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
-                    told = f"{callback!r} failed for run {run.id}: {exc!r}"
-                    warnings.warn(told, RuntimeWarning, stacklevel=3)
+            callbacks = [callback for callback, _ in self._subscribers]
+        for callback in callbacks:
+            _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell subscribers after the block that runs came or went, also where it was broken off."""
+        try:
+            yield
+        finally:
+            with self._lock:
+                callbacks = [many for _, many in self._subscribers if many is not None]
+            for many in callbacks:
+                _call(many, f"{many!r} failed")
+
+
+def _call(callback: Callable[[], None], failed: str) -> None:
+    try:
+        callback()
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
+        warnings.warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)
 
 
 def _check(**said: object) -> None:
