@@ -338,24 +338,6 @@ def test_a_check_reads_all_and_changes_nothing(whole, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["runs.db"]
 
 
-def test_a_check_tells_of_runs_that_have_been_started_for_long(path, make_run):
-    with History(path) as history:
-        history.begin(make_run())
-        history.begin(make_run(timestamp=datetime.now(UTC)))
-        found = vnb.check_history(path)
-    assert found.ok
-    assert found.notes[0].startswith("1 run(s) have been STARTED for more than a day")
-
-
-def test_a_check_of_an_old_version_says_what_will_be_done(tmp_path):
-    for file in OLD:
-        path = tmp_path / file.name
-        path.write_bytes(file.read_bytes())
-        found = vnb.check_history(path)
-        assert (found.ok, found.runs, f"v{found.version}") == (True, 27, file.stem)
-        assert "earlier version" in found.notes[0]
-
-
 def test_every_damaged_page_of_a_history_is_told(whole, tmp_path):
     told = 0
     for page in range(0, whole.count, 5):

@@ -17,6 +17,7 @@ __all__ = ["COLUMNS", "ArchiveFile", "write"]
 
 COLUMNS = ("seq", *SCALARS, *PAYLOADS)
 _MARK = b"vellum_nb"
+_KNOWN = "history.archives() lists those there are; a history is brought in by merge"
 _WHOLE = frozenset(
     {"seq", "timestamp", "finished_at", "repeat", "tokens_in", "tokens_out", "tag_moved"}
 )
@@ -54,7 +55,7 @@ class ArchiveFile:
             told = json.loads(found) if found else {}
             rows = file.metadata.num_rows
         if told.get("columns") is None or told["runs"] != rows:
-            msg = f"{path} is no archive of a history; history.archives() lists those there are"
+            msg = f"{path} is no archive of a history. {_KNOWN}"
             raise HistoryError(msg)
         return cls(path, *(told[name] for name in ("created", "runs", "first", "last")))
 
@@ -132,8 +133,19 @@ def _opened(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except (pa.ArrowException, OSError) as exc:
+        if not _is_parquet(path):
+            msg = f"{path} is no archive of a history: it is no Parquet file. {_KNOWN}"
+            raise HistoryError(msg) from exc
         msg = f"The archive {path} is damaged, put a backup in its place: {exc}"
         raise HistoryError(msg) from exc
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError:
+        return True
 
 
 def _arrow() -> tuple[Any, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from vellum_nb.history.repairing.btrees import unreadable
 from vellum_nb.history.repairing.pages import Pages
 from vellum_nb.history.repairing.proof import faults
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, micros
-from vellum_nb.history.sqlite.copies import read_only
+from vellum_nb.history.sqlite.copies import looked_at
 from vellum_nb.history.sqlite.files import explained, located, torn
 from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION, unfit
 from vellum_nb.history.sqlite.waiting import patiently
@@ -113,28 +113,43 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     True
     """
     file = located(path)
-    found = _Findings()
     try:
-        with closing(read_only(file)) as connection:
-            connection.text_factory = _text
-            patiently(lambda: connection.execute("BEGIN"), file)
-            problem = patiently(lambda: unfit(connection), file)
-            if problem:
-                found.problems.append(problem)
-            else:
-                if torn(connection, file):
-                    found.problems.append("it is cut off: it ends within a page")
-                _look(connection, found)
-    except sqlite3.DatabaseError as exc:
-        if not _is_damage(exc):
-            raise explained(exc, file) from exc
-        found.problems.append(f"SQLite cannot read it: {exc}")
-    if found.problems:
+        found = looked_at(file, partial(_found, file))
+    except sqlite3.Error as exc:
+        raise explained(exc, file) from exc
+    if found.problems and file.stat().st_size:
         found.notes += _lost_pages(file)
     log = file.with_name(f"{file.name}-wal")
     size = file.stat().st_size + (log.stat().st_size if log.exists() else 0)
     problems, notes = tuple(found.problems), tuple(found.notes)
     return HistoryCheck(file, problems, notes, found.runs, found.version, size)
+
+
+def _found(file: Path, connection: sqlite3.Connection) -> _Findings:
+    found = _Findings()
+    connection.text_factory = _text
+    try:
+        patiently(lambda: connection.execute("BEGIN"), file)
+        problem = patiently(lambda: unfit(connection), file)
+        if problem:
+            found.problems.append(problem)
+        elif not _there(connection, "runs", ("seq",)):
+            found.problems.append("it is empty; nothing was recorded in it, or all of it is lost")
+        else:
+            if torn(connection, file):
+                found.problems.append("it is cut off: it ends within a page")
+            _look(connection, found)
+    except sqlite3.DatabaseError as exc:
+        if not _is_damage(exc):
+            raise
+        found.problems.append(_unread(exc))
+    return found
+
+
+def _unread(exc: sqlite3.Error) -> str:
+    if exc.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+        return "it is no SQLite file, so no history; or its first page is lost"
+    return f"SQLite cannot read it: {exc}"
 
 
 def _lost_pages(file: Path) -> list[str]:

@@ -21,7 +21,6 @@ _SMALLEST, _LARGEST = 512, 65536
 _KINDS = frozenset({2, 5, 10, 13})
 _WAL_HEADER, _FRAME_HEADER = 32, 24
 _WAL_MAGIC = 0x377F0682  # the last bit: checksums are of big-endian words
-_KEPT: list[BinaryIO] = []
 
 
 class Pages:
@@ -64,11 +63,10 @@ class Pages:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open the file for good: closing it would drop the locks of this process's connections."""
-    file = path.open("rb")
-    if sys.platform != "win32":
-        _KEPT.append(file)
-    return file
+    """Open the file, on POSIX for good: closing it would drop the locks of our connections."""
+    if sys.platform == "win32":
+        return path.open("rb")
+    return os.fdopen(os.open(path, os.O_RDONLY), "rb", closefd=False)
 
 
 def _size(header: bytes) -> int | None:

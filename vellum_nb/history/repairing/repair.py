@@ -7,7 +7,8 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from vellum_nb.history.repairing.proof import EMPTY, faults
 from vellum_nb.history.repairing.salvage import Salvage
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.backups import private
-from vellum_nb.history.sqlite.copies import read_only
+from vellum_nb.history.sqlite.copies import looked_at
 from vellum_nb.history.sqlite.files import explained, located
 from vellum_nb.history.sqlite.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
 
@@ -65,7 +66,7 @@ class RepairedHistory:
     cut: tuple[str, ...]
     is_count_sure: bool
     missing: int
-    payloads: Path | None
+    payloads: Path | None = None
     _alone: int = 0
 
     def __str__(self) -> str:
@@ -128,12 +129,9 @@ def repair_history(
             raise HistoryError(msg)
     made = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        private(made)
-        with closing(read_only(source)) as held:
-            with suppress(sqlite3.Error):  # where SQLite can still read it, it stands still
-                held.execute("BEGIN")
-                held.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            done = _repair(source, target, made)
+        done, alone = looked_at(source, partial(_repair, source, target, made))
+        if alone:
+            done = replace(done, payloads=_written(alone, target), _alone=len(alone))
         made.replace(target)
     except sqlite3.Error as exc:
         raise explained(exc, target) from exc
@@ -146,7 +144,15 @@ def repair_history(
     return done
 
 
-def _repair(source: Path, target: Path, made: Path) -> RepairedHistory:
+def _repair(
+    source: Path, target: Path, made: Path, held: sqlite3.Connection
+) -> tuple[RepairedHistory, list[dict[str, Any]]]:
+    """Save what can be read into `made`; return also the payloads whose run is lost."""
+    with suppress(sqlite3.Error):  # where SQLite can still read it, it stands still
+        held.execute("BEGIN")
+        held.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    made.unlink(missing_ok=True)
+    private(made)
     pages = Pages(source)
     _refuse_foreign(pages, source)
     with closing(sqlite3.connect(made, isolation_level=None)) as connection:
@@ -160,8 +166,9 @@ def _repair(source: Path, target: Path, made: Path) -> RepairedHistory:
         alone = _alone(connection)
         known = {*salvage.ids, *kept, *(row["seq"] for row in alone)}
         if not kept and not alone:
+            what = "" if pages.has_header else "it is no SQLite file, and "
             msg = (
-                f"Nothing could be saved from {source}: no run can be read in its "
+                f"Nothing could be saved from {source}: {what}no run can be read in its "
                 f"{pages.count:,} pages; put a backup in its place"
             )
             raise HistoryError(msg)
@@ -170,8 +177,7 @@ def _repair(source: Path, target: Path, made: Path) -> RepairedHistory:
         os.fsync(file.fileno())
     lost = tuple(name for seq, name in sorted(salvage.ids.items()) if name and seq not in kept)
     sure = salvage.sure and not pages.missing
-    beside = _written(alone, target) if alone else None
-    return RepairedHistory(
+    done = RepairedHistory(
         path=target,
         source=source,
         runs=len(kept),
@@ -180,9 +186,8 @@ def _repair(source: Path, target: Path, made: Path) -> RepairedHistory:
         cut=tuple(cut),
         is_count_sure=sure,
         missing=pages.missing,
-        payloads=beside,
-        _alone=len(alone),
     )
+    return done, alone
 
 
 def _alone(connection: sqlite3.Connection) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ out, since what they hold was deleted.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,8 @@ from vellum_nb.history.repairing.shapes import Shape, shapes
 __all__ = ["Salvage"]
 
 _ROWS = frozenset({2, 10, 13})
-_DERIVED = frozenset({"settings"})  # the state of the search, whose index stays behind
+_SETTINGS = {"last deletion": int, "deleted of archive ": list}
+"""How those begin that are of no index, which stays behind."""
 _JSON: dict[str, dict[str, type]] = {
     "sweeps": {"release_tags": list, "releases": dict, "options": dict, "holder": dict},
     "sweep_cases": {"inputs": dict, "expected": dict, "labels": dict},
@@ -47,15 +49,12 @@ class Salvage:
         number is known.
     sure : bool
         Whether an index says of every run that it was there.
-    unread : int
-        Rows of any table that stood there and could not be read.
     """
 
     pages: Pages
     target: sqlite3.Connection
     ids: dict[int, str | None] = field(default_factory=dict)
     sure: bool = False
-    unread: int = 0
     _seen: set[int] = field(default_factory=set)
     _shapes: dict[str, Shape] = field(default_factory=shapes)
 
@@ -90,14 +89,10 @@ class Salvage:
             self.sure = tree.whole and not bad
 
     def _take_table(self, shape: Shape, tree: Tree) -> None:
-        if shape.name in _DERIVED:
-            return
-        bad: list[int] = []
         for number in tree.pages:
-            for cell in cells(self.pages, number, bad=bad):
-                if not (shape.fits(cell.rowid, cell.values) and self._put(shape, cell)):
-                    self.unread += 1
-        self.unread += len(bad)
+            for cell in cells(self.pages, number):
+                if shape.fits(cell.rowid, cell.values):
+                    self._put(shape, cell)
 
     def _take_orphans(self) -> None:
         free = free_pages(self.pages)
@@ -111,22 +106,27 @@ class Salvage:
 
     def _take_orphan(self, cell: Cell) -> None:
         found = [each for each in self._shapes.values() if each.fits(cell.rowid, cell.values)]
-        if len(found) != 1 or found[0].name in _DERIVED:
+        if len(found) != 1:
             return
         in_index = cell.rowid in self.ids
         if found[0].name in {"runs", "payloads"} and self.sure and not in_index:
             return  # an older copy of a page, with a row that was deleted since
         self._put(found[0], cell)
 
-    def _put(self, shape: Shape, cell: Cell) -> bool:
-        """Insert the row where there is none of this number or key; return whether it is sound."""
+    def _put(self, shape: Shape, cell: Cell) -> None:
+        """Insert the row, if it is sound, where there is none of this number or key."""
         row = shape.row(cell.rowid, cell.values)
-        kinds = _JSON.get(shape.name, {})
-        if not all(is_json(row.get(name), kind) for name, kind in kinds.items()):
-            return False
-        names = ", ".join(row)
-        marks = ", ".join("?" * len(row))
-        sql = f"INSERT OR IGNORE INTO {shape.name} ({names}) VALUES ({marks})"
-        values: list[Any] = list(row.values())
-        self.target.execute(sql, values)
-        return True
+        if _is_sound(shape.name, row):
+            names = ", ".join(row)
+            marks = ", ".join("?" * len(row))
+            sql = f"INSERT OR IGNORE INTO {shape.name} ({names}) VALUES ({marks})"
+            values: list[Any] = list(row.values())
+            self.target.execute(sql, values)
+
+
+def _is_sound(table: str, row: Mapping[str, Any]) -> bool:
+    kinds = _JSON.get(table, {})
+    if table == "settings":
+        found = [kind for start, kind in _SETTINGS.items() if row["name"].startswith(start)]
+        return bool(found) and is_json(row["value"], found[0])
+    return all(is_json(row.get(name), kind) for name, kind in kinds.items())

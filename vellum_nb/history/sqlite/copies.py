@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.sqlite.files import explained
@@ -15,7 +16,9 @@ from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION, migrate, unfit
 from vellum_nb.history.sqlite.waiting import patiently
 from vellum_nb.history.store.large import Read
 
-__all__ = ["read_only", "reading"]
+__all__ = ["looked_at", "reading"]
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -28,44 +31,72 @@ def reading(path: Path) -> Iterator[Read]:
         msg = f"There is no history {path}; name the file of another history, such as its runs.db"
         raise HistoryError(msg)
     try:
-        with closing(read_only(path)) as connection:
-            problem = patiently(lambda: unfit(connection), path)
-            if problem:
-                msg = f"The history {path} cannot be read: {problem}"
-                raise HistoryError(msg)
-            if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
-                yield _reader(connection, path)
-            else:
-                with TemporaryDirectory() as folder, closing(_copy(connection, folder)) as copy:
-                    yield _reader(copy, path)
+        if looked_at(path, partial(_version, path)) == SCHEMA_VERSION:
+            yield _reader(path)
+        else:
+            with TemporaryDirectory() as folder:
+                copy = Path(folder) / "copy.db"
+                looked_at(path, partial(_copy, copy))
+                yield _reader(copy)
     except sqlite3.Error as exc:
         raise explained(exc, path) from exc
 
 
-def read_only(path: Path) -> sqlite3.Connection:
-    """Connect to the history at `path`, so that neither it nor its folder changes."""
-    # Without a log nobody has it open; then SQLite need not put its own files beside it, which it
-    # could not do on a read-only disk, and would leave behind.
-    log = path.with_name(f"{path.name}-wal")
-    how = "mode=ro" if log.exists() else "mode=ro&immutable=1"
+def looked_at(path: Path, look: Callable[[sqlite3.Connection], T]) -> T:
+    """Return what `look` finds in the history at `path`; neither it nor its folder changes.
+
+    Without a log nobody has it open; then SQLite need not put its own files beside it, which it
+    could not do on a read-only disk, and would leave behind. Where another process writes to it
+    meanwhile, `look` is called once more, with a connection that feels the others.
+    """
+    before = _state(path)
+    if before is not None:
+        try:
+            with closing(_connect(path, "mode=ro&immutable=1")) as connection:
+                found = look(connection)
+        except (sqlite3.Error, HistoryError):
+            if _state(path) == before:
+                raise
+        else:
+            if _state(path) == before:
+                return found
+    with closing(_connect(path, "mode=ro")) as connection:
+        return look(connection)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return what changes when the file is written to; None where it may be written to just now."""
+    if path.with_name(f"{path.name}-wal").exists():
+        return None
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _connect(path: Path, how: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
 
 
-def _copy(connection: sqlite3.Connection, folder: str) -> sqlite3.Connection:
-    copy = sqlite3.connect(Path(folder) / "copy.db", isolation_level=None)
-    try:
+def _version(path: Path, connection: sqlite3.Connection) -> int:
+    problem = patiently(lambda: unfit(connection), path)
+    if problem:
+        msg = f"The history {path} cannot be read: {problem}"
+        raise HistoryError(msg)
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _copy(made: Path, connection: sqlite3.Connection) -> None:
+    with closing(sqlite3.connect(made, isolation_level=None)) as copy:
         connection.backup(copy)
         copy.execute("BEGIN IMMEDIATE")
         migrate(copy)
         copy.execute("COMMIT")
-    except BaseException:
-        copy.close()
-        raise
-    return copy
 
 
-def _reader(connection: sqlite3.Connection, path: Path) -> Read:
+def _reader(path: Path) -> Read:
     def read(sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        return patiently(lambda: connection.execute(sql, parameters).fetchall(), path)
+        def look(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            return patiently(lambda: connection.execute(sql, parameters).fetchall(), path)
+
+        return looked_at(path, look)
 
     return read
