@@ -6,6 +6,8 @@ import psycopg
 import pytest
 
 from vellum_nb import History
+from vellum_nb.history.reading.query import NEWEST_FIRST
+from vellum_nb.history.searching.search import condition
 
 RUNS = 12_000
 
@@ -23,7 +25,7 @@ def many_url(postgres_url):
         )
         db.execute(
             "INSERT INTO payloads (seq, inputs, outputs, output_types, not_sent) "
-            """SELECT seq, '{"word":"w' || seq || '"}', '{"n":' || seq % 100 || '}', '{}', '[]' """
+            """SELECT seq, '{"word":"w' || seq || ' refund"}', '{"n":' || seq % 100 || '}', '{}', '[]' """
             "FROM runs",
         )
         db.execute("VACUUM ANALYZE")
@@ -47,5 +49,27 @@ def test_a_merge_fetches_each_run_of_the_other_once(many_url, tmp_path):
 def test_the_first_search_fetches_each_run_once(many_url):
     before = fetched(many_url)
     with History(many_url) as history:
-        assert [run.inputs for run in history.runs(search="w77")][-1] == {"word": "w77"}
+        assert [run.inputs for run in history.runs(search="w77")][-1] == {"word": "w77 refund"}
     assert fetched(many_url) - before < 2 * RUNS
+
+
+def nodes(plan):
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
+
+
+def test_a_page_of_common_words_does_not_look_at_all_runs(many_url):
+    with History(many_url) as history:
+        assert history.count(search="refund") == RUNS
+        history.annotate("run-5", note="a refund")
+    with psycopg.connect(many_url, autocommit=True) as db:
+        db.execute("VACUUM ANALYZE search_words")
+        db.execute(f"ALTER DATABASE {db.info.dbname} SET work_mem = '64kB'")  # as if of millions
+    with History(many_url) as history:
+        store = history._store
+        term, words = condition(store, "refund", "TRUE", ())
+        sql = f"SELECT r.seq FROM runs r WHERE {term} ORDER BY {NEWEST_FIRST} LIMIT 40"
+        found = store.read(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", words)[0][0][0]
+    seen = [node["Actual Rows"] * node["Actual Loops"] for node in nodes(found["Plan"])]
+    assert max(seen) < 200

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from vellum_nb import History, HistoryError
 from vellum_nb.history.searching import index
 from vellum_nb.history.searching.tsvector import parts
-from vellum_nb.history.searching.words import Search
 from vellum_nb.models import RunError
 
 PIECES = ["refund", "refunds", "Policy", "größe", "Große", "e\u0301", "a-b", "12.5", '"', "¶"]
@@ -39,8 +38,11 @@ def ids(found):
 
 def indexed(history):
     """Return the numbers of the runs that the index knows."""
-    sql, words = index.index_of(history._store).matching(Search.of("common"))
-    return [seq for (seq,) in history._store.read(sql, words)]
+    sql = {
+        "sqlite": "SELECT rowid FROM search_words WHERE search_words MATCH 'common'",
+        "postgresql": "SELECT seq FROM search_words WHERE words @@ CAST('common' AS TSQUERY)",
+    }
+    return [seq for (seq,) in history._store.read(sql[history._store.dialect.name])]
 
 
 def fill(history, make_run, count, **fields):

@@ -245,6 +245,12 @@ _TABLES = "'runs', 'payloads', 'sweeps', 'sweep_cases', 'blind', 'settings'"
 
 def unfit(connection: Connection) -> str | None:
     """Say why the schema cannot be used by this version, or return None if it can."""
+    encoding = connection.execute("SHOW server_encoding").fetchone()[0]
+    if encoding != "UTF8":
+        return (
+            f"its database is encoded as {encoding}, which not every text fits into; make one "
+            "with ENCODING 'UTF8' TEMPLATE template0"
+        )
     version = _version(connection)
     if version > VERSION:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from vellum_nb.history.searching.words import Search
@@ -10,6 +11,7 @@ from vellum_nb.history.store.store import Connection
 __all__ = ["Fts"]
 
 _TABLE = "search_words"
+_LISTED = "SELECT value FROM json_each(?)"
 _OPTIONS = "words, content='', columnsize=0, tokenize='ascii'"
 
 
@@ -20,7 +22,6 @@ class Fts:
         f"DROP TABLE IF EXISTS {_TABLE}",
         f"CREATE VIRTUAL TABLE {_TABLE} USING fts5({_OPTIONS})",
     )
-    listed = "SELECT value FROM json_each(?)"
     exists = f"SELECT 1 FROM sqlite_master WHERE name = '{_TABLE}'"
 
     def add(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
@@ -36,8 +37,10 @@ class Fts:
         """Drop what was taken out, which FTS5 only marks so until its parts are merged."""
         connection.execute(f"INSERT INTO {_TABLE} ({_TABLE}) VALUES ('optimize')")
 
-    def matching(self, search: Search) -> tuple[str, tuple[object, ...]]:
-        """Return a query for the `seq` of runs, and what it binds."""
+    def matching(self, search: Search, others: Sequence[int]) -> tuple[str, tuple[object, ...]]:
+        """Return a condition for `r.seq`, and what it binds; it holds for `others`, too."""
         needles = (f'"{" ".join(one.words)}"{" *" if one.open else ""}' for one in search.needles)
-        sql = f"SELECT rowid FROM {_TABLE} WHERE {_TABLE} MATCH ?"
-        return sql, (" AND ".join(needles),)
+        sql, bound = f"SELECT rowid FROM {_TABLE} WHERE {_TABLE} MATCH ?", " AND ".join(needles)
+        if not others:
+            return f"r.seq IN ({sql})", (bound,)
+        return f"r.seq IN ({sql} UNION ALL {_LISTED})", (bound, json.dumps(list(others)))

@@ -72,8 +72,6 @@ class Index(Protocol):
 
     make: Sequence[str]
     exists: str
-    listed: str
-    """A query for the numbers that `Dialect.listed` binds."""
 
     def add(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
         """Add the words of runs."""
@@ -84,8 +82,8 @@ class Index(Protocol):
     def tidy(self, connection: Connection) -> None:
         """Leave nothing behind of what was taken out."""
 
-    def matching(self, search: Search) -> tuple[str, tuple[object, ...]]:
-        """Return a query for the `seq` of runs, and what it binds."""
+    def matching(self, search: Search, others: Sequence[int]) -> tuple[str, tuple[object, ...]]:
+        """Return a condition for `r.seq`, and what it binds; it holds for `others`, too."""
 
 
 _INDEXES: dict[str, Index] = {"sqlite": Fts(), "postgresql": Tsvector()}

@@ -44,14 +44,10 @@ def condition(
         return "FALSE", ()
     mark = index.catch_up(store, told or _Patience())
     found = _found(store, search, mark, others, bound)
-    listed = store.dialect.listed(found)
     known = index.index_of(store)
     if mark is None or known is None:
-        return store.dialect.one_of("r.seq"), (listed,)
-    sql, words = known.matching(search)
-    if not found:
-        return f"r.seq IN ({sql})", words
-    return f"r.seq IN ({sql} UNION ALL {known.listed})", (*words, listed)
+        return store.dialect.one_of("r.seq"), (store.dialect.listed(found),)
+    return known.matching(search, found)
 
 
 class _Patience:

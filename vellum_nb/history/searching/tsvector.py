@@ -11,6 +11,7 @@ from vellum_nb.history.store.store import Connection
 __all__ = ["Tsvector", "parts"]
 
 _TABLE = "search_words"
+_HAS = f"EXISTS (SELECT 1 FROM {_TABLE} w WHERE w.seq = r.seq AND w.words @@ CAST(? AS TSQUERY))"
 _MOST_WORDS = 8_000  # a tsvector counts places up to 16,383, and is no larger than 1 MB
 _MOST_PLACES = 250  # of one word it keeps 255
 _MOST_LETTERS = 225_000  # of four bytes at most
@@ -24,7 +25,6 @@ class Tsvector:
         f"CREATE TABLE {_TABLE} (seq BIGINT, part BIGINT, words TSVECTOR, PRIMARY KEY (seq, part))",
         f"CREATE INDEX {_TABLE}_found ON {_TABLE} USING gin (words)",
     )
-    listed = "SELECT unnest(CAST(? AS BIGINT[]))"
     exists = f"SELECT 1 WHERE to_regclass('{_TABLE}') IS NOT NULL"
 
     def add(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
@@ -45,10 +45,17 @@ class Tsvector:
     def tidy(self, connection: Connection) -> None:
         """Do nothing: what was taken out is gone with a ``VACUUM``."""
 
-    def matching(self, search: Search) -> tuple[str, tuple[object, ...]]:
-        """Return a query for the `seq` of runs, and what it binds."""
-        one = f"SELECT seq FROM {_TABLE} WHERE words @@ CAST(? AS TSQUERY)"
-        return " INTERSECT ".join([one] * len(search.needles)), tuple(map(_query, search.needles))
+    def matching(self, search: Search, others: Sequence[int]) -> tuple[str, tuple[object, ...]]:
+        """Return a condition for `r.seq`, and what it binds; it holds for `others`, too.
+
+        PostgreSQL looks rare words up, and tries a page of common ones run by run: it would do
+        neither among numbers that it is given beside them.
+        """
+        words = tuple(map(_query, search.needles))
+        every = " AND ".join([_HAS] * len(words))
+        if not others:
+            return every, words
+        return f"({every} OR r.seq = ANY(?))", (*words, list(others))
 
 
 def parts(document: str) -> Iterator[str]:
