@@ -24,8 +24,8 @@ def many_url(postgres_url):
             (RUNS,),
         )
         db.execute(
-            "INSERT INTO payloads (seq, inputs, outputs, output_types, not_sent) "
-            """SELECT seq, '{"word":"w' || seq || ' refund"}', '{"n":' || seq % 100 || '}', '{}', '[]' """
+            "INSERT INTO payloads (seq, inputs, outputs, output_types, not_sent) SELECT seq, "
+            """'{"word":"w' || seq || ' refund"}', '{"n":' || seq % 100 || '}', '{}', '[]' """
             "FROM runs",
         )
         db.execute("VACUUM ANALYZE")

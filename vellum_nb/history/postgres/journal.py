@@ -98,13 +98,18 @@ class FileJournal:
         return time.monotonic() >= self._next_try and self._brought_in(store, self._file)
 
     def bring_in_left(self, store: Server) -> None:
-        """Make the writes that processes left which are no more."""
+        """Make the writes that processes left which are no more; where that cannot be, say so."""
         for path in sorted(folder().glob(f"{self._prefix}-*.jsonl"), key=age):
             found = JournalFile.taken_over(path)
             if found is not None:
                 try:
                     with self._lock:
                         self._bring(store, found)
+                except OutOfReachError as exc:  # it may be read all the same
+                    _say(
+                        f"{exc}. What was recorded earlier stays in {path} until it is opened anew"
+                    )
+                    return
                 finally:
                     found.close()
 
@@ -120,6 +125,8 @@ class FileJournal:
     def forget(self) -> None:
         """Leave it to the process that this one was forked from."""
         self._lock = threading.RLock()
+        if self._file is not None:
+            self._file.close()  # else it would stay locked as long as this process lives
         self._file = None
         self._stop = threading.Event()
 
