@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
@@ -163,6 +164,13 @@ class Results:
         pairs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
         added = finder.columns([finder.case(run, case_id) for run, case_id in pairs])
         return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
+
+    def _told_deleted(self) -> str:
+        try:
+            gone = self._history.sweeps.deleted(self.record.id)
+        except HistoryError:  # it was closed: what is known of the sweep can still be told
+            gone = 0
+        return f"; {gone} deleted, see history.deletions()" if gone else ""
 
     def _superseded(self) -> set[str]:
         if not self.record.round:

@@ -188,13 +188,6 @@ class Sweep(Results, Shown):
             f"{now.ended} of {now.planned} runs{failed}{moved}{deleted}>"
         )
 
-    def _told_deleted(self) -> str:
-        try:
-            gone = self._history.sweeps.deleted(self.id)
-        except HistoryError:  # it was closed: what is known of the sweep can still be told
-            gone = 0
-        return f"; {gone} deleted, see history.deletions()" if gone else ""
-
     def _start(self, *, again: bool) -> Sweep:
         with self._lock, ExitStack() as stack:
             if self._running() is not None:

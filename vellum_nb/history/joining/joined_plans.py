@@ -7,44 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vellum_nb.history.rows.plans import BLIND, CASE, PAIR, RATING, REUSED, SAID, SWEEP
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Connection, Store
 
 __all__ = ["join"]
 
-_SWEEP = (
-    "id",
-    "deployment",
-    "environment",
-    "release_tags",
-    "repeats",
-    "cases",
-    "signature",
-    "created",
-    "round",
-    "ended",
-    "why",
-    "releases",
-    "options",
-    "holder",
-)
-_CASE = ("position", "case_id", "inputs", "expected", "labels")
-_REUSED = ("position", "release_tag", "repeat", "run")
-_BLIND = (
-    "id",
-    "deployment",
-    "first",
-    "second",
-    "seed",
-    "question",
-    "signature",
-    "created",
-    "ended",
-)
-_PAIR = ("position", "number", "case_id", "first", "second", "same")
-_SAID = ("position", "choice", "a_first", "note", "rated")
-_RATING = (*_SAID, "undone", "sent")
-
+_SWEEP = (*SWEEP, "holder")
 Row = Mapping[str, Any]
 
 
@@ -57,7 +26,7 @@ def join(store: Store, read: Read, renamed: Mapping[str, str]) -> Counter[str]:
     for number, sweep in _every(read, "sweeps", _SWEEP):
         with store.write() as connection:
             added["sweeps"] += _Joiner(connection, read, renamed).sweep(number, sweep)
-    for number, blind in _every(read, "blind", _BLIND):
+    for number, blind in _every(read, "blind", BLIND):
         with store.write() as connection:
             joiner = _Joiner(connection, read, renamed)
             added["blind"] += joiner.blind(number, blind)
@@ -82,25 +51,25 @@ class _Joiner:
         if ours is None:
             self._add("sweeps", sweep)
             here = self._number("sweeps", sweep["id"])
-            for case in self._theirs("sweep_cases", "sweep", number, _CASE):
+            for case in self._theirs("sweep_cases", "sweep", number, CASE):
                 self._add("sweep_cases", {"sweep": here, **case})
         else:
             self._set("sweeps", sweep["id"], _of_both(ours, sweep))
             here = self._number("sweeps", sweep["id"])
-        for place in self._theirs("sweep_reused", "sweep", number, _REUSED):
+        for place in self._theirs("sweep_reused", "sweep", number, REUSED):
             self._add("sweep_reused", {"sweep": here, **place, "run": self._run(place["run"])})
         return ours is None
 
     def blind(self, number: int, blind: Row) -> bool:
         """Take over a blind rating without what was said; return whether it was not here."""
-        ours = self._ours("blind", _BLIND, blind["id"])
+        ours = self._ours("blind", BLIND, blind["id"])
         if ours is not None:
             if ours["ended"] is None and blind["ended"] is not None:
                 self._set("blind", blind["id"], {"ended": blind["ended"]})
             return False
         self._add("blind", blind)
         here = self._number("blind", blind["id"])
-        for pair in self._theirs("blind_pairs", "session", number, _PAIR):
+        for pair in self._theirs("blind_pairs", "session", number, PAIR):
             runs = {name: self._run(pair[name]) for name in ("first", "second")}
             self._add("blind_pairs", {"session": here, **pair, **runs})
         return True
@@ -111,7 +80,7 @@ class _Joiner:
         Where a pair is rated here, the rating from there is kept as one that was taken back.
         """
         here = self._number("blind", blind_id)
-        theirs = list(self._theirs("blind_ratings", "session", number, _RATING))
+        theirs = list(self._theirs("blind_ratings", "session", number, RATING))
         known = {_said(row): row for row in self._ratings_here(here)}
         for rating in theirs:
             if _said(rating) in known:
@@ -132,7 +101,7 @@ class _Joiner:
                 self._connection.execute(sql, (theirs[name], ours["seq"]))
 
     def _ratings_here(self, here: int) -> list[Row]:
-        names = ("seq", *_RATING)
+        names = ("seq", *RATING)
         sql = f"SELECT {', '.join(names)} FROM blind_ratings WHERE session = ? ORDER BY seq"
         rows = self._connection.execute(sql, (here,)).fetchall()
         return [dict(zip(names, row, strict=True)) for row in rows]
@@ -181,7 +150,7 @@ def _of_both(ours: Row, theirs: Row) -> Row:
 
 
 def _said(rating: Row) -> tuple[Any, ...]:
-    return tuple(rating[name] for name in _SAID)
+    return tuple(rating[name] for name in SAID)
 
 
 def _counts(rating: Row) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows.frames import frame_of_cells
+from vellum_nb.history.rows.plans import BLIND, PAIR, RATING
 from vellum_nb.history.rows.rows import clean, from_micros, micros
 from vellum_nb.history.store.store import Connection, Store
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
@@ -17,19 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BlindRatings"]
 
-_FIELDS = (
-    "id",
-    "deployment",
-    "first",
-    "second",
-    "seed",
-    "question",
-    "signature",
-    "created",
-    "ended",
-)
-_PAIR = ("position", "number", "case_id", "first", "second", "same")
-_RATING = ("seq", "position", "choice", "a_first", "note", "rated", "undone", "sent")
+_NUMBERED = ("seq", *RATING)
 _OF = "(SELECT seq FROM blind WHERE id = ?)"
 _OPEN = "(SELECT seq FROM blind WHERE id = ? AND ended IS NULL)"
 _SIDES = ("first", "second")
@@ -57,28 +46,26 @@ class BlindRatings:
     def add(self, record: BlindRecord, pairs: Iterable[BlindPair]) -> None:
         """Keep the plan of a blind rating; it is on disk when this returns."""
         given = record.model_dump() | {"created": micros(record.created), "ended": None}
-        names = ", ".join(_FIELDS)
-        marks = ", ".join(f":{name}" for name in _FIELDS)
+        names = ", ".join(BLIND)
+        marks = ", ".join(f":{name}" for name in BLIND)
         with self._store.write() as connection:
             sql = f"INSERT INTO blind ({names}) VALUES ({marks})"
             number = connection.execute(sql, given).lastrowid
-            sql = f"INSERT INTO blind_pairs (session, {', '.join(_PAIR)}) VALUES (?{', ?' * 6})"
+            sql = f"INSERT INTO blind_pairs (session, {', '.join(PAIR)}) VALUES (?{', ?' * 6})"
             connection.executemany(
                 sql,
-                ((number, *(getattr(pair, name) for name in _PAIR)) for pair in pairs),
+                ((number, *(getattr(pair, name) for name in PAIR)) for pair in pairs),
             )
 
     def newest(self, signature: str) -> BlindRecord | None:
         """Return the newest blind rating of this signature."""
-        sql = (
-            f"SELECT {', '.join(_FIELDS)} FROM blind WHERE signature = ? ORDER BY seq DESC LIMIT 1"
-        )
+        sql = f"SELECT {', '.join(BLIND)} FROM blind WHERE signature = ? ORDER BY seq DESC LIMIT 1"
         found = self._store.read(sql, (signature,))
         return _record(found[0]) if found else None
 
     def get(self, session_id: str) -> BlindRecord:
         """Return a blind rating as it is now."""
-        sql = f"SELECT {', '.join(_FIELDS)} FROM blind WHERE id = ?"
+        sql = f"SELECT {', '.join(BLIND)} FROM blind WHERE id = ?"
         found = self._store.read(sql, (session_id,))
         if not found:
             msg = f"The history has no blind rating {session_id!r}; was the file replaced?"
@@ -87,15 +74,15 @@ class BlindRatings:
 
     def pairs(self, session_id: str) -> list[BlindPair]:
         """Return the pairs of a blind rating, in their order."""
-        sql = f"SELECT {', '.join(_PAIR)} FROM blind_pairs WHERE session = {_OF} ORDER BY position"
+        sql = f"SELECT {', '.join(PAIR)} FROM blind_pairs WHERE session = {_OF} ORDER BY position"
         rows = self._store.read(sql, (session_id,))
-        found = [dict(zip(_PAIR, row, strict=True)) for row in rows]
+        found = [dict(zip(PAIR, row, strict=True)) for row in rows]
         return [BlindPair(**each | {"same": bool(each["same"])}) for each in found]
 
     def ratings(self, session_id: str) -> list[BlindRating]:
         """Return the ratings that count, in the order in which they were given."""
         sql = (
-            f"SELECT {', '.join(_RATING)} FROM blind_ratings "
+            f"SELECT {', '.join(_NUMBERED)} FROM blind_ratings "
             f"WHERE session = {_OF} AND undone IS NULL ORDER BY seq"
         )
         return [_rating(row) for row in self._store.read(sql, (session_id,))]
@@ -117,7 +104,7 @@ class BlindRatings:
         """Take back the rating `seq` where it counts, and return it; the history keeps it."""
         with self._store.write() as connection:
             sql = (
-                f"SELECT {', '.join(_RATING)} FROM blind_ratings "
+                f"SELECT {', '.join(_NUMBERED)} FROM blind_ratings "
                 f"WHERE undone IS NULL AND session = {_OPEN} AND seq = ?"
             )
             row = connection.execute(sql, (session_id, seq)).fetchone()
@@ -193,7 +180,7 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(row: Sequence[Any]) -> BlindRecord:
-    found = dict(zip(_FIELDS, row, strict=True))
+    found = dict(zip(BLIND, row, strict=True))
     ended = None if found["ended"] is None else from_micros(found["ended"])
     return BlindRecord(**found | {"created": from_micros(found["created"]), "ended": ended})
 

@@ -13,6 +13,7 @@ from vellum_nb.history.keeping import archived
 from vellum_nb.history.keeping.writes import complete, complete_again, insert, insert_again
 from vellum_nb.history.plans.leases import LAST_SEEN, is_held
 from vellum_nb.history.plans.reuse import insert_reused
+from vellum_nb.history.rows.plans import CASE, SWEEP
 from vellum_nb.history.rows.rows import encoded, from_micros, micros
 from vellum_nb.history.store.later import later
 from vellum_nb.history.store.store import Store
@@ -37,22 +38,7 @@ __all__ = [
     "withdraw",
 ]
 
-_FIELDS = (
-    "id",
-    "deployment",
-    "environment",
-    "release_tags",
-    "repeats",
-    "cases",
-    "signature",
-    "created",
-    "round",
-    "ended",
-    "why",
-    "releases",
-    "options",
-)
-_MADE_OF = ("inputs", "expected", "labels")
+_MADE_OF = CASE[2:]
 
 
 def add(
@@ -72,8 +58,8 @@ def add(
         sql = "SELECT 1 FROM sweeps WHERE signature = ? AND ended IS NULL"
         if not twin and connection.execute(sql, (sweep.signature,)).fetchone():
             return False
-        marks = ", ".join("?" * len(_FIELDS))
-        sql = f"INSERT INTO sweeps ({', '.join(_FIELDS)}) VALUES ({marks})"
+        marks = ", ".join("?" * len(SWEEP))
+        sql = f"INSERT INTO sweeps ({', '.join(SWEEP)}) VALUES ({marks})"
         number = connection.execute(sql, _row(sweep)).lastrowid
         connection.executemany(
             "INSERT INTO sweep_cases VALUES (?, ?, ?, ?, ?, ?)",
@@ -85,7 +71,7 @@ def add(
 
 def sweeps(store: Store, where: str = "TRUE", bound: Sequence[object] = ()) -> list[SweepRecord]:
     """Return the sweeps that the SQL term `where` names, newest first."""
-    sql = f"SELECT {', '.join(_FIELDS)} FROM sweeps WHERE {where} ORDER BY seq DESC"
+    sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"
     return [_sweep(row) for row in store.read(sql, bound)]
 
 
@@ -103,7 +89,7 @@ def renew_cases(store: Store, sweep_id: str, cases: Iterable[SweepCase]) -> None
 def cases(store: Store, sweep_id: str) -> list[SweepCase]:
     """Return the cases of a sweep, in their order."""
     sql = (
-        f"SELECT position, case_id, {', '.join(_MADE_OF)} FROM sweep_cases "
+        f"SELECT {', '.join(CASE)} FROM sweep_cases "
         "WHERE sweep = (SELECT seq FROM sweeps WHERE id = ?) ORDER BY position"
     )
     return [
@@ -245,7 +231,7 @@ def withdraw(store: Store, ids: Sequence[str]) -> None:
 
 
 def _row(sweep: SweepRecord) -> list[Any]:
-    return [_column(getattr(sweep, name)) for name in _FIELDS]
+    return [_column(getattr(sweep, name)) for name in SWEEP]
 
 
 def _column(value: Any) -> Any:
@@ -255,7 +241,7 @@ def _column(value: Any) -> Any:
 
 
 def _sweep(row: Sequence[Any]) -> SweepRecord:
-    found = dict(zip(_FIELDS, row, strict=True))
+    found = dict(zip(SWEEP, row, strict=True))
     found["release_tags"] = tuple(json.loads(found["release_tags"]))
     found["releases"] = json.loads(found["releases"])
     found["options"] = json.loads(found["options"])
