@@ -65,7 +65,7 @@ def read(path):
 
 def hold(path):
     for _ in range(2):
-        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as db:
+        with closing(sqlite3.connect(path, timeout=100, isolation_level=None)) as db:
             db.execute("BEGIN EXCLUSIVE")
             time.sleep(HELD_S)
             db.execute("ROLLBACK")

@@ -6,8 +6,6 @@ reads stays true until it commits, and rows are numbered in the order in which t
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -29,6 +27,7 @@ from vellum_nb.history.postgres.refusals import explained
 from vellum_nb.history.postgres.schema import TABLES, migrate, unfit
 from vellum_nb.history.postgres.snapshot import PostgresSnapshot
 from vellum_nb.history.postgres.sql import PostgresDialect, Speaker
+from vellum_nb.history.store.forks import renew_in_forks
 from vellum_nb.history.store.places import DatabaseUrl
 from vellum_nb.history.store.store import Row
 
@@ -69,7 +68,7 @@ class PostgresStore:
         self.journal = FileJournal(url.shown)
         with self._using(self._writer):
             pass
-        _STORES.add(self)
+        renew_in_forks(self)
         self.journal.bring_in_left(self)
 
     def write(self) -> AbstractContextManager[Speaker]:
@@ -168,11 +167,12 @@ class PostgresStore:
                 last = link.opened or connection  # there may be a new one since
                 raise explained(exc, self.url.shown, is_lost=last.raw.closed) from exc
 
-    def _after_fork(self) -> None:
-        # Closing a connection that came through a fork would end the parent's as well.
-        _INHERITED.append((self._writer, self._reader))
+    def after_fork(self) -> object:
+        """Start anew; return the links, whose closing would end the parent's as well."""
+        inherited = self._writer, self._reader
         self._make_links()
         self.journal.forget()
+        return inherited
 
 
 def _open_writer(url: DatabaseUrl) -> Speaker:
@@ -200,16 +200,3 @@ def _prepared(connection: Speaker) -> str | None:
         migrate(connection)
         connection.execute("COMMIT")
     return problem
-
-
-_STORES: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
-_INHERITED: list[tuple[Link, Link]] = []
-
-
-def _renew_after_fork() -> None:
-    for store in list(_STORES):
-        store._after_fork()  # noqa: SLF001  (of this module)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)

@@ -13,7 +13,6 @@ import json
 import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +23,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.sqlite.files import explained, open_database, open_reader
 from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
 from vellum_nb.history.sqlite.waiting import patiently
+from vellum_nb.history.store.forks import renew_in_forks
 from vellum_nb.history.store.store import Row
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class SqliteStore:
         with self._told(), self._writer.lock:
             self._writer.connection.execute("SELECT 1")
         self._file = self._file_now()
-        _STORES.add(self)
+        renew_in_forks(self)
 
     def write(self) -> _Transaction:
         """Hold the write lock for the block, and commit at its end; an error undoes it all."""
@@ -269,21 +269,9 @@ class SqliteStore:
         except sqlite3.Error as exc:
             raise explained(exc, self.path) from exc
 
-    def _after_fork(self) -> None:
-        # SQLite forbids both using and closing a connection that came through a fork.
-        _INHERITED.append((self._writer, self._reader))
+    def after_fork(self) -> object:
+        """Start anew; return what SQLite forbids both to use and to close in this process."""
+        inherited = self._writer, self._reader
         self._lost_in_fork = not isinstance(self.path, Path)
         self._make_links()
-
-
-_STORES: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
-_INHERITED: list[tuple[_Link, _Link]] = []
-
-
-def _renew_after_fork() -> None:
-    for store in list(_STORES):
-        store._after_fork()  # noqa: SLF001  (of this module)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+        return inherited
