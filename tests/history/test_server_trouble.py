@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import resource
 import sys
 import threading
 import warnings
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -205,3 +207,72 @@ def test_the_encoding_of_the_environment_does_not_matter(postgres_url, make_run,
         history.begin(make_run(id="東京 😀"))
         assert history.runs()[0].id == "東京 😀"
         assert history.frame()["id"].tolist() == ["東京 😀"]
+
+
+@pytest.fixture
+def away():
+    """Let the server take no writes for the block."""
+
+    @contextmanager
+    def block(history):
+        writer = history._store._writer.connection
+        writer.execute("SET default_transaction_read_only = on")
+        yield
+        if not writer.raw.closed:
+            writer.execute("SET default_transaction_read_only = off")
+
+    return block
+
+
+def test_a_journal_that_cannot_be_written_is_held_in_memory(postgres_url, away, make_run, folder):
+    folder.parent.parent.mkdir()
+    folder.parent.write_text("a file where the folder should be")
+    with History(postgres_url) as history:
+        with away(history):
+            with pytest.warns(RuntimeWarning, match="cannot be written.*memory of this process"):
+                history.begin(make_run(id="a"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                history.annotate("a", note="told once")
+        with pytest.warns(RuntimeWarning, match="is back: 2 writes"):
+            assert history.get("a").note == "told once"
+
+
+@contextmanager
+def no_file_above(size):
+    """Have the system take no more than so many bytes of any file, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_below_the_journal_spoils_no_line_of_it(postgres_url, away, make_run, folder):
+    runs = [make_run() for _ in range(8)]
+    with History(postgres_url) as history:
+        with away(history), warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            with no_file_above(3000):
+                for run in runs[:6]:
+                    history.begin(run)
+            (journal,) = folder.iterdir()
+            assert 0 < len(journal.read_text().splitlines()) < 6
+            assert journal.read_text().endswith("\n")
+            history.begin(runs[6])
+            assert len(journal.read_text().splitlines()) == 7
+            history.begin(runs[7])
+        assert ["memory of this process" in str(each.message) for each in told] == [False, True]
+        with pytest.warns(RuntimeWarning, match="is back: 8 writes"):
+            assert [run.id for run in reversed(history.runs())] == [run.id for run in runs]
+
+
+def test_what_could_be_kept_nowhere_is_told_at_the_end(postgres_url, away, make_run):
+    history = History(postgres_url)
+    with away(history), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with no_file_above(0):
+            history.begin(make_run())
+            history.close()
+    assert "1 writes are lost" in str(told[-1].message)

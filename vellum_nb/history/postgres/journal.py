@@ -119,6 +119,8 @@ class FileJournal:
         with self._lock:
             self._next_try = 0.0
             if self._file is not None and not self._brought_in(store, self._file):
+                if self._file.held and (why := self._file.write_held()):
+                    _say(f"{len(self._file.held)} writes are lost: {self._file.path} ({why})")
                 self._file.close()
             self._file = None
 
@@ -136,13 +138,21 @@ class FileJournal:
             if self._file is None:
                 self._file = JournalFile.new(self._prefix)
                 self._delay(0)
-            self._file.append(text)
+            was_held = bool(self._file.held)
+            why = self._file.append(text)
             path = self._file.path
             if is_first:
                 self._stop.clear()
                 args = (weakref.ref(store), self._stop)
                 threading.Thread(target=_watch, args=args, name=_NAME, daemon=True).start()
-        if is_first:
+        if why is not None and not was_held:
+            now = problem or f"The history {self._place} is still out of reach"
+            _say(
+                f"{now}, and {path} cannot be written ({why}). What is recorded meanwhile is kept "
+                "in the memory of this process only: make room, or do not end it before the "
+                "server is back"
+            )
+        elif is_first:
             _say(f"{problem}. What is recorded meanwhile is kept in {path} and brought in later")
 
     def _brought_in(self, store: Server, file: JournalFile) -> bool:

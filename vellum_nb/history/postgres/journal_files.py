@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from vellum_nb.errors import HistoryError
-
 try:
     import fcntl
 except ImportError:  # Windows: there an open file cannot be renamed
@@ -21,13 +19,21 @@ __all__ = ["JournalFile", "age", "folder"]
 
 
 class JournalFile:
-    """A journal file that is open, and locked."""
+    """A journal file that is locked; what the disk does not take is held in memory.
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    Parameters
+    ----------
+    path : Path
+        The file; made with the first line where there is no `descriptor`.
+    descriptor : int, optional
+        What it is open as.
+    """
+
+    def __init__(self, path: Path, descriptor: int | None = None) -> None:
         self.path = path
+        self.held: list[str] = []
+        """The last lines, which are in memory only."""
         self._descriptor = descriptor
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @property
     def name(self) -> str:
@@ -36,17 +42,8 @@ class JournalFile:
 
     @classmethod
     def new(cls, prefix: str) -> JournalFile:
-        """Make one, that only its owner may read."""
-        at = folder()
-        try:
-            at.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = at / f"{prefix}-{time.time_ns()}-{uuid.uuid4().hex}.jsonl"
-            made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
-            _sync(at)
-        except OSError as exc:
-            msg = f"Nothing can be kept in {at} either ({exc.strerror}); this write is lost"
-            raise HistoryError(msg) from exc
-        return cls(path, made)
+        """Return one that is not there yet."""
+        return cls(folder() / f"{prefix}-{time.time_ns()}-{uuid.uuid4().hex}.jsonl")
 
     @classmethod
     def taken_over(cls, path: Path) -> JournalFile | None:
@@ -57,32 +54,40 @@ class JournalFile:
         except OSError:
             return None
         try:
-            found = cls(path, descriptor)
+            _lock(descriptor)
         except OSError:
             os.close(descriptor)
             return None
+        found = cls(path, descriptor)
         if not path.exists():  # brought in by another process just now
             found.close()
             return None
         return found
 
-    def append(self, text: str) -> None:
-        """Add a line; it is on disk when this returns."""
-        data = memoryview(f"{text}\n".encode("ascii"))
+    def append(self, text: str) -> str | None:
+        """Add a line; it is on disk when this returns None. Else return why it is only held."""
+        self.held.append(text)
+        return self.write_held()
+
+    def write_held(self) -> str | None:
+        """Bring to the disk what is held; return why that cannot be."""
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-            os.fsync(self._descriptor)
+            if self._descriptor is None:
+                self._descriptor = _made(self.path)
+            _written(self._descriptor, "".join(f"{text}\n" for text in self.held).encode("ascii"))
         except OSError as exc:
-            msg = f"The journal {self.path} cannot be written ({exc.strerror}); this write is lost"
-            raise HistoryError(msg) from exc
+            return exc.strerror or str(exc)
+        self.held.clear()
+        return None
 
     def lines(self) -> Iterator[str]:
         """Return the whole lines; one that a death cut short was never acknowledged."""
-        for line in self.path.read_bytes().split(b"\n")[:-1]:
-            with suppress(ValueError):
-                json.loads(line)
-                yield line.decode("ascii")
+        if self._descriptor is not None:
+            for line in self.path.read_bytes().split(b"\n")[:-1]:
+                with suppress(ValueError):
+                    json.loads(line)
+                    yield line.decode("ascii")
+        yield from self.held
 
     def set_aside(self, refused: Sequence[tuple[str, str]]) -> Path:
         """Write what was refused beside it, each line with the reason."""
@@ -95,13 +100,15 @@ class JournalFile:
 
     def remove(self) -> None:
         """Delete it."""
+        was_made = self._descriptor is not None
         self.close()
-        self.path.unlink(missing_ok=True)
+        if was_made:
+            self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close it, and let others take it over."""
-        descriptor, self._descriptor = self._descriptor, -1
-        with suppress(OSError):
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
             os.close(descriptor)
 
 
@@ -117,10 +124,33 @@ def age(path: Path) -> tuple[int, str]:
     return int(path.stem.split("-")[1]), path.stem
 
 
-def _sync(folder: Path) -> None:
+def _made(path: Path) -> int:
+    """Make the file, which only its owner may read, and lock it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
+    _lock(made)
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
+        folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            os.fsync(folder)
         finally:
-            os.close(descriptor)
+            os.close(folder)
+    return made
+
+
+def _lock(descriptor: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _written(descriptor: int, data: bytes) -> None:
+    """Write whole lines, or nothing: half a line would spoil the next one."""
+    end = os.fstat(descriptor).st_size
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, end)
+        raise
