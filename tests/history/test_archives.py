@@ -38,7 +38,10 @@ def test_the_frame_is_the_same_before_and_after(history, odd, archive):
         {"case_id": ["c1", "c8"]},
         {"ids": ["run-2", "run-7"]},
         {"external_id": "e3"},
+        {"ids": {"run-2", "run-7"}, "state": ("REJECTED", "FULFILLED"), "author": None},
         {"search": "refund"},
+        {"search": "refund", "limit": 2},
+        {"search": "refund", "case_id": "c2", "deployment": "ticket-triage"},
     ],
 )
 def test_a_filter_means_the_same_in_an_archive(history, odd, path, filters, monkeypatch):

@@ -135,5 +135,5 @@ def test_a_run_that_is_archived_while_it_is_read_is_read_once(history, record, a
             archive("2100-01-01")
         return found
 
-    found = archived.with_archived(history._store, {}, fetch)
+    found = archived.with_archived(history._store, {}, fetch, reads.WHOLE)
     assert [row[0] for row in found] == [run.id for run in reversed(runs)]

@@ -13,7 +13,7 @@ from typing import Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 
-__all__ = ["COLUMNS", "ArchiveFile", "write"]
+__all__ = ["COLUMNS", "ArchiveFile", "Lot", "write"]
 
 COLUMNS = ("seq", *SCALARS, *PAYLOADS)
 _MARK = b"vellum_nb"
@@ -61,21 +61,47 @@ class ArchiveFile:
 
     def only(self, names: Sequence[str]) -> list[Row]:
         """Return some columns of every row."""
-        with _opened(self.path) as file:
-            table = file.read(columns=list(names))
-        return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+        return [row for lot in self.lots() for row in lot.only(names)]
 
-    def groups(self, wanted: Callable[[int, int], bool] | None = None) -> Iterator[list[Row]]:
-        """Yield the rows in lots, the last first; those whose first and last time are `wanted`.
+    def groups(self) -> Iterator[list[Row]]:
+        """Yield the rows in lots, the last first."""
+        for lot in self.lots():
+            yield lot.rows()
 
-        A row has the values of `COLUMNS`; what an older version did not have is None.
+    def lots(self, wanted: Callable[[int, int], bool] | None = None) -> Iterator[Lot]:
+        """Yield the lots, the last first; those whose first and last time are `wanted`.
+
+        Each can be read until the next one is asked for.
         """
         with _opened(self.path) as file:
             at = file.schema_arrow.names.index("timestamp")
             for number in reversed(range(file.metadata.num_row_groups)):
                 times = file.metadata.row_group(number).column(at).statistics
                 if wanted is None or wanted(times.min, times.max):
-                    yield _rows(file.read_row_group(number))
+                    yield Lot(self.path, file, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """A few thousand rows of an archive; what an older version did not have is None."""
+
+    path: Path
+    _file: Any
+    _number: int
+
+    def only(self, names: Sequence[str]) -> list[Row]:
+        """Return some columns of each row."""
+        there = [name for name in names if name in self._file.schema_arrow.names]
+        with _told(self.path):
+            return _rows(self._file.read_row_group(self._number, columns=there), names)
+
+    def rows(self, at: Sequence[int] | None = None) -> list[Row]:
+        """Return the values of `COLUMNS` of each row, or of those `at` some places."""
+        if at is not None and not at:
+            return []
+        with _told(self.path):
+            table = self._file.read_row_group(self._number)
+        return _rows(table if at is None else table.take(at), COLUMNS)
 
 
 def write(path: Path, rows: Iterable[Row], told: dict[str, int]) -> None:
@@ -108,11 +134,11 @@ def _grouped(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def _rows(table: Any) -> list[Row]:
+def _rows(table: Any, names: Sequence[str]) -> list[Row]:
     there = set(table.column_names)
     missing = [None] * table.num_rows
     columns: Sequence[list[Any]] = [
-        table.column(name).to_pylist() if name in there else missing for name in COLUMNS
+        table.column(name).to_pylist() if name in there else missing for name in names
     ]
     return list(zip(*columns, strict=True))
 
@@ -125,13 +151,19 @@ def _type(pa: Any, name: str) -> Any:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    pa, pq = _arrow()
+    _, pq = _arrow()
     if not path.is_file():
         msg = f"The archive {path} is not there; put it back, or read without archived=True"
         raise HistoryError(msg)
+    with _told(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        yield file
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    pa, _ = _arrow()
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield file
+        yield
     except (pa.ArrowException, OSError) as exc:
         if not _is_parquet(path):
             msg = f"{path} is no archive of a history: it is no Parquet file. {_KNOWN}"

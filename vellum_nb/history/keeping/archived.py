@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile
+from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, Lot
 from vellum_nb.history.keeping.archive_notes import buried, hidden, noted
-from vellum_nb.history.reading.query import Filters, moment
+from vellum_nb.history.keeping.choosing import Choice
+from vellum_nb.history.reading import reads
+from vellum_nb.history.reading.query import Filters, select
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.sqlite import SqliteStore
-from vellum_nb.history.store.store import Store
+from vellum_nb.history.store.store import Reader, Store
 
 __all__ = [
     "Fetch",
+    "count",
     "in_archives",
     "known",
     "lots",
@@ -26,39 +29,83 @@ __all__ = [
 ]
 
 _ID, _TIME = SCALARS.index("id"), SCALARS.index("timestamp")
-_LAST = 2**63 - 1
 _TALLIED = ("sweep_id", "id", "state")
 _AT_ONCE = 5_000
-_NAMES = ("deployment", "release_tag", "state", "case_id", "sweep_id", "execution_id", "ids")
 
 Row = tuple[Any, ...]
 Fetch = Callable[[Store, Filters], list[Row]]
 
 
-def with_archived(store: Store, filters: Filters, fetch: Fetch) -> list[Row]:
+def with_archived(store: Store, filters: Filters, fetch: Fetch, names: Sequence[str]) -> list[Row]:
     """Return the rows that `fetch` finds here and in the archives, newest first.
 
-    Each lot of an archive becomes a history in memory for a moment, so that a filter means the
-    same there. A run that is here, too, counts as it is here; one in several, as in the last one.
+    `names` are its columns: `SCALARS` and the first of `PAYLOADS`. A run that is here, too, counts
+    as it is here; one in several archives, as in the last one.
     """
     rows = fetch(store, filters)
     limit = filters.get("limit")
-    since, until = _times(filters)
+    choice = Choice(filters)
 
     def wanted(first: int, last: int) -> bool:
         full = limit is not None and len(rows) >= limit > 0
-        return last >= max(since, rows[-1][_TIME] if full else since) and first < until
+        return choice.meets(first, last) and (not full or last >= rows[-1][_TIME])
 
     files = _files(store, filters)
     for number, file in reversed(list(enumerate(files))):
         others = _in_later(file, files[number + 1 :]) | hidden(store, file)
         others |= {row[_ID] for row in rows}  # one that is archived meanwhile
-        for group in sound(file).groups(wanted):
-            left = [row for row in group if row[1] not in others] if others else group
-            rows += _found(store, left, filters, fetch)
+        for lot in sound(file).lots(wanted):
+            found = lot.rows(_left(store, lot, choice, others))
+            if choice.is_searched:
+                rows += _searched(found, filters, fetch)
+            else:
+                found.sort(key=lambda row: (row[1 + _TIME], row[0]), reverse=True)
+                rows += [row[1 : 1 + len(names)] for row in found]
             rows.sort(key=lambda row: row[_TIME], reverse=True)
             del rows[len(rows) if limit is None else limit :]
     return rows
+
+
+def count(store: Store, filters: Filters) -> int:
+    """Return how many runs `filters` name here and in the archives, in one state of both."""
+    whole: Filters = {**filters, "limit": None}
+    chosen, choice = select(whole, store), Choice(filters)
+    with store.snapshot() as snapshot:
+        found = reads.count_selected(snapshot, chosen)
+        files = noted(store, snapshot.read)
+        for number, file in enumerate(files):
+            others = _in_later(file, files[number + 1 :]) | hidden(store, file)
+            for lot in sound(file).lots(choice.meets):
+                left = _left(snapshot, lot, choice, others)
+                if choice.is_searched:
+                    found += len(_searched(lot.rows(left), whole, reads.rows))
+                else:
+                    found += len(left)
+    limit = filters.get("limit")
+    return found if limit is None else min(found, limit)
+
+
+def _left(reader: Reader, lot: Lot, choice: Choice, others: set[str]) -> list[int]:
+    """Return at which places of a lot are runs that are chosen, and neither here nor in others."""
+    found = {
+        row[0]: at
+        for at, row in enumerate(lot.only(choice.columns))
+        if row[0] not in others and choice.picks(row)
+    }
+    here = _here(reader, list(found))
+    return [at for run_id, at in found.items() if run_id not in here]
+
+
+def _searched(rows: Sequence[Row], filters: Filters, fetch: Fetch) -> list[Row]:
+    """Return what `fetch` finds in these rows, as a history in memory: words mean the same."""
+    if not rows:
+        return []
+    memory = SqliteStore(":memory:")
+    try:
+        _put(memory, rows)
+        return fetch(memory, filters)
+    finally:
+        memory.close()
 
 
 def _in_later(file: ArchiveFile, later: Iterable[ArchiveFile]) -> set[str]:
@@ -75,14 +122,6 @@ def in_archives(store: Store, filters: Filters) -> bool:
     return bool(_files(store, filters))
 
 
-def _times(filters: Filters) -> tuple[int, int]:
-    since, until = filters.get("since"), filters.get("until")
-    return (
-        -_LAST if since is None else moment("since", since),
-        _LAST if until is None else moment("until", until),
-    )
-
-
 def _files(store: Store, filters: Filters) -> list[ArchiveFile]:
     """Return the archives to look into; none where all is here that was named."""
     sweep_id, ids = filters.get("sweep_id"), filters.get("ids")
@@ -91,9 +130,8 @@ def _files(store: Store, filters: Filters) -> list[ArchiveFile]:
     files = noted(store)
     if not files or ids is None:
         return files
-    sql = f"SELECT count(*) FROM runs WHERE {store.dialect.one_of('id')}"
-    here = store.read(sql, (store.dialect.listed(list(ids)),))[0][0]
-    return files if here < len(set(ids)) else []
+    names = list(ids)
+    return files if len(_here(store, names)) < len(set(names)) else []
 
 
 def sound(file: ArchiveFile) -> ArchiveFile:
@@ -136,8 +174,11 @@ def tallies(store: Store) -> dict[str, Counter[str]]:
         others = _in_later(file, files[number + 1 :]) | hidden(store, file)
         rows = [row for row in file.only(_TALLIED) if row[0] is not None and row[1] not in others]
         for start in range(0, len(rows), _AT_ONCE):
-            for sweep_id, _, state in _only_there(store, rows[start : start + _AT_ONCE]):
-                found.setdefault(sweep_id, Counter())[state] += 1
+            some = rows[start : start + _AT_ONCE]
+            here = _here(store, [run_id for _, run_id, _ in some])
+            for sweep_id, run_id, state in some:
+                if run_id not in here:
+                    found.setdefault(sweep_id, Counter())[state] += 1
     return found
 
 
@@ -158,33 +199,10 @@ def lots(store: Store, file: ArchiveFile) -> Iterator[list[dict[str, Any]]]:
         yield [row for row in rows if row["id"] not in gone]
 
 
-def _found(store: Store, group: Sequence[Row], filters: Filters, fetch: Fetch) -> list[Row]:
-    memory = SqliteStore(":memory:")
-    try:
-        _put(memory, _only_there(store, _named(group, filters)))
-        return fetch(memory, filters)
-    finally:
-        memory.close()
-
-
-def _named(group: Sequence[Row], filters: Filters) -> list[Row]:
-    """Return the rows that have what is named, so that few are looked at more closely."""
-    rows = list(group)
-    for name in _NAMES:
-        value: Any = filters.get(name)
-        at = COLUMNS.index("id" if name == "ids" else name)
-        if value is not None:
-            wanted = {value} if isinstance(value, str) else set(value)
-            rows = [row for row in rows if row[at] in wanted]
-    return rows
-
-
-def _only_there(store: Store, group: Sequence[Row]) -> list[Row]:
-    """Return the rows, whose second value is the id, that are not here."""
-    ids = store.dialect.listed([row[1] for row in group])
-    sql = f"SELECT id FROM runs WHERE {store.dialect.one_of('id')}"
-    here = {run_id for (run_id,) in store.read(sql, (ids,))}
-    return [row for row in group if row[1] not in here]
+def _here(reader: Reader, ids: Sequence[str]) -> set[str]:
+    """Return which of these runs are here."""
+    sql = f"SELECT id FROM runs WHERE {reader.dialect.one_of('id')}"
+    return {run_id for (run_id,) in reader.read(sql, (reader.dialect.listed(ids),))}
 
 
 def _put(memory: Store, rows: Sequence[Row]) -> None:

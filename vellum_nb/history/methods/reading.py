@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.keeping.archived import Fetch, in_archives, with_archived
+from vellum_nb.history.keeping import archived as archived_runs
+from vellum_nb.history.keeping.archived import in_archives, with_archived
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading import reads, sorting
 from vellum_nb.history.reading.damaged import told
@@ -48,7 +49,11 @@ class ReadMethods(RecordMethods):
             list of them. `since` (inclusive) and `until` (exclusive): a datetime or an ISO text,
             UTC when no zone is given. `search`: words, as in `search`. `limit`: how many.
         """
-        return [self._run(row) for row in self._rows(filters, reads.rows, archived=archived)]
+        if archived:
+            rows = with_archived(self._store, filters, reads.rows, reads.WHOLE)
+        else:
+            rows = reads.rows(self._store, filters)
+        return [self._run(row) for row in rows]
 
     @told
     def records(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Record]:
@@ -71,7 +76,7 @@ class ReadMethods(RecordMethods):
         were corrected, ``desired.<name>`` too.
         """
         if archived:
-            return frame_of_rows(self._rows(filters, reads.framed, archived=True))
+            return frame_of_rows(with_archived(self._store, filters, reads.framed, reads.SHOWN))
         return load(self._store, filters)
 
     def scan(
@@ -139,7 +144,7 @@ class ReadMethods(RecordMethods):
     def count(self, *, archived: bool = False, **filters: Unpack[Filters]) -> int:
         """Return the number of runs; arguments as in `runs`."""
         if archived:
-            return len(self._rows(filters, reads.framed, archived=True))
+            return archived_runs.count(self._store, filters)
         return reads.count(self._store, filters)
 
     @told
@@ -207,11 +212,6 @@ class ReadMethods(RecordMethods):
     def traced(self, run: Run) -> Run:
         """Return the same `run` as the history gives runs: its `trace` is read here."""
         return with_trace(run, self._trace)
-
-    def _rows(self, filters: Filters, fetch: Fetch, *, archived: bool) -> list[tuple[Any, ...]]:
-        return (
-            with_archived(self._store, filters, fetch) if archived else fetch(self._store, filters)
-        )
 
     def _run(self, row: Sequence[Any]) -> Run:
         return self.traced(run_of(row))

@@ -88,11 +88,13 @@ def sweep_rows(
 
     Runs taken over are shown as the planned ones that they stand for.
     """
-    rows = with_archived(store, {"sweep_id": sweep_id, "state": states}, reads.framed)
+    rows = with_archived(store, {"sweep_id": sweep_id, "state": states}, reads.framed, reads.SHOWN)
     if not reuse:
         return rows
     places = {run: place for place, run in reuse.items()}
-    for row in with_archived(store, {"ids": list(places), "state": states}, reads.framed):
+    for row in with_archived(
+        store, {"ids": list(places), "state": states}, reads.framed, reads.SHOWN
+    ):
         place = places[row[_ID]]
         changed = list(row)
         changed[_TAG], changed[_REPEAT] = place.release_tag, place.repeat

@@ -24,6 +24,7 @@ from vellum_nb.history.store.store import Reader, Row, Snapshot, Store
 
 __all__ = [
     "COLUMNS",
+    "SHOWN",
     "WHOLE",
     "are_at_least",
     "at",
@@ -43,9 +44,9 @@ __all__ = [
 ]
 
 WHOLE = (*SCALARS, *PAYLOADS)
-_FRAMED = (*SCALARS, *FRAMED)
+SHOWN = (*SCALARS, *FRAMED)
 COLUMNS = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*WHOLE, "large"))
-_LEAN = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*_FRAMED, "large"))
+_LEAN = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*SHOWN, "large"))
 _BULK = ", ".join(
     [*(f"r.{name}" for name in PLAIN), "p.metadata"]
     + [f"coalesce(p.{name}, '{{}}') || '\n' AS {name}" for name in ROOMS.values()]
@@ -81,7 +82,7 @@ def framed(store: Store, filters: Filters) -> list[Row]:
 
 def framed_of(store: Store, chosen: Selection) -> list[Row]:
     """Return what `framed` does."""
-    return large.restored(store.read, _rows_of(store, chosen, _LEAN), _FRAMED)
+    return large.restored(store.read, _rows_of(store, chosen, _LEAN), SHOWN)
 
 
 def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Iterator[list[Row]]:
