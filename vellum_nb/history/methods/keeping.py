@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.doors import open_store
+from vellum_nb.history.doors import reading
 from vellum_nb.history.joining import joining
 from vellum_nb.history.joining.merge import SyncReport, merge
 from vellum_nb.history.keeping import archive_notes, archived, archiving, deleting
@@ -18,7 +17,6 @@ from vellum_nb.history.keeping.archive_files import ArchiveFile
 from vellum_nb.history.keeping.vacuuming import Vacuumed, vacuum
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading import reads
-from vellum_nb.history.sqlite.copies import reading
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.places import DatabaseUrl, guarded
 from vellum_nb.models import Run
@@ -128,13 +126,13 @@ class KeepMethods(RecordMethods):
         Parameters
         ----------
         other : path, URL, History or list of Run
-            A file is opened for reading only, and may be of an older version. From a list, runs
-            that have ended are taken, in one transaction.
+            A file or server is only read, and its history may be of an older version. From a list,
+            runs that have ended are taken, in one transaction.
         """
         other = guarded(other)  # before anything can fail: a traceback may show what is here
         if isinstance(other, DatabaseUrl):
-            with closing(open_store(other)) as store:
-                return self._joined(str(store.path), joining.lots(store.read), store.read)
+            with reading(other) as read:
+                return self._joined(str(other), joining.lots(read), read)
         if isinstance(other, str | Path):
             with reading(Path(other).expanduser().absolute()) as read:
                 return self._joined(Path(other).name, joining.lots(read), read)

@@ -19,7 +19,7 @@ from vellum_nb.history.postgres.sql import Speaker, adapt
 from vellum_nb.history.store.places import DatabaseUrl
 from vellum_nb.history.store.store import OutOfReachError
 
-__all__ = ["AT_LEISURE", "READ_ONLY", "SETTINGS", "Link", "connect", "roll_back"]
+__all__ = ["AT_LEISURE", "READ_ONLY", "RESTART_S", "SETTINGS", "Link", "connect", "roll_back"]
 
 SETTINGS = (
     f"SET lock_timeout = '{PATIENCE_S}s'; SET idle_in_transaction_session_timeout = '60s'; "
@@ -31,6 +31,9 @@ READ_ONLY = (
     "; SET plan_cache_mode = force_custom_plan"  # one for any words would be a bad one for most
 )
 AT_LEISURE = "; SET idle_in_transaction_session_timeout = 0"
+
+RESTART_S = 5.0
+"""How long a read waits for a server that is started again."""
 
 _MANNERS = {
     "client_encoding": "utf8",  # whatever PGCLIENTENCODING is

@@ -17,6 +17,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.postgres.connecting import (
     AT_LEISURE,
     READ_ONLY,
+    RESTART_S,
     SETTINGS,
     Link,
     connect,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresStore"]
 
-_RESTART_S = 5.0
 _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; "  # whatever the server's default is: first the lock
     "SELECT pg_advisory_xact_lock(1986949736, hashtext(current_schema()))"  # "vnbh"
@@ -152,7 +152,7 @@ class PostgresStore:
 
     def _make_links(self) -> None:
         self._writer = Link(lambda: _open_writer(self.url))
-        self._reader = Link(lambda: connect(self.url, SETTINGS + READ_ONLY), _RESTART_S)
+        self._reader = Link(lambda: connect(self.url, SETTINGS + READ_ONLY), RESTART_S)
 
     @contextmanager
     def _using(self, link: Link) -> Iterator[Link]:

@@ -11,7 +11,7 @@ import re
 from vellum_nb.history.postgres.json_sql import JSON_OF_PYTHON
 from vellum_nb.history.store.store import Connection
 
-__all__ = ["NUMBERED", "TABLES", "VERSION", "migrate", "unfit"]
+__all__ = ["NUMBERED", "TABLES", "VERSION", "migrate", "unfit", "version_of"]
 
 NUMBERED = {
     "runs": "seq",
@@ -251,7 +251,7 @@ def unfit(connection: Connection) -> str | None:
             f"its database is encoded as {encoding}, which not every text fits into; make one "
             "with ENCODING 'UTF8' TEMPLATE template0"
         )
-    version = _version(connection)
+    version = version_of(connection)
     if version > VERSION:
         return (
             f"it has schema version {version}, and this vellum_nb knows versions up to {VERSION}; "
@@ -270,7 +270,7 @@ def unfit(connection: Connection) -> str | None:
 
 def migrate(connection: Connection) -> None:
     """Bring the schema to `VERSION`, inside the caller's transaction."""
-    version = _version(connection)
+    version = version_of(connection)
     if version == VERSION:
         return
     if version == 0:
@@ -282,7 +282,8 @@ def migrate(connection: Connection) -> None:
     connection.execute("UPDATE vnb_schema SET version = ?", (VERSION,))
 
 
-def _version(connection: Connection) -> int:
+def version_of(connection: Connection) -> int:
+    """Return the version of the tables, 0 where there are none."""
     sql = "SELECT to_regclass(quote_ident(current_schema()) || '.vnb_schema') IS NOT NULL"
     if not connection.execute(sql).fetchone()[0]:
         return 0
