@@ -59,7 +59,7 @@ class Batch:
     def objects(self, payload: str) -> Sequence[Mapping[str, Any]]:
         """Return the JSON objects of a payload, {} where there is none."""
         if payload not in self._objects:
-            self._objects[payload] = [_object(text) for text in self._found[payload]]
+            self._objects[payload] = _objects(self._found[payload])
         return self._objects[payload]
 
     def cells_of(self, payload: str, key: str) -> list[Any]:
@@ -97,13 +97,17 @@ class Batch:
         return self._shown(column)
 
 
-def _object(text: str | None) -> dict[str, Any]:
-    if not text:
-        return {}
-    values: dict[str, Any]
-    values, end = _decode(text)
-    if end != len(text):
-        values = json.loads(text)
-    if _ESCAPE in text:  # nothing else can bring half a surrogate pair
-        values = {k: clean(v) if isinstance(v, str) else v for k, v in values.items()}
-    return values
+def _objects(texts: Sequence[str | None]) -> list[dict[str, Any]]:
+    given = [text for text in texts if text]
+    decoded = list(map(_decode, given))
+    if sum([end for _, end in decoded]) != sum(map(len, given)):
+        decoded = [(json.loads(text), 0) for text in given]  # says where one goes on
+    objects = [values for values, _ in decoded]
+    if _ESCAPE in "".join(given):  # nothing else can bring half a surrogate pair
+        objects = [
+            {k: clean(v) if isinstance(v, str) else v for k, v in each.items()} for each in objects
+        ]
+    if len(given) == len(texts):
+        return objects
+    rest = iter(objects)
+    return [next(rest) if text else {} for text in texts]

@@ -6,11 +6,11 @@ A frame is at hand as a whole. Of a `Stream` only a batch is, and the text is th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vellum_nb.history.exporting.csv_cells import cells, lines
+from vellum_nb.history.exporting.csv_cells import lines
 from vellum_nb.history.exporting.csv_text import quoted
 from vellum_nb.history.rows.rows import clean
 from vellum_nb.models import Run
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["csv_of_stream", "jsonl_of_stream", "write_csv", "write_jsonl"]
 
 _AT_ONCE = 2000
-_NAMES = frozenset(
-    ("deployment", "environment", "error_code", "model", "release_id", "sweep_id", "case_id")
-)
-"""Columns of text in which the same few stand again and again."""
 
 
 def write_csv(frame: pd.DataFrame, file: TextIO) -> None:
@@ -35,8 +31,8 @@ def write_csv(frame: pd.DataFrame, file: TextIO) -> None:
     file.write(_head(frame.columns))
     for start in range(0, len(frame), _AT_ONCE):
         some = frame.iloc[start : start + _AT_ONCE]
-        columns = [_values(some.iloc[:, at]) for at in range(len(some.columns))]
-        file.write(lines([cells(values) for values in columns]))
+        columns = [(_values(some.iloc[:, at]), None) for at in range(len(some.columns))]
+        file.writelines(lines(columns, len(some)))
 
 
 def csv_of_stream(stream: Stream, file: TextIO, *, anew: bool) -> None:
@@ -53,7 +49,8 @@ def csv_of_stream(stream: Stream, file: TextIO, *, anew: bool) -> None:
         file.truncate()
     columns = stream.columns
     file.write(_head(column.name for column in columns))
-    file.writelines(_csv_lines(columns, batch) for batch in stream.batches())
+    for batch in stream.batches():
+        file.writelines(_csv_lines(columns, batch))
 
 
 def _is_csv_of_first_reading(stream: Stream, file: TextIO) -> bool:
@@ -67,13 +64,13 @@ def _is_csv_of_first_reading(stream: Stream, file: TextIO) -> bool:
             file.write(_head(column.name for column in columns))
         is_right = is_right and written == begun
         if is_right:
-            file.write(_csv_lines(columns, batch()))
+            file.writelines(_csv_lines(columns, batch()))
     return is_right and begun is not None
 
 
-def _csv_lines(columns: Sequence[Column], batch: Sequence[Sequence[Any]]) -> str:
-    kinds = ["name" if column.name in _NAMES else column.kind for column in columns]
-    return lines([cells(values, kind) for values, kind in zip(batch, kinds, strict=True)])
+def _csv_lines(columns: Sequence[Column], batch: Sequence[Sequence[Any]]) -> Iterator[str]:
+    kinds = [column.kind for column in columns]
+    return lines(list(zip(batch, kinds, strict=True)), len(batch[0]))
 
 
 def write_jsonl(runs: Iterable[Run], file: TextIO) -> None:

@@ -25,17 +25,16 @@ class _Values:
     """What is known of the values of one name."""
 
     types: set[type] = field(default_factory=set)
-    given: int = 0
+    integers: int = 0
     low: int = 0
     high: int = 0
 
     def meet(self, values: Sequence[Any]) -> None:
-        given = [value for value in values if value is not None]
-        self.given += len(given)
-        types = set(map(type, given))
-        self.types |= types
+        types = set(map(type, values))
+        self.types |= types - {type(None)}
         if int in types:
-            whole = [0, *(v for v in given if type(v) is int)]
+            whole = [value for value in values if type(value) is int]
+            self.integers += len(whole)
             self.low, self.high = min(self.low, *whole), max(self.high, *whole)
 
     def kind(self, rows: int) -> str:
@@ -45,7 +44,7 @@ class _Values:
         if self.types == {bool}:
             return "bool"
         if self.types == {int} and self._within(INT64):
-            return "int" if self.given == rows else "count"
+            return "int" if self.integers == rows else "count"
         if self.types <= {int, float} and float in self.types and self._within(EXACT):
             return "float"
         return "mixed"

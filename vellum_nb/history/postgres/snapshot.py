@@ -6,6 +6,7 @@ Rows of long answers wait on the server, behind a cursor, and come in stretches.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from vellum_nb.history.postgres.sql import Speaker
@@ -39,8 +40,10 @@ class PostgresSnapshot:
         return self._connection.execute(sql, parameters).fetchall()
 
     def batches(
-        self, sql: str, parameters: Sequence[Any], *, heavy: Sequence[int]
+        self, columns: str, source: str, which: str, bound: Sequence[Any], *, heavy: Sequence[int]
     ) -> Iterator[list[Row]]:
-        """Yield the rows of a query, few where columns `heavy` hold much text."""
-        found = self._connection.stream(sql, parameters, at_once=_AT_ONCE)
-        return in_batches(found, heavy)
+        """Yield `columns` of the rows that `which` tells, few where `heavy` hold much text."""
+        found = self._connection.stream(
+            f"SELECT {columns} {source} {which}", bound, at_once=_AT_ONCE
+        )
+        return in_batches(lambda number: list(islice(found, number)), heavy)

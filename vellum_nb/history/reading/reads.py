@@ -89,24 +89,18 @@ def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Itera
     """Yield the columns `names` of the rows that are `chosen`, newest first, a batch at a time."""
     of_runs = set(names) <= set(SCALARS)
     columns = [f"{'r' if name in SCALARS else 'p'}.{name}" for name in names]
+    columns += ["r.seq"] if of_runs else ["p.large", "r.seq"]
     source = "FROM runs r" if of_runs else _JOINED
-    what = ", ".join(columns if of_runs else [*columns, "p.large"])
-    sql, bound = _query(chosen, f"{what} {source}")
+    which, bound = _which(chosen)
     heavy = [at for at, name in enumerate(names) if name not in SCALARS or name in _LONG]
-    found = snapshot.batches(sql, bound, heavy=heavy)
-    return found if of_runs else _restored(snapshot, found, names)
-
-
-def _restored(
-    snapshot: Snapshot, batches: Iterator[list[Row]], names: Sequence[str]
-) -> Iterator[list[Row]]:
-    """Yield the same rows with their large values, of which few are there at once."""
-    for batch in batches:
-        if all(row[-1] is None for row in batch):
-            yield [row[:-1] for row in batch]
+    found = snapshot.batches(", ".join(columns), source, which, bound, heavy=heavy)
+    for batch in found:
+        if of_runs or all(row[-2] is None for row in batch):
+            yield [row[: len(names)] for row in batch]
             continue
         for start in range(0, len(batch), _LARGE_ROWS):
-            yield large.restored(snapshot.read, batch[start : start + _LARGE_ROWS], names)
+            some = [row[:-1] for row in batch[start : start + _LARGE_ROWS]]
+            yield large.restored(snapshot.read, some, names)
 
 
 def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
@@ -118,8 +112,13 @@ def _rows_of(store: Store, chosen: Selection, columns: str) -> list[Row]:
 
 
 def _query(chosen: Selection, what: str) -> tuple[str, tuple[object, ...]]:
-    sql = f"SELECT {what} WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
-    return sql, (*chosen.bound, chosen.limit)
+    which, bound = _which(chosen)
+    return f"SELECT {what} {which}", bound
+
+
+def _which(chosen: Selection) -> tuple[str, tuple[object, ...]]:
+    which = f"WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
+    return which, (*chosen.bound, chosen.limit)
 
 
 def bulk(store: Store, chosen: Selection, *, searched: bool) -> tuple[str, tuple[Any, ...]]:

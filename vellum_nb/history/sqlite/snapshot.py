@@ -6,7 +6,7 @@ What is written meanwhile stays in the write-ahead log until the transaction has
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vellum_nb.history.sqlite.waiting import patiently
@@ -14,6 +14,7 @@ from vellum_nb.history.store.store import Dialect, Row
 
 __all__ = ["SqliteSnapshot", "in_batches"]
 
+_AT_ONCE = 256
 _ROWS = 2000
 _CHARACTERS = 400_000  # more no longer fits the processor's cache
 
@@ -43,19 +44,45 @@ class SqliteSnapshot:
         return patiently(lambda: self._connection.execute(sql, parameters).fetchall(), self.path)
 
     def batches(
-        self, sql: str, parameters: Sequence[object], *, heavy: Sequence[int]
+        self,
+        columns: str,
+        source: str,
+        which: str,
+        bound: Sequence[object],
+        *,
+        heavy: Sequence[int],
     ) -> Iterator[list[Row]]:
-        """Yield the rows of a query, few where columns `heavy` hold much text."""
-        return in_batches(self._connection.execute(sql, parameters), heavy)
+        """Yield `columns` of the rows that `which` tells, few where `heavy` hold much text.
+
+        Some at a time are read in the order in which the file has them. Newest first is backwards:
+        no system reads ahead that way, and each page that is not in memory is a wait for the disk.
+        """
+        order = self._connection.execute(f"SELECT r.seq FROM runs r {which}", bound)
+        sql = f"SELECT {columns} {source} WHERE {self.dialect.one_of('r.seq')} ORDER BY r.seq"
+
+        def next_rows(number: int) -> list[Row]:
+            while some := [seq for (seq,) in order.fetchmany(number)]:
+                found = {row[-1]: row for row in self.read(sql, (self.dialect.listed(some),))}
+                if found:  # of a damaged history payloads may be gone
+                    return [found[seq] for seq in some if seq in found]
+            return []
+
+        return in_batches(next_rows, heavy)
 
 
-def in_batches(found: Iterable[Row], heavy: Sequence[int]) -> Iterator[list[Row]]:
-    """Yield lists of rows: fewer than 2,000 where these hold 400,000 characters in `heavy`."""
+def in_batches(next_rows: Callable[[int], list[Row]], heavy: Sequence[int]) -> Iterator[list[Row]]:
+    """Yield lists of rows: fewer than 2,000 where these hold 400,000 characters in `heavy`.
+
+    `next_rows` gives at most as many as it is told, and none at the end.
+    """
     batch: list[Row] = []
     size = 0
-    for row in found:
-        batch.append(row)
-        size += sum([len(row[at]) for at in heavy if row[at]])
+    number = 1
+    while rows := next_rows(number):
+        batch += rows
+        characters = sum([len(row[at]) for row in rows for at in heavy if row[at]])
+        size += characters
+        number = min(_AT_ONCE, 1 + _CHARACTERS * len(rows) // (characters + 1))
         if size >= _CHARACTERS or len(batch) >= _ROWS:
             yield batch
             batch, size = [], 0

@@ -116,9 +116,12 @@ class Snapshot(Reader, Protocol):
     """
 
     def batches(
-        self, sql: str, parameters: Sequence[Any], *, heavy: Sequence[int]
+        self, columns: str, source: str, which: str, bound: Sequence[Any], *, heavy: Sequence[int]
     ) -> Iterator[list[Row]]:
-        """Yield the rows of a query, few where columns `heavy` hold much text."""
+        """Yield `columns`, of which the last is ``r.seq``, few rows where `heavy` hold much text.
+
+        `which` tells by ``runs r`` alone which rows, and in what order; it binds `bound`.
+        """
 
 
 class Store(Reader, Protocol):
