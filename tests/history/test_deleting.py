@@ -1,5 +1,7 @@
 """Deleting says what goes, and can be taken back until a vacuum."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -134,6 +136,25 @@ def test_what_another_takes_back_in_mid_deletion_loses_no_run(history, record, p
     while not history.deletions().empty:
         history.undelete()
     assert history.count() == 60
+
+
+def test_a_kill_in_mid_deletion_leaves_what_went_to_be_taken_back(history, record, path):
+    runs = [record() for _ in range(5)]
+    child = (
+        "import os, sys; from vellum_nb import History\n"
+        "from vellum_nb.history.keeping import deleting\n"
+        "deleting._AT_ONCE, move, lots = 2, deleting._move_aside, []\n"
+        "def move_or_die(*args):\n"
+        "    os.kill(os.getpid(), 9) if lots else lots.append(move(*args))\n"
+        "deleting._move_aside = move_or_die\n"
+        "History(sys.argv[1]).delete(sys.argv[2:])"
+    )
+    arguments = [sys.executable, "-c", child, str(path), *(run.id for run in runs)]
+    assert subprocess.run(arguments, check=False).returncode == -9
+    assert history.runs() == runs[:1:-1]
+    assert history.deletions()["runs"].tolist() == [2]
+    assert history.undelete().runs == (runs[0].id, runs[1].id)
+    assert history.runs() == runs[::-1]
 
 
 def test_subscribers_hear_once_of_many_runs(history, record, place):
