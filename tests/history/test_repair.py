@@ -285,11 +285,11 @@ def test_old_versions_are_repaired_into_the_present_one(tmp_path):
         path = tmp_path / file.name
         path.write_bytes(file.read_bytes())
         report = vnb.repair_history(path)
-        assert (report.runs, report.of) == (27, 27)
         with History(report.path) as history:
             kept = texts(history)
         with History(path) as history:
             assert kept == texts(history)
+        assert report.runs == report.of == len(kept) > 20
 
 
 def test_the_new_file_is_never_written_over_another(whole, tmp_path):
