@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pandas as pd
 import pyarrow as pa
@@ -19,6 +20,8 @@ from vellum_nb.history.reading.arrow_frames import frame_of_batches
 from vellum_nb.history.reading.query import Selection, select
 from vellum_nb.history.rows.frames import KINDS, PLAIN, ROOMS, frame_of_rows
 from vellum_nb.history.rows.rows import FRAMED, SCALARS, payload_row, scalar_row
+from vellum_nb.history.sqlite import bulk
+from vellum_nb.history.sqlite.bulk import BulkError
 from vellum_nb.history.sqlite.migrations import APPLICATION_ID
 
 ODD = [
@@ -197,13 +200,56 @@ def test_a_history_in_memory_is_read_as_rows(monkeypatch):
         assert len(history.frame()) == 0
 
 
-def test_a_reader_that_breaks_down_is_replaced_by_rows(path, odd, monkeypatch):
+@pytest.mark.parametrize("program", ["/bin/false", "/no/such/python"])
+def test_a_reader_that_breaks_down_is_replaced_by_rows_with_a_word(path, odd, monkeypatch, program):
     monkeypatch.setattr(loading, "MANY", 1)
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert loading.load_in_bulk(odd._store, EVERY, searched=False) is None
-    assert len(odd.frame()) == 161
-    monkeypatch.setattr(sys, "executable", "/no/such/python")
-    assert len(odd.frame()) == 161
+    monkeypatch.setattr(sys, "executable", program)
+    with pytest.warns(RuntimeWarning, match="cannot be read in bulk, so they come as rows"):
+        assert len(odd.frame()) == 161
+
+
+def test_what_sqlite_says_in_the_reader_is_told(path, odd):
+    with pytest.raises(BulkError, match=r"ended with 1: .*no such table: nowhere"):
+        list(odd._store.bulk("SELECT * FROM nowhere"))
+
+
+@pytest.fixture
+def readers(monkeypatch):
+    """Return the processes that are started, of which each reads in several batches."""
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
+    )
+    monkeypatch.setattr(bulk, "BATCH", 1)
+    return started
+
+
+@pytest.fixture
+def long(history, make_run):
+    """Return a history of more than a pipe holds."""
+    with history._store.write() as connection:
+        for number in range(300):
+            insert(connection, make_run(inputs={"ticket": f"{number} " * 8000}))
+    return history
+
+
+def test_a_reader_that_is_killed_in_the_middle_is_no_end(path, long, readers):
+    batches = long._store.bulk(*reads.bulk(long._store, EVERY, searched=False))
+    next(batches)
+    readers[0].kill()
+    with pytest.raises(BulkError):
+        list(batches)
+
+
+def test_who_stops_reading_leaves_no_process_and_no_thread(path, long, readers):
+    threads = threading.active_count()
+    batches = loading.ahead(long._store.bulk(*reads.bulk(long._store, EVERY, searched=False)))
+    next(batches)
+    assert readers[0].poll() is None
+    batches.close()
+    assert readers[0].returncode is not None
+    assert threading.active_count() == threads
 
 
 def test_reading_in_bulk_leaves_our_locks_alone(path, odd):

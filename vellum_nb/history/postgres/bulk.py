@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import adbc_driver_manager as manager
 import adbc_driver_postgresql
 import pyarrow as pa
@@ -12,11 +10,12 @@ import pyarrow.compute as pc
 from vellum_nb.history.postgres.sql import plain
 from vellum_nb.history.sqlite.bulk import BATCH, SCALARS, BulkError
 from vellum_nb.history.store.places import DatabaseUrl
+from vellum_nb.history.store.store import Batches
 
 __all__ = ["read"]
 
 
-def read(url: DatabaseUrl, sql: str) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+def read(url: DatabaseUrl, sql: str) -> Batches:
     """Yield what the query of `reads.bulk` finds; its values stand in `sql`."""
     problem = ""
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import psycopg
 
@@ -30,10 +30,7 @@ from vellum_nb.history.postgres.snapshot import PostgresSnapshot
 from vellum_nb.history.postgres.sql import PostgresDialect, Speaker
 from vellum_nb.history.store.forks import renew_in_forks
 from vellum_nb.history.store.places import DatabaseUrl
-from vellum_nb.history.store.store import Row
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from vellum_nb.history.store.store import Batches, Row
 
 __all__ = ["PostgresStore"]
 
@@ -127,9 +124,7 @@ class PostgresStore:
         with self._using(self._writer) as link:
             link.twice(lambda connection: connection.execute(f"VACUUM (FULL) {names}"))
 
-    def bulk(
-        self, sql: str, parameters: Sequence[Any] = ()
-    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    def bulk(self, sql: str, parameters: Sequence[Any] = ()) -> Batches:
         """Yield what the query of `reads.bulk` finds, on a connection of its own."""
         from vellum_nb.history.postgres import bulk
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +25,12 @@ from vellum_nb.history.rows.frames import (
     time_column,
 )
 from vellum_nb.history.rows.rows import clean
+from vellum_nb.history.store.store import Batches
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Batches", "frame_of_batches"]
-
-Batches = Iterable[tuple[pa.RecordBatch, pa.RecordBatch]]
-"""Runs, newest first: their scalars and metadata, and their JSON objects, a line each."""
+__all__ = ["frame_of_batches"]
 
 _Spread = dict[str, Piece]
 

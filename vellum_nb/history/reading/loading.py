@@ -6,7 +6,10 @@ as rows, which also says in our words what is wrong with the database.
 
 from __future__ import annotations
 
+import warnings
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -14,15 +17,16 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.reading import reads
 from vellum_nb.history.reading.query import Filters, Selection, select
 from vellum_nb.history.rows.frames import frame_of_rows
-from vellum_nb.history.store.store import Store
+from vellum_nb.history.store.store import Batches, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["load", "load_in_bulk", "scan"]
+__all__ = ["ahead", "load", "load_in_bulk", "scan"]
 
 MANY = 10_000
 """Runs from which on another process is worth its start."""
+_AHEAD = 3
 
 
 def load(store: Store, filters: Filters) -> pd.DataFrame:
@@ -49,9 +53,24 @@ def load_in_bulk(store: Store, chosen: Selection, *, searched: bool) -> pd.DataF
 
     sql, bound = reads.bulk(store, chosen, searched=searched)
     try:
-        return frame_of_batches(lambda: whole(store.read, store.bulk(sql, bound)))
-    except BulkError:
+        return frame_of_batches(lambda: whole(store.read, ahead(store.bulk(sql, bound))))
+    except BulkError as exc:
+        told = f"The runs cannot be read in bulk, so they come as rows, which takes longer: {exc}"
+        warnings.warn(told, RuntimeWarning, stacklevel=2)
         return None
+
+
+def ahead(batches: Batches) -> Batches:
+    """Yield the same batches; a thread reads the next ones while one is worked on."""
+    with ThreadPoolExecutor(1) as aside:
+        coming = deque(aside.submit(next, batches, None) for _ in range(_AHEAD))
+        try:
+            while batch := coming.popleft().result():
+                coming.append(aside.submit(next, batches, None))
+                yield batch
+        finally:
+            aside.shutdown(cancel_futures=True)
+            batches.close()
 
 
 def _frame(store: Store, chosen: Selection, *, searched: bool) -> pd.DataFrame:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,18 +15,16 @@ import pyarrow as pa
 
 from vellum_nb.history.rows.frames import KINDS, PLAIN, ROOMS
 from vellum_nb.history.store.large import Read, restored
+from vellum_nb.history.store.store import Batches
 
 __all__ = ["BATCH", "SCALARS", "BulkError", "read", "whole"]
 
-BATCH = 2**24  # bytes
+BATCH = 2**22  # bytes; what is larger leaves the caches, and costs fresh pages each time
 _PIPE = 2**20  # bytes; the usual 64 kB make the two wait for each other
 _FEWEST, _MOST = 64, 8192  # runs
 _OF_KIND = {"time": "0", "int": "0", "count": "0", "float": "0.0"}
 _TEXT = "''"
 _READER = Path(__file__).with_name("bulk_reader.py")
-
-
-_END = b"\x00"
 
 
 class BulkError(Exception):
@@ -38,9 +38,7 @@ _TYPED = ", ".join(
 )
 
 
-def read(
-    path: Path, sql: str, bound: Sequence[Any], *, size: int
-) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+def read(path: Path, sql: str, bound: Sequence[Any], *, size: int) -> Batches:
     """Yield what the query of `reads.bulk` finds; `size` is the usual one of a run, in bytes."""
     wanted = {
         "path": str(path),
@@ -50,25 +48,23 @@ def read(
         "apart": len(SCALARS),
     }
     try:
-        reader = _started()
-        told, answer, complaint = map(_given, (reader.stdin, reader.stdout, reader.stderr))
-        with reader:
+        with _started() as reader:
+            told, answer, complaint = map(_given, (reader.stdin, reader.stdout, reader.stderr))
             try:
-                told.write(json.dumps(wanted).encode() + b"\n")
-                told.close()
-                while (sign := answer.read(1)) != _END:
-                    if not sign:
-                        raise BulkError(complaint.read().decode(errors="replace"))
-                    yield _batch(answer), _batch(answer)
+                with suppress(BrokenPipeError), told:
+                    told.write(json.dumps(wanted).encode() + b"\n")
+                yield from _pairs(answer)
+                problem = complaint.read().decode(errors="replace").strip().rpartition("\n")[2]
+                if code := reader.wait():
+                    msg = f"the process that reads them ended with {code}: {problem}"
+                    raise BulkError(msg)
             finally:
                 reader.kill()
     except (OSError, pa.ArrowException) as exc:
         raise BulkError(str(exc)) from exc
 
 
-def whole(
-    read: Read, batches: Iterable[tuple[pa.RecordBatch, pa.RecordBatch]]
-) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+def whole(read: Read, batches: Batches) -> Batches:
     """Yield the same batches with their large values back in place."""
     for scalars, lines in batches:
         if lines["large"].null_count == len(lines):
@@ -97,9 +93,17 @@ def _given(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-def _batch(source: IO[bytes]) -> pa.RecordBatch:
-    with pa.ipc.open_stream(source) as stream:
-        batch = stream.read_next_batch()
-        for _ in stream:  # its end
-            pass
-    return batch
+def _pairs(source: IO[bytes]) -> Batches:
+    messages = _messages(source)
+    schemas = [pa.ipc.read_schema(message) for message in islice(messages, 2)]
+    for pair in zip(messages, messages, strict=False):  # one alone is of a reader that broke down
+        scalars, lines = map(pa.ipc.read_record_batch, pair, schemas)
+        yield scalars, lines
+
+
+def _messages(source: IO[bytes]) -> Iterator[pa.Message]:
+    while True:
+        try:
+            yield pa.ipc.read_message(source)
+        except EOFError:
+            return

@@ -1,26 +1,30 @@
-"""A program that reads runs through ADBC and writes them to its output as Arrow streams.
+"""A program that reads runs through ADBC and writes them to its output as Arrow messages.
 
 It is a process of its own because ADBC brings an SQLite of its own, and two of them in one process
 destroy each other's locks: POSIX takes them for one owner's, and drops them all when either closes
 the file. It is started by its path and imports nothing of ours.
 
 In: one line of JSON, ``{"path", "sql", "bound", "rows", "apart"}``. The first row that `sql` finds
-only tells the types. Out, for every `rows` rows: `MORE`, a stream with the columns up to number
-`apart`, and one with the others, so that who keeps the first need not keep the second. Last `END`.
+only tells the types. Out, for each `rows` rows: a message with the columns up to number `apart`,
+and one with the others, so that who keeps the first need not keep the second. First of all come
+the two schemas. It exits with 0 only when all is written.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any, BinaryIO
 
-import adbc_driver_manager as manager
-import adbc_driver_sqlite
-import pyarrow as pa
+sys.modules["numpy"] = None  # type: ignore[assignment]  # most of the start, and not needed here
 
-MORE, END = b"\x01", b"\x00"
+import adbc_driver_manager as manager  # noqa: E402
+import adbc_driver_sqlite  # noqa: E402
+import pyarrow as pa  # noqa: E402
+
 _TYPES = 1  # rows
+_MAPPED = 2**31  # bytes; SQLite maps no more
 
 
 def _bind(statement: manager.AdbcStatement, values: list[Any]) -> None:
@@ -29,33 +33,37 @@ def _bind(statement: manager.AdbcStatement, values: list[Any]) -> None:
         statement.bind(pa.record_batch([pa.array([value]) for value in values], names))
 
 
-def _write(batch: pa.RecordBatch, apart: int, out: BinaryIO) -> None:
-    out.write(MORE)
-    for columns in (range(apart), range(apart, batch.num_columns)):
-        some = batch.select(columns)
-        with pa.ipc.new_stream(out, some.schema) as stream:
-            stream.write_batch(some)
+def _parts(batch: pa.RecordBatch, apart: int) -> list[pa.RecordBatch]:
+    return [batch.select(range(apart)), batch.select(range(apart, batch.num_columns))]
 
 
 def main() -> None:
     """Read one request and answer it."""
-    wanted = json.loads(sys.stdin.readline())
-    out = sys.stdout.buffer
+    try:
+        _answer(json.loads(sys.stdin.readline()), sys.stdout.buffer)
+    except manager.Error as exc:
+        sys.exit(str(exc).partition("\n")[0])  # the next lines are the query
+
+
+def _answer(wanted: dict[str, Any], out: BinaryIO) -> None:
     with (
         adbc_driver_sqlite.connect(wanted["path"]) as database,
         manager.AdbcConnection(database) as connection,
         manager.AdbcStatement(connection) as statement,
     ):
+        statement.set_sql_query(f"PRAGMA mmap_size = {_MAPPED}")
+        statement.execute_query()
         statement.set_options(**{"adbc.sqlite.query.batch_rows": str(wanted["rows"])})
         statement.set_sql_query(wanted["sql"])
         _bind(statement, wanted["bound"])
         found, _ = statement.execute_query()
-        skip = _TYPES
-        for batch in pa.RecordBatchReader.from_stream(found):
-            _write(batch.slice(skip), wanted["apart"], out)
-            skip = 0
-    out.write(END)
+        for at, batch in enumerate(pa.RecordBatchReader.from_stream(found)):
+            parts = _parts(batch if at else batch.slice(_TYPES), wanted["apart"])
+            if not at:
+                out.writelines(part.schema.serialize() for part in parts)
+            out.writelines(part.serialize() for part in parts)
     out.flush()
+    os._exit(0)  # what was imported need not be torn down
 
 
 if __name__ == "__main__":

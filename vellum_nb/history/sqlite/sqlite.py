@@ -17,17 +17,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.sqlite.files import explained, open_database, open_reader
 from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
 from vellum_nb.history.sqlite.waiting import patiently
 from vellum_nb.history.store.forks import renew_in_forks
-from vellum_nb.history.store.store import Row
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from vellum_nb.history.store.store import Batches, Row
 
 __all__ = ["SqliteStore", "member"]
 
@@ -206,9 +203,7 @@ class SqliteStore:
         in_file = isinstance(self.path, Path)
         return ("adbc_driver_sqlite", "pyarrow") if in_file else ("none for :memory:",)
 
-    def bulk(
-        self, sql: str, parameters: Sequence[Any] = ()
-    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    def bulk(self, sql: str, parameters: Sequence[Any] = ()) -> Batches:
         """Yield what the query of `reads.bulk` finds, read by a process of its own."""
         from vellum_nb.history.sqlite import bulk
 

@@ -7,17 +7,18 @@ the next value and ``:name`` for a named one; scalar ``max`` is written as ``CAS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from vellum_nb.errors import HistoryError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-from vellum_nb.errors import HistoryError
-
 __all__ = [
+    "Batches",
     "Connection",
     "Cursor",
     "Dialect",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 Row = tuple[Any, ...]
+Batches: TypeAlias = "Generator[tuple[pa.RecordBatch, pa.RecordBatch], None, None]"
+"""Runs in Arrow, newest first: their scalars and metadata, and their JSON objects, a line each."""
 
 
 class OutOfReachError(HistoryError):
@@ -150,10 +153,8 @@ class Store(Reader, Protocol):
     def compact(self) -> None:
         """Give the space that nothing takes any more back to the disk."""
 
-    def bulk(
-        self, sql: str, parameters: Sequence[Any] = ()
-    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-        """Yield what the query of `reads.bulk` finds, in Arrow: scalars, and JSON lines.
+    def bulk(self, sql: str, parameters: Sequence[Any] = ()) -> Batches:
+        """Yield what the query of `reads.bulk` finds, in Arrow.
 
         Raises
         ------
