@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from vellum_nb import History
-from vellum_nb.history.reading.query import NEWEST_FIRST
+from vellum_nb.history.reading.query import NEWEST_FIRST, order
 from vellum_nb.history.searching.search import condition
 
 RUNS = 12_000
@@ -73,3 +73,16 @@ def test_a_page_of_common_words_does_not_look_at_all_runs(many_url):
         found = store.read(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", words)[0][0][0]
     seen = [node["Actual Rows"] * node["Actual Loops"] for node in nodes(found["Plan"])]
     assert max(seen) < 200
+
+
+def test_runs_are_sorted_by_an_output_in_several_processes(many_url):
+    with psycopg.connect(many_url, autocommit=True) as db:
+        for cost in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
+            db.execute(f"ALTER DATABASE {db.info.dbname} SET {cost} = 0")
+    with History(many_url) as history:
+        found = history.page(order_by="output.n", limit=3)
+        terms, bound, _ = order("output.n", history._store.dialect, descending=True)
+        sql = f"SELECT r.seq FROM runs r JOIN payloads p ON p.seq = r.seq ORDER BY {terms} LIMIT 3"
+        plan = history._store.read(f"EXPLAIN (FORMAT JSON) {sql}", bound)[0][0][0]["Plan"]
+    assert [run.outputs for run in found] == [{"n": 99}] * 3
+    assert "Gather Merge" in {node["Node Type"] for node in nodes(plan)}

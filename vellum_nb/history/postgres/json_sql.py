@@ -1,4 +1,4 @@
-"""Members of JSON as Python writes it, in PostgreSQL: a step of `schema`, never changed.
+"""Members of JSON as Python writes it, in PostgreSQL: steps of `schema`, never changed.
 
 PostgreSQL's JSON has neither NaN nor infinities, NUL nor halves of surrogate pairs, and refuses the
 whole of a document with one of them. Only such a document is mended before it is looked into.
@@ -6,7 +6,7 @@ whole of a document with one of them. Only such a document is mended before it i
 
 from __future__ import annotations
 
-__all__ = ["JSON_OF_PYTHON"]
+__all__ = ["JSON_OF_PYTHON", "KEY_OF_JSON"]
 
 JSON_OF_PYTHON = (
     r"""
@@ -46,4 +46,42 @@ JSON_OF_PYTHON = (
         RETURN NULL;
     END $$
     """,
+)
+
+# A text that sorts as the value does: numbers, then texts. Without a block that catches errors, as
+# which it would be refused where PostgreSQL sorts in several processes.
+KEY_OF_JSON = (
+    r"""
+    CREATE FUNCTION vnb_key(document TEXT, name TEXT) RETURNS TEXT
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+    DECLARE found json; number text; figure double precision;
+    BEGIN
+        IF strpos(document, '\u') > 0 OR strpos(document, 'NaN') > 0
+                OR strpos(document, 'Infinity') > 0 THEN
+            document := regexp_replace(document, '([:\[,])NaN(?=[],}])', '\1null', 'g');
+            document := regexp_replace(
+                document, '([:\[,]-?)Infinity(?=[],}])', '\11' || repeat('0', 310), 'g');
+            document := replace(document, '\u0001', '\u0001\u0002');
+            document := replace(document, '\u0000', '\u0001\u0001');
+            document := regexp_replace(document, '\\ud[89a-f][0-9a-f]{2}', '\\ufffd', 'gi');
+        END IF;
+        found := document::json -> name;
+        CASE json_typeof(found)
+            WHEN 'number' THEN number := found #>> '{}';
+            WHEN 'boolean' THEN number := CASE found #>> '{}' WHEN 'true' THEN '1' ELSE '0' END;
+            WHEN 'null' THEN RETURN NULL;
+            ELSE RETURN 't' || (found #>> '{}');
+        END CASE;
+        figure := CASE WHEN length(number) < 300 THEN number::double precision
+            WHEN number LIKE '-%' THEN '-Infinity' ELSE 'Infinity' END;
+        number := encode(float8send(figure + 0.0), 'hex');
+        RETURN CASE WHEN figure < 0
+            THEN 'm' || translate(number, '0123456789abcdef', 'fedcba9876543210')
+            ELSE 'n' || number END;
+    END $$
+    """,
+    "DROP FUNCTION IF EXISTS vnb_number(TEXT, TEXT)",
+    "DROP FUNCTION IF EXISTS vnb_member(TEXT, TEXT)",
+    "DROP FUNCTION IF EXISTS vnb_found(TEXT, TEXT)",
+    "DROP FUNCTION IF EXISTS vnb_plain(TEXT)",
 )

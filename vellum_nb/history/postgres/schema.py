@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from vellum_nb.history.postgres.json_sql import JSON_OF_PYTHON
+from vellum_nb.history.postgres.json_sql import JSON_OF_PYTHON, KEY_OF_JSON
 from vellum_nb.history.store.store import Connection
 
 __all__ = ["NUMBERED", "TABLES", "VERSION", "migrate", "unfit", "version_of"]
@@ -232,6 +232,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     JSON_OF_PYTHON,
+    KEY_OF_JSON,
 )
 
 VERSION = len(_STEPS)

@@ -117,12 +117,7 @@ class PostgresDialect:
     ) -> tuple[str, tuple[object, ...]]:
         """Return ORDER BY terms for a member of a JSON object: numbers, then texts."""
         way = "DESC" if descending else "ASC"
-        number = f"vnb_number({column}, ?) {way} NULLS LAST"
-        text = (
-            f"CASE WHEN vnb_number({column}, ?) IS NULL THEN vnb_member({column}, ?) END "
-            f'COLLATE "C" {way} NULLS LAST'
-        )
-        return (f"{text}, {number}" if descending else f"{number}, {text}"), (name, name, name)
+        return f'vnb_key({column}, ?) COLLATE "C" {way} NULLS LAST', (name,)
 
 
 def plain(text: str) -> str:
