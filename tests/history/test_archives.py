@@ -9,6 +9,7 @@ import pytest
 
 from vellum_nb import History, HistoryError
 from vellum_nb.history.keeping import archive_files
+from vellum_nb.history.reading import loading
 from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepRecord
 
@@ -16,6 +17,13 @@ NOON_OF_JULY = "2026-07-01T12:00:05Z"
 LONG = "long text " * 4_000
 
 
+@pytest.fixture(params=[loading.MANY, 0])
+def _many_or_few(request, monkeypatch):
+    """Read frames as rows, and through Arrow as those of very many runs."""
+    monkeypatch.setattr(loading, "MANY", request.param)
+
+
+@pytest.mark.usefixtures("_many_or_few")
 def test_the_frame_is_the_same_before_and_after(history, odd, archive):
     before = history.frame()
     moved = archive(NOON_OF_JULY)
@@ -44,6 +52,7 @@ def test_the_frame_is_the_same_before_and_after(history, odd, archive):
         {"search": "refund", "case_id": "c2", "deployment": "ticket-triage"},
     ],
 )
+@pytest.mark.usefixtures("_many_or_few")
 def test_a_filter_means_the_same_in_an_archive(history, odd, path, filters, monkeypatch):
     monkeypatch.setattr(archive_files, "_GROUP_ROWS", 2)
     before = history.frame(**filters)
@@ -53,6 +62,7 @@ def test_a_filter_means_the_same_in_an_archive(history, odd, path, filters, monk
     assert history.count(archived=True, **filters) == len(before)
 
 
+@pytest.mark.usefixtures("_many_or_few")
 def test_several_archives_are_read_together_and_listed(history, odd, tmp_path, path):
     before = history.frame()
     moved = history.archive(before="2026-07-01T12:00:03Z")
@@ -185,6 +195,7 @@ def test_a_history_in_memory_wants_a_path(make_run, tmp_path):
         assert history.runs(archived=True) == [run]
 
 
+@pytest.mark.usefixtures("_many_or_few")
 def test_a_run_in_two_archives_counts_once_and_as_in_the_last(history, odd, archive, tmp_path):
     with History(tmp_path / "copy.db") as copy:
         copy.merge(history)

@@ -97,11 +97,13 @@ class Lot:
 
     def rows(self, at: Sequence[int] | None = None) -> list[Row]:
         """Return the values of `COLUMNS` of each row, or of those `at` some places."""
-        if at is not None and not at:
-            return []
+        return _rows(self.table(at), COLUMNS)
+
+    def table(self, at: Sequence[int] | None = None) -> Any:
+        """Return the rows, or those `at` some places, in Arrow."""
         with _told(self.path):
-            table = self._file.read_row_group(self._number)
-        return _rows(table if at is None else table.take(at), COLUMNS)
+            found = self._file.read_row_group(self._number)
+        return found if at is None else found.take(at)
 
 
 def write(path: Path, rows: Iterable[Row], told: dict[str, int]) -> None:

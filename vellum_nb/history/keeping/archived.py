@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, Lot
 from vellum_nb.history.keeping.archive_notes import buried, hidden, noted
 from vellum_nb.history.keeping.choosing import Choice
-from vellum_nb.history.reading import reads
+from vellum_nb.history.reading import loading, reads
 from vellum_nb.history.reading.query import Filters, select
+from vellum_nb.history.rows.frames import frame_of_rows
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.sqlite import SqliteStore
-from vellum_nb.history.store.store import Reader, Store
+from vellum_nb.history.store.store import Batches, Reader, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "Fetch",
     "count",
+    "frame",
     "in_archives",
     "known",
     "lots",
@@ -34,6 +40,7 @@ _AT_ONCE = 5_000
 
 Row = tuple[Any, ...]
 Fetch = Callable[[Store, Filters], list[Row]]
+Picked = Callable[[set[str]], Iterator[tuple[Lot, list[int]]]]
 
 
 def with_archived(store: Store, filters: Filters, fetch: Fetch, names: Sequence[str]) -> list[Row]:
@@ -50,20 +57,38 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch, names: Sequence[
         full = limit is not None and len(rows) >= limit > 0
         return choice.meets(first, last) and (not full or last >= rows[-1][_TIME])
 
-    files = _files(store, filters)
-    for number, file in reversed(list(enumerate(files))):
-        others = _in_later(file, files[number + 1 :]) | hidden(store, file)
-        others |= {row[_ID] for row in rows}  # one that is archived meanwhile
-        for lot in sound(file).lots(wanted):
-            found = lot.rows(_left(store, lot, choice, others))
-            if choice.is_searched:
-                rows += _searched(found, filters, fetch)
-            else:
-                found.sort(key=lambda row: (row[1 + _TIME], row[0]), reverse=True)
-                rows += [row[1 : 1 + len(names)] for row in found]
-            rows.sort(key=lambda row: row[_TIME], reverse=True)
-            del rows[len(rows) if limit is None else limit :]
+    here = {row[_ID] for row in rows}
+    for lot, at in _picked(store, store, _files(store, filters), choice, here, wanted=wanted):
+        found = lot.rows(at)
+        if choice.is_searched:
+            rows += _searched(found, filters, fetch)
+        else:
+            rows += [row[1 : 1 + len(names)] for row in found]
+        rows.sort(key=lambda row: row[_TIME], reverse=True)
+        del rows[len(rows) if limit is None else limit :]
     return rows
+
+
+def frame(store: Store, filters: Filters) -> pd.DataFrame:
+    """Return the frame of the runs that `filters` name here and in the archives, newest first."""
+    files, choice = _files(store, filters), Choice(filters)
+    are_many = sum(file.runs for file in files) >= loading.MANY
+    found: pd.DataFrame | None = None
+    if are_many and not choice.is_searched and filters.get("limit") is None:
+        picked = partial(_picked, store, store, files, choice, wanted=choice.meets)
+        chosen, more = select(filters, store), partial(_followed, picked)
+        found = loading.load_in_bulk(store, chosen, searched=False, followed=more)
+    if found is None:
+        return frame_of_rows(with_archived(store, filters, reads.framed, reads.SHOWN))
+    if found["timestamp"].is_monotonic_decreasing:
+        return found
+    return found.sort_values("timestamp", ascending=False, kind="stable", ignore_index=True)
+
+
+def _followed(picked: Picked, batches: Batches) -> Batches:
+    from vellum_nb.history.keeping.archived_frames import followed  # wants pyarrow
+
+    return followed(picked, batches)
 
 
 def count(store: Store, filters: Filters) -> int:
@@ -73,27 +98,39 @@ def count(store: Store, filters: Filters) -> int:
     with store.snapshot() as snapshot:
         found = reads.count_selected(snapshot, chosen)
         files = noted(store, snapshot.read)
-        for number, file in enumerate(files):
-            others = _in_later(file, files[number + 1 :]) | hidden(store, file)
-            for lot in sound(file).lots(choice.meets):
-                left = _left(snapshot, lot, choice, others)
-                if choice.is_searched:
-                    found += len(_searched(lot.rows(left), whole, reads.rows))
-                else:
-                    found += len(left)
+        for lot, at in _picked(store, snapshot, files, choice, set(), wanted=choice.meets):
+            words = choice.is_searched
+            found += len(_searched(lot.rows(at), whole, reads.rows) if words else at)
     limit = filters.get("limit")
     return found if limit is None else min(found, limit)
 
 
-def _left(reader: Reader, lot: Lot, choice: Choice, others: set[str]) -> list[int]:
-    """Return at which places of a lot are runs that are chosen, and neither here nor in others."""
-    found = {
-        row[0]: at
-        for at, row in enumerate(lot.only(choice.columns))
-        if row[0] not in others and choice.picks(row)
-    }
-    here = _here(reader, list(found))
-    return [at for run_id, at in found.items() if run_id not in here]
+def _picked(
+    store: Store,
+    reader: Reader,
+    files: Sequence[ArchiveFile],
+    choice: Choice,
+    here: set[str],
+    *,
+    wanted: Callable[[int, int], bool],
+) -> Iterator[tuple[Lot, list[int]]]:
+    """Yield lots of archives, and at which places of each are runs that are chosen.
+
+    The last ones come first. Those that are `here`, or that `reader` finds here now, are left out.
+    """
+    for number, file in reversed(list(enumerate(files))):
+        others = _in_later(file, files[number + 1 :]) | hidden(store, file) | here
+        for lot in sound(file).lots(wanted):
+            rows = lot.only(choice.columns)
+            found = {
+                row[0]: at
+                for at, row in enumerate(rows)
+                if row[0] not in others and choice.picks(row)
+            }
+            for run_id in _here(reader, list(found)):
+                del found[run_id]
+            if found:
+                yield lot, sorted(found.values(), key=lambda at: (rows[at][1], at), reverse=True)
 
 
 def _searched(rows: Sequence[Row], filters: Filters, fetch: Fetch) -> list[Row]:

@@ -16,7 +16,6 @@ from vellum_nb.history.reading.loading import load, scan
 from vellum_nb.history.reading.ordered import Ordered
 from vellum_nb.history.reading.query import Filters, OtherFilters, PageFilters
 from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.frames import frame_of_rows
 from vellum_nb.history.rows.rows import run_of
 from vellum_nb.history.rows.traces import trace_frame
 from vellum_nb.history.searching import index
@@ -76,7 +75,7 @@ class ReadMethods(RecordMethods):
         were corrected, ``desired.<name>`` too.
         """
         if archived:
-            return frame_of_rows(with_archived(self._store, filters, reads.framed, reads.SHOWN))
+            return archived_runs.frame(self._store, filters)
         return load(self._store, filters)
 
     def scan(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -44,16 +44,30 @@ def scan(store: Store, filters: Filters, rows: int) -> Iterator[pd.DataFrame]:
         yield _frame(store, window, searched=searched)
 
 
-def load_in_bulk(store: Store, chosen: Selection, *, searched: bool) -> pd.DataFrame | None:
-    """Return the frame through Arrow, or None where that cannot be."""
+def load_in_bulk(
+    store: Store,
+    chosen: Selection,
+    *,
+    searched: bool,
+    followed: Callable[[Batches], Batches] | None = None,
+) -> pd.DataFrame | None:
+    """Return the frame through Arrow, or None where that cannot be.
+
+    `followed` yields the batches that it is given, and more that are to be in the frame.
+    """
     if not all(find_spec(name) for name in store.bulk_needs):
         return None
     from vellum_nb.history.reading.arrow_frames import frame_of_batches
     from vellum_nb.history.sqlite.bulk import BulkError, whole
 
     sql, bound = reads.bulk(store, chosen, searched=searched)
+
+    def batches() -> Batches:
+        found = whole(store.read, ahead(store.bulk(sql, bound)))
+        return found if followed is None else followed(found)
+
     try:
-        return frame_of_batches(lambda: whole(store.read, ahead(store.bulk(sql, bound))))
+        return frame_of_batches(batches)
     except BulkError as exc:
         told = f"The runs cannot be read in bulk, so they come as rows, which takes longer: {exc}"
         warnings.warn(told, RuntimeWarning, stacklevel=2)
