@@ -31,7 +31,7 @@ check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
 	@echo "==> mypy" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
-	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/programs postgresql && echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
+	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/programs postgresql pgbouncer && echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
 
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed
@@ -47,7 +47,7 @@ lock: $(VENV)/.uv ## Resolve the lock files anew
 LOCK := --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 programs:
-	@.ci/programs chromium postgresql libreoffice
+	@.ci/programs chromium postgresql pgbouncer libreoffice
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build dist screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -41,6 +41,10 @@ _MANNERS = {
     "keepalives_idle": 30,
     "tcp_user_timeout": 30_000,
 }
+_POOLED = (
+    f"SET LOCAL lock_timeout = '{PATIENCE_S}s'; "
+    "SET LOCAL idle_in_transaction_session_timeout = '60s'; "
+)
 _NO_ROOM = ("too many", "connection slots")
 _PAUSE_S = 0.2
 
@@ -103,21 +107,29 @@ class Link:
 
 
 def connect(url: DatabaseUrl, settings: str) -> Speaker:
-    """Open a connection; `settings` are SQL."""
-    problem = ""
+    """Open a connection; `settings` are SQL.
+
+    Behind a pooler that hands out a session for a transaction each (PgBouncer), what is set or
+    prepared would be met by others: there `settings` are only those of a transaction.
+    """
+    problem, at_begin = "", ""
     manners: dict[str, Any] = {
         name: value for name, value in _MANNERS.items() if f"{name}=" not in url.shown
     }
     try:
         raw = psycopg.connect(url.shown, autocommit=True, **manners, **url.secrets())
-        raw.execute(settings)
+        ((backend,),) = raw.execute("SELECT pg_backend_pid()").fetchall()
+        if backend == raw.info.backend_pid:
+            raw.execute(settings)
+        else:
+            at_begin, raw.prepare_threshold = _POOLED, None
     except psycopg.Error as exc:
         problem = url.cleared(" ".join(str(exc).split()))
     if problem:
         msg = f"The history {url} cannot be reached: {_advice(problem)}"
         raise OutOfReachError(msg)
     adapt(raw)
-    return Speaker(raw)
+    return Speaker(raw, at_begin)
 
 
 def roll_back(connection: Speaker) -> None:

@@ -63,12 +63,12 @@ def _copy(connection: Speaker) -> None:
     sql = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
     for (table,) in connection.execute(sql).fetchall():
         if table in TABLES:
-            connection.execute(f"CREATE TEMP TABLE copied (LIKE {table} INCLUDING ALL)")
+            made = f"CREATE TEMP TABLE copied (LIKE {table} INCLUDING ALL) ON COMMIT DROP"
+            connection.execute(made)
             connection.execute(f"INSERT INTO copied SELECT * FROM {table}")
             connection.execute(f"ALTER TABLE copied RENAME TO {table}")
-    connection.execute("SET search_path = pg_temp")
+    connection.execute("SET LOCAL search_path = pg_temp")
     migrate(connection)
-    connection.execute("COMMIT")
 
 
 def _reader(link: Link) -> Read:

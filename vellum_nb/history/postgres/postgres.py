@@ -34,10 +34,8 @@ from vellum_nb.history.store.store import Batches, Row
 
 __all__ = ["PostgresStore"]
 
-_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED; "  # whatever the server's default is: first the lock
-    "SELECT pg_advisory_xact_lock(1986949736, hashtext(current_schema()))"  # "vnbh"
-)
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; "  # whatever the server prefers: first the lock
+_LOCK = "SELECT pg_advisory_xact_lock(1986949736, hashtext(current_schema()))"  # "vnbh"
 
 
 class PostgresStore:
@@ -77,7 +75,7 @@ class PostgresStore:
     def transaction(self) -> Iterator[Speaker]:
         """Do what `write` does, whether or not other writes wait."""
         with self._using(self._writer) as link:
-            connection = link.twice(lambda connection: connection.execute(_BEGIN))
+            connection = link.twice(_begin)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -188,8 +186,12 @@ def _open_writer(url: DatabaseUrl) -> Speaker:
     return connection
 
 
+def _begin(connection: Speaker) -> None:
+    connection.execute(f"{_BEGIN}{connection.at_begin}{_LOCK}")
+
+
 def _prepared(connection: Speaker) -> str | None:
-    connection.execute(_BEGIN)
+    _begin(connection)
     problem = unfit(connection)
     if problem is None:
         migrate(connection)

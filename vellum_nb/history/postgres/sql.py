@@ -64,12 +64,21 @@ class _Done:
 
 
 class Speaker:
-    """A connection of psycopg that takes our SQL."""
+    """A connection of psycopg that takes our SQL.
 
-    __slots__ = ("raw",)
+    Parameters
+    ----------
+    raw : psycopg.Connection
+        The connection.
+    at_begin : str
+        SQL that each transaction which writes begins with.
+    """
 
-    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+    __slots__ = ("at_begin", "raw")
+
+    def __init__(self, raw: psycopg.Connection[Any], at_begin: str = "") -> None:
         self.raw = raw
+        self.at_begin = at_begin
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> _Done:
         """Execute a statement."""
