@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic_core import to_json
+
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import Run
 
@@ -100,7 +102,6 @@ ENDED = (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -129,27 +130,55 @@ def clean(text: str) -> str:
 
 
 _MOST = 2**63
+_INTEGERS = ("repeat", "tokens_in", "tokens_out")
+_TEXTS = (
+    "id",
+    "execution_id",
+    "external_id",
+    "deployment",
+    "release_tag",
+    "release_id",
+    "environment",
+    "state",
+    "case_id",
+    "sweep_id",
+    "previous_execution_id",
+    "note",
+    "model",
+    "author",
+)
 
 
 def scalar_row(run: Run, names: Sequence[str] = SCALARS) -> dict[str, Any]:
     """Return the row of `runs` for `run`, or some columns of it."""
-    row = dict(zip(names, map(vars(run).get, names), strict=True))
-    for name, value in row.items():
-        if isinstance(value, str) and not value.isascii():
-            row[name] = clean(value)
-        elif type(value) is int and not -_MOST <= value < _MOST:
+    row: dict[str, Any] = dict(zip(names, map(vars(run).get, names), strict=True))
+    if not "".join(filter(None, map(row.get, _TEXTS))).isascii():
+        row |= {name: clean(row[name]) for name in _TEXTS if row.get(name)}
+    for name in _INTEGERS:
+        if not -_MOST <= (row.get(name) or 0) < _MOST:
             row[name] = None  # no database has such a number; the run must not be lost for it
     if run.error is not None:
         row |= {"error_code": clean(run.error.code), "error_message": clean(run.error.message)}
     if "timestamp" in row:
-        row |= {"timestamp": micros(run.timestamp), "tags": tags_text(run.tags)}
-    row["finished_at"] = micros(run.finished_at) if run.finished_at else None
+        row["timestamp"] = micros(run.timestamp)
+        row["tags"] = tags_text(run.tags)
+    if run.finished_at is not None:
+        row["finished_at"] = micros(run.finished_at)
     return row
 
 
 def payload_row(run: Run, names: Sequence[str] = PAYLOADS) -> dict[str, str | None]:
     """Return the row of `payloads` for `run`, or some columns of it."""
-    return {name: encoded(_payload(run, name), name, run.id) for name in names}
+    row: dict[str, Any] = dict(zip(names, map(vars(run).get, names), strict=True))
+    if "nodes" in row:
+        nodes = [node.model_dump(mode="json", exclude_defaults=True) for node in run.nodes]
+        row["nodes"] = nodes or None
+    for name, value in row.items():
+        if value:
+            row[name] = encoded(value, name, run.id)
+        elif value is not None:  # most payloads of most runs
+            row[name] = "{}" if isinstance(value, dict) else "[]"
+    return row
 
 
 def tags_text(tags: Sequence[str]) -> str | None:
@@ -173,24 +202,19 @@ def run_of(row: Sequence[Any]) -> Run:
     return Run.model_validate(found)
 
 
-def _payload(run: Run, name: str) -> Any:
-    if name != "nodes":
-        return getattr(run, name)
-    nodes = [node.model_dump(mode="json", exclude_defaults=True) for node in run.nodes]
-    return nodes or None
-
-
 def encoded(value: Any, name: str, run_id: str) -> str | None:
     """Return `value` as the JSON text of the column `name`; None stays None."""
     if value is None:
         return None
-    if isinstance(value, dict | list | tuple) and not value:  # most payloads of most runs
-        return "{}" if isinstance(value, dict) else "[]"
     try:
-        text = _encode(value)
+        return to_json(value, inf_nan_mode="constants").decode()
+    except ValueError:  # half of a broken emoji, very deep, or no JSON
+        return _encoded_by_python(value, name, run_id)
+
+
+def _encoded_by_python(value: Any, name: str, run_id: str) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as exc:
         msg = f"The {name} of run {run_id} cannot be kept: {exc}; hand over plain JSON values"
         raise HistoryError(msg) from exc
-    if not text.isascii() and _SURROGATES.search(text):
-        text = json.dumps(value, separators=(",", ":"))
-    return text

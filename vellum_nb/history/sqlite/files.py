@@ -33,7 +33,9 @@ __all__ = [
 
 MEMORY = ":memory:"
 _BUSY_MS = 20
-_CHECKPOINTS = "wal_autocheckpoint = 4000"  # pages, 16 MB: each waits for the disk
+_PAGES = "page_size = 2048"
+"""Of a new file. A run changes eleven pages, and SQLite writes each of them whole."""
+_CHECKPOINTS = "wal_autocheckpoint = 8000"  # pages, 16 MB: each waits for the disk
 _CHECKED_BYTES = 8 * 2**20
 _SMALLEST_FILE = 512  # one page; SQLite takes a file of one byte for an empty one
 
@@ -100,7 +102,8 @@ def open_database(path: Path | str) -> sqlite3.Connection:
         _inspect(path)
     connection = _connect(str(path))
     try:
-        _set(connection, path, "synchronous = NORMAL", "trusted_schema = OFF", _CHECKPOINTS)
+        settings = (_PAGES, "synchronous = NORMAL", "trusted_schema = OFF", _CHECKPOINTS)
+        _set(connection, path, *settings)
         if isinstance(path, Path):
             patiently(lambda: _use_wal(connection, path), path)
         _bring_up_to_date(connection, path)

@@ -233,19 +233,23 @@ class SqliteStore:
 
     def _usable(self, link: _Link) -> sqlite3.Connection:
         """Return the connection of `link`, whose lock is held; refuse what would be lost."""
-        if self.closed:
-            msg = f"The history {self.path} was closed; open it again with History(...)"
-            raise HistoryError(msg)
-        if self._lost_in_fork:
-            msg = "A history in memory stays with its process; give a forked one a file"
-            raise HistoryError(msg)
-        if self._file_now() != self._file:
-            msg = (
-                f"The history {self.path} was deleted, moved or replaced since it was opened; "
-                "put it back, or open it again. Nothing was read or written"
-            )
-            raise HistoryError(msg)
+        if self.closed or self._lost_in_fork or self._file_now() != self._file:
+            raise self._unusable()
         return link.connection
+
+    def _unusable(self) -> HistoryError:
+        if self.closed:
+            return HistoryError(
+                f"The history {self.path} was closed; open it again with History(...)"
+            )
+        if self._lost_in_fork:
+            return HistoryError(
+                "A history in memory stays with its process; give a forked one a file"
+            )
+        return HistoryError(
+            f"The history {self.path} was deleted, moved or replaced since it was opened; "
+            "put it back, or open it again. Nothing was read or written"
+        )
 
     def _file_now(self) -> tuple[int, int] | None:
         """Return what tells the file from another one that takes its place."""
