@@ -100,6 +100,14 @@ def test_flipped_bytes_are_told_and_left(where, content, path, tmp_path):
     assert vnb.repair_history(path).runs > 40
 
 
+@pytest.mark.parametrize("name", [b"\xc2ayloads", b"\xff\xffyloads"])
+def test_a_name_that_is_no_text_any_more_is_told_and_left(name, content, path):
+    path.write_bytes(content.replace(b"payloads", name, 2))
+    assert "was left as it is" in refused(path)
+    assert not vnb.check_history(path).ok
+    assert vnb.repair_history(path).runs > 40
+
+
 @pytest.mark.parametrize("end", [100, 512, PAGE - 1, PAGE, 5 * PAGE + 7, -PAGE, -1])
 def test_a_truncated_file_is_told_and_left(end, content, path):
     path.write_bytes(content[:end])

@@ -66,7 +66,7 @@ def test_a_truncated_file_is_refused(closed):
     assert "damaged" in refused(closed)
 
 
-@pytest.mark.parametrize("at", [100, 4096, 5 * 4096, 2 * 4096 + 8])
+@pytest.mark.parametrize("at", [100, 2048, 5 * 2048, 2 * 2048 + 8])
 def test_a_file_with_overwritten_pages_is_refused(closed, at):
     with closed.open("r+b") as file:
         file.seek(at)

@@ -29,7 +29,7 @@ OLD = [
     for file in sorted(Path(__file__).with_name("files").glob("v*.db"))
     if file.stem != f"v{SCHEMA_VERSION}"
 ]
-PAGE = 4096
+PAGE = 2048
 RUNS = 60
 COPIES = 35
 MARK = re.compile(rb"<(\d+)>")
@@ -280,11 +280,15 @@ def test_payloads_whose_run_is_lost_are_written_beside_the_new_file(whole, tmp_p
     assert [json.loads(row["inputs"]) for row in rows] == [a_run(2).inputs, a_run(3).inputs]
 
 
-def test_old_versions_are_repaired_into_the_present_one(tmp_path):
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_old_versions_are_repaired_into_the_present_one(is_whole, tmp_path):
     for file in OLD:
         path = tmp_path / file.name
         path.write_bytes(file.read_bytes())
-        report = vnb.repair_history(path)
+        damaged = tmp_path / f"damaged-{file.name}"
+        first = file.read_bytes()[:18] if is_whole else bytes(18)
+        damaged.write_bytes(first + file.read_bytes()[18:])
+        report = vnb.repair_history(damaged)
         with History(report.path) as history:
             kept = texts(history)
         with History(path) as history:

@@ -143,6 +143,8 @@ def _found(file: Path, connection: sqlite3.Connection) -> _Findings:
         if not _is_damage(exc):
             raise
         found.problems.append(_unread(exc))
+    except UnicodeDecodeError:
+        found.problems.append("SQLite cannot read it: a name in its list of tables is no text")
     return found
 
 

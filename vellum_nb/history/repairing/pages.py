@@ -16,7 +16,8 @@ from typing import BinaryIO
 __all__ = ["Pages"]
 
 _MAGIC = b"SQLite format 3\0"
-_USUAL = 4096
+_USUAL, _EARLIER = 2048, 4096  # of files of today, and of those made up to version 6
+_LOOKED_AT, _HEAD = 2000, 8
 _SMALLEST, _LARGEST = 512, 65536
 _KINDS = frozenset({2, 5, 10, 13})
 _WAL_HEADER, _FRAME_HEADER = 32, 24
@@ -39,7 +40,7 @@ class Pages:
         self.has_header = header.startswith(_MAGIC) and _size(header) is not None
         log, log_size = _log(path)
         size = (_size(header) if self.has_header else None) or log_size
-        self.size = size or (_USUAL if length >= _USUAL else _SMALLEST)
+        self.size = size or _guessed(self._file, length)
         self._log = _frames(log, self.size) if log_size == self.size else {}
         reserved = header[20] if self.has_header else 0
         self.usable = self.size - (reserved if reserved <= self.size - 480 else 0)
@@ -73,6 +74,27 @@ def _size(header: bytes) -> int | None:
     size = int.from_bytes(header[16:18], "big")
     size = _LARGEST if size == 1 else size
     return size if _SMALLEST <= size <= _LARGEST and size & (size - 1) == 0 else None
+
+
+def _guessed(file: BinaryIO, length: int) -> int:
+    """Return the size of pages of a file whose first page is lost.
+
+    Pages of 2048 bytes are told by those that begin where a page of 4096 has its middle.
+    """
+    if length < _USUAL:
+        return _SMALLEST
+    middles = range(_USUAL, length - _USUAL, _EARLIER)
+    heads = []
+    for at in middles[:: len(middles) // _LOOKED_AT + 1]:
+        file.seek(at)
+        heads.append(file.read(_HEAD))
+    return _USUAL if sum(map(_is_head, heads)) * 100 >= len(heads) else _EARLIER
+
+
+def _is_head(head: bytes) -> bool:
+    """Whether this is the header of a page: its kind, its cells and their start fit into one."""
+    cells, start = struct.unpack(">HH", head[3:7])
+    return head[0] in _KINDS and cells > 0 and 8 + 2 * cells <= start < _USUAL
 
 
 def _log(path: Path) -> tuple[bytes, int]:

@@ -148,7 +148,8 @@ def _repair(
     source: Path, target: Path, made: Path, held: sqlite3.Connection
 ) -> tuple[RepairedHistory, list[dict[str, Any]]]:
     """Save what can be read into `made`; return also the payloads whose run is lost."""
-    with suppress(sqlite3.Error):  # where SQLite can still read it, it stands still
+    # Where SQLite can still read it, it stands still; its own complaint may be no text.
+    with suppress(sqlite3.Error, UnicodeDecodeError):
         held.execute("BEGIN")
         held.execute("SELECT count(*) FROM sqlite_master").fetchone()
     made.unlink(missing_ok=True)

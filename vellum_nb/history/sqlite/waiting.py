@@ -35,6 +35,9 @@ def patiently(call: Callable[[], T], path: Path | str) -> T:
     while True:
         try:
             return call()
+        except UnicodeDecodeError as exc:  # of SQLite's complaint, which quotes a damaged name
+            msg = "Could not decode to UTF-8 what SQLite says of it"
+            raise sqlite3.DatabaseError(msg) from exc
         except sqlite3.OperationalError as exc:
             busy = code_of(exc) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
             began = began or time.monotonic()
