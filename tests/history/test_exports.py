@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from vellum_nb import HistoryError, Run, read_jsonl, read_parquet
+from vellum_nb import HistoryError, Run, read_csv, read_jsonl, read_parquet
 
 
 @pytest.fixture
@@ -82,6 +82,37 @@ def test_an_export_that_fails_leaves_the_old_file_and_no_other(filled, tmp_path,
         getattr(filled, write)(target, limit=-1)
     assert target.read_text() == "old"
     assert [path.name for path in target.parent.iterdir()] == ["runs.out"]
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+def test_what_is_no_path_and_no_name_is_refused_in_a_sentence(filled, tmp_path, write):
+    with pytest.raises(HistoryError, match=r"5 is no path; name a file"):
+        getattr(filled, write)(5)
+    with pytest.raises(HistoryError, match=r"columns=5 are no names; give a list"):
+        getattr(filled, write)(tmp_path / "runs", columns=5)
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"deployment": "triage"}, "runs has no run: none has deployment='triage'; there are: "),
+        ({"deployment": ["a", "b"]}, r"none has deployment=\['a', 'b'\]; there are: "),
+        ({"release_tag": "v7", "state": "FAILED"}, "none has release_tag='v7'; there are: v1$"),
+        ({"author": "ada"}, "none has author='ada'$"),
+    ],
+)
+def test_an_export_without_runs_says_which_name_none_has(filled, tmp_path, write, filters, message):
+    with pytest.warns(UserWarning, match=message):
+        path = getattr(filled, write)(tmp_path / "runs", **filters)
+    assert path.exists()
+
+
+def test_an_export_without_runs_of_what_there_is_says_nothing(filled, tmp_path):
+    deployment = filled.runs()[0].deployment
+    path = filled.to_csv(tmp_path / "runs", deployment=deployment, since="2030-01-01")
+    assert len(read_csv(path)) == 0
+    assert len(read_csv(filled.to_csv(path, deployment=[deployment, "other"]))) == 3
 
 
 @pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])

@@ -91,6 +91,12 @@ def test_a_folder_is_no_history(tmp_path):
         History(tmp_path)
 
 
+@pytest.mark.parametrize("wrong", [5, 1.5, ["runs.db"]])
+def test_what_is_no_path_is_no_history(wrong):
+    with pytest.raises(HistoryError, match=r"is no history; name a file, such as 'runs.db'"):
+        History(wrong)
+
+
 def test_a_path_through_a_file_is_no_history(path):
     path.write_text("x")
     with pytest.raises(HistoryError, match="choose another file"):

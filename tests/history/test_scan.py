@@ -63,6 +63,7 @@ def test_a_scan_holds_no_lock_between_its_frames(history, ids):
     assert len(next(scan)) == 5
 
 
-def test_frames_of_no_rows_are_refused(history):
-    with pytest.raises(HistoryError, match="chunk_rows=0 holds no run"):
-        next(history.scan(chunk_rows=0))
+@pytest.mark.parametrize("rows", [0, -1, "5", 2.5, None])
+def test_frames_of_no_rows_are_refused(history, rows):
+    with pytest.raises(HistoryError, match=f"chunk_rows={rows!r} holds no run"):
+        next(history.scan(chunk_rows=rows))

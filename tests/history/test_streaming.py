@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pandas as pd
 import pytest
 
 from vellum_nb import History, HistoryError, read_csv, read_jsonl, read_parquet
 from vellum_nb.history.exporting.export import write_csv
+from vellum_nb.history.store.replacing import replacing
 
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)
@@ -208,7 +211,27 @@ def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path
     assert len(left) == 1
     many.to_csv(target)
     assert len(read_csv(target)) == 30
-    assert left[0].exists(), "it may be that of another export under way"
+    assert left[0].exists(), "it may be that of an export that just began"
+    _make_old(left[0])
+    many.to_csv(tmp_path / "runs.cs")
+    assert left[0].exists(), "it is that of another file"
+    many.to_csv(target)
+    assert not left[0].exists()
+
+
+def test_what_another_export_is_writing_for_long_is_left_alone(many, tmp_path):
+    target = tmp_path / "runs.csv"
+    with replacing(target) as file:
+        (part,) = tmp_path.glob(".runs.csv.*.part")
+        _make_old(part)
+        many.to_csv(target)
+        file.write("the last one")
+    assert target.read_text() == "the last one"
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def _make_old(path):
+    os.utime(path, (time.time() - 100,) * 2)
 
 
 SIZED = """

@@ -6,7 +6,7 @@ after the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,6 +140,10 @@ def chosen_names(columns: str | Sequence[str] | None) -> list[str] | None:
     """
     if columns is None:
         return None
+    given: object = columns
+    if not isinstance(given, Iterable):
+        msg = f"columns={columns!r} are no names; give a list of names, or leave it out for all"
+        raise HistoryError(msg)
     names = [columns] if isinstance(columns, str) else list(columns)
     for name in names:
         room, dot, _ = str(name).partition(".")

@@ -13,10 +13,9 @@ from typing import Any
 from vellum_nb.history.exporting.batches import Batch, Column
 from vellum_nb.history.exporting.shape import Findings
 from vellum_nb.history.reading import reads
-from vellum_nb.history.reading.query import Selection
+from vellum_nb.history.reading.source import Source
 from vellum_nb.history.rows.frames import KINDS, ROOMS
 from vellum_nb.history.rows.rows import run_of
-from vellum_nb.history.store.store import Snapshot
 from vellum_nb.models import Run
 
 __all__ = ["Stream"]
@@ -27,10 +26,8 @@ class Stream:
 
     Parameters
     ----------
-    snapshot : Snapshot
-        The state of the history that is exported.
-    selection : Selection
-        Which runs.
+    source : Source
+        Which runs, in one state of the history.
     chosen : sequence of str, optional
         Which columns; all.
     tick : callable
@@ -39,13 +36,11 @@ class Stream:
 
     def __init__(
         self,
-        snapshot: Snapshot,
-        selection: Selection,
+        source: Source,
         chosen: Sequence[str] | None,
         tick: Callable[[int], object],
     ) -> None:
-        self._snapshot = snapshot
-        self._selection = selection
+        self._source = source
         self.chosen = chosen
         self._tick = tick
 
@@ -72,7 +67,7 @@ class Stream:
         `raw` gives structured values and times as JSON has them, in place of cells.
         """
         names = list(dict.fromkeys(column.payload or column.name for column in self.columns))
-        for rows in reads.stream(self._snapshot, self._selection, names):
+        for rows in self._source.batches(names):
             yield Batch(rows, names).cells(self.columns, raw=raw)
             self._tick(len(rows))
 
@@ -84,7 +79,7 @@ class Stream:
         names = [name for name in KINDS if name != "release_tag"]
         names = ["release_tag", *names, *self._payloads]
         findings = Findings(self._payloads)
-        for rows in reads.stream(self._snapshot, self._selection, names):
+        for rows in self._source.batches(names):
             batch = Batch(rows, names)
             findings.meet(batch)
             columns = findings.columns(None)
@@ -98,7 +93,7 @@ class Stream:
 
     def runs(self) -> Iterator[Run]:
         """Yield the runs themselves."""
-        for rows in reads.stream(self._snapshot, self._selection, reads.WHOLE):
+        for rows in self._source.batches(reads.WHOLE):
             yield from map(run_of, rows)
             self._tick(len(rows))
 
@@ -106,7 +101,7 @@ class Stream:
     def _findings(self) -> Findings:
         findings = Findings(self._payloads)
         names = ["release_tag", "author", *self._payloads]
-        for rows in reads.stream(self._snapshot, self._selection, names):
+        for rows in self._source.batches(names):
             findings.meet(Batch(rows, names))
             self._tick(len(rows))
         return findings

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import count as counted
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
@@ -12,17 +16,18 @@ from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, Lot
 from vellum_nb.history.keeping.archive_notes import buried, hidden, noted
 from vellum_nb.history.keeping.choosing import Choice
 from vellum_nb.history.reading import loading, reads
-from vellum_nb.history.reading.query import Filters, select
+from vellum_nb.history.reading.query import Filters, Selection, select
 from vellum_nb.history.rows.frames import frame_of_rows
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.sqlite import SqliteStore
-from vellum_nb.history.store.store import Batches, Reader, Store
+from vellum_nb.history.store.store import Batches, Reader, Snapshot, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
     "Fetch",
+    "apart",
     "count",
     "frame",
     "in_archives",
@@ -37,6 +42,7 @@ __all__ = [
 _ID, _TIME = SCALARS.index("id"), SCALARS.index("timestamp")
 _TALLIED = ("sweep_id", "id", "state")
 _AT_ONCE = 5_000
+_LAST = 2**40  # number of a run; more than archives hold
 
 Row = tuple[Any, ...]
 Fetch = Callable[[Store, Filters], list[Row]]
@@ -103,6 +109,29 @@ def count(store: Store, filters: Filters) -> int:
             found += len(_searched(lot.rows(at), whole, reads.rows) if words else at)
     limit = filters.get("limit")
     return found if limit is None else min(found, limit)
+
+
+@contextmanager
+def apart(
+    store: Store, snapshot: Snapshot, filters: Filters
+) -> Iterator[tuple[Snapshot, Selection]]:
+    """Hold for the block what `filters` choose in the archives and is not here, to be read as here.
+
+    It lies in a file for temporary files: an archive has no order but its own.
+    """
+    choice, files = Choice(filters), _files(store, filters)
+    numbers = counted(_LAST, -1)  # of equal times the first one that is found comes first
+    with TemporaryDirectory(prefix="vellum_nb-") as folder:
+        there = SqliteStore(Path(folder) / "runs.db")
+        try:
+            found = _picked(store, snapshot, files, choice, set(), wanted=choice.meets)
+            for lot, places in found:
+                _put(there, [(next(numbers), *row[1:]) for row in lot.rows(places)])
+            chosen = select(filters, there)
+            with there.snapshot() as archives:
+                yield archives, chosen
+        finally:
+            there.close()
 
 
 def _picked(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, Unpack
 
@@ -12,13 +13,26 @@ from vellum_nb.history.exporting.export_progress import progress_line
 from vellum_nb.history.exporting.parquet import arrow, parquet_of_stream
 from vellum_nb.history.exporting.shape import chosen_names
 from vellum_nb.history.exporting.streams import Stream
+from vellum_nb.history.exporting.unknown import warn_of_unknown
+from vellum_nb.history.keeping.archived import apart
 from vellum_nb.history.methods.recording import RecordMethods
-from vellum_nb.history.reading import reads
 from vellum_nb.history.reading.damaged import told
 from vellum_nb.history.reading.query import Filters, select
+from vellum_nb.history.reading.source import Source
 from vellum_nb.history.store.replacing import replacing, replacing_bytes
 
 __all__ = ["ExportMethods"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """What is asked for."""
+
+    path: str | Path | None
+    columns: str | Sequence[str] | None
+    progress: bool | None
+    archived: bool
+    filters: Filters
 
 
 class ExportMethods(RecordMethods):
@@ -31,6 +45,7 @@ class ExportMethods(RecordMethods):
         *,
         columns: str | Sequence[str] | None = None,
         progress: bool | None = None,
+        archived: bool = False,
         **filters: Unpack[Filters],
     ) -> Path:
         r"""Write the frame as CSV that `vellum_nb.read_csv` reads back to the same frame.
@@ -47,6 +62,9 @@ class ExportMethods(RecordMethods):
             Which columns, in this order. Default: all, as in `frame`.
         progress : bool, optional
             Whether to show on standard error how far it is. Default: where that takes long.
+        archived
+            Whether runs in archives are meant as well. They are put into a file for temporary
+            files meanwhile.
         **filters
             Which runs; as in `runs`.
 
@@ -54,6 +72,11 @@ class ExportMethods(RecordMethods):
         ------
         HistoryError
             The file cannot be written, or there is no such column. The old file stays.
+
+        Warns
+        -----
+        UserWarning
+            The file has no run, as none is of that deployment, release tag or author.
 
         Examples
         --------
@@ -64,7 +87,7 @@ class ExportMethods(RecordMethods):
         '"release_tag","state"\n'
         """
         with replacing(path) as file:
-            self._csv(file, path, columns, progress, filters)
+            self._csv(file, _Export(path, columns, progress, archived, filters))
         return Path(path)
 
     @told
@@ -74,6 +97,7 @@ class ExportMethods(RecordMethods):
         *,
         columns: str | Sequence[str] | None = None,
         progress: bool | None = None,
+        archived: bool = False,
         **filters: Unpack[Filters],
     ) -> Path:
         """Write one run a line, as JSON that ``Run.model_validate_json`` reads back.
@@ -83,7 +107,7 @@ class ExportMethods(RecordMethods):
         the same frame. All else is as in `to_csv`.
         """
         with replacing(path) as file:
-            self._jsonl(file, path, columns, progress, filters)
+            self._jsonl(file, _Export(path, columns, progress, archived, filters))
         return Path(path)
 
     @told
@@ -93,6 +117,7 @@ class ExportMethods(RecordMethods):
         *,
         columns: str | Sequence[str] | None = None,
         progress: bool | None = None,
+        archived: bool = False,
         **filters: Unpack[Filters],
     ) -> Path:
         """Write the frame as Parquet; needs pyarrow, from the extra ``fast``.
@@ -103,7 +128,7 @@ class ExportMethods(RecordMethods):
         arrow("to_parquet")
         with (
             replacing_bytes(path) as file,
-            self._stream(path, columns, progress, filters) as stream,
+            self._stream(_Export(path, columns, progress, archived, filters)) as stream,
         ):
             parquet_of_stream(stream, file)
         return Path(path)
@@ -115,10 +140,11 @@ class ExportMethods(RecordMethods):
         *,
         columns: str | Sequence[str] | None = None,
         progress: bool | None = None,
+        archived: bool = False,
         **filters: Unpack[Filters],
     ) -> None:
         """Write what `to_csv` writes to an open file."""
-        self._csv(file, None, columns, progress, filters)
+        self._csv(file, _Export(None, columns, progress, archived, filters))
 
     @told
     def write_jsonl(
@@ -127,48 +153,34 @@ class ExportMethods(RecordMethods):
         *,
         columns: str | Sequence[str] | None = None,
         progress: bool | None = None,
+        archived: bool = False,
         **filters: Unpack[Filters],
     ) -> None:
         """Write what `to_jsonl` writes to an open file."""
-        self._jsonl(file, None, columns, progress, filters)
+        self._jsonl(file, _Export(None, columns, progress, archived, filters))
 
-    def _csv(
-        self,
-        file: TextIO,
-        path: str | Path | None,
-        columns: str | Sequence[str] | None,
-        progress: bool | None,  # noqa: FBT001  (handed on)
-        filters: Filters,
-    ) -> None:
-        with self._stream(path, columns, progress, filters) as stream:
-            csv_of_stream(stream, file, anew=path is not None and file.seekable())
+    def _csv(self, file: TextIO, export: _Export) -> None:
+        with self._stream(export) as stream:
+            csv_of_stream(stream, file, anew=export.path is not None and file.seekable())
 
-    def _jsonl(
-        self,
-        file: TextIO,
-        path: str | Path | None,
-        columns: str | Sequence[str] | None,
-        progress: bool | None,  # noqa: FBT001  (handed on)
-        filters: Filters,
-    ) -> None:
-        passes = 1 if columns is None else 2
-        with self._stream(path, columns, progress, filters, passes) as stream:
+    def _jsonl(self, file: TextIO, export: _Export) -> None:
+        with self._stream(export, 1 if export.columns is None else 2) as stream:
             jsonl_of_stream(stream, file.write)
 
     @contextmanager
-    def _stream(
-        self,
-        path: str | Path | None,
-        columns: str | Sequence[str] | None,
-        progress: bool | None,  # noqa: FBT001  (handed on)
-        filters: Filters,
-        passes: int = 2,
-    ) -> Iterator[Stream]:
+    def _stream(self, export: _Export, passes: int = 2) -> Iterator[Stream]:
         """Hold the runs of an export; each is read in so many passes."""
-        chosen = chosen_names(columns)
-        selection = select(filters, self._store)
-        with self._store.snapshot() as snapshot:
-            rows = 0 if progress is False else reads.count_selected(snapshot, selection)
-            title = "export" if path is None else Path(path).name
-            with progress_line(title, rows * passes, progress) as tick:
-                yield Stream(snapshot, selection, chosen, tick)
+        chosen = chosen_names(export.columns)
+        selection = select(export.filters, self._store)
+        title = "export" if export.path is None else Path(export.path).name
+        with ExitStack() as stack:
+            snapshot = stack.enter_context(self._store.snapshot())
+            places = [(snapshot, selection)]
+            if export.archived:
+                archives = apart(self._store, snapshot, export.filters)
+                places.append(stack.enter_context(archives))
+            source = Source(*places)
+            warn_of_unknown(source, export.filters, title)
+            rows = 0 if export.progress is False else source.count()
+            tick = stack.enter_context(progress_line(title, rows * passes, export.progress))
+            yield Stream(source, chosen, tick)

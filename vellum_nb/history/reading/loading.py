@@ -36,8 +36,9 @@ def load(store: Store, filters: Filters) -> pd.DataFrame:
 
 def scan(store: Store, filters: Filters, rows: int) -> Iterator[pd.DataFrame]:
     """Yield the same runs in frames of at most `rows` rows."""
-    if rows < 1:
-        msg = f"chunk_rows={rows} holds no run; give a number from 1"
+    given: object = rows
+    if not isinstance(given, int) or given < 1:
+        msg = f"chunk_rows={rows!r} holds no run; give a number from 1"
         raise HistoryError(msg)
     chosen, searched = select(filters, store), bool(filters.get("search"))
     for window in reads.windows(store, chosen, rows):

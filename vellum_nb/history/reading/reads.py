@@ -133,12 +133,12 @@ def bulk(store: Store, chosen: Selection, *, searched: bool) -> tuple[str, tuple
     return _query(chosen, f"{_BULK} {_JOINED}")
 
 
-def are_at_least(store: Store, chosen: Selection, number: int) -> bool:
+def are_at_least(reader: Reader, chosen: Selection, number: int) -> bool:
     """Return whether there are so many rows; counts no further."""
     if chosen.limit < number:
         return False
     sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) AS few"
-    return bool(store.read(sql, (*chosen.bound, number))[0][0] == number)
+    return bool(reader.read(sql, (*chosen.bound, number))[0][0] == number)
 
 
 def windows(store: Store, chosen: Selection, rows: int) -> Iterator[Selection]:

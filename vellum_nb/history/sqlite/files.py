@@ -71,11 +71,14 @@ _NO_TEXT = "decode to UTF-8"  # Python's own words, which have no code
 
 def locate(path: str | Path | None) -> Path | str:
     """Return `path`, else the file of ``VELLUM_NB_HISTORY``, else one in the user's data."""
-    chosen = path if path is not None else os.environ.get("VELLUM_NB_HISTORY") or None
+    chosen: object = path if path is not None else os.environ.get("VELLUM_NB_HISTORY") or None
     if chosen is None:
         from platformdirs import user_data_path
 
         return user_data_path("vellum_nb", appauthor=False) / "runs.db"
+    if not isinstance(chosen, str | os.PathLike):
+        msg = f"{chosen!r} is no history; name a file, such as 'runs.db', or ':memory:'"
+        raise HistoryError(msg)
     if str(chosen) == MEMORY:
         return MEMORY
     return Path(chosen).expanduser().absolute()

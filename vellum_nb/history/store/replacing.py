@@ -2,13 +2,16 @@
 
 A file is written beside its place under another name, brought to the disk, and renamed. Whatever
 ends the writing, the old file is there until the new one is. What a killed process leaves behind
-is a file called ``.<name>.<digits>.part``, which nothing reads and nobody else removes.
+is a file called ``.<name>.<digits>.part``, which nothing reads. Who writes to the same place next
+removes it, where the system tells whether somebody still writes it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,9 +21,15 @@ from typing import BinaryIO, TextIO
 
 from vellum_nb.errors import HistoryError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = ["replacing", "replacing_bytes", "write_bytes"]
 
 _SHOWN = 40  # characters of the name; a whole one, with what is added, may be too long a name
+_STALE_S = 60  # longer than from making a file to locking it
 
 
 def write_bytes(content: bytes, path: Path) -> None:
@@ -49,6 +58,10 @@ def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
     HistoryError
         The file cannot be written; the old one is as it was.
     """
+    given: object = path
+    if not isinstance(given, str | os.PathLike):
+        msg = f"{path!r} is no path; name a file, such as 'runs.csv'"
+        raise HistoryError(msg)
     target = Path(os.path.realpath(path))
     try:
         if _is_special(target):
@@ -72,9 +85,11 @@ def _advice(problem: OSError, target: Path) -> str:
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[BinaryIO]:
+    _remove_stale(target)
     temporary = target.with_name(f".{target.name[:_SHOWN]}.{uuid.uuid4().hex}.part")
     try:
         with temporary.open("xb") as file:
+            _lock(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -82,6 +97,26 @@ def _temporary(target: Path) -> Iterator[BinaryIO]:
         _keep_name(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what processes left that were killed while they wrote `target`."""
+    ours = re.compile(rf"\.{re.escape(target.name[:_SHOWN])}\.[0-9a-f]{{32}}\.part")
+    with suppress(OSError):
+        for left in target.parent.iterdir():
+            if ours.fullmatch(left.name) and time.time() - left.stat().st_mtime > _STALE_S:
+                with suppress(OSError), left.open("rb") as file:
+                    if _lock(file):
+                        left.unlink()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Hold the lock of a file that is being written, until it is closed; return whether that is."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 def _is_special(target: Path) -> bool:
