@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vellum_nb import History
+from vellum_nb import History, check_history, repair_history
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.plans import leases
 from vellum_nb.history.plans.leases import process_start
@@ -172,3 +172,27 @@ def test_a_process_that_ended_has_no_start_even_before_its_parent_notices():
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert process_start(child.pid) is None
     assert process_start(child.pid) is None
+
+
+def test_a_large_input_is_kept_once_for_runs_and_cases(history, record, tmp_path):
+    document = "a long document, \u00fc " * 4_000
+    record(inputs={"doc": document, "n": 1})
+    record()
+    cases = [
+        SweepCase(0, "c0", {"doc": document, "pages": [document, "short"]}, {"b": document}),
+        SweepCase(1, "c1", {"doc": "\ud800" * 40_000}),
+    ]
+    for number in (1, 2):
+        history.sweeps.add(a_sweep(id=f"s{number}", signature=f"{number}"), cases)
+    sizes = "SELECT max(length(inputs)) FROM sweep_cases WHERE position = 0"
+    assert history._store.read(sizes)[0][0] < 5_000
+    assert history._store.read("SELECT count(*) FROM large_values") == [(1,)]
+    history.delete(["run-0"])
+    history.vacuum()
+    assert history.sweeps.cases("s1") == history.sweeps.cases("s2") == cases
+    with History(tmp_path / "copy.db") as copy:
+        copy.merge(history)
+        assert copy.sweeps.cases("s2") == cases
+    assert check_history(tmp_path / "copy.db").ok
+    with History(repair_history(tmp_path / "copy.db").path) as repaired:
+        assert repaired.sweeps.cases("s1") == cases

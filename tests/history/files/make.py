@@ -155,9 +155,10 @@ def archive_of(path):
 def fill_sweeps(history):
     from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
 
+    big = {"ticket": None, "big": 2**80, "doc": "a long case, ü " * 3000}
     cases = [
         SweepCase(0, case_id({"ticket": "a"}), {"ticket": "a"}, {"reply": "b"}, {"who": "änn"}),
-        SweepCase(1, case_id({"ticket": None}), {"ticket": None, "big": 2**80}),
+        SweepCase(1, case_id(big), big),
     ]
     fields = {
         "id": SWEEP,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vellum_nb.history.rows.plans import BLIND, CASE, PAIR, RATING, REUSED, SAID, SWEEP
-from vellum_nb.history.store.large import Read
+from vellum_nb.history.store.large import Read, copied, hashes
 from vellum_nb.history.store.store import Connection, Store
 
 __all__ = ["join"]
@@ -52,6 +52,7 @@ class _Joiner:
             self._add("sweeps", sweep)
             here = self._number("sweeps", sweep["id"])
             for case in self._theirs("sweep_cases", "sweep", number, CASE):
+                copied(self._connection, self._read, hashes(case["large"]))
                 self._add("sweep_cases", {"sweep": here, **case})
         else:
             self._set("sweeps", sweep["id"], _of_both(ours, sweep))

@@ -15,7 +15,7 @@ from vellum_nb.history.store.store import Connection, Store
 __all__ = ["Vacuumed", "vacuum"]
 
 _AT_ONCE = 50
-_SOURCES = ("payloads", "deleted_payloads")
+_SOURCES = ("payloads", "deleted_payloads", "sweep_cases")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

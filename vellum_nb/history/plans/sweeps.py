@@ -15,8 +15,9 @@ from vellum_nb.history.plans.leases import LAST_SEEN, is_held
 from vellum_nb.history.plans.reuse import insert_reused
 from vellum_nb.history.rows.plans import CASE, SWEEP
 from vellum_nb.history.rows.rows import encoded, from_micros, micros
+from vellum_nb.history.store import large
 from vellum_nb.history.store.later import later
-from vellum_nb.history.store.store import Store
+from vellum_nb.history.store.store import Connection, Store
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
 
@@ -38,7 +39,7 @@ __all__ = [
     "withdraw",
 ]
 
-_MADE_OF = CASE[2:]
+_MADE_OF = CASE[2:5]
 
 
 def add(
@@ -61,10 +62,10 @@ def add(
         marks = ", ".join("?" * len(SWEEP))
         sql = f"INSERT INTO sweeps ({', '.join(SWEEP)}) VALUES ({marks})"
         number = connection.execute(sql, _row(sweep)).lastrowid
-        connection.executemany(
-            "INSERT INTO sweep_cases VALUES (?, ?, ?, ?, ?, ?)",
-            ((number, case.position, case.case_id, *_texts(case)) for case in cases),
-        )
+        marks = ", ".join("?" * (1 + len(CASE)))
+        sql = f"INSERT INTO sweep_cases (sweep, {', '.join(CASE)}) VALUES ({marks})"
+        rows = [(number, *_case_row(connection, case)) for case in cases]
+        connection.executemany(sql, rows)
         insert_reused(connection, sweep.id, taken)
     return True
 
@@ -92,9 +93,9 @@ def cases(store: Store, sweep_id: str) -> list[SweepCase]:
         f"SELECT {', '.join(CASE)} FROM sweep_cases "
         "WHERE sweep = (SELECT seq FROM sweeps WHERE id = ?) ORDER BY position"
     )
+    rows = large.restored(store.read, store.read(sql, (sweep_id,)), CASE[:-1])
     return [
-        SweepCase(position, case_id, *map(json.loads, texts))
-        for position, case_id, *texts in store.read(sql, (sweep_id,))
+        SweepCase(position, case_id, *map(json.loads, texts)) for position, case_id, *texts in rows
     ]
 
 
@@ -248,6 +249,13 @@ def _sweep(row: Sequence[Any]) -> SweepRecord:
     found["created"] = from_micros(found["created"])
     found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
     return SweepRecord(**found)
+
+
+def _case_row(connection: Connection, case: SweepCase) -> tuple[Any, ...]:
+    """Return the row of `CASE`, without its large inputs, which its runs have, too."""
+    texts = dict(zip(_MADE_OF, _texts(case), strict=True))
+    places = large.keep(connection, texts, ("inputs",))
+    return case.position, case.case_id, *texts.values(), large.merged(places)
 
 
 def _texts(case: SweepCase) -> list[str | None]:

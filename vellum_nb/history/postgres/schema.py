@@ -232,7 +232,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     JSON_OF_PYTHON,
-    KEY_OF_JSON,
+    (*KEY_OF_JSON, 'ALTER TABLE sweep_cases ADD COLUMN large TEXT COLLATE "C"'),
 )
 
 VERSION = len(_STEPS)

@@ -250,14 +250,15 @@ def _there(connection: sqlite3.Connection, table: str, names: tuple[str, ...]) -
 
 
 def _large(connection: sqlite3.Connection, found: _Findings) -> None:
-    if not _there(connection, "payloads", ("large",)):
-        return
     wanted: set[str] = set()
-    for (text,) in connection.execute("SELECT large FROM payloads WHERE large IS NOT NULL"):
-        wanted |= hashes(text)
-    wanted -= {name for (name,) in connection.execute("SELECT hash FROM large_values")}
+    for table in ("payloads", "sweep_cases"):
+        if _there(connection, table, ("large",)):
+            sql = f"SELECT large FROM {table} WHERE large IS NOT NULL"
+            wanted = wanted.union(*(hashes(text) for (text,) in connection.execute(sql)))
     if wanted:
-        found.problems.append(f"{len(wanted):,} large value(s) that runs name are missing")
+        wanted -= {name for (name,) in connection.execute("SELECT hash FROM large_values")}
+    if wanted:
+        found.problems.append(f"{len(wanted):,} large value(s) that runs or cases name are missing")
 
 
 def _long_started(connection: sqlite3.Connection, found: _Findings) -> None:

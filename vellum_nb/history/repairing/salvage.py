@@ -24,7 +24,7 @@ _SETTINGS = {"last deletion": int, "deleted of archive ": list}
 """How those begin that are of no index, which stays behind."""
 _JSON: dict[str, dict[str, type]] = {
     "sweeps": {"release_tags": list, "releases": dict, "options": dict, "holder": dict},
-    "sweep_cases": {"inputs": dict, "expected": dict, "labels": dict},
+    "sweep_cases": {"inputs": dict, "expected": dict, "labels": dict, "large": list},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -94,7 +95,6 @@ def _shape(db: sqlite3.Connection, name: str, *, rowid: bool) -> Shape:
 
 
 def _added(db: sqlite3.Connection, name: str) -> int:
-    """Return how many columns came with later versions: SQLite writes them behind the others."""
+    """Return how many columns came with later versions: SQLite puts them into the last line."""
     sql = db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0]
-    lines = str(sql).partition(") STRICT")[0].splitlines()
-    return lines[-1].count(",") if len(lines) > 1 else 0
+    return len(re.findall(r", \w+ [A-Z]+", sql)) if "\n" in sql else 0

@@ -19,7 +19,7 @@ SWEEP = (
     "releases",
     "options",
 )
-CASE = ("position", "case_id", "inputs", "expected", "labels")
+CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
 BLIND = (
     "id",

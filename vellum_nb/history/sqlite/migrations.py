@@ -235,6 +235,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     ),
+    ("ALTER TABLE sweep_cases ADD COLUMN large TEXT",),
 )
 
 SCHEMA_VERSION = len(_STEPS)

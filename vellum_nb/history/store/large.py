@@ -45,13 +45,15 @@ Read = Callable[[str, Sequence[object]], list[Row]]
 Place = tuple[str, list[str | int], str]
 
 
-def keep(connection: Connection, texts: dict[str, str | None]) -> list[Place]:
+def keep(
+    connection: Connection, texts: dict[str, str | None], names: Sequence[str] = COLUMNS
+) -> list[Place]:
     """Keep the large values of the JSON `texts` of a row, which change; return where they were.
 
-    They are written in the caller's transaction.
+    Only those of the columns `names`. They are written in the caller's transaction.
     """
     places: list[Place] = []
-    for name in COLUMNS:
+    for name in names:
         text = texts.get(name)
         if text is not None and len(text) >= LARGE:
             whole = json.loads(text)
