@@ -42,7 +42,7 @@ def indexed(history):
         "sqlite": "SELECT rowid FROM search_words WHERE search_words MATCH 'common'",
         "postgresql": "SELECT seq FROM search_words WHERE words @@ CAST('common' AS TSQUERY)",
     }
-    return [seq for (seq,) in history._store.read(sql[history._store.dialect.name])]
+    return sorted(seq for (seq,) in history._store.read(sql[history._store.dialect.name]))
 
 
 def fill(history, make_run, count, **fields):
@@ -186,11 +186,14 @@ def test_a_few_new_runs_are_compared_and_many_are_indexed(history, make_run, mon
     monkeypatch.setattr(index, "SLICE", 10)
     fill(history, make_run, 9)
     assert history.count(search="common") == 9
-    assert index.upto(history._store) is None
+    assert index.stretch(history._store) is None
     fill(history, make_run, 12)
     assert history.count(search="common") == 21
-    assert index.upto(history._store) == 20  # two slices; the last one is compared
-    assert len(indexed(history)) == 20
+    assert index.stretch(history._store) == (0, 21)
+    fill(history, make_run, 9)
+    assert history.count(search="common") == 30
+    assert index.stretch(history._store) == (0, 21)
+    assert len(indexed(history)) == 21
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -215,7 +218,7 @@ def test_where_the_index_cannot_be_made_runs_are_compared(history, make_run, pat
         other.execute("CREATE TABLE search_due (taken)")
         other.execute("CREATE VIEW search_words AS SELECT 1 AS rowid")
         assert history.count(search="common") == 3
-    assert index.upto(history._store) is None
+    assert index.stretch(history._store) is None
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -267,7 +270,8 @@ def test_a_kernel_that_is_killed_while_it_indexes_leaves_a_sound_index(path, mak
         child.stdout.close()
     with History(path) as history:
         assert history.count(search="common") == 150
-        assert index.upto(history._store) == len(indexed(history))
+        assert index.stretch(history._store) == (0, 150)
+        assert len(indexed(history)) == 150
 
 
 def test_a_long_wait_is_told(history, make_run, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
-from vellum_nb.history.reading import sorting
+from vellum_nb.history.reading import pages, sorting
 
 VALUES = st.one_of(
     st.none(),
@@ -80,6 +80,7 @@ def test_values_are_kept_of_runs_that_have_ended_and_forgotten_of_those_deleted(
 def test_the_values_may_be_dropped_and_filters_hold(history, record, path):
     for number in range(7):
         record(inputs={"q": number % 3}, release_tag=f"v{number % 2}")
+    list(history.prepare(order_by="input.q"))
     first = order(history, "input.q", release_tag="v1")
     with sqlite3.connect(path) as other:
         other.execute("DROP TABLE sort_values")
@@ -87,19 +88,33 @@ def test_the_values_may_be_dropped_and_filters_hold(history, record, path):
 
 
 @pytest.mark.usefixtures("long_from_the_first")
-def test_getting_ready_tells_how_far_it_is_and_goes_on_where_it_was(history, record):
+def test_values_are_kept_step_by_step_and_it_goes_on_where_it_was(history, record):
     for number in range(8):
         record(inputs={"q": number})
-
-    def enough(done, total):
-        assert total == 8
-        if done:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        history.get_ready(order_by="input.q", told=enough)
+    preparing = history.prepare(order_by="input.q")
+    assert [next(preparing), next(preparing)] == [(0, 8), (3, 8)]
     assert len(kept(history)) == 3
-    told = []
-    history.get_ready(order_by="input.q", told=lambda done, total: told.append((done, total)))
-    assert told == [(0, 5)]
+    assert list(history.prepare(order_by="input.q")) == [(3, 8), (6, 8)]
     assert len(kept(history)) == 8
+
+
+@given(stored=st.lists(VALUES, min_size=1, max_size=12), descending=st.booleans())
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_best_of_each_stretch_are_the_first_of_all(history, make_run, stored, descending):
+    for value in stored:
+        run = make_run(state="FULFILLED", outputs={"n": value})
+        history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))
+        history.finish(run)
+    options = {"offset": 1, "limit": 5, "descending": descending, "release_tag": "v1"}
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "_STRETCH", 3)
+        found = [
+            order(history, field, told=lambda *where: told.append(where), **options)
+            for field in ("output.n", "metadata")
+        ]
+    assert found == [order(history, field, **options) for field in ("output.n", "metadata")]
+    count = history.count()
+    assert told[:2] == [(0, count), (3, count)][: 2 if count > 3 else 0]

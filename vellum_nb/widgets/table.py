@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import traitlets
@@ -18,13 +16,12 @@ from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.assets import asset
-from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.late import LateWidget
 from vellum_nb.widgets.pump import Pump
+from vellum_nb.widgets.table_answers import Answers
 from vellum_nb.widgets.table_protocol import (
     MAX_SELECTED,
     Query,
-    Window,
     ignored,
     read_ids,
     read_int,
@@ -36,13 +33,7 @@ from vellum_nb.widgets.table_source import TableSource, new_csv
 
 __all__ = ["HistoryView"]
 
-_FIRST_ROWS = 40
-_MAX_VIEWS = 16
 _REFRESH_S = 0.2
-
-
-class _Past(Exception):  # noqa: N818  (no error: nobody wants the answer any more)
-    """The page asks for something else already."""
 
 
 class HistoryView(LateWidget):
@@ -100,19 +91,20 @@ class HistoryView(LateWidget):
         self, history: History, *, side_by_side: Callable[[Sequence[Run]], str], **filters: Any
     ) -> None:
         self._lock = threading.RLock()
-        self._errands = Errands("vellum-nb-history-table")
         self._topic = ""
         self._pump = Pump(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
-        self._unsubscribe: Callable[[], None] = lambda: None
-        self._windows: dict[str, Window] = {}
+        self._closing: list[Callable[[], None]] = [self._pump.close]
         self._side_by_side = side_by_side
         self._source = TableSource(history, filters)
+        self._answers = Answers(
+            self._source, send=self.send, taken=self._taken, guarded=self._guarded
+        )
         super().__init__(
             search=self._source.first_search,
             columns=self._source.default_columns,
             _head=self._source.head(),
         )
-        self._first = self._answer(self._query, Window("", 0, 0, _FIRST_ROWS))
+        self._first = self._answers.first(self._query)
         self._kinds: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "rows": self._on_rows,
             "select_range": self._on_range,
@@ -124,7 +116,8 @@ class HistoryView(LateWidget):
         self.on_msg(self._on_message)
         self.observe(self._on_selected, "selected_ids")
         poke = self._pump.poke
-        self._unsubscribe = history.subscribe(lambda _run: poke(), many=poke)
+        unsubscribe = history.subscribe(lambda _run: poke(), many=poke)
+        self._closing += [self._answers.close, unsubscribe]
 
     @property
     def selected(self) -> list[Run]:
@@ -151,8 +144,8 @@ class HistoryView(LateWidget):
 
     def close(self) -> None:
         """Close the widget and stop following the history."""
-        self._unsubscribe()
-        self._pump.close()
+        for close in reversed(self._closing):
+            close()
         super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -184,23 +177,11 @@ class HistoryView(LateWidget):
     def _query(self) -> Query:
         return Query(self.search, self.order_by, self.descending, tuple(self.columns))
 
-    def _answer(self, query: Query, window: Window, *, counting: str = "quick") -> dict[str, Any]:
-        """Return the message that answers `window`."""
-        told = partial(self._tell_progress, window)
-        answer = self._source.rows(query, window, counting=counting, told=told)
+    def _taken(self, answer: Mapping[str, Any]) -> None:
+        """Take from an answer what there is to know beside its rows."""
         with self._lock:
             self.total, self.recorded = answer["total"], answer["all"]
             self._update_head()
-        return answer
-
-    def _tell_progress(self, window: Window, done: int, total: int) -> None:
-        if self._is_past(window):
-            raise _Past
-        self.send({"kind": "progress", "view": window.view, "done": done, "total": total})
-
-    def _is_past(self, window: Window) -> bool:
-        """Return whether the page has asked for something else meanwhile, or is gone."""
-        return self.comm is None or self._windows.get(window.view, window) is not window
 
     def _update_head(self) -> None:
         head, before = self._source.head(), self._head
@@ -210,38 +191,11 @@ class HistoryView(LateWidget):
                 self.columns = head["default"]
 
     def _refresh(self) -> None:
-        with self._lock:
-            query, windows = self._query, list(self._windows.values())
-        for window in windows:
-            self._send_rows(query, window, counting="exact")
-        if not windows:
-            self._first = self._answer(query, Window("", 0, 0, _FIRST_ROWS), counting="exact")
-
-    def _send_rows(self, query: Query, window: Window, *, counting: str) -> None:
-        if self._is_past(window):
-            return
-        with suppress(_Past):
-            answer = self._answer(query, window, counting=counting)
-            self.send({"kind": "rows", **answer})
-            if answer["rough"]:
-                self._errands.do(self._send_counts)
-
-    def _send_counts(self) -> None:
-        with suppress(HistoryError):  # who asks for rows next is told
-            total, recorded = self._source.counts(self._query)
-            with self._lock:
-                self.total, self.recorded = total, recorded
-            self.send({"kind": "total", "total": total, "all": recorded})
+        if not self._answers.again(self._query):
+            self._first = self._answers.first(self._query, counting="exact")
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         self._guarded(*self._handler(content))
-
-    def _soon(self, topic: str, call: Callable[[], None]) -> None:
-        """Make a call that asks the history; of a long one not in the kernel's own thread."""
-        if self._source.is_long:
-            self._errands.do(lambda: self._guarded(topic, call))
-        else:
-            call()
 
     def _handler(self, content: object) -> tuple[str, Callable[[], None]]:
         """Return what a message is about, and what to do with it."""
@@ -273,22 +227,19 @@ class HistoryView(LateWidget):
     def _on_rows(self, content: Mapping[str, Any]) -> None:
         before, source = self._query, self._source
         query, problems = read_query(content, before, known=source.known, order=source.sortable)
-        window = read_window(content)
+        window = read_window(content, len(query.columns))
         with self._lock, self.hold_sync():
             self.search, self.order_by = query.search, query.order_by
             self.descending, self.columns = query.descending, list(query.columns)
-            self._windows.pop(window.view, None)
-            self._windows[window.view] = window
-            if len(self._windows) > _MAX_VIEWS:
-                del self._windows[next(iter(self._windows))]
+            self._answers.look(window)
         moved_only = query == before and content.get("scroll") is True
 
         def answer() -> None:
-            self._send_rows(query, window, counting="no" if moved_only else "quick")
+            self._answers.give(query, window, counting="no" if moved_only else "quick")
             if problems:
                 ignored("; ".join(problems))
 
-        self._soon("rows", answer)
+        self._answers.soon("rows", answer)
 
     def _on_range(self, content: Mapping[str, Any]) -> None:
         """Select rows by position, also those that never travelled to the browser."""
@@ -305,7 +256,7 @@ class HistoryView(LateWidget):
                 msg = f"At most {MAX_SELECTED:,} runs can be selected here; these are the first."
                 raise HistoryError(msg)
 
-        self._soon("selection", select)
+        self._answers.soon("selection", select)
 
     def _on_side(self, content: Mapping[str, Any]) -> None:
         if "ids" in content:
@@ -315,16 +266,22 @@ class HistoryView(LateWidget):
     def _on_drop_filter(self, content: Mapping[str, Any]) -> None:
         if not self._source.drop(content.get("name")):
             ignored(f"there is no filter {content.get('name')!r:.60} to take away")
-        self._soon("rows", self._refresh)
+        self._answers.soon("rows", self._refresh)
 
     def _on_export(self, content: Mapping[str, Any]) -> None:
-        try:
-            path = new_csv(content.get("path"))
-            self._source.to_csv(self._query, path)
-        except (OSError, VellumNBError) as exc:
-            self.send({"kind": "exported", "error": str(exc)})
-            return
-        self.send({"kind": "exported", "path": str(path), "count": self.total})
+        query = self._query
+
+        def export() -> None:
+            try:
+                path = new_csv(content.get("path"))
+                self._source.to_csv(query, path)
+                total, _ = self._source.counts(query)
+            except (OSError, VellumNBError) as exc:
+                self.send({"kind": "exported", "error": str(exc)})
+                return
+            self.send({"kind": "exported", "path": str(path), "count": total})
+
+        self._answers.soon("selection", export)
 
     def _on_selected(self, _change: object) -> None:
         if self._side:

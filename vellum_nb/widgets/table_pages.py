@@ -61,9 +61,6 @@ class Pages:
             key = (repr(sorted(filters.items())), order)
             if again or key != self._key:
                 self._key, self._ordered = key, None
-            if told is not None:
-                search = str(filters.get("search") or "")
-                self.history.get_ready(search=search, order_by=order_by, told=told)
             is_plain = order_by == "timestamp" and not filters.get("search")
             whole = bool(filters.get("search"))  # what was found may be far into a large value
             if self._ordered is None and (is_plain or offset + limit <= _NEAR):
@@ -73,6 +70,7 @@ class Pages:
                     order_by=order_by,
                     descending=descending,
                     whole=whole,
+                    told=told,
                     **filters,
                 )
             if self._ordered is None:

@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 MAX_ROWS = 200
+_FEWEST_ROWS = 40  # what is in sight, and as much again
+_MAX_CELLS = 4_000
 MAX_SELECTED = 1000
 _MAX_TEXT = 500
 _MAX_COLUMNS = 100
@@ -94,20 +96,23 @@ def _columns(value: object, known: Collection[str], problems: list[str]) -> tupl
     return tuple(dict.fromkeys(good))[:_MAX_COLUMNS]
 
 
-def read_window(content: Mapping[str, Any]) -> Window:
+def read_window(content: Mapping[str, Any], columns: int = 1) -> Window:
     """Return the rows that a message asks for, clipped to what may travel at once.
 
     Examples
     --------
     >>> read_window({"offset": -5, "limit": 10**9, "view": "a"})
     Window(view='a', seq=0, offset=0, limit=200)
+    >>> read_window({"limit": 10**9}, columns=50).limit
+    80
     """
+    most = min(MAX_ROWS, max(_FEWEST_ROWS, _MAX_CELLS // max(1, columns)))
     view = content.get("view")
     return Window(
         view=view[:40] if isinstance(view, str) else "",
         seq=read_int(content.get("seq"), 0, _MAX_OFFSET),
         offset=read_int(content.get("offset"), 0, _MAX_OFFSET),
-        limit=read_int(content.get("limit"), 1, MAX_ROWS),
+        limit=read_int(content.get("limit"), 1, most),
     )
 
 

@@ -31,7 +31,7 @@ TEXT_LIMIT = 160
 NOTHING = Search(())
 JOINED = {"inputs", "outputs"}  # columns of many values, with no order of their own
 
-_SHORTEST = 10
+_SHORTEST = 5
 _EXACT = 2**53  # larger integers are other ones in the browser
 _MOST_BYTES = 90_000  # of the rows of one message
 _SEARCHED = ("input", "output", "error_", "note", "tags")
@@ -124,13 +124,17 @@ def column_kind(name: str) -> str:
 def fitting_rows(
     runs: Sequence[Run], columns: Sequence[str], *, search: str = ""
 ) -> list[dict[str, Any]]:
-    """Return what travels to the browser: the more there is to show, the shorter its texts."""
+    """Return what travels to the browser: the more there is to show, the shorter its texts.
+
+    Where they are the shortest nothing is marked in them.
+    """
     limit, looking = TEXT_LIMIT, Search.of(search)
     while True:
-        rows = [_row(run, columns, looking, limit) for run in runs]
+        marked = looking if limit > _SHORTEST else NOTHING
+        rows = [_row(run, columns, marked, limit) for run in runs]
         if limit <= _SHORTEST or len(json.dumps(rows, ensure_ascii=False).encode()) <= _MOST_BYTES:
             return rows
-        limit //= 2
+        limit = max(limit // 4, _SHORTEST)
 
 
 def _row(run: Run, columns: Sequence[str], search: Search, limit: int) -> dict[str, Any]:

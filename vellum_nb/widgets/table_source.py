@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -159,6 +159,14 @@ class TableSource:
             "rows": fitting_rows(runs, query.columns, search=query.search),
         }
 
+    def reading(self, query: Query) -> Iterator[tuple[int, int]]:
+        """Read for the search of `query` by and by; yield how far it is until it is whole."""
+        return self._history.prepare(search=query.search.strip())
+
+    def keeping(self, query: Query) -> Iterator[tuple[int, int]]:
+        """Keep by and by what `query` sorts by; yield how far it is until it is done."""
+        return self._history.prepare(order_by=query.order_by)
+
     def counts(self, query: Query) -> tuple[int, int]:
         """Return how many runs `query` finds, and how many there are, counted to the end."""
         self._count(query, 0, exact=True)
@@ -176,7 +184,8 @@ class TableSource:
     def told(self, query: Query) -> str:
         """Return how many runs `query` finds, in words; of very many only that they are."""
         total = self._history.count(**self._with(query), limit=LONG + 1)
-        return f"over {LONG:,} runs" if total > LONG else f"{total:,} run{'s'[: total != 1]}"
+        told = f"over {LONG:,} runs" if total > LONG else f"{total:,} run{'s'[: total != 1]}"
+        return told if next(self.reading(query), None) is None else f"{told} so far"
 
     def runs(self, ids: Sequence[str]) -> list[Run]:
         """Return the runs with these ids, newest first."""
@@ -191,11 +200,12 @@ class TableSource:
             return "<p>The history is closed or unreadable.</p>"
 
     def to_csv(self, query: Query, path: Path) -> None:
-        """Write the runs that `query` finds."""
-        self._history.to_csv(path, progress=False, **self._with(query))
+        """Write the runs that `query` finds, all of them."""
+        self._history.to_csv(path, progress=False, **self._with(query) | {"so_far": False})
 
     def _with(self, query: Query) -> dict[str, Any]:
-        return {**self._filters, **({"search": query.search} if query.search.strip() else {})}
+        search = {"search": query.search, "so_far": True} if query.search.strip() else {}
+        return self._filters | search
 
     def _count(self, query: Query, seen: int, *, exact: bool) -> None:
         self._pages.rough = False

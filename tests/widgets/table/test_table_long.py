@@ -6,12 +6,16 @@ import threading
 
 import pytest
 
+from vellum_nb import read_csv
+from vellum_nb.history.reading import pages, sorting
 from vellum_nb.history.searching import index
-from vellum_nb.widgets import table_pages
+from vellum_nb.widgets import table_answers, table_pages
 
 
 @pytest.fixture(autouse=True)
 def _long_from_the_first(monkeypatch):
+    for name in ("_FIRST_S", "_TURN_S", "_PAUSE_S", "_PAUSES"):
+        monkeypatch.setattr(table_answers, name, 0)  # each turn is one step, and tells all of it
     monkeypatch.setattr(table_pages, "LONG", 0)
     monkeypatch.setattr(table_pages, "_COUNTED", 2)
     monkeypatch.setattr(table_pages, "_NEAR", 3)
@@ -28,15 +32,75 @@ def browser(browse, record, show):
 def test_rows_come_first_and_are_counted_after(browser):
     answer = browser.rows(search="text", limit=2)
     assert browser.ids() == ["run-8", "run-7"]
-    assert [message["rough"] for message in browser.wire.customs("rows")] == [True]
+    assert browser.wire.customs("rows")[0]["rough"] is True
     assert (answer["total"], answer["all"]) == (9, 9)
     assert (browser.view.total, browser.view.recorded) == (9, 9)
 
 
-def test_a_first_search_tells_how_far_it_is(browser):
-    browser.rows(search="text")
+def test_a_first_search_shows_what_it_has_found_and_goes_on_by_itself(browser):
+    browser.send(kind="rows", view="a", seq=1, offset=0, limit=9, search="text", descending=False)
+    assert browser.view._answers.wait(10)
+    answers = browser.wire.customs("rows")
+    assert [(answer["reach"], answer["total"]) for answer in answers] == [
+        *(((2, 9), 2), ((4, 9), 4), ((6, 9), 6), ((8, 9), 8)),
+        (None, 9),
+    ]
+    assert [row["id"] for row in answers[1]["rows"]] == [f"run-{n}" for n in range(5, 9)]
     told = browser.wire.customs("progress")
-    assert [(message["done"], message["total"]) for message in told][:2] == [(0, 9), (2, 9)]
+    assert [message["reach"] for message in told] == [(4, 9), (6, 9), (8, 9)]
+    assert {(message["view"], message["what"]) for message in told} == {("a", "searched")}
+    assert (browser.view.total, browser.view.error) == (9, "")
+
+
+def test_a_search_that_nobody_wants_any_more_reads_no_further(browser):
+    ask = {"kind": "rows", "view": "a", "offset": 0, "limit": 2, "descending": False}
+    send = browser.view._answers._send
+
+    def change_of_mind(message):
+        send(message)
+        if message["kind"] == "progress":
+            browser.send(**ask, seq=2, search="")
+
+    browser.view._answers._send = change_of_mind
+    browser.send(**ask, seq=1, search="text")
+    assert browser.view._answers.wait(10)
+    assert [answer["reach"] for answer in browser.wire.customs("rows")] == [(2, 9), None]
+    assert browser.ids() == ["run-0", "run-1"]
+    assert index.stretch(browser.view._source._history._store) == (5, 9)
+
+
+def test_common_words_are_found_at_once_among_the_newest(browser):
+    browser.send(kind="rows", view="a", seq=1, offset=0, limit=1, search="text")
+    assert browser.view._answers.wait(10)
+    assert [row["id"] for row in browser.wire.customs("rows")[0]["rows"]] == ["run-8"]
+
+
+def test_what_was_sorted_by_is_kept_after_the_answer(browser, monkeypatch):
+    monkeypatch.setattr(sorting, "LONG", 0)
+    monkeypatch.setattr(sorting, "SLICE", 2)
+    browser.rows(order_by="output.reply", limit=2)
+    assert browser.ids() == ["run-8", "run-7"]
+    assert browser.view._answers.wait(10)
+    store = browser.view._source._history._store
+    assert store.read("SELECT count(*) FROM sort_values") == [(9,)]
+
+
+def test_an_order_that_takes_long_tells_how_far_it_is(browser, monkeypatch):
+    monkeypatch.setattr(pages, "_STRETCH", 4)
+    browser.rows(order_by="output.reply", limit=2)
+    told = [message for message in browser.wire.customs("progress") if message["view"] == "a"]
+    assert [(message["what"], message["reach"]) for message in told] == [
+        *(("sorted", (0, 9)), ("sorted", (4, 9)), ("sorted", (8, 9)))
+    ]
+
+
+def test_what_is_exported_is_all_that_matches_however_far_the_search_is(browser, tmp_path):
+    browser.view._answers._closed = True  # it reads no further by itself
+    browser.send(kind="rows", view="a", seq=1, offset=0, limit=9, search="text")
+    browser.send(kind="export", path=str(tmp_path / "found.csv"))
+    assert browser.wire.wait_for(lambda: browser.wire.customs("exported"))
+    assert browser.wire.customs("exported")[-1]["count"] == 9
+    assert len(read_csv(tmp_path / "found.csv")) == 9
 
 
 def test_far_rows_of_another_order_are_those_that_a_page_would_have(browser):
@@ -48,12 +112,12 @@ def test_far_rows_of_another_order_are_those_that_a_page_would_have(browser):
 
 def test_a_question_that_was_replaced_is_not_answered(browser):
     gate = threading.Event()
-    browser.view._errands.do(gate.wait)
+    browser.view._answers.soon("rows", gate.wait)
     for seq, search in enumerate(["te", "tex", "text 7"], 1):
         browser.send(
             kind="rows", view="a", seq=seq, offset=0, limit=9, search=search, order_by="timestamp"
         )
     gate.set()
-    assert browser.view._errands.wait(10)
-    assert [answer["seq"] for answer in browser.wire.customs("rows")] == [3]
+    assert browser.view._answers.wait(10)
+    assert {answer["seq"] for answer in browser.wire.customs("rows")} == {3}
     assert browser.ids() == ["run-7"]

@@ -9,7 +9,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping import archived as archived_runs
 from vellum_nb.history.keeping.archived import in_archives, with_archived
 from vellum_nb.history.methods.recording import RecordMethods
-from vellum_nb.history.reading import reads, sorting
+from vellum_nb.history.reading import pages, reads, sorting
 from vellum_nb.history.reading.damaged import told
 from vellum_nb.history.reading.light import light_records
 from vellum_nb.history.reading.loading import load, scan
@@ -155,15 +155,17 @@ class ReadMethods(RecordMethods):
         order_by: str = "timestamp",
         descending: bool = True,
         whole: bool = True,
+        told: Callable[[int, int], None] | None = None,
         **filters: Unpack[PageFilters],
     ) -> list[Run]:
         """Return `limit` runs from `offset` on, in any order; for tables.
 
         `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
         runs without a value come last. Unless `whole`, of a large value there are only the first
-        1,000 characters. `filters` as in `runs`.
+        1,000 characters. `told` hears how many runs were read of how many, where an order takes
+        long; what it raises ends it. `filters` as in `runs`.
         """
-        found = reads.page(
+        found = pages.page(
             self._store,
             filters,
             offset=offset,
@@ -171,6 +173,7 @@ class ReadMethods(RecordMethods):
             order_by=order_by,
             descending=descending,
             whole=whole,
+            told=told,
         )
         return [self._run(row) for row in found]
 
@@ -183,26 +186,25 @@ class ReadMethods(RecordMethods):
         **filters: Unpack[PageFilters],
     ) -> Ordered:
         """Return the runs in an order, to be read stretch by stretch; arguments as in `page`."""
-        seqs = reads.ordered(
+        seqs = pages.ordered(
             self._store, {**filters, "limit": None}, order_by=order_by, descending=descending
         )
 
         def fetch(some: Sequence[int]) -> list[Run]:
-            return [self._run(row) for row in reads.at(self._store, some, whole=whole)]
+            return [self._run(row) for row in pages.at(self._store, some, whole=whole)]
 
         return Ordered(seqs, fetch)
 
-    def get_ready(
-        self, *, search: str = "", order_by: str = "", told: Callable[[int, int], None]
-    ) -> None:
-        """Do what a search or an order of very many runs needs once, before `page` does it.
+    def prepare(self, *, search: str = "", order_by: str = "") -> Iterator[tuple[int, int]]:
+        """Do by and by what a search or an order of very many runs needs once; for tables.
 
-        `told` hears how many runs were read of how many; what it raises ends it, to go on later.
+        It yields how many runs are read of how many before each step, and nothing where all is
+        done. Whoever asks for no more leaves the rest for later.
         """
         if search:
-            index.catch_up(self._store, told)
-        if order_by.startswith(sorting.ROOMS):
-            sorting.catch_up(self._store, order_by, told)
+            yield from index.steps(self._store)
+        if order_by:
+            yield from sorting.steps(self._store, order_by)
 
     def has_many(self, number: int) -> bool:
         """Return whether more than `number` runs were recorded; those deleted since may count."""

@@ -52,9 +52,13 @@ class OtherFilters(_Plain, total=False):
 
 
 class PageFilters(_Plain, total=False):
-    """What a page may be chosen by; `search`: words, as `History.search` takes them."""
+    """What a page may be chosen by; `search`: words, as `History.search` takes them.
+
+    `so_far`: what the index of words has by now is searched; it is not brought up to date.
+    """
 
     search: str | None
+    so_far: bool
 
 
 class Filters(PageFilters, total=False):
@@ -90,7 +94,7 @@ class Selection:
 def select(filters: Filters, store: Store) -> Selection:
     """Return the SQL of `filters`; raise for a name that is none of them.
 
-    A search brings the index of words up to date first.
+    A search brings the index of words up to date first, unless it is of what was read `so_far`.
     """
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
@@ -100,7 +104,7 @@ def select(filters: Filters, store: Store) -> Selection:
     terms: list[str] = []
     bound: list[object] = []
     for name, value in filters.items():
-        if value is not None and name not in {"limit", "search"}:
+        if value is not None and name not in {"limit", "search", "so_far"}:
             term, argument = _term(name, value, store.dialect)
             terms.append(term)
             bound.append(argument)
@@ -111,7 +115,7 @@ def select(filters: Filters, store: Store) -> Selection:
         raise HistoryError(msg)
     if search is None or not search.strip():
         return Selection(where, tuple(bound), limit)
-    found, words = condition(store, search, where, bound)
+    found, words = condition(store, search, where, bound, so_far=filters.get("so_far", False))
     return Selection(f"{where} AND {found}", (*bound, *words), limit)
 
 

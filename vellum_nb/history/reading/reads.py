@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vellum_nb.history.reading import sorting
 from vellum_nb.history.reading.query import (
     ALL,
     NEWEST_FIRST,
     Filters,
-    PageFilters,
     Selection,
-    order,
     select,
 )
 from vellum_nb.history.rows.frames import PLAIN, ROOMS
@@ -24,10 +20,10 @@ from vellum_nb.history.store.store import Reader, Row, Snapshot, Store
 
 __all__ = [
     "COLUMNS",
+    "JOINED",
     "SHOWN",
     "WHOLE",
     "are_at_least",
-    "at",
     "bulk",
     "count",
     "count_selected",
@@ -35,8 +31,7 @@ __all__ = [
     "framed_of",
     "heads",
     "longest_number",
-    "ordered",
-    "page",
+    "query",
     "row",
     "rows",
     "stream",
@@ -52,11 +47,11 @@ _BULK = ", ".join(
     + [f"coalesce(p.{name}, '{{}}') || '\n' AS {name}" for name in ROOMS.values()]
     + ["p.large"]
 )
-_JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
+JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
 _LONG = frozenset({"error_message", "note", "tags"})
 _LARGE_ROWS = 8
 _PLACE = "(r.timestamp, r.seq)"
-_ALL = f"SELECT {COLUMNS} {_JOINED}"
+_ALL = f"SELECT {COLUMNS} {JOINED}"
 
 
 def row(store: Store, run_id: str) -> Row | None:
@@ -90,7 +85,7 @@ def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Itera
     of_runs = set(names) <= set(SCALARS)
     columns = [f"{'r' if name in SCALARS else 'p'}.{name}" for name in names]
     columns += ["r.seq"] if of_runs else ["p.large", "r.seq"]
-    source = "FROM runs r" if of_runs else _JOINED
+    source = "FROM runs r" if of_runs else JOINED
     which, bound = _which(chosen)
     heavy = [at for at, name in enumerate(names) if name not in SCALARS or name in _LONG]
     found = snapshot.batches(", ".join(columns), source, which, bound, heavy=heavy)
@@ -108,10 +103,11 @@ def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
 
 
 def _rows_of(store: Store, chosen: Selection, columns: str) -> list[Row]:
-    return store.read(*_query(chosen, f"{columns} {_JOINED}"))
+    return store.read(*query(chosen, f"{columns} {JOINED}"))
 
 
-def _query(chosen: Selection, what: str) -> tuple[str, tuple[object, ...]]:
+def query(chosen: Selection, what: str) -> tuple[str, tuple[object, ...]]:
+    """Return a query for `what` of the rows that are `chosen`, newest first."""
     which, bound = _which(chosen)
     return f"SELECT {what} {which}", bound
 
@@ -127,10 +123,10 @@ def bulk(store: Store, chosen: Selection, *, searched: bool) -> tuple[str, tuple
     What is `searched` for only our own connections may know: they look which runs it is.
     """
     if searched:
-        picked = [seq for (seq,) in store.read(*_query(chosen, "r.seq FROM runs r"))]
+        picked = [seq for (seq,) in store.read(*query(chosen, "r.seq FROM runs r"))]
         where, listed = store.dialect.one_of("r.seq"), store.dialect.listed(picked)
         chosen = replace(chosen, where=where, bound=(listed,))
-    return _query(chosen, f"{_BULK} {_JOINED}")
+    return query(chosen, f"{_BULK} {JOINED}")
 
 
 def are_at_least(reader: Reader, chosen: Selection, number: int) -> bool:
@@ -150,7 +146,7 @@ def windows(store: Store, chosen: Selection, rows: int) -> Iterator[Selection]:
     left, rest = chosen.limit, chosen
     while left > 0:
         size = min(rows, left)
-        sql, bound = _query(replace(rest, limit=1), "r.timestamp, r.seq FROM runs r")
+        sql, bound = query(replace(rest, limit=1), "r.timestamp, r.seq FROM runs r")
         ends = store.read(f"{sql} OFFSET ?", (*bound, size - 1))
         if not ends:
             if store.read(sql, bound):
@@ -177,55 +173,6 @@ def count_selected(reader: Reader, chosen: Selection) -> int:
         return int(reader.read(sql, chosen.bound)[0][0])
     sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) AS few"
     return int(reader.read(sql, (*chosen.bound, chosen.limit))[0][0])
-
-
-def page(
-    store: Store,
-    filters: PageFilters,
-    *,
-    offset: int,
-    limit: int,
-    order_by: str,
-    descending: bool,
-    whole: bool = True,
-) -> list[Row]:
-    """Return `limit` rows from `offset` on; unless `whole` large values stay cut short.
-
-    First which, then their payloads: rows that are only skipped are never read whole.
-    """
-    sql, bound = _ordered({**filters, "limit": limit}, store, order_by, descending=descending)
-    found = store.read(f"{sql} OFFSET ?", (*bound, max(0, offset)))
-    return at(store, [seq for (seq,) in found], whole=whole)
-
-
-def ordered(store: Store, filters: Filters, *, order_by: str, descending: bool) -> array[int]:
-    """Return which runs `filters` name, in an order."""
-    sql, bound = _ordered(filters, store, order_by, descending=descending)
-    return array("q", [seq for (seq,) in store.read(sql, bound)])
-
-
-def at(store: Store, seqs: Sequence[int], *, whole: bool = True) -> list[Row]:
-    """Return these rows, in this order; those that are gone are left out."""
-    sql = f"SELECT r.seq, {COLUMNS} {_JOINED} WHERE {store.dialect.one_of('r.seq')}"
-    found = {seq: rest for seq, *rest in store.read(sql, (store.dialect.listed(seqs),))}
-    rows = [tuple(found[seq]) for seq in seqs if seq in found]
-    return large.restored(store.read, rows, WHOLE) if whole else [row[:-1] for row in rows]
-
-
-def _ordered(
-    filters: Filters, store: Store, order_by: str, *, descending: bool
-) -> tuple[str, tuple[object, ...]]:
-    chosen = select(filters, store)
-    terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
-    source = "runs r JOIN payloads p ON p.seq = r.seq" if needs_payloads else "runs r"
-    before: tuple[object, ...] = ()
-    if order_by.startswith(sorting.ROOMS) and sorting.catch_up(store, order_by):
-        source, before = sorting.JOIN, (order_by,)
-        terms, bound = sorting.terms(descending=descending), ()
-    sql = f"SELECT r.seq FROM {source} WHERE {chosen.where} ORDER BY {terms}"
-    if chosen.limit == ALL:  # SQLite sorts faster where nobody mentions a limit
-        return sql, (*before, *chosen.bound, *bound)
-    return f"{sql} LIMIT ?", (*before, *chosen.bound, *bound, chosen.limit)
 
 
 def longest_number(store: Store) -> int:

@@ -1,31 +1,31 @@
 """What runs are sorted by, where that is a member of their payloads and there are very many.
 
 To sort by ``output.confidence`` every payload would have to be read, gigabytes of a long history.
-So the values are kept in a narrow table, filled when somebody first sorts by them. Like the index
-of words it is derived, and brought up to date in small transactions by whoever asks. Texts are
-kept, and compared, by their first `TEXT` characters. Only in SQLite files.
+So the values are kept in a narrow table, which a table fills aside once somebody has sorted by
+them. Like the index of words it is derived, and brought up to date in small transactions. Texts
+are kept, and compared, by their first `TEXT` characters. Only in SQLite files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.searching.index import Told, index_of
+from vellum_nb.history.searching.index import index_of
 from vellum_nb.history.sqlite.sqlite import member
 from vellum_nb.history.store.store import Connection, Store
 
-__all__ = ["JOIN", "LONG", "ROOMS", "SLICE", "TEXT", "catch_up", "forget", "terms"]
+__all__ = ["JOIN", "LONG", "SLICE", "TEXT", "forget", "ready", "steps", "terms"]
 
 LONG = 50_000
 """Fewer runs are sorted without."""
 SLICE = 4_000
 TEXT = 100
-JOIN = "runs r LEFT JOIN sort_values s ON s.field = ? AND s.seq = r.seq"
+JOIN = "FROM runs r LEFT JOIN sort_values s ON s.field = ? AND s.seq = r.seq"
 
-ROOMS = ("input.", "output.")
+_ROOMS = ("input.", "output.")
 
 _KEY = "PRIMARY KEY (field, seq)) STRICT, WITHOUT ROWID"
 _MAKE = (
@@ -46,23 +46,38 @@ _ENDED_DUE = (
 _COLUMNS = {"input": "p.inputs", "output": "p.outputs"}
 
 
-def catch_up(store: Store, field: str, told: Told | None = None) -> bool:
-    """Bring the values of `field` up to date; return whether they can be sorted by."""
-    if index_of(store) is None or store.dialect.name != "sqlite":
-        return False
-    newest = store.read("SELECT max(seq) FROM runs")[0][0] or 0
-    if newest < LONG:
-        return False
-    first = _mark(store.read, field)
-    while (mark := _mark(store.read, field)) < newest or _due(store.read, field):
-        if told is not None and newest - mark > SLICE:
-            told(mark - first, newest - first)
+def steps(store: Store, field: str) -> Iterator[tuple[int, int]]:
+    """Bring the values of `field` up to date by and by; yield how many were read of how many.
+
+    It goes on as it is asked for more, and where it ended the next time.
+    """
+    newest = _worth_keeping(store, field)
+    while (mark := _mark(store.read, field)) < newest or (newest and _due(store.read, field)):
+        yield mark, newest
         try:
             with store.write() as connection:
                 _step(connection, field)
         except HistoryError:
-            return False
-    return True
+            return
+
+
+def ready(store: Store, field: str) -> bool:
+    """Return whether runs can be sorted by kept values; a few that are missing are added."""
+    newest = _worth_keeping(store, field)
+    if not newest or newest - _mark(store.read, field) > SLICE:
+        return False
+    for _ in steps(store, field):
+        pass
+    return _mark(store.read, field) >= newest and not _due(store.read, field)
+
+
+def _worth_keeping(store: Store, field: str) -> int:
+    """Return the number of the newest run; 0 where values are not worth keeping or cannot be."""
+    in_file = index_of(store) is not None and store.dialect.name == "sqlite"
+    if not in_file or not field.startswith(_ROOMS):
+        return 0
+    newest: int = store.read("SELECT max(seq) FROM runs")[0][0] or 0
+    return newest if newest >= LONG else 0
 
 
 def terms(*, descending: bool) -> str:

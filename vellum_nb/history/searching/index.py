@@ -1,20 +1,21 @@
 """The index of words: made in the history itself when somebody searches.
 
 It is derived: nothing is lost when its tables are dropped. Recording a run does not touch it; a
-search first brings it up to date, in small transactions, so that other writers hardly wait, any
-number of processes may do it at once, and one that is killed leaves nothing half done. What it
-does not know yet has numbers above its mark; whoever searches compares those rows itself.
+search brings it up to date, in small transactions, so that other writers hardly wait, any number
+of processes may do it at once, and one that is killed leaves nothing half done. It begins with
+the newest runs and goes back to the oldest: a table shows what it has found so far. Runs that are
+newer than it are compared by whoever searches.
 
-Only runs that have ended are in it, for they do not change. Runs below its mark that are STARTED
-still, or were deleted, are remembered in a table of their own.
+Only runs that have ended are in it, for they do not change. Other runs of its stretch, which are
+STARTED still or were deleted, are remembered in a table of their own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.searching.fts import Fts
@@ -27,14 +28,16 @@ __all__ = [
     "DUE",
     "NOTED",
     "SLICE",
+    "Stretch",
     "Told",
     "catch_up",
     "document",
     "drop_stale",
     "forget",
     "index_of",
+    "steps",
+    "stretch",
     "tidy",
-    "upto",
 ]
 
 DUE = "search_due"
@@ -42,7 +45,7 @@ NOTED = "(note IS NOT NULL OR tags IS NOT NULL)"
 SLICE = 400
 """How many runs are indexed in one transaction; fewer that are new are not worth one."""
 
-_VERSION = 1  # of `words`, `document` and these tables: where it is another one all is made anew
+_VERSION = 2  # of `words`, `document` and these tables: where it is another one all is made anew
 _MAKE = (
     f"DROP TABLE IF EXISTS {DUE}",
     f"CREATE TABLE {DUE} (seq BIGINT PRIMARY KEY)",
@@ -61,10 +64,21 @@ _ENDED_DUE = (
     # CROSS JOIN: few are due; SQLite would begin with the runs
     f"SELECT d.seq FROM {DUE} d CROSS JOIN runs r WHERE r.seq = d.seq AND r.state <> 'STARTED'"
 )
+_NOT_DUE = f"AND r.seq NOT IN (SELECT seq FROM {DUE})"
+# PostgreSQL needs to be told of both numbers
+_NEWER = f"{_TEXTS} r.seq > ? AND p.seq > ? {_NOT_DUE} ORDER BY r.seq LIMIT ?"
+_OLDER = f"{_TEXTS} r.seq <= ? AND p.seq <= ? {_NOT_DUE} ORDER BY r.seq DESC LIMIT ?"
 _NAMES = ("seq", "state", "inputs", "outputs", "error_code", "error_message")
 _REMEMBER = f"INSERT INTO {DUE} (seq) VALUES (?) ON CONFLICT DO NOTHING"
 
 Told = Callable[[int, int], None]
+
+
+class Stretch(NamedTuple):
+    """The numbers that the index has seen: above `after`, up to `upto`."""
+
+    after: int
+    upto: int
 
 
 class Index(Protocol):
@@ -123,37 +137,43 @@ def _gather(value: Any, into: list[str]) -> None:
         into.append(json.dumps(value))
 
 
-def upto(store: Store) -> int | None:
-    """Return the last run that the index has seen; None where there is no index."""
+def stretch(store: Store) -> Stretch | None:
+    """Return which runs the index has seen; None where there is no index."""
     index = index_of(store)
-    return None if index is None else _mark(index, store.read)
+    return None if index is None else _stretch(index, store.read)
 
 
-def catch_up(store: Store, told: Told | None = None) -> int | None:
-    """Bring the index up to date and return `upto`.
+def catch_up(store: Store, told: Told | None = None) -> Stretch | None:
+    """Bring the index up to date and return `stretch`.
 
     Where the index cannot be made or written it stays as it is: rows are compared then.
     """
-    index = index_of(store)
-    if index is None:
-        return None
-    first = 0
-    while (work := _work(store, index)) >= SLICE:
-        first = max(first, work)
+    for done, total in steps(store):
         if told is not None:
-            told(first - work, first)
+            told(done, total)
+    return stretch(store)
+
+
+def steps(store: Store) -> Iterator[tuple[int, int]]:
+    """Bring the index up to date by and by; yield how many runs it knows of how many there are.
+
+    It goes on as it is asked for more, and where it ended the next time.
+    """
+    index = index_of(store)
+    while index is not None and (left := _left(store, index)):
+        total = _newest(store.read)
+        yield max(0, total - left), total
         try:
             with store.write() as connection:
                 _step(connection, index)
         except HistoryError:
-            break
-    return _mark(index, store.read)
+            return
 
 
 def drop_stale(store: Store) -> bool:
     """Drop an index that an older or newer version made; return whether there was one."""
     index = index_of(store)
-    if index is None or not store.read(index.exists) or _mark(index, store.read) is not None:
+    if index is None or not store.read(index.exists) or _stretch(index, store.read) is not None:
         return False
     with store.write() as connection:
         for statement in (*index.make, *_MAKE):
@@ -168,16 +188,16 @@ def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
     Their numbers stay due, for SQLite may give them to other runs.
     """
     index = index_of(store)
-    mark = None if index is None else _mark(index, _reading(connection))
-    if index is None or mark is None:
+    seen = None if index is None else _stretch(index, _reading(connection))
+    if index is None or seen is None:
         return
-    known = [(seq,) for seq in seqs if seq <= mark]
+    gone = [(seq,) for seq in seqs if seq <= seen.upto]
     due = f"SELECT 1 FROM {DUE} WHERE seq = ?"
-    for one in known:
-        if connection.execute(due, one).fetchone() is None:
+    for one in gone:
+        if one[0] > seen.after and connection.execute(due, one).fetchone() is None:
             texts = connection.execute(f"{_TEXTS} r.seq = ?", one).fetchall()
             index.take(connection, _documents(connection, texts))
-    connection.executemany(_REMEMBER, known)
+    connection.executemany(_REMEMBER, gone)
 
 
 def tidy(store: Store) -> None:
@@ -195,42 +215,47 @@ def _reading(connection: Connection) -> Callable[..., list[Any]]:
     return read
 
 
-def _mark(index: Index, read: Callable[..., list[Any]]) -> int | None:
+def _stretch(index: Index, read: Callable[..., list[Any]]) -> Stretch | None:
     if not read(index.exists):
         return None
     found = read(_STATE)
     state = json.loads(found[0][0]) if found else {}
-    return state["upto"] if state.get("version") == _VERSION else None
+    return Stretch(*state["seen"]) if state.get("version") == _VERSION else None
 
 
-def _work(store: Store, index: Index) -> int:
-    """Return how many runs might be indexed now: exact where it is little, else about."""
-    mark = _mark(index, store.read)
-    newer: int = store.read("SELECT max(seq) FROM runs")[0][0] or 0
-    if mark is None:
-        return newer
+def _newest(read: Callable[..., list[Any]]) -> int:
+    return read("SELECT max(seq) FROM runs")[0][0] or 0
+
+
+def _left(store: Store, index: Index) -> int:
+    """Return how many runs are to be indexed; 0 where these are few and newer than the others."""
+    seen, newest = _stretch(index, store.read), _newest(store.read)
+    if seen is None:
+        return newest if newest >= SLICE else 0
     ended: int = store.read(f"SELECT count(*) FROM ({_ENDED_DUE} LIMIT {SLICE}) AS due")[0][0]
-    return max(0, newer - mark) + ended
+    newer = max(0, newest - seen.upto) + ended
+    return newer + seen.after if seen.after or newer >= SLICE else 0
 
 
 def _step(connection: Connection, index: Index) -> None:
-    mark = _mark(index, _reading(connection))
-    if mark is None:
+    read = _reading(connection)
+    seen = _stretch(index, read)
+    if seen is None:
         for statement in (*index.make, *_MAKE):
             connection.execute(statement)
-        mark = 0
-    newer = f"{_TEXTS} r.seq > ? AND p.seq > ? ORDER BY r.seq LIMIT ?"  # PostgreSQL needs both
-    new = connection.execute(newer, (mark, mark, SLICE)).fetchall()
-    ended = connection.execute(f"{_TEXTS} r.seq IN ({_ENDED_DUE} LIMIT ?)", (SLICE,)).fetchall()
-    index.add(connection, _documents(connection, [*new, *ended]))
-    started = [(seq,) for seq, state, *_ in new if state == "STARTED"]
+        seen = Stretch(_newest(read), _newest(read))
+    new = read(_NEWER, (seen.upto, seen.upto, SLICE))
+    room = SLICE - len(new)
+    old = read(_OLDER, (seen.after, seen.after, room))
+    ended = read(f"{_TEXTS} r.seq IN ({_ENDED_DUE} LIMIT ?)", (SLICE,))
+    index.add(connection, _documents(connection, sorted([*old, *new, *ended])))
+    started = [(seq,) for seq, state, *_ in (*old, *new) if state == "STARTED"]
     connection.executemany(_REMEMBER, started)
     connection.executemany(f"DELETE FROM {DUE} WHERE seq = ?", [(row[0],) for row in ended])
-    if len(new) == SLICE:
-        mark = new[-1][0]
-    else:  # also past rows without payloads, which only a damaged history has
-        mark = connection.execute("SELECT max(seq) FROM runs").fetchone()[0] or 0
-    connection.execute(_SET, (json.dumps({"version": _VERSION, "upto": mark}),))
+    # Where there are no more, it is past rows without payloads, too: damaged histories have them.
+    upto = new[-1][0] if len(new) == SLICE else max(seen.upto, _newest(read))
+    after = (old[-1][0] - 1 if len(old) == room else 0) if room else seen.after
+    connection.execute(_SET, (json.dumps({"version": _VERSION, "seen": [after, upto]}),))
 
 
 def _documents(connection: Connection, rows: Sequence[Row]) -> list[tuple[int, str]]:

@@ -20,7 +20,7 @@ from vellum_nb.history.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["condition", "matches"]
+__all__ = ["compared", "condition", "matches"]
 
 _CHUNK = 500
 _MOMENT_S = 1.0
@@ -33,19 +33,20 @@ _TEXTS = (
 
 
 def condition(
-    store: Store, text: str, others: str, bound: Sequence[object], told: index.Told | None = None
+    store: Store, text: str, others: str, bound: Sequence[object], *, so_far: bool = False
 ) -> tuple[str, tuple[object, ...]]:
     """Return the SQL of a search, and what it binds.
 
-    `others` are the conditions that hold beside it: no other rows are compared.
+    `others` are the conditions that hold beside it: no other rows are compared. Unless the search
+    is of what the index has `so_far`, the index is brought up to date first.
     """
     search = Search.of(text)
     if search.empty:
         return "FALSE", ()
-    mark = index.catch_up(store, told or _Patience())
-    found = _found(store, search, mark, others, bound)
+    seen = index.stretch(store) if so_far else index.catch_up(store, _Patience())
+    found = _found(store, search, seen, others, bound)
     known = index.index_of(store)
-    if mark is None or known is None:
+    if seen is None or known is None:
         return store.dialect.one_of("r.seq"), (store.dialect.listed(found),)
     return known.matching(search, found)
 
@@ -62,6 +63,11 @@ class _Patience:
             text = f"\rReading {total:,} runs for the first search: {done / total:.0%}{end}"
             sys.stderr.write(text)
             sys.stderr.flush()
+
+
+def compared(store: Store, text: str, seqs: Sequence[int]) -> list[int]:
+    """Return which of these runs a search finds, without the index."""
+    return _compared(store, Search.of(text), seqs)
 
 
 def matches(text: str, frame: pd.DataFrame) -> Any:
@@ -81,13 +87,20 @@ def matches(text: str, frame: pd.DataFrame) -> Any:
 
 
 def _found(
-    store: Store, search: Search, mark: int | None, others: str, bound: Sequence[object]
+    store: Store,
+    search: Search,
+    seen: index.Stretch | None,
+    others: str,
+    bound: Sequence[object],
 ) -> list[int]:
-    """Return the runs that the index does not know, or not all of, and that `search` finds."""
+    """Return the runs that the index does not know, or not all of, and that `search` finds.
+
+    Those that it has yet to go back to are left out.
+    """
     chosen = f"SELECT r.seq FROM runs r WHERE {others}"
-    if mark is None:
+    if seen is None:
         return _compared(store, search, [seq for (seq,) in store.read(chosen, bound)])
-    new = store.read(f"{chosen} AND r.seq > ?", (*bound, mark))
+    new = store.read(f"{chosen} AND r.seq > ?", (*bound, seen.upto))
     due = store.read(f"{chosen} AND r.seq IN (SELECT seq FROM {index.DUE})", bound)
     noted = store.read(f"SELECT seq, note, tags FROM runs WHERE {index.NOTED}")
     touched = [seq for seq, *texts in noted if search.touches(joined(_noted(*texts)))]

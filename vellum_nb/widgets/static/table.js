@@ -64,13 +64,14 @@ class Table {
     this.grid = h("div", { role: "grid", tabindex: "0", class: "vnb-table-grid", "aria-label": "Runs", "aria-multiselectable": "true", "data-lm-suppress-shortcuts": "true" }, h("div", { role: "rowgroup", class: "vnb-table-headgroup" }, this.headRow));
     this.empty = h("div", { class: "vnb-table-empty", hidden: true });
     this.count = h("span", { role: "status" });
+    this.searched = h("span", { role: "progressbar", class: "vnb-table-searched", "aria-label": "Searched so far", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true });
     this.clearSelection = h("button", { type: "button", class: "vnb-table-bare", onclick: () => this.select([]) }, "Clear");
     this.sideButton = h("button", { type: "button", class: "vnb-table-button vnb-table-accent", onclick: () => this.showSide() }, "Side by side");
     this.sideBox = h("section", { class: "vnb-table-side", "aria-label": "Selected runs side by side", hidden: true });
     const bar = h("div", { class: "vnb-table-bar" }, h("b", { class: "vnb-table-title" }, "History"), this.title,
       h("div", { class: "vnb-table-search" }, icon("search"), this.field, this.clear), this.chips,
       h("span", { class: "vnb-table-fill" }), this.columnsButton, this.exportButton);
-    const foot = h("div", { class: "vnb-table-foot" }, this.count, this.clearSelection, h("span", { class: "vnb-table-fill" }), this.sideButton);
+    const foot = h("div", { class: "vnb-table-foot" }, this.count, this.searched, this.clearSelection, h("span", { class: "vnb-table-fill" }), this.sideButton);
     this.root.append(bar, this.panel, this.alert, this.grid, this.empty, foot, this.sideBox);
     this.body = new Body({
       ask: (offset, limit, scroll) => this.ask(offset, limit, scroll),
@@ -104,15 +105,14 @@ class Table {
       this.all = message.all;
       this.body.resize(message.total);
       this.footer();
-    } else if (message.kind === "progress" && message.view === this.id && this.waiting) {
-      clearTimeout(this.patience);
-      this.busy(`Reading ${figure(message.total)} runs, this once: ${Math.floor((100 * message.done) / message.total)} %`);
-    } else if (message.kind === "exported") this.exported(message);
+    } else if (message.kind === "progress" && message.view === this.id) this.progress(message);
+    else if (message.kind === "exported") this.exported(message);
   }
 
   // What takes longer than a moment says so, in place of the count of what is still shown.
   busy(text) {
     this.count.replaceChildren(h("span", { class: "vnb-table-quiet" }, text));
+    this.searched.hidden = true;
   }
 
   take(message) {
@@ -283,6 +283,6 @@ class Table {
     this.sideButton.title = count ? "Show the selected runs side by side" : "Select runs first";
     this.empty.hidden = total > 0;
     this.grid.hidden = false;
-    this.empty.textContent = this.all ? "No run matches the filter." : "No runs yet. Runs appear here as soon as they are sent.";
+    this.reach();
   }
 }

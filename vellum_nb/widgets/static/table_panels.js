@@ -1,4 +1,4 @@
-// What opens in the history table: column chooser, export, side by side, messages.
+// What opens in the history table: column chooser, export, side by side; and what it says.
 
 class PanelTable extends Table {
   open(name) {
@@ -54,7 +54,7 @@ class PanelTable extends Table {
     field.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); save(); } });
     const total = this.latest?.total ?? 0;
     this.panel.replaceChildren(h("div", { class: "vnb-table-export", onkeydown: (event) => this.shut(event) },
-      h("span", {}, `${figure(total)} ${runsWord(total)} to`), field,
+      h("span", {}, this.latest?.reach ? "All runs that match to" : `${figure(total)} ${runsWord(total)} to`), field,
       h("button", { type: "button", class: "vnb-table-button", onclick: save }, "Save CSV"), this.outcome));
   }
 
@@ -91,6 +91,29 @@ class PanelTable extends Table {
   closeSide() {
     this.model.send({ kind: "close_side" });
     this.sideButton.focus();
+  }
+
+  progress({ what, reach: [done, total] }) {
+    if (what === "searched") {
+      if (this.waiting) return;
+      this.latest = { ...this.latest, reach: [done, total] };
+      this.reach();
+    } else if (this.waiting) {
+      clearTimeout(this.patience);
+      this.busy(`Sorting ${figure(total)} runs: ${Math.floor((100 * done) / total)} %`);
+    }
+  }
+
+  // How much of a long history has been searched, until it is all of it.
+  reach() {
+    const [done, total] = this.latest?.reach ?? [0, 0];
+    const percent = total ? Math.floor((100 * done) / total) : 100;
+    this.searched.hidden = !total;
+    this.searched.textContent = `${percent} % searched so far`;
+    this.searched.title = `${figure(done)} of ${figure(total)} runs, the last ones first`;
+    this.searched.setAttribute("aria-valuenow", percent);
+    const nothing = total ? "Nothing found so far." : this.all ? "No run matches the filter." : "No runs yet. Runs appear here as soon as they are sent.";
+    if (this.empty.textContent !== nothing) this.empty.textContent = nothing;
   }
 
   note() {

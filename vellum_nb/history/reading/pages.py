@@ -1,0 +1,122 @@
+"""Stretches of a history in any order: first which runs, then what is in them.
+
+Rows that are only skipped are never read whole. Common words are found among the newest runs, so
+that no index is asked; the first rows of an order for which all payloads must be read are those
+of the best of each stretch.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+from vellum_nb.history.reading import sorting
+from vellum_nb.history.reading.query import ALL, Filters, PageFilters, order, select
+from vellum_nb.history.reading.reads import COLUMNS, JOINED, WHOLE, longest_number, query
+from vellum_nb.history.searching.index import Told
+from vellum_nb.history.searching.search import compared
+from vellum_nb.history.store import large
+from vellum_nb.history.store.store import Row, Store
+
+__all__ = ["at", "ordered", "page"]
+
+_NEAR = 100  # rows that common words are looked for
+_FIRST = 1_000  # rows that are chosen from the best of each stretch
+_STRETCH = 100_000
+
+_Way = tuple[str, bool]  # the column, and whether the largest come first
+
+
+def page(
+    store: Store,
+    filters: PageFilters,
+    *,
+    offset: int,
+    limit: int,
+    order_by: str,
+    descending: bool,
+    whole: bool = True,
+    told: Told | None = None,
+) -> list[Row]:
+    """Return `limit` rows from `offset` on; unless `whole` large values stay cut short.
+
+    `told` hears how many runs were read of how many where payloads must be.
+    """
+    start = max(0, offset)
+    way = (order_by, descending)
+    found = _among_the_newest(store, filters, way, start + limit) if limit > 0 else None
+    if found is None and limit > 0:
+        found = _best_of_stretches(store, filters, way, start + limit, told)
+    if found is None:
+        sql, bound = _ordered(store, {**filters, "limit": limit}, way)
+        return at(store, _numbers(store, f"{sql} OFFSET ?", (*bound, start)), whole=whole)
+    return at(store, found[start : start + limit], whole=whole)
+
+
+def ordered(store: Store, filters: Filters, *, order_by: str, descending: bool) -> array[int]:
+    """Return which runs `filters` name, in an order."""
+    sql, bound = _ordered(store, filters, (order_by, descending))
+    return array("q", _numbers(store, sql, bound))
+
+
+def at(store: Store, seqs: Sequence[int], *, whole: bool = True) -> list[Row]:
+    """Return these rows, in this order; those that are gone are left out."""
+    sql = f"SELECT r.seq, {COLUMNS} {JOINED} WHERE {store.dialect.one_of('r.seq')}"
+    found = {seq: rest for seq, *rest in store.read(sql, (store.dialect.listed(seqs),))}
+    rows = [tuple(found[seq]) for seq in seqs if seq in found]
+    return large.restored(store.read, rows, WHOLE) if whole else [row[:-1] for row in rows]
+
+
+def _numbers(store: Store, sql: str, bound: Sequence[object]) -> list[int]:
+    return [seq for (seq,) in store.read(sql, bound)]
+
+
+def _among_the_newest(
+    store: Store, filters: PageFilters, way: _Way, wanted: int
+) -> list[int] | None:
+    """Return the first runs of a search by comparing the newest, None where these do not do."""
+    search = filters.get("search")
+    if not search or way != ("timestamp", True) or wanted > _NEAR:
+        return None
+    newest = select({**filters, "search": None, "limit": 2 * wanted}, store)
+    looked = _numbers(store, *query(newest, "r.seq FROM runs r"))
+    hits = set(compared(store, search, looked))
+    found = [seq for seq in looked if seq in hits]
+    return found if len(found) >= wanted or len(looked) < newest.limit else None
+
+
+def _best_of_stretches(
+    store: Store, filters: PageFilters, way: _Way, wanted: int, told: Told | None
+) -> list[int] | None:
+    """Return the first runs of an order that needs payloads, None where another way is better."""
+    terms, bound, needs_payloads = order(way[0], store.dialect, descending=way[1])
+    newest = longest_number(store)
+    if not needs_payloads or filters.get("search") or wanted > _FIRST or newest <= _STRETCH:
+        return None
+    if sorting.ready(store, way[0]):
+        return None
+    chosen, best = select({**filters, "limit": None}, store), list[int]()
+    sql = f"SELECT r.seq {JOINED} WHERE {{}} ORDER BY {terms} LIMIT ?"
+    stretch = sql.format(f"{chosen.where} AND r.seq > ? AND r.seq <= ?")
+    for upto in range(newest, 0, -_STRETCH):
+        if told is not None:
+            told(newest - upto, newest)
+        ends = (upto - _STRETCH, upto)
+        best += _numbers(store, stretch, (*chosen.bound, *ends, *bound, wanted))
+    listed = store.dialect.listed(best)
+    return _numbers(store, sql.format(store.dialect.one_of("r.seq")), (listed, *bound, wanted))
+
+
+def _ordered(store: Store, filters: Filters, way: _Way) -> tuple[str, tuple[object, ...]]:
+    order_by, descending = way
+    chosen = select(filters, store)
+    terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
+    source = JOINED if needs_payloads else "FROM runs r"
+    before: tuple[object, ...] = ()
+    if sorting.ready(store, order_by):
+        source, before = sorting.JOIN, (order_by,)
+        terms, bound = sorting.terms(descending=descending), ()
+    sql = f"SELECT r.seq {source} WHERE {chosen.where} ORDER BY {terms}"
+    if chosen.limit == ALL:  # SQLite sorts faster where nobody mentions a limit
+        return sql, (*before, *chosen.bound, *bound)
+    return f"{sql} LIMIT ?", (*before, *chosen.bound, *bound, chosen.limit)
