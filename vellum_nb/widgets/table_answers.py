@@ -26,6 +26,7 @@ _FIRST_ROWS = 40
 _MAX_VIEWS = 16
 _FIRST_S = 0.7  # is read before the first answer to a search
 _TURN_S = 0.2
+_NEARLY = 0.98
 _PAUSE_S = 2.0
 _PAUSES = 10  # times as long as an answer took
 
@@ -137,11 +138,14 @@ class Answers:
         """Read for a search for a moment; return what reads on, and how far it is if not whole."""
         steps = self._source.reading(query)
         reach = next(steps, None)
-        if reach is None or (counting == "no" and self._source.is_long):
-            return steps, reach
-        seconds = _TURN_S if reach[0] else _FIRST_S
+        if reach is None:
+            return steps, None
+        done, total = reach
+        seconds = _TURN_S if done else _FIRST_S
         if not self._source.is_long:
             seconds = float("inf")
+        elif counting == "no" or 0 < done < _NEARLY * total:
+            return steps, reach
         return steps, self._turn(steps, reach, window, seconds)
 
     def _turn(
