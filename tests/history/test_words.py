@@ -37,6 +37,19 @@ def test_a_text_becomes_words(text, expected):
     assert words(text) == expected
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            ["Größe", "plain", "e\u0301", "\u0301", "東京", "ﬁ", *"\u2003\x85\xa0 \t-ß"]
+        )
+    )
+)
+def test_a_text_is_read_as_a_whole_and_by_pieces_alike(pieces):
+    text = "".join(pieces)
+    read = [word for word, _, _ in spans(text)]
+    assert words(text).split() == read
+
+
 @pytest.mark.parametrize(
     ("typed", "text", "found"),
     [

@@ -29,7 +29,7 @@ from vellum_nb.widgets.table_protocol import (
     read_window,
     selection,
 )
-from vellum_nb.widgets.table_source import TableSource, new_csv
+from vellum_nb.widgets.table_source import TableSource
 
 __all__ = ["HistoryView"]
 
@@ -269,17 +269,10 @@ class HistoryView(LateWidget):
         self._answers.soon("rows", self._refresh)
 
     def _on_export(self, content: Mapping[str, Any]) -> None:
-        query = self._query
+        query, name = self._query, content.get("path")
 
         def export() -> None:
-            try:
-                path = new_csv(content.get("path"))
-                self._source.to_csv(query, path)
-                total, _ = self._source.counts(query)
-            except (OSError, VellumNBError) as exc:
-                self.send({"kind": "exported", "error": str(exc)})
-                return
-            self.send({"kind": "exported", "path": str(path), "count": total})
+            self.send({"kind": "exported", **self._source.export(query, name)})
 
         self._answers.soon("selection", export)
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.table_pages import LONG, Pages
@@ -22,7 +22,7 @@ from vellum_nb.widgets.table_rows import (
     static_html,
 )
 
-__all__ = ["TableSource", "new_csv"]
+__all__ = ["TableSource"]
 
 _FILTERS = [
     "deployment",
@@ -199,9 +199,14 @@ class TableSource:
         except HistoryError:
             return "<p>The history is closed or unreadable.</p>"
 
-    def to_csv(self, query: Query, path: Path) -> None:
-        """Write the runs that `query` finds, all of them."""
-        self._history.to_csv(path, progress=False, **self._with(query) | {"so_far": False})
+    def export(self, query: Query, name: object) -> dict[str, Any]:
+        """Write all runs that `query` finds to a new file; return what there is to tell of it."""
+        try:
+            path = _new_csv(name)
+            self._history.to_csv(path, progress=False, **self._with(query) | {"so_far": False})
+            return {"path": str(path), "count": self.counts(query)[0]}
+        except (OSError, VellumNBError) as exc:
+            return {"error": str(exc)}
 
     def _with(self, query: Query) -> dict[str, Any]:
         search = {"search": query.search, "so_far": True} if query.search.strip() else {}
@@ -245,7 +250,7 @@ def _day(value: Any) -> str:
     return f"{moment.day} {moment:%b %Y}{clock}"
 
 
-def new_csv(value: object) -> Path:
+def _new_csv(value: object) -> Path:
     """Return the file that a message names; raise when it is no name, or taken.
 
     Raises

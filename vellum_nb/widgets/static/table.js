@@ -71,7 +71,7 @@ class Table {
     const bar = h("div", { class: "vnb-table-bar" }, h("b", { class: "vnb-table-title" }, "History"), this.title,
       h("div", { class: "vnb-table-search" }, icon("search"), this.field, this.clear), this.chips,
       h("span", { class: "vnb-table-fill" }), this.columnsButton, this.exportButton);
-    const foot = h("div", { class: "vnb-table-foot" }, this.count, this.searched, this.clearSelection, h("span", { class: "vnb-table-fill" }), this.sideButton);
+    const foot = h("div", { class: "vnb-table-foot" }, this.count, this.clearSelection, this.searched, h("span", { class: "vnb-table-fill" }), this.sideButton);
     this.root.append(bar, this.panel, this.alert, this.grid, this.empty, foot, this.sideBox);
     this.body = new Body({
       ask: (offset, limit, scroll) => this.ask(offset, limit, scroll),
