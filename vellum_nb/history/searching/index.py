@@ -13,7 +13,7 @@ STARTED still or were deleted, are remembered in a table of their own.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -164,8 +164,9 @@ def steps(store: Store) -> Iterator[tuple[int, int]]:
         total = _newest(store.read)
         yield max(0, total - left), total
         try:
+            ready = _read_ahead(store, index)
             with store.write() as connection:
-                _step(connection, index)
+                _step(connection, index, ready)
         except HistoryError:
             return
 
@@ -196,7 +197,7 @@ def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
     for one in gone:
         if one[0] > seen.after and connection.execute(due, one).fetchone() is None:
             texts = connection.execute(f"{_TEXTS} r.seq = ?", one).fetchall()
-            index.take(connection, _documents(connection, texts))
+            index.take(connection, _documents(connection, texts, {}))
     connection.executemany(_REMEMBER, gone)
 
 
@@ -237,18 +238,32 @@ def _left(store: Store, index: Index) -> int:
     return newer + seen.after if seen.after or newer >= SLICE else 0
 
 
-def _step(connection: Connection, index: Index) -> None:
+def _read_ahead(store: Store, index: Index) -> dict[Row, str]:
+    """Return the words of the next runs by their texts: no writer has to wait for these."""
+    seen = _stretch(index, store.read)
+    if seen is None:
+        return {}
+    rows = [row for some in _next(store.read, seen) for row in some]
+    return {texts: document(*texts) for _, texts in _texts(store.read, rows)}
+
+
+def _next(read: Callable[..., list[Row]], seen: Stretch) -> tuple[list[Row], ...]:
+    """Return the rows of the next step: newer ones, older ones, and those that ended since."""
+    new = read(_NEWER, (seen.upto, seen.upto, SLICE))
+    old = read(_OLDER, (seen.after, seen.after, SLICE - len(new)))
+    return new, old, read(f"{_TEXTS} r.seq IN ({_ENDED_DUE} LIMIT ?)", (SLICE,))
+
+
+def _step(connection: Connection, index: Index, ready: Mapping[Row, str]) -> None:
     read = _reading(connection)
     seen = _stretch(index, read)
     if seen is None:
         for statement in (*index.make, *_MAKE):
             connection.execute(statement)
         seen = Stretch(_newest(read), _newest(read))
-    new = read(_NEWER, (seen.upto, seen.upto, SLICE))
+    new, old, ended = _next(read, seen)
     room = SLICE - len(new)
-    old = read(_OLDER, (seen.after, seen.after, room))
-    ended = read(f"{_TEXTS} r.seq IN ({_ENDED_DUE} LIMIT ?)", (SLICE,))
-    index.add(connection, _documents(connection, sorted([*old, *new, *ended])))
+    index.add(connection, _documents(connection, sorted([*old, *new, *ended]), ready))
     started = [(seq,) for seq, state, *_ in (*old, *new) if state == "STARTED"]
     connection.executemany(_REMEMBER, started)
     connection.executemany(f"DELETE FROM {DUE} WHERE seq = ?", [(row[0],) for row in ended])
@@ -258,7 +273,15 @@ def _step(connection: Connection, index: Index) -> None:
     connection.execute(_SET, (json.dumps({"version": _VERSION, "seen": [after, upto]}),))
 
 
-def _documents(connection: Connection, rows: Sequence[Row]) -> list[tuple[int, str]]:
-    """Return the words of those of `rows` that have ended."""
-    whole = large.restored(large.within(connection), rows, _NAMES)
-    return [(seq, document(*texts)) for seq, state, *texts in whole if state != "STARTED"]
+def _documents(
+    connection: Connection, rows: Sequence[Row], ready: Mapping[Row, str]
+) -> list[tuple[int, str]]:
+    """Return the words of those of `rows` that have ended; those that are `ready` as they are."""
+    texts = _texts(large.within(connection), rows)
+    return [(seq, ready.get(some) or document(*some)) for seq, some in texts]
+
+
+def _texts(read: Callable[..., list[Row]], rows: Sequence[Row]) -> list[tuple[int, Row]]:
+    """Return number and texts of those of `rows` that have ended."""
+    whole = large.restored(read, rows, _NAMES)
+    return [(seq, tuple(texts)) for seq, state, *texts in whole if state != "STARTED"]
