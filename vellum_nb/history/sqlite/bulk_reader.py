@@ -17,11 +17,12 @@ import os
 import sys
 from typing import Any, BinaryIO
 
-sys.modules["numpy"] = None  # type: ignore[assignment]  # most of the start, and not needed here
+if __name__ == "__main__":
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # most of the start, not needed here
 
-import adbc_driver_manager as manager  # noqa: E402
-import adbc_driver_sqlite  # noqa: E402
-import pyarrow as pa  # noqa: E402
+import adbc_driver_manager as manager
+import adbc_driver_sqlite
+import pyarrow as pa
 
 _TYPES = 1  # rows
 _MAPPED = 2**31  # bytes; SQLite maps no more
