@@ -13,6 +13,8 @@ import psycopg
 import pytest
 
 from vellum_nb import History, HistoryError
+from vellum_nb.history.reading import sorting
+from vellum_nb.history.searching import index
 
 
 @pytest.fixture(autouse=True)
@@ -276,3 +278,21 @@ def test_what_could_be_kept_nowhere_is_told_at_the_end(postgres_url, away, make_
             history.begin(make_run())
             history.close()
     assert "1 writes are lost" in str(told[-1].message)
+
+
+def test_who_may_not_read_what_others_derived_does_without(
+    postgres_url, guest_url, make_run, monkeypatch
+):
+    monkeypatch.setattr(index, "SLICE", 1)
+    monkeypatch.setattr(sorting, "LONG", 0)
+    with History(postgres_url) as history:
+        for number in range(3):
+            run = make_run(state="FULFILLED", outputs={"n": number})
+            history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))
+            history.finish(run)
+        expected = [run.id for run in history.page(order_by="output.n", search="text")]
+        list(history.prepare(order_by="output.n", search="text"))
+        assert [run.id for run in history.page(order_by="output.n", search="text")] == expected
+    with History(guest_url) as history:
+        assert [run.id for run in history.page(order_by="output.n", search="text")] == expected
+        assert len(history.search("text")) == 3

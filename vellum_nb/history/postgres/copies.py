@@ -18,7 +18,7 @@ from vellum_nb.history.postgres.connecting import (
     connect,
 )
 from vellum_nb.history.postgres.refusals import explained
-from vellum_nb.history.postgres.schema import TABLES, VERSION, migrate, unfit, version_of
+from vellum_nb.history.postgres.schema import DERIVED, TABLES, VERSION, migrate, unfit, version_of
 from vellum_nb.history.postgres.sql import Speaker
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.places import DatabaseUrl
@@ -62,7 +62,7 @@ def _copy(connection: Speaker) -> None:
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
     sql = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
     for (table,) in connection.execute(sql).fetchall():
-        if table in TABLES:
+        if table in TABLES - DERIVED:
             made = f"CREATE TEMP TABLE copied (LIKE {table} INCLUDING ALL) ON COMMIT DROP"
             connection.execute(made)
             connection.execute(f"INSERT INTO copied SELECT * FROM {table}")

@@ -11,7 +11,7 @@ import re
 from vellum_nb.history.postgres.json_sql import JSON_OF_PYTHON, KEY_OF_JSON
 from vellum_nb.history.store.store import Connection
 
-__all__ = ["NUMBERED", "TABLES", "VERSION", "migrate", "unfit", "version_of"]
+__all__ = ["DERIVED", "NUMBERED", "TABLES", "VERSION", "migrate", "unfit", "version_of"]
 
 NUMBERED = {
     "runs": "seq",
@@ -236,8 +236,10 @@ _STEPS: tuple[tuple[str, ...], ...] = (
 )
 
 VERSION = len(_STEPS)
-TABLES = frozenset({"vnb_schema", "search_words", "search_due"}).union(
-    *(re.findall(r"CREATE TABLE (\w+)", statement) for step in _STEPS for statement in step)
+DERIVED = frozenset({"search_words", "search_due", "sort_values", "sort_due"})
+TABLES = DERIVED.union(
+    {"vnb_schema"},
+    *(re.findall(r"CREATE TABLE (\w+)", statement) for step in _STEPS for statement in step),
 )
 """All tables of a history; its schema may have those of others, too."""
 

@@ -97,11 +97,12 @@ def _best_of_stretches(
         return None
     chosen, best = select({**filters, "limit": None}, store), list[int]()
     sql = f"SELECT r.seq {JOINED} WHERE {{}} ORDER BY {terms} LIMIT ?"
-    stretch = sql.format(f"{chosen.where} AND r.seq > ? AND r.seq <= ?")
+    within = "r.seq > ? AND r.seq <= ? AND p.seq > ? AND p.seq <= ?"  # PostgreSQL needs both
+    stretch = sql.format(f"{chosen.where} AND {within}")
     for upto in range(newest, 0, -_STRETCH):
         if told is not None:
             told(newest - upto, newest)
-        ends = (upto - _STRETCH, upto)
+        ends = (upto - _STRETCH, upto) * 2
         best += _numbers(store, stretch, (*chosen.bound, *ends, *bound, wanted))
     listed = store.dialect.listed(best)
     return _numbers(store, sql.format(store.dialect.one_of("r.seq")), (listed, *bound, wanted))

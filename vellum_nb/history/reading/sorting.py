@@ -3,19 +3,19 @@
 To sort by ``output.confidence`` every payload would have to be read, gigabytes of a long history.
 So the values are kept in a narrow table, which a table fills aside once somebody has sorted by
 them. Like the index of words it is derived, and brought up to date in small transactions. Texts
-are kept, and compared, by their first `TEXT` characters. Only in SQLite files.
+are kept, and compared, by their first `TEXT` characters. A history in memory has none.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.searching.index import index_of
 from vellum_nb.history.sqlite.sqlite import member
-from vellum_nb.history.store.store import Connection, Store
+from vellum_nb.history.store.store import Connection, Dialect, Store
 
 __all__ = ["JOIN", "LONG", "SLICE", "TEXT", "forget", "ready", "steps", "terms"]
 
@@ -27,12 +27,46 @@ JOIN = "FROM runs r LEFT JOIN sort_values s ON s.field = ? AND s.seq = r.seq"
 
 _ROOMS = ("input.", "output.")
 
-_KEY = "PRIMARY KEY (field, seq)) STRICT, WITHOUT ROWID"
-_MAKE = (
-    f"CREATE TABLE IF NOT EXISTS sort_values (field TEXT, seq INTEGER, value ANY, {_KEY}",
-    f"CREATE TABLE IF NOT EXISTS sort_due (field TEXT, seq INTEGER, {_KEY}",
+_ADD = (
+    "INSERT INTO sort_values (field, seq, value) SELECT CAST(? AS TEXT), seq, {kept} "
+    "FROM (SELECT r.seq, {value} AS value FROM runs r JOIN payloads p ON p.seq = r.seq "
+    "WHERE {where}) AS found WHERE value IS NOT NULL "
+    "ON CONFLICT (field, seq) DO UPDATE SET value = excluded.value"
 )
-_EXISTS = "SELECT 1 FROM sqlite_master WHERE name = 'sort_values'"
+
+
+class _Values(NamedTuple):
+    """The SQL in which databases differ."""
+
+    make: Sequence[str]
+    exists: str
+    value: Callable[[str, str], tuple[str, str]]
+    """SQL for a member of a JSON object, and what it binds."""
+    kept: str
+
+
+_MAKE = "CREATE TABLE IF NOT EXISTS"
+_KEY, _LEAN = "PRIMARY KEY (field, seq))", "STRICT, WITHOUT ROWID"
+_VALUES = {
+    "sqlite": _Values(
+        (
+            f"{_MAKE} sort_values (field TEXT, seq INTEGER, value ANY, {_KEY} {_LEAN}",
+            f"{_MAKE} sort_due (field TEXT, seq INTEGER, {_KEY} {_LEAN}",
+        ),
+        "SELECT 1 FROM sqlite_master WHERE name = 'sort_values'",
+        member,
+        f"CASE WHEN typeof(value) = 'text' THEN substr(value, 1, {TEXT}) ELSE value END",
+    ),
+    "postgresql": _Values(
+        (
+            f'{_MAKE} sort_values (field TEXT, seq BIGINT, value TEXT COLLATE "C", {_KEY}',
+            f"{_MAKE} sort_due (field TEXT, seq BIGINT, {_KEY}",
+        ),
+        "SELECT 1 WHERE has_table_privilege(to_regclass('sort_values'), 'SELECT')",
+        lambda column, name: (f"vnb_key({column}, ?)", name),
+        f"left(value, {TEXT} + 1)",  # a letter tells numbers from texts
+    ),
+}
 _STATE = "SELECT value FROM settings WHERE name = ?"
 _SET = (
     "INSERT INTO settings (name, value) VALUES (?, ?) "
@@ -52,11 +86,11 @@ def steps(store: Store, field: str) -> Iterator[tuple[int, int]]:
     It goes on as it is asked for more, and where it ended the next time.
     """
     newest = _worth_keeping(store, field)
-    while (mark := _mark(store.read, field)) < newest or (newest and _due(store.read, field)):
+    while newest and ((mark := _mark(store, store.read, field)) < newest or _due(store, field)):
         yield mark, newest
         try:
             with store.write() as connection:
-                _step(connection, field)
+                _step(store, connection, field)
         except HistoryError:
             return
 
@@ -64,17 +98,16 @@ def steps(store: Store, field: str) -> Iterator[tuple[int, int]]:
 def ready(store: Store, field: str) -> bool:
     """Return whether runs can be sorted by kept values; a few that are missing are added."""
     newest = _worth_keeping(store, field)
-    if not newest or newest - _mark(store.read, field) > SLICE:
+    if not newest or newest - _mark(store, store.read, field) > SLICE:
         return False
     for _ in steps(store, field):
         pass
-    return _mark(store.read, field) >= newest and not _due(store.read, field)
+    return _mark(store, store.read, field) >= newest and not _due(store, field)
 
 
 def _worth_keeping(store: Store, field: str) -> int:
     """Return the number of the newest run; 0 where values are not worth keeping or cannot be."""
-    in_file = index_of(store) is not None and store.dialect.name == "sqlite"
-    if not in_file or not field.startswith(_ROOMS):
+    if index_of(store) is None or not field.startswith(_ROOMS):
         return 0
     newest: int = store.read("SELECT max(seq) FROM runs")[0][0] or 0
     return newest if newest >= LONG else 0
@@ -87,7 +120,7 @@ def terms(*, descending: bool) -> str:
 
 def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
     """Take the values of runs out before they are deleted; their numbers may be given again."""
-    if store.dialect.name != "sqlite" or not connection.execute(_EXISTS).fetchone():
+    if not connection.execute(_VALUES[store.dialect.name].exists).fetchone():
         return
     for name, state in connection.execute(_FIELDS).fetchall():
         field = name.removeprefix("sort:")
@@ -97,46 +130,48 @@ def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
         connection.executemany("INSERT INTO sort_due (field, seq) VALUES (?, ?)", gone)
 
 
-def _mark(read: Callable[..., Any], field: str) -> int:
-    found = read(_STATE, (f"sort:{field}",)) if read(_EXISTS) else []
+def _mark(store: Store, read: Callable[..., Any], field: str) -> int:
+    exists = _VALUES[store.dialect.name].exists
+    found = read(_STATE, (f"sort:{field}",)) if read(exists) else []
     return int(found[0][0]) if found else 0
 
 
-def _due(read: Callable[..., Any], field: str) -> bool:
-    return bool(read(_EXISTS)) and bool(read(f"{_ENDED_DUE} LIMIT 1", (field,)))
+def _due(store: Store, field: str) -> bool:
+    exists = _VALUES[store.dialect.name].exists
+    return bool(store.read(exists)) and bool(store.read(f"{_ENDED_DUE} LIMIT 1", (field,)))
 
 
-def _step(connection: Connection, field: str) -> None:
+def _step(store: Store, connection: Connection, field: str) -> None:
     def read(sql: str, bound: Sequence[Any] = ()) -> list[Any]:
         return connection.execute(sql, bound).fetchall()
 
-    mark = _mark(read, field)
-    for statement in _MAKE:
-        connection.execute(statement)
+    dialect, mark = store.dialect, _mark(store, read, field)
+    if not read(_VALUES[dialect.name].exists):
+        for statement in _VALUES[dialect.name].make:
+            connection.execute(statement)
     upto = min(mark + SLICE, read("SELECT max(seq) FROM runs")[0][0] or 0)
     if mark == 0:  # of a table that was dropped and made again
         connection.execute("DELETE FROM sort_due WHERE field = ?", (field,))
         connection.execute("DELETE FROM sort_values WHERE field = ?", (field,))
-    _add(connection, field, "r.seq > ? AND r.seq <= ?", (mark, upto))
+    new = "r.seq > ? AND r.seq <= ? AND p.seq > ? AND p.seq <= ?"  # PostgreSQL needs both
+    _add(dialect, connection, field, new, (mark, upto) * 2)
     connection.execute(
-        "INSERT INTO sort_due (field, seq) SELECT ?, seq FROM runs "
+        "INSERT INTO sort_due (field, seq) SELECT CAST(? AS TEXT), seq FROM runs "
         "WHERE seq > ? AND seq <= ? AND state = 'STARTED'",
         (field, mark, upto),
     )
     ended = [seq for (seq,) in read(f"{_ENDED_DUE} LIMIT ?", (field, SLICE))]
-    _add(connection, field, "r.seq IN (SELECT value FROM json_each(?))", (json.dumps(ended),))
+    _add(dialect, connection, field, dialect.one_of("r.seq"), (dialect.listed(ended),))
     done = [(field, seq) for seq in ended]
     connection.executemany("DELETE FROM sort_due WHERE field = ? AND seq = ?", done)
     connection.execute(_SET, (f"sort:{field}", str(max(mark, upto))))
 
 
-def _add(connection: Connection, field: str, where: str, bound: Sequence[object]) -> None:
+def _add(
+    dialect: Dialect, connection: Connection, field: str, where: str, bound: Sequence[object]
+) -> None:
     room, _, name = field.partition(".")
-    value, argument = member(_COLUMNS[room], name)
-    connection.execute(
-        "INSERT OR REPLACE INTO sort_values (field, seq, value) SELECT ?, seq, "
-        f"CASE WHEN typeof(value) = 'text' THEN substr(value, 1, {TEXT}) ELSE value END "
-        f"FROM (SELECT r.seq, {value} AS value FROM runs r JOIN payloads p ON p.seq = r.seq "
-        f"WHERE {where}) WHERE value IS NOT NULL",
-        (field, argument, *bound),
-    )
+    values = _VALUES[dialect.name]
+    value, argument = values.value(_COLUMNS[room], name)
+    sql = _ADD.format(kept=values.kept, value=value, where=where)
+    connection.execute(sql, (field, argument, *bound))

@@ -25,7 +25,7 @@ class Tsvector:
         f"CREATE TABLE {_TABLE} (seq BIGINT, part BIGINT, words TSVECTOR, PRIMARY KEY (seq, part))",
         f"CREATE INDEX {_TABLE}_found ON {_TABLE} USING gin (words)",
     )
-    exists = f"SELECT 1 WHERE to_regclass('{_TABLE}') IS NOT NULL"
+    exists = f"SELECT 1 WHERE has_table_privilege(to_regclass('{_TABLE}'), 'SELECT')"
 
     def add(self, connection: Connection, documents: Sequence[tuple[int, str]]) -> None:
         """Add the words of runs; a long document takes several rows."""
