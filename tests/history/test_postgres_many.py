@@ -75,6 +75,24 @@ def test_a_page_of_common_words_does_not_look_at_all_runs(many_url):
     assert max(seen) < 200
 
 
+def test_a_rare_word_is_looked_up_also_beside_a_common_one(many_url):
+    with History(many_url) as history:
+        assert history.count(search="refund") == RUNS
+    with psycopg.connect(many_url, autocommit=True) as db:
+        db.execute("VACUUM ANALYZE search_words")
+    with History(many_url) as history:
+        store = history._store
+        term, words = condition(store, "refund w1199", "TRUE", ())
+        sql = f"SELECT r.seq FROM runs r WHERE {term} ORDER BY {NEWEST_FIRST} LIMIT 40"
+        found = store.read(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", words)[0][0][0]
+        assert [run.id for run in history.runs(search="refund w1199")] == [
+            *(f"run-{number}" for number in range(11999, 11989, -1)),
+            "run-1199",
+        ]
+    seen = [node["Actual Rows"] * node["Actual Loops"] for node in nodes(found["Plan"])]
+    assert max(seen) < 200
+
+
 def test_runs_are_sorted_by_an_output_in_several_processes(many_url):
     with psycopg.connect(many_url, autocommit=True) as db:
         for cost in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):

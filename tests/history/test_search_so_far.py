@@ -18,7 +18,9 @@ def small_slices(monkeypatch):
 
 def indexed(history):
     """Return the numbers of the runs that the index knows."""
-    sql, words = index.index_of(history._store).matching(Search.of("common"), [])
+    sql, words = index.index_of(history._store).matching(
+        history._store.read, Search.of("common"), []
+    )
     return sorted(
         seq for (seq,) in history._store.read(f"SELECT r.seq FROM runs r WHERE {sql}", words)
     )

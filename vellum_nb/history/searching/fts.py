@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from vellum_nb.history.searching.words import Search
+from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Connection
 
 __all__ = ["Fts"]
@@ -37,7 +38,12 @@ class Fts:
         """Drop what was taken out, which FTS5 only marks so until its parts are merged."""
         connection.execute(f"INSERT INTO {_TABLE} ({_TABLE}) VALUES ('optimize')")
 
-    def matching(self, search: Search, others: Sequence[int]) -> tuple[str, tuple[object, ...]]:
+    def matching(
+        self,
+        read: Read,  # noqa: ARG002  (SQLite needs no help)
+        search: Search,
+        others: Sequence[int],
+    ) -> tuple[str, tuple[object, ...]]:
         """Return a condition for `r.seq`, and what it binds; it holds for `others`, too."""
         needles = (f'"{" ".join(one.words)}"{" *" if one.open else ""}' for one in search.needles)
         sql, bound = f"SELECT rowid FROM {_TABLE} WHERE {_TABLE} MATCH ?", " AND ".join(needles)

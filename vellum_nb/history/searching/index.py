@@ -96,7 +96,9 @@ class Index(Protocol):
     def tidy(self, connection: Connection) -> None:
         """Leave nothing behind of what was taken out."""
 
-    def matching(self, search: Search, others: Sequence[int]) -> tuple[str, tuple[object, ...]]:
+    def matching(
+        self, read: large.Read, search: Search, others: Sequence[int]
+    ) -> tuple[str, tuple[object, ...]]:
         """Return a condition for `r.seq`, and what it binds; it holds for `others`, too."""
 
 

@@ -48,7 +48,7 @@ def condition(
     known = index.index_of(store)
     if seen is None or known is None:
         return store.dialect.one_of("r.seq"), (store.dialect.listed(found),)
-    return known.matching(search, found)
+    return known.matching(store.read, search, found)
 
 
 class _Patience:

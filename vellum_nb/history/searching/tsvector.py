@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from vellum_nb.history.searching.words import BREAK, LONGEST_PHRASE, Needle, Search
+from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Connection
 
 __all__ = ["Tsvector", "parts"]
 
 _TABLE = "search_words"
 _HAS = f"EXISTS (SELECT 1 FROM {_TABLE} w WHERE w.seq = r.seq AND w.words @@ CAST(? AS TSQUERY))"
+_LOOKED_UP = f"SELECT seq FROM {_TABLE} WHERE words @@ CAST(? AS TSQUERY) LIMIT ?"
+_FEW = 2_000
 _MOST_WORDS = 8_000  # a tsvector counts places up to 16,383, and is no larger than 1 MB
 _MOST_PLACES = 250  # of one word it keeps 255
 _MOST_LETTERS = 225_000  # of four bytes at most
@@ -45,17 +48,25 @@ class Tsvector:
     def tidy(self, connection: Connection) -> None:
         """Do nothing: what was taken out is gone with a ``VACUUM``."""
 
-    def matching(self, search: Search, others: Sequence[int]) -> tuple[str, tuple[object, ...]]:
+    def matching(
+        self, read: Read, search: Search, others: Sequence[int]
+    ) -> tuple[str, tuple[object, ...]]:
         """Return a condition for `r.seq`, and what it binds; it holds for `others`, too.
 
-        PostgreSQL looks rare words up, and tries a page of common ones run by run: it would do
-        neither among numbers that it is given beside them.
+        A rare word is looked up here; a page of common ones is tried run by run. PostgreSQL takes
+        any beginning of a word for a common one, and would do neither among the `others`.
         """
         words = tuple(map(_query, search.needles))
-        every = " AND ".join([_HAS] * len(words))
+        term = " AND ".join([_HAS] * len(words))
+        bound: tuple[object, ...] = words
+        for word in words:
+            found = read(_LOOKED_UP, (word, _FEW + 1))
+            if len(found) <= _FEW:
+                term, bound = f"{term} AND r.seq = ANY(?)", (*words, [seq for (seq,) in found])
+                break
         if not others:
-            return every, words
-        return f"({every} OR r.seq = ANY(?))", (*words, list(others))
+            return term, bound
+        return f"({term} OR r.seq = ANY(?))", (*bound, list(others))
 
 
 def parts(document: str) -> Iterator[str]:
