@@ -105,7 +105,7 @@ def _run_line(run: Run) -> str:
 
 
 def _line(values: dict[str, Any]) -> str:
-    return clean(json.dumps(values, ensure_ascii=False, default=_iso)) + "\n"
+    return clean(_encode(values)) + "\n"
 
 
 def _iso(value: Any) -> str:
@@ -113,3 +113,6 @@ def _iso(value: Any) -> str:
         return value.isoformat()
     msg = f"{type(value).__name__} is not plain JSON"
     raise TypeError(msg)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=_iso).encode
