@@ -95,6 +95,13 @@ def test_what_was_deleted_for_good_stays_so_in_an_archive_when_it_is_repaired(
         assert repaired.search("x").empty
 
 
+def test_a_history_whose_runs_are_all_archived_is_repaired(one):
+    with History(one) as history:
+        history.archive(before="2100-01-01")
+    with History(vnb.repair_history(one).path) as repaired:
+        assert [run.id for run in repaired.runs(archived=True)] == ["run-0"]
+
+
 def test_a_check_tells_of_runs_that_have_been_started_for_long(path, make_run):
     with History(path) as history:
         history.begin(make_run())

@@ -165,30 +165,31 @@ def _repair(
         cut = _proofread(connection)
         kept = dict(connection.execute("SELECT seq, id FROM runs"))
         alone = _alone(connection)
-        known = {*salvage.ids, *kept, *(row["seq"] for row in alone)}
-        if not kept and not alone:
-            what = "" if pages.has_header else "it is no SQLite file, and "
-            msg = (
-                f"Nothing could be saved from {source}: {what}no run can be read in its "
-                f"{pages.count:,} pages; put a backup in its place"
-            )
-            raise HistoryError(msg)
+        archives = connection.execute("SELECT 1 FROM archives LIMIT 1").fetchall()
+        if not (kept or alone or archives):
+            raise _nothing(pages, source)
         connection.execute("COMMIT")
     with made.open("rb+") as file:
         os.fsync(file.fileno())
-    lost = tuple(name for seq, name in sorted(salvage.ids.items()) if name and seq not in kept)
-    sure = salvage.sure and not pages.missing
     done = RepairedHistory(
         path=target,
         source=source,
         runs=len(kept),
-        of=len(known),
-        lost=lost,
+        of=len({*salvage.ids, *kept, *(row["seq"] for row in alone)}),
+        lost=tuple(name for seq, name in sorted(salvage.ids.items()) if name and seq not in kept),
         cut=tuple(cut),
-        is_count_sure=sure,
+        is_count_sure=salvage.sure and not pages.missing,
         missing=pages.missing,
     )
     return done, alone
+
+
+def _nothing(pages: Pages, source: Path) -> HistoryError:
+    what = "" if pages.has_header else "it is no SQLite file, and "
+    return HistoryError(
+        f"Nothing could be saved from {source}: {what}no run can be read in its "
+        f"{pages.count:,} pages; put a backup in its place"
+    )
 
 
 def _alone(connection: sqlite3.Connection) -> list[dict[str, Any]]:
