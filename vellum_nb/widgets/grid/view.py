@@ -56,6 +56,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     ComparisonView(ticket-triage against v1, 1 case on 2 releases)
     """
 
+    _hearing: Hearing | None = None  # one that was never whole is closed as well
+
     def __init__(self, comparison: Comparison, hands: Hands | None = None) -> None:
         self._own = self.comparison = comparison
         self._hands = hands or Hands()
@@ -76,7 +78,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             own_figures(comparison)
             self._errands.do(self._work_out)
         subscribe = self._hands.subscribe
-        self._hearing = subscribe and Hearing(comparison, subscribe, self._heard)
+        if subscribe is not None:
+            self._hearing = Hearing(comparison, subscribe, self._heard)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no rating, run or figure is under way; return whether that is so."""
