@@ -252,6 +252,15 @@ def test_who_stops_reading_leaves_no_process_and_no_thread(path, long, readers):
     assert threading.active_count() == threads
 
 
+def test_a_read_that_fails_leaves_no_process_while_its_error_is_kept(path, long, readers):
+    with long._store.write() as connection:
+        connection.execute("UPDATE payloads SET outputs = '{' WHERE seq = 299")
+    with pytest.raises(ValueError, match="Expecting") as kept:
+        loading.load_in_bulk(long._store, EVERY, searched=False)
+    assert kept.tb
+    assert readers[0].returncode is not None
+
+
 def test_reading_in_bulk_leaves_our_locks_alone(path, odd):
     """Two SQLites in one process would drop each other's locks; this one reads in another."""
     program = (

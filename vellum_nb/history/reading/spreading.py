@@ -111,7 +111,7 @@ def _last_line(lines: pa.Array[Any], name: str) -> int:
 
 
 def _spread_by_json(lines: pa.Array[Any], only: Sequence[str] | None = None) -> dict[str, Piece]:
-    values = [json.loads(text) for text in lines.to_pylist()]
+    values = json.loads(f"[{','.join(lines.to_pylist())}]")
     names = only or dict.fromkeys(name for value in reversed(values) for name in value)
     return {name: _packed([cell(value.get(name)) for value in values]) for name in names}
 
