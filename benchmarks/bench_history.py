@@ -184,6 +184,11 @@ def by_pandas(path: Path) -> pd.DataFrame:
         connection,
     )
     connection.close()
+    return expanded(frame)
+
+
+def expanded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of the database with inputs and outputs as columns, by `json_normalize`."""
     parts = [frame]
     for room in ("input", "output"):
         values = pd.json_normalize(frame.pop(f"{room}s").map(json.loads).tolist())
