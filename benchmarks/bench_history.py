@@ -1,4 +1,4 @@
-"""What the history costs: recording, reading, memory, beside others in the same run.
+"""What the history costs: recording, reading, exporting, memory, beside others in the same run.
 
     python benchmarks/bench_history.py [--rows 1000000] [--file PATH] [--only recording ...]
 
@@ -24,6 +24,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import bench_export
 import many_runs
 import pandas as pd
 
@@ -226,6 +227,12 @@ def reading(folder: Path, file: Path, rows: int) -> None:
         told(f"ms for the last 1,000 of {rows:,}", wall, LAST_MS, most=True)
 
 
+def exporting(file: Path) -> None:
+    """Write all runs as CSV."""
+    if bench_export.compare(file, rounds=1):
+        missed.append("CSV")
+
+
 def memory(file: Path, rows: int) -> None:
     """Hold how much a process grows while it loads a frame against what the frame holds."""
     for way in ("adbc", "sqlite3"):
@@ -241,17 +248,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--file", type=Path)
-    parser.add_argument("--only", nargs="*", default=["recording", "reading"])
+    parser.add_argument("--only", nargs="*", default=["recording", "reading", "exporting"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "recording" in options.only:
             recording(folder)
+        file = options.file or folder / "many.db"
+        if not file.exists() and {"reading", "exporting"} & {*options.only}:
+            many_runs.write(file, options.rows)
         if "reading" in options.only:
-            file = options.file or folder / "many.db"
-            if options.file is None:
-                many_runs.write(file, options.rows)
             reading(folder, file, options.rows)
+        if "exporting" in options.only:
+            exporting(file)
     print(f"load average {os.getloadavg()[0]:.1f}")
     return int(bool(missed))
 
