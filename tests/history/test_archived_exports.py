@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from vellum_nb import History, HistoryError, read_parquet
 from vellum_nb.history.keeping import archive_files
+from vellum_nb.history.searching import index, search
 
 NOON_OF_JULY = "2026-07-01T12:00:0{}Z"
 every_text = pytest.mark.parametrize("write", ["to_csv", "to_jsonl"])
@@ -104,3 +106,15 @@ def test_without_archives_nothing_is_put_apart(make_run, tmp_path):
         history.begin(make_run())
         plain = history.to_csv(tmp_path / "a.csv").read_text()
         assert history.to_csv(tmp_path / "b.csv", archived=True).read_text() == plain
+
+
+def test_a_search_that_takes_long_counts_the_runs_there_are(
+    history, moved, tmp_path, monkeypatch, capsys
+):
+    moved()
+    monkeypatch.setattr(index, "SLICE", 1)
+    monkeypatch.setattr(search, "_MOMENT_S", -1)
+    history.to_csv(tmp_path / "a.csv", archived=True, progress=False, search="refund")
+    shown = re.findall(r"Reading ([\d,]+) runs", capsys.readouterr().err)
+    assert shown
+    assert set(shown) <= {"10", "8", "2"}

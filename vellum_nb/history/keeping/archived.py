@@ -42,7 +42,6 @@ __all__ = [
 _ID, _TIME = SCALARS.index("id"), SCALARS.index("timestamp")
 _TALLIED = ("sweep_id", "id", "state")
 _AT_ONCE = 5_000
-_LAST = 2**40  # number of a run; more than archives hold
 
 Row = tuple[Any, ...]
 Fetch = Callable[[Store, Filters], list[Row]]
@@ -120,7 +119,8 @@ def apart(
     It lies in a file for temporary files: an archive has no order but its own.
     """
     choice, files = Choice(filters), _files(store, filters)
-    numbers = counted(_LAST, -1)  # of equal times the first one that is found comes first
+    # Of equal times the first one that is found comes first.
+    numbers = counted(sum(file.runs for file in files), -1)
     with TemporaryDirectory(prefix="vellum_nb-") as folder:
         there = SqliteStore(Path(folder) / "runs.db")
         try:

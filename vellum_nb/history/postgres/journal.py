@@ -20,7 +20,9 @@ from typing import Any, Protocol
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.postgres.journal_files import JournalFile, age, folder
+from vellum_nb.history.store.large import within
 from vellum_nb.history.store.later import made_later, packed
+from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, OutOfReachError, Store
 
 __all__ = ["FileJournal"]
@@ -209,18 +211,12 @@ class FileJournal:
     ) -> list[tuple[str, str]]:
         refused = []
         with store.transaction() as connection:
-            sql = "SELECT value FROM settings WHERE name = ?"
-            found = connection.execute(sql, (name,)).fetchone()
-            done = int(found[0]) if found else 0
+            done = int(setting(within(connection), name) or 0)
             for number, line in part:
                 if number > done:
                     problem = _problem(store, connection, line)
                     refused += [(line, problem)] if problem else []
-            connection.execute(
-                "INSERT INTO settings (name, value) VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, str(max(done, part[-1][0]))),
-            )
+            settle(connection, name, str(max(done, part[-1][0])))
         return refused
 
 

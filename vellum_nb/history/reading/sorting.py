@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.searching.index import index_of
 from vellum_nb.history.sqlite.sqlite import member
+from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, Dialect, Store
 
 __all__ = ["JOIN", "LONG", "SLICE", "TEXT", "forget", "ready", "steps", "terms"]
@@ -67,11 +68,6 @@ _VALUES = {
         f"left(value, {TEXT} + 1)",  # a letter tells numbers from texts
     ),
 }
-_STATE = "SELECT value FROM settings WHERE name = ?"
-_SET = (
-    "INSERT INTO settings (name, value) VALUES (?, ?) "
-    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
 _FIELDS = "SELECT name, value FROM settings WHERE name LIKE 'sort:%'"
 _ENDED_DUE = (
     "SELECT d.seq FROM sort_due d CROSS JOIN runs r "
@@ -132,8 +128,7 @@ def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
 
 def _mark(store: Store, read: Callable[..., Any], field: str) -> int:
     exists = _VALUES[store.dialect.name].exists
-    found = read(_STATE, (f"sort:{field}",)) if read(exists) else []
-    return int(found[0][0]) if found else 0
+    return int(setting(read, f"sort:{field}") or 0) if read(exists) else 0
 
 
 def _due(store: Store, field: str) -> bool:
@@ -164,7 +159,7 @@ def _step(store: Store, connection: Connection, field: str) -> None:
     _add(dialect, connection, field, dialect.one_of("r.seq"), (dialect.listed(ended),))
     done = [(field, seq) for seq in ended]
     connection.executemany("DELETE FROM sort_due WHERE field = ? AND seq = ?", done)
-    connection.execute(_SET, (f"sort:{field}", str(max(mark, upto))))
+    settle(connection, f"sort:{field}", str(max(mark, upto)))
 
 
 def _add(

@@ -22,6 +22,7 @@ from vellum_nb.history.searching.fts import Fts
 from vellum_nb.history.searching.tsvector import Tsvector
 from vellum_nb.history.searching.words import Search, joined
 from vellum_nb.history.store import large
+from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, Row, Store
 
 __all__ = [
@@ -51,11 +52,7 @@ _MAKE = (
     f"CREATE TABLE {DUE} (seq BIGINT PRIMARY KEY)",
     f"CREATE INDEX IF NOT EXISTS runs_noted ON runs (seq) WHERE {NOTED}",
 )
-_STATE = "SELECT value FROM settings WHERE name = 'search'"
-_SET = (
-    "INSERT INTO settings (name, value) VALUES ('search', ?) "
-    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
+_STATE = "search"
 _TEXTS = (
     "SELECT r.seq, r.state, p.inputs, p.outputs, r.error_code, r.error_message, p.large "
     "FROM runs r JOIN payloads p ON p.seq = r.seq WHERE"
@@ -221,8 +218,7 @@ def _reading(connection: Connection) -> Callable[..., list[Any]]:
 def _stretch(index: Index, read: Callable[..., list[Any]]) -> Stretch | None:
     if not read(index.exists):
         return None
-    found = read(_STATE)
-    state = json.loads(found[0][0]) if found else {}
+    state = json.loads(setting(read, _STATE) or "{}")
     return Stretch(*state["seen"]) if state.get("version") == _VERSION else None
 
 
@@ -272,7 +268,7 @@ def _step(connection: Connection, index: Index, ready: Mapping[Row, str]) -> Non
     # Where there are no more, it is past rows without payloads, too: damaged histories have them.
     upto = new[-1][0] if len(new) == SLICE else max(seen.upto, _newest(read))
     after = (old[-1][0] - 1 if len(old) == room else 0) if room else seen.after
-    connection.execute(_SET, (json.dumps({"version": _VERSION, "seen": [after, upto]}),))
+    settle(connection, _STATE, json.dumps({"version": _VERSION, "seen": [after, upto]}))
 
 
 def _documents(
