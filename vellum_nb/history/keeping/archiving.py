@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, write
@@ -25,9 +25,6 @@ from vellum_nb.history.searching import index
 from vellum_nb.history.store import large
 from vellum_nb.history.store.sizes import human
 from vellum_nb.history.store.store import Connection, Row, Store
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Archive", "archive"]
 

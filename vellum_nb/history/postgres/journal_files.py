@@ -101,9 +101,11 @@ class JournalFile:
     def remove(self) -> None:
         """Delete it."""
         was_made = self._descriptor is not None
-        self.close()
-        if was_made:
+        if os.name != "posix":
+            self.close()
+        if was_made:  # locked still: who took it over now would make its writes again
             self.path.unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
         """Close it, and let others take it over."""
