@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -206,6 +207,30 @@ def test_a_reader_that_breaks_down_is_replaced_by_rows_with_a_word(path, odd, mo
     monkeypatch.setattr(sys, "executable", program)
     with pytest.warns(RuntimeWarning, match="cannot be read in bulk, so they come as rows"):
         assert len(odd.frame()) == 161
+
+
+def test_packages_that_only_the_environment_names_are_found_by_the_reader(path, odd):
+    places = os.pathsep.join(filter(None, sys.path))
+    program = (
+        "import sys, vellum_nb; from vellum_nb.history.reading import loading\n"
+        "loading.MANY = 1\n"
+        "print(len(vellum_nb.History(sys.argv[1]).frame()))"
+    )
+    done = subprocess.run(
+        [sys._base_executable, "-W", "error::RuntimeWarning", "-c", program, path],
+        env={**os.environ, "PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("161\n", "")
+
+
+def test_an_interrupt_in_the_terminal_is_not_for_the_reader(path, long, readers):
+    batches = long._store.bulk(*reads.bulk(long._store, EVERY, searched=False))
+    next(batches)
+    assert os.getpgid(readers[0].pid) != os.getpgrp()
+    batches.close()
 
 
 def test_what_sqlite_says_in_the_reader_is_told(path, odd):

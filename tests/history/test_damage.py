@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -251,69 +250,3 @@ def test_a_history_that_may_only_be_read_can_be_checked_and_saved(open_folder):
         assert vnb.check_history(path).ok
         assert vnb.repair_history(path, to=place / "new.db").runs > 40
     assert sorted(file.name for file in open_folder.iterdir()) == ["mine", "runs.db"]
-
-
-SMALL_DISK = """
-import json, shutil, sys
-from pathlib import Path
-from vellum_nb import History, HistoryError, repair_history
-disk, source = map(Path, sys.argv[1:])
-path, told = disk / "runs.db", {}
-
-def tried(name, call):
-    try:
-        told[name] = str(call())
-    except HistoryError as exc:
-        told[name] = f"refused: {exc}"
-
-shutil.copy(source / "v5.db", path)
-before = path.read_bytes()
-filler = disk / "filler"
-filler.write_bytes(b"x" * (shutil.disk_usage(disk).free - 80_000))
-tried("no room for the copy", lambda: History(path))
-told["was left"] = path.read_bytes() == before
-told["leftovers"] = sorted(file.name for file in disk.iterdir())
-tried("no room for a repair", lambda: repair_history(path, to=disk / "new.db"))
-filler.unlink()
-with History(path) as history:
-    begun = history.get("bare")
-    count = history.count()
-    acknowledged = 0
-    filler.write_bytes(b"x" * (shutil.disk_usage(disk).free - 200_000))
-    try:
-        for number in range(100):
-            fields = {"id": str(number), "state": "STARTED", "inputs": {"text": "x" * 20_000}}
-            history.begin(begun.model_copy(update=fields))
-            acknowledged += 1
-    except HistoryError as exc:
-        told["a full disk"] = f"refused: {exc}"
-    told["reads on"] = history.count() - count == acknowledged > 0
-    filler.unlink()
-    history.begin(begun.model_copy(update={"id": "after", "state": "STARTED"}))
-    told["goes on"] = history.count() - count == acknowledged + 1
-print(json.dumps(told))
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
-def test_a_full_disk_is_told_loses_nothing_and_can_be_gone_on_with(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    script = 'mount -t tmpfs -o size=1M none "$1" && exec "$2" -c "$3" "$1" "$4"'
-    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
-    command = ["unshare", *rights, "--mount", "sh", "-c", script, "sh", disk, sys.executable]
-    done = subprocess.run(
-        [*command, SMALL_DISK, FILES], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told.pop("leftovers") == ["filler", "runs.db"]
-    for name in ("was left", "reads on", "goes on"):
-        assert told.pop(name) is True, name
-    copy = told.pop("no room for the copy")
-    assert copy.startswith("refused: The history ")
-    assert "was left as it is: its tables have version 5" in copy
-    assert "free some space there, or name another folder with VELLUM_NB_BACKUPS" in copy
-    assert "the disk is full; free some space" in told.pop("no room for a repair")
-    assert "the disk is full; free some space and try again" in told.pop("a full disk")
-    assert told == {}

@@ -242,6 +242,20 @@ def test_a_run_that_lost_its_payload_says_so_and_keeps_the_rest(whole, tmp_path)
     assert vnb.check_history(report.path).ok
 
 
+def test_texts_of_many_pages_are_found_without_the_first_page(tmp_path):
+    """Nearly all pages of such a history have no head that tells one."""
+    path = tmp_path / "runs.db"
+    long = "".join(map(str, range(100_000)))
+    with History(path) as history:
+        for run in map(a_run, range(20)):
+            history.merge([run.model_copy(update={"outputs": {"text": f"{run.id} {long}"}})])
+    content = bytearray(path.read_bytes())
+    content[:PAGE] = bytes(PAGE)
+    path.write_bytes(content)
+    report = vnb.repair_history(path)
+    assert (report.runs, report.cut) == (20, ())
+
+
 @pytest.mark.parametrize("is_first_page_lost", [False, True])
 def test_what_was_deleted_stays_deleted(is_first_page_lost, tmp_path):
     path = tmp_path / "runs.db"

@@ -84,15 +84,21 @@ def _guessed(file: BinaryIO, length: int) -> int:
     if length < _USUAL:
         return _SMALLEST
     middles = range(_USUAL, length - _USUAL, _EARLIER)
-    heads = []
-    for at in middles[:: len(middles) // _LOOKED_AT + 1]:
+    looked_at = middles[:: len(middles) // _LOOKED_AT + 1]
+    found = 0
+    for at in looked_at:
         file.seek(at)
-        heads.append(file.read(_HEAD))
-    return _USUAL if sum(map(_is_head, heads)) * 100 >= len(heads) else _EARLIER
+        found += _is_head(file.read(_HEAD), at // _USUAL + 1)
+    return _USUAL if found * 100 >= len(looked_at) else _EARLIER
 
 
-def _is_head(head: bytes) -> bool:
-    """Whether this is the header of a page: its kind, its cells and their start fit into one."""
+def _is_head(head: bytes, number: int) -> bool:
+    """Whether a page begins so: its kind, its cells and their start fit, or it names the next.
+
+    Where a text takes many pages, each begins with the number of the next one.
+    """
+    if int.from_bytes(head[:4], "big") == number + 1:
+        return True
     cells, start = struct.unpack(">HH", head[3:7])
     return head[0] in _KINDS and cells > 0 and 8 + 2 * cells <= start < _USUAL
 

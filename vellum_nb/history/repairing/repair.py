@@ -158,6 +158,7 @@ def _repair(
     _refuse_foreign(pages, source)
     with closing(sqlite3.connect(made, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = MEMORY")  # of a full disk a file would stay
         connection.execute("BEGIN")
         migrate(connection)
         salvage = Salvage(pages, connection)

@@ -57,7 +57,7 @@ def back_up(path: Path, *, version: int, target: int) -> Path:
         raise HistoryError(msg) from exc
     finally:
         with suppress(OSError):
-            made.unlink(missing_ok=True)
+            _remove(made)
 
 
 def private(path: Path) -> None:
@@ -66,7 +66,7 @@ def private(path: Path) -> None:
 
 
 def _copy(path: Path, made: Path) -> None:
-    made.unlink(missing_ok=True)
+    _remove(made)
     private(made)
     # A connection of its own, since SQLite copies from none that is writing.
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(made)) as copy:
@@ -74,6 +74,12 @@ def _copy(path: Path, made: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
     with made.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _remove(made: Path) -> None:
+    """Remove a copy that was broken off, and what SQLite had beside it."""
+    for ending in ("", "-wal", "-shm", "-journal"):
+        made.with_name(made.name + ending).unlink(missing_ok=True)
 
 
 def _put(made: Path, name: Callable[[str], Path]) -> Path:

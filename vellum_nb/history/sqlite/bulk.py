@@ -79,11 +79,12 @@ def whole(read: Read, batches: Batches) -> Batches:
 
 def _started() -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own program, no shell
-        [sys.executable, "-I", str(_READER)],
+        [sys.executable, "-I", str(_READER), *filter(None, sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         pipesize=_PIPE,
+        process_group=0,  # an interrupt is for who reads; it ends the reader
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
 

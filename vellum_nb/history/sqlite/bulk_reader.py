@@ -2,7 +2,7 @@
 
 It is a process of its own because ADBC brings an SQLite of its own, and two of them in one process
 destroy each other's locks: POSIX takes them for one owner's, and drops them all when either closes
-the file. It is started by its path and imports nothing of ours.
+the file. It is started by its path and imports nothing of ours. Its arguments are folders.
 
 In: one line of JSON, ``{"path", "sql", "bound", "rows", "apart"}``. The first row that `sql` finds
 only tells the types. Out, for each `rows` rows: a message with the columns up to number `apart`,
@@ -18,6 +18,7 @@ import sys
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
+    sys.path += sys.argv[1:]  # where packages are that only the caller's environment names
     sys.modules["numpy"] = None  # type: ignore[assignment]  # most of the start, not needed here
 
 import adbc_driver_manager as manager

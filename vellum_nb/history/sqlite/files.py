@@ -59,8 +59,8 @@ _ADVICE = {
     sqlite3.SQLITE_NOTADB: "it is not an SQLite file and was left as it is; choose another file",
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
     sqlite3.SQLITE_IOERR: (
-        "the disk could not be read or written; keep the history on a local disk, "
-        "not on a network drive"
+        "the disk could not be read or written; see that it is not full, and keep the history on "
+        "a local disk, not on a network drive"
     ),
 }
 _ADVICE[sqlite3.SQLITE_LOCKED] = _ADVICE[sqlite3.SQLITE_PROTOCOL] = _ADVICE[sqlite3.SQLITE_BUSY]
