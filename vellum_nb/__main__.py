@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from vellum_nb.cli import parser
@@ -20,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.command
     try:
-        return command(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return command(args)
     except VellumNBError as exc:
         say(f"vellum-nb: {exc}")
         return 1
@@ -33,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("vellum-nb: interrupted")
         return 130
+
+
+def _warn(message: Warning | str, *_where: object, **_more: object) -> None:
+    say(f"vellum-nb: {message}")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
     assert "pw" not in str(caught.value)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, (5, 0), math.nan])
+@pytest.mark.parametrize("timeout", [0, -1, (5, 0), math.nan, "5"])
 def test_a_timeout_that_cannot_be_kept_is_refused(timeout: Any) -> None:
     with pytest.raises(VellumNBError, match="above 0, or None"):
         Client(api_key="k", timeout=timeout)

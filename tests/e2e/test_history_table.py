@@ -67,6 +67,13 @@ def test_a_click_on_a_header_sorts_and_a_second_one_turns_it_round(table):
     assert table.notebook.kernel_eval("view.order_by, view.descending") == "('latency_s', False)"
 
 
+def test_all_of_a_header_sorts_not_its_name_alone(table):
+    header = table.header("release_tag")
+    box = header.bounding_box()
+    header.click(position={"x": box["width"] - 12, "y": box["height"] / 2})
+    expect(header).to_have_attribute("aria-sort", "ascending")
+
+
 def test_the_filter_finds_marks_and_is_cleared(table):
     table.filter.fill("TICKET 19")
     expect(table.status).to_have_text("11 of 200 runs")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from vellum_nb import HistoryError, Run, read_csv, read_jsonl, read_parquet
+from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
 
 
 @pytest.fixture
@@ -177,3 +177,31 @@ def test_a_file_that_is_no_export_is_refused_with_the_place(tmp_path, read, text
         path.write_text(text)
     with pytest.raises(HistoryError, match=message):
         read(path)
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+def test_no_export_takes_the_place_of_a_history_or_of_its_archive(filled, tmp_path, write):
+    with History(tmp_path / "other.db") as other:
+        path = other.path
+    kept = path.read_bytes()
+    archive = filled.archive(before="2100-01-01", path=tmp_path / "old.parquet").path
+    before = filled.frame(archived=True)
+    for taken, said in ((path, "is a history"), (archive, "is an archive of this history")):
+        with pytest.raises(HistoryError, match=rf"{said}.*name another file"):
+            getattr(filled, write)(taken)
+    assert path.read_bytes() == kept
+    pd.testing.assert_frame_equal(filled.frame(archived=True), before)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("a\0b.csv", "is no path"), ("x" * 300, "cannot be written")]
+)
+def test_a_name_that_no_file_can_have_is_told(filled, tmp_path, path, said):
+    with pytest.raises(HistoryError, match=said):
+        filled.to_csv(str(tmp_path / path))
+
+
+@pytest.mark.parametrize("write", ["write_csv", "write_jsonl"])
+def test_what_is_no_open_file_is_told(filled, write):
+    with pytest.raises(HistoryError, match=r"'runs\.csv' is no open file"):
+        getattr(filled, write)("runs.csv")

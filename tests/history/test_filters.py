@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
 
+import pandas as pd
 import pytest
 
 from vellum_nb import HistoryError
@@ -127,6 +128,48 @@ def test_a_filter_of_another_type_is_refused_with_its_value(history):
         history.frame(search=12)
     with pytest.raises(HistoryError, match="deployment=5 is no name"):
         history.frame(deployment=5)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ({"ids": [5]}, r"ids=5 is no name"),
+        ({"release_tag": ["v1", 2]}, r"release_tag=2 is no name"),
+        ({"state": "fulfilled"}, r"state='fulfilled' is no state; there are: STARTED, FULFILLED"),
+        ({"state": ["FAILED", "OK"]}, r"state='OK' is no state"),
+        ({"since": pd.NaT}, r"since=NaT is no time"),
+        ({"limit": 1.5}, r"limit=1\.5 keeps no runs"),
+        ({"limit": True}, r"limit=True keeps no runs"),
+    ],
+)
+def test_what_can_choose_no_run_is_refused_with_its_value(filled, filters, said, archived):
+    for read in (filled.runs, filled.frame, filled.count):
+        with pytest.raises(HistoryError, match=said):
+            read(archived=archived, **filters)
+
+
+def test_runs_in_place_of_their_ids_are_refused(filled):
+    with pytest.raises(HistoryError, match=r"ids=<Run docs-qa v1: STARTED.*> is no name"):
+        filled.frame(ids=filled.runs())
+
+
+def test_a_search_for_no_text_is_refused(filled):
+    with pytest.raises(HistoryError, match=r"search=None is no text; write the words in quotes"):
+        filled.search(None)
+
+
+def test_what_is_no_id_is_refused_and_nothing_is_kept_for_later(filled):
+    run = filled.get("a")
+    for call in (
+        lambda: filled.get(run),
+        lambda: filled.annotate(run, note="x"),
+        lambda: filled.keep_nodes(5, []),
+        lambda: filled.identify(5, "e"),
+    ):
+        with pytest.raises(HistoryError, match=r"is no id of a run; `Run\.id`"):
+            call()
+    assert filled.get("a") == run
 
 
 def test_a_negative_limit_is_refused(history):

@@ -115,6 +115,7 @@ def test_history_sync_brings_what_ran_elsewhere(server, recorded, tmp_path):
         (("run", "ticket-triage", "--input", "ticket"), "ticket: is not name=value"),
         (("run", "ticket-triage", "--input", "ticket=x", "--input", "sla_hours=soon"), "sla_hours"),
         (("run", "ticket-triage", "--input", "ticket=x", "--release-tag", "v9"), "it has: "),
+        (("run", "ticket-triage", "--input", "ticket=@no.txt"), "cannot be read: No such file"),
         (("history", "export"), "There is no history"),
     ],
 )
@@ -173,6 +174,25 @@ def test_export_writes_the_columns_that_are_named_in_their_order(recorded, tmp_p
     done = vellum_nb("history", "export", "--columns", "x", "--history", recorded, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "no column 'x'; there are: execution_id" in done.stderr
+
+
+def test_export_reads_archives_where_that_is_asked_for(recorded, tmp_path):
+    path, history = tmp_path / "runs.csv", ("--history", recorded)
+    with vnb.History(recorded) as kept:
+        frame = kept.frame()
+    vellum_nb("history", "archive", "--before", "2100-01-01", *history)
+    done = vellum_nb("history", "export", path, "--archived", *history)
+    assert done.stderr == f"Wrote 2 runs to {path}\n"
+    pd.testing.assert_frame_equal(vnb.read_csv(path), frame)
+
+
+def test_a_warning_is_a_sentence_of_the_command(recorded, tmp_path):
+    path, arguments = tmp_path / "runs.csv", ("--deployment", "nope", "--history", recorded)
+    command = [sys.executable, "-m", "vellum_nb", "history", "export", path, *arguments]
+    done = subprocess.run(command, capture_output=True, check=True, encoding="utf-8")
+    warned, written = done.stderr.splitlines()
+    assert warned.startswith("vellum-nb: runs.csv has no run: none has deployment='nope'; there")
+    assert written == f"Wrote 0 runs to {path}"
 
 
 def test_data_is_utf8_with_plain_line_feeds_whatever_the_terminal_is(recorded):

@@ -185,6 +185,12 @@ def test_the_key_is_in_no_repr(server, ws):
 def test_connect_says_what_it_can_connect_to():
     with pytest.raises(vnb.VellumNBError, match="Cannot connect to 'prod'; give \"vellum\""):
         vnb.connect("prod", api_key="k")
+    for url in ("ftp://files.example", "postgresql://a:secret@db.example/x"):
+        with pytest.raises(
+            vnb.VellumNBError, match="Cannot connect to a URL that does not"
+        ) as told:
+            vnb.connect(url)
+        assert "secret" not in str(told.value)
 
 
 def test_a_history_that_cannot_be_opened_is_refused_and_the_client_closed(server, tmp_path):

@@ -135,6 +135,7 @@ def _add_export(actions: Commands) -> None:
     export.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     export.add_argument("--state", action="append", help="only runs in this state")
     export.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
+    export.add_argument("--archived", action="store_true", help="runs in archives, too")
     export.add_argument(
         "--columns",
         action="append",

@@ -132,6 +132,7 @@ def export(args: argparse.Namespace) -> int:
         "state": args.state,
         "since": args.since,
         "sweep_id": args.sweep_id,
+        "archived": args.archived,
     }
     with vellum_nb.History(there(args.history)) as history:
         if args.path is not None:

@@ -85,8 +85,9 @@ def find_urls(base_url: str | None, predict_url: str | None) -> tuple[str, str]:
 def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
     """Return `timeout` as seconds to connect and seconds to wait for data; None is for ever."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-    for seconds in (connect, read):
-        if seconds is not None and not seconds > 0:
+    given: tuple[object, object] = (connect, read)
+    for seconds in given:
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
             msg = f"A timeout of {seconds!r} cannot be kept; give seconds above 0, or None."
             raise VellumNBError(msg)
     return connect, read

@@ -115,8 +115,8 @@ class HistoryView(LateWidget):
         }
         self.on_msg(self._on_message)
         self.observe(self._on_selected, "selected_ids")
-        poke = self._pump.poke
-        unsubscribe = history.subscribe(lambda _run: poke(), many=poke)
+        self._may_be_gone = False
+        unsubscribe = history.subscribe(lambda _run: self._pump.poke(), many=self._many)
         self._closing += [self._answers.close, unsubscribe]
 
     @property
@@ -190,7 +190,15 @@ class HistoryView(LateWidget):
             if self.columns == before["default"]:
                 self.columns = head["default"]
 
+    def _many(self) -> None:
+        self._may_be_gone = True
+        self._pump.poke()
+
     def _refresh(self) -> None:
+        if self._may_be_gone:
+            self._may_be_gone = False
+            here = {run.id for run in self.selected}
+            self.selected_ids = [run_id for run_id in self.selected_ids if run_id in here]
         if not self._answers.again(self._query):
             self._first = self._answers.first(self._query, counting="exact")
 

@@ -131,9 +131,10 @@ def _address(target: object) -> str | None:
         return target
     if target == "vellum":
         return VELLUM_URL
-    shown = guarded(target)  # the password of a database may be in it
-    msg = f'Cannot connect to {shown!r}; give "vellum", "local", a URL or a LocalServer'
-    if isinstance(shown, DatabaseUrl):
+    is_url = isinstance(guarded(target), DatabaseUrl)  # it may have a password in it
+    shown = "a URL that does not begin with http:// or https://" if is_url else repr(target)
+    msg = f'Cannot connect to {shown}; give "vellum", "local", a URL or a LocalServer'
+    if is_url:
         msg += "; a database that keeps the runs is given as history=..."
     raise VellumNBError(msg)
 

@@ -134,7 +134,8 @@ class JudgeMethods(BaseWorkspace):
                 return runs[0]
         msg = (
             f"The history has no run with the id, execution id or external id {run!r}; "
-            "ws.history.sync(deployment) brings runs that were made elsewhere"
+            "ws.history.sync(deployment) brings runs that were made elsewhere, and "
+            "ws.history.unarchive(path) those of an archive"
         )
         raise HistoryError(msg)
 

@@ -36,6 +36,17 @@ def test_deleted_runs_leave_the_table_by_themselves_and_come_back(browse, record
     assert wire.wait_for(lambda: wire.customs("rows")[-1]["total"] == 3)
 
 
+def test_what_was_deleted_is_not_selected_any_more(browse, record, show, history):
+    for number in range(3):
+        record(number)
+    view = show()
+    browser = browse(view)
+    browser.rows()
+    view.selected_ids = ["run-0", "run-1", "run-2"]
+    history.delete(["run-0", "run-2"])
+    assert browser.wire.wait_for(lambda: view.selected_ids == ["run-1"])
+
+
 def test_many_recorded_runs_make_few_refreshes(browse, record, show):
     view = show()
     browser = browse(view)

@@ -17,7 +17,7 @@ from vellum_nb.history.store.store import Connection, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["archives", "bury", "buried", "forget", "hidden", "note", "noted"]
+__all__ = ["archives", "bury", "buried", "forget", "hidden", "note", "noted", "spare"]
 
 
 def archives(store: Store) -> pd.DataFrame:
@@ -44,6 +44,14 @@ def noted(store: Store, read: Read | None = None) -> list[ArchiveFile]:
     sql = "SELECT path, created, runs, first, last FROM archives ORDER BY seq"
     folder = _folder(store)
     return [ArchiveFile(folder / path, *told) for path, *told in (read or store.read)(sql, ())]
+
+
+def spare(store: Store, path: str | Path) -> None:
+    """Raise where a file that is to be written would take the place of an archive."""
+    target = Path(path).resolve()
+    if any(file.path.resolve() == target for file in noted(store)):
+        msg = f"{path} is an archive of this history, and stays; name another file"
+        raise HistoryError(msg)
 
 
 def note(store: Store, connection: Connection, file: ArchiveFile) -> None:

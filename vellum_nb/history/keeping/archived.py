@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count as counted
 from pathlib import Path
@@ -16,7 +17,7 @@ from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, Lot
 from vellum_nb.history.keeping.archive_notes import buried, hidden, noted
 from vellum_nb.history.keeping.choosing import Choice
 from vellum_nb.history.reading import loading, reads
-from vellum_nb.history.reading.query import Filters, Selection, select
+from vellum_nb.history.reading.query import ALL, Filters, Selection, select
 from vellum_nb.history.rows.frames import frame_of_rows
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.sqlite import SqliteStore
@@ -99,15 +100,14 @@ def _followed(picked: Picked, batches: Batches) -> Batches:
 def count(store: Store, filters: Filters) -> int:
     """Return how many runs `filters` name here and in the archives, in one state of both."""
     whole: Filters = {**filters, "limit": None}
-    chosen, choice = select(whole, store), Choice(filters)
+    asked, choice = select(filters, store), Choice(filters)
     with store.snapshot() as snapshot:
-        found = reads.count_selected(snapshot, chosen)
+        found = reads.count_selected(snapshot, replace(asked, limit=ALL))
         files = noted(store, snapshot.read)
         for lot, at in _picked(store, snapshot, files, choice, set(), wanted=choice.meets):
             words = choice.is_searched
             found += len(_searched(lot.rows(at), whole, reads.rows) if words else at)
-    limit = filters.get("limit")
-    return found if limit is None else min(found, limit)
+    return min(found, asked.limit)
 
 
 @contextmanager

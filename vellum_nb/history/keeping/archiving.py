@@ -23,6 +23,7 @@ from vellum_nb.history.reading.query import moment
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, from_micros, micros
 from vellum_nb.history.searching import index
 from vellum_nb.history.store import large
+from vellum_nb.history.store.replacing import not_written
 from vellum_nb.history.store.sizes import human
 from vellum_nb.history.store.store import Connection, Row, Store
 
@@ -100,8 +101,7 @@ def archive(store: Store, before: datetime | date | str, path: Path | None) -> A
             temporary.replace(file.path)
             note(store, connection, file)
     except OSError as exc:
-        msg = f"{chosen} cannot be written: {exc.strerror or exc}"
-        raise HistoryError(msg) from exc
+        raise not_written(chosen, exc) from exc
     finally:
         temporary.unlink(missing_ok=True)
     moved = sum(_moved(store, group) for group in file.groups())

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, Unpack
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.history.exporting.export import csv_of_stream, jsonl_of_stream
 from vellum_nb.history.exporting.export_progress import progress_line
 from vellum_nb.history.exporting.parquet import arrow, parquet_of_stream
 from vellum_nb.history.exporting.shape import chosen_names
 from vellum_nb.history.exporting.streams import Stream
 from vellum_nb.history.exporting.unknown import warn_of_unknown
+from vellum_nb.history.keeping.archive_notes import spare
 from vellum_nb.history.keeping.archived import apart
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading.damaged import told
@@ -144,7 +146,7 @@ class ExportMethods(RecordMethods):
         **filters: Unpack[Filters],
     ) -> None:
         """Write what `to_csv` writes to an open file."""
-        self._csv(file, _Export(None, columns, progress, archived, filters))
+        self._csv(_open(file), _Export(None, columns, progress, archived, filters))
 
     @told
     def write_jsonl(
@@ -157,7 +159,7 @@ class ExportMethods(RecordMethods):
         **filters: Unpack[Filters],
     ) -> None:
         """Write what `to_jsonl` writes to an open file."""
-        self._jsonl(file, _Export(None, columns, progress, archived, filters))
+        self._jsonl(_open(file), _Export(None, columns, progress, archived, filters))
 
     def _csv(self, file: TextIO, export: _Export) -> None:
         with self._stream(export) as stream:
@@ -172,6 +174,8 @@ class ExportMethods(RecordMethods):
         """Hold the runs of an export; each is read in so many passes."""
         chosen = chosen_names(export.columns)
         selection = select(export.filters, self._store)
+        if export.path is not None:
+            spare(self._store, export.path)
         title = "export" if export.path is None else Path(export.path).name
         with ExitStack() as stack:
             snapshot = stack.enter_context(self._store.snapshot())
@@ -184,3 +188,10 @@ class ExportMethods(RecordMethods):
             rows = 0 if export.progress is False else source.count()
             tick = stack.enter_context(progress_line(title, rows * passes, export.progress))
             yield Stream(source, chosen, tick)
+
+
+def _open(file: TextIO) -> TextIO:
+    if not hasattr(file, "write"):
+        msg = f"{file!r:.100} is no open file; hand over one, or write a path by to_csv or to_jsonl"
+        raise HistoryError(msg)
+    return file

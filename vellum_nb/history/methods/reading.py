@@ -14,7 +14,7 @@ from vellum_nb.history.reading.damaged import told
 from vellum_nb.history.reading.light import light_records
 from vellum_nb.history.reading.loading import load, scan
 from vellum_nb.history.reading.ordered import Ordered
-from vellum_nb.history.reading.query import Filters, OtherFilters, PageFilters
+from vellum_nb.history.reading.query import Filters, OtherFilters, PageFilters, words
 from vellum_nb.history.reading.records import Record
 from vellum_nb.history.rows.rows import run_of
 from vellum_nb.history.rows.traces import trace_frame
@@ -136,7 +136,7 @@ class ReadMethods(RecordMethods):
         >>> history.search("REFUND")["match"].tolist()
         ['input.ticket: May I have a refund?']
         """
-        found = self.frame(archived=archived, search=text, **filters)
+        found = self.frame(archived=archived, search=words(text), **filters)
         found["match"] = matches(text, found)
         return found
 

@@ -76,7 +76,7 @@ class RecordMethods:
 
         A later kernel can then ask what became of it. A run that has ended stays as it is.
         """
-        writes.identify(self._store, id, execution_id)
+        writes.identify(self._store, _named(id), execution_id)
         self._tell(id)
 
     def finish(self, run: Run) -> None:
@@ -110,6 +110,7 @@ class RecordMethods:
         HistoryError
             There is no such run, or a value of another type; nothing was changed.
         """
+        _named(id)
         _check(note=note, tags=tags, quality=quality, desired=desired)
         given: dict[str, Any] = {}
         if not isinstance(note, _Keep):
@@ -124,13 +125,14 @@ class RecordMethods:
 
     def keep_nodes(self, id: str, nodes: Sequence[NodeRun]) -> None:  # noqa: A002  (as above)
         """Keep the trace of the run `id`."""
+        _named(id)
         kept = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
         writes.update(self._store, id, {}, {"nodes": kept or None})
 
     @told
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
-        found = reads.row(self._store, id)
+        found = reads.row(self._store, _named(id))
         if found is None:
             moved = with_archived(self._store, {"ids": [id]}, reads.rows, reads.WHOLE)
             found = moved[0] if moved else None
@@ -192,6 +194,13 @@ def _call(callback: Callable[[], None], failed: str) -> None:
         callback()
     except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
         warnings.warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)
+
+
+def _named(run_id: object) -> str:
+    if not isinstance(run_id, str):
+        msg = f"{run_id!r:.100} is no id of a run; `Run.id` and the column `id` of frame() are"
+        raise HistoryError(msg)
+    return run_id
 
 
 def _check(**said: object) -> None:

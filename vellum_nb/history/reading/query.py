@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, SupportsInt, TypedDict
+from typing import Any, SupportsIndex, TypedDict, get_args
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows.rows import SCALARS, clean, micros
 from vellum_nb.history.searching.search import condition
 from vellum_nb.history.store.store import Dialect, Store
+from vellum_nb.models import RunState
 
 __all__ = [
     "ALL",
@@ -21,6 +22,7 @@ __all__ = [
     "moment",
     "order",
     "select",
+    "words",
 ]
 
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
@@ -78,6 +80,7 @@ _ONE_OF = {
     "author": "r.author",
     "ids": "r.id",
 }
+_STATES = get_args(RunState)
 _ROOMS = {"input": "p.inputs", "output": "p.outputs", "desired": "p.desired"}
 ALL = 2**63 - 1
 
@@ -109,14 +112,19 @@ def select(filters: Filters, store: Store) -> Selection:
             terms.append(term)
             bound.append(argument)
     where, limit = " AND ".join(terms) or "TRUE", _limit(filters.get("limit"))
-    search: object = filters.get("search")
-    if search is not None and not isinstance(search, str):
-        msg = f"search={search!r} is no text; write the words in quotes"
-        raise HistoryError(msg)
-    if search is None or not search.strip():
+    search = filters.get("search")
+    if search is None or not words(search).strip():
         return Selection(where, tuple(bound), limit)
-    found, words = condition(store, search, where, bound, so_far=filters.get("so_far", False))
-    return Selection(f"{where} AND {found}", (*bound, *words), limit)
+    found, more = condition(store, search, where, bound, so_far=filters.get("so_far", False))
+    return Selection(f"{where} AND {found}", (*bound, *more), limit)
+
+
+def words(search: object) -> str:
+    """Return what is searched for; raise where it is no text."""
+    if not isinstance(search, str):
+        msg = f"search={search!r:.100} is no text; write the words in quotes"
+        raise HistoryError(msg)
+    return search
 
 
 def order(
@@ -147,18 +155,29 @@ def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
         return "r.timestamp >= ?", moment(name, value)
     if name == "until":
         return "r.timestamp < ?", moment(name, value)
-    if not isinstance(value, Iterable):
-        msg = f"{name}={value!r} is no name; write it in quotes, or give a list of names"
-        raise HistoryError(msg)
-    values = [value] if isinstance(value, str) else list(value)
+    values = _names(name, value)
     if len(values) == 1:
         return f"{_ONE_OF[name]} = ?", values[0]
     return dialect.one_of(_ONE_OF[name]), dialect.listed(values)
 
 
+def _names(name: str, value: Any) -> list[str]:
+    is_list = isinstance(value, Iterable) and not isinstance(value, str)
+    values = list(value) if is_list else [value]
+    wrong = [each for each in values if not isinstance(each, str)]
+    if wrong:
+        msg = f"{name}={wrong[0]!r:.100} is no name; write it in quotes, or give a list of names"
+        raise HistoryError(msg)
+    unknown = [each for each in values if name == "state" and each not in _STATES]
+    if unknown:
+        msg = f"state={unknown[0]!r:.100} is no state; there are: {', '.join(_STATES)}"
+        raise HistoryError(msg)
+    return values
+
+
 def moment(name: str, value: datetime | date | str) -> int:
     """Return a time as the database has it; `name` is whose, for the message."""
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and value == value:  # noqa: PLR0124  (pandas' NaT is none)
         return micros(value)
     try:
         return micros(datetime.fromisoformat(str(value)))
@@ -170,7 +189,7 @@ def moment(name: str, value: datetime | date | str) -> int:
 def _limit(limit: object) -> int:
     if limit is None:
         return ALL
-    if not isinstance(limit, SupportsInt) or int(limit) < 0:
+    if not isinstance(limit, SupportsIndex) or isinstance(limit, bool) or int(limit) < 0:
         msg = f"limit={limit!r} keeps no runs; give a number from 0, or None for all"
         raise HistoryError(msg)
     return int(limit)

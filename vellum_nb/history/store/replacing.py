@@ -26,9 +26,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["replacing", "replacing_bytes", "write_bytes"]
+__all__ = ["not_written", "replacing", "replacing_bytes", "write_bytes"]
 
 _SHOWN = 40  # characters of the name; a whole one, with what is added, may be too long a name
+_SQLITE = b"SQLite format 3\0"
 _STALE_S = 60  # longer than from making a file to locking it
 
 
@@ -62,8 +63,12 @@ def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
     if not isinstance(given, str | os.PathLike):
         msg = f"{path!r} is no path; name a file, such as 'runs.csv'"
         raise HistoryError(msg)
+    if "\0" in os.fspath(path):
+        msg = f"{path!r} is no path: no name can have a NUL in it"
+        raise HistoryError(msg)
     target = Path(os.path.realpath(path))
     try:
+        _spare_histories(path, target)
         if _is_special(target):
             with target.open("wb") as file:
                 yield file
@@ -71,12 +76,26 @@ def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
             with _temporary(target) as file:
                 yield file
     except OSError as exc:
-        msg = f"{path} cannot be written: {exc.strerror or exc}{_advice(exc, target)}"
-        raise HistoryError(msg) from exc
+        raise not_written(path, exc) from exc
+
+
+def not_written(path: str | Path, problem: OSError) -> HistoryError:
+    """Return the error for a file that could not be written."""
+    reason = os.strerror(problem.errno) if problem.errno else str(problem)
+    advice = _advice(problem, Path(os.path.realpath(path)))
+    return HistoryError(f"{path} cannot be written: {reason}{advice}")
+
+
+def _spare_histories(path: str | Path, target: Path) -> None:
+    if target.is_file() and target.stat().st_size:
+        with target.open("rb") as file:
+            if file.read(len(_SQLITE)) == _SQLITE:
+                msg = f"{path} is a history, or another SQLite file, and stays; name another file"
+                raise HistoryError(msg)
 
 
 def _advice(problem: OSError, target: Path) -> str:
-    if target.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112  (where a name is too long, it raises nothing)
         return "; name a file in it"
     if isinstance(problem, FileNotFoundError):
         return f"; there is no folder {target.parent}, make it or name another"
