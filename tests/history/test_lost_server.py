@@ -7,12 +7,9 @@ import random
 import select
 import signal
 import stat
-import subprocess
-import sys
 import threading
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -50,30 +47,8 @@ def down(postgres):
         postgres.start()
 
 
-@pytest.fixture
-def recorder():
-    script = Path(__file__).with_name("recorder.py")
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
-        process.stdin.close()
-
-
 def tell(recorder, *words):
     print(*words, file=recorder.stdin, flush=True)
-
-
-def opened(recorder, url, seconds=None):
-    """Have the history opened by another process, killed after so long; return its status."""
-    tell(recorder, "open", url)
-    pid = int(recorder.stdout.readline().split()[1])
-    if seconds is not None and not select.select([recorder.stdout], [], [], seconds)[0]:
-        os.kill(pid, signal.SIGKILL)
-    return int(recorder.stdout.readline().split()[1])
 
 
 def test_what_is_recorded_while_the_server_is_away_comes_in_order_when_it_is_back(
@@ -163,7 +138,7 @@ def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(
 
 
 def test_killing_the_client_while_its_journal_fills_loses_no_acknowledged_run(
-    postgres_url, down, recorder, folder
+    postgres_url, down, recorder, opened, folder
 ):
     chance = random.Random(20261125)  # noqa: S311  (no secret depends on it)
     acknowledged, journals, killed = 0, 0, 0
@@ -181,7 +156,7 @@ def test_killing_the_client_while_its_journal_fills_loses_no_acknowledged_run(
                 lines.append(line)
         journals += len(list(folder.iterdir()))
         longest = 0.05
-        while opened(recorder, postgres_url, chance.uniform(0, longest)) == -signal.SIGKILL:
+        while opened(postgres_url, chance.uniform(0, longest)) == -signal.SIGKILL:
             killed += 1
             longest *= 1.2
         assert list(folder.iterdir()) == []

@@ -68,7 +68,10 @@ _FINISH_PAYLOAD = (
 
 def insert_again(connection: Connection, run: Run) -> None:
     """Add the rows of `run` where they are not there; its external id only where it is free."""
-    if not connection.execute("SELECT 1 FROM runs WHERE id = ?", (clean(run.id),)).fetchone():
+    if (
+        not _inserted(connection, run)
+        and not connection.execute("SELECT 1 FROM runs WHERE id = ?", (clean(run.id),)).fetchone()
+    ):
         insert(connection, with_free_external_id(connection, run))
 
 
@@ -98,12 +101,18 @@ def begin(store: Store, run: Run) -> None:
 
 def insert(connection: Connection, run: Run) -> None:
     """Add the rows of `run` in the caller's transaction."""
+    if not _inserted(connection, run):
+        raise _taken(connection, run)
+
+
+def _inserted(connection: Connection, run: Run) -> bool:
     payloads = payload_row(run)
     done = connection.execute(_BEGIN_RUN, (*scalar_row(run).values(),))
     if done.rowcount == 0:
-        raise _taken(connection, run)
+        return False
     places = large.merged(large.keep(connection, payloads))
     connection.execute(_BEGIN_PAYLOAD, (*payloads.values(), places, done.lastrowid))
+    return True
 
 
 @later()

@@ -7,15 +7,21 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 try:
     import fcntl
 except ImportError:  # Windows: there an open file cannot be renamed
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["JournalFile", "age", "folder"]
+__all__ = ["JournalFile", "Line", "age", "folder"]
+
+Line: TypeAlias = tuple[int, str]
+"""A write and its number, from 1 on."""
+
+_AT_ONCE = 200
+_BYTES = 4 * 2**20
 
 
 class JournalFile:
@@ -33,7 +39,17 @@ class JournalFile:
         self.path = path
         self.held: list[str] = []
         """The last lines, which are in memory only."""
+        self.made = 0
+        """The number of the last line that is made."""
+        self.refused = 0
+        """How many lines were refused."""
         self._descriptor = descriptor
+        self._passed = self._read = (0, 0)  # lines of the file, and their bytes
+
+    @property
+    def aside(self) -> Path:
+        """Where lines are kept that were refused."""
+        return self.path.with_suffix(".refused")
 
     @property
     def name(self) -> str:
@@ -80,23 +96,49 @@ class JournalFile:
         self.held.clear()
         return None
 
-    def lines(self) -> Iterator[str]:
-        """Return the whole lines; one that a death cut short was never acknowledged."""
-        if self._descriptor is not None:
-            for line in self.path.read_bytes().split(b"\n")[:-1]:
-                with suppress(ValueError):
-                    json.loads(line)
-                    yield line.decode("ascii")
-        yield from self.held
+    def part(self, most: int = _AT_ONCE) -> list[Line]:
+        """Return the next lines that are not made: at most so many, and few where they are long.
 
-    def set_aside(self, refused: Sequence[tuple[str, str]]) -> Path:
-        """Write what was refused beside it, each line with the reason."""
-        where = self.path.with_suffix(".refused")
+        Of the whole lines; one that a death cut short was never acknowledged.
+        """
+        found: list[Line] = []
+        number, at = self._passed
+        end = at + _BYTES
+        for line in self._whole(at):
+            if len(found) == most or at > end:
+                break
+            number, at = number + 1, at + len(line)
+            if number > self.made:
+                found.append((number, line[:-1].decode("ascii", "backslashreplace")))
+        else:
+            held = enumerate(self.held, number + 1)
+            found += [line for line in held if line[0] > self.made][: most - len(found)]
+        self._read = number, at
+        return found
+
+    def _whole(self, at: int) -> Iterator[bytes]:
+        if self._descriptor is not None:
+            with self.path.open("rb") as file:
+                file.seek(at)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        yield line
+
+    def mark_made(self, part: Sequence[Line], *, refused: int) -> None:
+        """Tell that the part which was returned last is made."""
+        self.made = part[-1][0]
+        self.refused += refused
+        self._passed = self._read
+
+    def set_aside(self, refused: Sequence[tuple[str, str]]) -> None:
+        """Write what was refused beside it, each line with the reason; it is on disk after."""
         text = "".join(f"{json.dumps(problem)} {line}\n" for line, problem in refused)
-        where.touch(mode=0o600)
-        with where.open("a", encoding="utf-8") as file:
-            file.write(text)
-        return where
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        where = os.open(self.aside, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        try:
+            _written(where, text.encode())
+        finally:
+            os.close(where)
 
     def remove(self) -> None:
         """Delete it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.store.store import OutOfReachError
+from vellum_nb.history.store.store import OutOfReachError, RefusedError
 
 __all__ = ["PATIENCE_S", "explained"]
 
@@ -38,6 +38,6 @@ def explained(exc: psycopg.Error, path: str, *, is_lost: bool) -> HistoryError:
         msg = f"The connection to the history {path} was lost; try again ({text})"
         return OutOfReachError(msg)
     state = exc.sqlstate or ""
-    kind = HistoryError if state[:2] in {"", *_OF_THE_VALUES} else OutOfReachError
+    kind = RefusedError if state[:2] in {"", *_OF_THE_VALUES} else OutOfReachError
     advice = _ADVICE.get(state, "PostgreSQL refused it")
     return kind(f"The history {path} cannot be used: {advice} ({text})")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -46,14 +47,22 @@ def _mark(found: re.Match[str]) -> str:
 class _Done:
     """What became of a statement, with the number of a row as sqlite3 gives it."""
 
-    __slots__ = ("_cursor", "lastrowid")
+    __slots__ = ("_cursor", "_pipeline", "lastrowid")
 
-    def __init__(self, cursor: psycopg.Cursor[Any], lastrowid: int | None) -> None:
+    def __init__(
+        self,
+        cursor: psycopg.Cursor[Any],
+        pipeline: psycopg.Pipeline | None,
+        lastrowid: int | None,
+    ) -> None:
         self._cursor = cursor
+        self._pipeline = pipeline
         self.lastrowid = lastrowid
 
     @property
     def rowcount(self) -> int:
+        if self._pipeline is not None and self._cursor.rowcount < 0:
+            self._pipeline.sync()
         return self._cursor.rowcount
 
     def fetchone(self) -> Any:
@@ -74,11 +83,28 @@ class Speaker:
         SQL that each transaction which writes begins with.
     """
 
-    __slots__ = ("at_begin", "raw")
+    __slots__ = ("_pipeline", "at_begin", "raw")
 
     def __init__(self, raw: psycopg.Connection[Any], at_begin: str = "") -> None:
         self.raw = raw
         self.at_begin = at_begin
+        self._pipeline: psycopg.Pipeline | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Send the statements of the block without a wait for answers that nobody looks at.
+
+        An error may then be that of an earlier statement. A pooler may not let that be.
+        """
+        if self.at_begin or not psycopg.Pipeline.is_supported():
+            yield
+            return
+        with self.raw.pipeline() as pipeline:
+            self._pipeline = pipeline
+            try:
+                yield
+            finally:
+                self._pipeline = None
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> _Done:
         """Execute a statement."""
@@ -86,7 +112,7 @@ class Speaker:
         cursor = self.raw.cursor()
         cursor.execute(text, parameters if "%" in text else None)
         found = cursor.fetchone() if numbered else None
-        return _Done(cursor, found[0] if found else None)
+        return _Done(cursor, self._pipeline, found[0] if found else None)
 
     def stream(self, sql: str, parameters: Sequence[Any], *, at_once: int) -> Iterator[Any]:
         """Yield the rows of a query, which wait on the server; needs a transaction."""

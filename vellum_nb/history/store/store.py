@@ -25,6 +25,7 @@ __all__ = [
     "Journal",
     "OutOfReachError",
     "Reader",
+    "RefusedError",
     "Row",
     "Snapshot",
     "Store",
@@ -37,6 +38,10 @@ Batches: TypeAlias = "Generator[tuple[pa.RecordBatch, pa.RecordBatch], None, Non
 
 class OutOfReachError(HistoryError):
     """The server cannot be reached, or takes no writes now; the last one may have been made."""
+
+
+class RefusedError(HistoryError):
+    """The server refuses a write for its values, however often it is tried."""
 
 
 class Cursor(Protocol):
