@@ -146,11 +146,11 @@ def test_killing_the_client_while_its_journal_fills_loses_no_acknowledged_run(
         name = f"round{number}"
         tell(recorder, "kill", postgres_url, name)
         pid = int(recorder.stdout.readline().split()[1])
-        lines = [recorder.stdout.readline() for _ in range(chance.randrange(30))]
+        lines = [recorder.stdout.readline() for _ in range(chance.randrange(1, 30))]
         with down:
             while not any(folder.glob("*")):  # what was written before is still in the pipe
                 lines.append(recorder.stdout.readline())
-            lines += [recorder.stdout.readline() for _ in range(chance.randrange(20, 120))]
+            lines += [recorder.stdout.readline() for _ in range(chance.randrange(60, 120))]
             os.kill(pid, signal.SIGKILL)
             while not (line := recorder.stdout.readline()).startswith("gone"):
                 lines.append(line)
