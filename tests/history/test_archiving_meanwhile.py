@@ -5,9 +5,10 @@ import sys
 import threading
 
 import pandas as pd
+import pytest
 
 from vellum_nb import History
-from vellum_nb.history.keeping import archived, archiving
+from vellum_nb.history.keeping import archive_files, archived, archiving
 from vellum_nb.history.reading import reads
 
 NOON_OF_JULY = "2026-07-01T12:00:05Z"
@@ -124,6 +125,47 @@ def test_runs_that_are_deleted_while_they_are_archived_stay_deleted(
     history.unarchive(history.archives()["path"][0])
     assert {run.id for run in history.runs()} == others | {odd[1].id}
     assert history._store.read("SELECT name FROM settings WHERE name LIKE 'deleted%'") == []
+
+
+@pytest.mark.parametrize("lots", [0, 1])
+def test_an_archive_that_is_brought_back_while_runs_go_into_it_loses_none(
+    history, odd, archive, monkeypatch, lots
+):
+    before, moved, done = history.frame(), archiving._moved, []
+    monkeypatch.setattr(archive_files, "_GROUP_ROWS", 4)
+
+    def move_and_bring_back(*args):
+        if len(done) == lots:
+            history.unarchive(history.archives()["path"][0])
+        done.append(moved(*args))
+        return done[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "_moved", move_and_bring_back)
+        archive("2027-01-01")
+    assert len(done) == 3
+    assert history.count() == len(before)
+    pd.testing.assert_frame_equal(history.frame(archived=True), before)
+
+
+def test_an_archive_in_the_place_of_one_that_is_brought_back_stays_noted(
+    history, odd, archive, monkeypatch
+):
+    before = history.frame()
+    path, joined = archive(NOON_OF_JULY).path, history._joined
+
+    def join_and_archive_again(*args, **kwargs):
+        report = joined(*args, **kwargs)
+        if len(history.archives()) == 1:
+            monkeypatch.undo()
+            history.unarchive(path)
+            assert history.archive(before=NOON_OF_JULY, path=path).path == path
+        return report
+
+    monkeypatch.setattr(history, "_joined", join_and_archive_again)
+    history.unarchive(path)
+    assert len(history.archives()) == 1
+    pd.testing.assert_frame_equal(history.frame(archived=True), before)
 
 
 def test_a_run_that_is_archived_while_it_is_read_is_read_once(history, record, archive):

@@ -17,7 +17,9 @@ from vellum_nb.history.store.store import Connection, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["archives", "bury", "buried", "forget", "hidden", "note", "noted", "spare"]
+__all__ = ["archives", "bury", "buried", "forget", "hidden", "is_noted", "note", "noted", "spare"]
+
+_THIS = "created = ? AND runs = ? AND first = ? AND last = ?"
 
 
 def archives(store: Store) -> pd.DataFrame:
@@ -61,13 +63,16 @@ def note(store: Store, connection: Connection, file: ArchiveFile) -> None:
     connection.execute(sql, told)
 
 
-def forget(store: Store, path: Path) -> None:
-    """Note no more that there is an archive at `path`."""
-    with store.write() as connection:
-        for file in noted(store, within(connection)):
-            if file.path == path:
-                connection.execute("DELETE FROM settings WHERE name = ?", (_grave(file),))
-        connection.execute("DELETE FROM archives WHERE path = ?", (_told(store, path),))
+def is_noted(connection: Connection, file: ArchiveFile) -> bool:
+    """Whether this very archive is noted still, wherever it lies."""
+    sql = f"SELECT 1 FROM archives WHERE {_THIS}"
+    return connection.execute(sql, _identity(file)).fetchone() is not None
+
+
+def forget(connection: Connection, file: ArchiveFile) -> None:
+    """Note this archive no more, in the caller's transaction; one in its place stays noted."""
+    connection.execute("DELETE FROM settings WHERE name = ?", (_grave(file),))
+    connection.execute(f"DELETE FROM archives WHERE {_THIS}", _identity(file))
 
 
 def hidden(store: Store, file: ArchiveFile) -> set[str]:
@@ -99,7 +104,11 @@ def _deleted(read: Read, file: ArchiveFile) -> set[str]:
 
 
 def _grave(file: ArchiveFile) -> str:
-    return f"deleted of archive {file.created} {file.runs} {file.first} {file.last}"
+    return "deleted of archive " + " ".join(map(str, _identity(file)))
+
+
+def _identity(file: ArchiveFile) -> tuple[int, int, int, int]:
+    return file.created, file.runs, file.first, file.last
 
 
 def _folder(store: Store) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, write
-from vellum_nb.history.keeping.archive_notes import forget, note, noted
+from vellum_nb.history.keeping.archive_notes import forget, is_noted, note, noted
 from vellum_nb.history.reading import sorting
 from vellum_nb.history.reading.query import moment
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, from_micros, micros
@@ -104,17 +104,21 @@ def archive(store: Store, before: datetime | date | str, path: Path | None) -> A
         raise not_written(chosen, exc) from exc
     finally:
         temporary.unlink(missing_ok=True)
-    moved = sum(_moved(store, group) for group in file.groups())
+    moved = sum(_moved(store, file, group) for group in file.groups())
     if not moved:  # another process was quicker
-        forget(store, file.path)
-        file.path.unlink()
+        with store.write() as connection:
+            if is_noted(connection, file):
+                forget(connection, file)
+                file.path.unlink()
         return Archive(None, stayed=as_old)
     return Archive(file.path, file.runs, as_old - moved, file.path.stat().st_size)
 
 
-def _moved(store: Store, group: Sequence[Row]) -> int:
+def _moved(store: Store, file: ArchiveFile, group: Sequence[Row]) -> int:
     """Delete what the history has as it is in a lot of the file; return how many these were."""
     with store.write() as connection:
+        if not is_noted(connection, file):  # brought back by another process: nobody reads it now
+            return 0
         seqs = _unchanged(store, connection, group)
         _remove(store, connection, seqs)
     return len(seqs)

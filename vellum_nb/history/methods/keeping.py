@@ -104,7 +104,8 @@ class KeepMethods(RecordMethods):
         file = ArchiveFile.at(Path(path).expanduser().absolute())
         lots = archived.lots(self._store, file)
         report = self._joined(file.path.name, lots, self._store.read, plans=False)
-        archive_notes.forget(self._store, file.path)
+        with self._store.write() as connection:
+            archive_notes.forget(connection, file)
         return report
 
     @overload
