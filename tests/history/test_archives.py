@@ -178,7 +178,9 @@ def test_a_file_that_is_there_is_not_replaced(history, odd, archive, tmp_path):
     path = archive(NOON_OF_JULY).path
     with pytest.raises(HistoryError, match="is an archive of this history already"):
         history.archive(before="2027-01-01", path=path)
-    with pytest.raises(HistoryError, match="cannot be written"):
+    with pytest.raises(
+        HistoryError, match="cannot be written: No such file .*no folder.*, make it"
+    ):
         history.archive(before="2027-01-01", path=tmp_path / "no folder" / "x.parquet")
     assert history.count() == 5
     assert other.read_text(encoding="utf-8") == '"mine"'

@@ -157,6 +157,8 @@ def test_runs_in_place_of_their_ids_are_refused(filled):
 def test_a_search_for_no_text_is_refused(filled):
     with pytest.raises(HistoryError, match=r"search=None is no text; write the words in quotes"):
         filled.search(None)
+    with pytest.raises(HistoryError, match=r"search=5 is no text"):
+        filled.page(search=5, limit=3)
 
 
 def test_what_is_no_id_is_refused_and_nothing_is_kept_for_later(filled):
@@ -219,7 +221,7 @@ def test_a_page_is_ordered_by_inputs_of_any_name(history, record, name):
     assert names(history.page(order_by=f"input.{name}", descending=False)) == "123"
 
 
-@pytest.mark.parametrize("order_by", ["seq; DROP TABLE runs", "inputs", "input.", "nobody"])
+@pytest.mark.parametrize("order_by", ["seq; DROP TABLE runs", "inputs", "input.", "nobody", 5])
 def test_an_order_that_is_no_column_is_refused(history, order_by):
     with pytest.raises(HistoryError, match="cannot be ordered by"):
         history.page(order_by=order_by)

@@ -166,6 +166,14 @@ def test_subscribers_hear_of_each_step_until_they_stop(history, make_run):
     assert heard == [("STARTED", None), ("FULFILLED", None), ("FULFILLED", "ok")]
 
 
+def test_what_cannot_be_called_is_no_subscriber(history, make_run):
+    for wrong in ((3,), (print, 3)):
+        callback, many = (*wrong, None)[:2]
+        with pytest.raises(HistoryError, match="subscribe wants functions to call, not 3"):
+            history.subscribe(callback, many=many)
+    history.begin(make_run())
+
+
 def test_a_subscriber_may_use_the_history(history, make_run):
     counts = []
     history.subscribe(lambda _: counts.append(history.count()))

@@ -151,6 +151,11 @@ class RecordMethods:
         Both are called after the commit, in the thread that wrote. What they raise becomes a
         warning: a view that breaks must not stop the run that it was to show.
         """
+        given: tuple[object, ...] = (callback, many or callback)
+        for call in given:
+            if not callable(call):
+                msg = f"subscribe wants functions to call, not {call!r:.100}"
+                raise HistoryError(msg)
         both = (callback, many)
         with self._lock:
             self._subscribers.append(both)

@@ -6,6 +6,7 @@ reads stays true until it commits, and rows are numbered in the order in which t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -119,8 +120,23 @@ class PostgresStore:
             "WHERE schemaname = current_schema() AND tablename = ANY(?)"
         )
         names = ", ".join(name for (name,) in self.read(tables, (sorted(TABLES),)))
+        told: list[psycopg.errors.Diagnostic] = []
+
+        def vacuum(connection: Speaker) -> None:
+            connection.raw.add_notice_handler(told.append)
+            try:
+                connection.execute(f"VACUUM (FULL) {names}")
+            finally:
+                connection.raw.remove_notice_handler(told.append)
+
         with self._using(self._writer) as link:
-            link.twice(lambda connection: connection.execute(f"VACUUM (FULL) {names}"))
+            link.twice(vacuum)
+        if told:
+            msg = (
+                f"The server did not give back all the space of the history {self.path}: that is "
+                f"for the owner of its tables ({told[0].message_primary})"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=5)
 
     def bulk(self, sql: str, parameters: Sequence[Any] = ()) -> Batches:
         """Yield what the query of `reads.bulk` finds, on a connection of its own."""

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 
 from vellum_nb.history.reading import sorting
-from vellum_nb.history.reading.query import ALL, Filters, PageFilters, order, select
+from vellum_nb.history.reading.query import ALL, Filters, PageFilters, order, select, words
 from vellum_nb.history.reading.reads import COLUMNS, JOINED, WHOLE, longest_number, query
 from vellum_nb.history.searching.index import Told
 from vellum_nb.history.searching.search import compared
@@ -80,7 +80,7 @@ def _among_the_newest(
         return None
     newest = select({**filters, "search": None, "limit": 2 * wanted}, store)
     looked = _numbers(store, *query(newest, "r.seq FROM runs r"))
-    hits = set(compared(store, search, looked))
+    hits = set(compared(store, words(search), looked))
     found = [seq for seq in looked if seq in hits]
     return found if len(found) >= wanted or len(looked) < newest.limit else None
 

@@ -139,7 +139,7 @@ def order(
         return f"r.timestamp {way}, r.seq {way}", (), False
     if order_by in SCALARS:
         return f"r.{order_by} {way} NULLS LAST, {NEWEST_FIRST}", (), False
-    room, _, name = clean(order_by).partition(".")
+    room, _, name = clean(str(order_by)).partition(".")
     if room == "metadata" and not name:
         return f"p.metadata {way} NULLS LAST, {NEWEST_FIRST}", (), True
     if room not in _ROOMS or not name:
