@@ -286,6 +286,19 @@ def test_a_read_that_fails_leaves_no_process_while_its_error_is_kept(path, long,
     assert readers[0].returncode is not None
 
 
+@pytest.mark.parametrize("column", ["inputs", "metadata"])
+def test_what_is_no_text_any_more_is_told_in_our_words(path, odd, monkeypatch, column):
+    with odd._store.write() as connection:
+        torn = b'{"a":"\xff"}'
+        connection.execute(f"UPDATE payloads SET {column} = CAST(? AS TEXT) WHERE seq = 9", (torn,))
+    monkeypatch.setattr(loading, "MANY", 1)
+    with (
+        pytest.warns(RuntimeWarning, match="cannot be read in bulk.*UTF8"),
+        pytest.raises(HistoryError, match="is damaged.*is not UTF-8"),
+    ):
+        odd.frame()
+
+
 def test_reading_in_bulk_leaves_our_locks_alone(path, odd):
     """Two SQLites in one process would drop each other's locks; this one reads in another."""
     program = (

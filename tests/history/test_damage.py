@@ -131,7 +131,7 @@ def test_a_damaged_row_of_an_open_history_is_told_with_what_to_do(content, path)
     assert found.problems == ("outputs of run text-plain cannot be read",)
 
 
-@pytest.mark.parametrize("read", ["frame", "runs", "to_csv", "to_jsonl", "page", "search"])
+@pytest.mark.parametrize("read", ["frame", "runs", "scan", "to_csv", "to_jsonl", "page", "search"])
 def test_a_row_that_is_no_json_any_more_is_told_by_every_reader(read, content, path):
     path.write_bytes(content)
     with closing(sqlite3.connect(path)) as db:
@@ -141,7 +141,11 @@ def test_a_row_that_is_no_json_any_more_is_told_by_every_reader(read, content, p
     with History(path) as history:
         given["search"] = ["ticket"]
         with pytest.raises(HistoryError, match="its row is damaged.*history repair") as caught:
-            getattr(history, read)(*given.get(read, []), **{"page": {"limit": 999}}.get(read, {}))
+            list(
+                getattr(history, read)(
+                    *given.get(read, []), **{"page": {"limit": 999}}.get(read, {})
+                )
+            )
     assert str(path) in str(caught.value)
     assert [file.name for file in path.parent.glob("x.*")] == []
 

@@ -10,7 +10,7 @@ from vellum_nb.history.keeping import archived as archived_runs
 from vellum_nb.history.keeping.archived import in_archives, with_archived
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading import pages, reads, sorting
-from vellum_nb.history.reading.damaged import told
+from vellum_nb.history.reading.damaged import reading, told
 from vellum_nb.history.reading.light import light_records
 from vellum_nb.history.reading.loading import load, scan
 from vellum_nb.history.reading.ordered import Ordered
@@ -96,7 +96,8 @@ class ReadMethods(RecordMethods):
         ...     sum(len(frame) for frame in history.scan(chunk_rows=1_000))
         0
         """
-        return scan(self._store, filters, chunk_rows)
+        with reading(self):
+            yield from scan(self._store, filters, chunk_rows)
 
     @told
     def search(

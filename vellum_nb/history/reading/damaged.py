@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from json import JSONDecodeError
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError
 
-__all__ = ["told"]
+__all__ = ["reading", "told"]
 
 
 class _Placed(Protocol):
@@ -29,14 +30,21 @@ def told(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], 
 
     @wraps(method)
     def telling(self: S, /, *args: P.args, **options: P.kwargs) -> T:
-        try:
+        with reading(self):
             return method(self, *args, **options)
-        except (JSONDecodeError, ValidationError) as exc:
-            msg = (
-                f"A run of the history {self.path} cannot be read, its row is damaged; "
-                "`vellum-nb history check` names it, and `vellum-nb history repair` saves the "
-                "others into a new file"
-            )
-            raise HistoryError(msg) from exc
 
     return telling
+
+
+@contextmanager
+def reading(history: _Placed) -> Iterator[None]:
+    """Say so where a run that is read in the block is damaged."""
+    try:
+        yield
+    except (JSONDecodeError, ValidationError) as exc:
+        msg = (
+            f"A run of the history {history.path} cannot be read, its row is damaged; "
+            "`vellum-nb history check` names it, and `vellum-nb history repair` saves the "
+            "others into a new file"
+        )
+        raise HistoryError(msg) from exc

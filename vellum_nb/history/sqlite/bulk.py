@@ -99,6 +99,8 @@ def _pairs(source: IO[bytes]) -> Batches:
     schemas = [pa.ipc.read_schema(message) for message in islice(messages, 2)]
     for pair in zip(messages, messages, strict=False):  # one alone is of a reader that broke down
         scalars, lines = map(pa.ipc.read_record_batch, pair, schemas)
+        for batch in (scalars, lines):
+            batch.validate(full=True)  # of a damaged file a text may be none
         yield scalars, lines
 
 
