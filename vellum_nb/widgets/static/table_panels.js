@@ -100,7 +100,7 @@ class PanelTable extends Table {
       this.reach();
     } else if (this.waiting) {
       clearTimeout(this.patience);
-      this.busy(`Sorting ${figure(total)} runs: ${Math.floor((100 * done) / total)} %`);
+      this.busy(`Sorting… ${Math.floor((100 * done) / total)} %`);
     }
   }
 
