@@ -75,8 +75,8 @@ def test_a_kill_while_runs_go_shows_none_twice_and_the_next_call_moves_the_rest(
     child = (
         "import os, sys; from vellum_nb import History\n"
         "from vellum_nb.history.keeping import archive_files, archiving\n"
-        "archive_files._GROUP_ROWS, remove, lots = 2, archiving._remove, []\n"
-        "archiving._remove = lambda *a: remove(*a) if not lots else os.kill(os.getpid(), 9)\n"
+        "archive_files._GROUP_ROWS, remove, lots = 2, archiving.remove, []\n"
+        "archiving.remove = lambda *a: remove(*a) if not lots else os.kill(os.getpid(), 9)\n"
         "moved = archiving._moved\n"
         "archiving._moved = lambda *a: (moved(*a), lots.append(1))[0]\n"
         "History(sys.argv[1]).archive(before=sys.argv[2])"

@@ -63,12 +63,38 @@ def test_a_number_that_is_given_again_below_what_was_read_so_far_finds_the_new_r
     assert history.count(search="common") == 2
 
 
+@pytest.mark.usefixtures("small_slices")
+def test_a_number_that_was_free_when_the_index_was_made_is_given_to_a_run_that_is_found(
+    history, make_run
+):
+    fill(history, make_run, 2)
+    history.delete([history.runs()[-1].id])
+    assert history.count(search="common") == 1
+    history.delete([run.id for run in history.runs()])
+    fill(history, make_run, 1)
+    assert history.count(search="common") == 1
+    history.delete([run.id for run in history.runs()])
+    fill(history, make_run, 3)
+    assert history.count(search="common") == 3
+
+
 OPERATIONS = st.lists(
     st.sampled_from(
-        ["begin", "begin", "end", "end", "step", "delete newest", "delete", "undelete"]
+        [
+            "begin",
+            "begin",
+            "end",
+            "end",
+            "step",
+            "delete newest",
+            "delete oldest",
+            "delete",
+            "undelete",
+        ]
     ),
     max_size=25,
 )
+CHOSEN = {"delete newest": slice(1), "delete oldest": slice(-1, None), "delete": slice(None)}
 
 
 def perform(history, operation, make_run):
@@ -82,8 +108,8 @@ def perform(history, operation, make_run):
         steps = history.prepare(search="common")
         next(steps, None)
         next(steps, None)  # tells how far it is before it takes a step
-    elif operation.startswith("delete") and here:
-        history.delete([run.id for run in (here[:1] if operation == "delete newest" else here)])
+    elif operation in CHOSEN and here:
+        history.delete([run.id for run in here[CHOSEN[operation]]])
     elif operation == "undelete" and len(history.deletions()):
         history.undelete()
 

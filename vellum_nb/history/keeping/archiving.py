@@ -18,10 +18,9 @@ from typing import Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, write
 from vellum_nb.history.keeping.archive_notes import forget, is_noted, note, noted
-from vellum_nb.history.reading import sorting
+from vellum_nb.history.keeping.deleting import remove
 from vellum_nb.history.reading.query import moment
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, from_micros, micros
-from vellum_nb.history.searching import index
 from vellum_nb.history.store import large
 from vellum_nb.history.store.replacing import not_written
 from vellum_nb.history.store.sizes import human
@@ -120,7 +119,7 @@ def _moved(store: Store, file: ArchiveFile, group: Sequence[Row]) -> int:
         if not is_noted(connection, file):  # brought back by another process: nobody reads it now
             return 0
         seqs = _unchanged(store, connection, group)
-        _remove(store, connection, seqs)
+        remove(store, connection, seqs)
     return len(seqs)
 
 
@@ -208,14 +207,6 @@ def _unchanged(store: Store, connection: Connection, group: Sequence[Row]) -> li
     rows = connection.execute(sql, (listed,)).fetchall()
     here = {row[0]: row for row in large.restored(large.within(connection), rows, names)}
     return [row[0] for row in group if here.get(row[0]) == _of(row, names)]
-
-
-def _remove(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
-    index.forget(store, connection, seqs)
-    sorting.forget(store, connection, seqs)
-    for table in ("payloads", "runs"):
-        sql = f"DELETE FROM {table} WHERE {store.dialect.one_of('seq')}"
-        connection.execute(sql, (store.dialect.listed(seqs),))
 
 
 def _of(row: Sequence[Any], names: Sequence[str]) -> tuple[Any, ...]:

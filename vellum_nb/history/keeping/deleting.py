@@ -24,7 +24,7 @@ from vellum_nb.history.store.store import Connection, Row, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Deletion", "Restored", "bring_back", "delete", "deletions", "where_gone"]
+__all__ = ["Deletion", "Restored", "bring_back", "delete", "deletions", "remove", "where_gone"]
 
 _RUN = ", ".join(SCALARS)
 _PAYLOAD = ", ".join((*PAYLOADS, "large"))
@@ -132,18 +132,26 @@ def delete(store: Store, ids: Sequence[str], why: str) -> Deletion:
     )
 
 
+def remove(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
+    """Delete the rows of these runs, and what is derived from them, in the caller's transaction."""
+    chosen, listed = store.dialect.one_of("seq"), store.dialect.listed(seqs)
+    sql = f"SELECT coalesce(max(seq), 0) FROM runs WHERE NOT {chosen}"
+    newest: int = connection.execute(sql, (listed,)).fetchone()[0]
+    index.forget(store, connection, seqs, newest)
+    sorting.forget(store, connection, seqs, newest)
+    for table in ("payloads", "runs"):
+        connection.execute(f"DELETE FROM {table} WHERE {chosen}", (listed,))
+
+
 def _move_aside(store: Store, connection: Connection, number: int, seqs: Sequence[int]) -> None:
-    index.forget(store, connection, seqs)
-    sorting.forget(store, connection, seqs)
-    chosen = f"WHERE {store.dialect.one_of('seq')}"
     listed = store.dialect.listed(seqs)
     for table, columns in (("payloads", _PAYLOAD), ("runs", _RUN)):
         connection.execute(
             f"INSERT INTO deleted_{table} (batch, seq, {columns}) "
-            f"SELECT ?, seq, {columns} FROM {table} {chosen}",
+            f"SELECT ?, seq, {columns} FROM {table} WHERE {store.dialect.one_of('seq')}",
             (number, listed),
         )
-        connection.execute(f"DELETE FROM {table} {chosen}", (listed,))
+    remove(store, connection, seqs)
 
 
 def _note(connection: Connection, number: int, runs: int, why: str) -> None:

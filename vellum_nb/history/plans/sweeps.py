@@ -10,6 +10,7 @@ from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping import archived
+from vellum_nb.history.keeping.deleting import remove
 from vellum_nb.history.keeping.writes import complete, complete_again, insert, insert_again
 from vellum_nb.history.plans.leases import LAST_SEEN, is_held
 from vellum_nb.history.plans.reuse import insert_reused
@@ -224,11 +225,10 @@ def mark_moved(store: Store, sweep_id: str, release_tag: str, run_ids: Sequence[
 @later()
 def withdraw(store: Store, ids: Sequence[str]) -> None:
     """Take back runs that were begun and never sent."""
-    chosen = f"SELECT seq FROM runs WHERE state = 'STARTED' AND {store.dialect.one_of('id')}"
+    sql = f"SELECT seq FROM runs WHERE state = 'STARTED' AND {store.dialect.one_of('id')}"
     with store.write() as connection:
-        for table in ("payloads", "runs"):
-            sql = f"DELETE FROM {table} WHERE seq IN ({chosen})"
-            connection.execute(sql, (store.dialect.listed(ids),))
+        rows = connection.execute(sql, (store.dialect.listed(ids),)).fetchall()
+        remove(store, connection, [seq for (seq,) in rows])
 
 
 def _row(sweep: SweepRecord) -> list[Any]:

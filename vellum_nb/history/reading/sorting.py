@@ -8,7 +8,6 @@ are kept, and compared, by their first `TEXT` characters. A history in memory ha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -114,16 +113,18 @@ def terms(*, descending: bool) -> str:
     return f"s.value {'DESC' if descending else 'ASC'} NULLS LAST, r.timestamp DESC, r.seq DESC"
 
 
-def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
-    """Take the values of runs out before they are deleted; their numbers may be given again."""
+def forget(store: Store, connection: Connection, seqs: Sequence[int], newest: int) -> None:
+    """Take the values of runs out before they are deleted; `newest` is the newest that stays.
+
+    The numbers behind that are read anew: SQLite gives them to other runs.
+    """
     if not connection.execute(_VALUES[store.dialect.name].exists).fetchone():
         return
-    for name, state in connection.execute(_FIELDS).fetchall():
-        field = name.removeprefix("sort:")
-        gone = [(field, seq) for seq in seqs if seq <= json.loads(state)]
+    for name, mark in connection.execute(_FIELDS).fetchall():
+        gone = [(name.removeprefix("sort:"), seq) for seq in seqs]
         for table in ("sort_values", "sort_due"):
             connection.executemany(f"DELETE FROM {table} WHERE field = ? AND seq = ?", gone)
-        connection.executemany("INSERT INTO sort_due (field, seq) VALUES (?, ?)", gone)
+        settle(connection, name, str(min(int(mark), newest)))
 
 
 def _mark(store: Store, read: Callable[..., Any], field: str) -> int:
@@ -152,7 +153,7 @@ def _step(store: Store, connection: Connection, field: str) -> None:
     _add(dialect, connection, field, new, (mark, upto) * 2)
     connection.execute(
         "INSERT INTO sort_due (field, seq) SELECT CAST(? AS TEXT), seq FROM runs "
-        "WHERE seq > ? AND seq <= ? AND state = 'STARTED'",
+        "WHERE seq > ? AND seq <= ? AND state = 'STARTED' ON CONFLICT DO NOTHING",
         (field, mark, upto),
     )
     ended = [seq for (seq,) in read(f"{_ENDED_DUE} LIMIT ?", (field, SLICE))]

@@ -7,7 +7,8 @@ the newest runs and goes back to the oldest: a table shows what it has found so 
 newer than it are compared by whoever searches.
 
 Only runs that have ended are in it, for they do not change. Other runs of its stretch, which are
-STARTED still or were deleted, are remembered in a table of their own.
+STARTED still, are remembered in a table of their own. Its stretch ends with the newest run there
+is, or before: SQLite gives the numbers behind that once more when the runs that had them are gone.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ NOTED = "(note IS NOT NULL OR tags IS NOT NULL)"
 SLICE = 400
 """How many runs are indexed in one transaction; fewer that are new are not worth one."""
 
-_VERSION = 2  # of `words`, `document` and these tables: where it is another one all is made anew
+_VERSION = 3  # of `words`, `document` and these tables: where it is another one all is made anew
 _MAKE = (
     f"DROP TABLE IF EXISTS {DUE}",
     f"CREATE TABLE {DUE} (seq BIGINT PRIMARY KEY)",
@@ -61,10 +62,9 @@ _ENDED_DUE = (
     # CROSS JOIN: few are due; SQLite would begin with the runs
     f"SELECT d.seq FROM {DUE} d CROSS JOIN runs r WHERE r.seq = d.seq AND r.state <> 'STARTED'"
 )
-_NOT_DUE = f"AND r.seq NOT IN (SELECT seq FROM {DUE})"
 # PostgreSQL needs to be told of both numbers
-_NEWER = f"{_TEXTS} r.seq > ? AND p.seq > ? {_NOT_DUE} ORDER BY r.seq LIMIT ?"
-_OLDER = f"{_TEXTS} r.seq <= ? AND p.seq <= ? {_NOT_DUE} ORDER BY r.seq DESC LIMIT ?"
+_NEWER = f"{_TEXTS} r.seq > ? AND p.seq > ? ORDER BY r.seq LIMIT ?"
+_OLDER = f"{_TEXTS} r.seq <= ? AND p.seq <= ? ORDER BY r.seq DESC LIMIT ?"
 _NAMES = ("seq", "state", "inputs", "outputs", "error_code", "error_message")
 _REMEMBER = f"INSERT INTO {DUE} (seq) VALUES (?) ON CONFLICT DO NOTHING"
 
@@ -182,22 +182,23 @@ def drop_stale(store: Store) -> bool:
     return True
 
 
-def forget(store: Store, connection: Connection, seqs: Sequence[int]) -> None:
+def forget(store: Store, connection: Connection, seqs: Sequence[int], newest: int) -> None:
     """Take runs out of the index before their rows are deleted, in the caller's transaction.
 
-    Their numbers stay due, for SQLite may give them to other runs.
+    `newest` is the number of the newest run that stays.
     """
     index = index_of(store)
     seen = None if index is None else _stretch(index, _reading(connection))
     if index is None or seen is None:
         return
-    gone = [(seq,) for seq in seqs if seq <= seen.upto]
     due = f"SELECT 1 FROM {DUE} WHERE seq = ?"
-    for one in gone:
-        if one[0] > seen.after and connection.execute(due, one).fetchone() is None:
-            texts = connection.execute(f"{_TEXTS} r.seq = ?", one).fetchall()
+    for seq in seqs:
+        is_seen = seen.after < seq <= seen.upto
+        if is_seen and connection.execute(due, (seq,)).fetchone() is None:
+            texts = connection.execute(f"{_TEXTS} r.seq = ?", (seq,)).fetchall()
             index.take(connection, _documents(connection, texts, {}))
-    connection.executemany(_REMEMBER, gone)
+    connection.executemany(f"DELETE FROM {DUE} WHERE seq = ?", [(seq,) for seq in seqs])
+    _settle(connection, Stretch(min(seen.after, newest), min(seen.upto, newest)))
 
 
 def tidy(store: Store) -> None:
@@ -268,7 +269,11 @@ def _step(connection: Connection, index: Index, ready: Mapping[Row, str]) -> Non
     # Where there are no more, it is past rows without payloads, too: damaged histories have them.
     upto = new[-1][0] if len(new) == SLICE else max(seen.upto, _newest(read))
     after = (old[-1][0] - 1 if len(old) == room else 0) if room else seen.after
-    settle(connection, _STATE, json.dumps({"version": _VERSION, "seen": [after, upto]}))
+    _settle(connection, Stretch(after, upto))
+
+
+def _settle(connection: Connection, seen: Stretch) -> None:
+    settle(connection, _STATE, json.dumps({"version": _VERSION, "seen": seen}))
 
 
 def _documents(
