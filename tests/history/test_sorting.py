@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -109,3 +111,17 @@ def test_the_best_of_each_stretch_are_the_first_of_all(history, make_run, stored
     assert found == [order(history, field, **options) for field in ("output.n", "metadata")]
     count = history.count()
     assert told[:2] == [(0, count), (3, count)][: 2 if count > 3 else 0]
+
+
+@pytest.mark.usefixtures("long_from_the_first")
+def test_runs_that_go_while_values_are_kept_are_not_waited_for(history, make_run):
+    for n in range(8):
+        history.begin(make_run(outputs={"n": n}, state="FULFILLED"))
+    keeping = history.prepare(order_by="output.n")
+    assert next(keeping) == (0, 8)
+    history.delete(["run-7", "run-6", "run-5"])
+    assert [*islice(keeping, 5)] == [(3, 5)]
+    assert order(history, "output.n")[0] == "run-4"
+    history.delete([run.id for run in history.runs()])
+    history.begin(make_run(outputs={"n": 9}, state="FULFILLED"))
+    assert order(history, "output.n") == ["run-8"]

@@ -80,8 +80,10 @@ def steps(store: Store, field: str) -> Iterator[tuple[int, int]]:
 
     It goes on as it is asked for more, and where it ended the next time.
     """
-    newest = _worth_keeping(store, field)
-    while newest and ((mark := _mark(store, store.read, field)) < newest or _due(store, field)):
+    while newest := _worth_keeping(store, field):  # runs may come and go meanwhile
+        mark = _mark(store, store.read, field)
+        if mark >= newest and not _due(store, field):
+            return
         yield mark, newest
         try:
             with store.write() as connection:
@@ -97,7 +99,8 @@ def ready(store: Store, field: str) -> bool:
         return False
     for _ in steps(store, field):
         pass
-    return _mark(store, store.read, field) >= newest and not _due(store, field)
+    newest = _worth_keeping(store, field)
+    return 0 < newest <= _mark(store, store.read, field) and not _due(store, field)
 
 
 def _worth_keeping(store: Store, field: str) -> int:
