@@ -12,7 +12,7 @@ from vellum_nb.history.keeping.archive_files import ArchiveFile
 from vellum_nb.history.rows.frames import frame_of_cells
 from vellum_nb.history.store.large import Read, within
 from vellum_nb.history.store.settings import setting, settle
-from vellum_nb.history.store.store import Connection, Store
+from vellum_nb.history.store.store import Connection, Reader, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,14 +75,14 @@ def forget(connection: Connection, file: ArchiveFile) -> None:
     connection.execute(f"DELETE FROM archives WHERE {_THIS}", _identity(file))
 
 
-def hidden(store: Store, file: ArchiveFile) -> set[str]:
+def hidden(reader: Reader, file: ArchiveFile) -> set[str]:
     """Return which runs of an archive are not to be seen: they were deleted when still here."""
-    return buried(store, file) | _deleted(store.read, file)
+    return buried(reader, file) | _deleted(reader.read, file)
 
 
-def buried(store: Store, file: ArchiveFile) -> set[str]:
+def buried(reader: Reader, file: ArchiveFile) -> set[str]:
     """Return which runs of an archive were deleted for good."""
-    return set(json.loads(setting(store.read, _grave(file)) or "[]"))
+    return set(json.loads(setting(reader.read, _grave(file)) or "[]"))
 
 
 def bury(store: Store, connection: Connection) -> None:

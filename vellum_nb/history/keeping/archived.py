@@ -21,6 +21,7 @@ from vellum_nb.history.reading.query import ALL, Filters, Selection, select
 from vellum_nb.history.rows.frames import frame_of_rows
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.sqlite import SqliteStore
+from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Batches, Reader, Snapshot, Store
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch, names: Sequence[
         return choice.meets(first, last) and (not full or last >= rows[-1][_TIME])
 
     here = {row[_ID] for row in rows}
-    for lot, at in _picked(store, store, _files(store, filters), choice, here, wanted=wanted):
+    for lot, at in _picked(store, _files(store, filters), choice, here, wanted=wanted):
         found = lot.rows(at)
         if choice.is_searched:
             rows += _searched(found, filters, fetch)
@@ -77,11 +78,15 @@ def with_archived(store: Store, filters: Filters, fetch: Fetch, names: Sequence[
 
 def frame(store: Store, filters: Filters) -> pd.DataFrame:
     """Return the frame of the runs that `filters` name here and in the archives, newest first."""
-    files, choice = _files(store, filters), Choice(filters)
-    are_many = sum(file.runs for file in files) >= loading.MANY
+    choice = Choice(filters)
+    are_many = sum(file.runs for file in _files(store, filters)) >= loading.MANY
     found: pd.DataFrame | None = None
     if are_many and not choice.is_searched and filters.get("limit") is None:
-        picked = partial(_picked, store, store, files, choice, wanted=choice.meets)
+
+        def picked(here: set[str]) -> Iterator[tuple[Lot, list[int]]]:
+            files = _files(store, filters)  # when all that is here was read, as it may move there
+            return _picked(store, files, choice, here, wanted=choice.meets)
+
         chosen, more = select(filters, store), partial(_followed, picked)
         found = loading.load_in_bulk(store, chosen, searched=False, followed=more)
     if found is None:
@@ -104,7 +109,7 @@ def count(store: Store, filters: Filters) -> int:
     with store.snapshot() as snapshot:
         found = reads.count_selected(snapshot, replace(asked, limit=ALL))
         files = noted(store, snapshot.read)
-        for lot, at in _picked(store, snapshot, files, choice, set(), wanted=choice.meets):
+        for lot, at in _picked(snapshot, files, choice, set(), wanted=choice.meets):
             words = choice.is_searched
             found += len(_searched(lot.rows(at), whole, reads.rows) if words else at)
     return min(found, asked.limit)
@@ -118,13 +123,13 @@ def apart(
 
     It lies in a file for temporary files: an archive has no order but its own.
     """
-    choice, files = Choice(filters), _files(store, filters)
+    choice, files = Choice(filters), _files(store, filters, snapshot.read)
     # Of equal times the first one that is found comes first.
     numbers = counted(sum(file.runs for file in files), -1)
     with TemporaryDirectory(prefix="vellum_nb-") as folder:
         there = SqliteStore(Path(folder) / "runs.db")
         try:
-            found = _picked(store, snapshot, files, choice, set(), wanted=choice.meets)
+            found = _picked(snapshot, files, choice, set(), wanted=choice.meets)
             for lot, places in found:
                 _put(there, [(next(numbers), *row[1:]) for row in lot.rows(places)])
             chosen = select(filters, there)
@@ -135,7 +140,6 @@ def apart(
 
 
 def _picked(
-    store: Store,
     reader: Reader,
     files: Sequence[ArchiveFile],
     choice: Choice,
@@ -148,7 +152,7 @@ def _picked(
     The last ones come first. Those that are `here`, or that `reader` finds here now, are left out.
     """
     for number, file in reversed(list(enumerate(files))):
-        others = _in_later(file, files[number + 1 :]) | hidden(store, file) | here
+        others = _in_later(file, files[number + 1 :]) | hidden(reader, file) | here
         for lot in sound(file).lots(wanted):
             rows = lot.only(choice.columns)
             found = {
@@ -188,12 +192,12 @@ def in_archives(store: Store, filters: Filters) -> bool:
     return bool(_files(store, filters))
 
 
-def _files(store: Store, filters: Filters) -> list[ArchiveFile]:
+def _files(store: Store, filters: Filters, read: Read | None = None) -> list[ArchiveFile]:
     """Return the archives to look into; none where all is here that was named."""
     sweep_id, ids = filters.get("sweep_id"), filters.get("ids")
     if isinstance(sweep_id, str):
-        return _with_sweep(store, sweep_id)
-    files = noted(store)
+        return _with_sweep(store, sweep_id, read)
+    files = noted(store, read)
     if not files or ids is None:
         return files
     names = list(ids)
@@ -248,9 +252,9 @@ def tallies(store: Store) -> dict[str, Counter[str]]:
     return found
 
 
-def _with_sweep(store: Store, sweep_id: str) -> list[ArchiveFile]:
+def _with_sweep(store: Store, sweep_id: str, read: Read | None = None) -> list[ArchiveFile]:
     """Return the archives that may have runs of a sweep: those that were made after it."""
-    files = noted(store)
+    files = noted(store, read)
     if not files:
         return []
     made = store.read("SELECT created FROM sweeps WHERE id = ?", (sweep_id,))
