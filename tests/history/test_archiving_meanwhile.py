@@ -1,8 +1,10 @@
 """What happens while old runs move to an archive: a kill, a change, another who moves them."""
 
+import os
 import subprocess
 import sys
 import threading
+import time
 
 import pandas as pd
 import pytest
@@ -210,3 +212,39 @@ def test_an_export_has_the_runs_that_are_brought_back_meanwhile(
     target = tmp_path / "x.jsonl"
     history.to_jsonl(target, archived=True)
     assert len(target.read_text().splitlines()) == len(odd)
+
+
+KILLED = """
+import sys, time
+from vellum_nb import History
+from vellum_nb.history.keeping import archiving
+def slow(path):
+    print("written", flush=True)
+    time.sleep(60)
+archiving.ArchiveFile.at = slow
+History(sys.argv[1]).archive(before="2100-01-01", path=sys.argv[2] if len(sys.argv) > 2 else None)
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_next_archive_removes_what_a_killed_one_left(path, make_run, tmp_path, named):
+    target = [tmp_path / "old.parquet"] if named else []
+    with History(path) as history:
+        for _ in range(3):
+            history.begin(run := make_run())
+            history.finish(run.model_copy(update={"state": "FULFILLED"}))
+        command = [sys.executable, "-c", KILLED, path, *target]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            assert child.stdout.readline() == b"written\n"
+            (part,) = tmp_path.glob(".*.part")
+            os.utime(part, (time.time() - 100,) * 2)
+            history.archive(before="2026-07-01T12:00:01Z", path=target[0] if named else None)
+            assert part.exists(), "it is being written"
+            child.kill()
+        os.utime(part, (time.time() - 100,) * 2)
+        if named:
+            history.unarchive(target[0])
+            target[0].unlink()
+        history.archive(before="2026-07-01T12:00:02Z", path=target[0] if named else None)
+        assert not part.exists()
+        assert history.count(archived=True) == 3

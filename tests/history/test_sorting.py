@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vellum_nb import History
 from vellum_nb.history.reading import pages, sorting
 
 VALUES = st.one_of(
@@ -125,3 +126,18 @@ def test_runs_that_go_while_values_are_kept_are_not_waited_for(history, make_run
     history.delete([run.id for run in history.runs()])
     history.begin(make_run(outputs={"n": 9}, state="FULFILLED"))
     assert order(history, "output.n") == ["run-8"]
+
+
+def test_a_broken_row_is_sorted_last_and_stops_nothing(postgres, postgres_url, make_run):
+    database = postgres_url.rpartition("/")[2]
+    with History(postgres_url) as history:
+        history.sweeps.record(begun=[make_run(inputs={"n": number}) for number in (2, 3, 1, 4)])
+        postgres.execute("UPDATE payloads SET inputs = '{\"n\": 9' WHERE seq = 2", database)
+        assert order(history, "input.n", limit=3) == ["run-3", "run-0", "run-2"]
+        assert order(history, "input.n", limit=3, descending=False) == ["run-2", "run-0", "run-3"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sorting, "LONG", 0)
+            patch.setattr(sorting, "SLICE", 3)
+            list(history.prepare(order_by="input.n"))
+            assert order(history, "input.n", limit=3) == ["run-3", "run-0", "run-2"]
+            assert kept(history) == [3, 1, 4]

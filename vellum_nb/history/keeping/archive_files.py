@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
@@ -106,20 +106,20 @@ class Lot:
         return found if at is None else found.take(at)
 
 
-def write(path: Path, rows: Iterable[Row], told: dict[str, int]) -> None:
-    """Write `rows` of `COLUMNS` to a new file; it is on the disk when this returns."""
+def write(file: BinaryIO, rows: Iterable[Row], told: dict[str, int]) -> None:
+    """Write `rows` of `COLUMNS` to an open file; it is on the disk when this returns."""
     pa, pq = _arrow()
     note = json.dumps({**told, "columns": COLUMNS})
     schema = pa.schema([(name, _type(pa, name)) for name in COLUMNS], metadata={_MARK: note})
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         for group in _grouped(rows):
             columns = zip(*group, strict=True)
             arrays = [
                 pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _grouped(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -8,12 +8,11 @@ rest. A run that changed meanwhile stays.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, write
@@ -22,7 +21,7 @@ from vellum_nb.history.keeping.deleting import remove
 from vellum_nb.history.reading.query import moment
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, from_micros, micros
 from vellum_nb.history.store import large
-from vellum_nb.history.store.replacing import not_written
+from vellum_nb.history.store.replacing import beside, move, not_written
 from vellum_nb.history.store.sizes import human
 from vellum_nb.history.store.store import Connection, Row, Store
 
@@ -88,21 +87,20 @@ def archive(store: Store, before: datetime | date | str, path: Path | None) -> A
     if not old:
         return Archive(None, stayed=as_old)
     chosen = _free(store, store.read, cut, path)
-    temporary = chosen.with_name(f".{chosen.name}.{uuid.uuid4().hex}.part")
+    family = None if path is not None else _family(store)
     try:
-        file = _written(store, old, temporary)
-        if file is None:  # another process takes runs away just now
-            return archive(store, before, path)
-        with store.write() as connection:
-            if not any(_unchanged(store, connection, group) for group in file.groups()):
-                return Archive(None, stayed=as_old)
-            file = replace(file, path=_free(store, large.within(connection), cut, path))
-            temporary.replace(file.path)
-            note(store, connection, file)
+        with beside(chosen, family=family) as temporary:
+            file = _written(store, old, temporary)
+            if file is None:  # another process takes runs away just now
+                return archive(store, before, path)
+            with store.write() as connection:
+                if not any(_unchanged(store, connection, group) for group in file.groups()):
+                    return Archive(None, stayed=as_old)
+                file = replace(file, path=_free(store, large.within(connection), cut, path))
+                move(temporary, file.path)
+                note(store, connection, file)
     except OSError as exc:
         raise not_written(chosen, exc) from exc
-    finally:
-        temporary.unlink(missing_ok=True)
     moved = sum(_moved(store, file, group) for group in file.groups())
     if not moved:  # another process was quicker
         with store.write() as connection:
@@ -135,7 +133,7 @@ def _free(store: Store, read: large.Read, cut: int, path: Path | None) -> Path:
             msg = f"{path} is an archive of this history already; choose another path"
             raise HistoryError(msg)
     elif isinstance(store.path, Path):
-        name = f"{store.path.stem}.before-{from_micros(cut):%Y-%m-%d}"
+        name = f"{_family(store)}{from_micros(cut):%Y-%m-%d}"
         names = (f"{name}{f'-{n}' if n > 1 else ''}.parquet" for n in range(1, len(taken) + 2))
         path = next(p for p in map(store.path.with_name, names) if p not in taken)
     else:
@@ -147,6 +145,11 @@ def _free(store: Store, read: large.Read, cut: int, path: Path | None) -> Path:
     return path
 
 
+def _family(store: Store) -> str:
+    """Return what the names begin with that archives beside the history are given."""
+    return f"{Path(store.path).stem}.before-"
+
+
 def _left_by_a_crash(store: Store, read: large.Read, path: Path) -> bool:
     sql = f"SELECT count(*) FROM runs WHERE {store.dialect.one_of('id')}"
     try:
@@ -156,7 +159,7 @@ def _left_by_a_crash(store: Store, read: large.Read, path: Path) -> bool:
     return all(read(sql, (store.dialect.listed(lot),))[0][0] == len(lot) for lot in lots)
 
 
-def _written(store: Store, old: Mapping[int, int], path: Path) -> ArchiveFile | None:
+def _written(store: Store, old: Mapping[int, int], place: BinaryIO) -> ArchiveFile | None:
     """Write the rows of these numbers, whose times are given, and read them back.
 
     Returns None where one of them has gone meanwhile.
@@ -170,10 +173,10 @@ def _written(store: Store, old: Mapping[int, int], path: Path) -> ArchiveFile | 
         for number, row in enumerate(_rows(store, list(old)), 1):  # noqa: B007  (counted here)
             yield row
 
-    write(path, rows(), told)
+    write(place, rows(), told)
     if number < len(old):
         return None
-    file = ArchiveFile.at(path)
+    file = ArchiveFile.at(Path(place.name))
     for group in file.groups():
         here = {row[0]: row for row in _rows(store, [row[0] for row in group])}
         for row in group:

@@ -49,7 +49,8 @@ JSON_OF_PYTHON = (
 )
 
 # A text that sorts as the value does: numbers, then texts. Without a block that catches errors, as
-# which it would be refused where PostgreSQL sorts in several processes.
+# which it would be refused where PostgreSQL sorts in several processes; the second one has it, and
+# is none for a row that holds no JSON.
 KEY_OF_JSON = (
     r"""
     CREATE FUNCTION vnb_key(document TEXT, name TEXT) RETURNS TEXT
@@ -78,6 +79,15 @@ KEY_OF_JSON = (
         RETURN CASE WHEN figure < 0
             THEN 'm' || translate(number, '0123456789abcdef', 'fedcba9876543210')
             ELSE 'n' || number END;
+    END $$
+    """,
+    """
+    CREATE FUNCTION vnb_key_or_null(document TEXT, name TEXT) RETURNS TEXT
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE AS $$
+    BEGIN
+        RETURN vnb_key(document, name);
+    EXCEPTION WHEN data_exception THEN
+        RETURN NULL;
     END $$
     """,
     "DROP FUNCTION IF EXISTS vnb_number(TEXT, TEXT)",

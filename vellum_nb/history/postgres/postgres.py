@@ -28,7 +28,7 @@ from vellum_nb.history.postgres.journal import FileJournal
 from vellum_nb.history.postgres.refusals import explained
 from vellum_nb.history.postgres.schema import TABLES, migrate, unfit
 from vellum_nb.history.postgres.snapshot import PostgresSnapshot
-from vellum_nb.history.postgres.sql import PostgresDialect, Speaker
+from vellum_nb.history.postgres.sql import PostgresDialect, Speaker, without_broken
 from vellum_nb.history.store.forks import renew_in_forks
 from vellum_nb.history.store.places import DatabaseUrl
 from vellum_nb.history.store.store import Batches, Row
@@ -87,10 +87,14 @@ class PostgresStore:
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
         self.journal.bring_in(self, now=True)
-        found: list[list[Row]] = []
         with self._using(self._reader) as link:
-            link.twice(lambda c: found.append(c.execute(sql, parameters).fetchall()))
-        return found[-1]
+            try:
+                return _rows(link, sql, parameters)
+            except psycopg.DataError:
+                slower = without_broken(sql)
+                if slower == sql:
+                    raise
+                return _rows(link, slower, parameters)
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -200,6 +204,12 @@ def _open_writer(url: DatabaseUrl) -> Speaker:
         msg = f"The history {url} cannot be used: {problems[-1]}"
         raise HistoryError(msg)
     return connection
+
+
+def _rows(link: Link, sql: str, parameters: Sequence[Any]) -> list[Row]:
+    found: list[list[Row]] = []
+    link.twice(lambda connection: found.append(connection.execute(sql, parameters).fetchall()))
+    return found[-1]
 
 
 def _begin(connection: Speaker) -> None:

@@ -21,7 +21,7 @@ from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from vellum_nb.history.postgres.schema import NUMBERED
 
-__all__ = ["PostgresDialect", "Speaker", "adapt", "plain"]
+__all__ = ["PostgresDialect", "Speaker", "adapt", "plain", "without_broken"]
 
 _MARKS = re.compile(r"'[^']*'|::|:([a-z_]+)|(\?)|(%)")
 _INSERT = re.compile(r"\s*INSERT INTO (\w+)")
@@ -153,6 +153,14 @@ class PostgresDialect:
         """Return ORDER BY terms for a member of a JSON object: numbers, then texts."""
         way = "DESC" if descending else "ASC"
         return f'vnb_key({column}, ?) COLLATE "C" {way} NULLS LAST', (name,)
+
+
+def without_broken(sql: str) -> str:
+    """Return `sql` so that rows whose JSON is broken are sorted last; PostgreSQL then takes longer.
+
+    What sorts by no member of a JSON object stays as it is.
+    """
+    return sql.replace(" vnb_key(", " vnb_key_or_null(")
 
 
 def plain(text: str) -> str:

@@ -63,7 +63,7 @@ _VALUES = {
             f"{_MAKE} sort_due (field TEXT, seq BIGINT, {_KEY}",
         ),
         "SELECT 1 WHERE has_table_privilege(to_regclass('sort_values'), 'SELECT')",
-        lambda column, name: (f"vnb_key({column}, ?)", name),
+        lambda column, name: (f"vnb_key_or_null({column}, ?)", name),
         f"left(value, {TEXT} + 1)",  # a letter tells numbers from texts
     ),
 }

@@ -26,7 +26,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["not_written", "replacing", "replacing_bytes", "write_bytes"]
+__all__ = ["beside", "move", "not_written", "replacing", "replacing_bytes", "write_bytes"]
 
 _SHOWN = 40  # characters of the name; a whole one, with what is added, may be too long a name
 _SQLITE = b"SQLite format 3\0"
@@ -104,23 +104,42 @@ def _advice(problem: OSError, target: Path) -> str:
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[BinaryIO]:
-    _remove_stale(target)
+    with beside(target) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        move(file, target)
+    _keep_name(target.parent)
+
+
+@contextmanager
+def beside(target: Path, *, family: str | None = None) -> Iterator[BinaryIO]:
+    """Open a new file beside `target`; it goes at the end of the block, if nobody moved it.
+
+    First those go that killed processes left for `target`, or for any name that begins with
+    `family`.
+    """
+    _remove_stale(target, family)
     temporary = target.with_name(f".{target.name[:_SHOWN]}.{uuid.uuid4().hex}.part")
     try:
         with temporary.open("xb") as file:
             _lock(file)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        _keep_name(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _remove_stale(target: Path) -> None:
-    """Remove what processes left that were killed while they wrote `target`."""
-    ours = re.compile(rf"\.{re.escape(target.name[:_SHOWN])}\.[0-9a-f]{{32}}\.part")
+def move(file: BinaryIO, target: Path) -> None:
+    """Let the file that `beside` opened, and that is on the disk, take the place of `target`."""
+    if os.name != "posix":  # Windows renames no open file
+        file.close()
+    Path(file.name).replace(target)
+
+
+def _remove_stale(target: Path, family: str | None) -> None:
+    """Remove what processes left that were killed while they wrote."""
+    names = re.escape(target.name[:_SHOWN]) if family is None else f"{re.escape(family)}.*"
+    ours = re.compile(rf"\.{names}\.[0-9a-f]{{32}}\.part")
     with suppress(OSError):
         for left in target.parent.iterdir():
             if ours.fullmatch(left.name) and time.time() - left.stat().st_mtime > _STALE_S:
