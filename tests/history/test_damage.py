@@ -14,6 +14,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
+from vellum_nb.history.searching import index
 
 PAGE = 4096
 NOBODY = 65534
@@ -148,6 +149,23 @@ def test_a_row_that_is_no_json_any_more_is_told_by_every_reader(read, content, p
             )
     assert str(path) in str(caught.value)
     assert [file.name for file in path.parent.glob("x.*")] == []
+
+
+@pytest.mark.parametrize(
+    "take", [lambda h: h.delete(["text-plain"]), lambda h: h.archive(before="2100-01-01")]
+)
+def test_a_row_that_is_no_json_any_more_is_told_when_it_is_to_go(take, content, path, monkeypatch):
+    path.write_bytes(content)
+    monkeypatch.setattr(index, "SLICE", 10)
+    with History(path) as history:
+        history.search("ticket")
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("UPDATE payloads SET inputs = '{\"torn'")
+            db.commit()
+        count = history.count()
+        with pytest.raises(HistoryError, match="its row is damaged.*history repair"):
+            take(history)
+        assert history.count() == count
 
 
 def log_of_a_killed_process(path):

@@ -17,6 +17,7 @@ from vellum_nb.history.keeping.archive_files import ArchiveFile
 from vellum_nb.history.keeping.vacuuming import Vacuumed, vacuum
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading import reads
+from vellum_nb.history.reading.damaged import told
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.places import DatabaseUrl, guarded
 from vellum_nb.models import Run
@@ -35,6 +36,7 @@ class KeepMethods(RecordMethods):
         """Bytes of the history, without what waits in SQLite's log."""
         return self._store.size()
 
+    @told
     def delete(self, ids: Sequence[str], *, why: str = "") -> deleting.Deletion:
         """Move the runs with these ids aside; return how many there were, and what they were.
 
@@ -76,6 +78,7 @@ class KeepMethods(RecordMethods):
         """
         return vacuum(self._store)
 
+    @told
     def archive(
         self, *, before: datetime | date | str, path: str | Path | None = None
     ) -> archiving.Archive:
