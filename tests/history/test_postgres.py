@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pandas as pd
@@ -155,24 +154,6 @@ def test_a_writer_that_waits_for_ever_is_told_why(postgres_url, make_run):
                 history.delete(["nobody"])
             assert history.count() == 0
         history.begin(make_run())
-
-
-def test_two_that_take_a_sweep_at_once_do_not_both_get_it(postgres_url):
-    numbers = []
-
-    def work():
-        with History(postgres_url) as history, history._store.write() as connection:
-            found = connection.execute("SELECT count(*) FROM settings").fetchone()[0]
-            row = (f"n{found}", "x")
-            connection.execute("INSERT INTO settings (name, value) VALUES (?, ?)", row)
-            numbers.append(found)
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(numbers) == list(range(8))
 
 
 @pytest.fixture

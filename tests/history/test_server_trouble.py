@@ -177,8 +177,9 @@ def test_a_server_without_a_free_connection_is_told(postgres, guest_url):
         postgres.execute("ALTER ROLE reader CONNECTION LIMIT -1")
 
 
-def test_writers_take_turns_whatever_isolation_the_server_prefers(postgres_url, ask):
-    setting(ask, "SET default_transaction_isolation = 'repeatable read'")
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+def test_writers_take_turns_whatever_isolation_the_server_prefers(postgres_url, ask, isolation):
+    setting(ask, f"SET default_transaction_isolation = '{isolation}'")
     numbers = []
 
     def work():

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.searching.index import index_of
 from vellum_nb.history.sqlite.sqlite import member
+from vellum_nb.history.store.large import within
 from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, Dialect, Store
 
@@ -141,9 +142,7 @@ def _due(store: Store, field: str) -> bool:
 
 
 def _step(store: Store, connection: Connection, field: str) -> None:
-    def read(sql: str, bound: Sequence[Any] = ()) -> list[Any]:
-        return connection.execute(sql, bound).fetchall()
-
+    read: Callable[..., list[Any]] = within(connection)
     dialect, mark = store.dialect, _mark(store, read, field)
     if not read(_VALUES[dialect.name].exists):
         for statement in _VALUES[dialect.name].make:

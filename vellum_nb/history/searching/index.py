@@ -188,7 +188,7 @@ def forget(store: Store, connection: Connection, seqs: Sequence[int], newest: in
     `newest` is the number of the newest run that stays.
     """
     index = index_of(store)
-    seen = None if index is None else _stretch(index, _reading(connection))
+    seen = None if index is None else _stretch(index, large.within(connection))
     if index is None or seen is None:
         return
     due = f"SELECT 1 FROM {DUE} WHERE seq = ?"
@@ -207,13 +207,6 @@ def tidy(store: Store) -> None:
     if index is not None and store.read(index.exists):
         with store.write() as connection:
             index.tidy(connection)
-
-
-def _reading(connection: Connection) -> Callable[..., list[Any]]:
-    def read(sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        return connection.execute(sql, parameters).fetchall()
-
-    return read
 
 
 def _stretch(index: Index, read: Callable[..., list[Any]]) -> Stretch | None:
@@ -254,7 +247,7 @@ def _next(read: Callable[..., list[Row]], seen: Stretch) -> tuple[list[Row], ...
 
 
 def _step(connection: Connection, index: Index, ready: Mapping[Row, str]) -> None:
-    read = _reading(connection)
+    read = large.within(connection)
     seen = _stretch(index, read)
     if seen is None:
         for statement in (*index.make, *_MAKE):

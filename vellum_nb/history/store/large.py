@@ -93,7 +93,7 @@ def merged(places: Sequence[Place], old: str | None = None, anew: Iterable[str] 
 def within(connection: Connection) -> Read:
     """Return what reads in the transaction of `connection`."""
 
-    def read(sql: str, parameters: Sequence[object]) -> list[Row]:
+    def read(sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         found: list[Row] = connection.execute(sql, parameters).fetchall()
         return found
 
