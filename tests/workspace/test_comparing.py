@@ -116,6 +116,12 @@ def test_without_any_run_it_says_so(ws):
         ws.compare("gate")
 
 
+def test_release_tags_that_nobody_ran_are_told_with_those_there_are(ws):
+    ws.run("gate", {"text": "a"})
+    with pytest.raises(InputError, match="no runs of gate on v99; it has runs on: LATEST"):
+        ws.compare("gate", release_tags=["v99"])
+
+
 def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, server):
     def sometimes(text: str) -> dict[str, str]:
         if text == "b":

@@ -156,6 +156,8 @@ p = 1.00 · noise floor unknown>
         if tags is None:
             tags = _tags_run(deployment, records)
         meant, only = self._cases_meant(deployment, tags, cases)
+        if not records and not meant and not known:
+            raise self._nothing_run(deployment, tags, since)
         comparison = Comparison(
             records,
             deployment=deployment,
@@ -236,6 +238,19 @@ p = 1.00 · noise floor unknown>
             since_then = {each.id for each in self.history.records(**filters)}
             records = [each for each in records if each.id in since_then]
         return records, self.history.sweeps.cases(of.id)
+
+    def _nothing_run(
+        self, deployment: str, tags: Sequence[str], since: datetime | str | None
+    ) -> InputError:
+        """Return the error for release tags that no case was run on."""
+        known = dict.fromkeys(
+            each.release_tag for each in self.history.records(deployment=deployment)
+        )
+        when = "" if since is None else f" since {since}"
+        return InputError(
+            f"the history has no runs of {deployment} on {', '.join(tags)}{when}; "
+            f"it has runs on: {', '.join(sorted(known)) or 'none'}"
+        )
 
     def _cases_meant(
         self, deployment: str, tags: Sequence[str], cases: Chosen | None
