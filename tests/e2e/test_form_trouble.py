@@ -239,7 +239,8 @@ form = ws.form("hostile")
 
 
 def test_hostile_answers_stay_text_in_every_type(lab):
-    cells = [HOSTILE + "form", "ws.history.view()", "ws.compare('hostile', release_tags=['v1'])"]
+    compare = "ws.history.count() and ws.compare('hostile', release_tags=['v1'])"
+    cells = [HOSTILE + "form", "ws.history.view()", compare]
     notebook = lab.run_notebook(cells)
     form = FormPage(notebook)
     form.field("text *").fill("<script>window.pwned = 1</script>")
