@@ -184,11 +184,23 @@ def test_no_export_takes_the_place_of_a_history_or_of_its_archive(filled, tmp_pa
     with History(tmp_path / "other.db") as other:
         path = other.path
     kept = path.read_bytes()
+    export = filled.to_parquet(tmp_path / "export.parquet")
     archive = filled.archive(before="2100-01-01", path=tmp_path / "old.parquet").path
+    moved = archive.with_name("moved.csv")
+    moved.write_bytes(archive.read_bytes())
     before = filled.frame(archived=True)
-    for taken, said in ((path, "is a history"), (archive, "is an archive of this history")):
+    for taken, said in (
+        (path, "is a history"),
+        (archive, "is an archive of a history"),
+        (moved, "is an archive of a history"),
+    ):
         with pytest.raises(HistoryError, match=rf"{said}.*name another file"):
             getattr(filled, write)(taken)
+    archive.rename(archive.with_name("away.parquet"))
+    with pytest.raises(HistoryError, match=r"is an archive of this history.*name another file"):
+        getattr(filled, write)(archive)
+    archive.with_name("away.parquet").rename(archive)
+    getattr(filled, write)(export)
     assert path.read_bytes() == kept
     pd.testing.assert_frame_equal(filled.frame(archived=True), before)
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
+from vellum_nb.history.store.kinds import ARCHIVE, PARQUET
 
 __all__ = ["COLUMNS", "ArchiveFile", "Lot", "write"]
 
@@ -54,7 +55,7 @@ class ArchiveFile:
             found = (file.schema_arrow.metadata or {}).get(_MARK)
             told = json.loads(found) if found else {}
             rows = file.metadata.num_rows
-        if told.get("columns") is None or told["runs"] != rows:
+        if told.get(ARCHIVE) is None or told["runs"] != rows:
             msg = f"{path} is no archive of a history. {_KNOWN}"
             raise HistoryError(msg)
         return cls(path, *(told[name] for name in ("created", "runs", "first", "last")))
@@ -109,7 +110,7 @@ class Lot:
 def write(file: BinaryIO, rows: Iterable[Row], told: dict[str, int]) -> None:
     """Write `rows` of `COLUMNS` to an open file; it is on the disk when this returns."""
     pa, pq = _arrow()
-    note = json.dumps({**told, "columns": COLUMNS})
+    note = json.dumps({**told, ARCHIVE: COLUMNS})
     schema = pa.schema([(name, _type(pa, name)) for name in COLUMNS], metadata={_MARK: note})
     with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         for group in _grouped(rows):
@@ -177,7 +178,7 @@ def _told(path: Path) -> Iterator[None]:
 def _is_parquet(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(4) == b"PAR1"
+            return file.read(len(PARQUET)) == PARQUET
     except OSError:
         return True
 

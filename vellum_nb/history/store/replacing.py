@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.store.kinds import lasting
 
 try:
     import fcntl
@@ -29,7 +30,6 @@ except ImportError:  # Windows
 __all__ = ["beside", "move", "not_written", "replacing", "replacing_bytes", "write_bytes"]
 
 _SHOWN = 40  # characters of the name; a whole one, with what is added, may be too long a name
-_SQLITE = b"SQLite format 3\0"
 _STALE_S = 60  # longer than from making a file to locking it
 
 
@@ -68,7 +68,7 @@ def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
         raise HistoryError(msg)
     target = Path(os.path.realpath(path))
     try:
-        _spare_histories(path, target)
+        _spare(path, target)
         if _is_special(target):
             with target.open("wb") as file:
                 yield file
@@ -86,12 +86,11 @@ def not_written(path: str | Path, problem: OSError) -> HistoryError:
     return HistoryError(f"{path} cannot be written: {reason}{advice}")
 
 
-def _spare_histories(path: str | Path, target: Path) -> None:
-    if target.is_file() and target.stat().st_size:
-        with target.open("rb") as file:
-            if file.read(len(_SQLITE)) == _SQLITE:
-                msg = f"{path} is a history, or another SQLite file, and stays; name another file"
-                raise HistoryError(msg)
+def _spare(path: str | Path, target: Path) -> None:
+    what = lasting(target) if target.is_file() else None
+    if what is not None:
+        msg = f"{path} is {what} and stays; name another file"
+        raise HistoryError(msg)
 
 
 def _advice(problem: OSError, target: Path) -> str:
