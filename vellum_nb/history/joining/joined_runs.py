@@ -18,7 +18,7 @@ from vellum_nb.history.store import large
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Connection
 
-__all__ = ["COLUMNS", "JOINED", "Conflict", "Joined", "RunJoiner"]
+__all__ = ["COLUMNS", "JOINED", "Conflict", "Joined", "RunJoiner", "told"]
 
 COLUMNS = (*SCALARS, *PAYLOADS, "large")
 JOINED = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in COLUMNS)
@@ -28,9 +28,10 @@ _OF_PEOPLE = ("quality", "note", "tags", "desired")
 _OF_PLACE = ("id", "external_id", "tag_moved", "large")
 _FACTS = tuple(n for n in COLUMNS if n not in {*_LATE, *_OF_PEOPLE, *_OF_PLACE})
 _SAME_EXECUTION = ("state", "outputs")  # one that was read from Vellum has times of its own
+_SHOWN = 3
 _IDENTITY = ("id", "external_id", "sweep_id", "repeat", "case_id")
 
-Fate = Literal["added", "completed", "updated", "known", "deleted"]
+Fate = Literal["added", "completed", "updated", "known", "deleted", "running"]
 Values = dict[str, Any]
 
 
@@ -40,6 +41,16 @@ class Conflict:
 
     id: str
     fields: tuple[str, ...]
+
+
+def told(conflicts: Sequence[Conflict]) -> str:
+    """Return what a report ends with."""
+    if not conflicts:
+        return ""
+    count = len(conflicts)
+    named = "; ".join(f"{c.id} ({', '.join(c.fields)})" for c in conflicts[:_SHOWN])
+    more = f"; and {count - _SHOWN:,} more" if count > _SHOWN else ""
+    return f"; {count:,} differ{'s' if count == 1 else ''}, ours kept: {named}{more}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vellum_nb.history.joining import joined_plans
-from vellum_nb.history.joining.joined_runs import COLUMNS, JOINED, Conflict, Joined, RunJoiner
+from vellum_nb.history.joining.joined_runs import COLUMNS, JOINED, Conflict, Joined, RunJoiner, told
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Store
 
 __all__ = ["CHANGED", "Lot", "MergeReport", "join", "lots"]
 
 _AT_ONCE = 250
-_SHOWN = 3
 CHANGED = frozenset({"completed", "updated"})
 """What became of runs that were here before, and are others now."""
 
@@ -65,18 +64,10 @@ class MergeReport:
             (self.blind, f"blind rating{_s(self.blind)} added"),
         ):
             text += f", {count:,} {what}" if count else ""
-        return text + self._conflicts()
+        return text + told(self.conflicts)
 
     def __repr__(self) -> str:
         return f"<MergeReport of {self.source}: {self}>"
-
-    def _conflicts(self) -> str:
-        if not self.conflicts:
-            return ""
-        count = len(self.conflicts)
-        named = "; ".join(f"{c.id} ({', '.join(c.fields)})" for c in self.conflicts[:_SHOWN])
-        more = f"; and {count - _SHOWN:,} more" if count > _SHOWN else ""
-        return f"; {count:,} differ{'s' if count == 1 else ''}, ours kept: {named}{more}"
 
 
 def lots(read: Read) -> Iterator[Lot]:

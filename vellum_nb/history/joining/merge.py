@@ -1,30 +1,38 @@
 """Runs that were made elsewhere come into the history; what is known already stays as it is.
 
-A run is known by its execution id, or by the external id it was sent with. One that is under way
-here is completed; one that has ended here takes over only what it has not: the execution id, where
-its answer was lost, cost, tokens, rating.
+A run of an id that is here is joined to that one, as those of another history are. Else it is known
+by its execution id, or by the external id it was sent with. One that is under way here is
+completed; one that has ended here takes over only what it has not: the execution id, where its
+answer was lost, cost, tokens, rating.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
+from vellum_nb.history.joining.joined_runs import Conflict, Joined, RunJoiner, told
 from vellum_nb.history.keeping.writes import (
     change_payloads,
     complete,
     insert,
     with_free_external_id,
 )
-from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, encoded, run_of
+from vellum_nb.history.rows.rows import (
+    PAYLOADS,
+    SCALARS,
+    clean,
+    encoded,
+    payload_row,
+    run_of,
+    scalar_row,
+)
 from vellum_nb.history.store import large
 from vellum_nb.history.store.store import Connection, Store
 from vellum_nb.models import Run
 
-__all__ = ["Merged", "SyncReport", "merge"]
-
-Fate = Literal["added", "completed", "updated", "known"]
+__all__ = ["SyncReport", "merge"]
 
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "quality")
 _MAY_BE_IT = (  # a run that the server refused never was an execution
@@ -48,6 +56,9 @@ class SyncReport:
         Runs that it knew as they are.
     running : int
         Executions that have not ended; the next synchronisation takes them.
+    conflicts : tuple of Conflict
+        Runs of a list for `History.merge` that differ from those of the same id here: the `id`,
+        and which `fields`. Ours are kept.
     """
 
     added: int = 0
@@ -55,6 +66,7 @@ class SyncReport:
     updated: int = 0
     known: int = 0
     running: int = 0
+    conflicts: tuple[Conflict, ...] = ()
 
     def __add__(self, other: SyncReport) -> SyncReport:
         sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in _FIELDS}
@@ -63,23 +75,15 @@ class SyncReport:
     def __str__(self) -> str:
         return (
             f"{self.added} added, {self.completed} completed, {self.updated} updated, "
-            f"{self.known} known already, {self.running} still running"
+            f"{self.known} known already, {self.running} still running{told(self.conflicts)}"
         )
 
 
 _FIELDS = fields(SyncReport)
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """What became of one run: the id of its row, and how it got there."""
-
-    run_id: str
-    fate: Fate
-
-
-def merge(store: Store, runs: Sequence[Run], columns: str) -> list[Merged]:
-    """Take over `runs`, which have ended, in one transaction.
+def merge(store: Store, runs: Sequence[Run], columns: str) -> list[Joined]:
+    """Take over `runs` in one transaction; those that are STARTED still are "running", and stay.
 
     `columns` is the list of columns that `rows.run_of` reads.
     """
@@ -87,11 +91,17 @@ def merge(store: Store, runs: Sequence[Run], columns: str) -> list[Merged]:
         return [_merge(connection, run, columns) for run in runs]
 
 
-def _merge(connection: Connection, run: Run, columns: str) -> Merged:
+def _merge(connection: Connection, run: Run, columns: str) -> Joined:
+    if run.state == "STARTED":
+        return Joined(run.id, run.id, "running")
+    here = "SELECT 1 FROM runs WHERE id = ?"
+    if connection.execute(here, (clean(run.id),)).fetchone():
+        row = scalar_row(run) | payload_row(run) | {"large": None}
+        return RunJoiner(connection, large.within(connection)).join([row])[0]
     known = _known(connection, run, columns)
     if known is None:
         insert(connection, with_free_external_id(connection, run))
-        return Merged(run.id, "added")
+        return Joined(run.id, run.id, "added")
     if known.state == "STARTED":
         ended = run.model_copy(
             update={
@@ -103,8 +113,8 @@ def _merge(connection: Connection, run: Run, columns: str) -> Merged:
         )
         complete(connection, ended)
         _fill(connection, known, run)
-        return Merged(known.id, "completed")
-    return Merged(known.id, "updated" if _fill(connection, known, run) else "known")
+        return Joined(run.id, known.id, "completed")
+    return Joined(run.id, known.id, "updated" if _fill(connection, known, run) else "known")
 
 
 def _moved(known: Run, run: Run) -> bool:

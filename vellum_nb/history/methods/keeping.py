@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.doors import reading
 from vellum_nb.history.joining import joining
+from vellum_nb.history.joining.joined_runs import Conflict
 from vellum_nb.history.joining.merge import SyncReport, merge
 from vellum_nb.history.keeping import archive_notes, archived, archiving, deleting
 from vellum_nb.history.keeping.archive_files import ArchiveFile
@@ -18,6 +19,7 @@ from vellum_nb.history.keeping.vacuuming import Vacuumed, vacuum
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading import reads
 from vellum_nb.history.reading.damaged import told
+from vellum_nb.history.reading.query import Ids
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.places import DatabaseUrl, guarded
 from vellum_nb.models import Run
@@ -37,11 +39,12 @@ class KeepMethods(RecordMethods):
         return self._store.size()
 
     @told
-    def delete(self, ids: Sequence[str], *, why: str = "") -> deleting.Deletion:
+    def delete(self, ids: Ids, *, why: str = "") -> deleting.Deletion:
         """Move the runs with these ids aside; return how many there were, and what they were.
 
-        `undelete` brings them back until `vacuum` is called. The list must be given and not be
-        empty: nothing is deleted by a filter that was forgotten. `why` is for `deletions`.
+        Runs may be given as well, or a frame of them with its column `id`. `undelete` brings them
+        back until `vacuum` is called. The list must be given and not be empty: nothing is deleted
+        by a filter that was forgotten. `why` is for `deletions`.
 
         Examples
         --------
@@ -131,7 +134,8 @@ class KeepMethods(RecordMethods):
         ----------
         other : path, URL, History or list of Run
             A file or server is only read, and its history may be of an older version. From a list,
-            runs that have ended are taken, in one transaction.
+            runs that have ended are taken, in one transaction; those that are STARTED are counted
+            as running.
         """
         other = guarded(other)  # before anything can fail: a traceback may show what is here
         if isinstance(other, DatabaseUrl):
@@ -148,7 +152,9 @@ class KeepMethods(RecordMethods):
         for one in merged:
             if one.fate in joining.CHANGED:
                 self._tell(one.run_id)
-        return SyncReport(**Counter[str](one.fate for one in merged))
+        differ = [Conflict(one.run_id, one.conflicts) for one in merged if one.conflicts]
+        fates = Counter[str](one.fate for one in merged)
+        return SyncReport(**fates, conflicts=tuple(differ))
 
     def _joined(
         self, source: str, lots: Iterable[joining.Lot], read: Read, *, plans: bool = True
