@@ -180,8 +180,21 @@ def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(
 
 
 def test_ids_come_in_whatever_holds_them_and_nothing_else_will_do(history, record):
-    run = record()
-    for wrong in ([], "", run.id, run, 7, None, [7], history.frame()["id"][:0]):
-        with pytest.raises(HistoryError, match="a list of run ids with at least one in it, not "):
+    record(), record(), record()
+    for wrong in ([], "", [""], 7, None, [7], history.frame()["id"][:0], history.frame()[:0]):
+        with pytest.raises(HistoryError, match="with at least one in it, not "):
             history.delete(wrong)
-    assert history.delete(history.frame()["id"]) == 1
+    with pytest.raises(HistoryError, match="a frame without the column id; it has state"):
+        history.delete(history.frame()[["state"]])
+    for right in (
+        history.frame(),
+        history.runs(),
+        iter(history.runs()),
+        history.frame()["id"],
+        {run.id: 1 for run in history.runs()},
+    ):
+        assert history.delete(right) == 3
+        history.undelete()
+    run, other, _ = history.runs()
+    assert history.delete(run) == history.delete(other.id) == 1
+    assert history.count() == 1

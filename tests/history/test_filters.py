@@ -149,9 +149,15 @@ def test_what_can_choose_no_run_is_refused_with_its_value(filled, filters, said,
             read(archived=archived, **filters)
 
 
-def test_runs_in_place_of_their_ids_are_refused(filled):
-    with pytest.raises(HistoryError, match=r"ids=<Run docs-qa v1: STARTED.*> is no name"):
-        filled.frame(ids=filled.runs())
+@pytest.mark.parametrize("archived", [False, True])
+def test_runs_or_a_frame_of_them_stand_for_their_ids(filled, archived):
+    runs = filled.runs(deployment="ticket-triage")
+    for ids in (runs, filled.frame(ids=runs), filled.frame(ids=runs)["id"]):
+        assert names(filled.runs(archived=archived, ids=ids)) == names(runs)
+    assert names(filled.runs(archived=archived, ids=runs[0])) == runs[0].id
+    assert filled.count(archived=archived, ids=[]) == 0
+    with pytest.raises(HistoryError, match=r"a frame without the column id; it has state"):
+        filled.count(archived=archived, ids=filled.frame()[["state"]])
 
 
 def test_a_search_for_no_text_is_refused(filled):

@@ -17,7 +17,7 @@ from vellum_nb.history.keeping.archive_files import COLUMNS, ArchiveFile, Lot
 from vellum_nb.history.keeping.archive_notes import buried, hidden, noted
 from vellum_nb.history.keeping.choosing import Choice
 from vellum_nb.history.reading import loading, reads
-from vellum_nb.history.reading.query import ALL, Filters, Selection, select
+from vellum_nb.history.reading.query import ALL, Filters, Selection, ids_of, select
 from vellum_nb.history.rows.frames import frame_of_rows
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.sqlite import SqliteStore
@@ -200,7 +200,7 @@ def _files(store: Store, filters: Filters, read: Read | None = None) -> list[Arc
     files = noted(store, read)
     if not files or ids is None:
         return files
-    names = list(ids)
+    names = ids_of(ids)
     return files if len(_here(store, names)) < len(set(names)) else []
 
 

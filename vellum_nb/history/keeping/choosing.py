@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vellum_nb.history.reading.query import Filters, moment
+from vellum_nb.history.reading.query import Filters, ids_of, moment
 
 __all__ = ["Choice"]
 
@@ -35,6 +35,7 @@ class Choice:
 
     def __init__(self, filters: Filters) -> None:
         given: dict[str, Any] = {n: value for n, value in filters.items() if value is not None}
+        given |= {"ids": ids_of(given["ids"])} if "ids" in given else {}
         self.is_searched = bool(str(given.get("search", "")).strip())
         self._since = moment("since", given["since"]) if "since" in given else -_EVER
         self._until = moment("until", given["until"]) if "until" in given else _EVER

@@ -7,13 +7,14 @@ takes them for new ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.reading import sorting
+from vellum_nb.history.reading.query import Ids, ids_of
 from vellum_nb.history.rows.frames import frame_of_cells
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS, clean, from_micros, micros
 from vellum_nb.history.searching import index
@@ -100,15 +101,17 @@ class Restored:
 
 
 def _named(ids: Any) -> list[str]:
-    one = isinstance(ids, str) or not isinstance(ids, Iterable)
-    names = [] if one else list(ids)
-    if not names or not all(isinstance(name, str) for name in names):
-        msg = f"delete wants a list of run ids with at least one in it, not {ids!r}"
+    names = ids_of([ids] if isinstance(ids, str) else ids)
+    if not isinstance(names, list) or not names or not all(n and isinstance(n, str) for n in names):
+        msg = (
+            "delete wants runs, their ids or a frame of them, with at least one in it, "
+            f"not {ids!r:.100}"
+        )
         raise HistoryError(msg)
     return names
 
 
-def delete(store: Store, ids: Sequence[str], why: str) -> Deletion:
+def delete(store: Store, ids: Ids, why: str) -> Deletion:
     """Move the rows of these runs aside."""
     named = _named(ids)
     number: int | None = None

@@ -45,8 +45,9 @@ class ReadMethods(RecordMethods):
         **filters
             Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
             `case_id`, `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a
-            list of them. `since` (inclusive) and `until` (exclusive): a datetime or an ISO text,
-            UTC when no zone is given. `search`: words, as in `search`. `limit`: how many.
+            list of them, `ids` also runs or a frame of them. `since` (inclusive) and `until`
+            (exclusive): a datetime or an ISO text, UTC when no zone is given. `search`: words, as
+            in `search`. `limit`: how many.
         """
         if archived:
             rows = with_archived(self._store, filters, reads.rows, reads.WHOLE)

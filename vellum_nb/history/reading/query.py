@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, SupportsIndex, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypedDict, get_args
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows.rows import SCALARS, clean, micros
 from vellum_nb.history.searching.search import condition
 from vellum_nb.history.store.store import Dialect, Store
-from vellum_nb.models import RunState
+from vellum_nb.models import Run, RunState
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "ALL",
     "NEWEST_FIRST",
     "Filters",
+    "Ids",
     "PageFilters",
     "Selection",
+    "ids_of",
     "moment",
     "order",
     "select",
@@ -26,6 +31,10 @@ __all__ = [
 ]
 
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
+
+
+Ids: TypeAlias = "str | Run | Iterable[str] | Iterable[Run] | pd.DataFrame"
+"""Which runs: their ids, themselves, or a frame of them."""
 
 
 class _Plain(TypedDict, total=False):
@@ -44,7 +53,7 @@ class _Plain(TypedDict, total=False):
     execution_id: str | Sequence[str] | None
     external_id: str | Sequence[str] | None
     author: str | Sequence[str] | None
-    ids: Sequence[str] | None
+    ids: Ids | None
 
 
 class OtherFilters(_Plain, total=False):
@@ -161,7 +170,23 @@ def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
     return dialect.one_of(_ONE_OF[name]), dialect.listed(values)
 
 
+def ids_of(given: Any) -> Any:
+    """Return the ids where runs are given in their place: a frame of them, a list, or one."""
+    columns = getattr(given, "columns", None)
+    if columns is not None:
+        if "id" not in columns:
+            msg = f"ids= is a frame without the column id; it has {', '.join(map(str, columns))}"
+            raise HistoryError(msg)
+        return given["id"].tolist()
+    if isinstance(given, Run):
+        return [given.id]
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return given
+    return [each.id if isinstance(each, Run) else each for each in given]
+
+
 def _names(name: str, value: Any) -> list[str]:
+    value = ids_of(value) if name == "ids" else value
     is_list = isinstance(value, Iterable) and not isinstance(value, str)
     values = list(value) if is_list else [value]
     wrong = [each for each in values if not isinstance(each, str)]
