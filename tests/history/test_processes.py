@@ -123,6 +123,6 @@ with History(sys.argv[1]) as history, History(":memory:") as memory:
 
 def test_reading_much_does_not_hold_up_recording(history, make_run):
     store = history._store
-    with ThreadPoolExecutor(1) as pool, store._using(store._reader):
+    with ThreadPoolExecutor(1) as pool, store._reader.lock:
         pool.submit(history.begin, make_run()).result(20)
     assert history.count() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import signal
 import sys
 import threading
 
@@ -39,7 +40,7 @@ class Interrupt:
             self.at -= 1
             if self.at == 0:
                 self.came = True
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
         return self.line
 
 

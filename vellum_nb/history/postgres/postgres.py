@@ -30,6 +30,7 @@ from vellum_nb.history.postgres.schema import TABLES, migrate, unfit
 from vellum_nb.history.postgres.snapshot import PostgresSnapshot
 from vellum_nb.history.postgres.sql import PostgresDialect, Speaker, without_broken
 from vellum_nb.history.store.forks import renew_in_forks
+from vellum_nb.history.store.interrupts import Interrupts
 from vellum_nb.history.store.places import DatabaseUrl
 from vellum_nb.history.store.store import Batches, Row
 
@@ -62,7 +63,7 @@ class PostgresStore:
         self.closed = False
         self._make_links()
         self.journal = FileJournal(url.shown)
-        with self._using(self._writer):
+        with self._writer.lock, self._told(self._writer):
             pass
         renew_in_forks(self)
         self.journal.bring_in_left(self)
@@ -75,26 +76,35 @@ class PostgresStore:
     @contextmanager
     def transaction(self) -> Iterator[Speaker]:
         """Do what `write` does, whether or not other writes wait."""
-        with self._using(self._writer) as link:
-            connection = link.twice(_begin)
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                roll_back(connection)
-                raise
+        interrupts = Interrupts()
+
+        def begin(connection: Speaker) -> None:
+            _begin(connection)
+            interrupts.put_off()
+
+        try:
+            with self._writer.lock, self._told(self._writer):
+                connection = self._writer.twice(begin)
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    roll_back(connection)
+                    raise
+        finally:
+            interrupts.let_through()
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
         self.journal.bring_in(self, now=True)
-        with self._using(self._reader) as link:
+        with self._reader.lock, self._told(self._reader):
             try:
-                return _rows(link, sql, parameters)
+                return _rows(self._reader, sql, parameters)
             except psycopg.DataError:
                 slower = without_broken(sql)
                 if slower == sql:
                     raise
-                return _rows(link, slower, parameters)
+                return _rows(self._reader, slower, parameters)
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -102,7 +112,7 @@ class PostgresStore:
         self.journal.bring_in(self, now=True)
         link = Link(lambda: connect(self.url, SETTINGS + READ_ONLY + AT_LEISURE))
         try:
-            with self._using(link):
+            with self._told(link):
                 yield PostgresSnapshot(link.connection, self.dialect)
         finally:
             link.close()
@@ -133,8 +143,8 @@ class PostgresStore:
             finally:
                 connection.raw.remove_notice_handler(told.append)
 
-        with self._using(self._writer) as link:
-            link.twice(vacuum)
+        with self._writer.lock, self._told(self._writer):
+            self._writer.twice(vacuum)
         if told:
             msg = (
                 f"The server did not give back all the space of the history {self.path}: that is "
@@ -147,8 +157,8 @@ class PostgresStore:
         from vellum_nb.history.postgres import bulk
 
         self.journal.bring_in(self, now=True)
-        with self._using(self._reader) as link:
-            text = link.connection.literal(sql, parameters)
+        with self._reader.lock, self._told(self._reader):
+            text = self._reader.connection.literal(sql, parameters)
         return bulk.read(self.url, text)
 
     def close(self) -> None:
@@ -168,17 +178,20 @@ class PostgresStore:
         self._reader = Link(lambda: connect(self.url, SETTINGS + READ_ONLY), RESTART_S)
 
     @contextmanager
-    def _using(self, link: Link) -> Iterator[Link]:
-        with link.lock:
-            if self.closed:
-                msg = f"The history {self.path} was closed; open it again with History(...)"
-                raise HistoryError(msg)
-            connection = link.connection
-            try:
-                yield link
-            except psycopg.Error as exc:
-                last = link.opened or connection  # there may be a new one since
-                raise explained(exc, self.url.shown, is_lost=last.raw.closed) from exc
+    def _told(self, link: Link) -> Iterator[None]:
+        """Open `link`, whose lock is held, and say in our words what goes wrong with it.
+
+        The lock is not taken here: an interrupt at the entry of `__exit__` would leave it taken.
+        """
+        if self.closed:
+            msg = f"The history {self.path} was closed; open it again with History(...)"
+            raise HistoryError(msg)
+        connection = link.connection
+        try:
+            yield
+        except psycopg.Error as exc:
+            last = link.opened or connection  # there may be a new one since
+            raise explained(exc, self.url.shown, is_lost=last.raw.closed) from exc
 
     def after_fork(self) -> object:
         """Start anew; return the links, whose closing would end the parent's as well."""

@@ -24,6 +24,7 @@ from vellum_nb.history.sqlite.files import explained, open_database, open_reader
 from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
 from vellum_nb.history.sqlite.waiting import patiently
 from vellum_nb.history.store.forks import renew_in_forks
+from vellum_nb.history.store.interrupts import Interrupts
 from vellum_nb.history.store.store import Batches, Row
 
 __all__ = ["SqliteStore", "member"]
@@ -83,25 +84,27 @@ class _Transaction:
     """A write: the lock of the writer and ``BEGIN IMMEDIATE``, then ``COMMIT`` or nothing at all.
 
     No generator, as its steps are a good part of what recording a run costs. An interrupt may
-    come as soon as it has begun.
+    come until it has begun, and when it has ended.
     """
 
-    __slots__ = ("_connection", "_link", "_store")
+    __slots__ = ("_connection", "_interrupts", "_link", "_store")
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
         self._link = store._writer  # noqa: SLF001  (of this module)
         self._connection: sqlite3.Connection | None = None
+        self._interrupts = Interrupts()
 
     def __enter__(self) -> sqlite3.Connection:
         link = self._link
         try:
             link.lock.acquire()
-            if link.transaction is not None:  # of this thread: interrupted before it could end
+            if link.transaction is not None:  # of this thread: broken off before it could end
                 link.transaction.__exit__(None, KeyboardInterrupt(), None)
             link.transaction = self
             connection = self._connection = self._store._usable(link)  # noqa: SLF001
             patiently(partial(connection.execute, "BEGIN IMMEDIATE"), self._store.path)
+            self._interrupts.put_off()
         except BaseException as exc:
             self.__exit__(None, exc, None)
             raise
@@ -126,6 +129,7 @@ class _Transaction:
                 self._link.lock.release()
             except RuntimeError:  # interrupted while it waited for the lock
                 pass
+            self._interrupts.let_through()
         if isinstance(exc, sqlite3.Error):
             raise explained(exc, self._store.path) from exc
 
@@ -164,15 +168,16 @@ class SqliteStore:
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Return all rows of a query."""
-        with self._told(), self._using(self._reader) as connection:
+        with self._told(), self._reader.lock:
+            connection = self._usable(self._reader)
             return patiently(lambda: connection.execute(sql, parameters).fetchall(), self.path)
 
     @contextmanager
     def snapshot(self) -> Iterator[SqliteSnapshot]:
         """Hold one state of the history, on a connection of its own; no writer waits for it."""
         with self._told():
-            with self._using(self._reader) as connection:
-                link = _Link(partial(self._second, connection))
+            with self._reader.lock:
+                link = _Link(partial(self._second, self._usable(self._reader)))
                 snapshot = SqliteSnapshot(link.connection, self.dialect, self.path)
             try:
                 yield snapshot
@@ -193,7 +198,8 @@ class SqliteStore:
 
     def compact(self) -> None:
         """Give the space that nothing takes any more back to the disk."""
-        with self._told(), self._using(self._writer) as connection:
+        with self._told(), self._writer.lock:
+            connection = self._usable(self._writer)
             patiently(lambda: connection.execute("VACUUM"), self.path)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -225,11 +231,6 @@ class SqliteStore:
         path = self.path
         self._writer = _Link(lambda: open_database(path))
         self._reader = _Link(lambda: open_reader(path)) if isinstance(path, Path) else self._writer
-
-    @contextmanager
-    def _using(self, link: _Link) -> Iterator[sqlite3.Connection]:
-        with link.lock:
-            yield self._usable(link)
 
     def _usable(self, link: _Link) -> sqlite3.Connection:
         """Return the connection of `link`, whose lock is held; refuse what would be lost."""
