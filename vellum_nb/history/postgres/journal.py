@@ -57,7 +57,6 @@ class FileJournal:
         self._turn = threading.RLock()  # to make a part of it
         self._file: JournalFile | None = None
         self._next_try = 0.0
-        self._stop = threading.Event()
         named = "".join(os.environ.get(name, "") + "\n" for name in _NAMING)
         digest = hashlib.sha256(f"{place}\n{named}".encode()).hexdigest()
         self._prefix = digest[:16]
@@ -119,7 +118,6 @@ class FileJournal:
 
     def close(self, store: Server) -> None:
         """Make what waits if that is possible now, else leave it to the next process."""
-        self._stop.set()
         self.bring_in(store, now=True)
         with self._turn, self._lock:
             if self._file is not None:
@@ -134,7 +132,6 @@ class FileJournal:
         if self._file is not None:
             self._file.close()  # else it would stay locked as long as this process lives
         self._file = None
-        self._stop = threading.Event()
 
     def _keep(self, store: Server, text: str, problem: str | None) -> None:
         with self._lock:
@@ -146,8 +143,7 @@ class FileJournal:
             why = self._file.append(text)
             path = self._file.path
             if is_first:
-                self._stop.clear()
-                args = (weakref.ref(store), self._stop)
+                args = (weakref.ref(store),)
                 threading.Thread(target=_watch, args=args, name=_NAME, daemon=True).start()
         if why is not None and not was_held:
             now = problem or f"The history {self._place} is still out of reach"
@@ -201,11 +197,12 @@ class FileJournal:
         return f"What was to be recorded is kept in {file.aside}"
 
 
-def _watch(of: weakref.ref[Server], stop: threading.Event) -> None:
+def _watch(of: weakref.ref[Server]) -> None:
     """Bring in what waits as soon as the server is back, also where nobody reads or writes."""
-    while not stop.wait(_WAIT_S):
+    while True:
+        time.sleep(_WAIT_S)
         store = of()
-        if store is None:
+        if store is None or store.closed:
             return
         with suppress(HistoryError, RuntimeWarning):  # -W error: nobody could catch it here
             if store.journal.bring_in(store):

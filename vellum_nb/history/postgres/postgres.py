@@ -226,7 +226,8 @@ def _rows(link: Link, sql: str, parameters: Sequence[Any]) -> list[Row]:
 
 
 def _begin(connection: Speaker) -> None:
-    connection.execute(f"{_BEGIN}{connection.at_begin}{_LOCK}")
+    # psycopg counts those that are interrupted, and would prepare what cannot be: two statements.
+    connection.raw.execute(f"{_BEGIN}{connection.at_begin}{_LOCK}", prepare=False)
 
 
 def _prepared(connection: Speaker) -> str | None:
