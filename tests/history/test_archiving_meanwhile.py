@@ -10,9 +10,7 @@ import pandas as pd
 import pytest
 
 from vellum_nb import History
-from vellum_nb.history.keeping import archive_files, archived, archiving
-from vellum_nb.history.methods import exporting
-from vellum_nb.history.reading import loading, reads
+from vellum_nb.history.keeping import archive_files, archiving
 
 NOON_OF_JULY = "2026-07-01T12:00:05Z"
 
@@ -169,49 +167,6 @@ def test_an_archive_in_the_place_of_one_that_is_brought_back_stays_noted(
     history.unarchive(path)
     assert len(history.archives()) == 1
     pd.testing.assert_frame_equal(history.frame(archived=True), before)
-
-
-def test_a_run_that_is_archived_while_it_is_read_is_read_once(history, record, archive):
-    runs = [record() for _ in range(3)]
-
-    def fetch(store, filters):
-        found = reads.rows(store, filters)
-        if store is history._store:
-            archive("2100-01-01")
-        return found
-
-    found = archived.with_archived(history._store, {}, fetch, reads.WHOLE)
-    assert [row[0] for row in found] == [run.id for run in reversed(runs)]
-
-
-def test_a_frame_has_the_runs_that_are_archived_while_it_is_read(
-    history, odd, archive, monkeypatch
-):
-    archive(NOON_OF_JULY)
-    before, bulk = history.frame(archived=True), reads.bulk
-
-    def archive_and_read(*args, **kwargs):
-        archive("2027-01-01")
-        return bulk(*args, **kwargs)
-
-    monkeypatch.setattr(loading, "MANY", 1)
-    monkeypatch.setattr(reads, "bulk", archive_and_read)
-    pd.testing.assert_frame_equal(history.frame(archived=True), before)
-
-
-def test_an_export_has_the_runs_that_are_brought_back_meanwhile(
-    history, odd, archive, monkeypatch, tmp_path
-):
-    path, apart = archive(NOON_OF_JULY).path, archived.apart
-
-    def bring_back_and_read(*args):
-        history.unarchive(path)
-        return apart(*args)
-
-    monkeypatch.setattr(exporting, "apart", bring_back_and_read)
-    target = tmp_path / "x.jsonl"
-    history.to_jsonl(target, archived=True)
-    assert len(target.read_text().splitlines()) == len(odd)
 
 
 KILLED = """

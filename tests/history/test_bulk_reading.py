@@ -147,7 +147,9 @@ def odd(history, make_run):
 
 
 def as_rows(history, **filters):
-    return frame_of_rows(reads.framed(history._store, filters))
+    return frame_of_rows(
+        reads.rows_of(history._store, select(filters, history._store), reads.SHOWN)
+    )
 
 
 def in_bulk(history, **filters):

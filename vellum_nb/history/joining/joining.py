@@ -13,6 +13,7 @@ from typing import Any
 
 from vellum_nb.history.joining import joined_plans
 from vellum_nb.history.joining.joined_runs import COLUMNS, JOINED, Conflict, Joined, RunJoiner, told
+from vellum_nb.history.keeping.archive_notes import bring_in
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Store
 
@@ -101,6 +102,8 @@ def join(
     for lot in runs:
         with store.write() as connection:
             joined = RunJoiner(connection, read).join(lot)
+            if any(one.fate == "added" for one in joined):
+                bring_in(connection)
         for one in joined:
             _note(one, fates, conflicts, renamed)
             if one.fate in CHANGED:

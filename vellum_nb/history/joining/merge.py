@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from vellum_nb.history.joining.joined_runs import Conflict, Joined, RunJoiner, told
+from vellum_nb.history.keeping.archive_notes import bring_in
 from vellum_nb.history.keeping.writes import (
     change_payloads,
     complete,
@@ -88,7 +89,10 @@ def merge(store: Store, runs: Sequence[Run], columns: str) -> list[Joined]:
     `columns` is the list of columns that `rows.run_of` reads.
     """
     with store.write() as connection:
-        return [_merge(connection, run, columns) for run in runs]
+        merged = [_merge(connection, run, columns) for run in runs]
+        if any(one.fate == "added" for one in merged):
+            bring_in(connection)
+    return merged
 
 
 def _merge(connection: Connection, run: Run, columns: str) -> Joined:

@@ -52,10 +52,13 @@ class ArchiveFile:
             There is no such file, it is damaged, or no archive.
         """
         with _opened(path) as file:
-            found = (file.schema_arrow.metadata or {}).get(_MARK)
-            told = json.loads(found) if found else {}
-            rows = file.metadata.num_rows
-        if told.get(ARCHIVE) is None or told["runs"] != rows:
+            return cls._told_by(file, path)
+
+    @classmethod
+    def _told_by(cls, file: Any, path: Path) -> ArchiveFile:
+        found = (file.schema_arrow.metadata or {}).get(_MARK)
+        told = json.loads(found) if found else {}
+        if told.get(ARCHIVE) is None or told["runs"] != file.metadata.num_rows:
             msg = f"{path} is no archive of a history. {_KNOWN}"
             raise HistoryError(msg)
         return cls(path, *(told[name] for name in ("created", "runs", "first", "last")))
@@ -73,8 +76,19 @@ class ArchiveFile:
         """Yield the lots, the last first; those whose first and last time are `wanted`.
 
         Each can be read until the next one is asked for.
+
+        Raises
+        ------
+        HistoryError
+            The file is not this one.
         """
         with _opened(self.path) as file:
+            if self._told_by(file, self.path) != self:
+                msg = (
+                    f"{self.path} is not the archive that was written there, of {self.runs:,} "
+                    "runs; put that one back, or read without archived=True"
+                )
+                raise HistoryError(msg)
             at = file.schema_arrow.names.index("timestamp")
             for number in reversed(range(file.metadata.num_row_groups)):
                 times = file.metadata.row_group(number).column(at).statistics

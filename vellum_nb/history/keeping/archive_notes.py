@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,21 @@ from vellum_nb.history.store.store import Connection, Reader, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["archives", "bury", "buried", "forget", "hidden", "is_noted", "note", "noted", "spare"]
+__all__ = [
+    "archives",
+    "brought_in",
+    "bring_in",
+    "bury",
+    "buried",
+    "forget",
+    "hidden",
+    "is_noted",
+    "note",
+    "noted",
+    "spare",
+]
 
+_BROUGHT_IN = "brought in"
 _THIS = "created = ? AND runs = ? AND first = ? AND last = ?"
 
 
@@ -73,6 +87,16 @@ def forget(connection: Connection, file: ArchiveFile) -> None:
     """Note this archive no more, in the caller's transaction; one in its place stays noted."""
     connection.execute("DELETE FROM settings WHERE name = ?", (_grave(file),))
     connection.execute(f"DELETE FROM archives WHERE {_THIS}", _identity(file))
+
+
+def bring_in(connection: Connection) -> None:
+    """Note in the caller's transaction that runs come in which an archive may have, too."""
+    settle(connection, _BROUGHT_IN, uuid.uuid4().hex)
+
+
+def brought_in(read: Read) -> str | None:
+    """Return what is another text after each `bring_in`."""
+    return setting(read, _BROUGHT_IN)
 
 
 def hidden(reader: Reader, file: ArchiveFile) -> set[str]:

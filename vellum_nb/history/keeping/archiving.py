@@ -81,8 +81,8 @@ class Archive:
 def archive(store: Store, before: datetime | date | str, path: Path | None) -> Archive:
     """Move the runs that were sent before a time to a file."""
     cut = moment("before", before)
-    sql = f"SELECT r.seq, r.timestamp FROM runs r WHERE {_OLD} ORDER BY r.seq"
-    old: dict[int, int] = dict(store.read(sql, (cut,)))
+    sql = f"SELECT r.seq, r.id, r.timestamp FROM runs r WHERE {_OLD} ORDER BY r.seq"
+    old = {seq: (run_id, at) for seq, run_id, at in store.read(sql, (cut,))}
     as_old = store.read("SELECT count(*) FROM runs r WHERE r.timestamp < ?", (cut,))[0][0]
     if not old:
         return Archive(None, stayed=as_old)
@@ -103,10 +103,7 @@ def archive(store: Store, before: datetime | date | str, path: Path | None) -> A
         raise not_written(chosen, exc) from exc
     moved = sum(_moved(store, file, group) for group in file.groups())
     if not moved:  # another process was quicker
-        with store.write() as connection:
-            if is_noted(connection, file):
-                forget(connection, file)
-                file.path.unlink()
+        _given_up(store, file)
         return Archive(None, stayed=as_old)
     return Archive(file.path, file.runs, as_old - moved, file.path.stat().st_size)
 
@@ -119,6 +116,17 @@ def _moved(store: Store, file: ArchiveFile, group: Sequence[Row]) -> int:
         seqs = _unchanged(store, connection, group)
         remove(store, connection, seqs)
     return len(seqs)
+
+
+def _given_up(store: Store, file: ArchiveFile) -> None:
+    """Forget an archive that took no run away, then remove its file: who reads one expects it."""
+    with store.write() as connection:
+        was_noted = is_noted(connection, file)
+        forget(connection, file)
+    with store.write() as connection:  # nobody puts another archive there meanwhile
+        paths = {other.path for other in noted(store, large.within(connection))}
+        if was_noted and file.path not in paths:
+            file.path.unlink()
 
 
 def _free(store: Store, read: large.Read, cut: int, path: Path | None) -> Path:
@@ -159,28 +167,33 @@ def _left_by_a_crash(store: Store, read: large.Read, path: Path) -> bool:
     return all(read(sql, (store.dialect.listed(lot),))[0][0] == len(lot) for lot in lots)
 
 
-def _written(store: Store, old: Mapping[int, int], place: BinaryIO) -> ArchiveFile | None:
-    """Write the rows of these numbers, whose times are given, and read them back.
+def _written(
+    store: Store, old: Mapping[int, tuple[str, int]], place: BinaryIO
+) -> ArchiveFile | None:
+    """Write the rows of these numbers, whose ids and times are given, and read them back.
 
-    Returns None where one of them has gone meanwhile.
+    Returns None where one of them has gone meanwhile; its number may be another run's by now.
     """
-    span = {"first": min(old.values()), "last": max(old.values())}
+    times = [at for _, at in old.values()]
+    span = {"first": min(times), "last": max(times)}
     told = {"created": micros(datetime.now(UTC)), "runs": len(old), **span}
     number = 0
 
     def rows() -> Iterator[Row]:
         nonlocal number
-        for number, row in enumerate(_rows(store, list(old)), 1):  # noqa: B007  (counted here)
-            yield row
+        for row in _rows(store, list(old)):
+            if row[1] == old[row[0]][0]:
+                number += 1
+                yield row
 
     write(place, rows(), told)
     if number < len(old):
         return None
     file = ArchiveFile.at(Path(place.name))
     for group in file.groups():
-        here = {row[0]: row for row in _rows(store, [row[0] for row in group])}
+        here = {row[:2]: row for row in _rows(store, [row[0] for row in group])}
         for row in group:
-            ours = here.get(row[0])
+            ours = here.get(row[:2])
             if ours is not None and _of(ours, _CONSTANT) != _of(row, _CONSTANT):
                 msg = f"The archive did not read back as written (run {row[1]}); nothing was moved"
                 raise HistoryError(msg)

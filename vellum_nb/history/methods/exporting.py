@@ -16,7 +16,7 @@ from vellum_nb.history.exporting.shape import chosen_names
 from vellum_nb.history.exporting.streams import Stream
 from vellum_nb.history.exporting.unknown import warn_of_unknown
 from vellum_nb.history.keeping.archive_notes import spare
-from vellum_nb.history.keeping.archived import apart
+from vellum_nb.history.keeping.archived import both
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading.damaged import told
 from vellum_nb.history.reading.query import Filters, select
@@ -173,16 +173,15 @@ class ExportMethods(RecordMethods):
     def _stream(self, export: _Export, passes: int = 2) -> Iterator[Stream]:
         """Hold the runs of an export; each is read in so many passes."""
         chosen = chosen_names(export.columns)
-        selection = select(export.filters, self._store)
         if export.path is not None:
             spare(self._store, export.path)
         title = "export" if export.path is None else Path(export.path).name
         with ExitStack() as stack:
-            snapshot = stack.enter_context(self._store.snapshot())
-            places = [(snapshot, selection)]
             if export.archived:
-                archives = apart(self._store, snapshot, export.filters)
-                places.append(stack.enter_context(archives))
+                places = both(stack, self._store, export.filters)
+            else:
+                selection = select(export.filters, self._store)
+                places = [(stack.enter_context(self._store.snapshot()), selection)]
             source = Source(*places)
             warn_of_unknown(source, export.filters, title)
             rows = 0 if export.progress is False else source.count()

@@ -7,19 +7,29 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping import archived as archived_runs
-from vellum_nb.history.keeping.archived import in_archives, with_archived
+from vellum_nb.history.keeping.archived import with_archived
+from vellum_nb.history.keeping.archived_places import Files, among
+from vellum_nb.history.keeping.one_state import in_one_state
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading import pages, reads, sorting
 from vellum_nb.history.reading.damaged import reading, told
 from vellum_nb.history.reading.light import light_records
 from vellum_nb.history.reading.loading import load, scan
 from vellum_nb.history.reading.ordered import Ordered
-from vellum_nb.history.reading.query import Filters, OtherFilters, PageFilters, words
+from vellum_nb.history.reading.query import (
+    Filters,
+    OtherFilters,
+    PageFilters,
+    Selection,
+    select,
+    words,
+)
 from vellum_nb.history.reading.records import Record
 from vellum_nb.history.rows.rows import run_of
 from vellum_nb.history.rows.traces import trace_frame
 from vellum_nb.history.searching import index
 from vellum_nb.history.searching.search import matches
+from vellum_nb.history.store.store import Snapshot
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.run import with_trace
 
@@ -50,7 +60,7 @@ class ReadMethods(RecordMethods):
             in `search`. `limit`: how many.
         """
         if archived:
-            rows = with_archived(self._store, filters, reads.rows, reads.WHOLE)
+            rows = with_archived(self._store, filters, reads.WHOLE)
         else:
             rows = reads.rows(self._store, filters)
         return [self._run(row) for row in rows]
@@ -62,9 +72,19 @@ class ReadMethods(RecordMethods):
         They know what runs are counted by; inputs and outputs are read when they are asked for,
         but those of archives at once.
         """
-        if archived and in_archives(self._store, filters):
+        store, trace = self._store, self._trace_of_light
+        if not archived:
+            return light_records(store, store, select(filters, store), trace)
+
+        def read(snapshot: Snapshot, chosen: Selection, files: Files) -> list[Record] | None:
+            if among(snapshot, files, filters):
+                return None
+            return light_records(store, snapshot, chosen, trace)
+
+        found = in_one_state(store, filters, read)
+        if found is None:
             return [Record.of_run(run) for run in self.runs(archived=True, **filters)]
-        return light_records(self._store, filters, self._trace_of_light)
+        return found
 
     @told
     def frame(self, *, archived: bool = False, **filters: Unpack[Filters]) -> pd.DataFrame:

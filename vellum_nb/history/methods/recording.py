@@ -134,7 +134,7 @@ class RecordMethods:
         """Return the run with this `Run.id`."""
         found = reads.row(self._store, _named(id))
         if found is None:
-            moved = with_archived(self._store, {"ids": [id]}, reads.rows, reads.WHOLE)
+            moved = with_archived(self._store, {"ids": [id]}, reads.WHOLE)
             found = moved[0] if moved else None
         if found is None:
             raise writes.unknown(id, deleting.where_gone(self._store.read, id))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vellum_nb.history.keeping import archived
+from vellum_nb.history.keeping import archived_sweeps
 from vellum_nb.history.keeping.archived import with_archived
+from vellum_nb.history.keeping.archived_places import Files
+from vellum_nb.history.keeping.one_state import in_one_state
 from vellum_nb.history.reading import reads
 from vellum_nb.history.rows.rows import SCALARS
-from vellum_nb.history.store.store import Connection, Store
+from vellum_nb.history.store.store import Connection, Reader, Store
 from vellum_nb.models.sweeps import Place
 
 __all__ = ["PastRun", "insert_reused", "keep_reused", "past", "reusable", "reused", "sweep_rows"]
@@ -76,9 +78,14 @@ def reused(store: Store, sweep_id: str) -> dict[Place, str]:
         "SELECT u.position, u.release_tag, u.repeat, u.run, r.id FROM sweep_reused u "
         f"LEFT JOIN runs r ON r.id = u.run {_OF_SWEEP}"
     )
-    rows = store.read(sql, (sweep_id,))
-    moved = archived.known(store, sweep_id, [run for *_, run, here in rows if here is None])
-    return {Place(*row): run for *row, run, here in rows if here is not None or run in moved}
+
+    def read(snapshot: Reader, _: object, files: Files) -> dict[Place, str]:
+        rows = snapshot.read(sql, (sweep_id,))
+        gone = [run for *_, run, here in rows if here is None]
+        moved = archived_sweeps.known(snapshot, files, sweep_id, gone)
+        return {Place(*row): run for *row, run, here in rows if here is not None or run in moved}
+
+    return in_one_state(store, {}, read)
 
 
 def sweep_rows(
@@ -88,13 +95,11 @@ def sweep_rows(
 
     Runs taken over are shown as the planned ones that they stand for.
     """
-    rows = with_archived(store, {"sweep_id": sweep_id, "state": states}, reads.framed, reads.SHOWN)
+    rows = with_archived(store, {"sweep_id": sweep_id, "state": states}, reads.SHOWN)
     if not reuse:
         return rows
     places = {run: place for place, run in reuse.items()}
-    for row in with_archived(
-        store, {"ids": list(places), "state": states}, reads.framed, reads.SHOWN
-    ):
+    for row in with_archived(store, {"ids": list(places), "state": states}, reads.SHOWN):
         place = places[row[_ID]]
         changed = list(row)
         changed[_TAG], changed[_REPEAT] = place.release_tag, place.repeat

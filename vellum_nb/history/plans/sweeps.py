@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.keeping import archived
+from vellum_nb.history.keeping import archived_sweeps
+from vellum_nb.history.keeping.archived_places import Files
 from vellum_nb.history.keeping.deleting import remove
+from vellum_nb.history.keeping.one_state import in_one_state, there
 from vellum_nb.history.keeping.writes import complete, complete_again, insert, insert_again
 from vellum_nb.history.plans.leases import LAST_SEEN, is_held
 from vellum_nb.history.plans.reuse import insert_reused
@@ -18,7 +20,7 @@ from vellum_nb.history.rows.plans import CASE, SWEEP
 from vellum_nb.history.rows.rows import encoded, from_micros, micros
 from vellum_nb.history.store import large
 from vellum_nb.history.store.later import later
-from vellum_nb.history.store.store import Connection, Store
+from vellum_nb.history.store.store import Connection, Reader, Store
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
 
@@ -125,18 +127,26 @@ def tallies(store: Store) -> dict[str, Counter[str]]:
         "SELECT s.id, r.state, count(*) FROM sweep_reused u JOIN sweeps s ON s.seq = u.sweep "
         "JOIN runs r ON r.id = u.run GROUP BY s.id, r.state"
     )
-    found: dict[str, Counter[str]] = {}
-    for sweep_id, state, number in (*store.read(own), *store.read(taken)):
-        found.setdefault(sweep_id, Counter())[state] += number
-    for sweep_id, counted in archived.tallies(store).items():
-        found.setdefault(sweep_id, Counter()).update(counted)
-    return found
+
+    def read(snapshot: Reader, _: object, files: Files) -> dict[str, Counter[str]]:
+        found: dict[str, Counter[str]] = {}
+        for sweep_id, state, number in (*snapshot.read(own), *snapshot.read(taken)):
+            found.setdefault(sweep_id, Counter())[state] += number
+        for sweep_id, counted in archived_sweeps.tallies(snapshot, there(store, files)).items():
+            found.setdefault(sweep_id, Counter()).update(counted)
+        return found
+
+    return in_one_state(store, {}, read)
 
 
 def states(store: Store, sweep_id: str) -> dict[str, str]:
     """Return the state of each run of a sweep that was begun, by its id."""
-    found = store.read("SELECT id, state FROM runs WHERE sweep_id = ?", (sweep_id,))
-    return archived.states_of_sweep(store, sweep_id) | dict(found)
+
+    def read(snapshot: Reader, _: object, files: Files) -> dict[str, str]:
+        found = snapshot.read("SELECT id, state FROM runs WHERE sweep_id = ?", (sweep_id,))
+        return archived_sweeps.states_of_sweep(snapshot, files, sweep_id) | dict(found)
+
+    return in_one_state(store, {}, read)
 
 
 def deleted(store: Store, sweep_id: str) -> int:

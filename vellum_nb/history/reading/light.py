@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 from vellum_nb.history.reading.payloads import REMEMBERED, Payloads
-from vellum_nb.history.reading.query import NEWEST_FIRST, Filters, select
+from vellum_nb.history.reading.query import NEWEST_FIRST, Selection
 from vellum_nb.history.reading.records import AT_ONCE, Record, records_of
 from vellum_nb.history.rows.rows import FRAMED, LIGHT, SCALARS
 from vellum_nb.history.store import large
-from vellum_nb.history.store.store import Row, Store
+from vellum_nb.history.store.store import Reader, Row, Store
 from vellum_nb.models import Run
 
 __all__ = ["light_records"]
@@ -26,15 +26,19 @@ _PAYLOADS, _BOTH = "payloads p", "runs r JOIN payloads p ON p.seq = r.seq"
 _FEW = 10_000  # runs; of more the rows themselves take more memory than what was said
 
 
-def light_records(store: Store, filters: Filters, trace: Callable[[Run], Any]) -> list[Record]:
-    """Return the records of the runs that `filters` name, newest first."""
-    chosen = select(filters, store)
+def light_records(
+    store: Store, reader: Reader, chosen: Selection, trace: Callable[[Run], Any]
+) -> list[Record]:
+    """Return the records of the runs that are `chosen`, newest first.
+
+    `reader` reads all that is read at once; it may be of one state.
+    """
     sql = f"SELECT r.seq FROM runs r WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
-    numbers = [seq for (seq,) in store.read(sql, (*chosen.bound, chosen.limit))]
+    numbers = [seq for (seq,) in reader.read(sql, (*chosen.bound, chosen.limit))]
     said = partial(_by_number, store, _SAID, _PAYLOADS)
     whole = partial(_by_number, store, _WHOLE, _BOTH)
     payloads = Payloads(said, whole, trace)
-    held = _all_of_few(store, numbers)
+    held = _all_of_few(reader, numbers)
     if held is None:
         return records_of(numbers, partial(_by_number, store, LIGHT, _BOTH), payloads)
     payloads.whole.hold(held)
@@ -43,37 +47,37 @@ def light_records(store: Store, filters: Filters, trace: Callable[[Run], Any]) -
     return records_of(numbers, lambda _: light, payloads)
 
 
-def _all_of_few(store: Store, numbers: Sequence[int]) -> dict[int, Row] | None:
+def _all_of_few(reader: Reader, numbers: Sequence[int]) -> dict[int, Row] | None:
     """Return whole rows, or None where they are more than is remembered."""
     if len(numbers) > _FEW:
         return None
     found: dict[int, Row] = {}
     room = REMEMBERED
     for start in range(0, len(numbers), AT_ONCE):
-        rows = _rows(store, _WHOLE, _BOTH, numbers[start : start + AT_ONCE])
-        room -= sum(_size(row) for row in rows) + _size_of_large(store, rows)
+        rows = _rows(reader, _WHOLE, _BOTH, numbers[start : start + AT_ONCE])
+        room -= sum(_size(row) for row in rows) + _size_of_large(reader, rows)
         if room < 0:
             return None
-        found |= _restored(store, _WHOLE, rows)
+        found |= _restored(reader, _WHOLE, rows)
     return found
 
 
 def _by_number(
-    store: Store, names: Sequence[str], source: str, wanted: Sequence[int]
+    reader: Reader, names: Sequence[str], source: str, wanted: Sequence[int]
 ) -> dict[int, Row]:
     """Return columns of rows, by the numbers of the rows; those that are gone are left out."""
-    return _restored(store, names, _rows(store, names, source, wanted))
+    return _restored(reader, names, _rows(reader, names, source, wanted))
 
 
-def _rows(store: Store, names: Sequence[str], source: str, wanted: Sequence[int]) -> list[Row]:
+def _rows(reader: Reader, names: Sequence[str], source: str, wanted: Sequence[int]) -> list[Row]:
     """Return columns of rows, then where their large values are, then the number of the row."""
     columns = [f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*names, "large")]
-    sql = f"SELECT {', '.join(columns)}, p.seq FROM {source} WHERE {store.dialect.one_of('p.seq')}"
-    return store.read(sql, (store.dialect.listed(wanted),))
+    sql = f"SELECT {', '.join(columns)}, p.seq FROM {source} WHERE {reader.dialect.one_of('p.seq')}"
+    return reader.read(sql, (reader.dialect.listed(wanted),))
 
 
-def _restored(store: Store, names: Sequence[str], rows: Sequence[Row]) -> dict[int, Row]:
-    whole = large.restored(store.read, [row[:-1] for row in rows], names)
+def _restored(reader: Reader, names: Sequence[str], rows: Sequence[Row]) -> dict[int, Row]:
+    whole = large.restored(reader.read, [row[:-1] for row in rows], names)
     return {row[-1]: full for row, full in zip(rows, whole, strict=True)}
 
 
@@ -81,10 +85,10 @@ def _size(row: Row) -> int:
     return sum(map(len, filter(None, row[len(SCALARS) : len(_WHOLE)])))
 
 
-def _size_of_large(store: Store, rows: Sequence[Row]) -> int:
+def _size_of_large(reader: Reader, rows: Sequence[Row]) -> int:
     """Return how many bytes the large values of rows have, in each that names them."""
     named = [hashes for row in rows if (hashes := large.hashes(row[-2]))]
-    sizes = large.sizes(store.read, set().union(*named))
+    sizes = large.sizes(reader.read, set().union(*named))
     return sum(sizes.get(each, 0) for hashes in named for each in hashes)
 
 

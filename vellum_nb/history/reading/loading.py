@@ -93,4 +93,4 @@ def _frame(store: Store, chosen: Selection, *, searched: bool) -> pd.DataFrame:
         frame = load_in_bulk(store, chosen, searched=searched)
         if frame is not None:
             return frame
-    return frame_of_rows(reads.framed_of(store, chosen))
+    return frame_of_rows(reads.rows_of(store, chosen, reads.SHOWN))

@@ -27,13 +27,12 @@ __all__ = [
     "bulk",
     "count",
     "count_selected",
-    "framed",
-    "framed_of",
     "heads",
     "longest_number",
     "query",
     "row",
     "rows",
+    "rows_of",
     "stream",
     "windows",
 ]
@@ -41,7 +40,6 @@ __all__ = [
 WHOLE = (*SCALARS, *PAYLOADS)
 SHOWN = (*SCALARS, *FRAMED)
 COLUMNS = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*WHOLE, "large"))
-_LEAN = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*SHOWN, "large"))
 _BULK = ", ".join(
     [*(f"r.{name}" for name in PLAIN), "p.metadata"]
     + [f"coalesce(p.{name}, '{{}}') || '\n' AS {name}" for name in ROOMS.values()]
@@ -62,22 +60,23 @@ def row(store: Store, run_id: str) -> Row | None:
 
 def rows(store: Store, filters: Filters) -> list[Row]:
     """Return the rows that `filters` name, newest first."""
-    return large.restored(store.read, _rows(store, filters, COLUMNS), WHOLE)
+    return rows_of(store, select(filters, store), WHOLE)
 
 
 def heads(store: Store, limit: int) -> list[Row]:
     """Return the newest rows for a list that shows no payloads: large values stay cut short."""
-    return [row[:-1] for row in _rows(store, {"limit": limit}, COLUMNS)]
+    return [row[:-1] for row in _cut(store, select({"limit": limit}, store), WHOLE)]
 
 
-def framed(store: Store, filters: Filters) -> list[Row]:
-    """Return the same rows without what a frame does not show."""
-    return framed_of(store, select(filters, store))
+def rows_of(reader: Reader, chosen: Selection, names: Sequence[str]) -> list[Row]:
+    """Return the columns `names` of the rows that are `chosen`, newest first."""
+    return large.restored(reader.read, _cut(reader, chosen, names), names)
 
 
-def framed_of(store: Store, chosen: Selection) -> list[Row]:
-    """Return what `framed` does."""
-    return large.restored(store.read, _rows_of(store, chosen, _LEAN), SHOWN)
+def _cut(reader: Reader, chosen: Selection, names: Sequence[str]) -> list[Row]:
+    """Return the same with large values cut short, and where these are."""
+    columns = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*names, "large"))
+    return reader.read(*query(chosen, f"{columns} {JOINED}"))
 
 
 def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Iterator[list[Row]]:
@@ -96,14 +95,6 @@ def stream(snapshot: Snapshot, chosen: Selection, names: Sequence[str]) -> Itera
         for start in range(0, len(batch), _LARGE_ROWS):
             some = [row[:-1] for row in batch[start : start + _LARGE_ROWS]]
             yield large.restored(snapshot.read, some, names)
-
-
-def _rows(store: Store, filters: Filters, columns: str) -> list[Row]:
-    return _rows_of(store, select(filters, store), columns)
-
-
-def _rows_of(store: Store, chosen: Selection, columns: str) -> list[Row]:
-    return store.read(*query(chosen, f"{columns} {JOINED}"))
 
 
 def query(chosen: Selection, what: str) -> tuple[str, tuple[object, ...]]:

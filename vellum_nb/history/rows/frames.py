@@ -98,7 +98,7 @@ _PANDAS_OF_OBJECT_TEXT = 2
 
 
 def frame_of_rows(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """Return the frame of rows of the database, as `reads.framed` fetches them."""
+    """Return the frame of rows of the database, as `reads.rows_of` fetches them."""
     names = (*SCALARS, *FRAMED)
     found = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     number = len(rows)
