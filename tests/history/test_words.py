@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.history.searching.words import Search, joined, spans, words
+from vellum_nb.history.searching.letters import Places, joined, spans, words
+from vellum_nb.history.searching.words import Search
+
+PIECES = ["Größe", "plain", "e\u0301", "\u0301", "東京", "ﬁ", *"\u2003\x85\xa0 \t-ß"]
 
 
 @pytest.mark.parametrize(
@@ -37,13 +40,7 @@ def test_a_text_becomes_words(text, expected):
     assert words(text) == expected
 
 
-@given(
-    st.lists(
-        st.sampled_from(
-            ["Größe", "plain", "e\u0301", "\u0301", "東京", "ﬁ", *"\u2003\x85\xa0 \t-ß"]
-        )
-    )
-)
+@given(st.lists(st.sampled_from(PIECES)))
 def test_a_text_is_read_as_a_whole_and_by_pieces_alike(pieces):
     text = "".join(pieces)
     read = [word for word, _, _ in spans(text)]
@@ -93,6 +90,17 @@ def test_a_text_is_found_by_any_of_its_words_and_by_itself(before, text):
 @given(st.text(alphabet=st.characters(max_codepoint=0x24FF)))
 def test_where_words_stand_agrees_with_the_words(text):
     assert " ".join(word for word, _, _ in spans(text)) == words(text)
+
+
+@given(st.lists(st.sampled_from([*PIECES, " ", "Za9", "½©µ¶", "👍🏽", "x" * 120])).map("".join))
+def test_where_words_begin_agrees_with_where_they_stand(text):
+    found = Places(text)
+    begins = [found.of(at + 1) for at in range(len(found.found) - 1) if starts(found.found, at)]
+    assert begins == [begin for _, begin, _ in spans(text)]
+
+
+def starts(found, at):
+    return found[at] == " " != found[at + 1]
 
 
 def test_what_is_found_is_marked_where_it_stands():

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple, Protocol
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.searching.fts import Fts
+from vellum_nb.history.searching.letters import joined
 from vellum_nb.history.searching.tsvector import Tsvector
-from vellum_nb.history.searching.words import Search, joined
+from vellum_nb.history.searching.words import Search
 from vellum_nb.history.store import large
 from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, Row, Store
@@ -66,6 +67,7 @@ _ENDED_DUE = (
 _NEWER = f"{_TEXTS} r.seq > ? AND p.seq > ? ORDER BY r.seq LIMIT ?"
 _OLDER = f"{_TEXTS} r.seq <= ? AND p.seq <= ? ORDER BY r.seq DESC LIMIT ?"
 _NAMES = ("seq", "state", "inputs", "outputs", "error_code", "error_message")
+_JSON = json.JSONDecoder(parse_constant=str)  # infinity is searched as it is written
 _REMEMBER = f"INSERT INTO {DUE} (seq) VALUES (?) ON CONFLICT DO NOTHING"
 
 Told = Callable[[int, int], None]
@@ -119,7 +121,7 @@ def document(inputs: str, outputs: str, *texts: str | None) -> str:
     """
     values: list[str] = []
     for payload in (inputs, outputs):
-        _gather(json.loads(payload), values)
+        _gather(_JSON.decode(payload), values)
     return joined([*values, *(text for text in texts if text)])
 
 
@@ -133,7 +135,7 @@ def _gather(value: Any, into: list[str]) -> None:
         for item in value:
             _gather(item, into)
     elif value is not None:
-        into.append(json.dumps(value))
+        into.append(str(value))
 
 
 def stretch(store: Store) -> Stretch | None:

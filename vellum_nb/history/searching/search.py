@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.history.rows.frames import column
 from vellum_nb.history.searching import index
-from vellum_nb.history.searching.words import Search, joined
+from vellum_nb.history.searching.letters import joined
+from vellum_nb.history.searching.words import Search
 from vellum_nb.history.store import large
 from vellum_nb.history.store.store import Store
 

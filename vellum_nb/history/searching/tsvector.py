@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from vellum_nb.history.searching.words import BREAK, LONGEST_PHRASE, Needle, Search
+from vellum_nb.history.searching.letters import BREAK
+from vellum_nb.history.searching.words import LONGEST_PHRASE, Needle, Search
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.store import Connection
 

@@ -1,0 +1,206 @@
+"""How a text becomes words.
+
+The one normaliser of every way to search. Indexes are fed with what it makes of a text, and rows
+that no index knows are compared by it, so that all of them find the same runs.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterable
+from functools import lru_cache
+
+__all__ = ["BREAK", "LONGEST_WORD", "Places", "joined", "spans", "words"]
+
+BREAK = "¶"
+"""Stands between two values, so that no phrase reaches from one into the other; never a word."""
+
+LONGEST_WORD = 100
+_SHORT_RUN = 40
+_ASCII = {code: char if (char := chr(code).lower()).isalnum() else " " for code in range(128)}
+_LOWERED = bytes(ord(_ASCII.get(code, chr(code))) for code in range(256))
+_FOREIGN = "vellum_nb.foreign"  # how an encoder treats what is no ASCII
+_RUNS = re.compile(r"[^\x00-\x7f]+")
+_CLUSTERS = re.compile(
+    r".[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u1160-\u11ff\u3099\u309a\uff9e\uff9f\ufe0f]*",
+    re.DOTALL,
+)
+_FILE = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+
+_VARIANTS = "".join(map(chr, range(0xFE00, 0xFE10)))
+_POINTS = range(10, 37)
+_FIRST_ACCENT = 200
+# Scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese.
+_UNSPACED = (
+    range(0x0E00, 0x10A0),
+    range(0x1780, 0x1800),
+    range(0x2E80, 0x3130),
+    range(0x31A0, 0x3200),
+    range(0x3400, 0xA000),
+    range(0xAA60, 0xAA80),
+    range(0xF900, 0xFB00),
+    range(0x1AFF0, 0x1B170),
+    range(0x20000, 0x3FFFE),
+)
+
+
+class _Letters(dict[int, str]):
+    """What becomes of a character: part of a word, a word by itself, nothing, or a space."""
+
+    def __missing__(self, code: int) -> str:
+        bare = "".join(filter(_is_seen, unicodedata.normalize("NFKD", chr(code)))).casefold()
+        self[code] = "".join(map(_letter, unicodedata.normalize("NFC", bare)))
+        return self[code]
+
+
+def _is_seen(char: str) -> bool:
+    """Return whether a character is no accent, and not one of those that only direct others."""
+    if unicodedata.category(char) == "Cf" or char in _VARIANTS:
+        return False
+    # Above, below, or Hebrew and Arabic points; marks of other scripts are letters of their own.
+    rank = unicodedata.combining(char)
+    return not (rank == 1 or rank in _POINTS or rank >= _FIRST_ACCENT)
+
+
+def _letter(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "So" or (category[0] in "LMN" and any(ord(char) in part for part in _UNSPACED)):
+        return f" {char} "
+    return char if category[0] in "LMN" else " "
+
+
+_LETTERS = _Letters({**_ASCII, ord(BREAK): BREAK})
+
+
+def words(text: str) -> str:
+    """Return the words of `text`, one space between two.
+
+    Letters and digits make words. Case and accents are ignored; signs of scripts that are written
+    without spaces, and symbols such as emoji, are words by themselves. Of a file in the text
+    (``data:image/png;base64,…``) only the kind is read.
+
+    Examples
+    --------
+    >>> words("Größe: 12.5 kg, «naïve» STRASSE")
+    'grosse 12 5 kg naive strasse'
+    >>> words("東京 tower")
+    '東 京 tower'
+    """
+    return joined([text]).strip()
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Return the words of several texts, as `Search.finds_in` and the indexes want them."""
+    found = _letters(f" {f' {BREAK} '.join(map(_told, texts))} ")
+    while "  " in found:
+        found = found.replace("  ", " ")
+    if _has_long_words(found):
+        return f" {' '.join([word[:LONGEST_WORD] for word in found.split()])} "
+    return found
+
+
+def _told(text: str) -> str:
+    """Return what of a text is read."""
+    if text.startswith(("data:", "DATA:")) and (file := _FILE.match(text)):
+        text = file.group()
+    return text.replace(BREAK, " ")
+
+
+def _has_long_words(found: str) -> bool:
+    at, last = 0, len(found) - 1
+    while 0 <= at < last:
+        at = found.rfind(" ", at + 1, at + LONGEST_WORD + 2)
+    return at < 0
+
+
+def _letters(text: str) -> str:
+    """Return what becomes of the letters of `text`: words with any number of spaces between."""
+    return _lowered(text.encode("ascii", _FOREIGN))
+
+
+def _lowered(found: bytes) -> str:
+    return found.translate(_LOWERED).decode()
+
+
+def _of_error(error: UnicodeError) -> tuple[bytes, int]:
+    """Return what becomes of letters that are no ASCII, where the encoder meets them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return _of_run(error.object[error.start : error.end]).encode(), error.end
+
+
+codecs.register_error(_FOREIGN, _of_error)
+
+
+def _of_run(run: str) -> str:
+    return _remembered(run) if len(run) <= _SHORT_RUN else _read(run)
+
+
+@lru_cache(maxsize=10_000)
+def _remembered(run: str) -> str:
+    return _read(run)
+
+
+def _read(run: str) -> str:
+    return unicodedata.normalize("NFKC", run).translate(_LETTERS)
+
+
+class Places:
+    """The words of a text, and where in it they begin.
+
+    Examples
+    --------
+    >>> places = Places("Größe: 12")
+    >>> places.found
+    ' grosse  12 '
+    >>> places.of(places.found.index("12"))
+    7
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text = text.replace(BREAK, " ")
+        self._begin, self._stand = [0], [0]  # in `text`, in `found`
+        parts, end = [" "], 0
+        for run in _RUNS.finditer(text):
+            parts += [text[end : run.start()], _of_run(run.group())]
+            end = run.end()
+            for begin, part in ((run.start(), parts[-2]), (end, parts[-1])):
+                self._begin.append(begin)
+                self._stand.append(self._stand[-1] + len(part))
+        self.found = _lowered(f"{''.join(parts)}{text[end:]} ".encode())
+
+    def of(self, at: int) -> int:
+        """Return where in the text stands what is found at `at`."""
+        part = bisect_right(self._stand, at - 1) - 1
+        begin, beyond = self._begin[part], at - 1 - self._stand[part]
+        if part % 2 == 0:
+            return begin + beyond
+        for cluster in _CLUSTERS.finditer(self._text, begin, self._begin[part + 1]):
+            beyond -= len(_read(cluster.group()))
+            if beyond < 0:
+                return cluster.start()
+        return begin
+
+
+def spans(text: str) -> list[tuple[str, int, int]]:
+    """Return the words of a short text with where each begins and ends.
+
+    Examples
+    --------
+    >>> spans("Größe: 12")
+    [('grosse', 0, 5), ('12', 7, 9)]
+    """
+    found: list[tuple[str, int, int]] = []
+    word, begin, end = "", 0, 0
+    for cluster in _CLUSTERS.finditer(text.replace(BREAK, " ")):
+        for char in _read(cluster.group()):
+            if char != " ":
+                begin = begin if word else cluster.start()
+                word, end = word + char, cluster.end()
+            elif word:
+                found.append((word[:LONGEST_WORD], begin, end))
+                word = ""
+    return [*found, (word[:LONGEST_WORD], begin, end)] if word else found
