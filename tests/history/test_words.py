@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.history.searching.letters import Places, joined, spans, words
+from vellum_nb.history.searching.letters import joined, letters, place, spans, words
 from vellum_nb.history.searching.words import Search
 
 PIECES = ["Größe", "plain", "e\u0301", "\u0301", "東京", "ﬁ", *"\u2003\x85\xa0 \t-ß"]
@@ -94,13 +94,9 @@ def test_where_words_stand_agrees_with_the_words(text):
 
 @given(st.lists(st.sampled_from([*PIECES, " ", "Za9", "½©µ¶", "👍🏽", "x" * 120])).map("".join))
 def test_where_words_begin_agrees_with_where_they_stand(text):
-    found = Places(text)
-    begins = [found.of(at + 1) for at in range(len(found.found) - 1) if starts(found.found, at)]
-    assert begins == [begin for _, begin, _ in spans(text)]
-
-
-def starts(found, at):
-    return found[at] == " " != found[at + 1]
+    found = letters(text)
+    begins = [at for at in range(1, len(found)) if found[at - 1] == " " != found[at]]
+    assert [place(text, at) for at in begins] == [begin for _, begin, _ in spans(text)]
 
 
 def test_what_is_found_is_marked_where_it_stands():

@@ -9,11 +9,10 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 
-__all__ = ["BREAK", "LONGEST_WORD", "Places", "joined", "spans", "words"]
+__all__ = ["BREAK", "LONGEST_WORD", "joined", "letters", "place", "spans", "words"]
 
 BREAK = "¶"
 """Stands between two values, so that no phrase reaches from one into the other; never a word."""
@@ -94,7 +93,7 @@ def words(text: str) -> str:
 
 def joined(texts: Iterable[str]) -> str:
     """Return the words of several texts, as `Search.finds_in` and the indexes want them."""
-    found = _letters(f" {f' {BREAK} '.join(map(_told, texts))} ")
+    found = _letters(f" {f' {BREAK} '.join(map(_plain, texts))} ")
     while "  " in found:
         found = found.replace("  ", " ")
     if _has_long_words(found):
@@ -102,7 +101,12 @@ def joined(texts: Iterable[str]) -> str:
     return found
 
 
-def _told(text: str) -> str:
+def letters(text: str) -> str:
+    """Return the words of `text` as they are, with any number of spaces before each."""
+    return _letters(f" {_plain(text)} ")
+
+
+def _plain(text: str) -> str:
     """Return what of a text is read."""
     if text.startswith(("data:", "DATA:")) and (file := _FILE.match(text)):
         text = file.group()
@@ -117,12 +121,7 @@ def _has_long_words(found: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    """Return what becomes of the letters of `text`: words with any number of spaces between."""
-    return _lowered(text.encode("ascii", _FOREIGN))
-
-
-def _lowered(found: bytes) -> str:
-    return found.translate(_LOWERED).decode()
+    return text.encode("ascii", _FOREIGN).translate(_LOWERED).decode()
 
 
 def _of_error(error: UnicodeError) -> tuple[bytes, int]:
@@ -148,41 +147,34 @@ def _read(run: str) -> str:
     return unicodedata.normalize("NFKC", run).translate(_LETTERS)
 
 
-class Places:
-    """The words of a text, and where in it they begin.
+def place(text: str, at: int) -> int:
+    """Return where in `text` begins what stands `at` in its `letters`.
 
     Examples
     --------
-    >>> places = Places("Größe: 12")
-    >>> places.found
+    >>> letters("Größe: 12")
     ' grosse  12 '
-    >>> places.of(places.found.index("12"))
+    >>> place("Größe: 12", letters("Größe: 12").index("12"))
     7
     """
+    begin, stand = 0, 1
+    for run in _RUNS.finditer(text):
+        stand += run.start() - begin
+        if at < stand:
+            return run.start() - (stand - at)
+        meant = len(_of_run(run.group()))
+        if at < stand + meant:
+            return _place_in_run(text, run, at - stand)
+        begin, stand = run.end(), stand + meant
+    return begin + at - stand
 
-    def __init__(self, text: str) -> None:
-        self._text = text = text.replace(BREAK, " ")
-        self._begin, self._stand = [0], [0]  # in `text`, in `found`
-        parts, end = [" "], 0
-        for run in _RUNS.finditer(text):
-            parts += [text[end : run.start()], _of_run(run.group())]
-            end = run.end()
-            for begin, part in ((run.start(), parts[-2]), (end, parts[-1])):
-                self._begin.append(begin)
-                self._stand.append(self._stand[-1] + len(part))
-        self.found = _lowered(f"{''.join(parts)}{text[end:]} ".encode())
 
-    def of(self, at: int) -> int:
-        """Return where in the text stands what is found at `at`."""
-        part = bisect_right(self._stand, at - 1) - 1
-        begin, beyond = self._begin[part], at - 1 - self._stand[part]
-        if part % 2 == 0:
-            return begin + beyond
-        for cluster in _CLUSTERS.finditer(self._text, begin, self._begin[part + 1]):
-            beyond -= len(_read(cluster.group()))
-            if beyond < 0:
-                return cluster.start()
-        return begin
+def _place_in_run(text: str, run: re.Match[str], beyond: int) -> int:
+    for cluster in _CLUSTERS.finditer(text, *run.span()):
+        beyond -= len(_read(cluster.group()))
+        if beyond < 0:
+            return cluster.start()
+    return run.start()
 
 
 def spans(text: str) -> list[tuple[str, int, int]]:

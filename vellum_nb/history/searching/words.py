@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-from vellum_nb.history.searching.letters import LONGEST_WORD, Places, joined, spans, words
+from vellum_nb.history.searching.letters import LONGEST_WORD, joined, letters, place, spans, words
 
 __all__ = ["LONGEST_PHRASE", "Needle", "Search"]
 
 LONGEST_PHRASE = 64
 _BEFORE, _EXCERPT = 30, 90
+_PIECE = 400
 _QUOTED = re.compile(r'"([^"]*)("?)|([^"\s]+)')
 
 
@@ -84,9 +85,10 @@ class Search:
         >>> Search.of("refund").excerpt(f"{'We are sorry. ' * 9}We refund you.{' Thanks.' * 30}")
         '…are sorry. We are sorry. We refund you. Thanks. Thanks. Thanks. Thanks. Thanks. Thanks.…'
         """
-        if not self.touches(joined([text])):
+        first = self.first(text)
+        if first is None:
             return None
-        begin = max(0, (self.first(text) or 0) - _BEFORE)
+        begin = max(0, first - _BEFORE)
         cut = text[begin : begin + _EXCERPT]
         if begin:
             cut = "…" + cut.partition(" ")[2]
@@ -96,10 +98,14 @@ class Search:
 
     def first(self, text: str) -> int | None:
         """Return where in `text` the first needle begins."""
-        places = Places(text)
-        hits = (_pattern(needle).search(places.found) for needle in self.needles)
-        begins = [hit.start() + 1 for hit in hits if hit]
-        return places.of(min(begins)) if begins else None
+        for piece in (text[:_PIECE], text):
+            found = letters(piece)
+            hits = [hit for needle in self.needles if (hit := _pattern(needle).search(found))]
+            # what ends the piece may go on behind it
+            begins = [hit.start() for hit in hits if piece == text or hit.end() < len(found) - 1]
+            if begins:
+                return place(text, min(begins) + 1)
+        return None
 
     def marks(self, text: str) -> list[tuple[int, int]]:
         """Return where in `text` needles are found: begin and end, in order, not overlapping.
@@ -122,7 +128,7 @@ class Search:
 
 @lru_cache(maxsize=100)
 def _pattern(needle: Needle) -> re.Pattern[str]:
-    """Return what finds a needle in what `Places` found."""
+    """Return what finds a needle in the `letters` of a text."""
     parts = [word if len(word) < LONGEST_WORD else f"{word}[^ ]*" for word in needle.words]
     return re.compile(f" {' +'.join(parts)}{'' if needle.open else '(?= )'}")
 
