@@ -274,14 +274,6 @@ def test_a_kernel_that_is_killed_while_it_indexes_leaves_a_sound_index(path, mak
         assert len(indexed(history)) == 150
 
 
-def test_a_long_wait_is_told(history, make_run, monkeypatch):
-    monkeypatch.setattr(index, "SLICE", 5)
-    fill(history, make_run, 20)
-    told = []
-    index.catch_up(history._store, lambda done, total: told.append((done, total)))
-    assert told == [(0, 20), (5, 20), (10, 20), (15, 20)]
-
-
 def test_a_search_of_a_closed_history_is_refused(history):
     history.close()
     with pytest.raises(HistoryError, match="was closed"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vellum_nb.history.searching import index
+from vellum_nb.history.searching import index, search
 from vellum_nb.history.searching.words import Search
 
 
@@ -133,3 +133,23 @@ def test_whatever_happens_while_it_is_made_the_index_knows_each_run_once(
     sql = "SELECT count(*) FROM runs WHERE state <> 'STARTED'"
     if index.stretch(history._store) is not None:
         assert len(indexed(history)) == history._store.read(sql)[0][0]
+
+
+def test_a_search_waits_for_no_long_index_and_is_whole(history, make_run, monkeypatch):
+    monkeypatch.setattr(index, "SLICE", 5)
+    monkeypatch.setattr(search, "_GROWS_S", 0)
+    monkeypatch.setattr(search, "_MANY", 2)
+    fill(history, make_run, 20)
+    for after in (15, 10, 5, 0):
+        assert history.count(search="common") == 20
+        assert index.stretch(history._store) == (after, 20)
+    assert history.count(search="common", state="STARTED") == 0
+
+
+def test_the_newest_of_common_words_need_no_index(history, make_run, monkeypatch):
+    monkeypatch.setattr(index, "SLICE", 1)
+    fill(history, make_run, 9)
+    found = [run.id for run in history.runs(search="common", limit=3)]
+    assert found == ["run-8", "run-7", "run-6"]
+    assert index.stretch(history._store) is None
+    assert len(history.page(search="common", limit=3, offset=7)) == 2

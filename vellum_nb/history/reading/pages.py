@@ -110,7 +110,7 @@ def _best_of_stretches(
 
 def _ordered(store: Store, filters: Filters, way: _Way) -> tuple[str, tuple[object, ...]]:
     order_by, descending = way
-    chosen = select(filters, store)
+    chosen = select(filters, store, newest_first=False)
     terms, bound, needs_payloads = order(order_by, store.dialect, descending=descending)
     source = JOINED if needs_payloads else "FROM runs r"
     before: tuple[object, ...] = ()

@@ -103,10 +103,10 @@ class Selection:
     limit: int
 
 
-def select(filters: Filters, store: Store) -> Selection:
+def select(filters: Filters, store: Store, *, newest_first: bool = True) -> Selection:
     """Return the SQL of `filters`; raise for a name that is none of them.
 
-    A search brings the index of words up to date first, unless it is of what was read `so_far`.
+    Where they are not read `newest_first` a limit is of no help to a search.
     """
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
@@ -124,7 +124,8 @@ def select(filters: Filters, store: Store) -> Selection:
     search = filters.get("search")
     if search is None or not words(search).strip():
         return Selection(where, tuple(bound), limit)
-    found, more = condition(store, search, where, bound, so_far=filters.get("so_far", False))
+    newest, so_far = limit if newest_first else None, filters.get("so_far", False)
+    found, more = condition(store, search, where, bound, newest=newest, so_far=so_far)
     return Selection(f"{where} AND {found}", (*bound, *more), limit)
 
 

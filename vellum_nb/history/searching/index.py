@@ -14,6 +14,7 @@ is, or before: SQLite gives the numbers behind that once more when the runs that
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -144,14 +145,15 @@ def stretch(store: Store) -> Stretch | None:
     return None if index is None else _stretch(index, store.read)
 
 
-def catch_up(store: Store, told: Told | None = None) -> Stretch | None:
-    """Bring the index up to date and return `stretch`.
+def catch_up(store: Store, seconds: float) -> Stretch | None:
+    """Bring the index up to date, for `seconds` and a step at most, and return `stretch`.
 
     Where the index cannot be made or written it stays as it is: rows are compared then.
     """
-    for done, total in steps(store):
-        if told is not None:
-            told(done, total)
+    end = time.monotonic() + seconds
+    for count, _ in enumerate(steps(store)):
+        if count and time.monotonic() > end:
+            break
     return stretch(store)
 
 

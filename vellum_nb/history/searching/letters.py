@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-__all__ = ["BREAK", "LONGEST_WORD", "joined", "letters", "place", "spans", "words"]
+__all__ = ["BREAK", "LONGEST_WORD", "folded", "joined", "letters", "place", "spans", "words"]
 
 BREAK = "¶"
 """Stands between two values, so that no phrase reaches from one into the other; never a word."""
@@ -106,6 +106,19 @@ def letters(text: str) -> str:
     return _letters(f" {_plain(text)} ")
 
 
+def folded(text: str, *, latin: bool) -> bytes:
+    """Return `text` so that all its `words` are in it, but for what more there is between them.
+
+    Quicker with `latin`, where words of other letters than a to z are not looked for.
+    """
+    if not latin:
+        return text.encode("ascii", _FOREIGN).lower()
+    found = text.encode("latin-1", _FOREIGN)
+    for sign, meant in _LATIN_OTHERS:
+        found = found.replace(sign, meant)
+    return found.translate(_LATIN)
+
+
 def _plain(text: str) -> str:
     """Return what of a text is read."""
     if text.startswith(("data:", "DATA:")) and (file := _FILE.match(text)):
@@ -145,6 +158,21 @@ def _remembered(run: str) -> str:
 
 def _read(run: str) -> str:
     return unicodedata.normalize("NFKC", run).translate(_LETTERS)
+
+
+def _of_latin() -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Return a table of what becomes of a letter in Latin-1, and those that it does not do for."""
+    table, others = bytearray(bytes(range(256)).lower()), []
+    for code in range(128, 256):
+        found = _read(chr(code))
+        if found.isascii() and len(found) != 1:
+            others.append((bytes([code]), found.encode()))
+        else:
+            table[code] = ord(found) if found.isascii() else ord("?")
+    return bytes(table), others
+
+
+_LATIN, _LATIN_OTHERS = _of_latin()
 
 
 def place(text: str, at: int) -> int:

@@ -187,7 +187,7 @@ class SqliteStore:
     def _second(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         if isinstance(self.path, Path):
             return open_reader(self.path)
-        copy = sqlite3.connect(self.path, isolation_level=None)
+        copy = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.backup(copy)
         return copy
 
