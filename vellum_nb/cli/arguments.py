@@ -9,7 +9,7 @@ import vellum_nb
 from vellum_nb.cli import commands as do
 from vellum_nb.cli.compare import add_compare
 from vellum_nb.cli.health import add_check, add_repair
-from vellum_nb.cli.keeping import add_archive, add_merge, add_vacuum
+from vellum_nb.cli.keeping import add_archive, add_merge, add_refused, add_vacuum
 from vellum_nb.cli.lab import lab
 from vellum_nb.cli.sweep import add_sweep
 
@@ -117,6 +117,7 @@ def _add_history(commands: Commands) -> None:
         ("merge", add_merge, "take over another history, a copy of this one for example"),
         ("archive", add_archive, "move old runs to a Parquet file"),
         ("vacuum", add_vacuum, "forget what was deleted, and make the file smaller"),
+        ("refused", add_refused, "list what a server refused to record; --retry tries it again"),
     ):
         made = _command(actions, name, summary)
         add(made)

@@ -1,4 +1,4 @@
-"""The commands that keep a history: merge, archive, vacuum."""
+"""The commands that keep a history: merge, archive, vacuum, refused."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 
 import vellum_nb
 from vellum_nb.cli.commands import there
-from vellum_nb.cli.printing import say
+from vellum_nb.cli.printing import data, say
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["add_archive", "add_merge", "add_vacuum"]
+__all__ = ["add_archive", "add_merge", "add_refused", "add_vacuum"]
 
 
 def add_merge(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,12 @@ def add_vacuum(parser: argparse.ArgumentParser) -> None:
     """Say what `history vacuum` takes."""
     parser.add_argument("--yes", action="store_true", help="forget deleted runs without asking")
     parser.set_defaults(command=_vacuum)
+
+
+def add_refused(parser: argparse.ArgumentParser) -> None:
+    """Say what `history refused` takes."""
+    parser.add_argument("--retry", action="store_true", help="try them once more")
+    parser.set_defaults(command=_refused)
 
 
 def _merge(args: argparse.Namespace) -> int:
@@ -59,3 +65,15 @@ def _vacuum(args: argparse.Namespace) -> int:
         done = history.vacuum()
     say(repr(done)[1:-1])
     return 0
+
+
+def _refused(args: argparse.Namespace) -> int:
+    """Print what a server refused, each with the reason; 2 where there is some."""
+    with vellum_nb.History(there(args.history)) as history:
+        if args.retry:
+            done = history.retry_refused()
+            say(repr(done)[1:-1])
+        left = history.refused()
+    for row in left.itertuples():
+        print(f"{row.write}\t{row.runs}\t{row.problem}\t{row.path}", file=data())
+    return 2 if len(left) else 0

@@ -20,8 +20,10 @@ from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading import reads
 from vellum_nb.history.reading.damaged import told
 from vellum_nb.history.reading.query import Ids
+from vellum_nb.history.rows.frames import frame_of_cells
 from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.places import DatabaseUrl, guarded
+from vellum_nb.history.store.refused import Retried
 from vellum_nb.models import Run
 
 if TYPE_CHECKING:
@@ -113,6 +115,33 @@ class KeepMethods(RecordMethods):
         with self._store.write() as connection:
             archive_notes.forget(connection, file)
         return report
+
+    def refused(self) -> pd.DataFrame:
+        """Return one row for each write that the server refused and that is kept here.
+
+        Columns: `write` (what was to be done), `runs` (their ids), `problem` (why it was refused),
+        `path` (the file). There are none where the history is a file.
+        """
+        journal = self._store.journal
+        rows = journal.refused() if journal else []
+        return frame_of_cells(
+            {
+                "write": [row.write for row in rows],
+                "runs": [", ".join(row.runs) for row in rows],
+                "problem": [row.problem for row in rows],
+                "path": [str(row.path) for row in rows],
+            }
+        )
+
+    def retry_refused(self) -> Retried:
+        """Try the writes of `refused` once more, in their order, each run by itself.
+
+        What is refused again stays kept. A note or rating that was refused replaces one that was
+        written since; an answer never replaces another.
+        """
+        journal = self._store.journal
+        with self._telling():
+            return journal.retry(self._store) if journal else Retried(0)
 
     @overload
     def merge(self, other: str | Path | RecordMethods) -> joining.MergeReport: ...

@@ -208,7 +208,11 @@ def _record_again(store: Store, begun: Sequence[Run], ended: Sequence[Run]) -> N
             insert_again(connection, run)
 
 
-@later(_record_again)
+def _each(begun: Sequence[Run], ended: Sequence[Run]) -> list[tuple[Sequence[Run], Sequence[Run]]]:
+    return [*(((), (run,)) for run in ended), *(((run,), ()) for run in begun)]
+
+
+@later(_record_again, each=_each)
 def record(store: Store, begun: Sequence[Run], ended: Sequence[Run]) -> None:
     """Complete the rows of `ended` and add those of `begun`, in one transaction.
 

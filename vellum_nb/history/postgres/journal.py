@@ -19,8 +19,16 @@ from typing import Any, Protocol
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.postgres.journal_files import JournalFile, age, folder
-from vellum_nb.history.postgres.journal_parts import PartStore, forget_mark, make_part, say
-from vellum_nb.history.store.later import packed
+from vellum_nb.history.postgres.journal_parts import (
+    PartStore,
+    forget_mark,
+    make_each,
+    make_part,
+    say,
+)
+from vellum_nb.history.postgres.refused_files import kept, retry
+from vellum_nb.history.store.later import packed, singly
+from vellum_nb.history.store.refused import Refused, Retried
 from vellum_nb.history.store.store import OutOfReachError, RefusedError
 
 __all__ = ["FileJournal"]
@@ -84,8 +92,9 @@ class FileJournal:
         except OutOfReachError as exc:
             self._keep(store, packed(name, args, named), str(exc))
         except RefusedError as exc:
-            msg = f"{exc}. {self._set_aside(packed(name, args, named), str(exc))}"
-            raise HistoryError(msg) from exc
+            if told := self._set_aside(store, packed(name, args, named), str(exc)):
+                msg = f"{exc}. {told}"
+                raise HistoryError(msg) from exc
 
     def bring_in(self, store: Server, *, now: bool = False) -> bool:
         """Make what waits, if the server is back; return whether nothing waits any more.
@@ -115,6 +124,14 @@ class FileJournal:
                     return
                 finally:
                     found.close()
+
+    def refused(self) -> list[Refused]:
+        """Return what the server refused and is kept, the oldest first."""
+        return kept(self._prefix)
+
+    def retry(self, store: Server) -> Retried:
+        """Try once more what the server refused."""
+        return retry(store, self._prefix)
 
     def close(self, store: Server) -> None:
         """Make what waits if that is possible now, else leave it to the next process."""
@@ -187,14 +204,22 @@ class FileJournal:
     def _delay(self, took: float) -> None:
         self._next_try = time.monotonic() + max(_WAIT_S, _SHARE * took)
 
-    def _set_aside(self, text: str, problem: str) -> str:
-        """Keep a write that was refused; return what to tell of it."""
-        file = JournalFile.new(self._prefix)
+    def _set_aside(self, store: Server, text: str, problem: str) -> str:
+        """Keep what was refused of a write, and make the rest; return what to tell of it."""
+        file, refused = JournalFile.new(self._prefix), [(text, problem)]
+        if len(singly(text)) > 1:
+            with suppress(OutOfReachError):
+                _, refused = make_each(store, [text])
+        if not refused:
+            return ""
         try:
-            file.set_aside([(text, problem)])
+            file.set_aside(refused)
         except OSError as exc:
             return f"It is lost: {file.aside} cannot be written ({exc.strerror or exc})"
-        return f"What was to be recorded is kept in {file.aside}"
+        return (
+            f"What was to be recorded is kept in {file.aside}; history.retry_refused() tries it "
+            "again"
+        )
 
 
 def _watch(of: weakref.ref[Server]) -> None:

@@ -11,11 +11,11 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.postgres.journal_files import JournalFile, Line
 from vellum_nb.history.postgres.sql import Speaker
 from vellum_nb.history.store.large import within
-from vellum_nb.history.store.later import made_later
+from vellum_nb.history.store.later import made_later, singly
 from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, OutOfReachError, Store
 
-__all__ = ["PartStore", "forget_mark", "make_part", "say"]
+__all__ = ["PartStore", "forget_mark", "make_each", "make_part", "say"]
 
 
 class PartStore(Store, Protocol):
@@ -45,6 +45,29 @@ def make_part(store: PartStore, file: JournalFile, part: Sequence[Line]) -> None
         say(f"{told}: {problems[0]}")
 
 
+def make_each(store: PartStore, texts: Sequence[str]) -> tuple[int, list[tuple[str, str]]]:
+    """Make writes, one for each run; return how many there are, and which are refused, and why.
+
+    Raises
+    ------
+    OutOfReachError
+        Some may be made.
+    """
+    parts = [part for text in texts for part in singly(text)]
+    problems = [(part, _problem_alone(store, part)) for part in parts]
+    return len(parts), [(part, problem) for part, problem in problems if problem]
+
+
+def _problem_alone(store: PartStore, text: str) -> str | None:
+    try:
+        with store.transaction() as connection:
+            return _problem(store, connection, text)
+    except OutOfReachError:
+        raise
+    except HistoryError as exc:
+        return str(exc)
+
+
 def forget_mark(store: PartStore, file: JournalFile) -> None:
     """Forget how far a journal is made, after all of it is."""
     with suppress(HistoryError), store.transaction() as connection:
@@ -61,9 +84,10 @@ def _make_one(store: PartStore, file: JournalFile, line: Line) -> list[str]:
         return _make_all(store, file, [line])
     except OutOfReachError:
         raise
-    except HistoryError as exc:
-        _set_aside(file, [(line[1], str(exc))])
-        return [str(exc)]
+    except HistoryError:
+        _, refused = make_each(store, [line[1]])
+        _set_aside(file, refused)
+        return [problem for _, problem in refused]
 
 
 def _make_all(store: PartStore, file: JournalFile, part: Sequence[Line]) -> list[str]:

@@ -7,7 +7,7 @@ connection. So each of them says how it is made again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
@@ -26,23 +26,32 @@ from vellum_nb.history.rows.rows import (
 from vellum_nb.history.store.store import Connection, Dialect, Row, Store
 from vellum_nb.models import Run
 
-__all__ = ["later", "made_later", "packed"]
+__all__ = ["later", "made_later", "named", "packed", "singly"]
 
 P = ParamSpec("P")
 Write = Callable[Concatenate[Store, P], None]
 
 _WRITES: dict[str, Callable[..., None]] = {}
+_SINGLY: dict[str, Callable[..., Iterable[Sequence[Any]]]] = {}
 
 
-def later(again: Callable[..., None] | None = None) -> Callable[[Write[P]], Write[P]]:
+def later(
+    again: Callable[..., None] | None = None,
+    *,
+    each: Callable[..., Iterable[Sequence[Any]]] | None = None,
+) -> Callable[[Write[P]], Write[P]]:
     """Let a write wait for a server that is out of reach.
 
-    `again` is called instead of it when it is made later; by default it is the write itself.
+    `again` is called instead of it when it is made later; by default it is the write itself. One
+    that is of several runs may be refused for one of them: `each` returns the arguments of the
+    writes of which it consists.
     """
 
     def decorate(write: Write[P]) -> Write[P]:
         name = write.__name__
         _WRITES[name] = again or write
+        if each is not None:
+            _SINGLY[name] = each
 
         @wraps(write)
         def made(store: Store, /, *args: P.args, **named: P.kwargs) -> None:
@@ -66,6 +75,32 @@ def made_later(store: Store, connection: Connection, text: str) -> None:
 def packed(name: str, args: Sequence[Any], named: Mapping[str, Any]) -> str:
     """Return a write as one line of ASCII."""
     return json.dumps([name, _packed(args), _packed(dict(named))], separators=(",", ":"))
+
+
+def singly(text: str) -> list[str]:
+    """Return the texts of the writes of which a write consists."""
+    name, args, given = json.loads(text)
+    if name not in _SINGLY:
+        return [text]
+    try:
+        parts = _SINGLY[name](*_unpacked(args), **_unpacked(given))
+    except (LookupError, TypeError, ValueError):  # of another version
+        return [text]
+    return [packed(name, part, {}) for part in parts]
+
+
+def named(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return what a write is called, and the ids of its runs."""
+    name, args, _ = json.loads(text)
+    whole = [found["run"]["id"] for found in _objects(args) if "run" in found]
+    return name, tuple(whole or [arg for arg in args[:1] if isinstance(arg, str)])
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for item in value if isinstance(value, list) else ():
+        yield from _objects(item)
 
 
 class _Within:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.store.refused import Refused, Retried
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,6 +105,12 @@ class Journal(Protocol):
         named: Mapping[str, Any],
     ) -> None:
         """Call `write`, or keep it for later, by its name and with what it is given."""
+
+    def refused(self) -> list[Refused]:
+        """Return what the server refused and is kept, the oldest first."""
+
+    def retry(self, store: Any) -> Retried:
+        """Try once more what the server refused."""
 
 
 class Reader(Protocol):

@@ -1,0 +1,73 @@
+"""Files of writes that the server refused: read, and tried again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.postgres.journal_files import JournalFile, age, folder
+from vellum_nb.history.postgres.journal_parts import PartStore, make_each
+from vellum_nb.history.store.later import named
+from vellum_nb.history.store.refused import Refused, Retried
+
+__all__ = ["kept", "retry"]
+
+
+def kept(prefix: str) -> list[Refused]:
+    """Return what is kept of the history of this prefix, the oldest first."""
+    return [
+        Refused(*named(text), problem, path)
+        for path in _files(prefix)
+        for problem, text in _lines(path)
+    ]
+
+
+def retry(store: PartStore, prefix: str) -> Retried:
+    """Make what is kept, in its order; what is refused once more stays kept, in another file.
+
+    Each write says how it is made again: one that was made before a death is made once.
+
+    Raises
+    ------
+    OutOfReachError
+        The rest stays as it is.
+    """
+    made = 0
+    refused: list[Refused] = []
+    for path in _files(prefix):
+        file = JournalFile.taken_over(path)
+        if file is None:  # another process tries it just now
+            continue
+        try:
+            texts = [text for _, text in _lines(path)]
+            tried, left = make_each(store, texts)
+            if left:
+                other = JournalFile.new(prefix)
+                other.set_aside(left)
+                refused += [Refused(*named(text), why, other.aside) for text, why in left]
+            made += tried - len(left)
+            file.remove()
+        finally:
+            file.close()
+    return Retried(made, tuple(refused))
+
+
+def _files(prefix: str) -> list[Path]:
+    """Return the files, but for those that a journal may still add to."""
+    found = sorted(folder().glob(f"{prefix}-*.refused"), key=age)
+    return [path for path in found if not path.with_suffix(".jsonl").exists()]
+
+
+def _lines(path: Path) -> list[tuple[str, str]]:
+    """Return the reason and the write of each whole line."""
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+        try:
+            problem, end = json.JSONDecoder().raw_decode(line)
+            text = json.dumps(json.loads(line[end:]), separators=(",", ":"))
+        except ValueError as exc:
+            msg = f"{path} is damaged in line {number} ({exc}); mend the line, or take it out"
+            raise HistoryError(msg) from exc
+        found.append((problem, text))
+    return found
