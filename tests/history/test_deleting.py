@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history.keeping import deleting
+from vellum_nb.history.keeping import deleting, undeleting
 
 LONG = "long text " * 4_000
 
@@ -109,7 +109,8 @@ def test_no_number_of_a_deletion_is_given_twice(history, record):
 
 
 def test_many_runs_go_and_come_back_in_lots(history, record, monkeypatch):
-    monkeypatch.setattr(deleting, "_AT_ONCE", 2)
+    for module in (deleting, undeleting):
+        monkeypatch.setattr(module, "_AT_ONCE", 2)
     runs = [record(deployment=name) for name in "bcbad"]
     stays = record()
     gone = history.delete([run.id for run in runs])
@@ -117,13 +118,29 @@ def test_many_runs_go_and_come_back_in_lots(history, record, monkeypatch):
     assert (gone.first, gone.last) == (runs[0].timestamp, runs[-1].timestamp)
     assert history.deletions()["runs"].tolist() == [5]
     assert history.runs() == [stays]
-    assert history.undelete() == deleting.Restored(tuple(run.id for run in runs), {})
+    assert history.undelete() == undeleting.Restored(tuple(run.id for run in runs), {})
     assert history.runs() == [stays, *runs[::-1]]
     assert history.deletions().empty
 
 
+def test_what_lost_its_place_stays_deleted_and_the_rest_of_its_lot_comes_back(history, record):
+    runs = [record(external_id=f"e{n}") for n in range(6)]
+    history.delete([run.id for run in runs])
+    record(id=runs[1].id, external_id="other")
+    taker = record(external_id="e4")
+    back = history.undelete()
+    assert back.runs == tuple(runs[n].id for n in (0, 2, 3, 5))
+    assert back.taken == {
+        runs[1].id: "a run with this id was recorded meanwhile",
+        runs[4].id: f"its external_id 'e4' was taken by run {taker.id}",
+    }
+    assert [history.get(run_id) for run_id in back.runs] == [runs[n] for n in (0, 2, 3, 5)]
+    assert history.deletions()["runs"].tolist() == [2]
+
+
 def test_what_another_takes_back_in_mid_deletion_loses_no_run(history, record, place, monkeypatch):
-    monkeypatch.setattr(deleting, "_AT_ONCE", 1)
+    for module in (deleting, undeleting):
+        monkeypatch.setattr(module, "_AT_ONCE", 1)
     ids = [record().id for _ in range(60)]
     with History(place) as other, ThreadPoolExecutor(1) as pool:
         deletion = pool.submit(history.delete, ids)

@@ -8,7 +8,6 @@ takes them for new ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,7 +24,7 @@ from vellum_nb.history.store.store import Connection, Row, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Deletion", "Restored", "bring_back", "delete", "deletions", "remove", "where_gone"]
+__all__ = ["Deletion", "delete", "deletions", "remove", "where_gone"]
 
 _RUN = ", ".join(SCALARS)
 _PAYLOAD = ", ".join((*PAYLOADS, "large"))
@@ -75,29 +74,6 @@ class Deletion(int):
             f"<Deletion {self.number}: {runs}, {span}; "
             f"undelete({self.number}) brings them back, until vacuum()>"
         )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Restored:
-    """What `History.undelete` brought back.
-
-    Attributes
-    ----------
-    runs : tuple of str
-        The ids of the runs that are back.
-    taken : dict
-        Id of a run that stays deleted to what has its place meanwhile.
-    """
-
-    runs: tuple[str, ...]
-    taken: dict[str, str]
-
-    def __repr__(self) -> str:
-        text = f"{len(self.runs):,} run{'' if len(self.runs) == 1 else 's'} back"
-        for run_id, why in list(self.taken.items())[:_NAMED]:
-            text += f"; {run_id} stays deleted: {why}"
-        more = len(self.taken) - _NAMED
-        return f"<Restored: {text}{f'; and {more:,} more' if more > 0 else ''}>"
 
 
 def _named(ids: Any) -> list[str]:
@@ -194,32 +170,6 @@ def deletions(store: Store) -> pd.DataFrame:
     return frame.astype({"deletion": "int64", "runs": "int64"})
 
 
-def bring_back(store: Store, number: int | None) -> Restored:
-    """Take back a deletion, the last one by default; what has lost its place stays deleted."""
-    number = _known_number(store.read, number)
-    sql = (
-        "SELECT seq, id, external_id FROM deleted_runs WHERE batch = ? AND seq > ? "
-        "ORDER BY seq LIMIT ?"
-    )
-    taken: dict[str, str] = {}
-    back: list[str] = []
-    rows: list[Row] = [(-(2**62),)]
-    while rows:
-        with store.write() as connection:
-            rows = connection.execute(sql, (number, rows[-1][0], _AT_ONCE)).fetchall()
-            for seq, run_id, external_id in rows:
-                why = _why_not(connection, run_id, external_id)
-                if why is None:
-                    _move_back(connection, number, seq)
-                    back.append(run_id)
-                else:
-                    taken[run_id] = why
-            if len(rows) < _AT_ONCE and not taken:
-                connection.execute("DELETE FROM deletions WHERE batch = ?", (number,))
-                break
-    return Restored(tuple(back), taken)
-
-
 def where_gone(read: Read, run_id: str) -> str | None:
     """Return a sentence about a run that was deleted; None where it was not."""
     sql = (
@@ -243,49 +193,6 @@ def _new_number(connection: Connection) -> int:
     number = max(last, int(found[0])) + 1
     settle(connection, _LAST_NUMBER, str(number))
     return number
-
-
-def _known_number(read: Read, number: int | None) -> int:
-    sql = (
-        "SELECT batch FROM deletions d WHERE EXISTS "
-        "(SELECT 1 FROM deleted_runs r WHERE r.batch = d.batch) ORDER BY batch"
-    )
-    every = [n for (n,) in read(sql, ())]
-    if not every:
-        msg = "There is nothing to bring back: no run was deleted since the last vacuum"
-        raise HistoryError(msg)
-    if number is None:
-        return int(every[-1])
-    if number not in every:
-        known = ", ".join(map(str, every))
-        msg = f"There is no deletion {number!r}; history.deletions() lists those there are: {known}"
-        raise HistoryError(msg)
-    return number
-
-
-def _why_not(connection: Connection, run_id: str, external_id: str | None) -> str | None:
-    sql = "SELECT 1 FROM runs WHERE id = ?"
-    if connection.execute(sql, (run_id,)).fetchone():
-        return "a run with this id was recorded meanwhile"
-    sql = "SELECT id FROM runs WHERE external_id = ?"
-    found = external_id and connection.execute(sql, (external_id,)).fetchone()
-    if found:
-        return f"its external_id {external_id!r} was taken by run {found[0]}"
-    return None
-
-
-def _move_back(connection: Connection, number: int, seq: int) -> None:
-    where = "WHERE batch = ? AND seq = ?"
-    done = connection.execute(
-        f"INSERT INTO runs ({_RUN}) SELECT {_RUN} FROM deleted_runs {where}", (number, seq)
-    )
-    connection.execute(
-        f"INSERT INTO payloads (seq, {_PAYLOAD}) "
-        f"SELECT ?, {_PAYLOAD} FROM deleted_payloads {where}",
-        (done.lastrowid, number, seq),
-    )
-    for table in ("runs", "payloads"):
-        connection.execute(f"DELETE FROM deleted_{table} {where}", (number, seq))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from vellum_nb.history.doors import reading
 from vellum_nb.history.joining import joining
 from vellum_nb.history.joining.joined_runs import Conflict
 from vellum_nb.history.joining.merge import SyncReport, merge
-from vellum_nb.history.keeping import archive_notes, archived, archiving, deleting
+from vellum_nb.history.keeping import archive_notes, archived, archiving, deleting, undeleting
 from vellum_nb.history.keeping.archive_files import ArchiveFile
 from vellum_nb.history.keeping.vacuuming import Vacuumed, vacuum
 from vellum_nb.history.methods.recording import RecordMethods
@@ -58,14 +58,14 @@ class KeepMethods(RecordMethods):
         with self._telling():
             return deleting.delete(self._store, ids, why)
 
-    def undelete(self, deletion: int | None = None) -> deleting.Restored:
+    def undelete(self, deletion: int | None = None) -> undeleting.Restored:
         """Bring back the runs of a deletion: the last one, or the one of this number.
 
         A run whose id or external id was taken meanwhile stays deleted, and is named.
         """
         number = deletion.number if isinstance(deletion, deleting.Deletion) else deletion
         with self._telling():
-            return deleting.bring_back(self._store, number)
+            return undeleting.bring_back(self._store, number)
 
     def deletions(self) -> pd.DataFrame:
         """Return one row for each deletion that `undelete` can take back, newest first.
