@@ -11,6 +11,7 @@ import pytest
 from vellum_nb import History, HistoryError
 from vellum_nb.history.searching import index
 from vellum_nb.history.store import large
+from vellum_nb.models.sweeps import SweepCase, SweepRecord
 
 LONG = "long text " * 40_000
 
@@ -48,6 +49,23 @@ def test_a_vacuum_sets_large_values_of_older_runs_apart(history, place, record, 
     assert done.after < done.before / (3 if isinstance(place, Path) else 1)
     assert history.runs() == old[::-1]
     assert history.vacuum().set_apart == 0
+
+
+def test_a_vacuum_sets_large_inputs_of_older_cases_apart(history, make_run, monkeypatch):
+    cases = [SweepCase(n, f"c{n}", {"doc": LONG, "n": n}, {"b": n}) for n in range(60)]
+    cases.append(SweepCase(60, "c60", {"doc": "short"}))
+    plan = {"deployment": "d", "environment": None, "release_tags": ("v1",), "repeats": 1}
+    created = make_run().timestamp
+    sweep = SweepRecord(id="s", signature="s", created=created, cases=len(cases), **plan)
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "LARGE", 10**9)
+        history.sweeps.add(sweep, cases)
+    assert history.vacuum().set_apart == 60
+    longest = "SELECT max(length(inputs)) FROM sweep_cases"
+    assert history._store.read(longest)[0][0] < 2 * large.EXCERPT
+    assert history.sweeps.cases("s") == cases
+    done = history.vacuum()
+    assert (done.set_apart, done.dropped) == (0, 0)
 
 
 def test_a_vacuum_drops_an_index_of_another_version_and_searches_still_find(history, record, path):

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vellum_nb.history.keeping.archive_notes import bury
-from vellum_nb.history.rows.rows import PAYLOADS
 from vellum_nb.history.searching import index
 from vellum_nb.history.store import large
 from vellum_nb.history.store.sizes import human
-from vellum_nb.history.store.store import Connection, Store
+from vellum_nb.history.store.store import Connection, Row, Store
 
 __all__ = ["Vacuumed", "vacuum"]
 
 _AT_ONCE = 50
 _SOURCES = ("payloads", "deleted_payloads", "sweep_cases")
+_LARGE_IN = (
+    ("payloads", ("seq",), large.COLUMNS),
+    ("sweep_cases", ("sweep", "position"), ("inputs",)),
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -27,7 +30,7 @@ class Vacuumed:
     forgotten : int
         Deleted runs that cannot be brought back any more.
     set_apart : int
-        Runs of an older version whose large values are now kept once, beside the rows.
+        Runs, and cases of sweeps, of an older version whose large values are now kept once.
     dropped : int
         Large values that no run needed any more.
     before, after : int
@@ -44,7 +47,7 @@ class Vacuumed:
         text = f"{human(self.before)} before, {human(self.after)} after"
         for count, what in (
             (self.forgotten, "deleted run(s) forgotten for good"),
-            (self.set_apart, "older run(s) with large values set apart"),
+            (self.set_apart, "older run(s) or case(s) with large values set apart"),
             (self.dropped, "large value(s) dropped"),
         ):
             text += f"; {count:,} {what}" if count else ""
@@ -74,32 +77,33 @@ def _forget(store: Store) -> int:
 
 def _set_apart(store: Store) -> int:
     """Set large values apart in rows from before that was done."""
-    long = " OR ".join(f"length({name}) >= ?" for name in large.COLUMNS)
-    sql = f"SELECT seq FROM payloads WHERE large IS NULL AND ({long})"
-    seqs = [seq for (seq,) in store.read(sql, (large.LARGE,) * len(large.COLUMNS))]
+    return sum(_set_apart_in(store, *rows) for rows in _LARGE_IN)
+
+
+def _set_apart_in(store: Store, table: str, key: Sequence[str], names: Sequence[str]) -> int:
+    long = " OR ".join(f"length({name}) >= ?" for name in names)
+    sql = f"SELECT {', '.join(key)} FROM {table} WHERE large IS NULL AND ({long})"
+    keys = store.read(sql, (large.LARGE,) * len(names))
+    rows = f"{table} WHERE {' AND '.join(f'{name} = ?' for name in key)} AND large IS NULL"
     done = 0
-    for start in range(0, len(seqs), _AT_ONCE):
+    for start in range(0, len(keys), _AT_ONCE):
         with store.write() as connection:
-            done += _set_apart_in(connection, seqs[start : start + _AT_ONCE])
+            for one in keys[start : start + _AT_ONCE]:
+                done += _set_row_apart(connection, rows, names, one)
     return done
 
 
-def _set_apart_in(connection: Connection, seqs: Sequence[int]) -> int:
-    sql = (
-        f"SELECT seq, {', '.join(PAYLOADS)} FROM payloads WHERE large IS NULL "
-        f"AND seq IN ({large.marks(seqs)})"
-    )
-    done = 0
-    for seq, *texts in connection.execute(sql, tuple(seqs)).fetchall():
-        row = dict(zip(PAYLOADS, texts, strict=True))
-        row["large"] = large.merged(large.keep(connection, row))
-        if row["large"]:
-            names = (*PAYLOADS, "large")
-            settings = ", ".join(f"{name} = :{name}" for name in names)
-            sql = f"UPDATE payloads SET {settings} WHERE seq = :seq"
-            connection.execute(sql, row | {"seq": seq})
-            done += 1
-    return done
+def _set_row_apart(connection: Connection, rows: str, names: Sequence[str], key: Row) -> bool:
+    table, _, chosen = rows.partition(" ")
+    for found in connection.execute(f"SELECT {', '.join(names)} FROM {rows}", key).fetchall():
+        texts = dict(zip(names, found, strict=True))
+        places = large.keep(connection, texts, names)
+        if places:
+            settings = ", ".join(f"{name} = ?" for name in (*names, "large"))
+            values = (*texts.values(), large.merged(places), *key)
+            connection.execute(f"UPDATE {table} SET {settings} {chosen}", values)
+            return True
+    return False
 
 
 def _drop_values(store: Store) -> int:
