@@ -89,6 +89,7 @@ def test_odd_names_are_found_as_they_are(both, make_run):
 def test_members_of_mixed_types_are_ordered_alike(both, make_run):
     values = [3, "10", 2.5, True, None, {"a": 1}, "b", 10, "B", [1], -1, False, -2.5, 0, -0.0]
     values += [1e300, -1e-300, 5e-324, 10**30, -(10**400), 10**400, math.inf, -math.inf, math.nan]
+    values += [10**301, -(10**301), 10**307, 10**308, 2**1023, -(2**1024), 2**1024, 1.7e308]
     values += ["NaN", "", "a\x00b", "a\x01b", "\ud83d", "é", "x:NaN,"]
     for history in both:
         for value in values:

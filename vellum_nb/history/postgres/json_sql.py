@@ -74,6 +74,7 @@ KEY_OF_JSON = (
             ELSE RETURN 't' || (found #>> '{}');
         END CASE;
         figure := CASE WHEN length(number) < 300 THEN number::double precision
+            WHEN abs(number::numeric) < 1.7976931348623158e308 THEN number::double precision
             WHEN number LIKE '-%' THEN '-Infinity' ELSE 'Infinity' END;
         number := encode(float8send(figure + 0.0), 'hex');
         RETURN CASE WHEN figure < 0
