@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -277,6 +280,51 @@ def test_who_stops_reading_leaves_no_process_and_no_thread(path, long, readers):
     batches.close()
     assert readers[0].returncode is not None
     assert threading.active_count() == threads
+
+
+PATIENCE = 30
+READ_FORK_AND_WAIT = """
+import os, signal, subprocess, sys
+from vellum_nb import History
+from vellum_nb.history.reading import reads
+from vellum_nb.history.reading.query import Selection
+from vellum_nb.history.sqlite import bulk
+bulk.BATCH = 1
+started, popen = [], subprocess.Popen
+subprocess.Popen = lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
+store = History(sys.argv[1])._store
+batches = store.bulk(*reads.bulk(store, Selection("TRUE", (), 10**9), searched=False))
+next(batches)
+child = os.fork()
+if child:
+    print(started[0].pid, child, flush=True)
+signal.pause()
+"""
+
+
+def is_running(pid):
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except OSError:
+        return False
+    return after_name.split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux what runs")
+def test_a_reader_ends_with_who_reads_although_a_forked_process_holds_the_pipe(path, long):
+    command = [sys.executable, "-c", READ_FORK_AND_WAIT, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        reader, child = map(int, process.stdout.readline().split())
+        try:
+            assert is_running(reader)
+            process.kill()
+            process.wait()
+            until = time.monotonic() + PATIENCE
+            while is_running(reader) and time.monotonic() < until:
+                time.sleep(0.1)
+            assert (is_running(reader), is_running(child)) == (False, True)
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_read_that_fails_leaves_no_process_while_its_error_is_kept(path, long, readers):

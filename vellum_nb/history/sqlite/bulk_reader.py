@@ -15,6 +15,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
@@ -27,6 +29,7 @@ import pyarrow as pa
 
 _TYPES = 1  # rows
 _MAPPED = 2**31  # bytes; SQLite maps no more
+_LOOK_S = 1.0
 
 
 def _bind(statement: manager.AdbcStatement, values: list[Any]) -> None:
@@ -39,8 +42,16 @@ def _parts(batch: pa.RecordBatch, apart: int) -> list[pa.RecordBatch]:
     return [batch.select(range(apart)), batch.select(range(apart, batch.num_columns))]
 
 
+def _end_with(parent: int) -> None:
+    """End when who reads is no more: a process that was forked from it may hold the pipe open."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
+
+
 def main() -> None:
     """Read one request and answer it."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         _answer(json.loads(sys.stdin.readline()), sys.stdout.buffer)
     except manager.Error as exc:
