@@ -36,6 +36,7 @@ def viewer(workspace: Workspace, *, about: str = "") -> Callable[[Comparison], C
             replay=_replay(workspace, comparison.deployment),
             blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
             subscribe=workspace.history.subscribe,
+            again=lambda ids: workspace.history.records(archived=True, ids=list(ids)),
             about=about,
             same=_same(workspace, comparison),
         )

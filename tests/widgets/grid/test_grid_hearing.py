@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.history.reading import light
 
 
 @pytest.fixture
@@ -63,3 +64,53 @@ def test_a_grid_that_is_closed_and_runs_of_others_disturb_nobody(ws):
     ws.rate(run, quality=1.0)
     assert ratings(grid) == {}
     assert "vellum-nb-grid-hearing" not in {thread.name for thread in threading.enumerate()}
+
+
+def answered(grid):
+    return {(case.number, release) for case in grid.comparison.cases for release in case.runs}
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_a_grid_shows_what_is_deleted_archived_and_brought_back(ws, monkeypatch, tmp_path, few):
+    if not few:
+        monkeypatch.setattr(light, "_FEW", 0)
+    grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
+    all_of_them = {(number, tag) for number in (1, 2) for tag in ("v1", "v2")}
+    case = grid.comparison.cases[1]
+    gone = case.runs["v2"]
+    grid.replay(case, "v2")
+    assert grid.wait(10)
+    newer = grid.comparison.cases[1].runs["v2"]
+    assert newer.id != gone.id
+    grid.open_case(grid.comparison.cases[1])
+    ws.history.delete([newer.id])
+    assert grid.wait(10)
+    assert grid.comparison.cases[1].runs["v2"].id == gone.id
+    ws.history.delete([gone.id])
+    assert grid.wait(10)
+    assert answered(grid) == all_of_them - {(2, "v2")}
+    assert grid.comparison.statuses["v2"] == ["same", "missing"]
+    assert grid._table._head["version"] == 3
+    assert len(grid._detail._runs) == 1
+    ws.history.delete([grid.comparison.cases[0].runs["v1"].id])
+    assert grid.wait(10)
+    assert dict(grid.comparison.cases[0].inputs) == {"ticket": "a"}
+    for _ in range(3):
+        ws.history.undelete()
+    assert grid.wait(10)
+    assert grid.comparison.cases[1].runs["v2"].id == newer.id
+    assert answered(grid) == all_of_them
+    assert grid.comparison.statuses["v2"] == ["same", "same"]
+    version = grid._table._head["version"]
+    ws.history.archive(before="2100-01-01", path=tmp_path / "old.parquet")
+    assert grid.wait(10)
+    assert ws.history.count() == 0
+    assert answered(grid) == all_of_them
+    assert [case.runs["v2"].outputs for case in grid.comparison.cases] == [
+        case.runs["v1"].outputs for case in grid.comparison.cases
+    ]
+    assert grid._table._head["version"] == version
+    ws.history.unarchive(tmp_path / "old.parquet")
+    assert grid.wait(10)
+    assert answered(grid) == all_of_them
+    grid.close()

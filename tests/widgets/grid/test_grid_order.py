@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vellum_nb import History
+
 
 @pytest.fixture
 def page(made, show):
@@ -65,8 +67,13 @@ def test_labels_narrow_what_states_find(page):
     [
         ("TICKET 3", [4]),  # an input
         ("sorry", [5]),  # an output
+        ("sorry 4", [5]),  # both in one run
+        ("sor", [5]),  # by the beginning of a word
+        ("orry", []),
+        ('"ticket 3"', [4]),
+        ('"sor"', []),  # in quotes: whole words
         ("category", []),  # a name is no value
-        ('quo"te', []),
+        ("???", []),
         ("", [3, 4, 2, 5, 6, 1]),
     ],
 )
@@ -76,8 +83,34 @@ def test_a_text_is_searched_in_inputs_and_outputs(page, text, numbers):
 
 def test_a_search_finds_what_json_writes_in_another_way(made, show):
     run = made[0]
-    page = show([run(0, "v1", outputs={"reply": 'say "hi"\nto Zoë'}), run(0, "v2")])
-    assert page.numbers(search='"hi"\nto zoë') == [1]
+    said = {"reply": 'say "hi"\nto Zoë', "more": ["caf\\e9", {"n": 12.5}]}
+    page = show([run(0, "v1", outputs=said), run(0, "v2"), run(1, "v1")])
+    for text in ("hi zoe", "ZOË", '"to zoë"', "12.5", "ticket zoe"):
+        assert page.numbers(search=text) == [1], text
+    assert page.numbers(search='"hi zoë"') == []
+
+
+def test_the_grid_and_the_history_find_the_same(made, show, tmp_path):
+    run = made[0]
+    texts = ["Größe 12", "refunds and policies", "e-mail", "policy refund", "naïve café", "東京"]
+    runs = [run(at, "v1", outputs={"reply": text}) for at, text in enumerate(texts)]
+    page = show(runs)
+    with History(tmp_path / "runs.db") as history:
+        history.merge(runs)
+        for text in (
+            "grosse",
+            "refund policy",
+            "mail",
+            '"e mail"',
+            "polic",
+            "CAFE",
+            "京",
+            "and",
+            "??",
+        ):
+            found = {each.case_id for each in history.runs(search=text)}
+            cases = {at for at, each in enumerate(runs, 1) if each.case_id in found}
+            assert set(page.numbers(search=text)) == cases, text
 
 
 def test_within_regressions_those_that_lose_most_stand_first(made, show):

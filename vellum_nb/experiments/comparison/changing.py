@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.cases import Case
@@ -14,7 +14,10 @@ from vellum_nb.models import Run
 if TYPE_CHECKING:
     from vellum_nb.experiments.comparison.base import BaseComparison
 
-__all__ = ["added", "held_against_other", "renewed"]
+__all__ = ["Gone", "added", "held_against_other", "recalled", "renewed"]
+
+Gone: TypeAlias = dict[str, tuple[Case, str]]
+"""Runs that were deleted meanwhile, by their ids: of which case, and on which release."""
 
 _OF_ANSWERS = ("answers", "output_names")  # what `cached_property` keeps
 _OF_STATUS = ("statuses",)
@@ -86,6 +89,47 @@ def added(comparison: BaseComparison, run: Run, release: str) -> None:
     case._runs = None  # noqa: SLF001
     _forget(comparison, *_OF_ANSWERS, *_OF_STATUS)
     comparison._against = {}  # noqa: SLF001
+
+
+def recalled(comparison: BaseComparison, now: Mapping[str, Record | None], gone: Gone) -> bool:
+    """Take in which runs are there `now`, None where one went; return whether some did, or came.
+
+    `gone` is who went before, and is kept up to date.
+    """
+    came = [(run_id, found) for run_id, found in now.items() if found and run_id in gone]
+    for run_id, found in came:
+        case, found.group = gone.pop(run_id)
+        tries = case.tries.setdefault(found.group, [])
+        tries.append(found)
+        tries.sort(key=lambda each: each.micros)
+    went: Gone = {}
+    for case in comparison.cases:
+        went |= _taken_away(case, now)
+    gone |= went
+    if went or came:
+        _forget(comparison, *_OF_ANSWERS, *_OF_STATUS)
+        comparison._against = {}  # noqa: SLF001
+    return bool(went or came)
+
+
+def _taken_away(case: Case, now: Mapping[str, Record | None]) -> Gone:
+    """Take the runs of a case away that went; read the others as they are."""
+    went: Gone = {}
+    for release, tries in list(case.tries.items()):
+        for each in tries:
+            found = now.get(each.id, each)
+            if found is None:
+                went[each.id] = case, release
+            else:
+                each.read_as(found)
+        case.tries[release] = [each for each in tries if each.id not in went]
+        if not case.tries[release]:
+            del case.tries[release]
+    case._runs = None  # noqa: SLF001  (it is made again from its records)
+    left = next((tries[0] for tries in case.tries.values()), None)
+    if left is not None and isinstance(case._inputs, Record):  # noqa: SLF001
+        case._inputs = left  # noqa: SLF001  (the one that told them may have gone)
+    return went
 
 
 def _forget_figures(comparison: BaseComparison, metrics: Sequence[str]) -> None:

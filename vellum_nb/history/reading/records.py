@@ -186,6 +186,18 @@ class Record:
             self._make = made
         return made
 
+    def read_as(self, other: Record) -> None:
+        """Read what was said where `other`, which is the same run, has it: it moved meanwhile."""
+        if self._payloads is None:
+            return
+        self._payloads = other._payloads
+        if other._payloads is not None:
+            self._number = other._number
+            return
+        self._inputs, self._outputs, self._make = other._inputs, other._outputs, other._make
+        if isinstance(self._make, Run) and self._make.release_tag != self.release_tag:
+            self._make = self._make.model_copy(update={"release_tag": self.release_tag})
+
     def made(self) -> Run:
         """Return the whole run, which is not kept here: of very many at a time that is lighter."""
         if isinstance(self._make, Run):

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
-from vellum_nb.widgets.grid.hearing import Subscribe
 from vellum_nb.widgets.judging import Rate, Trace
 
-__all__ = ["Hands"]
+__all__ = ["Hands", "Subscribe"]
+
+
+class Subscribe(Protocol):
+    """Takes what is called with each run that changes, and once after many; as a history does."""
+
+    def __call__(
+        self, callback: Callable[[Run], None], /, *, many: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
+        """Return how to stop that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,10 @@ class Hands:
         Called with the comparison and two of its releases; returns the widget of their blind
         rating.
     subscribe : callable, optional
-        Calls back with each run that is rated elsewhere; as `History.subscribe`.
+        Calls back with each run that is rated elsewhere, and once after many; as
+        `History.subscribe`.
+    again : callable, optional
+        Called with ids; returns the runs that there are of these, as they are now.
     about : str
         What the comparison is of, in a word or two, for the heading.
     same : mapping
@@ -42,5 +55,13 @@ class Hands:
     replay: Callable[[Case, str], Run] | None = None
     blind: Callable[[Any, tuple[str, str]], Any] | None = None
     subscribe: Subscribe | None = None
+    again: Callable[[Collection[str]], list[Record]] | None = None
     about: str = ""
     same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def replayed(self, comparison: Comparison) -> frozenset[str]:
+        """Return the releases on which a case can be run: those that a tag names alone."""
+        if self.replay is None or comparison.by != "release_tag":
+            return frozenset()
+        tags = set(comparison.release_tags) - set(comparison.moved_tags)
+        return frozenset(tags & set(comparison.releases))

@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 
 from vellum_nb.experiments import Comparison
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
+from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.pump import Pump
 
-__all__ = ["Hearing", "Subscribe"]
-
-Subscribe = Callable[[Callable[[Run], None]], Callable[[], None]]
-"""Takes what is called with each run that changes; returns how to stop that."""
+__all__ = ["Hearing"]
 
 _LEAST_S = 0.2
 
 
 class Hearing:
-    """Collects runs of a comparison that were rated elsewhere, and hands them over now and then.
+    """Collects what happens to runs of a comparison, and hands it over now and then.
 
-    Whoever wrote the rating is not kept waiting.
+    Whoever wrote is not kept waiting.
 
     Parameters
     ----------
     comparison : Comparison
         Only its runs matter.
-    subscribe : callable
-        As `History.subscribe`.
+    hands : Hands
+        With `subscribe`, and with `again` where runs may go.
     take : callable
         Called with the runs that changed, each as it is now, from a thread of its own.
+    recall : callable
+        Called likewise, after some may have gone or come back: id to the run, None where it went.
     """
 
     def __init__(
-        self, comparison: Comparison, subscribe: Subscribe, take: Callable[[Iterable[Run]], None]
+        self,
+        comparison: Comparison,
+        hands: Hands,
+        take: Callable[[Iterable[Run]], None],
+        recall: Callable[[Mapping[str, Record | None]], None],
     ) -> None:
-        self._ids = {
-            each.id for case in comparison.cases for tries in case.tries.values() for each in tries
-        }
-        self._take = take
+        self._comparison = comparison
+        self._ids = self._known()
+        self._take, self._recall, self._again = take, recall, hands.again
+        self._are_many = False
         self._heard: dict[str, Run] = {}
         self._lock = Lock()
         self._pump = Pump(self._hand_over, name="vellum-nb-grid-hearing", least=_LEAST_S)
-        self._unsubscribe = subscribe(self._hear)
+        assert hands.subscribe is not None  # noqa: S101  (who has none hears nothing)
+        self._unsubscribe = hands.subscribe(self._hear, many=self._hear_many)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until what was heard is handed over; return whether that is so."""
@@ -60,7 +66,21 @@ class Hearing:
             self._heard[run.id] = run
         self._pump.poke()
 
+    def _hear_many(self) -> None:
+        with self._lock:
+            self._are_many = True
+        self._pump.poke()
+
     def _hand_over(self) -> None:
         with self._lock:
             heard, self._heard = self._heard, {}
+            are_many, self._are_many = self._are_many, False
+        if are_many and self._again is not None:
+            self._ids |= self._known()  # some were run from the grid since
+            there = {each.id: each for each in self._again(self._ids)}
+            self._recall({run_id: there.get(run_id) for run_id in self._ids})
         self._take(heard.values())
+
+    def _known(self) -> set[str]:
+        cases = self._comparison.cases
+        return {each.id for case in cases for tries in [*case.tries.values()] for each in tries}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.experiments.comparison.verdicts import VERDICTS
+from vellum_nb.history.reading.records import Record
 from vellum_nb.history.rows.rows import clean
+from vellum_nb.history.searching.index import document
+from vellum_nb.history.searching.words import Needle, Search
 from vellum_nb.widgets.grid.protocol import GridQuery
 
 if TYPE_CHECKING:
@@ -162,35 +165,27 @@ class Shelf:
 
 
 class _Search:
-    """A text to be found in the values of inputs and outputs, small and capital letters alike."""
+    """Words to be found in the values of inputs, outputs and errors, as `History.search` does."""
 
     def __init__(self, text: str) -> None:
-        self._text = text.casefold()
-        self._in_json = json.dumps(text, ensure_ascii=False)[1:-1].casefold()
+        self._needles = Search.of(text).needles
 
     def matches(self, case: Case) -> bool:
-        if self._within(case.inputs):
-            return True
-        for tries in case.tries.values():
-            for each in tries:
-                # Names are in the text too, so that it only tells where there is nothing.
-                if self._in_json in each.text.casefold() and self._within(each.outputs):
-                    return True
-                if each.error is not None and self._text in " ".join(each.error).casefold():
-                    return True
-        return False
+        """Return whether all of them are in one of the runs."""
+        if not self._needles:
+            return False
+        inputs = document(json.dumps(dict(case.inputs)), "{}")
+        left = [needle for needle in self._needles if needle.text not in inputs]
+        tries = (each for tries in case.tries.values() for each in tries)
+        return not left or any(_says(each, left) for each in tries)
 
-    def _within(self, value: Any) -> bool:
-        todo: list[Any] = [value]
-        while todo:
-            each = todo.pop()
-            if isinstance(each, str):
-                if self._text in each.casefold():
-                    return True
-            elif isinstance(each, Mapping):
-                todo += each.values()
-            elif isinstance(each, Sequence):
-                todo += each
-            elif self._text == json.dumps(each):
-                return True
-        return False
+
+def _says(record: Record, needles: Sequence[Needle]) -> bool:
+    """Return whether all are in what a run brought; most are told by a look at its text."""
+    text, error = record.text, record.error or ()
+    if text.isascii() and "\\u" not in text and not error:
+        lower = text.lower()
+        if not all(word in lower for needle in needles for word in needle.words):
+            return False
+    said = document("{}", text, *error)
+    return all(needle.text in said for needle in needles)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ipywidgets as ipw
@@ -10,7 +10,8 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
-from vellum_nb.experiments.comparison.changing import added, renewed
+from vellum_nb.experiments.comparison.changing import Gone, added, recalled, renewed
+from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
@@ -65,6 +66,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._chosen: frozenset[str] = frozenset()
         self._metric = comparison.metric.name if comparison.metric else None
         self._open: Case | None = None
+        self._gone: Gone = {}
         self._errands = Errands("vellum-nb-grid")
         self._busy = Busy(self._errands, self._push)
         self._version = 0
@@ -77,9 +79,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         if self._early:
             own_figures(comparison)
             self._errands.do(self._work_out)
-        subscribe = self._hands.subscribe
-        if subscribe is not None:
-            self._hearing = Hearing(comparison, subscribe, self._heard)
+        if self._hands.subscribe is not None:
+            self._hearing = Hearing(comparison, self._hands, self._heard, self._recalled)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no rating, run or figure is under way; return whether that is so."""
@@ -129,7 +130,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def shown(self) -> Shown:
         """Return what rows are made of."""
-        replayed, busy = self._replayed(), self._busy.words()
+        replayed, busy = self._hands.replayed(self.comparison), self._busy.words()
         return Shown(self.comparison, self._metric, replayed, busy, early=self._early)
 
     def open_case(self, case: Case) -> None:
@@ -137,6 +138,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._open = case
         self._detail.show(self.comparison, case)
         self._table.opened = case.case_id
+
+    def _open_again(self) -> None:
+        if self._open is not None:
+            self.open_case(self.comparison.cases[self._open.number - 1])
 
     def close_case(self) -> None:
         """Show the case in full no more."""
@@ -178,7 +183,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             Nothing can be run here, or not on `release`.
         """
         replay = self._hands.replay
-        if replay is None or release not in self._replayed():
+        if replay is None or release not in self._hands.replayed(self.comparison):
             msg = f"Case {case.number} cannot be run on {release} from here"
             raise InputError(msg)
 
@@ -195,8 +200,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             return
         self._hold(release)
         self._renew(reorder=True)
-        if self._open is not None:
-            self.open_case(self.comparison.cases[self._open.number - 1])
+        self._open_again()
 
     def set_metric(self, name: str) -> None:
         """Rank the cases by another metric.
@@ -246,6 +250,14 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 self._hold(self.comparison.baseline)
                 self._renew(reorder=False)
 
+    def _recalled(self, now: Mapping[str, Record | None]) -> None:
+        """Take in which of the runs there are still, or again."""
+        with self._table.turn:
+            if recalled(self._own, now, self._gone):
+                self._hold(self.comparison.baseline)
+                self._renew(reorder=False)
+                self._open_again()
+
     def _hold(self, baseline: str) -> None:
         own = self._own
         self.comparison = own if baseline == own.baseline else own.with_baseline(baseline)
@@ -276,13 +288,6 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         if self._early:
             return early_head(self.comparison, self._metric, self._hands) | {"version": 0}
         return head(self.comparison, self.shelf(), self._hands) | {"version": self._version}
-
-    def _replayed(self) -> frozenset[str]:
-        """Return the releases on which a case can be run: those that a tag names alone."""
-        if self._hands.replay is None or self.comparison.by != "release_tag":
-            return frozenset()
-        tags = set(self.comparison.release_tags) - set(self.comparison.moved_tags)
-        return frozenset(tags & set(self.comparison.releases))
 
     def __repr__(self) -> str:
         comparison = self.comparison
