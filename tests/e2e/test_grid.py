@@ -86,6 +86,38 @@ def test_a_text_is_searched_while_it_is_typed(lab):
     expect(grid.rows.first).to_be_visible()
 
 
+def test_words_are_searched_in_whatever_order_as_in_the_table(lab):
+    grid = open_grid(lab)
+    for text, cases in (("ADDRESS colleag 29", 1), ('"has no company" 29', 1), ("olleague 29", 0)):
+        grid.search.fill(text)
+        expect(grid.count).to_have_text(f"{cases} of 40 cases, regressions first")
+    grid.notebook.screenshot("grid-searched-by-words", of=grid.output)
+
+
+KEPT = """
+import vellum_nb as vnb
+ws = vnb.connect("local", history=":memory:")
+for ticket in ("I was charged twice", "Uploads fail with 503"):
+    for tag in ("v1", "v2"):
+        run = ws.run("ticket-triage", {"ticket": ticket}, release_tag=tag)
+view = ws.compare("ticket-triage").view()
+view
+"""
+
+
+def test_a_run_that_is_deleted_is_missing_until_it_is_brought_back(lab):
+    grid = open_grid(lab, KEPT)
+    expect(grid.summary.locator("tr[data-release='v2']")).not_to_contain_text("missing")
+    grid.row(2).click()
+    expect(grid.case).to_be_visible()
+    grid.notebook.kernel_eval("ws.history.delete([run]) == 1")
+    expect(grid.summary.locator("tr[data-release='v2']")).to_contain_text("1 missing")
+    expect(grid.row(2)).to_contain_text("Counted as missing, never as a pass.")
+    grid.notebook.screenshot("grid-run-deleted", of=grid.output)
+    grid.notebook.kernel_eval("len(ws.history.undelete().runs)")
+    expect(grid.summary.locator("tr[data-release='v2']")).not_to_contain_text("missing")
+
+
 def test_regressions_stand_first_and_same_ones_last(lab):
     grid = open_grid(lab)
     expect(grid.rows.first.locator(".vnb-grid-verdict").first).to_contain_text("worse")
