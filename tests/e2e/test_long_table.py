@@ -1,4 +1,4 @@
-"""A long table in a real JupyterLab: a search shows what it has found so far, and goes on."""
+"""A long table in a real JupyterLab: it shows what it has found or sorted so far, and goes on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,22 @@ lock = history._store.write()
 lock.__enter__()
 """
 READ_ON = "lock.__exit__(None, None, None)"
+
+SORT_SOME = """
+import threading
+from vellum_nb.history.reading import stretches
+from vellum_nb.widgets import table_answers
+stretches._STRETCH, table_answers._FIRST_S = 60, 0
+answers, gate = stretches._answers, threading.Event()
+
+def held(*asked):
+    for number, found in enumerate(answers(*asked)):
+        if number == 1:
+            gate.wait(60)
+        yield found
+
+stretches._answers = held
+"""
 
 
 @pytest.fixture
@@ -64,3 +80,16 @@ def test_nothing_found_so_far_is_said_and_a_new_search_takes_its_place(show):
     table.filter.fill("")
     expect(table.status).to_have_text("200 runs")
     expect(table.root.get_by_role("progressbar", name="Searched so far")).to_be_hidden()
+
+
+def test_a_first_sort_shows_what_comes_first_so_far_and_goes_on(lab):
+    code = LONG + SETUP.replace("view = ", SORT_SOME + "view = ")
+    table = TablePage(lab.run_notebook([code]))
+    table.header("ticket").get_by_role("button").click()
+    so_far = table.root.get_by_role("progressbar", name="Sorted so far")
+    expect(so_far).to_have_text("30 % sorted so far")
+    expect(table.rows.first).to_be_visible()
+    table.notebook.screenshot("long-table-sorted-so-far", table.root)
+    table.notebook.kernel_eval("gate.set()")
+    expect(so_far).to_be_hidden()
+    expect(table.status).to_have_text("200 runs")

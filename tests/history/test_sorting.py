@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+from contextlib import closing
 from itertools import islice
 
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
-from vellum_nb.history.reading import pages, sorting
+from vellum_nb.history.reading import sorting, stretches
 
 VALUES = st.one_of(
     st.none(),
@@ -102,16 +105,55 @@ def test_the_best_of_each_stretch_are_the_first_of_all(history, make_run, stored
         history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))
         history.finish(run)
     options = {"offset": 1, "limit": 5, "descending": descending, "release_tag": "v1"}
+    count = history.count()
+    size = max(3, count // 5)
+    told = []
+
+    def hear(done, total, so_far):
+        told.append((done, total, [run.id for run in so_far()]))
+
+    for field in ("output.n", "metadata"):
+        whole = order(history, field, **options | {"offset": 0, "limit": count})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stretches, "_STRETCH", size)
+            assert order(history, field, told=hear, **options) == whole[1:6]
+        for done, total, so_far in told:
+            assert total == count
+            assert so_far == sorted(so_far, key=whole.index)
+            assert len(so_far) == min(max(0, done - 1), 5)
+        assert len(told) == (-(-count // size) if count > size else 0)
+        told.clear()
+
+
+def test_the_best_of_each_stretch_of_a_search_are_the_first_of_what_it_finds(history, record):
+    for number in range(20):
+        record(inputs={"q": f"{'even' if number % 2 == 0 else 'odd'} {number}"})
+    options = {"search": "even", "limit": 3, "descending": False}
+    found = order(history, "input.q", **options)
     told = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "_STRETCH", 3)
-        found = [
-            order(history, field, told=lambda *where: told.append(where), **options)
-            for field in ("output.n", "metadata")
-        ]
-    assert found == [order(history, field, **options) for field in ("output.n", "metadata")]
-    count = history.count()
-    assert told[:2] == [(0, count), (3, count)][: 2 if count > 3 else 0]
+        patch.setattr(stretches, "_STRETCH", 4)
+        again = order(history, "input.q", told=lambda *heard: told.append(heard[:2]), **options)
+    assert again == found == ["run-0", "run-10", "run-12"]
+    assert told == [(0, 10), (4, 10), (6, 10)]
+
+
+def test_who_raises_while_an_order_is_read_ends_it(path, history, record):
+    for number in range(40):
+        record(inputs={"q": number})
+
+    def enough(done, _total, _so_far):
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stretches, "_STRETCH", 4)
+        with pytest.raises(KeyboardInterrupt):
+            order(history, "input.q", told=enough)
+        assert not [each for each in threading.enumerate() if "ThreadPool" in each.name]
+        assert order(history, "input.q", limit=2) == ["run-39", "run-38"]
+    with closing(sqlite3.connect(path)) as database:  # a reader that is left would hold it up
+        assert database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
 @pytest.mark.usefixtures("long_from_the_first")

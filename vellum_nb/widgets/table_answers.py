@@ -2,7 +2,7 @@
 
 Of a long history all of it is done aside of the kernel's own thread, in short turns: whoever asks
 meanwhile comes next. A search answers with what was read so far, and reads on until it is whole
-or nobody wants it any more.
+or nobody wants it any more; so does an order for which all payloads must be read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Answers"]
 
 _FIRST_ROWS = 40
 _MAX_VIEWS = 16
-_FIRST_S = 0.7  # is read before the first answer to a search
+_FIRST_S = 0.7  # is read before the first answer
 _TURN_S = 0.2
 _NEARLY = 0.98
 _PAUSE_S = 2.0
@@ -38,6 +38,18 @@ class _Past(Exception):  # noqa: N818  (no error: nobody wants the answer any mo
 
 
 @dataclass
+class _Due:
+    """When rows are sent again that are not the last word: seldom where they take long."""
+
+    at: float
+
+    def sent(self, began: float) -> None:
+        """Put the next time off; they were asked for when it `began`."""
+        ended = time.monotonic()
+        self.at = ended + max(_PAUSE_S, _PAUSES * (ended - began))
+
+
+@dataclass
 class _Search:
     """A search that is under way."""
 
@@ -45,8 +57,7 @@ class _Search:
     window: Window
     steps: Iterator[Reach]
     reach: Reach | None
-    due: float
-    """When its rows are sent again."""
+    due: _Due
 
 
 class Answers:
@@ -125,7 +136,7 @@ class Answers:
             if reach is not None:
                 if window not in self._under_way:
                     self._under_way.add(window)
-                    due = time.monotonic() + _PAUSE_S
+                    due = _Due(time.monotonic() + _PAUSE_S)
                     self._later(partial(self._read_on, _Search(query, window, steps, reach, due)))
                 return
             if rough:
@@ -171,10 +182,9 @@ class Answers:
                 return
             self._tell(window, "searched", *search.reach)
             began = time.monotonic()
-            if began >= search.due:
+            if began >= search.due.at:
                 self._send_rows(search.query, window, "exact", search.reach)
-                ended = time.monotonic()
-                search.due = ended + max(_PAUSE_S, _PAUSES * (ended - began))
+                search.due.sent(began)
             self._under_way.add(window)
             self._later(partial(self._read_on, search))
 
@@ -198,11 +208,29 @@ class Answers:
     def _answer(
         self, query: Query, window: Window, counting: str, reach: Reach | None
     ) -> dict[str, Any]:
-        told = partial(self._tell, window, "sorted")
+        told = partial(self._sorted, window, _Due(time.monotonic() + _FIRST_S))
         answer = self._source.rows(query, window, counting=counting, told=told)
         answer["reach"] = reach
         self._taken(answer)
         return answer
+
+    def _sorted(
+        self,
+        window: Window,
+        due: _Due,
+        done: int,
+        total: int,
+        so_far: Callable[[], dict[str, Any]],
+    ) -> None:
+        """Tell how far an order is read; after a moment send what comes first so far."""
+        self._tell(window, "sorted", done, total)
+        began = time.monotonic()
+        if window.view and done and began >= due.at:
+            answer = so_far()
+            self._taken(answer)
+            self._refuse_past(window)
+            self._send({"kind": "rows", **answer, "reach": (done, total), "what": "sorted"})
+            due.sent(began)
 
     def _send_counts(self, query: Query, window: Window) -> None:
         if self._is_past(window):

@@ -52,7 +52,7 @@ class Pages:
         *,
         offset: int,
         limit: int,
-        told: Callable[[int, int], None] | None = None,
+        told: Callable[[int, int, Callable[[], list[Run]]], None] | None = None,
         again: bool = False,
     ) -> list[Run]:
         """Return the runs of a window; `again`: forget what was found before."""

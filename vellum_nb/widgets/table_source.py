@@ -127,22 +127,34 @@ class TableSource:
         window: Window,
         *,
         counting: str,
-        told: Callable[[int, int], None] | None = None,
+        told: Callable[[int, int, Callable[[], dict[str, Any]]], None],
     ) -> dict[str, Any]:
         """Return the rows of `window`, and how many there are in all.
 
         `counting` is ``quick``, ``exact``, or ``no``: as it was, while only the window moves.
+        Where an order takes long, `told` hears how many runs were read of how many, and how to get
+        what would be returned of those.
         """
+
+        def heard(done: int, total: int, runs: Callable[[], list[Run]]) -> None:
+            told(done, total, lambda: self._rows(query, window, runs(), quickly))
+
         if self._counted != (asked := repr((self._with(query), query.order_by))):
             self._counted, counting = asked, counting.replace("no", "quick")
+        quickly = counting.replace("exact", "quick")
         runs = self._pages.window(
             self._with(query),
             (query.order_by, query.descending),
             offset=window.offset,
             limit=window.limit,
-            told=told,
+            told=heard,
             again=counting != "no",
         )
+        return self._rows(query, window, runs, counting)
+
+    def _rows(
+        self, query: Query, window: Window, runs: Sequence[Run], counting: str
+    ) -> dict[str, Any]:
         if counting != "no":
             self._count(query, window.offset + len(runs), exact=counting == "exact")
         self._meet(runs)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from vellum_nb import read_csv
-from vellum_nb.history.reading import pages, sorting
+from vellum_nb.history.reading import sorting, stretches
 from vellum_nb.history.searching import index
 from vellum_nb.widgets import table_answers, table_pages
 
@@ -85,13 +85,40 @@ def test_what_was_sorted_by_is_kept_after_the_answer(browser, monkeypatch):
     assert store.read("SELECT count(*) FROM sort_values") == [(9,)]
 
 
-def test_an_order_that_takes_long_tells_how_far_it_is(browser, monkeypatch):
-    monkeypatch.setattr(pages, "_STRETCH", 4)
-    browser.rows(order_by="output.reply", limit=2)
+def test_an_order_that_takes_long_shows_its_first_rows_so_far_and_tells_how_far(
+    browser, monkeypatch
+):
+    monkeypatch.setattr(stretches, "_STRETCH", 4)
+    browser.rows(order_by="input.ticket", limit=2)
+    answers = browser.wire.customs("rows")
+    assert [[row["id"] for row in answer["rows"]] for answer in answers] == [
+        *(["run-3", "run-2"], ["run-8", "run-3"], ["run-8", "run-7"])
+    ]
+    shown = [(answer["reach"], answer.get("what")) for answer in answers]
+    assert shown == [((4, 9), "sorted"), ((5, 9), "sorted"), (None, None)]
     told = [message for message in browser.wire.customs("progress") if message["view"] == "a"]
     assert [(message["what"], message["reach"]) for message in told] == [
-        *(("sorted", (0, 9)), ("sorted", (4, 9)), ("sorted", (8, 9)))
+        *(("sorted", (0, 9)), ("sorted", (4, 9)), ("sorted", (5, 9)))
     ]
+    assert (browser.view.total, browser.view.error) == (9, "")
+
+
+def test_an_order_that_nobody_wants_any_more_is_read_no_further(browser, monkeypatch):
+    monkeypatch.setattr(stretches, "_STRETCH", 2)
+    ask = {"kind": "rows", "view": "a", "offset": 0, "limit": 2, "descending": False}
+    send = browser.view._answers._send
+
+    def change_of_mind(message):
+        send(message)
+        if message.get("what") == "sorted" and message["kind"] == "rows":
+            browser.send(**ask, seq=2, order_by="timestamp")
+
+    browser.view._answers._send = change_of_mind
+    browser.send(**ask, seq=1, order_by="input.ticket")
+    assert browser.view._answers.wait(10)
+    answers = browser.wire.customs("rows")
+    assert [(answer["seq"], answer["reach"]) for answer in answers] == [(1, (2, 9)), (2, None)]
+    assert browser.ids() == ["run-0", "run-1"]
 
 
 def test_what_is_exported_is_all_that_matches_however_far_the_search_is(browser, tmp_path):

@@ -29,7 +29,7 @@ from vellum_nb.history.rows.rows import run_of
 from vellum_nb.history.rows.traces import trace_frame
 from vellum_nb.history.searching import index
 from vellum_nb.history.searching.search import matches
-from vellum_nb.history.store.store import Snapshot
+from vellum_nb.history.store.store import Row, Snapshot
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.run import with_trace
 
@@ -177,16 +177,21 @@ class ReadMethods(RecordMethods):
         order_by: str = "timestamp",
         descending: bool = True,
         whole: bool = True,
-        told: Callable[[int, int], None] | None = None,
+        told: Callable[[int, int, Callable[[], list[Run]]], None] | None = None,
         **filters: Unpack[PageFilters],
     ) -> list[Run]:
         """Return `limit` runs from `offset` on, in any order; for tables.
 
         `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
         runs without a value come last. Unless `whole`, of a large value there are only the first
-        1,000 characters. `told` hears how many runs were read of how many, where an order takes
-        long; what it raises ends it. `filters` as in `runs`.
+        1,000 characters. Where an order takes long, `told` hears how many runs were read of how
+        many, and how to get the page of those; what it raises ends it. `filters` as in `runs`.
         """
+
+        def heard(done: int, total: int, found: Callable[[], list[Row]]) -> None:
+            if told is not None:
+                told(done, total, lambda: [self._run(row) for row in found()])
+
         found = pages.page(
             self._store,
             filters,
@@ -195,7 +200,7 @@ class ReadMethods(RecordMethods):
             order_by=order_by,
             descending=descending,
             whole=whole,
-            told=told,
+            told=heard,
         )
         return [self._run(row) for row in found]
 

@@ -148,11 +148,14 @@ class PostgresDialect:
         return list(values)
 
     def member_order(
-        self, column: str, name: str, *, descending: bool
+        self, column: str, name: str, *, descending: bool, letters: int | None
     ) -> tuple[str, tuple[object, ...]]:
         """Return ORDER BY terms for a member of a JSON object: numbers, then texts."""
         way = "DESC" if descending else "ASC"
-        return f'vnb_key({column}, ?) COLLATE "C" {way} NULLS LAST', (name,)
+        key = f"vnb_key({column}, ?)"
+        if letters is not None:
+            key = f"left({key}, {letters} + 1)"  # a letter tells numbers from texts
+        return f'{key} COLLATE "C" {way} NULLS LAST', (name,)
 
 
 def without_broken(sql: str) -> str:
@@ -160,7 +163,7 @@ def without_broken(sql: str) -> str:
 
     What sorts by no member of a JSON object stays as it is.
     """
-    return sql.replace(" vnb_key(", " vnb_key_or_null(")
+    return sql.replace("vnb_key(", "vnb_key_or_null(")
 
 
 def plain(text: str) -> str:

@@ -1,19 +1,17 @@
 """Stretches of a history in any order: first which runs, then what is in them.
 
 Rows that are only skipped are never read whole. Common words are found among the newest runs, so
-that no index is asked; the first rows of an order for which all payloads must be read are those
-of the best of each stretch.
+that no index is asked.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from vellum_nb.history.reading import sorting
+from vellum_nb.history.reading import sorting, stretches
 from vellum_nb.history.reading.query import ALL, Filters, PageFilters, order, select, words
-from vellum_nb.history.reading.reads import COLUMNS, JOINED, WHOLE, longest_number, query
-from vellum_nb.history.searching.index import Told
+from vellum_nb.history.reading.reads import COLUMNS, JOINED, WHOLE, query
 from vellum_nb.history.searching.search import compared
 from vellum_nb.history.store import large
 from vellum_nb.history.store.store import Row, Store
@@ -21,8 +19,6 @@ from vellum_nb.history.store.store import Row, Store
 __all__ = ["at", "ordered", "page"]
 
 _NEAR = 100  # rows that common words are looked for
-_FIRST = 1_000  # rows that are chosen from the best of each stretch
-_STRETCH = 100_000
 
 _Way = tuple[str, bool]  # the column, and whether the largest come first
 
@@ -36,21 +32,30 @@ def page(
     order_by: str,
     descending: bool,
     whole: bool = True,
-    told: Told | None = None,
+    told: Callable[[int, int, Callable[[], list[Row]]], None] | None = None,
 ) -> list[Row]:
     """Return `limit` rows from `offset` on; unless `whole` large values stay cut short.
 
-    `told` hears how many runs were read of how many where payloads must be.
+    `told` hears how many runs were read of how many where payloads must be, and how to get the
+    rows that are the first so far.
     """
-    start = max(0, offset)
-    way = (order_by, descending)
-    found = _among_the_newest(store, filters, way, start + limit) if limit > 0 else None
+    start, way = max(0, offset), (order_by, descending)
+    wanted = start + limit
+
+    def rows(found: Sequence[int]) -> list[Row]:
+        return at(store, found[start:wanted], whole=whole)
+
+    def heard(done: int, total: int, found: Callable[[], list[int]]) -> None:
+        if told is not None:
+            told(done, total, lambda: rows(found()))
+
+    found = _among_the_newest(store, filters, way, wanted) if limit > 0 else None
     if found is None and limit > 0:
-        found = _best_of_stretches(store, filters, way, start + limit, told)
-    if found is None:
-        sql, bound = _ordered(store, {**filters, "limit": limit}, way)
-        return at(store, _numbers(store, f"{sql} OFFSET ?", (*bound, start)), whole=whole)
-    return at(store, found[start : start + limit], whole=whole)
+        found = stretches.best(store, filters, way, wanted, heard)
+    if found is not None:
+        return rows(found)
+    sql, bound = _ordered(store, {**filters, "limit": limit}, way)
+    return at(store, _numbers(store, f"{sql} OFFSET ?", (*bound, start)), whole=whole)
 
 
 def ordered(store: Store, filters: Filters, *, order_by: str, descending: bool) -> array[int]:
@@ -83,29 +88,6 @@ def _among_the_newest(
     hits = set(compared(store, words(search), looked))
     found = [seq for seq in looked if seq in hits]
     return found if len(found) >= wanted or len(looked) < newest.limit else None
-
-
-def _best_of_stretches(
-    store: Store, filters: PageFilters, way: _Way, wanted: int, told: Told | None
-) -> list[int] | None:
-    """Return the first runs of an order that needs payloads, None where another way is better."""
-    terms, bound, needs_payloads = order(way[0], store.dialect, descending=way[1])
-    newest = longest_number(store)
-    if not needs_payloads or filters.get("search") or wanted > _FIRST or newest <= _STRETCH:
-        return None
-    if sorting.ready(store, way[0]):
-        return None
-    chosen, best = select({**filters, "limit": None}, store), list[int]()
-    sql = f"SELECT r.seq {JOINED} WHERE {{}} ORDER BY {terms} LIMIT ?"
-    within = "r.seq > ? AND r.seq <= ? AND p.seq > ? AND p.seq <= ?"  # PostgreSQL needs both
-    stretch = sql.format(f"{chosen.where} AND {within}")
-    for upto in range(newest, 0, -_STRETCH):
-        if told is not None:
-            told(newest - upto, newest)
-        ends = (upto - _STRETCH, upto) * 2
-        best += _numbers(store, stretch, (*chosen.bound, *ends, *bound, wanted))
-    listed = store.dialect.listed(best)
-    return _numbers(store, sql.format(store.dialect.one_of("r.seq")), (listed, *bound, wanted))
 
 
 def _ordered(store: Store, filters: Filters, way: _Way) -> tuple[str, tuple[object, ...]]:

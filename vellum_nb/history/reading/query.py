@@ -138,11 +138,12 @@ def words(search: object) -> str:
 
 
 def order(
-    order_by: str, dialect: Dialect, *, descending: bool
+    order_by: str, dialect: Dialect, *, descending: bool, letters: int | None = None
 ) -> tuple[str, tuple[object, ...], bool]:
     """Return ORDER BY terms, what they bind, and whether they need the payloads.
 
-    Missing values come last either way; equal ones are ordered newest first.
+    Missing values come last either way; equal ones are ordered newest first. Texts of payloads
+    are compared by their first `letters`, where that is given.
     """
     way = "DESC" if descending else "ASC"
     if order_by == "timestamp":
@@ -156,7 +157,7 @@ def order(
         known = ", ".join((*SCALARS, "metadata", *(f"{room}.<name>" for room in _ROOMS)))
         msg = f"runs cannot be ordered by {order_by!r}; there are: {known}"
         raise HistoryError(msg)
-    terms, bound = dialect.member_order(_ROOMS[room], name, descending=descending)
+    terms, bound = dialect.member_order(_ROOMS[room], name, descending=descending, letters=letters)
     return f"{terms}, {NEWEST_FIRST}", bound, True
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.searching.index import index_of
-from vellum_nb.history.sqlite.sqlite import member
+from vellum_nb.history.sqlite.sqlite import member, shortened
 from vellum_nb.history.store.large import within
 from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, Dialect, Store
@@ -56,7 +56,7 @@ _VALUES = {
         ),
         "SELECT 1 FROM sqlite_master WHERE name = 'sort_values'",
         member,
-        f"CASE WHEN typeof(value) = 'text' THEN substr(value, 1, {TEXT}) ELSE value END",
+        shortened("value", TEXT),
     ),
     "postgresql": _Values(
         (

@@ -27,7 +27,7 @@ from vellum_nb.history.store.forks import renew_in_forks
 from vellum_nb.history.store.interrupts import Interrupts
 from vellum_nb.history.store.store import Batches, Row
 
-__all__ = ["SqliteStore", "member"]
+__all__ = ["SqliteStore", "member", "shortened"]
 
 
 class _Link:
@@ -66,11 +66,13 @@ class SqliteDialect:
         return json.dumps(list(values))
 
     def member_order(
-        self, column: str, name: str, *, descending: bool
+        self, column: str, name: str, *, descending: bool, letters: int | None
     ) -> tuple[str, tuple[object, ...]]:
         """Return ORDER BY terms for a member of a JSON object; a path cannot say every name."""
         value, bound = member(column, name)
-        return f"{value} {'DESC' if descending else 'ASC'} NULLS LAST", (bound,)
+        key = value if letters is None else shortened(value, letters)
+        times = key.count("?")
+        return f"{key} {'DESC' if descending else 'ASC'} NULLS LAST", (bound,) * times
 
 
 def member(column: str, name: str) -> tuple[str, str]:
@@ -78,6 +80,11 @@ def member(column: str, name: str) -> tuple[str, str]:
     if not {'"', "\\", "\0"}.isdisjoint(name):
         return f"(SELECT value FROM json_each({column}) WHERE key = ?)", name
     return f"json_extract({column}, ?)", f'$."{name}"'
+
+
+def shortened(value: str, letters: int) -> str:
+    """Return SQL for a value of which, where it is a text, only the first letters are compared."""
+    return f"CASE WHEN typeof({value}) = 'text' THEN substr({value}, 1, {letters}) ELSE {value} END"
 
 
 class _Transaction:

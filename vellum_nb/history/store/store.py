@@ -85,11 +85,12 @@ class Dialect(Protocol):
         """Return what `one_of` binds for `values`."""
 
     def member_order(
-        self, column: str, name: str, *, descending: bool
+        self, column: str, name: str, *, descending: bool, letters: int | None
     ) -> tuple[str, tuple[object, ...]]:
         """Return ORDER BY terms for the member `name` of a JSON object, and what they bind.
 
         Numbers come before texts, or after them when `descending`; a missing one comes last.
+        Texts are compared by their first `letters`, where that is given.
         """
 
 

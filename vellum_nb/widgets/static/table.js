@@ -64,7 +64,7 @@ class Table {
     this.grid = h("div", { role: "grid", tabindex: "0", class: "vnb-table-grid", "aria-label": "Runs", "aria-multiselectable": "true", "data-lm-suppress-shortcuts": "true" }, h("div", { role: "rowgroup", class: "vnb-table-headgroup" }, this.headRow));
     this.empty = h("div", { class: "vnb-table-empty", hidden: true });
     this.count = h("span", { role: "status" });
-    this.searched = h("span", { role: "progressbar", class: "vnb-table-searched", "aria-label": "Searched so far", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true });
+    this.searched = h("span", { role: "progressbar", class: "vnb-table-searched", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true });
     this.clearSelection = h("button", { type: "button", class: "vnb-table-bare", onclick: () => this.select([]) }, "Clear");
     this.sideButton = h("button", { type: "button", class: "vnb-table-button vnb-table-accent", onclick: () => this.showSide() }, "Side by side");
     this.sideBox = h("section", { class: "vnb-table-side", "aria-label": "Selected runs side by side", hidden: true });

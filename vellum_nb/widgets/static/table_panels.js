@@ -93,24 +93,26 @@ class PanelTable extends Table {
     this.sideButton.focus();
   }
 
-  progress({ what, reach: [done, total] }) {
-    if (what === "searched") {
-      if (this.waiting) return;
-      this.latest = { ...this.latest, reach: [done, total] };
+  progress({ what, reach }) {
+    if (!this.waiting) {
+      this.latest = { ...this.latest, reach, what };
       this.reach();
-    } else if (this.waiting) {
+    } else if (what === "sorted") {
       clearTimeout(this.patience);
-      this.busy(`Sorting… ${Math.floor((100 * done) / total)} %`);
+      this.busy(`Sorting… ${Math.floor((100 * reach[0]) / reach[1])} %`);
     }
   }
 
-  // How much of a long history has been searched, until it is all of it.
+  // How much of a long history has been searched or sorted, until it is all of it.
   reach() {
     const [done, total] = this.latest?.reach ?? [0, 0];
+    const what = this.latest?.what ?? "searched";
     const percent = total ? Math.floor((100 * done) / total) : 100;
     this.searched.hidden = !total;
-    this.searched.textContent = `${percent} % searched so far`;
-    this.searched.title = `${figure(done)} of ${figure(total)} runs, the last ones first`;
+    this.searched.textContent = `${percent} % ${what} so far`;
+    const [name, which] = what === "sorted" ? ["Sorted so far", ""] : ["Searched so far", ", the last ones first"];
+    this.searched.title = `${figure(done)} of ${figure(total)} runs${which}`;
+    this.searched.setAttribute("aria-label", name);
     this.searched.setAttribute("aria-valuenow", percent);
     const nothing = total ? "Nothing found so far." : this.all ? "No run matches the filter." : "No runs yet. Runs appear here as soon as they are sent.";
     if (this.empty.textContent !== nothing) this.empty.textContent = nothing;
