@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.sqlite import holding
 from vellum_nb.history.sqlite.files import explained, open_database, open_reader
 from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
 from vellum_nb.history.sqlite.waiting import patiently
@@ -50,6 +51,31 @@ class _Link:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+class _Held(_Link):
+    """The connection that writes to a file, and tells other processes that it is in use."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(self._open)
+        self._path = path
+        self._handle: int | None = None
+
+    def _open(self) -> sqlite3.Connection:
+        connection = open_database(self._path)
+        self._handle = holding.hold(self._path)
+        return connection
+
+    def close(self) -> None:
+        with self.lock:
+            holding.let_go(self._handle)
+            super().close()
+            self.forget()
+
+    def forget(self) -> None:
+        """Close the handle, but not the connection."""
+        handle, self._handle = self._handle, None
+        holding.close(handle)
 
 
 class SqliteDialect:
@@ -236,8 +262,10 @@ class SqliteStore:
 
     def _make_links(self) -> None:
         path = self.path
-        self._writer = _Link(lambda: open_database(path))
-        self._reader = _Link(lambda: open_reader(path)) if isinstance(path, Path) else self._writer
+        if isinstance(path, Path):
+            self._writer, self._reader = _Held(path), _Link(lambda: open_reader(path))
+        else:
+            self._writer = self._reader = _Link(lambda: open_database(path))
 
     def _usable(self, link: _Link) -> sqlite3.Connection:
         """Return the connection of `link`, whose lock is held; refuse what would be lost."""
@@ -279,6 +307,8 @@ class SqliteStore:
     def after_fork(self) -> object:
         """Start anew; return what SQLite forbids both to use and to close in this process."""
         inherited = self._writer, self._reader
+        if isinstance(self._writer, _Held):
+            self._writer.forget()
         self._lost_in_fork = not isinstance(self.path, Path)
         self._make_links()
         return inherited

@@ -1,0 +1,71 @@
+"""A lock that says "this file is in use", which nothing else in this process can drop.
+
+As POSIX has it, whoever in a process closes any handle of a file drops the process's locks on it:
+``shutil.copy("runs.db", ...)`` in a notebook is enough, or another SQLite library. The next process
+that closes the history then takes itself for the last one, and deletes the log under our hands;
+what is written from then on is nowhere. Locks of an open file description stay. Linux has them;
+elsewhere nothing is held.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    from fcntl import F_OFD_SETLK, F_RDLCK, F_UNLCK, fcntl
+except ImportError:
+    F_OFD_SETLK = 0
+
+__all__ = ["close", "hold", "let_go"]
+
+_SHARED = (2**30 + 2, 510)
+"""The bytes that SQLite locks to share the file: https://www.sqlite.org/src/file/src/os_unix.c"""
+_OPEN_FILES = Path("/proc/self/fd")
+_DONE: set[int] = set()
+
+
+def hold(path: Path) -> int | None:
+    """Lock a file that SQLite has opened; return the handle, None where that cannot be."""
+    if not F_OFD_SETLK:
+        return None
+    handle = None
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        _set(handle, F_RDLCK)
+    except OSError:  # another system's drive
+        close(handle)
+        return None
+    return handle
+
+
+def let_go(handle: int | None) -> None:
+    """Take the lock off, so that the last connection can clear up."""
+    if handle is not None:
+        with suppress(OSError):
+            _set(handle, F_UNLCK)
+
+
+def close(handle: int | None) -> None:
+    """Close the handle once SQLite has closed its own, in whatever connection of this process."""
+    if handle is None:
+        return
+    _DONE.add(handle)
+    used = {_place(int(name)) for name in os.listdir(_OPEN_FILES) if int(name) not in _DONE}
+    for done in [each for each in _DONE if _place(each) not in used]:
+        _DONE.discard(done)
+        os.close(done)
+
+
+def _place(handle: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(handle)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _set(handle: int, kind: int) -> None:
+    fcntl(handle, F_OFD_SETLK, struct.pack("hhqqi", kind, os.SEEK_SET, *_SHARED, 0))
