@@ -11,25 +11,29 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from contextlib import suppress
 from pathlib import Path
 
 try:
     from fcntl import F_OFD_SETLK, F_RDLCK, F_UNLCK, fcntl
 except ImportError:
-    F_OFD_SETLK = 0
+    HELD = False
+else:
+    HELD = True
 
-__all__ = ["close", "hold", "let_go"]
+__all__ = ["HELD", "close", "hold", "let_go"]
 
 _SHARED = (2**30 + 2, 510)
 """The bytes that SQLite locks to share the file: https://www.sqlite.org/src/file/src/os_unix.c"""
 _OPEN_FILES = Path("/proc/self/fd")
 _DONE: set[int] = set()
+_LOCK = threading.Lock()
 
 
 def hold(path: Path) -> int | None:
     """Lock a file that SQLite has opened; return the handle, None where that cannot be."""
-    if not F_OFD_SETLK:
+    if not HELD:
         return None
     handle = None
     try:
@@ -52,11 +56,16 @@ def close(handle: int | None) -> None:
     """Close the handle once SQLite has closed its own, in whatever connection of this process."""
     if handle is None:
         return
-    _DONE.add(handle)
-    used = {_place(int(name)) for name in os.listdir(_OPEN_FILES) if int(name) not in _DONE}
-    for done in [each for each in _DONE if _place(each) not in used]:
-        _DONE.discard(done)
-        os.close(done)
+    with _LOCK:
+        _DONE.add(handle)
+        used = {_place(each) for each in _open_handles() - _DONE}
+        for done in [each for each in _DONE if _place(each) not in used]:
+            _DONE.discard(done)
+            os.close(done)
+
+
+def _open_handles() -> set[int]:
+    return {int(each.name) for each in _OPEN_FILES.iterdir()}
 
 
 def _place(handle: int) -> tuple[int, int] | None:

@@ -12,16 +12,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.sqlite import holding
 from vellum_nb.history.sqlite.files import explained, open_database, open_reader
+from vellum_nb.history.sqlite.links import HeldLink, Link
 from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
 from vellum_nb.history.sqlite.waiting import patiently
 from vellum_nb.history.store.forks import renew_in_forks
@@ -29,53 +28,6 @@ from vellum_nb.history.store.interrupts import Interrupts
 from vellum_nb.history.store.store import Batches, Row
 
 __all__ = ["SqliteStore", "member", "shortened"]
-
-
-class _Link:
-    """A connection that is opened on first use, and the lock that it is used under."""
-
-    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
-        self.lock = threading.RLock()
-        self.transaction: _Transaction | None = None
-        self._opener = opener
-        self._connection: sqlite3.Connection | None = None
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = self._opener()
-        return self._connection
-
-    def close(self) -> None:
-        with self.lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-
-class _Held(_Link):
-    """The connection that writes to a file, and tells other processes that it is in use."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(self._open)
-        self._path = path
-        self._handle: int | None = None
-
-    def _open(self) -> sqlite3.Connection:
-        connection = open_database(self._path)
-        self._handle = holding.hold(self._path)
-        return connection
-
-    def close(self) -> None:
-        with self.lock:
-            holding.let_go(self._handle)
-            super().close()
-            self.forget()
-
-    def forget(self) -> None:
-        """Close the handle, but not the connection."""
-        handle, self._handle = self._handle, None
-        holding.close(handle)
 
 
 class SqliteDialect:
@@ -210,7 +162,7 @@ class SqliteStore:
         """Hold one state of the history, on a connection of its own; no writer waits for it."""
         with self._told():
             with self._reader.lock:
-                link = _Link(partial(self._second, self._usable(self._reader)))
+                link = Link(partial(self._second, self._usable(self._reader)))
                 snapshot = SqliteSnapshot(link.connection, self.dialect, self.path)
             try:
                 yield snapshot
@@ -262,12 +214,13 @@ class SqliteStore:
 
     def _make_links(self) -> None:
         path = self.path
+        self._writer: Link
         if isinstance(path, Path):
-            self._writer, self._reader = _Held(path), _Link(lambda: open_reader(path))
+            self._writer, self._reader = HeldLink(path), Link(lambda: open_reader(path))
         else:
-            self._writer = self._reader = _Link(lambda: open_database(path))
+            self._writer = self._reader = Link(lambda: open_database(path))
 
-    def _usable(self, link: _Link) -> sqlite3.Connection:
+    def _usable(self, link: Link) -> sqlite3.Connection:
         """Return the connection of `link`, whose lock is held; refuse what would be lost."""
         if self.closed or self._lost_in_fork or self._file_now() != self._file:
             raise self._unusable()
@@ -307,8 +260,8 @@ class SqliteStore:
     def after_fork(self) -> object:
         """Start anew; return what SQLite forbids both to use and to close in this process."""
         inherited = self._writer, self._reader
-        if isinstance(self._writer, _Held):
-            self._writer.forget()
+        if isinstance(self._writer, HeldLink):
+            self._writer.after_fork()
         self._lost_in_fork = not isinstance(self.path, Path)
         self._make_links()
         return inherited
