@@ -145,10 +145,10 @@ def test_deleting_takes_a_list_and_tells_how_many_there_were(history, record, pa
     connection.close()
 
 
-@pytest.mark.parametrize("ids", [[], (), "run-0", None])
-def test_deleting_without_a_list_deletes_nothing(history, record, ids):
+@pytest.mark.parametrize("ids", [[], (), "", None, 0])
+def test_deleting_without_naming_runs_deletes_nothing(history, record, ids):
     record()
-    with pytest.raises(HistoryError, match="list of run ids"):
+    with pytest.raises(HistoryError, match="delete wants runs, their ids"):
         history.delete(ids)
     assert history.count() == 1
 
