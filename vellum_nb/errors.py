@@ -13,8 +13,8 @@
           RateLimitError     429
           ServerError        5xx
         APIResponseError     2xx that is not our contract
-      InputError (ValueError)  inputs do not fit the deployment; names each
-      HistoryError           the history is locked, corrupt, or newer than we are
+      InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
+      HistoryError           the history is locked, corrupt, newer than we are, or asked amiss
       RegressionError (AssertionError)  a release is worse than its baseline
 
 A rejected run is a value, not an exception: see `vellum_nb.Run`.
@@ -174,7 +174,7 @@ class InputProblem:
 
 
 class InputError(VellumNBError, ValueError):
-    """Inputs do not fit the deployment. Nothing was sent.
+    """Inputs do not fit the deployment, or an argument is of a wrong kind. Nothing was sent.
 
     The message names the first twenty problems, each once; `frame` has them all.
 
@@ -206,7 +206,7 @@ class InputError(VellumNBError, ValueError):
 
 
 class HistoryError(VellumNBError):
-    """The history is locked, corrupt, or written by a newer version; it was left untouched.
+    """The history is locked, corrupt, newer, or cannot take what is given; it was left untouched.
 
     Attributes
     ----------

@@ -83,7 +83,8 @@ def call_of(example: dict[str, Any]) -> Callable[[Client], Any]:
     request = example["request"]
     if request["path"] == "/v1/uploaded-files":
         return lambda client: client.upload_file(b"hello", filename="a.txt")
-    options = (request["json"] or {}) | dict(parse_qsl(request["query"] or ""))
+    asked = parse_qsl(request["query"] or "")
+    options = (request["json"] or {}) | {n: int(v) if v.isdigit() else v for n, v in asked}
     for pattern, method in ENDPOINTS:
         match = re.fullmatch(pattern, f"{request['method']} {request['path']}")
         if match:

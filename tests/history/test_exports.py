@@ -86,9 +86,9 @@ def test_an_export_that_fails_leaves_the_old_file_and_no_other(filled, tmp_path,
 
 @pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
 def test_what_is_no_path_and_no_name_is_refused_in_a_sentence(filled, tmp_path, write):
-    with pytest.raises(HistoryError, match=r"5 is no path; name a file"):
+    with pytest.raises(HistoryError, match=r"path=5 does not fit: give a text or a path"):
         getattr(filled, write)(5)
-    with pytest.raises(HistoryError, match=r"columns=5 are no names; give a list"):
+    with pytest.raises(HistoryError, match=r"columns=5 does not fit: give a text, a list of"):
         getattr(filled, write)(tmp_path / "runs", columns=5)
 
 
@@ -184,7 +184,7 @@ def test_no_export_takes_the_place_of_a_history_or_of_its_archive(filled, tmp_pa
     with History(tmp_path / "other.db") as other:
         path = other.path
     kept = path.read_bytes()
-    export = filled.to_parquet(tmp_path / "export.parquet")
+    export = filled.to_parquet(tmp_path / "export.out")
     archive = filled.archive(before="2100-01-01", path=tmp_path / "old.parquet").path
     moved = archive.with_name("moved.csv")
     moved.write_bytes(archive.read_bytes())
@@ -215,5 +215,17 @@ def test_a_name_that_no_file_can_have_is_told(filled, tmp_path, path, said):
 
 @pytest.mark.parametrize("write", ["write_csv", "write_jsonl"])
 def test_what_is_no_open_file_is_told(filled, write):
-    with pytest.raises(HistoryError, match=r"'runs\.csv' is no open file"):
+    with pytest.raises(HistoryError, match=r"'runs\.csv' does not fit: give a file that is open"):
         getattr(filled, write)("runs.csv")
+
+
+def test_a_file_that_is_named_after_another_format_is_refused(filled, tmp_path):
+    for write, name, other in (
+        ("to_csv", "export.parquet", "to_parquet"),
+        ("to_jsonl", "export.CSV", "to_csv"),
+        ("to_parquet", "export.jsonl", "to_jsonl"),
+    ):
+        with pytest.raises(HistoryError, match=rf"{write} does not write .*; use {other}, or"):
+            getattr(filled, write)(tmp_path / name)
+    assert list(tmp_path.glob("export.*")) == []
+    assert filled.to_csv(tmp_path / "export.txt").is_file()

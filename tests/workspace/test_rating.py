@@ -113,7 +113,7 @@ def test_a_run_without_any_output_cannot_be_rated(server, ws):
         ({}, "Nothing to say about this run"),
         ({"metadata": {"a": 1}}, "Nothing to say about this run"),
         ({"quality": 2}, "from 0 \\(bad\\) to 1"),
-        ({"quality": "good"}, "from 0 \\(bad\\) to 1"),
+        ({"quality": "good"}, "give a number or None"),
         ({"desired": {"lout": "x"}}, "lout: is no output; there are: loud. Did you mean loud"),
         ({"desired": {"loud": float("nan")}}, "loud: is not a number"),
     ],
@@ -159,7 +159,7 @@ def test_the_form_takes_a_rating_back(ws, run):
 @pytest.mark.parametrize("nothing", [None, 5, ["id"]])
 def test_what_is_no_run_never_stands_for_another_one(ws, run, nothing):
     for call in (lambda: ws.rate(nothing, quality=0), lambda: ws.trace(nothing)):
-        with pytest.raises(vnb.InputError, match="is no run: give a Run, its id"):
+        with pytest.raises(vnb.InputError, match="does not fit: give a Run or a text"):
             call()
     assert ws.history.get(run.id).quality is None
     assert told(ws, run) is None

@@ -98,7 +98,7 @@ def test_text_that_looks_like_json_stays_text(ws):
     ("cases", "message"),
     [
         ("nonsense", "the text 'nonsense' is no case of this comparison; frame"),
-        (7, "the number 7 is no case: give rows of frame"),
+        (7, "cases=7 does not fit: give a DataFrame, a text, a Case"),
         ([], "there is no case to replay"),
         (pd.DataFrame({"a": [1]}), "the DataFrame has no column case_id"),
         ({"text": "a"}, "is no case: give rows of frame"),

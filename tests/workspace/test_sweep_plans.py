@@ -110,9 +110,9 @@ def test_limits_that_will_end_it_early_are_told(ws):
         ({"release_tags": []}, "release_tags="),
         ({"release_tags": [3]}, "release_tags="),
         ({"concurrency": 0}, "concurrency: the number 0"),
-        ({"max_calls": 1.5}, "max_calls: the number 1.5"),
-        ({"max_cost_usd": "1"}, "max_cost_usd: the text '1'"),
-        ({"max_concurrency": None}, "max_concurrency: None"),
+        ({"max_calls": 1.5}, "max_calls=1.5 does not fit"),
+        ({"max_cost_usd": "1"}, "max_cost_usd='1' does not fit"),
+        ({"max_concurrency": None}, "max_concurrency=None does not fit"),
     ],
 )
 def test_options_that_cannot_be_are_refused_by_name(ws, options, told):

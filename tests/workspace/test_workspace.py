@@ -140,7 +140,7 @@ def test_without_the_right_to_read_the_form_is_made_from_what_is_given(executing
 
 @pytest.mark.parametrize("item", ["ticket", {"name": "ticket", "type": "STRING"}, None])
 def test_a_variable_that_is_none_says_how_to_write_one(ws, item):
-    with pytest.raises(vnb.InputError, match=r"no input variable; write one like \{.key.: "):
+    with pytest.raises(vnb.InputError, match=r"write one like \{.key.: |give a list of VellumVar"):
         ws.form("shout", variables=[item])
 
 

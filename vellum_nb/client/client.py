@@ -10,10 +10,13 @@ from vellum_nb.client.executions import ExecutionMethods
 from vellum_nb.client.files import FileMethods
 from vellum_nb.client.identity import IdentityMethods
 from vellum_nb.client.monitoring import MonitoringMethods
+from vellum_nb.errors import InputError
+from vellum_nb.fitting import fitting
 
 __all__ = ["Client"]
 
 
+@fitting(InputError)
 class Client(ExecutionMethods, MonitoringMethods, DeploymentMethods, FileMethods, IdentityMethods):
     """Vellum's workflow API.
 

@@ -16,6 +16,7 @@ from vellum_nb.experiments.metrics.judges import Inputs
 from vellum_nb.experiments.metrics.metric import Metric, Value
 from vellum_nb.experiments.sweep import Sweep
 from vellum_nb.experiments.sweep.reading import Cases, read_table
+from vellum_nb.fitting import fitting
 from vellum_nb.history.reading.query import Filters
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
@@ -37,6 +38,7 @@ _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
 
 
+@fitting(InputError)
 def compare(
     frame: pd.DataFrame,
     by: str = "release_tag",

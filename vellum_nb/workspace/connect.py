@@ -100,10 +100,10 @@ def open_workspace(
 def _local_server(
     target: str | LocalServer | None, *, keyless: bool, say: Callable[[str], object]
 ) -> LocalServer | None:
-    if target == "local":
-        return embedded_server()
     if target is not None and not isinstance(target, str):
         return _started(target)
+    if target == "local":
+        return embedded_server()
     if target is None and keyless:
         server = embedded_server()
         say(_no_key(server))
@@ -129,7 +129,7 @@ def _address(target: object) -> str | None:
         return None
     if isinstance(target, str) and target.startswith(("http://", "https://")):
         return target
-    if target == "vellum":
+    if isinstance(target, str) and target == "vellum":
         return VELLUM_URL
     is_url = isinstance(guarded(target), DatabaseUrl)  # it may have a password in it
     shown = "a URL that does not begin with http:// or https://" if is_url else repr(target)
@@ -139,8 +139,9 @@ def _address(target: object) -> str | None:
     raise VellumNBError(msg)
 
 
-def _key_given(api_key: str | None) -> bool:
-    return bool(api_key or os.environ.get("VELLUM_API_KEY"))
+def _key_given(api_key: object) -> bool:
+    is_there = api_key is not None and not (isinstance(api_key, str) and not api_key)
+    return is_there or bool(os.environ.get("VELLUM_API_KEY"))
 
 
 @cache

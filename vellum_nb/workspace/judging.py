@@ -9,7 +9,6 @@ from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.history import trace_frame
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.inputs import plain
-from vellum_nb.models.plain import shown
 from vellum_nb.workspace.actuals import actuals_of, as_mapping, checked_desired, checked_quality
 from vellum_nb.workspace.base import BaseWorkspace
 from vellum_nb.workspace.executions import nodes_of
@@ -118,13 +117,10 @@ class JudgeMethods(BaseWorkspace):
         found = run if isinstance(run, Run) and run.nodes else self._found(run)
         return found.nodes or nodes_of(self.client, self.history, found)
 
-    def _found(self, run: object) -> Run:
+    def _found(self, run: Run | str) -> Run:
         """Return the run as the history has it; a `Run` that it has not, as it is."""
         if isinstance(run, Run):
             return next(iter(self.history.runs(ids=[run.id], limit=1)), run)
-        if not isinstance(run, str):  # None would find any run
-            msg = f"{shown(run)} is no run: give a Run, its id, its execution id or external id"
-            raise InputError(msg)
         for runs in (
             self.history.runs(ids=[run], limit=1),
             self.history.runs(execution_id=run, limit=1),

@@ -27,6 +27,7 @@ __all__ = [
 _WHOLE = ("concurrency", "max_concurrency", "max_calls", "stop_after_failures")
 _POSITIVE = ("max_seconds", "max_cost_usd")
 _MUST = frozenset({"max_concurrency"})
+_MOST_REPEATS = 1_000_000
 
 
 class SweepLimits(TypedDict, total=False):
@@ -91,8 +92,8 @@ def kept_options(kept: Mapping[str, Any], given: SweepLimits) -> SweepOptions:
 def checked_repeats(repeats: object) -> int:
     """Return how often each case is run."""
     found = _whole(repeats)
-    if found is None:
-        msg = f"repeats={repeats!r:.60}: a sweep runs every case at least once"
+    if found is None or found > _MOST_REPEATS:
+        msg = f"repeats={repeats!r:.60}: a sweep runs every case 1 to {_MOST_REPEATS:,} times"
         raise InputError(msg)
     return found
 

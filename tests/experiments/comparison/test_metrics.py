@@ -139,7 +139,7 @@ def test_metrics_are_given_as_names_functions_and_makers():
         ("accuracy", "no metric is called 'accuracy'; by name there are: score, exact"),
         (m.contains, "vnb.metrics.contains wants to know more"),
         ([m.exact(), m.exact()], "2 metrics are called exact"),
-        ([3], "3 is no metric"),
+        ([3], "Metric: fn=3 does not fit: give a function"),
         (lambda: True, "it is called with a run"),
     ],
 )

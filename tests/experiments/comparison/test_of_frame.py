@@ -115,5 +115,5 @@ def test_the_csv_of_a_comparison_with_metrics_reads_back(ws, tmp_path: Path):
 
 
 def test_what_is_no_frame_is_refused():
-    with pytest.raises(InputError, match="no DataFrame: give one row a run"):
+    with pytest.raises(InputError, match=r"compare: frame=\[1\] does not fit: give a DataFrame"):
         vnb.compare([1])  # type: ignore[arg-type]

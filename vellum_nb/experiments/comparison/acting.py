@@ -212,6 +212,9 @@ class Acting(BaseComparison):
 
         if path is None:
             return self._saved(page(self, {}), None, "the HTML")
+        if not Path(path).name:
+            msg = f"{str(path)!r} names no file; give one, such as 'report.html'"
+            raise InputError(msg)
         files = {rows: Path(path).with_suffix(f".{rows}.csv") for rows in ("runs", "cases")}
         html = page(self, {rows: file.name for rows, file in files.items()})
         frames = self._checked_frames(str(path), html)

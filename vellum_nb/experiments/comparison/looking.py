@@ -10,6 +10,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.experiments.blind.opening import newest, opened
 from vellum_nb.experiments.blind.pairs import checked_pair
 from vellum_nb.experiments.blind.session import BlindSession
+from vellum_nb.experiments.charts.model import Chart
 from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.history import History
 from vellum_nb.history.plans.blind import BlindRatings
@@ -17,7 +18,6 @@ from vellum_nb.history.plans.blind import BlindRatings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vellum_nb.experiments.charts.model import Chart
 
 __all__ = ["QUESTION", "LookMethods"]
 

@@ -13,7 +13,6 @@ from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.history.reading.records import Record
 from vellum_nb.history.rows.rows import from_micros
 from vellum_nb.models import Run, RunError, case_id
-from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
@@ -62,9 +61,6 @@ def compared_rows(
 
 
 def _deployment(frame: pd.DataFrame, wanted: str | None) -> str:
-    if not hasattr(frame, "columns"):
-        msg = f"{shown(frame)} is no DataFrame: give one row a run, such as ws.history.frame()"
-        raise InputError(msg)
     if "deployment" not in frame.columns:
         return wanted or "runs"
     known = [str(each) for each in frame["deployment"].dropna().unique()]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import InputError
+from vellum_nb.fitting import fitting
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
@@ -24,6 +25,7 @@ Evaluation: TypeAlias = tuple[float | None, str | None]
 """A figure, or why there is none; neither where the metric does not apply."""
 
 
+@fitting(InputError)
 class Metric:
     """How good a run is, as a figure: higher is better unless told.
 
@@ -120,11 +122,8 @@ def _name_of(fn: Callable[..., Any]) -> str:
     return "metric" if name == "<lambda>" else str(name)
 
 
-def _takes_expected(fn: object, name: str) -> bool:
+def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
     """Return whether the function takes a second positional argument."""
-    if not callable(fn):
-        msg = f"{shown(fn)} is no metric: give a function of a run, or one of vnb.metrics"
-        raise InputError(msg)
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):  # some builtins tell nothing

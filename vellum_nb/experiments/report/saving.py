@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history.exporting.export import write_csv
+from vellum_nb.history.exporting.naming import refuse_misnamed
 from vellum_nb.history.exporting.parquet import write_parquet
 from vellum_nb.history.store.replacing import replacing
 
@@ -70,6 +71,7 @@ def save_text(path: str | Path, text: str) -> Path:
 
 def save_frame(path: str | Path, frame: pd.DataFrame, form: Literal["csv", "parquet"]) -> Path:
     """Write `frame`; as `save_text`."""
+    refuse_misnamed(path, f"to_{form}")
     if form == "parquet":
         return write_parquet(frame, Path(path))
     with replacing(path) as file:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, Unpack
 
-from vellum_nb.errors import HistoryError
 from vellum_nb.history.exporting.export import csv_of_stream, jsonl_of_stream
 from vellum_nb.history.exporting.export_progress import progress_line
+from vellum_nb.history.exporting.naming import refuse_misnamed
 from vellum_nb.history.exporting.parquet import arrow, parquet_of_stream
 from vellum_nb.history.exporting.shape import chosen_names
 from vellum_nb.history.exporting.streams import Stream
@@ -30,6 +30,7 @@ __all__ = ["ExportMethods"]
 class _Export:
     """What is asked for."""
 
+    writer: str
     path: str | Path | None
     columns: str | Sequence[str] | None
     progress: bool | None
@@ -73,7 +74,8 @@ class ExportMethods(RecordMethods):
         Raises
         ------
         HistoryError
-            The file cannot be written, or there is no such column. The old file stays.
+            The file cannot be written, is named after another format (``.jsonl``, ``.parquet``),
+            or there is no such column. The old file stays.
 
         Warns
         -----
@@ -89,7 +91,7 @@ class ExportMethods(RecordMethods):
         '"release_tag","state"\n'
         """
         with replacing(path) as file:
-            self._csv(file, _Export(path, columns, progress, archived, filters))
+            self._csv(file, _Export("to_csv", path, columns, progress, archived, filters))
         return Path(path)
 
     @told
@@ -109,7 +111,7 @@ class ExportMethods(RecordMethods):
         the same frame. All else is as in `to_csv`.
         """
         with replacing(path) as file:
-            self._jsonl(file, _Export(path, columns, progress, archived, filters))
+            self._jsonl(file, _Export("to_jsonl", path, columns, progress, archived, filters))
         return Path(path)
 
     @told
@@ -130,7 +132,9 @@ class ExportMethods(RecordMethods):
         arrow("to_parquet")
         with (
             replacing_bytes(path) as file,
-            self._stream(_Export(path, columns, progress, archived, filters)) as stream,
+            self._stream(
+                _Export("to_parquet", path, columns, progress, archived, filters)
+            ) as stream,
         ):
             parquet_of_stream(stream, file)
         return Path(path)
@@ -146,7 +150,7 @@ class ExportMethods(RecordMethods):
         **filters: Unpack[Filters],
     ) -> None:
         """Write what `to_csv` writes to an open file."""
-        self._csv(_open(file), _Export(None, columns, progress, archived, filters))
+        self._csv(file, _Export("write_csv", None, columns, progress, archived, filters))
 
     @told
     def write_jsonl(
@@ -159,7 +163,7 @@ class ExportMethods(RecordMethods):
         **filters: Unpack[Filters],
     ) -> None:
         """Write what `to_jsonl` writes to an open file."""
-        self._jsonl(_open(file), _Export(None, columns, progress, archived, filters))
+        self._jsonl(file, _Export("write_jsonl", None, columns, progress, archived, filters))
 
     def _csv(self, file: TextIO, export: _Export) -> None:
         with self._stream(export) as stream:
@@ -175,6 +179,7 @@ class ExportMethods(RecordMethods):
         chosen = chosen_names(export.columns)
         if export.path is not None:
             spare(self._store, export.path)
+            refuse_misnamed(export.path, export.writer)
         title = "export" if export.path is None else Path(export.path).name
         with ExitStack() as stack:
             if export.archived:
@@ -187,10 +192,3 @@ class ExportMethods(RecordMethods):
             rows = 0 if export.progress is False else source.count()
             tick = stack.enter_context(progress_line(title, rows * passes, export.progress))
             yield Stream(source, chosen, tick)
-
-
-def _open(file: TextIO) -> TextIO:
-    if not hasattr(file, "write"):
-        msg = f"{file!r:.100} is no open file; hand over one, or write a path by to_csv or to_jsonl"
-        raise HistoryError(msg)
-    return file

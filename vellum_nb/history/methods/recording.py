@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,6 @@ class _Keep(Enum):
     """Stands for an argument that was not given, where None means something."""
 
     AS_IS = "as it is"
-
-
-_FITS: dict[str, tuple[type, str]] = {
-    "note": (str, "a text"),
-    "tags": (Iterable, "a list of texts"),
-    "quality": (Real, "a number from 0 (bad) to 1 (good)"),
-    "desired": (Mapping, "a dict of output name to value"),
-}
 
 
 class RecordMethods:
@@ -76,7 +67,7 @@ class RecordMethods:
 
         A later kernel can then ask what became of it. A run that has ended stays as it is.
         """
-        writes.identify(self._store, _named(id), execution_id)
+        writes.identify(self._store, id, execution_id)
         self._tell(id)
 
     def finish(self, run: Run) -> None:
@@ -110,13 +101,13 @@ class RecordMethods:
         HistoryError
             There is no such run, or a value of another type; nothing was changed.
         """
-        _named(id)
-        _check(note=note, tags=tags, quality=quality, desired=desired)
+        _check(quality)
         given: dict[str, Any] = {}
         if not isinstance(note, _Keep):
             given["note"] = None if note is None else clean(note)
         if not isinstance(tags, _Keep):
-            given["tags"] = tags_text([tags] if isinstance(tags, str) else tags or ())
+            many = () if tags is None else tags
+            given["tags"] = tags_text([many] if isinstance(many, str) else list(many))
         if not isinstance(quality, _Keep):
             given["quality"] = None if quality is None else float(quality)
         payloads = {} if isinstance(desired, _Keep) else {"desired": desired and dict(desired)}
@@ -125,14 +116,13 @@ class RecordMethods:
 
     def keep_nodes(self, id: str, nodes: Sequence[NodeRun]) -> None:  # noqa: A002  (as above)
         """Keep the trace of the run `id`."""
-        _named(id)
         kept = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
         writes.update(self._store, id, {}, {"nodes": kept or None})
 
     @told
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
-        found = reads.row(self._store, _named(id))
+        found = reads.row(self._store, id)
         if found is None:
             moved = with_archived(self._store, {"ids": [id]}, reads.WHOLE)
             found = moved[0] if moved else None
@@ -151,11 +141,6 @@ class RecordMethods:
         Both are called after the commit, in the thread that wrote. What they raise becomes a
         warning: a view that breaks must not stop the run that it was to show.
         """
-        given: tuple[object, ...] = (callback, many or callback)
-        for call in given:
-            if not callable(call):
-                msg = f"subscribe wants functions to call, not {call!r:.100}"
-                raise HistoryError(msg)
         both = (callback, many)
         with self._lock:
             self._subscribers.append(both)
@@ -201,17 +186,7 @@ def _call(callback: Callable[[], None], failed: str) -> None:
         warnings.warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)
 
 
-def _named(run_id: object) -> str:
-    if not isinstance(run_id, str):
-        msg = f"{run_id!r:.100} is no id of a run; `Run.id` and the column `id` of frame() are"
+def _check(quality: float | _Keep | None) -> None:
+    if not isinstance(quality, _Keep | None) and not 0 <= quality <= 1:
+        msg = f"quality={quality!r:.60} does not fit: give a number from 0 (bad) to 1 (good)"
         raise HistoryError(msg)
-    return run_id
-
-
-def _check(**said: object) -> None:
-    for name, value in said.items():
-        kind, wanted = _FITS[name]
-        fits = value is None or isinstance(value, (_Keep, kind))
-        if not fits or (isinstance(value, Real) and not 0 <= float(value) <= 1):
-            msg = f"{name}={value!r:.60} does not fit: give {wanted}, or None to clear it"
-            raise HistoryError(msg)

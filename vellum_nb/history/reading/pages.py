@@ -39,7 +39,7 @@ def page(
     `told` hears how many runs were read of how many where payloads must be, and how to get the
     rows that are the first so far.
     """
-    start, way = max(0, offset), (order_by, descending)
+    start, way = min(max(0, offset), ALL), (order_by, descending)
     wanted = start + limit
 
     def rows(found: Sequence[int]) -> list[Row]:
@@ -81,7 +81,7 @@ def _among_the_newest(
 ) -> list[int] | None:
     """Return the first runs of a search by comparing the newest, None where these do not do."""
     search = filters.get("search")
-    if not search or way != ("timestamp", True) or wanted > _NEAR:
+    if search is None or not words(search) or way != ("timestamp", True) or wanted > _NEAR:
         return None
     newest = select({**filters, "search": None, "limit": 2 * wanted}, store)
     looked = _numbers(store, *query(newest, "r.seq FROM runs r"))

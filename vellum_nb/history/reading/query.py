@@ -190,6 +190,7 @@ def ids_of(given: Any) -> Any:
 def _names(name: str, value: Any) -> list[str]:
     value = ids_of(value) if name == "ids" else value
     is_list = isinstance(value, Iterable) and not isinstance(value, str)
+    is_list = is_list and getattr(value, "ndim", 1) == 1  # going through a table yields its columns
     values = list(value) if is_list else [value]
     wrong = [each for each in values if not isinstance(each, str)]
     if wrong:
@@ -219,4 +220,4 @@ def _limit(limit: object) -> int:
     if not isinstance(limit, SupportsIndex) or isinstance(limit, bool) or int(limit) < 0:
         msg = f"limit={limit!r} keeps no runs; give a number from 0, or None for all"
         raise HistoryError(msg)
-    return int(limit)
+    return min(int(limit), ALL)

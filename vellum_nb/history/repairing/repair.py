@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.fitting import fitting
 from vellum_nb.history.repairing.pages import Pages
 from vellum_nb.history.repairing.proof import EMPTY, faults
 from vellum_nb.history.repairing.salvage import Salvage
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.sqlite.backups import private
 from vellum_nb.history.sqlite.copies import looked_at
-from vellum_nb.history.sqlite.files import explained, located
+from vellum_nb.history.sqlite.files import explained, locate, located
 from vellum_nb.history.sqlite.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
 
 __all__ = ["RepairedHistory", "repair_history"]
@@ -89,6 +90,7 @@ class RepairedHistory:
         return f"<RepairedHistory: {self}>"
 
 
+@fitting(HistoryError)
 def repair_history(
     path: str | Path | None = None, *, to: str | Path | None = None
 ) -> RepairedHistory:
@@ -119,10 +121,9 @@ def repair_history(
     vellum_nb.errors.HistoryError: Nothing could be saved from ...runs.db: ...
     """
     source = located(path)
-    target = Path(to or source.with_name(f"{source.stem}-repaired{source.suffix}"))
-    target = target.expanduser().absolute()
+    target = Path(locate(to or source.with_name(f"{source.stem}-repaired{source.suffix}")))
     for file in (target, _beside(target)):
-        if file.exists():
+        if os.path.exists(file):  # noqa: PTH110  (raises nothing, however long a name is)
             msg = (
                 f"There is a file {file} already; name another one for what is saved from {source}"
             )

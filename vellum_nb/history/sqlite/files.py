@@ -76,7 +76,7 @@ def locate(path: str | Path | None) -> Path | str:
         from platformdirs import user_data_path
 
         return user_data_path("vellum_nb", appauthor=False) / "runs.db"
-    if not isinstance(chosen, str | os.PathLike):
+    if not isinstance(chosen, str | os.PathLike) or "\0" in str(chosen):
         msg = f"{chosen!r} is no history; name a file, such as 'runs.db', or ':memory:'"
         raise HistoryError(msg)
     if str(chosen) == MEMORY:
@@ -91,7 +91,7 @@ def located(path: str | Path | None) -> Path:
         msg = f"The history {place} is no file; PostgreSQL has tools of its own for its damage"
         raise HistoryError(msg)
     found = locate(place)
-    if not isinstance(found, Path) or not found.is_file():
+    if not isinstance(found, Path) or not os.path.isfile(found):  # noqa: PTH113  (never raises)
         msg = f"There is no history {found}; name the file of one, such as runs.db"
         raise HistoryError(msg)
     return found

@@ -59,10 +59,6 @@ def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
     HistoryError
         The file cannot be written; the old one is as it was.
     """
-    given: object = path
-    if not isinstance(given, str | os.PathLike):
-        msg = f"{path!r} is no path; name a file, such as 'runs.csv'"
-        raise HistoryError(msg)
     if "\0" in os.fspath(path):
         msg = f"{path!r} is no path: no name can have a NUL in it"
         raise HistoryError(msg)

@@ -63,7 +63,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             with self._transaction() as db:
                 self._prepare(db)
-        except (sqlite3.DatabaseError, OSError) as exc:
+        except (sqlite3.DatabaseError, OSError, ValueError) as exc:  # a NUL in its name
             msg = f"The registry {self._path} cannot be opened ({exc}); it was left as it is"
             raise VellumNBError(msg) from exc
 
