@@ -22,6 +22,7 @@ class Fts:
     make: Sequence[str] = (
         f"DROP TABLE IF EXISTS {_TABLE}",
         f"CREATE VIRTUAL TABLE {_TABLE} USING fts5({_OPTIONS})",
+        f"INSERT INTO {_TABLE} ({_TABLE}, rank) VALUES ('automerge', 8)",
     )
     exists = f"SELECT 1 FROM sqlite_master WHERE name = '{_TABLE}'"
 

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 __all__ = ["BREAK", "LONGEST_WORD", "folded", "joined", "letters", "place", "spans", "words"]
 
@@ -137,23 +138,21 @@ def _letters(text: str) -> str:
     return text.encode("ascii", _FOREIGN).translate(_LOWERED).decode()
 
 
-def _of_error(error: UnicodeError) -> tuple[bytes, int]:
+def _of_error(error: Any) -> tuple[bytes, int]:
     """Return what becomes of letters that are no ASCII, where the encoder meets them."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return _of_run(error.object[error.start : error.end]).encode(), error.end
+    return _of_run(error.object[error.start : error.end]), error.end
 
 
 codecs.register_error(_FOREIGN, _of_error)
 
 
-def _of_run(run: str) -> str:
-    return _remembered(run) if len(run) <= _SHORT_RUN else _read(run)
+def _of_run(run: str) -> bytes:
+    return _remembered(run) if len(run) <= _SHORT_RUN else _read(run).encode()
 
 
 @lru_cache(maxsize=10_000)
-def _remembered(run: str) -> str:
-    return _read(run)
+def _remembered(run: str) -> bytes:
+    return _read(run).encode()
 
 
 def _read(run: str) -> str:
@@ -190,7 +189,7 @@ def place(text: str, at: int) -> int:
         stand += run.start() - begin
         if at < stand:
             return run.start() - (stand - at)
-        meant = len(_of_run(run.group()))
+        meant = len(_read(run.group()))
         if at < stand + meant:
             return _place_in_run(text, run, at - stand)
         begin, stand = run.end(), stand + meant
