@@ -132,6 +132,9 @@ class CountingServer:
         self.posts += 1
         fault = self.script.popleft() if self.script else self._throw(self.faults)
         await _before(writer, fault)
+        if fault.startswith("late"):
+            _abort(writer)
+            await asyncio.sleep(float(fault.split()[2]))
         external_id = body["external_id"]
         if external_id in self.kept and self.refuses:
             await _answer(writer, {"detail": f"external_id {external_id} was used before"}, 400)

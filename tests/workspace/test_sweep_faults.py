@@ -67,10 +67,13 @@ def test_a_busy_server_did_nothing_and_is_asked_again_without_a_look(counting, w
     check(counting, swept(ws), "FULFILLED", executed=1, posts=3, lookups=0)
 
 
-@pytest.mark.parametrize("fault", ["503", "500", "504", "reset before"])
-def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(counting, ws, fault):
-    counting.script.append(fault)
-    check(counting, swept(ws), "FULFILLED", executed=1, posts=2, lookups=3)
+def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(counting, ws):
+    faults = ["503", "500", "504", "reset before"]
+    counting.script.extend(faults)
+    sweep = swept(ws, [{"text": fault} for fault in faults])
+    assert {run.state for run in sweep.runs()} == {"FULFILLED"}
+    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
+    assert (counting.posts, counting.lookups) == (8, 24)
 
 
 @pytest.mark.parametrize(
@@ -104,11 +107,22 @@ def test_an_execution_that_still_runs_is_waited_for(counting, ws):
     check(counting, sweep, "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
 
 
-def test_events_that_are_told_late_do_not_make_it_run_twice(counting, ws):
-    """It is sent again, refused as a duplicate, and then found."""
-    counting.lag = 1.0
+@pytest.mark.parametrize("fault", ["late by 2 s", "reset after"])
+def test_a_call_that_is_read_or_told_of_late_is_not_sent_again(counting, ws, fault):
+    """A server that would execute it twice reads it after 2 s, or tells of it after 2 s."""
+    counting.refuses = False
+    counting.lag = 2.0 if fault == "reset after" else 0.0
+    counting.script.append(fault)
+    check(counting, swept(ws), "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
+
+
+def test_a_call_that_is_told_of_very_late_is_refused_as_a_duplicate_and_then_found(counting, ws):
+    counting.lag = 1e9
     counting.script.append("reset after")
-    sweep = swept(ws)
+    sweep = swept(ws, background=True)
+    wait_for(lambda: counting.posts == 2)
+    counting.lag = 0.0
+    sweep.wait(LONG)
     check(counting, sweep, "FULFILLED", executed=1, posts=2, lookups=counting.lookups)
 
 

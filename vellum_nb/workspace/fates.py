@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 _SENDS = 6  # whose fate was doubtful each time
-_LAG = (0.2, 0.5)  # seconds between look-ups: events may be told a little after the execution
+_LAG = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between look-ups: a server may read a call, or tell of its execution, so much later."""
+
 _SILENT = 12  # look-ups without a usable answer, until the server counts as one that cannot tell
 _WATCHES = 150  # about an hour
 _SLOWEST = 30.0  # seconds between two of them
