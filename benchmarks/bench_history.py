@@ -198,17 +198,16 @@ def expanded(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, axis=1)
 
 
-def reading(folder: Path, file: Path, rows: int) -> None:
-    """Read 100,000 runs whole, and the last thousand of one deployment among all."""
-    smaller = folder / "smaller.db"
-    many_runs.write(smaller, min(rows, 100_000))
-    with History(smaller) as history:
-        assert history.frame().shape[0] == by_pandas(smaller).shape[0]
-        pairs = [(spent(history.frame), spent(lambda: by_pandas(smaller))) for _ in range(TURNS)]
+def expanding(file: Path, name: str) -> None:
+    """Read runs with inputs and outputs as columns; `name` says what the outputs are."""
+    with History(file) as history:
+        assert history.frame().shape[0] == by_pandas(file).shape[0]
+        pairs = [(spent(history.frame), spent(lambda: by_pandas(file))) for _ in range(TURNS)]
     ours_s, theirs = (
         statistics.median(each[0] for each in side) for side in zip(*pairs, strict=True)
     )
     cpu = statistics.median(b[1] / a[1] for a, b in pairs)
+    print(f"outputs: {name}")
     print(f"frame() {ours_s:.2f} s, read_sql + json_normalize {theirs:.2f} s", end="; ")
     print(f"in seconds of cores {cpu:.1f} x")
     told(
@@ -216,7 +215,16 @@ def reading(folder: Path, file: Path, rows: int) -> None:
         statistics.median(b[0] / a[0] for a, b in pairs),
         NORMALIZE,
     )
-    memory(smaller, min(rows, 100_000))
+
+
+def reading(folder: Path, file: Path, rows: int) -> None:
+    """Read 100,000 runs whole, and the last thousand of one deployment among all."""
+    smaller = min(rows, 100_000)
+    for name, structured in (("texts and numbers", False), ("a text, a list, an object", True)):
+        path = folder / f"smaller-{structured}.db"
+        many_runs.write(path, smaller, structured=structured)
+        expanding(path, name)
+        memory(path, smaller)
     with History(file) as history:
         history.frame(limit=1000)
         taken = [

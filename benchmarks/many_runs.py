@@ -40,13 +40,13 @@ TYPES = '{"category":"STRING","confidence":"NUMBER","reply":"STRING"}'
 Row = dict[str, Any]
 
 
-def write(path: Path, count: int) -> None:
+def write(path: Path, count: int, *, structured: bool = False) -> None:
     """Make a history of `count` runs at `path`, where none may be yet."""
     assert not path.exists(), f"{path} is there already"
     History(path).close()
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA synchronous = OFF")
-    made = rows(count)
+    made = rows(count, structured=structured)
     while some := list(islice(made, AT_ONCE)):
         database.execute("BEGIN")
         _insert(database, "runs", ("seq", *SCALARS), [run for run, _ in some])
@@ -72,8 +72,11 @@ def copy(url: str, count: int) -> None:
         database.execute("VACUUM ANALYZE")
 
 
-def rows(count: int) -> Iterator[tuple[Row, Row]]:
-    """Yield the two rows of each run, oldest first."""
+def rows(count: int, *, structured: bool = False) -> Iterator[tuple[Row, Row]]:
+    """Yield the two rows of each run, oldest first; of `structured` ones two outputs are no text.
+
+    These are a list of objects and an object, whose names come as they do, not sorted.
+    """
     dice = random.Random(count)
     texts = [_text(dice, 25, 150) for _ in range(2000)]
     replies = [_text(dice, 30, 250) for _ in range(2000)]
@@ -89,6 +92,8 @@ def rows(count: int) -> Iterator[tuple[Row, Row]]:
             "confidence": round(dice.random(), 4),
             "reply": f"Dear customer {seq}, {dice.choice(replies)}",
         }
+        if structured:
+            outputs = _structured(dice, outputs)
         payload = {
             "seq": seq,
             "inputs": _json(inputs),
@@ -97,6 +102,16 @@ def rows(count: int) -> Iterator[tuple[Row, Row]]:
             "not_sent": "[]",
         }
         yield _run(dice, seq, fails=fails), payload
+
+
+def _structured(dice: random.Random, outputs: Row) -> Row:
+    steps = [
+        {"tool": tool, "ms": dice.randrange(2000), "ok": dice.random() < 0.9}
+        for tool in dice.sample(("search", "lookup", "refund", "write"), dice.randint(1, 4))
+    ]
+    verdict = {key: outputs[key] for key in ("category", "confidence")}
+    verdict |= {"reasons": [_text(dice, 3, 6), _text(dice, 3, 6)], "escalate": False}
+    return {"reply": outputs["reply"], "steps": steps, "verdict": verdict}
 
 
 def _run(dice: random.Random, seq: int, *, fails: bool) -> Row:

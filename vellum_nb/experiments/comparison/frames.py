@@ -11,7 +11,8 @@ from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.verdicts import VERDICTS, Verdict
 from vellum_nb.history.reading.records import Record
 from vellum_nb.history.reading.records import in_turn as in_turn_of_records
-from vellum_nb.history.rows.frames import cell, frame_of_cells
+from vellum_nb.history.rows.cells import cell
+from vellum_nb.history.rows.frames import frame_of_cells
 from vellum_nb.history.rows.rows import clean
 
 if TYPE_CHECKING:

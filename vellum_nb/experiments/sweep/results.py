@@ -15,7 +15,8 @@ from vellum_nb.experiments.report.saving import refuse_key, save_frame
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
 from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.frames import cell, column
+from vellum_nb.history.rows.cells import cell
+from vellum_nb.history.rows.frames import column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vellum_nb.history.rows.frames import cell
+from vellum_nb.history.rows.cells import cell, cells
 from vellum_nb.history.rows.rows import clean, from_micros
 from vellum_nb.history.store.store import Row
 
@@ -83,7 +83,7 @@ class Batch:
             return self.cells_of(column.payload, column.key)
         values = self._found[column.name]
         if column.name == "metadata":
-            return [None if text is None else cell(json.loads(text)) for text in values]
+            return cells(values)
         return [value or 0 for value in values] if column.kind == "int" else values
 
     def _raw(self, column: Column) -> Sequence[Any]:

@@ -14,7 +14,8 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.fitting import fitting
 from vellum_nb.history.exporting.csv_text import split, typed, unguarded
 from vellum_nb.history.exporting.parquet import AS_JSON, arrow
-from vellum_nb.history.rows.frames import KINDS, cell, column, frame_of_cells, frame_of_rows
+from vellum_nb.history.rows.cells import cell
+from vellum_nb.history.rows.frames import KINDS, column, frame_of_cells, frame_of_rows
 from vellum_nb.history.rows.rows import FRAMED, micros, payload_row, scalar_row, tags_text
 from vellum_nb.models import Run
 

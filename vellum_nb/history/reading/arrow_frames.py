@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vellum_nb.history.reading.spreading import Piece, spread
+from vellum_nb.history.rows.cells import cells
 from vellum_nb.history.rows.frames import (
     EXACT,
     KINDS,
@@ -19,7 +19,6 @@ from vellum_nb.history.rows.frames import (
     ROOMS,
     assembled,
     categories,
-    cell,
     column,
     text_column,
     time_column,
@@ -120,7 +119,7 @@ def _listed(piece: Piece) -> list[Any]:
 def _canonical(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return JSON texts as the frame shows them; equal ones are read once."""
     distinct = texts.unique().drop_null()
-    shown = pa.array([cell(json.loads(text)) for text in distinct.to_pylist()], pa.string())
+    shown = pa.array(cells(distinct.to_pylist()), pa.string())
     return shown.take(pc.index_in(texts, value_set=distinct))
 
 

@@ -1,7 +1,8 @@
 """JSON objects to columns in Arrow, a batch at a time, by Arrow's own JSON reader.
 
-The values are those that `frames.cell` gives for each, name by name. What Arrow cannot read as
-it is meant (mixed types, integers beyond 64 bits, halves of a surrogate pair) is read by `json`.
+The values are those that `cells.cell` gives for each, name by name. What Arrow cannot read as it is
+meant (mixed types, integers beyond 64 bits, halves of a surrogate pair, lists that begin with null)
+is read by `json`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from vellum_nb.history.rows.frames import EXACT, INT64, cell
+from vellum_nb.history.reading.structured import Structured, is_misread
+from vellum_nb.history.rows.cells import members
+from vellum_nb.history.rows.frames import EXACT
 
 __all__ = ["Piece", "spread"]
 
@@ -35,29 +38,52 @@ def spread(lines: pa.Array[Any], exact: Collection[str] = ()) -> dict[str, Piece
         return {}
     table = _read(lines)
     if table is None:
-        return _spread_by_json(lines)
-    odd = [name for name in table.column_names if name in exact or _is_odd(table[name])]
-    slow = _spread_by_json(lines, odd) if odd else {}
-    return {name: slow.get(name, table[name]) for name in _in_order(lines, table.column_names)}
+        return _by_json(lines)
+    odd = {name for name in table.column_names if name in exact or _is_odd(table[name])}
+    found = _by_json(lines, odd) if odd else {}
+    structured = Structured(lines, table)
+    for name in table.column_names:
+        if name not in found:
+            is_nested = pa.types.is_nested(table[name].type)
+            found[name] = _texts(lines, structured, name) if is_nested else table[name]
+    return {name: found[name] for name in _in_order(lines, table.column_names)}
+
+
+def _texts(lines: pa.Array[Any], structured: Structured, name: str) -> Piece:
+    texts, doubt = structured.texts(name)
+    if doubt is None:
+        return texts
+    cells = members(lines.filter(doubt).to_pylist(), [name])[name]
+    return pc.replace_with_mask(texts, doubt, pa.array(cells, pa.string()))
 
 
 def _read(lines: pa.Array[Any]) -> pa.Table | None:
     """Return the names and cells as Arrow reads them; None where that is not what `json` reads."""
-    texts: list[str] = []
+    texts: list[pa.Field[Any]] = []
     for _ in range(2):
         try:
             table = _parsed(lines, texts)
         except pa.ArrowInvalid:
             return None
         # A text like 2026-07-01 is a text.
-        times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
-        if not times:
-            return table if table.num_rows == len(lines) else None
-        texts = times
+        told = [(field, field.with_type(_untimed(field.type))) for field in table.schema]
+        texts = [field for read, field in told if field != read]
+        if not texts:
+            is_whole = table.num_rows == len(lines) and not is_misread(lines, table.schema)
+            return table if is_whole else None
     return None
 
 
-def _parsed(lines: pa.Array[Any], texts: Sequence[str]) -> pa.Table:
+def _untimed(kind: pa.DataType) -> pa.DataType:
+    """Return the type with texts for times."""
+    if isinstance(kind, pa.ListType):
+        return pa.list_(_untimed(kind.value_type))
+    if isinstance(kind, pa.StructType):
+        return pa.struct([field.with_type(_untimed(field.type)) for field in kind])
+    return pa.string() if pa.types.is_timestamp(kind) else kind
+
+
+def _parsed(lines: pa.Array[Any], texts: Sequence[pa.Field[Any]]) -> pa.Table:
     longest = pc.max(pc.binary_length(lines)).as_py()
     return pyarrow.json.read_json(
         pa.BufferReader(_buffer(lines)),
@@ -65,7 +91,7 @@ def _parsed(lines: pa.Array[Any], texts: Sequence[str]) -> pa.Table:
             use_threads=False, block_size=max(_BLOCK, 2 * longest)
         ),
         parse_options=pyarrow.json.ParseOptions(
-            explicit_schema=pa.schema([(name, pa.string()) for name in texts]) if texts else None
+            explicit_schema=pa.schema(texts) if texts else None
         ),
     )
 
@@ -80,10 +106,9 @@ def _buffer(lines: pa.Array[Any]) -> Any:
 
 
 def _is_odd(cells: pa.ChunkedArray[Any]) -> bool:
-    """Return whether Arrow's type hides what the values were, or is no scalar."""
-    kind = cells.type
-    if not pa.types.is_floating(kind):
-        return bool(pa.types.is_nested(kind))
+    """Return whether Arrow's type hides what the numbers were."""
+    if not pa.types.is_floating(cells.type):
+        return False
     # NaN is a missing value; an integer among them that a float cannot hold makes it mixed.
     size = pc.max(pc.if_else(pc.is_nan(cells), float("inf"), pc.abs(cells))).as_py()
     return bool(size is not None and size >= EXACT[-1])
@@ -110,15 +135,17 @@ def _last_line(lines: pa.Array[Any], name: str) -> int:
     return next(at for at in reversed(range(len(lines))) if name in json.loads(lines[at].as_py()))
 
 
-def _spread_by_json(lines: pa.Array[Any], only: Sequence[str] | None = None) -> dict[str, Piece]:
-    values = json.loads(f"[{','.join(lines.to_pylist())}]")
-    names = only or dict.fromkeys(name for value in reversed(values) for name in value)
-    return {name: _packed([cell(value.get(name)) for value in values]) for name in names}
+def _by_json(lines: pa.Array[Any], only: Collection[str] = ()) -> dict[str, Piece]:
+    found = members(lines.to_pylist(), only)
+    return {name: _packed(cells) for name, cells in found.items()}
 
 
 def _packed(cells: list[Any]) -> Piece:
     """Return the cells in Arrow if they have one type."""
-    kinds = {type(value) for value in cells} - {type(None)}
-    if len(kinds) > 1 or (kinds == {int} and not all(v in INT64 for v in cells if v is not None)):
+    kinds = set(map(type, cells)) - {type(None)}
+    if len(kinds) > 1:
         return cells
-    return pa.array(cells)
+    try:
+        return pa.array(cells, pa.int64() if int in kinds else None)
+    except OverflowError:
+        return cells

@@ -21,14 +21,15 @@ NaN is a missing value. Half a surrogate pair becomes U+FFFD; `History.runs` kee
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any, get_args
 
+from vellum_nb.history.rows.cells import cells, given, members
 from vellum_nb.history.rows.rows import FRAMED, SCALARS, clean
-from vellum_nb.models import RunState, canonical_json
+from vellum_nb.models import RunState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,6 @@ __all__ = [
     "ROOMS",
     "assembled",
     "categories",
-    "cell",
     "column",
     "frame_of_cells",
     "frame_of_rows",
@@ -100,19 +100,15 @@ _PANDAS_OF_OBJECT_TEXT = 2
 def frame_of_rows(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """Return the frame of rows of the database, as `reads.rows_of` fetches them."""
     names = (*SCALARS, *FRAMED)
-    found = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    found = {name: list(map(operator.itemgetter(at), rows)) for at, name in enumerate(names)}
     number = len(rows)
     del rows  # of very many, half of the memory
     columns = {name: column(found.pop(name), KINDS[name]) for name in PLAIN}
-    metadata = [None if text is None else cell(json.loads(text)) for text in found["metadata"]]
-    columns["metadata"] = text_column(metadata)
+    columns["metadata"] = text_column(cells(found.pop("metadata")))
     spreads: dict[str, Any] = {}
     for room, name in ROOMS.items():
-        texts = found.pop(name)
-        values = [json.loads(text) if text else {} for text in texts]
-        del texts
-        for key, cells in _spread(f"{room}.", values):
-            spreads[key] = column(cells, None)
+        for key, values in members(found.pop(name)).items():
+            spreads[clean(f"{room}.{key}")] = column(values, None)
     return assembled(columns, spreads, number)
 
 
@@ -127,33 +123,13 @@ def assembled(columns: Mapping[str, Any], spreads: Mapping[str, Any], rows: int)
     return pd.DataFrame(ordered, index=pd.RangeIndex(rows))
 
 
-def frame_of_cells(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
+def frame_of_cells(values: Mapping[str, list[Any]]) -> pd.DataFrame:
     """Return a frame of columns of plain values, None where one is missing, times in µs."""
     import pandas as pd
 
-    rows = len(next(iter(cells.values()), []))
-    columns = {name: column(values, KINDS.get(name)) for name, values in cells.items()}
+    rows = len(next(iter(values.values()), []))
+    columns = {name: column(each, KINDS.get(name)) for name, each in values.items()}
     return pd.DataFrame(columns, index=pd.RangeIndex(rows))
-
-
-def cell(value: Any) -> Any:
-    """Return what a frame shows of a JSON value: scalars as they are, the rest as JSON text."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    if value is None or isinstance(value, bool | int):
-        return value
-    try:
-        return clean(canonical_json(value))
-    except ValueError:  # NaN or an infinity within
-        return clean(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
-
-
-def _spread(prefix: str, values: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield one list a name; names in the order in which the oldest runs brought them."""
-    for name in dict.fromkeys(name for value in reversed(values) for name in value):
-        yield clean(prefix + name), [cell(value.get(name)) for value in values]
 
 
 def column(values: list[Any], kind: str | None) -> Any:
@@ -192,22 +168,22 @@ def categories(values: Iterable[str | None], kind: str) -> list[str]:
 
 
 def _inferred(values: list[Any]) -> Any:
-    given = [v for v in values if v is not None]
-    kinds = {type(v) for v in given}
+    there = given(values)
+    kinds = set(map(type, there))
     if kinds <= {str}:
         return text_column(values)
     if kinds == {bool}:
         return _series(values, "boolean")
-    if kinds == {int} and all(v in INT64 for v in given):
-        return _series(values, "int64" if len(given) == len(values) else "Int64")
-    if kinds <= {int, float} and float in kinds and all(_is_exact(v) for v in given):
+    integers = list(compress(there, map(partial(operator.is_, int), map(type, there))))
+    if kinds == {int} and _all_in(INT64, integers):
+        return _series(values, "int64" if len(there) == len(values) else "Int64")
+    if kinds <= {int, float} and float in kinds and _all_in(EXACT, integers):
         return _series(values, "float64")
     return _series(values, "object")
 
 
-def _is_exact(number: int | float) -> bool:  # noqa: PYI041  (the two types are told apart)
-    """Return whether a float64 column keeps this number as it is."""
-    return type(number) is float or number in EXACT
+def _all_in(limits: range, numbers: Sequence[int]) -> bool:
+    return not numbers or (min(numbers) in limits and max(numbers) in limits)
 
 
 def text_column(values: Sequence[Any]) -> Any:
