@@ -114,6 +114,15 @@ def test_usual_lists_and_objects_never_become_python_values(value, monkeypatch):
     assert found.to_pylist() == [cell(value), cell(value), None]
 
 
+@pytest.mark.parametrize("number", [20, 1000])
+def test_objects_whose_names_differ_by_run_become_what_cell_shows(number):
+    values = [
+        {"out": {f"{(at * step) % number}": None if at % 3 else at for step in range(1, 6)}}
+        for at in range(300)
+    ]
+    assert spreading.spread(lines_of(values))["out"].to_pylist() == shown(values)["out"]
+
+
 def test_only_the_runs_that_are_in_doubt_become_python_values(monkeypatch):
     values = [{"out": {"a": 1}}, {"out": {"a": 2.5}}, {"out": {"a": 1e-9}}, {"out": {"a": 4.5}}]
     read = []

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from vellum_nb.history.reading.structured import Structured, is_misread
+from vellum_nb.history.reading.structured import Structured, is_misread, names_in
 from vellum_nb.history.rows.cells import members
 from vellum_nb.history.rows.frames import EXACT
 
@@ -26,6 +26,8 @@ Piece: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any] | list[Any]"
 
 _BLOCK = 2**20
 _FEW = 50
+_MANY = 64
+"""Names within a structured column: of more, most are in few runs, and Arrow has a place in all."""
 
 
 def spread(lines: pa.Array[Any], exact: Collection[str] = ()) -> dict[str, Piece]:
@@ -106,9 +108,9 @@ def _buffer(lines: pa.Array[Any]) -> Any:
 
 
 def _is_odd(cells: pa.ChunkedArray[Any]) -> bool:
-    """Return whether Arrow's type hides what the numbers were."""
+    """Return whether Arrow's type hides what the numbers were, or is quicker to read by `json`."""
     if not pa.types.is_floating(cells.type):
-        return False
+        return names_in(cells.type) > _MANY
     # NaN is a missing value; an integer among them that a float cannot hold makes it mixed.
     size = pc.max(pc.if_else(pc.is_nan(cells), float("inf"), pc.abs(cells))).as_py()
     return bool(size is not None and size >= EXACT[-1])

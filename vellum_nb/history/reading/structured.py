@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Structured", "is_misread"]
+__all__ = ["Structured", "is_misread", "names_in"]
 
 Array: TypeAlias = "pa.Array[Any]"
 Texts: TypeAlias = "tuple[Array, Array | None]"
@@ -28,6 +28,8 @@ _NULL_FIRST = r"\[\s*null"
 _FRACTION = r'\w":-?\d+\.\d+[,}\]]'
 _COUNTED = re.compile(r"\w[ !#-\[\]-~]*", re.ASCII)
 """Names whose spelling, in quotes and before a colon, is nothing but a key."""
+_MOST_COUNTED = 8
+"""Names that are counted: of more, `json` is quicker than to look through all texts for each."""
 _ESCAPED = r'["\\\x00-\x1f]'
 _ESCAPES = {text: json.dumps(text)[1:-1] for text in ("\\", '"', *map(chr, range(32)))}
 
@@ -38,6 +40,7 @@ class Structured:
     def __init__(self, lines: Array, table: pa.Table) -> None:
         self._lines = lines
         self._table = table
+        self._nulls: dict[str, bool | None] = {}
 
     def texts(self, name: str) -> Texts:
         """Return the canonical JSON of each value of one column."""
@@ -69,8 +72,10 @@ class Structured:
     def _objects(self, values: Any) -> Texts:
         pieces: list[Array | str] = []
         doubts: list[Array] = []
-        fields = zip(values.type.names, values.flatten(), strict=True)
-        for name, field in sorted(fields, key=lambda pair: str(pair[0])):
+        fields = dict(zip(values.type.names, values.flatten(), strict=True))
+        if sum(each.null_count > values.null_count for each in fields.values()) > _MOST_COUNTED:
+            return pa.nulls(len(values), pa.string()), values.is_valid()
+        for name, field in sorted(fields.items()):
             texts, doubt = self._written(field, is_member=True)
             doubts += [] if doubt is None else [doubt]
             if texts.null_count > values.null_count:
@@ -106,10 +111,15 @@ class Structured:
 
     def _nulls_are_written(self, name: str) -> bool | None:
         """Return whether what has no `name` says null; None where some do and some leave it out."""
+        if name not in self._nulls:
+            is_asked = len(self._nulls) < _MOST_COUNTED and _COUNTED.fullmatch(name)
+            self._nulls[name] = self._count_nulls(name) if is_asked else None
+        return self._nulls[name]
+
+    def _count_nulls(self, name: str) -> bool | None:
         found = [(size, field) for told, size, field in self._members if told == name]
-        if not _COUNTED.fullmatch(name):
-            return None
-        number = self._count(rf'[^\\]"{re.escape(name)}"\s*:')
+        key = rf'"{re.escape(name)}"\s*:'
+        number = self._count(key) - self._count(r"\\" + key)  # quicker than `[^\\]` before it
         if number == sum(size for size, _ in found):
             return True
         given = sum(len(field) - field.null_count for _, field in found)
@@ -131,6 +141,15 @@ def is_misread(lines: Array, schema: pa.Schema) -> bool:
     The column is not even whole then, and must not be touched.
     """
     return any(map(_has_lists, schema.types)) and _count(lines, _NULL_FIRST) > 0
+
+
+def names_in(kind: pa.DataType) -> int:
+    """Return how many names there are in the objects of a type."""
+    if isinstance(kind, pa.ListType):
+        return names_in(kind.value_type)
+    if not isinstance(kind, pa.StructType):
+        return 0
+    return int(kind.num_fields) + sum(names_in(field.type) for field in kind)
 
 
 def _count(lines: Array, pattern: str) -> int:
