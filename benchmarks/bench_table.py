@@ -136,6 +136,11 @@ def measure_firsts(history: History) -> bool:
                 view.close()
                 continue
             slow |= measure_first(view, f"{name}, the file {place}", question)
+    view = HistoryView(history, side_by_side=str)
+    Page(view).ask(**question)
+    took, _ = timed(lambda: idle(view))
+    print(f"until that search was whole {took:22.2f} s of CPU")
+    view.close()
     return slow
 
 

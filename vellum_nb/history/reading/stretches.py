@@ -22,7 +22,7 @@ from vellum_nb.history.store.store import Row, Store
 __all__ = ["Heard", "best"]
 
 _MOST = 1_000  # rows that are chosen so
-_STRETCH = 50_000
+_STRETCH = 100_000  # PostgreSQL would not share out the work of much fewer
 
 Heard: TypeAlias = Callable[[int, int, Callable[[], list[int]]], None]
 """Hears how many runs were read of how many, and how to get the first of those that were."""
