@@ -10,7 +10,7 @@ import pytest
 
 from vellum_nb import History, HistoryError, read_parquet
 from vellum_nb.history.keeping import archive_files
-from vellum_nb.history.searching import index, search
+from vellum_nb.history.searching import search
 
 NOON_OF_JULY = "2026-07-01T12:00:0{}Z"
 every_text = pytest.mark.parametrize("write", ["to_csv", "to_jsonl"])
@@ -112,9 +112,9 @@ def test_a_search_that_takes_long_counts_the_runs_there_are(
     history, moved, tmp_path, monkeypatch, capsys
 ):
     moved()
-    monkeypatch.setattr(index, "SLICE", 1)
-    monkeypatch.setattr(search, "_MOMENT_S", -1)
+    for name in ("_MANY", "_GROWS_S", "_MOMENT_S"):
+        monkeypatch.setattr(search, name, -1)
     history.to_csv(tmp_path / "a.csv", archived=True, progress=False, search="refund")
-    shown = re.findall(r"Reading ([\d,]+) runs", capsys.readouterr().err)
+    shown = re.findall(r"Comparing ([\d,]+) runs", capsys.readouterr().err)
     assert shown
     assert set(shown) <= {"10", "8", "2"}

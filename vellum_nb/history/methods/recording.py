@@ -136,7 +136,7 @@ class RecordMethods:
         """Call `callback` with each run that begins, ends or is annotated; return how to stop.
 
         `many` is called, with nothing, once after each call that brings runs or takes some away:
-        `delete`, `undelete`, `archive`, `unarchive`, `merge`, `sync`.
+        `delete`, `undelete`, `archive`, `unarchive`, `merge`, `sync`, `retry_refused`.
 
         Both are called after the commit, in the thread that wrote. What they raise becomes a
         warning: a view that breaks must not stop the run that it was to show.
