@@ -32,10 +32,11 @@ RUNS = st.fixed_dictionaries(
 
 
 @given(runs=st.lists(RUNS, min_size=1, max_size=4), typed=TEXTS)
-@example(
-    runs=[{"inputs": {"refund policy": 'x"'}, "note": "my refund", "tags": ["policy"]}],
-    typed='"refund policy"',
-)
+@example(runs=[{"inputs": {"a refund policy": 1}, "note": "a refund"}], typed='"refund policy"')
+@example(runs=[{"note": "my refund", "tags": ["policy"]}], typed='"refund policy"')
+@example(runs=[{"inputs": {'a refund"b': 1}}], typed="refund")
+@example(runs=[{"inputs": {"a": "the\npolicy of\tRefunds"}}], typed='"the policy" refund')
+@example(runs=[{"inputs": {"q": "한"}}], typed="i")
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sieve_finds_what_words_find(make_run, monkeypatch, runs, typed):
     with History(":memory:") as history:

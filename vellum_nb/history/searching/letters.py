@@ -23,6 +23,7 @@ _SHORT_RUN = 40
 _ASCII = {code: char if (char := chr(code).lower()).isalnum() else " " for code in range(128)}
 _LOWERED = bytes(ord(_ASCII.get(code, chr(code))) for code in range(256))
 _FOREIGN = "vellum_nb.foreign"  # how an encoder treats what is no ASCII
+_NO_LATIN = "vellum_nb.no_latin"  # and what is no Latin-1
 _RUNS = re.compile(r"[^\x00-\x7f]+")
 _CLUSTERS = re.compile(
     r".[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u1160-\u11ff\u3099\u309a\uff9e\uff9f\ufe0f]*",
@@ -110,11 +111,12 @@ def letters(text: str) -> str:
 def folded(text: str, *, latin: bool) -> bytes:
     """Return `text` so that all its `words` are in it, but for what more there is between them.
 
-    Quicker with `latin`, where words of other letters than a to z are not looked for.
+    Quicker with `latin`, where words of other letters than a to z are not looked for: these are
+    question marks.
     """
     if not latin:
         return text.encode("ascii", _FOREIGN).lower()
-    found = text.encode("latin-1", _FOREIGN)
+    found = text.encode("latin-1", _NO_LATIN)
     for sign, meant in _LATIN_OTHERS:
         found = found.replace(sign, meant)
     return found.translate(_LATIN)
@@ -143,7 +145,13 @@ def _of_error(error: Any) -> tuple[bytes, int]:
     return _of_run(error.object[error.start : error.end]), error.end
 
 
+def _of_latin_error(error: Any) -> tuple[bytes, int]:
+    found, end = _of_error(error)
+    return found if found.isascii() else found.decode().encode("ascii", "replace"), end
+
+
 codecs.register_error(_FOREIGN, _of_error)
+codecs.register_error(_NO_LATIN, _of_latin_error)
 
 
 def _of_run(run: str) -> bytes:
