@@ -77,6 +77,22 @@ def test_a_write_waits_for_one_part_of_what_waits_and_goes_behind_it(
     assert list(folder.iterdir()) == []
 
 
+def test_who_opens_a_history_is_told_why_that_takes_long(
+    postgres_url, left, folder, monkeypatch, capsys
+):
+    left(300)
+    (path,) = folder.iterdir()
+    monkeypatch.setattr("vellum_nb.history.postgres.journal._TOLD_AFTER_S", -1)
+    with History(postgres_url) as history:
+        assert history.count() == 300
+    told, _, share = capsys.readouterr().err.partition("%")[0].rpartition(" ")
+    assert (
+        told
+        == f"What was recorded while {postgres_url} was out of reach is brought in from {path}:"
+    )
+    assert 0 < int(share) < 100
+
+
 def test_each_write_is_made_once_however_often_bringing_in_is_killed(
     postgres_url, left, ask, opened, folder
 ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 import time
 import weakref
@@ -37,6 +38,7 @@ _NAME = "vellum_nb journal"
 _WAIT_S = 1.0
 _NAMING = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGOPTIONS")
 """What libpq adds to a URL: the same one may mean two servers."""
+_TOLD_AFTER_S = 5.0
 _GIVE_WAY_S = 0.001
 """Between parts: a lock that is taken again at once is had by nobody else."""
 _SHARE = 5  # of the time, at most a fifth waits for a server that does not answer
@@ -115,8 +117,7 @@ class FileJournal:
             found = JournalFile.taken_over(path)
             if found is not None:
                 try:
-                    while part := found.part():
-                        make_part(store, found, part)
+                    self._make_left(store, found)
                     found.remove()
                     forget_mark(store, found)
                 except OutOfReachError as exc:  # it may be read all the same
@@ -132,6 +133,18 @@ class FileJournal:
     def retry(self, store: Server) -> Retried:
         """Try once more what the server refused."""
         return retry(store, self._prefix)
+
+    def _make_left(self, store: Server, file: JournalFile) -> None:
+        """Make all of it; where that takes long, say so, and how far it is by then."""
+        began: float | None = time.monotonic()
+        while part := file.part():
+            make_part(store, file, part)
+            if began is not None and time.monotonic() - began > _TOLD_AFTER_S:
+                began = None
+                _tell(
+                    f"What was recorded while {self._place} was out of reach is brought in from "
+                    f"{file.path}: {file.share:.0%} after {_TOLD_AFTER_S:.0f} s"
+                )
 
     def close(self, store: Server) -> None:
         """Make what waits if that is possible now, else leave it to the next process."""
@@ -233,3 +246,8 @@ def _watch(of: weakref.ref[Server]) -> None:
             if store.journal.bring_in(store):
                 return
         del store
+
+
+def _tell(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")

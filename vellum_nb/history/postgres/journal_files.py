@@ -116,6 +116,11 @@ class JournalFile:
         self._read = number, at
         return found
 
+    @property
+    def share(self) -> float:
+        """How much of the file is made, from 0 to 1."""
+        return self._passed[1] / max(1, self.path.stat().st_size)
+
     def _whole(self, at: int) -> Iterator[bytes]:
         if self._descriptor is not None:
             with self.path.open("rb") as file:
