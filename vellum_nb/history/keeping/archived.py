@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["both", "count", "frame", "lots", "with_archived"]
 
+_AT_ONCE = 250  # runs in a transaction: other writers wait for it
 _ID, _TIME = SCALARS.index("id"), SCALARS.index("timestamp")
 
 Picked = Callable[[set[str]], Iterator[tuple[Lot, list[int]]]]
@@ -182,7 +183,9 @@ def lots(store: Store, file: ArchiveFile) -> Iterator[list[dict[str, Any]]]:
     gone = buried(store, file)
     for group in file.groups():
         rows = [dict(zip(COLUMNS, row, strict=True)) | {"large": None} for row in group]
-        yield [row for row in rows if row["id"] not in gone]
+        stay = [row for row in rows if row["id"] not in gone]
+        for start in range(0, len(stay), _AT_ONCE):
+            yield stay[start : start + _AT_ONCE]
 
 
 def _put(memory: Store, rows: Sequence[Row]) -> None:

@@ -101,7 +101,11 @@ def archive(store: Store, before: datetime | date | str, path: Path | None) -> A
                 note(store, connection, file)
     except OSError as exc:
         raise not_written(chosen, exc) from exc
-    moved = sum(_moved(store, file, group) for group in file.groups())
+    moved = sum(
+        _moved(store, file, group[start : start + _AT_ONCE])
+        for group in file.groups()
+        for start in range(0, len(group), _AT_ONCE)
+    )
     if not moved:  # another process was quicker
         _given_up(store, file)
         return Archive(None, stayed=as_old)
