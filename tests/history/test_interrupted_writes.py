@@ -28,7 +28,8 @@ class CtrlC:
         self.last = {}
 
     def __call__(self, frame, _event, _arg):
-        if not any(part in frame.f_code.co_filename for part in TRACED):
+        code = frame.f_code  # of a generator that is thrown away nobody hears
+        if code.co_name == "<genexpr>" or not any(part in code.co_filename for part in TRACED):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
