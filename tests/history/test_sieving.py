@@ -37,6 +37,7 @@ RUNS = st.fixed_dictionaries(
 @example(runs=[{"inputs": {'a refund"b': 1}}], typed="refund")
 @example(runs=[{"inputs": {"a": "the\npolicy of\tRefunds"}}], typed='"the policy" refund')
 @example(runs=[{"inputs": {"q": "한"}}], typed="i")
+@example(runs=[{"outputs": {"p": 0.00001}}, {"outputs": {"p": [-1.5e-7]}}], typed="1e-05")
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sieve_finds_what_words_find(make_run, monkeypatch, runs, typed):
     with History(":memory:") as history:

@@ -24,6 +24,9 @@ __all__ = ["sieved"]
 _END = "\x1e"  # between two runs; JSON escapes it
 _JOINED = {"sqlite": "group_concat({}, char(30))", "postgresql": "string_agg({}, chr(30))"}
 _ESCAPED = "\\u"  # may be a letter; it also marks runs whose large values are elsewhere
+_SMALL = re.compile(rb"[:\[,]\s*-?(?:0\.0000|[0-9.]+e-)")
+"""A fraction that JSON may spell otherwise than Python does, as whose its words count."""
+_FIGURE = re.compile(r"[0-9]+e?")
 _OTHERS = """ || '"' || """.join(
     f"coalesce(r.{name}, '')" for name in ("error_code", "error_message", "note", "tags")
 )
@@ -117,6 +120,7 @@ class _Sieve:
         words = [word for needle in search.needles for word in needle.words]
         self._latin = all(word.isascii() for word in words)
         self._is_sure = self._latin and max(map(len, words)) < LONGEST_WORD
+        self._has_figures = any(map(_FIGURE.fullmatch, words))
         self._needles = [_Marks.of(needle) for needle in search.needles]
 
     def __call__(self, text: str) -> tuple[list[int], list[int]]:
@@ -131,7 +135,7 @@ class _Sieve:
         return found, likely
 
     def _may_be_found(self, line: bytes) -> bool:
-        if _ESCAPED.encode() in line:
+        if _ESCAPED.encode() in line or (self._has_figures and _SMALL.search(line)):
             return True
         for needle in self._needles:
             if not all(word in line for word in needle.words):
