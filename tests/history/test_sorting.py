@@ -125,6 +125,34 @@ def test_the_best_of_each_stretch_are_the_first_of_all(history, make_run, stored
         told.clear()
 
 
+LONG = "x" * sorting.TEXT
+MIXED = [None, LONG + "b", 2, "a", LONG + "a", -1.5, LONG, True, "ä", "", None, LONG + "c"]
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("values", [MIXED, [LONG + letter for letter in ("b", "a", "", "c")] * 3])
+def test_runs_as_good_as_the_best_so_far_are_kept_and_texts_cut_short_are_equal(
+    history, record, values, descending
+):
+    for value in [*values, *reversed(values), *values]:
+        record(inputs={"q": value})
+    runs = history.runs()  # newest first, which a sort by less leaves so
+
+    def key(run):
+        value = run.inputs["q"]
+        return (1, value[: sorting.TEXT]) if isinstance(value, str) else (0, value)
+
+    ranked = sorted(
+        (run for run in runs if run.inputs["q"] is not None), key=key, reverse=descending
+    )
+    ranked += [run for run in runs if run.inputs["q"] is None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stretches, "_STRETCH", 6)
+        for limit in (1, 3, 5, 30, 36):
+            found = order(history, "input.q", limit=limit, descending=descending)
+            assert found == [run.id for run in ranked[:limit]]
+
+
 def test_the_best_of_each_stretch_of_a_search_are_the_first_of_what_it_finds(history, record):
     for number in range(20):
         record(inputs={"q": f"{'even' if number % 2 == 0 else 'odd'} {number}"})

@@ -1,7 +1,8 @@
 """The first runs of an order for which all rows must be read: the best of each stretch.
 
 A file is read by two connections at once, either from one end to the other of its half, as systems
-read ahead. PostgreSQL shares out such work by itself.
+read ahead. They sort only what may still be among the first, by what either found before.
+PostgreSQL shares out such work by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import TypeAlias
 from vellum_nb.history.reading import sorting
 from vellum_nb.history.reading.query import PageFilters, order, select
 from vellum_nb.history.reading.reads import JOINED, longest_number
-from vellum_nb.history.store.store import Row, Store
+from vellum_nb.history.rows.frames import ROOMS
+from vellum_nb.history.rows.rows import clean
+from vellum_nb.history.sqlite.sqlite import member, shortened
+from vellum_nb.history.store.store import Reader, Store
 
 __all__ = ["Heard", "best"]
 
@@ -27,7 +31,6 @@ _STRETCH = 100_000  # PostgreSQL would not share out the work of much fewer
 Heard: TypeAlias = Callable[[int, int, Callable[[], list[int]]], None]
 """Hears how many runs were read of how many, and how to get the first of those that were."""
 
-_Question = tuple[str, tuple[object, ...]]
 _Stretch = tuple[int, str, tuple[object, ...]]  # its size, which runs it has, and what that binds
 
 
@@ -49,9 +52,16 @@ def best(
     source = JOINED if needs_payloads else "FROM runs r"
     sql = f"SELECT r.seq {source} WHERE {{}} ORDER BY {terms} LIMIT ?"
     stretches = _stretches(store, filters, "rp" if needs_payloads else "r")
-    questions = [(sql.format(where), (*which, *bound, wanted)) for _, where, which in stretches]
     total = sum(size for size, _, _ in stretches)
-    found, done = list[int](), 0
+    found, done, bar = list[int](), 0, _bar(store, way)
+
+    def ask(reader: Reader, stretch: _Stretch) -> list[int]:
+        _, where, which = stretch
+        beside, more = bar.term() if bar else ("TRUE", ())
+        rows = reader.read(sql.format(f"{where} AND {beside}"), (*which, *more, *bound, wanted))
+        if bar and len(rows) == wanted:
+            bar.raise_to(reader, rows[-1][0])
+        return [seq for (seq,) in rows]
 
     def first() -> list[int]:
         listed = store.dialect.listed(found)
@@ -59,12 +69,54 @@ def best(
         found[:] = [seq for (seq,) in store.read(one_of, (listed, *bound, wanted))]
         return [*found]
 
-    with closing(_answers(store, questions)) as answers:
+    with closing(_answers(store, stretches, ask)) as answers:
         for size, _, _ in stretches:
             heard(done, total, first)
-            found += [seq for (seq,) in next(answers)]
+            found += next(answers)
             done += size
     return first()
+
+
+class _Bar:
+    """What a value must reach: so many runs as are wanted reach it already.
+
+    Whole values are compared with it, as cutting one short takes as long as sorting it. Texts are
+    bytes here, as not all of them can be decoded.
+    """
+
+    def __init__(self, column: str, name: str, *, descending: bool) -> None:
+        self._value, self._path = member(column, name)
+        self._descending = descending
+        self._least: float | bytes | None = None
+
+    def term(self) -> tuple[str, tuple[object, ...]]:
+        """Return a condition, and what it binds; it may hold for runs that are not good enough."""
+        least = self._least
+        if least is None:
+            return "TRUE", ()
+        reached = "CAST(? AS TEXT)" if isinstance(least, bytes) else "?"
+        if not self._descending and isinstance(least, bytes):
+            least += b"\xff"  # no letter begins so: all texts that begin alike come before it
+        way = ">=" if self._descending else "<="
+        return f"{self._value} {way} {reached}", (self._path, least)
+
+    def raise_to(self, reader: Reader, seq: int) -> None:
+        """Take the value of a run for it, unless it is higher already or the run has none."""
+        key = shortened(self._value, sorting.TEXT)
+        sql = f"CASE typeof({key}) WHEN 'text' THEN CAST({key} AS BLOB) ELSE {key} END"
+        paths = (self._path,) * sql.count("?")
+        ((found,),) = reader.read(f"SELECT {sql} FROM payloads p WHERE p.seq = ?", (*paths, seq))
+        known = [each for each in (self._least, found) if each is not None]
+        known.sort(key=lambda each: (isinstance(each, bytes), each), reverse=self._descending)
+        self._least = known[0] if known else None
+
+
+def _bar(store: Store, way: tuple[str, bool]) -> _Bar | None:
+    """Return the bar of a file where it is sorted by a member of its payloads."""
+    room, _, name = clean(way[0]).partition(".")
+    if room not in ROOMS or not isinstance(store.path, Path):
+        return None
+    return _Bar(f"p.{ROOMS[room]}", name, descending=way[1])
 
 
 def _stretches(store: Store, filters: PageFilters, tables: str) -> list[_Stretch]:
@@ -88,16 +140,20 @@ def _stretches(store: Store, filters: PageFilters, tables: str) -> list[_Stretch
     return [stretch for pair in pairs for stretch in pair if stretch is not None]
 
 
-def _answers(store: Store, questions: Sequence[_Question]) -> Generator[list[Row], None, None]:
-    """Yield what each question finds; of a file two at a time."""
+def _answers(
+    store: Store,
+    stretches: Sequence[_Stretch],
+    ask: Callable[[Reader, _Stretch], list[int]],
+) -> Generator[list[int], None, None]:
+    """Yield the best of each stretch; of a file two at a time."""
     if not isinstance(store.path, Path):
-        yield from (store.read(*question) for question in questions)
+        yield from (ask(store, stretch) for stretch in stretches)
         return
     with store.snapshot() as one, store.snapshot() as other:
         sides = (one, ThreadPoolExecutor(1)), (other, ThreadPoolExecutor(1))
         coming = deque(
-            aside.submit(snapshot.read, *question)
-            for question, (snapshot, aside) in zip(questions, cycle(sides), strict=False)
+            aside.submit(ask, snapshot, stretch)
+            for stretch, (snapshot, aside) in zip(stretches, cycle(sides), strict=False)
         )
         try:
             while coming:
