@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import psycopg
 import pytest
 
@@ -118,11 +120,32 @@ def test_what_another_process_tries_or_may_add_to_is_left_to_it(history, refused
     assert len(history.refused()) == 1
 
 
-def test_a_damaged_file_is_told_with_its_line(history, refused):
+@pytest.mark.parametrize("line", [b"{}x", b"\xff", b'"why" null', b'"why" ["finish",null,{}]'])
+def test_a_damaged_file_is_told_with_its_line(line, history, refused):
     path = history._store.journal.refused()[0].path
-    path.write_text(path.read_text() + "{}x\n")
-    with pytest.raises(HistoryError, match=r"\.refused is damaged in line 2"):
-        history.retry_refused()
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    for call in (history.refused, history.retry_refused):
+        with pytest.raises(HistoryError, match=r"\.refused is damaged in line 2"):
+            call()
+
+
+def test_a_file_that_goes_while_it_is_listed_is_left_out(history, refused, folder):
+    (path,) = folder.iterdir()
+    path.unlink()
+    path.symlink_to(folder / "gone")  # found in the folder, and not there when it is opened
+    assert history.refused().empty
+
+
+def test_what_no_disk_takes_when_it_is_refused_once_more_stays(history, refused, folder):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(HistoryError, match=r"File too large.*stays; make room"):
+            history.retry_refused()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_the_command_line_lists_and_tries_again(ask, refused, postgres_url, capsys):

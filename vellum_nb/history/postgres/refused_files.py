@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError
@@ -16,11 +17,7 @@ __all__ = ["kept", "retry"]
 
 def kept(prefix: str) -> list[Refused]:
     """Return what is kept of the history of this prefix, the oldest first."""
-    return [
-        Refused(*named(text), problem, path)
-        for path in _files(prefix)
-        for problem, text in _lines(path)
-    ]
+    return [refused for path in _files(prefix) for refused, _ in _lines(path)]
 
 
 def retry(store: PartStore, prefix: str) -> Retried:
@@ -32,6 +29,8 @@ def retry(store: PartStore, prefix: str) -> Retried:
     ------
     OutOfReachError
         The rest stays as it is.
+    HistoryError
+        A file is damaged, or what is refused once more cannot be written; it stays, too.
     """
     made = 0
     refused: list[Refused] = []
@@ -40,11 +39,10 @@ def retry(store: PartStore, prefix: str) -> Retried:
         if file is None:  # another process tries it just now
             continue
         try:
-            texts = [text for _, text in _lines(path)]
-            tried, left = make_each(store, texts)
+            tried, left = make_each(store, [text for _, text in _lines(path)])
             if left:
                 other = JournalFile.new(prefix)
-                other.set_aside(left)
+                _set_aside(other, left, path)
                 refused += [Refused(*named(text), why, other.aside) for text, why in left]
             made += tried - len(left)
             file.remove()
@@ -59,15 +57,34 @@ def _files(prefix: str) -> list[Path]:
     return [path for path in found if not path.with_suffix(".jsonl").exists()]
 
 
-def _lines(path: Path) -> list[tuple[str, str]]:
-    """Return the reason and the write of each whole line."""
+def _set_aside(file: JournalFile, left: Sequence[tuple[str, str]], path: Path) -> None:
+    try:
+        file.set_aside(left)
+    except OSError as exc:
+        file.aside.unlink(missing_ok=True)
+        msg = (
+            f"What is refused once more cannot be written to {file.aside} "
+            f"({exc.strerror or exc}), so all of {path} stays; make room, and try it again"
+        )
+        raise HistoryError(msg) from exc
+
+
+def _lines(path: Path) -> list[tuple[Refused, str]]:
+    """Return what each whole line tells, and its write; nothing where the file is gone by now."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="backslashreplace").split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        msg = f"{path} cannot be read ({exc.strerror or exc}); mend that, or move it away"
+        raise HistoryError(msg) from exc
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+    for number, line in enumerate(lines, 1):
         try:
             problem, end = json.JSONDecoder().raw_decode(line)
             text = json.dumps(json.loads(line[end:]), separators=(",", ":"))
-        except ValueError as exc:
+            found.append((Refused(*named(text), problem, path), text))
+        except (TypeError, ValueError) as exc:
             msg = f"{path} is damaged in line {number} ({exc}); mend the line, or take it out"
             raise HistoryError(msg) from exc
-        found.append((problem, text))
     return found
