@@ -3,7 +3,8 @@
 A pool of processes hands a call to one process, once. A Dask cluster hands the call of a worker
 that died, or seems to have died, to the next one, and computes a result anew that was lost with
 its worker. There a call first claims its name on the scheduler, and whoever comes second sends
-nothing.
+nothing. Claims are given up with their calls: so a call that the cluster has let go of by then,
+while the worker still loaded it, sends nothing either.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from vellum_nb.experiments.sweep.work import Again, Attempt, Ended, Task
 from vellum_nb.workspace.fates import lost
 
 if TYPE_CHECKING:
-    from distributed import Client
     from distributed.cfexecutor import ClientExecutor
 
 __all__ = ["FarExecutor", "far"]
@@ -69,12 +69,15 @@ class DaskExecutor(FarExecutor):
 
     def __init__(self, executor: ClientExecutor) -> None:
         super().__init__(executor)
-        self._client: Client = executor._client  # noqa: SLF001  (it is told nowhere else)
+        self._client: Any = executor._client  # noqa: SLF001  (it is told nowhere else)
+        self._options = {**executor._kwargs, "pure": False, "retries": 0}  # noqa: SLF001
 
     def _handed(self, fn: Attempt, task: Task, **kwargs: Any) -> Future[Any]:
         key = f"{_NAME}-{task.run.id}-{uuid4().hex[:8]}"
-        kwargs = {**kwargs, "key": key, "pure": False, "retries": 0}
-        future = self._executor.submit(_sealed(fn, task), **kwargs)
+        call = self._client.submit(_sealed(fn, task), key=key, **self._options, **kwargs)
+        future: Future[Any] = Future()
+        self._client.loop.add_callback(_gather, call, future)
+        future.add_done_callback(lambda ended: call.cancel() if ended.cancelled() else None)
         future.add_done_callback(lambda ended: self._later(key, is_held=_has_result(ended)))
         return future
 
@@ -91,6 +94,24 @@ class DaskExecutor(FarExecutor):
             self._later(key, is_held=is_held)
         elif loop is not None and self._client.status == "running":
             loop.add_callback(self._client.unpublish_dataset, key)
+
+
+async def _gather(call: Any, future: Future[Any]) -> None:
+    """Tell `future` how `call` ended.
+
+    Dask's own executor does not, and leaves it waiting for ever, where a result is lost with its
+    worker and the call then fails.
+    """
+    with suppress(InvalidStateError):  # it was cancelled
+        try:
+            result = await call.client.gather(call, asynchronous=True)
+        except BaseException as exc:  # noqa: BLE001  (of the call)
+            if call.cancelled():
+                future.cancel()
+            else:  # without its traceback, which would hold the call and the future
+                future.set_exception(exc.with_traceback(None))
+        else:
+            future.set_result(result)
 
 
 def _sealed(call: Attempt, task: Task) -> Callable[[], Ended | Again]:
@@ -111,7 +132,7 @@ def _sealed(call: Attempt, task: Task) -> Callable[[], Ended | Again]:
 
 
 class Once:
-    """A call on a worker of a Dask cluster that is never begun a second time."""
+    """A call on a worker of a Dask cluster, begun only once and while the cluster wants it."""
 
     __name__ = _NAME
 
@@ -119,16 +140,21 @@ class Once:
         self._call = call
 
     def __call__(self, task: Task) -> Ended | Again:
-        """Make the call, unless a worker has begun it before."""
+        """Make the call, unless a worker has begun it before, or nobody waits for it."""
         from distributed import get_client, get_worker
 
-        key = get_worker().get_current_task()
+        worker = get_worker()
+        key = worker.get_current_task()
         with _LOCK:  # two threads would make two
             client = get_client()
         try:
             client.publish_dataset(None, name=key)
         except KeyError:
             return lost(task, "a worker was lost with it")
+        wanted = client.processing([worker.address])  # type: ignore[no-untyped-call]
+        if key not in wanted[worker.address]:
+            client.unpublish_dataset(key)
+            return lost(task, "it was given up before it was sent")
         return self._call(task)
 
     def __repr__(self) -> str:

@@ -12,11 +12,12 @@ from distributed import LocalCluster
 
 import vellum_nb as vnb
 
+sys.path.insert(0, str(Path(__file__).parent))  # for what the workers load
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the counting server
 
 from counting_server import KEY, CountingServer
 
-LONG = 60.0  # seconds; waits that end long before
+LONG = 300.0  # seconds; waits that end long before
 
 
 @pytest.fixture

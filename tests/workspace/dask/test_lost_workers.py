@@ -31,9 +31,6 @@ def all_is_once(sweep, server):
     return server.executed == {run.external_id: 1 for run in runs}
 
 
-# A second try: it failed once on a busy machine, probably as the server, a thread of this process,
-# got no turn for 0.7 s: a killed worker's call waits unread, is looked up in vain and sent again.
-@pytest.mark.flaky(reruns=1)
 @pytest.mark.parametrize("allowed_failures", [0, 3])  # 3: as Dask comes, which runs calls again
 def test_killed_workers_lose_no_run_and_double_none(cluster, server, ws, until, allowed_failures):
     made = cluster({"distributed.scheduler.allowed-failures": allowed_failures})
@@ -47,7 +44,7 @@ def test_killed_workers_lose_no_run_and_double_none(cluster, server, ws, until, 
         for number in (1, 2):
             until(lambda number=number: server.posts > 60 * number)
             kill_one(made, number)
-        sweep.wait(120)
+        sweep.wait(300)
         assert sweep.state == "done", sweep
         assert all_is_once(sweep, server)
         assert made.scheduler.task_prefixes["vellum_nb_call"].suspicious >= 8
