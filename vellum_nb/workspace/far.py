@@ -67,6 +67,8 @@ class FarExecutor(Executor):
 class DaskExecutor(FarExecutor):
     """Hands calls to a Dask cluster, which is to begin each only once."""
 
+    _executor: ClientExecutor
+
     def __init__(self, executor: ClientExecutor) -> None:
         super().__init__(executor)
         self._client: Any = executor._client  # noqa: SLF001  (it is told nowhere else)
@@ -74,7 +76,11 @@ class DaskExecutor(FarExecutor):
 
     def _handed(self, fn: Attempt, task: Task, **kwargs: Any) -> Future[Any]:
         key = f"{_NAME}-{task.run.id}-{uuid4().hex[:8]}"
+        if self._executor._shutdown:  # noqa: SLF001
+            msg = "the executor was shut down: hand over another client.get_executor()"
+            raise RuntimeError(msg)
         call = self._client.submit(_sealed(fn, task), key=key, **self._options, **kwargs)
+        self._executor._futures.add(call)  # noqa: SLF001  (its `shutdown` waits for them)
         future: Future[Any] = Future()
         self._client.loop.add_callback(_gather, call, future)
         future.add_done_callback(lambda ended: call.cancel() if ended.cancelled() else None)

@@ -46,9 +46,10 @@ def cluster(tmp_path):
         opened.append(made)
         return made
 
-    yield start
-    for each in opened:
-        each.close(timeout=LONG)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": LONG}):  # else it is 15 s
+        yield start
+        for each in opened:
+            each.close(timeout=LONG)
 
 
 @pytest.fixture

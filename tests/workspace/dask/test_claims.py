@@ -81,3 +81,18 @@ def test_a_call_that_fails_after_its_result_was_lost_is_told(cluster, pipe, task
                 kill(made)
                 with pytest.raises(KilledWorker):
                     future.result(LONG)
+
+
+def test_an_executor_that_is_shut_down_waits_for_its_calls_and_takes_no_more(
+    cluster, pipe, task, tmp_path
+):
+    made = cluster(n_workers=1, threads_per_worker=1)
+    calls, left = pipe("calls"), tmp_path / "left"
+    with Client(made) as client:
+        with client.get_executor() as executor:
+            future = far(executor).submit(Piped(calls, left), task)
+            calls.open("w").close()
+        assert left.exists()
+        assert future.result(LONG) == "done"
+        with pytest.raises(RuntimeError, match="shut down"):
+            far(executor).submit(Piped(calls, left), task)

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from distributed import Client
+from distributed import Client, Status
 
 from vellum_nb.errors import InputError
 
@@ -17,9 +17,16 @@ PLANNED = len(CASES) * len(TAGS)
 pytestmark = pytest.mark.slow
 
 
-def kill_one(cluster, number):
-    workers = list(cluster.workers.values())
-    os.kill(workers[number % len(workers)].pid, signal.SIGKILL)
+def kill_one(cluster, killed, until):
+    """Kill a worker that is up; Dask would give up one that is killed while it starts."""
+
+    def up():
+        processes = [each.process for each in cluster.workers.values()]
+        return {each.pid for each in processes if each.status is Status.running} - {None, *killed}
+
+    until(up)
+    killed.append(up().pop())
+    os.kill(killed[-1], signal.SIGKILL)
 
 
 def all_is_once(sweep, server):
@@ -34,16 +41,17 @@ def all_is_once(sweep, server):
 @pytest.mark.parametrize("allowed_failures", [0, 3])  # 3: as Dask comes, which runs calls again
 def test_killed_workers_lose_no_run_and_double_none(cluster, server, ws, until, allowed_failures):
     made = cluster({"distributed.scheduler.allowed-failures": allowed_failures})
+    killed = []
     with Client(made) as client:
         server.held = True
         options = {"release_tags": TAGS, "concurrency": 16, "background": True}
         sweep = ws.sweep("count", CASES, executor=client.get_executor(), **options)
         until(lambda: server.posts == 16)
-        kill_one(made, 0)
+        kill_one(made, killed, until)
         server.held = False
         for number in (1, 2):
             until(lambda number=number: server.posts > 60 * number)
-            kill_one(made, number)
+            kill_one(made, killed, until)
         sweep.wait(300)
         assert sweep.state == "done", sweep
         assert all_is_once(sweep, server)
