@@ -83,7 +83,7 @@ class DaskExecutor(FarExecutor):
         self._executor._futures.add(call)  # noqa: SLF001  (its `shutdown` waits for them)
         future: Future[Any] = Future()
         self._client.loop.add_callback(_gather, call, future)
-        future.add_done_callback(lambda ended: call.cancel() if ended.cancelled() else None)
+        future.add_done_callback(partial(_let_go, call))
         future.add_done_callback(lambda ended: self._later(key, is_held=_has_result(ended)))
         return future
 
@@ -100,6 +100,11 @@ class DaskExecutor(FarExecutor):
             self._later(key, is_held=is_held)
         elif loop is not None and self._client.status == "running":
             loop.add_callback(self._client.unpublish_dataset, key)
+
+
+def _let_go(call: Any, ended: Future[Any]) -> None:
+    if ended.cancelled() and not call.cancelled():
+        call.cancel()
 
 
 async def _gather(call: Any, future: Future[Any]) -> None:

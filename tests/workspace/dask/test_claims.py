@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import CancelledError
 from datetime import UTC, datetime
 
 import pytest
@@ -96,3 +97,14 @@ def test_an_executor_that_is_shut_down_waits_for_its_calls_and_takes_no_more(
         assert future.result(LONG) == "done"
         with pytest.raises(RuntimeError, match="shut down"):
             far(executor).submit(Piped(calls, left), task)
+
+
+def test_a_client_that_closes_cancels_its_calls(cluster, pipe, task, tmp_path):
+    made = cluster(n_workers=1, threads_per_worker=1)
+    calls = pipe("calls")
+    with Client(made) as client:
+        future = far(client.get_executor()).submit(Piped(calls, tmp_path / "left"), task)
+        with calls.open("w"):
+            client.close()
+            with pytest.raises(CancelledError):
+                future.result(LONG)
