@@ -11,6 +11,7 @@ import io
 import os
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -249,4 +250,8 @@ _PLAIN: dict[object, _Kind] = {
     dict: _DICT,
     tuple: _Kind(lambda v: isinstance(v, tuple | list), "a tuple"),
     Callable: _Kind(callable, "a function"),
+    Executor: _Kind(
+        lambda v: isinstance(v, Executor),
+        "an Executor (of concurrent.futures, or of a Dask client: `client.get_executor()`)",
+    ),
 }

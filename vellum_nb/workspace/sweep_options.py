@@ -54,7 +54,9 @@ class SweepArguments(SweepLimits, total=False):
     executor: Executor | None
 
 
-def checked_options(executor: object, *, expand_meta: bool = False, **limits: Any) -> SweepOptions:
+def checked_options(
+    executor: Executor | None, *, expand_meta: bool = False, **limits: Any
+) -> SweepOptions:
     """Return the options that say how a sweep goes about it.
 
     Raises
@@ -72,10 +74,6 @@ def checked_options(executor: object, *, expand_meta: bool = False, **limits: An
             problems.append(InputProblem(name, f"{shown(value)} is given; {expected} is expected"))
         else:
             limits[name] = found
-    if not (executor is None or isinstance(executor, Executor)):
-        wanted = "a concurrent.futures.Executor is expected (of a Dask client: .get_executor())"
-        problems.append(InputProblem("executor", f"{type(executor).__name__} is given; {wanted}"))
-        executor = None
     if problems:
         msg = "This sweep cannot be; nothing was sent:"
         raise InputError(msg, problems)
