@@ -1,8 +1,8 @@
 """JSON objects to columns in Arrow, a batch at a time, by Arrow's own JSON reader.
 
 The values are those that `cells.cell` gives for each, name by name. What Arrow cannot read as it is
-meant (mixed types, integers beyond 64 bits, halves of a surrogate pair, lists that begin with null)
-is read by `json`.
+meant (mixed types, integers beyond 64 bits, halves of a surrogate pair, lists that begin with null,
+lists and objects that come after a MB of nothing, null or empty ones) is read by `json`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _read(lines: pa.Array[Any]) -> pa.Table | None:
     for _ in range(2):
         try:
             table = _parsed(lines, texts)
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return None
         # A text like 2026-07-01 is a text.
         told = [(field, field.with_type(_untimed(field.type))) for field in table.schema]
