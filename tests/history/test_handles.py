@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -77,6 +78,65 @@ def test_a_connection_of_ones_own_stays_in_use_when_the_history_is_closed(histor
         run(ANOTHER, path)
         own.execute("UPDATE runs SET note = 'mine'")
         assert run(COUNT, path) == "1 mine\n"
+
+
+def come_and_go(path):
+    with History(path) as history:
+        history.count()
+
+
+def test_histories_that_come_and_go_beside_another_leave_no_handles(history, path):
+    def left():
+        come_and_go(path)
+        before = len(list(OPEN.iterdir()))
+        for _ in range(20):
+            come_and_go(path)
+        return len(list(OPEN.iterdir())) - before
+
+    history.count()
+    assert left() == 0
+    child = os.fork()
+    if child == 0:
+        os._exit(left())
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_handle_that_a_history_left_keeps_the_file_in_use_for_the_next_one(path, make_run):
+    come_and_go(path)
+    with closing(sqlite3.connect(path)) as own:
+        own.execute("SELECT 1 FROM runs").fetchall()
+        come_and_go(path)
+        with History(path) as history:
+            history.begin(make_run())
+            own.close()
+            copied(path, history)
+            run(ANOTHER, path)
+            history.begin(make_run())
+            assert run(COUNT, path) == "2 None\n"
+
+
+def test_a_history_that_is_collected_while_another_one_closes(path, tmp_path, monkeypatch):
+    before = set(OPEN.iterdir())
+    lost = [History(tmp_path / "lost.db")]
+    looked = holding._open_handles
+
+    def handles():
+        lost.clear()
+        gc.collect()
+        return looked()
+
+    monkeypatch.setattr(holding, "_open_handles", handles)
+    come_and_go(path)
+    assert set(OPEN.iterdir()) <= before
+
+
+def test_a_history_closes_although_nobody_can_tell_which_handles_there_are(path, monkeypatch):
+    before = set(OPEN.iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(holding, "_OPEN_FILES", path / "nowhere")
+        come_and_go(path)
+    come_and_go(path)
+    assert set(OPEN.iterdir()) <= before
 
 
 def test_a_fork_that_closes_takes_nothing_from_its_parent(history, path, make_run):

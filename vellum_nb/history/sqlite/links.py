@@ -55,10 +55,10 @@ class HeldLink(Link):
     def close(self) -> None:
         """Close the connection; the last one of all processes clears up."""
         with self.lock:
-            holding.let_go(self._handle)
+            handle, self._handle = self._handle, None
+            holding.let_go(handle)
             super().close()
-            holding.close(self._handle)
-            self._handle = None
+            holding.close(handle)
 
     def after_fork(self) -> None:
         """Leave the file to the parent; there are no locks yet that this could drop."""
