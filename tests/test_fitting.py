@@ -161,12 +161,34 @@ def test_the_sentence_says_what_was_tried_with_which_value_and_what_to_give(ws):
         ws.form(DEPLOYMENT, variables=[3])
 
 
+def test_true_is_no_number_of_anything(ws):
+    ids = [run.id for run in ws.history.runs()]
+    deletion = ws.history.delete(ids)
+    with pytest.raises(HistoryError, match="deletion=True does not fit: give a whole number"):
+        ws.history.undelete(deletion=True)
+    assert len(ws.history.undelete(deletion.number).runs) == len(ids)
+
+
+def test_a_value_is_told_in_short(ws):
+    run = ws.history.runs()[0]
+    with pytest.raises(HistoryError, match=r"id=<Run ticket-triage v2: FULFILLED .*… does not fit"):
+        ws.history.get(run)
+    empty = ws.history.frame(limit=0)
+    for call in (ws.history.delete, ws.history.merge, vnb.History):
+        with pytest.raises(HistoryError, match="DataFrame") as caught:
+            call(empty)
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(HistoryError, match="a list of Run, not the number 5"):
+        ws.history.merge([run, 5])
+
+
 def test_a_password_is_not_told():
     for call in (
         lambda: vnb.Client(api_key=b"hunter2"),
+        lambda: vnb.History(["postgresql://ada:hunter2@db.example/team"]),
         lambda: vnb.read_csv(["postgresql://ada:hunter2@db.example/team"]),
     ):
-        with pytest.raises(VellumNBError, match="does not fit: give") as caught:
+        with pytest.raises(VellumNBError, match="does not fit: give|is no history") as caught:
             call()
         assert "hunter2" not in str(caught.value)
 

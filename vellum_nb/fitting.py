@@ -24,7 +24,7 @@ from typing import Any, Literal, TextIO, TypeVar, Union, get_args, get_origin
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["fitting"]
+__all__ = ["fitting", "told"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 _SHOWN = 60
@@ -120,7 +120,7 @@ class _Door:
         words = list(dict.fromkeys(each.words for each in self.wanted[name] if each.words))
         last = words.pop()
         wanted = f"{', '.join(words)} or {last}" if words else last
-        return self.error(f"{self.shown}: {name}={_told(name, value)} does not fit: give {wanted}")
+        return self.error(f"{self.shown}: {name}={told(name, value)} does not fit: give {wanted}")
 
 
 def _is_public(name: str, method: Any) -> bool:
@@ -128,14 +128,16 @@ def _is_public(name: str, method: Any) -> bool:
     return name == "__init__" or (ours and not name.startswith("_"))
 
 
-def _told(name: str, value: object) -> str:
+def told(name: str, value: object) -> str:
     """Return `value` as a sentence shows it; what may be or hold a secret by its type only."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - whatever it is, it is not what is to be told
         text = "\n"
     is_short = "\n" not in text and "://" not in text and name != "api_key"
-    return f"{text:.{_SHOWN}}" if is_short else f"<{type(value).__name__}>"
+    if not is_short:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def _fits(kinds: list[_Kind], value: object) -> bool:
@@ -216,6 +218,10 @@ def _is_dict(value: Any) -> bool:
     return isinstance(value, Mapping) or (hasattr(value, "keys") and _is_flat(value))  # or a row
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _is_flat(value: object) -> bool:
     """Return whether it is no table: going through one yields its columns."""
     return getattr(value, "ndim", 1) == 1
@@ -237,7 +243,7 @@ _PLAIN: dict[object, _Kind] = {
     None: _Kind(lambda v: v is None, "None"),
     str: _Kind(lambda v: isinstance(v, str), "a text"),
     bool: _Kind(lambda v: type(v).__name__ in {"bool", "bool_"}, "True or False"),  # or numpy's
-    int: _Kind(lambda v: isinstance(v, Integral), "a whole number"),
+    int: _Kind(_is_whole, "a whole number"),
     float: _Kind(lambda v: isinstance(v, Real), "a number"),
     bytes: _Kind(lambda v: isinstance(v, bytes | bytearray | memoryview), "bytes"),
     type: _Kind(lambda v: isinstance(v, type), "a class"),

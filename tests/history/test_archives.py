@@ -151,6 +151,8 @@ def test_a_missing_a_changed_and_a_damaged_archive_are_told(history, odd, archiv
     path.unlink()
     with pytest.raises(HistoryError, match=r"0.parquet is not there; put it"):
         history.frame(archived=True)
+    with pytest.raises(HistoryError, match="is a folder; name the file of an archive"):
+        history.unarchive(tmp_path)
     assert history.archives()["there"].tolist() == [False]
     assert len(history.frame()) == 5
     with History(tmp_path / "other.db") as other:

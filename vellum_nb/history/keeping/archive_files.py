@@ -171,6 +171,8 @@ def _opened(path: Path) -> Iterator[Any]:
     _, pq = _arrow()
     if not os.path.isfile(path):  # noqa: PTH113  (raises nothing, however long a name is)
         msg = f"The archive {path} is not there; put it back, or read without archived=True"
+        if os.path.isdir(path):  # noqa: PTH112  (raises nothing, likewise)
+            msg = f"{path} is a folder; name the file of an archive, see history.archives()"
         raise HistoryError(msg)
     with _told(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         yield file

@@ -20,6 +20,7 @@ from vellum_nb.history.searching import index
 from vellum_nb.history.store.large import Read, within
 from vellum_nb.history.store.settings import setting, settle
 from vellum_nb.history.store.store import Connection, Row, Store
+from vellum_nb.models.plain import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,7 @@ def _named(ids: Any) -> list[str]:
     if not isinstance(names, list) or not names or not all(n and isinstance(n, str) for n in names):
         msg = (
             "delete wants runs, their ids or a frame of them, with at least one in it, "
-            f"not {ids!r:.100}"
+            f"not {shown(ids)}"
         )
         raise HistoryError(msg)
     return names

@@ -25,6 +25,7 @@ from vellum_nb.history.store.large import Read
 from vellum_nb.history.store.places import DatabaseUrl, guarded
 from vellum_nb.history.store.refused import Retried
 from vellum_nb.models import Run
+from vellum_nb.models.plain import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,10 +195,12 @@ class KeepMethods(RecordMethods):
 
 def _runs(other: Any) -> list[Run]:
     runs = list(other) if isinstance(other, Iterable) else [other]
-    if not all(isinstance(run, Run) for run in runs):
+    wrong = [run for run in runs if not isinstance(run, Run)]
+    if wrong:
+        given = wrong[0] if isinstance(other, list | tuple) else other
         msg = (
             "merge wants another history (its file, its URL or a History) or a list of Run, "
-            f"not a {type(other).__name__}"
+            f"not {shown(given)}"
         )
         raise HistoryError(msg)
     return runs
