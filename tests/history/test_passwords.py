@@ -12,6 +12,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
+from vellum_nb.cli import parser
 from vellum_nb.history.store.places import DatabaseUrl
 
 SECRET = "s3cret/of#ada"
@@ -159,3 +160,13 @@ def test_a_url_of_another_kind_makes_no_file_and_shows_no_password(url, tmp_path
 def test_a_scheme_may_be_in_capitals(postgres_url):
     with History(postgres_url.replace("postgresql", "PostgreSQL")) as history:
         assert history.path == postgres_url
+
+
+@pytest.mark.parametrize("typed", [["--history", "{}", "history"], ["history", "vacuum", "{}"]])
+def test_a_mistyped_command_shows_no_password(typed, capsys):
+    url = "postgresql://ada:hunter2@db.example/team"
+    with pytest.raises(SystemExit):
+        parser().parse_args([each.format(url) for each in typed])
+    told = capsys.readouterr().err
+    assert "postgresql://db.example/team" in told
+    assert "hunter2" not in told

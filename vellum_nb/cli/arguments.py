@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import re
+from typing import Any, NoReturn
 
 import vellum_nb
 from vellum_nb.cli import commands as do
@@ -18,9 +19,16 @@ __all__ = ["parser"]
 DEFAULT_TARGET = "Vellum when VELLUM_API_KEY is set, else a local server with sample deployments"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its errors quote what was typed, but no password of a URL."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(re.sub(r"(\w://)\S*@", r"\1", message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser; what it parses has the `command` to call."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="vellum-nb",
         description="Run, keep and compare Vellum workflow releases.",
         epilog=f"Runs go to {DEFAULT_TARGET}.",

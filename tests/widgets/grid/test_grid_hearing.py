@@ -113,4 +113,8 @@ def test_a_grid_shows_what_is_deleted_archived_and_brought_back(ws, monkeypatch,
     ws.history.unarchive(tmp_path / "old.parquet")
     assert grid.wait(10)
     assert answered(grid) == all_of_them
+    ws.history.delete(ws.history.runs())
+    assert grid.wait(10)
+    assert answered(grid) == set()
+    assert not grid._detail._answers.value  # the head says where the case was not run
     grid.close()

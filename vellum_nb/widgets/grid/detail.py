@@ -101,7 +101,7 @@ class Detail:
 
     def _draw(self) -> None:
         self._bars.show(self._runs)
-        self._answers.value = clean(side_by_side_html(self._runs))
+        self._answers.value = clean(side_by_side_html(self._runs)) if self._runs else ""
 
 
 def _head(case: Case, missing: list[str]) -> str:
