@@ -29,7 +29,7 @@ class GridQuery:
     labels : tuple
         Label and values; a case is shown that has one of the values, of each label.
     search : str
-        A text that an input or output contains.
+        Words that the inputs, the outputs or an error have, as `History.search` takes them.
     """
 
     states: frozenset[str] = frozenset()
