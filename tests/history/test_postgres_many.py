@@ -6,8 +6,7 @@ import psycopg
 import pytest
 
 from vellum_nb import History
-from vellum_nb.history.reading.query import NEWEST_FIRST, order
-from vellum_nb.history.searching.search import condition
+from vellum_nb.history.reading.query import NEWEST_FIRST, order, select
 
 RUNS = 12_000
 
@@ -68,11 +67,32 @@ def test_a_page_of_common_words_does_not_look_at_all_runs(many_url):
         db.execute(f"ALTER DATABASE {db.info.dbname} SET work_mem = '64kB'")  # as if of millions
     with History(many_url) as history:
         store = history._store
-        term, words = condition(store, "refund", "TRUE", ())
-        sql = f"SELECT r.seq FROM runs r WHERE {term} ORDER BY {NEWEST_FIRST} LIMIT 40"
-        found = store.read(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", words)[0][0][0]
+        chosen = select({"search": "refund"}, store)
+        sql = f"SELECT r.seq FROM runs r WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT 40"
+        found = store.read(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", chosen.bound)[0][0][0]
     seen = [node["Actual Rows"] * node["Actual Loops"] for node in nodes(found["Plan"])]
     assert max(seen) < 200
+
+
+def test_common_words_are_counted_by_a_join_also_beside_notes(many_url):
+    with History(many_url) as history:
+        assert history.count(search="refund") == RUNS
+        history.annotate("run-5", note="a refund")
+        history.annotate("run-6", note="a discount")
+        assert history.count(search="refund") == RUNS
+        assert history.count(search="discount") == 1
+    with psycopg.connect(many_url, autocommit=True) as db:
+        db.execute("VACUUM ANALYZE search_words")
+    with History(many_url) as history:
+        store = history._store
+        chosen = select({"search": "refund"}, store)
+        plans = [
+            store.read(f"EXPLAIN (FORMAT JSON) SELECT count(*) FROM runs r WHERE {where}", bound)
+            for where, bound in chosen.parts
+        ]
+    first, second = ([*nodes(found[0][0][0]["Plan"])] for found in plans)
+    assert "Semi" in {node.get("Join Type") for node in first}
+    assert all("Subplan Name" not in node for node in [*first, *second])
 
 
 def test_a_rare_word_is_looked_up_also_beside_a_common_one(many_url):
@@ -82,9 +102,9 @@ def test_a_rare_word_is_looked_up_also_beside_a_common_one(many_url):
         db.execute("VACUUM ANALYZE search_words")
     with History(many_url) as history:
         store = history._store
-        term, words = condition(store, "refund w1199", "TRUE", ())
-        sql = f"SELECT r.seq FROM runs r WHERE {term} ORDER BY {NEWEST_FIRST} LIMIT 40"
-        found = store.read(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", words)[0][0][0]
+        chosen = select({"search": "refund w1199"}, store)
+        sql = f"SELECT r.seq FROM runs r WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT 40"
+        found = store.read(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", chosen.bound)[0][0][0]
         assert [run.id for run in history.runs(search="refund w1199")] == [
             *(f"run-{number}" for number in range(11999, 11989, -1)),
             "run-1199",

@@ -18,7 +18,7 @@ def small_slices(monkeypatch):
 
 def indexed(history):
     """Return the numbers of the runs that the index knows."""
-    sql, words = index.index_of(history._store).matching(
+    ((sql, words),) = index.index_of(history._store).matching(
         history._store.read, Search.of("common"), []
     )
     return sorted(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypedDict, get_
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows.rows import SCALARS, clean, micros
 from vellum_nb.history.searching.search import condition
-from vellum_nb.history.store.store import Dialect, Store
+from vellum_nb.history.store.store import Condition, Dialect, Store
 from vellum_nb.models import Run, RunState
 
 if TYPE_CHECKING:
@@ -96,11 +96,12 @@ ALL = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A WHERE clause with what it binds."""
+    """A WHERE clause with what it binds; where there are `parts`, just one holds for each row."""
 
     where: str
     bound: tuple[object, ...]
     limit: int
+    parts: tuple[Condition, ...] = ()
 
 
 def select(filters: Filters, store: Store, *, newest_first: bool = True) -> Selection:
@@ -125,8 +126,11 @@ def select(filters: Filters, store: Store, *, newest_first: bool = True) -> Sele
     if search is None or not words(search).strip():
         return Selection(where, tuple(bound), limit)
     newest, so_far = limit if newest_first else None, filters.get("so_far", False)
-    found, more = condition(store, search, where, bound, newest=newest, so_far=so_far)
-    return Selection(f"{where} AND {found}", (*bound, *more), limit)
+    found = condition(store, search, where, bound, newest=newest, so_far=so_far)
+    parts = tuple((f"{where} AND {term}", (*bound, *more)) for term, more in found)
+    either = " OR ".join(term for term, _ in found)
+    every = (argument for _, more in found for argument in more)
+    return Selection(f"{where} AND ({either})", (*bound, *every), limit, parts)
 
 
 def words(search: object) -> str:

@@ -116,7 +116,7 @@ def bulk(store: Store, chosen: Selection, *, searched: bool) -> tuple[str, tuple
     if searched:
         picked = [seq for (seq,) in store.read(*query(chosen, "r.seq FROM runs r"))]
         where, listed = store.dialect.one_of("r.seq"), store.dialect.listed(picked)
-        chosen = replace(chosen, where=where, bound=(listed,))
+        chosen = Selection(where, (listed,), chosen.limit)
     return query(chosen, f"{_BULK} {JOINED}")
 
 
@@ -160,8 +160,10 @@ def count(store: Store, filters: Filters) -> int:
 def count_selected(reader: Reader, chosen: Selection) -> int:
     """Return the number of rows that are `chosen`."""
     if chosen.limit == ALL:
-        sql = f"SELECT count(*) FROM runs r WHERE {chosen.where}"
-        return int(reader.read(sql, chosen.bound)[0][0])
+        # PostgreSQL shares out the work of no OR
+        parts = chosen.parts or ((chosen.where, chosen.bound),)
+        sql = "SELECT count(*) FROM runs r WHERE "
+        return sum(int(reader.read(f"{sql}{where}", bound)[0][0]) for where, bound in parts)
     sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {chosen.where} LIMIT ?) AS few"
     return int(reader.read(sql, (*chosen.bound, chosen.limit))[0][0])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vellum_nb.history.searching.words import Search
 from vellum_nb.history.store.large import Read
-from vellum_nb.history.store.store import Connection
+from vellum_nb.history.store.store import Condition, Connection
 
 __all__ = ["Fts"]
 
@@ -44,10 +44,10 @@ class Fts:
         read: Read,  # noqa: ARG002  (SQLite needs no help)
         search: Search,
         others: Sequence[int],
-    ) -> tuple[str, tuple[object, ...]]:
-        """Return a condition for `r.seq`, and what it binds; it holds for `others`, too."""
+    ) -> list[Condition]:
+        """Return the one condition for `r.seq`, which holds for `others`, too."""
         needles = (f'"{" ".join(one.words)}"{" *" if one.open else ""}' for one in search.needles)
         sql, bound = f"SELECT rowid FROM {_TABLE} WHERE {_TABLE} MATCH ?", " AND ".join(needles)
         if not others:
-            return f"r.seq IN ({sql})", (bound,)
-        return f"r.seq IN ({sql} UNION ALL {_LISTED})", (bound, json.dumps(list(others)))
+            return [(f"r.seq IN ({sql})", (bound,))]
+        return [(f"r.seq IN ({sql} UNION ALL {_LISTED})", (bound, json.dumps(list(others))))]

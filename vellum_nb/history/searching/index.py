@@ -26,7 +26,7 @@ from vellum_nb.history.searching.tsvector import Tsvector
 from vellum_nb.history.searching.words import Search
 from vellum_nb.history.store import large
 from vellum_nb.history.store.settings import setting, settle
-from vellum_nb.history.store.store import Connection, Row, Store
+from vellum_nb.history.store.store import Condition, Connection, Row, Store
 
 __all__ = [
     "DUE",
@@ -96,10 +96,11 @@ class Index(Protocol):
     def tidy(self, connection: Connection) -> None:
         """Leave nothing behind of what was taken out."""
 
-    def matching(
-        self, read: large.Read, search: Search, others: Sequence[int]
-    ) -> tuple[str, tuple[object, ...]]:
-        """Return a condition for `r.seq`, and what it binds; it holds for `others`, too."""
+    def matching(self, read: large.Read, search: Search, others: Sequence[int]) -> list[Condition]:
+        """Return the conditions of which just one holds for the `r.seq` of a run that is found.
+
+        One holds for each of `others`, too.
+        """
 
 
 _INDEXES: dict[str, Index] = {"sqlite": Fts(), "postgresql": Tsvector()}

@@ -18,7 +18,7 @@ from vellum_nb.history.searching.letters import joined
 from vellum_nb.history.searching.sieving import sieved
 from vellum_nb.history.searching.words import Search
 from vellum_nb.history.store import large
-from vellum_nb.history.store.store import Store
+from vellum_nb.history.store.store import Condition, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +46,8 @@ def condition(
     *,
     newest: int | None = None,
     so_far: bool = False,
-) -> tuple[str, tuple[object, ...]]:
-    """Return the SQL of a search, and what it binds.
+) -> list[Condition]:
+    """Return the conditions of which just one holds for a run that a search finds.
 
     `others` are the conditions that hold beside it: no other rows are compared. Where only some of
     the `newest` are wanted, it may leave out all others. Unless the search
@@ -56,16 +56,16 @@ def condition(
     """
     search = Search.of(text)
     if search.empty:
-        return "FALSE", ()
+        return [("FALSE", ())]
     if newest is not None and newest <= _FEW:
         found = _among_the_newest(store, search, others, bound, newest)
         if found is not None:
-            return store.dialect.one_of("r.seq"), (store.dialect.listed(found),)
+            return [(store.dialect.one_of("r.seq"), (store.dialect.listed(found),))]
     seen = index.stretch(store) if so_far else index.catch_up(store, _GROWS_S)
     known = index.index_of(store)
     if seen is None or known is None:
         found = _compared(store, search, _chosen(store, others, bound))
-        return store.dialect.one_of("r.seq"), (store.dialect.listed(found),)
+        return [(store.dialect.one_of("r.seq"), (store.dialect.listed(found),))]
     seqs = _partly_known(store, search, seen, others, bound)
     if seen.after and not so_far:
         seqs += _chosen(store, f"{others} AND r.seq <= ?", (*bound, seen.after))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from vellum_nb.history.searching.letters import BREAK
 from vellum_nb.history.searching.words import LONGEST_PHRASE, Needle, Search
 from vellum_nb.history.store.large import Read
-from vellum_nb.history.store.store import Connection
+from vellum_nb.history.store.store import Condition, Connection
 
 __all__ = ["Tsvector", "parts"]
 
@@ -49,10 +49,8 @@ class Tsvector:
     def tidy(self, connection: Connection) -> None:
         """Do nothing: what was taken out is gone with a ``VACUUM``."""
 
-    def matching(
-        self, read: Read, search: Search, others: Sequence[int]
-    ) -> tuple[str, tuple[object, ...]]:
-        """Return a condition for `r.seq`, and what it binds; it holds for `others`, too.
+    def matching(self, read: Read, search: Search, others: Sequence[int]) -> list[Condition]:
+        """Return the conditions one of which holds for `r.seq`; the last is that of `others`.
 
         A rare word is looked up here; a page of common ones is tried run by run. PostgreSQL takes
         any beginning of a word for a common one, and would do neither among the `others`.
@@ -66,8 +64,9 @@ class Tsvector:
                 term, bound = f"{term} AND r.seq = ANY(?)", (*words, [seq for (seq,) in found])
                 break
         if not others:
-            return term, bound
-        return f"({term} OR r.seq = ANY(?))", (*bound, list(others))
+            return [(term, bound)]
+        rest = f"{term} AND r.seq <> ALL(?)", (*bound, list(others))
+        return [rest, ("r.seq = ANY(?)", (list(others),))]
 
 
 def parts(document: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batches",
+    "Condition",
     "Connection",
     "Cursor",
     "Dialect",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 Row = tuple[Any, ...]
+Condition: TypeAlias = "tuple[str, tuple[object, ...]]"
+"""SQL that is true or false of a run, and what it binds."""
 Batches: TypeAlias = "Generator[tuple[pa.RecordBatch, pa.RecordBatch], None, None]"
 """Runs in Arrow, newest first: their scalars and metadata, and their JSON objects, a line each."""
 
