@@ -151,3 +151,23 @@ def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeyp
     assert sweep.wait(timeout=LONG).state == "stopped"
     assert sweep.progress().why == "no answer for 60 s: connection refused"
     assert history.count() == 0
+
+
+def test_others_begin_while_lost_calls_wait_to_be_looked_up(history):
+    ended = threading.Semaphore(0)
+
+    def first_ones_lost(task, cancel):
+        if task.run.inputs["n"] < 8:
+            lost = replace(task, doubt="cut off")
+            return Again(lost, "cut off", wait=10 * LONG, answered=True)
+        ended.release()
+        return answered(task)
+
+    sweep = swept(history, planned(history, 20), first_ones_lost, concurrency=2).start()
+    try:
+        for _ in range(12):
+            assert ended.acquire(timeout=LONG)
+    finally:
+        sweep.stop()
+        sweep.wait(timeout=LONG)
+    assert {run.state for run in history.runs()} == {"STARTED", "FULFILLED"}

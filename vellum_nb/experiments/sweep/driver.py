@@ -26,6 +26,7 @@ __all__ = ["Driver"]
 
 _TURN = 0.25  # seconds; the longest a turn waits for something to end
 _LONGEST = 600.0  # seconds that the server may ask everybody to wait; else it is for later
+_WAITING = 128  # runs that may wait to be tried again while others begin, and the calls at once
 _LOST = 3  # how often an executor may lose the same run
 
 
@@ -199,7 +200,9 @@ class Driver:
     def _fresh(self, room: int) -> list[Task]:
         """Return runs that begin now; fewer when many wait to be tried again."""
         in_hand = len(self._flying) + len(self._later)
-        wanted = self._limits.allowed(min(room, self.pace.limit + self.pace.most - in_hand))
+        wanted = self._limits.allowed(
+            min(room, self.pace.limit + max(self.pace.most, _WAITING) - in_hand)
+        )
         fresh = list(islice(self._todo, wanted))
         self._exhausted = self._exhausted or len(fresh) < wanted
         return fresh
