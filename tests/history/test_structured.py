@@ -125,10 +125,14 @@ def test_objects_whose_names_differ_by_run_become_what_cell_shows(number):
 
 @pytest.mark.parametrize("first", [[], {}, None], ids=str)
 @pytest.mark.parametrize("last", [[[]], [[1]], [{"a": 1}], ["s"], {"a": [1]}, {"a": {}}], ids=str)
-def test_what_is_empty_for_the_first_part_of_a_batch_may_hold_values_then(first, last, monkeypatch):
-    monkeypatch.setattr(spreading, "_BLOCK", 64)
-    values = [{"out": first}] * 20 + [{"out": last}]
+def test_what_is_empty_for_the_first_part_of_a_batch_may_hold_values_then(first, last):
+    values = [{"out": first}] * 100_000 + [{"out": last}]
     assert listed(spreading.spread(lines_of(values))["out"]) == shown(values)["out"]
+
+
+def test_more_than_a_megabyte_is_read_as_one_block():
+    values = [{"text": "x" * 100}] * 20_000
+    assert spreading.spread(lines_of(values))["text"].num_chunks == 1
 
 
 def test_only_the_runs_that_are_in_doubt_become_python_values(monkeypatch):

@@ -1,8 +1,8 @@
 """JSON objects to columns in Arrow, a batch at a time, by Arrow's own JSON reader.
 
 The values are those that `cells.cell` gives for each, name by name. What Arrow cannot read as it is
-meant (mixed types, integers beyond 64 bits, halves of a surrogate pair, lists that begin with null,
-lists and objects that come after a MB of nothing, null or empty ones) is read by `json`.
+meant (mixed types, integers beyond 64 bits, halves of a surrogate pair, lists that begin with null)
+is read by `json`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ __all__ = ["Piece", "spread"]
 Piece: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any] | list[Any]"
 """The cells of one name in one batch: in Arrow if they have one type, else as they are."""
 
-_BLOCK = 2**20
 _FEW = 50
 _MANY = 64
 """Names within a structured column: of more, most are in few runs, and Arrow has a place in all."""
@@ -65,7 +64,7 @@ def _read(lines: pa.Array[Any]) -> pa.Table | None:
     for _ in range(2):
         try:
             table = _parsed(lines, texts)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except (pa.ArrowInvalid, OverflowError):  # or it is more than 2 GB
             return None
         # A text like 2026-07-01 is a text.
         told = [(field, field.with_type(_untimed(field.type))) for field in table.schema]
@@ -86,12 +85,11 @@ def _untimed(kind: pa.DataType) -> pa.DataType:
 
 
 def _parsed(lines: pa.Array[Any], texts: Sequence[pa.Field[Any]]) -> pa.Table:
-    longest = pc.max(pc.binary_length(lines)).as_py()
+    # Read as one block: Arrow crashes where a later one has lists in the place of scalars.
+    whole = _buffer(lines)
     return pyarrow.json.read_json(
-        pa.BufferReader(_buffer(lines)),
-        read_options=pyarrow.json.ReadOptions(
-            use_threads=False, block_size=max(_BLOCK, 2 * longest)
-        ),
+        pa.BufferReader(whole),
+        read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=whole.size),
         parse_options=pyarrow.json.ParseOptions(
             explicit_schema=pa.schema(texts) if texts else None
         ),
