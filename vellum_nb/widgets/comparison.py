@@ -12,7 +12,7 @@ from vellum_nb.models import Run
 from vellum_nb.widgets.comparison_style import COMPARISON_CSS
 from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import output_html
-from vellum_nb.widgets.outputs_style import OUTPUT_CSS
+from vellum_nb.widgets.outputs_style import LEFT, OUTPUT_CSS
 from vellum_nb.widgets.states import error_html, icon, state_html
 
 __all__ = ["comparison_html"]
@@ -88,9 +88,9 @@ def _summary(comparison: Comparison, tag: str) -> str:
         text for status, count in counts.items() if (text := _counted(status, count))
     )
     return (
-        f'<tr><th scope="row"><span class="vnb-tag">{_name(tag)}</span></th>'
+        f'<tr><th scope="row"{LEFT}><span class="vnb-tag">{_name(tag)}</span></th>'
         f'<td><span class="vnb-cmp-bar" aria-hidden="true">{bar}</span></td>'
-        f'<td class="vnb-number">{words}</td></tr>'
+        f'<td{LEFT} class="vnb-number">{words}</td></tr>'
     )
 
 
@@ -139,7 +139,7 @@ def _grid(comparison: Comparison, cases: Iterable[tuple[int, Case]]) -> str:
     rows = "".join(_case_row(number, case, tags, names) for number, case in cases)
     heads = "".join(_tag_head(comparison, tag) for tag in tags)
     return (
-        f'<table class="vnb-cmp"><thead><tr><th scope="col">case</th>{heads}</tr></thead>'
+        f'<table class="vnb-cmp"><thead><tr><th scope="col"{LEFT}>case</th>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
@@ -148,16 +148,16 @@ def _tag_head(comparison: Comparison, tag: str) -> str:
     name = f'<span class="vnb-tag">{_name(tag)}</span>'
     if tag == comparison.baseline:
         return (
-            f'<th scope="col" class="vnb-cmp-base">{icon("pin")} {name} '
+            f'<th scope="col"{LEFT} class="vnb-cmp-base">{icon("pin")} {name} '
             '<span class="vnb-quiet">baseline</span></th>'
         )
     base = _name(comparison.baseline)
-    return f'<th scope="col">{name} <span class="vnb-quiet">against {base}</span></th>'
+    return f'<th scope="col"{LEFT}>{name} <span class="vnb-quiet">against {base}</span></th>'
 
 
 def _case_row(number: int, case: Case, tags: Sequence[str], names: Sequence[str]) -> str:
     cells = "".join(_cell(case, tag, names) for tag in tags)
-    return f'<tr><th scope="row" align="left" valign="top">{_case(number, case)}</th>{cells}</tr>'
+    return f'<tr><th scope="row" valign="top"{LEFT}>{_case(number, case)}</th>{cells}</tr>'
 
 
 def _case(number: int, case: Case) -> str:
@@ -184,7 +184,7 @@ def _cell(case: Case, tag: str, names: Sequence[str]) -> str:
     label = f'<span class="vnb-cmp-label">{_name(tag)}</span> '
     run, status = case.runs.get(tag), case.status(tag)
     if case.answer(tag) is None:
-        return f'<td valign="top" class="vnb-cmp-gap">{label}{_gap(run, tag)}</td>'
+        return f'<td valign="top"{LEFT} class="vnb-cmp-gap">{label}{_gap(run, tag)}</td>'
     base = case.answer(case.baseline)
     if tag == case.baseline:
         verdict, kind = "baseline", "vnb-cmp-base"
@@ -196,7 +196,7 @@ def _cell(case: Case, tag: str, names: Sequence[str]) -> str:
     else:
         verdict, kind = _WORDS[status], f"vnb-cmp-is-{status}"
     html = f'<div class="vnb-cmp-verdict">{verdict}</div>'
-    return f'<td valign="top" class="{kind}">{label}{html}{_answer(run, base, names)}</td>'
+    return f'<td valign="top"{LEFT} class="{kind}">{label}{html}{_answer(run, base, names)}</td>'
 
 
 def _gap(run: Run | None, tag: str) -> str:
@@ -216,7 +216,7 @@ def _answer(run: Run | None, base: Run | None, names: Sequence[str]) -> str:
     known = run.outputs if base is None else {**base.outputs, **run.outputs}
     shown = [name for name in names if name in known] if run.outputs else []
     rows = "".join(
-        f'<div class="vnb-out-row"><dt>{_name(name)}</dt>'
+        f'<div class="vnb-out-row"><dt>{_name(name)} </dt>'
         f"<dd>{output_html(name, run, base)}</dd></div>"
         for name in shown
     )

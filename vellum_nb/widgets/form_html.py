@@ -10,6 +10,7 @@ from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run, VellumVariable
 from vellum_nb.models.inputs import field_kind, plain
 from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.outputs_style import LEFT
 from vellum_nb.widgets.spec import FormSpec
 from vellum_nb.widgets.trace import trace_html
 
@@ -18,8 +19,7 @@ __all__ = ["form_html"]
 _LONGEST = 2_000
 _MEDIA = {"image", "audio", "video", "document"}
 _TYPES = {"bool": "BOOLEAN", "enum": "ENUM"}
-_LEFT = ' style="text-align: left"'  # Jupyter sets tables right-aligned
-_HEAD = "".join(f"<th{_LEFT}>{name}</th>" for name in ("input", "type", "value"))
+_HEAD = "".join(f"<th{LEFT}>{name}</th>" for name in ("input", "type", "value"))
 
 
 def form_html(
@@ -50,8 +50,8 @@ def _row(variable: VellumVariable, values: Mapping[str, Any]) -> str:
     kind = _TYPES.get(field_kind(variable), variable.type)
     value = _text(variable, values[variable.key]) if variable.key in values else ""
     return (
-        f"<tr><td{_LEFT}>{escape(name)}</td><td{_LEFT}>{escape(kind)}</td>"
-        f"<td{_LEFT}><pre>{escape(value)}</pre></td></tr>"
+        f"<tr><td{LEFT}>{escape(name)}</td><td{LEFT}>{escape(kind)}</td>"
+        f"<td{LEFT}><pre>{escape(value)}</pre></td></tr>"
     )
 
 

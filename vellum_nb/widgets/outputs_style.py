@@ -7,7 +7,10 @@ import re
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.trace import TRACE_CSS
 
-__all__ = ["OUTPUT_CSS", "output_style_html", "prevailing"]
+__all__ = ["LEFT", "OUTPUT_CSS", "output_style_html", "prevailing"]
+
+LEFT = ' style="text-align: left"'
+"""For cells: Jupyter sets tables right-aligned, and drops the style sheet of untrusted outputs."""
 
 
 def prevailing(css: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from vellum_nb.history.searching.words import Search
 from vellum_nb.models import Run, canonical_json
+from vellum_nb.widgets.outputs_style import LEFT
 
 __all__ = [
     "JOINED",
@@ -36,7 +37,6 @@ _EXACT = 2**53  # larger integers are other ones in the browser
 _MOST_BYTES = 90_000  # of the rows of one message
 _SEARCHED = ("input", "output", "error_", "note", "tags")
 _FIGURES = {"number", "quality"}
-_LEFT = ' style="text-align: left"'  # Jupyter sets tables right-aligned
 _HEAD = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
 _TAIL = [
     "error_code",
@@ -240,7 +240,7 @@ def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     if not runs:
         return "<p>History: no runs.</p>"
     shown = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
-    sides = ["" if column_kind(name) in _FIGURES else _LEFT for name in shown]
+    sides = ["" if column_kind(name) in _FIGURES else LEFT for name in shown]
     head = "".join(
         f"<th{side}>{escape(name)}</th>" for name, side in zip(shown, sides, strict=True)
     )
@@ -248,7 +248,7 @@ def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     body = "".join(f"<tr>{''.join(_static_cell(*cell) for cell in line)}</tr>" for line in lines)
     more = "" if total.split(maxsplit=1)[0] == str(len(runs)) else f", the first {len(runs)} shown"
     return (
-        f"<table><caption{_LEFT}>History: {total}{more}</caption>"
+        f"<table><caption{LEFT}>History: {total}{more}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 

@@ -13,6 +13,7 @@ from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.history.reading.records import Record
 from vellum_nb.history.rows.rows import from_micros
 from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models.plain import plain
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compared_rows"]
 
+_JSON = (str, bool, int, float, dict, list)
 _SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
 
 
@@ -164,14 +166,20 @@ def _text(value: Any) -> str:
 
 def _side(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {
-        name.removeprefix(prefix): _value(value)
+        name.removeprefix(prefix): _value(name, value)
         for name, value in row.items()
         if name.startswith(prefix)
     }
 
 
-def _value(value: Any) -> Any:
+def _value(name: str, value: Any) -> Any:
     """Return the value that a cell shows: a frame has structured ones as JSON text."""
+    if not isinstance(value, _JSON):
+        try:
+            return plain(value)
+        except InputError as exc:
+            msg = f"the column {name!r} of the frame: {exc}"
+            raise InputError(msg) from None
     if isinstance(value, str) and value[:1] in {"{", "["}:
         try:
             return json.loads(value)
