@@ -211,7 +211,7 @@ def _named(name: str) -> _Kind:
 
 
 def _with_article(name: str) -> str:
-    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
+    return f"an {name}" if name[0] in "AEIO" else f"a {name}"
 
 
 def _is_dict(value: Any) -> bool:

@@ -51,15 +51,24 @@ class CtrlC:
 
 def interrupted(call, at):
     """Return whether the interrupt came, and whether there was a step for it."""
+    found = next(attempts(call, at))
+    assert sys.exc_info()[1] is None
+    return found
+
+
+def attempts(call, at):
+    """Yield that once: Python may leave an exception for handled, and with a generator it goes."""
     ctrl_c, before = CtrlC(at), sys.gettrace()
     sys.settrace(ctrl_c)
     try:
         call()
     except KeyboardInterrupt:
-        return True, True
+        found = True, True
+    else:
+        found = False, ctrl_c.at <= 0
     finally:
         sys.settrace(before)
-    return False, ctrl_c.at <= 0
+    yield found
 
 
 def taken(lock):

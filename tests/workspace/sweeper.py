@@ -12,6 +12,11 @@ import sys
 import traceback
 
 import vellum_nb as vnb
+from vellum_nb.workspace import fates
+
+# The server tells of an execution at once; a life that is shorter than these waits, 7.7 s, would
+# come to nothing, and the test take minutes.
+fates._LAG = (0.2, 0.5)
 
 TAGS = ["v1", "v2"]
 

@@ -36,9 +36,9 @@ class RunMethods(BaseWorkspace):
         inputs: Mapping[str, object],
         *,
         release_tag: str = "LATEST",
-        external_id: str | None = None,
+        external_id: str | UUID | None = None,
         metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
+        previous_execution_id: str | UUID | None = None,
         expand_meta: bool = False,
     ) -> Run:
         """Execute `deployment` once and keep the run.
@@ -56,11 +56,11 @@ class RunMethods(BaseWorkspace):
             documents as a path, bytes, data URL or http URL.
         release_tag : str, default "LATEST"
             Which release to run.
-        external_id : str, optional
+        external_id : str or UUID, optional
             Your id for the run, unique in the workspace. Default: the run's own id.
         metadata : mapping, optional
             Kept by Vellum and by the history with the run.
-        previous_execution_id : str, optional
+        previous_execution_id : str or UUID, optional
             The execution whose state this one continues.
         expand_meta : bool, default False
             Whether to ask for what prompt nodes used: `cost_usd`, `tokens_in`, `tokens_out`,
@@ -106,9 +106,9 @@ class RunMethods(BaseWorkspace):
         inputs: Mapping[str, object],
         *,
         release_tag: str = "LATEST",
-        external_id: str | None = None,
+        external_id: str | UUID | None = None,
         metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
+        previous_execution_id: str | UUID | None = None,
         event_types: Sequence[str] = ("WORKFLOW",),
         expand_meta: bool = False,
     ) -> RunStream:
@@ -154,9 +154,9 @@ class RunMethods(BaseWorkspace):
         inputs: Mapping[str, object],
         *,
         release_tag: str = "LATEST",
-        external_id: str | None = None,
+        external_id: str | UUID | None = None,
         metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
+        previous_execution_id: str | UUID | None = None,
     ) -> PendingRun:
         """Have `deployment` executed, and return at once.
 
