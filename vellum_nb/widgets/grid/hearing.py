@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from threading import Lock
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.experiments import Comparison
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
@@ -77,8 +79,9 @@ class Hearing:
             are_many, self._are_many = self._are_many, False
         if are_many and self._again is not None:
             self._ids |= self._known()  # some were run from the grid since
-            there = {each.id: each for each in self._again(self._ids)}
-            self._recall({run_id: there.get(run_id) for run_id in self._ids})
+            with suppress(HistoryError):  # closed since; who asks for a case next is told
+                there = {each.id: each for each in self._again(self._ids)}
+                self._recall({run_id: there.get(run_id) for run_id in self._ids})
         self._take(heard.values())
 
     def _known(self) -> set[str]:
