@@ -66,6 +66,15 @@ def test_a_grid_that_is_closed_and_runs_of_others_disturb_nobody(ws):
     assert "vellum-nb-grid-hearing" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_history_that_is_closed_before_a_grid_has_read_anew_leaves_no_traceback(ws):
+    grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
+    for run in ws.history.runs():  # the later ones are heard in a moment, and there is none
+        ws.history.delete([run.id])
+    ws.history.close()
+    assert grid.wait(10)
+    grid.close()
+
+
 def answered(grid):
     return {(case.number, release) for case in grid.comparison.cases for release in case.runs}
 
