@@ -7,6 +7,7 @@ import re
 
 import pytest
 from grid_page import GridPage
+from places import settled
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -52,7 +53,7 @@ def test_the_charts_are_drawn_and_fit_their_place(lab, theme, width):
     ):
         drawing = notebook.output(cell).locator("svg.marks")
         expect(drawing).to_contain_text(words)
-        box, place = drawing.bounding_box(), notebook.output(cell).bounding_box()
+        box, place = settled(drawing), settled(notebook.output(cell))
         assert box["width"] <= place["width"]
         assert box["width"] > place["width"] * 0.7
     expect(notebook.output(1).locator("b")).to_have_count(0)
@@ -66,7 +67,7 @@ def test_a_rectangle_in_the_scatter_chooses_cases_and_the_grid_shows_just_those(
     drawing = notebook.output(2).locator("svg.marks")
     expect(drawing).to_contain_text("value")
     drawing.scroll_into_view_if_needed()
-    box = drawing.locator(".background").first.bounding_box()
+    box = settled(drawing.locator(".background").first)
     mouse = notebook.page.mouse
     mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
     mouse.down()

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from grid_page import SETUP, GridPage
+from places import settled
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -283,30 +284,29 @@ def test_what_is_read_stays_where_it_is_while_rows_above_are_measured(lab):
     grid.grid.evaluate("grid => { grid.scrollTop = 200_000; }")
     loaded = grid.page.locator(".vnb-grid-row:has([role='rowheader'])")
     expect(loaded.nth(3)).to_be_visible()
-    grid.page.wait_for_timeout(300)
-    top = "grid => grid.getBoundingClientRect().top"
-    seen = loaded.nth(2)
-    name, before = seen.locator(".vnb-grid-caption").inner_text(), seen.bounding_box()["y"]
+    settled(loaded.nth(2))
+    name = loaded.nth(2).locator(".vnb-grid-caption").inner_text()
+    seen = grid.rows.filter(has=grid.page.get_by_text(name, exact=True))
+    before = settled(seen)["y"]
     grid.grid.evaluate("grid => { grid.scrollTop -= 40; }")
-    expect(grid.rows.filter(has_text=name).first).to_be_visible()
-    grid.page.wait_for_timeout(300)
-    after = grid.rows.filter(has=grid.page.get_by_text(name, exact=True)).bounding_box()["y"]
-    assert abs(after - before - 40) <= 2, (before, after, grid.grid.evaluate(top))
+    grid.page.wait_for_timeout(300)  # for the rows above, which are measured once they are there
+    after = settled(seen)["y"]
+    assert abs(after - before - 40) <= 2, (before, after, settled(grid.grid))
 
 
 def test_the_baseline_stays_pinned_beside_many_releases(lab):
     grid = open_grid(lab, MANY.replace("10_000", "12"))
     grid.grid.evaluate("grid => { grid.scrollLeft = grid.scrollWidth; }")
     assert grid.grid.evaluate("grid => grid.scrollLeft") > 50
-    left = grid.grid.bounding_box()["x"]
+    left = settled(grid.grid)["x"]
     for role, of in (("columnheader", grid.grid), ("gridcell", grid.rows.first)):
         cell = of.get_by_role(role).filter(has_text="v1").first
-        assert abs(cell.bounding_box()["x"] - left - 176) <= 1
-    last = grid.grid.get_by_role("columnheader", name="v5").bounding_box()
-    assert last["x"] + last["width"] <= left + grid.grid.bounding_box()["width"] + 1
+        assert abs(settled(cell)["x"] - left - 176) <= 1
+    last = settled(grid.grid.get_by_role("columnheader", name="v5"))
+    assert last["x"] + last["width"] <= left + settled(grid.grid)["width"] + 1
     grid.grid.focus()
     grid.page.keyboard.press("j")  # the first release beside the baseline is the chosen one
-    assert grid.active().bounding_box()["x"] >= left + 385
+    assert settled(grid.active())["x"] >= left + 385
 
 
 HOSTILE = f"""{SETUP}

@@ -215,8 +215,12 @@ class Table {
     this.body.take({ ...this.latest, rows: this.latest.rows.map((row) => ({ ...row, cells: at.map((index) => row.cells[index]) })) }, drawn);
   }
 
+  // What stays as it is is not drawn anew: it may be under a click, or have the focus.
   headers() {
     const { order_by: by, descending } = this.state;
+    const drawn = JSON.stringify([this.drawn, by, descending]);
+    if (drawn === this.heads) { this.boxes(); return; }
+    this.heads = drawn;
     this.all_box = h("input", { type: "checkbox", "aria-label": "Select all runs shown", tabindex: "-1" });
     const box = h("div", { role: "columnheader", class: "vnb-table-box" }, h("label", {}, this.all_box));
     this.all_box.addEventListener("change", () => (this.get("selected_ids").length ? this.select([]) : this.selectRange(0, Math.max(0, this.body.total - 1), [])));
