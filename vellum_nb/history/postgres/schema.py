@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from vellum_nb.history.postgres.json_sql import JSON_OF_PYTHON, KEY_OF_JSON
+from vellum_nb.history.postgres.json_sql import JSON_OF_PYTHON, KEY_OF_JSON, START_OF_KEY
 from vellum_nb.history.store.store import Connection
 
 __all__ = ["DERIVED", "NUMBERED", "TABLES", "VERSION", "migrate", "unfit", "version_of"]
@@ -233,6 +233,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
     ),
     JSON_OF_PYTHON,
     (*KEY_OF_JSON, 'ALTER TABLE sweep_cases ADD COLUMN large TEXT COLLATE "C"'),
+    START_OF_KEY,
 )
 
 VERSION = len(_STEPS)

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from vellum_nb.history.postgres.sql import Speaker
+import psycopg
+
+from vellum_nb.history.postgres.sql import Speaker, without_broken
 from vellum_nb.history.sqlite.snapshot import in_batches
 from vellum_nb.history.store.store import Dialect, Row
 
@@ -37,7 +39,15 @@ class PostgresSnapshot:
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
-        return self._connection.execute(sql, parameters).fetchall()
+        slower = without_broken(sql)
+        if slower == sql:
+            return self._connection.execute(sql, parameters).fetchall()
+        self._connection.execute("SAVEPOINT vnb_sorted")
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except psycopg.DataError:
+            self._connection.execute("ROLLBACK TO SAVEPOINT vnb_sorted")
+            return self._connection.execute(slower, parameters).fetchall()
 
     def batches(
         self, columns: str, source: str, which: str, bound: Sequence[Any], *, heavy: Sequence[int]

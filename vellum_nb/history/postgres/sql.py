@@ -24,6 +24,8 @@ from vellum_nb.history.postgres.schema import NUMBERED
 __all__ = ["PostgresDialect", "Speaker", "adapt", "plain", "without_broken"]
 
 _MARKS = re.compile(r"'[^']*'|::|:([a-z_]+)|(\?)|(%)")
+_KEY = re.compile(r"\b(vnb_key(?:_start)?)\(")
+_AS_IT_IS = re.compile(r"[\w .()/-]+", re.ASCII)  # JSON escapes none of these
 _INSERT = re.compile(r"\s*INSERT INTO (\w+)")
 
 
@@ -147,15 +149,14 @@ class PostgresDialect:
         """Return the array."""
         return list(values)
 
-    def member_order(
-        self, column: str, name: str, *, descending: bool, letters: int | None
+    def member_key(
+        self, column: str, name: str, letters: int | None
     ) -> tuple[str, tuple[object, ...]]:
-        """Return ORDER BY terms for a member of a JSON object: numbers, then texts."""
-        way = "DESC" if descending else "ASC"
-        key = f"vnb_key({column}, ?)"
-        if letters is not None:
-            key = f"left({key}, {letters} + 1)"  # a letter tells numbers from texts
-        return f'{key} COLLATE "C" {way} NULLS LAST', (name,)
+        """Return what a member of a JSON object is sorted by: numbers, then texts."""
+        if letters is None:
+            return f'vnb_key({column}, ?) COLLATE "C"', (name,)
+        mark = f'"{name}":' if _AS_IT_IS.fullmatch(name) else ""
+        return f'vnb_key_start({column}, ?, ?, {letters}) COLLATE "C"', (name, mark)
 
 
 def without_broken(sql: str) -> str:
@@ -163,7 +164,7 @@ def without_broken(sql: str) -> str:
 
     What sorts by no member of a JSON object stays as it is.
     """
-    return sql.replace("vnb_key(", "vnb_key_or_null(")
+    return _KEY.sub(r"\1_or_null(", sql)
 
 
 def plain(text: str) -> str:

@@ -161,8 +161,8 @@ def order(
         known = ", ".join((*SCALARS, "metadata", *(f"{room}.<name>" for room in _ROOMS)))
         msg = f"runs cannot be ordered by {order_by!r}; there are: {known}"
         raise HistoryError(msg)
-    terms, bound = dialect.member_order(_ROOMS[room], name, descending=descending, letters=letters)
-    return f"{terms}, {NEWEST_FIRST}", bound, True
+    key, bound = dialect.member_key(_ROOMS[room], name, letters)
+    return f"{key} {way} NULLS LAST, {NEWEST_FIRST}", bound, True
 
 
 def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:

@@ -9,7 +9,7 @@ are kept, and compared, by their first `TEXT` characters. A history in memory ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.searching.index import index_of
@@ -36,14 +36,28 @@ _ADD = (
 )
 
 
+_Sql: TypeAlias = tuple[str, tuple[object, ...]]
+"""SQL, and what it binds."""
+
+
 class _Values(NamedTuple):
     """The SQL in which databases differ."""
 
     make: Sequence[str]
     exists: str
-    value: Callable[[str, str], tuple[str, str]]
-    """SQL for a member of a JSON object, and what it binds."""
+    value: Callable[[Dialect, str, str], _Sql]
+    """A member of a JSON object."""
     kept: str
+
+
+def _whole(_dialect: Dialect, column: str, name: str) -> _Sql:
+    value, bound = member(column, name)
+    return value, (bound,)
+
+
+def _start(dialect: Dialect, column: str, name: str) -> _Sql:
+    key, bound = dialect.member_key(column, name, TEXT)
+    return key.replace("vnb_key_start(", "vnb_key_start_or_null("), bound
 
 
 _MAKE = "CREATE TABLE IF NOT EXISTS"
@@ -55,7 +69,7 @@ _VALUES = {
             f"{_MAKE} sort_due (field TEXT, seq INTEGER, {_KEY} {_LEAN}",
         ),
         "SELECT 1 FROM sqlite_master WHERE name = 'sort_values'",
-        member,
+        _whole,
         shortened("value", TEXT),
     ),
     "postgresql": _Values(
@@ -64,8 +78,8 @@ _VALUES = {
             f"{_MAKE} sort_due (field TEXT, seq BIGINT, {_KEY}",
         ),
         "SELECT 1 WHERE has_table_privilege(to_regclass('sort_values'), 'SELECT')",
-        lambda column, name: (f"vnb_key_or_null({column}, ?)", name),
-        f"left(value, {TEXT} + 1)",  # a letter tells numbers from texts
+        _start,
+        "value",
     ),
 }
 _FIELDS = "SELECT name, value FROM settings WHERE name LIKE 'sort:%'"
@@ -170,6 +184,6 @@ def _add(
 ) -> None:
     room, _, name = field.partition(".")
     values = _VALUES[dialect.name]
-    value, argument = values.value(_COLUMNS[room], name)
+    value, named = values.value(dialect, _COLUMNS[room], name)
     sql = _ADD.format(kept=values.kept, value=value, where=where)
-    connection.execute(sql, (field, argument, *bound))
+    connection.execute(sql, (field, *named, *bound))

@@ -15,7 +15,7 @@ from itertools import cycle, zip_longest
 from pathlib import Path
 from typing import TypeAlias
 
-from vellum_nb.history.reading import sorting
+from vellum_nb.history.reading import outdoing, sorting
 from vellum_nb.history.reading.query import PageFilters, order, select
 from vellum_nb.history.reading.reads import JOINED, longest_number
 from vellum_nb.history.rows.frames import ROOMS
@@ -49,6 +49,13 @@ def best(
     is_slow = needs_payloads or (order_by != "timestamp" and isinstance(store.path, Path))
     if not is_long or not is_slow or sorting.ready(store, order_by):
         return None
+    if (
+        store.dialect.name == "postgresql"
+        and select({**filters, "limit": None}, store).where == "TRUE"
+    ):
+        outdone = _outdone(store, way, wanted, heard)
+        if outdone is not None:
+            return outdone
     source = JOINED if needs_payloads else "FROM runs r"
     sql = f"SELECT r.seq {source} WHERE {{}} ORDER BY {terms} LIMIT ?"
     stretches = _stretches(store, filters, "rp" if needs_payloads else "r")
@@ -75,6 +82,18 @@ def best(
             found += next(answers)
             done += size
     return first()
+
+
+def _outdone(store: Store, way: tuple[str, bool], wanted: int, heard: Heard) -> list[int] | None:
+    """Return them where PostgreSQL can find them among the newest, and by what is better."""
+    room, _, name = clean(way[0]).partition(".")
+    if room not in ROOMS:
+        return None
+    key = outdoing.Key(*store.dialect.member_key(f"p.{ROOMS[room]}", name, sorting.TEXT), way[1])
+    total = longest_number(store)
+    return outdoing.best(
+        store, key, wanted, _STRETCH, lambda done, first: heard(done, total, first)
+    )
 
 
 class _Bar:

@@ -43,14 +43,13 @@ class SqliteDialect:
         """Return the JSON list."""
         return json.dumps(list(values))
 
-    def member_order(
-        self, column: str, name: str, *, descending: bool, letters: int | None
+    def member_key(
+        self, column: str, name: str, letters: int | None
     ) -> tuple[str, tuple[object, ...]]:
-        """Return ORDER BY terms for a member of a JSON object; a path cannot say every name."""
+        """Return what a member of a JSON object is sorted by; a path cannot say every name."""
         value, bound = member(column, name)
         key = value if letters is None else shortened(value, letters)
-        times = key.count("?")
-        return f"{key} {'DESC' if descending else 'ASC'} NULLS LAST", (bound,) * times
+        return key, (bound,) * key.count("?")
 
 
 def member(column: str, name: str) -> tuple[str, str]:

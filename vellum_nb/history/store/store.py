@@ -87,13 +87,12 @@ class Dialect(Protocol):
     def listed(self, values: Iterable[str | int]) -> object:
         """Return what `one_of` binds for `values`."""
 
-    def member_order(
-        self, column: str, name: str, *, descending: bool, letters: int | None
+    def member_key(
+        self, column: str, name: str, letters: int | None
     ) -> tuple[str, tuple[object, ...]]:
-        """Return ORDER BY terms for the member `name` of a JSON object, and what they bind.
+        """Return what runs are sorted by for the member `name` of a JSON object, and what it binds.
 
-        Numbers come before texts, or after them when `descending`; a missing one comes last.
-        Texts are compared by their first `letters`, where that is given.
+        Numbers come before texts. Texts are compared by their first `letters`, where that is given.
         """
 
 
