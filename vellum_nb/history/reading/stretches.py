@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import cycle, zip_longest
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from vellum_nb.history.reading import outdoing, sorting
 from vellum_nb.history.reading.query import PageFilters, order, select
@@ -49,18 +49,48 @@ def best(
     is_slow = needs_payloads or (order_by != "timestamp" and isinstance(store.path, Path))
     if not is_long or not is_slow or sorting.ready(store, order_by):
         return None
-    if (
-        store.dialect.name == "postgresql"
-        and select({**filters, "limit": None}, store).where == "TRUE"
-    ):
-        outdone = _outdone(store, way, wanted, heard)
-        if outdone is not None:
-            return outdone
+    outdone = _outdone(store, filters, way, wanted, heard)
+    if outdone is not None:
+        return outdone
+    tables = "rp" if needs_payloads else "r"
     source = JOINED if needs_payloads else "FROM runs r"
     sql = f"SELECT r.seq {source} WHERE {{}} ORDER BY {terms} LIMIT ?"
-    stretches = _stretches(store, filters, "rp" if needs_payloads else "r")
+    stretches = _stretches(store, filters, tables)
+    return _best(store, stretches, _Query(sql, bound, wanted), _bar(store, way), heard)
+
+
+def _outdone(
+    store: Store, filters: PageFilters, way: tuple[str, bool], wanted: int, heard: Heard
+) -> list[int] | None:
+    """Return them where PostgreSQL can find them among the newest, and by what is better."""
+    room, _, name = clean(way[0]).partition(".")
+    is_server = store.dialect.name == "postgresql"
+    if (
+        not is_server
+        or room not in ROOMS
+        or select({**filters, "limit": None}, store).where != "TRUE"
+    ):
+        return None
+    key = outdoing.Key(*store.dialect.member_key(f"p.{ROOMS[room]}", name, sorting.TEXT), way[1])
+    total = longest_number(store)
+    return outdoing.best(
+        store, key, wanted, _STRETCH, lambda done, first: heard(done, total, first)
+    )
+
+
+class _Query(NamedTuple):
+    sql: str
+    """With a place for the condition."""
+    bound: tuple[object, ...]
+    wanted: int
+
+
+def _best(
+    store: Store, stretches: Sequence[_Stretch], query: _Query, bar: _Bar | None, heard: Heard
+) -> list[int]:
+    sql, bound, wanted = query
     total = sum(size for size, _, _ in stretches)
-    found, done, bar = list[int](), 0, _bar(store, way)
+    found, done = list[int](), 0
 
     def ask(reader: Reader, stretch: _Stretch) -> list[int]:
         _, where, which = stretch
@@ -82,18 +112,6 @@ def best(
             found += next(answers)
             done += size
     return first()
-
-
-def _outdone(store: Store, way: tuple[str, bool], wanted: int, heard: Heard) -> list[int] | None:
-    """Return them where PostgreSQL can find them among the newest, and by what is better."""
-    room, _, name = clean(way[0]).partition(".")
-    if room not in ROOMS:
-        return None
-    key = outdoing.Key(*store.dialect.member_key(f"p.{ROOMS[room]}", name, sorting.TEXT), way[1])
-    total = longest_number(store)
-    return outdoing.best(
-        store, key, wanted, _STRETCH, lambda done, first: heard(done, total, first)
-    )
 
 
 class _Bar:
