@@ -10,7 +10,8 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests" / "e2e"))
 
 from form_page import FormPage  # noqa: E402
-from lab import Lab, chromium, lab_server  # noqa: E402
+from lab import Lab, chromium  # noqa: E402
+from lab_server import lab_server  # noqa: E402
 
 CELLS = ['import vellum_nb as vnb\n\nws = vnb.connect("local")', 'ws.form("ticket-triage")']
 TICKET = (

@@ -13,7 +13,8 @@ from playwright.sync_api import expect
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from lab import Lab, chromium, find_chromium, lab_server  # noqa: E402
+from lab import Lab, chromium, find_chromium  # noqa: E402
+from lab_server import lab_server  # noqa: E402
 
 FAILED = pytest.StashKey[bool]()
 expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong

@@ -1,4 +1,4 @@
-"""A real JupyterLab and a real Chromium: starts both, opens notebooks, and watches the page.
+"""A real JupyterLab in a real Chromium: opens notebooks, and watches the page.
 
 Used by the tests in this folder and by ``docs/screenshot.py``.
 """
@@ -6,17 +6,9 @@ Used by the tests in this folder and by ``docs/screenshot.py``.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +17,9 @@ from uuid import uuid4
 import nbformat
 from notebook_page import Notebook
 from playwright.sync_api import Browser, Page, sync_playwright
+from warm_kernels import WARM
 
-__all__ = ["Guard", "Lab", "chromium", "find_chromium", "lab_server"]
+__all__ = ["Guard", "Lab", "chromium", "find_chromium"]
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",  # CI runs as root
@@ -39,27 +32,6 @@ CHROMIUM_FLAGS = [
     "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # a caught request goes nowhere
 ]
-SETTINGS = {
-    "apputils-extension/notification": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
-        "doNotDisturbMode": True,
-    },
-    "apputils-extension/themes": {"theme": "JupyterLab Light", "adaptive-theme": False},
-    "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
-}
-OWN_FOLDERS = (
-    "JUPYTER_CONFIG_DIR",
-    "JUPYTER_DATA_DIR",
-    "JUPYTER_RUNTIME_DIR",
-    "JUPYTERLAB_SETTINGS_DIR",
-    "JUPYTERLAB_WORKSPACES_DIR",
-    "IPYTHONDIR",
-)
-# Each notebook lies in a folder of its own, which is where its kernel starts.
-A_HISTORY_EACH = (
-    "import os\nos.environ['VELLUM_NB_HISTORY'] = os.path.join(os.getcwd(), 'runs.db')\n"
-)
 OPEN = """async ({path}) => {
     const app = window.jupyterapp;
     const widget = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
@@ -72,6 +44,9 @@ OPEN = """async ({path}) => {
 THEME = """async (theme) => {
     await window.jupyterapp.commands.execute('apputils:change-theme', {theme});
 }"""
+
+# What follows a resize has been told of it when a second frame begins.
+DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def find_chromium() -> str:
@@ -96,36 +71,6 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
-
-
-@contextmanager
-def lab_server(folder: Path, *, python: str = sys.executable) -> Iterator[str]:
-    """Run one JupyterLab that keeps everything in `folder`; yield its address."""
-    env = _environment(folder)
-    root = folder / "notebooks"
-    root.mkdir()
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    log_path = folder / "jupyterlab.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [python, "-m", "jupyterlab", *_options(port, root)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=env,
-            cwd=folder,
-        )
-        try:
-            _wait_until_up(url, process, log_path)
-            yield url
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 class Guard:
@@ -192,13 +137,19 @@ class Lab:
         self.page.evaluate("async () => { await window.jupyterapp.restored; }")
 
     def run_notebook(
-        self, cells: Sequence[str], *, theme: str = "light", width: int = 1400
+        self,
+        cells: Sequence[str],
+        *,
+        theme: str = "light",
+        width: int = 1400,
+        kernel: str = WARM,
     ) -> Notebook:
         """Write a notebook of code cells, open it with a fresh kernel, and run all of it.
 
-        Fails when a cell raises.
+        Fails when a cell raises. The usual kernel is ``python3``; a warm one has imported already.
         """
         content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        content.metadata.kernelspec = {"name": kernel, "display_name": kernel}
         return self.run_file(json.loads(nbformat.writes(content)), theme=theme, width=width)
 
     def run_file(
@@ -228,59 +179,20 @@ class Lab:
         if self.page.evaluate(f"() => {light_now}") != ("false" if dark else "true"):
             self.page.evaluate(THEME, "JupyterLab Dark" if dark else "JupyterLab Light")
             self.page.wait_for_function(f"() => {light_now} === '{'false' if dark else 'true'}'")
+        self.page.evaluate(DRAWN)
+
+    @contextmanager
+    def looking(self, look: str) -> Iterator[None]:
+        """Show the page in a look, such as "dark-500"; what fails in it says so."""
+        theme, width = look.split("-")
+        self.look(theme=theme, width=int(width))
+        try:
+            yield
+        except Exception as exc:
+            exc.add_note(f"in the look {look}")
+            raise
 
     def close_notebooks(self) -> None:
         """Shut down every kernel and close every notebook."""
         while self.notebooks:
             self.notebooks.pop().close()
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("VELLUM_", "JUPYTER", "COV_"))}
-    for name in OWN_FOLDERS:
-        place = folder / name.lower()
-        place.mkdir()
-        env[name] = str(place)
-    for name, settings in SETTINGS.items():
-        file = folder / "jupyterlab_settings_dir" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings), encoding="utf-8")
-    startup = folder / "ipythondir" / "profile_default" / "startup"
-    startup.mkdir(parents=True)
-    (startup / "00-history.py").write_text(A_HISTORY_EACH, encoding="utf-8")
-    return env
-
-
-def _options(port: int, root: Path) -> list[str]:
-    return [
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-        f"--port={port}",
-        "--ServerApp.port_retries=0",
-        "--IdentityProvider.token=",
-        "--ServerApp.password=",
-        "--ServerApp.disable_check_xsrf=True",
-        f"--ServerApp.root_dir={root}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.extension_manager=readonly",
-    ]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        with (
-            suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-            urllib.request.urlopen(f"{url}/api/status", timeout=5),  # noqa: S310
-        ):
-            return
-        time.sleep(0.1)
-    msg = f"JupyterLab did not start; its log ends:\n{log.read_text(errors='replace')[-3000:]}"
-    raise RuntimeError(msg)
