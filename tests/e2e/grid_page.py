@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, expect
 
-__all__ = ["SETUP", "GridPage"]
+__all__ = ["SETUP", "GridPage", "open_grid"]
 
 SETUP = """
 from datetime import UTC, datetime, timedelta
@@ -89,6 +89,7 @@ HANDS = Hands(
     same={"v2": ("production",)},
 )
 """
+SHOWN = f"{SETUP}\ncmp = compared()\nview = ComparisonView(cmp, HANDS)\nview"
 
 
 class GridPage:
@@ -120,3 +121,8 @@ class GridPage:
 
     def active(self) -> Locator:
         return self.grid.locator(".vnb-grid-active")
+
+
+def open_grid(lab, code: str = SHOWN) -> GridPage:
+    """Run one cell that ends in a grid."""
+    return GridPage(lab.run_notebook([code]))
