@@ -109,22 +109,29 @@ def test_a_path_is_checked_again_and_a_stopped_sweep_goes_on(lab):
     expect(cases.path).to_have_value("cases.csv")
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 500)])
-def test_it_fits_its_place(lab, theme, width):
-    cases = CasesPage(open_form(lab, FORM, theme=theme, width=width))
+def test_it_fits_its_place(lab):
+    looks = ("light-1400", "dark-1400", "light-500")
+    cases = CasesPage(open_form(lab, FORM))
+    picture = cases.form.notebook.screenshot
     cases.upload("bad.csv", BAD)
     expect(cases.problem).to_be_visible()
-    cases.form.notebook.screenshot(f"cases-bad-{theme}-{width}", cases.form.root)
+    for look in looks:
+        with lab.looking(look):
+            picture(f"cases-bad-{look}", cases.form.root)
     cases.upload("cases.csv", GOOD)
     cases.tick("v1")
     expect(cases.run).to_have_text("Run 6 calls")
-    cases.form.notebook.screenshot(f"cases-plan-{theme}-{width}", cases.form.root)
+    for look in looks:
+        with lab.looking(look):
+            picture(f"cases-plan-{look}", cases.form.root)
     cases.run.click()
     view = under_way(cases)
     view.let(4)
     view.ended("4 of 6")
-    for root in (cases.form.root, cases.root):
-        assert root.evaluate("root => root.scrollWidth - root.clientWidth") <= 0
-    cases.form.notebook.screenshot(f"cases-run-{theme}-{width}", cases.form.root)
+    for look in looks:
+        with lab.looking(look):
+            for root in (cases.form.root, cases.root):
+                assert root.evaluate("root => root.scrollWidth - root.clientWidth") <= 0
+            picture(f"cases-run-{look}", cases.form.root)
     view.let(2)
     expect(cases.run).to_have_text("Run 6 calls again")

@@ -191,11 +191,8 @@ def test_a_form_shown_in_two_cells_is_one_form(lab):
     assert one.kernel("ws.history.count()") == "1"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [500, 1400])
-def test_nothing_is_cut_and_pictures_are_taken(lab, theme, width):
-    cells = [TRIAGE + "form", "ws.history.view()"]
-    notebook = lab.run_notebook(cells, theme=theme, width=width)
+def test_nothing_is_cut_and_pictures_are_taken(lab):
+    notebook = lab.run_notebook([TRIAGE + "form", "ws.history.view()"])
     form = FormPage(notebook)
     form.run_on("v1", "v2", "v3")
     form.field("ticket *").fill(TICKET)
@@ -203,10 +200,11 @@ def test_nothing_is_cut_and_pictures_are_taken(lab, theme, width):
     expect(form.column("v3")).to_contain_text("FULFILLED")
     form.field("context").fill('{"plan": ')
     expect(form.problem("context")).to_be_visible()
-    notebook.screenshot(f"form-{theme}-{width}", notebook.output(0))
-    notebook.screenshot(f"history-{theme}-{width}", notebook.output(1))
-    spill = "node => node.scrollWidth - node.clientWidth"
-    assert form.root.evaluate(spill) <= 0
+    for look in ("light-1400", "dark-1400", "dark-500", "light-500"):
+        with lab.looking(look):
+            notebook.screenshot(f"form-{look}", notebook.output(0))
+            notebook.screenshot(f"history-{look}", notebook.output(1))
+            assert form.root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
 
 
 def test_a_switch_has_room_for_its_description(lab):

@@ -238,14 +238,15 @@ def test_hostile_names_and_corrections_stay_text(lab):
     assert form.kernel("form.runs[0].desired[BAD]").startswith('"</textarea><img')
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 500)])
-def test_what_opens_under_an_answer_fits_its_place_and_pictures_are_taken(lab, theme, width):
-    form = open_form(lab, TRIAGE, theme=theme, width=width)
+def test_what_opens_under_an_answer_fits_its_place_and_pictures_are_taken(lab):
+    form = open_form(lab, TRIAGE)
     form.thumb("v1", "bad").click()
     form.notebook.kernel_becomes(KEPT, "[['v1', 0.0], ['v2', nan]]")
     form.act("Trace of v1").click()
     expect(form.root.get_by_role("table")).to_be_visible()
     form.act("Correct the outputs of v2…").click()
     expect(form.editor("v2").get_by_label("category")).to_be_focused()
-    form.notebook.screenshot(f"judged-{theme}-{width}", form.notebook.output(0))
-    assert form.root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+    for look in ("light-1400", "dark-500"):
+        with lab.looking(look):
+            form.notebook.screenshot(f"judged-{look}", form.notebook.output(0))
+            assert form.root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0

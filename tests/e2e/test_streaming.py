@@ -47,9 +47,9 @@ form.value = {"messages": [("SYSTEM", "Be brief."), ("USER", "I was charged twic
 STATES = "ws.history.frame()['state'].tolist()"
 
 
-def streaming(lab, *, words: int, **look) -> FormPage:
+def streaming(lab, *, words: int) -> FormPage:
     """Open the form, switch Stream on, run, and let some words come."""
-    form = open_form(lab, STREAMS, **look)
+    form = open_form(lab, STREAMS)
     form.stream().check(force=True)
     form.notebook.kernel_becomes("form.streaming", "True")
     form.run.click()
@@ -197,17 +197,21 @@ def test_a_server_that_dies_in_mid_stream_leaves_the_words_that_came(lab):
     )
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 500)])
-def test_a_stream_fits_its_place_and_pictures_are_taken(lab, theme, width):
-    form = streaming(lab, words=30, theme=theme, width=width)
-    expect(form.column("v2")).to_contain_text("marked it for refund.")
-    form.notebook.screenshot(f"stream-{theme}-{width}", form.notebook.output(0))
+def test_a_stream_fits_its_place_and_pictures_are_taken(lab):
+    form = streaming(lab, words=30)
+    looks = ("light-1400", "dark-500")
     spill = "node => node.scrollWidth - node.clientWidth"
-    assert form.root.evaluate(spill) <= 0
+    expect(form.column("v2")).to_contain_text("marked it for refund.")
+    for look in looks:
+        with lab.looking(look):
+            form.notebook.screenshot(f"stream-{look}", form.notebook.output(0))
+            assert form.root.evaluate(spill) <= 0
     finish(form)
     form.act("Trace of v2").click()
     expect(form.root.get_by_role("table")).to_contain_text("copilot")
     form.act("Continue from the answer of v2").click()
     expect(form.field("messages, turn 4")).to_be_focused()
-    form.notebook.screenshot(f"continued-{theme}-{width}", form.notebook.output(0))
-    assert form.root.evaluate(spill) <= 0
+    for look in looks:
+        with lab.looking(look):
+            form.notebook.screenshot(f"continued-{look}", form.notebook.output(0))
+            assert form.root.evaluate(spill) <= 0
