@@ -102,7 +102,7 @@ def reading(url: str, rows: int) -> None:
     print(f"  {ratio:.1f} x")
 
 
-def first_sort(history: History) -> None:
+def first_sort(history: History, order_by: str, *, descending: bool = True, **which: str) -> None:
     """Time an order whose values are not kept yet: the first rows so far, and all."""
     began, shown = time.perf_counter(), list[float]()
 
@@ -111,15 +111,19 @@ def first_sort(history: History) -> None:
             so_far()
             shown.append(time.perf_counter() - began)
 
-    history.page(limit=40, order_by="output.confidence", told=told)
+    history.page(limit=40, order_by=order_by, descending=descending, told=told, **which)
     took = time.perf_counter() - began
-    print(f"first sort by output.confidence: rows {min([*shown, took]):.1f} s, all {took:.1f} s")
+    what = f"{order_by}{'' if descending else ', smallest first'} {' '.join(which.values())}"
+    print(f"first sort by {what}: rows {min([*shown, took]):.2f} s, all {took:.2f} s")
 
 
 def looking(url: str, rows: int) -> None:
     """Time what somebody who looks at the history waits for."""
     with History(url) as history, tempfile.TemporaryDirectory() as folder:
-        first_sort(history)
+        for field in ("output.confidence", "output.category", "output.reply", "input.vip"):
+            first_sort(history, field)
+        first_sort(history, "output.reply", descending=False)
+        first_sort(history, "output.confidence", deployment="deployment-3")
         for what in ({"search": "nobody"}, {"order_by": "output.confidence"}):
             took, cpu = spent(lambda: list(history.prepare(**what)))  # noqa: B023
             print(f"made ready once for {next(iter(what))}: {took:.0f} s, a core {cpu:.0f} s")
