@@ -11,6 +11,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from vellum_nb import History, Run
@@ -43,6 +44,20 @@ def place(request, tmp_path):
 def history(place):
     with History(place) as history:
         yield history
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return where journals are kept, of this test alone."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "vellum_nb" / "journals"
+
+
+@pytest.fixture
+def ask(postgres_url):
+    """Return what executes SQL in the database of the history."""
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        yield db.execute
 
 
 @pytest.fixture

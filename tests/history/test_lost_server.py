@@ -21,11 +21,7 @@ SECRET = "s3cret/of#ada"
 THREADS = 3
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Return where journals are kept."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    return tmp_path / "data" / "vellum_nb" / "journals"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 
-import psycopg
 import pytest
 
 from vellum_nb import History, HistoryError
@@ -12,19 +11,7 @@ from vellum_nb.__main__ import main
 from vellum_nb.history.postgres.journal_files import JournalFile
 from vellum_nb.history.store.later import packed
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Return where journals are kept."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    return tmp_path / "data" / "vellum_nb" / "journals"
-
-
-@pytest.fixture
-def ask(postgres_url):
-    """Return what executes SQL in the database of the history."""
-    with psycopg.connect(postgres_url, autocommit=True) as db:
-        yield db.execute
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture

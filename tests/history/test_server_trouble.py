@@ -9,26 +9,13 @@ import threading
 import warnings
 from contextlib import contextmanager
 
-import psycopg
 import pytest
 
 from vellum_nb import History, HistoryError
 from vellum_nb.history.reading import sorting
 from vellum_nb.history.searching import index
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Return where journals are kept."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    return tmp_path / "data" / "vellum_nb" / "journals"
-
-
-@pytest.fixture
-def ask(postgres_url):
-    """Return what executes SQL in the database of the history."""
-    with psycopg.connect(postgres_url, autocommit=True) as db:
-        yield db.execute
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture
