@@ -117,9 +117,28 @@ def test_without_any_run_it_says_so(ws):
 
 
 def test_release_tags_that_nobody_ran_are_told_with_those_there_are(ws):
-    ws.run("gate", {"text": "a"})
-    with pytest.raises(InputError, match="no runs of gate on v99; it has runs on: LATEST"):
-        ws.compare("gate", release_tags=["v99"])
+    ws.run("shout", {"text": "a"})
+    with pytest.raises(InputError, match="no runs of shout on v99; it has runs on: LATEST"):
+        ws.compare("shout", release_tags=["v99"])
+    mistyped = r"nothing was run on v99, .*shout has no release tag 'v99'; it has: .*LATEST"
+    with pytest.raises(InputError, match=mistyped):
+        ws.compare("shout", release_tags=["LATEST", "v99"])
+
+
+def test_a_tag_that_nobody_ran_is_compared_where_the_deployment_has_it_or_is_out_of_reach(
+    ws, server
+):
+    ws.run("shout", {"text": "a"}, release_tag="v1")
+    assert ws.compare("shout", release_tags=["v1", "v2"]).summary()["missing"].tolist() == [0, 1]
+    server.stop()
+    assert ws.compare("shout", release_tags=["v1", "v9"]).summary()["missing"].tolist() == [0, 1]
+
+
+def test_runs_in_archives_are_told_where_none_are_left_to_compare(ws, tmp_path):
+    ws.run("shout", {"text": "a"})
+    ws.history.archive(before="2999-01-01", path=tmp_path / "old.parquet")
+    with pytest.raises(InputError, match=r"runs on: none; those in archives .*unarchive\(path\)"):
+        ws.compare("shout", release_tags=["LATEST"])
 
 
 def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, server):

@@ -23,6 +23,7 @@ from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.workspace.asking import asking
+from vellum_nb.workspace.compared_tags import check_tags, nothing_run, tags_run
 from vellum_nb.workspace.grids import sweep_about
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
@@ -156,10 +157,12 @@ p = 1.00 · noise floor unknown>
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
         records, known = self._compared(deployment, tags, sweep=sweep, since=since)
         if tags is None:
-            tags = _tags_run(deployment, records)
+            tags = tags_run(deployment, records)
+        elif records:
+            check_tags(self._runner.resolve, deployment, tags, records)
         meant, only = self._cases_meant(deployment, tags, cases)
         if not records and not meant and not known:
-            raise self._nothing_run(deployment, tags, since)
+            raise nothing_run(self.history, deployment, tags, since)
         comparison = Comparison(
             records,
             deployment=deployment,
@@ -241,19 +244,6 @@ p = 1.00 · noise floor unknown>
             records = [each for each in records if each.id in since_then]
         return records, self.history.sweeps.cases(of.id)
 
-    def _nothing_run(
-        self, deployment: str, tags: Sequence[str], since: datetime | str | None
-    ) -> InputError:
-        """Return the error for release tags that no case was run on."""
-        known = dict.fromkeys(
-            each.release_tag for each in self.history.records(deployment=deployment)
-        )
-        when = "" if since is None else f" since {since}"
-        return InputError(
-            f"the history has no runs of {deployment} on {', '.join(tags)}{when}; "
-            f"it has runs on: {', '.join(sorted(known)) or 'none'}"
-        )
-
     def _cases_meant(
         self, deployment: str, tags: Sequence[str], cases: Chosen | None
     ) -> tuple[list[SweepCase], list[str] | None]:
@@ -276,15 +266,6 @@ p = 1.00 · noise floor unknown>
             return self._runner.resolve(deployment, tag)
         except APIError:
             return None
-
-
-def _tags_run(deployment: str, records: Sequence[Record]) -> list[str]:
-    """Return the release tags of these runs, in the order in which they were first run."""
-    tags = list(dict.fromkeys(each.release_tag for each in reversed(records)))
-    if not tags:
-        msg = f"the history has no runs of {deployment}; run it first, on the tags to compare"
-        raise InputError(msg)
-    return tags
 
 
 def _checked_ids(given: Sequence[object]) -> list[str]:
