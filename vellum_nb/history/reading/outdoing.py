@@ -16,7 +16,7 @@ from vellum_nb.history.store.store import Reader, Row, Store
 
 __all__ = ["Key", "best"]
 
-_AT_ONCE = 1_000_000
+_AT_ONCE = 300_000
 _SPARE = 1_000  # runs that may be equal to the last one wanted
 
 
@@ -61,15 +61,24 @@ def best(
         if not before:
             return None
         heard(0, list)
-        found = _best_of_newest(state, key, wanted, before[0])
-        if len(found) < wanted:
+        good = _best_of_newest(state, key, wanted, before[0])
+        if len(good) < wanted:
             return None
-        good = [seq for seq, _ in found]
-        heard(newest, lambda: good)
-        better = _better(state, key, wanted, found[-1][1])
-        sql = f"SELECT r.seq {JOINED} WHERE {state.dialect.one_of('r.seq')} ORDER BY {key.order}"
-        among = state.dialect.listed({*good, *better})
-        return [seq for (seq,) in state.read(f"{sql} LIMIT ?", (among, *key.bound, wanted))]
+        found = [seq for seq, _ in good]
+
+        def first() -> list[int]:
+            one_of = f"SELECT r.seq {JOINED} WHERE {state.dialect.one_of('r.seq')}"
+            listed = state.dialect.listed(set(found))
+            found[:] = _numbers(
+                state, f"{one_of} ORDER BY {key.order} LIMIT ?", (listed, *key.bound, wanted)
+            )
+            return [*found]
+
+        last = state.read("SELECT coalesce(max(seq), 0) FROM payloads")[0][0]
+        for after in range(0, last, _AT_ONCE):
+            heard(max(newest, after), first)
+            found += _better(state, key, wanted, good[-1][1], (after, after + _AT_ONCE))
+        return first()
 
 
 def _best_of_newest(state: Reader, key: Key, wanted: int, before: Row) -> list[Row]:
@@ -77,20 +86,20 @@ def _best_of_newest(state: Reader, key: Key, wanted: int, before: Row) -> list[R
     return state.read(sql, (*key.bound, *before, *key.bound, wanted))
 
 
-def _better(state: Reader, key: Key, wanted: int, than: str | None) -> list[int]:
-    """Return the first runs that are better than a value, and others, in no order."""
-    found: list[int] = []
-    last = state.read("SELECT coalesce(max(seq), 0) FROM payloads")[0][0]
-    for after in range(0, last, _AT_ONCE):
-        which = after, after + _AT_ONCE
-        sql = f"SELECT p.seq, {key.sql} FROM payloads p WHERE p.seq > ? AND p.seq <= ? "
-        sql += f"ORDER BY {key.sql} {key.way} NULLS LAST LIMIT ?"
-        rows = state.read(sql, (*key.bound, *which, *key.bound, wanted + _SPARE))
-        is_cut = len(rows) == wanted + _SPARE and rows[-1][1] == rows[wanted - 1][1]
-        if is_cut and key.is_better(
-            rows[-1][1], than
-        ):  # the newest of these, whatever their number
-            sql = f"SELECT r.seq {JOINED} WHERE p.seq > ? AND p.seq <= ? ORDER BY {key.order} "
-            rows = state.read(f"{sql} LIMIT ?", (*which, *key.bound, wanted))
-        found += [row[0] for row in rows]
-    return found
+def _better(
+    state: Reader, key: Key, wanted: int, than: str | None, which: tuple[int, int]
+) -> list[int]:
+    """Return the first runs of a part that are better than a value, and others, in no order."""
+    where = "WHERE p.seq > ? AND p.seq <= ?"
+    sql = f"SELECT p.seq, {key.sql} FROM payloads p {where} ORDER BY {key.sql} {key.way} "
+    bound = (*key.bound, *which, *key.bound, wanted + _SPARE)
+    rows = state.read(f"{sql} NULLS LAST LIMIT ?", bound)
+    is_cut = len(rows) == wanted + _SPARE and rows[-1][1] == rows[wanted - 1][1]
+    if is_cut and key.is_better(rows[-1][1], than):  # which of the equal ones are the newest?
+        sql = f"SELECT r.seq {JOINED} {where} ORDER BY {key.order} LIMIT ?"
+        return _numbers(state, sql, (*which, *key.bound, wanted))
+    return [row[0] for row in rows]
+
+
+def _numbers(state: Reader, sql: str, bound: tuple[object, ...]) -> list[int]:
+    return [seq for (seq,) in state.read(sql, bound)]
