@@ -7,7 +7,8 @@ a run, and PostgreSQL shares the work out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from vellum_nb.history.reading.query import NEWEST_FIRST
@@ -16,7 +17,8 @@ from vellum_nb.history.store.store import Reader, Row, Store
 
 __all__ = ["Key", "best"]
 
-_AT_ONCE = 300_000
+_AT_ONCE = 1_000_000
+_TELL_S = 0.2
 _SPARE = 1_000  # runs that may be equal to the last one wanted
 
 
@@ -65,20 +67,23 @@ def best(
         if len(good) < wanted:
             return None
         found = [seq for seq, _ in good]
-
-        def first() -> list[int]:
-            one_of = f"SELECT r.seq {JOINED} WHERE {state.dialect.one_of('r.seq')}"
-            listed = state.dialect.listed(set(found))
-            found[:] = _numbers(
-                state, f"{one_of} ORDER BY {key.order} LIMIT ?", (listed, *key.bound, wanted)
-            )
-            return [*found]
-
         last = state.read("SELECT coalesce(max(seq), 0) FROM payloads")[0][0]
-        for after in range(0, last, _AT_ONCE):
-            heard(max(newest, after), first)
-            found += _better(state, key, wanted, good[-1][1], (after, after + _AT_ONCE))
-        return first()
+        with ThreadPoolExecutor(1) as aside:
+            for after in range(0, last, _AT_ONCE):
+                part = (after, after + _AT_ONCE)
+                coming = aside.submit(_better, state, key, wanted, good[-1][1], part)
+                heard(max(newest, after), found.copy)
+                while not wait([coming], _TELL_S).done:
+                    heard(max(newest, after), found.copy)
+                found = _first(state, key, wanted, [*found, *coming.result()])
+        return found
+
+
+def _first(state: Reader, key: Key, wanted: int, among: Sequence[int]) -> list[int]:
+    sql = (
+        f"SELECT r.seq {JOINED} WHERE {state.dialect.one_of('r.seq')} ORDER BY {key.order} LIMIT ?"
+    )
+    return _numbers(state, sql, (state.dialect.listed(set(among)), *key.bound, wanted))
 
 
 def _best_of_newest(state: Reader, key: Key, wanted: int, before: Row) -> list[Row]:
