@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
-.PHONY: help lab test check bench docs lock clean programs
+.PHONY: help lab test check coverage bench docs lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -21,9 +21,9 @@ test: $(VENV)/.dev ## Everything: lint, types, imports, tests with a real browse
 	@echo "==> notebooks, against their stored outputs"
 	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q $(TWO)
 	@echo "==> tests in a real browser"
-	@$(BIN)/python -m pytest tests -m browser $(TWO) --cov --cov-report= $(ARGS)
-	@echo "==> all other tests, with coverage"
-	@$(BIN)/python -m pytest tests -m "not browser" $(TWO) --cov --cov-append --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest tests -m browser $(TWO) $(ARGS)
+	@echo "==> all other tests"
+	@$(BIN)/python -m pytest tests -m "not browser" $(TWO) $(ARGS)
 TWO := -n 2 --dist loadfile
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
@@ -32,6 +32,9 @@ check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
 	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
 	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/programs postgresql pgbouncer && echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
+
+coverage: $(VENV)/.dev programs ## How much of the package the tests run, but for those in a browser
+	@$(BIN)/python -m pytest tests -m "not browser" $(TWO) --cov --cov-report=term $(ARGS)
 
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed
