@@ -1,4 +1,4 @@
-"""The command line, as a process of its own."""
+"""The command line; as a process of its own where that is what matters."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ import signal
 import subprocess
 import sys
 
+import command_kit
 import pandas as pd
 import pytest
 
 import vellum_nb as vnb
 
 COMMANDS = ["lab", "serve", "deployments", "run", "sweep", "history"]
-
-
 COMMAND = [sys.executable, "-W", "error", "-m", "vellum_nb"]
 
 
 def vellum_nb(*arguments, check=True, **environment):
+    done = command_kit.run(*arguments, **environment)
+    assert done.returncode == 0 or not check, done
+    return done
+
+
+def process(*arguments, **environment):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
         timeout=60,
-        check=check,
+        check=True,
         encoding="utf-8",
         env=os.environ | environment,
     )
@@ -44,7 +49,7 @@ def recorded(server, tmp_path):
 def test_run_on_a_machine_without_a_key_shows_two_releases_and_records_both(tmp_path):
     history = tmp_path / "runs.db"
     tags = ("--release-tag", "v1", "--release-tag", "v2")
-    done = vellum_nb(
+    done = process(
         "run", "ticket-triage", "--input", "ticket=charged twice", *tags, "--history", history
     )
     assert "v1 · FULFILLED" in done.stdout
@@ -207,7 +212,7 @@ def test_data_is_utf8_with_plain_line_feeds_whatever_the_terminal_is(recorded):
 
 def test_a_terminal_that_knows_no_accents_gets_escapes(recorded):
     arguments = ("run", "ticket-triage", "--input", "ticket=x", "--history", recorded)
-    assert r"LATEST \xb7 FULFILLED" in vellum_nb(*arguments, PYTHONIOENCODING="ascii").stdout
+    assert r"LATEST \xb7 FULFILLED" in process(*arguments, PYTHONIOENCODING="ascii").stdout
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(recorded):
@@ -261,7 +266,7 @@ ACTIONS = [["history", "export"], ["history", "sync"], *KEEPING]
 
 @pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS], *ACTIONS])
 def test_every_command_has_help(command):
-    assert "usage: vellum-nb" in vellum_nb(*command, "--help").stdout
+    assert "usage: vellum-nb" in process(*command, "--help").stdout
 
 
 def test_serve_says_where_and_with_which_key_and_ends_on_interrupt():

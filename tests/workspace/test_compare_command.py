@@ -1,4 +1,4 @@
-"""``vellum-nb compare``, as a process of its own; and the commands of docs/ci.md."""
+"""``vellum-nb compare``; and the commands of docs/ci.md, as processes of their own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import command_kit
 import pytest
 
 import vellum_nb as vnb
 from vellum_nb.local import samples
 
-COMMAND = [sys.executable, "-W", "error", "-m", "vellum_nb"]
 CI = Path(__file__).parents[2] / "docs" / "ci.md"
 TAGS = ("--release-tag", "v1", "--release-tag", "v2")
 
@@ -30,18 +30,16 @@ def cases(tmp_path):
 @pytest.fixture
 def environment(server, tmp_path):
     key = {"VELLUM_API_KEY": server.api_key, "VELLUM_API_URL": server.url}
-    return os.environ | key | {"VELLUM_NB_HISTORY": str(tmp_path / "runs.db")}
+    return key | {"VELLUM_NB_HISTORY": str(tmp_path / "runs.db")}
 
 
 @pytest.fixture
-def command(environment, tmp_path):
+def command(environment, tmp_path, monkeypatch):
     """Return what runs the command on the server of the test, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
 
     def command(*arguments):
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            capture_output=True, encoding="utf-8", env=environment, cwd=tmp_path, check=False,
-        )  # fmt: skip
+        done = command_kit.run(*arguments, **environment)
         return done.returncode, done.stdout, done.stderr
 
     return command
@@ -155,12 +153,16 @@ def test_the_commands_of_the_page_on_ci_run(environment, tmp_path):
     with vnb.LocalServer(samples=True) as server:
         sample = samples.cases("ticket-triage")
         (tmp_path / "cases" / "ticket-triage.csv").write_bytes(sample.read_bytes())
-        known = environment | {
-            "VELLUM_API_KEY": server.api_key,
-            "VELLUM_API_URL": server.url,
-            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        }
+        known = (
+            os.environ
+            | environment
+            | {
+                "VELLUM_API_KEY": server.api_key,
+                "VELLUM_API_URL": server.url,
+                "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            }
+        )
         statuses = [
             subprocess.run(
                 ["bash", "-e", "-c", step], env=known, cwd=tmp_path, check=False
