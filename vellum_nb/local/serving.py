@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import uvicorn
@@ -87,11 +88,12 @@ class Serving:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, telling when it listens."""
+    """uvicorn, telling when it listens, and ending when it is told to."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = threading.Event()
+        self._told = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -99,12 +101,24 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         self.ready.set()
 
+    async def main_loop(self) -> None:
+        """Serve until `finish`; uvicorn would look ten times a second whether it is time."""
+        while not await self.on_tick(0):  # 0 has it renew the Date of its answers
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), 1.0)
+
     def finish(self, engine: Engine, grace: float) -> None:
         """Stop serving, from another thread."""
-        if self._loop is not None:
-            work = engine.close("The local server was stopped", grace=grace)
-            asyncio.run_coroutine_threadsafe(work, self._loop).result(grace + _STOP)
+        if self._loop is None:
+            self.should_exit = True
+        else:
+            ending = self._end(engine, grace)
+            asyncio.run_coroutine_threadsafe(ending, self._loop).result(grace + _STOP)
+
+    async def _end(self, engine: Engine, grace: float) -> None:
+        await engine.close("The local server was stopped", grace=grace)
         self.should_exit = True
+        self._told.set()
 
 
 def _listen(port: int) -> socket.socket:

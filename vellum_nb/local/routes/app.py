@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes import deployments, execute, executions, files, prompts, pull
 from vellum_nb.local.routes.docs_page import docs_page
-from vellum_nb.local.routes.document import openapi_document
+from vellum_nb.local.routes.document import completed
 from vellum_nb.local.routes.guard import Guard
 from vellum_nb.local.routes.replies import failure
 from vellum_nb.local.routes.state import State
@@ -42,8 +44,13 @@ def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(sqlite3.OperationalError, _unkept)
     app.add_exception_handler(Exception, _failed)
-    document = openapi_document(app)
-    app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's way to extend it
+    plain = app.openapi
+
+    @cache  # made when it is asked for: it takes longer than all else of a start
+    def document() -> dict[str, Any]:
+        return completed(plain())
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's way to extend it
     app.add_api_route("/docs", _docs(document), include_in_schema=False)
     return Guard(app, api_key=api_key, limit=body_limit)
 
@@ -55,10 +62,10 @@ def _version() -> str:
         return "unknown"
 
 
-def _docs(document: dict[str, Any]) -> Any:
+def _docs(document: Callable[[], dict[str, Any]]) -> Any:
     async def docs() -> Response:
         policy = "default-src 'none'; style-src 'unsafe-inline'"
-        return HTMLResponse(docs_page(document), headers={"Content-Security-Policy": policy})
+        return HTMLResponse(docs_page(document()), headers={"Content-Security-Policy": policy})
 
     return docs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
 from pydantic import BaseModel
 
 from vellum_nb.local.engine.orders import (
@@ -17,7 +16,7 @@ from vellum_nb.local.routes.actuals import SubmitActuals
 from vellum_nb.local.routes.deployments import ReleaseTagUpdate
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 
-__all__ = ["openapi_document"]
+__all__ = ["completed"]
 
 _REF = "#/components/schemas/{model}"
 _BODIES: dict[str, type[BaseModel]] = {
@@ -38,9 +37,8 @@ _LINES: dict[str, type[BaseModel]] = {
 _NDJSON = "application/x-ndjson"
 
 
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """Return the document of `app`: its routes, their bodies and streams, and the key."""
-    document = app.openapi()
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return FastAPI's document of the routes with their bodies and streams, and the key."""
     schemas = document["components"]["schemas"]
     for path, operation in _operations(document, _BODIES):
         content = {"application/json": {"schema": _reference(schemas, _BODIES[path])}}
