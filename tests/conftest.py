@@ -42,5 +42,7 @@ def _postgres_template(postgres):
 
 @pytest.fixture
 def postgres_url(postgres, _postgres_template):
-    """Return the URL of an empty history in PostgreSQL."""
-    return postgres.fresh(_postgres_template)
+    """Return the URL of an empty history in PostgreSQL, which is gone with its test."""
+    url = postgres.fresh(_postgres_template)
+    yield url
+    postgres.drop(url)

@@ -307,7 +307,7 @@ def test_many_at_once_get_their_own_answers(
                 authority.parent / "localhost.pem", authority.parent / "localhost-key.pem"
             )
             echo.socket = context.wrap_socket(echo.socket, server_side=True)
-        thread = threading.Thread(target=echo.serve_forever)
+        thread = threading.Thread(target=echo.serve_forever, args=(0.01,))
         thread.start()
         with ExitStack() as stack:
             stack.callback(thread.join)

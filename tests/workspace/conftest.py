@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.workspace import fates
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
 
@@ -89,12 +90,22 @@ def server(gate, faucet):
         server.deploy(gate.workflow, name="gate")
         server.deploy(faucet.workflow, name="faucet")
         yield server
+        gate.open.set()  # what waits for it would keep the server from its end
 
 
 @pytest.fixture
 def ws(server, tmp_path):
     with vnb.connect(server, history=tmp_path / "runs.db") as workspace:
         yield workspace
+
+
+@pytest.fixture
+def quick_look_ups(monkeypatch):
+    """Have a sweep look as often as ever for a call whose fate is unknown, in a tenth of the time.
+
+    For servers that tell of an execution at once; 7.7 s are for those that tell late.
+    """
+    monkeypatch.setattr(fates, "_LAG", tuple(seconds / 10 for seconds in fates._LAG))
 
 
 @pytest.fixture
@@ -136,7 +147,7 @@ def execute_only(server):
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as gateway:
-        thread = threading.Thread(target=gateway.serve_forever)
+        thread = threading.Thread(target=gateway.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{gateway.server_address[1]}"
         gateway.shutdown()

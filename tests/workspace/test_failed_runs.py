@@ -45,7 +45,7 @@ class Breaking(BaseHTTPRequestHandler):
 @pytest.fixture
 def broken(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as breaking:
-        thread = threading.Thread(target=breaking.serve_forever)
+        thread = threading.Thread(target=breaking.serve_forever, args=(0.01,))
         thread.start()
         url = f"http://127.0.0.1:{breaking.server_address[1]}"
         with vnb.connect(url, api_key="k", history=tmp_path / "runs.db", timeout=(5, 0.5)) as ws:

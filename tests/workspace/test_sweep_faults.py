@@ -67,6 +67,7 @@ def test_a_busy_server_did_nothing_and_is_asked_again_without_a_look(counting, w
     check(counting, swept(ws), "FULFILLED", executed=1, posts=3, lookups=0)
 
 
+@pytest.mark.usefixtures("quick_look_ups")
 def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(counting, ws):
     faults = ["503", "500", "504", "reset before"]
     counting.script.extend(faults)

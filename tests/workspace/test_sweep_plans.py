@@ -296,6 +296,7 @@ def test_runs_that_had_run_when_they_were_looked_up_are_counted(ws, server, depl
     assert len(deployed.calls) == 6
 
 
+@pytest.mark.usefixtures("quick_look_ups")
 def test_a_run_that_is_sent_again_is_counted(ws, server, deployed):
     throws = [random.Random(seed) for seed in range(50)]  # noqa: S311  (the dice of the faults)
     once = next(n for n, dice in enumerate(throws) if dice.random() < 0.5 <= dice.random())

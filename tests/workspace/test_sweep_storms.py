@@ -19,6 +19,8 @@ import vellum_nb as vnb
 CASES = [{"text": f"text {number}"} for number in range(24)]
 OPTIONS = {"release_tags": ["v1"], "concurrency": 8, "progress": False}
 
+pytestmark = pytest.mark.usefixtures("quick_look_ups")
+
 
 @pytest.fixture
 def server():
@@ -123,7 +125,7 @@ def moved(server) -> Iterator[str]:
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as gateway, ExitStack() as stack:
-        thread = threading.Thread(target=gateway.serve_forever)
+        thread = threading.Thread(target=gateway.serve_forever, args=(0.01,))
         thread.start()
         stack.callback(thread.join)
         stack.callback(gateway.shutdown)

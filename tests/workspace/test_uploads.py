@@ -139,7 +139,7 @@ class TwoAtOnce(BaseHTTPRequestHandler):
 
 def test_different_files_are_uploaded_side_by_side():
     with ThreadingHTTPServer(("127.0.0.1", 0), TwoAtOnce) as server, ThreadPoolExecutor(4) as pool:
-        pool.submit(server.serve_forever)
+        pool.submit(server.serve_forever, 0.01)
         url = f"http://127.0.0.1:{server.server_port}"
         with vnb.Client(api_key="sk-0123456789", base_url=url) as client:
             uploads = Uploads(client)
