@@ -23,8 +23,9 @@ test: $(VENV)/.dev ## Everything: lint, types, imports, tests with a real browse
 	@echo "==> tests in a real browser"
 	@$(BIN)/python -m pytest tests -m browser $(TWO) $(ARGS)
 	@echo "==> all other tests"
-	@$(BIN)/python -m pytest tests -m "not browser" $(TWO) $(ARGS)
+	@$(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
 TWO := -n 2 --dist loadfile
+OTHERS := -m "not browser" $(TWO) --no-loadscope-reorder # which puts files of few tests, the slow ones, last
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -34,7 +35,7 @@ check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
 	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/programs postgresql pgbouncer && echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
 
 coverage: $(VENV)/.dev programs ## How much of the package the tests run, but for those in a browser
-	@$(BIN)/python -m pytest tests -m "not browser" $(TWO) --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest tests $(OTHERS) --cov --cov-report=term $(ARGS)
 
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed

@@ -16,7 +16,7 @@ from vellum_nb.workspace import fates
 
 # The server tells of an execution at once; a life that is shorter than these waits, 7.7 s, would
 # come to nothing, and the test take minutes.
-fates._LAG = (0.2, 0.5)
+fates._LAG = (0.05, 0.15)
 
 TAGS = ["v1", "v2"]
 

@@ -20,7 +20,7 @@ import pytest
 
 from vellum_nb import History
 
-KILLS = int(os.environ.get("SWEEP_KILLS", "32"))
+KILLS = int(os.environ.get("SWEEP_KILLS", "24"))
 CALLS = 500
 SEED = int(os.environ.get("SWEEP_SEED", "20261125"))
 KEY = "sk-counting-0123456789"
@@ -106,7 +106,7 @@ def test_a_sweep_that_is_killed_again_and_again_loses_no_run_and_pays_none_twice
         order = (server_url, KEY, path, f"sweep{number}", CALLS)
         # From before the plan is kept to the midst of the last runs. The longest life grows: one
         # that ends before a look-up may conclude that a run never started gets nowhere.
-        longest = 0.8
+        longest = 0.4
         while (status := swept(sweeper, order, chance.uniform(0, longest))) == -signal.SIGKILL:
             kills += 1
             longest *= 1.05

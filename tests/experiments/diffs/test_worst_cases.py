@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-SECONDS = 300  # without bounds these take hours
+SECONDS = 120  # without bounds these take hours
 MEGABYTES = 1_500  # and tens of gigabytes
 
 PRELUDE = """
@@ -50,14 +50,14 @@ LISTS = {
     "shuffled": ("list(range(100_000))", "draw.sample(range(100_000), 100_000)"),
     "nothing in common": ("list(range(100_000))", "list(range(-100_000, 0))"),
     "zeros and ones": ("draw.choices([0, 1], k=100_000)", "draw.choices([0, 1], k=100_000)"),
-    "texts": ('[f"a{n}" for n in range(100_000)]', '[f"b{n}" for n in range(100_000)]'),
+    "texts": ('[f"a{n}" for n in range(40_000)]', '[f"b{n}" for n in range(40_000)]'),
     "objects that moved": (
-        '[{"id": n, "v": n} for n in range(100_000)]',
-        '[{"id": n, "v": n + n % 2} for n in draw.sample(range(100_000), 100_000)]',
+        '[{"id": n, "v": n} for n in range(40_000)]',
+        '[{"id": n, "v": n + n % 2} for n in draw.sample(range(40_000), 40_000)]',
     ),
     "keys": (
-        "{str(n): n for n in range(100_000)}",
-        "{str(n): n + n % 2 for n in draw.sample(range(100_000), 100_000)}",
+        "{str(n): n for n in range(40_000)}",
+        "{str(n): n + n % 2 for n in draw.sample(range(40_000), 40_000)}",
     ),
 }
 
@@ -81,7 +81,7 @@ def test_texts_of_a_megabyte_stay_within_bounds() -> None:
 
 
 @pytest.mark.slow
-def test_lists_of_a_hundred_thousand_items_stay_within_bounds() -> None:
+def test_long_lists_stay_within_bounds() -> None:
     run("".join(f"old, new = {old}, {new}\nassert check(old, new, 'JSON') == new\n"
                 for old, new in LISTS.values()))  # fmt: skip
 
