@@ -38,6 +38,7 @@ def all_is_once(sweep, server):
     return server.executed == {run.external_id: 1 for run in runs}
 
 
+@pytest.mark.usefixtures("quick_look_ups")
 @pytest.mark.parametrize("allowed_failures", [0, 3])  # 3: as Dask comes, which runs calls again
 def test_killed_workers_lose_no_run_and_double_none(cluster, server, ws, until, allowed_failures):
     made = cluster({"distributed.scheduler.allowed-failures": allowed_failures})
