@@ -1,5 +1,6 @@
 """A vacuum forgets what was deleted, drops what no run needs, and gives the space back."""
 
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -40,13 +41,14 @@ def test_a_vacuum_keeps_the_values_that_deleted_runs_share_with_others(history, 
 
 
 def test_a_vacuum_sets_large_values_of_older_runs_apart(history, place, record, monkeypatch):
+    doc = secrets.token_hex(20_000)  # which PostgreSQL cannot compress
     with monkeypatch.context() as patch:
         patch.setattr(large, "LARGE", 10**9)
-        old = [record(inputs={"doc": LONG, "n": n}) for n in range(5)]
+        old = [record(inputs={"doc": doc, "n": n}) for n in range(5)]
     done = history.vacuum()
     assert done.set_apart == 5
-    # PostgreSQL has compressed each of them already.
-    assert done.after < done.before / (3 if isinstance(place, Path) else 1)
+    # PostgreSQL's empty tables and indexes take some 300 kB themselves.
+    assert done.before - done.after > (3 if isinstance(place, Path) else 2) * len(doc)
     assert history.runs() == old[::-1]
     assert history.vacuum().set_apart == 0
 
