@@ -116,7 +116,7 @@ START_OF_KEY = (
                 AND get_byte(convert_to(document, 'UTF8'), octet_length(document) - 1) = 125
                 AND (before = '{'
                     OR get_byte(convert_to(before, 'UTF8'), octet_length(before) - 1) = 44)
-                AND split_part(before, '{"', 3) = '' THEN
+                AND before NOT LIKE '_%{"%' THEN
             rest := split_part(document, mark, 2);
             IF ascii(rest) = 34 THEN
                 before := split_part(left(rest, letters + 2), '"', 2);

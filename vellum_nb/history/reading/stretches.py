@@ -65,17 +65,16 @@ def _outdone(
     """Return them where PostgreSQL can find them among the newest, and by what is better."""
     room, _, name = clean(way[0]).partition(".")
     is_server = store.dialect.name == "postgresql"
-    if (
-        not is_server
-        or room not in ROOMS
-        or select({**filters, "limit": None}, store).where != "TRUE"
-    ):
+    if not is_server or room not in ROOMS or filters.get("search"):
         return None
-    key = outdoing.Key(*store.dialect.member_key(f"p.{ROOMS[room]}", name, sorting.TEXT), way[1])
-    total = longest_number(store)
-    return outdoing.best(
-        store, key, wanted, _STRETCH, lambda done, first: heard(done, total, first)
-    )
+    key, bound = store.dialect.member_key(f"p.{ROOMS[room]}", name, sorting.TEXT)
+    by = outdoing.Order(key, bound, way[1], wanted)
+    total, chosen = longest_number(store), select({**filters, "limit": None}, store)
+
+    def told(done: int, first: Callable[[], list[int]]) -> None:
+        heard(done, total, first)
+
+    return outdoing.best(store, by, (chosen.where, chosen.bound), told)
 
 
 class _Query(NamedTuple):
