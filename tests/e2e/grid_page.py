@@ -123,6 +123,6 @@ class GridPage:
         return self.grid.locator(".vnb-grid-active")
 
 
-def open_grid(lab, code: str = SHOWN) -> GridPage:
+def open_grid(lab, code: str = SHOWN, *, width: int = 1400) -> GridPage:
     """Run one cell that ends in a grid."""
-    return GridPage(lab.run_notebook([code]))
+    return GridPage(lab.run_notebook([code], width=width))

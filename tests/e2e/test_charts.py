@@ -53,9 +53,9 @@ FITS = """place => {
 
 
 def test_the_charts_are_drawn_and_fit_their_place(lab):
-    notebook = lab.run_notebook([SETUP, *VIEWS, SCATTER], width=1100)
+    notebook = lab.run_notebook([SETUP, *VIEWS, SCATTER], width=520)
     words = ("95 % interval", "middle half", "against v1", "<b>value</b> on v2")
-    for look in ("light-1100", "dark-1100", "light-520"):
+    for look in ("light-520", "dark-1100", "light-1100"):
         with lab.looking(look):
             for cell, each in enumerate(words, 1):
                 output = notebook.output(cell)

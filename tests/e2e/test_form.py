@@ -192,7 +192,7 @@ def test_a_form_shown_in_two_cells_is_one_form(lab):
 
 
 def test_nothing_is_cut_and_pictures_are_taken(lab):
-    notebook = lab.run_notebook([TRIAGE + "form", "ws.history.view()"])
+    notebook = lab.run_notebook([TRIAGE + "form", "ws.history.view()"], width=500)
     form = FormPage(notebook)
     form.run_on("v1", "v2", "v3")
     form.field("ticket *").fill(TICKET)
@@ -200,7 +200,7 @@ def test_nothing_is_cut_and_pictures_are_taken(lab):
     expect(form.column("v3")).to_contain_text("FULFILLED")
     form.field("context").fill('{"plan": ')
     expect(form.problem("context")).to_be_visible()
-    for look in ("light-1400", "dark-1400", "dark-500", "light-500"):
+    for look in ("light-500", "dark-500", "dark-1400", "light-1400"):
         with lab.looking(look):
             notebook.screenshot(f"form-{look}", notebook.output(0))
             notebook.screenshot(f"history-{look}", notebook.output(1))

@@ -20,8 +20,8 @@ OVERFLOW = """root => [...root.querySelectorAll('*')].filter(node => {
 
 
 def test_the_grid_has_room_in_wide_and_narrow_pages(lab):
-    grid = open_grid(lab)
-    for look in ("light-1400", "dark-1400", "dark-520", "light-520"):
+    grid = open_grid(lab, width=520)
+    for look in ("light-520", "dark-520", "dark-1400", "light-1400"):
         with lab.looking(look):
             grid.notebook.screenshot(f"grid-{look}", of=grid.output)
             assert grid.root.evaluate(OVERFLOW) == []

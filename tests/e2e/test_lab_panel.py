@@ -68,9 +68,9 @@ def test_the_tabs_work_from_the_keyboard(lab):
 
 
 def test_the_panel_fits_its_place(lab):
-    notebook = lab.run_notebook([SETUP])
+    notebook = lab.run_notebook([SETUP], width=640)
     root = run_two(notebook)
-    for look in ("light-1400", "dark-1400", "dark-640", "light-640"):
+    for look in ("light-640", "dark-640", "dark-1400", "light-1400"):
         with lab.looking(look):
             for name in ("Run", "History", "Compare"):
                 tab(root, name).click()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pandas as pd
 import pytest
 
@@ -132,6 +134,16 @@ def test_a_tag_that_nobody_ran_is_compared_where_the_deployment_has_it_or_is_out
     assert ws.compare("shout", release_tags=["v1", "v2"]).summary()["missing"].tolist() == [0, 1]
     server.stop()
     assert ws.compare("shout", release_tags=["v1", "v9"]).summary()["missing"].tolist() == [0, 1]
+
+
+def test_a_tag_whose_runs_are_older_is_compared_though_the_deployment_has_it_no_more(ws):
+    ws.run("shout", {"text": "a"}, release_tag="v1")
+    old = ws.history.runs()[0].model_copy(
+        update={"id": "old", "external_id": None, "execution_id": None, "release_tag": "gone"}
+    )
+    ws.history.begin(old.model_copy(update={"timestamp": datetime(2020, 1, 1, tzinfo=UTC)}))
+    compared = ws.compare("shout", release_tags=["v1", "gone"], since="2024-01-01")
+    assert compared.summary()["missing"].tolist() == [0, 1]
 
 
 def test_runs_in_archives_are_told_where_none_are_left_to_compare(ws, tmp_path):

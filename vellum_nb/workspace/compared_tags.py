@@ -36,14 +36,15 @@ def nothing_run(
 
 
 def check_tags(
+    history: History,
     resolve: Callable[[str, str], object],
     deployment: str,
     tags: Sequence[str],
     records: Sequence[Record],
 ) -> None:
-    """Raise for a tag that nothing was run on, and that the deployment does not have, either."""
-    for tag in dict.fromkeys(tags):
-        if any(each.release_tag == tag for each in records):
+    """Raise for a tag that nothing was ever run on, and that the deployment does not have."""
+    for tag in set(tags) - {each.release_tag for each in records}:
+        if history.count(deployment=deployment, release_tag=tag, archived=True):
             continue
         try:
             resolve(deployment, tag)

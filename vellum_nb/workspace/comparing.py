@@ -159,7 +159,7 @@ p = 1.00 · noise floor unknown>
         if tags is None:
             tags = tags_run(deployment, records)
         elif records:
-            check_tags(self._runner.resolve, deployment, tags, records)
+            check_tags(self.history, self._runner.resolve, deployment, tags, records)
         meant, only = self._cases_meant(deployment, tags, cases)
         if not records and not meant and not known:
             raise nothing_run(self.history, deployment, tags, since)

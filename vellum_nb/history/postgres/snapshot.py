@@ -6,6 +6,7 @@ Rows of long answers wait on the server, behind a cursor, and come in stretches.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -44,10 +45,17 @@ class PostgresSnapshot:
             return self._connection.execute(sql, parameters).fetchall()
         self._connection.execute("SAVEPOINT vnb_sorted")
         try:
-            return self._connection.execute(sql, parameters).fetchall()
+            rows = self._connection.execute(sql, parameters).fetchall()
         except psycopg.DataError:
             self._connection.execute("ROLLBACK TO SAVEPOINT vnb_sorted")
-            return self._connection.execute(slower, parameters).fetchall()
+            rows = self._connection.execute(slower, parameters).fetchall()
+        self._connection.execute("RELEASE SAVEPOINT vnb_sorted")
+        return rows
+
+    def cancel(self) -> None:
+        """End the query that is under way, from another thread; it raises there."""
+        with suppress(psycopg.Error):
+            self._connection.raw.cancel()
 
     def batches(
         self, columns: str, source: str, which: str, bound: Sequence[Any], *, heavy: Sequence[int]

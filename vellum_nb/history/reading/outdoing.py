@@ -8,12 +8,15 @@ a run where all are meant, and PostgreSQL shares the work out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from functools import partial
 from typing import NamedTuple
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.history.reading.query import NEWEST_FIRST
 from vellum_nb.history.reading.reads import JOINED
-from vellum_nb.history.store.store import Condition, Reader, Store
+from vellum_nb.history.store.store import Condition, Reader, Snapshot, Store
 
 __all__ = ["Order", "best"]
 
@@ -58,30 +61,51 @@ def best(
 
     `heard` is told how many were read, and how to get the first of those; what it raises ends it.
     """
+    with ExitStack() as stack:
+        try:
+            state = stack.enter_context(store.snapshot())
+        except HistoryError:  # the server has no connection left
+            return None
+        return _best(state, order, chosen, heard)
+
+
+def _best(
+    state: Snapshot,
+    order: Order,
+    chosen: Condition,
+    heard: Callable[[int, Callable[[], list[int]]], None],
+) -> list[int] | None:
     where, bound = chosen
-    with store.snapshot() as state:
-        sql = (
-            f"SELECT r.timestamp FROM runs r WHERE {where} ORDER BY {NEWEST_FIRST} LIMIT 1 OFFSET ?"
-        )
-        before = state.read(sql, (*bound, _NEWEST))
-        if not before:
-            return None
-        heard(0, list)
-        newest = f"{where} AND r.timestamp > ?", (*bound, *before[0])
-        found = _first(state, order, newest)
-        if len(found) < order.wanted:
-            return None
-        last = state.read("SELECT coalesce(max(seq), 0) FROM payloads")[0][0]
-        with ThreadPoolExecutor(1) as aside:
-            for after in range(0, last, _AT_ONCE):
-                part = (after, after + _AT_ONCE)
-                coming = aside.submit(_better, state, order, chosen, found[-1], part)
-                heard(max(_NEWEST, after), found.copy)
-                while not wait([coming], _TELL_S).done:
-                    heard(max(_NEWEST, after), found.copy)
-                among = state.dialect.listed({*found, *coming.result()})
-                found = _first(state, order, (state.dialect.one_of("r.seq"), (among,)))
-        return found
+    sql = f"SELECT r.timestamp FROM runs r WHERE {where} ORDER BY {NEWEST_FIRST} LIMIT 1 OFFSET ?"
+    before = state.read(sql, (*bound, _NEWEST))
+    if not before:
+        return None
+    heard(0, list)
+    newest = f"{where} AND r.timestamp > ?", (*bound, *before[0])
+    found = _first(state, order, newest)
+    if len(found) < order.wanted:
+        return None
+    least, last = found[-1], state.read("SELECT coalesce(max(seq), 0) FROM payloads")[0][0]
+    with ThreadPoolExecutor(1) as aside:
+        for after in range(0, last, _AT_ONCE):
+            part = (after, after + _AT_ONCE)
+            coming = aside.submit(_better, state, order, chosen, least, part)
+            _wait(state, coming, partial(heard, max(_NEWEST, after), found.copy))
+            among = state.dialect.listed({*found, *coming.result()})
+            found = _first(state, order, (state.dialect.one_of("r.seq"), (among,)))
+    return found
+
+
+def _wait(state: Snapshot, coming: Future[list[int]], tell: Callable[[], None]) -> None:
+    """Tell how far it is until it is done; what that raises ends it."""
+    try:
+        tell()
+        while not wait([coming], _TELL_S).done:
+            tell()
+    except BaseException:
+        while not wait([coming], _TELL_S / 4).done:  # it may not have begun
+            state.cancel()
+        raise
 
 
 def _first(state: Reader, order: Order, chosen: Condition) -> list[int]:

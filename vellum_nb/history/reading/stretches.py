@@ -195,5 +195,6 @@ def _answers(
             while coming:
                 yield coming.popleft().result()
         finally:
-            for _, aside in sides:
+            for snapshot, aside in sides:
+                snapshot.cancel()
                 aside.shutdown(cancel_futures=True)

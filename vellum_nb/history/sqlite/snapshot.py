@@ -43,6 +43,10 @@ class SqliteSnapshot:
         """Return all rows of a query."""
         return patiently(lambda: self._connection.execute(sql, parameters).fetchall(), self.path)
 
+    def cancel(self) -> None:
+        """End the query that is under way, from another thread; it raises there."""
+        self._connection.interrupt()
+
     def batches(
         self,
         columns: str,

@@ -141,6 +141,9 @@ class Snapshot(Reader, Protocol):
         `which` tells by ``runs r`` alone which rows, and in what order; it binds `bound`.
         """
 
+    def cancel(self) -> None:
+        """End the query that is under way, from another thread; it raises there."""
+
 
 class Store(Reader, Protocol):
     """An open history: a file, memory, or a database on a server."""
