@@ -120,10 +120,13 @@ def first_sort(history: History, order_by: str, *, descending: bool = True, **wh
 def looking(url: str, rows: int) -> None:
     """Time what somebody who looks at the history waits for."""
     with History(url) as history, tempfile.TemporaryDirectory() as folder:
-        for field in ("output.confidence", "output.category", "output.reply", "input.vip"):
-            first_sort(history, field)
-        first_sort(history, "output.reply", descending=False)
+        for name in ("confidence", "category", "reply"):
+            for descending in (True, False):
+                first_sort(history, f"output.{name}", descending=descending)
+        for name in ("ticket", "vip"):
+            first_sort(history, f"input.{name}")
         first_sort(history, "output.confidence", deployment="deployment-3")
+        first_sort(history, "output.confidence", release_tag="v2")
         for what in ({"search": "nobody"}, {"order_by": "output.confidence"}):
             took, cpu = spent(lambda: list(history.prepare(**what)))  # noqa: B023
             print(f"made ready once for {next(iter(what))}: {took:.0f} s, a core {cpu:.0f} s")
