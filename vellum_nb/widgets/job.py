@@ -14,6 +14,7 @@ from vellum_nb.models import Cancellation, Run, RunRequest
 __all__ = ["Job", "Progress", "answer"]
 
 _TICK = 0.1
+_HEARD = 0.5  # an interrupt that comes just as a wait begins is heard when that ends
 _AT_ONCE = 16
 
 
@@ -106,7 +107,10 @@ class Job:
         """
         if threading.current_thread() is self._thread:
             return self._ended.is_set()
-        return self._ended.wait(timeout)
+        until = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self._ended.is_set() and (left := until - time.monotonic()) > 0:
+            self._ended.wait(min(left, _HEARD))
+        return self._ended.is_set()
 
     def _pump(self) -> None:
         began = time.monotonic()
