@@ -253,8 +253,10 @@ def test_a_client_that_hangs_up_while_it_waits_leaves_the_queue(asking, gate):
         begin(api)
         assert gate.entered.acquire(timeout=20)
         body = {"workflow_deployment_name": "gate", "inputs": TEXT}
-        full = functools.partial(until, lambda: not _has_room(api))
-        hang_up(server, "/v1/execute-workflow", body, full)
+        events = "/v1/workflow-deployments/gate/execution-events"
+        # It is looked for without a second request for the place: that could be the one refused.
+        kept = functools.partial(until, lambda: api.get(events).json()["count"] == 2)
+        hang_up(server, "/v1/execute-workflow", body, kept)
         until(lambda: _has_room(api))
         gate.open.set()
         assert not gate.entered.acquire(timeout=0)
