@@ -7,10 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that runs it with `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).parent))  # for the private PostgreSQL server
+
+# A busy machine is slow, not wrong; what examples share (a history) they clear themselves.
+BUSY = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+settings.register_profile("same", **BUSY, derandomize=True)
+settings.register_profile("new", **BUSY)  # --hypothesis-profile=new looks for more
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

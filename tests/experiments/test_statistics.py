@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -90,7 +90,6 @@ def test_holms_correction_of_a_published_example():
     assert holm(given[::-1]) == pytest.approx([1.0] * 6 + wanted[::-1])
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.floats(0, 1), max_size=8))
 def test_corrected_p_values_keep_their_order_and_are_never_smaller(values):
     found = holm(values)
@@ -197,7 +196,6 @@ def test_the_variance_between_repeats_is_rs_residual_mean_square():
     assert pooled_variance(np.arange(5), np.arange(5.0)) is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=30))
 def test_pairs_that_differ_are_those_one_can_count(runs):
     pairs = [(a, b) for a, b in combinations(runs, 2) if a[0] == b[0]]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError, Run
@@ -106,7 +106,7 @@ def the_same(one, other):
             assert list(map(type, one[name])) == list(map(type, other[name]))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50)
 @example(outputs=[{"x": 1}, {"x": 0.5}, {"x": "a"}, {"x": 2}], size=2)
 @example(outputs=[{"x": 1}, {"x": 0.5}, {"x": 2**60 + 1}, {"x": 2}], size=2)
 @example(outputs=[{}, {"b": None, "a": 1}] + [{"a": 1}] * 80 + [{"a": 1, "new": 2}], size=100)

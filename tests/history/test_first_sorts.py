@@ -7,7 +7,7 @@ import random
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
@@ -40,9 +40,7 @@ FROM (SELECT CAST(? AS TEXT) COLLATE "C", CAST(? AS TEXT), CAST(? AS TEXT)) AS g
 
 
 @given(document=st.dictionaries(NAMES, VALUES, max_size=4), name=NAMES)
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300)
 def test_a_key_begins_as_the_whole_of_it_does_however_json_is_written(
     postgres_history, document, name
 ):

@@ -4,7 +4,7 @@ import json
 import sqlite3
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
@@ -107,9 +107,7 @@ values = st.recursive(
 objects = st.dictionaries(names, values, max_size=4)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(inputs=objects, outputs=objects, desired=st.none() | objects)
 def test_whatever_json_can_say_comes_back(make_run, monkeypatch, inputs, outputs, desired):
     monkeypatch.setattr(large, "LARGE", 8)

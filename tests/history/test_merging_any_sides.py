@@ -1,6 +1,6 @@
 """Whatever two copies of a history hold: a merge loses nothing, and its direction is the same."""
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
@@ -34,9 +34,7 @@ def told(history):
     return sorted(history.runs(), key=lambda run: run.id)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(one=sides, two=sides)
 def test_a_merge_is_idempotent_and_loses_nothing(make_run, one, two):
     runs = [make_run(id=f"r{n}", state="FULFILLED", outputs={"x": n}) for n in range(4)]
@@ -61,9 +59,7 @@ def test_a_merge_is_idempotent_and_loses_nothing(make_run, one, two):
             assert outvoted
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(one=sides, two=sides, mine=st.lists(st.booleans(), min_size=4, max_size=4))
 def test_of_disjoint_edits_it_does_not_matter_who_merges_whom(make_run, one, two, mine):
     one = [(side[0], side[1] if own else {}) for side, own in zip(one, mine, strict=True)]

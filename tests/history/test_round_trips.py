@@ -53,7 +53,7 @@ def frames_of_runs(draw):
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(runs=frames_of_runs(), data=st.data())
 def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
     folder = tmp_path_factory.mktemp("exports")
@@ -102,7 +102,7 @@ def _exactly(frame):
     return [[(type(v), repr(v)) for v in frame[name].tolist()] for name in frame.columns]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rows=st.lists(st.lists(text.filter(lambda t: t != "\ud83d"), min_size=1), min_size=1))
 def test_our_reader_splits_what_the_csv_module_writes(rows):
     file = io.StringIO()

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError
@@ -74,9 +74,7 @@ def test_a_search_returns_the_frame_with_what_was_found_where(history, record):
     typed=TEXTS,
     begun=st.integers(0, 3),
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @pytest.mark.usefixtures("small_slices")
 def test_index_and_comparison_find_the_same(history, make_run, stored, typed, begun):
     with History(":memory:") as memory:

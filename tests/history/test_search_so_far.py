@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb.history.searching import index, search
@@ -115,9 +115,7 @@ def perform(history, operation, make_run):
 
 
 @given(operations=OPERATIONS)
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30)
 @pytest.mark.usefixtures("small_slices")
 def test_whatever_happens_while_it_is_made_the_index_knows_each_run_once(
     history, make_run, operations

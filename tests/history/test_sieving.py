@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vellum_nb import History
@@ -38,7 +38,6 @@ RUNS = st.fixed_dictionaries(
 @example(runs=[{"inputs": {"a": "the\npolicy of\tRefunds"}}], typed='"the policy" refund')
 @example(runs=[{"inputs": {"q": "한"}}], typed="i")
 @example(runs=[{"outputs": {"p": 0.00001}}, {"outputs": {"p": [-1.5e-7]}}], typed="1e-05")
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sieve_finds_what_words_find(make_run, monkeypatch, runs, typed):
     with History(":memory:") as history:
         for fields in runs:

@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import islice
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
@@ -40,9 +40,7 @@ def kept(history):
 
 
 @given(stored=st.lists(VALUES, min_size=1, max_size=8), descending=st.booleans())
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 def test_kept_values_sort_as_payloads_do(history, make_run, stored, descending):
     options = {"limit": 100, "descending": descending}
     for value in stored:
@@ -96,9 +94,7 @@ def test_values_are_kept_step_by_step_and_it_goes_on_where_it_was(history, recor
 
 
 @given(stored=st.lists(VALUES, min_size=1, max_size=12), descending=st.booleans())
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 def test_the_best_of_each_stretch_are_the_first_of_all(history, make_run, stored, descending):
     for value in stored:
         run = make_run(state="FULFILLED", outputs={"n": value})

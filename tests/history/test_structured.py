@@ -6,7 +6,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb.history.reading import spreading
@@ -71,7 +71,7 @@ def listed(piece):
     return piece if isinstance(piece, list) else piece.to_pylist()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(values=outputs())
 @example(values=[{"out": [None, {"a": 1}]}, {"out": [{"a": 2}]}])
 @example(values=[{"out": [None, [1]]}, {"out": None}])

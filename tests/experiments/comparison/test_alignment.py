@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -65,7 +65,6 @@ def of(runs: list[Run], **options: Any) -> Comparison:
     return Comparison(runs, deployment="triage", release_tags=TAGS, **options)
 
 
-@settings(deadline=None)
 @given(histories(), st.randoms())
 def test_the_order_in_which_runs_come_does_not_matter(runs, rng):
     shuffled = list(runs)
@@ -75,7 +74,6 @@ def test_the_order_in_which_runs_come_does_not_matter(runs, rng):
     assert one.frame().equals(other.frame())
 
 
-@settings(deadline=None)
 @given(histories())
 def test_every_run_stands_in_just_one_cell_and_none_is_lost(runs):
     compared = of(runs)
@@ -92,7 +90,6 @@ def test_every_run_stands_in_just_one_cell_and_none_is_lost(runs):
             assert all(release.startswith(record.release_tag) for record in records)
 
 
-@settings(deadline=None)
 @given(histories())
 def test_every_case_is_answered_failed_or_missing_on_every_release(runs):
     compared = of(runs, metrics=[lambda run: run.state == "FULFILLED"])
@@ -108,7 +105,6 @@ def test_every_case_is_answered_failed_or_missing_on_every_release(runs):
         assert counts["missing"] == statuses["missing"] == compared.count(release, "missing")
 
 
-@settings(deadline=None)
 @given(histories())
 def test_no_case_without_an_answer_on_both_is_the_same_better_or_worse(runs):
     compared = of(runs, metrics=[lambda run: len(str(run.outputs))])
@@ -118,7 +114,6 @@ def test_no_case_without_an_answer_on_both_is_the_same_better_or_worse(runs):
             assert (compared.verdict(case, release) == "missing") == (not both)
 
 
-@settings(deadline=None)
 @given(histories())
 def test_a_column_holds_runs_of_one_release_where_releases_are_known(runs):
     compared = of(runs)
@@ -127,7 +122,6 @@ def test_a_column_holds_runs_of_one_release_where_releases_are_known(runs):
         assert len({(r.environment, r.release_id) for r in records if r.release_id}) <= 1
 
 
-@settings(deadline=None)
 @given(histories())
 def test_the_rows_of_a_history_align_as_the_runs_do(runs):
     with History(":memory:") as history:
@@ -139,7 +133,6 @@ def test_the_rows_of_a_history_align_as_the_runs_do(runs):
         assert [case.runs for case in light.cases] == [case.runs for case in stored.cases]
 
 
-@settings(deadline=None)
 @given(histories())
 def test_the_csv_of_any_comparison_reads_back(runs):
     compared = of(runs, metrics=["exact", lambda run: len(str(run.outputs))])

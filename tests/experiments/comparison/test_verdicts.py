@@ -282,7 +282,7 @@ def test_the_same_seed_gives_the_same_summary():
 REPEATS = st.lists(st.floats(-1e100, 1e100) | st.booleans() | st.integers(-9, 9), max_size=3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(REPEATS, REPEATS), max_size=7))
 def test_any_figures_have_a_summary_in_which_every_case_counts_once(cases):
     found = compared([one for one, _ in cases], [other for _, other in cases])
@@ -299,7 +299,7 @@ def test_any_figures_have_a_summary_in_which_every_case_counts_once(cases):
     assert len(found.frame()) == len(found.cases)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(REPEATS, REPEATS), min_size=1, max_size=7))
 def test_turning_the_comparison_round_turns_the_verdicts_round(cases):
     there = compared([one for one, _ in cases], [other for _, other in cases])

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb.errors import InputError
@@ -41,7 +41,6 @@ def text(old: Any, new: Any, kind: str, **options: Any) -> str:
     return difference(old, new, kind, **options).to_text()
 
 
-@settings(deadline=None)
 @given(VALUES, VALUES, st.sampled_from(TYPES))
 def test_the_old_value_changed_is_the_new_one(old: Any, new: Any, kind: str) -> None:
     before = repr(old)
@@ -49,7 +48,6 @@ def test_the_old_value_changed_is_the_new_one(old: Any, new: Any, kind: str) -> 
     assert repr(old) == before
 
 
-@settings(deadline=None)
 @given(st.data(), st.lists(JSON, max_size=8), st.sampled_from(TYPES))
 def test_an_edited_list_is_found_again(data: st.DataObject, items: list[Any], kind: str) -> None:
     new = data.draw(st.permutations(items))
@@ -57,7 +55,6 @@ def test_an_edited_list_is_found_again(data: st.DataObject, items: list[Any], ki
     assert same_value(difference(items, new, kind).apply(items), new)
 
 
-@settings(deadline=None)
 @given(VALUES, VALUES, st.sampled_from(TYPES))
 def test_there_is_a_difference_exactly_where_values_are_not_the_same(
     old: Any, new: Any, kind: str
@@ -70,7 +67,6 @@ def test_there_is_a_difference_exactly_where_values_are_not_the_same(
     )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON))
 def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:
     keys = list(value)
@@ -78,7 +74,6 @@ def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:
     assert not difference({"in": value}, {"in": {key: value[key] for key in keys}}, "JSON")
 
 
-@settings(deadline=None)
 @given(VALUES, VALUES, st.sampled_from(TYPES))
 def test_no_more_fields_differ_than_there_are(old: Any, new: Any, kind: str) -> None:
     found = difference(old, new, kind)

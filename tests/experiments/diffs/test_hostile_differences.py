@@ -9,7 +9,7 @@ from typing import Any
 import cmarkgfm
 import pytest
 from cmarkgfm.cmark import Options
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb.experiments.diffs import difference
@@ -78,7 +78,6 @@ def test_github_shows_hostile_text_letter_by_letter(text: str) -> None:
 LINES = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\u2028\u2029"))
 
 
-@settings(deadline=None)
 @given(st.lists(LINES).map("\n".join))
 def test_github_shows_any_text_letter_by_letter(text: str) -> None:
     for mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
@@ -86,7 +85,6 @@ def test_github_shows_any_text_letter_by_letter(text: str) -> None:
     assert shown_by_github(markdown_code(text)) == [text, text]
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_no_text_can_drive_a_terminal(old: str, new: str) -> None:
     plain = difference({"a": old, old: 1}, {"a": new, new: [2]}, "JSON").to_text()

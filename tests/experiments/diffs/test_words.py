@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb.experiments.diffs import Op, diff_html, word_diff
@@ -33,14 +33,12 @@ def marked(a: str, b: str) -> str:
     return "".join(marks[op.kind][0] + op.text + marks[op.kind][1] for op in word_diff(a, b))
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_the_pieces_give_both_texts_back(a: str, b: str) -> None:
     ops = word_diff(a, b)
     assert (old_of(ops), new_of(ops)) == (a, b)
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_no_piece_is_empty_and_no_two_neighbours_are_of_one_kind(a: str, b: str) -> None:
     ops = word_diff(a, b)
@@ -48,13 +46,11 @@ def test_no_piece_is_empty_and_no_two_neighbours_are_of_one_kind(a: str, b: str)
     assert all(one.kind != other.kind for one, other in pairwise(ops))
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_a_text_does_not_differ_from_itself(text: str) -> None:
     assert all(op.kind == "equal" for op in word_diff(text, text))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from("abcd"), max_size=400), st.lists(st.sampled_from("abcd"), max_size=400)
 )
@@ -137,7 +133,6 @@ def test_html_escapes_and_says_plus_and_minus_in_the_text() -> None:
     assert "".join(texts) == "a <\N{MINUS SIGN}b +i>"
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_html_holds_both_texts_and_nothing_that_they_could_add(a: str, b: str) -> None:
     html = diff_html(word_diff(a, b))

@@ -67,7 +67,7 @@ def exactly(frame):
     return [[(type(v), repr(v)) for v in frame[name].tolist()] for name in frame.columns]
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(comparison=comparisons())
 @pytest.mark.parametrize("rows", ["cases", "runs"])
 def test_the_csv_reads_back_to_the_same_frame(tmp_path_factory, rows, comparison):
