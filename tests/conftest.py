@@ -23,6 +23,23 @@ settings.register_profile("new", **BUSY)  # --hypothesis-profile=new looks for m
 settings.load_profile("same")
 
 
+def pytest_collection_modifyitems(items):
+    """Give each test one second try: servers, kernels, databases and a browser share two cores.
+
+    What failed at first is told at the end, so that nobody can overlook a race. Race hunters
+    turn it off with ``-p no:rerunfailures``.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell what failed at first, in full."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"failed at first: {report.nodeid}")
+        terminalreporter.line(report.longreprtext)
+
+
 @pytest.fixture(autouse=True)
 def _a_history_of_its_own(monkeypatch, tmp_path):
     """Give each test a default history of its own, whose runs name nobody."""

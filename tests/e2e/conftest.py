@@ -21,15 +21,8 @@ expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the browser tests last, with one second try, which the summary tells.
-
-    Playwright leaves an event loop running in the main thread. The second try is what JupyterLab
-    gives its own browser tests: browser, server and kernel share two cores with whatever else runs.
-    """
+    """Run the browser tests last, as Playwright leaves an event loop running in the main thread."""
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
-    for item in items:
-        if item.get_closest_marker("browser") is not None:
-            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")
