@@ -146,13 +146,6 @@ def test_a_tag_whose_runs_are_older_is_compared_though_the_deployment_has_it_no_
     assert compared.summary()["missing"].tolist() == [0, 1]
 
 
-def test_runs_in_archives_are_told_where_none_are_left_to_compare(ws, tmp_path):
-    ws.run("shout", {"text": "a"})
-    ws.history.archive(before="2999-01-01", path=tmp_path / "old.parquet")
-    with pytest.raises(InputError, match=r"runs on: none; those in archives .*unarchive\(path\)"):
-        ws.compare("shout", release_tags=["LATEST"])
-
-
 def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, server):
     def sometimes(text: str) -> dict[str, str]:
         if text == "b":

@@ -35,6 +35,7 @@ def add_compare(made: argparse.ArgumentParser) -> None:
     made.add_argument("--cases", metavar="FILE", help="only these cases, with what is expected")
     made.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     made.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
+    made.add_argument("--archived", action="store_true", help="runs in archives, too")
     _add_gate(made)
     _add_reports(made)
     made.set_defaults(command=compare)
@@ -86,6 +87,7 @@ def compare(args: argparse.Namespace) -> int:
             since=args.since,
             metrics=args.metric,
             cases=args.cases,
+            archived=args.archived,
             alpha=args.alpha,
         )
         error = _refusal(comparison, args)

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History
+from vellum_nb.history.keeping.archived_tags import KnownTags
 from vellum_nb.history.reading.records import Record
 
 __all__ = ["check_tags", "nothing_run", "tags_run"]
 
+_ALSO = "archived=True compares them, too"
 
-def tags_run(deployment: str, records: Sequence[Record]) -> list[str]:
+
+def tags_run(records: Sequence[Record]) -> list[str]:
     """Return the release tags of these runs, in the order in which they were first run."""
-    tags = list(dict.fromkeys(each.release_tag for each in reversed(records)))
-    if not tags:
-        msg = f"the history has no runs of {deployment}; run it first, on the tags to compare"
-        raise InputError(msg)
-    return tags
+    return list(dict.fromkeys(each.release_tag for each in reversed(records)))
 
 
 def nothing_run(
-    history: History, deployment: str, tags: Sequence[str], since: datetime | str | None
+    history: History,
+    deployment: str,
+    tags: Sequence[str] | None,
+    since: datetime | str | None,
+    *,
+    archived: bool,
 ) -> InputError:
-    """Return the error for release tags that no case was run on."""
-    known = dict.fromkeys(each.release_tag for each in history.records(deployment=deployment))
+    """Return the error for release tags that no case was run on; None means any."""
+    known = history.known_tags(deployment)
+    on = "" if tags is None else f" on {', '.join(tags)}"
     when = "" if since is None else f" since {since}"
-    archives = "; those in archives are not compared: history.unarchive(path) brings them back"
+    there_are = f"it has runs on: {_listed(known.here)}"
+    if tags is None and not known.here:
+        there_are = "run it first, on the tags to compare"
+    elsewhere = f"; in archives it has runs on: {_listed(known.archived)}" if known.archived else ""
+    also = f"; {_ALSO}" if elsewhere and not archived else ""
     return InputError(
-        f"the history has no runs of {deployment} on {', '.join(tags)}{when}; "
-        f"it has runs on: {', '.join(sorted(known)) or 'none'}"
-        f"{'' if history.archives().empty else archives}"
+        f"the history has no runs of {deployment}{on}{when}; "
+        f"{there_are}{elsewhere}{also}{_unread(known)}"
     )
 
 
@@ -41,15 +50,34 @@ def check_tags(
     deployment: str,
     tags: Sequence[str],
     records: Sequence[Record],
+    *,
+    archived: bool,
 ) -> None:
-    """Raise for a tag that nothing was ever run on, and that the deployment does not have."""
-    for tag in set(tags) - {each.release_tag for each in records}:
-        if history.count(deployment=deployment, release_tag=tag, archived=True):
-            continue
+    """Raise for a tag that nothing was ever run on, and that the deployment does not have.
+
+    Warn of one whose runs are all in archives, where these are not meant.
+    """
+    without = set(tags) - {each.release_tag for each in records}
+    if not without:
+        return
+    known = history.known_tags(deployment)
+    elsewhere = without & known.archived - known.here
+    if elsewhere and not archived:
+        told = f"all runs of {deployment} on {_listed(elsewhere)} are in archives; {_ALSO}"
+        warnings.warn(told, UserWarning, stacklevel=4)
+    for tag in without - known.here - known.archived:
         try:
             resolve(deployment, tag)
         except NotFoundError as exc:
-            msg = f"nothing was run on {tag}, so there is nothing to compare; {exc}"
+            msg = f"nothing was run on {tag}, so there is nothing to compare; {exc}{_unread(known)}"
             raise InputError(msg) from exc
         except APIError:
             return  # a server out of reach: what is stored is compared, the rest is missing
+
+
+def _listed(tags: frozenset[str] | set[str]) -> str:
+    return ", ".join(sorted(tags)) or "none"
+
+
+def _unread(known: KnownTags) -> str:
+    return "".join(f"; the archive {path} could not be looked into" for path in known.unread)

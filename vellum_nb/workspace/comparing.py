@@ -17,7 +17,7 @@ from vellum_nb.experiments.metrics.metric import Metric, Value
 from vellum_nb.experiments.sweep import Sweep
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.fitting import fitting
-from vellum_nb.history.reading.query import Filters
+from vellum_nb.history.reading.query import Filters, moment
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
@@ -110,6 +110,7 @@ class CompareMethods(SweepMethods):
         since: datetime | str | None = None,
         metrics: Metrics | None = None,
         cases: Chosen | None = None,
+        archived: bool = False,
         alpha: float = 0.05,
         seed: int = 0,
     ) -> Comparison:
@@ -136,6 +137,8 @@ class CompareMethods(SweepMethods):
         cases : optional
             Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
             Those that were never run are missing.
+        archived : bool, default False
+            Whether runs in archives are meant as well; those of a `sweep` always are.
         alpha, seed
             As of `vellum_nb.Comparison`.
 
@@ -155,14 +158,20 @@ class CompareMethods(SweepMethods):
 p = 1.00 · noise floor unknown>
         """
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
-        records, known = self._compared(deployment, tags, sweep=sweep, since=since)
+        archived = archived or sweep is not None
+        records, known = self._compared(
+            deployment, tags, sweep=sweep, since=since, archived=archived
+        )
         if tags is None:
-            tags = tags_run(deployment, records)
+            if not records:
+                raise nothing_run(self.history, deployment, None, since, archived=archived)
+            tags = tags_run(records)
         elif records:
-            check_tags(self.history, self._runner.resolve, deployment, tags, records)
+            resolve = self._runner.resolve
+            check_tags(self.history, resolve, deployment, tags, records, archived=archived)
         meant, only = self._cases_meant(deployment, tags, cases)
         if not records and not meant and not known:
-            raise nothing_run(self.history, deployment, tags, since)
+            raise nothing_run(self.history, deployment, tags, since, archived=archived)
         comparison = Comparison(
             records,
             deployment=deployment,
@@ -225,11 +234,12 @@ p = 1.00 · noise floor unknown>
         *,
         sweep: Sweep | str | None,
         since: datetime | str | None,
+        archived: bool,
     ) -> tuple[list[Record], list[SweepCase]]:
         """Return the runs, and the cases of the sweeps that made them."""
         filters: Filters = {"deployment": deployment, "release_tag": tags, "since": since}
         if sweep is None:
-            records = self.history.records(**filters)
+            records = self.history.records(archived=archived, **filters)
             run = {each.case_id for each in records}
             ids = dict.fromkeys(each.sweep_id for each in records if each.sweep_id)
             found = [case for each in ids for case in self.history.sweeps.cases(each)]
@@ -240,8 +250,8 @@ p = 1.00 · noise floor unknown>
             raise InputError(msg)
         records = of.records()
         if since is not None:
-            since_then = {each.id for each in self.history.records(**filters)}
-            records = [each for each in records if each.id in since_then]
+            begin = moment("since", since)
+            records = [each for each in records if each.micros >= begin]
         return records, self.history.sweeps.cases(of.id)
 
     def _cases_meant(

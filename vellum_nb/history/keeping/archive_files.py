@@ -14,7 +14,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
 from vellum_nb.history.store.kinds import ARCHIVE, PARQUET
 
-__all__ = ["COLUMNS", "ArchiveFile", "Lot", "write"]
+__all__ = ["COLUMNS", "ArchiveFile", "Lot", "as_rows", "write"]
 
 COLUMNS = ("seq", *SCALARS, *PAYLOADS)
 _MARK = b"vellum_nb"
@@ -82,6 +82,20 @@ class ArchiveFile:
         HistoryError
             The file is not this one.
         """
+        with self._itself() as file:
+            at = file.schema_arrow.names.index("timestamp")
+            for number in reversed(range(file.metadata.num_row_groups)):
+                times = file.metadata.row_group(number).column(at).statistics
+                if wanted is None or wanted(times.min, times.max):
+                    yield Lot(self.path, number, file)
+
+    def columns(self, names: Sequence[str], number: int) -> Any:
+        """Return some columns of the lot of this number in Arrow."""
+        with self._itself() as file:
+            return Lot(self.path, number, file).columns(names)
+
+    @contextmanager
+    def _itself(self) -> Iterator[Any]:
         with _opened(self.path) as file:
             if self._told_by(file, self.path) != self:
                 msg = (
@@ -89,11 +103,7 @@ class ArchiveFile:
                     "runs; put that one back, or read without archived=True"
                 )
                 raise HistoryError(msg)
-            at = file.schema_arrow.names.index("timestamp")
-            for number in reversed(range(file.metadata.num_row_groups)):
-                times = file.metadata.row_group(number).column(at).statistics
-                if wanted is None or wanted(times.min, times.max):
-                    yield Lot(self.path, file, number)
+            yield file
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +111,27 @@ class Lot:
     """A few thousand rows of an archive; what an older version did not have is None."""
 
     path: Path
+    number: int
     _file: Any
-    _number: int
 
     def only(self, names: Sequence[str]) -> list[Row]:
         """Return some columns of each row."""
+        return as_rows(self.columns(names), names)
+
+    def columns(self, names: Sequence[str]) -> Any:
+        """Return the same in Arrow, without those that are not there."""
         there = [name for name in names if name in self._file.schema_arrow.names]
         with _told(self.path):
-            return _rows(self._file.read_row_group(self._number, columns=there), names)
+            return self._file.read_row_group(self.number, columns=there)
 
     def rows(self, at: Sequence[int] | None = None) -> list[Row]:
         """Return the values of `COLUMNS` of each row, or of those `at` some places."""
-        return _rows(self.table(at), COLUMNS)
+        return as_rows(self.table(at), COLUMNS)
 
     def table(self, at: Sequence[int] | None = None) -> Any:
         """Return the rows, or those `at` some places, in Arrow."""
         with _told(self.path):
-            found = self._file.read_row_group(self._number)
+            found = self._file.read_row_group(self.number)
         return found if at is None else found.take(at)
 
 
@@ -151,7 +165,8 @@ def _grouped(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def _rows(table: Any, names: Sequence[str]) -> list[Row]:
+def as_rows(table: Any, names: Sequence[str]) -> list[Row]:
+    """Return the columns `names` of a table in Arrow; what it has not is None."""
     there = set(table.column_names)
     missing = [None] * table.num_rows
     columns: Sequence[list[Any]] = [

@@ -9,6 +9,9 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.keeping import archived as archived_runs
 from vellum_nb.history.keeping.archived import with_archived
 from vellum_nb.history.keeping.archived_places import Files, among
+from vellum_nb.history.keeping.archived_records import archived_records
+from vellum_nb.history.keeping.archived_tags import KnownTags, known_tags
+from vellum_nb.history.keeping.choosing import Choice
 from vellum_nb.history.keeping.one_state import in_one_state
 from vellum_nb.history.methods.recording import RecordMethods
 from vellum_nb.history.reading import pages, reads, sorting
@@ -69,17 +72,21 @@ class ReadMethods(RecordMethods):
     def records(self, *, archived: bool = False, **filters: Unpack[Filters]) -> list[Record]:
         """Return runs as light rows, newest first, for comparisons; arguments as in `runs`.
 
-        They know what runs are counted by; inputs and outputs are read when they are asked for,
-        but those of archives at once.
+        They know what runs are counted by; inputs and outputs are read when they are asked for.
         """
         store, trace = self._store, self._trace_of_light
         if not archived:
             return light_records(store, store, select(filters, store), trace)
 
         def read(snapshot: Snapshot, chosen: Selection, files: Files) -> list[Record] | None:
-            if among(snapshot, files, filters):
+            files = among(snapshot, files, filters)
+            if files and Choice(filters).is_searched:
                 return None
-            return light_records(store, snapshot, chosen, trace)
+            found = light_records(store, snapshot, chosen, trace)
+            if files:
+                found += archived_records(snapshot, files, filters, trace)
+                found.sort(key=lambda each: each.micros, reverse=True)
+            return found[: chosen.limit]
 
         found = in_one_state(store, filters, read)
         if found is None:
@@ -167,6 +174,10 @@ class ReadMethods(RecordMethods):
         if archived:
             return archived_runs.count(self._store, filters)
         return reads.count(self._store, filters)
+
+    def known_tags(self, deployment: str) -> KnownTags:
+        """Return on which release tags the deployment has runs, here and in archives."""
+        return known_tags(self._store, deployment)
 
     @told
     def page(

@@ -5,11 +5,11 @@ Where all that was said is little, it is read at once: then the runs may go, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vellum_nb.history.reading.payloads import REMEMBERED, Payloads
+from vellum_nb.history.reading.payloads import REMEMBERED, Payloads, Read
 from vellum_nb.history.reading.query import NEWEST_FIRST, Selection
 from vellum_nb.history.reading.records import AT_ONCE, Record, records_of
 from vellum_nb.history.rows.rows import FRAMED, LIGHT, SCALARS
@@ -17,11 +17,11 @@ from vellum_nb.history.store import large
 from vellum_nb.history.store.store import Reader, Row, Store
 from vellum_nb.models import Run
 
-__all__ = ["light_records"]
+__all__ = ["SAID", "WHOLE", "hold_few", "light_records"]
 
-_SAID = FRAMED[:3]  # inputs, outputs, output_types
-_WHOLE = (*SCALARS, *FRAMED)
-_LIGHT_AT = [_WHOLE.index(name) for name in LIGHT]
+SAID = FRAMED[:3]  # inputs, outputs, output_types
+WHOLE = (*SCALARS, *FRAMED)
+_LIGHT_AT = [WHOLE.index(name) for name in LIGHT]
 _PAYLOADS, _BOTH = "payloads p", "runs r JOIN payloads p ON p.seq = r.seq"
 _FEW = 10_000  # runs; of more the rows themselves take more memory than what was said
 
@@ -35,14 +35,13 @@ def light_records(
     """
     sql = f"SELECT r.seq FROM runs r WHERE {chosen.where} ORDER BY {NEWEST_FIRST} LIMIT ?"
     numbers = [seq for (seq,) in reader.read(sql, (*chosen.bound, chosen.limit))]
-    said = partial(_by_number, store, _SAID, _PAYLOADS)
-    whole = partial(_by_number, store, _WHOLE, _BOTH)
+    said = partial(_by_number, store, SAID, _PAYLOADS)
+    whole = partial(_by_number, store, WHOLE, _BOTH)
     payloads = Payloads(said, whole, trace)
     held = _all_of_few(reader, numbers)
     if held is None:
         return records_of(numbers, partial(_by_number, store, LIGHT, _BOTH), payloads)
-    payloads.whole.hold(held)
-    payloads.said.hold({seq: _said_of(row) for seq, row in held.items()})
+    _hold(payloads, held)
     light = {seq: tuple(row[at] for at in _LIGHT_AT) for seq, row in held.items()}
     return records_of(numbers, lambda _: light, payloads)
 
@@ -54,12 +53,32 @@ def _all_of_few(reader: Reader, numbers: Sequence[int]) -> dict[int, Row] | None
     found: dict[int, Row] = {}
     room = REMEMBERED
     for start in range(0, len(numbers), AT_ONCE):
-        rows = _rows(reader, _WHOLE, _BOTH, numbers[start : start + AT_ONCE])
+        rows = _rows(reader, WHOLE, _BOTH, numbers[start : start + AT_ONCE])
         room -= sum(_size(row) for row in rows) + _size_of_large(reader, rows)
         if room < 0:
             return None
-        found |= _restored(reader, _WHOLE, rows)
+        found |= _restored(reader, WHOLE, rows)
     return found
+
+
+def hold_few(payloads: Payloads, numbers: Sequence[int], read: Read) -> None:
+    """Hold what was said in these runs where it is little; `read` reads whole rows of some."""
+    if len(numbers) > _FEW:
+        return
+    found: dict[int, Row] = {}
+    room = REMEMBERED
+    for start in range(0, len(numbers), AT_ONCE):
+        rows = read(numbers[start : start + AT_ONCE])
+        room -= sum(map(_size, rows.values()))
+        if room < 0:
+            return
+        found |= rows
+    _hold(payloads, found)
+
+
+def _hold(payloads: Payloads, rows: Mapping[int, Row]) -> None:
+    payloads.whole.hold(rows)
+    payloads.said.hold({number: _said_of(row) for number, row in rows.items()})
 
 
 def _by_number(
@@ -82,7 +101,7 @@ def _restored(reader: Reader, names: Sequence[str], rows: Sequence[Row]) -> dict
 
 
 def _size(row: Row) -> int:
-    return sum(map(len, filter(None, row[len(SCALARS) : len(_WHOLE)])))
+    return sum(map(len, filter(None, row[len(SCALARS) : len(WHOLE)])))
 
 
 def _size_of_large(reader: Reader, rows: Sequence[Row]) -> int:
@@ -93,4 +112,4 @@ def _size_of_large(reader: Reader, rows: Sequence[Row]) -> int:
 
 
 def _said_of(row: Row) -> Row:
-    return row[len(SCALARS) : len(SCALARS) + len(_SAID)]
+    return row[len(SCALARS) : len(SCALARS) + len(SAID)]
