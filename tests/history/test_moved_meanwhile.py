@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
+from vellum_nb import History
+from vellum_nb.history.keeping import archive_files, one_state
 from vellum_nb.history.reading import loading, reads
 from vellum_nb.models.sweeps import Place, SweepRecord
 
@@ -95,3 +97,50 @@ def test_a_frame_has_the_runs_that_are_archived_while_it_is_read(
     monkeypatch.setattr(loading, "MANY", 1)
     monkeypatch.setattr(reads, "bulk", archive_and_read)
     pd.testing.assert_frame_equal(history.frame(archived=True), before)
+
+
+STEPS = {
+    "brought_in": one_state,
+    "select": one_state,
+    "noted": one_state,
+    "_opened": archive_files,
+}
+
+
+@pytest.fixture(
+    params=[(name, when) for name in STEPS for when in ("before", "after")], ids="-".join
+)
+def brought_back_at_a_step(request, place, monkeypatch):
+    """Return what has another process bring an archive back at a step of the next reading."""
+
+    def wait_for_it(path):
+        name, when = request.param
+        step, left = getattr(STEPS[name], name), [path]
+
+        def bring_back():
+            for each in [left.pop()] if left else []:
+                with History(place) as other:
+                    other.unarchive(each)
+                each.unlink()
+
+        def stepped(*args, **kwargs):
+            if when == "before":
+                bring_back()
+            found = step(*args, **kwargs)
+            bring_back()
+            return found
+
+        monkeypatch.setattr(STEPS[name], name, stepped)
+
+    return wait_for_it
+
+
+@pytest.mark.parametrize("words", [None, "text"])
+def test_an_archive_that_is_brought_back_at_any_step_of_reading_hides_no_run(
+    history, record, archive, brought_back_at_a_step, words
+):
+    ids = [record().id for _ in range(6)][::-1]
+    brought_back_at_a_step(archive("2026-07-01T12:00:03Z").path)
+    assert [run.id for run in history.runs(archived=True, search=words)] == ids
+    assert history.count() == len(ids)
+    assert len(history.archives()) == 0
