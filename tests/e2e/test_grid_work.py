@@ -30,6 +30,7 @@ def test_a_run_that_is_deleted_is_missing_until_it_is_brought_back(lab):
     grid.notebook.kernel_eval("ws.history.delete([run]) == 1")
     expect(grid.summary.locator("tr[data-release='v2']")).to_contain_text("1 missing")
     expect(grid.row(2)).to_contain_text("Counted as missing, never as a pass.")
+    expect(grid.output).to_contain_text("Deleted of what was compared: 1 run, see history.del")
     grid.notebook.screenshot("grid-run-deleted", of=grid.output)
     grid.notebook.kernel_eval("len(ws.history.undelete().runs)")
     expect(grid.summary.locator("tr[data-release='v2']")).not_to_contain_text("missing")

@@ -17,7 +17,7 @@ from vellum_nb.history.rows.rows import FRAMED
 from vellum_nb.history.store.store import Row
 from vellum_nb.models import Run
 
-__all__ = ["REMEMBERED", "Payloads", "Read"]
+__all__ = ["REMEMBERED", "GoneError", "Payloads", "Read"]
 
 REMEMBERED = 8_000_000  # characters of payloads
 _decode = json.JSONDecoder().decode
@@ -25,6 +25,10 @@ _decode = json.JSONDecoder().decode
 Read = Callable[[Sequence[int]], Mapping[int, Row]]
 Part = Literal["inputs", "outputs", "output_types"]
 _AT: dict[Part, int] = {"inputs": 0, "outputs": 1, "output_types": 2}
+
+
+class GoneError(HistoryError):
+    """A run is not in the history any more: it was deleted, or moved to an archive."""
 
 
 class Rows:
@@ -41,7 +45,7 @@ class Rows:
 
         Raises
         ------
-        HistoryError
+        GoneError
             The run is not in the history any more.
         """
         found = self._rows.get(number)
@@ -52,7 +56,7 @@ class Rows:
                 "a run of this comparison is not in the history any more, so its inputs and "
                 "outputs cannot be shown; compare again"
             )
-            raise HistoryError(msg)
+            raise GoneError(msg)
         return found
 
     def hold(self, rows: Mapping[int, Row]) -> None:

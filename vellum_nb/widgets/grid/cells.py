@@ -16,7 +16,7 @@ from vellum_nb.history.rows.rows import clean
 from vellum_nb.models import Run
 from vellum_nb.widgets.grid.chips import chips
 from vellum_nb.widgets.grid.pieces import changed, differing, plain, short
-from vellum_nb.widgets.grid.shelf import label_text
+from vellum_nb.widgets.grid.shelf import inputs_of, label_text
 from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import latency_text
 
@@ -74,7 +74,7 @@ def row(shown: Shown, case: Case) -> dict[str, Any]:
 
 def _row(shown: Shown, case: Case, limit: int) -> dict[str, Any]:
     comparison = shown.comparison
-    inputs = [(name, value) for name, value in case.inputs.items() if value is not None]
+    inputs = [(name, value) for name, value in inputs_of(case).items() if value is not None]
     size = min(_INPUT, limit)
     labels = [(name, value) for name, value in case.labels.items() if value is not None]
     return {

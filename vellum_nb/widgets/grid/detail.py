@@ -16,7 +16,7 @@ from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.edge import Edge
 from vellum_nb.widgets.field import note
 from vellum_nb.widgets.grid.hands import Hands
-from vellum_nb.widgets.grid.shelf import label_text
+from vellum_nb.widgets.grid.shelf import inputs_of, label_text
 from vellum_nb.widgets.judging import Judging
 from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -110,7 +110,8 @@ def _head(case: Case, missing: list[str]) -> str:
         for name, value in case.labels.items()
         if value is not None
     )
-    rows = "".join(_row(name, value) for name, value in case.inputs.items() if value is not None)
+    inputs = inputs_of(case).items()
+    rows = "".join(_row(name, value) for name, value in inputs if value is not None)
     expected = "".join(_row(f"{name} (expected)", value) for name, value in case.expected.items())
     lacks = ", ".join(f"<code>{escape(shown_name(each))}</code>" for each in missing)
     note_html = f'<p class="vnb-case-note">Not run on {lacks}: missing there.</p>' if lacks else ""

@@ -13,7 +13,7 @@ from vellum_nb.models import Run
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.pump import Pump
 
-__all__ = ["Hearing"]
+__all__ = ["Hearing", "gone_told"]
 
 _LEAST_S = 0.2
 
@@ -50,11 +50,17 @@ class Hearing:
         self._lock = Lock()
         self._pump = Pump(self._hand_over, name="vellum-nb-grid-hearing", least=_LEAST_S)
         assert hands.subscribe is not None  # noqa: S101  (who has none hears nothing)
-        self._unsubscribe = hands.subscribe(self._hear, many=self._hear_many)
+        self._unsubscribe = hands.subscribe(self._hear, many=self.look)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until what was heard is handed over; return whether that is so."""
         return self._pump.wait(timeout)
+
+    def look(self) -> None:
+        """Look soon which runs there are: many changed, or one is missed."""
+        with self._lock:
+            self._are_many = True
+        self._pump.poke()
 
     def close(self) -> None:
         """Hear nothing any more."""
@@ -66,11 +72,6 @@ class Hearing:
             return
         with self._lock:
             self._heard[run.id] = run
-        self._pump.poke()
-
-    def _hear_many(self) -> None:
-        with self._lock:
-            self._are_many = True
         self._pump.poke()
 
     def _hand_over(self) -> None:
@@ -87,3 +88,11 @@ class Hearing:
     def _known(self) -> set[str]:
         cases = self._comparison.cases
         return {each.id for case in cases for tries in [*case.tries.values()] for each in tries}
+
+
+def gone_told(number: int) -> str:
+    """Return what is said of so many runs of a comparison that are not there any more."""
+    if not number:
+        return "All runs that were compared are there again"
+    runs = "1 run" if number == 1 else f"{number:,} runs"
+    return f"Deleted of what was compared: {runs}, see history.deletions()"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.experiments.comparison.verdicts import VERDICTS
+from vellum_nb.history.reading.payloads import GoneError
 from vellum_nb.history.reading.records import Record
 from vellum_nb.history.rows.rows import clean
 from vellum_nb.history.searching.index import document
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["RANKS", "Shelf", "label_text"]
+__all__ = ["RANKS", "Shelf", "inputs_of", "label_text"]
 
 RANKS = ("worse", "better", "changed", "missing", "same")
 _WORSE, _BETTER, _CHANGED, _MISSING, _SAME = range(len(RANKS))
@@ -33,6 +34,14 @@ def label_text(value: object) -> str:
     """Return a label as it is shown and filtered by: its beginning, where it is long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return clean(text[:_LABEL])
+
+
+def inputs_of(case: Case) -> Mapping[str, Any]:
+    """Return the inputs of a case; none where all its runs were deleted before these were read."""
+    try:
+        return case.inputs
+    except GoneError:
+        return {}
 
 
 class Shelf:
@@ -174,7 +183,7 @@ class _Search:
         """Return whether all of them are in one of the runs."""
         if not self._needles:
             return False
-        text = json.dumps(dict(case.inputs))
+        text = json.dumps(dict(inputs_of(case)))
         inputs = document(text, "{}") if _likely(self._needles, text) else ""
         left = [needle for needle in self._needles if needle.text not in inputs]
         tries = (each for tries in case.tries.values() for each in tries)

@@ -11,6 +11,7 @@ import traitlets
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.experiments.cases import Case, in_turn
+from vellum_nb.history.reading.payloads import GoneError
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.grid.cells import Shown, row
 from vellum_nb.widgets.grid.protocol import (
@@ -63,6 +64,9 @@ class Host(Protocol):
 
     def rate_blind(self, release: str) -> None:
         """Open the blind rating of the baseline and `release`."""
+
+    def look_again(self) -> None:
+        """Look soon which runs there are still."""
 
 
 class GridTable(LateWidget):
@@ -125,7 +129,10 @@ class GridTable(LateWidget):
     def send_row(self, case: Case) -> None:
         """Send one row anew, where it is in sight it is drawn."""
         with self.turn:
-            self.send({"kind": "row", "row": row(self._host.shown(), case)})
+            try:
+                self.send({"kind": "row", "row": row(self._host.shown(), case)})
+            except GoneError as exc:
+                self.lost(exc)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take nothing from the browser: it sends messages."""
@@ -134,6 +141,11 @@ class GridTable(LateWidget):
         """Show what went wrong."""
         known = isinstance(exc, VellumNBError)
         self.error = str(exc) if known else f"{type(exc).__name__}: {exc}"
+
+    def lost(self, exc: GoneError) -> None:
+        """Say that a run went unheard, and have it looked which there are still."""
+        self.fail(exc)
+        self._host.look_again()
 
     def _order(self, query: GridQuery) -> list[int]:
         """Return the places of the cases; the same until the query changes, so nothing jumps."""
@@ -198,6 +210,8 @@ class GridTable(LateWidget):
                 if handler is None:
                     refused(f"it does not know the message {kind!r:.60}")
                 handler(message)
+            except GoneError as exc:
+                self.lost(exc)
             except VellumNBError as exc:
                 self.fail(exc)
             except Exception as exc:

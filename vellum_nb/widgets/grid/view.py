@@ -12,6 +12,7 @@ from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.changing import Gone, added, recalled, renewed
 from vellum_nb.fitting import fitting
+from vellum_nb.history.reading.payloads import GoneError
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
@@ -23,7 +24,7 @@ from vellum_nb.widgets.grid.early import Unranked, early_head, is_large, own_fig
 from vellum_nb.widgets.grid.exports import export_told
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.head import head
-from vellum_nb.widgets.grid.hearing import Hearing
+from vellum_nb.widgets.grid.hearing import Hearing, gone_told
 from vellum_nb.widgets.grid.shelf import Shelf
 from vellum_nb.widgets.grid.table import GridTable
 from vellum_nb.widgets.readable import Readable
@@ -78,11 +79,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._blind = BlindPlace(self._table, self._detail.widget)
         super().__init__([self._table, self._detail.widget, self._blind.widget])
         self.add_class("vnb-grid-view")
+        if self._hands.subscribe is not None:
+            self._hearing = Hearing(comparison, self._hands, self._heard, self._recalled)
         if self._early:
             own_figures(comparison)
             self._errands.do(self._work_out)
-        if self._hands.subscribe is not None:
-            self._hearing = Hearing(comparison, self._hands, self._heard, self._recalled)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no rating, run or figure is under way; return whether that is so."""
@@ -170,9 +171,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         def keep() -> None:
             now = rate(run, quality, None)
             self._rated(now)
-            self._table.tell(
-                kind="rated", text=f"Case {case.number} on {release}: rated {quality:g}"
-            )
+            text = f"Case {case.number} on {release}: rated {quality:g}"
+            self._table.tell(kind="told", text=text)
 
         self._busy.do(case, release, "saving the rating…", keep)
 
@@ -235,6 +235,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.close_case()
         self._blind.open(rating)
 
+    def look_again(self) -> None:
+        """Look soon which runs there are still, where another process may have deleted some."""
+        if self._hearing is not None:
+            self._hearing.look()
+
     def _push(self, case: Case) -> None:
         self._table.send_row(self.comparison.cases[case.number - 1])
 
@@ -259,6 +264,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 self._hold(self.comparison.baseline)
                 self._renew(reorder=False)
                 self._open_again()
+                self._table.error = ""
+                self._table.tell(kind="told", text=gone_told(len(self._gone)))
 
     def _hold(self, baseline: str) -> None:
         own = self._own
@@ -275,6 +282,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 if self._early and shelf.metric == self._metric and not self._chosen:
                     self._shelf = shelf
                     self._renew(reorder=True)
+        except GoneError as exc:
+            self._table.lost(exc)
         except Exception as exc:
             self._table.fail(exc)
             raise
