@@ -103,6 +103,13 @@ def test_an_archive_that_is_brought_back_leaves_everything_as_it_was(history, od
     assert history.unarchive(path).known == 10
 
 
+def test_what_archive_returned_can_be_brought_back(history, odd, archive):
+    moved = archive("2026-07-02")
+    assert history.unarchive(moved).added == 10
+    with pytest.raises(HistoryError, match="nothing to bring back: <Archive: nothing to move>"):
+        history.unarchive(archive("2001-01-01"))
+
+
 def test_what_is_under_way_stays(history, record, make_run, archive):
     record()
     history.begin(make_run())
@@ -149,7 +156,7 @@ def test_a_missing_a_changed_and_a_damaged_archive_are_told(history, odd, archiv
     path = archive(NOON_OF_JULY).path
     kept = path.read_bytes()
     path.unlink()
-    with pytest.raises(HistoryError, match=r"0.parquet is not there; put it"):
+    with pytest.raises(HistoryError, match=r"0.parquet is not there; put it .*archives\(\) lists those"):
         history.frame(archived=True)
     with pytest.raises(HistoryError, match="is a folder; name the file of an archive"):
         history.unarchive(tmp_path)

@@ -109,6 +109,20 @@ def test_a_password_that_breaks_its_url_is_refused_unseen(password):
     assert "s3cret" not in everything_of(caught.value)
 
 
+@pytest.mark.parametrize("start", ["postgresql//", "postgres//", "postgresql:", " Postgres:/"])
+def test_a_url_that_lost_a_sign_is_no_file_and_is_refused_unseen(start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HistoryError, match="begins with postgresql://") as caught:
+        History(f"{start}ada:s3cret@host/db")
+    assert "s3cret" not in everything_of(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_spaces_around_a_url_do_not_matter(postgres_url):
+    with History(f" {postgres_url}\n") as history:
+        assert history.path == postgres_url
+
+
 def test_a_lost_server_shows_no_password(postgres, guarded_url, make_run, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     history = History(with_password(guarded_url, WRITTEN))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -388,17 +389,20 @@ def test_the_command_line_checks_and_repairs(whole, tmp_path):
         command = [sys.executable, "-m", "vellum_nb", "history", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    path = tmp_path / "runs.db"
+    path = tmp_path / "my runs.db"
     path.write_bytes(whole.content)
     done = vellum_nb("check", path)
     assert (done.returncode, done.stdout.splitlines()[1]) == (0, "no problem found")
     path.write_bytes(whole.content[: -len(whole.content) // 10])
     done = vellum_nb("check", path)
     assert done.returncode == 1
-    assert "vellum-nb history repair" in done.stdout
+    *told, advice = done.stdout.splitlines()
+    assert any("cannot be read" in each for each in told)
     done = vellum_nb("repair", path, "--to", tmp_path / "new.db")
     assert done.returncode == 0, done.stderr
     assert re.match(r"\d+ of at least \d+ runs of .* pages are missing\n$", done.stdout)
+    assert vellum_nb(*shlex.split(advice.partition(": vellum-nb history ")[2])).returncode == 0
+    assert (tmp_path / "my runs-repaired.db").exists()
     done = vellum_nb("repair", path, "--to", tmp_path / "new.db")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

@@ -52,6 +52,15 @@ def swept(command, cases):
     return command
 
 
+def test_a_gate_that_nothing_can_be_told_by_says_what_to_give(command, tmp_path):
+    plain = tmp_path / "plain.csv"
+    plain.write_text("text\na\nb\n", encoding="utf-8")
+    assert command("sweep", "shout", str(plain), *TAGS)[0] == 0
+    status, out, err = command("compare", "shout", *TAGS, "--fail-on-regression")
+    assert (status, out) == (1, "")
+    assert "give --metric, or --cases with a column expected.<output>, or rate runs" in err
+
+
 def test_what_is_compared_is_told_and_by_itself_fails_nothing(swept):
     status, out, err = swept("compare", "shout", *TAGS, "--metric", "exact")
     assert (status, err) == (0, "")

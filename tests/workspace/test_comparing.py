@@ -114,8 +114,14 @@ def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, swe
 
 
 def test_without_any_run_it_says_so(ws):
-    with pytest.raises(InputError, match="the history has no runs of gate"):
+    with pytest.raises(InputError, match="the history has no runs of gate; run it first"):
         ws.compare("gate")
+
+
+@pytest.mark.parametrize("tags", [None, ["v1", "v2"]])
+def test_a_deployment_that_is_not_there_is_told_with_those_there_are(ws, tags):
+    with pytest.raises(InputError, match="no runs of shuot, .*no deployment 'shuot'.*shout"):
+        ws.compare("shuot", release_tags=tags)
 
 
 def test_release_tags_that_nobody_ran_are_told_with_those_there_are(ws):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.cli.commands import opened, there
 from vellum_nb.cli.printing import data, say
-from vellum_nb.errors import RegressionError
+from vellum_nb.errors import InputError, RegressionError
 
 if TYPE_CHECKING:
     from vellum_nb.experiments import Comparison
@@ -17,6 +17,10 @@ __all__ = ["add_compare", "compare"]
 
 _STDOUT = "-"
 _LISTED = ("worse", "missing")
+_NO_METRIC = (
+    "nothing tells better from worse here, so --fail-on-regression has nothing to go by: give "
+    "--metric, or --cases with a column expected.<output>, or rate runs"
+)
 
 
 def add_compare(made: argparse.ArgumentParser) -> None:
@@ -101,6 +105,8 @@ def compare(args: argparse.Namespace) -> int:
 
 def _refusal(comparison: Comparison, args: argparse.Namespace) -> RegressionError | None:
     if args.fail_on_regression:
+        if comparison.cases and not comparison.metrics:
+            raise InputError(_NO_METRIC)
         try:
             comparison.assert_no_regressions(**_limits(args))
         except RegressionError as exc:

@@ -23,6 +23,7 @@ def tags_run(records: Sequence[Record]) -> list[str]:
 
 def nothing_run(
     history: History,
+    resolve: Callable[[str, str], object],
     deployment: str,
     tags: Sequence[str] | None,
     since: datetime | str | None,
@@ -31,6 +32,8 @@ def nothing_run(
 ) -> InputError:
     """Return the error for release tags that no case was run on; None means any."""
     known = history.known_tags(deployment)
+    if not (known.here or known.archived or known.unread):
+        _check_name(resolve, deployment)
     on = "" if tags is None else f" on {', '.join(tags)}"
     when = "" if since is None else f" since {since}"
     there_are = f"it has runs on: {_listed(known.here)}"
@@ -81,3 +84,14 @@ def _listed(tags: frozenset[str] | set[str]) -> str:
 
 def _unread(known: KnownTags) -> str:
     return "".join(f"; the archive {path} could not be looked into" for path in known.unread)
+
+
+def _check_name(resolve: Callable[[str, str], object], deployment: str) -> None:
+    """Raise for a deployment without runs that is not there: its name may be mistyped."""
+    try:
+        resolve(deployment, "LATEST")
+    except NotFoundError as exc:
+        msg = f"the history has no runs of {deployment}, so there is nothing to compare; {exc}"
+        raise InputError(msg) from exc
+    except APIError:
+        return  # a server out of reach: that there are no runs is told

@@ -159,19 +159,21 @@ p = 1.00 · noise floor unknown>
         """
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
         archived = archived or sweep is not None
+        resolve = self._runner.resolve
         records, known = self._compared(
             deployment, tags, sweep=sweep, since=since, archived=archived
         )
         if tags is None:
             if not records:
-                raise nothing_run(self.history, deployment, None, since, archived=archived)
+                raise nothing_run(
+                    self.history, resolve, deployment, None, since, archived=archived
+                )
             tags = tags_run(records)
         elif records:
-            resolve = self._runner.resolve
             check_tags(self.history, resolve, deployment, tags, records, archived=archived)
         meant, only = self._cases_meant(deployment, tags, cases)
         if not records and not meant and not known:
-            raise nothing_run(self.history, deployment, tags, since, archived=archived)
+            raise nothing_run(self.history, resolve, deployment, tags, since, archived=archived)
         comparison = Comparison(
             records,
             deployment=deployment,

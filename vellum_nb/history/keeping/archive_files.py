@@ -185,7 +185,10 @@ def _type(pa: Any, name: str) -> Any:
 def _opened(path: Path) -> Iterator[Any]:
     _, pq = _arrow()
     if not os.path.isfile(path):  # noqa: PTH113  (raises nothing, however long a name is)
-        msg = f"The archive {path} is not there; put it back, or read without archived=True"
+        msg = (
+            f"The archive {path} is not there; put it back, or read without archived=True; "
+            "history.archives() lists those there are"
+        )
         if os.path.isdir(path):  # noqa: PTH112  (raises nothing, likewise)
             msg = f"{path} is a folder; name the file of an archive, see history.archives()"
         raise HistoryError(msg)

@@ -108,9 +108,13 @@ class KeepMethods(RecordMethods):
         """Return one row for each archive: `path`, `created`, `runs`, `first`, `last`, `there`."""
         return archive_notes.archives(self._store)
 
-    def unarchive(self, path: str | Path) -> joining.MergeReport:
+    def unarchive(self, path: str | Path | archiving.Archive) -> joining.MergeReport:
         """Bring the runs of an archive back, as `merge` does; the file stays where it is."""
-        file = ArchiveFile.at(Path(path).expanduser().absolute())
+        given = path.path if isinstance(path, archiving.Archive) else path
+        if given is None:
+            msg = f"There is nothing to bring back: {path!r}"
+            raise HistoryError(msg)
+        file = ArchiveFile.at(Path(given).expanduser().absolute())
         lots = archived.lots(self._store, file)
         report = self._joined(file.path.name, lots, self._store.read, plans=False)
         with self._store.write() as connection:

@@ -134,21 +134,24 @@ class PostgresStore:
             "WHERE schemaname = current_schema() AND tablename = ANY(?)"
         )
         names = ", ".join(name for (name,) in self.read(tables, (sorted(TABLES),)))
-        told: list[psycopg.errors.Diagnostic] = []
+        told: list[str | None] = []
+
+        def hear(notice: psycopg.errors.Diagnostic) -> None:
+            told.append(notice.message_primary)  # it can be read only now
 
         def vacuum(connection: Speaker) -> None:
-            connection.raw.add_notice_handler(told.append)
+            connection.raw.add_notice_handler(hear)
             try:
                 connection.execute(f"VACUUM (FULL) {names}")
             finally:
-                connection.raw.remove_notice_handler(told.append)
+                connection.raw.remove_notice_handler(hear)
 
         with self._writer.lock, self._told(self._writer):
             self._writer.twice(vacuum)
         if told:
             msg = (
                 f"The server did not give back all the space of the history {self.path}: that is "
-                f"for the owner of its tables ({told[0].message_primary})"
+                f"for the owner of its tables ({told[0]})"
             )
             warnings.warn(msg, UserWarning, stacklevel=5)
 

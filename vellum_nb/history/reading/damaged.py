@@ -44,7 +44,7 @@ def reading(history: _Placed) -> Iterator[None]:
     except (JSONDecodeError, ValidationError) as exc:
         msg = (
             f"A run of the history {history.path} cannot be read, its row is damaged; "
-            "`vellum-nb history check` names it, and `vellum-nb history repair` saves the "
-            "others into a new file"
+            "`vellum-nb history check FILE` names it, and `vellum-nb history repair FILE` saves "
+            "the others into a new file"
         )
         raise HistoryError(msg) from exc

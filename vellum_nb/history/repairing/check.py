@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -75,10 +76,12 @@ class HistoryCheck:
     def __str__(self) -> str:
         runs = "runs that cannot be counted" if self.runs is None else f"{self.runs:,} runs"
         head = f"{self.path}: {runs}, {human(self.size)}, schema version {self.version or '?'}"
-        lines = [f"problem: {each}" for each in self.problems]
-        if self.problems:
-            lines.append("What can be read is saved into a new file by: vellum-nb history repair")
-        return "\n".join([head, *(lines or ["no problem found"]), *self.notes])
+        lines = [f"problem: {each}" for each in self.problems] or ["no problem found"]
+        lines += self.notes
+        if self.problems and self.size:
+            command = f"vellum-nb history repair {shlex.quote(str(self.path))}"
+            lines.append(f"What can be read is saved into a new file by: {command}")
+        return "\n".join([head, *lines])
 
     def __repr__(self) -> str:
         return f"<HistoryCheck: {self}>"

@@ -55,9 +55,12 @@ _ADVICE = {
     ),
     sqlite3.SQLITE_CORRUPT: (
         "it is damaged and was left as it is; put a backup in its place, save what can be read "
-        "with `vellum-nb history repair`, or choose another file"
+        "with `vellum-nb history repair FILE`, or choose another file"
     ),
-    sqlite3.SQLITE_NOTADB: "it is not an SQLite file and was left as it is; choose another file",
+    sqlite3.SQLITE_NOTADB: (
+        "it is not an SQLite file and was left as it is; choose another file, or, if it was a "
+        "history, save what can be read with `vellum-nb history repair FILE`"
+    ),
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
     sqlite3.SQLITE_IOERR: (
         "the disk could not be read or written; see that it is not full, and keep the history on "

@@ -10,7 +10,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 __all__ = ["DatabaseUrl", "guarded"]
 
 _SCHEMES = ("postgresql://", "postgres://")
-_ANY_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a drive has one letter
+_ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a password, too
+    r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE
+)
 _SECRET = ("password", "sslpassword")
 
 
@@ -83,5 +85,5 @@ def guarded(path: Any) -> Any:
     One that we do not know is one, too: it may have a password.
     """
     if isinstance(path, str | Path) and _ANY_URL.match(str(path)):
-        return DatabaseUrl(str(path))
+        return DatabaseUrl(str(path).strip())
     return path
