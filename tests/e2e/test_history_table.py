@@ -67,6 +67,15 @@ def test_a_click_on_a_header_sorts_and_a_second_one_turns_it_round(table):
     assert table.notebook.kernel_eval("view.order_by, view.descending") == "('latency_s', False)"
 
 
+def test_the_name_of_a_column_is_whole_beside_its_arrow(table):
+    for name in ("state", "release_tag", "timestamp", "latency_s", "quality"):
+        header = table.header(name)
+        header.get_by_role("button").click()
+        expect(header).not_to_have_attribute("aria-sort", "none")
+        room = "name => name.clientWidth - name.scrollWidth"
+        assert header.get_by_text(name).evaluate(room) >= 0, name
+
+
 def test_all_of_a_header_sorts_not_its_name_alone(table):
     header = table.header("release_tag")
     box = settled(header)

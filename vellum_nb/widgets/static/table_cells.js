@@ -18,7 +18,7 @@ const ICONS = {
 
 // The width a column needs, and what it grows to where there is room.
 const WIDTHS = {
-  state: [114], tag: [104, "172px"], time: [124], seconds: [88], number: [92], quality: [72],
+  state: [114], tag: [104, "172px"], time: [124], seconds: [96], number: [92], quality: [80],
   code: [112, "1fr"], outputs: [120, "2fr"], text: [120, "2fr"],
 };
 
