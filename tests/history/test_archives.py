@@ -156,7 +156,7 @@ def test_a_missing_a_changed_and_a_damaged_archive_are_told(history, odd, archiv
     path = archive(NOON_OF_JULY).path
     kept = path.read_bytes()
     path.unlink()
-    with pytest.raises(HistoryError, match=r"0.parquet is not there; put it .*archives\(\) lists those"):
+    with pytest.raises(HistoryError, match=r"0.parquet is not there; put it .*lists those"):
         history.frame(archived=True)
     with pytest.raises(HistoryError, match="is a folder; name the file of an archive"):
         history.unarchive(tmp_path)
