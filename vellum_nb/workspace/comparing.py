@@ -165,9 +165,7 @@ p = 1.00 · noise floor unknown>
         )
         if tags is None:
             if not records:
-                raise nothing_run(
-                    self.history, resolve, deployment, None, since, archived=archived
-                )
+                raise nothing_run(self.history, resolve, deployment, None, since, archived=archived)
             tags = tags_run(records)
         elif records:
             check_tags(self.history, resolve, deployment, tags, records, archived=archived)
