@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from vellum_nb.errors import HistoryError
 from vellum_nb.history.reading.query import NEWEST_FIRST
 from vellum_nb.history.reading.reads import JOINED
-from vellum_nb.history.store.store import Condition, Reader, Snapshot, Store
+from vellum_nb.history.store.store import Condition, OutOfReachError, Reader, Snapshot, Store
 
-__all__ = ["Order", "best"]
+__all__ = ["Heard", "Order", "best"]
 
 _NEWEST = 20_000
 _AT_ONCE = 1_000_000
 _TELL_S = 0.2
 _SPARE = 1_000  # runs that may be equal to the last one wanted
+
+Heard: TypeAlias = Callable[[int, Callable[[], list[int]]], None]
+"""Hears how many runs were read, and how to get the first of those; what it raises ends it."""
 
 
 class Order(NamedTuple):
@@ -51,52 +52,55 @@ class Order(NamedTuple):
         return value > than if self.descending else value < than
 
 
-def best(
-    store: Store,
-    order: Order,
-    chosen: Condition,
-    heard: Callable[[int, Callable[[], list[int]]], None],
-) -> list[int] | None:
+def best(store: Store, order: Order, chosen: Condition, heard: Heard) -> list[int] | None:
     """Return the first of the chosen runs; None where no newest can be told from others.
 
-    `heard` is told how many were read, and how to get the first of those; what it raises ends it.
+    Nothing is held while `heard` asks for rows: behind a pooler each query takes a session only
+    for itself, so that sorts at the same time do not wait for each other.
     """
-    with ExitStack() as stack:
-        try:
-            state = stack.enter_context(store.snapshot())
-        except HistoryError:  # the server has no connection left
-            return None
-        return _best(state, order, chosen, heard)
-
-
-def _best(
-    state: Snapshot,
-    order: Order,
-    chosen: Condition,
-    heard: Callable[[int, Callable[[], list[int]]], None],
-) -> list[int] | None:
     where, bound = chosen
     sql = f"SELECT r.timestamp FROM runs r WHERE {where} ORDER BY {NEWEST_FIRST} LIMIT 1 OFFSET ?"
-    before = state.read(sql, (*bound, _NEWEST))
+    before = store.read(sql, (*bound, _NEWEST))
     if not before:
         return None
     heard(0, list)
     newest = f"{where} AND r.timestamp > ?", (*bound, *before[0])
-    found = _first(state, order, newest)
+    found = _first(store, order, newest)
     if len(found) < order.wanted:
         return None
-    least, last = found[-1], state.read("SELECT coalesce(max(seq), 0) FROM payloads")[0][0]
+    least, last = found[-1], store.read("SELECT coalesce(max(seq), 0) FROM payloads")[0][0]
+    query = _Query(store, order, chosen, least)
     with ThreadPoolExecutor(1) as aside:
         for after in range(0, last, _AT_ONCE):
-            part = (after, after + _AT_ONCE)
-            coming = aside.submit(_better, state, order, chosen, least, part)
-            _wait(state, coming, partial(heard, max(_NEWEST, after), found.copy))
-            among = state.dialect.listed({*found, *coming.result()})
-            found = _first(state, order, (state.dialect.one_of("r.seq"), (among,)))
+            coming = aside.submit(query.better, (after, after + _AT_ONCE))
+            _wait(query, coming, partial(heard, max(_NEWEST, after), found.copy))
+            try:
+                among = store.dialect.listed({*found, *coming.result()})
+            except OutOfReachError:  # the server has no connection left
+                return None
+            found = _first(store, order, (store.dialect.one_of("r.seq"), (among,)))
     return found
 
 
-def _wait(state: Snapshot, coming: Future[list[int]], tell: Callable[[], None]) -> None:
+class _Query:
+    """What is better than the run `least`, asked on a connection of its own."""
+
+    def __init__(self, store: Store, order: Order, chosen: Condition, least: int) -> None:
+        self._store, self._wanted = store, (order, chosen, least)
+        self._state: Snapshot | None = None
+
+    def better(self, part: tuple[int, int]) -> list[int]:
+        """Return the best of a part."""
+        with self._store.snapshot() as self._state:
+            return _better(self._state, *self._wanted, part)
+
+    def cancel(self) -> None:
+        """End it, from another thread, if it has begun."""
+        if self._state is not None:
+            self._state.cancel()
+
+
+def _wait(query: _Query, coming: Future[list[int]], tell: Callable[[], None]) -> None:
     """Tell how far it is until it is done; what that raises ends it."""
     try:
         tell()
@@ -104,7 +108,7 @@ def _wait(state: Snapshot, coming: Future[list[int]], tell: Callable[[], None]) 
             tell()
     except BaseException:
         while not wait([coming], _TELL_S / 4).done:  # it may not have begun
-            state.cancel()
+            query.cancel()
         raise
 
 
@@ -131,6 +135,7 @@ def _better(
         least = state.read(
             f"SELECT {order.key} FROM payloads p WHERE seq = ?", (*order.bound, than)
         )
-        if order.is_better(rows[-1][1], least[0][0]):  # which of the equal ones are the newest?
+        # which of the equal ones are the newest? The last one may be gone meanwhile
+        if not least or order.is_better(rows[-1][1], least[0][0]):
             return _first(state, order, both)
     return [row[0] for row in rows]
