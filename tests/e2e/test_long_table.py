@@ -28,9 +28,10 @@ import threading
 from vellum_nb.history.reading import stretches
 from vellum_nb.widgets import table_answers
 stretches._STRETCH, table_answers._FIRST_S = 60, 0
-answers, gate = stretches._answers, threading.Event()
+answers, gate, readings = stretches._answers, threading.Event(), []
 
 def held(*asked):
+    readings.append(asked)
     for number, found in enumerate(answers(*asked)):
         if number == 1:
             gate.wait(60)
@@ -89,7 +90,13 @@ def test_a_first_sort_shows_what_comes_first_so_far_and_goes_on(lab):
     so_far = table.root.get_by_role("progressbar", name="Sorted so far")
     expect(so_far).to_have_text("30 % sorted so far")
     expect(table.rows.first).to_be_visible()
+    expect(table.status).to_have_text("200 runs")
     table.notebook.screenshot("long-table-sorted-so-far", table.root)
+    table.rows.first.click()
+    table.grid.press("End")
+    expect(table.row("…").last).to_be_visible()
     table.notebook.kernel_eval("gate.set()")
     expect(so_far).to_be_hidden()
-    expect(table.status).to_have_text("200 runs")
+    expect(table.status).to_have_text("200 runs·1 selected")
+    expect(table.rows.last).to_contain_text("ticket 99")
+    table.notebook.kernel_becomes("print(len(readings))", "1")

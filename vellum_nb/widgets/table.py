@@ -241,7 +241,7 @@ class HistoryView(LateWidget):
         with self._lock, self.hold_sync():
             self.search, self.order_by = query.search, query.order_by
             self.descending, self.columns = query.descending, list(query.columns)
-            self._answers.look(window)
+            self._answers.look(query, window)
         moved_only = query == before and content.get("scroll") is True
 
         def answer() -> None:

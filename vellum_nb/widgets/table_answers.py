@@ -2,7 +2,8 @@
 
 Of a long history all of it is done aside of the kernel's own thread, in short turns: whoever asks
 meanwhile comes next. A search answers with what was read so far, and reads on until it is whole
-or nobody wants it any more; so does an order for which all payloads must be read.
+or nobody wants it any more; so does an order for which all payloads must be read, which goes on
+where somebody scrolls meanwhile. Runs are counted in another thread: rows do not wait for that.
 """
 
 from __future__ import annotations
@@ -60,6 +61,17 @@ class _Search:
     due: _Due
 
 
+@dataclass
+class _Sort:
+    """A first sort that is under way."""
+
+    query: Query
+    window: Window
+    due: _Due
+    shown: Window | None = None
+    """What was told of last."""
+
+
 class Answers:
     """Answers the pages of one table.
 
@@ -86,8 +98,10 @@ class Answers:
         self._source, self._send = source, send
         self._taken, self._guarded = taken, guarded
         self._errands = Errands("vellum-nb-history-table")
+        self._counting = Errands("vellum-nb-history-count")
         self._lock = threading.RLock()
-        self._windows: dict[str, Window] = {}
+        self._sending = threading.Lock()
+        self._windows: dict[str, tuple[Query, Window]] = {}
         self._under_way: set[Window] = set()
         self._closed = False
 
@@ -100,17 +114,17 @@ class Answers:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is under way; return whether that is so."""
-        return self._errands.wait(timeout)
+        return self._errands.wait(timeout) and self._counting.wait(timeout)
 
     def close(self) -> None:
         """Answer nobody any more."""
         self._closed = True
 
-    def look(self, window: Window) -> None:
+    def look(self, query: Query, window: Window) -> None:
         """Take a window as what its page shows from now on."""
         with self._lock:
             self._windows.pop(window.view, None)
-            self._windows[window.view] = window
+            self._windows[window.view] = query, window
             if len(self._windows) > _MAX_VIEWS:
                 del self._windows[next(iter(self._windows))]
 
@@ -124,7 +138,7 @@ class Answers:
         """Send each page its window once more; return whether there was one."""
         with self._lock:
             windows = list(self._windows.values())
-        for window in windows:
+        for _, window in windows:
             self.soon("rows", partial(self.give, query, window, counting="exact"))
         return bool(windows)
 
@@ -140,7 +154,7 @@ class Answers:
                     self._later(partial(self._read_on, _Search(query, window, steps, reach, due)))
                 return
             if rough:
-                self._errands.do(partial(self._send_counts, query, window))
+                self._counting.do(partial(self._send_counts, query, window))
             self._keep(window, self._source.keeping(query), 0.0)
 
     def _read(
@@ -180,6 +194,7 @@ class Answers:
             if search.reach is None:
                 self.give(search.query, window, counting="exact")
                 return
+            self._refuse_past(window)
             self._tell(window, "searched", *search.reach)
             began = time.monotonic()
             if began >= search.due.at:
@@ -208,41 +223,51 @@ class Answers:
     def _answer(
         self, query: Query, window: Window, counting: str, reach: Reach | None
     ) -> dict[str, Any]:
-        told = partial(self._sorted, window, _Due(time.monotonic() + _FIRST_S))
+        sort = _Sort(query, window, _Due(time.monotonic() + _FIRST_S))
+        told = partial(self._sorted, sort)
         answer = self._source.rows(query, window, counting=counting, told=told)
         answer["reach"] = reach
         self._taken(answer)
         return answer
 
     def _sorted(
-        self,
-        window: Window,
-        due: _Due,
-        done: int,
-        total: int,
-        so_far: Callable[[], dict[str, Any]],
+        self, sort: _Sort, done: int, total: int, so_far: Callable[[Window], dict[str, Any]]
     ) -> None:
         """Tell how far an order is read; after a moment send what comes first so far."""
-        self._tell(window, "sorted", done, total)
+        query, window, before = sort.query, sort.window, sort.shown
+        now = sort.shown = self._scrolled_to(query, window)
+        if before is None and not query.search.strip():
+            self._counting.do(partial(self._send_counts, query, window))
+        self._tell(now, "sorted", done, total)
         began = time.monotonic()
-        if window.view and done and began >= due.at:
-            answer = so_far()
-            self._taken(answer)
-            self._refuse_past(window)
-            self._send({"kind": "rows", **answer, "reach": (done, total), "what": "sorted"})
-            due.sent(began)
+        if now.view and done and (began >= sort.due.at or now is not (before or now)):
+            with self._sending:
+                answer = so_far(now)
+                self._taken(answer)
+                self._scrolled_to(query, window)
+                self._send({"kind": "rows", **answer, "reach": (done, total), "what": "sorted"})
+            sort.due.sent(began)
+
+    def _scrolled_to(self, query: Query, window: Window) -> Window:
+        """Return which of the first rows of `query` the page looks at by now."""
+        asked, now = self._windows.get(window.view, (query, window))
+        is_other = now is not window and (asked != query or not self._source.is_near(now))
+        if self._closed or is_other:
+            raise _Past
+        return now
 
     def _send_counts(self, query: Query, window: Window) -> None:
-        if self._is_past(window):
-            return
-        with suppress(HistoryError):  # who asks for rows next is told
-            total, recorded = self._source.counts(query)
-            message = {"total": total, "all": recorded}
-            self._taken(message)
-            self._send({"kind": "total", **message})
+        with suppress(_Past, HistoryError):  # who asks for rows next is told
+            self._scrolled_to(query, window)
+            self._source.counts(query, exact=True)
+            with self._sending:  # not between rows that do not know it and their way to the page
+                found = self._source.counts(query, exact=False)
+                if not found.rough:
+                    message = {"total": found.total, "all": found.recorded}
+                    self._taken(message)
+                    self._send({"kind": "total", **message})
 
     def _tell(self, window: Window, what: str, done: int, total: int) -> None:
-        self._refuse_past(window)
         about = {"view": window.view, "what": what, "reach": (done, total)}
         self._send({"kind": "progress", **about})
 
@@ -252,4 +277,5 @@ class Answers:
 
     def _is_past(self, window: Window) -> bool:
         """Return whether the page has asked for something else meanwhile, or is gone."""
-        return self._closed or self._windows.get(window.view, window) is not window
+        _, now = self._windows.get(window.view, (None, window))
+        return self._closed or now is not window

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
+from vellum_nb.history.reading.ordered import Ordered
 from vellum_nb.models import Run
 from vellum_nb.widgets.table_pages import LONG, Pages
 from vellum_nb.widgets.table_protocol import Query, Window
@@ -22,7 +22,7 @@ from vellum_nb.widgets.table_rows import (
     static_html,
 )
 
-__all__ = ["TableSource"]
+__all__ = ["Counts", "TableSource"]
 
 _FILTERS = [
     "deployment",
@@ -39,6 +39,14 @@ _FILTERS = [
 _SAMPLE = 100
 _STATIC_ROWS = 10
 _MAX_PATH = 500
+
+
+class Counts(NamedTuple):
+    """How many runs are found, and how many there are; where `rough`, at least so many."""
+
+    total: int
+    recorded: int
+    rough: bool
 
 
 class TableSource:
@@ -62,7 +70,7 @@ class TableSource:
         self._pages = Pages(history)
         self._filters = {key: value for key, value in filters.items() if value is not None}
         self.first_search = str(self._filters.pop("search", ""))
-        self._total = self._all = 0
+        self._counts = Counts(0, 0, rough=False)
         self._counted = ""
         self._inputs: dict[str, None] = {}
         self._outputs: dict[str, None] = {}
@@ -116,10 +124,9 @@ class TableSource:
         """Whether answers may take more than a moment."""
         return self._pages.is_long
 
-    @property
-    def is_rough(self) -> bool:
-        """Whether counts of the last answer may be too small."""
-        return self._pages.rough
+    def is_near(self, window: Window) -> bool:
+        """Return whether a window is among what an order that takes long finds first."""
+        return self._pages.is_near(window.offset, window.limit)
 
     def rows(
         self,
@@ -127,17 +134,21 @@ class TableSource:
         window: Window,
         *,
         counting: str,
-        told: Callable[[int, int, Callable[[], dict[str, Any]]], None],
+        told: Callable[[int, int, Callable[[Window], dict[str, Any]]], None],
     ) -> dict[str, Any]:
         """Return the rows of `window`, and how many there are in all.
 
         `counting` is ``quick``, ``exact``, or ``no``: as it was, while only the window moves.
         Where an order takes long, `told` hears how many runs were read of how many, and how to get
-        what would be returned of those.
+        what would be returned of those, for any near window.
         """
 
-        def heard(done: int, total: int, runs: Callable[[], list[Run]]) -> None:
-            told(done, total, lambda: self._rows(query, window, runs(), quickly))
+        def heard(done: int, total: int, found: Callable[[], Ordered]) -> None:
+            def so_far(now: Window) -> dict[str, Any]:
+                runs = found().runs(offset=now.offset, limit=now.limit)
+                return self._rows(query, now, runs, quickly)
+
+            told(done, total, so_far)
 
         if self._counted != (asked := repr((self._with(query), query.order_by))):
             self._counted, counting = asked, counting.replace("no", "quick")
@@ -155,17 +166,20 @@ class TableSource:
     def _rows(
         self, query: Query, window: Window, runs: Sequence[Run], counting: str
     ) -> dict[str, Any]:
+        seen = window.offset + len(runs)
         if counting != "no":
-            self._count(query, window.offset + len(runs), exact=counting == "exact")
+            self._counts = self._count(query, seen, exact=counting == "exact")
+        elif self._counts.rough:
+            self._counts = self._count(query, max(seen, self._counts.total), exact=False)
         self._meet(runs)
         return {
             "view": window.view,
             "seq": window.seq,
             "offset": window.offset,
             "limit": window.limit,
-            "total": self._total,
-            "all": self._all,
-            "rough": self.is_rough,
+            "total": self._counts.total,
+            "all": self._counts.recorded,
+            "rough": self._counts.rough,
             "columns": list(query.columns),
             "search": query.search,
             "rows": fitting_rows(runs, query.columns, search=query.search),
@@ -179,10 +193,9 @@ class TableSource:
         """Keep by and by what `query` sorts by; yield how far it is until it is done."""
         return self._history.prepare(order_by=query.order_by)
 
-    def counts(self, query: Query) -> tuple[int, int]:
-        """Return how many runs `query` finds, and how many there are, counted to the end."""
-        self._count(query, 0, exact=True)
-        return self._total, self._all
+    def counts(self, query: Query, *, exact: bool) -> Counts:
+        """Return how many runs `query` finds, and how many there are: counted, or as known."""
+        return self._count(query, 0, exact=exact)
 
     def page(self, query: Query, *, offset: int, limit: int) -> list[Run]:
         """Return runs in the order of `query`."""
@@ -216,7 +229,7 @@ class TableSource:
         try:
             path = _new_csv(name)
             self._history.to_csv(path, progress=False, **self._with(query) | {"so_far": False})
-            return {"path": str(path), "count": self.counts(query)[0]}
+            return {"path": str(path), "count": self.counts(query, exact=True).total}
         except (OSError, VellumNBError) as exc:
             return {"error": str(exc)}
 
@@ -224,14 +237,14 @@ class TableSource:
         search = {"search": query.search, "so_far": True} if query.search.strip() else {}
         return self._filters | search
 
-    def _count(self, query: Query, seen: int, *, exact: bool) -> None:
-        self._pages.rough = False
-        self._total = self._pages.count(self._with(query), at_least=seen, exact=exact)
+    def _count(self, query: Query, seen: int, *, exact: bool) -> Counts:
+        total, rough = self._pages.count(self._with(query), at_least=seen, exact=exact)
         deployment = self._filters.get("deployment")
-        same = not query.search and set(self._filters) <= {"deployment"}
+        if not query.search and set(self._filters) <= {"deployment"}:
+            return Counts(total, total, rough=rough)
         of_all = {} if deployment is None else {"deployment": deployment}
-        counted = partial(self._pages.count, of_all, at_least=self._total, exact=exact)
-        self._all = self._total if same else counted()
+        recorded, rougher = self._pages.count(of_all, at_least=total, exact=exact)
+        return Counts(total, recorded, rough=rough or rougher)
 
     def _meet(self, runs: Sequence[Run]) -> None:
         for run in runs:

@@ -121,6 +121,67 @@ def test_an_order_that_nobody_wants_any_more_is_read_no_further(browser, monkeyp
     assert browser.ids() == ["run-0", "run-1"]
 
 
+def test_an_order_is_read_on_and_once_where_somebody_scrolls_meanwhile(browser, monkeypatch):
+    monkeypatch.setattr(stretches, "_STRETCH", 2)
+    monkeypatch.setattr(table_pages, "_NEAR", 9)
+    ask = {"kind": "rows", "view": "a", "order_by": "input.ticket", "descending": True}
+    send = browser.view._answers._send
+
+    def scroll(message):
+        send(message)
+        if message["kind"] == "rows" and message["seq"] == 1:
+            browser.send(**ask, seq=2, offset=3, limit=2, scroll=True)
+
+    browser.view._answers._send = scroll
+    browser.send(**ask, seq=1, offset=0, limit=2)
+    assert browser.view._answers.wait(10)
+    browser.send(**ask, seq=3, offset=4, limit=3, scroll=True)
+    assert browser.view._answers.wait(10)
+    answers = browser.wire.customs("rows")
+    assert [(answer["seq"], answer["reach"]) for answer in answers] == [
+        *((1, (2, 9)), (2, (4, 9)), (2, (6, 9)), (2, (7, 9)), (2, None), (3, None))
+    ]
+    found = [[row["id"][-1] for row in answer["rows"]] for answer in answers]
+    assert found == [["1", "0"], ["0"], ["2", "1"], ["3", "2"], ["5", "4"], ["4", "3", "2"]]
+    told = [message["reach"] for message in browser.wire.customs("progress")]
+    assert told == [(0, 9), (2, 9), (4, 9), (6, 9), (7, 9)]
+
+
+def test_rows_beyond_the_first_are_not_waited_for_until_those_are_found(browser, monkeypatch):
+    monkeypatch.setattr(stretches, "_STRETCH", 2)
+    ask = {"kind": "rows", "view": "a", "order_by": "input.ticket", "descending": True}
+    send = browser.view._answers._send
+
+    def scroll(message):
+        send(message)
+        if message["kind"] == "rows" and message["seq"] == 1:
+            browser.send(**ask, seq=2, offset=6, limit=2, scroll=True)
+
+    browser.view._answers._send = scroll
+    browser.send(**ask, seq=1, offset=0, limit=2)
+    assert browser.view._answers.wait(10)
+    answers = browser.wire.customs("rows")
+    assert [(answer["seq"], answer["reach"]) for answer in answers] == [(1, (2, 9)), (2, None)]
+    assert browser.ids() == ["run-2", "run-1"]
+
+
+def test_runs_are_counted_once_while_an_order_is_read(browser, monkeypatch):
+    monkeypatch.setattr(stretches, "_STRETCH", 2)
+    send = browser.view._answers._send
+
+    def wait_for_the_number(message):
+        send(message)
+        if message["kind"] == "progress" and message["reach"] == (2, 9):
+            assert browser.wire.wait_for(lambda: browser.wire.customs("total"))
+
+    browser.view._answers._send = wait_for_the_number
+    browser.rows(order_by="input.ticket", limit=2)
+    answers = browser.wire.customs("rows")
+    assert [answer["reach"] for answer in answers] == [(2, 9), (4, 9), (6, 9), (7, 9), None]
+    assert {(each["total"], each["all"], each["rough"]) for each in answers} == {(9, 9, False)}
+    assert len(browser.wire.customs("total")) == 1
+
+
 def test_what_is_exported_is_all_that_matches_however_far_the_search_is(browser, tmp_path):
     browser.view._answers._closed = True  # it reads no further by itself
     browser.send(kind="rows", view="a", seq=1, offset=0, limit=9, search="text")

@@ -126,10 +126,9 @@ def _better(
     both = f"{chosen[0]} AND {where}", (*chosen[1], *part)
     if chosen[0] != "TRUE":
         return _first(state, order, both)
-    sql = (
-        f"SELECT p.seq, {order.key} FROM payloads p WHERE {where} ORDER BY {order.key} {order.way} "
-    )
-    bound = (*order.bound, *part, *order.bound, order.wanted + _SPARE)
+    # by its place: the same key once more would be another one, sorted beside whole payloads
+    sql = f"SELECT p.seq, {order.key} FROM payloads p WHERE {where} ORDER BY 2 {order.way}"
+    bound = (*order.bound, *part, order.wanted + _SPARE)
     rows = state.read(f"{sql} NULLS LAST LIMIT ?", bound)
     if len(rows) == order.wanted + _SPARE and rows[-1][1] == rows[order.wanted - 1][1]:
         least = state.read(

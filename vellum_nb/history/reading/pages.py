@@ -58,10 +58,24 @@ def page(
     return at(store, _numbers(store, f"{sql} OFFSET ?", (*bound, start)), whole=whole)
 
 
-def ordered(store: Store, filters: Filters, *, order_by: str, descending: bool) -> array[int]:
-    """Return which runs `filters` name, in an order."""
-    sql, bound = _ordered(store, filters, (order_by, descending))
-    return array("q", _numbers(store, sql, bound))
+def ordered(
+    store: Store,
+    filters: PageFilters,
+    *,
+    order_by: str,
+    descending: bool,
+    first: int | None = None,
+    told: stretches.Heard = lambda *_: None,
+) -> array[int]:
+    """Return which runs `filters` name, in an order: all, or the `first` of them.
+
+    `told` hears of these as in `page`.
+    """
+    way = (order_by, descending)
+    found = None if first is None else stretches.best(store, filters, way, first, told)
+    if found is None:
+        found = _numbers(store, *_ordered(store, {**filters, "limit": first}, way))
+    return array("q", found)
 
 
 def at(store: Store, seqs: Sequence[int], *, whole: bool = True) -> list[Row]:
