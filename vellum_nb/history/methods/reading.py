@@ -228,7 +228,7 @@ class ReadMethods(RecordMethods):
     ) -> Ordered:
         """Return the runs in an order, to be read stretch by stretch; arguments as in `page`.
 
-        Of so many as are `first` alone, which is quicker, `told` hears as well.
+        Where only so many as `first` are wanted they are found sooner, and `told` hears of that.
         """
 
         def fetch(some: Sequence[int]) -> list[Run]:
