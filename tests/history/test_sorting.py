@@ -123,10 +123,14 @@ def test_the_best_of_each_stretch_are_the_first_of_all(history, make_run, stored
 
 LONG = "x" * sorting.TEXT
 MIXED = [None, LONG + "b", 2, "a", LONG + "a", -1.5, LONG, True, "ä", "", None, LONG + "c"]
+NUMBERS_BEHIND_TEXTS = ["(10 apples)"] * 6 + [8, 7.5, 6, 5, 4, 3]
 
 
 @pytest.mark.parametrize("descending", [True, False])
-@pytest.mark.parametrize("values", [MIXED, [LONG + letter for letter in ("b", "a", "", "c")] * 3])
+@pytest.mark.parametrize(
+    "values",
+    [MIXED, NUMBERS_BEHIND_TEXTS, [LONG + letter for letter in ("b", "a", "", "c")] * 3],
+)
 def test_runs_as_good_as_the_best_so_far_are_kept_and_texts_cut_short_are_equal(
     history, record, values, descending
 ):

@@ -130,7 +130,8 @@ class _Bar:
         least = self._least
         if least is None:
             return "TRUE", ()
-        reached = "CAST(? AS TEXT)" if isinstance(least, bytes) else "?"
+        # without the plus numbers would be compared as texts: 5 > '10 apples'
+        reached = "+CAST(? AS TEXT)" if isinstance(least, bytes) else "?"
         if not self._descending and isinstance(least, bytes):
             least += b"\xff"  # no letter begins so: all texts that begin alike come before it
         way = ">=" if self._descending else "<="
