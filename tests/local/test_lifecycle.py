@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import math
 import signal
 import socket
@@ -118,6 +119,49 @@ def test_a_port_of_choice_is_used_again():
     for _ in range(2):
         with again:
             assert again.url == f"http://127.0.0.1:{port}"
+
+
+def is_interrupted(call, at):
+    """Return whether `call` had so many lines of starts and stops that it was interrupted."""
+    left, before = at, sys.gettrace()
+    names = {"start", "stop", "finish"}
+
+    def trace(frame, event, _):
+        nonlocal left
+        code = frame.f_code
+        if "/vellum_nb/local/serv" not in code.co_filename or code.co_name not in names:
+            return None
+        left -= event == "line"
+        if left == 0:
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_an_interrupt_at_any_line_of_start_and_stop_leaves_nothing_behind(tmp_path):
+    threads, sockets = set(threading.enumerate()), open_sockets()
+    with LocalServer() as server:
+        port = int(server.url.rpartition(":")[2])
+    server = LocalServer(port=port, data=tmp_path)
+    server.deploy(echo)
+    for at in itertools.count(1):
+        came = is_interrupted(lambda: server.start().stop(), at)
+        with server:
+            assert say(server).status_code == 200
+        assert set(threading.enumerate()) <= threads
+        if not came:
+            break
+    assert at > 20
+    assert open_sockets() <= sockets
 
 
 def test_a_run_under_way_is_rejected_when_the_server_stops(gate):

@@ -146,11 +146,13 @@ class LocalServer(Deploying):
     def start(self) -> Self:
         """Serve in a thread of this process; a running server goes on."""
         with self._lock:
-            if self._serving is None:
+            if self._serving is None or not self._serving.is_answering:
+                self.stop()  # what an interrupt left
                 try:
                     self._serving = self._begin()
+                    self._serving.start()
                 except BaseException:
-                    self._ledger.close()
+                    self.stop()
                     raise
                 atexit.register(self.stop)
         return self
@@ -158,11 +160,11 @@ class LocalServer(Deploying):
     def stop(self) -> None:
         """Reject what runs, close every connection, end the thread. The deployments stay."""
         with self._lock:
-            serving, self._serving = self._serving, None
-            if serving is not None:
+            if self._serving is not None:
+                self._serving.stop()
+                self._serving = None
                 atexit.unregister(self.stop)
-                serving.stop()
-                self._ledger.close()
+            self._ledger.close()
 
     def run_forever(self, ready: Callable[[], None] | None = None) -> None:
         """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop.

@@ -28,7 +28,7 @@ _STOP = 10.0
 
 
 class Serving:
-    """Serves a registry from the moment it is made until `stop`."""
+    """Serves a registry from `start` to `stop`; what was interrupted is ended by another `stop`."""
 
     def __init__(
         self,
@@ -65,6 +65,11 @@ class Serving:
             raise
         self._server = _Server(_config(FaultInjection(app, faults)))
         self._thread = threading.Thread(target=self._serve, name="vellum_nb-server", daemon=True)
+        self._is_begun = self._is_ending = False
+
+    def start(self) -> None:
+        """Begin; it answers when this returns."""
+        self._is_begun = True
         self._thread.start()
         self._server.ready.wait()
         if not self._server.started:
@@ -72,11 +77,19 @@ class Serving:
             msg = "The local server did not start; the log of this process says why"
             raise VellumNBError(msg)
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether it was started, and not told to stop."""
+        return self._server.started and self._thread.is_alive() and not self._is_ending
+
     def stop(self) -> None:
         """Let end what soon ends, reject the rest, close all connections, end the thread."""
-        if self._thread.is_alive():
-            self._server.finish(self._engine, self._grace)
-        self._thread.join(_STOP)
+        self._is_ending = True
+        self._server.finish(self._engine, self._grace)
+        if self._thread.ident is not None:
+            self._thread.join(self._grace + _STOP)
+        if not self._is_begun:  # else the thread does
+            self._socket.close()
         self._engine.join(1.0)
 
     def _serve(self) -> None:
@@ -111,14 +124,19 @@ class _Server(uvicorn.Server):
         """Stop serving, from another thread."""
         if self._loop is None:
             self.should_exit = True
-        else:
-            ending = self._end(engine, grace)
-            asyncio.run_coroutine_threadsafe(ending, self._loop).result(grace + _STOP)
+            return
+        with suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(self._begin_to_end, engine, grace)
+
+    def _begin_to_end(self, engine: Engine, grace: float) -> None:
+        self._ending = asyncio.ensure_future(self._end(engine, grace))
 
     async def _end(self, engine: Engine, grace: float) -> None:
-        await engine.close("The local server was stopped", grace=grace)
-        self.should_exit = True
-        self._told.set()
+        try:
+            await engine.close("The local server was stopped", grace=grace)
+        finally:
+            self.should_exit = True
+            self._told.set()
 
 
 def _listen(port: int) -> socket.socket:

@@ -66,6 +66,8 @@ class LedgerFile:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             db = self._connection()
+            if db.in_transaction:  # interrupted before it could end
+                db.execute("ROLLBACK")
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db

@@ -45,6 +45,9 @@ class Hold:
                 "stop that one, or give this one a folder of its own"
             )
             raise VellumNBError(msg) from exc
+        except BaseException:  # an interrupt, whose traceback would keep it
+            db.close()
+            raise
         self._release = weakref.finalize(self, db.close)
 
     def release(self) -> None:
