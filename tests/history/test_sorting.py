@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from itertools import islice
 
@@ -182,6 +183,17 @@ def test_who_raises_while_an_order_is_read_ends_it(path, history, record):
         assert order(history, "input.q", limit=2) == ["run-39", "run-38"]
     with closing(sqlite3.connect(path)) as database:  # a reader that is left would hold it up
         assert database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+
+
+def test_a_state_that_is_left_is_closed_when_its_query_in_another_thread_has_ended(path):
+    """Whoever interrupts twice waits for no thread; Python crashed where one went on reading."""
+    long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n LIMIT ?"
+    with History(path) as history, ThreadPoolExecutor(1) as aside:
+        with history._store.snapshot() as state:
+            coming = aside.submit(state.read, long, (4_000_000,))
+            wait([coming], 0.2)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            coming.result()
 
 
 @pytest.mark.usefixtures("long_from_the_first")

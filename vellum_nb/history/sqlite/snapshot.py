@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from vellum_nb.history.sqlite.waiting import patiently
@@ -26,25 +27,41 @@ class SqliteSnapshot:
     ----------
     connection : sqlite3.Connection
         Without a transaction, and for nothing else.
+    lock : RLock
+        Held while it is read: who closes it takes it first.
     dialect : Dialect
         The SQL that it understands.
     path : Path or ":memory:"
         The file.
     """
 
-    def __init__(self, connection: sqlite3.Connection, dialect: Dialect, path: Path | str) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        lock: AbstractContextManager[object],
+        dialect: Dialect,
+        path: Path | str,
+    ) -> None:
         self.dialect = dialect
         self.path = path
         self._connection = connection
+        self._lock = lock
+        self._is_cancelled = False
         connection.execute("BEGIN")
         self.read("SELECT count(*) FROM sqlite_master")  # the state is that of the first read
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Return all rows of a query."""
-        return patiently(lambda: self._connection.execute(sql, parameters).fetchall(), self.path)
+        with self._lock:
+            if self._is_cancelled:
+                msg = "interrupted"
+                raise sqlite3.OperationalError(msg)
+            read = self._connection.execute
+            return patiently(lambda: read(sql, parameters).fetchall(), self.path)
 
     def cancel(self) -> None:
-        """End the query that is under way, from another thread; it raises there."""
+        """End the query that is under way, from another thread; it raises there, as do others."""
+        self._is_cancelled = True
         self._connection.interrupt()
 
     def batches(

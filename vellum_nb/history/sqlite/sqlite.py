@@ -162,10 +162,11 @@ class SqliteStore:
         with self._told():
             with self._reader.lock:
                 link = Link(partial(self._second, self._usable(self._reader)))
-                snapshot = SqliteSnapshot(link.connection, self.dialect, self.path)
+                snapshot = SqliteSnapshot(link.connection, link.lock, self.dialect, self.path)
             try:
                 yield snapshot
             finally:
+                snapshot.cancel()  # in another thread, where one did not wait for it
                 link.close()
 
     def _second(self, connection: sqlite3.Connection) -> sqlite3.Connection:
