@@ -197,6 +197,16 @@ def test_a_state_that_is_left_is_closed_when_its_query_in_another_thread_has_end
 
 
 @pytest.mark.usefixtures("long_from_the_first")
+def test_half_an_emoji_in_a_name_stops_no_sort(history, make_run):
+    """A frame names such a column with a replacement character; so does who asks for it."""
+    for n in (1, 3, 2):
+        history.begin(make_run(outputs={"n": n}, state="FULFILLED"))
+    first = order(history, "output.\ud83d")
+    list(history.prepare(order_by="output.\ud83d"))
+    assert order(history, "output.\ud83d") == first == ["run-2", "run-1", "run-0"]
+
+
+@pytest.mark.usefixtures("long_from_the_first")
 def test_runs_that_go_while_values_are_kept_are_not_waited_for(history, make_run):
     for n in range(8):
         history.begin(make_run(outputs={"n": n}, state="FULFILLED"))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from vellum_nb.history.reading import sorting, stretches
 from vellum_nb.history.reading.query import ALL, Filters, PageFilters, order, select, words
 from vellum_nb.history.reading.reads import COLUMNS, JOINED, WHOLE, query
+from vellum_nb.history.rows.rows import clean
 from vellum_nb.history.searching.search import compared
 from vellum_nb.history.store import large
 from vellum_nb.history.store.store import Row, Store
@@ -111,7 +112,7 @@ def _ordered(store: Store, filters: Filters, way: _Way) -> tuple[str, tuple[obje
     source = JOINED if needs_payloads else "FROM runs r"
     before: tuple[object, ...] = ()
     if sorting.ready(store, order_by):
-        source, before = sorting.JOIN, (order_by,)
+        source, before = sorting.JOIN, (clean(order_by),)
         terms, bound = sorting.terms(descending=descending), ()
     sql = f"SELECT r.seq {source} WHERE {chosen.where} ORDER BY {terms}"
     if chosen.limit == ALL:  # SQLite sorts faster where nobody mentions a limit

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.rows.rows import clean
 from vellum_nb.history.searching.index import index_of
 from vellum_nb.history.sqlite.sqlite import member, shortened
 from vellum_nb.history.store.large import within
@@ -95,6 +96,7 @@ def steps(store: Store, field: str) -> Iterator[tuple[int, int]]:
 
     It goes on as it is asked for more, and where it ended the next time.
     """
+    field = clean(field)
     while newest := _worth_keeping(store, field):  # runs may come and go meanwhile
         mark = _mark(store, store.read, field)
         if mark >= newest and not _due(store, field):
@@ -109,6 +111,7 @@ def steps(store: Store, field: str) -> Iterator[tuple[int, int]]:
 
 def ready(store: Store, field: str) -> bool:
     """Return whether runs can be sorted by kept values; a few that are missing are added."""
+    field = clean(field)
     newest = _worth_keeping(store, field)
     if not newest or newest - _mark(store, store.read, field) > SLICE:
         return False
