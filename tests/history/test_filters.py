@@ -116,6 +116,13 @@ def test_search_finds_what_stands_beside_a_broken_emoji(history, record):
     assert names(history.runs(search="größe")) == "hit"
 
 
+def test_a_name_with_half_an_emoji_is_found_by_it(history, record):
+    record(id="hit", deployment="a\ud83d", release_tag="v\ud83d")
+    assert names(history.runs(deployment="a\ud83d", release_tag=["v\ud83d", "v1"])) == "hit"
+    assert history.count(release_tag="\ud83d") == history.delete("\ud83d") == 0
+    assert history.delete(["hit"]) == 1
+
+
 def test_an_unknown_filter_is_refused_and_the_known_ones_are_listed(history):
     with pytest.raises(TypeError, match=r"no filter is called tag; there are: deployment, rel"):
         history.runs(tag="v1")

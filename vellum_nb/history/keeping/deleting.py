@@ -85,7 +85,7 @@ def _named(ids: Any) -> list[str]:
             f"not {shown(ids)}"
         )
         raise HistoryError(msg)
-    return names
+    return [clean(each) for each in names]
 
 
 def delete(store: Store, ids: Ids, why: str) -> Deletion:

@@ -204,7 +204,7 @@ def _names(name: str, value: Any) -> list[str]:
     if unknown:
         msg = f"state={unknown[0]!r:.100} is no state; there are: {', '.join(_STATES)}"
         raise HistoryError(msg)
-    return values
+    return [clean(each) for each in values]
 
 
 def moment(name: str, value: datetime | date | str) -> int:
