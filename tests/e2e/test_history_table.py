@@ -232,6 +232,25 @@ def test_trouble_is_said_in_the_table(table):
     expect(table.root.get_by_role("alert")).to_contain_text("was closed")
 
 
+def test_a_search_that_fails_does_not_seem_to_go_on(table):
+    table.notebook.kernel_eval("""
+import pathlib, threading, time
+
+def hold():
+    with history._store._reader.lock:
+        while not pathlib.Path("go").exists():
+            time.sleep(0.05)
+        history.close()
+
+threading.Thread(target=hold).start()
+""")
+    table.filter.fill("ticket 19")
+    expect(table.status).to_have_text("Searching…")
+    (table.notebook.folder / "go").touch()
+    expect(table.root.get_by_role("alert")).to_contain_text("was closed")
+    expect(table.status).to_have_text("200 runs")
+
+
 def test_hostile_text_stays_text(table):
     table.notebook.kernel_eval("""
 for at, text in enumerate(["<img src=x onerror=alert(1)>", "<script>alert(2)</script>"]):

@@ -122,7 +122,11 @@ class PanelTable extends Table {
     const text = this.get("error");
     this.alert.hidden = !text;
     this.alert.replaceChildren(...(text ? [icon("FAILED"), h("span", {}, text)] : []));
-    if (text) { this.waiting = this.body.wanted = null; clearTimeout(this.patience); }
+    if (!text) return;
+    this.waiting = this.body.wanted = null;
+    clearTimeout(this.patience);
+    if (this.latest) this.footer(); // it may have said that the search goes on
+    else this.count.replaceChildren();
   }
 }
 
