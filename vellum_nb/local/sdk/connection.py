@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalContext"]
 
 _NOWHERE = "http://127.0.0.1:9"  # a run without a server must not end up in the cloud
+_LAST_READS_S = 5.0  # they end at once, as their sockets are shut
 
 
 class LocalContext(WorkflowContext):
@@ -36,9 +37,10 @@ class LocalContext(WorkflowContext):
     def __init__(self, context: RunContext) -> None:
         super().__init__(execution_context=_spans(context))
         self._run = context
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._http: httpx.Client | None = None
         self._sockets: list[socket.socket] = []
+        self._busy = 0
         self._is_cut = False
 
     @cached_property
@@ -50,7 +52,7 @@ class LocalContext(WorkflowContext):
                 timeout=self._run.timeout,
                 trust_env=False,
                 verify=_tls(),
-                event_hooks={"response": [self._keep]},
+                event_hooks={"request": [self._trace]},
             )
         return Vellum(
             api_key=self._run.api_key,
@@ -59,7 +61,7 @@ class LocalContext(WorkflowContext):
         )
 
     def cut(self) -> None:
-        """End every answer that a node reads, or begins to read; from any thread."""
+        """End every request that a node waits for, or begins; from any thread."""
         with self._lock:
             self._is_cut = True
             sockets = list(self._sockets)
@@ -67,21 +69,31 @@ class LocalContext(WorkflowContext):
             _shut(connected)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections.
+
+        A number of a socket that is closed while another thread waits for it is given to the next
+        one: that thread would wait on, and hold the connection open.
+        """
         with self._lock:
             http, self._http = self._http, None
+            self._lock.wait_for(lambda: not self._busy, _LAST_READS_S if self._is_cut else 0)
         if http is not None:
             http.close()
 
-    def _keep(self, response: httpx.Response) -> None:
-        """Note the socket of an answer, so that it can be cut."""
-        found: Any = response.extensions["network_stream"].get_extra_info("socket")
-        if isinstance(found, socket.socket):
-            with self._lock:
-                self._sockets.append(found)
-                cut = self._is_cut
-            if cut:
-                _shut(found)
+    def _trace(self, request: httpx.Request) -> None:
+        request.extensions["trace"] = self._traced
+
+    def _traced(self, event: str, info: dict[str, Any]) -> None:
+        """Hear each step of a request: note who is at it, and its socket, so that it can be cut."""
+        with self._lock:
+            self._busy += 1 if event.endswith(".started") else -1
+            self._lock.notify_all()
+            if event != "connection.connect_tcp.complete":
+                return
+            connected: socket.socket = info["return_value"].get_extra_info("socket")
+            self._sockets.append(connected)
+            if self._is_cut:
+                _shut(connected)
 
 
 def _shut(connected: socket.socket) -> None:
