@@ -73,6 +73,12 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+_NOT_OURS = {
+    "[anywidget] Failed to initialize model.",
+    "Canceled future for create_subshell_request message before replies were done",
+}
+
+
 class Guard:
     """Takes down everything a page must not do: script errors, dialogs, requests to elsewhere."""
 
@@ -88,7 +94,8 @@ class Guard:
     def _failed(self, error: Any) -> None:
         # anywidget's own alarm, 2 s after a model was made: it also rings for a widget that was
         # closed before it had loaded. One that really fails to load says why, in other words.
-        if str(error) != "[anywidget] Failed to initialize model.":
+        # JupyterLab's own, too, where a notebook is closed before its kernel has a second channel.
+        if str(error) not in _NOT_OURS:
             self.troubles.append(f"page error: {error}")
 
     def _requested(self, url: str) -> None:
