@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from vellum_nb.errors import VellumNBError
 
@@ -34,7 +34,7 @@ WAIT_S = 30.0
 """How long a read or a write waits for a locked file."""
 
 Parameters = Mapping[str, Any]
-Migration = Callable[["Transaction"], None]
+Migration = Callable[[Any], None]  # is called with a Transaction
 T = TypeVar("T")
 
 _NO_PARAMETERS: Parameters = {}
@@ -70,8 +70,8 @@ class FileFormat:
     application_id: int
     migrations: Sequence[Migration]
     error: type[VellumNBError] = VellumNBError
-    refuse: Callable[[Transaction], str | None] = lambda _: None
-    """Why a file that carries the id cannot be used all the same, or None."""
+    refuse: Callable[[int], str | None] = lambda _: None
+    """Why a file with another application id cannot be used, where there is more to say."""
 
     @property
     def version(self) -> int:
@@ -158,6 +158,8 @@ class SqliteFile:
         A file, `MEMORY` or `TEMPORARY`.
     file_format : FileFormat
         What the file is or becomes.
+    read_only : bool
+        Whether the file must exist, and is only read.
 
     Raises
     ------
@@ -165,10 +167,16 @@ class SqliteFile:
         Of `FileFormat.error`: the file is damaged, newer, not ours, or cannot be opened.
     """
 
-    def __init__(self, path: Path | str, file_format: FileFormat) -> None:
+    transaction_class: ClassVar[type[Transaction]] = Transaction
+    snapshot_class: ClassVar[type[Snapshot]] = Snapshot
+
+    def __init__(
+        self, path: Path | str, file_format: FileFormat, *, read_only: bool = False
+    ) -> None:
         self.path = path
         self.closed = False
         self._format = file_format
+        self._read_only = read_only
         self._forked = False
         self._writer = _Link(self._open_writer)
         self._reader = _Link(self._open_reader) if isinstance(path, Path) else self._writer
@@ -176,8 +184,9 @@ class SqliteFile:
             if isinstance(path, Path):
                 self.path = path = self._prepare(path)
                 self._inspect(path)
-            with self._writer.lock:
-                self._writer.open()
+            if not read_only:
+                with self._writer.lock:
+                    self._writer.open()
         self._identity = self._file_now()
         _OPEN.add(self)
 
@@ -188,7 +197,7 @@ class SqliteFile:
             run = partial(self._usable(self._reader).execute, sql, parameters)
             return retry_while_locked(lambda: run().fetchall(), deadline)
 
-    def write(self, change: Callable[[Transaction], T]) -> T:
+    def write(self, change: Callable[[Any], T]) -> T:
         """Call `change` in one transaction, commit it, and return what it returned.
 
         An error or Ctrl-C undoes all of it. A locked file is waited for, at most `WAIT_S` seconds.
@@ -205,7 +214,7 @@ class SqliteFile:
             try:
                 link.in_write = True
                 retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
-                result = change(Transaction(connection))
+                result = change(self.transaction_class(connection))
                 connection.execute("COMMIT")
             finally:
                 link.in_write = False
@@ -214,7 +223,7 @@ class SqliteFile:
             return result
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def snapshot(self) -> Iterator[Any]:
         """Hold one state of the store for the block; no writer waits for it. Memory is copied."""
         with self._errors():
             with self._reader.lock:
@@ -225,7 +234,7 @@ class SqliteFile:
                 deadline = time.monotonic() + WAIT_S
                 state = partial(connection.execute, "SELECT count(*) FROM sqlite_master")
                 retry_while_locked(state, deadline)
-                yield Snapshot(connection)
+                yield self.snapshot_class(connection)
 
     def size(self) -> int:
         """Return the bytes of the file, without what is still in SQLite's log."""
@@ -325,9 +334,10 @@ class SqliteFile:
         """Make the folder and the file, for their owner only; return the path without links."""
         try:
             path = Path(os.path.realpath(path, strict=False))
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with suppress(FileExistsError):  # O_EXCL: see _inspect
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            if not self._read_only:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with suppress(FileExistsError):  # O_EXCL: see _inspect
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             found = path.stat()
         except ValueError as exc:  # a NUL in the name
             raise OSError(str(exc)) from exc
@@ -372,27 +382,32 @@ class SqliteFile:
     def _refuse_unfit(self, connection: sqlite3.Connection) -> None:
         """Raise an error when the file is of another program, or of a newer version."""
         version, ours = _pragma(connection, "user_version"), self._format
-        reason = None
         if _is_empty(connection):
             return
-        if _pragma(connection, "application_id") != ours.application_id:
-            reason = "it is a database of another program and was left as it is; choose another"
+        found, reason = _pragma(connection, "application_id"), None
+        if found != ours.application_id:
+            foreign = "it is a database of another program and was left as it is; choose another"
+            reason = ours.refuse(found) or foreign
         elif version > ours.version:
             reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
-        else:
-            reason = ours.refuse(Transaction(connection))
         if reason:
             msg = f"The {ours.name} {self.path} cannot be used: {reason}"
             raise ours.error(msg)
 
     def _open_reader(self) -> sqlite3.Connection:
-        connection = _connect(str(self.path))
+        if self._read_only and isinstance(self.path, Path):
+            connection = _connect(f"{self.path.as_uri()}?mode=ro", uri=True)
+        else:
+            connection = _connect(str(self.path))
         deadline = time.monotonic() + WAIT_S
         for pragma in ("query_only = ON", "trusted_schema = OFF"):
             retry_while_locked(partial(connection.execute, f"PRAGMA {pragma}"), deadline)
         return connection
 
     def _open_writer(self) -> sqlite3.Connection:
+        if self._read_only:
+            msg = f"The {self._format.name} {self.path} was opened to be read only"
+            raise self._format.error(msg)
         connection = _connect(str(self.path))
         deadline = time.monotonic() + WAIT_S
         mode = "WAL" if isinstance(self.path, Path) else "MEMORY"
@@ -423,7 +438,7 @@ class SqliteFile:
                     f"{target}; a copy of the old one is {copy}\n"
                 )
         for migrate in self._format.migrations[version:]:
-            migrate(Transaction(connection))
+            migrate(self.transaction_class(connection))
         connection.execute(f"PRAGMA application_id = {self._format.application_id}")
         connection.execute(f"PRAGMA user_version = {target}")
 
