@@ -24,9 +24,9 @@ _LONG = timedelta(days=1)
 _RELATIONS = {
     "run(s) without payloads": "FROM runs WHERE seq NOT IN (SELECT seq FROM payloads)",
     "payload(s) without a run": "FROM payloads WHERE seq NOT IN (SELECT seq FROM runs)",
-    "case(s) without a sweep": "FROM sweep_cases WHERE sweep NOT IN (SELECT seq FROM sweeps)",
+    "case(s) without a sweep": "FROM sweep_cases WHERE sweep NOT IN (SELECT id FROM sweeps)",
     "pair(s) without a blind rating": (
-        "FROM blind_pairs WHERE session NOT IN (SELECT seq FROM blind)"
+        "FROM blind_pairs WHERE session NOT IN (SELECT id FROM blind)"
     ),
     "blind rating(s) without a pair": (
         "FROM blind_ratings r WHERE NOT EXISTS (SELECT 1 FROM blind_pairs p "

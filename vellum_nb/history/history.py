@@ -25,7 +25,7 @@ from vellum_nb.history.location import DatabaseUrl, open_backend, parse_location
 from vellum_nb.history.merge import MergeReport, SyncReport
 from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
-from vellum_nb.history.query import Filters, Ids, PageFilters
+from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
 from vellum_nb.history.rows import WHOLE, clean, run_of, tags_text
 from vellum_nb.history.store import OutOfReachError, Store, Transaction
 from vellum_nb.history.summaries import RunSummary, read_summaries
@@ -160,7 +160,7 @@ class History:
     @property
     def sweeps(self) -> Sweeps:
         """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
-        return Sweeps(self._store, self._record, self._notify, self._author)
+        return Sweeps(self._store, self._record, self._author)
 
     @property
     def blind_ratings(self) -> BlindRatings:
@@ -351,30 +351,49 @@ class History:
         order_by: str = "timestamp",
         descending: bool = True,
         whole: bool = True,
-        on_start: Callable[[Callable[[], None]], None] | None = None,
         **filters: Unpack[PageFilters],
     ) -> list[Run]:
         """Return `limit` runs from `offset` on, in any order; for tables.
 
         `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
         runs without a value come last. Unless `whole`, of a large value there are only the first
-        1,000 characters. `on_start` is called with a function that cancels the query from another
-        thread; it then raises a HistoryError here. `filters` as in `runs`.
+        1,000 characters. `filters` as in `runs`.
         """
         store = self._store
         selection = query.select({**filters, "limit": limit}, store)
+        numbers = query.ordered_numbers(
+            store, selection, offset=offset, order_by=order_by, descending=descending
+        )
+        rows = query.rows_at(store, numbers, whole=whole)
+        return query.runs_of(rows, skip_damaged=selection.skip_damaged)
+
+    def ordered(
+        self,
+        *,
+        order_by: str = "timestamp",
+        descending: bool = True,
+        whole: bool = True,
+        on_start: Callable[[Callable[[], None]], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> OrderedRuns:
+        """Return runs in an order that is determined once; for tables. Arguments as in `page`.
+
+        `on_start` is called with a function that cancels the query from another thread; it then
+        raises a HistoryError here.
+        """
+        store = self._store
+        selection = query.select(filters, store)
         with store.snapshot() as snapshot:
             if on_start is not None:
                 on_start(snapshot.cancel)
-            rows = query.page_rows(
-                snapshot,
-                selection,
-                offset=offset,
-                order_by=order_by,
-                descending=descending,
-                whole=whole,
+            numbers = query.ordered_numbers(
+                snapshot, selection, offset=0, order_by=order_by, descending=descending
             )
-        return query.runs_of(rows, skip_damaged=selection.skip_damaged)
+        return OrderedRuns(store, numbers, whole=whole)
+
+    def index_for_search(self, on_progress: Callable[[int, int], None]) -> None:
+        """Bring the search index up to date, as `search` does by itself; for tables."""
+        search.catch_up(self._store, on_progress)
 
     def summaries(self, **filters: Unpack[Filters]) -> list[RunSummary]:
         """Return runs as `RunSummary`, newest first, for comparisons; arguments as in `runs`."""
@@ -586,10 +605,10 @@ class History:
             counted as running.
         """
         other = parse_location(other)  # before anything can fail: a traceback may show it
-        if isinstance(other, str | Path) and str(other).lower().endswith(".jsonl"):
-            other = merge.read_runs(Path(other))
         try:
-            if isinstance(other, str | Path | DatabaseUrl):
+            if isinstance(other, str | Path) and str(other).lower().endswith(".jsonl"):
+                report = merge.merge_jsonl(self._store, Path(other).expanduser())
+            elif isinstance(other, str | Path | DatabaseUrl):
                 source = open_backend(other, read_only=True)
                 try:
                     report = merge.merge_store(self._store, source, str(other))

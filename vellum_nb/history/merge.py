@@ -101,7 +101,6 @@ class SyncReport:
     known: int = 0
     running: int = 0
     conflicts: tuple[Conflict, ...] = ()
-    changed_ids: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __add__(self, other: SyncReport) -> SyncReport:
         names = SyncReport.__slots__
@@ -145,7 +144,6 @@ class MergeReport:
     ratings: int = 0
     conflicts: tuple[Conflict, ...] = ()
     unreadable: tuple[str, ...] = ()
-    changed_ids: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         text = (
@@ -198,13 +196,16 @@ def merge_jsonl(store: Store, path: Path) -> MergeReport:
     return tally.merge_report(path.name)
 
 
-def merge_runs(store: Store, runs: Iterable[Run]) -> SyncReport:
-    """Merge runs in one transaction; those that are STARTED are counted as running."""
+def merge_runs(store: Store, runs: Iterable[Run]) -> tuple[SyncReport, list[str]]:
+    """Merge runs in one transaction; return the report, and the ids of runs that changed.
+
+    Those that are STARTED are counted as running.
+    """
     given = list(runs)
     ended = [run for run in given if run.state != "STARTED"]
     tally = _Tally()
     tally.add(store.write(partial(_merge_batch, ended)))
-    return tally.sync_report(running=len(given) - len(ended))
+    return tally.sync_report(running=len(given) - len(ended)), tally.changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +236,12 @@ class _Tally:
                 self.changed.append(one.run_id)
 
     def merge_report(self, source: str, **more: Any) -> MergeReport:
-        lists = {"conflicts": tuple(self.conflicts), "changed_ids": tuple(self.changed)}
-        return MergeReport(source, **self.outcomes, **lists, **more)
+        return MergeReport(source, **self.outcomes, conflicts=tuple(self.conflicts), **more)
 
     def sync_report(self, *, running: int) -> SyncReport:
         deleted = self.outcomes.pop("deleted", 0)
         report = SyncReport(running=running, conflicts=tuple(self.conflicts), **self.outcomes)
-        return replace(report, known=report.known + deleted, changed_ids=tuple(self.changed))
+        return replace(report, known=report.known + deleted)
 
 
 def _batches(runs: Iterable[tuple[Run, int]]) -> Iterator[list[Run]]:

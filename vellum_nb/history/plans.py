@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, leases, reuse, writes
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CASE", "REUSED", "SWEEP", "Sweeps"]
 
-T = TypeVar("T")
 SWEEP = (
     "id",
     "deployment",
@@ -53,26 +52,21 @@ class Sweeps:
     ----------
     store : Store
         The history.
-    notify : callable
-        Called with the id of each run that was recorded, after its commit.
+    record : callable
+        Completes and begins runs, ``record(begun, ended)``, and notifies the subscribers.
     author : str, optional
         Who makes the runs that begin.
-    pending : callable, optional
-        Returns a local store for the runs that are recorded while the history is out of reach.
     """
 
     def __init__(
         self,
         store: Store,
-        notify: Callable[[str], object],
-        *,
+        record: Callable[[Sequence[Run], Sequence[Run]], None],
         author: str | None = None,
-        pending: Callable[[], Store] | None = None,
     ) -> None:
         self._store = store
-        self._notify = notify
+        self._record = record
         self._author = author
-        self._pending = pending
 
     # ------------------------------------------------------------ plans
 
@@ -190,10 +184,7 @@ class Sweeps:
 
         The row of a run that ended otherwise, by a synchronisation, stays as it is.
         """
-        new = [self._signed(run) for run in begun]
-        self._write(partial(_record, ended, new), partial(_put_aside, (*ended, *new)))
-        for run in (*ended, *begun):
-            self._notify(run.id)
+        self._record([self._signed(run) for run in begun], ended)
 
     def withdraw(self, runs: Sequence[Run]) -> None:
         """Remove runs that were begun and never sent."""
@@ -209,16 +200,20 @@ class Sweeps:
 
     def mark_moved(self, sweep_id: str, release_tag: str, run_ids: Sequence[str]) -> None:
         """Mark runs, and all of this tag that have not ended, as made while the tag moved."""
-
-        def change(tx: Transaction) -> None:
-            sql = (
-                "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-                f"AND (state = 'STARTED' OR {tx.dialect.one_of('id', 'ids')})"
+        dialect = self._store.dialect
+        sql = (
+            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
+            f"AND (state = 'STARTED' OR {dialect.one_of('id', 'ids')})"
+        )
+        values = {"sweep": sweep_id, "tag": release_tag, "ids": dialect.listed(run_ids)}
+        try:
+            self._store.write(lambda tx: tx.execute(sql, values))
+        except OutOfReachError as exc:
+            msg = (
+                f"Release tag {release_tag!r} moved during sweep {sweep_id}, and its runs cannot "
+                f"be marked: {exc}"
             )
-            listed = tx.dialect.listed(run_ids)
-            tx.execute(sql, {"sweep": sweep_id, "tag": release_tag, "ids": listed})
-
-        self._write(change, change)
+            warnings.warn(msg, UserWarning, stacklevel=2)
 
     def states(self, sweep_id: str) -> dict[str, str]:
         """Return the state of each run of a sweep that was begun, by its id; deleted ones too."""
@@ -330,31 +325,6 @@ class Sweeps:
         if self._author is None or run.author is not None:
             return run
         return run.model_copy(update={"author": self._author})
-
-    def _write(
-        self, change: Callable[[Transaction], T], put_aside: Callable[[Transaction], T]
-    ) -> None:
-        try:
-            self._store.write(change)
-        except OutOfReachError:
-            if self._pending is None:
-                raise
-            self._pending().write(put_aside)
-
-
-def _record(ended: Sequence[Run], begun: Sequence[Run], tx: Transaction) -> None:
-    for run in ended:
-        writes.complete_run(tx, run)
-    for run in begun:
-        if not writes.insert_run(tx, run):
-            msg = f"The history has run {run.id}, or one of its external id, already"
-            raise HistoryError(msg)
-
-
-def _put_aside(runs: Sequence[Run], tx: Transaction) -> None:
-    for run in runs:
-        if not writes.complete_run(tx, run):
-            writes.insert_run(tx, run)
 
 
 def _insert(table: str, names: Sequence[str]) -> str:
