@@ -17,7 +17,7 @@ from vellum_nb.history.location import DatabaseUrl, parse_location
 from vellum_nb.history.merge import MergeReport, SyncReport
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.progress import terminal_line
-from vellum_nb.history.query import Filters, PageFilters, moment
+from vellum_nb.history.query import Filters, OrderedRuns, PageFilters, moment
 from vellum_nb.history.read_files import read_csv, read_jsonl, read_parquet
 from vellum_nb.history.reuse import PastRun
 from vellum_nb.history.rows import cell, clean, from_micros, micros
@@ -35,6 +35,7 @@ __all__ = [
     "HistoryCheck",
     "MergeReport",
     "MissingRunError",
+    "OrderedRuns",
     "PageFilters",
     "PastRun",
     "RunSummary",

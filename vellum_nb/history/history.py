@@ -794,17 +794,16 @@ def _call(callback: Callable[[], None], failed: str) -> None:
 
 def _checked(kind: type[Any], name: str, value: Any) -> Any:
     if not isinstance(value, kind):
-        what = {str: "text", Mapping: "a dict"}[kind]
+        what = "text" if kind is str else "a dict"
         msg = f"{name}={value!r:.60} is not {what}"
         raise HistoryError(msg)
     return value
 
 
 def _checked_quality(quality: object) -> float | None:
-    is_number = isinstance(quality, int | float)
     if quality is None:
         return None
-    if not is_number or not 0 <= quality <= 1:
+    if not isinstance(quality, int | float) or not 0 <= quality <= 1:
         msg = f"quality={quality!r:.60} is not a number from 0 (bad) to 1 (good)"
         raise HistoryError(msg)
     return float(quality)

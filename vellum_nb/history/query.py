@@ -5,6 +5,7 @@ Values are always bound; names come from our own lists.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedD
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
-from vellum_nb.history.progress import search_progress
 from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, micros, run_of
 from vellum_nb.history.store import Dialect, Reader, Row, Snapshot, Store
 from vellum_nb.models import Run, RunState
@@ -26,15 +26,17 @@ __all__ = [
     "NEWEST_FIRST",
     "Filters",
     "Ids",
+    "OrderedRuns",
     "PageFilters",
     "Selection",
     "count",
     "ids_of",
     "moment",
-    "page_rows",
+    "ordered_numbers",
     "read_frame",
     "read_rows",
     "read_runs",
+    "rows_at",
     "runs_of",
     "scan_frames",
     "select",
@@ -130,8 +132,7 @@ def select(filters: Filters | PageFilters, store: Store) -> Selection:
             terms.append(term)
     words = filters.get("search")
     if words is not None and _text("search", words).strip():
-        with search_progress() as on_progress:
-            term, more = search.condition(store, words, on_progress)
+        term, more = search.condition(store, words)
         terms.append(term)
         bound |= more
     limit = _limit(filters.get("limit"))
@@ -292,32 +293,52 @@ def count(reader: Reader, selection: Selection) -> int:
     return int(reader.read(sql, selection.parameters)[0][0])
 
 
-def page_rows(
-    reader: Reader,
-    selection: Selection,
-    *,
-    offset: int,
-    order_by: str,
-    descending: bool,
-    whole: bool,
-) -> list[Row]:
-    """Return rows of `WHOLE` from `offset` on in any order; missing values come last.
-
-    First which runs, then what is in them: rows that are skipped are not read whole. Unless
-    `whole`, large values stay cut short.
-    """
+def ordered_numbers(
+    reader: Reader, selection: Selection, *, offset: int, order_by: str, descending: bool
+) -> list[int]:
+    """Return the row numbers of runs from `offset` on in any order; missing values come last."""
     terms, source, key = _order(order_by, reader.dialect, descending=descending)
-    number = 2**63 - 1 if selection.limit is None else selection.limit
-    sql = (
-        f"SELECT r.seq {source} WHERE {selection.where} ORDER BY {terms} "
-        f"LIMIT {number} OFFSET {min(max(0, offset), 2**63 - 1)}"
-    )
-    numbers = [seq for (seq,) in reader.read(sql, selection.parameters | key)]
+    sql = f"SELECT r.seq {source} WHERE {selection.where} ORDER BY {terms}"
+    if selection.limit is not None or offset > 0:
+        most = 2**63 - 1
+        number = most if selection.limit is None else selection.limit
+        sql += f" LIMIT {number} OFFSET {min(max(0, offset), most)}"
+    return [seq for (seq,) in reader.read(sql, selection.parameters | key)]
+
+
+def rows_at(reader: Reader, numbers: Sequence[int], *, whole: bool) -> list[Row]:
+    """Return rows of `WHOLE` by their numbers, in this order; deleted ones are left out.
+
+    Unless `whole`, large values stay cut short.
+    """
     dialect = reader.dialect
-    sql = f"SELECT r.seq, {_columns(WHOLE)} {JOINED} WHERE {dialect.one_of('r.seq', 'seqs')}"
+    sql = (
+        f"SELECT r.seq, {_columns(WHOLE)} {JOINED} "
+        f"WHERE r.deletion IS NULL AND {dialect.one_of('r.seq', 'seqs')}"
+    )
     found = {seq: rest for seq, *rest in reader.read(sql, {"seqs": dialect.listed(numbers)})}
     rows = [tuple(found[seq]) for seq in numbers if seq in found]
     return large.restore(reader, rows, WHOLE, "mark") if whole else [row[:-1] for row in rows]
+
+
+class OrderedRuns:
+    """Runs in an order that was determined once, of which any stretch is then read quickly.
+
+    Runs that were recorded later are not in it; those that were deleted since are left out.
+    """
+
+    def __init__(self, reader: Reader, numbers: Iterable[int], *, whole: bool) -> None:
+        self._reader = reader
+        self._numbers = array("q", numbers)
+        self._whole = whole
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def runs(self, *, offset: int, limit: int) -> list[Run]:
+        """Return `limit` runs from `offset` on, without damaged ones."""
+        some = self._numbers[max(0, offset) : max(0, offset) + limit]
+        return runs_of(rows_at(self._reader, some, whole=self._whole), skip_damaged=True)
 
 
 def _order(order_by: str, dialect: Dialect, *, descending: bool) -> tuple[str, str, dict[str, str]]:
