@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large
-from vellum_nb.history.progress import search_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -432,18 +431,16 @@ _Index: TypeAlias = "type[_Fts5 | _Tsvector]"
 _INDEXES: dict[str, _Index] = {"sqlite": _Fts5, "postgresql": _Tsvector}
 
 
-def condition(store: Store, text: str) -> Condition:
+def condition(store: Store, text: str, on_progress: OnProgress | None = None) -> Condition:
     """Return the SQL that is true of a run `r` that a search finds, and its parameters.
 
-    The index catches up first, with a progress line where that takes long; where it cannot, a
-    warning says so and every run is compared.
+    The index catches up first; where it cannot, a warning says so and every run is compared.
     """
     search = Search.of(text)
     if not search.terms:
         return "FALSE", {}
     try:
-        with search_progress() as on_progress:
-            catch_up(store, on_progress)
+        catch_up(store, on_progress)
     except HistoryError as exc:
         msg = f"The search index cannot be written, so every run is compared, which is slow: {exc}"
         warnings.warn(msg, UserWarning, stacklevel=2)
