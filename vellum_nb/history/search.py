@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large
+from vellum_nb.history.progress import search_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -431,20 +432,23 @@ _Index: TypeAlias = "type[_Fts5 | _Tsvector]"
 _INDEXES: dict[str, _Index] = {"sqlite": _Fts5, "postgresql": _Tsvector}
 
 
-def condition(store: Store, text: str, on_progress: OnProgress | None = None) -> Condition:
+def condition(store: Store, text: str) -> Condition:
     """Return the SQL that is true of a run `r` that a search finds, and its parameters.
 
-    The index catches up first; where it cannot, a warning says so and every run is compared.
+    The index catches up first, with a progress line where that takes long; where it cannot, a
+    warning says so and every run is compared.
     """
     search = Search.of(text)
     if not search.terms:
         return "FALSE", {}
+    index = _INDEXES[store.dialect.name]
+    _indexed_upto(store, index)  # raises when nothing can be read
     try:
-        catch_up(store, on_progress)
+        with search_progress() as on_progress:
+            catch_up(store, on_progress)
     except HistoryError as exc:
         msg = f"The search index cannot be written, so every run is compared, which is slow: {exc}"
         warnings.warn(msg, UserWarning, stacklevel=2)
-    index = _INDEXES[store.dialect.name]
     upto = _indexed_upto(store, index)
     rest = _matching_rest(store, search, index, upto)
     sql, parameters = ("FALSE", {}) if upto is None else index.condition(search)
@@ -498,6 +502,8 @@ def _state(upto: int) -> str:
 
 
 def _rebuild(index: _Index, tx: Transaction) -> None:
+    if index is _Tsvector:  # PostgreSQL lets two make one table, and then one of them fails
+        tx.execute("LOCK TABLE settings IN SHARE ROW EXCLUSIVE MODE")
     if _indexed_upto(tx, index) is not None:  # another process was faster
         return
     for statement in index.clear if tx.read(index.exists) else index.make:
