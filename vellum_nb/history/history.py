@@ -231,7 +231,7 @@ class History:
         if not isinstance(note, _Unchanged):
             scalars["note"] = None if note is None else clean(_checked(str, "note", note))
         if not isinstance(tags, _Unchanged):
-            some = [tags] if isinstance(tags, str) else list(tags or ())
+            some = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
             scalars["tags"] = tags_text([_checked(str, "tags", each) for each in some])
         if not isinstance(quality, _Unchanged):
             scalars["quality"] = _checked_quality(quality)
@@ -794,7 +794,7 @@ def _call(callback: Callable[[], None], failed: str) -> None:
 
 def _checked(kind: type[Any], name: str, value: Any) -> Any:
     if not isinstance(value, kind):
-        what = "text" if kind is str else "a dict"
+        what = {"str": "text", "Mapping": "a dict"}.get(kind.__name__, "a list of texts")
         msg = f"{name}={value!r:.60} is not {what}"
         raise HistoryError(msg)
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,9 @@ from vellum_nb.sqlite import FileFormat, Snapshot, SqliteFile, Transaction
 __all__ = ["FORMAT", "SqliteDialect", "SqliteStore"]
 
 FORMAT = FileFormat("history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old)
+
+
+_JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # takes NaN and infinities
 
 
 class SqliteDialect:
@@ -33,7 +37,7 @@ class SqliteDialect:
     def member(self, column: str, name: str) -> str:
         """Return a member of a JSON object; a JSON path cannot express every name."""
         value = f"(SELECT value FROM json_each({column}) WHERE key = :{name})"
-        return f"CASE WHEN json_valid({column}) THEN {value} END"
+        return f"CASE WHEN json_valid({column}{_JSON5}) THEN {value} END"
 
 
 _DIALECT = SqliteDialect()
