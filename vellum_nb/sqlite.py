@@ -182,7 +182,7 @@ class SqliteFile:
         self._reader = _Link(self._open_reader) if isinstance(path, Path) else self._writer
         with self._errors(OSError):
             if isinstance(path, Path):
-                self.path = path = self._prepare(path)
+                self._prepare(path)
                 self._inspect(path)
             if not read_only:
                 with self._writer.lock:
@@ -330,14 +330,14 @@ class SqliteFile:
         advice = _ADVICE.get(_code(exc), "SQLite refused the statement")
         return self._format.error(f"{noun}: {advice} ({exc})")
 
-    def _prepare(self, path: Path) -> Path:
-        """Make the folder and the file, for their owner only; return the path without links."""
+    def _prepare(self, path: Path) -> None:
+        """Make the folder and the file, for their owner only; refuse what is not a file."""
         try:
-            path = Path(os.path.realpath(path, strict=False))
             if not self._read_only:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with suppress(FileExistsError):  # O_EXCL: see _inspect
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+                flags = os.O_CREAT | os.O_EXCL | os.O_RDWR  # O_EXCL: see _inspect
+                with suppress(FileExistsError):
+                    os.close(os.open(os.path.realpath(path), flags, 0o600))
             found = path.stat()
         except ValueError as exc:  # a NUL in the name
             raise OSError(str(exc)) from exc
@@ -353,7 +353,6 @@ class SqliteFile:
         if 0 < found.st_size < _SMALLEST_FILE:
             msg = f"The {self._format.name} {path} cannot be used: {_NOT_SQLITE}"
             raise self._format.error(msg)
-        return path
 
     def _inspect(self, path: Path) -> None:
         """Refuse a file that is damaged, newer, or not ours, without changing a byte of it.

@@ -192,7 +192,9 @@ class History:
         HistoryError
             The run was never begun, has already ended, or is still STARTED.
         """
-        self._write_run(partial(writes.finish, run=run), ended=(run,))
+        problem = self._write_run(partial(writes.finish, run=run), ended=(run,))
+        if problem is not None:  # it was deleted; its answer comes back with it
+            raise problem
 
     def set_execution_id(self, id: str, execution_id: str) -> None:  # noqa: A002
         """Set the execution id of a run that is STARTED, so that a later kernel can look it up."""
@@ -725,21 +727,22 @@ class History:
 
     def _write_run(
         self,
-        change: Callable[[Transaction], None],
+        change: Callable[[Transaction], HistoryError | None],
         *,
         begun: Sequence[Run] = (),
         ended: Sequence[Run] = (),
-    ) -> None:
+    ) -> HistoryError | None:
         """Write runs; while the server is away they go to the pending history."""
         try:
-            self._store.write(change)
+            problem = self._store.write(change)
         except OutOfReachError:
             if self._pending is None:
                 raise
             self._pending.record(begun, ended)
-        else:
-            for run in (*ended, *begun):
-                self._notify(run.id)
+            return None
+        for run in (*ended, *begun):
+            self._notify(run.id)
+        return problem
 
     def _record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
         change = partial(writes.record, begun=begun, ended=ended)

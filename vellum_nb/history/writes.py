@@ -72,7 +72,7 @@ _BEGIN_PAYLOAD = _insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
     "tag_moved = CASE WHEN :tag_moved = 1 THEN 1 ELSE tag_moved END "
-    "WHERE id = :id AND state = 'STARTED' RETURNING seq, deletion"
+    "WHERE id = :id AND state = 'STARTED' RETURNING seq"
 )
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
@@ -95,13 +95,16 @@ def begin(transaction: Transaction, run: Run) -> None:
         raise _duplicate(transaction, run)
 
 
-def finish(transaction: Transaction, run: Run) -> None:
-    """Complete the row of `run`, which must be STARTED."""
+def finish(transaction: Transaction, run: Run) -> HistoryError | None:
+    """Complete the row of `run`, which must be STARTED; return the error where it was deleted."""
     if run.state == "STARTED":
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
     if not complete_run(transaction, run):
         raise _not_started(transaction, clean(run.id))
+    sql = "SELECT 1 FROM runs WHERE id = :id AND deletion IS NOT NULL"
+    is_deleted = transaction.read(sql, {"id": clean(run.id)})
+    return unknown_run(transaction, clean(run.id)) if is_deleted else None
 
 
 def record(transaction: Transaction, begun: Sequence[Run], ended: Sequence[Run]) -> None:
@@ -284,10 +287,10 @@ def delete(store: Store, ids: Ids, why: str) -> Deletion:
         rows += found
     if not rows:
         return Deletion()
-    times = [at for _, at, _ in rows]
+    rows.sort(key=lambda row: row[1])
     deployments = tuple(sorted({deployment for _, _, deployment in rows}))
     ids_there = tuple(run_id for run_id, _, _ in rows)
-    span = from_micros(min(times)), from_micros(max(times))
+    span = from_micros(rows[0][1]), from_micros(rows[-1][1])
     return Deletion(number, len(rows), ids_there, deployments, *span)
 
 
@@ -331,16 +334,16 @@ def undelete(store: Store, number: int | None) -> Restored:
         listed = ", ".join(map(str, known[-20:]))
         msg = f"There is no deletion {number!r:.100}; history.deletions() lists them: {listed}"
         raise HistoryError(msg)
-    back: list[str] = []
+    back: list[tuple[str, int]] = []
     bound = {"number": number, "most": _AT_ONCE}
     some = "SELECT seq FROM runs WHERE deletion = :number LIMIT :most"
-    sql = f"UPDATE runs SET deletion = NULL WHERE seq IN ({some}) RETURNING id"
+    sql = f"UPDATE runs SET deletion = NULL WHERE seq IN ({some}) RETURNING id, timestamp"
     gone = "DELETE FROM deletions WHERE number = :number"
     left = f"{gone} AND NOT EXISTS (SELECT 1 FROM runs WHERE deletion = :number)"
     while rows := store.write(lambda transaction: transaction.read(sql, bound)):
-        back += [run_id for (run_id,) in rows]
+        back += rows
     store.write(lambda transaction: transaction.execute(left, bound))
-    return Restored(number, tuple(back))
+    return Restored(number, tuple(run_id for run_id, _ in sorted(back, key=lambda row: row[1])))
 
 
 def deletions(reader: Reader) -> pd.DataFrame:
