@@ -105,9 +105,9 @@ class Snapshot(Transaction):
         self, sql: str, parameters: Parameters = _NO_PARAMETERS, *, rows: int = 1000
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of a query in lists of at most `rows`."""
-        with closing(self._connection.execute(sql, parameters)) as cursor:
-            while batch := cursor.fetchmany(rows):
-                yield batch
+        cursor = self._connection.execute(sql, parameters)
+        while batch := cursor.fetchmany(rows):
+            yield batch
 
     def cancel(self) -> None:
         """End the query under way, from another thread; it raises there."""
@@ -209,8 +209,7 @@ class SqliteFile:
                 msg = f"A write to the {self._format.name} {self.path} began within another write"
                 raise self._format.error(msg)
             connection = self._usable(link)
-            if connection.in_transaction:  # an interrupt came before it could be undone
-                connection.execute("ROLLBACK")
+            _roll_back(connection)  # what a second Ctrl-C left
             try:
                 link.in_write = True
                 retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
@@ -218,8 +217,10 @@ class SqliteFile:
                 connection.execute("COMMIT")
             finally:
                 link.in_write = False
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                try:
+                    _roll_back(connection)
+                finally:  # Ctrl-C may have come before
+                    _roll_back(connection)
             return result
 
     @contextmanager
@@ -475,6 +476,11 @@ def copy_database(source: sqlite3.Connection, target: Path) -> None:
         raise
 
 
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
 _DAMAGED = "database disk image is malformed"
 
 
@@ -499,7 +505,8 @@ def _pragma(connection: sqlite3.Connection, pragma: str) -> Any:
 def _is_empty(connection: sqlite3.Connection) -> bool:
     """Whether nothing was ever put into it."""
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return not tables and not _pragma(connection, "user_version")
+    marks = _pragma(connection, "user_version"), _pragma(connection, "application_id")
+    return not tables and not any(marks)
 
 
 def _has_log(path: Path) -> bool:
