@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -70,11 +70,12 @@ def to_csv(
     """Write a CSV; see `vellum_nb.History.to_csv`."""
     with (
         _open(store, target, "to_csv") as file,
-        _source(store, target, filters, columns, progress) as source,
+        _source(store, target, filters, columns, progress=progress) as source,
     ):
         if source.columns is None and isinstance(target, str | Path) and file.seekable():
             shape = _write_first_reading(source, file)
             if shape is None:
+                source.tick(source.total)
                 return Path(target)
             file.seek(0)
             file.truncate()
@@ -105,11 +106,12 @@ def to_jsonl(
     progress: bool | None = None,
 ) -> Path | None:
     """Write JSON lines; see `vellum_nb.History.to_jsonl`."""
+    readings = 1 if columns is None else 2
     with (
         _open(store, target, "to_jsonl") as file,
-        _source(store, target, filters, columns, progress) as source,
+        _source(store, target, filters, columns, progress=progress, readings=readings) as source,
     ):
-        if source.columns is not None and not KINDS.keys() >= set(source.columns):
+        if source.columns is not None:
             source.shape()  # refuses a column that no run has
         for run in source.runs():
             values = run.model_dump()
@@ -129,10 +131,16 @@ def to_parquet(
 ) -> Path:
     """Write Parquet; see `vellum_nb.History.to_parquet`."""
     pa = pyarrow("to_parquet")
+    if not isinstance(path, str | Path):
+        msg = f"path={path!r:.100} is not a path"
+        raise HistoryError(msg)
     refuse_other_ending(path, "to_parquet")
     _refuse_own_file(store, path)
-    with replacing_bytes(path) as file, _source(store, path, filters, columns, progress) as source:
-        shape = source.shape()
+    with (
+        replacing_bytes(path) as file,
+        _source(store, path, filters, columns, progress=progress) as source,
+    ):
+        shape = source.shape(with_tags=True)
         _write_parquet(pa, shape, source.frames(), file)
     return Path(path)
 
@@ -164,18 +172,14 @@ class _Source:
     snapshot: Snapshot
     selection: Selection
     columns: list[str] | None
-    tick: Any
+    total: int
+    tick: Callable[[int], Any]
 
     def frames(self) -> Iterator[pd.DataFrame]:
         skips = self.selection.skip_damaged
         for rows in self._chunks():
-            frame = frame_of_rows(rows, skip_damaged=skips)
-            if self.columns is None:
-                yield frame
-            else:
-                names = (name for name in self.columns if name in frame)
-                yield frame[list(names)]
-            self.tick(len(frame))
+            yield frame_of_rows(rows, skip_damaged=skips)
+            self.tick(len(rows))
 
     def _chunks(self) -> Iterator[list[Row]]:
         """Yield rows for one frame: many short ones, few with large values."""
@@ -196,13 +200,14 @@ class _Source:
             yield from query.runs_of(rows, skip_damaged=skips)
             self.tick(len(rows))
 
-    def shape(self) -> _Shape:
-        """Return the shape of the whole."""
-        shape = _Shape()
-        if self.columns is not None and KINDS.keys() >= set(self.columns):
-            return shape.chosen(self.columns)
-        for frame in self.frames():
-            shape = shape.merged(frame)
+    def shape(self, *, with_tags: bool = False) -> _Shape:
+        """Return the shape of the whole; `with_tags`: also which release tags there are."""
+        shape, names = _Shape(), set(self.columns or ())
+        if names and KINDS.keys() >= names and not (with_tags and "release_tag" in names):
+            self.tick(self.total)
+        else:
+            for frame in self.frames():
+                shape = shape.merged(frame)
         return shape.chosen(self.columns)
 
 
@@ -212,7 +217,9 @@ def _source(
     target: object,
     filters: Filters,
     columns: str | Sequence[str] | None,
-    progress: bool | None,  # noqa: FBT001
+    *,
+    progress: bool | None,
+    readings: int = 2,
 ) -> Iterator[_Source]:
     chosen = _checked_columns(columns)
     title = Path(target).name if isinstance(target, str | Path) else "export"
@@ -222,13 +229,16 @@ def _source(
         total = query.count(snapshot, selection)
         if not total:
             _warn_of_unknown_names(snapshot, filters, title)
-        tick = stack.enter_context(progress_line(title, total, show=progress))
-        yield _Source(snapshot, selection, chosen, tick)
+        tick = stack.enter_context(progress_line(title, total * readings, show=progress))
+        yield _Source(snapshot, selection, chosen, total, tick)
 
 
 @contextmanager
 def _open(store: Store, target: str | Path | TextIO, writer: str) -> Iterator[TextIO]:
     if not isinstance(target, str | Path):
+        if not hasattr(target, "write"):
+            msg = f"path={target!r:.100} is not a path or an open text file"
+            raise HistoryError(msg)
         yield target
         return
     refuse_other_ending(target, writer)
@@ -238,7 +248,11 @@ def _open(store: Store, target: str | Path | TextIO, writer: str) -> Iterator[Te
 
 
 def _refuse_own_file(store: Store, path: str | Path) -> None:
-    if isinstance(store.path, Path) and Path(path).resolve() == store.path.resolve():
+    if (
+        "\0" not in str(path)
+        and isinstance(store.path, Path)
+        and Path(path).resolve() == store.path.resolve()
+    ):
         msg = f"{path} is this history itself and stays; name another file"
         raise HistoryError(msg)
 
@@ -344,9 +358,16 @@ class _Shape:
         return [(name, kind == "float") for name, kind in self.kinds.items()]
 
 
-def _ordered(kinds: dict[str, str]) -> dict[str, str]:
-    names = [*(n for n in _HEAD if n in kinds), *(n for n in kinds if n not in KINDS)]
-    return {name: kinds[name] for name in (*names, *(n for n in KINDS if n in kinds))}
+def _ordered(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Return columns in the order of a frame; those of one payload stay as they are."""
+    brought = (n for n in kinds if n not in KINDS)
+    prefixes = list(PAYLOAD_PREFIXES)
+    names = [
+        *(n for n in _HEAD if n in kinds),
+        *sorted(brought, key=lambda name: prefixes.index(name.partition(".")[0])),
+        *(n for n in KINDS if n in kinds),
+    ]
+    return {name: kinds[name] for name in names}
 
 
 def _kind_of(values: pd.Series[Any]) -> str:

@@ -93,6 +93,7 @@ _ONE_OF = {
     )
 } | {"ids": "r.id"}
 _STATES = get_args(RunState)
+_STREAMED = 200  # rows that are fetched at a time
 _FEW = 8  # rows with large values that are in memory at a time
 _PLACE = "(r.timestamp, r.seq)"
 
@@ -225,7 +226,7 @@ def stream_rows(
 ) -> Iterator[list[Row]]:
     """Yield the same a few hundred at a time."""
     sql = selection.sql(_columns(names), JOINED)
-    for rows in snapshot.stream(sql, selection.parameters, rows=200):
+    for rows in snapshot.stream(sql, selection.parameters, rows=_STREAMED):
         step = _FEW if any(row[-1] for row in rows) else len(rows)
         for first in range(0, len(rows), step):
             yield large.restore(snapshot, rows[first : first + step], names, missing)
