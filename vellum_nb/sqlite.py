@@ -26,7 +26,15 @@ from typing import Any, ClassVar, TypeVar
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["MEMORY", "TEMPORARY", "FileFormat", "Snapshot", "SqliteFile", "Transaction"]
+__all__ = [
+    "MEMORY",
+    "TEMPORARY",
+    "FileFormat",
+    "Snapshot",
+    "SqliteFile",
+    "Transaction",
+    "open_read_only",
+]
 
 MEMORY = ":memory:"
 TEMPORARY = ""  # a file of SQLite's own that has no name and ends with its connection
@@ -361,8 +369,7 @@ class SqliteFile:
         Only SQLite may open the file: closing any other handle of it would drop, as POSIX has it,
         the locks of all connections of this process.
         """
-        connection = _connect(f"{path.as_uri()}?mode=ro", uri=True)
-        with closing(connection):
+        with closing(open_read_only(path)) as connection:
             deadline = time.monotonic() + WAIT_S
             retry_while_locked(lambda: self._check(connection, path), deadline)
 
@@ -396,7 +403,7 @@ class SqliteFile:
 
     def _open_reader(self) -> sqlite3.Connection:
         if self._read_only and isinstance(self.path, Path):
-            connection = _connect(f"{self.path.as_uri()}?mode=ro", uri=True)
+            connection = open_read_only(self.path)
         else:
             connection = _connect(str(self.path))
         deadline = time.monotonic() + WAIT_S
@@ -441,6 +448,20 @@ class SqliteFile:
             migrate(self.transaction_class(connection))
         connection.execute(f"PRAGMA application_id = {self._format.application_id}")
         connection.execute(f"PRAGMA user_version = {target}")
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file to read it, also where its folder cannot be written and no other has it open."""
+    uri = f"{path.as_uri()}?mode=ro"
+    connection = _connect(uri, uri=True)
+    try:
+        _pragma(connection, "schema_version")
+    except sqlite3.Error as exc:  # other errors come again where the file is checked
+        codes = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+        if _code(exc) in codes and not _has_log(path):
+            connection.close()
+            return _connect(f"{uri}&immutable=1", uri=True)
+    return connection
 
 
 def retry_while_locked(call: Callable[[], T], deadline: float) -> T:

@@ -16,6 +16,7 @@ from vellum_nb.history.location import existing_file
 from vellum_nb.history.rows import PAYLOADS, SCALARS, WHOLE, DamagedRunError, micros, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
+from vellum_nb.sqlite import open_read_only
 
 __all__ = ["HistoryCheck", "check_history"]
 
@@ -111,9 +112,9 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     file = existing_file(path)
     found = _Findings()
     try:
-        uri = f"{file.as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)) as opened:
+        with closing(open_read_only(file)) as opened:
             opened.text_factory = _text
+            opened.execute("PRAGMA busy_timeout = 30000")
             _look(opened, found)
         size = file.stat().st_size
         log = file.with_name(f"{file.name}-wal")

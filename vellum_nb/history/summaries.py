@@ -13,14 +13,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from sys import intern
-from typing import Any
+from typing import Any, get_args
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, query
 from vellum_nb.history.query import Filters
-from vellum_nb.history.rows import FRAMED, SCALARS, micros, run_of
+from vellum_nb.history.rows import (
+    FRAMED,
+    SCALARS,
+    DamagedRunError,
+    from_micros,
+    micros,
+    run_of,
+)
 from vellum_nb.history.store import Reader, Row, Store
-from vellum_nb.models import Run
+from vellum_nb.models import Run, RunState
 
 __all__ = ["MissingRunError", "RunSummary", "fetch", "in_turn", "read_summaries"]
 
@@ -81,7 +88,10 @@ class _Payloads:
         row = self.row(number)
         last, known, value = self._last
         if last is not row or known != name:
-            value = json.loads(row[_AT[name]] or "{}")
+            try:
+                value = json.loads(row[_AT[name]] or "{}")
+            except ValueError as exc:
+                raise DamagedRunError(row[0], name) from exc
             self._last = row, name, value
         return value
 
@@ -237,16 +247,29 @@ def read_summaries(store: Store, filters: Filters) -> list[RunSummary]:
     with store.snapshot() as snapshot:
         for rows in snapshot.stream(sql, selection.parameters):
             for number, places, *row in rows:
-                if places is not None:  # outputs and corrections are cut short in the row
-                    row = _restored(snapshot, row, places)  # noqa: PLW2901
-                found.append(RunSummary._of_row(number, row, payloads))  # noqa: SLF001
+                try:
+                    found.append(_summary(snapshot, number, row, places, payloads))
+                except DamagedRunError:
+                    if not selection.skip_damaged:
+                        raise
         if len(found) <= _FEW:
             _read_few(payloads, [each._number for each in found])  # noqa: SLF001
     return found
 
 
-def _restored(reader: Reader, row: Sequence[Any], places: str) -> Sequence[Any]:
-    return large.restore(reader, [(*row, places)], _SUMMARY, missing="mark")[0]
+def _summary(
+    reader: Reader, number: int, row: Sequence[Any], places: str | None, payloads: _Payloads
+) -> RunSummary:
+    if places is not None:  # outputs and corrections are cut short in the row
+        row = large.restore(reader, [(*row, places)], _SUMMARY, missing="mark")[0]
+    try:
+        found = RunSummary._of_row(number, row, payloads)  # noqa: SLF001
+        from_micros(found.micros)
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise DamagedRunError(row[0], f"{exc!s:.100}") from exc
+    if found.state not in get_args(RunState):
+        raise DamagedRunError(row[0], "state")
+    return found
 
 
 def _read_few(payloads: _Payloads, numbers: Sequence[int]) -> None:

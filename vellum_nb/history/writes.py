@@ -234,11 +234,12 @@ class Deletion:
     last: datetime | None = None
 
     def __repr__(self) -> str:
-        if self.first is None or self.last is None:
+        if self.number is None:
             return "<Deletion: no run has these ids>"
         more = len(self.deployments) - _NAMED
         names = ", ".join(self.deployments[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-        span = f"{self.first:%Y-%m-%d %H:%M} to {self.last:%Y-%m-%d %H:%M} UTC"
+        times = ("?" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in (self.first, self.last))
+        span = f"{' to '.join(times)} UTC"
         return (
             f"<Deletion {self.number}: {_counted(self.runs)} of {names}, {span}; "
             f"undelete({self.number}) brings them back, until vacuum()>"
@@ -290,8 +291,15 @@ def delete(store: Store, ids: Ids, why: str) -> Deletion:
     rows.sort(key=lambda row: row[1])
     deployments = tuple(sorted({deployment for _, _, deployment in rows}))
     ids_there = tuple(run_id for run_id, _, _ in rows)
-    span = from_micros(rows[0][1]), from_micros(rows[-1][1])
+    span = _time_or_none(rows[0][1]), _time_or_none(rows[-1][1])
     return Deletion(number, len(rows), ids_there, deployments, *span)
+
+
+def _time_or_none(at: int) -> datetime | None:
+    try:
+        return from_micros(at)
+    except OverflowError:  # of a damaged run
+        return None
 
 
 def _named(ids: Any) -> list[str]:
