@@ -131,7 +131,8 @@ def to_parquet(
 ) -> Path:
     """Write Parquet; see `vellum_nb.History.to_parquet`."""
     pa = pyarrow("to_parquet")
-    if not isinstance(path, str | Path):
+    given: object = path
+    if not isinstance(given, str | Path):
         msg = f"path={path!r:.100} is not a path"
         raise HistoryError(msg)
     refuse_other_ending(path, "to_parquet")
@@ -229,8 +230,8 @@ def _source(
         total = query.count(snapshot, selection)
         if not total:
             _warn_of_unknown_names(snapshot, filters, title)
-        tick = stack.enter_context(progress_line(title, total * readings, show=progress))
-        yield _Source(snapshot, selection, chosen, total, tick)
+        line = stack.enter_context(progress_line(title, total * readings, show=progress))
+        yield _Source(snapshot, selection, chosen, total, line.update)
 
 
 @contextmanager
@@ -319,7 +320,7 @@ class _Shape:
         """Return the shape of these rows followed by `older` ones."""
         inexact = set(self.inexact)
         kinds: dict[str, str] = {}
-        for name in older:
+        for name in map(str, older):
             kind = KINDS.get(name) or _kind_of(older[name])
             if kind in {"int", "count"} and name not in KINDS and not _is_exact(older[name]):
                 inexact.add(name)
@@ -501,7 +502,12 @@ def _conformed(frame: pd.DataFrame, shape: _Shape) -> pd.DataFrame:
     """Return a part of a frame with the columns and dtypes that the whole has."""
     import pandas as pd
 
-    dtypes = {"float": "float64", "int": "int64", "count": "Int64", "bool": "boolean"}
+    dtypes: dict[str, Any] = {
+        "float": "float64",
+        "int": "int64",
+        "count": "Int64",
+        "bool": "boolean",
+    }
     columns: dict[str, Any] = {}
     for name, kind in shape.kinds.items():
         values = frame[name] if name in frame else column([None] * len(frame), "text")

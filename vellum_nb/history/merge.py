@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -239,12 +239,14 @@ class _Tally:
                 self.changed.append(one.run_id)
 
     def merge_report(self, source: str, **more: Any) -> MergeReport:
-        return MergeReport(source, **self.outcomes, conflicts=tuple(self.conflicts), **more)
+        counts: dict[str, Any] = dict(self.outcomes)
+        return MergeReport(source, **counts, conflicts=tuple(self.conflicts), **more)
 
     def sync_report(self, *, running: int) -> SyncReport:
         deleted = self.outcomes.pop("deleted", 0)
-        report = SyncReport(running=running, conflicts=tuple(self.conflicts), **self.outcomes)
-        return replace(report, known=report.known + deleted)
+        counts: dict[str, Any] = dict(self.outcomes)
+        counts["known"] = counts.get("known", 0) + deleted
+        return SyncReport(running=running, conflicts=tuple(self.conflicts), **counts)
 
 
 def _batches(runs: Iterable[tuple[Run, int]]) -> Iterator[list[Run]]:
