@@ -14,7 +14,7 @@ from vellum_nb.history.files import refuse_other_ending, replacing, write_file
 from vellum_nb.history.frames import column, frame_of_cells, trace_frame
 from vellum_nb.history.history import History
 from vellum_nb.history.location import DatabaseUrl, parse_location
-from vellum_nb.history.merge import MergeReport, SyncReport
+from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.progress import terminal_line
 from vellum_nb.history.query import Filters, OrderedRuns, PageFilters, moment
@@ -33,7 +33,6 @@ __all__ = [
     "Filters",
     "History",
     "HistoryCheck",
-    "MergeReport",
     "MissingRunError",
     "OrderedRuns",
     "PageFilters",

@@ -79,7 +79,7 @@ class PendingRuns:
                 if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
                     return False
                 store.read("SELECT 1")
-                merge_store(store, transaction, self.path.name)
+                merge_store(store, transaction)
                 for table in ("payloads", "runs", "large_values"):
                     transaction.execute(f"DELETE FROM {table}")
                 return True
