@@ -505,8 +505,7 @@ def _state(upto: int) -> str:
 
 
 def _rebuild(index: _Index, tx: Transaction) -> None:
-    if index is _Tsvector:  # PostgreSQL lets two make one table, and then one of them fails
-        tx.execute("LOCK TABLE settings IN SHARE ROW EXCLUSIVE MODE")
+    tx.serialize("search")
     if _indexed_upto(tx, index) is not None:  # another process was faster
         return
     for statement in index.clear if tx.read(index.exists) else index.make:
