@@ -130,6 +130,8 @@ class History:
         self._pending = PendingRuns(str(self._opened.path)) if is_shared else None
         self._author = writes.author_here(is_shared=is_shared)
         self._subscribers = _Subscribers()
+        if self._pending is not None:
+            self._pending.merge_into(self._opened)
         self._view, self._sync, self._read_nodes = view, sync, trace
 
     def with_callbacks(

@@ -78,13 +78,13 @@ class PendingRuns:
             def change(transaction: Transaction) -> bool:
                 if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
                     return False
-                store.read("SELECT 1")
                 merge_store(store, transaction)
                 for table in ("payloads", "runs", "large_values"):
                     transaction.execute(f"DELETE FROM {table}")
                 return True
 
             try:
+                store.write(lambda transaction: transaction.read("SELECT 1"))  # does not wait
                 merged = self._open().write(change)
             except OutOfReachError:
                 return False

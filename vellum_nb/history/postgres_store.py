@@ -100,7 +100,8 @@ class PostgresDialect:
             "CASE jsonb_typeof(m) WHEN 'number' THEN CAST(m #>> '{}' AS DOUBLE PRECISION) "
             "WHEN 'boolean' THEN CASE WHEN m = 'true' THEN 1 ELSE 0 END END"
         )
-        row = f"ROW({number}, (m #>> '{{}}') COLLATE \"C\")"
+        text = "CASE WHEN jsonb_typeof(m) NOT IN ('number', 'boolean') THEN m #>> '{}' END"
+        row = f'ROW({number}, ({text}) COLLATE "C")'
         return (
             f"(SELECT CASE WHEN jsonb_typeof(m) <> 'null' THEN {row} END "
             f"FROM vnb_member({column}, :{name}) AS m)"
