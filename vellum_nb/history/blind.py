@@ -15,8 +15,6 @@ from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRec
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BLIND", "PAIR", "RATING", "BlindRatings"]
-
 BLIND = tuple(BlindRecord.model_fields)
 PAIR = ("position", "number", "case_id", "first", "second", "same")
 RATING = ("seq", "position", "choice", "a_first", "note", "rated", "undone", "sent")

@@ -35,8 +35,6 @@ from vellum_nb.models import NodeRun, Run
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["History"]
-
 _NEWEST = 10
 _LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs between machines
 _HTML_COLUMNS = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")

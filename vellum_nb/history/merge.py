@@ -38,14 +38,6 @@ from vellum_nb.history.store import Reader, Store, Transaction
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import is_in_doubt
 
-__all__ = [
-    "Conflict",
-    "SyncReport",
-    "merge_jsonl",
-    "merge_runs",
-    "merge_store",
-]
-
 Outcome = Literal["added", "completed", "updated", "known", "deleted"]
 Values = dict[str, Any]
 

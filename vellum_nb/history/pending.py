@@ -19,8 +19,6 @@ from vellum_nb.history.sqlite_store import SqliteStore
 from vellum_nb.history.store import OutOfReachError, Store, Transaction
 from vellum_nb.models import Run
 
-__all__ = ["PendingRuns"]
-
 _RETRY_S = 1.0
 
 

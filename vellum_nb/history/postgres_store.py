@@ -31,8 +31,6 @@ from vellum_nb.history.location import DatabaseUrl
 from vellum_nb.history.schema import MIGRATIONS, TABLES
 from vellum_nb.history.store import OutOfReachError, Parameters, Row
 
-__all__ = ["PostgresDialect", "PostgresStore"]
-
 T = TypeVar("T")
 
 _WAIT_S = 30  # for a lock

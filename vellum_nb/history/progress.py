@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-__all__ = ["progress_line", "terminal_line"]
-
 _LINE = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
 _PATIENCE_S = 1.5  # what takes less needs no line
 

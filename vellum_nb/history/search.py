@@ -30,18 +30,6 @@ if TYPE_CHECKING:
 
     from vellum_nb.history.store import Reader, Store, Transaction
 
-__all__ = [
-    "Search",
-    "Term",
-    "catch_up",
-    "clear",
-    "condition",
-    "document",
-    "mark_changed",
-    "match_column",
-    "normalize",
-]
-
 # ---------------------------------------------------------------- normalised text
 
 _VERSION = f"1/{unicodedata.unidata_version}"

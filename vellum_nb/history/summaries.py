@@ -29,8 +29,6 @@ from vellum_nb.history.rows import (
 from vellum_nb.history.store import Reader, Row, Store
 from vellum_nb.models import Run, RunState
 
-__all__ = ["MissingRunError", "RunSummary", "fetch", "in_turn", "read_summaries"]
-
 _AT_ONCE = 100  # rows that are read at once
 _FEW, _MEMORY = 10_000, 8_000_000  # runs, and characters of payloads
 _NAMES = (*SCALARS, *FRAMED)
