@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Executor
 from contextlib import ExitStack
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, SecretStr
 from requests import PreparedRequest, RequestException, Response, Session
 from requests.structures import CaseInsensitiveDict
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from vellum_nb.client.exchange import (
@@ -26,7 +25,6 @@ from vellum_nb.client.exchange import (
     wait_before_another,
 )
 from vellum_nb.client.failures import bad_reply, decoded, status_error
-from vellum_nb.client.lane import Lane
 from vellum_nb.client.live import LiveBody
 from vellum_nb.client.retry import TRIES, retry_after
 from vellum_nb.client.transport import Call, RecordingAdapter
@@ -113,24 +111,6 @@ class Sender:
         live = self._good(request._replace(live=True), cancel).live
         assert live is not None  # noqa: S101  # a good answer to a live request has it
         return live
-
-    def lane(self, url: str, crew: Executor, cancel: Cancellation) -> Lane | None:
-        """Return a lane for requests to `url`; None where `send` has to see to them.
-
-        That is where they go through a proxy, or a header or the address needs a closer look.
-        """
-        lines = (url, *self._headers.values())
-        plain = all(line.isascii() and line.isprintable() for line in lines)
-        if not plain or select_proxy(url, self._proxies_for(url)):
-            return None
-        connect, read = self._timeout
-        return Lane(
-            self._head,
-            lambda url: self._adapter.connected(url, connect),
-            read=read,
-            crew=crew,
-            cancel=cancel,
-        )
 
     def _good(self, request: Request, cancel: Cancellation | None) -> Answer:
         return self._checked(request, self._answer(request, cancel))
@@ -224,15 +204,6 @@ class Sender:
             prepared.body = request.data
         prepared.headers = cast("CaseInsensitiveDict[str]", headers)
         return prepared
-
-    def _head(self, request: Request) -> bytes:
-        """Return the lines before the body, as a lane writes them."""
-        headers = self._prepared(request).headers
-        parts = urlsplit(request.url)
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        lines = [f"{request.method} {target} HTTP/1.1", f"Host: {parts.netloc}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """Return the proxies of the environment for `url`, looked up once a host."""

@@ -17,12 +17,10 @@ from typing import Any, Self
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ConnectTimeout, SSLError
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.util.ssl_match_hostname import CertificateError
 
 __all__ = ["Call", "RecordingAdapter"]
 
@@ -244,23 +242,6 @@ class RecordingAdapter(HTTPAdapter):
         response.raw = resp
         response.request = req
         return response
-
-    def connected(self, url: str, timeout: float | None) -> HTTPConnection:
-        """Return a new connection for `url` that is open and no pool's; not through a proxy."""
-        request = PreparedRequest()
-        request.url = url
-        pool = self.get_connection_with_tls_context(request, verify=True)
-        connection: HTTPConnection = pool._new_conn()  # noqa: SLF001  (as urllib3's own `urlopen`)
-        connection.timeout = timeout
-        try:
-            connection.connect()
-        except ConnectTimeoutError as exc:
-            if isinstance(exc, NewConnectionError):
-                raise
-            raise ConnectTimeout(exc) from exc
-        except (ssl.SSLError, CertificateError) as exc:
-            raise SSLError(exc) from exc
-        return connection
 
     def close(self) -> None:
         """Close the connections."""

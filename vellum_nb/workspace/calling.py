@@ -1,13 +1,11 @@
 """One attempt at a planned run: looked up where it may have run already, else sent once.
 
 An attempt never waits: what needs time is handed back as `Again`, and no slot is held meanwhile.
-It may be made in another process, to which it travels as a pickle. What only has to be sent, an
-`Express` sends without it.
+It may be made in another process, to which it travels as a pickle.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from typing import Any
 
 from vellum_nb.client import ClientSettings
@@ -15,7 +13,6 @@ from vellum_nb.errors import APIError, VellumNBError
 from vellum_nb.experiments.sweep.work import Again, Ended, Task
 from vellum_nb.models import Cancellation, RunError, SlimWorkflowExecutionRead
 from vellum_nb.workspace.executions import told
-from vellum_nb.workspace.express import Express
 from vellum_nb.workspace.fates import (
     ended_as,
     failed_as,
@@ -74,12 +71,6 @@ class Caller:
         """Take connections of its own, which `close` ends; a pickle of it has none."""
         self._own = new_line(self._settings)
         return self
-
-    def express(self, crew: Executor, cancel: Cancellation) -> Express | None:
-        """Return a quicker way for runs that only need to be sent, where there is one."""
-        if self._own is None or self._expand_meta:
-            return None
-        return Express.of(self._own.client, crew, cancel)
 
     def close(self) -> None:
         """Close its own connections."""

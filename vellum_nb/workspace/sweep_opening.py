@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.experiments.sweep.todo import Standing
-from vellum_nb.experiments.sweep.work import Attempt, Express, Task
+from vellum_nb.experiments.sweep.work import Attempt, Task
 from vellum_nb.history.plans.sweeping import Sweeps
-from vellum_nb.models import Cancellation
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.workspace.sweep_table import why_unfinished
 from vellum_nb.workspace.sweep_worker import SweepWorker
@@ -38,10 +36,6 @@ class LateWorker:
         """Return what sends, for so many at once."""
         self._worker = self._make()
         return self._worker.attempt(at_once)
-
-    def express(self, crew: Executor, cancel: Cancellation) -> Express | None:
-        """Return a quicker way for plain runs, where there is one."""
-        return None if self._worker is None else self._worker.express(crew, cancel)
 
     def close(self) -> None:
         """Close the connections."""

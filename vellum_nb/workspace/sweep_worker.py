@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +10,10 @@ from vellum_nb.client import Client
 from vellum_nb.experiments.sweep.todo import Standing
 from vellum_nb.experiments.sweep.work import Task
 from vellum_nb.history import History
-from vellum_nb.models import Cancellation, Run, WorkflowDeploymentRelease
+from vellum_nb.models import Run, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.workspace.calling import Caller
-from vellum_nb.workspace.express import Express
 from vellum_nb.workspace.tag_watch import TagWatch
 
 __all__ = ["SweepWorker"]
@@ -68,10 +66,6 @@ class SweepWorker:
         self._caller = Caller(settings, self._deployment_id, expand_meta=self._expand_meta).open()
         self._tags.start()
         return self._caller
-
-    def express(self, crew: Executor, cancel: Cancellation) -> Express | None:
-        """Return a quicker way for the runs of the last `attempt`, where there is one."""
-        return None if self._caller is None else self._caller.express(crew, cancel)
 
     def close(self) -> None:
         """Close the connections, after a last look at the tags."""

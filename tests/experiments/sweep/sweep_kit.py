@@ -85,9 +85,6 @@ class Maker:
         self.opened += 1
         return self.made
 
-    def express(self, crew: Any, cancel: Cancellation) -> None:
-        """Make every call by `attempt`."""
-
     def close(self) -> None:
         self.closed += 1
 

@@ -6,10 +6,10 @@ import queue
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 
-from vellum_nb.experiments.sweep.work import Again, Attempt, Ended, Express, Task
+from vellum_nb.experiments.sweep.work import Again, Attempt, Ended, Task
 from vellum_nb.models import Cancellation
 
-__all__ = ["Hands", "QuickHands", "Result"]
+__all__ = ["Hands", "Result"]
 
 Result = Ended | Again | BaseException
 
@@ -88,44 +88,6 @@ class Hands:
             run_id = None if future is None else self._under_way.pop(future, None)
             if future is not None and run_id is not None:
                 found.append((run_id, _result(future)))
-
-
-class QuickHands(Hands):
-    """Sends plain runs by an express, in the driver's thread, and makes attempts of the others."""
-
-    def __init__(
-        self, attempt: Attempt, executor: Executor, cancel: Cancellation, express: Express
-    ) -> None:
-        super().__init__(attempt, executor, cancel)
-        self._express = express
-
-    def begin(self, task: Task) -> None:
-        """Begin an attempt."""
-        if not self._express.begin(task):
-            super().begin(task)
-
-    def ended(self, timeout: float) -> Iterable[tuple[str, Result]]:
-        """Wait for an attempt to end, or for `wake`; return those that did, by their run's id."""
-        found: list[tuple[str, Result]] = []
-        for task, result in self._express.ended(timeout):
-            if result is None:
-                super().begin(task)
-            else:
-                found.append((task.run.id, result))
-        return found + self._taken(0.0)
-
-    def wake(self) -> None:
-        """End a wait."""
-        self._express.wake()
-
-    def close(self) -> None:
-        """Let go of what is the hands' own; what is under way ends first."""
-        self._express.close()
-        super().close()
-
-    def _ended(self, future: Future[Ended | Again]) -> None:
-        super()._ended(future)
-        self._express.wake()
 
 
 def _result(future: Future[Ended | Again]) -> Result:

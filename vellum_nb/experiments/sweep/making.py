@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vellum_nb.experiments.sweep.crew import Crew
-from vellum_nb.experiments.sweep.hands import Hands, QuickHands
+from vellum_nb.experiments.sweep.hands import Hands
 from vellum_nb.experiments.sweep.limits import Limits
 from vellum_nb.experiments.sweep.todo import Standing
-from vellum_nb.experiments.sweep.work import Attempt, Express, Task
+from vellum_nb.experiments.sweep.work import Attempt, Task
 from vellum_nb.models import Cancellation
 
 __all__ = ["KEPT", "SweepOptions", "Worker", "hands_of"]
@@ -83,9 +83,6 @@ class Worker(Protocol):
     def attempt(self, at_once: int) -> Attempt:
         """Return what sends, for so many at once."""
 
-    def express(self, crew: Executor, cancel: Cancellation) -> Express | None:
-        """Return a quicker way for plain runs, for the last `attempt`, where there is one."""
-
     def close(self) -> None:
         """Let go of connections; the next `attempt` opens new ones."""
 
@@ -95,6 +92,4 @@ def hands_of(worker: Worker, executor: Executor | None, at_once: int) -> Hands:
     attempt = worker.attempt(at_once)
     if executor is not None:
         return Hands(attempt, executor)
-    crew, cancel = Crew(at_once), Cancellation()
-    express = worker.express(crew, cancel)
-    return QuickHands(attempt, crew, cancel, express) if express else Hands(attempt, crew, cancel)
+    return Hands(attempt, Crew(at_once), Cancellation())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from vellum_nb.models import Cancellation, Run, RunError
 
-__all__ = ["Again", "Attempt", "Ended", "Express", "Looks", "Recorder", "Task"]
+__all__ = ["Again", "Attempt", "Ended", "Looks", "Recorder", "Task"]
 
 
 class Looks(NamedTuple):
@@ -105,22 +105,6 @@ class Attempt(Protocol):
 
     def __call__(self, task: Task, cancel: Cancellation | None = None) -> Ended | Again:
         """Make one attempt."""
-
-
-class Express(Protocol):
-    """A quicker way for plain runs, without a thread for each. All from one thread, but `wake`."""
-
-    def begin(self, task: Task) -> bool:
-        """Send a task, unless it is none for it; return whether it was taken."""
-
-    def ended(self, timeout: float) -> Sequence[tuple[Task, Ended | Again | None]]:
-        """Wait for something to end, or for `wake`; None: an attempt has to be made of it."""
-
-    def wake(self) -> None:
-        """End a wait, from any thread."""
-
-    def close(self) -> None:
-        """Close its connections."""
 
 
 class Recorder(Protocol):
