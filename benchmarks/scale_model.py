@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from vellum_nb.experiments.sweep.pace import Pace
+from vellum_nb.sweep.concurrency import Pace
 
 ENDED, BUSY, LOST, WAKE, CRASH, DEATH = range(6)
 REFUSED = 0.02  # seconds that a 429 takes

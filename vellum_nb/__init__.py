@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         VellumNBError,
     )
     from vellum_nb.experiments import Comparison, Metric, metrics
-    from vellum_nb.experiments.sweep import Sweep, SweepPlan
     from vellum_nb.history import (
         History,
         check_history,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     )
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
+    from vellum_nb.sweep import Sweep, SweepPlan
     from vellum_nb.widgets import ComparisonView, HistoryView, LabPanel, RunForm, SweepView
     from vellum_nb.workspace import Workspace, compare, connect
 
@@ -66,8 +66,8 @@ _HOMES = {
     "compare": "workspace",
     "Metric": "experiments",
     "metrics": "experiments",
-    "Sweep": "experiments.sweep",
-    "SweepPlan": "experiments.sweep",
+    "Sweep": "sweep",
+    "SweepPlan": "sweep",
     "RunForm": "widgets",
     "HistoryView": "widgets",
     "LabPanel": "widgets",

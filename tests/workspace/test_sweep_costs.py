@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.experiments.sweep.terminal import facts
 from vellum_nb.local import Faults
+from vellum_nb.sweep.progress import facts
 
 sys.path.append(str(Path(__file__).parents[1] / "local" / "prompts"))
 

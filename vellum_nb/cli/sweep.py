@@ -10,7 +10,7 @@ from vellum_nb.cli.commands import opened
 from vellum_nb.cli.printing import data, say
 
 if TYPE_CHECKING:
-    from vellum_nb.experiments.sweep import Sweep, SweepPlan
+    from vellum_nb.sweep import Sweep, SweepPlan
 
 __all__ = ["add_sweep", "sweep"]
 

@@ -7,7 +7,7 @@ from html import escape
 
 import ipywidgets as ipw
 
-from vellum_nb.experiments.sweep.reading import SUFFIXES, CaseFile
+from vellum_nb.sweep.cases import SUFFIXES, CaseFile
 from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.upload import Uploader, size_text

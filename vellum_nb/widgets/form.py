@@ -10,9 +10,9 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.fitting import fitting
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.cases import CaseCalls, CaseSection
 from vellum_nb.widgets.continuing import next_turn
 from vellum_nb.widgets.drift import union

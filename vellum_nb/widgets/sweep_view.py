@@ -9,8 +9,8 @@ from typing import Any
 import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.fitting import fitting
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.late import LateWidget
 from vellum_nb.widgets.pump import Pump

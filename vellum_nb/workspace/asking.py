@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.metrics.judges import Judging
-from vellum_nb.experiments.sweep import Sweep
 from vellum_nb.models import Run
+from vellum_nb.sweep import Sweep
 
 if TYPE_CHECKING:
     from vellum_nb.workspace.sweeping import SweepMethods

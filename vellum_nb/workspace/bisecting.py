@@ -11,8 +11,8 @@ from vellum_nb.experiments.cases import Case
 from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import to_wire
 from vellum_nb.models.plain import plain, shown
+from vellum_nb.sweep.options import checked_repeats
 from vellum_nb.workspace.base import BaseWorkspace
-from vellum_nb.workspace.sweep_options import checked_repeats
 
 __all__ = ["BisectMethods"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from vellum_nb.client import ClientSettings
 from vellum_nb.errors import APIError, VellumNBError
-from vellum_nb.experiments.sweep.work import Again, Ended, Task
 from vellum_nb.models import Cancellation, RunError, SlimWorkflowExecutionRead
+from vellum_nb.sweep.driver import Again, Ended, Task
 from vellum_nb.workspace.executions import told
 from vellum_nb.workspace.fates import (
     ended_as,

@@ -14,18 +14,17 @@ from vellum_nb.experiments.metrics import judge
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.metrics.judges import Inputs
 from vellum_nb.experiments.metrics.metric import Metric, Value
-from vellum_nb.experiments.sweep import Sweep
-from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.fitting import fitting
 from vellum_nb.history.reading.query import Filters, moment
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.sweep import Sweep
+from vellum_nb.sweep.cases import Cases, checked_cases, read_table
 from vellum_nb.workspace.asking import asking
 from vellum_nb.workspace.compared_tags import check_tags, nothing_run, tags_run
 from vellum_nb.workspace.grids import sweep_about
-from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.tools import plain_tools
 from vellum_nb.workspace.views import render_comparison

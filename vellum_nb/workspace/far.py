@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from vellum_nb.experiments.sweep.work import Again, Attempt, Ended, Task
+from vellum_nb.sweep.driver import Again, Attempt, Ended, Task
 from vellum_nb.workspace.fates import lost
 
 if TYPE_CHECKING:

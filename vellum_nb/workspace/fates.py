@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.errors import APIError, APIStatusError
-from vellum_nb.experiments.sweep.work import Again, Ended, Looks, Task
 from vellum_nb.models import ExecuteWorkflowResponse, RunError
+from vellum_nb.sweep.driver import Again, Ended, Looks, Task
 from vellum_nb.workspace.finding import Gone
 from vellum_nb.workspace.outcome import answered, unanswered
 from vellum_nb.workspace.verdict import Verdict, is_busy, said, verdict

@@ -8,15 +8,14 @@ from functools import partial
 
 from vellum_nb.errors import AuthenticationError
 from vellum_nb.experiments.comparison.tools import Tools
-from vellum_nb.experiments.sweep.reading import Cases, read_table
-from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.sweep.cases import Cases, Releases, checked_cases, read_table, recheck
+from vellum_nb.sweep.options import SweepOptions, checked_repeats, checked_tags
+from vellum_nb.sweep.plan import Planned, Wanted
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.workspace.base import BaseWorkspace
 from vellum_nb.workspace.grids import sweep_about
-from vellum_nb.workspace.sweep_cases import Releases, checked_cases, recheck
 from vellum_nb.workspace.sweep_opening import LateWorker
-from vellum_nb.workspace.sweep_options import checked_repeats, checked_tags
-from vellum_nb.workspace.sweep_plan import Planned, Wanted
 from vellum_nb.workspace.sweep_worker import SweepWorker
 from vellum_nb.workspace.tools import tools_of
 from vellum_nb.workspace.views import render_comparison, view_sweep

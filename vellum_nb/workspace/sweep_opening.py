@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.experiments.sweep.todo import Standing
-from vellum_nb.experiments.sweep.work import Attempt, Task
 from vellum_nb.history.plans.sweeping import Sweeps
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.workspace.sweep_table import why_unfinished
+from vellum_nb.sweep.driver import Attempt, Task
+from vellum_nb.sweep.plan import Standing
+from vellum_nb.sweep.table import why_unfinished
 from vellum_nb.workspace.sweep_worker import SweepWorker
 
 __all__ = ["LateWorker", "found_sweep"]

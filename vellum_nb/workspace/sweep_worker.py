@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.client import Client
-from vellum_nb.experiments.sweep.todo import Standing
-from vellum_nb.experiments.sweep.work import Task
 from vellum_nb.history import History
 from vellum_nb.models import Run, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.sweep.driver import Task
+from vellum_nb.sweep.plan import Standing
+from vellum_nb.sweep.tag_watch import TagWatch
 from vellum_nb.workspace.calling import Caller
-from vellum_nb.workspace.tag_watch import TagWatch
 
 __all__ = ["SweepWorker"]
 

@@ -7,20 +7,20 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Unpack, overload
 
-from vellum_nb.experiments.sweep.plan import SweepPlan
-from vellum_nb.experiments.sweep.reading import Cases
-from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.workspace.asking import asking
-from vellum_nb.workspace.sweep_making import SweepMaking, live_sweep
-from vellum_nb.workspace.sweep_opening import found_sweep
-from vellum_nb.workspace.sweep_options import (
+from vellum_nb.sweep.cases import Cases
+from vellum_nb.sweep.options import (
     SweepArguments,
     SweepLimits,
     checked_options,
     kept_options,
 )
-from vellum_nb.workspace.sweep_plan import planned
-from vellum_nb.workspace.sweep_table import sweeps_frame
+from vellum_nb.sweep.plan import SweepPlan, planned
+from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.table import sweeps_frame
+from vellum_nb.workspace.asking import asking
+from vellum_nb.workspace.far import far
+from vellum_nb.workspace.sweep_making import SweepMaking, live_sweep
+from vellum_nb.workspace.sweep_opening import found_sweep
 from vellum_nb.workspace.watching import announce, watch
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class SweepMethods(SweepMaking):
         0          v2         billing           billing
         """
         options = checked_options(
-            executor,
+            None if executor is None else far(executor),
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,

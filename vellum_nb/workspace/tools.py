@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments.comparison.tools import Tools
-from vellum_nb.experiments.sweep.reading import Cases
 from vellum_nb.models import Run
+from vellum_nb.sweep.cases import Cases
 from vellum_nb.workspace.grids import plain_viewer, viewer
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
     from vellum_nb.experiments import Comparison
-    from vellum_nb.experiments.sweep.sweep import Sweep
+    from vellum_nb.sweep.sweep import Sweep
     from vellum_nb.widgets import HistoryView, SweepView
 
 __all__ = ["render_comparison", "view_history", "view_sweep"]

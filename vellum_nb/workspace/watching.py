@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from vellum_nb.experiments.diffs import printable
-from vellum_nb.experiments.sweep.terminal import terminal_bar
+from vellum_nb.sweep.progress import terminal_bar
 
 if TYPE_CHECKING:
-    from vellum_nb.experiments.sweep.plan import SweepPlan
-    from vellum_nb.experiments.sweep.sweep import Sweep
+    from vellum_nb.sweep.plan import SweepPlan
+    from vellum_nb.sweep.sweep import Sweep
 
 __all__ = ["announce", "in_notebook", "watch"]
 

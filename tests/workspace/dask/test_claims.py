@@ -12,8 +12,8 @@ from distributed import Client
 from distributed.scheduler import KilledWorker
 from piped import Piped
 
-from vellum_nb.experiments.sweep.work import Task
 from vellum_nb.models import Run
+from vellum_nb.sweep.driver import Task
 from vellum_nb.workspace.far import far
 
 LONG = 300  # seconds; waits that end long before

@@ -18,7 +18,7 @@ from vellum_nb.models.plain import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vellum_nb.experiments.sweep import Sweep
+    from vellum_nb.sweep import Sweep
 
 __all__ = ["Acting"]
 

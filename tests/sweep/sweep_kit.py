@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb import History
-from vellum_nb.experiments.sweep.making import SweepOptions
-from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.experiments.sweep.todo import Standing
-from vellum_nb.experiments.sweep.work import Again, Ended, Task
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.sweep.driver import Again, Ended, Task
+from vellum_nb.sweep.options import SweepOptions
+from vellum_nb.sweep.plan import Standing
+from vellum_nb.sweep.sweep import Sweep
 
 LONG = 60.0  # seconds; waits that end long before
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vellum_nb.experiments.sweep.pace import Pace
+from vellum_nb.sweep.concurrency import Pace
 
 
 class Server:

@@ -95,7 +95,7 @@ class Interrupt:
         self.place = ""
 
     def __call__(self, frame, _event, _arg):
-        ours = frame.f_code.co_filename.endswith(("sweep/sweep.py", "sweep/session.py"))
+        ours = frame.f_code.co_filename.endswith(("sweep/sweep.py", "sweep/driver.py"))
         return self.line if ours else None
 
     def line(self, frame, event, _arg):

@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vellum_nb.experiments.sweep import counter as module
-from vellum_nb.experiments.sweep.counter import Counter
-from vellum_nb.experiments.sweep.progress import Progress
 from vellum_nb.models import Run
+from vellum_nb.sweep import progress as module
+from vellum_nb.sweep.progress import Counter, Progress
 
 
 def ended(tag: str = "v1", state: str = "FULFILLED", **fields) -> Run:

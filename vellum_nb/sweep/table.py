@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.experiments.sweep.progress import BY_HAND
-from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history.plans.sweeping import Sweeps
 from vellum_nb.models.sweeps import SweepRecord
+from vellum_nb.sweep.plan import superseded
+from vellum_nb.sweep.progress import BY_HAND
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["sweeps_frame", "why_unfinished"]
 
+
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
-_TIMES = ("created", "ended")
+_TIME_COLUMNS = ("created", "ended")
 _TEXTS = ("sweep_id", "deployment", "release_tags", "state", "why", "environment")
 _COLUMNS = (
     "sweep_id",
@@ -46,13 +47,13 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
     records = [each for each in sweeps.every() if deployment in {None, each.deployment}]
     rows = [_row(each, _tally(sweeps, each, tallies), each.id in held) for each in records]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
-    for name in _TIMES:
+    for name in _TIME_COLUMNS:
         frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
-    numbers = [name for name in _COLUMNS if name not in _TEXTS and name not in _TIMES]
+    numbers = [name for name in _COLUMNS if name not in _TEXTS and name not in _TIME_COLUMNS]
     return frame.astype(dict.fromkeys(_TEXTS, "str") | dict.fromkeys(numbers, "int64"))
 
 
-def _told(why: str | None) -> str | None:
+def _reason(why: str | None) -> str | None:
     return "stopped by hand" if why == BY_HAND else why
 
 
@@ -99,6 +100,6 @@ def _row(record: SweepRecord, tally: Mapping[str, int], held: bool) -> dict[str,
         "repeats": record.repeats,
         "created": record.created,
         "ended": record.ended,
-        "why": None if held else _told(why_unfinished(record, begun=begun > 0)),
+        "why": None if held else _reason(why_unfinished(record, begun=begun > 0)),
         "environment": record.environment,
     }

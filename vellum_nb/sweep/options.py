@@ -1,4 +1,4 @@
-"""What `Workspace.sweep` may be told, and what of it cannot be."""
+"""How a sweep goes about it: its options, checked, and where it stops by itself."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.experiments.sweep.making import KEPT, SweepOptions
 from vellum_nb.models.plain import shown
-from vellum_nb.workspace.far import far
 
 __all__ = [
+    "KEPT",
+    "SweepOptions",
+    "Limits",
     "SweepArguments",
     "SweepLimits",
     "checked_options",
@@ -23,6 +25,111 @@ __all__ = [
     "checked_tags",
     "kept_options",
 ]
+
+
+@dataclass(slots=True)
+class Limits:
+    """Limits of a whole sweep; None is none.
+
+    Attributes
+    ----------
+    calls : int
+        How many runs were begun, in this session and in earlier ones.
+    seconds : float
+        For how long earlier sessions ran.
+
+    Examples
+    --------
+    >>> limits = Limits(max_calls=10, calls=8)
+    >>> limits.allowed(5)
+    2
+    >>> limits.reached(0.0, cost=0.0, failures=0)
+    >>> Limits(max_seconds=60).reached(61.5, cost=0.0, failures=0)
+    'max_seconds=60 is reached'
+    """
+
+    max_calls: int | None = None
+    max_seconds: float | None = None
+    max_cost_usd: float | None = None
+    stop_after_failures: int | None = None
+    calls: int = 0
+    seconds: float = 0.0
+
+    def allowed(self, wanted: int) -> int:
+        """Return how many of `wanted` runs may still begin."""
+        if self.max_calls is None:
+            return max(0, wanted)
+        return max(0, min(wanted, self.max_calls - self.calls))
+
+    def reached(
+        self, seconds: float, *, cost: float, failures: int, in_hand: int = 0
+    ) -> str | None:
+        """Return the limit that is reached; that of calls when none is `in_hand` any more."""
+        ways = (
+            ("max_calls", self.max_calls, self.calls if not in_hand else 0),
+            ("max_seconds", self.max_seconds, self.seconds + seconds),
+            ("max_cost_usd", self.max_cost_usd, cost),
+            ("stop_after_failures", self.stop_after_failures, failures),
+        )
+        for name, limit, used in ways:
+            if limit is not None and used >= limit:
+                return f"{name}={limit} is reached"
+        return None
+
+
+KEPT = (
+    "concurrency",
+    "max_concurrency",
+    "max_calls",
+    "max_seconds",
+    "max_cost_usd",
+    "stop_after_failures",
+    "expand_meta",
+)
+"""The options that are kept with a sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """How a sweep goes about it; see `vellum_nb.Workspace.sweep`."""
+
+    concurrency: int | None = None
+    max_concurrency: int = 128
+    max_calls: int | None = None
+    max_seconds: float | None = None
+    max_cost_usd: float | None = None
+    stop_after_failures: int | None = None
+    expand_meta: bool = False
+    executor: Executor | None = None
+
+    @property
+    def tells_cost(self) -> bool:
+        """Whether runs are asked what they cost."""
+        return self.expand_meta or self.max_cost_usd is not None
+
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """What of it is kept with the sweep.
+
+        Examples
+        --------
+        >>> SweepOptions(max_calls=5).kept
+        {'max_concurrency': 128, 'max_calls': 5}
+        """
+        found = {name: getattr(self, name) for name in KEPT}
+        return {name: value for name, value in found.items() if value}
+
+    def limits(self, calls: int, seconds: float) -> Limits:
+        """Return the limits, for a sweep that has made so many calls in so many seconds."""
+        return Limits(
+            self.max_calls,
+            self.max_seconds,
+            self.max_cost_usd,
+            self.stop_after_failures,
+            calls=calls,
+            seconds=seconds,
+        )
+
 
 _WHOLE = ("concurrency", "max_concurrency", "max_calls", "stop_after_failures")
 _POSITIVE = ("max_seconds", "max_cost_usd")
@@ -69,7 +176,7 @@ def checked_options(
         if value is None and name not in _MUST:
             continue
         expected = "a whole number from 1 on" if name in _WHOLE else "a number above 0"
-        found = _whole(value) if name in _WHOLE else _positive(value)
+        found = _whole_number(value) if name in _WHOLE else _positive(value)
         if found is None:
             problems.append(InputProblem(name, f"{shown(value)} is given; {expected} is expected"))
         else:
@@ -77,8 +184,7 @@ def checked_options(
     if problems:
         msg = "This sweep cannot be; nothing was sent:"
         raise InputError(msg, problems)
-    made = far(executor) if executor is not None else None
-    return SweepOptions(executor=made, expand_meta=expand_meta, **limits)
+    return SweepOptions(executor=executor, expand_meta=expand_meta, **limits)
 
 
 def kept_options(kept: Mapping[str, Any], given: SweepLimits) -> SweepOptions:
@@ -89,7 +195,7 @@ def kept_options(kept: Mapping[str, Any], given: SweepLimits) -> SweepOptions:
 
 def checked_repeats(repeats: object) -> int:
     """Return how often each case is run."""
-    found = _whole(repeats)
+    found = _whole_number(repeats)
     if found is None or found > _MOST_REPEATS:
         msg = f"repeats={repeats!r:.60}: a sweep runs every case 1 to {_MOST_REPEATS:,} times"
         raise InputError(msg)
@@ -109,7 +215,7 @@ def _is_name(tag: object) -> bool:
     return isinstance(tag, str) and bool(tag)
 
 
-def _whole(value: Any) -> int | None:
+def _whole_number(value: Any) -> int | None:
     with suppress(TypeError):
         found = operator.index(value)
         return min(found, sys.maxsize) if found >= 1 and not isinstance(value, bool) else None

@@ -6,6 +6,7 @@ from math import ceil
 
 __all__ = ["FIRST", "Pace", "rounds"]
 
+
 FIRST = 16
 """How many calls begin at once, where that is not fixed."""
 _LESS = 0.7

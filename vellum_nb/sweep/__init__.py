@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vellum_nb.experiments.sweep.plan import SweepPlan
-from vellum_nb.experiments.sweep.progress import Progress, TagProgress
-from vellum_nb.experiments.sweep.sweep import Sweep
+from vellum_nb.sweep.plan import SweepPlan
+from vellum_nb.sweep.progress import Progress, TagProgress
+from vellum_nb.sweep.sweep import Sweep
 
 __all__ = ["Progress", "Sweep", "SweepPlan", "TagProgress"]

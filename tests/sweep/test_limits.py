@@ -6,10 +6,9 @@ from dataclasses import replace
 import pytest
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
-from vellum_nb.experiments.sweep.limits import Limits
-from vellum_nb.experiments.sweep.retries import Patience, Retries
-from vellum_nb.experiments.sweep.work import Again
 from vellum_nb.models import RunError
+from vellum_nb.sweep.driver import Again, Patience, Retries
+from vellum_nb.sweep.options import Limits
 
 FAILURE = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_500")}
 
@@ -142,7 +141,7 @@ def test_patience_lasts_while_a_call_from_before_the_trouble_is_under_way():
 
 
 def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeypatch):
-    monkeypatch.setattr("vellum_nb.experiments.sweep.retries._PATIENCE", 0.2)
+    monkeypatch.setattr("vellum_nb.sweep.driver._PATIENCE", 0.2)
 
     def gone(task, cancel):
         return Again(replace(task, tries=task.tries + 1), "connection refused", wait=0.05)

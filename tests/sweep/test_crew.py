@@ -5,7 +5,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from vellum_nb.experiments.sweep.crew import Crew
+from vellum_nb.sweep.driver import Crew
 
 
 def test_as_many_calls_run_at_once_as_there_are_threads_and_no_more():

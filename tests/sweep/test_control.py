@@ -9,8 +9,8 @@ import pytest
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.experiments.sweep.work import Again
 from vellum_nb.models import RunError
+from vellum_nb.sweep.driver import Again
 
 
 def states(history):
