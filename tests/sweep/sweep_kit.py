@@ -10,21 +10,21 @@ from typing import Any
 from vellum_nb import History
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.sweep.driver import Again, Ended, Task
 from vellum_nb.sweep.options import SweepOptions
-from vellum_nb.sweep.plan import Standing
+from vellum_nb.sweep.plan import PlannedRun
+from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
 from vellum_nb.sweep.sweep import Sweep
 
 LONG = 60.0  # seconds; waits that end long before
 
-Attempt = Callable[[Task, Cancellation | None], Ended | Again]
+Attempt = Callable[[PreparedRun, Cancellation | None], Outcome]
 
 
-def answered(task: Task, cancel: Cancellation | None = None, **fields: Any) -> Ended:
+def answered(task: PreparedRun, cancel: Cancellation | None = None, **fields: Any) -> Finished:
     """End it at once."""
     how = {"state": "FULFILLED", "outputs": {"n": task.run.inputs["n"]}, "latency_s": 0.25}
     how |= {"finished_at": datetime.now(UTC)} | fields
-    return Ended(task.run.model_copy(update=how))
+    return Finished(task.run.model_copy(update=how))
 
 
 class Gate:
@@ -36,7 +36,7 @@ class Gate:
         self.seen: list[str] = []
         self._attempt = attempt
 
-    def __call__(self, task: Task, cancel: Cancellation | None = None) -> Ended | Again:
+    def __call__(self, task: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
         self.seen.append(task.run.id)
         self.arrived.release()
         if cancel is None:
@@ -45,7 +45,11 @@ class Gate:
             with cancel.calling(self.open.set):
                 self.open.wait(LONG)
             if cancel.cancelled:
-                return Again(Task(task.run, task.inputs, doubt="cut off"), "cut off")
+                return InDoubt(
+                    PreparedRun(task.run, task.inputs, doubt=Doubt("cut off")),
+                    "cut off",
+                    answered=False,
+                )
         return self._attempt(task, cancel)
 
     def wait_for(self, number: int) -> None:
@@ -65,21 +69,22 @@ class Maker:
         self.made = attempt
         self.opened = self.closed = 0
 
-    def task(self, standing: Standing) -> Task:
-        if standing.state == "STARTED":
-            return Task(self.history.get(standing.run_id), (), doubt="begun")
+    def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
+        if planned.state is not None:
+            run = self.history.get(planned.run_id)
+            return PreparedRun(run, (), doubt=Doubt("begun"), may_resend=retry)
         run = Run(
-            id=standing.run_id,
-            external_id=standing.run_id,
+            id=planned.run_id,
+            external_id=planned.run_id,
             deployment="d",
-            release_tag=standing.place.release_tag,
+            release_tag=planned.place.release_tag,
             timestamp=datetime.now(UTC),
-            inputs={"n": standing.place.position},
-            case_id=f"case-{standing.place.position}",
+            inputs={"n": planned.place.position},
+            case_id=f"case-{planned.place.position}",
             sweep_id=self.record.id,
-            repeat=standing.place.repeat,
+            repeat=planned.place.repeat,
         )
-        return Task(run, ())
+        return PreparedRun(run, ())
 
     def attempt(self, at_once: int) -> Attempt:  # noqa: ARG002  (as in Worker)
         self.opened += 1

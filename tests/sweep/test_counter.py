@@ -39,7 +39,7 @@ def clock(monkeypatch):
 
 
 def counted(counter: Counter) -> Progress:
-    tags, latest = counter.told()
+    tags, latest = counter.read()
     began, seconds, rate = counter.timed()
     return Progress("running", tags, began=began, seconds=seconds, rate=rate, latest=latest)
 

@@ -7,8 +7,9 @@ import pytest
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
 from vellum_nb.models import RunError
-from vellum_nb.sweep.driver import Again, Patience, Retries
+from vellum_nb.sweep.driver import FailureTimeout, RetryQueue
 from vellum_nb.sweep.options import Limits
+from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry
 
 FAILURE = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_500")}
 
@@ -29,7 +30,7 @@ def test_what_max_calls_let_begin_is_tried_again_until_it_ends(history):
     def busy_once(task, cancel):
         if task.run.id not in refused:
             refused.add(task.run.id)
-            return Again(replace(task, tries=1), "HTTP 429", wait=0.0, busy=True)
+            return Retry(replace(task, tries=1), "HTTP 429", 0.0, busy=True)
         return answered(task)
 
     sweep = swept(history, planned(history, 30), busy_once, max_calls=5).run()
@@ -113,38 +114,37 @@ def test_the_first_limit_that_is_reached_is_named():
 
 
 def test_what_waits_to_be_tried_again_is_due_in_its_time(history):
-    record, retries = planned(history, 3), Retries()
+    record, retries = planned(history, 3), RetryQueue()
     maker = swept(history, record, answered)._worker
-    tasks = [maker.task(each) for each in swept(history, record, answered)._stock.fresh()]
+    tasks = [maker.prepare(each) for each in swept(history, record, answered)._state.not_begun()]
     for wait, task in zip([2.0, 0.5, None], tasks, strict=True):
-        retries.put(Again(task, "why", wait=wait), 10.0)
+        retries.put(task, 10.0, wait)
     assert retries.first == 10.25
     assert retries.due(10.6, 5) == [tasks[2], tasks[1]]
     assert (len(retries), retries.due(11.9, 5), retries.all()) == (1, [], [tasks[0]])
-    again = Again(replace(tasks[0], tries=50), "why")
-    retries.put(again, 0.0)
+    retries.put(replace(tasks[0], tries=50), 0.0)
     assert retries.first == 10.0  # the longest pause
 
 
 def test_patience_leaves_out_what_the_server_asked_to_wait():
-    patience = Patience()
+    patience = FailureTimeout()
     assert not patience.is_over(0.0)
     assert not patience.is_over(130.0, not_before=120.0)
     assert patience.is_over(181.0, not_before=120.0)
 
 
 def test_patience_lasts_while_a_call_from_before_the_trouble_is_under_way():
-    patience = Patience()
+    patience = FailureTimeout()
     assert not patience.is_over(100.0)
     assert not patience.is_over(300.0, oldest=40.0)
     assert patience.is_over(300.0, oldest=160.0)
 
 
 def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeypatch):
-    monkeypatch.setattr("vellum_nb.sweep.driver._PATIENCE", 0.2)
+    monkeypatch.setattr("vellum_nb.sweep.driver._FAILING", 0.2)
 
     def gone(task, cancel):
-        return Again(replace(task, tries=task.tries + 1), "connection refused", wait=0.05)
+        return Retry(replace(task, tries=task.tries + 1), "connection refused", 0.05)
 
     sweep = swept(history, planned(history, 50), gone).start()
     assert sweep.wait(timeout=LONG).state == "stopped"
@@ -157,8 +157,8 @@ def test_others_begin_while_lost_calls_wait_to_be_looked_up(history):
 
     def first_ones_lost(task, cancel):
         if task.run.inputs["n"] < 8:
-            lost = replace(task, doubt="cut off")
-            return Again(lost, "cut off", wait=10 * LONG, answered=True)
+            lost = replace(task, doubt=Doubt("cut off"))
+            return InDoubt(lost, "cut off", 10 * LONG)
         ended.release()
         return answered(task)
 

@@ -12,9 +12,26 @@ from uuid import UUID, uuid5
 from pydantic import Field
 
 from vellum_nb.models.base import Model
-from vellum_nb.models.run import canonical_json
+from vellum_nb.models.run import Run, canonical_json
 
-__all__ = ["Place", "SweepCase", "SweepRecord", "planned_id", "signature"]
+__all__ = [
+    "IN_DOUBT_SQL",
+    "Place",
+    "SweepCase",
+    "SweepRecord",
+    "is_in_doubt",
+    "planned_id",
+    "signature",
+]
+
+_DOUBTFUL = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
+_REFUSED = ("HTTP_400", "HTTP_409", "HTTP_422")
+IN_DOUBT_SQL = (
+    "(state = 'STARTED' OR (state = 'FAILED' AND (error_code IN ('UNKNOWN_FATE', 'TIMEOUT', "
+    "'CONNECTION') OR error_code LIKE 'HTTP_5%' OR (error_code IN ('HTTP_400', 'HTTP_409', "
+    "'HTTP_422') AND lower(error_message) LIKE '%external%id%'))))"
+)
+"""Which rows of `runs` may have been executed, though no answer is recorded: `is_in_doubt`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,18 @@ class Place:
     position: int
     release_tag: str
     repeat: int
+
+
+def is_in_doubt(run: Run) -> bool:
+    """Return whether `run` may have been executed, though no answer is recorded.
+
+    It is STARTED, or FAILED because no usable answer came or its external id had been used.
+    """
+    if run.state != "FAILED" or run.error is None:
+        return run.state == "STARTED"
+    code, text = run.error.code, run.error.message.lower()
+    refused = code in _REFUSED and "external" in text and "id" in text.partition("external")[2]
+    return code in _DOUBTFUL or code.startswith("HTTP_5") or refused
 
 
 def planned_id(sweep_id: str, place: Place, round: int = 0) -> str:  # noqa: A002  (the field's word)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-__all__ = ["FIRST", "Pace", "rounds"]
+__all__ = ["FIRST", "AdaptiveConcurrency", "rounds"]
 
 
 FIRST = 16
@@ -33,7 +33,7 @@ def rounds(calls: int, *, first: int, most: int) -> float:
     return done + left / limit
 
 
-class Pace:
+class AdaptiveConcurrency:
     """Decides how many calls may be under way, from how earlier ones fared.
 
     A round is as many calls as may be under way, all begun since that was last changed. After a
@@ -67,20 +67,20 @@ class Pace:
         self._resting, self._rest = 0, 1
         self._restart(0.0)
 
-    def room(self, flying: int, now: float) -> int:
+    def room(self, at_once: int, now: float) -> int:
         """Return how many calls may start now."""
-        return 0 if now < self.not_before else max(0, self.limit - flying)
+        return 0 if now < self.not_before else max(0, self.limit - at_once)
 
-    def ended(self, began: float, now: float, flying: int) -> None:
-        """Note a call that ended well, one of `flying` that were under way."""
+    def ended(self, began: float, now: float, at_once: int) -> None:
+        """Note a call that ended well, one of `at_once` that were under way."""
         if self.fixed or began < self._since:
             return
         self._calls += 1
         self._took += now - began
-        self._at_once += flying
+        self._at_once += at_once
         if self._calls >= max(self.limit, 8):
-            at_once = self._at_once / self._calls
-            if at_once >= _FULL * self.limit:  # otherwise there was not enough to do
+            average = self._at_once / self._calls
+            if average >= _FULL * self.limit:  # otherwise there was not enough to do
                 self._judge(self._at_once / max(self._took, 1e-9))
             self._restart(now)
 
@@ -105,13 +105,13 @@ class Pace:
         """Grow, or step back, by the calls a second that this limit brings."""
         if self._resting:
             self._resting -= 1
-        elif self._base is None or rate > self._wanted(self._base):
+        elif self._base is None or rate > self._worth_more(self._base):
             self._base, self._rest = (self.limit, rate), 1
             self.limit = min(self.most, ceil(self.limit * self._more))
         else:
             self.limit, self._base, self._resting = self._base[0], None, self._rest
             self._rest = min(2 * self._rest, _REST)
 
-    def _wanted(self, base: tuple[int, float]) -> float:
+    def _worth_more(self, base: tuple[int, float]) -> float:
         limit, rate = base
         return rate * (1 + _WORTH * (self.limit / limit - 1))

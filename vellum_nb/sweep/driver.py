@@ -1,4 +1,9 @@
-"""The one thread that drives a sweep, and the threads that make its calls."""
+"""The one thread that drives a sweep, and the threads that make its calls.
+
+Each turn of the driver is one transaction: it completes the rows of all runs that ended since the
+last one, and begins as many as may start. A run is sent after its row is committed, and counts as
+ended after that is committed. Few more runs are in hand than may be under way.
+"""
 
 from __future__ import annotations
 
@@ -8,133 +13,67 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from vellum_nb.models import Cancellation, Run, RunError
-from vellum_nb.sweep.concurrency import Pace
+from vellum_nb.models import Cancellation, Run
+from vellum_nb.sweep.concurrency import AdaptiveConcurrency
 from vellum_nb.sweep.options import Limits
 from vellum_nb.sweep.progress import Counter
+from vellum_nb.sweep.retry_policy import (
+    Finished,
+    InDoubt,
+    Outcome,
+    PreparedRun,
+    Retry,
+    after_loss,
+)
 
 __all__ = [
-    "Again",
     "Attempt",
-    "Crew",
+    "DaemonThreadPool",
     "Driver",
-    "Ended",
-    "Hands",
-    "Looks",
-    "Patience",
+    "FailureTimeout",
     "Recorder",
-    "Result",
-    "Retries",
+    "RetryQueue",
     "Session",
-    "Task",
+    "WorkerPool",
 ]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+Result: TypeAlias = Outcome | BaseException
 
-class Looks(NamedTuple):
-    """How often a run in doubt was looked up in vain.
+_TURN = 0.25  # seconds; the longest a turn waits for something to end
+_LONGEST_BUSY = 600.0  # seconds that the server may ask everybody to wait; else it is for later
+_WAITING = 512  # runs that may wait to be sent or looked up while others begin
+_LOST = 3  # how often an executor may lose the same run
+_FAILING = 60.0  # seconds of nothing but trouble, until a sweep gives up
+_LONGEST_RETRY = 10.0  # seconds between two tries, where the server does not say
+_SLICE = 0.5  # seconds; on Windows nothing interrupts a wait
+_GRACE = 2.0  # seconds for calls under way, when the interpreter ends
+_WRITING = 5.0  # seconds to record what was cut off
+_LAG_FACTOR = 2.0  # times the lag that a server has shown, a run in doubt is looked up
 
-    `unknown`: the server knew no such execution. `running`: it was under way. `silent`: no usable
-    answer came, in a row.
-    """
-
-    unknown: int = 0
-    running: int = 0
-    silent: int = 0
-
-
-_NEVER = Looks()
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A run that is recorded, and about to be sent.
-
-    Attributes
-    ----------
-    run : Run
-        STARTED; its id is its external id.
-    inputs : tuple of dict
-        As they are sent.
-    doubt : str or None
-        Why it may have run already: it is looked up before it is sent.
-    tries : int
-        How often it was sent.
-    looks : Looks
-        What look-ups have told since it is in doubt.
-    sends : int
-        How often it was sent and the server may have taken it.
-    refused : RunError or None
-        How it ends when no look-up finds it: the server refuses it as it is.
-    resent : bool
-        Whether it was sent once more, after look-ups found no execution of it.
-    """
-
-    run: Run
-    inputs: tuple[Mapping[str, Any], ...]
-    doubt: str | None = None
-    tries: int = 0
-    looks: Looks = _NEVER
-    sends: int = 0
-    refused: RunError | None = None
-    resent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """It ended: `run` is complete. `found`: it was looked up, not sent; `resent`: as in `Task`."""
-
-    run: Run
-    found: bool = False
-    resent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """It is to be tried again, under the same id.
-
-    Attributes
-    ----------
-    task : Task
-        As it goes on.
-    why : str
-        What happened, in a few words.
-    wait : float or None
-        Seconds to wait before that; where `busy`, everybody waits.
-    busy : bool
-        Whether the server has too much to do.
-    hopeless : bool
-        Whether no other run would fare better, as with a wrong key.
-    answered : bool
-        Whether the server works, though this run has not ended.
-    """
-
-    task: Task
-    why: str
-    wait: float | None = None
-    busy: bool = False
-    hopeless: bool = False
-    answered: bool = False
+_Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class Attempt(Protocol):
-    """Sends a task once, or looks it up; never raises for what a server does.
+    """Sends a run once, or looks it up once; never raises for what a server does.
 
     It must be picklable where an executor of other processes is to call it.
     """
 
-    def __call__(self, task: Task, cancel: Cancellation | None = None) -> Ended | Again:
+    def __call__(self, prepared: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
         """Make one attempt."""
 
 
 class Recorder(Protocol):
-    """What the driver asks of a history."""
+    """What the driver needs of a history."""
 
     def record(self, *, begun: Sequence[Run] = (), ended: Sequence[Run] = ()) -> None:
         """Complete and begin, in one transaction."""
@@ -143,10 +82,83 @@ class Recorder(Protocol):
         """Take back runs that were never sent."""
 
 
-Result = Ended | Again | BaseException
+class DaemonThreadPool(Executor):
+    """An executor of at most `most` threads that never keep the interpreter from ending.
+
+    Those of `concurrent.futures.ThreadPoolExecutor` do: it waits for their calls, however long
+    they take, before anybody can cut them off.
+
+    Examples
+    --------
+    >>> with DaemonThreadPool(2) as pool:
+    ...     pool.submit(pow, 2, 10).result()
+    1024
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._closed = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a thread call `fn`."""
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                msg = "this thread pool was shut down"
+                raise RuntimeError(msg)
+            if self._busy >= len(self._threads) < self._most:
+                self._add_thread()
+            self._busy += 1
+            self._calls.put((future, fn, args, kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002, ARG002  (as in Executor)
+        """Take no more calls; those that were submitted are made."""
+        with self._lock:
+            self._closed = True
+            for _ in self._threads:
+                self._calls.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _add_thread(self) -> None:
+        """Add a thread; where the system has no more, those that are there do the work."""
+        thread = threading.Thread(target=self._work, name="vellum-nb-call", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            future, function, args, kwargs = call
+            if not future.set_running_or_notify_cancel():
+                self._done()
+                continue
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as exc:  # noqa: BLE001  (the future's owner gets it)
+                self._done()
+                future.set_exception(exc)
+            else:
+                self._done()
+                future.set_result(result)
+            del call, future, function, args, kwargs  # an idle thread keeps nothing alive
+
+    def _done(self) -> None:
+        with self._lock:
+            self._busy -= 1
 
 
-class Hands:
+class WorkerPool:
     """Makes each attempt by an executor. `wake` and `cut` are for any thread.
 
     Parameters
@@ -156,7 +168,7 @@ class Hands:
     executor : Executor
         Where attempts are made.
     cancel : Cancellation, optional
-        Handed to attempts, where the executor is of this process; then it ends with the hands.
+        Handed to attempts, where the executor is of this process; then it is closed with the pool.
     """
 
     def __init__(
@@ -165,50 +177,23 @@ class Hands:
         self._attempt = attempt
         self._executor = executor
         self._cancel = cancel
-        self._under_way: dict[Future[Ended | Again], str] = {}
-        self._done: queue.SimpleQueue[Future[Ended | Again] | None] = queue.SimpleQueue()
+        self._under_way: dict[Future[Outcome], str] = {}
+        self._done: queue.SimpleQueue[Future[Outcome] | None] = queue.SimpleQueue()
 
     @property
     def can_cut(self) -> bool:
         """Whether attempts can be cut off; those of other processes cannot."""
         return self._cancel is not None
 
-    def begin(self, task: Task) -> None:
+    def begin(self, prepared: PreparedRun) -> None:
         """Begin an attempt."""
-        args = (task,) if self._cancel is None else (task, self._cancel)
+        args = (prepared,) if self._cancel is None else (prepared, self._cancel)
         future = self._executor.submit(self._attempt, *args)
-        self._under_way[future] = task.run.id
-        future.add_done_callback(self._ended)
+        self._under_way[future] = prepared.run.id
+        future.add_done_callback(self._done.put)
 
-    def ended(self, timeout: float) -> Iterable[tuple[str, Result]]:
+    def ended(self, timeout: float) -> list[tuple[str, Result]]:
         """Wait for an attempt to end, or for `wake`; return those that did, by their run's id."""
-        return self._taken(timeout)
-
-    def wake(self) -> None:
-        """End a wait."""
-        self._done.put(None)
-
-    def cut(self) -> None:
-        """Cut off what is under way."""
-        if self._cancel is not None:
-            self._cancel.cancel()
-        self.wake()
-
-    def drop(self) -> None:
-        """Take back what has not begun, and hear no more of the rest."""
-        for future in self._under_way:
-            future.cancel()
-        self._under_way = {}
-
-    def close(self) -> None:
-        """Let go of what is the hands' own; what is under way ends first."""
-        if self._cancel is not None:
-            self._executor.shutdown()
-
-    def _ended(self, future: Future[Ended | Again]) -> None:
-        self._done.put(future)
-
-    def _taken(self, timeout: float) -> list[tuple[str, Result]]:
         found: list[tuple[str, Result]] = []
         wait: float | None = timeout
         while True:
@@ -221,112 +206,49 @@ class Hands:
             if future is not None and run_id is not None:
                 found.append((run_id, _result(future)))
 
+    def wake(self) -> None:
+        """End a wait."""
+        self._done.put(None)
 
-def _result(future: Future[Ended | Again]) -> Result:
+    def cut(self) -> None:
+        """Cut off what is under way."""
+        if self._cancel is not None:
+            self._cancel.cancel()
+        self.wake()
+
+    def drop(self) -> None:
+        """Take back what has not begun, and ignore the rest."""
+        for future in self._under_way:
+            future.cancel()
+        self._under_way = {}
+
+    def close(self) -> None:
+        """Shut down the pool's own executor; what is under way ends first."""
+        if self._cancel is not None:
+            self._executor.shutdown()
+
+
+def _result(future: Future[Outcome]) -> Result:
     try:
         return future.result()
     except BaseException as exc:  # noqa: BLE001  (also what an executor raises to cancel)
         return exc
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-_Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
-
-class Crew(Executor):
-    """An executor of at most `most` threads that never keep the interpreter from ending.
-
-    Those of `concurrent.futures.ThreadPoolExecutor` do: it waits for their calls, however long
-    they take, before anybody is asked to cut them off.
-
-    Examples
-    --------
-    >>> with Crew(2) as crew:
-    ...     crew.submit(pow, 2, 10).result()
-    1024
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
-        self._busy = 0
-        self._closed = False
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a thread call `fn`."""
-        future: Future[T] = Future()
-        with self._lock:
-            if self._closed:
-                msg = "this crew has gone home"
-                raise RuntimeError(msg)
-            if self._busy >= len(self._threads) < self._most:
-                self._hire()
-            self._busy += 1
-            self._jobs.put((future, fn, args, kwargs))
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002, ARG002  (as in Executor)
-        """Take no more jobs; what was handed over is done."""
-        with self._lock:
-            self._closed = True
-            for _ in self._threads:
-                self._jobs.put(None)
-        if wait:
-            for thread in self._threads:
-                thread.join()
-
-    def _hire(self) -> None:
-        """Take on one more thread; where none is to be had, those that are there do the work."""
-        thread = threading.Thread(target=self._work, name="vellum-nb-call", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            if not self._threads:
-                raise
-        else:
-            self._threads.append(thread)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            future, function, args, kwargs = job
-            if not future.set_running_or_notify_cancel():
-                self._done()
-                continue
-            try:
-                result = function(*args, **kwargs)
-            except BaseException as exc:  # noqa: BLE001  (the future's owner is told)
-                self._done()
-                future.set_exception(exc)
-            else:
-                self._done()
-                future.set_result(result)
-            del job, future, function, args, kwargs  # an idle thread keeps nothing alive
-
-    def _done(self) -> None:
-        with self._lock:
-            self._busy -= 1
-
-
-_PATIENCE = 60.0  # seconds of nothing but trouble, until a sweep gives up
-_LONGEST_PAUSE = 10.0  # seconds between two tries, where the server does not say
-
-
-class Retries:
-    """Runs that wait to be tried again, by when they are due.
+class RetryQueue:
+    """Runs that wait for their next attempt, by when they are due. Pure.
 
     Parameters
     ----------
-    tasks : iterable of Task
+    runs : iterable of PreparedRun
         Those that are due at once.
     """
 
-    def __init__(self, tasks: Iterable[Task] = ()) -> None:
-        self._heap: list[tuple[float, int, Task]] = []
+    def __init__(self, runs: Iterable[PreparedRun] = ()) -> None:
+        self._heap: list[tuple[float, int, PreparedRun]] = []
         self._number = 0
-        self.put_back(tasks)
+        self._executed = 0
+        self.put_back(runs)
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -336,72 +258,77 @@ class Retries:
         """When the first one is due."""
         return self._heap[0][0]
 
-    def put(self, again: Again, now: float) -> None:
-        """Have it wait: as long as the server wishes, or longer every time."""
-        wait = again.wait
-        if wait is None:
-            wait = min(0.25 * 2 ** min(again.task.tries, 10), _LONGEST_PAUSE)
-        self._push(now + wait, again.task)
+    @property
+    def blocking(self) -> int:
+        """How many keep others from beginning: all but those that certainly were executed."""
+        return len(self._heap) - self._executed
 
-    def put_back(self, tasks: Iterable[Task]) -> None:
-        """Take tasks that are due at once."""
-        for task in tasks:
-            self._push(0.0, task)
+    def put(self, prepared: PreparedRun, now: float, after: float | None = None) -> None:
+        """Have it wait so long; None: longer after every try."""
+        if after is None:
+            after = min(0.25 * 2 ** min(prepared.tries, 10), _LONGEST_RETRY)
+        self._push(now + after, prepared)
 
-    def due(self, now: float, most: int) -> list[Task]:
-        """Take out at most so many that are due."""
-        found: list[Task] = []
+    def put_back(self, runs: Iterable[PreparedRun]) -> None:
+        """Add runs that are due at once."""
+        for prepared in runs:
+            self._push(0.0, prepared)
+
+    def due(self, now: float, most: int) -> list[PreparedRun]:
+        """Remove and return at most so many that are due."""
+        found: list[PreparedRun] = []
         while len(found) < most and self._heap and self._heap[0][0] <= now:
             found.append(heapq.heappop(self._heap)[2])
+        self._executed -= sum(map(_was_executed, found))
         return found
 
-    def all(self) -> list[Task]:
-        """Take out all of them."""
-        found = [task for _, _, task in self._heap]
+    def all(self) -> list[PreparedRun]:
+        """Remove and return all of them."""
+        found = [prepared for _, _, prepared in self._heap]
         self._heap.clear()
+        self._executed = 0
         return found
 
-    def _push(self, when: float, task: Task) -> None:
+    def _push(self, when: float, prepared: PreparedRun) -> None:
         self._number += 1
-        heapq.heappush(self._heap, (when, self._number, task))
+        self._executed += _was_executed(prepared)
+        heapq.heappush(self._heap, (when, self._number, prepared))
 
 
-class Patience:
-    """Ends when for a minute there was nothing but trouble, waiting at the server's wish left out.
+def _was_executed(prepared: PreparedRun) -> bool:
+    return prepared.doubt is not None and prepared.doubt.executed
+
+
+class FailureTimeout:
+    """Is over when for a minute there was nothing but trouble; waits for the server left out.
 
     Examples
     --------
-    >>> patience = Patience()
-    >>> patience.is_over(0.0), patience.is_over(59.0), patience.is_over(61.0)
+    >>> timeout = FailureTimeout()
+    >>> timeout.is_over(0.0), timeout.is_over(59.0), timeout.is_over(61.0)
     (False, False, True)
-    >>> patience.renew()
-    >>> patience.is_over(62.0)
+    >>> timeout.reset()
+    >>> timeout.is_over(62.0)
     False
     """
 
     def __init__(self) -> None:
         self._since: float | None = None
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Forget the trouble: something went well."""
         self._since = None
 
     def is_over(self, now: float, *, not_before: float = 0.0, oldest: float | None = None) -> bool:
         """Note trouble, and return whether that was too much.
 
-        `not_before`: until when the server wished us to wait. `oldest`: when the oldest call began
+        `not_before`: until when the server asked us to wait. `oldest`: when the oldest call began
         that is under way; one from before the trouble may simply be slow.
         """
         if self._since is None:
             self._since = now
         since = max(self._since, not_before)
-        return now - since > _PATIENCE and (oldest is None or oldest >= since)
-
-
-_TURN = 0.25  # seconds; the longest a turn waits for something to end
-_LONGEST = 600.0  # seconds that the server may ask everybody to wait; else it is for later
-_WAITING = 128  # runs that may wait to be tried again while others begin, and the calls at once
-_LOST = 3  # how often an executor may lose the same run
+        return now - since > _FAILING and (oldest is None or oldest >= since)
 
 
 class Driver:
@@ -409,70 +336,74 @@ class Driver:
 
     Parameters
     ----------
-    todo : iterator of Task
-        The runs to be begun, made as they are asked for.
-    hands : Hands
-        Make attempts: send one, or look it up.
-    doubtful : iterable of Task
-        Those that were begun earlier: they are looked up first.
-    changed : callable
+    runs : iterator of PreparedRun
+        The runs to be begun, made as they are needed.
+    pool : WorkerPool
+        Makes attempts: sends a run, or looks it up.
+    in_doubt : iterable of PreparedRun
+        Those of earlier sessions: they are looked up first.
+    on_change : callable
         Called after every turn.
+    clock : callable
+        Seconds, for tests that do not wait.
     """
 
     def __init__(
         self,
-        todo: Iterator[Task],
-        hands: Hands,
+        runs: Iterator[PreparedRun],
+        pool: WorkerPool,
         *,
         recorder: Recorder,
         counter: Counter,
-        pace: Pace,
+        concurrency: AdaptiveConcurrency,
         limits: Limits,
-        doubtful: Iterable[Task] = (),
-        changed: Callable[[], None] = lambda: None,
+        in_doubt: Iterable[PreparedRun] = (),
+        on_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._todo = todo
-        self._hands = hands
+        self._runs = runs
+        self._pool = pool
         self._recorder = recorder
         self._counter = counter
         self._limits = limits
-        self._changed = changed
-        self.pace = pace
+        self._on_change = on_change
+        self._clock = clock
+        self.concurrency = concurrency
         self.why: str | None = None
         self.note: str | None = None
         self.paused = False
         self._lock = threading.Lock()
-        self._over = False
-        self._cut = False
+        self._over = self._cut = self._exhausted = False
         self._error: Exception | None = None
-        self._exhausted = False
-        self._doubtful = list(doubtful)
-        self._later = Retries(self._doubtful)
-        self._flying: dict[str, tuple[Task, float]] = {}
-        self._ended: list[Ended] = []
-        self._patience = Patience()
+        self._in_doubt = list(in_doubt)
+        self._queue = RetryQueue(self._in_doubt)
+        self._unresolved = 0
+        self._lookup_s = 0.0
+        self._under_way: dict[str, tuple[PreparedRun, float]] = {}
+        self._ended: list[Finished] = []
+        self._failing = FailureTimeout()
 
     @property
-    def flying(self) -> int:
+    def at_once(self) -> int:
         """How many attempts are under way."""
-        return len(self._flying)
+        return len(self._under_way)
 
     def stop(self, why: str) -> None:
         """Begin nothing more; `drive` returns when what is under way has ended."""
         with self._lock:
             self.why = self.why or why
-        self._hands.wake()
+        self._pool.wake()
 
     def cut(self) -> None:
         """Wait no longer for what is under way: cut it off, or leave it where it cannot be."""
         self._cut = True
         self.stop("cut off")
-        self._hands.cut()
+        self._pool.cut()
 
     def pause(self) -> None:
         """Begin nothing more until `go_on`."""
         self.paused = True
-        self._hands.wake()
+        self._pool.wake()
 
     def go_on(self) -> bool:
         """End a pause, and take back a stop; return False where it is too late for that."""
@@ -480,18 +411,24 @@ class Driver:
             if self._over or self._cut or self._error is not None:
                 return False
             self.why, self.paused = None, False
-        self._hands.wake()
+        self._pool.wake()
         return True
+
+    def limit(self, limits: Limits) -> None:
+        """Apply other limits from now on."""
+        limits.calls, limits.seconds = self._limits.calls, self._limits.seconds
+        self._limits = limits
+        self._pool.wake()
 
     def drive(self) -> None:
         """Run until all has ended, or it was stopped and nothing is under way.
 
         What fails here stops the sweep. It is raised when what was under way has ended and, as far
-        as possible, is written down.
+        as possible, is recorded.
         """
         self._counter.go()
-        for task in self._doubtful:
-            self._counter.begun(task.run.release_tag)
+        for prepared in self._in_doubt:
+            self._counter.begun(prepared.run.release_tag)
         try:
             while not self._turned():
                 self._wait()
@@ -507,11 +444,13 @@ class Driver:
             self._turn()
         except Exception as exc:  # noqa: BLE001  (raised at the end)
             self._fail(exc)
-        self._changed()
-        if self._flying and not (self._cut and not self._hands.can_cut):
+        self._on_change()
+        if self._under_way and not (self._cut and not self._pool.can_cut):
             return False
-        nothing_left = self._exhausted and not self._later
+        nothing_left = self._exhausted and not self._queue
         with self._lock:
+            if nothing_left and self._unresolved and self.why is None:
+                self.why = _unresolved(self._unresolved)
             self._over = self.why is not None or nothing_left or self._counter.left <= 0
             return self._over
 
@@ -520,48 +459,48 @@ class Driver:
         self.stop(str(exc) or type(exc).__name__)
 
     def _turn(self) -> None:
-        """Write down what ended and what begins, then send it."""
-        now = time.monotonic()
-        self._keep_clock()
-        self._keep_limits()
+        """Record what ended and what begins, then send it."""
+        now = self._clock()
+        self._run_clock()
+        self._check_limits()
         room = self._room(now)
-        tasks = self._later.due(now, room)
+        due = self._queue.due(now, room)
         try:
-            fresh = self._fresh(room - len(tasks))
+            fresh = self._fresh(room - len(due))
             self._record(fresh)
-            tasks += fresh
-            while tasks:
-                self._start(tasks[0], now)
-                tasks.pop(0)
+            due += fresh
+            while due:
+                self._start(due[0], now)
+                due.pop(0)
         finally:
-            self._later.put_back(tasks)
+            self._queue.put_back(due)
 
-    def _record(self, fresh: Sequence[Task]) -> None:
+    def _record(self, fresh: Sequence[PreparedRun]) -> None:
         ended = self._ended
         if ended or fresh:
-            begun = [task.run for task in fresh]
+            begun = [prepared.run for prepared in fresh]
             self._recorder.record(begun=begun, ended=[each.run for each in ended])
         self._ended = []
         for each in ended:
             self._counter.ended(each.run, found=each.found, resent=each.resent)
-        for task in fresh:
+        for prepared in fresh:
             self._limits.calls += 1
-            self._counter.begun(task.run.release_tag)
+            self._counter.begun(prepared.run.release_tag)
 
-    def _keep_clock(self) -> None:
-        if self.paused and not self._flying:
+    def _run_clock(self) -> None:
+        if self.paused and not self._under_way:
             self._counter.hold()
-            self._patience.renew()
+            self._failing.reset()
         else:
             self._counter.go()
 
-    def _keep_limits(self) -> None:
+    def _check_limits(self) -> None:
         counter, ended = self._counter, [each.run for each in self._ended]
         reached = self._limits.reached(
             counter.seconds,
             cost=counter.cost + sum(run.cost_usd or 0.0 for run in ended),
             failures=counter.failed + sum(run.state != "FULFILLED" for run in ended),
-            in_hand=len(self._flying) + len(self._later),
+            in_hand=len(self._under_way) + len(self._queue),
         )
         if reached is not None:
             self.stop(reached)
@@ -569,84 +508,90 @@ class Driver:
     def _room(self, now: float) -> int:
         if self.paused or self.why is not None:
             return 0
-        return self.pace.room(len(self._flying), now)
+        return self.concurrency.room(len(self._under_way), now)
 
-    def _fresh(self, room: int) -> list[Task]:
-        """Return runs that begin now; fewer when many wait to be tried again."""
-        in_hand = len(self._flying) + len(self._later)
-        wanted = self._limits.allowed(
-            min(room, self.pace.limit + max(self.pace.most, _WAITING) - in_hand)
-        )
-        fresh = list(islice(self._todo, wanted))
-        self._exhausted = self._exhausted or len(fresh) < wanted
+    def _fresh(self, room: int) -> list[PreparedRun]:
+        """Return runs that begin now; fewer when many wait for another attempt."""
+        in_hand = len(self._under_way) + self._queue.blocking
+        most = self.concurrency.limit + max(self.concurrency.most, _WAITING) - in_hand
+        number = self._limits.allowed(min(room, most))
+        fresh = list(islice(self._runs, number))
+        self._exhausted = self._exhausted or len(fresh) < number
         return fresh
 
-    def _start(self, task: Task, now: float) -> None:
-        self._hands.begin(task)
-        self._flying[task.run.id] = (task, now)
+    def _start(self, prepared: PreparedRun, now: float) -> None:
+        if prepared.lookup_s < self._lookup_s:
+            prepared = replace(prepared, lookup_s=self._lookup_s)
+        self._pool.begin(prepared)
+        self._under_way[prepared.run.id] = (prepared, now)
 
     def _wait(self) -> None:
         """Wait for the first that ends, and take what has ended."""
-        for run_id, result in self._hands.ended(self._sleep()):
+        for run_id, result in self._pool.ended(self._sleep()):
             self._take(run_id, result)
 
     def _sleep(self) -> float:
-        now = time.monotonic()
+        now = self._clock()
         until = now + _TURN
-        if self.pace.limit > len(self._flying) and not self.paused and self.why is None:
-            soon = self.pace.not_before if self.pace.not_before > now else until
-            if self._later:
-                soon = max(self._later.first, self.pace.not_before)
+        not_before = self.concurrency.not_before
+        may_begin = self.concurrency.limit > len(self._under_way)
+        if may_begin and not self.paused and self.why is None:
+            soon = not_before if not_before > now else until
+            if self._queue:
+                soon = max(self._queue.first, not_before)
             until = min(until, soon)
         return max(0.001, until - now)
 
     def _take(self, run_id: str, result: Result) -> None:
-        at_once = len(self._flying)
-        task, began = self._flying.pop(run_id)
-        now = time.monotonic()
-        if isinstance(result, BaseException):
-            result = self._broke(result, task)
-        if isinstance(result, Ended):
-            self._patience.renew()
-            if not result.found:
-                self.pace.ended(began, now, at_once)
-            self._ended.append(result)
+        at_once = len(self._under_way)
+        prepared, began = self._under_way.pop(run_id)
+        now = self._clock()
+        outcome = self._broken(result, prepared) if isinstance(result, BaseException) else result
+        if isinstance(outcome, Finished):
+            self._failing.reset()
+            self._lookup_s = max(self._lookup_s, _LAG_FACTOR * outcome.lag_s)
+            if not outcome.found:
+                self.concurrency.ended(began, now, at_once)
+            self._ended.append(outcome)
+        elif isinstance(outcome, InDoubt) and outcome.after is None and not outcome.busy:
+            self._failing.reset()
+            self._unresolved += 1
+            self._counter.begun(prepared.run.release_tag, -1)
         else:
-            self._retry(result, began, now)
+            self._retry(outcome, began, now)
 
-    def _retry(self, again: Again, began: float, now: float) -> None:
-        until = self.pace.not_before
-        oldest = min((each for _, each in self._flying.values()), default=None)
-        if again.busy and (again.wait or 0.0) > _LONGEST:
-            self.stop(f"{again.why}: the server asks to wait {again.wait:,.0f} s")
-        elif again.busy and self.pace.busy(began, now, again.wait):
-            self.note = f"lowered after {again.why} at {datetime.now().astimezone():%H:%M:%S}"
-        if again.answered:
-            self._patience.renew()
-        elif again.hopeless:
-            self.stop(again.why)
-        elif self._patience.is_over(now, not_before=until, oldest=oldest):
-            self.stop(f"no answer for 60 s: {again.why}")
-        self._later.put(again, now)
+    def _retry(self, outcome: Retry | InDoubt, began: float, now: float) -> None:
+        until = self.concurrency.not_before
+        oldest = min((each for _, each in self._under_way.values()), default=None)
+        if outcome.busy and (outcome.after or 0.0) > _LONGEST_BUSY:
+            self.stop(f"{outcome.why}: the server asks to wait {outcome.after:,.0f} s")
+        elif outcome.busy and self.concurrency.busy(began, now, outcome.after):
+            self.note = f"lowered after {outcome.why} at {datetime.now().astimezone():%H:%M:%S}"
+        if isinstance(outcome, InDoubt) and outcome.answered:
+            self._failing.reset()
+        elif outcome.hopeless:
+            self.stop(outcome.why)
+        elif self._failing.is_over(now, not_before=until, oldest=oldest):
+            self.stop(f"no answer for 60 s: {outcome.why}")
+        self._queue.put(outcome.prepared, now, outcome.after)
 
-    def _broke(self, error: BaseException, task: Task) -> Again:
+    def _broken(self, error: BaseException, prepared: PreparedRun) -> Outcome:
         """Return what follows from an attempt that raised; an executor may have lost it."""
-        lost = not self._hands.can_cut or isinstance(error, BrokenExecutor | CancelledError)
-        if isinstance(error, Exception) and not (lost and task.tries < _LOST):
+        lost = not self._pool.can_cut or isinstance(error, BrokenExecutor | CancelledError)
+        if isinstance(error, Exception) and not (lost and prepared.tries < _LOST):
             self._fail(error)
-        why = f"the executor lost it: {type(error).__name__}"
-        return Again(replace(task, doubt=why, tries=task.tries + 1), why)
+        return after_loss(prepared, f"the executor lost it: {type(error).__name__}")
 
     def _put_back(self) -> None:
-        """Write down the rest, and take back what surely never ran; the doubtful stay STARTED."""
-        self._hands.drop()
-        for task, _ in self._flying.values():
-            self._counter.begun(task.run.release_tag, -1)
-        self._flying.clear()
-        back = self._later.all()
-        for task in back:
-            self._counter.begun(task.run.release_tag, -1)
-        never = [task.run for task in back if task.doubt is None]
+        """Record the rest, and take back what surely never ran; the doubtful stay STARTED."""
+        self._pool.drop()
+        for prepared, _ in self._under_way.values():
+            self._counter.begun(prepared.run.release_tag, -1)
+        self._under_way.clear()
+        back = self._queue.all()
+        for prepared in back:
+            self._counter.begun(prepared.run.release_tag, -1)
+        never = [each.run for each in back if each.doubt is None and not each.resent]
         try:
             self._record(())
             if never:
@@ -655,9 +600,9 @@ class Driver:
             self._fail(exc)
 
 
-_SLICE = 0.5  # seconds; on Windows nothing interrupts a wait
-_GRACE = 2.0  # seconds for calls under way, when the interpreter ends
-_WRITING = 5.0  # seconds to write down what was cut off
+def _unresolved(number: int) -> str:
+    what = "1 run is" if number == 1 else f"{number:,} runs are"
+    return f"{what} in doubt: the server does not list what became of it; resume looks again"
 
 
 class Session:
@@ -669,15 +614,17 @@ class Session:
         What is stopped, paused and cut.
     drive : callable
         Drives it to its end.
-    over : callable
+    on_end : callable
         Called in the thread when `is_alive` is no longer true.
     """
 
-    def __init__(self, driver: Driver, drive: Callable[[], None], over: Callable[[], None]) -> None:
+    def __init__(
+        self, driver: Driver, drive: Callable[[], None], on_end: Callable[[], None]
+    ) -> None:
         self.driver = driver
         self.error: BaseException | None = None
         self._drive = drive
-        self._tell_over = over
+        self._on_end = on_end
         self._over = threading.Event()
         self._over.set()
         self._claim = threading.Lock()
@@ -695,7 +642,7 @@ class Session:
             self._over.clear()
             _ALIVE.add(self)
             thread.start()
-        except BaseException:  # no thread is to be had; or an interrupt, while it starts
+        except BaseException:  # the system has no thread; or an interrupt, while it starts
             if self._claim.acquire(blocking=False):
                 self._end()
             raise
@@ -715,11 +662,11 @@ class Session:
             return
         try:
             self._drive()
-        except BaseException as exc:  # noqa: BLE001  (raised by whoever waits)
+        except BaseException as exc:  # noqa: BLE001  (raised where somebody waits)
             self.error = exc
         finally:
             self._end()
-            self._tell_over()
+            self._on_end()
 
     def _end(self) -> None:
         _ALIVE.discard(self)

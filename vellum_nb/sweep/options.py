@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from vellum_nb.errors import InputError, InputProblem
@@ -85,6 +85,7 @@ KEPT = (
     "max_cost_usd",
     "stop_after_failures",
     "expand_meta",
+    "resend_in_doubt",
 )
 """The options that are kept with a sweep."""
 
@@ -100,6 +101,7 @@ class SweepOptions:
     max_cost_usd: float | None = None
     stop_after_failures: int | None = None
     expand_meta: bool = False
+    resend_in_doubt: bool = True
     executor: Executor | None = None
 
     @property
@@ -116,8 +118,24 @@ class SweepOptions:
         >>> SweepOptions(max_calls=5).kept
         {'max_concurrency': 128, 'max_calls': 5}
         """
-        found = {name: getattr(self, name) for name in KEPT}
-        return {name: value for name, value in found.items() if value}
+        found = {name: getattr(self, name) for name in KEPT if name != "resend_in_doubt"}
+        kept = {name: value for name, value in found.items() if value}
+        return kept if self.resend_in_doubt else {**kept, "resend_in_doubt": False}
+
+    def is_given(self, name: str) -> bool:
+        """Whether an option is another than its default."""
+        default: object = type(self).__dataclass_fields__[name].default
+        return bool(getattr(self, name) != default)
+
+    def with_calls_of(self, other: SweepOptions) -> SweepOptions:
+        """Return these limits with how `other` makes its calls."""
+        return replace(
+            other,
+            max_calls=self.max_calls,
+            max_seconds=self.max_seconds,
+            max_cost_usd=self.max_cost_usd,
+            stop_after_failures=self.stop_after_failures,
+        )
 
     def limits(self, calls: int, seconds: float) -> Limits:
         """Return the limits, for a sweep that has made so many calls in so many seconds."""
@@ -147,6 +165,7 @@ class SweepLimits(TypedDict, total=False):
     max_cost_usd: float | None
     stop_after_failures: int | None
     expand_meta: bool
+    resend_in_doubt: bool
 
 
 class SweepArguments(SweepLimits, total=False):
@@ -156,13 +175,17 @@ class SweepArguments(SweepLimits, total=False):
     repeats: int
     progress: bool
     background: bool
-    fresh: bool
+    restart: bool
     reuse: bool
     executor: Executor | None
 
 
 def checked_options(
-    executor: Executor | None, *, expand_meta: bool = False, **limits: Any
+    executor: Executor | None,
+    *,
+    expand_meta: bool = False,
+    resend_in_doubt: bool = True,
+    **limits: Any,
 ) -> SweepOptions:
     """Return the options that say how a sweep goes about it.
 
@@ -184,7 +207,9 @@ def checked_options(
     if problems:
         msg = "This sweep cannot be; nothing was sent:"
         raise InputError(msg, problems)
-    return SweepOptions(executor=executor, expand_meta=expand_meta, **limits)
+    return SweepOptions(
+        executor=executor, expand_meta=expand_meta, resend_in_doubt=resend_in_doubt, **limits
+    )
 
 
 def kept_options(kept: Mapping[str, Any], given: SweepLimits) -> SweepOptions:

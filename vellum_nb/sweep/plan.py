@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Planned",
-    "Standing",
+    "PreparedSweep",
+    "PlannedRun",
     "SweepPlan",
     "TagPlan",
-    "Wanted",
+    "SweepRequest",
     "counted",
-    "fresh",
+    "not_begun",
     "lasting",
     "money",
-    "planned",
-    "standings",
+    "plan_sweep",
+    "planned_runs",
     "superseded",
 ]
 
@@ -53,7 +53,7 @@ class TagPlan:
     found : int
         Runs of this sweep that the history has already.
     reused : int
-        Runs that are taken over from the history.
+        Runs of the history that stand for planned ones.
     doubtful : int
         Runs that were begun, and are looked up first.
     median_s, cost_usd : float or None
@@ -266,12 +266,12 @@ _NONE: Mapping[Place, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PlannedRun:
     """Where a planned run stands: the id it has or gets, and its state; None: not begun."""
 
     place: Place
     run_id: str
-    state: str | None
+    state: str | None  # IN_DOUBT: it is FAILED, and may have been executed
 
     @property
     def is_over(self) -> bool:
@@ -279,9 +279,9 @@ class Standing:
         return self.state is not None and self.state != "STARTED"
 
 
-def standings(
+def planned_runs(
     sweep: SweepRecord, states: Mapping[str, str], reused: Mapping[Place, str] = _NONE
-) -> Iterator[Standing]:
+) -> Iterator[PlannedRun]:
     """Yield where every planned run stands, in the order of the plan.
 
     A run that failed in an earlier round than the sweep's is to be made anew, under a new id. For
@@ -289,16 +289,16 @@ def standings(
     """
     for place in sweep.places():
         if reused and place in reused:
-            yield Standing(place, reused[place], "FULFILLED")
+            yield PlannedRun(place, reused[place], "FULFILLED")
         else:
-            yield _standing(sweep, place, states)
+            yield _planned_run(sweep, place, states)
 
 
-def fresh(
+def not_begun(
     sweep: SweepRecord, states: Mapping[str, str], reused: Mapping[Place, str] = _NONE
-) -> Iterator[Standing]:
+) -> Iterator[PlannedRun]:
     """Yield the planned runs that have not begun."""
-    return (each for each in standings(sweep, states, reused) if each.state is None)
+    return (each for each in planned_runs(sweep, states, reused) if each.state is None)
 
 
 def superseded(sweep: SweepRecord, states: Mapping[str, str]) -> set[str]:
@@ -311,17 +311,17 @@ def superseded(sweep: SweepRecord, states: Mapping[str, str]) -> set[str]:
     return found
 
 
-def _standing(sweep: SweepRecord, place: Place, states: Mapping[str, str]) -> Standing:
+def _planned_run(sweep: SweepRecord, place: Place, states: Mapping[str, str]) -> PlannedRun:
     newest = planned_id(sweep.id, place, sweep.round)
     if not states or newest in states:
-        return Standing(place, newest, states.get(newest))
+        return PlannedRun(place, newest, states.get(newest))
     for number in range(sweep.round - 1, -1, -1):
         earlier = planned_id(sweep.id, place, number)
-        if states.get(earlier) in {"FULFILLED", "STARTED"}:
-            return Standing(place, earlier, states[earlier])
+        if states.get(earlier) in {"FULFILLED", "STARTED", "IN_DOUBT"}:
+            return PlannedRun(place, earlier, states[earlier])
         if earlier in states:
             break
-    return Standing(place, newest, None)
+    return PlannedRun(place, newest, None)
 
 
 _ENDED = "over"
@@ -329,7 +329,7 @@ _LIMIT_NAMES = ("max_calls", "max_seconds", "max_cost_usd", "stop_after_failures
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SweepRequest:
     """What a sweep is asked to be: checked cases on releases."""
 
     deployment: str
@@ -361,93 +361,113 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """A sweep about to begin: a new one, or one that goes on; `taken`: runs to be taken over."""
+class PreparedSweep:
+    """A sweep about to begin: a new one, one that goes on, or one that has ended.
+
+    `reused`: runs of the history that are to stand for planned ones.
+    """
 
     record: SweepRecord
     plan: SweepPlan
     is_new: bool
-    taken: dict[Place, str] = field(default_factory=dict)
+    reused: dict[Place, str] = field(default_factory=dict)
 
     def not_begun(self, begun: Collection[str]) -> dict[Place, str]:
-        """Return what is to be taken over, but for places that have begun meanwhile."""
+        """Return what is to be reused, without places that have begun since."""
         record = self.record
         rounds = range(record.round + 1)
         return {
             place: run
-            for place, run in self.taken.items()
+            for place, run in self.reused.items()
             if not any(planned_id(record.id, place, number) in begun for number in rounds)
         }
 
 
-def planned(
-    wanted: Wanted, sweeps: Sweeps, options: SweepOptions, *, fresh: bool, reuse: bool
-) -> Planned:
-    """Return the unfinished sweep of the same plan, or a new one; nothing is written."""
-    record = wanted.record()
-    unfinished = None if fresh else sweeps.unfinished(record.signature)
-    record = (unfinished or record).model_copy(
-        update={
-            "options": options.kept,
-            "lost": sweeps.lost(unfinished.id) if unfinished else None,
-        }
-    )
-    standing = _Progress(wanted, record, sweeps, is_new=unfinished is None)
-    taken = standing.taken() if reuse else {}
+def plan_sweep(
+    request: SweepRequest, sweeps: Sweeps, options: SweepOptions, *, restart: bool, reuse: bool
+) -> PreparedSweep:
+    """Return the newest sweep of the same plan, or a new one; nothing is written.
+
+    One that has ended counts where its release tags pointed at the same releases.
+    """
+    record = request.record()
+    earlier = None if restart else _same_plan(sweeps, record)
+    lost = sweeps.lost(earlier.id) if earlier is not None and earlier.ended is None else None
+    record = (earlier or record).model_copy(update={"options": options.kept, "lost": lost})
+    counts = _Counts(request, record, sweeps, is_new=earlier is None)
+    reused = counts.reusable() if reuse and record.ended is None else {}
     plan = SweepPlan(
-        wanted.deployment,
+        request.deployment,
         cases=record.cases,
         repeats=record.repeats,
-        tags=standing.tags(taken),
+        tags=counts.tags(reused),
         at_once=max(1, min(options.concurrency or options.max_concurrency, record.planned)),
         fixed=options.concurrency is not None,
-        resumes=unfinished.id if unfinished else None,
-        last_seen=sweeps.last_seen(record.id) if unfinished else None,
+        resumes=earlier.id if earlier else None,
+        last_seen=sweeps.last_seen(record.id) if earlier else None,
     )
-    notes = (*_resumed(plan, record, wanted), *_input_notes(wanted), *_limited(plan, options))
-    return Planned(record, replace(plan, notes=notes), unfinished is None, taken)
+    notes = (*_resumed(plan, record, request), *_input_notes(request), *_limited(plan, options))
+    return PreparedSweep(record, replace(plan, notes=notes), earlier is None, reused)
 
 
-class _Progress:
+def _same_plan(sweeps: Sweeps, record: SweepRecord) -> SweepRecord | None:
+    """Return the newest unfinished sweep of the same plan, else the newest that has ended."""
+    unfinished = sweeps.unfinished(record.signature)
+    if unfinished is not None:
+        return unfinished
+    for each in sweeps.every():
+        if each.signature == record.signature and _same_releases(each, record):
+            return each
+    return None
+
+
+def _same_releases(earlier: SweepRecord, now: SweepRecord) -> bool:
+    return all(
+        release is None or earlier.releases.get(tag) in {None, release}
+        for tag, release in now.releases.items()
+    )
+
+
+class _Counts:
     """Where each planned run stands."""
 
     def __init__(
-        self, wanted: Wanted, record: SweepRecord, sweeps: Sweeps, *, is_new: bool
+        self, request: SweepRequest, record: SweepRecord, sweeps: Sweeps, *, is_new: bool
     ) -> None:
-        self._wanted = wanted
+        self._request = request
         self._record = record
         self._sweeps = sweeps
         self._states = {} if is_new else sweeps.states(record.id)
         self._reused = {} if is_new else sweeps.reused(record.id)
         self._counts: Counter[tuple[str, str]] = Counter()
         if self._states or self._reused:
-            for each in standings(record, self._states, self._reused):
+            for each in planned_runs(record, self._states, self._reused):
                 kind = _ENDED if each.is_over else each.state or ""
                 self._counts[each.place.release_tag, kind] += 1
 
-    def taken(self) -> dict[Place, str]:
+    def reusable(self) -> dict[Place, str]:
         """Return which runs of the history may stand for planned ones that have not begun."""
-        ids = self._wanted.release_ids
+        ids = self._request.release_ids
         pools = {each: self._pool(each) for each in dict.fromkeys(ids.values()) if each}
-        cases = self._wanted.checked.cases
+        cases = self._request.checked.cases
         found: dict[Place, str] = {}
-        for standing in standings(self._record, self._states, self._reused):
-            place = standing.place
+        for planned in planned_runs(self._record, self._states, self._reused):
+            place = planned.place
             pool = pools.get(ids[place.release_tag] or "", {})
             runs = pool.get(cases[place.position].case_id)
-            if standing.state is None and runs:
+            if planned.state is None and runs:
                 found[place] = runs.pop()
         return found
 
-    def tags(self, taken: Mapping[Place, str]) -> tuple[TagPlan, ...]:
+    def tags(self, reused: Mapping[Place, str]) -> tuple[TagPlan, ...]:
         """Return what is planned on each release tag."""
         past = self._sweeps.past(self._record.deployment)
-        reused = Counter(place.release_tag for place in taken)
-        return tuple(self._tag(tag, reused[tag], past) for tag in self._record.release_tags)
+        counted = Counter(place.release_tag for place in reused)
+        return tuple(self._tag(tag, counted[tag], past) for tag in self._record.release_tags)
 
     def _tag(self, tag: str, reused: int, past: Sequence[PastRun]) -> TagPlan:
         found, doubtful = self._counts[tag, _ENDED], self._counts[tag, "STARTED"]
-        release_id = self._wanted.release_ids[tag]
+        release_id = self._request.release_ids[tag]
         return TagPlan(
             tag,
             release_id,
@@ -461,7 +481,7 @@ class _Progress:
     def _pool(self, release_id: str) -> dict[str, list[str]]:
         """Return case id to runs, the newest last; without those that this sweep has already."""
         known = self._states.keys() | set(self._reused.values())
-        case_ids = {case.case_id for case in self._wanted.checked.cases}
+        case_ids = {case.case_id for case in self._request.checked.cases}
         found = self._sweeps.reusable(self._record.deployment, release_id, case_ids)
         return {
             case_id: [run for run in reversed(runs) if run not in known]
@@ -480,8 +500,12 @@ def _expected(past: Sequence[PastRun], tag: str, release_id: str | None) -> dict
     }
 
 
-def _resumed(plan: SweepPlan, record: SweepRecord, wanted: Wanted) -> Iterable[str]:
+def _resumed(plan: SweepPlan, record: SweepRecord, request: SweepRequest) -> Iterable[str]:
     if plan.resumes is None:
+        return
+    if record.ended is not None:
+        ended = record.ended.strftime("%Y-%m-%d %H:%M")
+        yield f"the same sweep ended at {ended} UTC: nothing is sent; restart=True runs it again"
         return
     began = record.created.strftime("%Y-%m-%d %H:%M")
     last = record.lost or plan.last_seen
@@ -490,19 +514,19 @@ def _resumed(plan: SweepPlan, record: SweepRecord, wanted: Wanted) -> Iterable[s
     found = counted(sum(tag.found for tag in plan.tags), "run")
     none = "it is not sent again" if found == "1 run" else "none of them is sent again"
     yield f"goes on with the unfinished sweep of {began} UTC{when}: {found} found, {none}"
-    now = wanted.release_ids
+    now = request.release_ids
     moved = [tag for tag, at in record.releases.items() if at and now.get(tag) not in {None, at}]
     if moved:
         yield f"{named(moved)} moved to another release since that sweep began"
 
 
-def _input_notes(wanted: Wanted) -> Iterable[str]:
-    for tag, names in wanted.checked.not_sent.items():
+def _input_notes(request: SweepRequest) -> Iterable[str]:
+    for tag, names in request.checked.not_sent.items():
         yield f"{named(names)}: not sent to {tag}, which does not know {_it(names)}"
-    unread = [tag for tag, release in wanted.releases.items() if release is None]
+    unread = [tag for tag, release in request.releases.items() if release is None]
     if unread:
         yield f"this key may not read {named(unread)}: the server alone checks the inputs"
-    yield from wanted.checked.notes
+    yield from request.checked.notes
 
 
 def _it(names: Sequence[str]) -> str:

@@ -150,8 +150,8 @@ class Progress:
     @property
     def cost_usd(self) -> float | None:
         """What it has cost so far, where that is told."""
-        told = [tag.cost_usd for tag in self.tags if tag.cost_usd is not None]
-        return sum(told) if told else None
+        costs = [tag.cost_usd for tag in self.tags if tag.cost_usd is not None]
+        return sum(costs) if costs else None
 
     @property
     def untold(self) -> str | None:
@@ -191,7 +191,7 @@ class _Tally:
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
 
-    def told(self, tag: str) -> TagProgress:
+    def read(self, tag: str) -> TagProgress:
         middle = median(self.took) if self.took else None
         return TagProgress(
             tag, self.planned, self.done, self.failed, self.running, middle, self.cost
@@ -297,10 +297,10 @@ class Counter:
             self._ends.append(self.seconds)
             self._forget(self._ends[-1])
 
-    def told(self) -> tuple[tuple[TagProgress, ...], tuple[Run, ...]]:
+    def read(self) -> tuple[tuple[TagProgress, ...], tuple[Run, ...]]:
         """Return the counts of each tag, and the runs that ended last."""
         with self._lock:
-            tags = tuple(tally.told(tag) for tag, tally in self._tallies.items())
+            tags = tuple(tally.read(tag) for tag, tally in self._tallies.items())
             return tags, tuple(self._latest)
 
     def timed(self) -> tuple[datetime | None, float, float]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.history.plans.sweeping import Sweeps
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.sweep.plan import superseded
@@ -14,7 +15,7 @@ from vellum_nb.sweep.progress import BY_HAND
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["sweeps_frame", "why_unfinished"]
+__all__ = ["find_sweep", "sweeps_frame"]
 
 
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
@@ -57,11 +58,30 @@ def _reason(why: str | None) -> str | None:
     return "stopped by hand" if why == BY_HAND else why
 
 
-def why_unfinished(record: SweepRecord, *, begun: bool) -> str | None:
+def _why_unfinished(record: SweepRecord, *, begun: bool) -> str | None:
     """Return why a sweep that nobody drives has not ended."""
     if record.ended is not None or record.why is not None:
         return record.why
     return "its process ended before it was done" if begun else None
+
+
+def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
+    """Return the sweep of this id, or of the only id that begins so.
+
+    Raises
+    ------
+    HistoryError
+        There is no such sweep, or several.
+    """
+    found = sweeps.every(sweep_id) if sweep_id else []
+    if len(found) == 1:
+        record = found[0]
+        begun = sweeps.last_seen(record.id) is not None
+        why = None if record.id in sweeps.held() else _why_unfinished(record, begun=begun)
+        return record.model_copy(update={"why": why, "lost": sweeps.lost(record.id)})
+    what = "several sweeps whose id begins with" if found else "no sweep"
+    msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists those there are"
+    raise HistoryError(msg)
 
 
 def _tally(
@@ -100,6 +120,6 @@ def _row(record: SweepRecord, tally: Mapping[str, int], held: bool) -> dict[str,
         "repeats": record.repeats,
         "created": record.created,
         "ended": record.ended,
-        "why": None if held else _reason(why_unfinished(record, begun=begun > 0)),
+        "why": None if held else _reason(_why_unfinished(record, begun=begun > 0)),
         "environment": record.environment,
     }

@@ -40,7 +40,7 @@ def _run(
 
     def sweep(rows: list[dict[str, Any]]) -> Sweep:
         return workspace.sweep(
-            deployment, rows, release_tags=[release_tag], reuse=True, progress=False
+            deployment, rows, release_tags=[release_tag], restart=True, reuse=True, progress=False
         )
 
     unfit: dict[int, str] = {}

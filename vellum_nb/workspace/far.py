@@ -19,8 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from vellum_nb.sweep.driver import Again, Attempt, Ended, Task
-from vellum_nb.workspace.fates import lost
+from vellum_nb.sweep.driver import Attempt
+from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, Retry, after_loss
 
 if TYPE_CHECKING:
     from distributed.cfexecutor import ClientExecutor
@@ -54,14 +54,14 @@ class FarExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Have `fn` called elsewhere with a task."""
-        (task,) = args
-        inner = self._handed(fn, task, **kwargs)
+        (prepared,) = args
+        inner = self._handed(fn, prepared, **kwargs)
         outer = _Call(inner)
-        inner.add_done_callback(lambda inner: _pass_on(inner, outer, task))
+        inner.add_done_callback(lambda inner: _pass_on(inner, outer, prepared))
         return outer
 
-    def _handed(self, fn: Attempt, task: Task, **kwargs: Any) -> Future[Any]:
-        return self._executor.submit(fn, task, **kwargs)
+    def _handed(self, fn: Attempt, prepared: PreparedRun, **kwargs: Any) -> Future[Any]:
+        return self._executor.submit(fn, prepared, **kwargs)
 
 
 class DaskExecutor(FarExecutor):
@@ -74,12 +74,12 @@ class DaskExecutor(FarExecutor):
         self._client: Any = executor._client  # noqa: SLF001  (it is told nowhere else)
         self._options = {**executor._kwargs, "pure": False, "retries": 0}  # noqa: SLF001
 
-    def _handed(self, fn: Attempt, task: Task, **kwargs: Any) -> Future[Any]:
-        key = f"{_NAME}-{task.run.id}-{uuid4().hex[:8]}"
+    def _handed(self, fn: Attempt, prepared: PreparedRun, **kwargs: Any) -> Future[Any]:
+        key = f"{_NAME}-{prepared.run.id}-{uuid4().hex[:8]}"
         if self._executor._shutdown:  # noqa: SLF001
             msg = "the executor was shut down: hand over another client.get_executor()"
             raise RuntimeError(msg)
-        call = self._client.submit(_sealed(fn, task), key=key, **self._options, **kwargs)
+        call = self._client.submit(_sealed(fn, prepared), key=key, **self._options, **kwargs)
         self._executor._futures.add(call)  # noqa: SLF001  (its `shutdown` waits for them)
         future: Future[Any] = Future()
         self._client.loop.add_callback(_gather, call, future)
@@ -125,19 +125,19 @@ async def _gather(call: Any, future: Future[Any]) -> None:
             future.set_result(result)
 
 
-def _sealed(call: Attempt, task: Task) -> Callable[[], Ended | Again]:
+def _sealed(call: Attempt, prepared: PreparedRun) -> Callable[[], Outcome]:
     """Return a function that shows nothing, and loads everywhere.
 
     A scheduler loads it as well, and a worker that cannot load what it is sent dies of it: so that
     what needs this package is loaded by the call. What it encloses is in no `repr`.
     """
-    sealed = pickle.dumps((Once(call), task))
+    sealed = pickle.dumps((Once(call), prepared))
 
-    def vellum_nb_call() -> Ended | Again:
+    def vellum_nb_call() -> Outcome:
         import pickle
 
-        call, task = pickle.loads(sealed)  # noqa: S301  (our own)
-        return call(task)  # type: ignore[no-any-return]
+        call, prepared = pickle.loads(sealed)  # noqa: S301  (our own)
+        return call(prepared)  # type: ignore[no-any-return]
 
     return vellum_nb_call
 
@@ -150,7 +150,7 @@ class Once:
     def __init__(self, call: Attempt) -> None:
         self._call = call
 
-    def __call__(self, task: Task) -> Ended | Again:
+    def __call__(self, prepared: PreparedRun) -> Outcome:
         """Make the call, unless a worker has begun it before, or nobody waits for it."""
         from distributed import get_client, get_worker
 
@@ -161,12 +161,12 @@ class Once:
         try:
             client.publish_dataset(None, name=key)
         except KeyError:
-            return lost(task, "a worker was lost with it")
+            return after_loss(prepared, "a worker was lost with it")
         wanted = client.processing([worker.address])  # type: ignore[no-untyped-call]
         if key not in wanted[worker.address]:
             client.unpublish_dataset(key)
-            return lost(task, "it was given up before it was sent")
-        return self._call(task)
+            return after_loss(prepared, "it was given up before it was sent")
+        return self._call(prepared)
 
     def __repr__(self) -> str:
         return repr(self._call)
@@ -190,7 +190,7 @@ class _Call(Future[Any]):
         self._inner = None
 
 
-def _pass_on(inner: Future[Any], outer: _Call, task: Task) -> None:
+def _pass_on(inner: Future[Any], outer: _Call, prepared: PreparedRun) -> None:
     outer.drop()
     if inner.cancelled():
         outer.cancel()
@@ -200,7 +200,7 @@ def _pass_on(inner: Future[Any], outer: _Call, task: Task) -> None:
         if error is None:
             outer.set_result(inner.result())
         elif _misses_us(error):
-            outer.set_result(Again(task, _ADVICE, hopeless=True))
+            outer.set_result(Retry(prepared, _ADVICE, hopeless=True))
         else:
             outer.set_exception(error)
 

@@ -6,14 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb.errors import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    InputError,
-    InputProblem,
-)
+from vellum_nb.errors import APIError, InputError, InputProblem
 from vellum_nb.models import (
     ExecuteWorkflowResponse,
     Run,
@@ -27,6 +20,7 @@ from vellum_nb.models import (
     new_run_id,
 )
 from vellum_nb.models.inputs import plain
+from vellum_nb.sweep.retry_policy import run_error
 
 __all__ = ["answered", "cancelled", "ended", "started", "unanswered", "with_plain_options"]
 
@@ -103,15 +97,7 @@ def ended(
 
 def unanswered(exc: APIError) -> dict[str, Any]:
     """Return what an error of the API adds to the run."""
-    if isinstance(exc, APITimeoutError):
-        code = "TIMEOUT"
-    elif isinstance(exc, APIConnectionError):
-        code = "CONNECTION"
-    elif isinstance(exc, APIStatusError):
-        code = f"HTTP_{exc.status_code}"
-    else:
-        code = "BAD_RESPONSE"
-    return {"state": "FAILED", "error": RunError(code=code, message=str(exc))}
+    return {"state": "FAILED", "error": run_error(exc)}
 
 
 def cancelled() -> dict[str, Any]:

@@ -5,8 +5,10 @@ Nothing here knows a widget; the form and the command line are handed its method
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 from vellum_nb.client import Client
@@ -16,13 +18,16 @@ from vellum_nb.models import (
     Cancellation,
     Run,
     RunRequest,
+    SlimWorkflowExecutionRead,
     WorkflowDeploymentRelease,
     WorkflowInput,
 )
 from vellum_nb.models.inputs import to_wire
+from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause
+from vellum_nb.workspace.executions import told
 from vellum_nb.workspace.gathering import Gathering
 from vellum_nb.workspace.keeper import Attempt, Keeper
-from vellum_nb.workspace.lookup import Lookup
+from vellum_nb.workspace.lookup import ExecutionLookup, Lookup, NoLookupError
 from vellum_nb.workspace.outcome import (
     answered,
     cancelled,
@@ -31,7 +36,7 @@ from vellum_nb.workspace.outcome import (
     with_plain_options,
 )
 from vellum_nb.workspace.pending import PendingRun
-from vellum_nb.workspace.sending import EVERYTHING
+from vellum_nb.workspace.sending import EVERYTHING, check_external_id
 from vellum_nb.workspace.stream import RunStream
 from vellum_nb.workspace.uploads import Uploads
 
@@ -69,8 +74,11 @@ class Runner:
             try:
                 inputs = self._uploads.sent(attempt.inputs, cancel)
                 reply = self._client.execute_workflow(inputs, **attempt.options, cancel=cancel)
+                check_external_id(attempt.run, reply.external_id)
                 ended = answered(reply)
             except APIError as exc:
+                if self._was_executed(attempt, exc):
+                    return self._adopt(attempt, exc, cancel)
                 error = exc
                 given_up = cancel is not None and cancel.cancelled
                 ended = cancelled() if given_up else unanswered(exc)
@@ -139,6 +147,62 @@ class Runner:
             if exc.status_code != HTTPStatus.FORBIDDEN:
                 raise
             return None
+
+    def settle(self, lookup: ExecutionLookup, run: Run) -> None:
+        """Look up a run in doubt until that is settled, and complete it where it was executed."""
+        since = run.finished_at or run.timestamp
+        waited = max(0.0, (datetime.now(UTC) - since).total_seconds())
+        found = self._look_up(lookup, run, waited, cancel=None)
+        if found is not None:
+            fields = {"error": None, **told(found)}
+            with suppress(HistoryError):  # another process completed it
+                self.keeper.finish(run.model_copy(update=fields))
+
+    def _was_executed(self, attempt: Attempt, exc: APIError) -> bool:
+        """Return whether `exc` refuses an external id of our own making: an earlier try used it."""
+        return id_was_used(exc) and attempt.run.external_id == attempt.run.id
+
+    def _adopt(self, attempt: Attempt, exc: APIError, cancel: Cancellation | None) -> Outcome:
+        """Return the run that an earlier try of the client executed; else leave it in doubt."""
+        run = attempt.run
+        try:
+            lookup = ExecutionLookup(self._client, self._lookup.deployment(run.deployment).id)
+            found = self._look_up(lookup, run, 0.0, cancel)
+        except APIError:
+            found = None
+        if found is not None:
+            return self.keeper.finish(run.model_copy(update=told(found))), None
+        self.keeper.let_go(run)
+        exc.add_note(
+            f"It was executed by an earlier try, and the server does not list it yet. The run is "
+            f"kept in the history as STARTED: {run.id}; "
+            f"ws.history.sync({run.deployment!r}) completes it"
+        )
+        return run, exc
+
+    def _look_up(
+        self, lookup: ExecutionLookup, run: Run, waited: float, cancel: Cancellation | None
+    ) -> SlimWorkflowExecutionRead | None:
+        """Look `run` up in growing pauses, for as long as a sweep does; return it if it ended."""
+        _, read = self._client.settings(max_connections=1, max_tries=1).timeout
+        most = read or LOOKUP_S
+        while True:
+            status = None
+            with suppress(APIError):
+                try:
+                    status = lookup.find(str(run.external_id), cancel)
+                except NoLookupError:
+                    return None
+            if isinstance(status, SlimWorkflowExecutionRead):
+                return status
+            if waited >= most or (cancel is not None and cancel.cancelled):
+                return None
+            pause = min(lookup_pause(waited), most - waited)
+            if cancel is None:
+                time.sleep(pause)
+            else:
+                cancel.wait(pause)
+            waited += pause
 
     @contextmanager
     def _begun(self, request: RunRequest) -> Iterator[Attempt]:

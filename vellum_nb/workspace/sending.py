@@ -12,7 +12,7 @@ from vellum_nb.models import Cancellation, Run
 from vellum_nb.workspace.gathering import Gathering
 from vellum_nb.workspace.outcome import answered
 
-__all__ = ["EVERYTHING", "executed", "options_of", "streamed"]
+__all__ = ["EVERYTHING", "check_external_id", "executed", "options_of", "streamed"]
 
 Inputs = Sequence[Mapping[str, Any]]
 EVERYTHING = {"usage": True, "cost": True, "model_name": True}
@@ -25,6 +25,7 @@ def executed(
     """Execute `run` and wait for its outputs."""
     clock = time.perf_counter()
     reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
+    check_external_id(run, reply.external_id)
     return {"latency_s": round(time.perf_counter() - clock, 6), **answered(reply)}
 
 
@@ -43,6 +44,7 @@ def streamed(
         cancel=cancel,
     ) as events:
         for event in events:
+            check_external_id(run, event.external_id)
             execution_id = execution_id or event.execution_id
             gathered.take(event)
     if gathered.end is None:
@@ -50,6 +52,22 @@ def streamed(
         raise APIConnectionError(msg)
     latency = round(time.perf_counter() - clock, 6)
     return {"execution_id": execution_id, "latency_s": latency, **gathered.fields()}
+
+
+def check_external_id(run: Run, external_id: str | None) -> None:
+    """Refuse an answer that has another external id than `run`.
+
+    Raises
+    ------
+    APIConnectionError
+        It is the answer to another run.
+    """
+    if external_id is not None and external_id != run.external_id:
+        msg = (
+            f"The answer has the external id {external_id!r:.80}, which is not that of this run, "
+            f"{run.external_id!r:.80}: it is another run's. This one may have been executed."
+        )
+        raise APIConnectionError(msg)
 
 
 def options_of(run: Run) -> dict[str, Any]:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import AuthenticationError
+from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.comparison.tools import Tools
-from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.experiments.report.saving import refuse_key, save_frame
+from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
 from vellum_nb.sweep.cases import Cases, Releases, checked_cases, read_table, recheck
 from vellum_nb.sweep.options import SweepOptions, checked_repeats, checked_tags
-from vellum_nb.sweep.plan import Planned, Wanted
-from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.plan import PreparedSweep, SweepRequest
+from vellum_nb.sweep.sweep import Sweep, SweepActions
+from vellum_nb.workspace.asking import asking
 from vellum_nb.workspace.base import BaseWorkspace
 from vellum_nb.workspace.grids import sweep_about
-from vellum_nb.workspace.sweep_opening import LateWorker
-from vellum_nb.workspace.sweep_worker import SweepWorker
+from vellum_nb.workspace.lookup import ExecutionLookup
+from vellum_nb.workspace.sweep_worker import LateWorker, SweepWorker
 from vellum_nb.workspace.tools import tools_of
 from vellum_nb.workspace.views import render_comparison, view_sweep
 from vellum_nb.workspace.watching import watch
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["SweepMaking", "live_sweep"]
 
+_LOOKUPS = 8  # at once
 _UNDER_WAY = frozenset({"running", "paused", "stopping"})
 _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 
@@ -30,44 +41,83 @@ _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 class SweepMaking(BaseWorkspace):
     """Makes sweeps, for the methods that users call."""
 
-    def _wanted(
+    def _sweep_request(
         self, deployment: str, cases: Cases, release_tags: Sequence[str], repeats: int
-    ) -> Wanted:
+    ) -> SweepRequest:
         tags, times = checked_tags(release_tags), checked_repeats(repeats)
         table = read_table(cases)
         releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
-        return Wanted(deployment, releases, checked_cases(table, releases, deployment), times)
+        return SweepRequest(deployment, releases, checked_cases(table, releases, deployment), times)
 
-    def _kept(self, found: Planned, cases: Sequence[SweepCase], *, twin: bool) -> bool:
-        """Write the plan down; return False where another process was quicker."""
-        sweeps, record = self.history.sweeps, found.record
-        if found.is_new:
-            return sweeps.add(record, cases, taken=found.taken, twin=twin)
+    def _add_sweep(
+        self, prepared: PreparedSweep, cases: Sequence[SweepCase], *, duplicate: bool
+    ) -> bool:
+        """Record the plan; return False where another process was quicker."""
+        sweeps, record = self.history.sweeps, prepared.record
+        if prepared.is_new:
+            return sweeps.add(record, cases, taken=prepared.reused, twin=duplicate)
         token = sweeps.hold(record.id)
         try:
             sweeps.change(record.id, options=record.options)
-            if sweeps.cases(record.id) != cases:
-                sweeps.renew_cases(record.id, cases)
-            if found.taken:
+            self._renew_cases(record, cases)
+            if prepared.reused:
                 begun = sweeps.states(record.id)
-                sweeps.keep_reused(record.id, found.not_begun(begun))
+                sweeps.keep_reused(record.id, prepared.not_begun(begun))
         finally:
             sweeps.let_go(record.id, token)
         return True
 
-    def _sweep(self, found: Planned, wanted: Wanted, options: SweepOptions) -> Sweep:
-        record, cases = found.record, wanted.checked.cases
-        worker = self._worker(record, cases, wanted.releases, expand_meta=options.tells_cost)
+    def _renew_cases(self, record: SweepRecord, cases: Sequence[SweepCase]) -> None:
+        if self.history.sweeps.cases(record.id) != cases:
+            self.history.sweeps.renew_cases(record.id, cases)
+
+    def _ended_sweep(
+        self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions
+    ) -> Sweep:
+        """Return a sweep that has ended, as it is; runs in doubt are looked up."""
+        self._renew_cases(prepared.record, request.checked.cases)
+        sweep = self._made_sweep(prepared, request, options)
+        note = next(iter(prepared.plan.notes))
+        sys.stderr.write(f"vellum-nb: {request.deployment}: {note} (sweep {sweep.id})\n")
+        if self.history.sweeps.in_doubt(sweep.id):
+            sweep.resume(progress=False)
+        return sweep
+
+    def _settle_doubts(self, request: SweepRequest) -> None:
+        """Look up runs of these cases and releases whose answer never came."""
+        releases = {release for release in request.release_ids.values() if release}
+        case_ids = [case.case_id for case in request.checked.cases]
+        held = self.history.sweeps.held()
+        found = self.history.runs(
+            deployment=request.deployment, state=["STARTED", "FAILED"], case_id=case_ids
+        )
+        in_doubt = [
+            run
+            for run in found
+            if is_in_doubt(run)
+            and run.release_id in releases
+            and run.sweep_id not in held
+            and not self._runner.keeper.holds(run)
+        ]
+        if in_doubt:
+            lookup = ExecutionLookup(self.client, self._deployment_id(request.deployment))
+            with ThreadPoolExecutor(_LOOKUPS) as pool:
+                list(pool.map(partial(self._runner.settle, lookup), in_doubt))
+
+    def _made_sweep(
+        self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions
+    ) -> Sweep:
+        record, cases = prepared.record, request.checked.cases
         sweep = Sweep(
             record,
             history=self.history,
-            worker=worker,
+            worker=self._worker(record, cases, request.releases, options),
             options=options,
-            render=render_comparison,
-            viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
+            plan=prepared.plan,
+            actions=self._sweep_actions(
+                record, partial(view_sweep, cases=cases, releases=request.releases)
+            ),
         )
-        sweep.plan = found.plan
-        sweep.tools = self._tools(sweep_about(record))
         _LIVE[record.id] = sweep
         return sweep
 
@@ -78,21 +128,42 @@ class SweepMaking(BaseWorkspace):
             history=self.history,
             worker=LateWorker(partial(self._late, record, options)),
             options=options,
-            render=render_comparison,
-            viewer=self._view_of_old,
+            actions=self._sweep_actions(record, self._view_of_old),
         )
-        sweep.watch = watch
-        sweep.tools = self._tools(sweep_about(record))
         _LIVE[record.id] = sweep
         return sweep
+
+    def _sweep_actions(self, record: SweepRecord, view: Callable[[Sweep], object]) -> SweepActions:
+        return SweepActions(
+            compare=partial(self._compare_sweep, self._tools(sweep_about(record))),
+            view=view,
+            watch=watch,
+            save=self._save_frame,
+        )
+
+    def _compare_sweep(self, tools: Tools, sweep: Sweep, **options: Any) -> Comparison:
+        comparison = Comparison(
+            sweep.records(),
+            deployment=sweep.record.deployment,
+            release_tags=sweep.record.release_tags,
+            render=render_comparison,
+            cases=self.history.sweeps.cases(sweep.id),
+            judging=asking(self),  # type: ignore[arg-type]  # it is a whole Workspace
+            **options,
+        )
+        comparison.tools = tools
+        return comparison
+
+    def _save_frame(self, path: str | Path, frame: pd.DataFrame) -> Path:
+        refuse_key(str(path), self._tools("").holds_key, [frame])
+        return save_frame(path, frame, "csv")
 
     def _worker(
         self,
         record: SweepRecord,
         cases: Sequence[SweepCase],
         releases: Releases,
-        *,
-        expand_meta: bool,
+        options: SweepOptions,
     ) -> SweepWorker:
         return SweepWorker(
             self.client,
@@ -102,7 +173,8 @@ class SweepMaking(BaseWorkspace):
             releases=releases,
             look_up=partial(self._runner.resolve, record.deployment),
             deployment_id=self._deployment_id(record.deployment),
-            expand_meta=expand_meta,
+            expand_meta=options.tells_cost,
+            may_resend=options.resend_in_doubt,
         )
 
     def _late(self, record: SweepRecord, options: SweepOptions) -> SweepWorker:
@@ -113,7 +185,7 @@ class SweepMaking(BaseWorkspace):
         cases = self.history.sweeps.cases(record.id)
         recheck(cases, releases, record.deployment)
         self.history.sweeps.change(record.id, options=options.kept)
-        return self._worker(record, cases, releases, expand_meta=options.tells_cost)
+        return self._worker(record, cases, releases, options)
 
     def _tools(self, about: str) -> Tools:
         return tools_of(self, about=about)  # type: ignore[arg-type]  # it is a whole Workspace

@@ -14,14 +14,12 @@ from vellum_nb.sweep.options import (
     checked_options,
     kept_options,
 )
-from vellum_nb.sweep.plan import SweepPlan, planned
+from vellum_nb.sweep.plan import SweepPlan, plan_sweep
 from vellum_nb.sweep.sweep import Sweep
-from vellum_nb.sweep.table import sweeps_frame
-from vellum_nb.workspace.asking import asking
+from vellum_nb.sweep.table import find_sweep, sweeps_frame
 from vellum_nb.workspace.far import far
 from vellum_nb.workspace.sweep_making import SweepMaking, live_sweep
-from vellum_nb.workspace.sweep_opening import found_sweep
-from vellum_nb.workspace.watching import announce, watch
+from vellum_nb.workspace.watching import announce
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,16 +69,21 @@ class SweepMethods(SweepMaking):
         progress: bool = True,
         background: bool = False,
         dry_run: bool = False,
-        fresh: bool = False,
+        restart: bool = False,
         reuse: bool = False,
+        resend_in_doubt: bool = True,
         executor: Executor | None = None,
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
 
         All cases are checked before the first call. Every run is in the history before it is
-        sent, and exactly once whatever happens: the same call again, in this kernel or a later
-        one, goes on with a sweep that was stopped or lost. Stop it by interrupting the kernel;
-        what is under way ends first.
+        sent, once. The same call again, in this kernel or a later one, goes on with a sweep that
+        was stopped or lost, and returns one that has ended. A run whose answer did not come is
+        looked up before it is sent again. So no run is executed twice where the server refuses an
+        external id that was used, as Vellum documents it, or lists executions in time.
+
+        Stop it by interrupting the kernel: what is under way ends first, then KeyboardInterrupt
+        is raised.
 
         Parameters
         ----------
@@ -113,11 +116,17 @@ class SweepMethods(SweepMaking):
             Return at once; see `Sweep.wait`, `Sweep.pause`, `Sweep.stop`.
         dry_run : bool, default False
             Check and plan, send and keep nothing: return the `SweepPlan`.
-        fresh : bool, default False
-            Start anew, though an unfinished sweep has the same plan.
+        restart : bool, default False
+            Run all of it again, though the history has a sweep of the same plan. Default: an
+            unfinished one goes on, and one that has ended is returned as it is.
         reuse : bool, default False
-            Take fulfilled runs that the history has of the same case on the same release, as many
-            as `repeats` ask, and send only the others.
+            Use fulfilled runs that the history has of the same case on the same release, as many
+            as `repeats` ask, and send only the others. Runs of these cases that may have been
+            executed, though no answer came, are looked up first.
+        resend_in_doubt : bool, default True
+            Whether a run that may have been executed is sent again, under the same external id,
+            when look-ups find no execution of it for the read timeout (120 s by default), and for
+            twice as long as this server was seen to take. False leaves it in doubt.
         executor : concurrent.futures.Executor, optional
             Where the calls are made: a pool of processes, or a Dask cluster with
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
@@ -138,6 +147,8 @@ class SweepMethods(SweepMaking):
             There is no such deployment or release tag; the message lists those there are.
         HistoryError
             Another process runs this very sweep; the message says which.
+        VellumNBError
+            This process runs it, with another concurrency or executor. Other limits are applied.
 
         Examples
         --------
@@ -162,22 +173,28 @@ class SweepMethods(SweepMaking):
             max_cost_usd=max_cost_usd,
             stop_after_failures=stop_after_failures,
             expand_meta=expand_meta,
+            resend_in_doubt=resend_in_doubt,
         )
-        wanted = self._wanted(deployment, cases, release_tags, repeats)
-        plan = partial(planned, wanted, self.history.sweeps, options, fresh=fresh, reuse=reuse)
+        request = self._sweep_request(deployment, cases, release_tags, repeats)
+        plan = partial(plan_sweep, request, self.history.sweeps, options, restart=restart)
         if dry_run:
-            return plan().plan
-        found = plan()
-        sweep = live_sweep(found.record.id)
-        if sweep is None:
-            while not self._kept(found, wanted.checked.cases, twin=fresh):
-                found = plan()
-            sweep = self._sweep(found, wanted, options)
-        sweep.judging = asking(self)
-        sweep.watch = watch if progress else None
+            return plan(reuse=reuse).plan
+        prepared = plan(reuse=False)
+        sweep = live_sweep(prepared.record.id)
+        if sweep is not None:
+            sweep.apply(options)
+            return sweep.resume(background=background, progress=progress)
+        if prepared.record.ended is not None:
+            return self._ended_sweep(prepared, request, options)
+        if reuse:
+            self._settle_doubts(request)
+            prepared = plan(reuse=True)
+        while not self._add_sweep(prepared, request.checked.cases, duplicate=restart):
+            prepared = plan(reuse=reuse)
         if progress:
-            announce(found.plan)
-        return sweep.resume(background=background)
+            announce(prepared.plan)
+        sweep = self._made_sweep(prepared, request, options)
+        return sweep.resume(background=background, progress=progress)
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
         """Return the sweeps of this history as a DataFrame, one row a sweep, newest first.
@@ -214,7 +231,7 @@ class SweepMethods(SweepMaking):
         sweep_id : str
             Its id, or how the id begins; `sweeps` lists them.
         concurrency, max_concurrency, expand_meta : optional
-            Other ones than it was given, as in `sweep`; one that is under way keeps its own.
+            Other ones than it was given, as in `sweep`; they cannot be changed under way.
         max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
             Other limits; None lifts one.
 
@@ -233,10 +250,13 @@ class SweepMethods(SweepMaking):
         >>> ws.open_sweep(sweep.id)
         <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
-        record = found_sweep(self.history.sweeps, sweep_id)
+        record = find_sweep(self.history.sweeps, sweep_id)
         kept = kept_options(record.options, options)
-        found = live_sweep(record.id) or self._opened(record, kept)
-        found.judging = asking(self)
+        found = live_sweep(record.id)
+        if found is None:
+            return self._opened(record, kept)
+        if options:
+            found.apply(kept)
         return found
 
     def _case_calls(self, deployment: str) -> CaseCalls:

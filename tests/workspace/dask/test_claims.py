@@ -13,7 +13,7 @@ from distributed.scheduler import KilledWorker
 from piped import Piped
 
 from vellum_nb.models import Run
-from vellum_nb.sweep.driver import Task
+from vellum_nb.sweep.retry_policy import PreparedRun
 from vellum_nb.workspace.far import far
 
 LONG = 300  # seconds; waits that end long before
@@ -43,7 +43,7 @@ def task():
         inputs={},
         case_id="c",
     )
-    return Task(run, ())
+    return PreparedRun(run, ())
 
 
 def kill(cluster):

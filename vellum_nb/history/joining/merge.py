@@ -32,12 +32,14 @@ from vellum_nb.history.rows.rows import (
 from vellum_nb.history.store import large
 from vellum_nb.history.store.store import Connection, Store
 from vellum_nb.models import Run
+from vellum_nb.models.sweeps import IN_DOUBT_SQL, is_in_doubt
 
 __all__ = ["SyncReport", "merge"]
 
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "quality")
-_MAY_BE_IT = (  # a run that the server refused never was an execution
-    "r.execution_id IS NULL AND r.external_id = ? AND coalesce(r.error_code, '') NOT LIKE 'HTTP_4%'"
+_MAY_BE_IT = (  # a run that the server refused, but for its external id, never was an execution
+    "r.execution_id IS NULL AND r.external_id = ? "
+    f"AND (coalesce(r.error_code, '') NOT LIKE 'HTTP_4%' OR {IN_DOUBT_SQL})"
 )
 
 
@@ -106,7 +108,7 @@ def _merge(connection: Connection, run: Run, columns: str) -> Joined:
     if known is None:
         insert(connection, with_free_external_id(connection, run))
         return Joined(run.id, run.id, "added")
-    if known.state == "STARTED":
+    if is_in_doubt(known):
         ended = run.model_copy(
             update={
                 "id": known.id,
@@ -130,7 +132,15 @@ def _known(connection: Connection, run: Run, columns: str) -> Run | None:
     found = _find(connection, columns, "r.execution_id = ?", run.execution_id)
     if found is None and run.external_id is not None:
         found = _find(connection, columns, _MAY_BE_IT, run.external_id)
+        if found is not None and _is_anothers(found, run):
+            return None
     return found
+
+
+def _is_anothers(known: Run, run: Run) -> bool:
+    """Return whether an external id of the user's own was refused because another run had it."""
+    refused = known.error is not None and known.error.code.startswith("HTTP_4")
+    return refused and known.external_id != known.id and known.inputs != run.inputs
 
 
 def _find(connection: Connection, columns: str, where: str, value: Any) -> Run | None:

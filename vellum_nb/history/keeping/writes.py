@@ -20,6 +20,7 @@ from vellum_nb.history.store import large
 from vellum_nb.history.store.later import later
 from vellum_nb.history.store.store import Connection, Store
 from vellum_nb.models import Run
+from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 __all__ = [
     "begin",
@@ -49,7 +50,7 @@ _BEGIN_RUN = _insert("runs", SCALARS)
 _BEGIN_PAYLOAD = _insert("payloads", (*PAYLOADS, "large", "seq"))
 _END = (
     f"SET {_settings(ENDED)}, tag_moved = CASE WHEN ? = 1 THEN 1 ELSE tag_moved END "
-    "WHERE id = ? AND state = 'STARTED'"
+    f"WHERE id = ? AND {IN_DOUBT_SQL} AND (state = 'STARTED' OR ? IN ('FULFILLED', 'REJECTED'))"
 )
 _FINISH_RUN, _FINISH_DELETED = f"UPDATE runs {_END}", f"UPDATE deleted_runs {_END}"
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
@@ -138,13 +139,16 @@ def finish(store: Store, run: Run) -> None:
 def complete(connection: Connection, run: Run) -> bool:
     """Complete a STARTED row in the caller's transaction; return whether there was one.
 
+    A FAILED one that is in doubt is completed by an answer that came after all.
+
     One that was deleted meanwhile is completed where it is, so that its answer comes back with it.
     """
     payloads = payload_row(run, _ENDED_PAYLOADS)
     scalars = (*scalar_row(run, _ENDED_SCALARS).values(),)
     run_id = str(scalars[-1])
-    if connection.execute(_FINISH_RUN, scalars).rowcount == 0:
-        if connection.execute(_FINISH_DELETED, scalars).rowcount:
+    bound = (*scalars, run.state)
+    if connection.execute(_FINISH_RUN, bound).rowcount == 0:
+        if connection.execute(_FINISH_DELETED, bound).rowcount:
             change_payloads(connection, run_id, payloads, _DELETED)
         return False
     places = large.keep(connection, payloads)

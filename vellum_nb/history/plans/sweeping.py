@@ -134,6 +134,10 @@ class Sweeps:
         """Return the state of each run of a sweep that was begun, by the run's id."""
         return sweeps.states(self._store, sweep_id)
 
+    def in_doubt(self, sweep_id: str) -> set[str]:
+        """Return the runs of a sweep that are FAILED, and may have been executed."""
+        return sweeps.in_doubt(self._store, sweep_id)
+
     def deleted(self, sweep_id: str) -> int:
         """Return how many runs of a sweep were deleted and can be brought back."""
         return sweeps.deleted(self._store, sweep_id)

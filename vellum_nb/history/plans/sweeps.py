@@ -22,7 +22,7 @@ from vellum_nb.history.store import large
 from vellum_nb.history.store.later import later
 from vellum_nb.history.store.store import Connection, Reader, Store
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
+from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
 
 __all__ = [
     "add",
@@ -30,6 +30,7 @@ __all__ = [
     "change",
     "deleted",
     "holders",
+    "in_doubt",
     "last_seen",
     "mark_moved",
     "record",
@@ -147,6 +148,12 @@ def states(store: Store, sweep_id: str) -> dict[str, str]:
         return archived_sweeps.states_of_sweep(snapshot, files, sweep_id) | dict(found)
 
     return in_one_state(store, {}, read)
+
+
+def in_doubt(store: Store, sweep_id: str) -> set[str]:
+    """Return the runs of a sweep that are FAILED, and may have been executed."""
+    sql = f"SELECT id FROM runs WHERE sweep_id = ? AND state = 'FAILED' AND {IN_DOUBT_SQL}"
+    return {run_id for (run_id,) in store.read(sql, (sweep_id,))}
 
 
 def deleted(store: Store, sweep_id: str) -> int:

@@ -9,19 +9,19 @@ import threading
 import pytest
 
 from vellum_nb import Client
-from vellum_nb.workspace import line
+from vellum_nb.workspace import sweep_worker
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_child_has_a_line_of_its_own_though_a_thread_held_the_lock_at_the_fork():
+def test_a_child_has_a_client_of_its_own_though_a_thread_held_the_lock_at_the_fork():
     with Client(api_key="sk-0123456789", base_url="http://127.0.0.1:9") as client:
         settings = client.settings(max_connections=1, max_tries=1)
-    ours = line.line_of(settings)
+    ours = sweep_worker._session_of(settings)
     held, may_end = threading.Event(), threading.Event()
 
     def hold():
-        with line._LOCK:
+        with sweep_worker._LOCK:
             held.set()
             may_end.wait(60)
 
@@ -31,7 +31,7 @@ def test_a_child_has_a_line_of_its_own_though_a_thread_held_the_lock_at_the_fork
     theirs, told = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(told, b"new" if line.line_of(settings) is not ours else b"old")
+        os.write(told, b"new" if sweep_worker._session_of(settings) is not ours else b"old")
         os._exit(0)
     ready, _, _ = select.select([theirs], [], [], 30)
     if not ready:
@@ -43,4 +43,4 @@ def test_a_child_has_a_line_of_its_own_though_a_thread_held_the_lock_at_the_fork
     assert os.read(theirs, 3) == b"new"
     os.close(theirs)
     os.close(told)
-    assert line.line_of(settings) is ours
+    assert sweep_worker._session_of(settings) is ours

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vellum_nb.sweep.concurrency import Pace
+from vellum_nb.sweep.concurrency import AdaptiveConcurrency
 
 
 class Server:
@@ -31,7 +31,7 @@ class Server:
         self.free = max(self.free, now) + 1 / self.a_second
         return self.free + self.latency(self.random)
 
-    def drive(self, pace: Pace, calls: int) -> tuple[float, list[int]]:
+    def drive(self, pace: AdaptiveConcurrency, calls: int) -> tuple[float, list[int]]:
         """Return when so many calls have ended, and the limits on the way."""
         now, number, under_way, limits = 0.0, 0, [], [pace.limit]
         while calls:
@@ -62,21 +62,21 @@ def uneven(seconds: float) -> Callable[[random.Random], float]:
 
 
 def test_it_grows_from_16_to_the_most_on_a_server_that_keeps_up():
-    pace = Pace(most=128)
+    pace = AdaptiveConcurrency(most=128)
     seconds, limits = Server(always(0.05)).drive(pace, 4000)
     assert (limits[0], limits[-1], max(limits)) == (16, 128, 128)
     assert seconds < 2.0  # 1.6 at best
 
 
 def test_answers_that_take_unevenly_long_do_not_hold_it_back():
-    pace = Pace(most=128)
+    pace = AdaptiveConcurrency(most=128)
     Server(uneven(2.0)).drive(pace, 4000)
     assert pace.limit > 100
 
 
 @pytest.mark.parametrize(("a_second", "low", "high"), [(400, 16, 40), (1200, 50, 125)])
 def test_it_grows_no_further_than_helps(a_second, low, high):
-    pace = Pace(most=1000)
+    pace = AdaptiveConcurrency(most=1000)
     seconds, limits = Server(always(0.05), a_second=a_second).drive(pace, 6000)
     later = limits[len(limits) // 2 :]
     assert low <= min(later) <= max(later) <= high
@@ -84,14 +84,14 @@ def test_it_grows_no_further_than_helps(a_second, low, high):
 
 
 def test_it_finds_how_many_a_server_takes_at_once():
-    pace = Pace(most=128)
+    pace = AdaptiveConcurrency(most=128)
     _, limits = Server(uneven(0.5), at_once=40).drive(pace, 4000)
     later = limits[len(limits) // 2 :]
     assert 20 <= sum(later) / len(later) <= 50
 
 
 def test_one_trouble_lowers_it_once_however_many_calls_meet_it():
-    pace = Pace(most=128)
+    pace = AdaptiveConcurrency(most=128)
     assert pace.busy(0.0, 1.0, None)
     for _ in range(15):
         assert not pace.busy(0.5, 1.1, None)  # begun before it was lowered
@@ -101,7 +101,7 @@ def test_one_trouble_lowers_it_once_however_many_calls_meet_it():
 
 
 def test_nothing_starts_before_the_time_that_the_server_asked_for():
-    pace = Pace(most=128)
+    pace = AdaptiveConcurrency(most=128)
     pace.busy(0.0, 10.0, 3.0)
     pace.busy(0.0, 10.1, 1.0)  # the longest wish counts
     assert pace.room(0, 12.9) == 0
@@ -109,7 +109,7 @@ def test_nothing_starts_before_the_time_that_the_server_asked_for():
 
 
 def test_it_never_falls_below_one_nor_rises_above_the_most():
-    pace = Pace(most=20)
+    pace = AdaptiveConcurrency(most=20)
     for moment in range(1, 40):
         pace.busy(float(moment), float(moment), None)
     assert pace.limit == 1
@@ -119,7 +119,7 @@ def test_it_never_falls_below_one_nor_rises_above_the_most():
 
 
 def test_a_fixed_one_only_waits():
-    pace = Pace(5)
+    pace = AdaptiveConcurrency(5)
     assert not pace.busy(0.0, 1.0, 2.0)
     for moment in range(100):
         pace.ended(float(moment), moment + 0.1, 5)
@@ -127,11 +127,11 @@ def test_a_fixed_one_only_waits():
 
 
 def test_a_most_below_16_is_kept_from_the_beginning():
-    assert Pace(most=3).limit == 3
+    assert AdaptiveConcurrency(most=3).limit == 3
 
 
 def test_the_end_of_a_sweep_teaches_nothing():
-    pace = Pace(most=128)
+    pace = AdaptiveConcurrency(most=128)
     for moment in range(200):
         pace.ended(float(moment), moment + 0.1, 3)  # three under way, sixteen allowed
     assert pace.limit == 16
