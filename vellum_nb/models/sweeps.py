@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from pydantic import Field
 
 from vellum_nb.models.base import Model
-from vellum_nb.models.run import Run, canonical_json
+from vellum_nb.models.run import canonical_json
 
 __all__ = [
     "IN_DOUBT_SQL",
@@ -24,14 +24,15 @@ __all__ = [
     "signature",
 ]
 
-_DOUBTFUL = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
-_REFUSED = ("HTTP_400", "HTTP_409", "HTTP_422")
+_UNKNOWN_CODES = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
+_REFUSED_CODES = ("HTTP_400", "HTTP_409", "HTTP_422")
 IN_DOUBT_SQL = (
-    "(state = 'STARTED' OR (state = 'FAILED' AND (error_code IN ('UNKNOWN_FATE', 'TIMEOUT', "
-    "'CONNECTION') OR error_code LIKE 'HTTP_5%' OR (error_code IN ('HTTP_400', 'HTTP_409', "
-    "'HTTP_422') AND lower(error_message) LIKE '%external%id%'))))"
+    "(state = 'STARTED' OR (state = 'FAILED' AND ("
+    "error_code IN ('UNKNOWN_FATE', 'TIMEOUT', 'CONNECTION') OR error_code LIKE 'HTTP_5%' "
+    "OR (error_code IN ('HTTP_400', 'HTTP_409', 'HTTP_422') "
+    "AND lower(error_message) LIKE '%external%id%'))))"
 )
-"""Which rows of `runs` may have been executed, though no answer is recorded: `is_in_doubt`."""
+"""True of a row of `runs` that nobody knows of whether it was executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +117,23 @@ class Place:
     repeat: int
 
 
-def is_in_doubt(run: Run) -> bool:
-    """Return whether `run` may have been executed, though no answer is recorded.
+def is_in_doubt(state: str, error_code: str | None, error_message: str | None) -> bool:
+    """Return whether nobody knows if a run was executed: no answer came, or its id was refused.
 
-    It is STARTED, or FAILED because no usable answer came or its external id had been used.
+    Examples
+    --------
+    >>> is_in_doubt("FAILED", "TIMEOUT", None), is_in_doubt("FAILED", "HTTP_400", "no such input")
+    (True, False)
     """
-    if run.state != "FAILED" or run.error is None:
-        return run.state == "STARTED"
-    code, text = run.error.code, run.error.message.lower()
-    refused = code in _REFUSED and "external" in text and "id" in text.partition("external")[2]
-    return code in _DOUBTFUL or code.startswith("HTTP_5") or refused
+    if state != "FAILED":
+        return state == "STARTED"
+    code, message = error_code or "", (error_message or "").lower()
+    is_refused_id = "id" in message.partition("external")[2]
+    return (
+        code in _UNKNOWN_CODES
+        or code.startswith("HTTP_5")
+        or (code in _REFUSED_CODES and is_refused_id)
+    )
 
 
 def planned_id(sweep_id: str, place: Place, round: int = 0) -> str:  # noqa: A002  (the field's word)

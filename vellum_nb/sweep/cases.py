@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.history.exporting.csv_text import SEPARATORS, Separator, split, typed, unguarded
+from vellum_nb.history import SEPARATORS, Separator, split, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import field_kind, plain, to_wire
 from vellum_nb.models.plain import shown

@@ -11,8 +11,7 @@ from statistics import fmean, median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.history.plans.reuse import PastRun
-from vellum_nb.history.plans.sweeping import Sweeps
+from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id, signature
 from vellum_nb.sweep.cases import CheckedCases, Releases
@@ -415,10 +414,8 @@ def _same_plan(sweeps: Sweeps, record: SweepRecord) -> SweepRecord | None:
     unfinished = sweeps.unfinished(record.signature)
     if unfinished is not None:
         return unfinished
-    for each in sweeps.every():
-        if each.signature == record.signature and _same_releases(each, record):
-            return each
-    return None
+    ended = sweeps.ended(record.signature)
+    return ended if ended is not None and _same_releases(ended, record) else None
 
 
 def _same_releases(earlier: SweepRecord, now: SweepRecord) -> bool:

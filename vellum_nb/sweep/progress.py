@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Literal, Protocol, TextIO
 
-from vellum_nb.history.exporting.export_progress import terminal_line
+from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
 
 __all__ = [

@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.fitting import fitting
-from vellum_nb.history import History
-from vellum_nb.history.plans.sweeping import Sweeps
-from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.cells import cell
-from vellum_nb.history.rows.frames import column
+from vellum_nb.history import History, RunSummary, Sweeps, cell, column
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
 from vellum_nb.sweep.concurrency import AdaptiveConcurrency
@@ -312,20 +308,20 @@ class Sweep:
         """Return its runs, newest first, reused ones of the history too."""
         places = self._places()
         left_out = self._superseded()
-        own = self._history.runs(archived=True, sweep_id=self.id)
+        own = self._history.runs(sweep_id=self.id)
         runs = [run for run in own if run.id not in left_out]
         if places:
-            found = self._history.runs(archived=True, ids=list(places))
-            runs += [self._history.traced(_in_place(run, places[run.id])) for run in found]
+            found = self._history.runs(ids=list(places))
+            runs += [_in_place(run, places[run.id]) for run in found]
             runs.sort(key=lambda run: run.timestamp, reverse=True)
         return runs
 
-    def records(self) -> list[Record]:
+    def summaries(self) -> list[RunSummary]:
         """Return its runs as light rows, in no order, for comparisons; those of `runs`."""
         places = self._places()
         left_out = self._superseded()
-        own = self._history.records(archived=True, sweep_id=self.id)
-        reused = self._history.records(archived=True, ids=list(places)) if places else []
+        own = self._history.summaries(sweep_id=self.id)
+        reused = self._history.summaries(ids=list(places)) if places else []
         for each in reused:
             each.release_tag = each.group = places[each.id].release_tag
         return [each for each in own if each.id not in left_out] + reused
@@ -451,7 +447,7 @@ class Sweep:
             if self._running() is not None:
                 return self
             stack.callback(self._release)
-            self._lease = self._history.sweeps.hold(self.id)
+            self._lease = self._history.sweeps.acquire(self.id)
             self._state = self._read_state()
             if retry and self._state.retryable:
                 self._next_round()
@@ -477,7 +473,7 @@ class Sweep:
 
     def _release(self) -> None:
         if self._lease is not None:
-            self._history.sweeps.let_go(self.id, self._lease)
+            self._history.sweeps.release(self.id, self._lease)
             self._lease = None
 
     def _running(self) -> Driver | None:
@@ -586,7 +582,7 @@ class Sweep:
         import pandas as pd
 
         sweeps = self._history.sweeps
-        frame = sweeps.frame(self.id, states=states, without=self._superseded())
+        frame = sweeps.frame(self.id, states=states, exclude=self._superseded())
         cases = _CaseFinder(self.record, sweeps.cases(self.id), sweeps.reused(self.id))
         pairs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
         added = cases.columns([cases.find(run, case_id) for run, case_id in pairs])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.plans.sweeping import Sweeps
+from vellum_nb.history import Sweeps
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.sweep.plan import superseded
 from vellum_nb.sweep.progress import BY_HAND

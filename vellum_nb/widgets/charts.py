@@ -13,7 +13,7 @@ import vl_convert
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.charts import Ink, Picture
-from vellum_nb.history.store.replacing import write_bytes
+from vellum_nb.history import write_file
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.late import LateWidget
 
@@ -115,9 +115,9 @@ class ChartView(LateWidget):
         kind = target.suffix.lower()
         if kind == ".svg":
             svg: str = vl_convert.vegalite_to_svg(self._drawn())
-            write_bytes(svg.encode(), target)
+            write_file(svg.encode(), target)
         elif kind == ".png":
-            write_bytes(self._png(), target)
+            write_file(self._png(), target)
         else:
             msg = f"{str(path)!r} ends in neither .png nor .svg, the two that a chart is saved as"
             raise InputError(msg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vellum_nb.experiments.wording import value_text
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
 
 __all__ = ["outputs_text"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.experiments.wording import same_value
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.edge import Edge

@@ -14,6 +14,7 @@ from vellum_nb.errors import AuthenticationError
 from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.report.saving import refuse_key, save_frame
+from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
 from vellum_nb.sweep.cases import Cases, Releases, checked_cases, read_table, recheck
 from vellum_nb.sweep.options import SweepOptions, checked_repeats, checked_tags
@@ -55,21 +56,23 @@ class SweepMaking(BaseWorkspace):
         """Record the plan; return False where another process was quicker."""
         sweeps, record = self.history.sweeps, prepared.record
         if prepared.is_new:
-            return sweeps.add(record, cases, taken=prepared.reused, twin=duplicate)
-        token = sweeps.hold(record.id)
+            return sweeps.add(
+                record, cases, reused=prepared.reused, allow_duplicate=duplicate
+            )
+        token = sweeps.acquire(record.id)
         try:
             sweeps.change(record.id, options=record.options)
             self._renew_cases(record, cases)
             if prepared.reused:
                 begun = sweeps.states(record.id)
-                sweeps.keep_reused(record.id, prepared.not_begun(begun))
+                sweeps.add_reused(record.id, prepared.not_begun(begun))
         finally:
-            sweeps.let_go(record.id, token)
+            sweeps.release(record.id, token)
         return True
 
     def _renew_cases(self, record: SweepRecord, cases: Sequence[SweepCase]) -> None:
         if self.history.sweeps.cases(record.id) != cases:
-            self.history.sweeps.renew_cases(record.id, cases)
+            self.history.sweeps.update_cases(record.id, cases)
 
     def _ended_sweep(
         self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions
@@ -94,7 +97,7 @@ class SweepMaking(BaseWorkspace):
         in_doubt = [
             run
             for run in found
-            if is_in_doubt(run)
+            if _is_in_doubt(run)
             and run.release_id in releases
             and run.sweep_id not in held
             and not self._runner.keeper.holds(run)
@@ -143,7 +146,7 @@ class SweepMaking(BaseWorkspace):
 
     def _compare_sweep(self, tools: Tools, sweep: Sweep, **options: Any) -> Comparison:
         comparison = Comparison(
-            sweep.records(),
+            sweep.summaries(),
             deployment=sweep.record.deployment,
             release_tags=sweep.record.release_tags,
             render=render_comparison,
@@ -198,6 +201,11 @@ class SweepMaking(BaseWorkspace):
             return self._lookup.deployment(deployment).id
         except AuthenticationError:  # this key may execute, and not look up
             return None
+
+
+def _is_in_doubt(run: Run) -> bool:
+    error = run.error
+    return is_in_doubt(run.state, error and error.code, error and error.message)
 
 
 def live_sweep(sweep_id: str) -> Sweep | None:

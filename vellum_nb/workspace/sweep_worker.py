@@ -207,7 +207,7 @@ class SweepWorker:
         case = self._cases[planned.place.position]
         inputs = self._wire(case, planned.place.release_tag)
         if planned.state is None:
-            run = self._history.signed(self._run(case, planned, inputs))
+            run = self._run(case, planned, inputs)
             return PreparedRun(run, inputs, lookup_s=self._lookup_s, may_resend=self._may_resend)
         run = self._history.get(planned.run_id)
         failed = run.state != "STARTED"

@@ -10,7 +10,7 @@ import ipywidgets as ipw
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.wording import value_text
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.edge import Edge

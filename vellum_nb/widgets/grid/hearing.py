@@ -8,7 +8,7 @@ from threading import Lock
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.experiments import Comparison
-from vellum_nb.history.reading.records import Record
+from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.pump import Pump
@@ -40,7 +40,7 @@ class Hearing:
         comparison: Comparison,
         hands: Hands,
         take: Callable[[Iterable[Run]], None],
-        recall: Callable[[Mapping[str, Record | None]], None],
+        recall: Callable[[Mapping[str, RunSummary | None]], None],
     ) -> None:
         self._comparison = comparison
         self._ids = self._known()

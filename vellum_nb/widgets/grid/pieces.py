@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from vellum_nb.experiments.diffs import Op, difference, word_diff
 from vellum_nb.experiments.wording import same_value, value_text
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
 
 __all__ = ["Piece", "changed", "differing", "plain", "short"]
 

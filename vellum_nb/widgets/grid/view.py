@@ -12,8 +12,7 @@ from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.changing import Gone, added, recalled, renewed
 from vellum_nb.fitting import fitting
-from vellum_nb.history.reading.payloads import GoneError
-from vellum_nb.history.reading.records import Record
+from vellum_nb.history import MissingRunError, RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
@@ -257,7 +256,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 self._hold(self.comparison.baseline)
                 self._renew(reorder=False)
 
-    def _recalled(self, now: Mapping[str, Record | None]) -> None:
+    def _recalled(self, now: Mapping[str, RunSummary | None]) -> None:
         """Take in which of the runs there are still, or again."""
         with self._table.turn:
             if recalled(self._own, now, self._gone):
@@ -282,7 +281,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 if self._early and shelf.metric == self._metric and not self._chosen:
                     self._shelf = shelf
                     self._renew(reorder=True)
-        except GoneError as exc:
+        except MissingRunError as exc:
             self._table.lost(exc)
         except Exception as exc:
             self._table.fail(exc)
