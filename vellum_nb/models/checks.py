@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from numbers import Integral
-from typing import Any
 
 from vellum_nb.errors import InputError, VellumNBError
 
@@ -66,12 +65,10 @@ def check_integer(
         raise misfit(name, value, expected, error)
 
 
-def check_texts(
-    name: str, values: Iterable[Any], *, error: type[VellumNBError] = InputError
-) -> list[str]:
+def check_texts(name: str, values: object, *, error: type[VellumNBError] = InputError) -> list[str]:
     """Return a series of texts as a list; a single text or a table is refused."""
-    is_series = isinstance(values, Iterable) and not isinstance(values, str | bytes)
-    if not is_series or getattr(values, "ndim", 1) != 1:
+    is_table = getattr(values, "ndim", 1) != 1
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes) or is_table:
         raise misfit(name, values, "a list of texts", error)
     found = list(values)
     for each in found:
