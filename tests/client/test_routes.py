@@ -74,7 +74,9 @@ def test_proxies_of_the_environment_are_used(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url)
     server.will(server.reply(200, fulfilled))
-    with Client(api_key="k", base_url="http://vellum.example/api") as client:
+    with pytest.warns(UserWarning, match="go to vellum.example unencrypted"):
+        client = Client(api_key="k", base_url="http://vellum.example/api")
+    with client:
         execute(client)
     (seen,) = server.seen
     assert seen.target == "http://vellum.example/api/v1/execute-workflow"

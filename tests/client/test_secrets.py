@@ -45,8 +45,9 @@ def test_the_key_is_never_shown(
     with Client(api_key=key, base_url=server.url) as client:
         caught = [failure(client) for _ in range(4)]
         caught += [broken_stream(client) for _ in range(3)]
-        shown += [repr(client), str(vars(client)), str(vars(client._sender))]
-        shown += [repr(client._sender._headers), repr(client._sender._headers.copy())]
+        inner = [client, *vars(client).values()]
+        shown += [repr(each) for each in inner] + [str(vars(each)) for each in inner[:1]]
+        shown += [str(vars(client._session)), repr(client._session._headers.copy())]
     with Client(api_key=key, base_url=dead_url) as client:
         caught.append(failure(client))
     for error in caught:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from numbers import Integral
+from typing import NoReturn
 
 from vellum_nb.errors import InputError, VellumNBError
 
-__all__ = ["check_integer", "check_text", "check_texts", "describe", "misfit"]
+__all__ = ["check_integer", "check_text", "check_texts", "describe", "refuse"]
 
 _LONGEST = 60
 
@@ -23,17 +24,19 @@ def describe(name: str, value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def misfit(
+def refuse(
     name: str, value: object, expected: str, error: type[VellumNBError] = InputError
-) -> VellumNBError:
-    """Return the error for an argument of a wrong kind: its name, its value, what to give.
+) -> NoReturn:
+    """Raise the error for an argument of a wrong kind: its name, its value, what to give.
 
     Examples
     --------
-    >>> str(misfit("limit", "5", "a whole number"))
-    "limit='5' does not fit: give a whole number"
+    >>> refuse("limit", "5", "a whole number")
+    Traceback (most recent call last):
+    vellum_nb.errors.InputError: limit='5' does not fit: give a whole number
     """
-    return error(f"{name}={describe(name, value)} does not fit: give {expected}")
+    msg = f"{name}={describe(name, value)} does not fit: give {expected}"
+    raise error(msg)
 
 
 def check_text(
@@ -45,7 +48,7 @@ def check_text(
 ) -> None:
     """Raise `error` unless `value` is a text, or None where it is `optional`."""
     if not (isinstance(value, str) or (optional and value is None)):
-        raise misfit(name, value, "a text or None" if optional else "a text", error)
+        refuse(name, value, "a text or None" if optional else "a text", error)
 
 
 def check_integer(
@@ -62,14 +65,14 @@ def check_integer(
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_integer or int(value) < least:  # type: ignore[call-overload]
         expected = f"a whole number of at least {least}{' or None' if optional else ''}"
-        raise misfit(name, value, expected, error)
+        refuse(name, value, expected, error)
 
 
 def check_texts(name: str, values: object, *, error: type[VellumNBError] = InputError) -> list[str]:
     """Return a series of texts as a list; a single text or a table is refused."""
     is_table = getattr(values, "ndim", 1) != 1
     if not isinstance(values, Iterable) or isinstance(values, str | bytes) or is_table:
-        raise misfit(name, values, "a list of texts", error)
+        refuse(name, values, "a list of texts", error)
     found = list(values)
     for each in found:
         check_text(name, each, error=error)
