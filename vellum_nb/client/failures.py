@@ -120,11 +120,12 @@ def cancelled_error(what: str, *, sent: bool) -> APIConnectionError:
     return APIConnectionError(f"{what} was cancelled; {outcome}.", sent=sent)
 
 
-def too_large_error(what: str, limit: int) -> APIResponseError:
+def too_large_error(what: str, limit: int | None) -> APIResponseError:
     """Return the error for `what` when its answer is larger than the client reads."""
+    size = f"{(limit or 0) / 1e6:,.6g} MB"
     message = (
-        f"{what} was answered with more than {limit / 1e6:,.6g} MB, the most that is read; the "
-        "rest was dropped. Raise max_reply_bytes of the client where an answer is that large."
+        f"{what} was answered with more than {size}, the most that is read; the rest was dropped. "
+        "Raise max_reply_bytes of the client where an answer is that large."
     )
     return APIResponseError(message)
 

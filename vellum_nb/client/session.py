@@ -199,8 +199,8 @@ class Session:
         """Read a whole answer, as far as its size is allowed."""
         good, status = response.status_code in _GOOD, response.status_code
         limit = self._settings.max_reply_bytes if good else _MAX_ERROR_BYTES
-        content = _content(response.raw, limit)
-        if good and limit is not None and len(content) > limit:
+        content = _content(response.raw, limit, cut=not good)
+        if content is None:
             return _Failure(too_large_error(request.what, limit))
         hide = self._mask.hide_in_reply if good else self._mask.hide
         return Answer(request.what, status, response.headers, hide(content))
@@ -319,30 +319,30 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
     raise InputError(msg)
 
 
-def _content(raw: Any, limit: int | None) -> bytes:
-    """Read a body, decoded; one that is longer than `limit` is dropped soon after that.
+def _content(raw: Any, limit: int | None, *, cut: bool) -> bytes | None:
+    """Read a body, decoded; one that is longer than `limit` is `cut`, or None.
 
     Raises
     ------
     OSError
         It cannot be read.
     """
-    limit = sys.maxsize if limit is None else limit
+    most = sys.maxsize if limit is None else limit
     length = raw.length_remaining
     parts, size = [], 0
     try:
-        if length is not None and length <= limit and "Content-Encoding" not in raw.headers:
+        if length is not None and length <= most and "Content-Encoding" not in raw.headers:
             return bytes(raw.read())
-        while size <= limit and (part := raw.read(_STEP, decode_content=True)):
+        while size <= most and (part := raw.read(_STEP, decode_content=True)):
             parts.append(part)
             size += len(part)
     except (ValueError, OverflowError, MemoryError) as exc:  # a chunk of a negative length, ...
         raw.close()
         msg = f"the answer cannot be read ({type(exc).__name__})"
         raise ConnectionError(msg) from None
-    if size > limit:
+    if size > most:
         raw.close()
-    return b"".join(parts)
+    return b"".join(parts) if size <= most or cut else None
 
 
 def _retry_wait(

@@ -59,12 +59,10 @@ class SecretMask:
 
     @cached_property
     def _pattern(self) -> re.Pattern[bytes]:
-        source = self._anywhere.pattern
         if len(self._secret) >= _LONG:
             return self._anywhere
-        if self._secret.isalpha():
-            source = _NAMED + source
-        return re.compile(rb"(?<![a-z0-9_-])%b(?![a-z0-9_-])" % source, re.IGNORECASE)
+        before = _NAMED if self._secret.isalpha() else rb"(?<![a-z0-9_-])"
+        return re.compile(before + self._anywhere.pattern + rb"(?![a-z0-9_-])", re.IGNORECASE)
 
     @staticmethod
     def _replaced(match: re.Match[bytes]) -> bytes:
