@@ -146,7 +146,10 @@ def bad_reply(what: str, status: int, body: bytes, reason: str) -> APIResponseEr
         f"{what} answered {status}, but not as the API does ({reason}). It begins with {start!r}. "
         "Check that the address is that of a Vellum API."
     )
-    return APIResponseError(message)
+    error = APIResponseError(message)
+    text = body.strip()
+    error.is_whole = text.startswith(b"{") and text.endswith(b"}")
+    return error
 
 
 def decoded(body: bytes) -> object:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.fitting import fitting
 from vellum_nb.history.joining.merge import SyncReport
 from vellum_nb.history.methods.exporting import ExportMethods
 from vellum_nb.history.methods.keeping import KeepMethods
@@ -34,7 +33,6 @@ _NEWEST = 10
 _TOLD_FROM = 1_000_000  # bytes; below, a size says nothing and is not the same on every machine
 
 
-@fitting(HistoryError, apart=("__init__", "merge"))
 class History(ReadMethods, KeepMethods, ExportMethods):
     """Every run of a workspace, in one SQLite file or in PostgreSQL.
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.sweep.driver import Driver
 from vellum_nb.experiments.sweep.hands import Hands
@@ -21,7 +21,6 @@ from vellum_nb.experiments.sweep.results import Results
 from vellum_nb.experiments.sweep.session import Session
 from vellum_nb.experiments.sweep.showing import Shown
 from vellum_nb.experiments.sweep.stock import stock
-from vellum_nb.fitting import fitting
 from vellum_nb.history import History
 from vellum_nb.models.sweeps import SweepRecord
 
@@ -30,7 +29,6 @@ __all__ = ["Sweep", "SweepOptions", "Worker"]
 _PRESSES = 3
 
 
-@fitting(InputError)
 class Sweep(Results, Shown):
     """Cases x release tags x repeats; every run of it is in the history exactly once.
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.fitting import fitting
 from vellum_nb.history.exporting.csv_text import split, typed, unguarded
 from vellum_nb.history.exporting.parquet import AS_JSON, arrow
 from vellum_nb.history.rows.cells import cell
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["read_csv", "read_jsonl", "read_parquet"]
 
 
-@fitting(HistoryError)
 def read_csv(path: str | Path) -> pd.DataFrame:
     """Read a CSV of a history: the frame is equal to the one that was written.
 
@@ -61,7 +59,6 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     return frame_of_cells(columns)
 
 
-@fitting(HistoryError)
 def read_jsonl(path: str | Path) -> pd.DataFrame:
     """Read JSON lines of a history: the frame is equal to the one that was exported.
 
@@ -95,7 +92,6 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
         raise HistoryError(msg) from exc
 
 
-@fitting(HistoryError)
 def read_parquet(path: str | Path) -> pd.DataFrame:
     """Read a Parquet file of a history: the frame is equal to the one that was exported.
 

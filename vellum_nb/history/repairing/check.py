@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vellum_nb.errors import HistoryError
-from vellum_nb.fitting import fitting
 from vellum_nb.history.repairing.btrees import unreadable
 from vellum_nb.history.repairing.pages import Pages
 from vellum_nb.history.repairing.proof import faults
@@ -95,7 +93,6 @@ class _Findings:
     version: int | None = None
 
 
-@fitting(HistoryError)
 def check_history(path: str | Path | None = None) -> HistoryCheck:
     """Read every page and every run of a history, and say what is broken; nothing is changed.
 

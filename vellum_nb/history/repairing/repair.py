@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.fitting import fitting
 from vellum_nb.history.repairing.pages import Pages
 from vellum_nb.history.repairing.proof import EMPTY, faults
 from vellum_nb.history.repairing.salvage import Salvage
@@ -90,7 +89,6 @@ class RepairedHistory:
         return f"<RepairedHistory: {self}>"
 
 
-@fitting(HistoryError)
 def repair_history(
     path: str | Path | None = None, *, to: str | Path | None = None
 ) -> RepairedHistory:

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.fitting import told
 from vellum_nb.history.sqlite.backups import back_up
 from vellum_nb.history.sqlite.migrations import SCHEMA_VERSION, migrate, outdated, unfit
 from vellum_nb.history.sqlite.mounts import warn_of_network_drive
 from vellum_nb.history.sqlite.waiting import PATIENCE_S, code_of, held_by, patiently
 from vellum_nb.history.store.places import DatabaseUrl, guarded
+from vellum_nb.models.checks import describe
 
 __all__ = [
     "MEMORY",
@@ -81,7 +81,8 @@ def locate(path: str | Path | None) -> Path | str:
 
         return user_data_path("vellum_nb", appauthor=False) / "runs.db"
     if not isinstance(chosen, str | os.PathLike) or "\0" in str(chosen):
-        msg = f"{told('path', chosen)} is no history; name a file, such as 'runs.db', or ':memory:'"
+        what = describe("path", chosen)
+        msg = f"{what} is no history; name a file, such as 'runs.db', or ':memory:'"
         raise HistoryError(msg)
     if str(chosen) == MEMORY:
         return MEMORY
