@@ -35,7 +35,6 @@ from vellum_nb.history.searching import index
 from vellum_nb.history.searching.search import matches
 from vellum_nb.history.store.store import Row, Snapshot
 from vellum_nb.models import NodeRun, Run
-from vellum_nb.models.run import with_trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,7 +264,7 @@ class ReadMethods(RecordMethods):
 
     def traced(self, run: Run) -> Run:
         """Return the same `run` as the history gives runs: its `trace` is read here."""
-        return with_trace(run, self._trace)
+        return run
 
     def _run(self, row: Sequence[Any]) -> Run:
         return self.traced(run_of(row))

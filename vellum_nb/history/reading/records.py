@@ -11,7 +11,6 @@ from typing import Any
 from vellum_nb.history.reading.payloads import Payloads, Read
 from vellum_nb.history.rows.rows import LIGHT, micros, run_of
 from vellum_nb.models import Run
-from vellum_nb.models.run import with_trace
 
 __all__ = ["AT_ONCE", "Record", "fetch", "in_turn", "records_of"]
 
@@ -206,7 +205,7 @@ class Record:
             return self._make(self)
         assert self._payloads is not None  # noqa: S101  (one of the two makes it)
         row = self._payloads.whole.row(self._number)
-        made = with_trace(run_of((*row, None)), self._payloads.trace)
+        made = run_of((*row, None))
         if made.release_tag != self.release_tag:  # taken over by a sweep
             made = made.model_copy(update={"release_tag": self.release_tag})
         return made
