@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.fitting import fitting
 from vellum_nb.history import History, RunSummary, Sweeps, cell, column
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
@@ -127,7 +126,6 @@ class SweepState:
         return not_begun(self.record, self.states, self.reused)
 
 
-@fitting(InputError)
 class Sweep:
     """Cases x release tags x repeats; every run of it is in the history exactly once.
 

@@ -14,7 +14,6 @@ from vellum_nb.experiments.metrics import judge
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.metrics.judges import Inputs
 from vellum_nb.experiments.metrics.metric import Metric, Value
-from vellum_nb.fitting import fitting
 from vellum_nb.history.reading.query import Filters, moment
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
@@ -38,7 +37,6 @@ _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
 
 
-@fitting(InputError)
 def compare(
     frame: pd.DataFrame,
     by: str = "release_tag",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.errors import InputError
-from vellum_nb.fitting import fitting
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
 from vellum_nb.workspace.bisecting import BisectMethods
 from vellum_nb.workspace.comparing import CompareMethods
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Workspace"]
 
 
-@fitting(InputError)
 class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, ReleaseMethods):
     """Runs deployments and keeps every run.
 

@@ -11,7 +11,6 @@ from vellum_nb.experiments.comparison.frames import case_frame, cases_by, error_
 from vellum_nb.experiments.comparison.looking import QUESTION, LookMethods
 from vellum_nb.experiments.comparison.summary import Finding, finding, line, remark, summary_frame
 from vellum_nb.experiments.comparison.verdicts import Verdict
-from vellum_nb.fitting import fitting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Comparison"]
 
 
-@fitting(InputError)
 class Comparison(Acting, LookMethods):
     """Stored runs of one deployment, case by case on several releases.
 

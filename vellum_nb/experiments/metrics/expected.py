@@ -6,10 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vellum_nb.errors import InputError
 from vellum_nb.experiments.metrics.metric import Metric, Value
 from vellum_nb.experiments.wording import same_value, value_text
-from vellum_nb.fitting import fitting
 
 __all__ = ["checks", "exact", "numeric_close", "score", "similarity"]
 
@@ -27,7 +25,6 @@ def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str,
     return {name: same_value(outputs.get(name, _NOTHING), want) for name, want in expected.items()}
 
 
-@fitting(InputError)
 def score() -> Metric:
     """Return the share of expected outputs that were met; the default where some are known."""
 
@@ -38,7 +35,6 @@ def score() -> Metric:
     return _metric(share, "score", 0.0)
 
 
-@fitting(InputError)
 def exact(output: str | None = None) -> Metric:
     """Return whether every expected output was met; or this one.
 
@@ -55,7 +51,6 @@ def exact(output: str | None = None) -> Metric:
     return _metric(every, _named("exact", output), rejected=False)
 
 
-@fitting(InputError)
 def numeric_close(output: str | None = None, *, rel: float = 1e-9, abs: float = 0.0) -> Metric:  # noqa: A002  (as in math.isclose)
     """Return whether the expected numbers were met, nearly; numbers written as text count too.
 
@@ -82,7 +77,6 @@ def numeric_close(output: str | None = None, *, rel: float = 1e-9, abs: float = 
     return _metric(close, _named("numeric_close", output), rejected=False)
 
 
-@fitting(InputError)
 def similarity(output: str | None = None) -> Metric:
     """Return how alike the expected outputs are to the texts that came, from 0 to 1.
 

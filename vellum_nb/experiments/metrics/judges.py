@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.metrics.metric import Evaluation, Metric, Value
-from vellum_nb.fitting import fitting
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, case_id
 
@@ -35,7 +34,6 @@ class Judging:
     run: Callable[[str, str, Sequence[Mapping[str, Any]]], Sequence[Run | str]]
 
 
-@fitting(InputError)
 def judge(
     deployment: str,
     *,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import InputError
-from vellum_nb.fitting import fitting
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
@@ -25,7 +24,6 @@ Evaluation: TypeAlias = tuple[float | None, str | None]
 """A figure, or why there is none; neither where the metric does not apply."""
 
 
-@fitting(InputError)
 class Metric:
     """How good a run is, as a figure: higher is better unless told.
 

@@ -10,13 +10,11 @@ from typing import Any
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.metrics.metric import Metric, Value
 from vellum_nb.experiments.wording import value_text
-from vellum_nb.fitting import fitting
 
 __all__ = ["contains", "cost_usd", "json_schema", "json_valid", "latency_s", "length", "quality"]
 __all__ += ["regex"]
 
 
-@fitting(InputError)
 def contains(text: str, output: str | None = None, *, ignore_case: bool = True) -> Metric:
     """Return whether an output contains `text`.
 
@@ -38,7 +36,6 @@ def contains(text: str, output: str | None = None, *, ignore_case: bool = True) 
     return _metric(found, "contains", output, rejected=False)
 
 
-@fitting(InputError)
 def regex(pattern: str, output: str | None = None) -> Metric:
     """Return whether an output has a place that matches `pattern`.
 
@@ -66,7 +63,6 @@ def regex(pattern: str, output: str | None = None) -> Metric:
     return _metric(found, "regex", output, rejected=False)
 
 
-@fitting(InputError)
 def json_valid(output: str | None = None) -> Metric:
     """Return whether the outputs that are text are JSON; structured ones are.
 
@@ -83,7 +79,6 @@ def json_valid(output: str | None = None) -> Metric:
     return _metric(valid, "json_valid", output, rejected=False)
 
 
-@fitting(InputError)
 def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
     """Return whether an output fits a JSON schema; text is read as JSON first.
 
@@ -117,7 +112,6 @@ def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
     return _metric(fits, "json_schema", output, rejected=False)
 
 
-@fitting(InputError)
 def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric:
     """Return how many characters the outputs have.
 

@@ -11,7 +11,6 @@ from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.changing import Gone, added, recalled, renewed
-from vellum_nb.fitting import fitting
 from vellum_nb.history import MissingRunError, RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
@@ -31,7 +30,6 @@ from vellum_nb.widgets.readable import Readable
 __all__ = ["ComparisonView"]
 
 
-@fitting(InputError)
 class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """The grid of a comparison: cases down, releases across; `Comparison.view` makes it.
 
