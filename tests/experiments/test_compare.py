@@ -14,9 +14,9 @@ import vellum_nb as vnb
 from vellum_nb.errors import InputError
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import align
-from vellum_nb.experiments.wording import same_value, value_text
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.rendering.values import same_value, value_text
 
 _NUMBERS = count(1)
 _START = datetime(2026, 11, 24, tzinfo=UTC)

@@ -129,7 +129,7 @@ def _markdown(
     comparison: Comparison, args: argparse.Namespace, error: RegressionError | None
 ) -> str:
     """Return the summary, which begins with whether the releases pass where that was asked."""
-    from vellum_nb.experiments.diffs.marks import markdown_code
+    from vellum_nb.rendering.marks import markdown_code
 
     told = ""
     if error is not None:
@@ -141,7 +141,7 @@ def _markdown(
 
 
 def _text(comparison: Comparison) -> str:
-    from vellum_nb.experiments.text import printable
+    from vellum_nb.rendering.marks import printable
 
     number = len(comparison.cases)
     cases = f"{number:,} case{'' if number == 1 else 's'}"
@@ -159,7 +159,7 @@ def _text(comparison: Comparison) -> str:
 
 
 def _write(comparison: Comparison, args: argparse.Namespace, error: RegressionError | None) -> None:
-    from vellum_nb.experiments.report.saving import save_text
+    from vellum_nb.rendering.files import save_text
 
     if args.markdown not in {None, _STDOUT}:
         save_text(args.markdown, _markdown(comparison, args, error))

@@ -7,10 +7,10 @@ from html import escape
 
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case, Status
-from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.comparison_style import COMPARISON_CSS
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import output_html
 from vellum_nb.widgets.outputs_style import LEFT, OUTPUT_CSS
 from vellum_nb.widgets.states import error_html, icon, state_html
@@ -47,7 +47,7 @@ def comparison_html(comparison: Comparison, *, limit: int = _LIMIT) -> str:
 
 
 def _name(name: str) -> str:
-    return escape(shown_name(name))
+    return escape(visible_name(name))
 
 
 def _head(comparison: Comparison) -> str:

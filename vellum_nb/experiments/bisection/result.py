@@ -8,8 +8,8 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.experiments.wording import json_text, same_value
 from vellum_nb.models import Run
+from vellum_nb.rendering.values import json_text, same_value
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.experiments.bisection.result import Bisection, Candidate, Tested, told
-from vellum_nb.experiments.wording import same_value
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
+from vellum_nb.rendering.values import same_value
 
 __all__ = ["Check", "RunsOf", "bisected"]
 

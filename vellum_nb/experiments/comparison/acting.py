@@ -150,13 +150,13 @@ class Acting(BaseComparison):
         VellumNBError
             The API key stands in it. Nothing was written.
         """
-        from vellum_nb.experiments.report.saving import save_frame
+        from vellum_nb.rendering.files import save_frame
 
         return save_frame(path, self._checked_frame(rows, path), "csv")
 
     def to_parquet(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write the same as Parquet; columns of mixed types as JSON text. Needs pyarrow."""
-        from vellum_nb.experiments.report.saving import save_frame
+        from vellum_nb.rendering.files import save_frame
 
         return save_frame(path, self._checked_frame(rows, path), "parquet")
 
@@ -208,7 +208,7 @@ class Acting(BaseComparison):
             As of `to_csv`.
         """
         from vellum_nb.experiments.report.page import page
-        from vellum_nb.experiments.report.saving import save_frame
+        from vellum_nb.rendering.files import save_frame
 
         if path is None:
             return self._saved(page(self, {}), None, "the HTML")
@@ -255,21 +255,21 @@ class Acting(BaseComparison):
         self, text: str, path: str | Path | None, what: str, *, checked: bool = False
     ) -> str | Path:
         """Return `text`, or the path that it was written to."""
-        from vellum_nb.experiments.report.saving import save_text
+        from vellum_nb.rendering.files import save_text
 
         if not checked:
             self._checked_frames(what if path is None else str(path), text)
         return text if path is None else save_text(path, text)
 
     def _checked_frames(self, what: str, text: str = "") -> dict[str, pd.DataFrame]:
-        from vellum_nb.experiments.report.saving import refuse_key
+        from vellum_nb.rendering.files import refuse_key
 
         frames = {"cases": case_frame(self), "runs": run_frame(self)}
         refuse_key(what, self.tools.holds_key, frames.values(), text)
         return frames
 
     def _checked_frame(self, rows: str, path: str | Path) -> pd.DataFrame:
-        from vellum_nb.experiments.report.saving import refuse_key
+        from vellum_nb.rendering.files import refuse_key
 
         makers = {"cases": case_frame, "runs": run_frame}
         if rows not in makers:

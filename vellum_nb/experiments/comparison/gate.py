@@ -12,9 +12,9 @@ from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.frames import cases_by
 from vellum_nb.experiments.comparison.summary import finding, line
-from vellum_nb.experiments.text import printable
-from vellum_nb.experiments.wording import json_text, number_text, value_text
 from vellum_nb.models.plain import shown
+from vellum_nb.rendering.marks import printable
+from vellum_nb.rendering.values import json_text, number_text, value_text
 
 __all__ = ["Failure", "check", "failures", "reason_of"]
 

@@ -9,7 +9,7 @@ from vellum_nb.experiments.comparison.base import BaseComparison
 from vellum_nb.experiments.comparison.scores import Scored
 from vellum_nb.experiments.comparison.verdicts import Against, Verdict
 from vellum_nb.experiments.statistics import Estimate, mean_interval, share_interval
-from vellum_nb.experiments.wording import number_text
+from vellum_nb.rendering.values import number_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.metrics.metric import Metric, Value
-from vellum_nb.experiments.wording import same_value, value_text
 from vellum_nb.fitting import fitting
+from vellum_nb.rendering.values import same_value, value_text
 
 __all__ = ["checks", "exact", "numeric_close", "score", "similarity"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.metrics.metric import Metric, Value
-from vellum_nb.experiments.wording import value_text
 from vellum_nb.fitting import fitting
+from vellum_nb.rendering.values import value_text
 
 __all__ = ["contains", "cost_usd", "json_schema", "json_valid", "latency_s", "length", "quality"]
 __all__ += ["regex"]

@@ -8,8 +8,6 @@ from typing import Any
 
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.base import BaseComparison
-from vellum_nb.experiments.diffs import difference
-from vellum_nb.experiments.diffs.marks import markdown_code
 from vellum_nb.experiments.report.figures import (
     Figures,
     figures,
@@ -22,8 +20,10 @@ from vellum_nb.experiments.report.figures import (
     span,
     summary_rows,
 )
-from vellum_nb.experiments.wording import json_text, value_text
 from vellum_nb.history.reading.records import Record
+from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.marks import markdown_code
+from vellum_nb.rendering.values import json_text, value_text
 
 __all__ = ["markdown"]
 

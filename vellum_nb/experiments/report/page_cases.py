@@ -8,10 +8,10 @@ from typing import Any
 
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.comparison.base import BaseComparison
-from vellum_nb.experiments.diffs import Difference, difference
 from vellum_nb.experiments.report.figures import kind_of, number
-from vellum_nb.experiments.wording import json_text, value_text
 from vellum_nb.history.reading.records import Record
+from vellum_nb.rendering.diff import Difference, difference
+from vellum_nb.rendering.values import json_text, value_text
 
 __all__ = ["case_html"]
 

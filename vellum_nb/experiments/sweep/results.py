@@ -11,7 +11,6 @@ from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.metrics.choosing import Metrics
 from vellum_nb.experiments.metrics.judges import Judging
-from vellum_nb.experiments.report.saving import refuse_key, save_frame
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
 from vellum_nb.history.reading.records import Record
@@ -19,6 +18,7 @@ from vellum_nb.history.rows.cells import cell
 from vellum_nb.history.rows.frames import column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
+from vellum_nb.rendering.files import refuse_key, save_frame
 
 if TYPE_CHECKING:
     import pandas as pd

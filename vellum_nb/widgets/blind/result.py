@@ -8,7 +8,7 @@ from typing import Any
 
 from vellum_nb.experiments.blind.results import BlindResult, p_text, percent
 from vellum_nb.experiments.blind.session import BlindSession
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.rendering.format import visible_name
 
 __all__ = ["result_html"]
 
@@ -114,4 +114,4 @@ def _case(number: int, row: Mapping[Hashable, Any]) -> str:
 
 
 def _name(name: object) -> str:
-    return escape(shown_name(str(name)))
+    return escape(visible_name(str(name)))

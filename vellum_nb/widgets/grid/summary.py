@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.comparison.verdicts import Against
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.grid.chips import figure, signed
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.pieces import short
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import latency_text
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def summary(comparison: Comparison, metric: str | None, hands: Hands) -> dict[st
     axis = _axis(comparison, metric)
     costs = _Costs(comparison)
     return {
-        "metric": "" if metric is None else short(shown_name(metric), _NAME),
+        "metric": "" if metric is None else short(visible_name(metric), _NAME),
         "axis": axis,
         "band": _band(comparison, metric),
         "cases": len(comparison.cases),
         "releases": [_release(comparison, each, metric, hands, costs) for each in releases],
         "notes": [
-            f"{short(shown_name(tag), _NAME)} moved while these runs were made: "
+            f"{short(visible_name(tag), _NAME)} moved while these runs were made: "
             "each release that it pointed at has a column of its own."
             for tag in comparison.moved_tags
         ],
@@ -60,8 +60,8 @@ def named(comparison: Comparison, release: str, hands: Hands) -> dict[str, Any]:
     """Return what a release is called, without any figure."""
     return {
         "name": release,
-        "label": short(shown_name(release), _NAME),
-        "same": [short(shown_name(each), _NAME) for each in hands.same.get(release, ())],
+        "label": short(visible_name(release), _NAME),
+        "same": [short(visible_name(each), _NAME) for each in hands.same.get(release, ())],
         "baseline": release == comparison.baseline,
     }
 

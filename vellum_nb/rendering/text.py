@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from vellum_nb.experiments.diffs import MISSING, difference, printable
 from vellum_nb.models import Run
+from vellum_nb.rendering.diff import MISSING, difference
+from vellum_nb.rendering.format import duration
+from vellum_nb.rendering.marks import printable
+from vellum_nb.rendering.values import json_text, output_kind
 
-__all__ = ["printable", "side_by_side_text"]
+__all__ = ["side_by_side_text"]
 
 
 def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
@@ -26,16 +28,16 @@ def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
     Returns
     -------
     str
-        What differs is told by type; a deleted word reads ``[-word-]``, an inserted one
-        ``{+word+}``.
+        A deleted word reads ``[-word-]``, an inserted one ``{+word+}``.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.outputs))
     label = max([len(name) for name in names] + [5]) + 2
     column = max(20, (width - label) // len(runs) - 2)
     rows = [("", [_head(run) for run in runs])]
     if any(run.error for run in runs):
-        rows.append(("error", [_error(run) for run in runs]))
-    rows += [(name, _cells(name, runs)) for name in names]
+        errors = [f"{run.error.code}: {run.error.message}" if run.error else "" for run in runs]
+        rows.append(("error", errors))
+    rows += [(name, [_cell(name, run, runs[0]) for run in runs]) for name in names]
     lines = [
         line
         for name, cells in rows
@@ -45,42 +47,21 @@ def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
 
 
 def _head(run: Run) -> str:
-    latency = "" if run.latency_s is None else f" · {run.latency_s * 1000:.0f} ms"
+    latency = "" if run.latency_s is None else f" · {duration(run.latency_s)}"
     return f"{run.release_tag} · {run.state}{latency}"
 
 
-def _error(run: Run) -> str:
-    return f"{run.error.code}: {run.error.message}" if run.error else ""
-
-
-def _cells(name: str, runs: Sequence[Run]) -> list[str]:
-    first = runs[0]
-    return [_text(first, name), *(_against(first, run, name) for run in runs[1:])]
-
-
-def _against(first: Run, run: Run, name: str) -> str:
-    """Return an output with its differences against the first run's."""
-    if not first.outputs or name not in run.outputs:
-        return _text(run, name)
-    found = difference(
-        first.outputs.get(name, MISSING),
-        run.outputs[name],
-        _kind(run, name),
-        old_kind=_kind(first, name),
-    )
-    return found.to_text() or _text(run, name)
-
-
-def _kind(run: Run, name: str) -> str:
-    guess = "STRING" if isinstance(run.outputs.get(name), str) else "JSON"
-    return run.output_types.get(name, guess)
-
-
-def _text(run: Run, name: str) -> str:
+def _cell(name: str, run: Run, first: Run) -> str:
+    """Return an output, with its differences against the first run's."""
     if name not in run.outputs:
         return "(missing)"
     value = run.outputs[name]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json_text(value)
+    if run is first or not first.outputs:
+        return text
+    old = first.outputs.get(name, MISSING)
+    kinds = [output_kind(v, r.output_types.get(name)) for v, r in ((old, first), (value, run))]
+    return difference(old, value, kinds[1], old_kind=kinds[0]).to_text() or text
 
 
 def _lines(name: str, cells: Sequence[str], label: int, column: int) -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.experiments.diffs import Op, diff_html, word_diff
-from vellum_nb.experiments.diffs.matching import matches
+from vellum_nb.rendering.marks import diff_html
+from vellum_nb.rendering.text_diff import Op, matches, word_diff
 
 WORDS = st.lists(
     st.sampled_from(["a", "b", "the", " ", "\n", ".", "é", "天", "\u0301", "12.5", "'"])

@@ -1,4 +1,4 @@
-"""A value as text, the form in which two of them are compared; and whether they are the same."""
+"""Typed values as text, the form in which two of them are compared; and whether they are equal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["json_text", "number_text", "same_value", "value_text"]
+__all__ = ["json_text", "number_text", "output_kind", "plain_text", "same_value", "value_text"]
 
 _EXACT = 1e15  # beyond it a float has no digit to spare
 _SCALARS = frozenset({str, int, bool, type(None)})
 _ONE_LINE = 100  # characters of JSON that are written in one line
+_TOO_LONG = "(an integer with too many digits to be shown)"
 
 
 def value_text(value: object, kind: str) -> str:
@@ -34,6 +35,17 @@ def value_text(value: object, kind: str) -> str:
     return json_text(value) if text is None else text
 
 
+def plain_text(value: object) -> str:
+    """Return an input, a label or an expected output, whose type is not known, as text."""
+    is_media = isinstance(value, Mapping) and isinstance(value.get("src"), str)
+    return value_text(value, "IMAGE" if is_media else "JSON")
+
+
+def output_kind(value: object, known: str | None) -> str:
+    """Return Vellum's type of an output: the one that is `known`, else a guess."""
+    return known or ("STRING" if isinstance(value, str) else "JSON")
+
+
 def number_text(value: object) -> str:
     """Return a number without needless digits: `3` for 3.0, and no exponent where none is needed.
 
@@ -44,7 +56,10 @@ def number_text(value: object) -> str:
     """
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
-    return str(value)
+    try:
+        return str(value)
+    except ValueError:  # Python writes no more than 4,300 digits
+        return _TOO_LONG
 
 
 def json_text(value: object) -> str:
@@ -62,10 +77,13 @@ def json_text(value: object) -> str:
 def _dumped(value: object, indent: int | None) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent, default=str)
-    except (TypeError, ValueError):
-        return str(value)
     except RecursionError:
         return "(nested too deeply to be shown)"
+    except (TypeError, ValueError):
+        try:
+            return str(value)
+        except ValueError:
+            return _TOO_LONG
 
 
 def same_value(a: object, b: object) -> bool:

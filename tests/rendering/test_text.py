@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from vellum_nb.experiments.text import side_by_side_text
 from vellum_nb.models import Run, RunError
+from vellum_nb.rendering.text import side_by_side_text
 
 
 def run_of(tag, state="FULFILLED", **fields):
