@@ -24,6 +24,7 @@ DASH = "\N{EN DASH}"
 
 _MINUS = "\N{MINUS SIGN}"
 _LEAST_P = 0.00001
+_CENT = 0.0095  # from here on a p value has two decimals
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _COUNT = 10  # from here on a whole number is a count, not a score
 _WHOLE = 1000  # from here on a figure needs no decimals
@@ -33,21 +34,18 @@ _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def p_value(p: float | None) -> str:
-    """Return a p value: two decimals, two digits below 0.1, never less than 0.00001.
+    """Return a p value: two decimals, one digit below 0.01, never less than 0.00001.
 
     Examples
     --------
     >>> p_value(0.4531), p_value(0.00391), p_value(0.0000119), p_value(1e-9), p_value(1)
-    ('0.45', '0.0039', '0.00001', '< 0.00001', '1.00')
+    ('0.45', '0.004', '0.00001', '< 0.00001', '1.00')
     """
     if p is None or math.isnan(p):
         return DASH
     if p < _LEAST_P:
         return f"< {_LEAST_P:.5f}"
-    if p >= _HUNDREDTHS:
-        return f"{p:.2f}"
-    digits = min(5, 1 - math.floor(math.log10(p)))
-    return f"{p:.{digits}f}".rstrip("0")
+    return f"{p:.2f}" if p >= _CENT else f"{p:.{-math.floor(math.log10(p))}f}"
 
 
 def money(usd: float | None) -> str:

@@ -7,7 +7,6 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.rendering import format as formats
-from vellum_nb.rendering.marks import markdown_code
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -18,8 +17,7 @@ __all__ = ["render", "stylesheet"]
 def render(name: str, **context: Any) -> str:
     """Return the template `name` of ``templates/`` filled with `context`.
 
-    Templates that end in ``.html.j2`` escape what they are given; those that end in ``.md.j2``
-    write it letter by letter with the filters `code` and `line`.
+    Everything that a template is given is escaped.
     """
     return _environment().get_template(name).render(context)
 
@@ -42,10 +40,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "code": markdown_code,
         "duration": formats.duration,
         "figure": formats.figure,
-        "line": lambda name: markdown_code(formats.one_line(str(name)) or " "),
         "money": formats.money,
         "p": formats.p_value,
         "percent": formats.percent,

@@ -13,11 +13,11 @@ from vellum_nb.models import Run
 from vellum_nb.rendering.diff import difference
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.rendering.marks import diff_html
+from vellum_nb.rendering.states import error_html, icon, state_html
 from vellum_nb.rendering.text_diff import Op
 from vellum_nb.rendering.values import same_value
 from vellum_nb.rendering.values_html import difference_html, value_html
 from vellum_nb.widgets.outputs_style import output_style_html
-from vellum_nb.widgets.states import error_html, icon, state_html
 
 __all__ = [
     "latency_text",

@@ -8,7 +8,7 @@ from html import escape
 
 from vellum_nb.models import NodeRun
 from vellum_nb.rendering.format import visible_name
-from vellum_nb.widgets.states import icon
+from vellum_nb.rendering.states import icon
 
 __all__ = ["TRACE_CSS", "in_order", "trace_html"]
 

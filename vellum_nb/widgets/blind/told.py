@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from vellum_nb.experiments.blind.session import BlindSession
+from vellum_nb.comparison.blind import BlindSession
 from vellum_nb.models import Run
 from vellum_nb.models.blind import BlindPair
 from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.states import error_html
 from vellum_nb.rendering.values import value_text
 from vellum_nb.rendering.values_html import value_html
 from vellum_nb.widgets.blind.result import result_html
 from vellum_nb.widgets.outputs import output_html
-from vellum_nb.widgets.states import error_html
 
 __all__ = ["told"]
 

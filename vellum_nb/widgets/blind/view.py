@@ -8,8 +8,8 @@ from typing import Any
 
 import traitlets
 
+from vellum_nb.comparison.blind import BlindSession
 from vellum_nb.errors import VellumNBError
-from vellum_nb.experiments.blind.session import BlindSession
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.assets import asset

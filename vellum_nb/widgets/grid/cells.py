@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.experiments.metrics.metric import Metric
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.metrics import Metric
 from vellum_nb.history.reading.records import Record
 from vellum_nb.history.rows.rows import clean
 from vellum_nb.models import Run

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.experiments.metrics.metric import Metric
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.metrics import Metric
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.grid.pieces import short
 
@@ -84,7 +84,7 @@ def _check(name: str, *, met: bool, before: bool | None, own: bool) -> Chip:
 
 def _metric(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:
     name = short(visible_name(metric.name), _NAME)
-    scored = comparison.answers.scored(metric)
+    scored = comparison.scored(metric.name)
     value = comparison.value(case, release, metric.name)
     column = comparison.releases.index(release)
     if value is None:

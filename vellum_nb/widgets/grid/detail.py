@@ -7,8 +7,8 @@ from html import escape
 
 import ipywidgets as ipw
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
 from vellum_nb.history.rows.rows import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import visible_name

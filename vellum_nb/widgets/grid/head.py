@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from vellum_nb.experiments import Comparison
+from vellum_nb.comparison import Comparison
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.grid.exports import formats
 from vellum_nb.widgets.grid.hands import Hands
@@ -90,7 +90,7 @@ def _label(name: str, values: Counter[str]) -> dict[str, Any]:
 
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
-        return "nothing tells better from worse here: give metrics=… or rate answers"
+        return "nothing distinguishes better from worse here: give metrics=… or rate answers"
     text = "sign test over cases with a difference"
     has_band = any(comparison.against(each, metric).band is not None for each in comparison.others)
     noise = " · a difference inside the grey band is noise between repeats of one release"
