@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vellum_nb.client import Client
+    from vellum_nb.comparison import Comparison, Metric, metrics
     from vellum_nb.errors import (
         APIConnectionError,
         APIError,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         ServerError,
         VellumNBError,
     )
-    from vellum_nb.experiments import Comparison, Metric, metrics
     from vellum_nb.history import (
         History,
         check_history,
@@ -60,12 +60,12 @@ _HOMES = {
     "read_parquet": "history",
     "check_history": "history",
     "Run": "models",
-    "Comparison": "experiments",
+    "Comparison": "comparison",
     "compare": "workspace",
-    "Metric": "experiments",
-    "metrics": "experiments",
-    "Sweep": "sweep",
-    "SweepPlan": "sweep",
+    "Metric": "comparison",
+    "metrics": "comparison",
+    "Sweep": "experiments.sweep",
+    "SweepPlan": "experiments.sweep",
     "RunForm": "widgets",
     "HistoryView": "widgets",
     "LabPanel": "widgets",

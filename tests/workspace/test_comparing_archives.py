@@ -9,10 +9,10 @@ from pathlib import Path
 import command_kit
 import pandas as pd
 import pytest
+from vellum_nb.history.reading import light
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
-from vellum_nb.history.reading import light
 
 TEXTS = ("a", "b", "c")
 TAGS = ["v1", "v2"]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History, RunSummary, Sweeps, cell, column
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id

@@ -9,7 +9,6 @@ from typing import Any, Unpack
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.errors import InputError
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.cases import CaseCalls, CaseSection

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.sweep.progress import TagProgress, runs_word
-from vellum_nb.sweep.sweep import Sweep
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.sweep_told import plan_text, tag_note
 
 __all__ = ["plan_html", "sweep_html"]
@@ -52,4 +50,4 @@ def _row(record: SweepRecord, tag: TagProgress, same: Mapping[str, tuple[str, ..
 
 
 def _name(name: str) -> str:
-    return escape(shown_name(name))
+    return escape(visible_name(name))

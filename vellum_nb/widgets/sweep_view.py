@@ -8,7 +8,7 @@ from typing import Any
 
 import traitlets
 
-from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.errors import VellumNBError
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.late import LateWidget

@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.comparison import Comparison
 from vellum_nb.errors import AuthenticationError
-from vellum_nb.experiments.comparison import Comparison
-from vellum_nb.experiments.comparison.tools import Tools
-from vellum_nb.experiments.report.saving import refuse_key, save_frame
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
+from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases, Releases, checked_cases, read_table, recheck
 from vellum_nb.sweep.options import SweepOptions, checked_repeats, checked_tags
 from vellum_nb.sweep.plan import PreparedSweep, SweepRequest

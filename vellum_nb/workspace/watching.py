@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from vellum_nb.experiments.diffs import printable
+from vellum_nb.rendering.marks import printable
 from vellum_nb.sweep.progress import terminal_bar
 
 if TYPE_CHECKING:

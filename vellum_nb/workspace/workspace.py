@@ -11,7 +11,7 @@ from vellum_nb.workspace.comparing import CompareMethods
 from vellum_nb.workspace.judging import JudgeMethods
 from vellum_nb.workspace.releasing import ReleaseMethods
 from vellum_nb.workspace.running import RunMethods
-from vellum_nb.workspace.views import render_comparison, view_history
+from vellum_nb.workspace.views import view_history
 
 if TYPE_CHECKING:
     from vellum_nb.widgets import LabPanel, RunForm
@@ -108,7 +108,7 @@ class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, Release
 
         def compare() -> str:
             tags = list(form.release_tags)
-            return render_comparison(self.compare(deployment, release_tags=tags))
+            return self.compare(deployment, release_tags=tags)._repr_html_()
 
         return LabPanel(form, view, compare, source=self.source)
 

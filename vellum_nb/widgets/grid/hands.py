@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.history import RunSummary
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
 from vellum_nb.models import Run
 from vellum_nb.widgets.judging import Rate, Trace
 
