@@ -27,7 +27,7 @@ from vellum_nb.comparison.statistics import (
     two_sided_z,
     unlike_pairs,
 )
-from vellum_nb.history.reading.records import in_turn
+from vellum_nb.history import in_turn
 from vellum_nb.rendering.format import figure, p_value, percent, plural
 
 if TYPE_CHECKING:

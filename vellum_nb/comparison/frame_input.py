@@ -10,7 +10,7 @@ from vellum_nb.comparison.cases import RunSummary
 from vellum_nb.comparison.comparison import Comparison, Services
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import InputError
-from vellum_nb.history.rows.rows import from_micros
+from vellum_nb.history import from_micros
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.models.plain import plain
 from vellum_nb.models.sweeps import SweepCase

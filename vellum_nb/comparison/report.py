@@ -11,7 +11,7 @@ from typing import Any
 from vellum_nb.comparison.cases import Case, RunSummary, in_turn
 from vellum_nb.comparison.figures import Against, ComparisonFigures, cases_by
 from vellum_nb.errors import InputError
-from vellum_nb.history.rows.rows import from_micros
+from vellum_nb.history import from_micros
 from vellum_nb.models.plain import shown
 from vellum_nb.rendering.diff import Difference, difference
 from vellum_nb.rendering.format import (

@@ -15,7 +15,7 @@ from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models.plain import shown
 
 __all__ = [
-    "KEPT",
+    "STORED",
     "SweepOptions",
     "Limits",
     "SweepArguments",
@@ -23,7 +23,7 @@ __all__ = [
     "checked_options",
     "checked_repeats",
     "checked_tags",
-    "kept_options",
+    "stored_options",
 ]
 
 
@@ -77,7 +77,7 @@ class Limits:
         return None
 
 
-KEPT = (
+STORED = (
     "concurrency",
     "max_concurrency",
     "max_calls",
@@ -105,20 +105,20 @@ class SweepOptions:
     executor: Executor | None = None
 
     @property
-    def tells_cost(self) -> bool:
+    def expands_meta(self) -> bool:
         """Whether runs are asked what they cost."""
         return self.expand_meta or self.max_cost_usd is not None
 
     @property
-    def kept(self) -> Mapping[str, Any]:
+    def stored(self) -> Mapping[str, Any]:
         """What of it is kept with the sweep.
 
         Examples
         --------
-        >>> SweepOptions(max_calls=5).kept
+        >>> SweepOptions(max_calls=5).stored
         {'max_concurrency': 128, 'max_calls': 5}
         """
-        found = {name: getattr(self, name) for name in KEPT if name != "resend_in_doubt"}
+        found = {name: getattr(self, name) for name in STORED if name != "resend_in_doubt"}
         kept = {name: value for name, value in found.items() if value}
         return kept if self.resend_in_doubt else {**kept, "resend_in_doubt": False}
 
@@ -212,9 +212,9 @@ def checked_options(
     )
 
 
-def kept_options(kept: Mapping[str, Any], given: SweepLimits) -> SweepOptions:
+def stored_options(stored: Mapping[str, Any], given: SweepLimits) -> SweepOptions:
     """Return the options that a sweep was kept with, with those that are given now."""
-    known = {name: kept[name] for name in KEPT if name in kept}
+    known = {name: stored[name] for name in STORED if name in stored}
     return checked_options(None, **{**known, **given})
 
 

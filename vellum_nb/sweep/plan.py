@@ -392,7 +392,7 @@ def plan_sweep(
     record = request.record()
     earlier = None if restart else _same_plan(sweeps, record)
     lost = sweeps.lost(earlier.id) if earlier is not None and earlier.ended is None else None
-    record = (earlier or record).model_copy(update={"options": options.kept, "lost": lost})
+    record = (earlier or record).model_copy(update={"options": options.stored, "lost": lost})
     counts = _Counts(request, record, sweeps, is_new=earlier is None)
     reused = counts.reusable() if reuse and record.ended is None else {}
     plan = SweepPlan(

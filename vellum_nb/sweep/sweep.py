@@ -289,8 +289,8 @@ class Sweep:
             driver.limit(options.limits(0, 0.0))
             options = options.with_calls_of(self._options)
         self._options = options
-        self._history.sweeps.change(self.id, options=dict(options.kept))
-        self.record = self.record.model_copy(update={"options": dict(options.kept)})
+        self._history.sweeps.change(self.id, options=dict(options.stored))
+        self.record = self.record.model_copy(update={"options": dict(options.stored)})
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` whenever something changed, in the sweep's thread; return how to end."""
@@ -558,7 +558,7 @@ class Sweep:
         ]
         if options.executor is not None and now.executor is None:
             differ.append("executor")
-        if options.max_cost_usd is not None and not now.tells_cost:
+        if options.max_cost_usd is not None and not now.expands_meta:
             differ.append("expand_meta, which max_cost_usd needs")
         if differ:
             names = ", ".join(differ)

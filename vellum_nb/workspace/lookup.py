@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vellum_nb.client import Client
 from vellum_nb.errors import APIError, APIStatusError, NotFoundError
@@ -16,9 +16,39 @@ from vellum_nb.models import (
     WorkflowReleaseTagRead,
 )
 from vellum_nb.sweep.retry_policy import LookupStatus
-from vellum_nb.workspace.filters import all_of
 
-__all__ = ["ExecutionLookup", "Lookup", "NoLookupError"]
+__all__ = ["ExecutionLookup", "Lookup", "NoLookupError", "all_of"]
+
+
+def all_of(*conditions: tuple[str, str, str]) -> dict[str, Any]:
+    """Return the filter of executions for which all `conditions` hold.
+
+    Parameters
+    ----------
+    conditions
+        Field, operator, value.
+
+    Examples
+    --------
+    >>> (condition,) = all_of(("external_id", "==", "run-1"))["conditions"]
+    >>> condition["lhs_variable"], condition["rhs_variable"]["value"]
+    ({'type': 'STRING', 'value': 'external_id'}, 'run-1')
+    """
+    return {
+        "type": "LOGICAL_CONDITION_GROUP",
+        "combinator": "AND",
+        "negated": False,
+        "conditions": [
+            {
+                "type": "LOGICAL_CONDITION",
+                "lhs_variable": {"type": "STRING", "value": field},
+                "operator": operator,
+                "rhs_variable": {"type": "STRING", "value": value},
+            }
+            for field, operator, value in conditions
+        ],
+    }
+
 
 T = TypeVar("T")
 

@@ -35,14 +35,17 @@ from vellum_nb.sweep.retry_policy import (
     no_lookup,
 )
 from vellum_nb.sweep.tag_watch import TagWatch
-from vellum_nb.workspace.executions import told
+from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, NoLookupError
-from vellum_nb.workspace.sending import executed, streamed
+from vellum_nb.workspace.recording import executed, streamed
 from vellum_nb.workspace.uploads import Uploads
 
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
 
-__all__ = ["LateWorker", "SweepAttempt", "SweepWorker"]
+__all__ = ["LateWorker", "Releases", "SweepAttempt", "SweepWorker"]
+
+
+Releases = Mapping[str, WorkflowDeploymentRelease | None]
 
 
 class ClientSession(NamedTuple):
@@ -164,7 +167,7 @@ class SweepAttempt:
             return after_lookup_error(prepared, exc)
         if isinstance(found, LookupStatus):
             return after_lookup(prepared, found)
-        return finished(prepared, told(found), found=True)
+        return finished(prepared, run_fields(found), found=True)
 
 
 class SweepWorker:
@@ -177,7 +180,7 @@ class SweepWorker:
         *,
         sweep: SweepRecord,
         cases: Sequence[SweepCase],
-        releases: Mapping[str, WorkflowDeploymentRelease | None],
+        releases: Releases,
         look_up: Callable[[str], WorkflowDeploymentRelease | None],
         deployment_id: str | None,
         expand_meta: bool = False,

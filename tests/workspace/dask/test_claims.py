@@ -14,7 +14,7 @@ from piped import Piped
 
 from vellum_nb.models import Run
 from vellum_nb.sweep.retry_policy import PreparedRun
-from vellum_nb.workspace.far import far
+from vellum_nb.sweep.executors import remote_executor
 
 LONG = 300  # seconds; waits that end long before
 
@@ -91,12 +91,12 @@ def test_an_executor_that_is_shut_down_waits_for_its_calls_and_takes_no_more(
     calls, left = pipe("calls"), tmp_path / "left"
     with Client(made) as client:
         with client.get_executor() as executor:
-            future = far(executor).submit(Piped(calls, left), task)
+            future = remote_executor(executor).submit(Piped(calls, left), task)
             calls.open("w").close()
         assert left.exists()
         assert future.result(LONG) == "done"
         with pytest.raises(RuntimeError, match="shut down"):
-            far(executor).submit(Piped(calls, left), task)
+            remote_executor(executor).submit(Piped(calls, left), task)
 
 
 def test_a_client_that_closes_cancels_its_calls(cluster, pipe, task, tmp_path):

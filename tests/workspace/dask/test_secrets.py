@@ -12,7 +12,7 @@ import pytest
 from counting_server import KEY
 from distributed import Client
 
-from vellum_nb.workspace.far import Once, _sealed
+from vellum_nb.sweep.executors import Once, _sealed
 from vellum_nb.workspace.sweep_worker import SweepAttempt
 
 CASES = [{"text": str(number)} for number in range(12)]

@@ -10,7 +10,7 @@ import ipywidgets as ipw
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
-from vellum_nb.history.reading.records import Record
+from vellum_nb.history import Record
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of

@@ -10,10 +10,18 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
 from vellum_nb.errors import APIError, HistoryError, VellumNBError
-from vellum_nb.models import Cancellation, Run, WorkflowStreamEvent
-from vellum_nb.workspace.gathering import Gathering
-from vellum_nb.workspace.keeper import Attempt, Keeper
-from vellum_nb.workspace.outcome import cancelled, unanswered
+from vellum_nb.models import (
+    Cancellation,
+    Run,
+    WorkflowStreamEvent,
+)
+from vellum_nb.workspace.recording import (
+    Attempt,
+    RunRecorder,
+    StreamAccumulator,
+    cancelled,
+    unanswered,
+)
 
 if TYPE_CHECKING:
     from vellum_nb.client import EventStream
@@ -49,19 +57,19 @@ class RunStream:
     def __init__(
         self,
         attempt: Attempt,
-        keeper: Keeper,
+        recorder: RunRecorder,
         *,
         cancel: Cancellation | None = None,
         event_types: tuple[str, ...] = ("WORKFLOW",),
     ) -> None:
         self._over = True  # nothing is to be ended before all is there
         self.attempt = attempt
-        self._keeper = keeper
+        self._recorder = recorder
         self._cancel = cancel
         self._types = event_types
         self._run = attempt.run
         self._events: EventStream[WorkflowStreamEvent] | None = None
-        self._gathered = Gathering()
+        self._gathered = StreamAccumulator()
         self._lock = threading.RLock()
         self._closed = self._iterated = self._over = False
 
@@ -81,7 +89,7 @@ class RunStream:
         return self._gathered.texts
 
     @property
-    def gathered(self) -> Gathering:
+    def gathered(self) -> StreamAccumulator:
         """All that the events have told so far."""
         return self._gathered
 
@@ -125,7 +133,7 @@ class RunStream:
 
     def _take(self, event: WorkflowStreamEvent) -> None:
         if self._run.execution_id is None and event.execution_id:
-            self._run = self._keeper.identify(self._run, event.execution_id)
+            self._run = self._recorder.set_execution_id(self._run, event.execution_id)
         self._gathered.take(event)
         if self._gathered.end is not None:
             self._end({})
@@ -145,7 +153,7 @@ class RunStream:
                 fields |= how
             self._run = self._run.model_copy(update=self.attempt.ended(fields))
             try:
-                self._run = self._keeper.finish(self._run)
+                self._run = self._recorder.finish(self._run)
             except HistoryError:
                 self._over = True
                 raise

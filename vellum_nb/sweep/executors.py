@@ -25,28 +25,28 @@ from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, Retry, after_loss
 if TYPE_CHECKING:
     from distributed.cfexecutor import ClientExecutor
 
-__all__ = ["FarExecutor", "far"]
+__all__ = ["RemoteExecutor", "remote_executor"]
 
 _OURS = "vellum_nb"
 _NAME = "vellum_nb_call"  # what a cluster calls its tasks
 _ADVICE = (
     "a worker of the executor cannot import vellum_nb: install the same vellum_nb there as here"
 )
-_KEPT = 1.0  # seconds that a claim outlives its call: by then the scheduler has let go of that
+_CLAIM_S = 1.0  # seconds that a claim outlives its call: by then the scheduler has let go of that
 _LOCK = threading.Lock()
 
 
-def far(executor: Executor) -> Executor:
+def remote_executor(executor: Executor) -> Executor:
     """Return what a sweep hands its calls to, so that `executor` makes them."""
     if "distributed" in sys.modules:
         from distributed.cfexecutor import ClientExecutor
 
         if isinstance(executor, ClientExecutor):
             return DaskExecutor(executor)
-    return FarExecutor(executor)
+    return RemoteExecutor(executor)
 
 
-class FarExecutor(Executor):
+class RemoteExecutor(Executor):
     """Hands calls to `executor`; one that cannot be loaded there comes back, and was not sent."""
 
     def __init__(self, executor: Executor) -> None:
@@ -64,7 +64,7 @@ class FarExecutor(Executor):
         return self._executor.submit(fn, prepared, **kwargs)
 
 
-class DaskExecutor(FarExecutor):
+class DaskExecutor(RemoteExecutor):
     """Hands calls to a Dask cluster, which is to begin each only once."""
 
     _executor: ClientExecutor
@@ -83,26 +83,26 @@ class DaskExecutor(FarExecutor):
         self._executor._futures.add(call)  # noqa: SLF001  (its `shutdown` waits for them)
         future: Future[Any] = Future()
         self._client.loop.add_callback(_gather, call, future)
-        future.add_done_callback(partial(_let_go, call))
-        future.add_done_callback(lambda ended: self._later(key, is_held=_has_result(ended)))
+        future.add_done_callback(partial(_cancel_call, call))
+        future.add_done_callback(lambda ended: self._later(key, has_result=_has_result(ended)))
         return future
 
-    def _later(self, key: str, *, is_held: bool) -> None:
+    def _later(self, key: str, *, has_result: bool) -> None:
         loop = self._client.loop
         if loop is not None and self._client.status == "running":
-            forget = partial(self._forget, key, is_held=is_held)
-            loop.add_callback(loop.call_later, _KEPT, forget)
+            forget = partial(self._forget, key, has_result=has_result)
+            loop.add_callback(loop.call_later, _CLAIM_S, forget)
 
-    def _forget(self, key: str, *, is_held: bool) -> None:
+    def _forget(self, key: str, *, has_result: bool) -> None:
         """Give a claim up, when the cluster holds no result that it could compute anew."""
         loop = self._client.loop
-        if is_held and key in self._client.futures:
-            self._later(key, is_held=is_held)
+        if has_result and key in self._client.futures:
+            self._later(key, has_result=has_result)
         elif loop is not None and self._client.status == "running":
             loop.add_callback(self._client.unpublish_dataset, key)
 
 
-def _let_go(call: Any, ended: Future[Any]) -> None:
+def _cancel_call(call: Any, ended: Future[Any]) -> None:
     if ended.cancelled() and not call.cancelled():
         call.cancel()
 
@@ -162,8 +162,8 @@ class Once:
             client.publish_dataset(None, name=key)
         except KeyError:
             return after_loss(prepared, "a worker was lost with it")
-        wanted = client.processing([worker.address])  # type: ignore[no-untyped-call]
-        if key not in wanted[worker.address]:
+        processing = client.processing([worker.address])  # type: ignore[no-untyped-call]
+        if key not in processing[worker.address]:
             client.unpublish_dataset(key)
             return after_loss(prepared, "it was given up before it was sent")
         return self._call(prepared)

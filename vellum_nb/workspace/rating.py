@@ -1,22 +1,95 @@
-"""What a reader says about a run, as the actuals that Vellum takes. Pure."""
+"""What a reader says about a run: checked, sent as the actuals that Vellum takes, and recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from vellum_nb.errors import InputError, InputProblem
+from vellum_nb.client import Client
+from vellum_nb.errors import HistoryError, InputError, InputProblem
+from vellum_nb.history import History
 from vellum_nb.models import ActualRequest, Run, canonical_json
 from vellum_nb.models.inputs import plain
 
-__all__ = ["actuals_of", "as_mapping", "checked_desired", "checked_quality"]
+__all__ = ["find_run", "rate_run"]
 
 OutputType = Literal["STRING", "JSON", "CHAT_HISTORY"]
 
 
-def actuals_of(
+def find_run(history: History, run: Run | str) -> Run:
+    """Return the run as the history has it; a `Run` that it has not, as it is.
+
+    Raises
+    ------
+    HistoryError
+        The history has no such run.
+    """
+    if isinstance(run, Run):
+        return next(iter(history.runs(ids=[run.id], limit=1)), run)
+    for runs in (
+        history.runs(ids=[run], limit=1),
+        history.runs(execution_id=run, limit=1),
+        history.runs(external_id=run, limit=1),
+    ):
+        if runs:
+            return runs[0]
+    msg = (
+        f"The history has no run with the id, execution id or external id {run!r}; "
+        "ws.history.sync(deployment) brings runs that were made elsewhere"
+    )
+    raise HistoryError(msg)
+
+
+def rate_run(
+    client: Client,
+    history: History,
+    run: Run,
+    output_names: Callable[[Run], Sequence[str]],
+    *,
+    quality: float | None,
+    desired: Mapping[str, object] | None,
+    metadata: Mapping[str, Any] | None,
+) -> Run:
+    """Send what is said about `run`, then record it; return the run with it."""
+    quality = _checked_quality(quality)
+    if quality is None and not desired:
+        msg = "Nothing to say about this run: give quality=, desired=, or both"
+        raise InputError(msg)
+    names = [name for name in run.outputs or output_names(run) if name]
+    checked = _checked_desired(_as_mapping("desired", desired), names, run)
+    actuals = _actuals_of(
+        run,
+        list(checked) or names,
+        quality=quality,
+        desired=checked,
+        metadata=plain(_as_mapping("metadata", metadata)),
+    )
+    if not actuals:
+        msg = f"This run of {run.deployment} has no output to rate; nothing was sent"
+        raise InputError(msg)
+    client.submit_workflow_execution_actuals(
+        actuals,
+        execution_id=run.execution_id,
+        external_id=None if run.execution_id is not None else run.external_id,
+    )
+    return _recorded(history, run, quality, checked)
+
+
+def _recorded(history: History, run: Run, quality: float | None, desired: Mapping[str, Any]) -> Run:
+    fields: dict[str, Any] = {}
+    if quality is not None:
+        fields["quality"] = quality
+    if desired:
+        fields["desired"] = {**(run.desired or {}), **desired}
+    if history.runs(ids=[run.id], limit=1):
+        history.annotate(run.id, **fields)
+        return history.get(run.id)
+    return run.model_copy(update=fields)
+
+
+def _actuals_of(
     run: Run,
     names: Sequence[str],
     *,
@@ -42,7 +115,7 @@ def actuals_of(
     return made
 
 
-def as_mapping(name: str, value: object) -> Mapping[str, Any] | None:
+def _as_mapping(name: str, value: object) -> Mapping[str, Any] | None:
     """Return `value`, which must be a mapping or None."""
     if value is None or isinstance(value, Mapping):
         return value
@@ -50,7 +123,7 @@ def as_mapping(name: str, value: object) -> Mapping[str, Any] | None:
     raise InputError(msg)
 
 
-def checked_quality(quality: float | None) -> float | None:
+def _checked_quality(quality: float | None) -> float | None:
     """Return `quality` as a float from 0 to 1."""
     if quality is None:
         return None
@@ -62,7 +135,7 @@ def checked_quality(quality: float | None) -> float | None:
     raise InputError(msg)
 
 
-def checked_desired(
+def _checked_desired(
     desired: Mapping[str, object] | None, known: Sequence[str], run: Run
 ) -> dict[str, Any]:
     """Return `desired` in plain values; every name must be an output.
