@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         read_csv,
         read_jsonl,
         read_parquet,
-        repair_history,
     )
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
@@ -60,7 +59,6 @@ _HOMES = {
     "read_jsonl": "history",
     "read_parquet": "history",
     "check_history": "history",
-    "repair_history": "history",
     "Run": "models",
     "Comparison": "comparison",
     "compare": "workspace",
@@ -100,7 +98,6 @@ __all__ = [
     "read_jsonl",
     "read_parquet",
     "check_history",
-    "repair_history",
     "Run",
     "Comparison",
     "compare",

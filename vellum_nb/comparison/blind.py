@@ -14,9 +14,7 @@ from vellum_nb.comparison.cases import Case, RunSummary, same_answer
 from vellum_nb.comparison.figures import p_sentence
 from vellum_nb.comparison.statistics import Estimate, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
-from vellum_nb.history.plans.blind import BlindRatings
-from vellum_nb.history.rows.frames import column, frame_of_cells
-from vellum_nb.history.rows.rows import micros
+from vellum_nb.history import BlindRatings, column, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.models.blind import (
     BlindChoice,

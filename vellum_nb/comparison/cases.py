@@ -8,8 +8,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from vellum_nb.errors import InputError
-from vellum_nb.history.reading.records import Record as RunSummary
-from vellum_nb.history.reading.records import fetch
+from vellum_nb.history import RunSummary, fetch
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.values import same_value

@@ -50,8 +50,7 @@ from vellum_nb.comparison.metrics import (
 )
 from vellum_nb.comparison.replay import Chosen, replay_rows
 from vellum_nb.errors import InputError
-from vellum_nb.history import History
-from vellum_nb.history.plans.blind import BlindRatings
+from vellum_nb.history import BlindRatings, History
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
@@ -709,7 +708,7 @@ class Comparison:
 
     @cached_property
     def _ratings(self) -> BlindRatings:
-        return self._services.ratings or History(":memory:").blind
+        return self._services.ratings or History(":memory:").blind_ratings
 
     def chart(
         self, what: Chart, *, metric: str | None = None, release: str | None = None

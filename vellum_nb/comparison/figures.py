@@ -27,7 +27,7 @@ from vellum_nb.comparison.statistics import (
     two_sided_z,
     unlike_pairs,
 )
-from vellum_nb.history.reading.records import in_turn
+from vellum_nb.history import in_turn
 from vellum_nb.rendering.format import figure, p_value, percent, plural
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def evaluated(
     errors: list[str | None] = [None] * len(table)
     slip = _unknown_output(runs, metric)
     rest = [run for run in runs if run.id not in known]
-    read = iter(in_turn(rest, whole=not metric.is_built_in))
+    read = iter(in_turn(rest))
     for at, run in zip(places, runs, strict=True):
         if slip is not None:
             errors[at] = slip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.values import value_text
 

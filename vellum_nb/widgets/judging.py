@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.rendering.values import same_value

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
-from vellum_nb.history.reading.records import Record
+from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.judging import Rate, Trace
 
@@ -55,7 +55,7 @@ class Hands:
     replay: Callable[[Case, str], Run] | None = None
     blind: Callable[[Any, tuple[str, str]], Any] | None = None
     subscribe: Subscribe | None = None
-    again: Callable[[Collection[str]], list[Record]] | None = None
+    again: Callable[[Collection[str]], list[RunSummary]] | None = None
     about: str = ""
     same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from threading import Lock
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.reading.records import Record
+from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.pump import Pump
@@ -39,7 +39,7 @@ class Hearing:
         known: Callable[[], set[str]],
         hands: Hands,
         take: Callable[[Iterable[Run]], None],
-        recall: Callable[[Mapping[str, Record | None]], None],
+        recall: Callable[[Mapping[str, RunSummary | None]], None],
     ) -> None:
         self._known = known
         self._ids = known()

@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, in_turn
 from vellum_nb.comparison.figures import VERDICTS
-from vellum_nb.history.reading.payloads import GoneError
-from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.rows import clean
-from vellum_nb.history.searching.index import document
-from vellum_nb.history.searching.words import Needle, Search
+from vellum_nb.history import MissingRunError, RunSummary, Search, Term, clean, document
 from vellum_nb.widgets.grid.protocol import GridQuery
 
 if TYPE_CHECKING:
@@ -40,7 +36,7 @@ def inputs_of(case: Case) -> Mapping[str, Any]:
     """Return the inputs of a case; none where all its runs were deleted before these were read."""
     try:
         return case.inputs
-    except GoneError:
+    except MissingRunError:
         return {}
 
 
@@ -175,7 +171,7 @@ class _Search:
         return not left or any(_says(each, left) for each in tries)
 
 
-def _says(record: Record, needles: Sequence[Needle]) -> bool:
+def _says(record: RunSummary, needles: Sequence[Term]) -> bool:
     """Return whether all are in what a run brought."""
     error = record.error or ()
     if not error and len(_likely(needles, record.text)) < len(needles):
@@ -184,7 +180,7 @@ def _says(record: Record, needles: Sequence[Needle]) -> bool:
     return all(needle.text in said for needle in needles)
 
 
-def _likely(needles: Sequence[Needle], text: str) -> Sequence[Needle]:
+def _likely(needles: Sequence[Term], text: str) -> Sequence[Term]:
     """Return which may be in a JSON text, by a look that is quicker than to read its words."""
     if not text.isascii() or "\\u" in text:
         return needles

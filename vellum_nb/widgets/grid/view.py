@@ -11,8 +11,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
 from vellum_nb.fitting import fitting
-from vellum_nb.history.reading.payloads import GoneError
-from vellum_nb.history.reading.records import Record
+from vellum_nb.history import MissingRunError, RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
@@ -261,7 +260,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 self._hold(self.comparison.baseline)
                 self._renew(reorder=False)
 
-    def _recalled(self, now: Mapping[str, Record | None]) -> None:
+    def _recalled(self, now: Mapping[str, RunSummary | None]) -> None:
         """Take in which of the runs there are still, or again."""
         with self._table.turn:
             known = self._releases()
@@ -309,7 +308,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 if self._early and shelf.metric == self._metric and not self._chosen:
                     self._shelf = shelf
                     self._renew(reorder=True)
-        except GoneError as exc:
+        except MissingRunError as exc:
             self._table.lost(exc)
         except Exception as exc:
             self._table.fail(exc)
@@ -339,5 +338,5 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         return self.comparison._repr_html_()
 
 
-def _rated_otherwise(run: Run, known: Record) -> bool:
+def _rated_otherwise(run: Run, known: RunSummary) -> bool:
     return run.quality != known.quality or run.desired != known.desired
