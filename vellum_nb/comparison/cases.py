@@ -172,7 +172,7 @@ def align(
         if release in columns:
             tries.setdefault(run.case_id, {}).setdefault(release, []).append(run)
             cases.setdefault(run.case_id, Case(run.case_id, baseline))
-            if run.desired:  # what a reader said goes before what a table says
+            if run.desired:  # a correction goes before the table
                 desired.setdefault(run.case_id, {}).update(run.desired)
     chosen = [case for case in cases.values() if only is None or case.case_id in only]
     return tuple(
