@@ -198,7 +198,7 @@ def _chose_a(rating: BlindRating) -> bool:
 class BlindSession:
     """One blind rating: the pairs of a comparison, and the ratings so far.
 
-    Nothing that is shown of it tells which release is which before `finish`.
+    Nothing that is shown of it reveals which release is which before `finish`.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ class BlindSession:
         return self._drafts.get(pair.position) or (skipped.note if skipped else "")
 
     def names(self, pair: BlindPair) -> list[str]:
-        """Return the names of the outputs in an order that does not tell which release is A."""
+        """Return the names of the outputs in an order that does not reveal which release is A."""
         first, second = self._runs[pair.first].run, self._runs[pair.second].run
         common = [name for name in first.outputs if name in second.outputs]
         return common + sorted(set(first.outputs) ^ set(second.outputs))
@@ -316,7 +316,7 @@ class BlindSession:
         Raises
         ------
         InputError
-            There is nothing to rate, or it is none of A, B, tie, skip.
+            There is nothing to rate, or the choice is not A, B, tie or skip.
         """
         pair = self.current
         if choice not in _CHOICES:
@@ -416,7 +416,7 @@ class BlindSession:
         return [e for e in self._rated.values() if e.choice != "skip" and e.sent is None]
 
     def refresh(self) -> None:
-        """Read what is kept: another kernel may have rated meanwhile."""
+        """Read what is kept: another kernel may have rated."""
         self.record = self._ratings.get(self.record.id)
         found = self._ratings.ratings(self.record.id)
         current: dict[int, BlindRating] = {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
-from vellum_nb.history.store.replacing import write_bytes
+from vellum_nb.history import write_file
 from vellum_nb.rendering.format import duration, figure
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Picture:
         if kind not in {".png", ".svg"}:
             msg = f"{str(path)!r} ends in neither .png nor .svg, the two that a chart is saved as"
             raise InputError(msg)
-        write_bytes(self.png() if kind == ".png" else self.svg().encode(), target)
+        write_file(self.png() if kind == ".png" else self.svg().encode(), target)
         return target
 
     def png(self) -> bytes:

@@ -341,11 +341,11 @@ class Comparison:
         self, changed: Collection[str], cases: Collection[int]
     ) -> dict[str, dict[str, Evaluation]]:
         """Return what metrics returned for the runs that stay as they are."""
-        kept = self.answers[~self.answers["case"].isin(cases) & self.answers["is_answer"]]
+        same = self.answers[~self.answers["case"].isin(cases) & self.answers["is_answer"]]
         found: dict[str, dict[str, Evaluation]] = {}
         for metric in self.metrics:
             names = ("run", f"metric.{metric.name}", f"metric_error.{metric.name}")
-            columns = (kept[name].tolist() for name in names)
+            columns = (same[name].tolist() for name in names)
             found[metric.name] = {
                 run.id: (None if value != value else value, problem)  # noqa: PLR0124  (NaN)
                 for run, value, problem in zip(*columns, strict=True)
@@ -708,7 +708,7 @@ class Comparison:
 
     @cached_property
     def _ratings(self) -> BlindRatings:
-        return self._services.ratings or History(":memory:").blind
+        return self._services.ratings or History(":memory:").blind_ratings
 
     def chart(
         self, what: Chart, *, metric: str | None = None, release: str | None = None

@@ -125,7 +125,7 @@ def evaluated(
     errors: list[str | None] = [None] * len(table)
     slip = _unknown_output(runs, metric)
     rest = [run for run in runs if run.id not in known]
-    read = iter(in_turn(rest, whole=not metric.is_built_in))
+    read = iter(in_turn(rest))
     for at, run in zip(places, runs, strict=True):
         if slip is not None:
             errors[at] = slip

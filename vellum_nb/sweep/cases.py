@@ -658,12 +658,12 @@ class _Checker:
                 text = f"{text}{_TYPED}"
             self._problems.append(InputProblem(variable, text, number))
         if self._known_variables is not None:
-            sent |= self._not_sent(
+            sent |= self._plain_values(
                 {k: v for k, v in given.items() if k not in self._known_variables}, number
             )
         return {name: sent[name] for name in given if name in sent}
 
-    def _not_sent(self, unknown: Mapping[str, Any], number: int) -> dict[str, Any]:
+    def _plain_values(self, unknown: Mapping[str, Any], number: int) -> dict[str, Any]:
         """Return inputs that no release knows, which stay part of the case."""
         try:
             return {name: plain(value) for name, value in unknown.items()}

@@ -7,6 +7,8 @@ from html import escape
 
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.format import visible_name
+from vellum_nb.sweep.progress import TagProgress, runs_word
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.sweep_told import plan_text, tag_note
 
 __all__ = ["plan_html", "sweep_html"]

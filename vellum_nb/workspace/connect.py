@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -141,18 +141,16 @@ def _key_given(api_key: object) -> bool:
     return is_there or bool(os.environ.get("VELLUM_API_KEY"))
 
 
-_EMBEDDED: list[LocalServer] = []
-_EMBEDDED_LOCK = threading.Lock()
-
-
 def embedded_server() -> LocalServer:
-    """Return the local server of this process: one, and another where that was stopped."""
+    """Return the local server of this process, started again where it was stopped."""
+    return _embedded().start()
+
+
+@cache
+def _embedded() -> LocalServer:
     from vellum_nb.local import LocalServer  # a tenth of a second, which a URL does not need
 
-    with _EMBEDDED_LOCK:
-        if not _EMBEDDED or not _EMBEDDED[0].is_running:
-            _EMBEDDED[:] = [LocalServer(samples=True).start()]
-        return _EMBEDDED[0]
+    return LocalServer(samples=True)
 
 
 def _no_key(server: LocalServer) -> str:

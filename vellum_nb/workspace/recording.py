@@ -51,7 +51,7 @@ __all__ = [
     "streamed",
     "unanswered",
     "with_plain_options",
-,]
+]
 
 
 def with_plain_options(request: RunRequest) -> RunRequest:

@@ -43,6 +43,7 @@ from vellum_nb.workspace.recording import (
     EVERYTHING,
     Attempt,
     RunRecorder,
+    StreamAccumulator,
     answered,
     cancelled,
     check_external_id,
@@ -50,7 +51,7 @@ from vellum_nb.workspace.recording import (
     unanswered,
     with_plain_options,
 )
-from vellum_nb.workspace.streaming import RunStream, StreamAccumulator
+from vellum_nb.workspace.streaming import RunStream
 from vellum_nb.workspace.uploads import Uploads
 
 if TYPE_CHECKING:

@@ -224,8 +224,9 @@ class SweepStarter:
 
 
 def _is_in_doubt(run: Run) -> bool:
-    error = run.error
-    return is_in_doubt(run.state, error and error.code, error and error.message)
+    if run.error is None:
+        return is_in_doubt(run.state, None, None)
+    return is_in_doubt(run.state, run.error.code, run.error.message)
 
 
 def _live_sweep(sweep_id: str) -> Sweep | None:

@@ -10,7 +10,7 @@ from typing import Any
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.metrics import Metric
-from vellum_nb.history import clean
+from vellum_nb.history import RunSummary, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.rendering.values import value_text

@@ -7,6 +7,7 @@ from contextlib import suppress
 from threading import Lock
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.pump import Pump
@@ -48,7 +49,7 @@ class Hearing:
         self._lock = Lock()
         self._pump = Pump(self._hand_over, name="vellum-nb-grid-hearing", least=_LEAST_S)
         assert hands.subscribe is not None  # noqa: S101  (who has none hears nothing)
-        self._unsubscribe = hands.subscribe(self._hear, many=self.look)
+        self._unsubscribe = hands.subscribe(self._hear, on_bulk_change=self.look)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until what was heard is handed over; return whether that is so."""

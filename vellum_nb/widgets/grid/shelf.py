@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, in_turn
 from vellum_nb.comparison.figures import VERDICTS
-from vellum_nb.history import clean
-from vellum_nb.history.searching.index import document
-from vellum_nb.history.searching.words import Search
+from vellum_nb.history import MissingRunError, RunSummary, Search, Term, clean, document
 from vellum_nb.widgets.grid.protocol import GridQuery
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import traitlets
 
 from vellum_nb.comparison.cases import Case, in_turn
 from vellum_nb.errors import VellumNBError
+from vellum_nb.history import MissingRunError
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.grid.cells import Shown, row
 from vellum_nb.widgets.grid.protocol import (

@@ -10,7 +10,7 @@ import ipywidgets as ipw
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
-from vellum_nb.history import Record
+from vellum_nb.history import MissingRunError, RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
@@ -336,5 +336,5 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         return self.comparison._repr_html_()
 
 
-def _rated_otherwise(run: Run, known: Record) -> bool:
+def _rated_otherwise(run: Run, known: RunSummary) -> bool:
     return run.quality != known.quality or run.desired != known.desired
