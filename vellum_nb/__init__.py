@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         ServerError,
         VellumNBError,
     )
-    from vellum_nb.experiments.sweep import Sweep, SweepPlan
     from vellum_nb.history import (
         History,
         check_history,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     )
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
+    from vellum_nb.sweep import Sweep, SweepPlan
     from vellum_nb.widgets import ComparisonView, HistoryView, LabPanel, RunForm, SweepView
     from vellum_nb.workspace import Workspace, compare, connect
 

@@ -148,7 +148,15 @@ class ServerError(APIStatusError):
 
 
 class APIResponseError(APIError):
-    """The server answered 2xx with something that is not the contract."""
+    """The server answered 2xx with something that is not the contract.
+
+    Attributes
+    ----------
+    is_whole : bool
+        Whether it is a complete JSON object, so not cut off, nor the page of some gateway.
+    """
+
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

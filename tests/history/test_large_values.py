@@ -96,7 +96,9 @@ def test_text_that_looks_like_a_reference_is_only_text(history, record):
     assert history.get(run.id).inputs["large"] == [["inputs", ["x"], digest]]
 
 
-def test_a_missing_value_is_an_error_in_runs_and_missing_in_frames(history, record, place, tmp_path):
+def test_a_missing_value_is_an_error_in_runs_and_missing_in_frames(
+    history, record, place, tmp_path
+):
     run = record(inputs={"doc": DOCUMENT, "q": "why"})
     lose_values(place)
     for read in (lambda: history.get(run.id), history.runs):

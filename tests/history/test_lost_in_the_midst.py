@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-
-from vellum_nb import History, HistoryError
 from vellum_nb.history.joining.joined_runs import RunJoiner
 from vellum_nb.history.keeping import archive_files, archiving
+
+from vellum_nb import History, HistoryError
 
 RUNS = 900
 LATER = "2100-01-01"

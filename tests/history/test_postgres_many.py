@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from vellum_nb.history.reading.query import NEWEST_FIRST, order, select
 
 from vellum_nb import History
-from vellum_nb.history.reading.query import NEWEST_FIRST, order, select
 
 RUNS = 12_000
 

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from vellum_nb.history.reading import outdoing, stretches
 
 from vellum_nb import History
-from vellum_nb.history.reading import outdoing, stretches
 from vellum_nb.local import postgres as tryout
 
 SETTINGS = """

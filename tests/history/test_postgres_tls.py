@@ -7,10 +7,10 @@ import subprocess
 
 import pandas as pd
 import pytest
-
-from vellum_nb import History, HistoryError
 from vellum_nb.history.reading.loading import load_in_bulk
 from vellum_nb.history.reading.query import select
+
+from vellum_nb import History, HistoryError
 
 
 @pytest.fixture

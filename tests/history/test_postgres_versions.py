@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from vellum_nb.history.postgres import schema
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history.postgres import schema
 
 
 def connection_of(url):

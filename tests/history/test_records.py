@@ -10,10 +10,10 @@ from importlib import import_module
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vellum_nb.history.reading.records import Record
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, case_id
 from vellum_nb.rendering.values import same_value
 

@@ -10,10 +10,10 @@ import warnings
 from contextlib import contextmanager
 
 import pytest
-
-from vellum_nb import History, HistoryError
 from vellum_nb.history.reading import sorting
 from vellum_nb.history.searching import index
+
+from vellum_nb import History, HistoryError
 
 pytestmark = pytest.mark.usefixtures("folder")
 

@@ -11,9 +11,9 @@ from itertools import islice
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vellum_nb.history.reading import sorting, stretches
 
 from vellum_nb import History
-from vellum_nb.history.reading import sorting, stretches
 
 VALUES = st.one_of(
     st.none(),

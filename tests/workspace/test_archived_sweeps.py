@@ -38,7 +38,7 @@ def test_nothing_in_an_archive_is_paid_for_again(ws):
     moved.unlink()
     with pytest.raises(vnb.HistoryError, match="is not there; put it back"):
         ws.open_sweep(sweep.id).frame()
-    later = swept(ws, fresh=True)
+    later = swept(ws, restart=True)
     assert len(later.frame()) == 3
 
 

@@ -300,4 +300,4 @@ def test_a_compared_run_still_finds_its_trace(ws):
     run = ws.run("shout", {"text": "a"}, release_tag="v1", expand_meta=True)
     case = ws.compare("shout", release_tags=["v1"]).cases[0]
     assert case.runs["v1"].id == run.id
-    assert case.runs["v1"].trace().equals(ws.trace(run))
+    assert ws.trace(case.runs["v1"].id).equals(ws.trace(run))

@@ -9,10 +9,10 @@ from pathlib import Path
 import command_kit
 import pandas as pd
 import pytest
+from vellum_nb.history.reading import light
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
-from vellum_nb.history.reading import light
 
 TEXTS = ("a", "b", "c")
 TAGS = ["v1", "v2"]
@@ -96,7 +96,7 @@ def test_a_grid_shows_runs_in_archives_and_their_traces(ws, archive):
     grid = compared.view()
     (row,) = grid._table._first["rows"]
     assert [cell["kind"] for cell in row["cells"]] == ["baseline", "differs"]
-    assert compared.cases[0].runs["v1"].trace().equals(ws.trace(run))
+    assert ws.trace(compared.cases[0].runs["v1"].id).equals(ws.trace(run))
     grid.close()
 
 

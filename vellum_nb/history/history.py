@@ -10,6 +10,7 @@ import copy
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import date, datetime
 from enum import Enum
 from functools import partial
@@ -607,21 +608,22 @@ class History:
             counted as running.
         """
         other = parse_location(other)  # before anything can fail: a traceback may show it
+        changed: Sequence[str] = ()
         try:
             if isinstance(other, str | Path) and str(other).lower().endswith(".jsonl"):
-                report = merge.merge_jsonl(self._store, Path(other).expanduser())
+                report, changed = merge.merge_jsonl(self._store, Path(other).expanduser())
             elif isinstance(other, str | Path | DatabaseUrl):
-                source = open_backend(other, read_only=True)
-                try:
-                    report = merge.merge_store(self._store, source, str(other))
-                finally:
-                    source.close()
+                with closing(open_backend(other, read_only=True)) as source:
+                    report, changed = merge.merge_store(self._store, source, str(other))
             elif isinstance(other, History):
-                report = merge.merge_store(self._store, other._store, str(other.path))  # noqa: SLF001
+                source = other._store  # noqa: SLF001  (of this class)
+                report, changed = merge.merge_store(self._store, source, str(other.path))
             else:
                 return self._merge_runs(other)
         finally:
             self._subscribers.notify_bulk()
+        for run_id in changed:
+            self._notify(run_id)
         return report
 
     def sync(

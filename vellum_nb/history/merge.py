@@ -178,26 +178,29 @@ def _conflict_text(conflicts: Sequence[Conflict]) -> str:
 # ---------------------------------------------------------------- what is merged
 
 
-def merge_store(store: Store, other: Reader, source: str) -> MergeReport:
-    """Merge another history, called `source` in the report, which is only read."""
+def merge_store(store: Store, other: Reader, source: str) -> tuple[MergeReport, list[str]]:
+    """Merge another history, called `source` in the report, which is only read.
+
+    Return the report, and the ids of runs that were here and changed.
+    """
     unreadable: list[str] = []
     tally = _Tally()
     for batch in _batches(_readable_runs(other, unreadable)):
         tally.add(store.write(partial(_merge_batch, batch)))
     plans = _merge_plans(store, other, tally.renamed)
-    return tally.merge_report(source, unreadable=tuple(unreadable), **plans)
+    return tally.merge_report(source, unreadable=tuple(unreadable), **plans), tally.changed
 
 
-def merge_jsonl(store: Store, path: Path) -> MergeReport:
-    """Merge the runs of a file that `History.to_jsonl` wrote."""
+def merge_jsonl(store: Store, path: Path) -> tuple[MergeReport, list[str]]:
+    """Merge the runs of a file that `History.to_jsonl` wrote; return what `merge_store` does."""
     tally = _Tally()
     for batch in _batches((run, 0) for run in runs_of_jsonl(path)):
         tally.add(store.write(partial(_merge_batch, batch)))
-    return tally.merge_report(path.name)
+    return tally.merge_report(path.name), tally.changed
 
 
 def merge_runs(store: Store, runs: Iterable[Run]) -> tuple[SyncReport, list[str]]:
-    """Merge runs in one transaction; return the report, and the ids of runs that changed.
+    """Merge runs in one transaction; return what `merge_store` does.
 
     Those that are STARTED are counted as running.
     """
@@ -550,24 +553,21 @@ def _merge_blind(
         sql = "UPDATE blind SET ended = :ended WHERE id = :id AND ended IS NULL"
         tx.execute(sql, {"ended": blind["ended"], "id": blind["id"]})
     here = {_rating_key(row): row for row in _rows_of(tx, "blind_ratings", blind["id"])}
-    rated = {row["position"] for row in here.values() if _counts(row)}
-    new = 0
-    for rating in _rows_of(other, "blind_ratings", blind["id"]):
-        ours = here.get(_rating_key(rating))
-        if ours is None:
-            overruled = _counts(rating) and rating["position"] in rated
-            undone = rating["rated"] if overruled else rating["undone"]
-            row = {name: value for name, value in rating.items() if name != "seq"}
-            _add(tx, "blind_ratings", {"session": blind["id"], **row, "undone": undone})
-            new += 1
-        else:
-            sql = (
-                "UPDATE blind_ratings SET undone = coalesce(undone, :undone), "
-                "sent = coalesce(sent, :sent) WHERE seq = :seq"
-            )
-            late = {"undone": rating["undone"], "sent": rating["sent"], "seq": ours["seq"]}
-            tx.execute(sql, late)
-    return int(is_new), new
+    theirs = {_rating_key(row): row for row in _rows_of(other, "blind_ratings", blind["id"])}
+    sql = (
+        "UPDATE blind_ratings SET undone = coalesce(undone, :undone), "
+        "sent = coalesce(sent, :sent) WHERE seq = :seq"
+    )
+    for key in here.keys() & theirs.keys():  # taken back or sent since
+        tx.execute(sql, theirs[key] | {"seq": here[key]["seq"]})
+    rated = {row["position"] for row in _rows_of(tx, "blind_ratings", blind["id"]) if _counts(row)}
+    new = [row for key, row in theirs.items() if key not in here]
+    for row in new:
+        is_overruled = _counts(row) and row["position"] in rated
+        undone = row["rated"] if is_overruled else row["undone"]
+        rating = {name: row[name] for name in RATING if name != "seq"} | {"undone": undone}
+        _add(tx, "blind_ratings", {"session": blind["id"], **rating})
+    return int(is_new), len(new)
 
 
 def _rating_key(rating: Values) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """Writes: a run begins, ends, is annotated, deleted and brought back. Each is one transaction.
 
-An answer is never overwritten: only a row that is STARTED is completed. A deleted run keeps its
-row, with the number of its deletion, until `vacuum` removes it.
+An answer is never overwritten: only a row that is STARTED or in doubt is completed. A deleted run
+keeps its row, with the number of its deletion, until `vacuum` removes it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from vellum_nb.history.rows import (
 )
 from vellum_nb.history.store import Reader, Store, Transaction
 from vellum_nb.models import Run
+from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ _BEGIN_PAYLOAD = _insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
     "tag_moved = CASE WHEN :tag_moved = 1 THEN 1 ELSE tag_moved END "
-    "WHERE id = :id AND state = 'STARTED' RETURNING seq"
+    "WHERE id = :id AND {} RETURNING seq"
 )
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
@@ -129,12 +130,17 @@ def insert_run(transaction: Transaction, run: Run) -> bool:
 
 
 def complete_run(transaction: Transaction, run: Run) -> bool:
-    """Complete the row of `run`; return False where there is no STARTED one.
+    """Complete the row of `run`; return False where it has ended.
 
-    One that was deleted is completed too, so that its answer comes back with it.
+    A FAILED row of which nobody knows whether it was executed is completed by an answer. One that
+    was deleted is completed too, so that its answer comes back with it.
     """
     payloads = payload_row(run, _ENDED_PAYLOADS)
-    found = transaction.read(_FINISH_RUN, scalar_row(run, _ENDED_SCALARS))
+    scalars = scalar_row(run, _ENDED_SCALARS)
+    found = transaction.read(_FINISH_RUN.format("state = 'STARTED'"), scalars)
+    if not found and run.state in {"FULFILLED", "REJECTED"}:
+        found = transaction.read(_FINISH_RUN.format(IN_DOUBT_SQL), scalars)
+        search.mark_changed(transaction, clean(run.id))
     if not found:
         return False
     _set_payloads(transaction, found[0][0], payloads)

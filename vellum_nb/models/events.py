@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from vellum_nb.models.base import Moment, Reply, fitting
+from vellum_nb.models.base import Moment, Reply, validated
 from vellum_nb.models.execution import WorkflowEventError
 from vellum_nb.models.usage import WorkflowExecutionUsageResult
 
@@ -97,7 +97,7 @@ class WorkflowEvent(Reply):
     def definition(self) -> VellumCodeResourceDefinition:
         """The workflow or the node that it tells of."""
         found = self.body.get("node_definition") or self.body.get("workflow_definition")
-        return fitting(VellumCodeResourceDefinition, found) or VellumCodeResourceDefinition()
+        return validated(VellumCodeResourceDefinition, found) or VellumCodeResourceDefinition()
 
     @property
     def output_name(self) -> str | None:
@@ -118,7 +118,7 @@ class WorkflowEvent(Reply):
     @property
     def error(self) -> WorkflowEventError | None:
         """Why it was rejected."""
-        return fitting(WorkflowEventError, self.body.get("error"))
+        return validated(WorkflowEventError, self.body.get("error"))
 
     @property
     def ends(self) -> bool:

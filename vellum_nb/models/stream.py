@@ -18,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from vellum_nb.models.base import Moment, Reply, fitting
+from vellum_nb.models.base import Moment, Reply, validated
 from vellum_nb.models.execution import WorkflowEventError, WorkflowOutput
 from vellum_nb.models.usage import PromptNodeExecutionMeta
 
@@ -66,7 +66,7 @@ class WorkflowNodeResultData(Reply):
     @property
     def execution_meta(self) -> PromptNodeExecutionMeta | None:
         """What a prompt node used, where it was asked for and is known."""
-        return fitting(PromptNodeExecutionMeta, (self.data or {}).get("execution_meta"))
+        return validated(PromptNodeExecutionMeta, (self.data or {}).get("execution_meta"))
 
 
 class WorkflowNodeResultEvent(Reply):

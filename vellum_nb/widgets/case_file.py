@@ -7,8 +7,8 @@ from html import escape
 
 import ipywidgets as ipw
 
-from vellum_nb.experiments.sweep.reading import SUFFIXES, CaseFile
 from vellum_nb.rendering.format import visible_name
+from vellum_nb.sweep.cases import SUFFIXES, CaseFile
 from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.upload import Uploader, size_text
 

@@ -9,8 +9,7 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.fitting import fitting
+from vellum_nb.errors import VellumNBError
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.form import RunForm
@@ -48,7 +47,6 @@ class LabHead(LateWidget):
         return f"LabHead({self.heading!r})"
 
 
-@fitting(InputError)
 class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Three tabs, Run, History and Compare, that share one selection; `Workspace.lab` makes it.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from vellum_nb.experiments.sweep.progress import TagProgress
-from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.experiments.sweep.telling import runs_word
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.format import visible_name
+from vellum_nb.sweep.progress import TagProgress, runs_word
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.sweep_told import plan_text, tag_note
 
 __all__ = ["plan_html", "sweep_html"]

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vellum_nb.experiments.sweep.progress import Progress, TagProgress
-from vellum_nb.experiments.sweep.telling import duration, money, runs_word, speed
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.rendering.values import value_text
+from vellum_nb.sweep.progress import Progress, TagProgress, duration, money, runs_word, speed
 
 __all__ = ["ACTIVE", "plan_text", "tag_note", "told"]
 

@@ -6,10 +6,10 @@ import threading
 
 import comm
 import pytest
+from vellum_nb.history.reading import light, payloads
 from wire_kit import Wire
 
 import vellum_nb as vnb
-from vellum_nb.history.reading import light, payloads
 
 
 @pytest.fixture

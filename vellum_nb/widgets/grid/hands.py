@@ -19,7 +19,11 @@ class Subscribe(Protocol):
     """Takes what is called with each run that changes, and once after many; as a history does."""
 
     def __call__(
-        self, callback: Callable[[Run], None], /, *, many: Callable[[], None] | None = None
+        self,
+        callback: Callable[[Run], None],
+        /,
+        *,
+        on_bulk_change: Callable[[], None] | None = None,
     ) -> Callable[[], None]:
         """Return how to stop that."""
 

@@ -49,7 +49,7 @@ class Hearing:
         self._lock = Lock()
         self._pump = Pump(self._hand_over, name="vellum-nb-grid-hearing", least=_LEAST_S)
         assert hands.subscribe is not None  # noqa: S101  (who has none hears nothing)
-        self._unsubscribe = hands.subscribe(self._hear, many=self.look)
+        self._unsubscribe = hands.subscribe(self._hear, on_bulk_change=self.look)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until what was heard is handed over; return whether that is so."""

@@ -10,7 +10,6 @@ import ipywidgets as ipw
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
-from vellum_nb.fitting import fitting
 from vellum_nb.history import MissingRunError, RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
@@ -30,7 +29,6 @@ from vellum_nb.widgets.readable import Readable
 __all__ = ["ComparisonView"]
 
 
-@fitting(InputError)
 class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """The grid of a comparison: cases down, releases across; `Comparison.view` makes it.
 
