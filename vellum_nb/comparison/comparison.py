@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from vellum_nb.comparison import report
 from vellum_nb.comparison.blind import QUESTION, BlindSession, checked_pair, newest, opened
 from vellum_nb.comparison.cases import Case, RunSummary, Status, align, in_turn, split
-from vellum_nb.comparison.charts import Chart, Picture, picture
 from vellum_nb.comparison.figures import (
     VERDICTS,
     Against,
@@ -61,6 +60,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from vellum_nb.comparison.charts import Chart, Picture
 
 __all__ = ["Comparison", "Services"]
 
@@ -384,7 +385,7 @@ class Comparison:
         """The metric that decides where none is named: the first."""
         return self.metrics[0] if self.metrics else None
 
-    @cached_property
+    @property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         return self.figures.output_names
@@ -735,6 +736,13 @@ class Comparison:
         InputError
             There is no such chart, metric or release, nothing to draw, or Altair is missing.
         """
+        try:
+            from vellum_nb.comparison.charts import picture
+        except ImportError as exc:
+            msg = (
+                "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
+            )
+            raise InputError(msg) from exc
         name = None if what == "latency" else self._metric(metric)
         if release is not None:
             self._column(release)
@@ -844,7 +852,7 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        check(
+        found = failures(
             self.figures,
             metrics=self._metric_names(metric),
             release=release,
@@ -852,6 +860,7 @@ class Comparison:
             max_missing=max_missing,
             alpha=alpha,
         )
+        check(self.figures, found)
 
     def to_csv(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.

@@ -368,7 +368,7 @@ def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
     limit : int, default 50
         How many cases are shown; a sentence says how many there are.
     """
-    cases = [case for group in ("worse", "changed", "missing", "better", "same")
+    cases = [case for group in ("worse", "changed", "better", "missing", "same")
              for case in model.groups[group]]  # fmt: skip
     return render(
         "comparison.html.j2",
