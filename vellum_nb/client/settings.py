@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from getpass import getpass
 from ipaddress import ip_address
 from numbers import Real
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -144,9 +144,10 @@ def warn_of_plain_http(*urls: str) -> None:
 def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
     """Return `timeout` as seconds to connect and seconds to wait for data; None is for ever."""
     pair = timeout if isinstance(timeout, tuple) and len(timeout) == 2 else (timeout, timeout)  # noqa: PLR2004
-    for seconds in pair:
+    given: tuple[Any, Any] = pair
+    for seconds in given:
         is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-        if seconds is not None and not (is_number and 0 < seconds <= _LONGEST_TIMEOUT):  # type: ignore[operator]
+        if seconds is not None and not (is_number and 0 < seconds <= _LONGEST_TIMEOUT):
             msg = f"A timeout of {seconds!r} cannot be kept; give seconds above 0, or None."
             raise InputError(msg)
     return pair

@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from vellum_nb.models.base import Moment, Reply, validated
-from vellum_nb.models.execution import WorkflowEventError
-from vellum_nb.models.usage import WorkflowExecutionUsageResult
+from vellum_nb.models.execution import WorkflowEventError, WorkflowExecutionUsageResult
 
 __all__ = [
     "ParentContext",

@@ -12,8 +12,11 @@ from pydantic import Field
 
 from vellum_nb.models.base import Model, Moment, Reply
 from vellum_nb.models.events import ParentContext, VellumSpan
-from vellum_nb.models.execution import WorkflowEventError, WorkflowOutput
-from vellum_nb.models.usage import WorkflowExecutionUsageResult
+from vellum_nb.models.execution import (
+    WorkflowEventError,
+    WorkflowExecutionUsageResult,
+    WorkflowOutput,
+)
 
 __all__ = [
     "ActualRequest",

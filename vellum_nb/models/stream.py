@@ -19,8 +19,7 @@ from pydantic import (
 )
 
 from vellum_nb.models.base import Moment, Reply, validated
-from vellum_nb.models.execution import WorkflowEventError, WorkflowOutput
-from vellum_nb.models.usage import PromptNodeExecutionMeta
+from vellum_nb.models.execution import PromptNodeExecutionMeta, WorkflowEventError, WorkflowOutput
 
 __all__ = [
     "WorkflowNodeResultData",
