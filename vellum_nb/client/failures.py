@@ -205,7 +205,7 @@ def _advice(status: int, method: str) -> str:
 
 
 def _timed_out(exc: BaseException) -> bool:
-    """Return whether it is a timeout; a refused connection is none, though urllib3 counts it so."""
+    """Return whether it is a timeout; a refused connection is not one, though urllib3 says so."""
     timeouts = (exceptions.Timeout, urllib3_errors.TimeoutError, TimeoutError)
     return any(
         isinstance(each, timeouts) and not isinstance(each, urllib3_errors.NewConnectionError)

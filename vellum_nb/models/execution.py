@@ -41,7 +41,7 @@ class WorkflowInput(Model):
 
 
 class ExpandMeta(Model):
-    """Which figures of prompt nodes the server is asked to add."""
+    """Which figures of prompt nodes the server adds to its reply."""
 
     usage: bool | None = None
     cost: bool | None = None
@@ -99,7 +99,7 @@ class ExecuteWorkflowResponse(Reply):
 
 
 def _sane(figure: N | None) -> N | None:
-    """Return a figure that can be kept and added up; NaN and what no bill has is not told."""
+    """Return a figure that can be added up; None for NaN and for what no bill has."""
     return figure if figure is not None and abs(figure) < _BEYOND else None
 
 
@@ -108,7 +108,7 @@ Amount = Annotated[float | None, AfterValidator(_sane)]
 
 
 class MlModelUsage(Reply):
-    """What one model used; None where it is not told."""
+    """What one model used; None where the server does not report it."""
 
     output_token_count: Count = None
     input_token_count: Count = None
@@ -134,7 +134,7 @@ class Price(Reply):
 
 
 class PromptNodeExecutionMeta(Reply):
-    """What a prompt node used, as far as `ExpandMeta` asked for it."""
+    """What a prompt node used, as far as `ExpandMeta` requested it."""
 
     usage: MlModelUsage | None = None
     cost: Price | None = None

@@ -28,7 +28,7 @@ _NAMES = {
 def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     """Return why `value` does not fit `schema`, or None.
 
-    A schema that is itself wrong, or that points elsewhere, holds nothing back: the server
+    A schema that is itself wrong, or that points elsewhere, allows everything: the server
     decides then. Nothing is ever fetched.
 
     Examples

@@ -34,7 +34,7 @@ class NodeRun(Model):
     error : str or None
         Why it was rejected.
     model, tokens_in, tokens_out, cost_usd
-        Of a prompt node; None where the server does not tell.
+        Of a prompt node; None where the server does not report it.
     """
 
     name: str
@@ -59,7 +59,7 @@ class NodeRun(Model):
 
 
 def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...]:
-    """Return the nodes that the NODE events of a stream tell of, in the order they began."""
+    """Return the nodes that the NODE events of a stream report, in the order they began."""
     found: dict[str, NodeRun] = {}
     for event in events:
         if event.type == "NODE" and isinstance(event.data, WorkflowNodeResultEvent):
@@ -70,7 +70,7 @@ def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...
 
 
 def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
-    """Return the nodes that spans tell of, in the order they began.
+    """Return the nodes that spans report, in the order they began.
 
     The parent of a node inside a workflow of another node is that other node.
     """
@@ -82,7 +82,7 @@ def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
 def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
     """Return `cost_usd`, `tokens_in`, `tokens_out` and `model` over all nodes.
 
-    A figure that no node knows is None. Several models are joined by a comma.
+    A figure that no node has is None. Several models are joined by a comma.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def _begun(data: WorkflowNodeResultEvent, key: str, execution_id: str) -> NodeRu
 
 
 def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
-    """Return `node` with what one more of its events tells."""
+    """Return `node` with the data of one more of its events."""
     kind = (data.data and data.data.type) or node.kind
     news: dict[str, Any] = {
         "name": _name(data, kind) or node.name,
