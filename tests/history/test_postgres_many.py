@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from vellum_nb.history.reading.query import NEWEST_FIRST, order, select
 
 from vellum_nb import History
 

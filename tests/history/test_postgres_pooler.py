@@ -11,7 +11,6 @@ import warnings
 
 import psycopg
 import pytest
-from vellum_nb.history.reading import outdoing, stretches
 
 from vellum_nb import History
 from vellum_nb.local import postgres as tryout
