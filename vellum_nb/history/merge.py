@@ -21,7 +21,6 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, writes
 from vellum_nb.history.blind import BLIND, PAIR, RATING
 from vellum_nb.history.plans import CASE, REUSED, SWEEP
-from vellum_nb.history.query import JOINED
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
     ENDED,
@@ -48,7 +47,7 @@ _ANSWER = ("state", "error_code", "error_message", "outputs", "output_types")
 _KEYS = ("id", "execution_id", "external_id")
 _ROWS = (
     f"SELECT {', '.join(f'r.{n}' if n in SCALARS else f'p.{n}' for n in WHOLE)}, p.large, "
-    f"r.deletion {JOINED}"
+    "r.deletion FROM runs r LEFT JOIN payloads p ON p.seq = r.seq"
 )
 _IDENTITY = ("external_id", "sweep_id", "repeat", "case_id")
 _FACTS = tuple(
