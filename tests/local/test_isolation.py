@@ -18,8 +18,11 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.isolation import Process, ProcessCode, codec, forks, fresh
-from vellum_nb.local.isolation.checks import check_inputs
+from vellum_nb.local.engine.inputs import check_inputs
+from vellum_nb.local.isolation import child as codec
+from vellum_nb.local.isolation import process as forks
+from vellum_nb.local.isolation import process as fresh
+from vellum_nb.local.isolation.process import Process, ProcessCode
 from vellum_nb.models import VellumVariable, WorkflowInput
 
 SOURCE = '''

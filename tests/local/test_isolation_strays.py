@@ -14,7 +14,7 @@ import pytest
 
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.isolation import Process, ProcessCode
+from vellum_nb.local.isolation.process import Process, ProcessCode
 from vellum_nb.models import WorkflowInput
 
 pytestmark = pytest.mark.skipif(

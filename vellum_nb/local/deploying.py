@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from vellum_nb.local.deployments.builds import Declared, Target, build
 from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.deployments.releases import Declared, Target, build
 from vellum_nb.local.routes import views
 from vellum_nb.models import WorkflowDeploymentRelease
 

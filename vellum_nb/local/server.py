@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Self
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.fitting import fitting
 from vellum_nb.local.deploying import Deploying
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.store import Store
-from vellum_nb.local.engine.engine import Engine
+from vellum_nb.local.deployments.registry import Registry, Store
+from vellum_nb.local.engine.executions import Engine
 from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider

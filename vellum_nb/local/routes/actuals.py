@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vellum_nb.local.deployments.releases import Release
-from vellum_nb.local.engine.wire_values import wire_problem
-from vellum_nb.local.ledger.records import Actual, Record
+from vellum_nb.local.engine.inputs import wire_problem
+from vellum_nb.local.ledger.ledger import Actual, ExecutionRecord
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.routes.execution_views import output_id
 
@@ -45,7 +45,7 @@ class SubmitActuals(BaseModel):
 
 
 def checked_actuals(
-    given: Sequence[SubmittedActual], record: Record, release: Release | None
+    given: Sequence[SubmittedActual], record: ExecutionRecord, release: Release | None
 ) -> list[Actual]:
     """Return actuals of outputs that the execution has.
 
@@ -72,7 +72,7 @@ def checked_actuals(
     return found
 
 
-def _names(record: Record, release: Release | None) -> list[str]:
+def _names(record: ExecutionRecord, release: Release | None) -> list[str]:
     declared = [variable.key for variable in release.output_variables] if release else []
     return list(dict.fromkeys([*(output.name for output in record.outputs), *declared]))
 

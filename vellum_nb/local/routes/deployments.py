@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from vellum_nb.local.engine.orders import found_tag
+from vellum_nb.local.engine.requests import get_tag
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.routes import views
 from vellum_nb.local.routes.bodies import read_body
@@ -85,7 +85,7 @@ async def list_workflow_release_tags(
 @router.get(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
 async def retrieve_workflow_release_tag(deployment: Named, name: str) -> Response:
     """Retrieve a release tag."""
-    return reply(views.tag_read(deployment, found_tag(deployment, name)))
+    return reply(views.tag_read(deployment, get_tag(deployment, name)))
 
 
 @router.patch(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
@@ -94,7 +94,7 @@ async def update_workflow_release_tag(
 ) -> Response:
     """Put a release tag on another release; without one it stays where it is."""
     body = read_body(await request.body(), ReleaseTagUpdate)
-    tag = found_tag(deployment, name)
+    tag = get_tag(deployment, name)
     if tag.source == "SYSTEM":
         msg = f"{name} always is the newest release; it cannot be moved"
         raise bad_request(msg)

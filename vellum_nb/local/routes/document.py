@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vellum_nb.local.engine.orders import (
+from vellum_nb.local.engine.requests import (
     DeploymentExecuteStreamRequest,
     ExecuteBody,
     ExecuteWorkflowStreamRequest,

@@ -8,17 +8,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from vellum_nb.local.engine.events import Event
-from vellum_nb.local.engine.live import Live
-from vellum_nb.local.engine.orders import (
+from vellum_nb.local.engine.events import Event, values_by_name
+from vellum_nb.local.engine.executions import LiveExecution
+from vellum_nb.local.engine.requests import (
     DeploymentExecuteStreamRequest,
     ExecuteBody,
     ExecuteWorkflowStreamRequest,
-    order_of,
-    order_of_values,
+    parse_request,
+    parse_stream_request,
 )
-from vellum_nb.local.engine.telling import values_of
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.refusals import not_found
 from vellum_nb.local.routes.bodies import read_body
 from vellum_nb.local.routes.hang_up import watched
@@ -43,7 +42,7 @@ _HUNG_UP = "The client hung up"
 async def execute_workflow(request: Request, state: Served) -> Response:
     """Run a release and answer when it has ended; a client that hangs up cancels the run."""
     body = read_body(await request.body(), ExecuteBody)
-    live = state.executions.start(order_of(state.registry, body))
+    live = state.executions.start(parse_request(state.registry, body))
     with watched(request.receive, lambda: live.cancel(_HUNG_UP)):
         record = await live.result()
     return reply(
@@ -60,7 +59,7 @@ async def execute_workflow(request: Request, state: Served) -> Response:
 async def execute_workflow_stream(request: Request, state: Served) -> Response:
     """Run a release and tell what happens as it happens."""
     body = read_body(await request.body(), ExecuteWorkflowStreamRequest)
-    live = await state.executions.begin(order_of(state.registry, body))
+    live = await state.executions.begin(parse_request(state.registry, body))
     stream = WorkflowStream(
         live.record, event_types=body.event_types or ("WORKFLOW",), expand_meta=body.expand_meta
     )
@@ -71,7 +70,7 @@ async def execute_workflow_stream(request: Request, state: Served) -> Response:
 async def execute_workflow_async(request: Request, state: Served) -> Response:
     """Begin to run a release and answer at once."""
     body = read_body(await request.body(), ExecuteBody)
-    live = await state.executions.begin(order_of(state.registry, body))
+    live = await state.executions.begin(parse_request(state.registry, body))
     return reply(ExecuteWorkflowAsyncResponse(execution_id=live.record.execution_id))
 
 
@@ -90,7 +89,7 @@ async def workflow_execution_status(state: Served, execution_id: str) -> Respons
         CheckWorkflowExecutionStatusResponse(
             status=record.status,
             execution_id=record.execution_id,
-            outputs=values_of(record.outputs) if record.status == "FULFILLED" else None,
+            outputs=values_by_name(record.outputs) if record.status == "FULFILLED" else None,
             error=error and WorkflowEventError(message=error.message, code=error.code),
             execution_detail_url=None,
         )
@@ -103,18 +102,18 @@ async def workflow_execution_status(state: Served, execution_id: str) -> Respons
 async def execute_stream(request: Request, state: Served, deployment: Named) -> Response:
     """Run a release with plain values, and tell its events in their envelopes."""
     body = read_body(await request.body(), DeploymentExecuteStreamRequest)
-    live = await state.executions.begin(order_of_values(state.registry, deployment, body))
+    live = await state.executions.begin(parse_stream_request(state.registry, deployment, body))
     return _streamed(live, lambda event: iter((event.envelope(),)))
 
 
-def _result(record: Record) -> WorkflowResult:
+def _result(record: ExecutionRecord) -> WorkflowResult:
     common: dict[str, Any] = {"id": str(uuid.uuid4()), "ts": record.end}
     if record.error is None:
         return WorkflowResult(**common, state="FULFILLED", outputs=record.outputs)
     return WorkflowResult(**common, state="REJECTED", error=record.error)
 
 
-def _streamed(live: Live, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
+def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
     async def chunks() -> AsyncIterator[bytes]:
         async for batch in live.batches():
             text = b"".join(line(each) for event in batch for each in lines(event))

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vellum_nb.local.deployments.releases import Release
-from vellum_nb.local.engine.contexts import derived, release_context
 from vellum_nb.local.engine.events import Event
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Actual, Record
+from vellum_nb.local.engine.requests import derived_id, release_context
+from vellum_nb.local.ledger.ledger import Actual, ExecutionRecord, Ledger
 from vellum_nb.local.routes.spans import spans_of, usage_body
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
@@ -25,7 +24,7 @@ _DEEPEST = 1000  # executions that continue each other, until the first one coun
 
 
 def slim_execution(
-    record: Record, release: Release | None, latest: Actual | None
+    record: ExecutionRecord, release: Release | None, latest: Actual | None
 ) -> dict[str, Any]:
     """Return an execution as lists show it."""
     return {
@@ -36,7 +35,7 @@ def slim_execution(
 
 
 def event_execution(
-    record: Record, release: Release | None, latest: Actual | None, events: Sequence[Event]
+    record: ExecutionRecord, release: Release | None, latest: Actual | None, events: Sequence[Event]
 ) -> dict[str, Any]:
     """Return an execution with its spans and its final state."""
     return {
@@ -47,13 +46,13 @@ def event_execution(
 
 
 def detail(
-    record: Record, release: Release | None, spans: Sequence[Mapping[str, Any]]
+    record: ExecutionRecord, release: Release | None, spans: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return an execution with a page of its spans."""
     return {**_common(record, release), "spans": list(spans), "state": _plain(record.state)}
 
 
-def resolved_state(record: Record, ledger: Ledger) -> dict[str, Any]:
+def resolved_state(record: ExecutionRecord, ledger: Ledger) -> dict[str, Any]:
     """Return the final state of an execution, and which executions led to it."""
     chain = _before(record, ledger)
     previous, root = (chain[0], chain[-1]) if chain else (None, None)
@@ -69,16 +68,16 @@ def resolved_state(record: Record, ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def output_id(record: Record, release: Release | None, name: str) -> str:
+def output_id(record: ExecutionRecord, release: Release | None, name: str) -> str:
     """Return the id of an output: the one it came with, or that its variable has."""
     for output in record.outputs:
         if output.name == name and output.id:
             return output.id
     variables = release.output_variables if release else ()
-    return _ids(variables).get(name) or derived(record.release_id, name)
+    return _ids(variables).get(name) or derived_id(record.release_id, name)
 
 
-def _common(record: Record, release: Release | None) -> dict[str, Any]:
+def _common(record: ExecutionRecord, release: Release | None) -> dict[str, Any]:
     return {
         "span_id": record.execution_id,
         "start": record.start.isoformat(),
@@ -96,7 +95,7 @@ def _values(
 ) -> list[dict[str, Any]]:
     return [
         {
-            "id": getattr(each, "id", "") or ids.get(each.name) or derived(each.name, each.type),
+            "id": getattr(each, "id", "") or ids.get(each.name) or derived_id(each.name, each.type),
             "name": each.name,
             "type": each.type,
             "value": each.value,
@@ -105,14 +104,14 @@ def _values(
     ]
 
 
-def _usage_results(record: Record) -> list[dict[str, Any]] | None:
+def _usage_results(record: ExecutionRecord) -> list[dict[str, Any]] | None:
     usage = usage_body(record.usage)
     if usage is None:
         return None
     return [{"usage": usage["usage"], "cost": usage["cost"] or None, "error": None}]
 
 
-def _actual(record: Record, release: Release | None, actual: Actual) -> dict[str, Any]:
+def _actual(record: ExecutionRecord, release: Release | None, actual: Actual) -> dict[str, Any]:
     body = actual.body
     name = str(body["output_key"])
     return {
@@ -128,9 +127,9 @@ def _actual(record: Record, release: Release | None, actual: Actual) -> dict[str
     }
 
 
-def _before(record: Record, ledger: Ledger) -> list[Record]:
+def _before(record: ExecutionRecord, ledger: Ledger) -> list[ExecutionRecord]:
     """Return the executions that this one continues, the newest first."""
-    chain: list[Record] = []
+    chain: list[ExecutionRecord] = []
     seen = {record.execution_id}
     while record.previous_execution_id is not None and len(chain) < _DEEPEST:
         previous = ledger.record(record.previous_execution_id)

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from vellum_nb.local.deployments.releases import Release
 from vellum_nb.local.engine.events import Event
-from vellum_nb.local.ledger.filters import parsed, sorting
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes import execution_views as views
 from vellum_nb.local.routes.actuals import SubmitActuals, checked_actuals
@@ -54,8 +54,8 @@ def list_workflow_deployment_event_executions(
     """List the executions of a deployment, newest first."""
     count, records = state.ledger.records(
         deployment.id,
-        where=parsed(filters),
-        ordering=sorting(ordering),
+        where=parse_filters(filters),
+        ordering=parse_ordering(ordering),
         limit=min(limit, LARGEST),
         offset=offset,
     )
@@ -119,7 +119,7 @@ async def submit_workflow_execution_actuals(request: Request, state: Served) -> 
     return plain_reply({})
 
 
-def _meant(state: State, body: SubmitActuals) -> Record:
+def _meant(state: State, body: SubmitActuals) -> ExecutionRecord:
     """Return the execution that actuals are of."""
     if body.execution_id is None and body.external_id is None:
         msg = "Give either execution_id or external_id"
@@ -137,7 +137,7 @@ def _meant(state: State, body: SubmitActuals) -> Record:
     return found
 
 
-def _execution(state: State, execution_id: str) -> Record:
+def _execution(state: State, execution_id: str) -> ExecutionRecord:
     record = state.ledger.record(execution_id)
     if record is None:
         msg = f"No execution {execution_id!r:.60} is here"
@@ -151,7 +151,7 @@ def _events(state: State, execution_id: str) -> Sequence[Event]:
     return state.ledger.events(execution_id) if live is None else live.so_far()
 
 
-def _release(state: State, record: Record) -> Release | None:
+def _release(state: State, record: ExecutionRecord) -> Release | None:
     """Return what ran; None when its deployment is not known any more."""
     found = [d for d in state.registry.all() if d.id == record.deployment_id]
     return found[0].release(record.release_id) if found else None

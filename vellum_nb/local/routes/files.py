@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Query, Request, Response
 from starlette.datastructures import UploadFile
 
-from vellum_nb.local.engine.uploaded import media_type
+from vellum_nb.local.engine.inputs import media_type
 from vellum_nb.local.ledger.ledger import StoredFile
 from vellum_nb.local.refusals import Refused, bad_request, not_found
 from vellum_nb.local.routes.replies import FAILURES, plain_reply

@@ -12,9 +12,9 @@ from vellum_nb.local.engine.events import (
     NODE_REJECTED,
     NODE_STREAMING,
     Event,
+    event_error,
 )
-from vellum_nb.local.engine.telling import failure_of
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.models import ExpandMeta
 
 __all__ = ["node_data"]
@@ -30,7 +30,7 @@ _COMPILED = frozenset(
 ) | {"FUNCTION_CALL", "THINKING"}
 
 
-def node_data(event: Event, record: Record, expand: ExpandMeta) -> dict[str, Any] | None:
+def node_data(event: Event, record: ExecutionRecord, expand: ExpandMeta) -> dict[str, Any] | None:
     """Return the data of a NODE event; None for events that have none, such as logs."""
     state = _STATES.get(event.name)
     if state is None:
@@ -50,7 +50,7 @@ def node_data(event: Event, record: Record, expand: ExpandMeta) -> dict[str, Any
     return {**data, **_PARTS[state](event, expand)}
 
 
-def _outer(event: Event, record: Record) -> str:
+def _outer(event: Event, record: ExecutionRecord) -> str:
     """Return the span of the node that a node is inside of, or of the execution."""
     parent = event.parent
     while isinstance(parent, Mapping) and parent.get("span_id") != record.execution_id:
@@ -99,7 +99,7 @@ def _fulfilled(event: Event, expand: ExpandMeta) -> dict[str, Any]:
 def _rejected(event: Event, expand: ExpandMeta) -> dict[str, Any]:
     inner = _INNER.get(event.kind)
     told = None if inner is None else {"type": event.kind, "data": inner(event, (), expand)}
-    return {"data": told, "error": failure_of(event)}
+    return {"data": told, "error": event_error(event)}
 
 
 _PARTS: Mapping[str, Callable[[Event, ExpandMeta], dict[str, Any]]] = {

@@ -7,8 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vellum_nb.local.deployments.pulling import definition, flat, source_of, zipped
-from vellum_nb.local.deployments.releases import LATEST
+from vellum_nb.local.deployments.releases import (
+    LATEST,
+    as_text,
+    as_zip,
+    release_definition,
+    source_of,
+)
 from vellum_nb.local.routes.replies import FAILURES
 from vellum_nb.local.routes.state import Named, Served
 
@@ -48,7 +53,7 @@ def pull(
     if options.exclude_display:
         files = {path: text for path, text in files.items() if "display" not in path.split("/")}
     if options.include_json:
-        files["workflow.json"] = definition(deployment, release)
+        files["workflow.json"] = release_definition(deployment, release)
     if "text/plain" in request.headers.get("accept", ""):
-        return Response(flat(files).encode("utf-8", "replace"), media_type="text/plain")
-    return Response(zipped(files), media_type="application/zip")
+        return Response(as_text(files).encode("utf-8", "replace"), media_type="text/plain")
+    return Response(as_zip(files), media_type="application/zip")

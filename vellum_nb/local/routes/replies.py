@@ -9,7 +9,7 @@ from fastapi import Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from vellum_nb.local.ledger.rows import dumped
+from vellum_nb.local.ledger.ledger import to_json
 from vellum_nb.local.routes.hang_up import watched
 
 __all__ = ["FAILURES", "Failure", "LineResponse", "failure", "line", "plain_reply", "reply"]
@@ -43,7 +43,7 @@ def failure(status_code: int, detail: str) -> Response:
 
 def line(content: Any) -> bytes:
     """Return plain JSON as a line of a stream."""
-    return dumped(content).encode("ascii") + b"\n"
+    return to_json(content).encode("ascii") + b"\n"
 
 
 class LineResponse(Response):
@@ -76,4 +76,4 @@ class LineResponse(Response):
 
 
 def _json(content: Any, status_code: int) -> Response:
-    return Response(dumped(content), status_code=status_code, media_type="application/json")
+    return Response(to_json(content), status_code=status_code, media_type="application/json")

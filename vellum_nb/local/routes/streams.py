@@ -16,9 +16,9 @@ from vellum_nb.local.engine.events import (
     WORKFLOW_REJECTED,
     WORKFLOW_STREAMING,
     Event,
+    event_error,
 )
-from vellum_nb.local.engine.telling import failure_of
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.routes.node_results import node_data
 from vellum_nb.models import ExpandMeta, WorkflowOutput
 
@@ -37,7 +37,7 @@ class WorkflowStream:
 
     Parameters
     ----------
-    record : Record
+    record : ExecutionRecord
         The execution.
     event_types : collection of str
         NODE, WORKFLOW, or both.
@@ -47,7 +47,7 @@ class WorkflowStream:
 
     def __init__(
         self,
-        record: Record,
+        record: ExecutionRecord,
         *,
         event_types: Collection[str] = ("WORKFLOW",),
         expand_meta: ExpandMeta | None = None,
@@ -87,7 +87,7 @@ class WorkflowStream:
             outputs = [output.model_dump(mode="json") for output in event.outputs]
             yield self._data(event, "FULFILLED", outputs=outputs)
         elif event.name == WORKFLOW_REJECTED:
-            yield self._data(event, "REJECTED", error=failure_of(event))
+            yield self._data(event, "REJECTED", error=event_error(event))
 
     def _data(self, event: Event, state: str, **more: Any) -> dict[str, Any]:
         return {
