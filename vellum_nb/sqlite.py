@@ -301,9 +301,10 @@ class SqliteFile:
     @contextmanager
     def _errors(self, *more: type[Exception]) -> Iterator[None]:
         """Raise errors of SQLite, and of values that it cannot hold, as the format's error."""
+        known: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeError, OverflowError, *more)
         try:
             yield
-        except (sqlite3.Error, UnicodeError, OverflowError, *more) as exc:
+        except known as exc:
             raise self._explained(exc) from exc
 
     def _explained(self, exc: Exception) -> VellumNBError:
