@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +41,6 @@ def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(sqlite3.OperationalError, _unkept)
     app.add_exception_handler(Exception, _failed)
     plain = app.openapi
 
@@ -91,12 +89,6 @@ async def _invalid(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)  # noqa: S101 - registered for it alone
     problems = [f"{error['loc'][-1]}: {error['msg']}" for error in exc.errors()]
     return failure(400, "; ".join(problems))
-
-
-async def _unkept(_: Request, exc: Exception) -> Response:
-    """Answer when the disk is full, or something else is wrong with it: nothing was done."""
-    msg = f"The local server could not write what it keeps ({exc}); see to its data folder"
-    return failure(507, msg)
 
 
 async def _failed(_: Request, exc: Exception) -> Response:

@@ -9,7 +9,7 @@ from fastapi import Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from vellum_nb.local.ledger.ledger import to_json
+from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.routes.hang_up import watched
 
 __all__ = ["FAILURES", "Failure", "LineResponse", "failure", "line", "plain_reply", "reply"]
