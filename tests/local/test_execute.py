@@ -273,3 +273,26 @@ def test_what_is_no_json_object_is_400(api, body, message):
     answer = api.post(data=body)
     assert answer.status_code == 400
     assert message in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("external_id", "x" * 1_000_000),
+        ("release_tag", "x" * 1001),
+        ("workflow_deployment_name", "x" * 1001),
+        ("workflow_deployment_id", "x" * 1001),
+        ("previous_execution_id", "x" * 1001),
+        ("metadata", {"note": "x" * 300_000}),
+    ],
+)
+def test_ids_names_tags_and_metadata_have_a_largest_size(fresh, asking, field, value):
+    def echo(text: str) -> str:
+        return text
+
+    fresh.deploy(echo)
+    body = {"workflow_deployment_name": "echo", "inputs": [], field: value}
+    answer = asking(fresh).send(**body)
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"{field}: ")
+    assert len(answer.content) < 1000

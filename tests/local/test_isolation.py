@@ -357,6 +357,16 @@ def test_the_options_of_a_process_outlive_a_restart(tmp_path):
     assert again._registry.named("f").latest.process == process
 
 
+@pytest.mark.skipif(os.name == "nt", reason="it cannot be enforced there")
+def test_memory_has_a_limit_by_default(tmp_path):
+    (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
+    server, free = LocalServer(), LocalServer(memory_limit=None)
+    for each in (server, free):
+        each.deploy(tmp_path / "file.py", isolation="process")
+    assert server._registry.named("f").latest.process == ProcessOptions(2 * 1024**3)
+    assert free._registry.named("f").latest.process == ProcessOptions()
+
+
 def test_the_server_has_a_limit_for_those_that_say_none(tmp_path):
     (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
     server = LocalServer(memory_limit=2**32)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -169,3 +172,39 @@ def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path: Path):
         kept = server._ledger.record(answer["execution_id"])
         assert kept is not None
         assert kept.status == "REJECTED"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_the_data_folder_is_readable_by_its_owner_only(tmp_path: Path):
+    def echo(text: str) -> str:
+        return text
+
+    (tmp_path / "flow.py").write_text("def flow(text: str) -> str: return text\n")
+    data = tmp_path / "data"
+    old = os.umask(0o022)
+    try:
+        with LocalServer(data=data) as server:
+            server.deploy(echo)
+            server.deploy(tmp_path / "flow.py")
+            assert run(server, "echo", "private").status_code == 200
+            assert run(server, "flow", "private").status_code == 200
+            found = [data, *data.iterdir(), *(data / "sources").iterdir()]
+            modes = {path: stat.S_IMODE(path.stat().st_mode) for path in found}
+    finally:
+        os.umask(old)
+    assert len(modes) > 5
+    assert not {path.name: oct(mode) for path, mode in modes.items() if mode & 0o077}
+
+
+def test_what_a_server_remembers_has_an_identity(tmp_path: Path):
+    def identity(**options: Any) -> str:
+        with LocalServer(**options) as server:
+            return server._ledger.identity
+
+    assert identity(data=tmp_path) == identity(data=tmp_path)
+    assert len({identity() for _ in range(3)}) == 3
+    server = LocalServer()
+    with server:
+        first = server._ledger.identity
+    with server:
+        assert server._ledger.identity == first

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -215,14 +216,61 @@ def test_a_snapshot_that_was_spoiled_is_not_run(tmp_path, project, asking, spoil
         assert message in pulled.json()["detail"]
 
 
-def test_without_a_data_folder_the_copy_goes_with_the_server(project):
+def temporary_folders():
+    return set(Path(tempfile.gettempdir()).glob("vellum_nb-sources-*"))
+
+
+@pytest.mark.parametrize("isolation", ["kernel", "process"])
+def test_without_a_data_folder_a_stopped_server_leaves_no_files(project, asking, isolation):
+    before = temporary_folders()
+    (project / "workflow.py").write_text(
+        "def flow(text: str) -> str:\n    from .helpers import change\n    return change(text)\n"
+    )
     server = LocalServer()
-    server.deploy(project)
-    folder = release_of(server, "my-project").snapshot.folder
-    assert folder.is_dir()
-    del server
-    gc.collect()
-    assert not folder.exists()
+    server.deploy(project, isolation=isolation)
+    for _ in range(2):
+        with server:
+            assert answer(asking(server), "my-project") == "AB"
+        assert temporary_folders() == before
+
+
+@pytest.mark.slow
+def test_the_temporary_files_of_a_killed_server_are_removed_at_the_next_start(project, asking):
+    program = (
+        "import pathlib, sys, time\n"
+        "from vellum_nb.local import LocalServer\n"
+        "server = LocalServer().start()\n"
+        "server.deploy(pathlib.Path(sys.argv[1]), isolation='process')\n"
+        "print('deployed', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    before = temporary_folders()
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(project)], stdout=subprocess.PIPE
+    ) as killed:
+        try:
+            assert killed.stdout.readline() == b"deployed\n"
+            (folder,) = temporary_folders() - before
+            os.utime(folder, (0, 0))  # a new one may not be locked yet
+            with LocalServer() as server:
+                server.deploy(project)
+                assert folder.exists(), "its process is alive"
+        finally:
+            killed.kill()
+    with LocalServer() as server:
+        server.deploy(project, name="again")
+        assert answer(asking(server), "again") == "AB"
+        assert not folder.exists()
+
+
+def test_files_of_a_project_are_deployed_as_a_folder_is(fresh, asking):
+    files = {"workflow.py": FLOW.encode(), "helpers.py": b"def change(t): return t * 2", ".x": b""}
+    fresh.deploy(files, name="files")
+    assert answer(asking(fresh), "files") == "AbAb"
+    assert set(release_of(fresh, "files").source) == {"helpers.py", "workflow.py"}
+    for path in ("../x.py", "/x.py", "a/../../x.py", "a\\x.py"):
+        with pytest.raises(VellumNBError, match="is not a path within The project"):
+            fresh.deploy({path: b""}, name="files")
 
 
 def test_source_that_is_declared_is_imported_at_its_first_run_only(fresh, tmp_path, asking):
