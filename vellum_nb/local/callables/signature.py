@@ -128,11 +128,6 @@ def kind_of(annotation: Any) -> Kind:
 def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
     """Return the parameters of `target`, in order.
 
-    Raises
-    ------
-    VellumNBError
-        When a parameter cannot be an input variable; the message says why.
-
     Examples
     --------
     >>> def triage(ticket: str, hours: int = 24): ...
@@ -158,19 +153,7 @@ def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 
 def state_of(target: Callable[..., Any]) -> str | None:
-    """Return the name of the parameter of `target` that is its `State`, if it has one.
-
-    Raises
-    ------
-    VellumNBError
-        When there are several, or it cannot be passed by name.
-
-    Examples
-    --------
-    >>> def answer(question: str, memory: State) -> str: ...
-    >>> state_of(answer)
-    'memory'
-    """
+    """Return the name of the parameter of `target` that is its `State`, if it has one."""
     found = [name for name, hint in _hints(target).items() if hint is State and name != "return"]
     if len(found) > 1:
         msg = f"{name_of(target)} has the states {', '.join(found)}; one is enough"
@@ -185,14 +168,7 @@ def state_of(target: Callable[..., Any]) -> str | None:
 
 
 def outputs_of(target: Callable[..., Any]) -> tuple[VellumVariable, ...]:
-    """Return the output variables that the return annotation of `target` declares.
-
-    Examples
-    --------
-    >>> def double(n: int) -> float: ...
-    >>> [(v.key, v.type) for v in outputs_of(double)]
-    [('output', 'NUMBER')]
-    """
+    """Return the output variables that the return annotation of `target` declares."""
     returned = _hints(target).get("return", ABSENT)
     declared: dict[str, Any] = {}
     if get_origin(returned) in _STREAMS:
@@ -214,13 +190,7 @@ def summary_of(target: Callable[..., Any]) -> str:
 
 
 def summary(doc: str | None) -> str:
-    r"""Return the first paragraph on one line.
-
-    Examples
-    --------
-    >>> summary("Sort a ticket.\n\nMore.")
-    'Sort a ticket.'
-    """
+    """Return the first paragraph on one line."""
     return " ".join(inspect.cleandoc(doc or "").partition("\n\n")[0].split())
 
 

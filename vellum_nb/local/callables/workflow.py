@@ -60,17 +60,7 @@ _HERE = __file__
 
 
 class Workflow:
-    """A callable with the variables of its signature.
-
-    Examples
-    --------
-    >>> def double(n: int) -> int:
-    ...     return 2 * n
-    >>> workflow = Workflow(double)
-    >>> args, kwargs = workflow.bind([WorkflowInput(name="n", type="NUMBER", value=3.0)])
-    >>> workflow.target(*args, **kwargs)
-    6
-    """
+    """A callable with the variables of its signature."""
 
     def __init__(self, target: Callable[..., Any]) -> None:
         self.target = target
@@ -81,13 +71,7 @@ class Workflow:
         self.description = summary_of(target)
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> FunctionExecution:
-        """Check the inputs and return the run; nothing has run yet.
-
-        Raises
-        ------
-        VellumNBError
-            Names every input that is missing, unknown, given twice or does not fit.
-        """
+        """Check the inputs and return the run; nothing has run yet."""
         if context.trigger not in (None, "manual"):
             msg = f"{name_of(self.target)} has no trigger {context.trigger!r:.160}; leave it out"
             raise bad_request(msg)
@@ -178,13 +162,7 @@ class Outputs:
             self._values[name] = value
 
     def typed(self) -> tuple[WorkflowOutput, ...]:
-        """Return the outputs with their types.
-
-        Raises
-        ------
-        OutputError
-            When a value does not fit its declaration, or JSON cannot carry it.
-        """
+        """Return the outputs with their types."""
         return tuple(self._output(name) for name in self._values)
 
     def _output(self, name: str) -> WorkflowOutput:
@@ -318,13 +296,7 @@ class FunctionExecution:
 
 
 def final_state(state: Mapping[Any, Any] | None) -> dict[str, Any] | None:
-    """Return what a run left in its state, as plain JSON.
-
-    Raises
-    ------
-    OutputError
-        When JSON cannot carry it.
-    """
+    """Return what a run left in its state, as plain JSON."""
     if state is None:
         return None
     wrong = [key for key in state if not isinstance(key, str)]

@@ -42,13 +42,7 @@ def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
 
 
 def code_of(target: Any) -> Code:
-    """Return the code that runs `target`: a callable or a Workflows SDK class.
-
-    Raises
-    ------
-    VellumNBError
-        When it is neither, or its signature cannot be used.
-    """
+    """Return the code that runs `target`: a callable or a Workflows SDK class."""
     if is_sdk_class(target):
         from vellum_nb.local.sdk.workflow import SdkWorkflow  # imports the SDK, which takes seconds
 
@@ -63,16 +57,7 @@ def code_of(target: Any) -> Code:
 
 
 def import_path(target: Callable[..., Any]) -> str:
-    """Return ``module:qualname`` if importing it gives `target` again, else an empty string.
-
-    Examples
-    --------
-    >>> import json
-    >>> import_path(json.dumps)
-    'json:dumps'
-    >>> import_path(lambda text: text)
-    ''
-    """
+    """Return ``module:qualname`` if importing it gives `target` again, else an empty string."""
     module = getattr(target, "__module__", None) or ""
     name = getattr(target, "__qualname__", "")
     if module == "__main__" or module not in sys.modules:
@@ -84,13 +69,7 @@ def import_path(target: Callable[..., Any]) -> str:
 
 
 def imported(code: str) -> Code:
-    """Return the code at ``module:qualname``.
-
-    Raises
-    ------
-    CodeUnavailableError
-        When it cannot be imported, or is not a workflow any more.
-    """
+    """Return the code at ``module:qualname``."""
     if not code:
         msg = "its code was never on disk"
         raise CodeUnavailableError(msg)
@@ -114,11 +93,6 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
     entry : str
         ``name``, ``module:name``, ``module:`` or empty. Without a name it is the one workflow that
         the module defines: a Workflows SDK class before functions.
-
-    Raises
-    ------
-    CodeUnavailableError
-        When it cannot be imported, or holds no such workflow.
     """
     module_name, _, name = entry.rpartition(":")
     module_name = module_name or _main_module(snapshot)

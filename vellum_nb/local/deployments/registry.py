@@ -48,11 +48,6 @@ class Registry:
     ----------
     snapshots : Snapshots
         The source of releases that have any.
-
-    Raises
-    ------
-    VellumNBError
-        When the file cannot be opened, is damaged, not ours, or newer than we are.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -110,26 +110,14 @@ class Release(Build):
 
     @property
     def source(self) -> Mapping[str, str] | None:
-        """The text files it was deployed from, path to text; None where there are none.
-
-        Raises
-        ------
-        CodeUnavailableError
-            When they are missing or were changed.
-        """
+        """The text files it was deployed from, path to text; None where there are none."""
         try:
             return self.snapshot.texts() if self.snapshot else None
         except SourceError as exc:
             raise CodeUnavailableError(str(exc)) from exc
 
     def workflow(self) -> Code:
-        """Return the code, imported again after a restart.
-
-        Raises
-        ------
-        CodeUnavailableError
-            When it cannot be imported, or has other inputs now.
-        """
+        """Return the code, imported again after a restart."""
         if not self.loaded:
             code = self._load()
             if code.input_variables != self.input_variables:
@@ -194,13 +182,7 @@ def build(
     source: str | None = None,
     declared: Declared | None = None,
 ) -> Build:
-    """Return the code of a release of `target`; see `LocalServer.deploy`.
-
-    Raises
-    ------
-    VellumNBError
-        When it cannot be deployed; the message says why.
-    """
+    """Return the code of a release of `target`; see `LocalServer.deploy`."""
     process = process_options(isolation, memory_limit=memory_limit, env=env)
     if isinstance(target, Mapping):
         snapshot = snapshots.add(check_files(target, "The project"))
@@ -279,13 +261,7 @@ def _of_code(code: Code, name: str, place: str, **more: Any) -> Build:
 
 
 def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
-    """Return the source of a release: path to text.
-
-    Raises
-    ------
-    VellumNBError
-        When it is not available; says why.
-    """
+    """Return the source of a release: path to text."""
     try:
         source = release.source
         if source is not None:
@@ -319,13 +295,7 @@ def release_definition(deployment: Deployment, release: Release) -> str:
 
 
 def as_zip(files: Mapping[str, str]) -> bytes:
-    """Return files as a zip archive, the same bytes for the same files.
-
-    Examples
-    --------
-    >>> as_zip({"workflow.py": "x = 1"}) == as_zip({"workflow.py": "x = 1"})
-    True
-    """
+    """Return files as a zip archive, the same bytes for the same files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, text in sorted(files.items()):
@@ -336,12 +306,5 @@ def as_zip(files: Mapping[str, str]) -> bytes:
 
 
 def as_text(files: Mapping[str, str]) -> str:
-    """Return files as one text, each under a line with its path.
-
-    Examples
-    --------
-    >>> print(as_text({"a.py": "x = 1"}))
-    # a.py
-    x = 1
-    """
+    """Return files as one text, each under a line with its path."""
     return "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))

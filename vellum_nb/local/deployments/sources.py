@@ -75,13 +75,7 @@ class Snapshot:
         return any(b"vellum.workflows" in text for name, text in files if name.endswith(".py"))
 
     def texts(self) -> Mapping[str, str]:
-        """Return its text files: path to text, sorted by path.
-
-        Raises
-        ------
-        SourceError
-            When it is missing or was changed.
-        """
+        """Return its text files: path to text, sorted by path."""
         files = self.snapshots.files_of(self.package).items()
         return {
             path: content.decode("utf-8", errors="replace")
@@ -95,18 +89,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """Snapshots in a folder; without one in memory, and in a temporary folder once they run.
-
-    Examples
-    --------
-    >>> snapshots = Snapshots()
-    >>> first = snapshots.add({"workflow.py": b"def shout(text: str): return text.upper()"})
-    >>> second = snapshots.add({"workflow.py": b"def shout(text: str): return text.upper()"})
-    >>> first == second
-    True
-    >>> list(first.texts())
-    ['workflow.py']
-    """
+    """Snapshots in a folder; without one in memory, and in a temporary folder once they run."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -215,13 +198,7 @@ def _remove_abandoned() -> None:
 
 
 def module_of(target: object) -> str:
-    """Return the module of a function, without the package of its snapshot.
-
-    Examples
-    --------
-    >>> module_of(read_source)
-    'vellum_nb.local.deployments.sources'
-    """
+    """Return the module of a function, without the package of its snapshot."""
     return local_module(str(getattr(target, "__module__", None) or ""))
 
 
@@ -268,11 +245,6 @@ def read_source(path: Path) -> dict[str, bytes]:
     """Return the files of a project folder, or a ``.py`` file as ``workflow.py``.
 
     Hidden files, caches and virtual environments are left out.
-
-    Raises
-    ------
-    VellumNBError
-        When there is nothing, too much, or a link that leads out of the folder.
     """
     try:
         if path.is_dir():
@@ -288,13 +260,7 @@ def read_source(path: Path) -> dict[str, bytes]:
 
 
 def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
-    """Return the files of a project, without those that are left out.
-
-    Raises
-    ------
-    VellumNBError
-        When a path leads out of the project, or there is nothing or too much.
-    """
+    """Return the files of a project, without those that are left out."""
     counted: dict[str, bytes] = {}
     for name, content in files.items():
         path = PurePosixPath(name)

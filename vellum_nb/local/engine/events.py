@@ -216,13 +216,7 @@ class Code(Protocol):
         """The first sentence of its documentation."""
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> Execution:
-        """Check the inputs and return the run; nothing has run yet.
-
-        Raises
-        ------
-        VellumNBError
-            Names every input that is missing, unknown, given twice or does not fit.
-        """
+        """Check the inputs and return the run; nothing has run yet."""
 
 
 @dataclass(frozen=True, slots=True)

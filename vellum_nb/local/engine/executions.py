@@ -118,25 +118,28 @@ class LiveExecution:
         try:
             self._execution = self._prepare()
             self._record_start()
+        except Rejection as why:
+            self._reject(why)
         except BaseException as exc:  # noqa: BLE001 - it is raised again where it is waited for
             self._refuse(_raisable(exc))
-            return
-        self._turn.wait()
-        if self._ending:
-            return
+        else:
+            self._turn.wait()
+            if not self._ending:
+                self._reject(self._run_code(self._execution))
+
+    def _run_code(self, execution: Execution) -> Rejection:
+        """Publish the events of the code; return the rejection that counts if it has no end."""
         try:
             if self.record.status == "PENDING":
                 self._record_turn()
-            for event in self._execution.events():
+            for event in execution.events():
                 self._publish(event)
-        except Rejection as exc:
-            why = exc
+        except Rejection as why:
+            return why
         except BaseException as exc:  # noqa: BLE001 - whatever happens here rejects this run alone
             message = f"The code of the run failed: {describe_exception(exc)}"
-            why = Rejection(message, "INTERNAL_ERROR")
-        else:
-            why = Rejection("The code ended without an outcome", "INTERNAL_ERROR")
-        self._reject(why)  # without effect when it has ended
+            return Rejection(message, "INTERNAL_ERROR")
+        return Rejection("The code ended without an outcome", "INTERNAL_ERROR")
 
     def start(self, timeout: float | None) -> None:
         """Let it run, for at most `timeout` seconds; on the event loop."""
@@ -171,13 +174,7 @@ class LiveExecution:
             yield batch
 
     async def recorded(self) -> None:
-        """Wait until it is recorded.
-
-        Raises
-        ------
-        VellumNBError
-            When it was refused.
-        """
+        """Wait until it is recorded."""
         while True:
             with self._lock:
                 if self._refusal is not None:
@@ -360,14 +357,7 @@ class Executions:
         self._threads: set[threading.Thread] = set()
 
     async def begin(self, request: ExecutionRequest) -> LiveExecution:
-        """Begin an execution; it is recorded when this returns.
-
-        Raises
-        ------
-        VellumNBError
-            When the inputs do not fit, the external id was used, or the queue is full: nothing
-            runs then.
-        """
+        """Begin an execution; it is recorded when this returns."""
         live = self.start(request)
         await live.recorded()
         return live
@@ -399,11 +389,6 @@ class Executions:
         """Return whether an execution that came now could run at once.
 
         An inner one always can: the one that waits for it has had its turn.
-
-        Raises
-        ------
-        VellumNBError
-            When the server is stopping, or the queue is full.
         """
         if self._closed:
             raise Refused(503, "The local server is stopping")
@@ -416,13 +401,7 @@ class Executions:
         raise Refused(429, msg, retry_after=_RETRY_AFTER)
 
     def submit(self, live: LiveExecution) -> None:
-        """Run an execution when its turn comes.
-
-        Raises
-        ------
-        VellumNBError
-            As `has_room` does, or when no thread can be started; it does not run then.
-        """
+        """Run an execution when its turn comes."""
         at_once = self.has_room(inner=live.inner)
         thread = threading.Thread(target=self._run, args=(live,), name="vellum_nb-run", daemon=True)
         self._threads.add(thread)
@@ -494,23 +473,9 @@ class Executions:
         try:
             execution: Execution = request.release.workflow().begin(inputs, context)
         except CodeUnavailableError as exc:
-            return _Unavailable(str(exc))
+            msg = f"The code of this release is not loaded: {exc}. Deploy it again to run it."
+            raise Rejection(msg, "INVALID_WORKFLOW") from exc
         return ExecutionWithUploads(execution, files) if files else execution
-
-
-class _Unavailable:
-    """The run of a release whose code cannot be loaded any more."""
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    def events(self) -> Any:
-        """Reject it."""
-        msg = f"The code of this release is not loaded: {self._why}. Deploy it again to run it."
-        raise Rejection(msg, "INVALID_WORKFLOW")
-
-    def cancel(self) -> None:
-        """Do nothing: it ends at once."""
 
 
 def _new_record(request: ExecutionRequest, status: str) -> ExecutionRecord:

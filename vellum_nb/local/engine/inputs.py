@@ -92,13 +92,7 @@ _SHAPES: dict[str, tuple[TypeAdapter[Any], str]] = {
 
 
 def wire_problem(value: Any, type_: str) -> str:
-    """Return why `value` is not a valid value of `type_`, or an empty string.
-
-    Examples
-    --------
-    >>> wire_problem("7", "NUMBER")
-    'a number is expected: Input should be a valid number'
-    """
+    """Return why `value` is not a valid value of `type_`, or an empty string."""
     if type_ not in _SHAPES:
         return ""
     shape, expected = _SHAPES[type_]
@@ -140,13 +134,7 @@ def non_finite_path(value: Any, path: str) -> str:
 def bind_inputs(
     parameters: Mapping[str, Parameter], inputs: Sequence[WorkflowInput]
 ) -> dict[str, Any]:
-    """Return the values of `parameters` by name; absent ones without a fallback are left out.
-
-    Raises
-    ------
-    VellumNBError
-        Names every input that is missing, unknown, given twice or does not fit.
-    """
+    """Return the values of `parameters` by name; absent ones without a fallback are left out."""
     problems: list[str] = []
     values: dict[str, Any] = {}
     for given in inputs:
@@ -169,18 +157,7 @@ def bind_inputs(
 
 
 def check_inputs(variables: Sequence[VellumVariable], inputs: Sequence[WorkflowInput]) -> None:
-    """Check inputs against variables alone, for code that is not in this process.
-
-    Raises
-    ------
-    VellumNBError
-        As `bind_inputs` does.
-
-    Examples
-    --------
-    >>> variables = [VellumVariable(key="n", type="NUMBER", required=True)]
-    >>> check_inputs(variables, [WorkflowInput(name="n", type="NUMBER", value=3)])
-    """
+    """Check inputs against variables alone, for code that is not in this process."""
     bind_inputs(
         {
             v.key: Parameter(v, Kind(v.type, v.json_schema, optional=not v.required))
@@ -262,13 +239,7 @@ def media_type(file: StoredFile) -> str:
 
 
 def uploaded_contents(inputs: Sequence[WorkflowInput], ledger: Ledger) -> dict[str, str]:
-    """Return the content, as a data URL, of every uploaded file that inputs name by its address.
-
-    Raises
-    ------
-    VellumNBError
-        When a file does not exist; names the input.
-    """
+    """Return the content, as a data URL, of every uploaded file that inputs name by its address."""
     found: dict[str, str] = {}
     for each in inputs:
         for src in _addresses(each.value) if each.type in _TYPES_WITH_FILES else ():

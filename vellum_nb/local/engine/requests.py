@@ -111,13 +111,7 @@ class ExecutionRequest:
 
 
 def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
-    """Return the request of a body with typed inputs.
-
-    Raises
-    ------
-    VellumNBError
-        When there is no such deployment or release tag.
-    """
+    """Return the request of a body with typed inputs."""
     deployment = _addressed(registry, body)
     context = body.execution_context or {}
     return _request(
@@ -186,16 +180,6 @@ def outer_context(given: Any) -> dict[str, Any] | None:
     """Return the context of the node that runs a workflow, as nodes of Vellum's SDK send it.
 
     None if the contract does not know it: readers of the contract are strict about it.
-
-    Raises
-    ------
-    VellumNBError
-        When it is inside so many others that it may never end.
-
-    Examples
-    --------
-    >>> outer_context({"type": "NEW", "span_id": "?"}) is None
-    True
     """
     depth, context = 0, given
     while isinstance(context, dict) and depth <= _MAX_DEPTH:

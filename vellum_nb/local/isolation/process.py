@@ -79,18 +79,7 @@ class ProcessOptions:
 def process_options(
     isolation: str, *, memory_limit: int | None, env: Sequence[str]
 ) -> ProcessOptions | None:
-    """Return the options of a process, or None when runs stay in the kernel's process.
-
-    Raises
-    ------
-    VellumNBError
-        When the options are invalid, alone or together.
-
-    Examples
-    --------
-    >>> process_options("process", memory_limit=None, env=["OPENAI_API_KEY"])
-    ProcessOptions(memory_limit=None, env=('OPENAI_API_KEY',))
-    """
+    """Return the options of a process, or None when runs stay in the kernel's process."""
     problem = ""
     if isolation == "kernel":
         if memory_limit is None and not env:
@@ -127,13 +116,7 @@ class ProcessCode:
     def described(
         cls, snapshot: Snapshot, entry: str, options: ProcessOptions
     ) -> tuple[str, ProcessCode]:
-        """Import the source in a process, and return its place and the code with its variables.
-
-        Raises
-        ------
-        CodeUnavailableError
-            When it cannot be imported; the message says why.
-        """
+        """Import the source in a process, and return its place and the code with its variables."""
         child = _Child(_job("describe", snapshot, entry, options), sdk=snapshot.uses_sdk)
         timer = threading.Timer(_DESCRIBE_S, child.kill)
         timer.start()
@@ -155,13 +138,7 @@ class ProcessCode:
         raise CodeUnavailableError(content or ended)
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> ProcessExecution:
-        """Check the inputs and return the run; nothing has run yet.
-
-        Raises
-        ------
-        VellumNBError
-            Names every input that is missing, unknown, given twice or does not fit.
-        """
+        """Check the inputs and return the run; nothing has run yet."""
         check_inputs(self.input_variables, inputs)
         names = ("execution_id", "trace_id", "parent", "state", "timeout", "url", "api_key")
         job = _job("run", self.snapshot, self.entry, self.options)

@@ -27,25 +27,7 @@ _VALUE = "CASE type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE json_
 
 
 def parse_filters(filters: str | None) -> Where:
-    """Return the condition of the query parameter `filters`.
-
-    Raises
-    ------
-    VellumNBError
-        When it is not JSON, or not a group of conditions as Vellum documents it; says where.
-
-    Examples
-    --------
-    >>> import json
-    >>> condition = {
-    ...     "type": "LOGICAL_CONDITION",
-    ...     "lhs_variable": {"type": "STRING", "value": "state"},
-    ...     "operator": "!=",
-    ...     "rhs_variable": {"type": "STRING", "value": "REJECTED"},
-    ... }
-    >>> parse_filters(json.dumps(condition))
-    Where(sql='state IS NOT :f0', values={'f0': 'REJECTED'})
-    """
+    """Return the condition of the query parameter `filters`."""
     if filters is None or not filters.strip():
         return EVERYTHING
     try:

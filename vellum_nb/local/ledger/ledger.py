@@ -141,11 +141,6 @@ class Ledger:
     ----------
     folder : Path, optional
         Made when it is missing. None keeps things as long as the ledger lives.
-
-    Raises
-    ------
-    VellumNBError
-        When the file cannot be opened, is not ours, or is newer than we are.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -158,13 +153,7 @@ class Ledger:
         """Id of what it remembers: another one after a restart that has forgotten everything."""
 
     def hold(self) -> None:
-        """Keep other servers off the folder, until `close`.
-
-        Raises
-        ------
-        VellumNBError
-            When another one uses it.
-        """
+        """Keep other servers off the folder, until `close`."""
         with self._lock:
             if self._folder is not None and self._release_hold is None:
                 self._release_hold = weakref.finalize(self, _lock(self._folder).close)
@@ -180,14 +169,7 @@ class Ledger:
                 self._file = None
 
     def begin(self, record: ExecutionRecord) -> None:
-        """Record a new execution, and use up its external id.
-
-        Raises
-        ------
-        VellumNBError
-            When an execution with this external id is recorded already, or when the record cannot
-            be stored; nothing is written then.
-        """
+        """Record a new execution, and use up its external id."""
         try:
             row = _row_of(record)
         except RecursionError:
@@ -222,11 +204,6 @@ class Ledger:
         """Reject the executions that no server runs any more; return how many there were.
 
         To be called when a server starts: what has not ended then ran in one that was killed.
-
-        Raises
-        ------
-        VellumNBError
-            When the file is damaged; nothing is written then.
         """
         error = WorkflowEventError(message=message, code="WORKFLOW_CANCELLED")
 
@@ -368,13 +345,7 @@ def micros(when: datetime) -> int:
 
 
 def storable(text: str) -> str:
-    r"""Return `text` as SQLite can take it: half a surrogate pair becomes its escape.
-
-    Examples
-    --------
-    >>> storable("job \ud83d")
-    'job \\ud83d'
-    """
+    """Return `text` as SQLite can take it: half a surrogate pair becomes its escape."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

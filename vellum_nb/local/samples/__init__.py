@@ -54,11 +54,6 @@ def names() -> tuple[str, ...]:
     """Return the names of the sample deployments.
 
     ``feedback-digest`` is a Workflows SDK project, and there with the extra ``sdk`` only.
-
-    Examples
-    --------
-    >>> names()[:3]
-    ('ticket-triage', 'docs-qa', 'summarise')
     """
     has_sdk = importlib.util.find_spec("vellum") is not None  # which imports nothing
     return tuple(name for name in _SAMPLES if has_sdk or name != _SDK_SAMPLE)

@@ -66,14 +66,7 @@ def overlap(question: str, articles: Sequence[Article]) -> list[Hit]:
 
 @dataclass
 class Index:
-    """BM25 over the stems of the articles; words of the question may stand for their synonyms.
-
-    Examples
-    --------
-    >>> index = Index([Article("Tea", "Pour hot water."), Article("Cake", "Bake for an hour.")])
-    >>> index.search("How is tea made with water?")[0].article.title
-    'Tea'
-    """
+    """BM25 over the stems of the articles; words of the question may stand for their synonyms."""
 
     articles: Sequence[Article]
     synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -42,12 +42,6 @@ class NaiveBayes:
         What to learn from.
     features : callable
         Turns a text into the features that are counted.
-
-    Examples
-    --------
-    >>> model = NaiveBayes([("fruit", "red apple"), ("tool", "red hammer")], features=str.split)
-    >>> max(model.probabilities("green apple").items(), key=lambda pair: pair[1])[0]
-    'fruit'
     """
 
     def __init__(
@@ -201,14 +195,7 @@ class Facts:
 
 
 def facts_of(ticket: str) -> Facts:
-    """Read the facts out of a ticket.
-
-    Examples
-    --------
-    >>> facts = facts_of("Charged twice: €49.00, INV-20931!!")
-    >>> facts.amount, facts.invoice, facts.tags, facts.angry
-    ('€49.00', 'INV-20931', ['double-charge'], True)
-    """
+    """Read the facts out of a ticket."""
     amount, invoice = _AMOUNT.search(ticket), _INVOICE.search(ticket)
     return Facts(
         amount=amount.group() if amount else "",
