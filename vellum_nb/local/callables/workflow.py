@@ -142,7 +142,7 @@ class Outputs:
         if isinstance(yielded, tuple) and len(yielded) == 2 and _is_name(yielded[0]):  # noqa: PLR2004
             name, text = yielded
         if not isinstance(text, str):
-            msg = f"the generator yielded {_shown(yielded)}; text or (name, text) is expected"
+            msg = f"the generator yielded {_preview(yielded)}; text or (name, text) is expected"
             raise OutputError(msg)
         self._values.setdefault(name, None)  # keeps the order of arrival
         chunks = self._chunks.setdefault(name, [])
@@ -342,7 +342,7 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
         return type_, None
     problem = wire_problem(plain, type_)
     if problem:
-        msg = f"the output {name!r} is {_shown(plain)}, but {problem}"
+        msg = f"the output {name!r} is {_preview(plain)}, but {problem}"
         raise OutputError(msg)
     return type_, wire_value(plain, type_)
 
@@ -360,7 +360,7 @@ def _plain(name: str, value: Any, *, what: str = "output") -> Any:
         plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
         reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
-        msg = f"the {what} {name!r} is {_shown(value)}, which JSON cannot carry: {reason}"
+        msg = f"the {what} {name!r} is {_preview(value)}, which JSON cannot carry: {reason}"
         raise OutputError(msg) from exc
     where = non_finite_path(plain, name)
     if where:
@@ -380,7 +380,7 @@ def _foreign(value: Any) -> Any:
     raise ValueError(msg)
 
 
-def _shown(value: Any) -> str:
+def _preview(value: Any) -> str:
     kind = type(value).__name__
     simple = isinstance(value, str | int | float | bool | list | dict | tuple)
     return f"{kind} {value!r:.60}" if simple else f"a {kind}"

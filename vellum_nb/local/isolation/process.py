@@ -47,7 +47,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DESCRIBE_S = 60.0
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
 _OUTPUT = 64 * 1024  # bytes that are kept of what the process printed last
-_SHOWN = 4000
+_ERROR_CHARS = 4000
 _OURS = (f'File "{Path(__file__).parent.parent}{os.sep}', 'File "<frozen runpy>"')
 _FOLDERS = re.compile(r'(File ")[^"\n]*[/\\](?=[^"/\\\n]+")')
 # fmt: off
@@ -447,4 +447,4 @@ def _without_our_frames(printed: bytes) -> str:
     """
     lines = printed.decode(errors="replace").strip().splitlines()
     theirs = [line for line in lines if not line.lstrip().startswith(_OURS)]
-    return _FOLDERS.sub(r"\1", "\n".join(theirs))[-_SHOWN:]
+    return _FOLDERS.sub(r"\1", "\n".join(theirs))[-_ERROR_CHARS:]

@@ -54,10 +54,10 @@ class Hit:
 
 def overlap(question: str, articles: Sequence[Article]) -> list[Hit]:
     """Rank articles by the share of the question's longer words that they hold."""
-    asked = {word for word in words(question) if len(word) >= _LONG}
+    query = {word for word in words(question) if len(word) >= _LONG}
     hits = [
         Hit(
-            article, len(asked & set(words(f"{article.title} {article.text}"))) / max(1, len(asked))
+            article, len(query & set(words(f"{article.title} {article.text}"))) / max(1, len(query))
         )
         for article in articles
     ]
@@ -78,13 +78,13 @@ class Index:
 
     def search(self, question: str) -> list[Hit]:
         """Rank the articles for a question, each with its sentences, best first."""
-        asked = self._asked(question)
+        query = self._query_terms(question)
         scored = [
-            (self._score(asked, bag), article)
+            (self._score(query, bag), article)
             for bag, article in zip(self._bags, self.articles, strict=True)
         ]
         scored.sort(key=lambda pair: -pair[0])
-        return [Hit(article, score, self._nearest(asked, article)) for score, article in scored]
+        return [Hit(article, score, self._nearest(query, article)) for score, article in scored]
 
     def coverage(self, question: str, hit: Hit) -> float:
         """Return which share of the question, weighed by rarity, the article speaks about."""
@@ -98,13 +98,13 @@ class Index:
     def _groups(self, question: str) -> list[list[str]]:
         return [[term, *self.synonyms.get(term, ())] for term in dict.fromkeys(stems(question))]
 
-    def _asked(self, question: str) -> dict[str, float]:
-        asked: dict[str, float] = {}
+    def _query_terms(self, question: str) -> dict[str, float]:
+        query: dict[str, float] = {}
         for first, *others in self._groups(question):
-            asked[first] = 1.0
+            query[first] = 1.0
             for other in others:
-                asked.setdefault(other, _SYNONYM_WEIGHT)
-        return asked
+                query.setdefault(other, _SYNONYM_WEIGHT)
+        return query
 
     def _rarity(self, group: Sequence[str]) -> float:
         known = [self._idf(term) for term in group if term in self._spread]
@@ -114,18 +114,18 @@ class Index:
         found = self._spread[term]
         return math.log(1 + (len(self._bags) - found + 0.5) / (found + 0.5))
 
-    def _score(self, asked: Mapping[str, float], bag: Counter[str]) -> float:
+    def _score(self, query: Mapping[str, float], bag: Counter[str]) -> float:
         length = 1 - _B + _B * bag.total() / (self._mean or 1)
         return sum(
             weight * self._idf(term) * bag[term] * (_K1 + 1) / (bag[term] + _K1 * length)
-            for term, weight in asked.items()
+            for term, weight in query.items()
             if term in bag
         )
 
-    def _nearest(self, asked: Mapping[str, float], article: Article) -> tuple[str, ...]:
+    def _nearest(self, query: Mapping[str, float], article: Article) -> tuple[str, ...]:
         def nearness(sentence: str) -> float:
             held = set(stems(sentence))
-            return sum(weight * self._idf(t) for t, weight in asked.items() if t in held)
+            return sum(weight * self._idf(t) for t, weight in query.items() if t in held)
 
         return tuple(sorted(sentences(article.text), key=nearness, reverse=True))
 
@@ -142,9 +142,9 @@ def handbook() -> Index:
     return Index(articles, synonyms)
 
 
-_SHOWN = 3
+_MAX_SOURCES = 3
 _SURE_V2, _SURE_V3 = 0.35, 0.62  # share of the question that the best article must speak about
-_SHORT = 3  # a question of so few meaningful words leans on what was said before
+_SHORT = 3  # a question of so few meaningful words leans on the conversation
 _POINTING = frozenset(
     {"it", "its", "that", "this", "they", "them", "those", "these", "ones", "and"}
 )
@@ -173,7 +173,7 @@ def docs_qa_v1(question: Question, *, documents: Documents = None) -> Answer:
     """Show the beginning of the article that shares most words with the question."""
     hits = overlap(_checked(question), _index(documents).articles)
     return {
-        "answer": " ".join(sentences(hits[0].article.text)[:_SHOWN]),
+        "answer": " ".join(sentences(hits[0].article.text)[:_MAX_SOURCES]),
         "sources": _sources(hits),
         "confidence": round(hits[0].score, 2),
     }
@@ -201,12 +201,12 @@ def docs_qa_v3(
 ) -> Answer:
     """Answer follow-ups too, as Markdown with the source; abstain unless quite sure."""
     index = _index(documents)
-    asked = _in_context(_checked(question), chat_history or [])
-    hits = index.search(asked)
-    sure = index.coverage(asked, hits[0])
+    query = _in_context(_checked(question), chat_history or [])
+    hits = index.search(query)
+    sure = index.coverage(query, hits[0])
     if sure < _SURE_V3:
         return _abstained(hits, sure)
-    first, *others = hits[0].best[:_SHOWN]
+    first, *others = hits[0].best[:_MAX_SOURCES]
     title = hits[0].article.title
     points = "".join(f"\n- {other}" for other in others)
     more = f"\n\nSee also:\n{points}" if points else ""
@@ -239,11 +239,11 @@ def _index(documents: Sequence[dict[str, Any]] | None) -> Index:
 
 def _in_context(question: str, history: Sequence[dict[str, Any]]) -> str:
     leans = len(stems(question)) <= _SHORT or not _POINTING.isdisjoint(words(question))
-    said = [text for message in history if (text := _said(message))]
-    return " ".join([*said[-2:], question]) if leans else question
+    texts = [text for message in history if (text := _message_text(message))]
+    return " ".join([*texts[-2:], question]) if leans else question
 
 
-def _said(message: dict[str, Any]) -> str:
+def _message_text(message: dict[str, Any]) -> str:
     content = message.get("content")
     text = message.get("text") or (content.get("value") if isinstance(content, dict) else content)
     return text if isinstance(text, str) else ""
@@ -262,7 +262,7 @@ def _sources(hits: Sequence[Hit]) -> list[dict[str, Any]]:
             "keywords": [],
             "document": {"label": hit.article.title},
         }
-        for hit in hits[:_SHOWN]
+        for hit in hits[:_MAX_SOURCES]
         if hit.score > 0
     ]
 

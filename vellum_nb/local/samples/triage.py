@@ -36,19 +36,11 @@ __all__ = [
 class NaiveBayes:
     """Multinomial naive Bayes with add-half smoothing.
 
-    Parameters
-    ----------
-    examples : iterable of (label, text)
-        What to learn from.
-    features : callable
-        Turns a text into the features that are counted.
+    It learns from (label, text) pairs; `features` turns a text into what is counted.
     """
 
     def __init__(
-        self,
-        examples: Iterable[tuple[str, str]],
-        *,
-        features: Callable[[str], Sequence[str]],
+        self, examples: Iterable[tuple[str, str]], *, features: Callable[[str], Sequence[str]]
     ) -> None:
         self._features = features
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -93,88 +85,60 @@ _LONG_NUMBER = re.compile(r"(?:\b[A-Z]{2,3}-)?\b\d(?:[ -]?\d){5,18}\b")
 _SHOUTED = re.compile(r"!!|\b[A-Z]{4,}\b(?:\W+[A-Z]{3,}\b)+")
 
 _TAG_WORDS = (
-    "card",
-    "invoice",
-    "password",
-    "export",
-    "import",
-    "api",
-    "mobile",
-    "calendar",
-    "seats",
+    *("card", "invoice", "password", "export", "import", "api"),
+    *("mobile", "calendar", "seats"),
 )
 
 
 @dataclass(frozen=True)
 class _Issue:
     tag: str
-    pattern: re.Pattern[str]
     weight: int
-    apology: str = ""
+    apology: str
+    pattern: re.Pattern[str]
 
 
-def _issue(tag: str, pattern: str, weight: int, apology: str = "") -> _Issue:
-    return _Issue(tag, re.compile(pattern, re.IGNORECASE), weight, apology)
-
-
-_ISSUES = (
-    _issue(
-        "double-charge",
-        r"\b(?:charged?|billed|debited|paid|took|taken)\b.{0,30}\b(?:twice|two times|2x)\b"
-        r"|double charge|(?:two|second) charges?",
-        2,
-        "you were charged twice",
-    ),
-    _issue(
-        "wrong-invoice",
-        r"(?:wrong|incorrect|correct(?:ed)?|mistake)\b.{0,40}\b(?:invoice|bill)\b"
-        r"|\b(?:invoice|bill)\b.{0,40}(?:wrong|incorrect|mistake|but we|instead)",
-        0,
-        "the invoice is wrong",
-    ),
-    _issue(
-        "security",
-        r"hacked|phish|stranger|some(?:body|one) else|unauthori[sz]ed|leak(?:ed)?\b|breach",
-        3,
-        "somebody else may have had access",
-    ),
-    _issue(
-        "locked-out",
-        r"locked out|(?:can(?:not|'t)|unable to) (?:log|sign) ?(?:in|on)|reset (?:mail|link)",
-        1,
-        "you cannot sign in",
-    ),
-    _issue(
-        "data-loss",
-        r"\blost\b|disappeared|vanished|\bgone\b|data loss|wiped",
-        2,
-        "some of your data is missing",
-    ),
-    _issue(
-        "blocked",
-        r"(?:whole|entire|every|all|nobody).{0,25}(?:team|company|office|users|everyone|work)"
-        r"|block(?:ed|ing)|cannot work|can't work|production|\bshop\b.{0,15}offline",
-        2,
-        "your work is blocked",
-    ),
-    _issue(
-        "deadline",
-        r"\b(?:before|by|until) (?:tomorrow|tonight|noon|monday|tuesday|wednesday|thursday|friday)"
-        r"|\btoday\b|\btonight\b|\bdeadline\b|audit|in an hour",
-        1,
-    ),
-    _issue(
-        "unanswered",
-        r"nobody (?:answers|answered|replies|replied)|no (?:answer|reply)|ignored"
-        r"|(?:third|fourth|fifth) (?:mail|time|message)|still waiting|for weeks",
-        1,
-        "nobody answered",
-    ),
-    _issue("churn-risk", r"\bcancel\b(?! my old)|leave you|switch to|competitor|last chance", 1),
-    _issue("legal", r"lawyer|attorney|\bcourt\b|legal action|data protection authority", 2),
-    _issue(
-        "no-rush", r"no rush|not urgent|no hurry|when you have (?:a )?(?:time|minute)|curious", -2
-    ),
+_ISSUES = tuple(
+    _Issue(tag, weight, apology, re.compile(pattern, re.IGNORECASE))
+    for (tag, weight, apology), pattern in {
+        ("double-charge", 2, "you were charged twice"): (
+            r"\b(?:charged?|billed|debited|paid|took|taken)\b.{0,30}\b(?:twice|two times|2x)\b"
+            r"|double charge|(?:two|second) charges?"
+        ),
+        ("wrong-invoice", 0, "the invoice is wrong"): (
+            r"(?:wrong|incorrect|correct(?:ed)?|mistake)\b.{0,40}\b(?:invoice|bill)\b"
+            r"|\b(?:invoice|bill)\b.{0,40}(?:wrong|incorrect|mistake|but we|instead)"
+        ),
+        ("security", 3, "somebody else may have had access"): (
+            r"hacked|phish|stranger|some(?:body|one) else|unauthori[sz]ed|leak(?:ed)?\b|breach"
+        ),
+        ("locked-out", 1, "you cannot sign in"): (
+            r"locked out|(?:can(?:not|'t)|unable to) (?:log|sign) ?(?:in|on)|reset (?:mail|link)"
+        ),
+        ("data-loss", 2, "some of your data is missing"): (
+            r"\blost\b|disappeared|vanished|\bgone\b|data loss|wiped"
+        ),
+        ("blocked", 2, "your work is blocked"): (
+            r"(?:whole|entire|every|all|nobody).{0,25}(?:team|company|office|users|everyone|work)"
+            r"|block(?:ed|ing)|cannot work|can't work|production|\bshop\b.{0,15}offline"
+        ),
+        ("deadline", 1, ""): (
+            r"\b(?:before|by|until) "
+            r"(?:tomorrow|tonight|noon|monday|tuesday|wednesday|thursday|friday)"
+            r"|\btoday\b|\btonight\b|\bdeadline\b|audit|in an hour"
+        ),
+        ("unanswered", 1, "nobody answered"): (
+            r"nobody (?:answers|answered|replies|replied)|no (?:answer|reply)|ignored"
+            r"|(?:third|fourth|fifth) (?:mail|time|message)|still waiting|for weeks"
+        ),
+        ("churn-risk", 1, ""): (
+            r"\bcancel\b(?! my old)|leave you|switch to|competitor|last chance"
+        ),
+        ("legal", 2, ""): r"lawyer|attorney|\bcourt\b|legal action|data protection authority",
+        ("no-rush", -2, ""): (
+            r"no rush|not urgent|no hurry|when you have (?:a )?(?:time|minute)|curious"
+        ),
+    }.items()
 )
 
 
@@ -342,7 +306,7 @@ def ticket_triage_v2(
     chances = _model_v2().probabilities(_checked(ticket))
     category = max(chances, key=lambda name: chances[name])
     facts = facts_of(ticket)
-    points = points_of(category, facts) + _standing(sla_hours, customer_tier, vip=vip)
+    points = points_of(category, facts) + _urgency(sla_hours, customer_tier, vip=vip)
     return {
         "category": category,
         "priority": _priority(points),
@@ -378,7 +342,7 @@ def ticket_triage_v3(
             "reply": reply + note,
             "tags": [*tags, "human-review"],
         }
-    points = points_of(category, facts, tone=False) + _standing(sla_hours, customer_tier, vip=vip)
+    points = points_of(category, facts, tone=False) + _urgency(sla_hours, customer_tier, vip=vip)
     return {
         "category": category,
         "priority": _priority(points),
@@ -394,7 +358,7 @@ def _checked(ticket: str) -> str:
     return ticket
 
 
-def _standing(sla_hours: float, tier: str, *, vip: bool) -> int:
+def _urgency(sla_hours: float, tier: str, *, vip: bool) -> int:
     return int(vip) + int(tier == "enterprise") + int(sla_hours <= _RUSH_HOURS)
 
 
