@@ -1,35 +1,72 @@
-"""The routes of the contract."""
+"""The routes of deployments, releases, release tags, their code, and of who the server is."""
 
 from __future__ import annotations
 
+import inspect
+import io
+import json
+import textwrap
 import uuid
-from typing import Annotated, Literal
+import zipfile
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
 
-from vellum_nb.local.engine.orders import found_tag
+from vellum_nb.local.deployments.releases import (
+    LATEST,
+    Deployment,
+    Release,
+    WorkflowGoneError,
+)
+from vellum_nb.local.deployments.sources import MODULE
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.local.routes import views
-from vellum_nb.local.routes.bodies import read_body
-from vellum_nb.local.routes.pages import Limit, Offset, ordered, page
-from vellum_nb.local.routes.replies import FAILURES, reply
-from vellum_nb.local.routes.state import Named, Served
+from vellum_nb.local.routes.common import (
+    Body,
+    Limit,
+    Named,
+    Offset,
+    Served,
+    new_router,
+    ordered,
+    page,
+    reply,
+    tag_of,
+)
+from vellum_nb.local.views import ENVIRONMENT, SPACE, release_read, tag_read
 from vellum_nb.models import (
     EnvironmentRead,
     OrganizationRead,
     Page,
     SlimWorkflowDeployment,
+    VellumVariable,
     WorkflowDeploymentRead,
     WorkflowDeploymentRelease,
     WorkflowReleaseTagRead,
     WorkspaceRead,
 )
+from vellum_nb.models.base import Model
 
 __all__ = ["router"]
 
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
-router = APIRouter(responses=FAILURES)
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same code is the same archive
+_PULLED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/zip": {"schema": {"type": "string", "format": "binary"}},
+            "text/plain": {"schema": {"type": "string"}},
+        },
+        "description": "The files, as an archive or, where text/plain is accepted, as one text.",
+    }
+}
+router = new_router()
+
+Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
+Status = Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"]
+Source = Literal["SYSTEM", "USER"]
 
 
 class ReleaseTagUpdate(BaseModel):
@@ -38,9 +75,32 @@ class ReleaseTagUpdate(BaseModel):
     history_item_id: uuid.UUID | None = None
 
 
-Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
-Status = Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"]
-Source = Literal["SYSTEM", "USER"]
+_NO_UPDATE = ReleaseTagUpdate()
+
+
+class HistoryItem(Model):
+    """A release as the deprecated history endpoint has it."""
+
+    id: str
+    workflow_deployment_id: str
+    timestamp: datetime
+    label: str
+    name: str
+    input_variables: tuple[VellumVariable, ...]
+    output_variables: tuple[VellumVariable, ...]
+    description: str | None
+
+
+class PullOptions(BaseModel):
+    """What goes into the answer."""
+
+    release_tag: Annotated[str | None, Field(min_length=1, description="Default: LATEST.")] = None
+    exclude_code: bool = False
+    exclude_display: bool = False
+    include_json: Annotated[bool, Field(description="Adds the variables as workflow.json.")] = False
+    include_sandbox: Annotated[bool, Field(description="Changes nothing here.")] = False
+    strict: Annotated[bool, Field(description="Changes nothing here.")] = False
+    version: Annotated[str | None, Field(description="Changes nothing here.")] = None
 
 
 @router.get("/v1/workflow-deployments", response_model=Page[SlimWorkflowDeployment])
@@ -56,13 +116,23 @@ async def list_workflow_deployments(
     """List the deployments; orderings: created, name."""
     found = state.registry.all() if status in {None, "ACTIVE"} else []
     keys = {"created": lambda d: d.created, "name": lambda d: d.name}
-    return reply(page(request, ordered(found, ordering, keys), limit, offset, views.slim))
+
+    def slim(deployment: Deployment) -> SlimWorkflowDeployment:
+        return SlimWorkflowDeployment(**_slim(deployment))
+
+    return reply(page(request, ordered(found, ordering, keys), limit, offset, slim))
 
 
 @router.get(_DEPLOYMENT, response_model=WorkflowDeploymentRead)
 async def retrieve_workflow_deployment(deployment: Named) -> Response:
     """Retrieve a deployment; its variables are those of LATEST."""
-    return reply(views.full(deployment))
+    return reply(
+        WorkflowDeploymentRead(
+            **_slim(deployment),
+            last_deployed_history_item_id=deployment.latest.id,
+            display_data=None,
+        )
+    )
 
 
 @router.get(f"{_DEPLOYMENT}/release-tags", response_model=Page[WorkflowReleaseTagRead])
@@ -79,29 +149,28 @@ async def list_workflow_release_tags(
     tags = [tag for tag in deployment.tags.values() if source in {None, tag.source}]
     keys = {"name": lambda tag: tag.name, "created": lambda tag: tag.moved}
     found = ordered(tags, ordering, keys)
-    return reply(page(request, found, limit, offset, lambda tag: views.tag_read(deployment, tag)))
+    return reply(page(request, found, limit, offset, lambda tag: tag_read(deployment, tag)))
 
 
 @router.get(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
 async def retrieve_workflow_release_tag(deployment: Named, name: str) -> Response:
     """Retrieve a release tag."""
-    return reply(views.tag_read(deployment, found_tag(deployment, name)))
+    return reply(tag_read(deployment, tag_of(deployment, name)))
 
 
 @router.patch(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
 async def update_workflow_release_tag(
-    request: Request, state: Served, deployment: Named, name: str
+    state: Served, deployment: Named, name: str, body: Body[ReleaseTagUpdate] = _NO_UPDATE
 ) -> Response:
     """Put a release tag on another release; without one it stays where it is."""
-    body = read_body(await request.body(), ReleaseTagUpdate)
-    tag = found_tag(deployment, name)
+    tag = tag_of(deployment, name)
     if tag.source == "SYSTEM":
         msg = f"{name} always is the newest release; it cannot be moved"
         raise bad_request(msg)
     if body.history_item_id is not None:
         release = str(body.history_item_id)
         deployment = state.registry.move_tag(deployment.name, name, release)
-    return reply(views.tag_read(deployment, deployment.tags[name]))
+    return reply(tag_read(deployment, deployment.tags[name]))
 
 
 @router.get(f"{_DEPLOYMENT}/releases", response_model=Page[WorkflowDeploymentRelease])
@@ -114,7 +183,7 @@ async def list_workflow_deployment_releases(
 ) -> Response:
     """List the releases; ordering: created."""
     found = ordered(deployment.releases, ordering, {"created": lambda release: release.created})
-    return reply(page(request, found, limit, offset, lambda r: views.release_read(deployment, r)))
+    return reply(page(request, found, limit, offset, lambda r: release_read(deployment, r)))
 
 
 @router.get(f"{_DEPLOYMENT}/releases/{{release}}", response_model=WorkflowDeploymentRelease)
@@ -122,30 +191,143 @@ async def retrieve_workflow_deployment_release(
     state: Served, deployment: Named, release: str
 ) -> Response:
     """Retrieve a release by its id or by a tag on it."""
-    return reply(views.release_read(deployment, state.registry.release(deployment, release)))
+    return reply(release_read(deployment, state.registry.release(deployment, release)))
 
 
-@router.get(f"{_DEPLOYMENT}/history/{{item}}", response_model=views.HistoryItem, deprecated=True)
+@router.get(f"{_DEPLOYMENT}/history/{{item}}", response_model=HistoryItem, deprecated=True)
 async def workflow_deployment_history_item_retrieve(
     state: Served, deployment: Named, item: str
 ) -> Response:
     """Retrieve a release as an item of the history."""
-    return reply(views.history_item(deployment, state.registry.release(deployment, item)))
+    release = state.registry.release(deployment, item)
+    return reply(
+        HistoryItem(
+            id=release.id,
+            workflow_deployment_id=deployment.id,
+            timestamp=release.created,
+            label=deployment.label,
+            name=deployment.name,
+            input_variables=release.input_variables,
+            output_variables=release.output_variables,
+            description=release.description or None,
+        )
+    )
+
+
+@router.get("/v1/workflows/{id}/pull", response_class=Response, responses=_PULLED)
+def pull(
+    request: Request, state: Served, deployment: Named, options: Annotated[PullOptions, Query()]
+) -> Response:
+    """Pull the code of a release."""
+    release = state.registry.release(deployment, options.release_tag or LATEST)
+    files = {} if options.exclude_code else dict(_source(deployment, release))
+    if options.exclude_display:
+        files = {path: text for path, text in files.items() if "display" not in path.split("/")}
+    if options.include_json:
+        files["workflow.json"] = _definition(deployment, release)
+    if "text/plain" in request.headers.get("accept", ""):
+        text = "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))
+        return Response(text.encode("utf-8", "replace"), media_type="text/plain")
+    return Response(_zipped(files), media_type="application/zip")
 
 
 @router.get("/v1/environments/identity", response_model=EnvironmentRead)
 async def environment_identity() -> Response:
     """Retrieve the environment of the key."""
-    return reply(views.environment())
+    return reply(
+        EnvironmentRead(
+            id=ENVIRONMENT.id,
+            name=ENVIRONMENT.name,
+            label=ENVIRONMENT.label,
+            display_config=None,
+        )
+    )
 
 
 @router.get("/v1/workspaces/identity", response_model=WorkspaceRead)
 async def workspace_identity(state: Served) -> Response:
     """Retrieve the workspace of the key."""
-    return reply(views.workspace(state.started))
+    return reply(
+        WorkspaceRead(
+            id=str(uuid.uuid5(SPACE, "workspace")),
+            name="local",
+            label="Local",
+            created=state.started,
+            display_config=None,
+        )
+    )
 
 
 @router.get("/v1/organizations/identity", response_model=OrganizationRead)
 async def organization_identity(state: Served) -> Response:
     """Retrieve the organization of the key."""
-    return reply(views.organization(state.started))
+    return reply(
+        OrganizationRead(
+            id=str(uuid.uuid5(SPACE, "organization")),
+            name="Local",
+            created=state.started,
+            allow_staff_access=False,
+            new_member_join_behavior="REQUIRE_EXPLICIT_INVITE",
+            limit_config=None,
+        )
+    )
+
+
+def _slim(deployment: Deployment) -> dict[str, Any]:
+    latest = deployment.latest
+    return {
+        "id": deployment.id,
+        "name": deployment.name,
+        "label": deployment.label,
+        "status": "ACTIVE",
+        "environment": "PRODUCTION",
+        "created": deployment.created,
+        "last_deployed_on": latest.created,
+        "input_variables": latest.input_variables,
+        "output_variables": latest.output_variables,
+        "description": latest.summary or latest.description or None,
+    }
+
+
+def _source(deployment: Deployment, release: Release) -> Mapping[str, str]:
+    """Return the source of a release: path to text."""
+    try:
+        source = release.source
+        if source is not None:
+            return source
+        code: Any = release.workflow()
+        text = inspect.getsource(getattr(code, "target", code))
+    except (WorkflowGoneError, OSError, TypeError) as exc:
+        msg = (
+            f"The source of this release of {deployment.name} cannot be read ({exc}); deploy a "
+            "folder, a .py file, or a cell with %%vellum_deploy"
+        )
+        raise bad_request(msg) from exc
+    return {f"{MODULE}.py": textwrap.dedent(text)}  # as a file or a cell would be called
+
+
+def _definition(deployment: Deployment, release: Release) -> str:
+    """Return the variables of a release, as JSON text."""
+    inputs, outputs = (
+        [v.model_dump(mode="json", by_alias=True) for v in variables]
+        for variables in (release.input_variables, release.output_variables)
+    )
+    content = {
+        "name": deployment.name,
+        "label": deployment.label,
+        "release_id": release.id,
+        "description": release.description,
+        "input_variables": inputs,
+        "output_variables": outputs,
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _zipped(files: Mapping[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, text in sorted(files.items()):
+            info = zipfile.ZipInfo(path, date_time=_ZIP_DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, text.encode("utf-8", "surrogatepass"))
+    return buffer.getvalue()
