@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
@@ -29,6 +30,7 @@ from vellum_nb.models import Page
 __all__ = [
     "LARGEST_PAGE",
     "NDJSON",
+    "STREAM_RESPONSES",
     "Body",
     "Limit",
     "LineResponse",
@@ -45,7 +47,6 @@ __all__ = [
     "page",
     "release_of",
     "reply",
-    "stream_responses",
     "tag_of",
 ]
 
@@ -159,13 +160,14 @@ def new_router() -> APIRouter:
     )
 
 
-def stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of a stream: one `model` a line."""
-    failed = {"schema": {"$ref": "#/components/schemas/Failure"}}
-    return {
-        200: {"model": model, "description": "One JSON object a line, as it happens."},
-        "default": {"description": _FAILURE, "content": {"application/json": failed}},
-    }
+# For routes with `response_class=LineResponse`: FastAPI would document failures as lines, too.
+STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "One JSON object a line, as it happens."},
+    "default": {
+        "description": _FAILURE,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+    },
+}
 
 
 @contextmanager
@@ -209,8 +211,8 @@ def json_line(content: Any) -> bytes:
     return dumped(content).encode("ascii") + b"\n"
 
 
-class LineResponse(Response):
-    """An answer that is sent line by line while it is produced.
+class LineResponse(JSONResponse):
+    """An answer that is sent line by line while it is produced; a JSON one to FastAPI's document.
 
     Parameters
     ----------
@@ -223,7 +225,7 @@ class LineResponse(Response):
     media_type = NDJSON
 
     def __init__(self, chunks: AsyncIterable[bytes], *, hung_up: Callable[[], None]) -> None:
-        super().__init__()
+        super().__init__(None)
         del self.headers["Content-Length"]
         self._chunks = chunks
         self._hung_up = hung_up

@@ -21,6 +21,7 @@ from vellum_nb.local.engine.wire_values import WIRE_TYPES
 from vellum_nb.local.ledger.records import Record
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes.common import (
+    STREAM_RESPONSES,
     Body,
     LineResponse,
     Named,
@@ -29,7 +30,6 @@ from vellum_nb.local.routes.common import (
     new_router,
     on_hang_up,
     reply,
-    stream_responses,
     tag_of,
 )
 from vellum_nb.local.routes.stream_lines import WorkflowStream
@@ -119,7 +119,8 @@ async def execute_workflow(
     "/v1/execute-workflow-stream",
     response_class=LineResponse,
     status_code=200,
-    responses=stream_responses(WorkflowStreamEvent),
+    response_model=WorkflowStreamEvent,
+    responses=STREAM_RESPONSES,
 )
 async def execute_workflow_stream(
     state: Served, body: Body[ExecuteWorkflowStreamRequest]
@@ -165,7 +166,8 @@ async def workflow_execution_status(state: Served, execution_id: str) -> Respons
     "/v1/workflow-deployments/{id}/execute-stream",
     response_class=LineResponse,
     status_code=200,
-    responses=stream_responses(WorkflowEvent),
+    response_model=WorkflowEvent,
+    responses=STREAM_RESPONSES,
 )
 async def execute_stream(
     state: Served, deployment: Named, body: Body[DeploymentExecuteStreamRequest] = _NO_VALUES

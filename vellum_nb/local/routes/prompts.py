@@ -13,13 +13,13 @@ from vellum_nb.local.prompts import ExecutePromptRequest, Models, PromptEvent, p
 from vellum_nb.local.refusals import Refused, not_found
 from vellum_nb.local.routes.common import (
     NDJSON,
+    STREAM_RESPONSES,
     Body,
     LineResponse,
     Served,
     json_line,
     new_router,
     reply,
-    stream_responses,
 )
 
 __all__ = ["router"]
@@ -43,7 +43,8 @@ async def adhoc_execute_prompt(
     "/v1/ad-hoc/execute-prompt-stream",
     response_class=LineResponse,
     status_code=200,
-    responses=stream_responses(PromptEvent),
+    response_model=PromptEvent,
+    responses=STREAM_RESPONSES,
 )
 async def adhoc_execute_prompt_stream(state: Served, body: Body[ExecutePromptRequest]) -> Response:
     """Run a prompt and send its events as they happen."""
