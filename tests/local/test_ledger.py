@@ -16,8 +16,7 @@ from execution_kit import START, event, full, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import NODE_FULFILLED, Usage
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Actual
+from vellum_nb.local.ledger.ledger import Actual, Ledger
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 
 

@@ -11,18 +11,16 @@ from datetime import UTC, datetime
 import pytest
 
 from vellum_nb.local.callables.workflow import Workflow
-from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.engine.engine import Engine, Flight
-from vellum_nb.local.engine.live import Live
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.engine.events import RunContext
+from vellum_nb.local.engine.executions import Engine, Job, LiveExecution
+from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
 
 IDS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
 
 
 def record(**more):
-    return Record(
+    return ExecutionRecord(
         execution_id=IDS[0],
         trace_id=IDS[1],
         deployment_id="d",
@@ -61,7 +59,7 @@ def test_every_reader_reads_from_the_beginning_to_the_end(ledger):
     events = told(words)
 
     async def run():
-        live = Live(record(), ledger)
+        live = LiveExecution(record(), ledger)
         live.keep()
         early = [asyncio.create_task(read(live)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -85,7 +83,7 @@ def test_it_ends_once_and_does_not_hear_what_comes_after(ledger):
     events = told(words)
 
     async def run():
-        live = Live(record(), ledger)
+        live = LiveExecution(record(), ledger)
         live.keep()
         for event in events[:4]:
             live.tell(event)
@@ -108,7 +106,7 @@ def test_it_ends_once_and_does_not_hear_what_comes_after(ledger):
 
 def test_what_ends_before_it_began_has_a_beginning_too(ledger):
     async def run():
-        live = Live(record(), ledger)
+        live = LiveExecution(record(), ledger)
         live.cancel("never mind")
         live.keep()
         return await read(live)
@@ -121,7 +119,7 @@ def test_an_end_that_cannot_be_kept_is_told_as_such(tmp_path):
     ledger = Ledger(tmp_path)
 
     async def run():
-        live = Live(record(), ledger)
+        live = LiveExecution(record(), ledger)
         live.keep()
         with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
             db.execute("DROP TABLE traces")
@@ -140,7 +138,7 @@ def test_an_external_id_that_was_used_is_refused_to_all_who_wait(ledger):
     ledger.begin(record(external_id="e"))
 
     async def run():
-        live = Live(record(external_id="e"), ledger)
+        live = LiveExecution(record(external_id="e"), ledger)
         waiting = [asyncio.create_task(wait()) for wait in (live.kept, live.result)]
         await asyncio.sleep(0)
         live.cancel("the client hung up before it was kept")
@@ -169,8 +167,8 @@ class Odd:
 def flown(ledger, board, *, timeout=None):
     async def run():
         engine = Engine(timeout=timeout)
-        live = Live(record(), ledger)
-        engine.launch(Flight(live, board))
+        live = LiveExecution(record(), ledger)
+        engine.launch(Job(live, board))
         try:
             return await live.result()
         finally:
@@ -235,8 +233,8 @@ def test_the_time_limit_holds_while_code_is_loaded_too(ledger):
 
     async def run():
         engine = Engine(timeout=0.05)
-        live = Live(record(), ledger)
-        engine.launch(Flight(live, board))
+        live = LiveExecution(record(), ledger)
+        engine.launch(Job(live, board))
         ended = await live.result()
         loading.set()
         await asyncio.to_thread(engine.join, 20)
@@ -262,7 +260,7 @@ def test_a_machine_without_more_threads_refuses_and_keeps_no_place_for_it(ledger
         usual = threading.stack_size(1 << 46)  # more than any machine has
         try:
             with pytest.raises(Refused, match="starts no more threads") as caught:
-                engine.launch(Flight(Live(record(), ledger), Odd))
+                engine.launch(Job(LiveExecution(record(), ledger), Odd))
         finally:
             threading.stack_size(usual)
         return caught.value.status_code, engine.check()
@@ -275,14 +273,14 @@ def test_a_turn_that_cannot_be_kept_ends_the_run(tmp_path):
 
     async def run():
         engine = Engine(timeout=None)
-        live = Live(record(status="PENDING"), ledger)
+        live = LiveExecution(record(status="PENDING"), ledger)
         loaded = threading.Event()
 
         def board():
             loaded.wait(20)
             return Odd()
 
-        engine.launch(Flight(live, board))
+        engine.launch(Job(live, board))
         with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
             db.execute(
                 "CREATE TRIGGER full BEFORE UPDATE ON executions WHEN new.state = 'INITIATED' "

@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from vellum_nb.local import LocalServer, magic
-from vellum_nb.local.deployments.names import missing_names
+from vellum_nb.local.deployments.sources import undefined_names
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_the_help_tells_the_options(shell, server):
     ],
 )
 def test_names_that_a_cell_lacks_are_found(text, missing):
-    assert missing_names(text) == missing
+    assert undefined_names(text) == missing
 
 
 def test_load_ext_registers_the_magic(shell):

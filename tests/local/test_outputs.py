@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
-from vellum_nb.local.callables.outputs import OutputError, Outputs
+from vellum_nb.local.callables.workflow import OutputError, Outputs
 from vellum_nb.models import VellumVariable
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8

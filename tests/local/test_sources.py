@@ -16,7 +16,7 @@ import pytest
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.deployments.builds import Declared
+from vellum_nb.local.deployments.releases import Declared
 from vellum_nb.models import VellumVariable
 
 FLOW = '''

@@ -15,8 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.engine.engine import Engine
-from vellum_nb.local.engine.executions import Executions
+from vellum_nb.local.engine.executions import Engine, Executions
 from vellum_nb.local.faults import FaultBox
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
-from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.engine.events import Event
+from vellum_nb.local.engine.events import Event, RunContext
 from vellum_nb.local.sdk.workflow import SdkWorkflow
 from vellum_nb.models import WorkflowInput
 

@@ -13,7 +13,7 @@ from sdk_kit import outputs
 from vellum_nb.client import Client
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.samples.sdk_project import PROJECTS, declared
+from vellum_nb.local.samples import PROJECTS, declared
 from vellum_nb.models.tracing import nodes_of_stream
 
 PROJECT = PROJECTS / "feedback-digest"

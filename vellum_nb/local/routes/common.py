@@ -18,10 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import Deployment, Release, Tag
+from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.engine.executions import Executions
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Record
-from vellum_nb.local.ledger.rows import dumped
+from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.prompts import Models
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.strict_json import strict_json
@@ -100,7 +99,7 @@ def tag_of(deployment: Deployment, name: str) -> Tag:
     return tag
 
 
-def release_of(state: State, record: Record) -> Release | None:
+def release_of(state: State, record: ExecutionRecord) -> Release | None:
     """Return the release that an execution ran; None when its deployment is unknown here."""
     for deployment in state.registry.all():
         if deployment.id == record.deployment_id:
@@ -198,7 +197,7 @@ def reply(model: BaseModel) -> Response:
 
 def json_reply(content: Any, status_code: int = 200) -> Response:
     """Return plain JSON, in ASCII."""
-    return Response(dumped(content), status_code=status_code, media_type="application/json")
+    return Response(to_json(content), status_code=status_code, media_type="application/json")
 
 
 def failure(status_code: int, detail: str) -> Response:
@@ -208,7 +207,7 @@ def failure(status_code: int, detail: str) -> Response:
 
 def json_line(content: Any) -> bytes:
     """Return plain JSON as a line of a stream."""
-    return dumped(content).encode("ascii") + b"\n"
+    return to_json(content).encode("ascii") + b"\n"
 
 
 class LineResponse(JSONResponse):

@@ -15,12 +15,8 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vellum_nb.local.deployments.releases import (
-    LATEST,
-    Deployment,
-    Release,
-    WorkflowGoneError,
-)
+from vellum_nb.local.deployments.loading import CodeUnavailableError
+from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
 from vellum_nb.local.deployments.sources import MODULE
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.routes.common import (
@@ -297,7 +293,7 @@ def _source(deployment: Deployment, release: Release) -> Mapping[str, str]:
             return source
         code: Any = release.workflow()
         text = inspect.getsource(getattr(code, "target", code))
-    except (WorkflowGoneError, OSError, TypeError) as exc:
+    except (CodeUnavailableError, OSError, TypeError) as exc:
         msg = (
             f"The source of this release of {deployment.name} cannot be read ({exc}); deploy a "
             "folder, a .py file, or a cell with %%vellum_deploy"

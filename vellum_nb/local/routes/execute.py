@@ -12,13 +12,11 @@ from pydantic import AfterValidator, Field
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import LATEST, Deployment
-from vellum_nb.local.engine.contexts import outer_context
-from vellum_nb.local.engine.events import Event
-from vellum_nb.local.engine.executions import Order
-from vellum_nb.local.engine.live import Live
-from vellum_nb.local.engine.telling import values_of
-from vellum_nb.local.engine.wire_values import WIRE_TYPES
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.engine.events import Event, values_by_name
+from vellum_nb.local.engine.executions import LiveExecution
+from vellum_nb.local.engine.inputs import WIRE_TYPES
+from vellum_nb.local.engine.requests import ExecutionRequest, outer_context
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes.common import (
     STREAM_RESPONSES,
@@ -155,7 +153,7 @@ async def workflow_execution_status(state: Served, execution_id: str) -> Respons
         CheckWorkflowExecutionStatusResponse(
             status=record.status,
             execution_id=record.execution_id,
-            outputs=values_of(record.outputs) if record.status == "FULFILLED" else None,
+            outputs=values_by_name(record.outputs) if record.status == "FULFILLED" else None,
             error=error and WorkflowEventError(message=error.message, code=error.code),
             execution_detail_url=None,
         )
@@ -177,14 +175,14 @@ async def execute_stream(
     return _streamed(live, lambda event: iter((event.envelope(),)))
 
 
-def _result(record: Record) -> WorkflowResult:
+def _result(record: ExecutionRecord) -> WorkflowResult:
     common: dict[str, Any] = {"id": str(uuid.uuid4()), "ts": record.end}
     if record.error is None:
         return WorkflowResult(**common, state="FULFILLED", outputs=record.outputs)
     return WorkflowResult(**common, state="REJECTED", error=record.error)
 
 
-def _streamed(live: Live, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
+def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
     async def chunks() -> AsyncIterator[bytes]:
         async for batch in live.batches():
             text = b"".join(json_line(each) for event in batch for each in lines(event))
@@ -194,11 +192,11 @@ def _streamed(live: Live, lines: Callable[[Event], Iterator[dict[str, Any]]]) ->
     return LineResponse(chunks(), hung_up=lambda: live.cancel(_HUNG_UP))
 
 
-def _order(registry: Registry, body: ExecuteWorkflowRequest) -> Order:
+def _order(registry: Registry, body: ExecuteWorkflowRequest) -> ExecutionRequest:
     deployment = _addressed(registry, body)
     tag = tag_of(deployment, body.release_tag or LATEST)
     context = body.execution_context or {}
-    return Order(
+    return ExecutionRequest(
         deployment=deployment,
         tag=tag,
         release=registry.release(deployment, tag.release_id),
@@ -213,12 +211,12 @@ def _order(registry: Registry, body: ExecuteWorkflowRequest) -> Order:
 
 def _order_of_values(
     registry: Registry, deployment: Deployment, body: DeploymentExecuteStreamRequest
-) -> Order:
+) -> ExecutionRequest:
     """Return the order of a request with plain values; the input variables give their types."""
     tag = tag_of(deployment, body.release_tag or LATEST)
     release = registry.release(deployment, tag.release_id)
     types = {v.key: v.type for v in release.input_variables if v.type in WIRE_TYPES}
-    return Order(
+    return ExecutionRequest(
         deployment=deployment,
         tag=tag,
         release=release,

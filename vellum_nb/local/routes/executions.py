@@ -12,12 +12,11 @@ from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from vellum_nb.local.deployments.releases import Release
-from vellum_nb.local.engine.contexts import derived, release_context
 from vellum_nb.local.engine.events import Event, Usage
-from vellum_nb.local.engine.wire_values import wire_problem
-from vellum_nb.local.ledger.filters import parsed, sorting
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Actual, Record
+from vellum_nb.local.engine.inputs import wire_problem
+from vellum_nb.local.engine.requests import derived_id, release_context
+from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
+from vellum_nb.local.ledger.ledger import Actual, ExecutionRecord, Ledger
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes.common import (
     LARGEST_PAGE,
@@ -96,8 +95,8 @@ def list_workflow_deployment_event_executions(
     """List the executions of a deployment, newest first."""
     count, records = state.ledger.records(
         deployment.id,
-        where=parsed(filters),
-        ordering=sorting(ordering),
+        where=parse_filters(filters),
+        ordering=parse_ordering(ordering),
         limit=min(limit, LARGEST_PAGE),
         offset=offset,
     )
@@ -174,7 +173,7 @@ async def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActu
     return json_reply({})
 
 
-def _execution(state: State, execution_id: str) -> Record:
+def _execution(state: State, execution_id: str) -> ExecutionRecord:
     record = state.ledger.record(execution_id)
     if record is None:
         msg = f"No execution {execution_id!r:.60} is here"
@@ -188,9 +187,9 @@ def _events(state: State, execution_id: str) -> Sequence[Event]:
     return state.ledger.events(execution_id) if live is None else live.so_far()
 
 
-def _ancestors(record: Record, ledger: Ledger) -> list[Record]:
+def _ancestors(record: ExecutionRecord, ledger: Ledger) -> list[ExecutionRecord]:
     """Return the executions that this one continues, the newest first."""
-    chain: list[Record] = []
+    chain: list[ExecutionRecord] = []
     seen = {record.execution_id}
     while record.previous_execution_id is not None and len(chain) < _MOST_ANCESTORS:
         previous = ledger.record(record.previous_execution_id)
@@ -215,7 +214,9 @@ def _after(spans: list[_Json], span_id: str | None) -> list[_Json]:
 # Executions as the contract has them
 
 
-def slim_execution(record: Record, release: Release | None, latest: Actual | None) -> _Json:
+def slim_execution(
+    record: ExecutionRecord, release: Release | None, latest: Actual | None
+) -> _Json:
     """Return an execution as lists have it."""
     return {
         **_common(record, release),
@@ -224,7 +225,7 @@ def slim_execution(record: Record, release: Release | None, latest: Actual | Non
     }
 
 
-def _common(record: Record, release: Release | None) -> _Json:
+def _common(record: ExecutionRecord, release: Release | None) -> _Json:
     usage = usage_body(record.usage)
     results = usage and [{"usage": usage["usage"], "cost": usage["cost"] or None, "error": None}]
     return {
@@ -245,7 +246,7 @@ def _values(
     ids = {variable.key: variable.id for variable in variables}
     return [
         {
-            "id": getattr(each, "id", "") or ids.get(each.name) or derived(each.name, each.type),
+            "id": getattr(each, "id", "") or ids.get(each.name) or derived_id(each.name, each.type),
             "name": each.name,
             "type": each.type,
             "value": each.value,
@@ -254,7 +255,7 @@ def _values(
     ]
 
 
-def _actual(record: Record, release: Release | None, actual: Actual) -> _Json:
+def _actual(record: ExecutionRecord, release: Release | None, actual: Actual) -> _Json:
     body = actual.body
     name = str(body["output_key"])
     return {
@@ -270,7 +271,7 @@ def _actual(record: Record, release: Release | None, actual: Actual) -> _Json:
     }
 
 
-def _output_id(record: Record, release: Release | None, name: str) -> str:
+def _output_id(record: ExecutionRecord, release: Release | None, name: str) -> str:
     """Return the id of an output: the one it came with, or that of its variable."""
     for output in record.outputs:
         if output.name == name and output.id:
@@ -278,7 +279,7 @@ def _output_id(record: Record, release: Release | None, name: str) -> str:
     for variable in release.output_variables if release else ():
         if variable.key == name:
             return variable.id
-    return derived(record.release_id, name)
+    return derived_id(record.release_id, name)
 
 
 def _plain(state: Mapping[str, Any] | None) -> _Json | None:
@@ -365,7 +366,7 @@ def _attributes(kind: str, events: Sequence[Event]) -> _Json:
 # Actuals
 
 
-def _rated(state: State, body: SubmitActuals) -> Record:
+def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
     """Return the execution that actuals belong to."""
     if body.execution_id is None and body.external_id is None:
         msg = "Give either execution_id or external_id"
@@ -384,7 +385,7 @@ def _rated(state: State, body: SubmitActuals) -> Record:
 
 
 def _checked_actuals(
-    submitted: Sequence[SubmittedActual], record: Record, release: Release | None
+    submitted: Sequence[SubmittedActual], record: ExecutionRecord, release: Release | None
 ) -> list[Actual]:
     """Return actuals of outputs that the execution has, or name each that does not fit."""
     declared = [variable.key for variable in release.output_variables] if release else []

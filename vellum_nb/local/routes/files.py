@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import File, Query, Request, Response, UploadFile
 
-from vellum_nb.local.engine.uploaded import media_type
+from vellum_nb.local.engine.inputs import media_type
 from vellum_nb.local.ledger.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused, not_found
 from vellum_nb.local.routes.common import Served, State, json_reply, new_router

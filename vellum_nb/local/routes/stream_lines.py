@@ -20,9 +20,9 @@ from vellum_nb.local.engine.events import (
     WORKFLOW_REJECTED,
     WORKFLOW_STREAMING,
     Event,
+    event_error,
 )
-from vellum_nb.local.engine.telling import failure_of
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.models import ExpandMeta, WorkflowOutput
 
 __all__ = ["WorkflowStream", "node_data"]
@@ -48,7 +48,7 @@ class WorkflowStream:
 
     Parameters
     ----------
-    record : Record
+    record : ExecutionRecord
         The execution.
     event_types : collection of str
         NODE, WORKFLOW, or both.
@@ -58,7 +58,7 @@ class WorkflowStream:
 
     def __init__(
         self,
-        record: Record,
+        record: ExecutionRecord,
         *,
         event_types: Collection[str] = ("WORKFLOW",),
         expand_meta: ExpandMeta | None = None,
@@ -98,7 +98,7 @@ class WorkflowStream:
             outputs = [output.model_dump(mode="json") for output in event.outputs]
             yield self._data(event, "FULFILLED", outputs=outputs)
         elif event.name == WORKFLOW_REJECTED:
-            yield self._data(event, "REJECTED", error=failure_of(event))
+            yield self._data(event, "REJECTED", error=event_error(event))
 
     def _data(self, event: Event, state: str, **more: Any) -> _Json:
         return {
@@ -164,7 +164,7 @@ def _progress(
     }
 
 
-def node_data(event: Event, record: Record, expand: ExpandMeta) -> _Json | None:
+def node_data(event: Event, record: ExecutionRecord, expand: ExpandMeta) -> _Json | None:
     """Return the data of a NODE event; None for events that have none, such as logs."""
     state = _STATES.get(event.name)
     if state is None:
@@ -184,7 +184,7 @@ def node_data(event: Event, record: Record, expand: ExpandMeta) -> _Json | None:
     }
 
 
-def _outer_span(event: Event, record: Record) -> str:
+def _outer_span(event: Event, record: ExecutionRecord) -> str:
     """Return the span of the node that a node is inside of, or of the execution."""
     parent = event.parent
     while isinstance(parent, Mapping) and parent.get("span_id") != record.execution_id:
@@ -241,7 +241,7 @@ def _fulfilled(event: Event, expand: ExpandMeta) -> _Json:
 def _rejected(event: Event, expand: ExpandMeta) -> _Json:
     inner = _INNER.get(event.kind)
     data = None if inner is None else {"type": event.kind, "data": inner(event, (), expand)}
-    return {"data": data, "error": failure_of(event)}
+    return {"data": data, "error": event_error(event)}
 
 
 _NODE_STATES: Mapping[str, Callable[[Event, ExpandMeta], _Json]] = {

@@ -13,7 +13,7 @@ from vellum.workflows.errors import WorkflowErrorCode
 from vellum.workflows.exceptions import NodeException
 from vellum.workflows.nodes import BaseNode
 
-from vellum_nb.local.engine.words import in_words
+from vellum_nb.local.engine.events import describe_exception
 from vellum_nb.local.sdk.sharing import with_inner
 
 __all__ = ["end_with_nodes"]
@@ -59,4 +59,4 @@ def _as_node_error() -> Iterator[None]:
     except (Exception, GeneratorExit):
         raise
     except BaseException as exc:
-        raise NodeException(in_words(exc), code=WorkflowErrorCode.NODE_EXECUTION) from exc
+        raise NodeException(describe_exception(exc), code=WorkflowErrorCode.NODE_EXECUTION) from exc

@@ -21,9 +21,7 @@ from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.triggers.base import BaseTrigger
 from vellum.workflows.workflows.event_filters import all_workflow_event_filter
 
-from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.engine.events import Event
-from vellum_nb.local.engine.words import in_words
+from vellum_nb.local.engine.events import Event, RunContext, describe_exception
 from vellum_nb.local.sdk.connection import LocalContext
 from vellum_nb.local.sdk.stacktraces import own_frames
 from vellum_nb.local.sdk.state import KeptState
@@ -85,7 +83,11 @@ class SdkExecution:
             self.cancel()
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever a workflow raises rejects its run
-            failure = ("INTERNAL_ERROR", in_words(exc), own_frames(traceback.format_exc()))
+            failure = (
+                "INTERNAL_ERROR",
+                describe_exception(exc),
+                own_frames(traceback.format_exc()),
+            )
         else:
             failure = ("INTERNAL_ERROR", "The Workflows SDK told no end of the run", None)
         if not teller.begun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from vellum_nb.local.deployments.sources import without_packages
+from vellum_nb.local.deployments.sources import strip_packages
 
 __all__ = ["own_frames"]
 
@@ -42,7 +42,7 @@ def own_frames(stacktrace: str | None) -> str | None:
     for link, block in zip(["", *links], blocks, strict=True):
         if block:
             told = f"{told}{link if told else ''}{block}"
-    return without_packages(told) or None
+    return strip_packages(told) or None
 
 
 def _own(block: str) -> str:

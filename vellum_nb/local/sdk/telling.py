@@ -8,9 +8,8 @@ from typing import Any
 
 from vellum_nb.local.callables.signature import variable_id
 from vellum_nb.local.engine import events as names
-from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.engine.events import Event
-from vellum_nb.local.engine.wire_values import not_finite, wire_problem, wire_value
+from vellum_nb.local.engine.events import Event, RunContext
+from vellum_nb.local.engine.inputs import non_finite_path, wire_problem, wire_value
 from vellum_nb.local.sdk.bodies import BODIES, body_of, definition_of, parent_of
 from vellum_nb.local.sdk.kinds import kind_of_node
 from vellum_nb.models import VellumVariable, WorkflowOutput
@@ -93,7 +92,7 @@ class Teller:
         body = body_of(event)
         outputs = body.get("outputs")
         problem = "The outputs hold what JSON cannot carry" if outputs is None else ""
-        places = (not_finite(value, reference.name) for reference, value in event.outputs)
+        places = (non_finite_path(value, reference.name) for reference, value in event.outputs)
         if where := next(filter(None, places), ""):
             problem = f"The output {where!r} is not a finite number, which JSON has not"
         if problem:

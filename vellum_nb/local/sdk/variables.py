@@ -16,8 +16,7 @@ from vellum.workflows.types.utils import LOCAL_NS
 from vellum.workflows.utils.functions import compile_annotation
 from vellum.workflows.utils.vellum_variables import primitive_type_to_vellum_variable_type
 
-from vellum_nb.local.callables.annotations import Kind, kind_of
-from vellum_nb.local.callables.signature import ABSENT, Parameter
+from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter, kind_of
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.deployments import VariableExtensions

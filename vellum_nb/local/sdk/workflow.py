@@ -9,9 +9,9 @@ from vellum.workflows import BaseWorkflow
 from vellum.workflows.exceptions import WorkflowInitializationException
 from vellum.workflows.triggers.base import BaseTrigger
 
-from vellum_nb.local.callables import docstrings
-from vellum_nb.local.engine.binding import bound
-from vellum_nb.local.engine.code import RunContext
+from vellum_nb.local.callables import signature as docstrings
+from vellum_nb.local.engine.events import RunContext
+from vellum_nb.local.engine.inputs import bind_inputs
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.ending import end_with_nodes
 from vellum_nb.local.sdk.execution import SdkExecution
@@ -53,7 +53,7 @@ class SdkWorkflow:
         given = {one.name: one.value for one in inputs}
         outputs = {variable.key: variable for variable in self.output_variables}
         trigger = self._trigger(context.trigger, given)
-        values = bound(self._parameters, inputs) if trigger is None else {}
+        values = bind_inputs(self._parameters, inputs) if trigger is None else {}
         return SdkExecution(self.target, given, values, outputs, context, trigger=trigger)
 
     def _trigger(self, name: str | None, given: Mapping[str, Any]) -> BaseTrigger | None:
