@@ -13,16 +13,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from vellum_nb.local.engine.inputs import check_inputs
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.deployments.sources import Snapshots
-from vellum_nb.local.engine.events import RunContext
+from vellum_nb.local.engine.code import RunContext
+from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation import child as codec
 from vellum_nb.local.isolation import process as forks
 from vellum_nb.local.isolation import process as fresh
-from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions
+from vellum_nb.local.isolation.process import Process, ProcessCode
 from vellum_nb.models import VellumVariable, WorkflowInput
 
 SOURCE = '''
@@ -240,7 +240,7 @@ def test_a_timeout_kills_the_process_and_what_it_started(tmp_path, asking):
 @pytest.fixture
 def code(tmp_path):
     snapshot = Snapshots(tmp_path / "sources").keep({"workflow.py": SOURCE.encode()})
-    return ProcessCode.described(snapshot, "flow", ProcessOptions())[1]
+    return ProcessCode.described(snapshot, "flow", Process())[1]
 
 
 def run_of(code, what, **more):
@@ -343,7 +343,7 @@ def test_source_for_a_process_is_never_imported_here(tmp_path):
 
 def test_the_options_of_a_process_outlive_a_restart(tmp_path):
     (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
-    process = ProcessOptions(memory_limit=2**31, env=("A", "B"))
+    process = Process(memory_limit=2**31, env=("A", "B"))
     LocalServer(data=tmp_path / "data").deploy(
         tmp_path / "file.py", isolation="process", memory_limit=2**31, env=["A", "B"]
     )
@@ -358,7 +358,7 @@ def test_the_server_has_a_limit_for_those_that_say_none(tmp_path):
     server.deploy(tmp_path / "file.py", name="b", isolation="process", memory_limit=2**31)
     server.deploy(tmp_path / "file.py", name="c")
     made = {name: server._registry.named(name).latest.process for name in "abc"}
-    assert made == {"a": ProcessOptions(2**32), "b": ProcessOptions(2**31), "c": None}
+    assert made == {"a": Process(2**32), "b": Process(2**31), "c": None}
 
 
 def whisper(text: str) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from vellum_nb.local.deployments.sources import Snapshots
-from vellum_nb.local.engine.events import RunContext
-from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions
+from vellum_nb.local.engine.code import RunContext
+from vellum_nb.local.isolation.process import Process, ProcessCode
 from vellum_nb.models import WorkflowInput
 
 pytestmark = pytest.mark.skipif(
@@ -47,12 +47,12 @@ PROGRAM = """
 import pathlib, sys
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.isolation import ProcessOptions, ProcessCode
+from vellum_nb.local.isolation import Process, ProcessCode
 from vellum_nb.models import WorkflowInput
 
 source, place, folder = sys.argv[1:]
 kept = Snapshots(pathlib.Path(folder)).keep({"workflow.py": source.encode()})
-code = ProcessCode.described(kept, "flow", ProcessOptions())[1]
+code = ProcessCode.described(kept, "flow", Process())[1]
 given = {"how": "hangs", "place": place}
 inputs = [WorkflowInput(name=n, type="STRING", value=v) for n, v in given.items()]
 list(code.begin(inputs, RunContext("execution", "trace")).events())
@@ -68,7 +68,7 @@ def place(tmp_path):
 def run(tmp_path, place):
     """Return a run of the workflow."""
     snapshot = Snapshots(tmp_path / "sources").keep({"workflow.py": SOURCE.encode()})
-    code = ProcessCode.described(snapshot, "flow", ProcessOptions())[1]
+    code = ProcessCode.described(snapshot, "flow", Process())[1]
 
     def begin(how):
         given = {"how": how, "place": str(place)}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from vellum_nb.local.callables.workflow import Workflow
-from vellum_nb.local.engine.events import RunContext
+from vellum_nb.local.engine.code import RunContext
 from vellum_nb.local.engine.executions import Engine, Job, LiveExecution
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused

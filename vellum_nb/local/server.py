@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.deployments.registry import Registry, Store
 from vellum_nb.local.deployments.releases import Declared, Target, build
 from vellum_nb.local.engine.executions import Engine
 from vellum_nb.local.faults import FaultBox, Faults
@@ -112,7 +112,7 @@ class LocalServer:
         self._grace = grace
         self._memory_limit = memory_limit
         folder = Path(data) if data is not None else None
-        self._registry = Registry(Registry(folder) if folder is not None else None)
+        self._registry = Registry(Store(folder) if folder is not None else None)
         self._ledger = Ledger(folder)
         self._models = Models()
         self._faults = FaultBox(faults)

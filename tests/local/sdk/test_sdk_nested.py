@@ -12,10 +12,10 @@ from vellum import ChatMessage
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.nodes import BaseNode, SubworkflowDeploymentNode
 from vellum.workflows.state import BaseState
-from vellum_nb.local.engine.requests import outer_context
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import ChatHistory, LocalServer
+from vellum_nb.local.engine.requests import outer_context
 
 
 def nested(deployment: str, *, tag: str = "LATEST", **inputs: object) -> type:

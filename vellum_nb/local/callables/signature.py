@@ -1,4 +1,4 @@
-"""From a callable's signature to the input and output variables of a release."""
+"""Variables of a release from a callable's signature, annotations and docstring."""
 
 from __future__ import annotations
 
@@ -6,32 +6,212 @@ import dataclasses
 import functools
 import inspect
 import json
+import re
+import types
 import typing
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, PydanticUndefined
 
-from vellum_nb.local.callables import docstrings
-from vellum_nb.local.callables.annotations import Kind, kind_of
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.local.types import State
+from vellum_nb.local.types import State, VellumType
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.deployments import VariableExtensions
 
 __all__ = [
     "ABSENT",
+    "Kind",
     "Parameter",
     "inputs_of",
+    "kind_of",
     "name_of",
     "outputs_of",
+    "parameters",
     "state_of",
+    "summary",
     "summary_of",
     "variable_id",
 ]
+
+_BARE: tuple[dict[str, Any], ...] = ({"type": "string"}, {"type": "number"}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an annotation says.
+
+    Attributes
+    ----------
+    type : str
+        Vellum's type.
+    schema : dict or None
+        Its JSON schema, where that says more than the type.
+    optional : bool
+        Whether None is allowed.
+    description : str
+        From `Annotated`.
+    field : FieldInfo or None
+        The pydantic field of the annotation, which may hold a default.
+    adapter : TypeAdapter or None
+        Converts JSON to the annotated type; None where pydantic knows no way.
+    problem : str
+        Why there is no adapter.
+    """
+
+    type: str
+    schema: dict[str, Any] | None
+    optional: bool
+    description: str
+    field: FieldInfo | None
+    adapter: TypeAdapter[Any] | None
+    problem: str = ""
+
+
+def kind_of(annotation: Any) -> Kind:
+    """Return what `annotation` says about a variable.
+
+    Examples
+    --------
+    >>> from typing import Literal
+    >>> kind = kind_of(Literal["free", "pro"] | None)
+    >>> kind.type, kind.schema, kind.optional
+    ('JSON', {'type': 'string', 'enum': ['free', 'pro']}, True)
+    """
+    core, metadata, optional = _unwrapped(annotation)
+    marker = next((m for m in metadata if isinstance(m, VellumType)), None)
+    field = next((m for m in metadata if isinstance(m, FieldInfo)), None)
+    rest = tuple(
+        m
+        for m in metadata
+        if not isinstance(m, VellumType | str) and not hasattr(m, "documentation")
+    )
+    inner: Any = Annotated[(core, *rest)] if rest else core
+    description = _description(metadata)
+    try:
+        adapter: TypeAdapter[Any] = _adapter(inner)
+        raw = adapter.json_schema()
+        json.dumps(raw, allow_nan=False)
+    except (PydanticUserError, ValueError, TypeError) as exc:
+        named = marker.name if marker else "JSON"
+        problem = str(exc).splitlines()[0]
+        return Kind(named, None, optional, description, field, None, problem)
+    if marker is not None:
+        return Kind(marker.name, None, optional, description, field, adapter)
+    schema = _tidy(raw)
+    said = None if schema in _BARE else schema
+    return Kind(_type_of(schema), said, optional, description, field, adapter)
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def _unwrapped(annotation: Any) -> tuple[Any, list[Any], bool]:
+    """Take `Annotated` and ``| None`` off, however they are nested."""
+    metadata: list[Any] = []
+    optional = False
+    while True:
+        origin = get_origin(annotation)
+        if origin is Annotated:
+            annotation, *more = get_args(annotation)
+            metadata = [*more, *metadata]
+        elif origin in (Union, types.UnionType) and type(None) in get_args(annotation):
+            kinds = tuple(kind for kind in get_args(annotation) if kind is not type(None))
+            annotation, optional = Union[kinds], True  # noqa: UP007 - built at run time
+        else:
+            return annotation, metadata, optional
+
+
+def _description(metadata: list[Any]) -> str:
+    for item in reversed(metadata):
+        if isinstance(item, FieldInfo) and item.description:
+            return item.description
+        if isinstance(doc := getattr(item, "documentation", None), str):
+            return doc  # PEP 727, as FastAPI and others use it
+        if isinstance(item, str):
+            return item
+    return ""
+
+
+def _tidy(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema with its root in place and without what the variable says elsewhere."""
+    schema = dict(raw)
+    definitions = schema.get("$defs", {})
+    while (ref := schema.pop("$ref", None)) is not None:
+        schema = {**definitions[ref.removeprefix("#/$defs/")], **schema}
+    schema = {k: v for k, v in schema.items() if k not in {"title", "description", "default"}}
+    if definitions and "$ref" not in str({k: v for k, v in schema.items() if k != "$defs"}):
+        schema.pop("$defs", None)
+    if "const" in schema:
+        schema["enum"] = [schema.pop("const")]
+    branches = [branch.get("type") for branch in schema.get("anyOf", ())]
+    if branches and set(branches) <= {"integer", "number"}:
+        schema = {**{k: v for k, v in schema.items() if k != "anyOf"}, "type": "number"}
+    front = {"type": schema["type"]} if "type" in schema else {}
+    return {**front, **schema}
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return "JSON"
+    return {"string": "STRING", "number": "NUMBER", "integer": "NUMBER"}.get(
+        str(schema.get("type")), "JSON"
+    )
+
+
+_HEADER = re.compile(r"^(?P<name>[A-Z][A-Za-z ]+)\n-{3,}[ ]*$", re.MULTILINE)
+
+
+def summary(doc: str | None) -> str:
+    r"""Return the first paragraph on one line.
+
+    Examples
+    --------
+    >>> summary("Sort a ticket.\n\nMore.")
+    'Sort a ticket.'
+    """
+    first = inspect.cleandoc(doc or "").partition("\n\n")[0]
+    return " ".join(first.split())
+
+
+def parameters(doc: str | None) -> dict[str, str]:
+    """Return the descriptions of the parameters.
+
+    Examples
+    --------
+    >>> parameters('''Sort.
+    ...
+    ... Parameters
+    ... ----------
+    ... ticket, mail : str
+    ...     What the customer wrote.
+    ... ''')
+    {'ticket': 'What the customer wrote.', 'mail': 'What the customer wrote.'}
+    """
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in _section(inspect.cleandoc(doc or ""), "Parameters").splitlines():
+        if line[:1].strip():
+            names = [name.strip(" *") for name in line.partition(":")[0].split(",")]
+            found.update(dict.fromkeys(names, ""))
+        else:
+            found.update({name: f"{found[name]} {line.strip()}".strip() for name in names})
+    return {name: text for name, text in found.items() if text}
+
+
+def _section(doc: str, wanted: str) -> str:
+    heads = list(_HEADER.finditer(doc))
+    for head, following in zip(heads, [*heads[1:], None], strict=False):
+        if head["name"] == wanted:
+            return doc[head.end() : following.start() if following else len(doc)].strip("\n")
+    return ""
+
 
 ABSENT = inspect.Parameter.empty
 _UNNAMED = {
@@ -76,7 +256,7 @@ def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
         msg = f"{name} has no signature that Python can read; wrap it in a function of your own"
         raise bad_request(msg) from exc
     hints = _hints(target)
-    described = docstrings.parameters(inspect.getdoc(target))
+    described = parameters(inspect.getdoc(target))
     return tuple(
         _parameter(p, hints.get(p.name, ABSENT), described.get(p.name, ""), name)
         for p in signature.parameters.values()
@@ -140,7 +320,7 @@ def summary_of(target: Callable[..., Any]) -> str:
     """Return the first sentence of the docstring of `target`."""
     if isinstance(target, functools.partial):
         return summary_of(target.func)
-    return docstrings.summary(inspect.getdoc(target))
+    return summary(inspect.getdoc(target))
 
 
 def variable_id(direction: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""From where a release's code is to the code: an import, or the modules of a snapshot."""
+"""Loads the code of a release: an import, or the modules of a snapshot."""
 
 from __future__ import annotations
 
@@ -15,22 +15,15 @@ from typing import Any, TypeGuard
 from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.sources import MODULE, Snapshot, SourceError
 from vellum_nb.local.engine.code import Code
-from vellum_nb.local.engine.words import in_words
+from vellum_nb.local.engine.events import describe_exception
 from vellum_nb.local.refusals import Refused, bad_request
 
-__all__ = [
-    "WorkflowGoneError",
-    "code_of",
-    "import_path",
-    "imported",
-    "is_sdk_class",
-    "load",
-]
+__all__ = ["CodeUnavailableError", "code_of", "import_path", "imported", "is_sdk_class", "load"]
 
 _LOCK = threading.RLock()
 
 
-class WorkflowGoneError(Exception):
+class CodeUnavailableError(Exception):
     """The code of a release is not there any more."""
 
 
@@ -89,20 +82,20 @@ def imported(code: str) -> Code:
 
     Raises
     ------
-    WorkflowGoneError
+    CodeUnavailableError
         When it cannot be imported, or is no workflow any more.
     """
     if not code:
         msg = "its code was never on disk"
-        raise WorkflowGoneError(msg)
+        raise CodeUnavailableError(msg)
     module, _, name = code.partition(":")
     try:
         return code_of(_attribute(importlib.import_module(module), name))
     except Refused as exc:
-        raise WorkflowGoneError(exc.detail) from exc
+        raise CodeUnavailableError(exc.detail) from exc
     except Exception as exc:  # a module may raise anything when it is imported
-        msg = f"{code} cannot be imported ({in_words(exc)})"
-        raise WorkflowGoneError(msg) from exc
+        msg = f"{code} cannot be imported ({describe_exception(exc)})"
+        raise CodeUnavailableError(msg) from exc
 
 
 def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
@@ -118,7 +111,7 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
 
     Raises
     ------
-    WorkflowGoneError
+    CodeUnavailableError
         When it cannot be imported, or holds no such workflow.
     """
     module_name, _, name = entry.rpartition(":")
@@ -130,12 +123,12 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
             target, name = _chosen(module, name, module_name)
             return f"{module_name}:{name}", code_of(target)
     except SourceError as exc:
-        raise WorkflowGoneError(str(exc)) from exc
+        raise CodeUnavailableError(str(exc)) from exc
     except Refused as exc:
-        raise WorkflowGoneError(exc.detail) from exc
+        raise CodeUnavailableError(exc.detail) from exc
     except (Exception, SystemExit) as exc:  # a module may raise anything when it is imported
         msg = f"{module_name}.py cannot be imported ({_told(exc, snapshot)})"
-        raise WorkflowGoneError(msg) from exc
+        raise CodeUnavailableError(msg) from exc
 
 
 def _main_module(snapshot: Snapshot) -> str:
@@ -225,7 +218,7 @@ def _attribute(module: ModuleType, name: str) -> Any:
 
 
 def _told(exc: BaseException, snapshot: Snapshot) -> str:
-    text = in_words(exc).replace(f"{snapshot.package}.", "")
+    text = describe_exception(exc).replace(f"{snapshot.package}.", "")
     missing = getattr(exc, "name", None) if isinstance(exc, ModuleNotFoundError) else None
     if missing and (snapshot.folder / f"{missing.partition('.')[0]}.py").is_file():
         text += f"; it is in the same folder: write from .{missing} import ..."

@@ -1,11 +1,13 @@
-"""The source of releases: immutable copies of a folder, file or cell, named by their content."""
+"""Source of releases: immutable snapshots of a folder, file or cell, named by their content."""
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import os
 import re
 import shutil
+import symtable
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
@@ -22,7 +24,8 @@ __all__ = [
     "local_module",
     "module_of",
     "read_source",
-    "without_packages",
+    "strip_packages",
+    "undefined_names",
 ]
 
 MODULE = "workflow"
@@ -159,7 +162,7 @@ def local_module(module: str) -> str:
     return rest if package.startswith(_PREFIX) else module
 
 
-def without_packages(text: str) -> str:
+def strip_packages(text: str) -> str:
     """Return `text` with the modules of snapshots in it named as `local_module` names them."""
     return re.sub(rf"\b{_PREFIX}\w+\.", "", text)
 
@@ -242,3 +245,36 @@ def _write(files: Mapping[str, bytes], folder: Path) -> None:
         path.write_bytes(content)
         path.chmod(0o444)
     folder.chmod(0o755)
+
+
+_ALWAYS = frozenset({*dir(builtins), "__name__", "__file__", "__doc__", "__annotations__"})
+
+
+def undefined_names(source: str) -> list[str]:
+    r"""Return the names that a module of this text uses, but neither defines nor imports.
+
+    Examples
+    --------
+    >>> undefined_names("import json\ndef f(x): return json.dumps(x, indent=WIDTH)")
+    ['WIDTH']
+    """
+    module = symtable.symtable(source, "<cell>", "exec")
+    tables = list(_tables(module))
+    defined = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
+    for table in tables:
+        defined |= {
+            s.get_name() for s in table.get_symbols() if s.is_declared_global() and s.is_assigned()
+        }
+    used = {
+        s.get_name()
+        for table in tables
+        for s in table.get_symbols()
+        if s.is_referenced() and s.is_global()
+    }
+    return sorted(used - defined - _ALWAYS)
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _tables(child)

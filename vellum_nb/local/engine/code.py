@@ -1,4 +1,4 @@
-"""What a release runs, whatever it is: a callable, a Workflows SDK class, source in a process."""
+"""Protocol of code that a release runs."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vellum_nb.local.isolation.options import Process, process_for
-from vellum_nb.local.isolation.process import ProcessCode
+from vellum_nb.local.isolation.process import Process, ProcessCode, process_for
 
 __all__ = ["Process", "ProcessCode", "process_for"]

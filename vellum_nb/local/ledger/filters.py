@@ -6,15 +6,14 @@ Source: https://docs.vellum.ai/developers/workflows-sdk/tutorials/workflow-execu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb.local.ledger.rows import metadata_text, micros, storable
+from vellum_nb.local.ledger.ledger import EVERYTHING, Where, metadata_text, micros, storable
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.strict_json import strict_json
 
-__all__ = ["EVERYTHING", "Where", "parsed", "sorting"]
+__all__ = ["parse_filters", "parse_ordering"]
 
 _DEEPEST = 20
 _MOST = 200
@@ -22,18 +21,7 @@ _COMPARED = {"==": "=", "=": "=", "!=": "<>", ">=": ">=", "<=": "<=", ">": ">", 
 _ORDERINGS = {"timestamp": "timestamp", "state": "state"}
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
-    """A condition in SQL with the values that are bound in it."""
-
-    sql: str
-    values: tuple[str | int, ...] = ()
-
-
-EVERYTHING = Where("1")
-
-
-def parsed(filters: str | None) -> Where:
+def parse_filters(filters: str | None) -> Where:
     """Return the condition that the query parameter `filters` asks for.
 
     Raises
@@ -50,7 +38,7 @@ def parsed(filters: str | None) -> Where:
     ...     "operator": "!=",
     ...     "rhs_variable": {"type": "STRING", "value": "REJECTED"},
     ... }
-    >>> parsed(json.dumps(condition))
+    >>> parse_filters(json.dumps(condition))
     Where(sql='state IS NOT ?', values=('REJECTED',))
     """
     if filters is None or not filters.strip():
@@ -63,12 +51,12 @@ def parsed(filters: str | None) -> Where:
     return _Reader().read(content, "", 0)
 
 
-def sorting(ordering: str | None) -> str:
+def parse_ordering(ordering: str | None) -> str:
     """Return what the query parameter `ordering` asks for, as SQL; default: newest first.
 
     Examples
     --------
-    >>> sorting("state,-timestamp")
+    >>> parse_ordering("state,-timestamp")
     'state, timestamp DESC, number DESC'
     """
     parts = [part.strip() for part in (ordering or "").split(",") if part.strip()]

@@ -18,9 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import Deployment, Release, Tag
-from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.engine.executions import Executions
-from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
+from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger, to_json
 from vellum_nb.local.prompts import Models
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.strict_json import strict_json

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
-import io
-import json
-import textwrap
 import uuid
-import zipfile
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vellum_nb.local.deployments.loading import CodeUnavailableError
-from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
-from vellum_nb.local.deployments.sources import MODULE
+from vellum_nb.local.deployments.releases import (
+    LATEST,
+    Deployment,
+    as_text,
+    as_zip,
+    release_definition,
+    source_of,
+)
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.routes.common import (
     Body,
@@ -48,7 +47,6 @@ from vellum_nb.models.base import Model
 __all__ = ["router"]
 
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same code is the same archive
 _PULLED: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {
@@ -216,15 +214,14 @@ def pull(
 ) -> Response:
     """Pull the code of a release."""
     release = state.registry.release(deployment, options.release_tag or LATEST)
-    files = {} if options.exclude_code else dict(_source(deployment, release))
+    files = {} if options.exclude_code else dict(source_of(deployment, release))
     if options.exclude_display:
         files = {path: text for path, text in files.items() if "display" not in path.split("/")}
     if options.include_json:
-        files["workflow.json"] = _definition(deployment, release)
+        files["workflow.json"] = release_definition(deployment, release)
     if "text/plain" in request.headers.get("accept", ""):
-        text = "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))
-        return Response(text.encode("utf-8", "replace"), media_type="text/plain")
-    return Response(_zipped(files), media_type="application/zip")
+        return Response(as_text(files).encode("utf-8", "replace"), media_type="text/plain")
+    return Response(as_zip(files), media_type="application/zip")
 
 
 @router.get("/v1/environments/identity", response_model=EnvironmentRead)
@@ -283,47 +280,3 @@ def _slim(deployment: Deployment) -> dict[str, Any]:
         "output_variables": latest.output_variables,
         "description": latest.summary or latest.description or None,
     }
-
-
-def _source(deployment: Deployment, release: Release) -> Mapping[str, str]:
-    """Return the source of a release: path to text."""
-    try:
-        source = release.source
-        if source is not None:
-            return source
-        code: Any = release.workflow()
-        text = inspect.getsource(getattr(code, "target", code))
-    except (CodeUnavailableError, OSError, TypeError) as exc:
-        msg = (
-            f"The source of this release of {deployment.name} cannot be read ({exc}); deploy a "
-            "folder, a .py file, or a cell with %%vellum_deploy"
-        )
-        raise bad_request(msg) from exc
-    return {f"{MODULE}.py": textwrap.dedent(text)}  # as a file or a cell would be called
-
-
-def _definition(deployment: Deployment, release: Release) -> str:
-    """Return the variables of a release, as JSON text."""
-    inputs, outputs = (
-        [v.model_dump(mode="json", by_alias=True) for v in variables]
-        for variables in (release.input_variables, release.output_variables)
-    )
-    content = {
-        "name": deployment.name,
-        "label": deployment.label,
-        "release_id": release.id,
-        "description": release.description,
-        "input_variables": inputs,
-        "output_variables": outputs,
-    }
-    return json.dumps(content, indent=2) + "\n"
-
-
-def _zipped(files: Mapping[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, text in sorted(files.items()):
-            info = zipfile.ZipInfo(path, date_time=_ZIP_DATE)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, text.encode("utf-8", "surrogatepass"))
-    return buffer.getvalue()

@@ -6,18 +6,17 @@ no later release is better everywhere.
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vellum_nb.local.deployments.releases import Declared
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
-from vellum_nb.local.samples.sdk_project import PROJECTS, declared, sdk_is_installed
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
-from vellum_nb.local.samples.triage import (
-    ticket_triage_v1,
-    ticket_triage_v2,
-    ticket_triage_v3,
-)
+from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
+from vellum_nb.models import VellumVariable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 
     from vellum_nb.local import LocalServer
 
-__all__ = ["cases", "deploy_samples", "names"]
+__all__ = ["PROJECTS", "declared", "cases", "deploy_samples", "names"]
 
+PROJECTS = Path(__file__).parent / "projects"
 _DATA = Path(__file__).parent / "data"
 _SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
 _EDITION = 1  # to be raised whenever a sample answers differently
@@ -117,3 +117,25 @@ def deploy_samples(server: LocalServer) -> None:
 def _can_run(name: str) -> bool:
     is_project = any(isinstance(target, Path) for target, _, _ in _SAMPLES[name])
     return not is_project or sdk_is_installed()
+
+
+def sdk_is_installed() -> bool:
+    """Return whether such a project can run here; nothing is imported for it."""
+    return importlib.util.find_spec("vellum") is not None
+
+
+def declared(folder: Path) -> Declared:
+    """Return what the release in `folder` declares.
+
+    Examples
+    --------
+    >>> variables = declared(PROJECTS / "feedback-digest" / "v1").input_variables
+    >>> [variable.key for variable in variables]
+    ['comments', 'product']
+    """
+    found = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
+    inputs, outputs = (
+        tuple(VellumVariable.model_validate(each) for each in found[key])
+        for key in ("input_variables", "output_variables")
+    )
+    return Declared(inputs, outputs, found["summary"])

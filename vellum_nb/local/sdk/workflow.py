@@ -10,7 +10,7 @@ from vellum.workflows.exceptions import WorkflowInitializationException
 from vellum.workflows.triggers.base import BaseTrigger
 
 from vellum_nb.local.callables import signature as docstrings
-from vellum_nb.local.engine.events import RunContext
+from vellum_nb.local.engine.code import RunContext
 from vellum_nb.local.engine.inputs import bind_inputs
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.ending import end_with_nodes

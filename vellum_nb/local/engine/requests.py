@@ -1,31 +1,39 @@
-"""What an execution was started by, as the contract has it."""
+"""Execution requests and their parent contexts."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from vellum_nb.local.deployments.releases import Deployment, Release, Tag
 from vellum_nb.local.deployments.sources import local_module
-from vellum_nb.local.ledger.records import Record
-from vellum_nb.local.ledger.rows import storable
+from vellum_nb.local.ledger.ledger import ExecutionRecord, storable
 from vellum_nb.local.refusals import bad_request
+from vellum_nb.models import WorkflowInput
 
-__all__ = ["derived", "outer_context", "release_context"]
+__all__ = [
+    "ExecutionRequest",
+    "derived_id",
+    "outer_context",
+    "release_context",
+]
 
 _DEEPEST = 50  # contexts inside of each other
 
 
-def release_context(record: Record) -> dict[str, Any]:
+def release_context(record: ExecutionRecord) -> dict[str, Any]:
     """Return what an execution was started by: a release tag, by a request or by a node."""
     return {
         "type": "WORKFLOW_RELEASE_TAG",
-        "span_id": derived(record.execution_id, "release tag"),
+        "span_id": derived_id(record.execution_id, "release tag"),
         "deployment_id": record.deployment_id,
         "deployment_name": record.deployment_name,
         "deployment_history_item_id": record.release_id,
-        "release_tag_id": derived(record.deployment_id, record.tag),
+        "release_tag_id": derived_id(record.deployment_id, record.tag),
         "release_tag_name": record.tag,
         "workflow_version_id": record.version_id,
         "external_id": record.external_id,
@@ -59,15 +67,15 @@ def outer_context(given: Any) -> dict[str, Any] | None:
         return None
 
 
-def derived(*parts: str) -> str:
+def derived_id(*parts: str) -> str:
     """Return a UUID that is the same for the same parts."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))
 
 
-def _request(record: Record) -> dict[str, Any]:
+def _request(record: ExecutionRecord) -> dict[str, Any]:
     return {
         "type": "API_REQUEST",
-        "span_id": derived(record.execution_id, "request"),
+        "span_id": derived_id(record.execution_id, "request"),
         "api_actor_id": None,
         "api_actor_type": "ENVIRONMENT_API_KEY",
         "api_actor_label": None,
@@ -142,3 +150,19 @@ class _External(_Context):
 _Parent = Annotated[
     _Node | _Workflow | _ReleaseTag | _Request | _External, Field(discriminator="type")
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRequest:
+    """What is to be run, and what is known about it."""
+
+    deployment: Deployment
+    tag: Tag
+    release: Release
+    inputs: tuple[WorkflowInput, ...]
+    external_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    previous_execution_id: str | None = None
+    trigger: str | None = None
+    parent: Mapping[str, Any] | None = None
+    trace_id: str = field(default_factory=lambda: str(uuid.uuid4()))
