@@ -208,7 +208,7 @@ def test_nothing_runs_when_an_input_does_not_fit(fresh, asking):
         (
             {"inputs": [], "workflow_deployment_name": "nope"},
             404,
-            "'nope' is here; there are: echo",
+            "'nope' exists; there are: echo",
         ),
         ({"inputs": [], "workflow_deployment_id": "nope"}, 404, "the id 'nope'"),
         ({"workflow_deployment_name": "echo"}, 400, "inputs: Field required"),

@@ -137,10 +137,10 @@ def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str
 @pytest.mark.parametrize(
     ("filters", "reason"),
     [
-        ("{", "filters: it is no JSON"),
-        ("[" * 100_000, "filters: it is no JSON"),
-        ('{"a": NaN}', "filters: it is no JSON .*NaN"),
-        ('{"a": 1e999}', "filters: it is no JSON .*too large"),
+        ("{", "filters: not valid JSON"),
+        ("[" * 100_000, "filters: not valid JSON"),
+        ('{"a": NaN}', "filters: not valid JSON .*NaN"),
+        ('{"a": 1e999}', "filters: not valid JSON .*too large"),
         ("[]", "filters: an object is expected, not list"),
         ("{}", "the type None is not known; use LOGICAL_CONDITION_GROUP, LOGICAL_CONDITION"),
         (condition("cost", "==", 1), "the field 'cost' is not known; use timestamp, state"),

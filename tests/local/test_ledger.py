@@ -219,5 +219,5 @@ def test_deep_values_are_kept_and_those_too_deep_are_refused(ledger: Ledger):
     ledger.finish(deep, [event(deep, body={"outputs": {"deep": nested(600)}})])
     assert ledger.record(deep.execution_id) == deep
     assert ledger.events(deep.execution_id)[0].body == {"outputs": {"deep": nested(600)}}
-    with pytest.raises(VellumNBError, match="nested too deeply to be kept"):
+    with pytest.raises(VellumNBError, match="nested too deeply to be stored"):
         ledger.begin(record(metadata={"deep": nested(200_000)}))

@@ -196,7 +196,7 @@ def test_identity_is_that_of_a_local_server(api):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/v1/workflow-deployments/nope", "No deployment 'nope' is here; there are: echo"),
+        ("/v1/workflow-deployments/nope", "No deployment 'nope' exists; there are: echo"),
         (f"/v1/workflow-deployments/{uuid.UUID(int=1)}", "No deployment has the id"),
         ("/v1/workflow-deployments/echo/release-tags/v9", "no release tag 'v9'; it has: LATEST"),
         ("/v1/workflow-deployments/echo/releases/v9", "no release 'v9'; its release tags: LATEST"),
@@ -259,7 +259,7 @@ def test_the_openapi_document_describes_every_route(api):
     schemas = document["components"]["schemas"]
     refs = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert refs <= set(schemas)
-    assert "workflow_deployment_name" in schemas["ExecuteWorkflowRequest"]["properties"]
+    assert "workflow_deployment_name" in schemas["ExecuteBody"]["properties"]
 
 
 def test_the_document_needs_no_key_and_has_none(api):

@@ -15,10 +15,11 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.registry import Registry, Store
+from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import Declared, Target, build
-from vellum_nb.local.engine.executions import Engine
+from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
+from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.local.views import release_read
@@ -59,8 +60,9 @@ class LocalServer:
         Seconds that `stop` gives to executions that run, before it rejects them.
     faults : Faults, optional
         What goes wrong on purpose. Default: nothing.
-    memory_limit : int, optional
-        Bytes of address space of each run in a process of its own, where `deploy` says no other.
+    memory_limit : int or None, default 2 GiB
+        Bytes of address space of each run in a process of its own, where `deploy` gives no other.
+        None is no limit; it cannot be enforced on Windows.
 
     Examples
     --------
@@ -86,7 +88,7 @@ class LocalServer:
         queue: int = 256,
         grace: float = 0.2,
         faults: Faults | None = None,
-        memory_limit: int | None = None,
+        memory_limit: int | None = DEFAULT_MEMORY_LIMIT,
     ) -> None:
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
             msg = "api_key must be ASCII letters, digits and signs; leave it out for a random one"
@@ -112,7 +114,7 @@ class LocalServer:
         self._grace = grace
         self._memory_limit = memory_limit
         folder = Path(data) if data is not None else None
-        self._registry = Registry(Store(folder) if folder is not None else None)
+        self._registry = Registry(folder)
         self._ledger = Ledger(folder)
         self._models = Models()
         self._faults = FaultBox(faults)
@@ -172,6 +174,7 @@ class LocalServer:
                 self._serving = None
                 atexit.unregister(self.stop)
             self._ledger.close()
+            self._registry.close()
 
     def run_forever(self, ready: Callable[[], None] | None = None) -> None:
         """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop.
@@ -361,7 +364,7 @@ class LocalServer:
             self._ledger,
             port=self._port,
             api_key=self._api_key,
-            engine=Engine(timeout=self._timeout, concurrency=concurrency, queue=queue),
+            limits=Limits(self._timeout, concurrency, queue),
             grace=self._grace,
             body_limit=self._body_limit,
             request_timeout=self._request_timeout,

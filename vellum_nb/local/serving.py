@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.engine.executions import Engine, Executions
+from vellum_nb.local.engine.executions import Executions, Limits
 from vellum_nb.local.faults import FaultBox
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models
@@ -40,7 +40,7 @@ class Serving:
         *,
         port: int,
         api_key: str,
-        engine: Engine,
+        limits: Limits,
         grace: float,
         body_limit: int,
         request_timeout: float,
@@ -49,14 +49,13 @@ class Serving:
     ) -> None:
         ledger.hold()
         ledger.reject_running("The server ended while it ran")
-        self._engine = engine
         self._grace = grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        executions = Executions(
-            engine,
+        self._executions = executions = Executions(
             ledger,
             registry,
+            limits,
             url=f"http://127.0.0.1:{self.port}",
             api_key=api_key,
             usage=models.usage.of,
@@ -94,12 +93,12 @@ class Serving:
     def stop(self) -> None:
         """Let end what soon ends, reject the rest, close all connections, end the thread."""
         self._is_ending = True
-        self._server.finish(self._engine, self._grace)
+        self._server.finish(self._executions, self._grace)
         if self._thread.ident is not None:
             self._thread.join(self._grace + _STOP)
         if not self._is_begun:  # else the thread does
             self._socket.close()
-        self._engine.join(1.0)
+        self._executions.join(1.0)
 
     def _serve(self) -> None:
         try:
@@ -192,20 +191,20 @@ class _Server(uvicorn.Server):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), 1.0)
 
-    def finish(self, engine: Engine, grace: float) -> None:
+    def finish(self, executions: Executions, grace: float) -> None:
         """Stop serving, from another thread."""
         if self._loop is None:
             self.should_exit = True
             return
         with suppress(RuntimeError):  # it has ended
-            self._loop.call_soon_threadsafe(self._begin_to_end, engine, grace)
+            self._loop.call_soon_threadsafe(self._begin_to_end, executions, grace)
 
-    def _begin_to_end(self, engine: Engine, grace: float) -> None:
-        self._ending = asyncio.ensure_future(self._end(engine, grace))
+    def _begin_to_end(self, executions: Executions, grace: float) -> None:
+        self._ending = asyncio.ensure_future(self._end(executions, grace))
 
-    async def _end(self, engine: Engine, grace: float) -> None:
+    async def _end(self, executions: Executions, grace: float) -> None:
         try:
-            await engine.close("The local server was stopped", grace=grace)
+            await executions.close("The local server was stopped", grace=grace)
         finally:
             self.should_exit = True
             self._stopped.set()

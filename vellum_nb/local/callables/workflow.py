@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import functools
 import inspect
-import threading
 import traceback
 import uuid
 from collections import deque
@@ -21,6 +20,8 @@ from collections.abc import (
     Sequence,
 )
 from pathlib import PurePath
+from threading import Event as Flag
+from threading import Lock
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -36,12 +37,12 @@ from vellum_nb.local.callables.signature import (
     variable_id,
 )
 from vellum_nb.local.deployments.sources import module_of
-from vellum_nb.local.engine.code import RunContext
 from vellum_nb.local.engine.events import (
     Event,
     EventBuilder,
     NodeEventBuilder,
     Rejection,
+    RunContext,
     code_definition,
     describe_exception,
     values_by_name,
@@ -50,16 +51,77 @@ from vellum_nb.local.engine.inputs import bind_inputs, non_finite_path, wire_pro
 from vellum_nb.local.refusals import Reject, bad_request
 from vellum_nb.local.types import State
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
-from vellum_nb.models.media import media_dict, media_type_of
+from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 
 __all__ = ["Chunk", "FunctionExecution", "OutputError", "Outputs", "Workflow", "final_state"]
 
-_MEDIA = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
 _SINGLE = "output"
+_HERE = __file__
+
+
+class Workflow:
+    """A callable with the variables of its signature.
+
+    Examples
+    --------
+    >>> def double(n: int) -> int:
+    ...     return 2 * n
+    >>> workflow = Workflow(double)
+    >>> args, kwargs = workflow.bind([WorkflowInput(name="n", type="NUMBER", value=3.0)])
+    >>> workflow.target(*args, **kwargs)
+    6
+    """
+
+    def __init__(self, target: Callable[..., Any]) -> None:
+        self.target = target
+        self._state = state_of(target)
+        self._parameters = {p.variable.key: p for p in inputs_of(target)}
+        self.input_variables = tuple(p.variable for p in self._parameters.values())
+        self.output_variables = outputs_of(target)
+        self.description = summary_of(target)
+
+    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> FunctionExecution:
+        """Check the inputs and return the run; nothing has run yet.
+
+        Raises
+        ------
+        VellumNBError
+            Names every input that is missing, unknown, given twice or does not fit.
+        """
+        if context.trigger not in (None, "manual"):
+            msg = f"{name_of(self.target)} has no trigger {context.trigger!r:.160}; leave it out"
+            raise bad_request(msg)
+        args, kwargs = self.bind(inputs)
+        state = None
+        if self._state is not None:
+            state = kwargs[self._state] = State(copy.deepcopy(dict(context.state or {})))
+        return FunctionExecution(
+            functools.partial(self.target, *args, **kwargs),
+            Outputs(self.output_variables),
+            self._event_builders(context),
+            inputs=values_by_name(inputs),
+            state=state,
+        )
+
+    def bind(self, inputs: Sequence[WorkflowInput]) -> tuple[list[Any], dict[str, Any]]:
+        """Return `inputs` as the arguments of the callable; raises as `begin` does."""
+        values = bind_inputs(self._parameters, inputs)
+        positional = {key for key in values if self._parameters[key].positional}
+        args = [value for key, value in values.items() if key in positional]
+        return args, {key: value for key, value in values.items() if key not in positional}
+
+    def _event_builders(self, context: RunContext) -> tuple[EventBuilder, NodeEventBuilder]:
+        name, module = name_of(self.target), module_of(self.target)
+        workflow, node = (
+            code_definition(variable_id(what, f"{module}:{name}"), name, module)
+            for what in ("workflow", "node")
+        )
+        builder = EventBuilder(context.execution_id, context.trace_id, workflow, context.parent)
+        return builder, builder.node(node, "CODE_EXECUTION", str(uuid.uuid4()))
 
 
 class OutputError(Exception):
-    """What a callable returned is no output."""
+    """A callable returned a value that cannot be an output."""
 
 
 class Chunk(NamedTuple):
@@ -91,22 +153,24 @@ class Outputs:
         self._values: dict[str, Any] = {}
 
     def add(self, yielded: Any) -> Chunk:
-        """Take what a generator yields: text, or a (name, text) pair."""
-        name, chunk = _pair(yielded)
-        if not isinstance(chunk, str):
+        """Add what a generator yields: text, or a (name, text) pair."""
+        name, text = _SINGLE, yielded
+        if isinstance(yielded, tuple) and len(yielded) == 2 and _is_name(yielded[0]):  # noqa: PLR2004
+            name, text = yielded
+        if not isinstance(text, str):
             msg = f"the generator yielded {_shown(yielded)}; text or (name, text) is expected"
             raise OutputError(msg)
         self._values.setdefault(name, None)  # keeps the order of arrival
         chunks = self._chunks.setdefault(name, [])
-        chunks.append(chunk)
-        return Chunk(name, chunk, first=len(chunks) == 1)
+        chunks.append(text)
+        return Chunk(name, text, first=len(chunks) == 1)
 
     def outline(self, name: str) -> WorkflowOutput:
         """Return an output that is still coming, without a value."""
         return WorkflowOutput(id=self._id(name), name=name, type="STRING", value=None)
 
     def finish(self, returned: Any) -> None:
-        """Take what the callable returned; a generator may return nothing."""
+        """Add what the callable returned; a generator may return nothing."""
         if returned is None and self._chunks:
             return
         for name, value in _named(returned).items():
@@ -119,7 +183,7 @@ class Outputs:
         Raises
         ------
         OutputError
-            When a value is not what was declared, or nothing that JSON knows.
+            When a value does not fit its declaration, or JSON cannot carry it.
         """
         return tuple(self._output(name) for name in self._values)
 
@@ -135,110 +199,6 @@ class Outputs:
         return declared.id if declared else variable_id("output", name)
 
 
-def final_state(state: Mapping[Any, Any] | None) -> dict[str, Any] | None:
-    """Return what a run left in its state, as JSON knows it.
-
-    Raises
-    ------
-    OutputError
-        When JSON cannot carry it.
-    """
-    if state is None:
-        return None
-    wrong = [key for key in state if not isinstance(key, str)]
-    if wrong:
-        msg = f"the state has the key {wrong[0]!r}; it is named by text"
-        raise OutputError(msg)
-    return {key: _plain(key, value, what="state") for key, value in state.items()}
-
-
-def _pair(yielded: Any) -> tuple[str, Any]:
-    if isinstance(yielded, tuple) and len(yielded) == 2 and _is_name(yielded[0]):  # noqa: PLR2004
-        return yielded
-    return _SINGLE, yielded
-
-
-def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and bool(name)
-
-
-def _named(returned: Any) -> dict[str, Any]:
-    """Return the values of a returned object by output name."""
-    if isinstance(returned, Mapping):
-        wrong = [key for key in returned if not _is_name(key)]
-        if wrong:
-            msg = f"the returned dict has the key {wrong[0]!r}; outputs are named by text"
-            raise OutputError(msg)
-        return dict(returned)
-    if isinstance(returned, BaseModel):
-        return {name: getattr(returned, name) for name in type(returned).model_fields}
-    if dataclasses.is_dataclass(returned) and not isinstance(returned, type):
-        return {f.name: getattr(returned, f.name) for f in dataclasses.fields(returned)}
-    return {_SINGLE: returned}
-
-
-def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
-    if declared in _MEDIA or (declared is None and isinstance(value, bytes)):
-        value = _as_media(value, declared)
-        declared = declared or media_type_of(value)
-    plain = _plain(name, value)
-    type_ = declared or _inferred(plain)
-    if plain is None:
-        return type_, None
-    problem = wire_problem(plain, type_)
-    if problem:
-        msg = f"the output {name!r} is {_shown(plain)}, but {problem}"
-        raise OutputError(msg)
-    return type_, wire_value(plain, type_)
-
-
-def _as_media(value: Any, declared: str | None) -> Any:
-    if isinstance(value, str | Mapping) or value is None:
-        return {"src": value} if isinstance(value, str) else value
-    return media_dict(value, declared)
-
-
-def _inferred(plain: Any) -> str:
-    if isinstance(plain, str):
-        return "STRING"
-    if isinstance(plain, int | float) and not isinstance(plain, bool):
-        return "NUMBER"
-    return "JSON"
-
-
-def _plain(name: str, value: Any, *, what: str = "output") -> Any:
-    """Return `value` as JSON knows it."""
-    try:
-        plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
-    except (PydanticSerializationError, ValueError, RecursionError) as exc:
-        reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
-        msg = f"the {what} {name!r} is {_shown(value)}, which JSON cannot carry: {reason}"
-        raise OutputError(msg) from exc
-    where = non_finite_path(plain, name)
-    if where:
-        msg = f"the {what} {where} is not a finite number (NaN or infinite), which JSON has not"
-        raise OutputError(msg)
-    return plain
-
-
-def _foreign(value: Any) -> Any:
-    """Return NumPy and pandas values as Python's; they are told by what they offer."""
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        return value.to_dict(orient="records")
-    for name in ("tolist", "item"):
-        if hasattr(value, "dtype") and hasattr(value, name):
-            return getattr(value, name)()
-    msg = f"a {type(value).__name__} is nothing that JSON knows"
-    raise ValueError(msg)
-
-
-def _shown(value: Any) -> str:
-    kind = type(value).__name__
-    simple = isinstance(value, str | int | float | bool | list | dict | tuple)
-    return f"{kind} {value!r:.60}" if simple else f"a {kind}"
-
-
-_HERE = __file__
 _Chunks = Generator[Chunk, None, Any]
 
 
@@ -253,20 +213,20 @@ class FunctionExecution:
         self,
         call: Callable[[], Any],
         outputs: Outputs,
-        tellers: tuple[EventBuilder, NodeEventBuilder],
+        builders: tuple[EventBuilder, NodeEventBuilder],
         *,
         inputs: Mapping[str, Any],
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self._call = call
         self._outputs = outputs
-        self._workflow, self._node = tellers
+        self._workflow, self._node = builders
         self._inputs = inputs
         self._state = state
         self._arrived: deque[Chunk] = deque()
-        self._cancelled = threading.Event()
+        self._cancelled = Flag()
         self._abort: Callable[[], object] = lambda: None
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def cancel(self) -> None:
         """End the run as soon as Python can."""
@@ -275,45 +235,34 @@ class FunctionExecution:
             self._abort()
 
     def events(self) -> Iterator[Event]:
-        """Run, and tell what happens as it happens."""
+        """Run, and yield what happens as it happens; raises a `Rejection` when it fails."""
         yield self._workflow.initiated(self._inputs)
         yield self._node.initiated(self._inputs)
         chunks = self._run()
-        while isinstance(step := self._step(chunks), Chunk):
-            yield from self._told(step)
-        if isinstance(step, Rejection):
-            yield self._node.rejected(step)
-            yield self._workflow.rejected(step)
-            return
-        outputs, state = step
+        while (chunk := self._step(lambda: next(chunks, None))) is not None:
+            output = self._outputs.outline(chunk.name)
+            if chunk.first:
+                yield self._workflow.streaming(output)
+            yield self._workflow.streaming(output, delta=chunk.text)
+        outputs, state = self._step(lambda: (self._outputs.typed(), final_state(self._state)))
         for output in outputs:
-            yield self._workflow.complete(output)
+            yield self._workflow.streaming(output, value=output.value)
         yield self._node.fulfilled(outputs)
         yield self._workflow.fulfilled(outputs, state)
 
-    def _told(self, chunk: Chunk) -> Iterator[Event]:
-        output = self._outputs.outline(chunk.name)
-        if chunk.first:
-            yield self._workflow.begun(output)
-        yield self._workflow.grown(output, chunk.text)
-
-    def _step(
-        self, chunks: _Chunks
-    ) -> Chunk | Rejection | tuple[tuple[WorkflowOutput, ...], Mapping[str, Any] | None]:
-        """Return what comes next, the outputs at the end, or why there are none."""
+    def _step(self, work: Callable[[], Any]) -> Any:
+        """Return what `work` returns; whatever it raises becomes a `Rejection`."""
         try:
-            chunk = next(chunks, None)
-            if chunk is not None:
-                return chunk
-            return self._outputs.typed(), final_state(self._state)
+            return work()
         except Reject as exc:
-            return Rejection("USER_DEFINED_ERROR", str(exc) or "The workflow rejected the run")
+            code, message = "USER_DEFINED_ERROR", str(exc) or "The workflow rejected the run"
         except (OutputError, InputError) as exc:
-            return Rejection("INVALID_OUTPUTS", _sentence(str(exc)))
+            code, message = "INVALID_OUTPUTS", str(exc)[:1].upper() + str(exc)[1:]
         except asyncio.CancelledError:
-            return Rejection("WORKFLOW_CANCELLED", "The run was cancelled")
+            code, message = "WORKFLOW_CANCELLED", "The run was cancelled"
         except BaseException as exc:  # noqa: BLE001 - whatever a callable raises rejects its run
-            return Rejection("NODE_EXECUTION", describe_exception(exc), _stacktrace(exc))
+            raise Rejection(describe_exception(exc), "NODE_EXECUTION", _stacktrace(exc)) from None
+        raise Rejection(message, code)
 
     def _run(self) -> _Chunks:
         if self._cancelled.is_set():
@@ -342,7 +291,7 @@ class FunctionExecution:
         try:
             async for item in stream:
                 self._arrived.append(self._outputs.add(item))
-                loop.stop()  # so that `_awaited` tells it before the next one is made
+                loop.stop()  # so that `_awaited` yields it before the next one is made
                 await asyncio.sleep(0)
         finally:
             await stream.aclose()
@@ -368,16 +317,105 @@ class FunctionExecution:
                     self._abort = lambda: None
 
 
+def final_state(state: Mapping[Any, Any] | None) -> dict[str, Any] | None:
+    """Return what a run left in its state, as plain JSON.
+
+    Raises
+    ------
+    OutputError
+        When JSON cannot carry it.
+    """
+    if state is None:
+        return None
+    wrong = [key for key in state if not isinstance(key, str)]
+    if wrong:
+        msg = f"the state has the key {wrong[0]!r}; its keys must be text"
+        raise OutputError(msg)
+    return {key: _plain(key, value, what="state") for key, value in state.items()}
+
+
 async def _await(result: Any) -> Any:
     return await result
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(name)
+
+
+def _named(returned: Any) -> dict[str, Any]:
+    """Return the values of a returned object by output name."""
+    if isinstance(returned, Mapping):
+        wrong = [key for key in returned if not _is_name(key)]
+        if wrong:
+            msg = f"the returned dict has the key {wrong[0]!r}; outputs are named by text"
+            raise OutputError(msg)
+        return dict(returned)
+    if isinstance(returned, BaseModel):
+        return {name: getattr(returned, name) for name in type(returned).model_fields}
+    if dataclasses.is_dataclass(returned) and not isinstance(returned, type):
+        return {f.name: getattr(returned, f.name) for f in dataclasses.fields(returned)}
+    return {_SINGLE: returned}
+
+
+def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
+    if declared in MEDIA_TYPES or (declared is None and isinstance(value, bytes)):
+        if isinstance(value, str):
+            value = {"src": value}
+        elif value is not None and not isinstance(value, Mapping):
+            value = media_dict(value, declared)
+        declared = declared or media_type_of(value)
+    plain = _plain(name, value)
+    type_ = declared or _inferred(plain)
+    if plain is None:
+        return type_, None
+    problem = wire_problem(plain, type_)
+    if problem:
+        msg = f"the output {name!r} is {_shown(plain)}, but {problem}"
+        raise OutputError(msg)
+    return type_, wire_value(plain, type_)
+
+
+def _inferred(plain: Any) -> str:
+    if isinstance(plain, str):
+        return "STRING"
+    number = isinstance(plain, int | float) and not isinstance(plain, bool)
+    return "NUMBER" if number else "JSON"
+
+
+def _plain(name: str, value: Any, *, what: str = "output") -> Any:
+    """Return `value` as plain JSON."""
+    try:
+        plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
+    except (PydanticSerializationError, ValueError, RecursionError) as exc:
+        reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
+        msg = f"the {what} {name!r} is {_shown(value)}, which JSON cannot carry: {reason}"
+        raise OutputError(msg) from exc
+    where = non_finite_path(plain, name)
+    if where:
+        msg = f"the {what} {where} is not a finite number (NaN or infinite), which JSON has not"
+        raise OutputError(msg)
+    return plain
+
+
+def _foreign(value: Any) -> Any:
+    """Return NumPy and pandas values as Python's; they are recognised by their methods."""
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):
+        return value.to_dict(orient="records")
+    for name in ("tolist", "item"):
+        if hasattr(value, "dtype") and hasattr(value, name):
+            return getattr(value, name)()
+    msg = f"a {type(value).__name__} is nothing that JSON knows"
+    raise ValueError(msg)
+
+
+def _shown(value: Any) -> str:
+    kind = type(value).__name__
+    simple = isinstance(value, str | int | float | bool | list | dict | tuple)
+    return f"{kind} {value!r:.60}" if simple else f"a {kind}"
 
 
 def _stacktrace(exc: BaseException) -> str:
-    """Return the callable's own frames, by file name only: folders are this machine's business."""
+    """Return the callable's own frames, with file names only: folders are not shown."""
     frames = traceback.extract_tb(exc.__traceback__)
     ours = max((n for n, frame in enumerate(frames) if frame.filename == _HERE), default=-1)
     lines = ["Traceback (most recent call last):"]
@@ -389,75 +427,3 @@ def _stacktrace(exc: BaseException) -> str:
 
 def _file(path: str) -> str:
     return "<cell>" if "ipykernel_" in path else PurePath(path).name
-
-
-_MANUAL = (None, "manual")
-
-
-class Workflow:
-    """A callable with what its signature says.
-
-    Examples
-    --------
-    >>> def double(n: int) -> int:
-    ...     return 2 * n
-    >>> workflow = Workflow(double)
-    >>> args, kwargs = workflow.bind([WorkflowInput(name="n", type="NUMBER", value=3.0)])
-    >>> workflow.target(*args, **kwargs)
-    6
-    """
-
-    def __init__(self, target: Callable[..., Any]) -> None:
-        self.target = target
-        self._state = state_of(target)
-        self._parameters = {p.variable.key: p for p in inputs_of(target)}
-        self.input_variables = tuple(p.variable for p in self._parameters.values())
-        self.output_variables = outputs_of(target)
-        self.description = summary_of(target)
-
-    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> FunctionExecution:
-        """Check the inputs and return the run; nothing has run yet.
-
-        Raises
-        ------
-        VellumNBError
-            Names every input that is missing, unknown, given twice or does not fit.
-        """
-        if context.trigger not in _MANUAL:
-            msg = f"{name_of(self.target)} has no trigger {context.trigger!r}; leave it out"
-            raise bad_request(msg)
-        args, kwargs = self.bind(inputs)
-        state = None if self._state is None else State(copy.deepcopy(dict(context.state or {})))
-        if self._state is not None:
-            kwargs[self._state] = state
-        return FunctionExecution(
-            functools.partial(self.target, *args, **kwargs),
-            Outputs(self.output_variables),
-            self._tellers(context),
-            inputs=values_by_name(inputs),
-            state=state,
-        )
-
-    def _tellers(self, context: RunContext) -> tuple[EventBuilder, NodeEventBuilder]:
-        name, module = name_of(self.target), module_of(self.target)
-        workflow = code_definition(variable_id("workflow", f"{module}:{name}"), name, module)
-        node = code_definition(variable_id("node", f"{module}:{name}"), name, module)
-        teller = EventBuilder(context.execution_id, context.trace_id, workflow, context.parent)
-        return teller, teller.node(node, "CODE_EXECUTION", str(uuid.uuid4()))
-
-    def bind(self, inputs: Sequence[WorkflowInput]) -> tuple[list[Any], dict[str, Any]]:
-        """Return `inputs` as the arguments of the callable.
-
-        Raises
-        ------
-        VellumNBError
-            Names every input that is missing, unknown, given twice or does not fit.
-        """
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        for key, value in bind_inputs(self._parameters, inputs).items():
-            if self._parameters[key].positional:
-                args.append(value)
-            else:
-                kwargs[key] = value
-        return args, kwargs

@@ -14,17 +14,23 @@ from typing import Any, TypeGuard
 
 from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.sources import MODULE, Snapshot, SourceError
-from vellum_nb.local.engine.code import Code
-from vellum_nb.local.engine.events import describe_exception
+from vellum_nb.local.engine.events import Code, describe_exception
 from vellum_nb.local.refusals import Refused, bad_request
 
-__all__ = ["CodeUnavailableError", "code_of", "import_path", "imported", "is_sdk_class", "load"]
+__all__ = [
+    "CodeUnavailableError",
+    "code_of",
+    "import_path",
+    "imported",
+    "is_sdk_class",
+    "load",
+]
 
 _LOCK = threading.RLock()
 
 
 class CodeUnavailableError(Exception):
-    """The code of a release is not there any more."""
+    """The code of a release cannot be loaded any more."""
 
 
 def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
@@ -36,12 +42,12 @@ def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
 
 
 def code_of(target: Any) -> Code:
-    """Return what runs `target`: a callable or a Workflows SDK class.
+    """Return the code that runs `target`: a callable or a Workflows SDK class.
 
     Raises
     ------
     VellumNBError
-        When it is neither, or its signature will not do.
+        When it is neither, or its signature cannot be used.
     """
     if is_sdk_class(target):
         from vellum_nb.local.sdk.workflow import SdkWorkflow  # imports the SDK, which takes seconds
@@ -83,7 +89,7 @@ def imported(code: str) -> Code:
     Raises
     ------
     CodeUnavailableError
-        When it cannot be imported, or is no workflow any more.
+        When it cannot be imported, or is not a workflow any more.
     """
     if not code:
         msg = "its code was never on disk"
@@ -104,10 +110,10 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
     Parameters
     ----------
     snapshot : Snapshot
-        Its modules get a package of their own, so that releases do not meet.
+        Its modules get a package of their own, so that releases do not share modules.
     entry : str
-        ``name``, ``module:name``, ``module:`` or empty; see `_chosen` for what is taken when no
-        name is given.
+        ``name``, ``module:name``, ``module:`` or empty. Without a name it is the one workflow that
+        the module defines: a Workflows SDK class before functions.
 
     Raises
     ------
@@ -127,7 +133,7 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
     except (Exception, SystemExit) as exc:  # a module may raise anything when it is imported
-        msg = f"{module_name}.py cannot be imported ({_told(exc, snapshot)})"
+        msg = f"{module_name}.py cannot be imported ({_import_problem(exc, snapshot)})"
         raise CodeUnavailableError(msg) from exc
 
 
@@ -141,44 +147,33 @@ def _module(snapshot: Snapshot, name: str) -> ModuleType:
     package = sys.modules.get(snapshot.package)
     if package is None or list(package.__path__) != [str(snapshot.folder)]:
         _forget(snapshot.package)
-        if snapshot.uses_sdk:
-            _prepare_for_sdk(snapshot.package)
-        _begin_package(snapshot)
+        _make_package(snapshot)
     return importlib.import_module(f"{snapshot.package}.{name}")
 
 
-def _prepare_for_sdk(package: str) -> None:
-    from vellum_nb.local.sdk.projects import leave_out_of_ids
-
-    leave_out_of_ids(package)
-    # What `vellum workflows pull` writes imports its display folder, which is for Vellum's editor
-    # alone and needs `vellum_ee`.
-    sys.modules[f"{package}.display"] = ModuleType(f"{package}.display")
-
-
-def _begin_package(snapshot: Snapshot) -> None:
+def _make_package(snapshot: Snapshot) -> None:
     """Make the package of a snapshot known; `sys.path` stays as it is."""
-    init = snapshot.folder / "__init__.py"
+    name, init = snapshot.package, snapshot.folder / "__init__.py"
     places = [str(snapshot.folder)]
     if init.is_file():
-        spec = importlib.util.spec_from_file_location(
-            snapshot.package, init, submodule_search_locations=places
-        )
+        spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=places)
     else:
-        spec = ModuleSpec(snapshot.package, None, is_package=True)
+        spec = ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = places
     assert spec is not None  # noqa: S101 - a .py file always has one
-    package = importlib.util.module_from_spec(spec)
     if snapshot.uses_sdk:
         from vellum_nb.local.sdk.projects import leave_out_of_ids
 
-        leave_out_of_ids(snapshot.package)
-    sys.modules[snapshot.package] = package
+        leave_out_of_ids(name)
+        # What `vellum workflows pull` writes imports its display folder, which is for Vellum's
+        # editor alone and needs `vellum_ee`.
+        sys.modules[f"{name}.display"] = ModuleType(f"{name}.display")
+    sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         if spec.loader is not None:
-            spec.loader.exec_module(package)
+            spec.loader.exec_module(sys.modules[name])
     except BaseException:
-        _forget(snapshot.package)
+        _forget(name)
         raise
 
 
@@ -189,10 +184,7 @@ def _forget(package: str) -> None:
 
 
 def _chosen(module: ModuleType, name: str, where: str) -> tuple[Any, str]:
-    """Return what is called `name`; without a name the one workflow that the module defines.
-
-    A Workflows SDK class counts before functions, a public function before private ones.
-    """
+    """Return what is called `name`, or else the only workflow, and its name."""
     if name:
         return _attribute(module, name), name
     own = {
@@ -201,8 +193,7 @@ def _chosen(module: ModuleType, name: str, where: str) -> tuple[Any, str]:
         if getattr(value, "__module__", None) == module.__name__ and not key.startswith("_")
     }
     classes = [key for key, value in own.items() if is_sdk_class(value)]
-    functions = [key for key, value in own.items() if inspect.isroutine(value)]
-    found = classes or functions
+    found = classes or [key for key, value in own.items() if inspect.isroutine(value)]
     if len(found) == 1:
         return own[found[0]], found[0]
     what = f"defines {', '.join(found)}" if found else "defines no function or Workflow class"
@@ -217,7 +208,7 @@ def _attribute(module: ModuleType, name: str) -> Any:
     return found
 
 
-def _told(exc: BaseException, snapshot: Snapshot) -> str:
+def _import_problem(exc: BaseException, snapshot: Snapshot) -> str:
     text = describe_exception(exc).replace(f"{snapshot.package}.", "")
     missing = getattr(exc, "name", None) if isinstance(exc, ModuleNotFoundError) else None
     if missing and (snapshot.folder / f"{missing.partition('.')[0]}.py").is_file():

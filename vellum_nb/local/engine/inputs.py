@@ -1,4 +1,4 @@
-"""Checks typed inputs and converts them to the values that code takes."""
+"""Typed inputs: checked against input variables, converted to the values that code takes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from vellum_nb.local.callables.signature import ABSENT, Parameter
-from vellum_nb.local.engine.code import Execution
-from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Event
+from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter
+from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Event, Execution
 from vellum_nb.local.ledger.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused, bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput
@@ -23,9 +22,8 @@ from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.schema import schema_problem
 
 __all__ = [
-    "Addressing",
-    "SearchResult",
     "WIRE_TYPES",
+    "ExecutionWithUploads",
     "bind_inputs",
     "check_inputs",
     "media_type",
@@ -36,9 +34,11 @@ __all__ = [
     "wire_value",
 ]
 
-WIRE_TYPES = frozenset(
-    {"STRING", "NUMBER", "JSON", "CHAT_HISTORY", "IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}
-)
+WIRE_TYPES = frozenset({"STRING", "NUMBER", "JSON", "CHAT_HISTORY", *MEDIA_TYPES})
+_UPLOAD_PREFIX = "vellum:uploaded-file:"
+_TYPES_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
+_UNKNOWN_MEDIA = "application/octet-stream"
 
 
 class _Open(BaseModel):
@@ -70,9 +70,7 @@ class _ResultDocument(_Open):
     metadata: dict[str, Any] | None = None
 
 
-class SearchResult(_Open):
-    """One search result; `keywords` may be left out."""
-
+class _SearchResult(_Open):
     text: str
     score: float
     keywords: list[str] = Field(default_factory=list)
@@ -80,41 +78,37 @@ class SearchResult(_Open):
     meta: dict[str, Any] | None = None
 
 
-_SHAPES: dict[str, TypeAdapter[Any]] = {
-    "STRING": TypeAdapter(str),
-    "NUMBER": TypeAdapter(float),
-    "CHAT_HISTORY": TypeAdapter(list[_Message]),
-    "SEARCH_RESULTS": TypeAdapter(list[SearchResult]),
-    **dict.fromkeys(("IMAGE", "AUDIO", "VIDEO", "DOCUMENT"), TypeAdapter(_Media)),
-}
-_EXPECTED = {
-    "STRING": "text is expected",
-    "NUMBER": "a number is expected",
-    "CHAT_HISTORY": "a list of messages with role and text is expected",
-    "SEARCH_RESULTS": "a list of results with text, score and document is expected",
-    **dict.fromkeys(("IMAGE", "AUDIO", "VIDEO", "DOCUMENT"), 'an object with "src" is expected'),
+# Type -> the shape that the contract gives its values, and how a message names it.
+_SHAPES: dict[str, tuple[TypeAdapter[Any], str]] = {
+    "STRING": (TypeAdapter(str), "text"),
+    "NUMBER": (TypeAdapter(float), "a number"),
+    "CHAT_HISTORY": (TypeAdapter(list[_Message]), "a list of messages with role and text"),
+    "SEARCH_RESULTS": (
+        TypeAdapter(list[_SearchResult]),
+        "a list of results with text, score and document",
+    ),
+    **dict.fromkeys(MEDIA_TYPES, (TypeAdapter(_Media), 'an object with "src"')),
 }
 
 
 def wire_problem(value: Any, type_: str) -> str:
-    """Return why `value` is no value of `type_`, or an empty string.
+    """Return why `value` is not a valid value of `type_`, or an empty string.
 
     Examples
     --------
     >>> wire_problem("7", "NUMBER")
     'a number is expected: Input should be a valid number'
     """
-    shape = _SHAPES.get(type_)
-    if shape is None:
+    if type_ not in _SHAPES:
         return ""
+    shape, expected = _SHAPES[type_]
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{_EXPECTED.get(type_, 'a value')}; JSON has no {value}"
+        return f"{expected} is expected; JSON has no {value}"
     try:
         shape.validate_python(value, strict=True)
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(map(str, error["loc"]))
-        return f"{_EXPECTED[type_]}: {place and f'{place}: '}{error['msg']}"
+        return f"{expected} is expected: {_place(error['loc'])}{error['msg']}"
     return ""
 
 
@@ -125,8 +119,8 @@ def wire_value(value: Any, type_: str) -> Any:
     return value
 
 
-def non_finite_path(value: Any, place: str) -> str:
-    """Return where `value`, which is at `place`, holds NaN or infinity; empty when nowhere.
+def non_finite_path(value: Any, path: str) -> str:
+    """Return where `value`, which is at `path`, holds NaN or infinity; empty when nowhere.
 
     Examples
     --------
@@ -134,19 +128,19 @@ def non_finite_path(value: Any, place: str) -> str:
     'result.scores.1'
     """
     if isinstance(value, float):
-        return "" if math.isfinite(value) else place
+        return "" if math.isfinite(value) else path
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list | tuple):
         items = enumerate(value)
-    return next((found for k, v in items if (found := non_finite_path(v, f"{place}.{k}"))), "")
+    return next((found for k, v in items if (found := non_finite_path(v, f"{path}.{k}"))), "")
 
 
 def bind_inputs(
     parameters: Mapping[str, Parameter], inputs: Sequence[WorkflowInput]
 ) -> dict[str, Any]:
-    """Return the values of `parameters` by name; one that is absent and has no fallback is not in.
+    """Return the values of `parameters` by name; absent ones without a fallback are left out.
 
     Raises
     ------
@@ -158,7 +152,7 @@ def bind_inputs(
     for given in inputs:
         try:
             if given.name in values:
-                problems.append(f"Input {given.name!r} is given more than once")
+                problems.append(f"Input {given.name!r:.160} is given more than once")
             values[given.name] = _value(given, parameters)
         except Refused as exc:
             values.setdefault(given.name, None)
@@ -174,14 +168,36 @@ def bind_inputs(
     return {key: value for key, value in found.items() if key in values or value is not ABSENT}
 
 
+def check_inputs(variables: Sequence[VellumVariable], inputs: Sequence[WorkflowInput]) -> None:
+    """Check inputs against variables alone, for code that is not in this process.
+
+    Raises
+    ------
+    VellumNBError
+        As `bind_inputs` does.
+
+    Examples
+    --------
+    >>> variables = [VellumVariable(key="n", type="NUMBER", required=True)]
+    >>> check_inputs(variables, [WorkflowInput(name="n", type="NUMBER", value=3)])
+    """
+    bind_inputs(
+        {
+            v.key: Parameter(v, Kind(v.type, v.json_schema, optional=not v.required))
+            for v in variables
+        },
+        inputs,
+    )
+
+
 def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
     parameter = parameters.get(given.name)
     if parameter is None:
         known = ", ".join(parameters) or "none"
-        msg = f"Unknown input variable {given.name!r}; known are: {known}"
+        msg = f"Unknown input variable {given.name!r:.160}; known are: {known}"
         raise bad_request(msg)
-    value = _flag(given) if _is_flag(given, parameter.variable) else given.value
-    expected = _expected(given, parameter.variable)
+    value = bool(given.value) if _is_flag(given, parameter.variable) else given.value
+    expected = _expected_type(given, parameter.variable)
     if value is None and parameter.kind.optional:
         return None
     wrong = wire_problem(value, expected)
@@ -191,19 +207,16 @@ def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
     return _converted(value, parameter)
 
 
-def _expected(given: WorkflowInput, variable: VellumVariable) -> str:
-    """Return the type that the value must be of, as it may be sent in more ways than one."""
+def _expected_type(given: WorkflowInput, variable: VellumVariable) -> str:
+    """Return the type that the value must have, as some may be sent in more than one way."""
     expected = variable.type if variable.type in WIRE_TYPES else "JSON"
     if given.type == expected or _is_flag(given, variable):
         return variable.type
-    if given.type == "JSON" and (expected in MEDIA_TYPES or _is_no_turns(given, expected)):
+    empty_history = expected == "CHAT_HISTORY" and given.value == []
+    if given.type == "JSON" and (expected in MEDIA_TYPES or empty_history):
         return expected  # nodes of Vellum's SDK send media and empty histories as JSON
     msg = f"Input {given.name!r} has the type {given.type}; {expected} is expected"
     raise bad_request(msg)
-
-
-def _is_no_turns(given: WorkflowInput, expected: str) -> bool:
-    return expected == "CHAT_HISTORY" and given.value == []
 
 
 def _is_flag(given: WorkflowInput, variable: VellumVariable) -> bool:
@@ -212,27 +225,24 @@ def _is_flag(given: WorkflowInput, variable: VellumVariable) -> bool:
     return boolean and given.type == "NUMBER" and given.value in (0, 1)
 
 
-def _flag(given: WorkflowInput) -> bool:
-    return bool(given.value)
-
-
 def _converted(value: Any, parameter: Parameter) -> Any:
-    adapter, key = parameter.kind.adapter, parameter.variable.key
+    adapter, variable = parameter.kind.adapter, parameter.variable
+    schema = variable.json_schema or {}
     if adapter is None:
+        problem = schema_problem(value, schema) if schema else None
+        if problem:
+            msg = f"Input {variable.key!r}: {problem}"
+            raise bad_request(msg)
         return value
-    if isinstance(value, float) and value.is_integer() and _is_whole(parameter):
+    if isinstance(value, float) and value.is_integer() and schema.get("type") == "integer":
         value = int(value)  # the official client sends every NUMBER as a float
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as exc:
         found = exc.errors(include_url=False, include_input=False, include_context=False)
         reasons = "; ".join(f"{_place(error['loc'])}{error['msg']}" for error in found[:3])
-        msg = f"Input {key!r}: {reasons}{_given(value)}"
+        msg = f"Input {variable.key!r}: {reasons}{_given(value)}"
         raise bad_request(msg) from None
-
-
-def _is_whole(parameter: Parameter) -> bool:
-    return (parameter.variable.json_schema or {}).get("type") == "integer"
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
@@ -240,117 +250,57 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def _given(value: Any) -> str:
-    scalar = isinstance(value, str | int | float) and not (
-        isinstance(value, float) and not math.isfinite(value)
-    )
+    scalar = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
     return f" (given: {json.dumps(value):.80})" if scalar else ""
 
 
-def check_inputs(inputs: Sequence[WorkflowInput], variables: Sequence[VellumVariable]) -> None:
-    """Refuse inputs that do not fit.
-
-    Raises
-    ------
-    VellumNBError
-        Names every input that is missing, unknown, given twice or does not fit.
-
-    Examples
-    --------
-    >>> variables = [VellumVariable(key="n", type="NUMBER", required=True)]
-    >>> check_inputs([WorkflowInput(name="n", type="NUMBER", value=3)], variables)
-    >>> check_inputs([], variables)
-    Traceback (most recent call last):
-    vellum_nb.local.refusals.Refused: Missing required input variable: 'n'
-    """
-    known = {variable.key: variable for variable in variables}
-    seen: set[str] = set()
-    problems: list[str] = []
-    for given in inputs:
-        if given.name in seen:
-            problems.append(f"Input {given.name!r} is given more than once")
-        seen.add(given.name)
-        problem = _problem(given, known)
-        if problem:
-            problems.append(problem)
-    problems += [
-        f"Missing required input variable: {key!r}"
-        for key, variable in known.items()
-        if variable.required and key not in seen
-    ]
-    if problems:
-        raise bad_request("; ".join(problems))
-
-
-def _problem(given: WorkflowInput, known: dict[str, VellumVariable]) -> str:
-    variable = known.get(given.name)
-    if variable is None:
-        names = ", ".join(known) or "none"
-        return f"Unknown input variable {given.name!r}; known are: {names}"
-    expected = variable.type if variable.type in WIRE_TYPES else "JSON"
-    empty = expected == "CHAT_HISTORY" and given.type == "JSON" and given.value == []
-    if given.type != expected and not empty:
-        return f"Input {given.name!r} has the type {given.type}; {expected} is expected"
-    if given.value is None and not variable.required:
-        return ""
-    problem = wire_problem(given.value, given.type)
-    if not problem and variable.json_schema:
-        problem = schema_problem(given.value, variable.json_schema) or ""
-    return f"Input {given.name!r}: {problem}" if problem else ""
-
-
-_PREFIX = "vellum:uploaded-file:"
-_HOLDERS = frozenset({"IMAGE", "AUDIO", "VIDEO", "DOCUMENT", "CHAT_HISTORY"})
-_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
-_UNKNOWN = "application/octet-stream"
-
-
 def media_type(file: StoredFile) -> str:
-    """Return the media type of a file: as it was sent, or as its name tells."""
-    if _MEDIA_TYPE.fullmatch(file.media_type) and file.media_type != _UNKNOWN:
+    """Return the media type of a file: as it was sent, or by its name."""
+    if _MEDIA_TYPE.fullmatch(file.media_type) and file.media_type != _UNKNOWN_MEDIA:
         return file.media_type
-    return mimetypes.guess_type(file.name)[0] or _UNKNOWN
+    return mimetypes.guess_type(file.name)[0] or _UNKNOWN_MEDIA
 
 
 def uploaded_contents(inputs: Sequence[WorkflowInput], ledger: Ledger) -> dict[str, str]:
-    """Return the uploaded files that inputs name: address to content, as a data URL.
+    """Return the content, as a data URL, of every uploaded file that inputs name by its address.
 
     Raises
     ------
     VellumNBError
-        When a file is not there; names the input.
+        When a file does not exist; names the input.
     """
     found: dict[str, str] = {}
     for each in inputs:
-        for src in _addresses(each.value) if each.type in _HOLDERS else ():
+        for src in _addresses(each.value) if each.type in _TYPES_WITH_FILES else ():
             if src not in found:
-                found[src] = _data_url(src.removeprefix(_PREFIX), each.name, ledger)
+                found[src] = _data_url(src.removeprefix(_UPLOAD_PREFIX), each.name, ledger)
     return found
 
 
 def resolve_uploads(
     inputs: Sequence[WorkflowInput], files: Mapping[str, str]
 ) -> tuple[WorkflowInput, ...]:
-    """Return `inputs` with the content of `files` in the place of their addresses."""
+    """Return `inputs` with the content of `files` in place of their addresses."""
     return tuple(
-        each.model_copy(update={"value": _swapped(each.value, files)})
-        if each.type in _HOLDERS
+        each.model_copy(update={"value": _replaced(each.value, files)})
+        if each.type in _TYPES_WITH_FILES
         else each
         for each in inputs
     )
 
 
-class Addressing:
-    """A run whose events tell the addresses of its uploaded files, not their content again."""
+class ExecutionWithUploads:
+    """An execution whose events carry the addresses of uploaded files, not their content."""
 
     def __init__(self, execution: Execution, files: Mapping[str, str]) -> None:
         self._execution = execution
         self._addresses = {content: address for address, content in files.items()}
 
     def events(self) -> Iterator[Event]:
-        """Run, and tell what happens."""
+        """Run, and yield the events."""
         for event in self._execution.events():
             if event.name in {WORKFLOW_INITIATED, NODE_INITIATED}:
-                yield replace(event, body=_swapped(event.body, self._addresses))
+                yield replace(event, body=_replaced(event.body, self._addresses))
             else:
                 yield event
 
@@ -362,7 +312,7 @@ class Addressing:
 def _addresses(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         src = value.get("src")
-        if isinstance(src, str) and src.startswith(_PREFIX):
+        if isinstance(src, str) and src.startswith(_UPLOAD_PREFIX):
             yield src
         value = list(value.values())
     if isinstance(value, list):
@@ -370,13 +320,13 @@ def _addresses(value: Any) -> Iterator[str]:
             yield from _addresses(item)
 
 
-def _swapped(value: Any, texts: Mapping[str, str]) -> Any:
-    """Return `value` with each ``src`` that is one of `texts` exchanged."""
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """Return `value` with each ``src`` that is one of `texts` replaced."""
     if isinstance(value, list):
-        return [_swapped(item, texts) for item in value]
+        return [_replaced(item, texts) for item in value]
     if not isinstance(value, Mapping):
         return value
-    found = {key: _swapped(item, texts) for key, item in value.items()}
+    found = {key: _replaced(item, texts) for key, item in value.items()}
     src = found.get("src")
     if isinstance(src, str) and src in texts:
         found["src"] = texts[src]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI, Request, Response, Security
@@ -41,7 +40,6 @@ def create_app(state: State, *, api_key: str, body_limit: int, timeout: float) -
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(sqlite3.OperationalError, _disk_failed)
     app.add_exception_handler(Exception, _failed)
     return Guard(app, api_key=api_key, limit=body_limit, timeout=timeout)
 
@@ -80,12 +78,6 @@ def _place(loc: tuple[int | str, ...]) -> str:
     """Return the place of a problem, such as ``inputs[0].name``."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc[1:])
     return text.removeprefix(".") or str(loc[0])
-
-
-async def _disk_failed(_: Request, exc: Exception) -> Response:
-    """Answer when the disk is full, or something else is wrong with it: nothing was done."""
-    msg = f"The local server could not write to its data folder ({exc}); check the disk"
-    return failure(507, msg)
 
 
 async def _failed(_: Request, exc: Exception) -> Response:

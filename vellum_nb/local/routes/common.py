@@ -17,11 +17,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import Deployment, Release, Tag
+from vellum_nb.local.deployments.releases import Deployment, Release
+from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.engine.executions import Executions
-from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger, to_json
+from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.prompts import Models
-from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.strict_json import strict_json
 from vellum_nb.models import Page
 
@@ -45,7 +46,6 @@ __all__ = [
     "page",
     "release_of",
     "reply",
-    "tag_of",
 ]
 
 T = TypeVar("T")
@@ -86,16 +86,6 @@ async def _named(
 
 
 Named = Annotated[Deployment, Depends(_named)]
-
-
-def tag_of(deployment: Deployment, name: str) -> Tag:
-    """Return a release tag of a deployment; 404 with the known ones otherwise."""
-    tag = deployment.tags.get(name)
-    if tag is None:
-        known = ", ".join(deployment.tags)
-        msg = f"{deployment.name} has no release tag {name!r:.160}; it has: {known}"
-        raise not_found(msg)
-    return tag
 
 
 def release_of(state: State, record: ExecutionRecord) -> Release | None:

@@ -17,6 +17,7 @@ from vellum_nb.local.deployments.releases import (
     release_definition,
     source_of,
 )
+from vellum_nb.local.engine.requests import get_tag
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.routes.common import (
     Body,
@@ -28,7 +29,6 @@ from vellum_nb.local.routes.common import (
     ordered,
     page,
     reply,
-    tag_of,
 )
 from vellum_nb.local.views import ENVIRONMENT, SPACE, release_read, tag_read
 from vellum_nb.models import (
@@ -149,7 +149,7 @@ async def list_workflow_release_tags(
 @router.get(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
 async def retrieve_workflow_release_tag(deployment: Named, name: str) -> Response:
     """Retrieve a release tag."""
-    return reply(tag_read(deployment, tag_of(deployment, name)))
+    return reply(tag_read(deployment, get_tag(deployment, name)))
 
 
 @router.patch(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
@@ -157,7 +157,7 @@ async def update_workflow_release_tag(
     state: Served, deployment: Named, name: str, body: Body[ReleaseTagUpdate] = _NO_UPDATE
 ) -> Response:
     """Put a release tag on another release; without one it stays where it is."""
-    tag = tag_of(deployment, name)
+    tag = get_tag(deployment, name)
     if tag.source == "SYSTEM":
         msg = f"{name} always is the newest release; it cannot be moved"
         raise bad_request(msg)

@@ -19,7 +19,7 @@ from vellum.workflows.events.types import WorkflowDeploymentParentContext
 from vellum.workflows.state.context import WorkflowContext
 
 if TYPE_CHECKING:
-    from vellum_nb.local.engine.code import RunContext
+    from vellum_nb.local.engine.events import RunContext
 
 __all__ = ["LocalContext"]
 

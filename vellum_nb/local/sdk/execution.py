@@ -21,8 +21,7 @@ from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.triggers.base import BaseTrigger
 from vellum.workflows.workflows.event_filters import all_workflow_event_filter
 
-from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.engine.events import Event, describe_exception
+from vellum_nb.local.engine.events import Event, RunContext, describe_exception
 from vellum_nb.local.sdk.connection import LocalContext
 from vellum_nb.local.sdk.stacktraces import own_frames
 from vellum_nb.local.sdk.state import KeptState

@@ -8,8 +8,7 @@ from typing import Any
 
 from vellum_nb.local.callables.signature import variable_id
 from vellum_nb.local.engine import events as names
-from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.engine.events import Event
+from vellum_nb.local.engine.events import Event, RunContext
 from vellum_nb.local.engine.inputs import non_finite_path, wire_problem, wire_value
 from vellum_nb.local.sdk.bodies import BODIES, body_of, definition_of, parent_of
 from vellum_nb.local.sdk.kinds import kind_of_node

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic.fields import FieldInfo
@@ -132,7 +133,7 @@ def _type(reference: BaseDescriptor[Any], kind: Kind) -> str:
         return kind.type  # the SDK knows no type for some unions
 
 
-def _schema(type_: str, kind: Kind, reference: BaseDescriptor[Any]) -> dict[str, Any] | None:
+def _schema(type_: str, kind: Kind, reference: BaseDescriptor[Any]) -> Mapping[str, Any] | None:
     if type_ not in _WITH_SCHEMA:
         return None
     if kind.adapter is not None:

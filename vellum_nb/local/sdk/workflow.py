@@ -9,8 +9,8 @@ from vellum.workflows import BaseWorkflow
 from vellum.workflows.exceptions import WorkflowInitializationException
 from vellum.workflows.triggers.base import BaseTrigger
 
-from vellum_nb.local.callables import signature as docstrings
-from vellum_nb.local.engine.code import RunContext
+from vellum_nb.local.callables.signature import summary
+from vellum_nb.local.engine.events import RunContext
 from vellum_nb.local.engine.inputs import bind_inputs
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.ending import end_with_nodes
@@ -38,7 +38,7 @@ class SdkWorkflow:
         self._parameters = {p.variable.key: p for p in inputs_of(target)}
         self.input_variables = tuple(p.variable for p in self._parameters.values())
         self.output_variables = outputs_of(target)
-        self.description = docstrings.summary(target.__doc__)
+        self.description = summary(target.__doc__)
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> SdkExecution:
         """Check the inputs and return the run; nothing has run yet.
