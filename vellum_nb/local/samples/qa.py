@@ -13,8 +13,9 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import Field
 
-from vellum_nb.local import ChatHistory, Reject, SearchResults
+from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import sentences, stem, stems, words
+from vellum_nb.local.types import ChatHistory, SearchResults
 
 __all__ = [
     "Article",

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from vellum_nb.local import Reject
+from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import sentences as split
 from vellum_nb.local.samples.text import stems, words
 

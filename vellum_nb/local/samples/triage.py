@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from vellum_nb.local import Reject
+from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import stems, words
 
 __all__ = [
