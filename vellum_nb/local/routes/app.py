@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from vellum_nb.local.refusals import Refused
-from vellum_nb.local.routes import deployments, execute, executions, files, prompts
+from vellum_nb.local.routes import code, deployments, execute, executions, files, prompts
 from vellum_nb.local.routes.common import State, failure
 from vellum_nb.local.routes.middleware import Guard
 
@@ -35,7 +35,7 @@ def create_app(state: State, *, api_key: str, body_limit: int, timeout: float) -
         dependencies=[Security(APIKeyHeader(name="X-API-KEY", auto_error=False))],
     )
     app.state.served = state
-    for room in (execute, deployments, executions, files, prompts):
+    for room in (execute, deployments, code, executions, files, prompts):
         app.include_router(room.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)

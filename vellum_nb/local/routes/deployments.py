@@ -1,4 +1,4 @@
-"""The routes of deployments, releases, release tags, their code, and of who the server is."""
+"""The routes of deployments, releases, release tags, and of identity."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from vellum_nb.local.deployments.releases import (
-    LATEST,
     Deployment,
-    as_text,
-    as_zip,
-    release_definition,
-    source_of,
 )
 from vellum_nb.local.engine.requests import get_tag
 from vellum_nb.local.refusals import bad_request
@@ -47,15 +42,6 @@ from vellum_nb.models.base import Model
 __all__ = ["router"]
 
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
-_PULLED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {
-            "application/zip": {"schema": {"type": "string", "format": "binary"}},
-            "text/plain": {"schema": {"type": "string"}},
-        },
-        "description": "The files, as an archive or, where text/plain is accepted, as one text.",
-    }
-}
 router = new_router()
 
 Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
@@ -83,18 +69,6 @@ class HistoryItem(Model):
     input_variables: tuple[VellumVariable, ...]
     output_variables: tuple[VellumVariable, ...]
     description: str | None
-
-
-class PullOptions(BaseModel):
-    """What goes into the answer."""
-
-    release_tag: Annotated[str | None, Field(min_length=1, description="Default: LATEST.")] = None
-    exclude_code: bool = False
-    exclude_display: bool = False
-    include_json: Annotated[bool, Field(description="Adds the variables as workflow.json.")] = False
-    include_sandbox: Annotated[bool, Field(description="Changes nothing here.")] = False
-    strict: Annotated[bool, Field(description="Changes nothing here.")] = False
-    version: Annotated[str | None, Field(description="Changes nothing here.")] = None
 
 
 @router.get("/v1/workflow-deployments", response_model=Page[SlimWorkflowDeployment])
@@ -206,22 +180,6 @@ async def workflow_deployment_history_item_retrieve(
             description=release.description or None,
         )
     )
-
-
-@router.get("/v1/workflows/{id}/pull", response_class=Response, responses=_PULLED)
-def pull(
-    request: Request, state: Served, deployment: Named, options: Annotated[PullOptions, Query()]
-) -> Response:
-    """Pull the code of a release."""
-    release = state.registry.release(deployment, options.release_tag or LATEST)
-    files = {} if options.exclude_code else dict(source_of(deployment, release))
-    if options.exclude_display:
-        files = {path: text for path, text in files.items() if "display" not in path.split("/")}
-    if options.include_json:
-        files["workflow.json"] = release_definition(deployment, release)
-    if "text/plain" in request.headers.get("accept", ""):
-        return Response(as_text(files).encode("utf-8", "replace"), media_type="text/plain")
-    return Response(as_zip(files), media_type="application/zip")
 
 
 @router.get("/v1/environments/identity", response_model=EnvironmentRead)
