@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -25,7 +26,10 @@ import psycopg
 from bench_history import REPLY, ended, expanded, run_of, spent
 
 from vellum_nb import History
-from vellum_nb.local.postgres import TryoutPostgres
+
+sys.path.append(str(Path(__file__).parents[1] / "notebooks"))
+
+from tryout_postgres import TryoutPostgres
 
 APPENDS, TURNS, FRAME = 500, 5, 100_000
 SELECT = (

@@ -259,14 +259,14 @@ def test_null_is_absent_and_unknown_keys_are_ignored(api):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"{", "The body is no JSON"),
-        (b"\xff\xfe\xfa", "The body is no JSON"),
-        (b"[1]", "an object is expected"),
-        (b"null", "an object is expected"),
+        (b"{", "The body is not JSON"),
+        (b"\xff\xfe\xfa", "The body is not JSON"),
+        (b"[1]", "valid dictionary or object"),
+        (b"null", "valid dictionary or object"),
         (b'{"inputs": NaN}', "JSON has no NaN"),
         (b'{"inputs": 1e999}', "too large"),
         (b"[" * 100_000, "nested too deeply"),
-        (b"", "inputs: Field required"),
+        (b"", "body: Field required"),
     ],
 )
 def test_what_is_no_json_object_is_400(api, body, message):

@@ -7,8 +7,8 @@ from typing import Any
 
 from vellum_nb.local.engine.events import Event
 from vellum_nb.local.ledger.ledger import ExecutionRecord
-from vellum_nb.local.routes.spans import spans_of
-from vellum_nb.local.routes.streams import WorkflowStream
+from vellum_nb.local.routes.executions import spans_of
+from vellum_nb.local.routes.stream_lines import WorkflowStream
 from vellum_nb.models import (
     VellumSpan,
     WorkflowStreamEvent,

@@ -18,7 +18,7 @@ from vellum_nb.local.engine.events import (
     Usage,
 )
 from vellum_nb.local.ledger.ledger import ExecutionRecord
-from vellum_nb.local.routes.node_results import node_data
+from vellum_nb.local.routes.stream_lines import node_data
 from vellum_nb.models import ExpandMeta
 
 with warnings.catch_warnings():

@@ -17,8 +17,7 @@ from vellum_nb.local.engine.events import (
     Usage,
 )
 from vellum_nb.local.ledger.ledger import ExecutionRecord
-from vellum_nb.local.routes.execution_views import slim_execution
-from vellum_nb.local.routes.spans import spans_of, usage_body
+from vellum_nb.local.routes.executions import slim_execution, spans_of, usage_body
 
 START = datetime(2026, 1, 31, tzinfo=UTC)
 

@@ -75,6 +75,9 @@ class Workflow:
         if context.trigger not in (None, "manual"):
             msg = f"{name_of(self.target)} has no trigger {context.trigger!r:.160}; leave it out"
             raise bad_request(msg)
+        if context.mocks:
+            msg = f"{name_of(self.target)} has no nodes to mock; leave node_output_mocks out"
+            raise bad_request(msg)
         args, kwargs = self.bind(inputs)
         state = None
         if self._state is not None:

@@ -173,6 +173,8 @@ class RunContext:
         Returns the usage of a node by its span id, once the node has ended.
     trigger : str, optional
         As ``execute-stream`` has it.
+    mocks : sequence of mapping
+        Node output mocks: nodes of a Workflows SDK class that do not run.
     """
 
     execution_id: str
@@ -184,6 +186,7 @@ class RunContext:
     api_key: str = field(default="", repr=False)
     usage: Callable[[str], tuple[Usage, ...]] = field(default=lambda _: (), repr=False)
     trigger: str | None = None
+    mocks: Sequence[Mapping[str, Any]] = ()
 
 
 class Execution(Protocol):

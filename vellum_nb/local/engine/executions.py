@@ -467,6 +467,7 @@ class Executions:
             api_key=self._api_key,
             usage=self._usage,
             trigger=request.trigger,
+            mocks=request.mocks,
         )
         files = uploaded_contents(request.inputs, self._ledger)
         inputs = resolve_uploads(request.inputs, files) if files else request.inputs

@@ -62,7 +62,10 @@ Metadata = Annotated[Mapping[str, Any], AfterValidator(_check_metadata)]
 
 
 class ExecuteBody(ExecuteWorkflowRequest):
-    """Fields of every request to execute a workflow; `execution_context` is sent by nodes."""
+    """Fields of every request to execute a workflow; `execution_context` is sent by nodes.
+
+    `node_output_mocks`, an addition of ours, has the form of a dataset row's mocks in a push.
+    """
 
     model_config = ConfigDict(title="ExecuteWorkflowRequest")
 
@@ -73,6 +76,7 @@ class ExecuteBody(ExecuteWorkflowRequest):
     metadata: Metadata | None = None
     previous_execution_id: ShortText | None = None
     execution_context: Mapping[str, Any] | None = None
+    node_output_mocks: tuple[Mapping[str, Any], ...] = ()
 
 
 class ExecuteWorkflowStreamRequest(ExecuteBody):
@@ -107,6 +111,7 @@ class ExecutionRequest:
     previous_execution_id: str | None = None
     trigger: str | None = None
     parent: Mapping[str, Any] | None = None
+    mocks: tuple[Mapping[str, Any], ...] = ()
     trace_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -121,6 +126,7 @@ def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
         inputs=lambda _: body.inputs,
         parent=outer_context(context.get("parent_context")),
         trace_id=_trace_id(context.get("trace_id")),
+        mocks=body.node_output_mocks,
     )
 
 

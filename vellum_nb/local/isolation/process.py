@@ -143,7 +143,7 @@ class ProcessCode:
         names = ("execution_id", "trace_id", "parent", "state", "timeout", "url", "api_key")
         job = _job("run", self.snapshot, self.entry, self.options)
         job["inputs"] = [each.model_dump(mode="json") for each in inputs]
-        job["context"] = {name: getattr(context, name) for name in (*names, "trigger")}
+        job["context"] = {name: getattr(context, name) for name in (*names, "trigger", "mocks")}
         start = functools.partial(_Child, job, sdk=self.snapshot.uses_sdk)
         return ProcessExecution(start, context, self.options.memory_limit)
 

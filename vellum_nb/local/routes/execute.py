@@ -1,4 +1,4 @@
-"""The routes that execute workflows."""
+"""The routes that execute workflows: requests, streams, status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from vellum_nb.local.engine.events import Event, values_by_name
 from vellum_nb.local.engine.executions import LiveExecution
@@ -19,31 +19,40 @@ from vellum_nb.local.engine.requests import (
 )
 from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.refusals import not_found
-from vellum_nb.local.routes.bodies import read_body
-from vellum_nb.local.routes.hang_up import watched
-from vellum_nb.local.routes.replies import FAILURES, LineResponse, line, reply
-from vellum_nb.local.routes.state import Named, Served
-from vellum_nb.local.routes.streams import WorkflowStream
+from vellum_nb.local.routes.common import (
+    STREAM_RESPONSES,
+    Body,
+    LineResponse,
+    Named,
+    Served,
+    json_line,
+    new_router,
+    on_hang_up,
+    reply,
+)
+from vellum_nb.local.routes.stream_lines import WorkflowStream
 from vellum_nb.models import (
     CheckWorkflowExecutionStatusResponse,
     ExecuteWorkflowAsyncResponse,
     ExecuteWorkflowResponse,
+    WorkflowEvent,
     WorkflowEventError,
     WorkflowResult,
+    WorkflowStreamEvent,
 )
 
 __all__ = ["router"]
 
-router = APIRouter(responses=FAILURES)
+router = new_router()
 _HUNG_UP = "The client hung up"
+_NO_VALUES = DeploymentExecuteStreamRequest()
 
 
 @router.post("/v1/execute-workflow", response_model=ExecuteWorkflowResponse)
-async def execute_workflow(request: Request, state: Served) -> Response:
+async def execute_workflow(request: Request, state: Served, body: Body[ExecuteBody]) -> Response:
     """Run a release and answer when it has ended; a client that hangs up cancels the run."""
-    body = read_body(await request.body(), ExecuteBody)
     live = state.executions.start(parse_request(state.registry, body))
-    with watched(request.receive, lambda: live.cancel(_HUNG_UP)):
+    with on_hang_up(request.receive, lambda: live.cancel(_HUNG_UP)):
         record = await live.result()
     return reply(
         ExecuteWorkflowResponse(
@@ -55,10 +64,17 @@ async def execute_workflow(request: Request, state: Served) -> Response:
     )
 
 
-@router.post("/v1/execute-workflow-stream", response_class=LineResponse, status_code=200)
-async def execute_workflow_stream(request: Request, state: Served) -> Response:
-    """Run a release and tell what happens as it happens."""
-    body = read_body(await request.body(), ExecuteWorkflowStreamRequest)
+@router.post(
+    "/v1/execute-workflow-stream",
+    response_class=LineResponse,
+    status_code=200,
+    response_model=WorkflowStreamEvent,
+    responses=STREAM_RESPONSES,
+)
+async def execute_workflow_stream(
+    state: Served, body: Body[ExecuteWorkflowStreamRequest]
+) -> Response:
+    """Run a release and send its events as they happen."""
     live = await state.executions.begin(parse_request(state.registry, body))
     stream = WorkflowStream(
         live.record, event_types=body.event_types or ("WORKFLOW",), expand_meta=body.expand_meta
@@ -67,9 +83,8 @@ async def execute_workflow_stream(request: Request, state: Served) -> Response:
 
 
 @router.post("/v1/execute-workflow-async", response_model=ExecuteWorkflowAsyncResponse)
-async def execute_workflow_async(request: Request, state: Served) -> Response:
+async def execute_workflow_async(state: Served, body: Body[ExecuteBody]) -> Response:
     """Begin to run a release and answer at once."""
-    body = read_body(await request.body(), ExecuteBody)
     live = await state.executions.begin(parse_request(state.registry, body))
     return reply(ExecuteWorkflowAsyncResponse(execution_id=live.record.execution_id))
 
@@ -79,7 +94,7 @@ async def execute_workflow_async(request: Request, state: Served) -> Response:
     response_model=CheckWorkflowExecutionStatusResponse,
 )
 async def workflow_execution_status(state: Served, execution_id: str) -> Response:
-    """Tell how far an execution is, and what came of it."""
+    """Return the state of an execution, with its outputs or its error."""
     record = state.executions.record(execution_id)
     if record is None:
         msg = f"No execution {execution_id!r:.60} is here"
@@ -97,11 +112,16 @@ async def workflow_execution_status(state: Served, execution_id: str) -> Respons
 
 
 @router.post(
-    "/v1/workflow-deployments/{id}/execute-stream", response_class=LineResponse, status_code=200
+    "/v1/workflow-deployments/{id}/execute-stream",
+    response_class=LineResponse,
+    status_code=200,
+    response_model=WorkflowEvent,
+    responses=STREAM_RESPONSES,
 )
-async def execute_stream(request: Request, state: Served, deployment: Named) -> Response:
-    """Run a release with plain values, and tell its events in their envelopes."""
-    body = read_body(await request.body(), DeploymentExecuteStreamRequest)
+async def execute_stream(
+    state: Served, deployment: Named, body: Body[DeploymentExecuteStreamRequest] = _NO_VALUES
+) -> Response:
+    """Run a release with plain values, and send its events in their envelopes."""
     live = await state.executions.begin(parse_stream_request(state.registry, deployment, body))
     return _streamed(live, lambda event: iter((event.envelope(),)))
 
@@ -116,7 +136,7 @@ def _result(record: ExecutionRecord) -> WorkflowResult:
 def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
     async def chunks() -> AsyncIterator[bytes]:
         async for batch in live.batches():
-            text = b"".join(line(each) for event in batch for each in lines(event))
+            text = b"".join(json_line(each) for event in batch for each in lines(event))
             if text:
                 yield text
 

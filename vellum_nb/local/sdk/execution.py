@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from vellum.workflows.context import (
 )
 from vellum.workflows.exceptions import NodeException, WorkflowInitializationException
 from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.nodes.mocks import MockNodeExecution
 from vellum.workflows.triggers.base import BaseTrigger
 from vellum.workflows.workflows.event_filters import all_workflow_event_filter
 
@@ -52,12 +53,14 @@ class SdkExecution:
         context: RunContext,
         *,
         trigger: BaseTrigger | None = None,
+        mocks: Sequence[MockNodeExecution] = (),
     ) -> None:
         self._target = target
         self._given = given
         self._values = values
         self._context = context
         self._trigger = trigger
+        self._mocks = mocks
         self._teller = Teller(target, outputs, context)
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -129,6 +132,7 @@ class SdkExecution:
         return {
             "inputs": inputs,
             "trigger": self._trigger,
+            "node_output_mocks": self._mocks or None,
             "event_filter": all_workflow_event_filter,
             "execution_id": UUID(context.execution_id),
             "previous_execution_id": None if context.state is None else context.execution_id,

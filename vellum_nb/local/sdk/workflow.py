@@ -15,6 +15,7 @@ from vellum_nb.local.engine.inputs import bind_inputs
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.ending import end_with_nodes
 from vellum_nb.local.sdk.execution import SdkExecution
+from vellum_nb.local.sdk.mocks import node_mocks
 from vellum_nb.local.sdk.sharing import share_inputs
 from vellum_nb.local.sdk.variables import inputs_of, outputs_of
 from vellum_nb.models import WorkflowInput
@@ -54,7 +55,10 @@ class SdkWorkflow:
         outputs = {variable.key: variable for variable in self.output_variables}
         trigger = self._trigger(context.trigger, given)
         values = bind_inputs(self._parameters, inputs) if trigger is None else {}
-        return SdkExecution(self.target, given, values, outputs, context, trigger=trigger)
+        mocks = node_mocks(self.target, context.mocks)
+        return SdkExecution(
+            self.target, given, values, outputs, context, trigger=trigger, mocks=mocks
+        )
 
     def _trigger(self, name: str | None, given: Mapping[str, Any]) -> BaseTrigger | None:
         if name in _MANUAL:

@@ -1,7 +1,6 @@
 """A PostgreSQL server to try a team's history on: in a temporary folder, for this machine only.
 
-Owns the server's process and files. A team has a server of its own; this one is for notebooks and
-tests, and is gone when it is closed.
+For the notebook beside it, the tests and the benchmarks; a team has a server of its own.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any, Self
-
-from vellum_nb.errors import VellumNBError
 
 __all__ = ["TryoutPostgres"]
 
@@ -40,7 +37,7 @@ class TryoutPostgres:
 
     Raises
     ------
-    VellumNBError
+    RuntimeError
         The server is not installed, or did not start; the message has its log.
 
     Examples
@@ -74,7 +71,7 @@ class TryoutPostgres:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it, on the same port and with what it held."""
+        """Start it, on the same port and with its data."""
         options = " ".join(f"-c {name}={value}" for name, value in self._settings.items())
         log = self.folder / "log"
         self._call(
@@ -88,7 +85,7 @@ class TryoutPostgres:
         )
 
     def stop(self) -> None:
-        """Stop it at once, without a word to who is connected, as a broken machine would."""
+        """Stop it at once, without waiting for its clients, as a broken machine would."""
         self._call("pg_ctl", "stop", "-m", "immediate")
 
     def close(self) -> None:
@@ -101,7 +98,7 @@ class TryoutPostgres:
         environment = {**os.environ, "PGDATA": str(self.data), "PGPORT": str(self.port)}
         output = self.folder / "output"
         with output.open("wb") as file:  # a pipe would stay open as long as the server
-            done = subprocess.run(  # noqa: S603  (PostgreSQL's own programs, no shell)
+            done = subprocess.run(
                 [self._programs / program, *arguments],
                 env=environment,
                 stdout=file,
@@ -111,13 +108,13 @@ class TryoutPostgres:
                 **self._as,
             )
         if done.returncode:
-            told = "".join(
+            log = "".join(
                 path.read_text(encoding="utf-8", errors="replace")[-2000:]
                 for path in (output, self.folder / "log")
                 if path.exists()
             )
-            msg = f"PostgreSQL's {program} failed: {told.strip()}"
-            raise VellumNBError(msg)
+            msg = f"PostgreSQL's {program} failed: {log.strip()}"
+            raise RuntimeError(msg)
 
     def __enter__(self) -> Self:
         return self
@@ -136,12 +133,12 @@ def _programs() -> Path:
         return max(packaged, key=lambda path: float(path.parent.name))
     on_path = shutil.which("initdb")
     if on_path is None:
-        raise VellumNBError(_MISSING)
+        raise RuntimeError(_MISSING)
     return Path(on_path).resolve().parent
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
         return port
