@@ -142,7 +142,7 @@ class EventTranslator:
         problem = "The outputs hold what JSON cannot carry" if outputs is None else ""
         places = (non_finite_path(value, reference.name) for reference, value in event.outputs)
         if where := next(filter(None, places), ""):
-            problem = f"The output {where!r} is not a finite number, which JSON has not"
+            problem = f"The output {where!r} is not a finite number, which JSON cannot carry"
         if problem:
             self._reject(problem, "INVALID_OUTPUTS")
             return

@@ -135,7 +135,7 @@ class SdkExecution:
     def events(self) -> Iterator[Event]:
         """Run, in the thread that iterates, and yield the events."""
         translator = self._translator
-        why = Rejection("The Workflows SDK told no end of the run", "INTERNAL_ERROR")
+        why = Rejection("The Workflows SDK sent no final event of the run", "INTERNAL_ERROR")
         try:
             yield from self._events()
         except (WorkflowInitializationException, NodeException) as exc:
