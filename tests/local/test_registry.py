@@ -127,7 +127,7 @@ def test_a_lambda_needs_a_name():
 
 
 def test_what_cannot_be_called_is_refused():
-    with pytest.raises(VellumNBError, match="target=.whisper. does not fit: give a function"):
+    with pytest.raises(VellumNBError, match="cannot be called; deploy a function"):
         LocalServer().deploy("whisper", name="w")
 
 

@@ -183,7 +183,8 @@ class ProcessExecution:
         if self._cancelled:
             raise Rejection(_CANCELLED, "WORKFLOW_CANCELLED")
         limit = self._memory_limit
-        hint = "" if limit is None else f" (its memory_limit is {limit:,} bytes)"
+        is_limited = limit is not None and status < 0  # want of memory ends by a signal
+        hint = f" (its memory_limit is {limit:,} bytes)" if is_limited else ""
         message = f"The process of the run {_how_ended(status)} before the run was over{hint}"
         raise Rejection(message, "NODE_EXECUTION", output or None)
 
