@@ -117,7 +117,11 @@ class ProcessCode:
         cls, snapshot: Snapshot, entry: str, options: ProcessOptions
     ) -> tuple[str, ProcessCode]:
         """Import the source in a process, and return its place and the code with its variables."""
-        child = _Child(_job("describe", snapshot, entry, options), sdk=snapshot.uses_sdk)
+        try:
+            child = _Child(_job("describe", snapshot, entry, options), sdk=snapshot.uses_sdk)
+        except OSError as exc:
+            msg = f"no process could be started to import it: {exc}"
+            raise CodeUnavailableError(msg) from exc
         timer = threading.Timer(_DESCRIBE_S, child.kill)
         timer.start()
         kind: str = ""
@@ -320,9 +324,9 @@ class _Forked:
     def signal(self, number: int) -> None:
         try:
             os.killpg(self._pid, number)
-        except ProcessLookupError:  # it has ended, or does not lead a group yet
+        except (ProcessLookupError, PermissionError):  # it has ended, or leads no group yet
             if number != _SIGKILL:
-                with suppress(ProcessLookupError):
+                with suppress(ProcessLookupError, PermissionError):
                     os.kill(self._pid, number)
 
     def wait(self) -> int:
@@ -359,7 +363,7 @@ class _Fresh:
         if os.name == "nt":
             self._process.kill()
             return
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
     def wait(self) -> int:

@@ -13,11 +13,10 @@ from pydantic_core import PydanticSerializationError
 from vellum.workflows.types.definition import serialize_type_encoder_with_id
 from vellum.workflows.utils.module_path import normalize_module_path
 
-from vellum_nb.local.callables.signature import variable_id
 from vellum_nb.local.deployments.sources import strip_packages
 from vellum_nb.local.engine import events as names
 from vellum_nb.local.engine.events import Event, Rejection, RunContext
-from vellum_nb.local.engine.inputs import non_finite_path, wire_problem, wire_value
+from vellum_nb.local.engine.inputs import non_finite_path, typed_output
 from vellum_nb.models import VellumVariable, WorkflowOutput
 
 __all__ = ["EventTranslator", "node_kind", "own_frames"]
@@ -134,7 +133,9 @@ class EventTranslator:
             self._complete.add(name)
         elif self._type(name) != "STRING" or not isinstance(output.get("delta", ""), str):
             return  # only text grows; a map streams the states of its items
-        yield self._own(event.name, body, event, (self._typed(name, output.get("value")),))
+        yield self._own(
+            event.name, body, event, (typed_output(self._outputs, name, output.get("value")),)
+        )
 
     def _fulfilled(self, event: Any) -> Iterator[Event]:
         body = _body_of(event)
@@ -146,7 +147,10 @@ class EventTranslator:
         if problem:
             self._reject(problem, "INVALID_OUTPUTS")
             return
-        typed = {name: self._typed(name, value) for name, value in (outputs or {}).items()}
+        typed = {
+            name: typed_output(self._outputs, name, value)
+            for name, value in (outputs or {}).items()
+        }
         for name, output in typed.items():
             if name not in self._complete:
                 part = {"output": {"name": name, "value": (outputs or {})[name]}}
@@ -196,16 +200,6 @@ class EventTranslator:
     def _type(self, name: str) -> str:
         declared = self._outputs.get(name)
         return declared.type if declared is not None else "JSON"
-
-    def _typed(self, name: str, value: Any) -> WorkflowOutput:
-        declared = self._outputs.get(name)
-        type_ = self._type(name)
-        if value is not None:
-            # The SDK enforces no annotation: a value of another type goes out as what it is.
-            type_ = _type_of(value) if wire_problem(value, type_) else type_
-            value = wire_value(value, type_)
-        id_ = declared.id if declared is not None else variable_id("output", name)
-        return WorkflowOutput(id=id_, name=name, type=type_, value=value)
 
 
 def node_kind(node: type) -> str:
@@ -317,12 +311,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list) else value
-
-
-def _type_of(value: Any) -> str:
-    if isinstance(value, str):
-        return "STRING"
-    return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"
 
 
 def _utc(event: Any) -> datetime:
