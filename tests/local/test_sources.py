@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing.util
 import os
 import shutil
 import subprocess
@@ -220,6 +221,7 @@ def temporary_folders(tmp_path, monkeypatch):
     """Return a function that lists the temporary folders of servers in a place of this test."""
     place = tmp_path / "temporary"
     place.mkdir()
+    multiprocessing.util.get_temp_dir()  # that of the fork server outlives this test
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     monkeypatch.setenv("TMPDIR", str(place))
     return lambda: set(place.glob("vellum_nb-sources-*"))
