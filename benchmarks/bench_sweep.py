@@ -26,7 +26,6 @@ import slow_server
 from vellum import WorkflowRequestStringInputRequest
 from vellum.client import Vellum
 from vellum.environment import VellumEnvironment
-from vellum_nb.history.plans.sweeping import Sweeps
 
 import vellum_nb as vnb
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
-from vellum_nb.history.sqlite.migrations import _STEPS, APPLICATION_ID
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, Run
