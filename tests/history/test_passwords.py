@@ -9,11 +9,11 @@ import traceback
 from pathlib import Path
 
 import pytest
-from vellum_nb.history import DatabaseUrl
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
 from vellum_nb.cli import parser
+from vellum_nb.history import DatabaseUrl
 
 SECRET = "s3cret/of#ada"
 WRITTEN = "s3cret%2Fof%23ada"

@@ -294,6 +294,8 @@ def _is_same(ours: Values, theirs: Values) -> bool:
     both = (ours, theirs)
     refused = any((row["error_code"] or "").startswith("HTTP_4") for row in both)
     has_doubt = any(_is_in_doubt(row) for row in both)
+    if refused and has_doubt and ours["external_id"] != ours["id"]:  # an id of the user's own
+        has_doubt = ours["case_id"] == theirs["case_id"]
     return (has_doubt or not refused) and any(row["execution_id"] is None for row in both)
 
 

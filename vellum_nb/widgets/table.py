@@ -12,8 +12,7 @@ from typing import Any
 
 import traitlets
 
-from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.fitting import fitting
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.assets import asset
@@ -37,7 +36,6 @@ __all__ = ["HistoryView"]
 _REFRESH_S = 0.2
 
 
-@fitting(InputError)
 class HistoryView(LateWidget):
     """The interactive table of a history; `History.view` makes it.
 

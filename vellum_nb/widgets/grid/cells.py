@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.experiments.metrics.metric import Metric
-from vellum_nb.experiments.wording import value_text
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.metrics import Metric
 from vellum_nb.history import RunSummary, clean
 from vellum_nb.models import Run
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.grid.chips import chips
 from vellum_nb.widgets.grid.pieces import changed, differing, plain, short
 from vellum_nb.widgets.grid.shelf import inputs_of, label_text
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import latency_text
 
 __all__ = ["MAX_ROW", "Shown", "row"]
@@ -93,7 +93,7 @@ def _row(shown: Shown, case: Case, limit: int) -> dict[str, Any]:
 
 
 def _name(name: str) -> str:
-    return short(shown_name(name), _LABEL)
+    return short(visible_name(name), _LABEL)
 
 
 def _input(value: object) -> str:
@@ -154,7 +154,7 @@ def _verdict(shown: Shown, case: Case, release: str, base: RunSummary | None) ->
     verdict = shown.comparison.verdict(case, release, shown.metric)
     if verdict == "same" and not differs:
         return _plainly(differs=False)
-    name = short(shown_name(shown.metric), _LABEL)
+    name = short(visible_name(shown.metric), _LABEL)
     words = {
         "better": "better",
         "worse": "worse",

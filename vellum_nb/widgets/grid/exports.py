@@ -6,8 +6,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from vellum_nb.comparison import Comparison
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.experiments import Comparison
 from vellum_nb.history import replacing
 
 __all__ = ["FORMATS", "export", "export_told", "formats"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
 from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.judging import Rate, Trace
@@ -19,7 +19,11 @@ class Subscribe(Protocol):
     """Takes what is called with each run that changes, and once after many; as a history does."""
 
     def __call__(
-        self, callback: Callable[[Run], None], /, *, many: Callable[[], None] | None = None
+        self,
+        callback: Callable[[Run], None],
+        /,
+        *,
+        on_bulk_change: Callable[[], None] | None = None,
     ) -> Callable[[], None]:
         """Return how to stop that."""
 

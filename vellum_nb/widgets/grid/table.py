@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import traitlets
 
+from vellum_nb.comparison.cases import Case, in_turn
 from vellum_nb.errors import VellumNBError
-from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.history import MissingRunError
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.grid.cells import Shown, row
