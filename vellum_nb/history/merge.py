@@ -276,11 +276,11 @@ def _merge_batch(runs: Sequence[Run], tx: Transaction) -> list[tuple[str, _Merge
 
 def _known(tx: Transaction, name: str, values: Iterable[str | None]) -> dict[Any, Values]:
     """Return rows by a column, their large values in place."""
-    wanted = [value for value in values if value is not None]
-    if not wanted:
+    present = [value for value in values if value is not None]
+    if not present:
         return {}
-    sql = f"{_ROWS} WHERE {tx.dialect.one_of(f'r.{name}', 'wanted')}"
-    rows = tx.read(sql, {"wanted": tx.dialect.listed(wanted)})
+    sql = f"{_ROWS} WHERE {tx.dialect.one_of(f'r.{name}', 'present')}"
+    rows = tx.read(sql, {"present": tx.dialect.listed(present)})
     whole = large.restore(tx, [row[:-1] for row in rows], WHOLE, "mark")
     found = [
         dict(zip(WHOLE, each, strict=True)) | {"deletion": row[-1]}

@@ -24,9 +24,8 @@ from psycopg.types.numeric import FloatDumper
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.location import DatabaseUrl
 from vellum_nb.history.schema import MIGRATIONS, TABLES
-from vellum_nb.history.store import OutOfReachError, Parameters, Row
+from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Parameters, Row
 from vellum_nb.sqlite import Link, survive_forks
 
 T = TypeVar("T")
@@ -171,7 +170,7 @@ class PostgresStore:
     dialect: ClassVar[PostgresDialect] = _DIALECT
 
     def __init__(self, url: DatabaseUrl) -> None:
-        self.path = url.shown
+        self.path = url.public
         self.closed = False
         self._url = url
         self._writer = self._link(_SETTINGS)
@@ -356,10 +355,10 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     """
     problem = ""
     defaults: dict[str, Any] = {
-        name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.shown
+        name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.public
     }
     try:
-        raw = psycopg.connect(url.shown, autocommit=True, **defaults, **url.secrets())
+        raw = psycopg.connect(url.public, autocommit=True, **defaults, **url.secrets())
         ((backend,),) = raw.execute("SELECT pg_backend_pid()").fetchall()
         if backend == raw.info.backend_pid:
             raw.execute(settings)

@@ -225,10 +225,6 @@ class RunSummary:
     @property
     def run(self) -> Run:
         """The whole run, without its trace; where the history has it, it is read each time."""
-        return self.made()
-
-    def made(self) -> Run:
-        """Return the whole run, without its trace."""
         if isinstance(self._source, Run):
             return self._source
         payloads, number = self._source
@@ -278,12 +274,12 @@ def in_turn(summaries: Iterable[RunSummary]) -> Iterator[RunSummary]:
 
 def fetch(summaries: Iterable[RunSummary]) -> None:
     """Read the payloads of some runs at once, as they are going to be asked for."""
-    wanted: dict[_Payloads, list[int]] = {}
+    numbers_by_payloads: dict[_Payloads, list[int]] = {}
     for each in summaries:
         if not isinstance(each._source, Run):  # noqa: SLF001  (of this module)
             payloads, number = each._source  # noqa: SLF001
-            wanted.setdefault(payloads, []).append(number)
-    for payloads, numbers in wanted.items():
+            numbers_by_payloads.setdefault(payloads, []).append(number)
+    for payloads, numbers in numbers_by_payloads.items():
         payloads.fetch(numbers)
 
 
