@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from vellum_nb.errors import VellumNBError
 
@@ -44,7 +44,7 @@ WAIT_S = 30.0
 Parameters = Mapping[str, Any]
 Migration = Callable[[Any], None]  # is called with a Transaction
 T = TypeVar("T")
-C = TypeVar("C", bound="Closeable")
+C = TypeVar("C")
 
 _NO_PARAMETERS: Parameters = {}
 _CHECKED_BYTES = 8 * 2**20  # a larger file would take too long to check at each opening
@@ -123,13 +123,6 @@ class Snapshot(Transaction):
         self._connection.interrupt()
 
 
-class Closeable(Protocol):
-    """A connection to a database."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
 class Link(Generic[C]):
     """A connection that is opened on first use, and the lock under which it is used.
 
@@ -141,7 +134,7 @@ class Link(Generic[C]):
     ) -> None:
         self.lock = threading.RLock()
         self.in_write = False
-        self.connection: C | None = None
+        self.connection: C | None = None  # has a method close
         self._opener, self._is_lost = opener, is_lost
 
     def open(self) -> C:
@@ -155,7 +148,7 @@ class Link(Generic[C]):
         """Close the connection once no thread uses it; the next use opens another."""
         with self.lock:
             if self.connection is not None:
-                self.connection.close()
+                self.connection.close()  # type: ignore[attr-defined]
                 self.connection = None
 
     def renew(self) -> None:
@@ -565,27 +558,14 @@ def _copy_beside(path: Path, version: int) -> Path:
     raise OSError(msg)
 
 
-class Forkable(Protocol):
-    """A store whose child process opens connections of its own."""
-
-    def links(self) -> list[Link[Any]]:
-        """Return the connections that a fork must not find in use."""
-
-    def before_fork(self) -> None:
-        """Prepare, with the locks of all links."""
-
-    def after_fork(self) -> None:
-        """Start again in the child."""
-
-
 _OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
 _INHERITED: list[object] = []
 _FORK_WAIT_S = 5.0
 _at_fork: list[Link[Any]] = []
 
 
-def survive_forks(store: Forkable) -> None:
-    """Let `store` start again in every process that is forked off."""
+def survive_forks(store: Any) -> None:
+    """Let `store` start again in forked processes: it has `links`, `before_fork`, `after_fork`."""
     _OPEN.add(store)
 
 
