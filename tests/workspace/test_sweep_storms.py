@@ -33,7 +33,9 @@ def server():
 @pytest.fixture
 def ws(server, tmp_path):
     history = tmp_path / "runs.db"
-    with vnb.connect(server.url, api_key=counting_server.KEY, history=history, timeout=1) as ws:
+    with vnb.connect(
+        server.url, api_key=counting_server.KEY, history=history, timeout=(5, 1)
+    ) as ws:
         yield ws
 
 

@@ -9,8 +9,8 @@ from typing import Any, Unpack
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.cases import CaseCalls, CaseSection
 from vellum_nb.widgets.continuing import next_turn
 from vellum_nb.widgets.drift import union

@@ -9,7 +9,7 @@ from typing import Any
 import traitlets
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.experiments.sweep.sweep import Sweep
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.late import LateWidget
 from vellum_nb.widgets.pump import Pump
