@@ -578,7 +578,7 @@ class Comparison:
         pair: Sequence[str] | None = None,
         question: str = QUESTION,
         seed: int | None = None,
-        fresh: bool = False,
+        restart: bool = False,
     ) -> Any:
         """Return the grid: cases down, releases across, to filter, open and rate.
 
@@ -600,7 +600,7 @@ class Comparison:
             What is asked. Another question is another rating.
         seed : int, optional
             Of the order in which the two stand in each case. Default: drawn, and kept.
-        fresh : bool, default False
+        restart : bool, default False
             Begin another rating, whatever there is.
 
         Raises
@@ -609,7 +609,7 @@ class Comparison:
             There are not two releases, or `pair` does not fit.
         """
         if blind:
-            session = self.blind(pair, question=question, seed=seed, fresh=fresh)
+            session = self.blind(pair, question=question, seed=seed, restart=restart)
             return session if self._services.blind is None else self._services.blind(session)
         return self if self._services.grid is None else self._services.grid(self)
 
@@ -619,13 +619,13 @@ class Comparison:
         *,
         question: str = QUESTION,
         seed: int | None = None,
-        fresh: bool = False,
+        restart: bool = False,
     ) -> BlindSession:
         """Return the blind rating itself, to go on with from code; `view` shows it.
 
         Parameters
         ----------
-        pair, question, seed, fresh
+        pair, question, seed, restart
             As of `view`.
 
         Raises
@@ -646,7 +646,7 @@ class Comparison:
         'v2 against v1: nothing but ties, 0 better · 0 worse · 1 tie'
         """
         chosen = checked_pair(self.releases, self.baseline, pair)
-        options = {"question": question, "seed": seed, "fresh": fresh}
+        options = {"question": question, "seed": seed, "restart": restart}
         return opened(self.deployment, self.cases, chosen, self._ratings, **options)  # type: ignore[arg-type]
 
     def blind_results(
