@@ -14,7 +14,7 @@
           ServerError        5xx
         APIResponseError     2xx that is not our contract
       InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
-      HistoryError           the history is locked, corrupt, newer than we are, or asked amiss
+      HistoryError           the history is locked, corrupt, newer than we are, or a wrong argument
       RegressionError (AssertionError)  a release is worse than its baseline
 
 A rejected run is a value, not an exception: see `vellum_nb.Run`.

@@ -74,7 +74,7 @@ def test_the_history_knows_what_sweeps_expected_of_a_case(ws, sweep):
 
 
 def test_a_sweep_of_another_deployment_is_refused(ws, sweep):
-    with pytest.raises(InputError, match="is no sweep of refuse"):
+    with pytest.raises(InputError, match="is not of refuse"):
         ws.compare("refuse", sweep=sweep)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from datetime import UTC, datetime
 
 import pytest
 from counting_server import KEY, CountingServer
@@ -213,14 +212,10 @@ def test_a_sweep_under_way_takes_other_limits(server, ws):
 
 
 def test_a_run_of_now_is_not_taken_for_one_in_doubt():
-    run = vnb.Run(
-        id="1", deployment="d", release_tag="v", timestamp=datetime.now(UTC), inputs={}, case_id="c"
-    )
     from vellum_nb.models.sweeps import is_in_doubt
 
-    refused = RunError(code="HTTP_400", message="external_id 1 was used before")
-    other = RunError(code="HTTP_400", message="text: a value is required")
-    assert is_in_doubt(run)
-    assert is_in_doubt(run.model_copy(update={"state": "FAILED", "error": refused}))
-    assert not is_in_doubt(run.model_copy(update={"state": "FAILED", "error": other}))
-    assert not is_in_doubt(run.model_copy(update={"state": "REJECTED", "error": refused}))
+    refused = "external_id 1 was used before"
+    assert is_in_doubt("STARTED", None, None)
+    assert is_in_doubt("FAILED", "HTTP_400", refused)
+    assert not is_in_doubt("FAILED", "HTTP_400", "text: a value is required")
+    assert not is_in_doubt("REJECTED", "HTTP_400", refused)

@@ -85,8 +85,8 @@ def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(ws, deployed):
 def test_past_runs_tell_how_long_it_will_take_and_what_it_will_cost(ws):
     done = ws.sweep("echo", CASES, **BOTH)
     for run in done.runs():
-        with ws.history._store.write() as db:
-            db.execute("UPDATE runs SET latency_s = 2, cost_usd = 0.5 WHERE id = ?", (run.id,))
+        sql = "UPDATE runs SET latency_s = 2, cost_usd = 0.5 WHERE id = :id"
+        ws.history._store.write(lambda tx, run=run, sql=sql: tx.execute(sql, {"id": run.id}))
     plan = ws.sweep("echo", CASES, **BOTH, repeats=4, concurrency=8, dry_run=True)
     assert plan.seconds == 24 * 2 / 8
     assert plan.cost_usd == 12
@@ -110,9 +110,9 @@ def test_limits_that_will_end_it_early_are_told(ws):
         ({"release_tags": []}, "release_tags="),
         ({"release_tags": [3]}, "release_tags="),
         ({"concurrency": 0}, "concurrency: the number 0"),
-        ({"max_calls": 1.5}, "max_calls=1.5 does not fit"),
-        ({"max_cost_usd": "1"}, "max_cost_usd='1' does not fit"),
-        ({"max_concurrency": None}, "max_concurrency=None does not fit"),
+        ({"max_calls": 1.5}, "max_calls: the number 1.5"),
+        ({"max_cost_usd": "1"}, "max_cost_usd: the text '1'"),
+        ({"max_concurrency": None}, "max_concurrency: None"),
     ],
 )
 def test_options_that_cannot_be_are_refused_by_name(ws, options, told):
@@ -327,7 +327,7 @@ def test_a_sweep_that_is_not_there_is_told(ws, sweep_id):
 HOLD = """
 import sys, vellum_nb as vnb
 with vnb.History(sys.argv[1]) as history:
-    history.sweeps.hold(sys.argv[2])
+    history.sweeps.acquire(sys.argv[2])
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -367,7 +367,7 @@ def test_of_two_that_plan_the_same_only_one_is_kept(ws):
     first = ws.sweep("echo", CASES, **BOTH, max_calls=1)
     sweeps = ws.history.sweeps
     twin = first.record.model_copy(update={"id": "twin"})
-    assert not sweeps.add(twin, [], twin=False)
+    assert not sweeps.add(twin, [], allow_duplicate=False)
     assert [each.id for each in sweeps.every()] == [first.id]
 
 
@@ -412,10 +412,8 @@ def test_cases_alike_keep_their_own_labels(ws):
 def test_what_sync_completed_is_not_sent_again(ws, deployed):
     first = ws.sweep("echo", CASES, **BOTH, max_calls=3)
     lost = first.runs()[0]
-    with ws.history._store.write() as db:
-        db.execute(
-            "UPDATE runs SET state = 'STARTED', execution_id = NULL WHERE id = ?", (lost.id,)
-        )
+    sql = "UPDATE runs SET state = 'STARTED', execution_id = NULL WHERE id = :id"
+    ws.history._store.write(lambda tx: tx.execute(sql, {"id": lost.id}))
     assert ws.history.sync("echo").completed == 1
     assert ws.sweep("echo", CASES, **BOTH).state == "done"
     assert len(deployed.calls) == 6

@@ -15,7 +15,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.sweep.progress import Progress, TagProgress, facts, terminal_bar
-from vellum_nb.workspace.watching import in_notebook
+from vellum_nb.workspace.views import in_notebook
 
 PATIENCE = 60
 SCRIPT = """

@@ -51,6 +51,7 @@ _NEXT = {
     421: "It belongs to another workspace or environment than this API key.",
     429: "Too many requests: lower the concurrency or try again later.",
 }
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _SERVER_NEXT = "The server failed; look whether the execution ran before you send it again."
 
 
@@ -69,7 +70,8 @@ def status_error(
     """
     leaf = _LEAVES.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
     detail = _cut(_error_text(body)).rstrip(".")
-    sentences = [f"{what} answered {status} {_reason(status)}{': ' if detail else ''}{detail}."]
+    phrase = _PHRASES.get(status, "(no standard status)")
+    sentences = [f"{what} answered {status} {phrase}{': ' if detail else ''}{detail}."]
     if location is not None:
         sentences.append(
             f"It points to {_place(location)}; requests are not sent "
@@ -202,15 +204,8 @@ def _advice(status: int, method: str) -> str:
     return _SERVER_NEXT if method != "GET" else "The server failed; try again later."
 
 
-def _reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "(no standard status)"
-
-
 def _timed_out(exc: BaseException) -> bool:
-    """Return whether it is a timeout; a refused connection is none, though urllib3 counts it so."""
+    """Return whether it is a timeout; a refused connection is not one, though urllib3 says so."""
     timeouts = (exceptions.Timeout, urllib3_errors.TimeoutError, TimeoutError)
     return any(
         isinstance(each, timeouts) and not isinstance(each, urllib3_errors.NewConnectionError)

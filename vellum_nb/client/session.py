@@ -181,7 +181,6 @@ class Session:
                     proxies=self._proxies_for(request.url),
                 )
                 if request.stream and response.status_code in _GOOD:
-                    call.hold()
                     return self._opened(request, response, call)
                 outcome = self._read(request, response)
         except (RequestException, HTTPError, OSError) as exc:
@@ -206,14 +205,11 @@ class Session:
         return Answer(request.what, status, response.headers, hide(content))
 
     def _opened(self, request: Request, response: Response, call: Call) -> Answer:
-        body = StreamBody(
-            request.what,
-            response.raw,
-            call,
-            read_timeout=self._settings.timeout[1],
-            max_line=self._settings.max_reply_bytes,
-            hide=self._mask.hide_in_reply,
-        )
+        """Return a good answer whose body is still to be read; the call goes on until then."""
+        call.hold()
+        read, limit = self._settings.timeout[1], self._settings.max_reply_bytes
+        hide = self._mask.hide_in_reply
+        body = StreamBody(request.what, response.raw, call, read, limit, hide)
         return Answer(request.what, response.status_code, response.headers, b"", body)
 
     def _failed(self, request: Request, exc: Exception, *, sent: bool) -> _Failure:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from getpass import getpass
 from ipaddress import ip_address
 from numbers import Real
-from typing import TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -144,16 +144,13 @@ def warn_of_plain_http(*urls: str) -> None:
 def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
     """Return `timeout` as seconds to connect and seconds to wait for data; None is for ever."""
     pair = timeout if isinstance(timeout, tuple) and len(timeout) == 2 else (timeout, timeout)  # noqa: PLR2004
-    for seconds in pair:
-        if seconds is not None and not _is_duration(seconds):
+    given: tuple[Any, Any] = pair
+    for seconds in given:
+        is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+        if seconds is not None and not (is_number and 0 < seconds <= _LONGEST_TIMEOUT):
             msg = f"A timeout of {seconds!r} cannot be kept; give seconds above 0, or None."
             raise InputError(msg)
     return pair
-
-
-def _is_duration(seconds: object) -> bool:
-    is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-    return is_number and 0 < float(seconds) <= _LONGEST_TIMEOUT  # type: ignore[arg-type]
 
 
 def _character_name(letter: str) -> str:
@@ -161,24 +158,13 @@ def _character_name(letter: str) -> str:
     return names.get(letter, "not a plain ASCII character")
 
 
-def _has_good_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
-def _split(url: str) -> SplitResult:
-    """Return the parts of `url`; empty where it is no URL, or has characters that get dropped."""
-    try:
-        return urlsplit(url if url.isprintable() and " " not in url else "")
-    except ValueError:
-        return urlsplit("")
-
-
 def _checked_url(url: str) -> str:
-    parts = _split(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_good_port(parts):
+    try:  # urlsplit drops line breaks, and accepts ports that cannot be
+        parts = urlsplit(url if url.isprintable() and " " not in url else "")
+        is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
         visible = url.rpartition("@")[2]  # what stands before it may be a password
         msg = f"The address {visible!r} is no http:// or https:// URL with a host."
         raise VellumNBError(msg)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from urllib3.exceptions import HTTPError
 
@@ -28,93 +27,18 @@ _CHUNK = 65_536
 _LINGER = 0.5  # seconds that a server may keep the connection open after the last event
 
 
-class StreamBody:
-    """The body of an answer, read as it comes, that any thread can close at any time.
+class StreamBody(NamedTuple):
+    """A body that is not read yet; `what` is the request, `hide` removes the key from bytes."""
 
-    Parameters
-    ----------
-    what
-        The request, as messages name it.
-    raw
-        The response of urllib3.
-    call
-        The exchange that it belongs to.
-    read_timeout
-        Seconds that a read waits for data.
-    max_line
-        Bytes that a line may have; None is any number.
-    hide
-        Removes the key from bytes.
-    """
+    what: str
+    raw: Any
+    call: Call
+    read_timeout: float | None
+    max_line: int | None
+    hide: Callable[[bytes], bytes]
 
-    def __init__(
-        self,
-        what: str,
-        raw: Any,
-        call: Call,
-        *,
-        read_timeout: float | None,
-        max_line: int | None,
-        hide: Callable[[bytes], bytes],
-    ) -> None:
-        self.what = what
-        self.hide = hide
-        self.max_line = max_line
-        self._raw = raw
-        self._call = call
-        self._timeout = read_timeout
-        self._reading = threading.Lock()
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def read(self) -> bytes | APIConnectionError:
-        """Wait for data and return it: nothing at the end, or the error that ended it.
-
-        The error is returned, so that it carries none of the request in its context.
-        """
-        data: bytes | APIConnectionError
-        with self._reading:
-            try:
-                data = self._raw.read1(_CHUNK, decode_content=True) or b""
-            except (HTTPError, OSError, ValueError) as exc:  # ValueError: closed, a bad chunk
-                data = interrupted_error(self.what, exc, read=self._timeout)
-            if not isinstance(data, bytes) or not data:
-                data = self._ended(data)
-            elif self._raw.closed:
-                self._call.release()  # all is read: the connection may serve another call now
-        if self._closed:
-            self._release()
-        return data
-
-    def limit_wait(self, seconds: float) -> None:
-        """Set how long the next reads wait for data."""
-        self._call.limit_wait(seconds)
-
-    def close(self) -> None:
-        """Hang up at once, also while another thread reads; calling it again does nothing."""
-        self._closed = True
-        self._call.cut()
-        self._release()
-
-    def _ended(self, data: bytes | APIConnectionError) -> bytes | APIConnectionError:
-        was_cut = self._call.release()
-        self._raw.close()
-        if was_cut and not self._closed:
-            return cancelled_error(self.what, sent=True)
-        return data
-
-    def _release(self) -> None:
-        """Close the connection, unless a thread reads: the cut wakes it, and it does so itself."""
-        if self._reading.acquire(blocking=False):
-            try:
-                self._call.release()
-                self._raw.close()
-            finally:
-                self._reading.release()
+    def __repr__(self) -> str:
+        return f"<body of {self.what}>"
 
 
 class EventStream(Generic[E]):
@@ -152,13 +76,13 @@ class EventStream(Generic[E]):
 
     def __init__(self, body: StreamBody, kind: type[E], *, has_end: bool = True) -> None:
         self._body = body
-        self._has_end = has_end
         self._kind: type[E] = kind
-        self._started = False
+        self._has_end = has_end
+        self._reading = threading.Lock()
+        self._closed = self._started = False
         self._root = ""
-        self._count = 0
+        self._count = self._invalid = 0
         self._deadline: float | None = None
-        self._invalid = 0
         self._reason = ""
         self._start = b""
 
@@ -168,12 +92,7 @@ class EventStream(Generic[E]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __del__(self) -> None:
@@ -189,17 +108,51 @@ class EventStream(Generic[E]):
     @property
     def closed(self) -> bool:
         """Whether it was closed; no more events come then."""
-        return self._body.closed
+        return self._closed
 
     def close(self) -> None:
         """Close the connection at once, from any thread; a loop over the events then ends."""
-        self._body.close()
+        self._closed = True
+        self._body.call.cut()
+        self._release()
+
+    def _release(self) -> None:
+        """Close the connection, unless a thread reads: the cut wakes it, and it does so itself."""
+        if self._reading.acquire(blocking=False):
+            try:
+                self._body.call.release()
+                self._body.raw.close()
+            finally:
+                self._reading.release()
+
+    def _read(self) -> bytes | APIConnectionError:
+        """Wait for data and return it: nothing at the end, or the error that ended it.
+
+        The error is returned, so that it carries none of the request in its context.
+        """
+        what, raw, call, read_timeout = self._body[:4]
+        data: bytes | APIConnectionError
+        with self._reading:
+            try:
+                data = raw.read1(_CHUNK, decode_content=True) or b""
+            except (HTTPError, OSError, ValueError) as exc:  # ValueError: closed, a bad chunk
+                data = interrupted_error(what, exc, read=read_timeout)
+            if not isinstance(data, bytes) or not data:
+                was_cut = call.release()
+                raw.close()
+                if was_cut and not self._closed:
+                    data = cancelled_error(what, sent=True)
+            elif raw.closed:
+                call.release()  # all is read: the connection may serve another call now
+        if self._closed:
+            self._release()
+        return data
 
     def _events(self) -> Iterator[E]:
         lines, limit = _Lines(), self._body.max_line
         try:
             while self._deadline is None or time.monotonic() <= self._deadline:
-                data = self._body.read()
+                data = self._read()
                 if not isinstance(data, bytes) or not data:
                     yield from self._parsed([lines.rest()])
                     self._check_end(data)
@@ -231,11 +184,11 @@ class EventStream(Generic[E]):
         self._root = self._root or root
         if event.ends and root == self._root and self._deadline is None:
             self._deadline = time.monotonic() + _LINGER
-            self._body.limit_wait(_LINGER)
+            self._body.call.limit_wait(_LINGER)
 
     def _check_end(self, last: bytes | APIConnectionError) -> None:
         """Raise unless the run's last event came, or the caller closed the stream."""
-        if self._deadline is not None or self._body.closed:
+        if self._deadline is not None or self._closed:
             return
         if isinstance(last, APIConnectionError):
             raise last
@@ -246,15 +199,10 @@ class EventStream(Generic[E]):
         what = self._body.what
         if not self._count and self._invalid:
             return bad_reply(what, 200, self._start, f"no stream of events: {self._reason}")
-        invalid = (
-            f" Lines that were no events: {self._invalid} ({self._reason})."
-            if self._invalid
-            else ""
-        )
-        message = (
-            f"{what} ended after {self._count} events, but the run had not ended.{invalid} "
-            "The server may go on with it; it was not sent again."
-        )
+        message = f"{what} ended after {self._count} events, but the run had not ended."
+        if self._invalid:
+            message += f" Lines that were no events: {self._invalid} ({self._reason})."
+        message += " The server may go on with it; it was not sent again."
         return APIConnectionError(message, sent=True)
 
 

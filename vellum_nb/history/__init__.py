@@ -14,12 +14,11 @@ from vellum_nb.history.files import refuse_other_ending, replacing, write_file
 from vellum_nb.history.frames import column, frame_of_cells, trace_frame
 from vellum_nb.history.history import History
 from vellum_nb.history.location import DatabaseUrl, parse_location
-from vellum_nb.history.merge import MergeReport, SyncReport
-from vellum_nb.history.plans import Sweeps
+from vellum_nb.history.merge import SyncReport
+from vellum_nb.history.plans import PastRun, Sweeps
 from vellum_nb.history.progress import terminal_line
 from vellum_nb.history.query import Filters, OrderedRuns, PageFilters, moment
 from vellum_nb.history.read_files import read_csv, read_jsonl, read_parquet
-from vellum_nb.history.reuse import PastRun
 from vellum_nb.history.rows import cell, clean, from_micros, micros
 from vellum_nb.history.search import Search, Term, document
 from vellum_nb.history.summaries import MissingRunError, RunSummary, fetch, in_turn
@@ -33,7 +32,6 @@ __all__ = [
     "Filters",
     "History",
     "HistoryCheck",
-    "MergeReport",
     "MissingRunError",
     "OrderedRuns",
     "PageFilters",

@@ -15,8 +15,6 @@ from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRec
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BLIND", "PAIR", "RATING", "BlindRatings"]
-
 BLIND = tuple(BlindRecord.model_fields)
 PAIR = ("position", "number", "case_id", "first", "second", "same")
 RATING = ("seq", "position", "choice", "a_first", "note", "rated", "undone", "sent")
@@ -98,8 +96,12 @@ class BlindRatings:
         sql = (
             f"SELECT {', '.join(PAIR)} FROM blind_pairs WHERE session = :session ORDER BY position"
         )
-        rows = self._store.read(sql, {"session": session_id})
-        return [BlindPair(*row[:-1], same=bool(row[-1])) for row in rows]
+        return [
+            BlindPair(position, number, case_id, first, second, same=bool(same))
+            for position, number, case_id, first, second, same in self._store.read(
+                sql, {"session": session_id}
+            )
+        ]
 
     def ratings(self, session_id: str) -> list[BlindRating]:
         """Return the ratings that count, in the order in which they were given."""
@@ -123,7 +125,7 @@ class BlindRatings:
             f"INSERT INTO blind_ratings ({', '.join(row)}) SELECT {values} "
             f"WHERE EXISTS ({_OPEN}) ON CONFLICT DO NOTHING"
         )
-        return self._store.write(lambda tx: tx.execute(sql, row)) > 0
+        return bool(self._store.write(lambda tx: tx.execute(sql, row)))
 
     def undo(self, session_id: str, seq: int) -> BlindRating | None:
         """Take back the rating `seq` where it counts, and return it; the history keeps it."""

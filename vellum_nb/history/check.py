@@ -18,8 +18,6 @@ from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
 from vellum_nb.sqlite import open_read_only
 
-__all__ = ["HistoryCheck", "check_history"]
-
 _SHOWN = 20
 _LONG = timedelta(days=1)
 _RELATIONS = {

@@ -17,17 +17,6 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any, Literal, TypeAlias
 
-__all__ = [
-    "SEPARATORS",
-    "Separator",
-    "csv_lines",
-    "header_line",
-    "separator_of",
-    "split",
-    "typed",
-    "unguarded",
-]
-
 Separator: TypeAlias = Literal[",", ";", "\t"]
 SEPARATORS: tuple[Separator, ...] = (",", ";", "\t")
 """What stands between cells; spreadsheets write semicolons where ``1,5`` is a number."""

@@ -11,10 +11,10 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypedDict, Unpack
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import query
@@ -40,16 +40,6 @@ if TYPE_CHECKING:
     from vellum_nb.history.query import Filters, Selection
     from vellum_nb.history.store import Row, Snapshot, Store
 
-__all__ = [
-    "JSON_COLUMNS",
-    "pyarrow",
-    "to_csv",
-    "to_jsonl",
-    "to_parquet",
-    "write_csv_frame",
-    "write_parquet_frame",
-]
-
 JSON_COLUMNS = b"vellum_nb.json"
 """Where a Parquet file lists its columns that hold JSON text in place of mixed types."""
 
@@ -59,89 +49,69 @@ _NAMED = ("deployment", "release_tag", "author")
 _HEAD = tuple(KINDS)[: tuple(KINDS).index("latency_s") + 1]  # inputs and outputs stand behind it
 
 
+class _Options(TypedDict, total=False):
+    columns: str | Sequence[str] | None
+    progress: bool | None
+
+
+Target = str | Path | TextIO
+
+
 def to_csv(
-    store: Store,
-    target: str | Path | TextIO,
-    filters: Filters,
-    *,
-    columns: str | Sequence[str] | None = None,
-    progress: bool | None = None,
+    store: Store, target: Target, filters: Filters, **options: Unpack[_Options]
 ) -> Path | None:
     """Write a CSV; see `vellum_nb.History.to_csv`."""
-    with (
-        _open(store, target, "to_csv") as file,
-        _source(store, target, filters, columns, progress=progress) as source,
-    ):
-        if source.columns is None and isinstance(target, str | Path) and file.seekable():
-            shape = _write_first_reading(source, file)
-            if shape is None:
-                source.tick(source.total)
-                return Path(target)
+    with _export(store, target, "to_csv", filters, options) as (file, source):
+        if source.columns is not None or not isinstance(target, str | Path) or not file.seekable():
+            _write_csv(source.frames(), source.shape().kinds, file)
+        elif (kinds := _write_first_reading(source, file)) is not None:
             file.seek(0)
             file.truncate()
+            _write_csv(source.frames(), kinds, file)
         else:
-            shape = source.shape()
-        _write_csv(source, file, shape)
-    return Path(target) if isinstance(target, str | Path) else None
+            source.tick(source.total)  # no second reading
+    return _path(target)
+
+
+def to_jsonl(
+    store: Store, target: Target, filters: Filters, **options: Unpack[_Options]
+) -> Path | None:
+    """Write JSON lines; see `vellum_nb.History.to_jsonl`."""
+    with _export(store, target, "to_jsonl", filters, options) as (file, source):
+        names = source.shape().kinds if source.columns is not None else None
+        for run in source.runs():
+            values = run.model_dump()
+            if names is not None:
+                values = {name: _member(values, name) for name in names}
+            file.write(clean(_encode(values)) + "\n")
+        if names is None:
+            source.tick(source.total)
+    return _path(target)
+
+
+def to_parquet(
+    store: Store, path: str | Path, filters: Filters, **options: Unpack[_Options]
+) -> Path:
+    """Write Parquet; see `vellum_nb.History.to_parquet`."""
+    pyarrow("to_parquet")
+    with _export(store, path, "to_parquet", filters, options) as (file, source):
+        shape = source.shape(with_tags=True)
+        empty = frame_of_cells({name: [] for name in shape.kinds})
+        _write_parquet(source.frames(), empty, shape, file)
+    return Path(path)
 
 
 def write_csv_frame(frame: pd.DataFrame, file: TextIO) -> None:
     """Write any frame to an open file as `to_csv` writes that of a history."""
-    import pandas as pd
-
-    is_time = pd.api.types.is_datetime64_any_dtype
-    file.write(header_line(frame.columns))
-    for start in range(0, len(frame), _ROWS):
-        part = frame.iloc[start : start + _ROWS]
-        kinds = {str(n): "time" if is_time(part[n]) else _kind_of(part[n]) for n in part}
-        file.writelines(_frame_lines(part, kinds))
+    parts = (frame.iloc[start : start + _ROWS] for start in range(0, len(frame), _ROWS))
+    _write_csv(parts, _Shape().merged(frame).kinds, file)
 
 
-def to_jsonl(
-    store: Store,
-    target: str | Path | TextIO,
-    filters: Filters,
-    *,
-    columns: str | Sequence[str] | None = None,
-    progress: bool | None = None,
-) -> Path | None:
-    """Write JSON lines; see `vellum_nb.History.to_jsonl`."""
-    readings = 1 if columns is None else 2
-    with (
-        _open(store, target, "to_jsonl") as file,
-        _source(store, target, filters, columns, progress=progress, readings=readings) as source,
-    ):
-        if source.columns is not None:
-            source.shape()  # refuses a column that no run has
-        for run in source.runs():
-            values = run.model_dump()
-            if source.columns is not None:
-                values = {name: _member(values, name) for name in source.columns}
-            file.write(clean(_encode(values)) + "\n")
-    return Path(target) if isinstance(target, str | Path) else None
-
-
-def to_parquet(
-    store: Store,
-    path: str | Path,
-    filters: Filters,
-    *,
-    columns: str | Sequence[str] | None = None,
-    progress: bool | None = None,
-) -> Path:
-    """Write Parquet; see `vellum_nb.History.to_parquet`."""
-    pa = pyarrow("to_parquet")
-    if not isinstance(path, str | Path):
-        msg = f"path={path!r:.100} is not a path"
-        raise HistoryError(msg)
-    refuse_other_ending(path, "to_parquet")
-    _refuse_own_file(store, path)
-    with (
-        replacing_bytes(path) as file,
-        _source(store, path, filters, columns, progress=progress) as source,
-    ):
-        shape = source.shape(with_tags=True)
-        _write_parquet(pa, shape, source.frames(), file)
+def write_parquet_frame(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write any frame as Parquet as `to_parquet` writes that of a history."""
+    pyarrow("to_parquet")
+    with replacing_bytes(path) as file:
+        _write_parquet([frame], frame.iloc[:0], _Shape().merged(frame), file)
     return Path(path)
 
 
@@ -212,49 +182,33 @@ class _Source:
 
 
 @contextmanager
-def _source(
-    store: Store,
-    target: object,
-    filters: Filters,
-    columns: str | Sequence[str] | None,
-    *,
-    progress: bool | None,
-    readings: int = 2,
-) -> Iterator[_Source]:
-    chosen = _checked_columns(columns)
-    title = Path(target).name if isinstance(target, str | Path) else "export"
+def _export(
+    store: Store, target: Target, writer: str, filters: Filters, options: _Options
+) -> Iterator[tuple[Any, _Source]]:
+    """Yield the open file and the runs of an export, which may be read twice."""
+    chosen = _checked_columns(options.get("columns"))
+    path = _path(target)
+    if path is not None:
+        refuse_other_ending(path, writer)
+    elif writer == "to_parquet" or not hasattr(target, "write"):
+        msg = f"path={target!r:.100} is not a path or an open text file"
+        raise HistoryError(msg)
+    title = "export" if path is None else path.name
     selection = query.select(filters, store)
     with ExitStack() as stack:
+        opened = replacing_bytes if writer == "to_parquet" else replacing
+        file = target if path is None else stack.enter_context(opened(path))
         snapshot = stack.enter_context(store.snapshot())
         total = query.count(snapshot, selection)
         if not total:
             _warn_of_unknown_names(snapshot, filters, title)
-        tick = stack.enter_context(progress_line(title, total * readings, show=progress))
-        yield _Source(snapshot, selection, chosen, total, tick)
+        show = options.get("progress")
+        line = stack.enter_context(progress_line(title, 2 * total, show=show))
+        yield file, _Source(snapshot, selection, chosen, total, line.update)
 
 
-@contextmanager
-def _open(store: Store, target: str | Path | TextIO, writer: str) -> Iterator[TextIO]:
-    if not isinstance(target, str | Path):
-        if not hasattr(target, "write"):
-            msg = f"path={target!r:.100} is not a path or an open text file"
-            raise HistoryError(msg)
-        yield target
-        return
-    refuse_other_ending(target, writer)
-    _refuse_own_file(store, target)
-    with replacing(target) as file:
-        yield file
-
-
-def _refuse_own_file(store: Store, path: str | Path) -> None:
-    if (
-        "\0" not in str(path)
-        and isinstance(store.path, Path)
-        and Path(path).resolve() == store.path.resolve()
-    ):
-        msg = f"{path} is this history itself and stays; name another file"
-        raise HistoryError(msg)
+def _path(target: object) -> Path | None:
+    return Path(target) if isinstance(target, str | Path) else None
 
 
 def _checked_columns(columns: str | Sequence[str] | None) -> list[str] | None:
@@ -317,64 +271,73 @@ class _Shape:
 
     def merged(self, older: pd.DataFrame) -> _Shape:
         """Return the shape of these rows followed by `older` ones."""
-        inexact = set(self.inexact)
+        inexact, tags = set(self.inexact), set(self.tags)
         kinds: dict[str, str] = {}
-        for name in older:
-            kind = KINDS.get(name) or _kind_of(older[name])
-            if kind in {"int", "count"} and name not in KINDS and not _is_exact(older[name]):
+        for name in map(str, older):
+            kind = _kind_of(older[name])
+            if kind in {"int", "count"} and not _is_exact(older[name]):
                 inexact.add(name)
+            if kind == "tag":
+                tags.update(older[name].cat.categories)
             known = self.kinds.get(name) or ("empty" if self.rows else kind)
             kinds[name] = _merged_kind(known, kind, is_exact=name not in inexact)
-        for name, kind in self.kinds.items():
-            if name not in kinds:
-                kinds[name] = _merged_kind(kind, "empty", is_exact=True)
-        tags = self.tags
-        if "release_tag" in older:
-            tags |= set(older["release_tag"].cat.categories)
-        return _Shape(_ordered(kinds), frozenset(inexact), tags, self.rows + len(older))
+        for name in self.kinds.keys() - kinds.keys():
+            kinds[name] = _merged_kind(self.kinds[name], "empty", is_exact=True)
+        names = [*map(str, older), *(name for name in self.kinds if name not in older)]
+        ordered = {name: kinds[name] for name in names}
+        return _Shape(ordered, frozenset(inexact), frozenset(tags), self.rows + len(older))
 
     def chosen(self, columns: list[str] | None) -> _Shape:
-        """Return the shape of `columns`, of all where None.
+        """Return the shape of `columns` of a history, of all where None.
 
         Raises
         ------
         HistoryError
             No run that is exported has one of them.
         """
-        names = columns or [
-            name for name in KINDS if name not in OPTIONAL_COLUMNS or name in self.kinds
-        ]
-        kinds = {name: KINDS[name] for name in names if name in KINDS} | self.kinds
+        optional = OPTIONAL_COLUMNS - self.kinds.keys() - set(columns or ())
+        kinds = {name: kind for name, kind in KINDS.items() if name not in optional} | self.kinds
         missing = [name for name in columns or () if name not in kinds]
         if missing:
             brought = ", ".join(name for name in self.kinds if name not in KINDS) or "none"
             msg = f"columns: no run that is exported has {missing[0]!r}; their columns: {brought}"
             raise HistoryError(msg)
-        ordered = {name: kinds[name] for name in columns} if columns else _ordered(kinds)
-        return _Shape(ordered, self.inexact, self.tags, self.rows)
-
-    def layout(self) -> list[tuple[str, bool]]:
-        """Return what the text of a CSV depends on: names, and which are written as floats."""
-        return [(name, kind == "float") for name, kind in self.kinds.items()]
+        return replace(self, kinds={name: kinds[name] for name in columns or _ordered(kinds)})
 
 
-def _ordered(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Return columns in the order of a frame; those of one payload stay as they are."""
-    brought = (n for n in kinds if n not in KINDS)
-    prefixes = list(PAYLOAD_PREFIXES)
-    names = [
-        *(n for n in _HEAD if n in kinds),
-        *sorted(brought, key=lambda name: prefixes.index(name.partition(".")[0])),
-        *(n for n in KINDS if n in kinds),
-    ]
-    return {name: kinds[name] for name in names}
+def _ordered(names: Iterable[str]) -> list[str]:
+    """Return columns in the order of a history's frame; those of one payload stay as they are."""
+    prefixes, known = list(PAYLOAD_PREFIXES), list(KINDS)
+
+    def rank(name: str) -> tuple[int, int]:
+        if name in KINDS:
+            return (0 if name in _HEAD else 2), known.index(name)
+        return 1, prefixes.index(name.partition(".")[0])
+
+    return sorted(names, key=rank)
+
+
+def _layout(kinds: Mapping[str, str]) -> list[tuple[str, bool]]:
+    """Return what the text of a CSV depends on: names, and which are written as floats."""
+    return [(name, kind == "float") for name, kind in kinds.items()]
+
+
+_KIND_OF_DTYPE = {
+    "boolean": "bool",
+    "bool": "bool",
+    "int64": "int",
+    "Int64": "count",
+    "float64": "float",
+    "datetime64[us, UTC]": "time",
+}
 
 
 def _kind_of(values: pd.Series[Any]) -> str:
     dtype = str(values.dtype)
-    kinds = {"boolean": "bool", "int64": "int", "Int64": "count", "float64": "float"}
-    if dtype in kinds:
-        return kinds[dtype]
+    if dtype == "category":
+        return "tag" if values.name == "release_tag" else "state"
+    if dtype in _KIND_OF_DTYPE:
+        return _KIND_OF_DTYPE[dtype]
     present = values.dropna()
     if present.empty:
         return "empty"
@@ -399,25 +362,26 @@ def _is_exact(values: pd.Series[Any]) -> bool:
 # ---------------------------------------------------------------- the three formats
 
 
-def _write_first_reading(source: _Source, file: TextIO) -> _Shape | None:
-    """Write rows while their columns are being found; return the right shape if it was another."""
+def _write_first_reading(source: _Source, file: TextIO) -> dict[str, str] | None:
+    """Write rows while their columns are being found; return the right ones if these were not."""
     shape, layout, is_right = _Shape(), list[tuple[str, bool]](), True
     for frame in source.frames():
         shape = shape.merged(frame)
+        kinds = {name: shape.kinds[name] for name in _ordered(shape.kinds)}
         if not layout:
-            layout = shape.layout()
-            file.write(header_line(shape.kinds))
-        is_right = is_right and shape.layout() == layout
+            layout = _layout(kinds)
+            file.write(header_line(kinds))
+        is_right = is_right and _layout(kinds) == layout
         if is_right:
-            file.writelines(_frame_lines(frame, shape.kinds))
-    shape = shape.chosen(None)
-    return None if is_right and shape.layout() == layout else shape
+            file.writelines(_frame_lines(frame, kinds))
+    kinds = shape.chosen(None).kinds
+    return None if is_right and _layout(kinds) == layout else kinds
 
 
-def _write_csv(source: _Source, file: TextIO, shape: _Shape) -> None:
-    file.write(header_line(shape.kinds))
-    for frame in source.frames():
-        file.writelines(_frame_lines(frame, shape.kinds))
+def _write_csv(frames: Iterable[pd.DataFrame], kinds: Mapping[str, str], file: TextIO) -> None:
+    file.write(header_line(kinds))
+    for frame in frames:
+        file.writelines(_frame_lines(frame, kinds))
 
 
 def _frame_lines(frame: pd.DataFrame, kinds: Mapping[str, str]) -> Iterator[str]:
@@ -463,22 +427,11 @@ def _iso(value: Any) -> str:
 _encode = json.JSONEncoder(ensure_ascii=False, default=_iso).encode
 
 
-def write_parquet_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write any frame as Parquet; columns of mixed types as JSON text."""
+def _write_parquet(
+    frames: Iterable[pd.DataFrame], empty: pd.DataFrame, shape: _Shape, file: BinaryIO
+) -> None:
+    """Write frames, some in a row group; columns of mixed types as JSON text."""
     pa = pyarrow("to_parquet")
-    kinds = {str(name): _kind_of(frame[name]) for name in frame if frame[name].dtype == object}
-    mixed = [name for name, kind in kinds.items() if kind == "mixed"]
-    texts = frame.assign(**{name: frame[name].map(_json_text) for name in mixed})
-    table = pa.Table.from_pandas(texts)
-    notes = {**table.schema.metadata, JSON_COLUMNS: json.dumps(mixed).encode()}
-    with replacing_bytes(path) as file:
-        pa.parquet.write_table(table.replace_schema_metadata(notes), file, compression="zstd")
-    return Path(path)
-
-
-def _write_parquet(pa: Any, shape: _Shape, frames: Iterator[pd.DataFrame], file: BinaryIO) -> None:
-    """Write frames, some in a row group."""
-    empty = frame_of_cells({name: [] for name in shape.kinds})
     found = pa.Schema.from_pandas(_conformed(empty, shape), preserve_index=False)
     # pandas 2 holds text as objects, and Arrow knows no type of none.
     fields = [f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in found]
@@ -497,18 +450,25 @@ def _write_parquet(pa: Any, shape: _Shape, frames: Iterator[pd.DataFrame], file:
             writer.write_table(pa.concat_tables(group))
 
 
+_DTYPES: Mapping[str, Any] = {
+    "float": "float64",
+    "int": "int64",
+    "count": "Int64",
+    "bool": "boolean",
+}
+
+
 def _conformed(frame: pd.DataFrame, shape: _Shape) -> pd.DataFrame:
     """Return a part of a frame with the columns and dtypes that the whole has."""
     import pandas as pd
 
-    dtypes = {"float": "float64", "int": "int64", "count": "Int64", "bool": "boolean"}
     columns: dict[str, Any] = {}
     for name, kind in shape.kinds.items():
         values = frame[name] if name in frame else column([None] * len(frame), "text")
         if kind == "tag":
             values = values.astype("object").astype(pd.CategoricalDtype(sorted(shape.tags)))
-        elif kind in dtypes:
-            values = values.astype("object").where(values.notna(), None).astype(dtypes[kind])
+        elif kind in _DTYPES:
+            values = values.astype("object").where(values.notna(), None).astype(_DTYPES[kind])
         elif kind == "mixed":
             values = column([_json_text(value) for value in _values(values, kind)], "text")
         elif kind in {"text", "empty"}:

@@ -20,8 +20,6 @@ from typing import BinaryIO, TextIO
 
 from vellum_nb.errors import HistoryError
 
-__all__ = ["refuse_other_ending", "replacing", "replacing_bytes", "write_file"]
-
 _SQLITE_HEADER = b"SQLite format 3\x00"
 _NAME_LENGTH = 40  # a whole name, with what is added, may be too long
 _STALE_S = 3600

@@ -33,21 +33,6 @@ from vellum_nb.models import NodeRun, RunState
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "EXACT",
-    "INT64",
-    "KINDS",
-    "NO_TIME",
-    "OPTIONAL_COLUMNS",
-    "PAYLOAD_PREFIXES",
-    "SHOWN",
-    "column",
-    "frame_of_cells",
-    "frame_of_rows",
-    "members",
-    "trace_frame",
-]
-
 _HEAD = {
     "execution_id": "text",
     "release_tag": "tag",

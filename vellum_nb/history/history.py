@@ -16,14 +16,14 @@ from enum import Enum
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import trace_frame
 from vellum_nb.history.location import DatabaseUrl, open_backend, parse_location
-from vellum_nb.history.merge import MergeReport, SyncReport
+from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
@@ -34,8 +34,6 @@ from vellum_nb.models import NodeRun, Run
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["History"]
 
 _NEWEST = 10
 _LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs between machines
@@ -130,6 +128,8 @@ class History:
         self._pending = PendingRuns(str(self._opened.path)) if is_shared else None
         self._author = writes.author_here(is_shared=is_shared)
         self._subscribers = _Subscribers()
+        if self._pending is not None:
+            self._pending.merge_into(self._opened)
         self._view, self._sync, self._read_nodes = view, sync, trace
 
     def with_callbacks(
@@ -585,13 +585,7 @@ class History:
         copy_to(target)
         return target
 
-    @overload
-    def merge(self, other: str | Path | History) -> MergeReport: ...
-
-    @overload
-    def merge(self, other: Iterable[Run]) -> SyncReport: ...
-
-    def merge(self, other: Any) -> MergeReport | SyncReport:
+    def merge(self, other: str | Path | History | Iterable[Run]) -> SyncReport:
         """Take over another history, a copy of this one for example; what is known stays.
 
         Runs are known by their id, then by execution id and external id. One that is STARTED here
@@ -614,10 +608,9 @@ class History:
                 report, changed = merge.merge_jsonl(self._store, Path(other).expanduser())
             elif isinstance(other, str | Path | DatabaseUrl):
                 with closing(open_backend(other, read_only=True)) as source:
-                    report, changed = merge.merge_store(self._store, source, str(other))
+                    report, changed = merge.merge_store(self._store, source)
             elif isinstance(other, History):
-                source = other._store  # noqa: SLF001  (of this class)
-                report, changed = merge.merge_store(self._store, source, str(other.path))
+                report, changed = merge.merge_store(self._store, other._store)  # noqa: SLF001
             else:
                 return self._merge_runs(other)
         finally:

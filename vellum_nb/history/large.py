@@ -19,8 +19,6 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows import encoded
 from vellum_nb.history.store import Reader, Row, Transaction
 
-__all__ = ["LARGE", "copy_values", "extract", "merge_places", "place_hashes", "restore"]
-
 LARGE = 32_768
 EXCERPT = 1_000
 _COLUMNS = ("inputs", "outputs", "desired", "nodes")

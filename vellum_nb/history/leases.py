@@ -20,8 +20,6 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.rows import from_micros
 from vellum_nb.history.store import Reader, Store, Transaction
 
-__all__ = ["LEASE_S", "acquire", "held", "lost_since", "release", "renew"]
-
 LEASE_S = 60
 """Seconds after which a lease that was not renewed is free."""
 

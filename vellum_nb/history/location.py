@@ -13,8 +13,6 @@ from vellum_nb.history.sqlite_store import SqliteStore
 from vellum_nb.history.store import Store
 from vellum_nb.sqlite import MEMORY
 
-__all__ = ["DatabaseUrl", "existing_file", "open_backend", "parse_location"]
-
 _SCHEMES = ("postgresql://", "postgres://")
 _ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a password, too
     r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE

@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, writes
@@ -34,26 +34,22 @@ from vellum_nb.history.rows import (
     scalar_row,
     tags_text,
 )
-from vellum_nb.history.store import Reader, Row, Store, Transaction
+from vellum_nb.history.store import Reader, Store, Transaction
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import is_in_doubt
 
-__all__ = [
-    "Conflict",
-    "MergeReport",
-    "SyncReport",
-    "merge_jsonl",
-    "merge_runs",
-    "merge_store",
-]
-
-Outcome = Literal["added", "completed", "updated", "known", "deleted", "running"]
+Outcome = Literal["added", "completed", "updated", "known", "deleted"]
 Values = dict[str, Any]
 
 _BATCH, _BATCH_TEXT = 250, 16_000_000  # runs of a transaction, and characters
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "author", "nodes")
 _OF_PEOPLE = ("quality", "note", "tags", "desired")
 _ANSWER = ("state", "error_code", "error_message", "outputs", "output_types")
+_KEYS = ("id", "execution_id", "external_id")
+_ROWS = (
+    f"SELECT {', '.join(f'r.{n}' if n in SCALARS else f'p.{n}' for n in WHOLE)}, p.large, "
+    f"r.deletion {JOINED}"
+)
 _IDENTITY = ("external_id", "sweep_id", "repeat", "case_id")
 _FACTS = tuple(
     name for name in WHOLE if name not in {*_LATE, *_OF_PEOPLE, "id", "external_id", "tag_moved"}
@@ -80,49 +76,17 @@ class Conflict:
     fields: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SyncReport:
-    """What a synchronisation, or the merge of a list of runs, did.
+    """What a synchronisation or a merge did.
 
     Attributes
     ----------
     added, completed, updated, known : int
         Runs that were not here; that were STARTED or in doubt here and have an answer now; that
-        got what was missing, such as a rating or a cost; that were here as they are.
+        got what was missing, such as a rating, a cost or a trace; that were here as they are.
     running : int
         Executions that have not ended; the next synchronisation takes them.
-    conflicts : tuple of Conflict
-        Runs that differ from those here. Ours are kept.
-    """
-
-    added: int = 0
-    completed: int = 0
-    updated: int = 0
-    known: int = 0
-    running: int = 0
-    conflicts: tuple[Conflict, ...] = ()
-
-    def __add__(self, other: SyncReport) -> SyncReport:
-        names = SyncReport.__slots__
-        return SyncReport(*(getattr(self, name) + getattr(other, name) for name in names))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.added} added, {self.completed} completed, {self.updated} updated, "
-            f"{self.known} known already, {self.running} still running"
-            + _conflict_text(self.conflicts)
-        )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class MergeReport:
-    """What merging another history did.
-
-    Attributes
-    ----------
-    added, completed, updated, known : int
-        Runs that were not here; that were STARTED or in doubt here and have an answer now; that
-        got a rating, a note, a cost or a trace; that were here as they are.
     deleted : int
         Runs that were deleted here, and stay so until a vacuum.
     sweeps, blind, ratings : int
@@ -133,11 +97,11 @@ class MergeReport:
         Ids of damaged runs there, which were left out.
     """
 
-    source: str
     added: int = 0
     completed: int = 0
     updated: int = 0
     known: int = 0
+    running: int = 0
     deleted: int = 0
     sweeps: int = 0
     blind: int = 0
@@ -145,106 +109,95 @@ class MergeReport:
     conflicts: tuple[Conflict, ...] = ()
     unreadable: tuple[str, ...] = ()
 
+    def __add__(self, other: SyncReport) -> SyncReport:
+        names = SyncReport.__slots__
+        return SyncReport(*(getattr(self, name) + getattr(other, name) for name in names))
+
     def __str__(self) -> str:
+        counts = {
+            "still running": self.running,
+            "deleted here and left so": self.deleted,
+            "sweep(s) added": self.sweeps,
+            "blind rating(s) added": self.blind,
+        }
         text = (
             f"{self.added:,} added, {self.completed:,} completed, {self.updated:,} updated, "
             f"{self.known:,} known already"
         )
-        for count, what in (
-            (self.deleted, "deleted here and left so"),
-            (self.sweeps, f"sweep{'' if self.sweeps == 1 else 's'} added"),
-            (self.blind, f"blind rating{'' if self.blind == 1 else 's'} added"),
-        ):
-            text += f", {count:,} {what}" if count else ""
+        text += "".join(f", {count:,} {what}" for what, count in counts.items() if count)
         if self.unreadable:
-            more = ", …" if len(self.unreadable) > _NAMED else ""
-            named = ", ".join(self.unreadable[:_NAMED]) + more
-            text += f"; {len(self.unreadable):,} damaged and left out: {named}"
-        return text + _conflict_text(self.conflicts)
+            text += f"; {len(self.unreadable):,} damaged and left out: {_some(self.unreadable)}"
+        if self.conflicts:
+            named = [f"{each.id} ({', '.join(each.fields)})" for each in self.conflicts]
+            text += f"; {len(named):,} differ, ours kept: {_some(named)}"
+        return text
 
     def __repr__(self) -> str:
-        return f"<MergeReport of {self.source}: {self}>"
+        return f"<SyncReport: {self}>"
 
 
-def _conflict_text(conflicts: Sequence[Conflict]) -> str:
-    if not conflicts:
-        return ""
-    count = len(conflicts)
-    named = "; ".join(f"{c.id} ({', '.join(c.fields)})" for c in conflicts[:_NAMED])
-    more = f"; and {count - _NAMED:,} more" if count > _NAMED else ""
-    return f"; {count:,} differ{'s' if count == 1 else ''}, ours kept: {named}{more}"
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 # ---------------------------------------------------------------- what is merged
 
 
-def merge_store(store: Store, other: Reader, source: str) -> tuple[MergeReport, list[str]]:
-    """Merge another history, called `source` in the report, which is only read.
+@dataclass(slots=True)
+class _Tally:
+    """What became of the runs so far; `renamed` have another id here."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    conflicts: list[Conflict] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+
+    def merge(self, store: Store, batch: Sequence[Run]) -> None:
+        for theirs, merged in store.write(partial(_merge_batch, batch)):
+            self.counts[merged.outcome] += 1
+            if merged.conflicts:
+                self.conflicts.append(Conflict(merged.run_id, merged.conflicts))
+            if theirs != merged.run_id:
+                self.renamed[theirs] = merged.run_id
+            if merged.outcome in {"completed", "updated"}:
+                self.changed.append(merged.run_id)
+
+    def report(self, **more: Any) -> tuple[SyncReport, list[str]]:
+        counts: dict[str, Any] = dict(self.counts)
+        return SyncReport(**counts, conflicts=tuple(self.conflicts), **more), self.changed
+
+
+def merge_store(store: Store, other: Reader) -> tuple[SyncReport, list[str]]:
+    """Merge another history, which is only read.
 
     Return the report, and the ids of runs that were here and changed.
     """
     unreadable: list[str] = []
     tally = _Tally()
     for batch in _batches(_readable_runs(other, unreadable)):
-        tally.add(store.write(partial(_merge_batch, batch)))
+        tally.merge(store, batch)
     plans = _merge_plans(store, other, tally.renamed)
-    return tally.merge_report(source, unreadable=tuple(unreadable), **plans), tally.changed
+    return tally.report(unreadable=tuple(unreadable), **plans)
 
 
-def merge_jsonl(store: Store, path: Path) -> tuple[MergeReport, list[str]]:
+def merge_jsonl(store: Store, path: Path) -> tuple[SyncReport, list[str]]:
     """Merge the runs of a file that `History.to_jsonl` wrote; return what `merge_store` does."""
     tally = _Tally()
     for batch in _batches((run, 0) for run in runs_of_jsonl(path)):
-        tally.add(store.write(partial(_merge_batch, batch)))
-    return tally.merge_report(path.name), tally.changed
+        tally.merge(store, batch)
+    return tally.report()
 
 
-def merge_runs(store: Store, runs: Iterable[Run]) -> tuple[SyncReport, list[str]]:
+def merge_runs(store: Store, runs: Sequence[Run]) -> tuple[SyncReport, list[str]]:
     """Merge runs in one transaction; return what `merge_store` does.
 
     Those that are STARTED are counted as running.
     """
-    given = list(runs)
-    ended = [run for run in given if run.state != "STARTED"]
+    ended = [run for run in runs if run.state != "STARTED"]
     tally = _Tally()
-    tally.add(store.write(partial(_merge_batch, ended)))
-    return tally.sync_report(running=len(given) - len(ended)), tally.changed
-
-
-@dataclass(frozen=True, slots=True)
-class _Merged:
-    """What became of the run that has the id `theirs` there."""
-
-    theirs: str
-    run_id: str
-    outcome: Outcome
-    conflicts: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Tally:
-    outcomes: Counter[str] = field(default_factory=Counter)
-    conflicts: list[Conflict] = field(default_factory=list)
-    renamed: dict[str, str] = field(default_factory=dict)
-    changed: list[str] = field(default_factory=list)
-
-    def add(self, batch: Iterable[_Merged]) -> None:
-        for one in batch:
-            self.outcomes[one.outcome] += 1
-            if one.conflicts:
-                self.conflicts.append(Conflict(one.run_id, one.conflicts))
-            if one.theirs != one.run_id:
-                self.renamed[one.theirs] = one.run_id
-            if one.outcome in {"completed", "updated"}:
-                self.changed.append(one.run_id)
-
-    def merge_report(self, source: str, **more: Any) -> MergeReport:
-        return MergeReport(source, **self.outcomes, conflicts=tuple(self.conflicts), **more)
-
-    def sync_report(self, *, running: int) -> SyncReport:
-        deleted = self.outcomes.pop("deleted", 0)
-        report = SyncReport(running=running, conflicts=tuple(self.conflicts), **self.outcomes)
-        return replace(report, known=report.known + deleted)
+    tally.merge(store, ended)
+    return tally.report(running=len(runs) - len(ended))
 
 
 def _batches(runs: Iterable[tuple[Run, int]]) -> Iterator[list[Run]]:
@@ -263,91 +216,74 @@ def _batches(runs: Iterable[tuple[Run, int]]) -> Iterator[list[Run]]:
 
 def _readable_runs(other: Reader, unreadable: list[str]) -> Iterator[tuple[Run, int]]:
     """Yield the runs of another history, oldest row first; note the ids of damaged ones."""
-    for rows in _row_batches(other, unreadable):
-        for row in rows:
-            try:
-                whole = large.restore(other, [row], WHOLE)[0] if row[-1] else row[:-1]
-                yield run_of(whole), sum(len(text) for text in whole if isinstance(text, str))
-            except HistoryError:  # damaged, or a large value is missing
-                unreadable.append(str(row[0]))
-
-
-def _row_batches(other: Reader, unreadable: list[str]) -> Iterator[list[Row]]:
-    columns = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*WHOLE, "large"))
-    sql = f"SELECT {columns}, r.seq {JOINED} WHERE r.deletion IS NULL AND "
-    following = f"{sql} r.seq > :last AND p.seq > :last ORDER BY r.seq LIMIT {_BATCH}"
-    numbers = f"SELECT seq FROM runs WHERE seq > :last ORDER BY seq LIMIT {_BATCH}"
+    numbers = "SELECT seq FROM runs WHERE seq > :last AND deletion IS NULL ORDER BY seq LIMIT :most"
     last = -(2**62)
-    while True:
-        try:
-            rows = other.read(following, {"last": last})
-        except HistoryError:  # a text among them is not UTF-8: row by row
-            seqs = [seq for (seq,) in other.read(numbers, {"last": last})]
-            rows = [row for seq in seqs for row in _one_row(other, sql, seq, unreadable)]
-            if not seqs:
-                raise
-            last = seqs[-1]
-        else:
-            if not rows:
-                return
-            last = rows[-1][-1]
-        yield [row[:-1] for row in rows]
+    while seqs := [seq for (seq,) in other.read(numbers, {"last": last, "most": _BATCH})]:
+        last = seqs[-1]
+        for seq in seqs:
+            try:  # each by itself: the text of one may not even be UTF-8
+                for row in other.read(f"{_ROWS} WHERE r.seq = :seq", {"seq": seq}):
+                    whole = large.restore(other, [row[:-1]], WHOLE)[0]
+                    yield run_of(whole), sum(len(text) for text in whole if isinstance(text, str))
+            except HistoryError:  # damaged, or a large value of it is missing
+                unreadable.append(_id_of(other, seq))
 
 
-def _one_row(other: Reader, sql: str, seq: int, unreadable: list[str]) -> list[Row]:
+def _id_of(other: Reader, seq: int) -> str:
     try:
-        return other.read(f"{sql} r.seq = :seq", {"seq": seq})
+        return str(other.read("SELECT id FROM runs WHERE seq = :seq", {"seq": seq})[0][0])
     except HistoryError:
-        unreadable.append(f"row {seq}")
-        return []
+        return f"row {seq}"
 
 
 # ---------------------------------------------------------------- runs
 
 
-def _merge_batch(runs: Sequence[Run], tx: Transaction) -> list[_Merged]:
+class _Merged(NamedTuple):
+    """What became of a run: its id here, and which fields differ."""
+
+    outcome: Outcome
+    run_id: str
+    conflicts: tuple[str, ...] = ()
+
+
+def _merge_batch(runs: Sequence[Run], tx: Transaction) -> list[tuple[str, _Merged]]:
+    """Merge runs; return the id of each there, and what became of it."""
     rows = [scalar_row(run) | payload_row(run) for run in runs]
-    known = {
-        name: _known(tx, name, [row[name] for row in rows])
-        for name in ("id", "execution_id", "external_id")
-    }
-    merged = []
+    known = {name: _known(tx, name, [row[name] for row in rows]) for name in _KEYS}
+    found = []
     for run, row in zip(runs, rows, strict=True):
         ours = known["id"].get(row["id"]) or known["execution_id"].get(row["execution_id"])
         same_external = known["external_id"].get(row["external_id"])
         if ours is None and same_external is not None and _is_same(same_external, row):
             ours = same_external
         if ours is None:
-            if same_external is not None:
-                run = run.model_copy(update={"external_id": None})  # noqa: PLW2901
-                row["external_id"] = None
-            writes.insert_run(tx, run)
-            merged.append(_Merged(row["id"], row["id"], "added"))
-            ours = row | {"deletion": None}
+            merged = _Merged("added", row["id"])
+            external_id = None if same_external is not None else run.external_id
+            writes.insert_run(tx, run.model_copy(update={"external_id": external_id}))
+            ours = row | {"external_id": external_id, "deletion": None}
         elif ours["deletion"] is not None:
-            merged.append(_Merged(row["id"], ours["id"], "deleted"))
+            merged = _Merged("deleted", ours["id"])
         else:
-            merged.append(_merge_known(tx, ours, row))
-            ours = _known(tx, "id", [merged[-1].run_id])[merged[-1].run_id]
-        for name, rows_by in known.items():
-            if ours[name] is not None:
-                rows_by[ours[name]] = ours
-    return merged
+            merged = _merge_known(tx, ours, row)
+            ours = _known(tx, "id", [merged.run_id])[merged.run_id]
+        found.append((row["id"], merged))
+        for name in _KEYS:  # the next ones of the batch may be the same run
+            known[name] |= {ours[name]: ours} if ours[name] is not None else {}
+    return found
 
 
 def _known(tx: Transaction, name: str, values: Iterable[str | None]) -> dict[Any, Values]:
     """Return rows by a column, their large values in place."""
-    columns = ", ".join(f"{'r' if each in SCALARS else 'p'}.{each}" for each in WHOLE)
-    sql = (
-        f"SELECT {columns}, p.large, r.deletion {JOINED} "
-        f"WHERE {tx.dialect.one_of(f'r.{name}', 'wanted')}"
-    )
     wanted = [value for value in values if value is not None]
-    rows = tx.read(sql, {"wanted": tx.dialect.listed(wanted)}) if wanted else []
+    if not wanted:
+        return {}
+    sql = f"{_ROWS} WHERE {tx.dialect.one_of(f'r.{name}', 'wanted')}"
+    rows = tx.read(sql, {"wanted": tx.dialect.listed(wanted)})
     whole = large.restore(tx, [row[:-1] for row in rows], WHOLE, "mark")
     found = [
-        dict(zip(WHOLE, values_, strict=True)) | {"deletion": row[-1]}
-        for values_, row in zip(whole, rows, strict=True)
+        dict(zip(WHOLE, each, strict=True)) | {"deletion": row[-1]}
+        for each, row in zip(whole, rows, strict=True)
     ]
     return {row[name]: row for row in found}
 
@@ -357,6 +293,8 @@ def _is_same(ours: Values, theirs: Values) -> bool:
     both = (ours, theirs)
     refused = any((row["error_code"] or "").startswith("HTTP_4") for row in both)
     has_doubt = any(_is_in_doubt(row) for row in both)
+    if refused and has_doubt and ours["external_id"] != ours["id"]:  # an id of the user's own
+        has_doubt = ours["case_id"] == theirs["case_id"]
     return (has_doubt or not refused) and any(row["execution_id"] is None for row in both)
 
 
@@ -366,11 +304,11 @@ def _is_in_doubt(row: Values) -> bool:
 
 def _merge_known(tx: Transaction, ours: Values, theirs: Values) -> _Merged:
     if all(ours[name] == theirs[name] for name in WHOLE):
-        return _Merged(theirs["id"], ours["id"], "known")
+        return _Merged("known", ours["id"])
     try:
         run_of([ours[name] for name in WHOLE])
     except DamagedRunError:  # check_history lists it
-        return _Merged(theirs["id"], ours["id"], "known")
+        return _Merged("known", ours["id"])
     completes = _completes(ours, theirs)
     changes = {n: theirs[n] for n in _LATE if ours[n] is None and theirs[n] is not None}
     changes |= _answer(ours, theirs) if completes else {}
@@ -381,9 +319,9 @@ def _merge_known(tx: Transaction, ours: Values, theirs: Values) -> _Merged:
     is_same_id = ours["id"] == theirs["id"]
     conflicts = () if completes else _conflicts(ours, theirs, is_same_id=is_same_id)
     if not changes:
-        return _Merged(theirs["id"], ours["id"], "known", conflicts)
+        return _Merged("known", ours["id"], conflicts)
     run_id = _change(tx, ours["id"], changes)
-    return _Merged(theirs["id"], run_id, "completed" if completes else "updated", conflicts)
+    return _Merged("completed" if completes else "updated", run_id, conflicts)
 
 
 def _completes(ours: Values, theirs: Values) -> bool:
@@ -515,28 +453,14 @@ def _merge_sweep(other: Reader, renamed: Mapping[str, str], sweep: Values, tx: T
     if is_new:
         _copy_children(tx, other, "sweep_cases", sweep["id"], renamed)
     else:
-        ours = _rows_of(tx, "sweeps", sweep["id"])[0]
         sql = (
-            "UPDATE sweeps SET round = :round, ended = :ended, why = :why, releases = :releases "
-            "WHERE id = :id"
+            "UPDATE sweeps SET round = CASE WHEN round < :round THEN :round ELSE round END, "
+            "why = CASE WHEN coalesce(ended, :ended) IS NULL THEN why END, "
+            "ended = coalesce(ended, :ended) WHERE id = :id"
         )
-        tx.execute(sql, _joined_sweep(ours, sweep))
+        tx.execute(sql, {name: sweep[name] for name in ("id", "round", "ended")})
     _copy_children(tx, other, "sweep_reused", sweep["id"], renamed)
     return is_new
-
-
-def _joined_sweep(ours: Values, theirs: Values) -> Values:
-    """Return what a sweep that is here and there has come to."""
-    mine, others = json.loads(ours["releases"]), json.loads(theirs["releases"])
-    releases = others | {tag: release for tag, release in mine.items() if release is not None}
-    ended = ours["ended"] if ours["ended"] is not None else theirs["ended"]
-    return {
-        "id": ours["id"],
-        "round": max(ours["round"], theirs["round"]),
-        "ended": ended,
-        "why": ours["why"] if ended is None else None,
-        "releases": json.dumps(mine | releases),
-    }
 
 
 def _merge_blind(

@@ -19,8 +19,6 @@ from vellum_nb.history.sqlite_store import SqliteStore
 from vellum_nb.history.store import OutOfReachError, Store, Transaction
 from vellum_nb.models import Run
 
-__all__ = ["PendingRuns"]
-
 _RETRY_S = 1.0
 
 
@@ -78,13 +76,13 @@ class PendingRuns:
             def change(transaction: Transaction) -> bool:
                 if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
                     return False
-                store.read("SELECT 1")
-                merge_store(store, transaction, self.path.name)
+                merge_store(store, transaction)
                 for table in ("payloads", "runs", "large_values"):
                     transaction.execute(f"DELETE FROM {table}")
                 return True
 
             try:
+                store.write(lambda transaction: transaction.read("SELECT 1"))  # does not wait
                 merged = self._open().write(change)
             except OutOfReachError:
                 return False

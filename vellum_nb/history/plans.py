@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
+from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import large, leases, reuse, writes
-from vellum_nb.history.frames import frame_of_rows
+from vellum_nb.history import large, leases, query, writes
+from vellum_nb.history.frames import SHOWN, frame_of_rows
 from vellum_nb.history.rows import encoded, from_micros, micros
 from vellum_nb.history.store import OutOfReachError, Store, Transaction
 from vellum_nb.models import Run
@@ -21,8 +23,6 @@ from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["CASE", "REUSED", "SWEEP", "Sweeps"]
 
 SWEEP = (
     "id",
@@ -41,8 +41,19 @@ SWEEP = (
 )
 CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
+_RECENT = 2_000
+_ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _NONE: Mapping[Place, str] = MappingProxyType({})
 _LAST_SEEN = "CASE WHEN finished_at > timestamp THEN finished_at ELSE timestamp END"
+
+
+class PastRun(NamedTuple):
+    """What a run took and cost."""
+
+    release_tag: str
+    release_id: str | None
+    latency_s: float
+    cost_usd: float | None
 
 
 class Sweeps:
@@ -99,7 +110,7 @@ class Sweeps:
                 case = {"sweep": sweep.id, **row}
                 case["large"] = large.extract(tx, case, ("inputs",))
                 tx.execute(_insert("sweep_cases", ("sweep", *CASE)), case)
-            reuse.insert_reused(tx, sweep.id, reused)
+            _insert_reused(sweep.id, reused, tx)
             return True
 
         return self._store.write(change)
@@ -291,29 +302,63 @@ class Sweeps:
     def frame(
         self, sweep_id: str, *, states: Sequence[str] | None = None, exclude: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Return the runs of a sweep as a frame, reused ones too, without those of `exclude`."""
-        rows = reuse.sweep_rows(self._store, sweep_id, states)
-        return frame_of_rows([row for row in rows if row[0] not in exclude])  # id is the first
+        """Return the runs of a sweep as a frame, newest first, without those of `exclude`.
+
+        A reused run is shown as the planned one that it stands for.
+        """
+        places = {run: place for place, run in self.reused(sweep_id).items()}
+        own = query.select({"sweep_id": sweep_id, "state": states}, self._store)
+        others = query.select({"ids": list(places), "state": states}, self._store)
+        with self._store.snapshot() as snapshot:
+            rows = query.read_rows(snapshot, own, SHOWN, missing="mark")
+            for row in query.read_rows(snapshot, others, SHOWN, missing="mark") if places else ():
+                changed = dict(zip(SHOWN, row, strict=True))
+                place = places[changed["id"]]
+                changed |= {"release_tag": place.release_tag, "repeat": place.repeat}
+                rows.append(tuple(changed.values()))
+        rows = [row for row in rows if row[_ID] not in exclude]
+        return frame_of_rows(sorted(rows, key=itemgetter(_TIME), reverse=True))
 
     # ------------------------------------------------------------ reuse
 
-    def past(self, deployment: str) -> list[reuse.PastRun]:
-        """Return what the latest fulfilled runs of a deployment took and cost."""
-        return reuse.past_runs(self._store, deployment)
+    def past(self, deployment: str) -> list[PastRun]:
+        """Return what the latest fulfilled runs of a deployment took and cost, some thousands."""
+        sql = (
+            "SELECT release_tag, release_id, latency_s, cost_usd FROM runs "
+            "WHERE deployment = :deployment AND deletion IS NULL AND state = 'FULFILLED' "
+            "AND latency_s IS NOT NULL ORDER BY timestamp DESC, seq DESC LIMIT :most"
+        )
+        rows = self._store.read(sql, {"deployment": deployment, "most": _RECENT})
+        return [PastRun(*row) for row in rows]
 
     def reusable(
         self, deployment: str, release_id: str, case_ids: Iterable[str]
     ) -> dict[str, list[str]]:
         """Return fulfilled runs on one release: case id to run ids, newest first."""
-        return reuse.reusable_runs(self._store, deployment, release_id, case_ids)
+        dialect = self._store.dialect
+        sql = (
+            "SELECT case_id, id FROM runs WHERE deployment = :deployment "
+            "AND release_id = :release AND deletion IS NULL AND state = 'FULFILLED' "
+            f"AND {dialect.one_of('case_id', 'ids')} ORDER BY timestamp DESC, seq DESC"
+        )
+        values = {"deployment": deployment, "release": release_id}
+        found: dict[str, list[str]] = {}
+        for case_id, run in self._store.read(sql, values | {"ids": dialect.listed(case_ids)}):
+            found.setdefault(case_id, []).append(run)
+        return found
 
     def add_reused(self, sweep_id: str, reused: Mapping[Place, str]) -> None:
-        """Record which run stands for which planned one."""
-        self._store.write(lambda tx: reuse.insert_reused(tx, sweep_id, reused))
+        """Record which run stands for which planned one; a place that has one keeps it."""
+        self._store.write(partial(_insert_reused, sweep_id, reused))
 
     def reused(self, sweep_id: str) -> dict[Place, str]:
-        """Return which run stands for which planned one."""
-        return reuse.reused_runs(self._store, sweep_id)
+        """Return which run stands for which planned one; deleted ones stand for none."""
+        sql = (
+            "SELECT u.position, u.release_tag, u.repeat, u.run FROM sweep_reused u "
+            "JOIN runs r ON r.id = u.run WHERE u.sweep = :sweep AND r.deletion IS NULL"
+        )
+        rows = self._store.read(sql, {"sweep": sweep_id})
+        return {Place(*place): run for *place, run in rows}
 
     # ------------------------------------------------------------
 
@@ -325,6 +370,15 @@ class Sweeps:
         if self._author is None or run.author is not None:
             return run
         return run.model_copy(update={"author": self._author})
+
+
+def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:
+    sql = _insert("sweep_reused", ("sweep", *REUSED)) + " ON CONFLICT DO NOTHING"
+    rows = [
+        {"sweep": sweep_id, "run": run, **{name: getattr(place, name) for name in REUSED[:-1]}}
+        for place, run in reused.items()
+    ]
+    tx.execute_many(sql, rows)
 
 
 def _insert(table: str, names: Sequence[str]) -> str:

@@ -31,8 +31,6 @@ from vellum_nb.history.location import DatabaseUrl
 from vellum_nb.history.schema import MIGRATIONS, TABLES
 from vellum_nb.history.store import OutOfReachError, Parameters, Row
 
-__all__ = ["PostgresDialect", "PostgresStore"]
-
 T = TypeVar("T")
 
 _WAIT_S = 30  # for a lock
@@ -100,7 +98,8 @@ class PostgresDialect:
             "CASE jsonb_typeof(m) WHEN 'number' THEN CAST(m #>> '{}' AS DOUBLE PRECISION) "
             "WHEN 'boolean' THEN CASE WHEN m = 'true' THEN 1 ELSE 0 END END"
         )
-        row = f"ROW({number}, (m #>> '{{}}') COLLATE \"C\")"
+        text = "CASE WHEN jsonb_typeof(m) NOT IN ('number', 'boolean') THEN m #>> '{}' END"
+        row = f'ROW({number}, ({text}) COLLATE "C")'
         return (
             f"(SELECT CASE WHEN jsonb_typeof(m) <> 'null' THEN {row} END "
             f"FROM vnb_member({column}, :{name}) AS m)"

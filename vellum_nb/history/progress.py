@@ -1,55 +1,24 @@
-"""A progress line on standard error, in a terminal and in a notebook."""
+"""Progress lines on standard error, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
-__all__ = ["progress_line", "search_progress", "terminal_line"]
-
-_LONG = 100_000  # rows; fewer are done before anybody wonders
 _LINE = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
-_PATIENCE_S = 1.0
+_PATIENCE_S = 1.5  # what takes less needs no line
 
 
 @contextmanager
-def progress_line(title: str, total: int, *, show: bool | None) -> Iterator[Callable[[int], Any]]:
-    """Yield a function to call with the number of rows of each batch.
-
-    `show` is whether the line is shown; None: when `total` is large.
-    """
-    if not (total >= _LONG if show is None else show):
-        yield lambda _: None
-        return
-    line = terminal_line(total=total, desc=title, file=sys.stderr, bar_format=_LINE)
-    try:
-        yield line.update
-    finally:
-        line.close()
-
-
-@contextmanager
-def search_progress() -> Iterator[Callable[[int, int], None]]:
-    """Yield an `on_progress(done, total)` that shows a line when indexing takes long."""
-    started, lines = time.monotonic(), list[Any]()
-
-    def on_progress(done: int, total: int) -> None:
-        if not lines and done < total and time.monotonic() - started > _PATIENCE_S:
-            title = "Indexing runs for the search"
-            lines.append(terminal_line(total=total, desc=title, file=sys.stderr, bar_format=_LINE))
-        for line in lines:
-            line.total = total
-            line.update(done - line.n)
-
-    try:
-        yield on_progress
-    finally:
-        for line in lines:
-            line.close()
+def progress_line(title: str, total: int | None, *, show: bool | None = None) -> Iterator[Any]:
+    """Yield a line of tqdm; `show` is whether it is shown, None: when it takes long."""
+    options = {"disable": show is False, "delay": 0 if show else _PATIENCE_S}
+    line = terminal_line(total=total, desc=title, file=sys.stderr, bar_format=_LINE, **options)
+    with closing(line):
+        yield line
 
 
 def terminal_line(**options: Any) -> Any:

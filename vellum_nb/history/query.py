@@ -21,28 +21,6 @@ from vellum_nb.models import Run, RunState
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "JOINED",
-    "NEWEST_FIRST",
-    "Filters",
-    "Ids",
-    "OrderedRuns",
-    "PageFilters",
-    "Selection",
-    "count",
-    "ids_of",
-    "moment",
-    "ordered_numbers",
-    "read_frame",
-    "read_rows",
-    "read_runs",
-    "rows_at",
-    "runs_of",
-    "scan_frames",
-    "select",
-    "stream_rows",
-]
-
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
 JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
 

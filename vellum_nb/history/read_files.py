@@ -20,8 +20,6 @@ from vellum_nb.models import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_csv", "read_jsonl", "read_parquet", "runs_of_jsonl"]
-
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _Cell = tuple[str, bool]
 

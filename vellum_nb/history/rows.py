@@ -20,24 +20,6 @@ from pydantic_core import to_json
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import Run, canonical_json
 
-__all__ = [
-    "ENDED",
-    "FRAMED",
-    "PAYLOADS",
-    "SCALARS",
-    "WHOLE",
-    "DamagedRunError",
-    "cell",
-    "clean",
-    "encoded",
-    "from_micros",
-    "micros",
-    "payload_row",
-    "run_of",
-    "scalar_row",
-    "tags_text",
-]
-
 SCALARS = (
     "id",
     "execution_id",

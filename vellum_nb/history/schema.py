@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 
 from vellum_nb.history.store import Transaction
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "TABLES", "refuse_old"]
-
 APPLICATION_ID = 0x766E6231  # "vnb1"
 _UNRELEASED_ID = 0x766E6268  # the seven versions before the first release
 

@@ -23,24 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large
-from vellum_nb.history.progress import search_progress
+from vellum_nb.history.progress import progress_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from vellum_nb.history.store import Reader, Store, Transaction
-
-__all__ = [
-    "Search",
-    "Term",
-    "catch_up",
-    "clear",
-    "condition",
-    "document",
-    "mark_changed",
-    "match_column",
-    "normalize",
-]
 
 # ---------------------------------------------------------------- normalised text
 
@@ -226,9 +214,7 @@ class Search:
 
     def first(self, text: str) -> int | None:
         """Return where in `text` the first term begins."""
-        aligned = _Aligned(text)
-        hits = (_pattern(term).search(aligned.normal) for term in self.terms)
-        return min((aligned.span(hit)[0] for hit in hits if hit), default=None)
+        return next((begin for begin, _ in self.spans(text)), None)
 
     def excerpt(self, text: str, before: int = 30, length: int = 90) -> str | None:
         """Return a line of `text` around the first term, None where nothing is found.
@@ -444,8 +430,8 @@ def condition(store: Store, text: str) -> Condition:
     index = _INDEXES[store.dialect.name]
     _indexed_upto(store, index)  # raises when nothing can be read
     try:
-        with search_progress() as on_progress:
-            catch_up(store, on_progress)
+        with progress_line("Indexing runs for the search", None) as line:
+            catch_up(store, partial(_show, line))
     except HistoryError as exc:
         msg = f"The search index cannot be written, so every run is compared, which is slow: {exc}"
         warnings.warn(msg, UserWarning, stacklevel=2)
@@ -454,6 +440,11 @@ def condition(store: Store, text: str) -> Condition:
     sql, parameters = ("FALSE", {}) if upto is None else index.condition(search)
     others = store.dialect.one_of("r.seq", "search_rest")
     return f"({sql} OR {others})", parameters | {"search_rest": store.dialect.listed(rest)}
+
+
+def _show(line: Any, done: int, total: int) -> None:
+    line.total = total
+    line.update(done - line.n)
 
 
 def catch_up(store: Store, on_progress: OnProgress | None = None) -> None:
@@ -502,8 +493,7 @@ def _state(upto: int) -> str:
 
 
 def _rebuild(index: _Index, tx: Transaction) -> None:
-    if index is _Tsvector:  # PostgreSQL lets two make one table, and then one of them fails
-        tx.execute("LOCK TABLE settings IN SHARE ROW EXCLUSIVE MODE")
+    tx.serialize("search")
     if _indexed_upto(tx, index) is not None:  # another process was faster
         return
     for statement in index.clear if tx.read(index.exists) else index.make:
@@ -535,7 +525,7 @@ def _next_batch(store: Store, index: _Index) -> _Batch:
         "SELECT d.seq, max(d.number) FROM search_due d JOIN runs r ON r.seq = d.seq "
         "WHERE r.state <> 'STARTED' GROUP BY d.seq ORDER BY d.seq LIMIT :most"
     )
-    due = dict(store.read(changed, {"most": _BATCH}))
+    due: dict[int, int] = dict(store.read(changed, {"most": _BATCH}))
     new = (
         f"SELECT r.seq FROM runs r WHERE r.seq > :after AND {_not_indexed(index)} "
         "AND NOT EXISTS (SELECT 1 FROM search_due d WHERE d.seq = r.seq) "

@@ -12,8 +12,6 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.sqlite import FileFormat, Snapshot, SqliteFile, Transaction
 
-__all__ = ["FORMAT", "SqliteDialect", "SqliteStore"]
-
 FORMAT = FileFormat("history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old)
 
 

@@ -13,17 +13,6 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from vellum_nb.errors import HistoryError
 
-__all__ = [
-    "Dialect",
-    "OutOfReachError",
-    "Parameters",
-    "Reader",
-    "Row",
-    "Snapshot",
-    "Store",
-    "Transaction",
-]
-
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 Parameters: TypeAlias = Mapping[str, Any]

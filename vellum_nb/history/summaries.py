@@ -10,10 +10,11 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from sys import intern
-from typing import Any, get_args
+from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, query
@@ -22,25 +23,23 @@ from vellum_nb.history.rows import (
     FRAMED,
     SCALARS,
     DamagedRunError,
-    from_micros,
     micros,
     run_of,
 )
-from vellum_nb.history.store import Reader, Row, Store
-from vellum_nb.models import Run, RunState
-
-__all__ = ["MissingRunError", "RunSummary", "fetch", "in_turn", "read_summaries"]
+from vellum_nb.history.store import Row, Store
+from vellum_nb.models import Run
 
 _AT_ONCE = 100  # rows that are read at once
 _FEW, _MEMORY = 10_000, 8_000_000  # runs, and characters of payloads
 _NAMES = (*SCALARS, *FRAMED)
 _AT = {name: at for at, name in enumerate(_NAMES)}
 _ANSWERS = frozenset({"FULFILLED", "REJECTED"})
-_SUMMARY = (
-    *("id", "deployment", "release_tag", "release_id", "environment", "timestamp", "state"),
-    *("case_id", "sweep_id", "latency_s", "cost_usd", "quality", "tag_moved", "error_code"),
-    *("error_message", "outputs", "desired"),
+_SCALARS = (
+    *("id", "deployment", "release_tag", "release_id", "environment", "case_id", "sweep_id"),
+    *("state", "latency_s", "cost_usd", "quality", "tag_moved"),
 )
+_MORE = ("timestamp", "error_code", "error_message", "outputs", "desired")
+_SUMMARY = (*_SCALARS, *_MORE)
 
 
 class MissingRunError(HistoryError):
@@ -79,9 +78,13 @@ class _Payloads:
                 self._size -= _size(self._rows.popitem(last=False)[1])
         return found
 
-    def text(self, number: int, name: str) -> str:
-        """Return a payload as JSON text."""
-        return self.row(number)[_AT[name]] or "{}"
+    def read_ahead(self, numbers: Sequence[int]) -> None:
+        """Read the rows of few runs while their payloads are little."""
+        size = 0
+        for start in range(0, len(numbers), _AT_ONCE):
+            size += sum(map(_size, self.fetch(numbers[start : start + _AT_ONCE]).values()))
+            if size > _MEMORY:
+                return
 
     def value(self, number: int, name: str) -> Any:
         """Return a payload as a value; not to be changed."""
@@ -96,85 +99,81 @@ class _Payloads:
         return value
 
 
+@dataclass(slots=True, eq=False)
 class RunSummary:
     """A run as a comparison handles it; has the attributes of a `Run` that metrics read.
 
     Attributes
     ----------
-    group : str
-        What it is counted under, at first its release tag.
     micros : int
         Its timestamp in µs since 1970.
     error : tuple of str or None
         Code and message.
-    is_answer : bool
-        Whether an answer came, be it FULFILLED or REJECTED.
     output_names : tuple of str
         The names of its outputs.
+    group : str
+        What it is counted under, at first its release tag.
+    is_answer : bool
+        Whether an answer came, be it FULFILLED or REJECTED.
     """
-
-    __slots__ = (
-        *("id", "deployment", "release_tag", "release_id", "environment", "group", "case_id"),
-        *("sweep_id", "micros", "state", "error", "latency_s", "cost_usd", "quality", "tag_moved"),
-        *("is_answer", "output_names", "_desired", "_mark", "_number", "_payloads", "_run"),
-    )
 
     id: str
     deployment: str
     release_tag: str
     release_id: str | None
     environment: str | None
-    group: str
     case_id: str
     sweep_id: str | None
     micros: int
     state: str
-    error: tuple[str, str] | None
     latency_s: float | None
     cost_usd: float | None
     quality: float | None
     tag_moved: bool
-    is_answer: bool
+    error: tuple[str, str] | None
     output_names: tuple[str, ...]
     _desired: Any
     _mark: int | None
-    _number: int
-    _payloads: _Payloads | None
-    _run: Run | None
+    _source: Run | tuple[_Payloads, int]
+    group: str = field(init=False)
+    is_answer: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("deployment", "release_tag", "release_id", "environment", "state"):
+            value = getattr(self, name)
+            setattr(self, name, value and intern(value))
+        self.group, self.is_answer = self.release_tag, self.state in _ANSWERS
 
     @classmethod
     def of_run(cls, run: Run) -> RunSummary:
         """Return the summary of `run`, which it holds."""
-        self = cls()
-        self._set({name: getattr(run, name, None) for name in _SUMMARY})
-        self.micros = micros(run.timestamp)
-        self.error = None if run.error is None else (run.error.code, run.error.message)
-        self._run, self._payloads, self._number = run, None, 0
-        self._desired, self._mark, self.output_names = run.desired, None, tuple(run.outputs)
-        return self
+        error = None if run.error is None else (run.error.code, run.error.message)
+        scalars = {name: getattr(run, name) for name in _SCALARS}
+        return cls(
+            **scalars,
+            micros=micros(run.timestamp),
+            error=error,
+            output_names=tuple(run.outputs),
+            _desired=run.desired,
+            _mark=None,
+            _source=run,
+        )
 
     @classmethod
-    def _of_row(cls, number: int, row: Sequence[Any], payloads: _Payloads) -> RunSummary:
-        self = cls()
+    def _of_row(cls, row: Sequence[Any], payloads: _Payloads, number: int) -> RunSummary:
         found = dict(zip(_SUMMARY, row, strict=True))
-        self._set(found)
-        self.micros = found["timestamp"]
-        code, message = found["error_code"], found["error_message"]
-        self.error = None if code is None else (code, message or "")
-        self._run, self._payloads, self._number = None, payloads, number
-        self._desired = found["desired"] or None
-        self._mark, self.output_names = _mark_of(found["outputs"] or "{}")
-        return self
-
-    def _set(self, found: Mapping[str, Any]) -> None:
-        self.id, self.case_id, self.sweep_id = found["id"], found["case_id"], found["sweep_id"]
-        for name in ("deployment", "release_tag", "release_id", "environment", "state"):
-            value = found[name]
-            setattr(self, name, None if value is None else intern(value))
-        for name in ("latency_s", "cost_usd", "quality"):
-            setattr(self, name, found[name])
-        self.tag_moved = bool(found["tag_moved"])
-        self.group, self.is_answer = self.release_tag, self.state in _ANSWERS
+        code, message = found.pop("error_code"), found.pop("error_message")
+        mark, names = _mark_of(found.pop("outputs") or "{}")
+        return cls(
+            micros=found.pop("timestamp"),
+            error=None if code is None else (code, message or ""),
+            output_names=names,
+            tag_moved=bool(found.pop("tag_moved")),
+            _desired=found.pop("desired") or None,
+            _mark=mark,
+            _source=(payloads, number),
+            **found,
+        )
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -192,11 +191,12 @@ class RunSummary:
         return self._value("output_types")
 
     def _value(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = (
-            getattr(self._run, name)
-            if self._payloads is None
-            else self._payloads.value(self._number, name)
-        )
+        found: dict[str, Any]
+        if isinstance(self._source, Run):
+            found = getattr(self._source, name)
+        else:
+            payloads, number = self._source
+            found = payloads.value(number, name)
         return found
 
     @property
@@ -217,9 +217,10 @@ class RunSummary:
     @property
     def text(self) -> str:
         """The outputs as JSON text, for a search."""
-        if self._payloads is not None:
-            return self._payloads.text(self._number, "outputs")
-        return json.dumps(self.outputs, ensure_ascii=False)
+        if isinstance(self._source, Run):
+            return json.dumps(self.outputs, ensure_ascii=False)
+        payloads, number = self._source
+        return payloads.row(number)[_AT["outputs"]] or "{}"
 
     @property
     def run(self) -> Run:
@@ -228,10 +229,10 @@ class RunSummary:
 
     def made(self) -> Run:
         """Return the whole run, without its trace."""
-        if self._payloads is None:
-            assert self._run is not None  # noqa: S101  (one of the two is there)
-            return self._run
-        run = run_of((*self._payloads.row(self._number), None))
+        if isinstance(self._source, Run):
+            return self._source
+        payloads, number = self._source
+        run = run_of((*payloads.row(number), None))
         if run.release_tag != self.release_tag:  # reused by a sweep
             run = run.model_copy(update={"release_tag": self.release_tag})
         return run
@@ -242,43 +243,19 @@ def read_summaries(store: Store, filters: Filters) -> list[RunSummary]:
     selection = query.select(filters, store)
     payloads = _Payloads(partial(_whole_rows, store))
     columns = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in _SUMMARY)
-    sql = selection.sql(f"r.seq, p.large, {columns}", query.JOINED)
-    found = []
+    sql = selection.sql(f"{columns}, p.large, r.seq", query.JOINED)
+    found, numbers = [], []
     with store.snapshot() as snapshot:
         for rows in snapshot.stream(sql, selection.parameters):
-            for number, places, *row in rows:
-                try:
-                    found.append(_summary(snapshot, number, row, places, payloads))
-                except DamagedRunError:
-                    if not selection.skip_damaged:
-                        raise
+            for *row, number in rows:  # outputs and corrections may be cut short in it
+                whole: Sequence[Any] = row[:-1]
+                if row[-1]:
+                    whole = large.restore(snapshot, [tuple(row)], _SUMMARY, "mark")[0]
+                found.append(RunSummary._of_row(whole, payloads, number))  # noqa: SLF001
+                numbers.append(number)
         if len(found) <= _FEW:
-            _read_few(payloads, [each._number for each in found])  # noqa: SLF001
+            payloads.read_ahead(numbers)
     return found
-
-
-def _summary(
-    reader: Reader, number: int, row: Sequence[Any], places: str | None, payloads: _Payloads
-) -> RunSummary:
-    if places is not None:  # outputs and corrections are cut short in the row
-        row = large.restore(reader, [(*row, places)], _SUMMARY, missing="mark")[0]
-    try:
-        found = RunSummary._of_row(number, row, payloads)  # noqa: SLF001
-        from_micros(found.micros)
-    except (ValueError, TypeError, OverflowError) as exc:
-        raise DamagedRunError(row[0], f"{exc!s:.100}") from exc
-    if found.state not in get_args(RunState):
-        raise DamagedRunError(row[0], "state")
-    return found
-
-
-def _read_few(payloads: _Payloads, numbers: Sequence[int]) -> None:
-    """Read payloads ahead while they are little."""
-    size = 0
-    for start in range(0, len(numbers), _AT_ONCE):
-        size += sum(map(_size, payloads.fetch(numbers[start : start + _AT_ONCE]).values()))
-        if size > _MEMORY:
-            return
 
 
 def _whole_rows(store: Store, numbers: Sequence[int]) -> dict[int, Row]:
@@ -303,8 +280,9 @@ def fetch(summaries: Iterable[RunSummary]) -> None:
     """Read the payloads of some runs at once, as they are going to be asked for."""
     wanted: dict[_Payloads, list[int]] = {}
     for each in summaries:
-        if each._payloads is not None:  # noqa: SLF001  (its own class)
-            wanted.setdefault(each._payloads, []).append(each._number)  # noqa: SLF001
+        if not isinstance(each._source, Run):  # noqa: SLF001  (of this module)
+            payloads, number = each._source  # noqa: SLF001
+            wanted.setdefault(payloads, []).append(number)
     for payloads, numbers in wanted.items():
         payloads.fetch(numbers)
 

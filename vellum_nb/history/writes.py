@@ -35,26 +35,6 @@ from vellum_nb.models.sweeps import IN_DOUBT_SQL
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Deletion",
-    "Restored",
-    "Vacuumed",
-    "author_here",
-    "begin",
-    "complete_run",
-    "delete",
-    "deletions",
-    "finish",
-    "format_bytes",
-    "insert_run",
-    "record",
-    "remove_runs",
-    "undelete",
-    "unknown_run",
-    "update_run",
-    "vacuum",
-]
-
 _AT_ONCE = 2_000  # runs of a transaction: no other writer waits for long
 _NAMED = 3
 

@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from vellum_nb.models.base import Moment, Reply, validated
-from vellum_nb.models.execution import WorkflowEventError
-from vellum_nb.models.usage import WorkflowExecutionUsageResult
+from vellum_nb.models.execution import WorkflowEventError, WorkflowExecutionUsageResult
 
 __all__ = [
     "ParentContext",
@@ -36,10 +35,10 @@ class VellumCodeResourceDefinition(Reply):
 
 
 class ParentContext(Reply):
-    """What something ran in or was started by; `type` tells which fields are there.
+    """The parent of an execution or event; its fields follow from `type`.
 
-    WORKFLOW_RELEASE_TAG tells which release ran; WORKFLOW and WORKFLOW_NODE are what an event is
-    inside of; API_REQUEST and the like are where it all began.
+    WORKFLOW_RELEASE_TAG names the release that ran; WORKFLOW and WORKFLOW_NODE are what an event
+    is inside of; API_REQUEST and the like are the origin.
     """
 
     type: str = ""
@@ -95,7 +94,7 @@ class WorkflowEvent(Reply):
 
     @property
     def definition(self) -> VellumCodeResourceDefinition:
-        """The workflow or the node that it tells of."""
+        """The workflow or the node of the event."""
         found = self.body.get("node_definition") or self.body.get("workflow_definition")
         return validated(VellumCodeResourceDefinition, found) or VellumCodeResourceDefinition()
 

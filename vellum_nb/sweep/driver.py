@@ -54,6 +54,7 @@ _WAITING = 512  # runs that may wait to be sent or looked up while others begin
 _LOST = 3  # how often an executor may lose the same run
 _FAILING = 60.0  # seconds of nothing but trouble, until a sweep gives up
 _LONGEST_RETRY = 10.0  # seconds between two tries, where the server does not say
+_RENEW_EVERY = 10.0  # seconds; a lease lasts for a minute
 _SLICE = 0.5  # seconds; on Windows nothing interrupts a wait
 _GRACE = 2.0  # seconds for calls under way, when the interpreter ends
 _WRITING = 5.0  # seconds to record what was cut off
@@ -344,6 +345,9 @@ class Driver:
         Those of earlier sessions: they are looked up first.
     on_change : callable
         Called after every turn.
+    renew : callable
+        Called every ten seconds, also while it waits or is paused, to keep the lease of the sweep;
+        an error of it stops the sweep.
     clock : callable
         Seconds, for tests that do not wait.
     """
@@ -359,6 +363,7 @@ class Driver:
         limits: Limits,
         in_doubt: Iterable[PreparedRun] = (),
         on_change: Callable[[], None] = lambda: None,
+        renew: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runs = runs
@@ -367,6 +372,8 @@ class Driver:
         self._counter = counter
         self._limits = limits
         self._on_change = on_change
+        self._renew = renew
+        self._renew_at = clock() + _RENEW_EVERY
         self._clock = clock
         self.concurrency = concurrency
         self.why: str | None = None
@@ -461,6 +468,9 @@ class Driver:
     def _turn(self) -> None:
         """Record what ended and what begins, then send it."""
         now = self._clock()
+        if now >= self._renew_at:
+            self._renew_at = now + _RENEW_EVERY
+            self._renew()
         self._run_clock()
         self._check_limits()
         room = self._room(now)

@@ -474,6 +474,10 @@ class Sweep:
             self._history.sweeps.release(self.id, self._lease)
             self._lease = None
 
+    def _renew_lease(self) -> None:
+        if self._lease is not None:
+            self._history.sweeps.renew(self.id, self._lease)
+
     def _running(self) -> Driver | None:
         session = self._session
         return session.driver if session is not None and session.is_alive else None
@@ -520,6 +524,7 @@ class Sweep:
             limits=options.limits(len(state.states), seconds),
             in_doubt=[self._worker.prepare(each, retry=retry) for each in state.in_doubt],
             on_change=self._changed,
+            renew=self._renew_lease,
         )
         return Session(driver, lambda: self._drive(driver, pool), self._changed)
 

@@ -11,6 +11,7 @@ from vellum_nb.client import Client
 from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.history import History
 from vellum_nb.models import ActualRequest, Run, canonical_json
+from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import plain
 
 __all__ = ["find_run", "rate_run"]
@@ -28,6 +29,8 @@ def find_run(history: History, run: Run | str) -> Run:
     """
     if isinstance(run, Run):
         return next(iter(history.runs(ids=[run.id], limit=1)), run)
+    if not isinstance(run, str):
+        refuse("run", run, "a Run or a text")
     for runs in (
         history.runs(ids=[run], limit=1),
         history.runs(execution_id=run, limit=1),
@@ -131,7 +134,7 @@ def _checked_quality(quality: float | None) -> float | None:
         value = plain(quality)
         if isinstance(value, int | float) and 0 <= value <= 1:
             return float(value)
-    msg = f"quality={quality!r:.60} does not fit: give a number from 0 (bad) to 1 (good)"
+    msg = f"quality={quality!r:.60} does not fit: give a number from 0 (bad) to 1 (good), or None"
     raise InputError(msg)
 
 
