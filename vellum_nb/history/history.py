@@ -22,13 +22,13 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import trace_frame
-from vellum_nb.history.location import DatabaseUrl, open_backend, parse_location
+from vellum_nb.history.location import open_backend, parse_location
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
 from vellum_nb.history.rows import WHOLE, clean, run_of, tags_text
-from vellum_nb.history.store import OutOfReachError, Store, Transaction
+from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Store, Transaction
 from vellum_nb.history.summaries import RunSummary, read_summaries
 from vellum_nb.models import NodeRun, Run
 
@@ -168,8 +168,6 @@ class History:
         """The blind ratings that are stored; ``blind_ratings.frame()`` lists them."""
         return BlindRatings(self._store)
 
-    # ------------------------------------------------------------------ recording
-
     def begin(self, run: Run) -> Run:
         """Record `run`, with its author; it is on disk when this returns.
 
@@ -242,8 +240,6 @@ class History:
         if not isinstance(desired, _Unchanged):
             payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
         self._update(_checked(str, "id", id), scalars, payloads)
-
-    # ------------------------------------------------------------------ reading
 
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
@@ -433,8 +429,6 @@ class History:
                 self.set_nodes(run.id, nodes)
         return trace_frame(nodes)
 
-    # ------------------------------------------------------------------ exports
-
     def to_csv(
         self,
         path: str | Path | TextIO,
@@ -516,8 +510,6 @@ class History:
         to the same values; all others come back in any reader. All else is as in `to_csv`.
         """
         return export.to_parquet(self._store, path, filters, columns=columns, progress=progress)
-
-    # ------------------------------------------------------------------ maintenance
 
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
         """Delete the runs with these ids; return which they were.
@@ -710,8 +702,6 @@ class History:
             f"<table><caption>{escape(title)}; the newest {len(runs)}:</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
-
-    # ------------------------------------------------------------------ inner parts
 
     @property
     def _store(self) -> Store:
