@@ -79,7 +79,7 @@ def test_code_that_cannot_be_had_is_refused_with_the_way_to_have_it(fresh, askin
     answer = asking(fresh).get("/v1/workflows/length/pull")
     assert answer.status_code == 400
     detail = answer.json()["detail"]
-    assert detail.startswith("The source of this release of length cannot be had")
+    assert detail.startswith("The source of this release of length is not available")
     assert detail.endswith("deploy a folder, a .py file, or a cell with %%vellum_deploy")
 
 

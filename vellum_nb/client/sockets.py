@@ -144,7 +144,8 @@ class Watchdog:
             self._thread = threading.Thread(
                 target=self._watch, name="vellum-nb-timeouts", daemon=True
             )
-            self._thread.start()
+            with suppress(RuntimeError):  # while the interpreter ends: then nothing watches
+                self._thread.start()
 
     def remove(self, call: Call) -> None:
         """Forget `call`."""

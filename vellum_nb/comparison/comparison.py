@@ -191,27 +191,15 @@ class Comparison:
         seed: int = 0,
         services: Services | None = None,
     ) -> None:
-        tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
-        if not tags:
-            msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
-            raise InputError(msg)
-        columns = split(
-            [run for run in map(_summary, runs) if run.deployment == deployment],
-            tuple(dict.fromkeys(tags)),
-            by_tag=by == "release_tag",
-        )
+        tags = _checked_tags(release_tags)
+        own = [run for run in map(_summary, runs) if run.deployment == deployment]
+        columns = split(own, tags, by_tag=by == "release_tag")
         base = columns.baseline(baseline)
-        aligned = align(
-            columns.runs,
-            releases=columns.labels,
-            baseline=base,
-            known=cases,
-            only=None if only is None else frozenset(only),
-        )
+        aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
         vars(self).update(
             deployment=deployment,
-            release_tags=tuple(dict.fromkeys(tags)),
+            release_tags=tags,
             by=by,
             alpha=_checked_alpha(alpha),
             seed=seed,
@@ -285,14 +273,15 @@ class Comparison:
             A run is of none of the cases, or of none of the releases.
         """
         changed = {run.id: run for run in map(_summary, runs)}
-        known = {run.id: (c, r) for r, c, run in self._placed()}
+        known = {run.id: (column, at) for at, column, run in self._placed()}
         cases = list(self.cases)
         touched: set[int] = set()
         for run in changed.values():
-            column, at = known.get(run.id, (None, None)) if run.id in known else (None, None)
-            if column is None or at is None:
-                column, at = release or run.release_tag, self._case_of(run)
+            if run.id not in known:
+                column = release or run.release_tag
                 self._column(column)
+                known[run.id] = column, self._case_of(run)
+            column, at = known[run.id]
             cases[at] = _with_run(cases[at], column, run)
             touched.add(at)
         for run_id in without:
@@ -1128,6 +1117,14 @@ def _default_metrics(cases: Iterable[Case]) -> tuple[Metric, ...]:
     found = [score()] if any(case.expected for case in cases) else []
     runs = (run for case in cases for tries in case.tries.values() for run in tries)
     return (*found, quality()) if any(run.quality is not None for run in runs) else tuple(found)
+
+
+def _checked_tags(release_tags: Sequence[str]) -> tuple[str, ...]:
+    tags = (release_tags,) if isinstance(release_tags, str) else tuple(dict.fromkeys(release_tags))
+    if not tags:
+        msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
+        raise InputError(msg)
+    return tags
 
 
 def _checked_alpha(alpha: Any) -> float:

@@ -544,12 +544,8 @@ def figures_of(
         for name, figures in found.items()
         for each in others
     }
-    p: dict[tuple[str, str], float | None] = {}
-    sign_p: dict[tuple[str, str], float | None] = {}
-    for name in found:
-        keys = [(each, name) for each in others]
-        p |= zip(keys, holm([against[key].change.p for key in keys]), strict=True)
-        sign_p |= zip(keys, holm([against[key].sign_p for key in keys]), strict=True)
+    of_mean = {key: each.change.p for key, each in against.items()}
+    of_signs = {key: each.sign_p for key, each in against.items()}
     return ComparisonFigures(
         cases=cases,
         metrics=metrics,
@@ -560,12 +556,23 @@ def figures_of(
         statuses={each: [case.status(each) for case in cases] for each in others},
         scored=found,
         against=against,
-        p=p,
-        sign_p=sign_p,
+        p=_corrected(of_mean, list(found)),
+        sign_p=_corrected(of_signs, list(found)),
         alpha=alpha,
         seed=seed,
         **names,
     )
+
+
+def _corrected(
+    values: Mapping[tuple[str, str], float | None], metrics: Sequence[str]
+) -> dict[tuple[str, str], float | None]:
+    """Return p values corrected for the number of releases, metric by metric."""
+    found: dict[tuple[str, str], float | None] = {}
+    for metric in metrics:
+        keys = [key for key in values if key[1] == metric]
+        found |= zip(keys, holm([values[key] for key in keys]), strict=True)
+    return found
 
 
 def _output_names(cases: Sequence[Case], releases: Sequence[str]) -> tuple[str, ...]:

@@ -93,10 +93,10 @@ def restore(
         values = _values(reader, set().union(*(place_hashes(rows[i][-1]) for i in chosen)))
         for i in chosen:
             places = [p for p in json.loads(rows[i][-1]) if p[0] in names]
-            gone = [place for place in places if place[2] not in values]
-            if gone and missing == "raise":
-                raise _missing(dict(zip(names, found[i], strict=True)).get("id"), gone[0])
-            lost += len(gone)
+            absent = [place for place in places if place[2] not in values]
+            if absent and missing == "raise":
+                raise _missing(dict(zip(names, found[i], strict=True)).get("id"), absent[0])
+            lost += len(absent)
             found[i] = _filled(found[i], names, places, values)
     if lost:
         msg = f"{lost} large value(s) are missing from the history; they are read as missing"

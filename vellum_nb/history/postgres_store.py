@@ -7,17 +7,14 @@ stored in no variable; errors of connecting come without their cause, whose fram
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 import time
 import uuid
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.abc import Buffer
@@ -27,11 +24,12 @@ from psycopg.types.numeric import FloatDumper
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.location import DatabaseUrl
 from vellum_nb.history.schema import MIGRATIONS, TABLES
-from vellum_nb.history.store import OutOfReachError, Parameters, Row
+from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Parameters, Row
+from vellum_nb.sqlite import Link, survive_forks
 
 T = TypeVar("T")
+_Link: TypeAlias = "Link[psycopg.Connection[Any]]"
 
 _WAIT_S = 30  # for a lock
 _RESTART_S = 5.0  # a read waits for a server that is restarted
@@ -155,35 +153,6 @@ class _Snapshot(_Transaction):
             self._connection.cancel()
 
 
-class _Link:
-    """A connection that is opened on first use, and the lock under which it is used."""
-
-    def __init__(self, opener: Callable[[], psycopg.Connection[Any]]) -> None:
-        self.lock = threading.RLock()
-        self.in_write = False
-        self._opener = opener
-        self._connection: psycopg.Connection[Any] | None = None
-
-    def open(self) -> psycopg.Connection[Any]:
-        """Return the connection, opened again where it was lost; the caller holds the lock."""
-        if self._connection is None or self._connection.closed:
-            self._connection = None
-            self._connection = self._opener()
-        return self._connection
-
-    def close(self) -> None:
-        """Close the connection once no thread uses it."""
-        with self.lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    def renew(self) -> None:
-        """Start again in a forked process: closing what is inherited would end the parent's."""
-        _INHERITED.append(self._connection)
-        self.lock, self.in_write, self._connection = threading.RLock(), False, None
-
-
 class PostgresStore:
     """An open history in PostgreSQL.
 
@@ -201,13 +170,13 @@ class PostgresStore:
     dialect: ClassVar[PostgresDialect] = _DIALECT
 
     def __init__(self, url: DatabaseUrl) -> None:
-        self.path = url.shown
+        self.path = url.public
         self.closed = False
         self._url = url
-        self._writer = _Link(lambda: _connect(url, _SETTINGS))
-        self._reader = _Link(lambda: _connect(url, _SETTINGS + _READ_ONLY))
+        self._writer = self._link(_SETTINGS)
+        self._reader = self._link(_SETTINGS + _READ_ONLY)
         self.write(_prepare)
-        _OPEN.add(self)
+        survive_forks(self)
 
     def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Return all rows of a query; a server that is restarted is waited for."""
@@ -218,7 +187,7 @@ class PostgresStore:
                     with self._errors(self._reader):
                         return _Transaction(self._reader.open()).read(sql, parameters)
                 except OutOfReachError:
-                    if time.monotonic() > until or not self._is_lost(self._reader):
+                    if time.monotonic() > until or not _is_lost(self._reader):
                         raise
                 time.sleep(_PAUSE_S)
 
@@ -265,7 +234,7 @@ class PostgresStore:
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold one state of the history, on a connection of its own; no writer waits for it."""
-        link = _Link(lambda: _connect(self._url, _SETTINGS + _READ_ONLY + _LONG_READ))
+        link = self._link(_SETTINGS + _READ_ONLY + _LONG_READ)
         try:
             with self._errors(link):
                 connection = link.open()
@@ -315,13 +284,20 @@ class PostgresStore:
         if hasattr(self, "_reader"):
             self.close()
 
-    def after_fork(self) -> None:
-        """Start again in the child."""
-        self._writer.renew()
-        self._reader.renew()
+    def links(self) -> list[_Link]:
+        """Return the connections that a fork must not find in use."""
+        return [self._writer, self._reader]
 
-    def _is_lost(self, link: _Link) -> bool:
-        return link._connection is None or link._connection.closed  # noqa: SLF001  (of this module)
+    def before_fork(self) -> None:
+        """Do nothing: the child leaves what it inherits alone."""
+
+    def after_fork(self) -> None:
+        """Start again in the child; closing what it inherits would end the parent's sessions."""
+        for link in self.links():
+            link.renew()
+
+    def _link(self, settings: str) -> _Link:
+        return Link(lambda: _connect(self._url, settings), lambda connection: connection.closed)
 
     @contextmanager
     def _errors(self, link: _Link) -> Iterator[None]:
@@ -332,9 +308,9 @@ class PostgresStore:
         try:
             yield
         except _NotCommittedError as exc:
-            raise self._explained(exc.cause, is_lost=self._is_lost(link)) from exc.cause
+            raise self._explained(exc.cause, is_lost=_is_lost(link)) from exc.cause
         except psycopg.Error as exc:
-            raise self._explained(exc, is_lost=self._is_lost(link)) from exc
+            raise self._explained(exc, is_lost=_is_lost(link)) from exc
 
     def _explained(self, exc: psycopg.Error, *, is_lost: bool) -> HistoryError:
         text = self._url.masked(" ".join(str(exc).split()))
@@ -345,6 +321,10 @@ class PostgresStore:
         kind = HistoryError if state[:2] in _OF_THE_VALUES else OutOfReachError
         advice = _ADVICE.get(state, "PostgreSQL refused the statement")
         return kind(f"The history {self.path} cannot be used: {advice} ({text})")
+
+
+def _is_lost(link: _Link) -> bool:
+    return link.connection is None or link.connection.closed
 
 
 _MOST_TRIES = 2
@@ -375,10 +355,10 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     """
     problem = ""
     defaults: dict[str, Any] = {
-        name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.shown
+        name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.public
     }
     try:
-        raw = psycopg.connect(url.shown, autocommit=True, **defaults, **url.secrets())
+        raw = psycopg.connect(url.public, autocommit=True, **defaults, **url.secrets())
         ((backend,),) = raw.execute("SELECT pg_backend_pid()").fetchall()
         if backend == raw.info.backend_pid:
             raw.execute(settings)
@@ -479,16 +459,3 @@ class _Loader(TextLoader):
         if not isinstance(found, str) or "\x01" not in found:
             return found
         return found.replace("\x01\x01", "\0").replace("\x01\x02", "\x01")
-
-
-_OPEN: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
-_INHERITED: list[psycopg.Connection[Any] | None] = []
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_OPEN):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -217,7 +217,9 @@ class Workspace:
         release = self._lookup.release(deployment, release_tag)
         id_ = release.deployment.id if release.deployment else deployment
         archive = self.client.pull(id_, release_tag=release_tag)
-        return texts_of(archive, f"The code of {deployment} {release_tag}")
+        texts = texts_of(archive, f"The code of {deployment} {release_tag}")
+        texts.pop("metadata.json", None)  # of the archive, not of the project
+        return texts
 
     def code_diff(self, deployment: str, old: str, new: str) -> CodeDiff:
         """Put the code of two releases side by side.
