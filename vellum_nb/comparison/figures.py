@@ -108,15 +108,7 @@ def evaluated(
     metric: Metric,
     known: Mapping[str, Evaluation] | None = None,
 ) -> tuple[list[float], list[str | None]]:
-    """Return of each run the figure of `metric`, NaN without one, and why there is none.
-
-    Parameters
-    ----------
-    table
-        As of `runs_table`; only answers are evaluated.
-    known
-        `id` of a run to what the metric returned before.
-    """
+    """Return of each run the figure of `metric`, NaN without one, and why there is none."""
     known = known or {}
     rows = table[table["is_answer"]]
     runs: list[RunSummary] = rows["run"].tolist()

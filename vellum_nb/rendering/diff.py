@@ -225,15 +225,6 @@ def difference(old: Any, new: Any, kind: str, *, old_kind: str | None = None) ->
     may move), a chat by its turns, numbers by how much they grew, a function call by its name and
     arguments, search results by document, media by what they refer to.
 
-    Parameters
-    ----------
-    old, new : object
-        Plain JSON values; `MISSING` for one that is not there.
-    kind : str
-        Vellum's type of `new`, such as STRING, JSON or CHAT_HISTORY.
-    old_kind : str, optional
-        Vellum's type of `old`. Default: the same.
-
     Examples
     --------
     >>> difference({"n": 1, "tags": ["a", "b"]}, {"tags": ["b"], "n": 1.0}, "JSON")
