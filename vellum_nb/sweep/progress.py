@@ -392,7 +392,7 @@ def facts(now: Progress) -> str:
     --------
     >>> from vellum_nb.sweep.progress import TagProgress
     >>> facts(Progress("running", (TagProgress("v1", 360, 285, 3, 12, 2.3, 0.92),), rate=4.3))
-    '4.3 runs/s, about 17 s left, 3 failed, $0.92'
+    '4.3 runs/s, about 16.7 s left, 3 failed, $0.92'
     """
     parts = []
     if now.state == "running":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -232,7 +233,7 @@ class Runner:
         run = started(request, release, inputs)
         attempt = Attempt(request, run, tuple(inputs))
         try:
-            self.recorder.begin(attempt.run)
+            attempt = replace(attempt, run=self.recorder.begin(attempt.run))  # with its author
             yield attempt
         except BaseException:  # an interrupt, most of all
             if self.recorder.has(attempt.run):
