@@ -11,6 +11,7 @@ from html_kit import HOSTILE, Page, assert_harmless
 from sweep_view_kit import PATIENCE, Gated, press, until
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.sweep.sweep import SweepActions
 from vellum_nb.widgets import SweepView
 
 
@@ -157,7 +158,8 @@ def test_a_sweep_without_a_viewer_is_text(gated):
     gated.gate.release(100)
     sweep = gated.sweep()
     sweep.wait(PATIENCE)
-    sweep.viewer = None
+    sweep = gated.ws.open_sweep(sweep.id)
+    sweep._actions = SweepActions()
     assert sweep.view() is None
     assert sweep._repr_mimebundle_() == ({"text/plain": repr(sweep)}, {})
 

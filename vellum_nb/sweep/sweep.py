@@ -354,6 +354,9 @@ class Sweep:
         metrics: Any = None,
         alpha: float = 0.05,
         seed: int = 0,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
     ) -> Any:
         """Return its runs side by side, one row a case; a case that was not run is missing.
 
@@ -363,6 +366,8 @@ class Sweep:
             The tag that the others are compared with. Default: the first.
         metrics, alpha, seed
             As of `vellum_nb.Comparison`. Metrics see what the cases expect.
+        max_calls, max_cost_usd, progress
+            Limits of the judges among the metrics, as of `vellum_nb.Workspace.compare`.
 
         Returns
         -------
@@ -385,7 +390,14 @@ class Sweep:
             msg = "This sweep has no workspace: open it with ws.open_sweep(id) to compare its runs"
             raise VellumNBError(msg)
         return self._actions.compare(
-            self, baseline=baseline, metrics=metrics, alpha=alpha, seed=seed
+            self,
+            baseline=baseline,
+            metrics=metrics,
+            alpha=alpha,
+            seed=seed,
+            max_calls=max_calls,
+            max_cost_usd=max_cost_usd,
+            progress=progress,
         )
 
     def to_csv(self, path: str | Path) -> Path:

@@ -1121,15 +1121,23 @@ p = 1.00 · noise floor unknown>
         """Return what the form of `deployment` plans and sweeps a file of cases with."""
         from vellum_nb.widgets.cases import CaseCalls
 
+        def planned(file: Cases, tags: Sequence[str], times: int, *, restart: bool) -> SweepPlan:
+            return self.sweep(
+                deployment, file, release_tags=tags, repeats=times, dry_run=True, restart=restart
+            )
+
         def plan(file: Cases, tags: Sequence[str], repeats: int) -> SweepPlan:
-            return self.sweep(deployment, file, release_tags=tags, repeats=repeats, dry_run=True)
+            found = planned(file, tags, repeats, restart=False)
+            return found if found.ended is None else planned(file, tags, repeats, restart=True)
 
         def begin(file: Cases, tags: Sequence[str], repeats: int) -> Sweep:
+            has_ended = planned(file, tags, repeats, restart=False).ended is not None
             return self.sweep(
                 deployment,
                 file,
                 release_tags=tags,
                 repeats=repeats,
+                restart=has_ended,  # the form says that it runs again
                 progress=False,
                 background=True,
             )
