@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter
+from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter, variable_id
 from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Event, Execution
 from vellum_nb.local.ledger.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused, bad_request
-from vellum_nb.models import VellumVariable, WorkflowInput
+from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.schema import schema_problem
 
@@ -32,6 +32,7 @@ __all__ = [
     "uploaded_contents",
     "wire_problem",
     "wire_value",
+    "typed_output",
 ]
 
 WIRE_TYPES = frozenset({"STRING", "NUMBER", "JSON", "CHAT_HISTORY", *MEDIA_TYPES})
@@ -311,3 +312,23 @@ def _data_url(id_: str, name: str, ledger: Ledger) -> str:
         raise bad_request(msg)
     content = base64.b64encode(file.content).decode("ascii")
     return f"data:{media_type(file)};base64,{content}"
+
+
+def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) -> WorkflowOutput:
+    """Return an output with its declared type, or the type that its value has.
+
+    The Workflows SDK enforces no annotation: a value may not fit the type that is declared.
+    """
+    variable = declared.get(name)
+    type_ = variable.type if variable is not None else "JSON"
+    if value is not None:
+        type_ = _type_of(value) if wire_problem(value, type_) else type_
+        value = wire_value(value, type_)
+    id_ = variable.id if variable is not None else variable_id("output", name)
+    return WorkflowOutput(id=id_, name=name, type=type_, value=value)
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, str):
+        return "STRING"
+    return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"

@@ -18,9 +18,12 @@ from vellum_nb.local.routes.common import failure
 
 __all__ = ["FaultInjection", "Guard"]
 
-_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+_HOST = re.compile(
+    r"(127\.0\.0\.1|localhost|host\.docker\.internal)(:\d{1,5})?", re.ASCII | re.IGNORECASE
+)
 _OPEN = frozenset({"/openapi.json"})
-_SIGNED = "/files/"  # each address there has a token of its own
+# Each address of a file has a token of its own, and a workflow server has no key to ask with.
+_OPEN_PREFIXES = ("/files/", "/vembda-public/")
 _DRAINED = 8  # times the limit: read and discarded, so that the client receives the answer
 _HELD = 16  # times the limit: bytes of unfinished bodies, of all clients together
 _PIECE = 16
@@ -76,7 +79,7 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1") != f"http://{host}":
             raise Refused(403, "Requests from other web pages are refused")
-        if scope["path"] not in _OPEN and not scope["path"].startswith(_SIGNED):
+        if scope["path"] not in _OPEN and not scope["path"].startswith(_OPEN_PREFIXES):
             self._check_key(headers)
 
     def _check_key(self, headers: Mapping[bytes, bytes]) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb.local.callables.signature import variable_id
 from vellum_nb.local.engine import events as names
 from vellum_nb.local.engine.events import Event, RunContext
-from vellum_nb.local.engine.inputs import non_finite_path, wire_problem, wire_value
+from vellum_nb.local.engine.inputs import non_finite_path, typed_output
 from vellum_nb.local.sdk.bodies import BODIES, body_of, definition_of, parent_of
 from vellum_nb.local.sdk.kinds import kind_of_node
 from vellum_nb.models import VellumVariable, WorkflowOutput
@@ -158,20 +157,7 @@ class Teller:
         return declared.type if declared is not None else "JSON"
 
     def _typed(self, name: str, value: Any) -> WorkflowOutput:
-        declared = self._outputs.get(name)
-        type_ = self._type(name)
-        if value is not None:
-            # The SDK holds nobody to an annotation: what does not fit is told as what it is.
-            type_ = _told(value) if wire_problem(value, type_) else type_
-            value = wire_value(value, type_)
-        id_ = declared.id if declared is not None else variable_id("output", name)
-        return WorkflowOutput(id=id_, name=name, type=type_, value=value)
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, str):
-        return "STRING"
-    return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"
+        return typed_output(self._outputs, name, value)
 
 
 def _utc(event: Any) -> datetime:
