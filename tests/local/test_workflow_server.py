@@ -193,7 +193,7 @@ def test_a_failure_a_crash_and_a_time_limit_are_rejections(python, project, tmp_
         failed = run(api, "fail")["error"]
         assert (failed["code"], failed["message"]) == ("NODE_EXECUTION", "no such text")
         late = run(api, "sleep")["error"]
-        assert late["code"] == "WORKFLOW_TIMEOUT"
+        assert late["code"] == "WORKFLOW_TIMEOUT", late
         crashed = run(api, "crash")
         assert crashed["state"] == "REJECTED"
         assert crashed["error"]["message"]

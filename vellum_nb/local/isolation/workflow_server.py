@@ -262,7 +262,10 @@ class ServerExecution:
         for line in answer.lines():
             if line == b"END":
                 break
-            content = json.loads(line)
+            try:
+                content = json.loads(line)
+            except ValueError:
+                continue  # WAITING, while nothing happens
             name = str(content.get("name", ""))
             if name.startswith("vembda."):
                 self._check_end(content.get("body") or {})
