@@ -176,7 +176,7 @@ def test_a_cell_that_needs_other_cells_is_told_so(cell, server, asking):
         ("%%vellum_deploy a 'b\nx = 1", "No closing quotation"),
         ("%%vellum_deploy a\nx = 1", "defines no function and no Workflow class"),
         ("%%vellum_deploy a --target y\nx = 1", "There is no 'y' after the cell has run"),
-        ("%%vellum_deploy a --target x\nx = 1", "target=1 does not fit: give a function"),
+        ("%%vellum_deploy a --target x\nx = 1", "1 cannot be called; deploy a function"),
         ("%%vellum_deploy a/b\ndef f(): ...", "cannot be the name of a deployment"),
         ("%%vellum_deploy a --tag LATEST\ndef f(): ...", "LATEST always is the newest"),
         ("%%vellum_deploy a --server x\ndef f(): ...", "that is no LocalServer"),

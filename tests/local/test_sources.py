@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import multiprocessing.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -216,13 +216,21 @@ def test_a_snapshot_that_was_spoiled_is_not_run(tmp_path, project, asking, spoil
         assert message in pulled.json()["detail"]
 
 
-def temporary_folders():
-    return set(Path(tempfile.gettempdir()).glob("vellum_nb-sources-*"))
+@pytest.fixture
+def temporary_folders(tmp_path, monkeypatch):
+    """Return a function that lists the temporary folders of servers in a place of this test."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    multiprocessing.util.get_temp_dir()  # that of the fork server outlives this test
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
+    return lambda: set(place.glob("vellum_nb-sources-*"))
 
 
 @pytest.mark.parametrize("isolation", ["kernel", "process"])
-def test_without_a_data_folder_a_stopped_server_leaves_no_files(project, asking, isolation):
-    before = temporary_folders()
+def test_without_a_data_folder_a_stopped_server_leaves_no_files(
+    project, asking, isolation, temporary_folders
+):
     (project / "workflow.py").write_text(
         "def flow(text: str) -> str:\n    from .helpers import change\n    return change(text)\n"
     )
@@ -231,11 +239,14 @@ def test_without_a_data_folder_a_stopped_server_leaves_no_files(project, asking,
     for _ in range(2):
         with server:
             assert answer(asking(server), "my-project") == "AB"
-        assert temporary_folders() == before
+            assert len(temporary_folders()) == 1
+        assert not temporary_folders()
 
 
 @pytest.mark.slow
-def test_the_temporary_files_of_a_killed_server_are_removed_at_the_next_start(project, asking):
+def test_the_temporary_files_of_a_killed_server_are_removed_at_the_next_start(
+    project, asking, temporary_folders
+):
     program = (
         "import pathlib, sys, time\n"
         "from vellum_nb.local import LocalServer\n"
@@ -244,13 +255,12 @@ def test_the_temporary_files_of_a_killed_server_are_removed_at_the_next_start(pr
         "print('deployed', flush=True)\n"
         "time.sleep(600)\n"
     )
-    before = temporary_folders()
     with subprocess.Popen(
         [sys.executable, "-c", program, str(project)], stdout=subprocess.PIPE
     ) as killed:
         try:
             assert killed.stdout.readline() == b"deployed\n"
-            (folder,) = temporary_folders() - before
+            (folder,) = temporary_folders()
             os.utime(folder, (0, 0))  # a new one may not be locked yet
             with LocalServer() as server:
                 server.deploy(project)

@@ -40,7 +40,6 @@ from vellum_nb.local.deployments.sources import module_of
 from vellum_nb.local.engine.events import (
     Event,
     EventBuilder,
-    NodeEventBuilder,
     Rejection,
     RunContext,
     code_definition,
@@ -97,7 +96,7 @@ class Workflow:
         args = [value for key, value in values.items() if key in positional]
         return args, {key: value for key, value in values.items() if key not in positional}
 
-    def _event_builders(self, context: RunContext) -> tuple[EventBuilder, NodeEventBuilder]:
+    def _event_builders(self, context: RunContext) -> tuple[EventBuilder, EventBuilder]:
         name, module = name_of(self.target), module_of(self.target)
         workflow, node = (
             code_definition(variable_id(what, f"{module}:{name}"), name, module)
@@ -194,7 +193,7 @@ class FunctionExecution:
         self,
         call: Callable[[], Any],
         outputs: Outputs,
-        builders: tuple[EventBuilder, NodeEventBuilder],
+        builders: tuple[EventBuilder, EventBuilder],
         *,
         inputs: Mapping[str, Any],
         state: Mapping[str, Any] | None = None,
@@ -367,7 +366,9 @@ def _plain(name: str, value: Any, *, what: str = "output") -> Any:
         raise OutputError(msg) from exc
     where = non_finite_path(plain, name)
     if where:
-        msg = f"the {what} {where} is not a finite number (NaN or infinite), which JSON has not"
+        msg = (
+            f"the {what} {where} is not a finite number (NaN or infinite), which JSON cannot carry"
+        )
         raise OutputError(msg)
     return plain
 
@@ -379,7 +380,7 @@ def _foreign(value: Any) -> Any:
     for name in ("tolist", "item"):
         if hasattr(value, "dtype") and hasattr(value, name):
             return getattr(value, name)()
-    msg = f"a {type(value).__name__} is nothing that JSON knows"
+    msg = f"a {type(value).__name__} has no JSON form"
     raise ValueError(msg)
 
 

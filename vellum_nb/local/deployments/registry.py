@@ -204,8 +204,8 @@ def _write(tx: Transaction, deployment: Deployment) -> None:
     row = {"id": deployment.id, "name": deployment.name}
     if tx.read("SELECT 1 FROM deployments WHERE name = :name AND id != :id", row):
         msg = (
-            f"Another server of this folder has deployed {deployment.name!r} meanwhile; "
-            "make a new LocalServer, which knows of it"
+            f"Another server with this data folder has deployed {deployment.name!r} since this one "
+            "started; make a new LocalServer to continue"
         )
         raise VellumNBError(msg)
     content = {

@@ -34,7 +34,6 @@ __all__ = [
     "Event",
     "EventBuilder",
     "Execution",
-    "NodeEventBuilder",
     "Rejection",
     "RunContext",
     "Usage",
@@ -224,90 +223,75 @@ class Code(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EventBuilder:
-    """Builds the workflow's own events of one execution."""
+    """Builds the events of one run of a workflow (without a `kind`) or of one of its nodes."""
 
-    execution_id: str
+    span_id: str
     trace_id: str
-    workflow: Mapping[str, Any]
-    parent: Mapping[str, Any] | None = None
+    definition: Mapping[str, Any]
+    parent: Mapping[str, Any] | None = field(default=None, repr=False)
+    kind: str = ""
+    source_execution_id: str | None = None
+    is_node: bool = False
 
-    def initiated(self, inputs: Mapping[str, Any], trigger: str | None = None) -> Event:
+    @classmethod
+    def of(cls, event: Event) -> EventBuilder:
+        """Return the builder of further events of the workflow or node of `event`."""
+        is_node = event.name.startswith("node.")
+        definition = event.body.get("node_definition" if is_node else "workflow_definition", {})
+        return cls(
+            event.span_id,
+            event.trace_id,
+            definition,
+            event.parent,
+            event.kind,
+            event.source_execution_id,
+            is_node,
+        )
+
+    def node(self, definition: Mapping[str, Any], kind: str, span_id: str) -> EventBuilder:
+        """Return the builder of the events of a node of this workflow."""
+        parent = {
+            "type": "WORKFLOW",
+            "span_id": self.span_id,
+            "workflow_definition": dict(self.definition),
+            "parent": self.parent,
+            "links": None,
+        }
+        return EventBuilder(span_id, self.trace_id, definition, parent, kind, is_node=True)
+
+    def initiated(self, inputs: Mapping[str, Any]) -> Event:
         """Return the event of the start."""
-        named = None if trigger is None else code_definition(trigger, trigger)
-        return self._event(WORKFLOW_INITIATED, {"inputs": dict(inputs), "trigger": named})
+        more = {} if self.is_node else {"trigger": None}
+        return self._event("initiated", {"inputs": dict(inputs), **more})
 
     def streaming(self, output: WorkflowOutput, **part: Any) -> Event:
         """Return the event of an output: its start, a `delta` of its text, or its `value`."""
-        return self._event(WORKFLOW_STREAMING, {"output": {"name": output.name, **part}}, (output,))
+        return self._event("streaming", {"output": {"name": output.name, **part}}, (output,))
 
     def fulfilled(
         self, outputs: Sequence[WorkflowOutput], state: Mapping[str, Any] | None = None
     ) -> Event:
         """Return the event of the end."""
-        body = {"outputs": values_by_name(outputs), "final_state": state, "server_metadata": None}
-        return self._event(WORKFLOW_FULFILLED, body, tuple(outputs))
+        more: dict[str, Any] = {"final_state": state, "server_metadata": None}
+        if self.is_node:
+            more = {"invoked_ports": None, "mocked": False}
+        body = {"outputs": values_by_name(outputs), **more}
+        return self._event("fulfilled", body, tuple(outputs))
 
     def rejected(self, why: Rejection) -> Event:
         """Return the event of a rejection."""
-        return self._event(WORKFLOW_REJECTED, _error_body(why))
-
-    def node(self, node: Mapping[str, Any], kind: str, span_id: str) -> NodeEventBuilder:
-        """Return the builder of a node's events."""
-        parent = {
-            "type": "WORKFLOW",
-            "span_id": self.execution_id,
-            "workflow_definition": dict(self.workflow),
-            "parent": self.parent,
-            "links": None,
-        }
-        return NodeEventBuilder(self.trace_id, span_id, node, kind, parent)
+        error = {"message": why.message, "code": why.code, "raw_data": None}
+        return self._event("rejected", {"error": error, "stacktrace": why.stacktrace})
 
     def _event(
-        self, name: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
+        self, what: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
     ) -> Event:
-        body = {"workflow_definition": self.workflow, **body}
-        return Event(name, self.execution_id, self.trace_id, body, self.parent, outputs)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeEventBuilder:
-    """Builds the events of one run of a node."""
-
-    trace_id: str
-    span_id: str
-    node: Mapping[str, Any]
-    kind: str
-    parent: Mapping[str, Any] | None = field(repr=False)
-    source_execution_id: str | None = None
-
-    @classmethod
-    def of(cls, event: Event) -> NodeEventBuilder:
-        """Return the builder of further events of the node of `event`."""
-        node = event.body.get("node_definition", {})
-        ids = event.trace_id, event.span_id
-        return cls(*ids, node, event.kind, event.parent, event.source_execution_id)
-
-    def initiated(self, inputs: Mapping[str, Any]) -> Event:
-        """Return the event of the start."""
-        return self._event(NODE_INITIATED, {"inputs": dict(inputs)})
-
-    def fulfilled(self, outputs: Sequence[WorkflowOutput]) -> Event:
-        """Return the event of the end."""
-        body = {"outputs": values_by_name(outputs), "invoked_ports": None, "mocked": False}
-        return self._event(NODE_FULFILLED, body, tuple(outputs))
-
-    def rejected(self, why: Rejection) -> Event:
-        """Return the event of a failure."""
-        return self._event(NODE_REJECTED, _error_body(why))
-
-    def _event(
-        self, name: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
-    ) -> Event:
+        subject = "node" if self.is_node else "workflow"
         return Event(
-            name=name,
+            name=f"{subject}.execution.{what}",
             span_id=self.span_id,
             trace_id=self.trace_id,
-            body={"node_definition": self.node, **body},
+            body={f"{subject}_definition": self.definition, **body},
             parent=self.parent,
             outputs=outputs,
             kind=self.kind,
@@ -393,11 +377,6 @@ def _plain(value: Any) -> Any:
         return dict(value)
     msg = f"{type(value).__name__} has no JSON form"
     raise TypeError(msg)
-
-
-def _error_body(why: Rejection) -> dict[str, Any]:
-    error = {"message": why.message, "code": why.code, "raw_data": None}
-    return {"error": error, "stacktrace": why.stacktrace}
 
 
 _EVENTS: TypeAdapter[tuple[Event, ...]] = TypeAdapter(tuple[Event, ...])

@@ -25,7 +25,6 @@ from vellum_nb.local.engine.events import (
     Event,
     EventBuilder,
     Execution,
-    NodeEventBuilder,
     Rejection,
     RunContext,
     Usage,
@@ -308,14 +307,14 @@ class LiveExecution:
         """Return the events that end it, and its open nodes, where its code does not."""
         record, past = self.record, self._events
         if past:
-            workflow = past[0].body.get("workflow_definition", {})
+            builder = EventBuilder.of(past[0])
         else:
-            workflow = code_definition(record.version_id, record.deployment_name)
-        builder = EventBuilder(record.execution_id, record.trace_id, workflow, self._parent)
+            code = code_definition(record.version_id, record.deployment_name)
+            builder = EventBuilder(record.execution_id, record.trace_id, code, self._parent)
         first = [] if past else [builder.initiated(values_by_name(record.inputs))]
         is_cut_off = why.code in {"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT"}
         cause = Rejection(why.message, "NODE_CANCELLED") if is_cut_off else why
-        nodes = [NodeEventBuilder.of(event).rejected(cause) for event in _open_nodes(past)]
+        nodes = [EventBuilder.of(event).rejected(cause) for event in _open_nodes(past)]
         return [*first, *map(self._with_inner_ids, nodes), builder.rejected(why)]
 
 

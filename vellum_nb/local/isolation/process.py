@@ -126,7 +126,11 @@ class ProcessCode:
         cls, snapshot: Snapshot, entry: str, options: ProcessOptions
     ) -> tuple[str, ProcessCode]:
         """Import the source in a process, and return its place and the code with its variables."""
-        child = _Child(_job("describe", snapshot, entry, options), sdk=snapshot.uses_sdk)
+        try:
+            child = _Child(_job("describe", snapshot, entry, options), sdk=snapshot.uses_sdk)
+        except OSError as exc:
+            msg = f"no process could be started to import it: {exc}"
+            raise CodeUnavailableError(msg) from exc
         timer = threading.Timer(_DESCRIBE_S, child.kill)
         timer.start()
         kind: str = ""
@@ -192,7 +196,8 @@ class ProcessExecution:
         if self._cancelled:
             raise Rejection(_CANCELLED, "WORKFLOW_CANCELLED")
         limit = self._memory_limit
-        hint = "" if limit is None else f" (its memory_limit is {limit:,} bytes)"
+        is_limited = limit is not None and status < 0  # want of memory ends by a signal
+        hint = f" (its memory_limit is {limit:,} bytes)" if is_limited else ""
         message = f"The process of the run {_how_ended(status)} before the run was over{hint}"
         raise Rejection(message, "NODE_EXECUTION", output or None)
 
@@ -328,9 +333,9 @@ class _Forked:
     def signal(self, number: int) -> None:
         try:
             os.killpg(self._pid, number)
-        except ProcessLookupError:  # it has ended, or does not lead a group yet
+        except (ProcessLookupError, PermissionError):  # it has ended, or leads no group yet
             if number != _SIGKILL:
-                with suppress(ProcessLookupError):
+                with suppress(ProcessLookupError, PermissionError):
                     os.kill(self._pid, number)
 
     def wait(self) -> int:
@@ -367,7 +372,7 @@ class _Fresh:
         if os.name == "nt":
             self._process.kill()
             return
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
     def wait(self) -> int:
