@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vellum_nb.client import Client
+    from vellum_nb.comparison import Comparison, Metric, metrics
     from vellum_nb.errors import (
         APIConnectionError,
         APIError,
@@ -32,18 +33,16 @@ if TYPE_CHECKING:
         ServerError,
         VellumNBError,
     )
-    from vellum_nb.experiments import Comparison, Metric, metrics
-    from vellum_nb.experiments.sweep import Sweep, SweepPlan
     from vellum_nb.history import (
         History,
         check_history,
         read_csv,
         read_jsonl,
         read_parquet,
-        repair_history,
     )
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
+    from vellum_nb.sweep import Sweep, SweepPlan
     from vellum_nb.widgets import ComparisonView, HistoryView, LabPanel, RunForm, SweepView
     from vellum_nb.workspace import Workspace, compare, connect
 
@@ -60,14 +59,13 @@ _HOMES = {
     "read_jsonl": "history",
     "read_parquet": "history",
     "check_history": "history",
-    "repair_history": "history",
     "Run": "models",
-    "Comparison": "experiments",
+    "Comparison": "comparison",
     "compare": "workspace",
-    "Metric": "experiments",
-    "metrics": "experiments",
-    "Sweep": "experiments.sweep",
-    "SweepPlan": "experiments.sweep",
+    "Metric": "comparison",
+    "metrics": "comparison",
+    "Sweep": "sweep",
+    "SweepPlan": "sweep",
     "RunForm": "widgets",
     "HistoryView": "widgets",
     "LabPanel": "widgets",
@@ -100,7 +98,6 @@ __all__ = [
     "read_jsonl",
     "read_parquet",
     "check_history",
-    "repair_history",
     "Run",
     "Comparison",
     "compare",

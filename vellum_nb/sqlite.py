@@ -22,11 +22,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["MEMORY", "TEMPORARY", "FileFormat", "Snapshot", "SqliteFile", "Transaction"]
+__all__ = [
+    "MEMORY",
+    "TEMPORARY",
+    "FileFormat",
+    "Snapshot",
+    "SqliteFile",
+    "Transaction",
+    "open_read_only",
+]
 
 MEMORY = ":memory:"
 TEMPORARY = ""  # a file of SQLite's own that has no name and ends with its connection
@@ -34,7 +42,7 @@ WAIT_S = 30.0
 """How long a read or a write waits for a locked file."""
 
 Parameters = Mapping[str, Any]
-Migration = Callable[["Transaction"], None]
+Migration = Callable[[Any], None]  # is called with a Transaction
 T = TypeVar("T")
 
 _NO_PARAMETERS: Parameters = {}
@@ -70,8 +78,8 @@ class FileFormat:
     application_id: int
     migrations: Sequence[Migration]
     error: type[VellumNBError] = VellumNBError
-    refuse: Callable[[Transaction], str | None] = lambda _: None
-    """Why a file that carries the id cannot be used all the same, or None."""
+    refuse: Callable[[int], str | None] = lambda _: None
+    """Why a file with another application id cannot be used, where there is more to say."""
 
     @property
     def version(self) -> int:
@@ -105,9 +113,9 @@ class Snapshot(Transaction):
         self, sql: str, parameters: Parameters = _NO_PARAMETERS, *, rows: int = 1000
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of a query in lists of at most `rows`."""
-        with closing(self._connection.execute(sql, parameters)) as cursor:
-            while batch := cursor.fetchmany(rows):
-                yield batch
+        cursor = self._connection.execute(sql, parameters)
+        while batch := cursor.fetchmany(rows):
+            yield batch
 
     def cancel(self) -> None:
         """End the query under way, from another thread; it raises there."""
@@ -158,6 +166,8 @@ class SqliteFile:
         A file, `MEMORY` or `TEMPORARY`.
     file_format : FileFormat
         What the file is or becomes.
+    read_only : bool
+        Whether the file must exist, and is only read.
 
     Raises
     ------
@@ -165,19 +175,26 @@ class SqliteFile:
         Of `FileFormat.error`: the file is damaged, newer, not ours, or cannot be opened.
     """
 
-    def __init__(self, path: Path | str, file_format: FileFormat) -> None:
+    transaction_class: ClassVar[type[Transaction]] = Transaction
+    snapshot_class: ClassVar[type[Snapshot]] = Snapshot
+
+    def __init__(
+        self, path: Path | str, file_format: FileFormat, *, read_only: bool = False
+    ) -> None:
         self.path = path
         self.closed = False
         self._format = file_format
+        self._read_only = read_only
         self._forked = False
         self._writer = _Link(self._open_writer)
         self._reader = _Link(self._open_reader) if isinstance(path, Path) else self._writer
         with self._errors(OSError):
             if isinstance(path, Path):
-                self.path = path = self._prepare(path)
+                self._prepare(path)
                 self._inspect(path)
-            with self._writer.lock:
-                self._writer.open()
+            if not read_only:
+                with self._writer.lock:
+                    self._writer.open()
         self._identity = self._file_now()
         _OPEN.add(self)
 
@@ -188,7 +205,7 @@ class SqliteFile:
             run = partial(self._usable(self._reader).execute, sql, parameters)
             return retry_while_locked(lambda: run().fetchall(), deadline)
 
-    def write(self, change: Callable[[Transaction], T]) -> T:
+    def write(self, change: Callable[[Any], T]) -> T:
         """Call `change` in one transaction, commit it, and return what it returned.
 
         An error or Ctrl-C undoes all of it. A locked file is waited for, at most `WAIT_S` seconds.
@@ -200,21 +217,22 @@ class SqliteFile:
                 msg = f"A write to the {self._format.name} {self.path} began within another write"
                 raise self._format.error(msg)
             connection = self._usable(link)
-            if connection.in_transaction:  # an interrupt came before it could be undone
-                connection.execute("ROLLBACK")
+            _roll_back(connection)  # what a second Ctrl-C left
             try:
                 link.in_write = True
                 retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
-                result = change(Transaction(connection))
+                result = change(self.transaction_class(connection))
                 connection.execute("COMMIT")
             finally:
                 link.in_write = False
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                try:
+                    _roll_back(connection)
+                finally:  # Ctrl-C may have come before
+                    _roll_back(connection)
             return result
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def snapshot(self) -> Iterator[Any]:
         """Hold one state of the store for the block; no writer waits for it. Memory is copied."""
         with self._errors():
             with self._reader.lock:
@@ -225,7 +243,7 @@ class SqliteFile:
                 deadline = time.monotonic() + WAIT_S
                 state = partial(connection.execute, "SELECT count(*) FROM sqlite_master")
                 retry_while_locked(state, deadline)
-                yield Snapshot(connection)
+                yield self.snapshot_class(connection)
 
     def size(self) -> int:
         """Return the bytes of the file, without what is still in SQLite's log."""
@@ -321,13 +339,14 @@ class SqliteFile:
         advice = _ADVICE.get(_code(exc), "SQLite refused the statement")
         return self._format.error(f"{noun}: {advice} ({exc})")
 
-    def _prepare(self, path: Path) -> Path:
-        """Make the folder and the file, for their owner only; return the path without links."""
+    def _prepare(self, path: Path) -> None:
+        """Make the folder and the file, for their owner only; refuse what is not a file."""
         try:
-            path = Path(os.path.realpath(path, strict=False))
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with suppress(FileExistsError):  # O_EXCL: see _inspect
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            if not self._read_only:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                flags = os.O_CREAT | os.O_EXCL | os.O_RDWR  # O_EXCL: see _inspect
+                with suppress(FileExistsError):
+                    os.close(os.open(os.path.realpath(path), flags, 0o600))
             found = path.stat()
         except ValueError as exc:  # a NUL in the name
             raise OSError(str(exc)) from exc
@@ -343,7 +362,6 @@ class SqliteFile:
         if 0 < found.st_size < _SMALLEST_FILE:
             msg = f"The {self._format.name} {path} cannot be used: {_NOT_SQLITE}"
             raise self._format.error(msg)
-        return path
 
     def _inspect(self, path: Path) -> None:
         """Refuse a file that is damaged, newer, or not ours, without changing a byte of it.
@@ -351,8 +369,7 @@ class SqliteFile:
         Only SQLite may open the file: closing any other handle of it would drop, as POSIX has it,
         the locks of all connections of this process.
         """
-        connection = _connect(f"{path.as_uri()}?mode=ro", uri=True)
-        with closing(connection):
+        with closing(open_read_only(path)) as connection:
             deadline = time.monotonic() + WAIT_S
             retry_while_locked(lambda: self._check(connection, path), deadline)
 
@@ -372,27 +389,32 @@ class SqliteFile:
     def _refuse_unfit(self, connection: sqlite3.Connection) -> None:
         """Raise an error when the file is of another program, or of a newer version."""
         version, ours = _pragma(connection, "user_version"), self._format
-        reason = None
         if _is_empty(connection):
             return
-        if _pragma(connection, "application_id") != ours.application_id:
-            reason = "it is a database of another program and was left as it is; choose another"
+        found, reason = _pragma(connection, "application_id"), None
+        if found != ours.application_id:
+            foreign = "it is a database of another program and was left as it is; choose another"
+            reason = ours.refuse(found) or foreign
         elif version > ours.version:
             reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
-        else:
-            reason = ours.refuse(Transaction(connection))
         if reason:
             msg = f"The {ours.name} {self.path} cannot be used: {reason}"
             raise ours.error(msg)
 
     def _open_reader(self) -> sqlite3.Connection:
-        connection = _connect(str(self.path))
+        if self._read_only and isinstance(self.path, Path):
+            connection = open_read_only(self.path)
+        else:
+            connection = _connect(str(self.path))
         deadline = time.monotonic() + WAIT_S
         for pragma in ("query_only = ON", "trusted_schema = OFF"):
             retry_while_locked(partial(connection.execute, f"PRAGMA {pragma}"), deadline)
         return connection
 
     def _open_writer(self) -> sqlite3.Connection:
+        if self._read_only:
+            msg = f"The {self._format.name} {self.path} was opened to be read only"
+            raise self._format.error(msg)
         connection = _connect(str(self.path))
         deadline = time.monotonic() + WAIT_S
         mode = "WAL" if isinstance(self.path, Path) else "MEMORY"
@@ -423,9 +445,23 @@ class SqliteFile:
                     f"{target}; a copy of the old one is {copy}\n"
                 )
         for migrate in self._format.migrations[version:]:
-            migrate(Transaction(connection))
+            migrate(self.transaction_class(connection))
         connection.execute(f"PRAGMA application_id = {self._format.application_id}")
         connection.execute(f"PRAGMA user_version = {target}")
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file to read it, also where its folder cannot be written and no other has it open."""
+    uri = f"{path.as_uri()}?mode=ro"
+    connection = _connect(uri, uri=True)
+    try:
+        _pragma(connection, "schema_version")
+    except sqlite3.Error as exc:  # other errors come again where the file is checked
+        codes = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+        if _code(exc) in codes and not _has_log(path):
+            connection.close()
+            return _connect(f"{uri}&immutable=1", uri=True)
+    return connection
 
 
 def retry_while_locked(call: Callable[[], T], deadline: float) -> T:
@@ -461,6 +497,11 @@ def copy_database(source: sqlite3.Connection, target: Path) -> None:
         raise
 
 
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
 _DAMAGED = "database disk image is malformed"
 
 
@@ -485,7 +526,8 @@ def _pragma(connection: sqlite3.Connection, pragma: str) -> Any:
 def _is_empty(connection: sqlite3.Connection) -> bool:
     """Whether nothing was ever put into it."""
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return not tables and not _pragma(connection, "user_version")
+    marks = _pragma(connection, "user_version"), _pragma(connection, "application_id")
+    return not tables and not any(marks)
 
 
 def _has_log(path: Path) -> bool:

@@ -90,7 +90,7 @@ def test_an_interrupt_stops_a_sweep_that_the_cell_waits_for(lab):
 
 
 # A server may tell of an execution late: a sweep asks for 8 s. Ours tells at once.
-AT_ONCE = "from vellum_nb.workspace import fates\nfates._LAG = (0.2,)\n"
+AT_ONCE = "from vellum_nb.workspace import sweep_worker\nsweep_worker._SHORTEST_LOOKUP_S = 0.0\n"
 
 
 def test_a_sweep_whose_kernel_was_killed_goes_on_and_says_so(lab):

@@ -13,8 +13,8 @@ from ipywidgets.widgets.widget import _instances
 from sweep_view_kit import PATIENCE, Gated
 
 from vellum_nb.errors import HistoryError, InputError, InputProblem
-from vellum_nb.experiments.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.experiments.sweep.reading import CaseFile
+from vellum_nb.sweep.cases import CaseFile
+from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.widgets import RunForm, SweepView
 from vellum_nb.widgets.case_plan import case_plan_html, problems_html
 from vellum_nb.widgets.cases import CaseCalls

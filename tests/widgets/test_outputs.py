@@ -13,10 +13,10 @@ from html_kit import (
     run,
     shapes,
 )
-
-from vellum_nb.experiments import Comparison
-from vellum_nb.models import RunError
 from vellum_nb.widgets.comparison import comparison_html
+
+from vellum_nb.comparison import Comparison
+from vellum_nb.models import RunError
 from vellum_nb.widgets.copying import outputs_text
 from vellum_nb.widgets.outputs import run_html, side_by_side_html
 

@@ -7,9 +7,9 @@ from html import escape
 
 import ipywidgets as ipw
 
-from vellum_nb.experiments.sweep.reading import SUFFIXES, CaseFile
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.sweep.cases import SUFFIXES, CaseFile
 from vellum_nb.widgets.field import close_tree, note
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.upload import Uploader, size_text
 
 __all__ = ["FileChoice"]
@@ -89,6 +89,6 @@ class FileChoice:
         elif self._uploaded is None:
             self._row.children = (self._uploader,)
         else:
-            name, size = shown_name(self._uploaded.name), len(self._uploaded.content)
+            name, size = visible_name(self._uploaded.name), len(self._uploaded.content)
             self._facts.value = f"<code>{escape(name)}</code> {size_text(size)}"
             self._row.children = (self._uploader, self._facts, self._remove)

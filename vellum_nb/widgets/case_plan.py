@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.experiments.sweep.telling import money
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.sweep.plan import SweepPlan, TagPlan
+from vellum_nb.sweep.progress import money
 from vellum_nb.widgets.icons import ALERT
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.results import alert_html
 
 __all__ = ["case_plan_html", "problems_html"]
@@ -29,7 +29,7 @@ def case_plan_html(plan: SweepPlan) -> str:
     """  # noqa: RUF002  # the sign of a product
     unknown = _not_known(plan)
     line = f"{plan.headline}; {unknown}" if unknown else plan.headline
-    notes = "".join(f"<li>{escape(shown_name(each))}</li>" for each in plan.notes)
+    notes = "".join(f"<li>{escape(visible_name(each))}</li>" for each in plan.notes)
     found, doubtful = plan.found > 0, any(tag.doubtful for tag in plan.tags)
     names = ["calls", "s a call", "$ a call"]
     names[1:1] = ["in the history"] * found + ["to be looked up"] * doubtful
@@ -77,4 +77,4 @@ def _tag_row(tag: TagPlan, *, found: bool, doubtful: bool) -> str:
 
 
 def _cell(text: str) -> str:
-    return escape(shown_name(text))
+    return escape(visible_name(text))

@@ -12,9 +12,9 @@ from typing import NamedTuple, Never
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.sweep.plan import SweepPlan, counted
-from vellum_nb.experiments.sweep.reading import CaseFile
-from vellum_nb.experiments.sweep.sweep import Sweep
+from vellum_nb.sweep.cases import CaseFile
+from vellum_nb.sweep.plan import SweepPlan, counted
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.case_file import FileChoice
 from vellum_nb.widgets.case_plan import case_plan_html, problems_html
 from vellum_nb.widgets.edge import Edge

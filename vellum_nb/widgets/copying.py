@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vellum_nb.experiments.wording import value_text
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
+from vellum_nb.rendering.values import value_text
 
 __all__ = ["outputs_text"]
 

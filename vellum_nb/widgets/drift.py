@@ -7,7 +7,7 @@ from html import escape
 
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import field_kind
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.rendering.format import visible_name
 
 __all__ = ["differences_html", "expectations", "not_sent", "not_sent_html", "union"]
 
@@ -119,7 +119,7 @@ def _same(one: VellumVariable, other: VellumVariable) -> bool:
 
 
 def _code(name: str) -> str:
-    return f"<code>{escape(shown_name(name))}</code>"
+    return f"<code>{escape(visible_name(name))}</code>"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of, value_problem
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.icons import ALERT
-from vellum_nb.widgets.names import shown_name
 
 __all__ = ["Expectation", "Field", "UnreadableError", "close_tree", "note"]
 
@@ -133,7 +133,7 @@ class Field:
     @property
     def label(self) -> str:
         """The name, with a mark where a value must be given."""
-        name = shown_name(self.name)
+        name = visible_name(self.name)
         return f"{name} *" if self.is_required else name
 
     @property

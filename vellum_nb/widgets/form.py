@@ -9,10 +9,8 @@ from typing import Any, Unpack
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.errors import InputError
-from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.fitting import fitting
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.cases import CaseCalls, CaseSection
 from vellum_nb.widgets.continuing import next_turn
 from vellum_nb.widgets.drift import union
@@ -37,7 +35,6 @@ from vellum_nb.widgets.ticking import Ticking
 __all__ = ["RunForm"]
 
 
-@fitting(InputError)
 class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """The form of a deployment, which `Workspace.form` makes: runs it on the chosen release tags.
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run, VellumVariable
 from vellum_nb.models.inputs import field_kind, plain
+from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.outputs_style import LEFT
 from vellum_nb.widgets.spec import FormSpec

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.wording import same_value
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
 from vellum_nb.models import NodeRun, Run
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values import same_value
 from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.edge import Edge
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.field import UnreadableError
 from vellum_nb.widgets.json_field import read_json, write_json
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.trace import trace_html
 
 __all__ = ["Judging", "Rate", "Trace", "corrections"]
@@ -87,7 +87,7 @@ class Judging:
     def _opened(self, run: Run, _: Mapping[str, Any]) -> None:
         fields = _editor(run)
         shown = {field["name"] for field in fields}
-        longer = ", ".join(shown_name(name) for name in run.outputs if name not in shown)
+        longer = ", ".join(visible_name(name) for name in run.outputs if name not in shown)
         problem = f"Too long to correct here: {longer}. ws.rate(run, desired=...) takes it."
         self._bars.mark(run.id, editor=fields, problem=problem if longer else "")
 
@@ -195,7 +195,7 @@ def _value(name: str, text: str, known: Any) -> Any:
     try:
         return read_json(text)
     except UnreadableError as exc:
-        msg = f"{shown_name(name)}: {exc}"
+        msg = f"{visible_name(name)}: {exc}"
         raise InputError(msg, []) from None
 
 
@@ -206,6 +206,6 @@ def _editor(run: Run) -> list[dict[str, Any]]:
         is_text = isinstance(known[name], str)
         text = known[name] if is_text else write_json(known[name])
         if len(text) <= _LONGEST:
-            label = shown_name(name)
+            label = visible_name(name)
             fields.append({"name": name, "label": label, "text": clean(text), "json": not is_text})
     return fields

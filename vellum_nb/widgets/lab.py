@@ -9,12 +9,11 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.fitting import fitting
+from vellum_nb.errors import VellumNBError
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.form import RunForm
 from vellum_nb.widgets.late import LateWidget
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.readable import Readable, static_html
 from vellum_nb.widgets.table import HistoryView
 
@@ -48,7 +47,6 @@ class LabHead(LateWidget):
         return f"LabHead({self.heading!r})"
 
 
-@fitting(InputError)
 class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Three tabs, Run, History and Compare, that share one selection; `Workspace.lab` makes it.
 
@@ -139,7 +137,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         count = len(self.history_view.selected_ids)
         if count >= _FEWEST:
             return f"{count} selected"
-        return " · ".join(map(shown_name, self.form.release_tags))
+        return " · ".join(map(visible_name, self.form.release_tags))
 
     def _on_index(self, _change: object) -> None:
         self.tab = _TITLES[self._head.index]

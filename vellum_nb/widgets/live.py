@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from vellum_nb.models import Cancellation, Run, RunRequest
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values_html import clipped
 from vellum_nb.widgets.spec import Progressing
-from vellum_nb.widgets.values import clipped
 
 __all__ = ["Live", "Stream", "live_facts", "live_texts"]
 
@@ -47,7 +47,7 @@ class Live:
         (progressing,) = self.latest.values()
         if not progressing.node:
             return ""
-        name = shown_name(progressing.node)
+        name = visible_name(progressing.node)
         name = name if len(name) <= _LONGEST_NODE else f"{name[:_LONGEST_NODE]}…"
         return f"node {progressing.nodes_done + 1} · {name}"
 

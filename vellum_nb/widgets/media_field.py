@@ -12,8 +12,8 @@ from typing import Any
 import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
+from vellum_nb.rendering.values_html import media_html
 from vellum_nb.widgets.field import Field, close_tree, note
-from vellum_nb.widgets.media import media_html
 from vellum_nb.widgets.upload import Uploader, size_text
 
 __all__ = ["MediaField"]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from vellum_nb.models import VellumVariable
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.drift import differences_html, not_sent_html
 from vellum_nb.widgets.icons import WARN
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.spec import FormSpec
 
 __all__ = ["header_html", "notices_html"]
@@ -22,7 +22,7 @@ def header_html(spec: FormSpec, *, count: int | None) -> str:
         facts.append("history: 1 run" if count == 1 else f"history: {count:,} runs")
     about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
     return (
-        f'<div class="vnb-head"><b class="vnb-title">{escape(shown_name(spec.label))}</b>'
+        f'<div class="vnb-head"><b class="vnb-title">{escape(visible_name(spec.label))}</b>'
         f'<span class="vnb-source">{escape(spec.source)}</span>'
         f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'
     )

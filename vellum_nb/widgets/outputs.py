@@ -9,13 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import chain
 
-from vellum_nb.experiments.diffs import Op, diff_html, difference
-from vellum_nb.experiments.wording import same_value
 from vellum_nb.models import Run
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.marks import diff_html
+from vellum_nb.rendering.states import error_html, icon, state_html
+from vellum_nb.rendering.text_diff import Op
+from vellum_nb.rendering.values import same_value
+from vellum_nb.rendering.values_html import difference_html, value_html
 from vellum_nb.widgets.outputs_style import output_style_html
-from vellum_nb.widgets.states import error_html, icon, state_html
-from vellum_nb.widgets.values import difference_html, value_html
 
 __all__ = [
     "latency_text",
@@ -122,7 +124,7 @@ def legend_html(release_tag: str) -> str:
     True
     """
     marked = " ".join(diff_html([op]) for op in _LEGEND)
-    return f"changed words are marked {marked} against {escape(shown_name(release_tag))}"
+    return f"changed words are marked {marked} against {escape(visible_name(release_tag))}"
 
 
 def latency_text(seconds: float | None) -> str:
@@ -186,13 +188,13 @@ def _live_column(run: Run, names: Sequence[str], own: Mapping[str, str]) -> str:
 def _section(run: Run, head: str, rows: Sequence[str], count: int, *, classes: str) -> str:
     return (
         f'<section class="vnb-out-run{classes}" style="grid-row:span {count + 3}" '
-        f'aria-label="{escape(shown_name(run.release_tag))}">{head}'
+        f'aria-label="{escape(visible_name(run.release_tag))}">{head}'
         f'<dl class="vnb-out-rows">{"".join(rows)}</dl></section>'
     )
 
 
 def _row(name: str, html: str) -> str:
-    return f'<div class="vnb-out-row"><dt>{escape(shown_name(name))}</dt><dd>{html}</dd></div>'
+    return f'<div class="vnb-out-row"><dt>{escape(visible_name(name))}</dt><dd>{html}</dd></div>'
 
 
 def _head(run: Run, right: str, *more: str) -> str:
@@ -207,7 +209,7 @@ def _head(run: Run, right: str, *more: str) -> str:
     aside = f' <span class="vnb-aside">{right}</span>' if right else ""
     return (
         f'<div class="vnb-out-head"><span class="vnb-facts"><b class="vnb-tag">'
-        f"{escape(shown_name(run.release_tag))}</b> {facts_html}</span>{aside}</div>"
+        f"{escape(visible_name(run.release_tag))}</b> {facts_html}</span>{aside}</div>"
     )
 
 

@@ -7,10 +7,10 @@ from html import escape
 
 import ipywidgets as ipw
 
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.field import close_tree, note
 from vellum_nb.widgets.icons import ALERT
 from vellum_nb.widgets.job import Progress
-from vellum_nb.widgets.names import shown_name
 
 __all__ = ["RunBar"]
 
@@ -125,8 +125,8 @@ class RunBar:
         role = "" if calm else ' role="alert"'
         self._why.value = f'<span class="{tone}"{role}>{icon}{fields} {verb}:</span>'
         self._first = names[0]
-        self._link.description = shown_name(names[0])
-        more = "".join(f", {escape(shown_name(name))}" for name in names[1:4])
+        self._link.description = visible_name(names[0])
+        more = "".join(f", {escape(visible_name(name))}" for name in names[1:4])
         self._others.value = f"{more}{' …' if len(names) > 4 else ''}"  # noqa: PLR2004
         if not self._mend.children:
             self._mend.children = (self._why, self._link, self._others)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from vellum_nb.experiments.sweep.progress import TagProgress
-from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.experiments.sweep.telling import runs_word
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.sweep.progress import TagProgress, runs_word
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.sweep_told import plan_text, tag_note
 
 __all__ = ["plan_html", "sweep_html"]
@@ -53,4 +52,4 @@ def _row(record: SweepRecord, tag: TagProgress, same: Mapping[str, tuple[str, ..
 
 
 def _name(name: str) -> str:
-    return escape(shown_name(name))
+    return escape(visible_name(name))

@@ -8,9 +8,8 @@ from typing import Any
 
 import traitlets
 
-from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.fitting import fitting
+from vellum_nb.errors import VellumNBError
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.late import LateWidget
 from vellum_nb.widgets.pump import Pump
@@ -20,7 +19,6 @@ from vellum_nb.widgets.sweep_told import ACTIVE, told
 __all__ = ["SweepView"]
 
 
-@fitting(InputError)
 class SweepView(LateWidget):
     """The live view of a sweep; `Sweep.view` makes it.
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import traitlets
 
-from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.fitting import fitting
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.assets import asset
@@ -37,7 +36,6 @@ __all__ = ["HistoryView"]
 _REFRESH_S = 0.2
 
 
-@fitting(InputError)
 class HistoryView(LateWidget):
     """The interactive table of a history; `History.view` makes it.
 
@@ -99,7 +97,7 @@ class HistoryView(LateWidget):
         self._side_by_side = side_by_side
         self._source = TableSource(history, filters)
         self._answers = Answers(
-            self._source, send=self.send, taken=self._taken, guarded=self._guarded
+            self._source, send=self.send, on_answer=self._on_answer, guarded=self._guarded
         )
         super().__init__(
             search=self._source.first_search,
@@ -118,7 +116,7 @@ class HistoryView(LateWidget):
         self.on_msg(self._on_message)
         self.observe(self._on_selected, "selected_ids")
         self._may_be_gone = False
-        unsubscribe = history.subscribe(lambda _run: self._pump.poke(), many=self._many)
+        unsubscribe = history.subscribe(lambda _run: self._pump.poke(), on_bulk_change=self._many)
         self._closing += [self._answers.close, unsubscribe]
 
     @property
@@ -179,7 +177,7 @@ class HistoryView(LateWidget):
     def _query(self) -> Query:
         return Query(self.search, self.order_by, self.descending, tuple(self.columns))
 
-    def _taken(self, answer: Mapping[str, Any]) -> None:
+    def _on_answer(self, answer: Mapping[str, Any]) -> None:
         """Take from an answer what there is to know beside its rows."""
         with self._lock:
             self.total, self.recorded = answer["total"], answer["all"]
@@ -292,7 +290,7 @@ class HistoryView(LateWidget):
 
     def __repr__(self) -> str:
         try:
-            return f"HistoryView({self._source.told(self._query)})"
+            return f"HistoryView({self._source.summary(self._query)})"
         except HistoryError:
             return "HistoryView(history closed or unreadable)"
 

@@ -1,18 +1,15 @@
 """What the pages of a history table asked for, and the messages that answer them.
 
-Of a long history all of it is done aside of the kernel's own thread, in short turns: whoever asks
-meanwhile comes next. A search answers with what was read so far, and reads on until it is whole
-or nobody wants it any more; so does an order for which all payloads must be read, which goes on
-where somebody scrolls meanwhile. Runs are counted in another thread: rows do not wait for that.
+A long history is read outside the kernel's own thread, one request after the other. A request that
+its page has replaced by another is not answered, and its query is cancelled. A first search and a
+sort by a payload read many runs, and say so. Runs are counted in another thread: rows do not wait.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,51 +22,11 @@ __all__ = ["Answers"]
 
 _FIRST_ROWS = 40
 _MAX_VIEWS = 16
-_FIRST_S = 0.7  # is read before the first answer
-_TURN_S = 0.2
-_NEARLY = 0.98
-_PAUSE_S = 2.0
-_PAUSES = 10  # times as long as an answer took
-
-Reach = tuple[int, int]
+_PAYLOADS = ("input.", "output.", "desired.", "metadata")
 
 
-class _Past(Exception):  # noqa: N818  (no error: nobody wants the answer any more)
-    """The page asks for something else already."""
-
-
-@dataclass
-class _Due:
-    """When rows are sent again that are not the last word: seldom where they take long."""
-
-    at: float
-
-    def sent(self, began: float) -> None:
-        """Put the next time off; they were asked for when it `began`."""
-        ended = time.monotonic()
-        self.at = ended + max(_PAUSE_S, _PAUSES * (ended - began))
-
-
-@dataclass
-class _Search:
-    """A search that is under way."""
-
-    query: Query
-    window: Window
-    steps: Iterator[Reach]
-    reach: Reach | None
-    due: _Due
-
-
-@dataclass
-class _Sort:
-    """A first sort that is under way."""
-
-    query: Query
-    window: Window
-    due: _Due
-    shown: Window | None = None
-    """What was told of last."""
+class _ReplacedError(Exception):
+    """The page asks for something else by now, or is closed."""
 
 
 class Answers:
@@ -81,8 +38,8 @@ class Answers:
         Where the rows are.
     send : callable
         Sends a message to the pages.
-    taken : callable
-        Hears the message that answers a window before it is sent.
+    on_answer : callable
+        Called with the message that answers a window before it is sent.
     guarded : callable
         Makes a call that may fail, and shows how.
     """
@@ -92,21 +49,20 @@ class Answers:
         source: TableSource,
         *,
         send: Callable[[dict[str, Any]], object],
-        taken: Callable[[dict[str, Any]], None],
+        on_answer: Callable[[dict[str, Any]], None],
         guarded: Callable[[str, Callable[[], None]], None],
     ) -> None:
         self._source, self._send = source, send
-        self._taken, self._guarded = taken, guarded
+        self._on_answer, self._guarded = on_answer, guarded
         self._errands = Errands("vellum-nb-history-table")
         self._counting = Errands("vellum-nb-history-count")
         self._lock = threading.RLock()
-        self._sending = threading.Lock()
         self._windows: dict[str, tuple[Query, Window]] = {}
-        self._under_way: set[Window] = set()
+        self._cancel: tuple[Window, Callable[[], None]] | None = None
         self._closed = False
 
     def soon(self, topic: str, call: Callable[[], None]) -> None:
-        """Make a call that asks the history; of a long one not in the kernel's own thread."""
+        """Make a call that reads the history; of a long one not in the kernel's own thread."""
         if self._source.is_long:
             self._errands.do(lambda: self._guarded(topic, call))
         else:
@@ -117,8 +73,9 @@ class Answers:
         return self._errands.wait(timeout) and self._counting.wait(timeout)
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Answer no request any more."""
         self._closed = True
+        self._cancel_replaced()
 
     def look(self, query: Query, window: Window) -> None:
         """Take a window as what its page shows from now on."""
@@ -127,12 +84,11 @@ class Answers:
             self._windows[window.view] = query, window
             if len(self._windows) > _MAX_VIEWS:
                 del self._windows[next(iter(self._windows))]
+        self._cancel_replaced()
 
     def first(self, query: Query, *, counting: str = "quick") -> dict[str, Any]:
         """Return the message with which a page begins."""
-        window = Window("", 0, 0, _FIRST_ROWS)
-        _, reach = self._read(query, window, counting)
-        return self._answer(query, window, counting, reach)
+        return self._answer(query, Window("", 0, 0, _FIRST_ROWS), counting)
 
     def again(self, query: Query) -> bool:
         """Send each page its window once more; return whether there was one."""
@@ -143,139 +99,61 @@ class Answers:
         return bool(windows)
 
     def give(self, query: Query, window: Window, *, counting: str) -> None:
-        """Send the rows of a window, and see to what else that needs."""
-        with suppress(_Past):
-            steps, reach = self._read(query, window, counting)
-            rough = self._send_rows(query, window, counting, reach)
-            if reach is not None:
-                if window not in self._under_way:
-                    self._under_way.add(window)
-                    due = _Due(time.monotonic() + _PAUSE_S)
-                    self._later(partial(self._read_on, _Search(query, window, steps, reach, due)))
-                return
-            if rough:
+        """Send the rows of a window, and count what was not counted."""
+        with suppress(_ReplacedError):
+            self._refuse_replaced(window)
+            if query.search.strip():
+                self._source.index(partial(self._progress, window, "searched"))
+            if query.order_by.startswith(_PAYLOADS) and counting != "no" and self._source.is_long:
+                total = self._source.counts(query, exact=True).total
+                self._progress(window, "sorted", 0, total)
+            answer = self._answer(query, window, counting)
+            self._refuse_replaced(window)
+            self._send({"kind": "rows", **answer})
+            if answer["rough"]:
                 self._counting.do(partial(self._send_counts, query, window))
-            self._keep(window, self._source.keeping(query), 0.0)
 
-    def _read(
-        self, query: Query, window: Window, counting: str
-    ) -> tuple[Iterator[Reach], Reach | None]:
-        """Read for a search for a moment; return what reads on, and how far it is if not whole."""
-        steps = self._source.reading(query)
-        reach = next(steps, None)
-        if reach is None:
-            return steps, None
-        done, total = reach
-        seconds = _TURN_S if done else _FIRST_S
-        if not self._source.is_long:
-            seconds = float("inf")
-        elif counting == "no" or 0 < done < _NEARLY * total:
-            return steps, reach
-        return steps, self._turn(steps, reach, window, seconds)
+    def _answer(self, query: Query, window: Window, counting: str) -> dict[str, Any]:
+        def on_start(cancel: Callable[[], None]) -> None:
+            with self._lock:
+                self._cancel = window, cancel
+            self._cancel_replaced()
 
-    def _turn(
-        self, steps: Iterator[Reach], reach: Reach | None, window: Window, seconds: float
-    ) -> Reach | None:
-        """Take steps for so long, one at least; return how far it is, None where it is whole."""
-        until = time.monotonic() + seconds
-        while reach is not None:
-            self._refuse_past(window)
-            reach = next(steps, None)
-            if time.monotonic() >= until:
-                break
-        return reach
-
-    def _read_on(self, search: _Search) -> None:
-        """Read for another turn; tell how far it is, and now and then what was found."""
-        window = search.window
-        self._under_way.discard(window)
-        with suppress(_Past):
-            search.reach = self._turn(search.steps, search.reach, window, _TURN_S)
-            if search.reach is None:
-                self.give(search.query, window, counting="exact")
-                return
-            self._refuse_past(window)
-            self._tell(window, "searched", *search.reach)
-            began = time.monotonic()
-            if began >= search.due.at:
-                self._send_rows(search.query, window, "exact", search.reach)
-                search.due.sent(began)
-            self._under_way.add(window)
-            self._later(partial(self._read_on, search))
-
-    def _keep(self, window: Window, steps: Iterator[Reach], seconds: float = _TURN_S) -> None:
-        """Keep what rows were sorted by, so that the next time is quicker."""
-        with suppress(_Past, HistoryError):
-            reach = next(steps, None)
-            if reach is not None and self._turn(steps, reach, window, seconds) is not None:
-                self._errands.do(partial(self._keep, window, steps))
-
-    def _later(self, call: Callable[[], None]) -> None:
-        self._errands.do(lambda: self._guarded("rows", call))
-
-    def _send_rows(self, query: Query, window: Window, counting: str, reach: Reach | None) -> bool:
-        """Send rows; return whether there may be more than were counted."""
-        answer = self._answer(query, window, counting, reach)
-        self._refuse_past(window)
-        self._send({"kind": "rows", **answer})
-        return bool(answer["rough"])
-
-    def _answer(
-        self, query: Query, window: Window, counting: str, reach: Reach | None
-    ) -> dict[str, Any]:
-        sort = _Sort(query, window, _Due(time.monotonic() + _FIRST_S))
-        told = partial(self._sorted, sort)
-        answer = self._source.rows(query, window, counting=counting, told=told)
-        answer["reach"] = reach
-        self._taken(answer)
+        try:
+            answer = self._source.rows(query, window, counting=counting, on_start=on_start)
+        except HistoryError:
+            self._refuse_replaced(window)
+            raise
+        finally:
+            with self._lock:
+                self._cancel = None
+        answer["reach"] = None
+        self._on_answer(answer)
         return answer
 
-    def _sorted(
-        self, sort: _Sort, done: int, total: int, so_far: Callable[[Window], dict[str, Any]]
-    ) -> None:
-        """Tell how far an order is read; after a moment send what comes first so far."""
-        query, window, before = sort.query, sort.window, sort.shown
-        now = sort.shown = self._scrolled_to(query, window)
-        if before is None and not query.search.strip():
-            self._counting.do(partial(self._send_counts, query, window))
-        self._tell(now, "sorted", done, total)
-        began = time.monotonic()
-        if now.view and done and (began >= sort.due.at or now is not (before or now)):
-            with self._sending:
-                answer = so_far(now)
-                self._taken(answer)
-                self._scrolled_to(query, window)
-                self._send({"kind": "rows", **answer, "reach": (done, total), "what": "sorted"})
-            sort.due.sent(began)
-
-    def _scrolled_to(self, query: Query, window: Window) -> Window:
-        """Return which of the first rows of `query` the page looks at by now."""
-        asked, now = self._windows.get(window.view, (query, window))
-        is_other = now is not window and (asked != query or not self._source.is_near(now))
-        if self._closed or is_other:
-            raise _Past
-        return now
-
     def _send_counts(self, query: Query, window: Window) -> None:
-        with suppress(_Past, HistoryError):  # who asks for rows next is told
-            self._scrolled_to(query, window)
-            self._source.counts(query, exact=True)
-            with self._sending:  # not between rows that do not know it and their way to the page
-                found = self._source.counts(query, exact=False)
-                if not found.rough:
-                    message = {"total": found.total, "all": found.recorded}
-                    self._taken(message)
-                    self._send({"kind": "total", **message})
+        with suppress(_ReplacedError, HistoryError):  # the next request for rows says it
+            self._refuse_replaced(window)
+            found = self._source.counts(query, exact=True)
+            self._refuse_replaced(window)
+            message = {"total": found.total, "all": found.recorded}
+            self._on_answer(message)
+            self._send({"kind": "total", **message})
 
-    def _tell(self, window: Window, what: str, done: int, total: int) -> None:
+    def _progress(self, window: Window, what: str, done: int, total: int) -> None:
+        self._refuse_replaced(window)
         about = {"view": window.view, "what": what, "reach": (done, total)}
         self._send({"kind": "progress", **about})
 
-    def _refuse_past(self, window: Window) -> None:
-        if self._is_past(window):
-            raise _Past
+    def _refuse_replaced(self, window: Window) -> None:
+        if self._is_replaced(window):
+            raise _ReplacedError
 
-    def _is_past(self, window: Window) -> bool:
-        """Return whether the page has asked for something else meanwhile, or is gone."""
+    def _is_replaced(self, window: Window) -> bool:
         _, now = self._windows.get(window.view, (None, window))
         return self._closed or now is not window
+
+    def _cancel_replaced(self) -> None:
+        with self._lock:
+            if self._cancel is not None and self._is_replaced(self._cancel[0]):
+                self._cancel[1]()

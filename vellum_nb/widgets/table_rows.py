@@ -13,7 +13,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-from vellum_nb.history.searching.words import Search
+from vellum_nb.history import Search
 from vellum_nb.models import Run, canonical_json
 from vellum_nb.widgets.outputs_style import LEFT
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.history import History
-from vellum_nb.history.reading.ordered import Ordered
+from vellum_nb.history import History, OrderedRuns
 from vellum_nb.models import Run
-from vellum_nb.widgets.table_pages import LONG, Pages
 from vellum_nb.widgets.table_protocol import Query, Window
 from vellum_nb.widgets.table_rows import (
     JOINED,
@@ -22,7 +21,11 @@ from vellum_nb.widgets.table_rows import (
     static_html,
 )
 
-__all__ = ["Counts", "TableSource"]
+__all__ = ["LONG", "Counts", "TableSource"]
+
+LONG = 20_000
+"""Histories of more runs are read outside the kernel's own thread."""
+_COUNTED = 1000  # that many are counted in no time
 
 _FILTERS = [
     "deployment",
@@ -64,10 +67,12 @@ class TableSource:
     def __init__(self, history: History, filters: Mapping[str, Any]) -> None:
         unknown = sorted(set(filters) - set(_FILTERS))
         if unknown:
-            msg = f"no filter is called {', '.join(unknown)}; there are: {', '.join(_FILTERS)}"
+            msg = f"There is no filter {', '.join(unknown)}; there are: {', '.join(_FILTERS)}"
             raise TypeError(msg)
         self._history = history
-        self._pages = Pages(history)
+        self._lock = threading.RLock()
+        self._key: tuple[str, str] | None = None
+        self._ordered: OrderedRuns | None = None
         self._filters = {key: value for key, value in filters.items() if value is not None}
         self.first_search = str(self._filters.pop("search", ""))
         self._counts = Counts(0, 0, rough=False)
@@ -76,7 +81,7 @@ class TableSource:
         self._outputs: dict[str, None] = {}
         self._deployments: set[str] = set()
         self._signed = False
-        self._meet(history.runs(**self._filters, limit=_SAMPLE))
+        self._meet(history.runs(**self._filters, limit=_SAMPLE, skip_damaged=True))
         self.default_columns = self._defaults()
 
     @property
@@ -122,11 +127,7 @@ class TableSource:
     @property
     def is_long(self) -> bool:
         """Whether answers may take more than a moment."""
-        return self._pages.is_long
-
-    def is_near(self, window: Window) -> bool:
-        """Return whether a window is among what an order that takes long finds first."""
-        return self._pages.is_near(window.offset, window.limit)
+        return self._history.count(limit=LONG + 1) > LONG
 
     def rows(
         self,
@@ -134,38 +135,17 @@ class TableSource:
         window: Window,
         *,
         counting: str,
-        told: Callable[[int, int, Callable[[Window], dict[str, Any]]], None],
+        on_start: Callable[[Callable[[], None]], None] = lambda _cancel: None,
     ) -> dict[str, Any]:
         """Return the rows of `window`, and how many there are in all.
 
         `counting` is ``quick``, ``exact``, or ``no``: as it was, while only the window moves.
-        Where an order takes long, `told` hears how many runs were read of how many, and how to get
-        what would be returned of those, for any near window.
+        `on_start` is called with a function that cancels a sort from another thread.
         """
-
-        def heard(done: int, total: int, found: Callable[[], Ordered]) -> None:
-            def so_far(now: Window) -> dict[str, Any]:
-                runs = found().runs(offset=now.offset, limit=now.limit)
-                return self._rows(query, now, runs, quickly)
-
-            told(done, total, so_far)
-
-        if self._counted != (asked := repr((self._with(query), query.order_by))):
-            self._counted, counting = asked, counting.replace("no", "quick")
-        quickly = counting.replace("exact", "quick")
-        runs = self._pages.window(
-            self._with(query),
-            (query.order_by, query.descending),
-            offset=window.offset,
-            limit=window.limit,
-            told=heard,
-            again=counting != "no",
-        )
-        return self._rows(query, window, runs, counting)
-
-    def _rows(
-        self, query: Query, window: Window, runs: Sequence[Run], counting: str
-    ) -> dict[str, Any]:
+        if self._counted != (key := repr((self._with(query), query.order_by))):
+            self._counted, counting = key, counting.replace("no", "quick")
+        again = counting != "no"
+        runs = self._window(query, window.offset, window.limit, again=again, on_start=on_start)
         seen = window.offset + len(runs)
         if counting != "no":
             self._counts = self._count(query, seen, exact=counting == "exact")
@@ -185,13 +165,9 @@ class TableSource:
             "rows": fitting_rows(runs, query.columns, search=query.search),
         }
 
-    def reading(self, query: Query) -> Iterator[tuple[int, int]]:
-        """Read for the search of `query` by and by; yield how far it is until it is whole."""
-        return self._history.prepare(search=query.search.strip())
-
-    def keeping(self, query: Query) -> Iterator[tuple[int, int]]:
-        """Keep by and by what `query` sorts by; yield how far it is until it is done."""
-        return self._history.prepare(order_by=query.order_by)
+    def index(self, on_progress: Callable[[int, int], None]) -> None:
+        """Bring the search index up to date."""
+        self._history.index_for_search(on_progress)
 
     def counts(self, query: Query, *, exact: bool) -> Counts:
         """Return how many runs `query` finds, and how many there are: counted, or as known."""
@@ -199,52 +175,83 @@ class TableSource:
 
     def page(self, query: Query, *, offset: int, limit: int) -> list[Run]:
         """Return runs in the order of `query`."""
-        order = (query.order_by, query.descending)
-        return self._pages.window(self._with(query), order, offset=offset, limit=limit)
+        return self._window(query, offset, limit)
 
     def ids(self, query: Query, *, offset: int, limit: int) -> list[str]:
         """Return the ids of rows by their position."""
         return [run.id for run in self.page(query, offset=offset, limit=max(0, limit))]
 
-    def told(self, query: Query) -> str:
+    def summary(self, query: Query) -> str:
         """Return how many runs `query` finds, in words; of very many only that they are."""
         total = self._history.count(**self._with(query), limit=LONG + 1)
-        told = f"over {LONG:,} runs" if total > LONG else f"{total:,} run{'s'[: total != 1]}"
-        return told if next(self.reading(query), None) is None else f"{told} so far"
+        return f"over {LONG:,} runs" if total > LONG else f"{total:,} run{'s'[: total != 1]}"
 
     def runs(self, ids: Sequence[str]) -> list[Run]:
         """Return the runs with these ids, newest first."""
-        return self._history.runs(ids=list(ids)) if ids else []
+        return self._history.runs(ids=list(ids), skip_damaged=True) if ids else []
 
     def static_html(self, query: Query) -> str:
         """Return the first rows for where no widget can live."""
         try:
             runs = self.page(query, offset=0, limit=_STATIC_ROWS)
-            return static_html(runs, self.told(query), query.columns)
+            return static_html(runs, self.summary(query), query.columns)
         except HistoryError:
             return "<p>The history is closed or unreadable.</p>"
 
     def export(self, query: Query, name: object) -> dict[str, Any]:
-        """Write all runs that `query` finds to a new file; return what there is to tell of it."""
+        """Write all runs that `query` finds to a new file; return the message about it."""
         try:
             path = _new_csv(name)
-            self._history.to_csv(path, progress=False, **self._with(query) | {"so_far": False})
+            self._history.to_csv(path, progress=False, **self._with(query))
             return {"path": str(path), "count": self.counts(query, exact=True).total}
         except (OSError, VellumNBError) as exc:
             return {"error": str(exc)}
 
     def _with(self, query: Query) -> dict[str, Any]:
-        search = {"search": query.search, "so_far": True} if query.search.strip() else {}
+        search = {"search": query.search} if query.search.strip() else {}
         return self._filters | search
 
+    def _window(
+        self,
+        query: Query,
+        offset: int,
+        limit: int,
+        *,
+        again: bool = False,
+        on_start: Callable[[Callable[[], None]], None] = lambda _cancel: None,
+    ) -> list[Run]:
+        """Return the runs of a window; an order of another column is determined once."""
+        filters = self._with(query)
+        order: dict[str, Any] = {"order_by": query.order_by, "descending": query.descending}
+        order["whole"] = "search" in filters  # a match may be far into a large value
+        if query.order_by == "timestamp":
+            page = self._history.page
+            return page(offset=offset, limit=limit, skip_damaged=True, **order, **filters)
+        with self._lock:
+            key = (repr(sorted(filters.items())), repr(order))
+            if again or key != self._key or self._ordered is None:
+                self._ordered = self._history.ordered(on_start=on_start, **order, **filters)
+                self._key = key
+            ordered = self._ordered
+        return ordered.runs(offset=offset, limit=limit)
+
     def _count(self, query: Query, seen: int, *, exact: bool) -> Counts:
-        total, rough = self._pages.count(self._with(query), at_least=seen, exact=exact)
+        total, rough = self._counted_with(self._with(query), seen, exact=exact)
         deployment = self._filters.get("deployment")
         if not query.search and set(self._filters) <= {"deployment"}:
             return Counts(total, total, rough=rough)
         of_all = {} if deployment is None else {"deployment": deployment}
-        recorded, rougher = self._pages.count(of_all, at_least=total, exact=exact)
+        recorded, rougher = self._counted_with(of_all, total, exact=exact)
         return Counts(total, recorded, rough=rough or rougher)
+
+    def _counted_with(
+        self, filters: Mapping[str, Any], at_least: int, *, exact: bool
+    ) -> tuple[int, bool]:
+        """Return how many runs there are, and whether there may be more."""
+        if exact or not self.is_long:
+            return self._history.count(**filters), False
+        counted = self._history.count(**filters, limit=_COUNTED)
+        return max(at_least, counted), counted >= _COUNTED
 
     def _meet(self, runs: Sequence[Run]) -> None:
         for run in runs:

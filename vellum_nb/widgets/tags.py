@@ -7,8 +7,8 @@ from html import escape
 
 import ipywidgets as ipw
 
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.field import close_tree, note
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.spec import TagChoice
 
 __all__ = ["TagBar"]
@@ -79,13 +79,13 @@ class TagBar:
 
 
 def _box(tag: str) -> ipw.Checkbox:
-    box = ipw.Checkbox(description=shown_name(tag), indent=False)
+    box = ipw.Checkbox(description=visible_name(tag), indent=False)
     box.add_class("vnb-check")
     return box
 
 
 def _chip(box: ipw.Checkbox, choice: TagChoice) -> ipw.Box:
-    others = "".join(f" = {escape(shown_name(name))}" for name in choice.names[1:])
+    others = "".join(f" = {escape(visible_name(name))}" for name in choice.names[1:])
     parts = [box, note(others, "vnb-others")] if others else [box]
     chip = ipw.Box(parts)
     chip.add_class("vnb-chip")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from html import escape
 
 from vellum_nb.models import NodeRun
-from vellum_nb.widgets.names import shown_name
-from vellum_nb.widgets.states import icon
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.states import icon
 
 __all__ = ["TRACE_CSS", "in_order", "trace_html"]
 
@@ -74,7 +74,7 @@ def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
     begin, length = _span(nodes)
     rows = [_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_SHOWN]]
     count = "1 node" if len(nodes) == 1 else f"{len(nodes):,} nodes"
-    facts = [escape(shown_name(title)), count, _seconds(length)]
+    facts = [escape(visible_name(title)), count, _seconds(length)]
     more = f"the first {_SHOWN} are shown; run.trace() has all" if len(nodes) > _SHOWN else ""
     caption = " · ".join(part for part in (*facts, more) if part)
     body = "".join(rows)
@@ -110,14 +110,14 @@ def _span(nodes: Sequence[NodeRun]) -> tuple[datetime | None, float]:
 
 def _row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> str:
     picture, word = _STATES.get(node.state, ("waiting", node.state))
-    kind = f' <span class="vnb-trace-kind">{escape(shown_name(node.kind))}</span>'
+    kind = f' <span class="vnb-trace-kind">{escape(visible_name(node.kind))}</span>'
     state = f' <span class="vnb-trace-kind">{escape(word)}</span>' if word else ""
     heard = "" if word else '<span class="vnb-heard">FULFILLED</span>'
     start, end = _utc(node.start), _utc(node.end)
     took = max((end - start).total_seconds(), 0.0) if start and end else None
     return (
         f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{heard} '
-        f"{escape(shown_name(node.name))}{kind if node.kind else ''}{state}</th>"
+        f"{escape(visible_name(node.name))}{kind if node.kind else ''}{state}</th>"
         f'<td class="vnb-trace-time">{_bar(node, begin, length)}</td>'
         f'<td class="vnb-trace-took vnb-number">{_seconds(took)}</td></tr>{_details(node)}'
     )
@@ -140,7 +140,7 @@ def _bar(node: NodeRun, begin: datetime | None, length: float) -> str:
 
 
 def _details(node: NodeRun) -> str:
-    facts = [escape(shown_name(node.model))] if node.model else []
+    facts = [escape(visible_name(node.model))] if node.model else []
     if node.tokens_in is not None or node.tokens_out is not None:
         facts.append(f"{node.tokens_in or 0:,} tokens in · {node.tokens_out or 0:,} out")
     if node.cost_usd is not None:

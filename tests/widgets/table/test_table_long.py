@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
-
-from vellum_nb import read_csv
 from vellum_nb.history.reading import sorting, stretches
 from vellum_nb.history.searching import index
+
+from vellum_nb import read_csv
 from vellum_nb.widgets import table_answers, table_pages
 
 

@@ -6,9 +6,8 @@ from collections.abc import Hashable, Mapping
 from html import escape
 from typing import Any
 
-from vellum_nb.experiments.blind.results import BlindResult, p_text, percent
-from vellum_nb.experiments.blind.session import BlindSession
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.comparison.blind import BlindResult, BlindSession
+from vellum_nb.rendering.format import p_value, percent, visible_name
 
 __all__ = ["result_html"]
 
@@ -42,7 +41,7 @@ def _head(found: BlindResult) -> str:
     noun = "case" if decided == 1 else "cases"
     return _joined(
         f"<h3>{title}</h3><p>{decided:,} decided {noun}, ties left out · 95 % interval "
-        f"{percent(low)} to {percent(high)} · p = {p_text(p)} · {chance}</p>"
+        f"{percent(low)} to {percent(high)} · p = {p_value(p)} · {chance}</p>"
     )
 
 
@@ -114,4 +113,4 @@ def _case(number: int, row: Mapping[Hashable, Any]) -> str:
 
 
 def _name(name: object) -> str:
-    return escape(shown_name(str(name)))
+    return escape(visible_name(str(name)))

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from vellum_nb.experiments.blind.session import BlindSession
-from vellum_nb.experiments.wording import value_text
+from vellum_nb.comparison.blind import BlindSession
 from vellum_nb.models import Run
 from vellum_nb.models.blind import BlindPair
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.states import error_html
+from vellum_nb.rendering.values import value_text
+from vellum_nb.rendering.values_html import value_html
 from vellum_nb.widgets.blind.result import result_html
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import output_html
-from vellum_nb.widgets.states import error_html
-from vellum_nb.widgets.values import value_html
 
 __all__ = ["told"]
 
@@ -42,7 +42,7 @@ def told(session: BlindSession, *, kept: bool, can_send: bool) -> dict[str, Any]
     state = session.state
     shown: dict[str, Any] = {
         "state": state,
-        "title": _cut(shown_name(session.record.deployment)),
+        "title": _cut(visible_name(session.record.deployment)),
         "question": _cut(session.record.question),
         "rated": session.rated,
         "skipped": session.skipped,
@@ -97,7 +97,7 @@ def _answer(letter: str, run: Run, names: list[str]) -> str:
 
 
 def _row(name: str, html: str) -> str:
-    return f'<div class="vnb-out-row"><dt>{escape(shown_name(name))}</dt><dd>{html}</dd></div>'
+    return f'<div class="vnb-out-row"><dt>{escape(visible_name(name))}</dt><dd>{html}</dd></div>'
 
 
 def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
@@ -107,8 +107,8 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
     short = [name for name, value in inputs.items() if name != main and _is_short(value)]
     short = short[:_SHORT_ONES]
     long = [name for name in inputs if name not in short]
-    words = [f"{shown_name(name)} {_value(inputs[name])}" for name in short]
-    head = [shown_name(long[0])] if len(long) == 1 else []
+    words = [f"{visible_name(name)} {_value(inputs[name])}" for name in short]
+    head = [visible_name(long[0])] if len(long) == 1 else []
     caption = " · ".join([*head, f"case {number:,}", *words])
     alone = len(long) == 1
     rows = "".join(_input(name, inputs[name], alone=alone) for name in long)
@@ -117,7 +117,7 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
 
 def _input(name: str, value: Any, *, alone: bool) -> str:
     html = value_html(value, "STRING" if isinstance(value, str) else _kind(value))
-    label = "" if alone else f'<span class="vnb-blind-name">{escape(shown_name(name))}</span>'
+    label = "" if alone else f'<span class="vnb-blind-name">{escape(visible_name(name))}</span>'
     return f'<div class="vnb-blind-input">{label}{html}</div>'
 
 
@@ -133,7 +133,7 @@ def _is_short(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    return shown_name(value_text(value, "STRING" if isinstance(value, str) else "JSON"))
+    return visible_name(value_text(value, "STRING" if isinstance(value, str) else "JSON"))
 
 
 def _foot(session: BlindSession, *, kept: bool) -> str:

@@ -8,15 +8,15 @@ from typing import Any
 
 import traitlets
 
+from vellum_nb.comparison.blind import BlindSession
 from vellum_nb.errors import VellumNBError
-from vellum_nb.experiments.blind.session import BlindSession
 from vellum_nb.models import Run
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.blind.result import result_html
 from vellum_nb.widgets.blind.told import told
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.late import LateWidget
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs_style import OUTPUT_CSS
 
 __all__ = ["BlindView"]
@@ -162,7 +162,7 @@ class BlindView(LateWidget):
     def _html(self) -> str:
         session = self.session
         head = (
-            f"<p><b>Blind rating</b> of {escape(shown_name(session.record.deployment))}: "
+            f"<p><b>Blind rating</b> of {escape(visible_name(session.record.deployment))}: "
             f"{session.rated:,} of {session.total:,} rated</p>"
         )
         return head + (result_html(session) if session.state == "ended" else "")

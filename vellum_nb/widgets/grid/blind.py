@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 
+from vellum_nb.comparison import Comparison
 from vellum_nb.errors import InputError
-from vellum_nb.experiments import Comparison
 
 if TYPE_CHECKING:
     from vellum_nb.widgets.grid.table import GridTable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import VellumNBError
-from vellum_nb.experiments.cases import Case
 from vellum_nb.widgets.errands import Errands
 
 __all__ = ["Busy"]

@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.experiments.metrics.metric import Metric
-from vellum_nb.experiments.wording import value_text
-from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.metrics import Metric
+from vellum_nb.history import RunSummary, clean
 from vellum_nb.models import Run
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.grid.chips import chips
 from vellum_nb.widgets.grid.pieces import changed, differing, plain, short
 from vellum_nb.widgets.grid.shelf import inputs_of, label_text
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import latency_text
 
 __all__ = ["MAX_ROW", "Shown", "row"]
@@ -94,7 +93,7 @@ def _row(shown: Shown, case: Case, limit: int) -> dict[str, Any]:
 
 
 def _name(name: str) -> str:
-    return short(shown_name(name), _LABEL)
+    return short(visible_name(name), _LABEL)
 
 
 def _input(value: object) -> str:
@@ -128,7 +127,7 @@ def _cell(shown: Shown, case: Case, release: str, limit: int) -> Cell:
     }
 
 
-def _gap(shown: Shown, case: Case, release: str, found: Record | None) -> Cell:
+def _gap(shown: Shown, case: Case, release: str, found: RunSummary | None) -> Cell:
     tries = len(case.tries.get(release, ()))
     name = _name(release)
     times = "1 try" if tries == 1 else f"{tries:,} tries"
@@ -144,7 +143,7 @@ def _gap(shown: Shown, case: Case, release: str, found: Record | None) -> Cell:
     }
 
 
-def _verdict(shown: Shown, case: Case, release: str, base: Record | None) -> tuple[str, str]:
+def _verdict(shown: Shown, case: Case, release: str, base: RunSummary | None) -> tuple[str, str]:
     if release == case.baseline:
         return "baseline", ""
     if base is None:
@@ -155,7 +154,7 @@ def _verdict(shown: Shown, case: Case, release: str, base: Record | None) -> tup
     verdict = shown.comparison.verdict(case, release, shown.metric)
     if verdict == "same" and not differs:
         return _plainly(differs=False)
-    name = short(shown_name(shown.metric), _LABEL)
+    name = short(visible_name(shown.metric), _LABEL)
     words = {
         "better": "better",
         "worse": "worse",
@@ -170,7 +169,7 @@ def _plainly(*, differs: bool) -> tuple[str, str]:
     return ("differs", "differs") if differs else ("same", "same")
 
 
-def _error(found: Record, limit: int) -> str:
+def _error(found: RunSummary, limit: int) -> str:
     if found.error is None:
         return ""
     return short(": ".join(filter(None, found.error)), limit)

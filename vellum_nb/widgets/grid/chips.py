@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.experiments.metrics.metric import Metric
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.metrics import Metric
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.grid.pieces import short
-from vellum_nb.widgets.names import shown_name
 
 __all__ = ["Chip", "chips", "figure", "signed"]
 
@@ -78,13 +78,13 @@ def _check(name: str, *, met: bool, before: bool | None, own: bool) -> Chip:
     if met and before is False and not own:
         tone = "good"
     told = "as expected" if met else "not as expected"
-    name = short(shown_name(name), _NAME)
+    name = short(visible_name(name), _NAME)
     return f"{name} {_CHECK if met else _CROSS}", tone, f"{name}: {told}"
 
 
 def _metric(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:
-    name = short(shown_name(metric.name), _NAME)
-    scored = comparison.answers.scored(metric)
+    name = short(visible_name(metric.name), _NAME)
+    scored = comparison.scored(metric.name)
     value = comparison.value(case, release, metric.name)
     column = comparison.releases.index(release)
     if value is None:

@@ -7,21 +7,21 @@ from html import escape
 
 import ipywidgets as ipw
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.experiments.wording import value_text
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.history import clean
 from vellum_nb.models import Run
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values import value_text
+from vellum_nb.rendering.values_html import clipped, value_html
 from vellum_nb.widgets.bars import AnswerBars
 from vellum_nb.widgets.edge import Edge
 from vellum_nb.widgets.field import note
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.shelf import inputs_of, label_text
 from vellum_nb.widgets.judging import Judging
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.style import style_html
-from vellum_nb.widgets.values import clipped, value_html
 
 __all__ = ["Detail"]
 
@@ -106,14 +106,15 @@ class Detail:
 
 def _head(case: Case, missing: list[str]) -> str:
     labels = "".join(
-        f'<span class="vnb-source">{escape(shown_name(name))}: {escape(label_text(value))}</span> '
+        f'<span class="vnb-source">{escape(visible_name(name))}: '
+        f"{escape(label_text(value))}</span> "
         for name, value in case.labels.items()
         if value is not None
     )
     inputs = inputs_of(case).items()
     rows = "".join(_row(name, value) for name, value in inputs if value is not None)
     expected = "".join(_row(f"{name} (expected)", value) for name, value in case.expected.items())
-    lacks = ", ".join(f"<code>{escape(shown_name(each))}</code>" for each in missing)
+    lacks = ", ".join(f"<code>{escape(visible_name(each))}</code>" for each in missing)
     note_html = f'<p class="vnb-case-note">Not run on {lacks}: missing there.</p>' if lacks else ""
     return (
         f'<div class="vnb-head"><b class="vnb-title">Case {case.number:,}</b> {labels}</div>'
@@ -134,4 +135,4 @@ def _row(name: str, value: object) -> str:
         html = value_html(value, "IMAGE" if is_media else "JSON")
         text = value_text(value, "IMAGE" if is_media else "JSON")
         html = html if text else ""
-    return f"<div><dt>{escape(shown_name(name))}</dt><dd>{html}</dd></div>"
+    return f"<div><dt>{escape(visible_name(name))}</dt><dd>{html}</dd></div>"

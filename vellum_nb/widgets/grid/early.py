@@ -6,13 +6,13 @@ from collections import Counter
 from functools import cached_property
 from typing import Any
 
-from vellum_nb.experiments import Comparison
+from vellum_nb.comparison import Comparison
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.head import outline
 from vellum_nb.widgets.grid.shelf import Shelf
 from vellum_nb.widgets.grid.summary import named
 
-__all__ = ["Unranked", "early_head", "is_large", "own_figures"]
+__all__ = ["Unranked", "early_head", "is_large"]
 
 _LARGE = 2_000  # answers; the figures of fewer are there in a moment
 _WAITING = "comparing…"
@@ -21,13 +21,6 @@ _WAITING = "comparing…"
 def is_large(comparison: Comparison) -> bool:
     """Return whether the figures of `comparison` take longer than a reader likes to wait."""
     return len(comparison.cases) * len(comparison.releases) > _LARGE
-
-
-def own_figures(comparison: Comparison) -> None:
-    """Ask the functions that a user wrote, in the thread that they know."""
-    for metric in comparison.metrics:
-        if not metric.is_built_in:
-            comparison.answers.scored(metric)
 
 
 class Unranked(Shelf):

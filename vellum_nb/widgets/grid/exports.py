@@ -6,9 +6,9 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from vellum_nb.comparison import Comparison
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.experiments import Comparison
-from vellum_nb.history.store.replacing import replacing
+from vellum_nb.history import replacing
 
 __all__ = ["FORMATS", "export", "export_told", "formats"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.history.reading.records import Record
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.judging import Rate, Trace
 
@@ -19,7 +19,11 @@ class Subscribe(Protocol):
     """Takes what is called with each run that changes, and once after many; as a history does."""
 
     def __call__(
-        self, callback: Callable[[Run], None], /, *, many: Callable[[], None] | None = None
+        self,
+        callback: Callable[[Run], None],
+        /,
+        *,
+        on_bulk_change: Callable[[], None] | None = None,
     ) -> Callable[[], None]:
         """Return how to stop that."""
 
@@ -55,7 +59,7 @@ class Hands:
     replay: Callable[[Case, str], Run] | None = None
     blind: Callable[[Any, tuple[str, str]], Any] | None = None
     subscribe: Subscribe | None = None
-    again: Callable[[Collection[str]], list[Record]] | None = None
+    again: Callable[[Collection[str]], list[RunSummary]] | None = None
     about: str = ""
     same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

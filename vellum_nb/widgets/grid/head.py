@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from vellum_nb.experiments import Comparison
+from vellum_nb.comparison import Comparison
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.grid.exports import formats
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.pieces import short
 from vellum_nb.widgets.grid.shelf import Shelf
 from vellum_nb.widgets.grid.summary import summary
-from vellum_nb.widgets.names import shown_name
 
 __all__ = ["head", "outline"]
 
@@ -47,18 +47,19 @@ def head(comparison: Comparison, shelf: Shelf, hands: Hands) -> dict[str, Any]:
 def outline(comparison: Comparison, metric: str | None, hands: Hands) -> dict[str, Any]:
     """Return what is known without any figure: names, and what can be done."""
     return {
-        "title": short(shown_name(comparison.deployment), _NAME),
+        "title": short(visible_name(comparison.deployment), _NAME),
         "about": _about(comparison, metric, hands),
         "baseline": comparison.baseline,
         "columns": [
-            {"name": each, "label": short(shown_name(each), _NAME)}
+            {"name": each, "label": short(visible_name(each), _NAME)}
             for each in (comparison.baseline, *comparison.others)
         ],
         "releases": [
-            {"name": each, "label": short(shown_name(each), _NAME)} for each in comparison.releases
+            {"name": each, "label": short(visible_name(each), _NAME)}
+            for each in comparison.releases
         ],
         "metrics": [
-            {"name": each.name, "label": short(shown_name(each.name), _NAME)}
+            {"name": each.name, "label": short(visible_name(each.name), _NAME)}
             for each in comparison.metrics
         ],
         "formats": formats(comparison),
@@ -68,20 +69,20 @@ def outline(comparison: Comparison, metric: str | None, hands: Hands) -> dict[st
 
 
 def _about(comparison: Comparison, metric: str | None, hands: Hands) -> str:
-    parts = [short(shown_name(hands.about), _NAME)] if hands.about else []
+    parts = [short(visible_name(hands.about), _NAME)] if hands.about else []
     found = None if metric is None else next(m for m in comparison.metrics if m.name == metric)
     if found is not None and found.name == "score":
         parts.append("score = share of expected outputs met")
     elif found is not None:
         which = "lower" if found.lower_is_better else "higher"
-        parts.append(f"{short(shown_name(found.name), _NAME)}: {which} is better")
+        parts.append(f"{short(visible_name(found.name), _NAME)}: {which} is better")
     return " · ".join(parts)
 
 
 def _label(name: str, values: Counter[str]) -> dict[str, Any]:
     return {
         "name": name,
-        "label": short(shown_name(name), 40),
+        "label": short(visible_name(name), 40),
         "values": [[value, short(value, 40), n] for value, n in values.most_common(_VALUES)],
         "more": max(0, len(values) - _VALUES),
     }
@@ -89,7 +90,7 @@ def _label(name: str, values: Counter[str]) -> dict[str, Any]:
 
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
-        return "nothing tells better from worse here: give metrics=… or rate answers"
+        return "nothing distinguishes better from worse here: give metrics=… or rate answers"
     text = "sign test over cases with a difference"
     has_band = any(comparison.against(each, metric).band is not None for each in comparison.others)
     noise = " · a difference inside the grey band is noise between repeats of one release"

@@ -7,8 +7,7 @@ from contextlib import suppress
 from threading import Lock
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.experiments import Comparison
-from vellum_nb.history.reading.records import Record
+from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.pump import Pump
@@ -25,8 +24,8 @@ class Hearing:
 
     Parameters
     ----------
-    comparison : Comparison
-        Only its runs matter.
+    known : callable
+        Returns the ids of the runs that are compared; only they matter.
     hands : Hands
         With `subscribe`, and with `again` where runs may go.
     take : callable
@@ -37,20 +36,20 @@ class Hearing:
 
     def __init__(
         self,
-        comparison: Comparison,
+        known: Callable[[], set[str]],
         hands: Hands,
         take: Callable[[Iterable[Run]], None],
-        recall: Callable[[Mapping[str, Record | None]], None],
+        recall: Callable[[Mapping[str, RunSummary | None]], None],
     ) -> None:
-        self._comparison = comparison
-        self._ids = self._known()
+        self._known = known
+        self._ids = known()
         self._take, self._recall, self._again = take, recall, hands.again
         self._are_many = False
         self._heard: dict[str, Run] = {}
         self._lock = Lock()
         self._pump = Pump(self._hand_over, name="vellum-nb-grid-hearing", least=_LEAST_S)
         assert hands.subscribe is not None  # noqa: S101  (who has none hears nothing)
-        self._unsubscribe = hands.subscribe(self._hear, many=self.look)
+        self._unsubscribe = hands.subscribe(self._hear, on_bulk_change=self.look)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until what was heard is handed over; return whether that is so."""
@@ -84,10 +83,6 @@ class Hearing:
                 there = {each.id: each for each in self._again(self._ids)}
                 self._recall({run_id: there.get(run_id) for run_id in self._ids})
         self._take(heard.values())
-
-    def _known(self) -> set[str]:
-        cases = self._comparison.cases
-        return {each.id for case in cases for tries in [*case.tries.values()] for each in tries}
 
 
 def gone_told(number: int) -> str:

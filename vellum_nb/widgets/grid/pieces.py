@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from vellum_nb.experiments.diffs import Op, difference, word_diff
-from vellum_nb.experiments.wording import same_value, value_text
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import clean
+from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.text_diff import Op, word_diff
+from vellum_nb.rendering.values import same_value, value_text
 
 __all__ = ["Piece", "changed", "differing", "plain", "short"]
 

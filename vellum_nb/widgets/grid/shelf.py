@@ -8,14 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case, in_turn
-from vellum_nb.experiments.comparison.verdicts import VERDICTS
-from vellum_nb.history.reading.payloads import GoneError
-from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.rows import clean
-from vellum_nb.history.searching.index import document
-from vellum_nb.history.searching.words import Needle, Search
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case, in_turn
+from vellum_nb.comparison.figures import VERDICTS
+from vellum_nb.history import MissingRunError, RunSummary, Search, Term, clean, document
 from vellum_nb.widgets.grid.protocol import GridQuery
 
 if TYPE_CHECKING:
@@ -40,7 +36,7 @@ def inputs_of(case: Case) -> Mapping[str, Any]:
     """Return the inputs of a case; none where all its runs were deleted before these were read."""
     try:
         return case.inputs
-    except GoneError:
+    except MissingRunError:
         return {}
 
 
@@ -89,7 +85,7 @@ class Shelf:
             "regressions": (self._codes == _CODE["worse"]).any(axis=1),
             "improvements": (self._codes == _CODE["better"]).any(axis=1),
             "missing": (found == "missing").any(axis=0) if others else self._unanswered(),
-            "unstable": self._unstable(),
+            "unstable": self.comparison.unstable_cases,
         }
 
     def _unanswered(self) -> NDArray[np.bool_]:
@@ -97,21 +93,6 @@ class Shelf:
 
         only = self.comparison.baseline
         return np.array([not case.answers(only) for case in self.comparison.cases], dtype=bool)
-
-    def _unstable(self) -> NDArray[np.bool_]:
-        """Return which cases have repeats that differ; only those that may are looked at."""
-        import numpy as np
-
-        answers = self.comparison.answers
-        cases = self.comparison.cases
-        found = np.zeros(len(cases), dtype=bool)
-        if np.bincount(answers.cell, minlength=1).max() <= 1:  # nothing was repeated
-            return found
-        pairs = np.unique(answers.cell * (len(answers.records) + 1) + answers.kinds)
-        cells, kinds = np.unique(pairs // (len(answers.records) + 1), return_counts=True)
-        for row in np.unique(cells[kinds > 1] // max(1, len(answers.releases))).tolist():
-            found[row] = cases[row].is_unstable
-        return found
 
     @cached_property
     def ranks(self) -> NDArray[np.int8]:
@@ -190,7 +171,7 @@ class _Search:
         return not left or any(_says(each, left) for each in tries)
 
 
-def _says(record: Record, needles: Sequence[Needle]) -> bool:
+def _says(record: RunSummary, needles: Sequence[Term]) -> bool:
     """Return whether all are in what a run brought."""
     error = record.error or ()
     if not error and len(_likely(needles, record.text)) < len(needles):
@@ -199,7 +180,7 @@ def _says(record: Record, needles: Sequence[Needle]) -> bool:
     return all(needle.text in said for needle in needles)
 
 
-def _likely(needles: Sequence[Needle], text: str) -> Sequence[Needle]:
+def _likely(needles: Sequence[Term], text: str) -> Sequence[Term]:
     """Return which may be in a JSON text, by a look that is quicker than to read its words."""
     if not text.isascii() or "\\u" in text:
         return needles

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.comparison.verdicts import Against
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.figures import Against
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.grid.chips import figure, signed
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.pieces import short
-from vellum_nb.widgets.names import shown_name
 from vellum_nb.widgets.outputs import latency_text
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def summary(comparison: Comparison, metric: str | None, hands: Hands) -> dict[st
     axis = _axis(comparison, metric)
     costs = _Costs(comparison)
     return {
-        "metric": "" if metric is None else short(shown_name(metric), _NAME),
+        "metric": "" if metric is None else short(visible_name(metric), _NAME),
         "axis": axis,
         "band": _band(comparison, metric),
         "cases": len(comparison.cases),
         "releases": [_release(comparison, each, metric, hands, costs) for each in releases],
         "notes": [
-            f"{short(shown_name(tag), _NAME)} moved while these runs were made: "
+            f"{short(visible_name(tag), _NAME)} moved while these runs were made: "
             "each release that it pointed at has a column of its own."
             for tag in comparison.moved_tags
         ],
@@ -60,8 +60,8 @@ def named(comparison: Comparison, release: str, hands: Hands) -> dict[str, Any]:
     """Return what a release is called, without any figure."""
     return {
         "name": release,
-        "label": short(shown_name(release), _NAME),
-        "same": [short(shown_name(each), _NAME) for each in hands.same.get(release, ())],
+        "label": short(visible_name(release), _NAME),
+        "same": [short(visible_name(each), _NAME) for each in hands.same.get(release, ())],
         "baseline": release == comparison.baseline,
     }
 
@@ -193,7 +193,7 @@ def _mean(comparison: Comparison, release: str, metric: str | None) -> dict[str,
         return {"mean": "", "mean_delta": ""}
     import numpy as np
 
-    scored = comparison.answers.scored(comparison._metric(metric))  # noqa: SLF001  (its name)
+    scored = comparison.scored(metric)
     values = scored.mean[:, comparison.releases.index(release)]
     values = values[~np.isnan(values)]
     if not len(values):
@@ -226,11 +226,11 @@ class _Costs:
     def __init__(self, comparison: Comparison) -> None:
         import numpy as np
 
-        answers = comparison.answers
-        self._columns = {each: at for at, each in enumerate(answers.releases)}
-        self._release = answers.release
-        self._seconds = _array([each.latency_s for each in answers.records])
-        self._dollars = _array([each.cost_usd for each in answers.records])
+        answers = comparison.answers[comparison.answers["is_answer"]]
+        self._columns = {each: at for at, each in enumerate(comparison.releases)}
+        self._release = answers["release"].to_numpy()
+        self._seconds = answers["latency_s"].to_numpy(dtype=np.float64)
+        self._dollars = answers["cost_usd"].to_numpy(dtype=np.float64)
         self._baseline = comparison.baseline
         self._median, self._average = np.median, np.mean
 
@@ -269,9 +269,3 @@ def _dearer(cost: float, before: float) -> str:
     percent = 100 * (cost / before - 1)
     sign = "\N{MINUS SIGN}" if percent < 0 else "+"
     return f"{sign}{abs(percent):,.0f} %"
-
-
-def _array(values: list[float | None]) -> NDArray[np.float64]:
-    import numpy as np
-
-    return np.array([math.nan if each is None else each for each in values], dtype=np.float64)

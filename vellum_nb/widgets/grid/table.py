@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import traitlets
 
+from vellum_nb.comparison.cases import Case, in_turn
 from vellum_nb.errors import VellumNBError
-from vellum_nb.experiments.cases import Case, in_turn
-from vellum_nb.history.reading.payloads import GoneError
+from vellum_nb.history import MissingRunError
 from vellum_nb.widgets.assets import asset
 from vellum_nb.widgets.grid.cells import Shown, row
 from vellum_nb.widgets.grid.protocol import (
@@ -131,7 +131,7 @@ class GridTable(LateWidget):
         with self.turn:
             try:
                 self.send({"kind": "row", "row": row(self._host.shown(), case)})
-            except GoneError as exc:
+            except MissingRunError as exc:
                 self.lost(exc)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ class GridTable(LateWidget):
         known = isinstance(exc, VellumNBError)
         self.error = str(exc) if known else f"{type(exc).__name__}: {exc}"
 
-    def lost(self, exc: GoneError) -> None:
+    def lost(self, exc: MissingRunError) -> None:
         """Say that a run went unheard, and have it looked which there are still."""
         self.fail(exc)
         self._host.look_again()
@@ -210,7 +210,7 @@ class GridTable(LateWidget):
                 if handler is None:
                     refused(f"it does not know the message {kind!r:.60}")
                 handler(message)
-            except GoneError as exc:
+            except MissingRunError as exc:
                 self.lost(exc)
             except VellumNBError as exc:
                 self.fail(exc)

@@ -7,20 +7,17 @@ from typing import Any
 
 import ipywidgets as ipw
 
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
-from vellum_nb.experiments.comparison.changing import Gone, added, recalled, renewed
-from vellum_nb.fitting import fitting
-from vellum_nb.history.reading.payloads import GoneError
-from vellum_nb.history.reading.records import Record
+from vellum_nb.history import MissingRunError, RunSummary
 from vellum_nb.models import Run
 from vellum_nb.widgets.errands import Errands
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
 from vellum_nb.widgets.grid.busy import Busy
 from vellum_nb.widgets.grid.cells import Shown
 from vellum_nb.widgets.grid.detail import Detail
-from vellum_nb.widgets.grid.early import Unranked, early_head, is_large, own_figures
+from vellum_nb.widgets.grid.early import Unranked, early_head, is_large
 from vellum_nb.widgets.grid.exports import export_told
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.head import head
@@ -32,7 +29,6 @@ from vellum_nb.widgets.readable import Readable
 __all__ = ["ComparisonView"]
 
 
-@fitting(InputError)
 class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """The grid of a comparison: cases down, releases across; `Comparison.view` makes it.
 
@@ -69,7 +65,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._chosen: frozenset[str] = frozenset()
         self._metric = comparison.metric.name if comparison.metric else None
         self._open: Case | None = None
-        self._gone: Gone = {}
+        self._gone: dict[str, str] = {}  # ids of deleted runs to their releases
         self._errands = Errands("vellum-nb-grid")
         self._busy = Busy(self._errands, self._push)
         self._version = 0
@@ -80,9 +76,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         super().__init__([self._table, self._detail.widget, self._blind.widget])
         self.add_class("vnb-grid-view")
         if self._hands.subscribe is not None:
-            self._hearing = Hearing(comparison, self._hands, self._heard, self._recalled)
+            self._hearing = Hearing(self._ids, self._hands, self._heard, self._recalled)
         if self._early:
-            own_figures(comparison)
             self._errands.do(self._work_out)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -190,9 +185,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             raise InputError(msg)
 
         def make() -> None:
-            added(self._own, replay(case, release), release)
-            self._hold(self.comparison.baseline)
-            self._renew(reorder=False)
+            run = replay(case, release)
+            with self._table.turn:
+                self._own = self._own.with_runs([run], release=release)
+                self._hold(self.comparison.baseline)
+                self._renew(reorder=False)
 
         self._busy.do(case, release, "running…", make)
 
@@ -212,7 +209,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         InputError
             There is no such metric in this comparison.
         """
-        self._metric = self.comparison._metric(name).name  # noqa: SLF001  (checks the name)
+        self._metric = self.comparison._metric(name)  # noqa: SLF001  (checks the name)
         self._shelf = None
         self._renew(reorder=True)
 
@@ -250,22 +247,49 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     def _heard(self, runs: Iterable[Run]) -> None:
         """Take in runs as they are now, of which some may be known already."""
         with self._table.turn:
-            found = [run for run in runs if renewed(self._own, run)]
+            known = {each.id: each for each in self._own.answers["run"].tolist()}
+            found = [
+                run for run in runs if run.id in known and _rated_otherwise(run, known[run.id])
+            ]
             for run in found:
                 self._detail.replace(run)
             if found:
+                self._own = self._own.with_runs(found)
                 self._hold(self.comparison.baseline)
                 self._renew(reorder=False)
 
-    def _recalled(self, now: Mapping[str, Record | None]) -> None:
+    def _recalled(self, now: Mapping[str, RunSummary | None]) -> None:
         """Take in which of the runs there are still, or again."""
         with self._table.turn:
-            if recalled(self._own, now, self._gone):
+            known = self._releases()
+            went = {each: known[each] for each, run in now.items() if run is None and each in known}
+            came = [
+                (run, self._gone.pop(each))
+                for each, run in now.items()
+                if run is not None and each in self._gone
+            ]
+            for run, release in came:
+                self._own = self._own.with_runs([run], release=release)
+            self._gone |= went
+            if went or came:
+                self._own = self._own.with_runs(without=went.keys())
                 self._hold(self.comparison.baseline)
                 self._renew(reorder=False)
                 self._open_again()
                 self._table.error = ""
                 self._table.tell(kind="told", text=gone_told(len(self._gone)))
+
+    def _ids(self) -> set[str]:
+        return {run.id for run in self._own.answers["run"].tolist()}
+
+    def _releases(self) -> dict[str, str]:
+        """Return the id of each run to its release."""
+        return {
+            each.id: release
+            for case in self._own.cases
+            for release, tries in case.tries.items()
+            for each in tries
+        }
 
     def _hold(self, baseline: str) -> None:
         own = self._own
@@ -282,7 +306,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 if self._early and shelf.metric == self._metric and not self._chosen:
                     self._shelf = shelf
                     self._renew(reorder=True)
-        except GoneError as exc:
+        except MissingRunError as exc:
             self._table.lost(exc)
         except Exception as exc:
             self._table.fail(exc)
@@ -310,3 +334,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _html(self) -> str:
         return self.comparison._repr_html_()
+
+
+def _rated_otherwise(run: Run, known: RunSummary) -> bool:
+    return run.quality != known.quality or run.desired != known.desired
