@@ -200,7 +200,7 @@ async def workspace_identity(state: Served) -> Response:
     """Retrieve the workspace of the key."""
     return reply(
         WorkspaceRead(
-            id=str(uuid.uuid5(SPACE, "workspace")),
+            id=state.ledger.identity,  # a server that has forgotten its executions is another
             name="local",
             label="Local",
             created=state.started,
