@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,9 @@ _OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
 OF_A_FRAME = "the DataFrame"
 _IN_QUOTES = re.compile(r'"[^"]*"')
 _LONGEST_HEAD = 100_000
+_LARGEST = 500_000_000  # bytes of a file
+_MOST_COLUMNS = 2_000
+_LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 """How the name of a file of cases may end."""
 
@@ -183,7 +187,7 @@ def _of_frame(frame: Any, name: str) -> Table:
         column = frame.iloc[:, at]
         columns.append(zip(column.tolist(), column.isna().tolist(), strict=True))
     rows = [
-        {names[at]: value for at, (value, gone) in enumerate(cells) if not gone}
+        {names[at]: value for at, (value, is_missing) in enumerate(cells) if not is_missing}
         for cells in zip(*columns, strict=True)
     ]
     return Table(rows, tuple(names), "frame", columns_of_history(names), name)
@@ -193,6 +197,7 @@ def _loaded(path: Path) -> CaseFile:
     _reader(str(path))
     try:
         path = path.expanduser()
+        _refuse_file(path)
         return CaseFile(str(path), path.read_bytes())
     except (OSError, RuntimeError, ValueError) as exc:  # no home; a path with a zero byte
         msg = f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}"
@@ -233,6 +238,7 @@ def _short(file: CaseFile) -> str:
 def _of_csv(file: CaseFile) -> Table:
     head, *rows = _rows_of_csv(file) or [[]]
     names = [unguarded(cell).strip() for cell, _ in head]
+    _refuse_many_columns(len(names), _short(file))
     _refuse_repeated(names, _short(file))
     places = (f"{file.name}, row {number}" for number in range(1, len(rows) + 1))
     found = [_csv_row(names, row, where) for row, where in zip(rows, places, strict=True)]
@@ -306,14 +312,55 @@ def _of_parquet(file: CaseFile) -> Table:
     import pandas as pd
 
     try:
+        _refuse_large_parquet(file)
         return _of_frame(pd.read_parquet(BytesIO(file.content)), _short(file))
     except (ImportError, ValueError, OSError) as exc:  # pyarrow's own errors are one of them
         msg = f"{file.name} cannot be read as Parquet: {exc}"
         raise InputError(msg) from exc
 
 
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        msg = f"{path} is no regular file, so it cannot be read as cases"
+        raise InputError(msg)
+    size = path.stat().st_size
+    if size > _LARGEST:
+        msg = (
+            f"{path} has {size / 1e6:,.0f} MB; at most {_LARGEST // 10**6:,} MB are read as cases: "
+            "split it, or give a DataFrame"
+        )
+        raise InputError(msg)
+
+
+def _refuse_large_parquet(file: CaseFile) -> None:
+    """Refuse a file that unpacks to much more than it is: its footer says how much of what."""
+    import pyarrow.parquet as pq
+
+    parquet = pq.ParquetFile(BytesIO(file.content))
+    _refuse_many_columns(len(parquet.schema_arrow.names), _short(file))
+    size = 0
+    for batch in parquet.iter_batches(batch_size=10_000):
+        for column in batch.columns:
+            plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+            size += plain.nbytes
+        if size > _LARGEST_UNPACKED:
+            limit = f"{_LARGEST_UNPACKED // 10**6:,} MB"
+            msg = (
+                f"The {parquet.metadata.num_rows:,} rows of {_short(file)} unpack to over {limit}: "
+                "split the file, or give a DataFrame"
+            )
+            raise InputError(msg)
+
+
+def _refuse_many_columns(count: int, name: str) -> None:
+    if count > _MOST_COLUMNS:
+        msg = f"{name} has {count:,} columns; a table of cases has at most {_MOST_COLUMNS:,}"
+        raise InputError(msg)
+
+
 def _refuse_repeated(names: Sequence[str], where: str) -> None:
-    repeated = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    counts = Counter(names)
+    repeated = [name for name, count in counts.items() if name and count > 1]
     if repeated:
         msg = f"Several columns of {where} are called {', '.join(repeated)}; rename all but one"
         raise InputError(msg)
@@ -396,19 +443,19 @@ def _without_twins(uses: dict[str, tuple[Use, str]], table: Table) -> dict[str, 
     own column; any other label gets the name of its column.
     """
     seen: dict[tuple[Use, str], str] = {}
-    kept: dict[str, tuple[Use, str]] = {}
+    unique: dict[str, tuple[Use, str]] = {}
     for column in sorted(uses, key=_rank):
         use = uses[column]
         other = seen.setdefault(use, column)
         if other == column:
-            kept[column] = use
+            unique[column] = use
         elif use[0] == "input":
             both = f"{other} and {column} of {table.name}"
             msg = f"{both} are both the input {use[1]}; leave one out"
             raise InputError(msg)
         elif use[0] == "label" and not table.stored:
-            kept[column] = ("label", column)
-    return {column: kept[column] for column in uses if column in kept}
+            unique[column] = ("label", column)
+    return {column: unique[column] for column in uses if column in unique}
 
 
 def _rank(column: str) -> int:
@@ -494,8 +541,8 @@ def _parsed(text: str) -> Any:
 
 def _whole(value: Any, variable: VellumVariable) -> Any:
     """Return whole numbers as such: pandas makes floats of them where some are missing."""
-    wanted = (variable.json_schema or {}).get("type")
-    if wanted == "integer" and isinstance(value, float) and value.is_integer():
+    type_ = (variable.json_schema or {}).get("type")
+    if type_ == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
