@@ -131,6 +131,19 @@ def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking
             assert len(closed(sock, 10)) < 8_000_000
 
 
+def test_a_stop_does_not_wait_for_unfinished_bodies_and_logs_nothing(caplog):
+    with ExitStack() as stack:
+        server = LocalServer().start()
+        opened = [stack.enter_context(connect(server)) for _ in range(20)]
+        for sock in opened:
+            sock.sendall((HEAD.format(server.api_key) + "Content-Length: 100\r\n\r\n{").encode())
+        time.sleep(0.5)
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 2
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_unfinished_bodies_of_all_clients_together_are_bounded(asking):
     with ExitStack() as stack:
         server = stack.enter_context(LocalServer(body_limit=1000))
