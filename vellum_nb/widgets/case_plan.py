@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import money, visible_name
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.sweep.progress import money
 from vellum_nb.widgets.icons import ALERT
 from vellum_nb.widgets.results import alert_html
 

@@ -12,8 +12,9 @@ from typing import NamedTuple, Never
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.cases import CaseFile
-from vellum_nb.sweep.plan import SweepPlan, counted
+from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.case_file import FileChoice
 from vellum_nb.widgets.case_plan import case_plan_html, problems_html
@@ -262,7 +263,7 @@ class CaseSection:
         (self._run.remove_class if label == _AGAIN else self._run.add_class)("vnb-case-go")
 
     def _wording(self, plan: SweepPlan, asked: _Asked) -> str:
-        calls = counted(plan.calls, "call")
+        calls = plural(plan.calls, "call")
         if plan.resumes:
             return f"Go on: {calls}"
         over = self.sweep is not None and self.sweep.state == "done" and self._ran == asked

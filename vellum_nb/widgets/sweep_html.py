@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from html import escape
 
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.format import visible_name
-from vellum_nb.sweep.progress import TagProgress, runs_word
+from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.sweep.progress import TagProgress
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.sweep_told import plan_text, tag_note
 
@@ -21,7 +21,7 @@ def plan_html(record: SweepRecord) -> str:
     tags = ", ".join(f"<code>{_name(tag)}</code>" for tag in record.release_tags)
     return (
         f"<p><b>Sweep</b> of {_name(record.deployment)} on {tags}: "
-        f"{plan_text(record)}, {runs_word(record.planned)}</p>"
+        f"{plan_text(record)}, {plural(record.planned, 'run')}</p>"
     )
 
 
@@ -36,7 +36,7 @@ def sweep_html(sweep: Sweep, same: Mapping[str, tuple[str, ...]]) -> str:
     rows = "".join(_row(record, tag, same) for tag in now.tags)
     return (
         f"<p><b>Sweep</b> of {_name(record.deployment)}: {plan_text(record)}, "
-        f"{now.state}{why}, {now.ended:,} of {runs_word(now.planned)}</p>"
+        f"{now.state}{why}, {now.ended:,} of {plural(now.planned, 'run')}</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
 

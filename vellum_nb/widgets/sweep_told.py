@@ -10,9 +10,9 @@ from typing import Any
 
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import duration, money, plural, visible_name
 from vellum_nb.rendering.values import value_text
-from vellum_nb.sweep.progress import Progress, TagProgress, duration, money, runs_word, speed
+from vellum_nb.sweep.progress import Progress, TagProgress, speed
 
 __all__ = ["ACTIVE", "plan_text", "tag_note", "told"]
 
@@ -46,7 +46,7 @@ def told(
     return {
         "state": now.state,
         "title": _cut(record.deployment),
-        "runs": runs_word(now.planned),
+        "runs": plural(now.planned, "run"),
         "began": now.began.isoformat() if now.began else None,
         "resumed": _resumed(record, now),
         "lost": now.lost.isoformat() if now.lost else None,

@@ -221,13 +221,13 @@ def _joined(values: Mapping[str, Any]) -> str:
 def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
     """Return one line that begins near the first match, so that the match can be seen."""
     # Of a text of megabytes only this much is looked at.
-    start = (search.first(text[: 400 * TEXT_LIMIT]) or 0) if search.needles else 0
+    start = (search.first(text[: 400 * TEXT_LIMIT]) or 0) if search.terms else 0
     lead = 6  # a column shows some 25 signs; the match has to be among the first
     begin = start - lead if start > 2 * lead else 0
     piece = " ".join(text[begin : begin + 2 * limit].split())
     cut = len(piece) > limit or begin + 2 * limit < len(text)
     shown = ("…" if begin else "") + piece[:limit].rstrip() + ("…" if cut else "")
-    marks = search.marks(shown) if search.needles else []
+    marks = search.spans(shown) if search.terms else []
     edges = [0, *(edge for mark in marks for edge in mark), len(shown)]
     return [shown[a:b] for a, b in pairwise(edges)] if marks else shown
 

@@ -94,8 +94,10 @@ def started(
 def _case(request: RunRequest, wire: list[WorkflowInput]) -> dict[str, Any]:
     """Return the whole case in plain values: what is sent, and what this release does not know."""
     sent = {item.name: item.value for item in wire}
-    kept = {name: plain(request.inputs[name]) for name in request.not_sent}
-    return {name: (sent | kept)[name] for name in request.inputs if name in sent or name in kept}
+    not_sent = {name: plain(request.inputs[name]) for name in request.not_sent}
+    return {
+        name: (sent | not_sent)[name] for name in request.inputs if name in sent or name in not_sent
+    }
 
 
 def answered(reply: ExecuteWorkflowResponse) -> dict[str, Any]:
@@ -358,7 +360,7 @@ class RunRecorder:
 
 
 def _retry_once(write: Callable[[], None]) -> None:
-    """Write once more when an interrupt broke it: what is to be kept came, and would be lost."""
+    """Write once more when an interrupt broke it: the answer came, and would be lost."""
     try:
         write()
     except KeyboardInterrupt:

@@ -141,7 +141,7 @@ class RunStream:
     def _fail(self, exc: APIError) -> None:
         given_up = self._cancel is not None and self._cancel.cancelled
         if self._end(cancelled() if given_up else unanswered(exc)):
-            exc.add_note(f"The run is kept in the history as {self._run.state}: {self._run.id}")
+            exc.add_note(f"The run is in the history as {self._run.state}: {self._run.id}")
 
     def _end(self, how: dict[str, Any]) -> bool:
         """Record how the run ended; only the first call does."""

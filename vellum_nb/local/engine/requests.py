@@ -64,7 +64,8 @@ Metadata = Annotated[Mapping[str, Any], AfterValidator(_check_metadata)]
 class ExecuteBody(ExecuteWorkflowRequest):
     """Fields of every request to execute a workflow; `execution_context` is sent by nodes.
 
-    `node_output_mocks`, an addition of ours, has the form of a dataset row's mocks in a push.
+    `node_output_mocks` in the metadata, an addition of ours, has the form of a dataset row's mocks
+    in a push.
     """
 
     model_config = ConfigDict(title="ExecuteWorkflowRequest")
@@ -76,7 +77,6 @@ class ExecuteBody(ExecuteWorkflowRequest):
     metadata: Metadata | None = None
     previous_execution_id: ShortText | None = None
     execution_context: Mapping[str, Any] | None = None
-    node_output_mocks: tuple[Mapping[str, Any], ...] = ()
 
 
 class ExecuteWorkflowStreamRequest(ExecuteBody):
@@ -126,7 +126,7 @@ def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
         inputs=lambda _: body.inputs,
         parent=outer_context(context.get("parent_context")),
         trace_id=_trace_id(context.get("trace_id")),
-        mocks=body.node_output_mocks,
+        mocks=_mocks(body.metadata),
     )
 
 
@@ -300,3 +300,11 @@ class _External(_Context):
 _Parent = Annotated[
     _Node | _Workflow | _ReleaseTag | _Request | _External, Field(discriminator="type")
 ]
+
+
+def _mocks(metadata: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:
+    found = (metadata or {}).get("node_output_mocks") or []
+    if not isinstance(found, list) or not all(isinstance(mock, Mapping) for mock in found):
+        msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
+        raise bad_request(msg)
+    return tuple(found)

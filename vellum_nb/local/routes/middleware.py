@@ -53,6 +53,13 @@ class Guard:
         self._limit = limit
         self._timeout = timeout
         self._held = 0
+        self._reading: set[asyncio.Timeout] = set()
+
+    def stop_reading(self) -> None:
+        """Give up the bodies that have not come: the server stops."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._reading:
+            limit.reschedule(now)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -92,12 +99,15 @@ class Guard:
     async def _body(self, receive: Receive) -> bytes | None:
         """Return the body, or None when the client hung up before its end."""
         parts: list[bytes] = []
+        limit = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with limit:
+                self._reading.add(limit)
                 return await self._read(receive, parts)
         except TimeoutError:
             raise Refused(408, f"The body did not come within {self._timeout:g} s") from None
         finally:
+            self._reading.discard(limit)
             self._held -= sum(map(len, parts))
 
     async def _read(self, receive: Receive, parts: list[bytes]) -> bytes | None:

@@ -158,7 +158,7 @@ class _Search:
     """Words to be found in the values of inputs, outputs and errors, as `History.search` does."""
 
     def __init__(self, text: str) -> None:
-        self._needles = Search.of(text).needles
+        self._needles = Search.of(text).terms
 
     def matches(self, case: Case) -> bool:
         """Return whether all of them are in one of the runs."""
