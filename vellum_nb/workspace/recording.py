@@ -35,20 +35,21 @@ from vellum_nb.models import (
 from vellum_nb.models.inputs import plain
 from vellum_nb.models.stream import WorkflowNodeResultEvent
 from vellum_nb.sweep.retry_policy import run_error
+from vellum_nb.workspace.uploads import Uploads
 
 __all__ = [
     "Attempt",
     "EVERYTHING",
     "RunRecorder",
     "StreamAccumulator",
+    "UploadError",
     "answered",
     "cancelled",
     "check_external_id",
     "ended",
-    "executed",
     "options_of",
+    "send_run",
     "started",
-    "streamed",
     "unanswered",
     "with_plain_options",
 ]
@@ -137,34 +138,53 @@ def cancelled() -> dict[str, Any]:
     return {"state": "CANCELLED", "error": error}
 
 
-Inputs = Sequence[Mapping[str, Any]]
+Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 EVERYTHING = {"usage": True, "cost": True, "model_name": True}
 """What `expand_meta` asks of nodes."""
 
 
-def executed(
-    client: Client, run: Run, inputs: Inputs, cancel: Cancellation | None
+def send_run(
+    client: Client,
+    uploads: Uploads,
+    run: Run,
+    inputs: Inputs,
+    cancel: Cancellation | None,
+    *,
+    expand_meta: bool = False,
 ) -> dict[str, Any]:
-    """Execute `run` and wait for its outputs."""
+    """Upload the files of `run`, execute it and return how it ended, as fields of `Run`.
+
+    With `expand_meta` it is streamed with its nodes, which have tokens, models and cost.
+
+    Raises
+    ------
+    UploadError
+        A file could not be uploaded: nothing was executed.
+    APIError
+        No usable answer came.
+    """
+    try:
+        inputs = uploads.sent(inputs, cancel)
+    except APIError as exc:
+        raise UploadError(exc) from exc
     clock = time.perf_counter()
-    reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
-    check_external_id(run, reply.external_id)
-    return {"latency_s": round(time.perf_counter() - clock, 6), **answered(reply)}
+    if expand_meta:
+        how = _streamed(client, run, inputs, cancel)
+    else:
+        reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
+        check_external_id(run, reply.external_id)
+        how = answered(reply)
+    return {"latency_s": round(time.perf_counter() - clock, 6), **how}
 
 
-def streamed(
+def _streamed(
     client: Client, run: Run, inputs: Inputs, cancel: Cancellation | None
 ) -> dict[str, Any]:
-    """Execute `run` with the events of its nodes, which tell tokens, models and cost."""
     gathered = StreamAccumulator()
     execution_id = None
-    clock = time.perf_counter()
+    options: dict[str, Any] = {"expand_meta": EVERYTHING, "cancel": cancel}
     with client.execute_workflow_stream(
-        inputs,
-        **options_of(run),
-        event_types=["NODE", "WORKFLOW"],
-        expand_meta=EVERYTHING,
-        cancel=cancel,
+        inputs, **options_of(run), event_types=["NODE", "WORKFLOW"], **options
     ) as events:
         for event in events:
             check_external_id(run, event.external_id)
@@ -173,8 +193,15 @@ def streamed(
     if gathered.end is None:
         msg = "The stream was closed before the run had ended; the server may go on with it."
         raise APIConnectionError(msg)
-    latency = round(time.perf_counter() - clock, 6)
-    return {"execution_id": execution_id, "latency_s": latency, **gathered.fields()}
+    return {"execution_id": execution_id, **gathered.fields()}
+
+
+class UploadError(Exception):
+    """A file of a run could not be uploaded, because of `error`."""
+
+    def __init__(self, error: APIError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
