@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import mimetypes
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from vellum_nb.client import Client
 from vellum_nb.errors import APIConnectionError, APIError, HistoryError, InputError, InputProblem
@@ -33,26 +39,9 @@ from vellum_nb.models import (
     totals,
 )
 from vellum_nb.models.inputs import plain
+from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
 from vellum_nb.models.stream import WorkflowNodeResultEvent
 from vellum_nb.sweep.retry_policy import run_error
-from vellum_nb.workspace.uploads import Uploads
-
-__all__ = [
-    "Attempt",
-    "EVERYTHING",
-    "RunRecorder",
-    "StreamAccumulator",
-    "UploadError",
-    "answered",
-    "cancelled",
-    "check_external_id",
-    "ended",
-    "options_of",
-    "send_run",
-    "started",
-    "unanswered",
-    "with_plain_options",
-]
 
 
 def with_plain_options(request: RunRequest) -> RunRequest:
@@ -394,3 +383,73 @@ def _retry_once(write: Callable[[], None]) -> None:
         with suppress(HistoryError):  # the first time did it
             write()
         raise
+
+
+_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
+
+
+class Uploads:
+    """Puts files where the server finds them; the same content once a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+        self._busy: dict[str, threading.Lock] = {}
+
+    def sent(self, inputs: Inputs, cancel: Cancellation | None = None) -> Inputs:
+        """Return `inputs` as they are sent: large data URLs as ids of uploaded files.
+
+        Raises
+        ------
+        APIError
+            A file could not be uploaded.
+        """
+        found = [self._input(each, cancel) for each in inputs]
+        return inputs if all(a is b for a, b in zip(found, inputs, strict=True)) else found
+
+    def _input(self, item: Any, cancel: Cancellation | None) -> Any:
+        is_model = isinstance(item, WorkflowInput)
+        type_, value = (item.type, item.value) if is_model else (item["type"], item["value"])
+        news = self._replaced(value, cancel) if type_ in _WITH_FILES else value
+        if news is value:
+            return item
+        changed = {"value": news}
+        return item.model_copy(update=changed) if is_model else {**item, **changed}
+
+    def _replaced(self, value: Any, cancel: Cancellation | None) -> Any:
+        """Return `value` itself where nothing in it is too large."""
+        if isinstance(value, list):
+            items = [self._replaced(item, cancel) for item in value]
+            return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
+        if not isinstance(value, dict):
+            return value
+        news = {key: self._replaced(item, cancel) for key, item in value.items()}
+        src = value.get("src")
+        if isinstance(src, str) and len(src) > DATA_URL_LIMIT and src.startswith("data:"):
+            news["src"] = self._uploaded(src, cancel)
+        return news if any(news[key] is not value[key] for key in value) else value
+
+    def _uploaded(self, src: str, cancel: Cancellation | None) -> str:
+        key = hashlib.sha256(src.encode("utf-8", "surrogatepass")).hexdigest()
+        with self._lock:
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:  # a second thread with the same file waits for the first one's id
+            if key not in self._known:
+                content, filename = _file(src)
+                upload = self._client.upload_file
+                self._known[key] = upload(content, filename=filename, cancel=cancel).src
+            return self._known[key]
+
+
+def _file(src: str) -> tuple[bytes, str]:
+    """Return content and a name for the data URL `src`."""
+    head, _, data = src.partition(",")
+    mime, *marks = head.removeprefix("data:").split(";")
+    content = unquote_to_bytes(data)
+    if "base64" in (mark.strip().lower() for mark in marks):
+        try:
+            content = base64.b64decode(content)
+        except binascii.Error:  # not ours to judge: sent as it is written
+            return src.encode(), "upload"
+    return content, f"upload{mimetypes.guess_extension(mime.lower()) or ''}"

@@ -46,6 +46,7 @@ from vellum_nb.workspace.recording import (
     RunRecorder,
     StreamAccumulator,
     UploadError,
+    Uploads,
     cancelled,
     send_run,
     started,
@@ -53,12 +54,10 @@ from vellum_nb.workspace.recording import (
     with_plain_options,
 )
 from vellum_nb.workspace.streaming import RunStream
-from vellum_nb.workspace.uploads import Uploads
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Outcome", "Runner", "event_types", "run_request"]
 
 _EVENT_TYPES = ("WORKFLOW", "NODE")
 

@@ -37,12 +37,9 @@ from vellum_nb.sweep.retry_policy import (
 from vellum_nb.sweep.tag_watch import TagWatch
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, NoLookupError
-from vellum_nb.workspace.recording import UploadError, send_run
-from vellum_nb.workspace.uploads import Uploads
+from vellum_nb.workspace.recording import UploadError, Uploads, send_run
 
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
-
-__all__ = ["LateWorker", "Releases", "SweepAttempt", "SweepWorker"]
 
 
 Releases = Mapping[str, WorkflowDeploymentRelease | None]

@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from vellum_nb.widgets.cases import CaseCalls
     from vellum_nb.widgets.spec import Progressing
 
-__all__ = ["Workspace"]
 
 _ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
 
