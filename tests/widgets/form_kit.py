@@ -16,7 +16,7 @@ from vellum_nb.models import (
     case_id,
 )
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.bars import AnswerBars
+from vellum_nb.widgets.results import AnswerBars
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 
 PATIENCE = 20

@@ -16,9 +16,8 @@ from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.experiments.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.experiments.sweep.reading import CaseFile
 from vellum_nb.widgets import RunForm, SweepView
-from vellum_nb.widgets.case_plan import case_plan_html, problems_html
-from vellum_nb.widgets.cases import CaseCalls
-from vellum_nb.widgets.upload import Uploader
+from vellum_nb.widgets.cases import CaseCalls, case_plan_html, problems_html
+from vellum_nb.widgets.media_field import Uploader
 
 GOOD = b"ticket\ncharged twice\nno login\n"
 

@@ -12,7 +12,7 @@ from form_kit import PATIENCE, answer, bar, bars, press, release, shown
 from vellum_nb.errors import APIConnectionError
 from vellum_nb.models import NodeRun, Run, RunError
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.readable import static_html
+from vellum_nb.widgets.base import static_html
 
 OUTPUTS = {"category": "account", "score": 1, "tags": ["card"]}
 

@@ -6,7 +6,7 @@ import threading
 
 from form_kit import PATIENCE, SPEC, parts, shown, variable
 
-from vellum_nb.widgets.errands import Errands
+from vellum_nb.widgets.base import SerialExecutor
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 
 TURNED = "v1\u202e2v"
@@ -31,7 +31,7 @@ def test_names_and_tags_that_turn_text_round_are_written_out(make):
 def test_errands_are_run_in_turn_and_a_fault_stops_none(monkeypatch):
     faults: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: faults.append(str(args.exc_value)))
-    errands, done, gate = Errands("vellum-nb-test"), [], threading.Event()
+    errands, done, gate = SerialExecutor("vellum-nb-test"), [], threading.Event()
 
     def fail() -> None:
         assert gate.wait(PATIENCE)

@@ -17,8 +17,8 @@ from html_kit import (
 from vellum_nb.experiments import Comparison
 from vellum_nb.models import RunError
 from vellum_nb.widgets.comparison import comparison_html
-from vellum_nb.widgets.copying import outputs_text
 from vellum_nb.widgets.outputs import run_html, side_by_side_html
+from vellum_nb.widgets.results import outputs_text
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb.experiments.diffs import difference
-from vellum_nb.widgets.media import MAX_SHOWN
-from vellum_nb.widgets.values import difference_html, value_html
+from vellum_nb.widgets.values import MAX_SHOWN, difference_html, value_html
 
 
 @pytest.mark.parametrize("kind", TYPES)

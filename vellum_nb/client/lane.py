@@ -26,7 +26,7 @@ from vellum_nb.client.transport import Call
 from vellum_nb.client.wires import Flight, Wire
 from vellum_nb.models import Cancellation
 
-__all__ = ["Lane", "Landed"]
+__all__ = ["Landed", "Lane"]
 
 _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
 _TOGETHER = 8

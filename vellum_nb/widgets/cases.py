@@ -7,25 +7,24 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import NamedTuple, Never
 
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.sweep.plan import SweepPlan, counted
-from vellum_nb.experiments.sweep.reading import CaseFile
+from vellum_nb.experiments.sweep.plan import SweepPlan, TagPlan, counted
+from vellum_nb.experiments.sweep.reading import SUFFIXES, CaseFile
 from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.widgets.case_file import FileChoice
-from vellum_nb.widgets.case_plan import case_plan_html, problems_html
-from vellum_nb.widgets.edge import Edge
-from vellum_nb.widgets.errands import Errands
-from vellum_nb.widgets.field import close_tree, note
-from vellum_nb.widgets.fold import Fold
+from vellum_nb.experiments.sweep.telling import money
+from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, close_tree, note
+from vellum_nb.widgets.markup import ALERT, alert_html, shown_name
+from vellum_nb.widgets.media_field import Uploader, size_text
+from vellum_nb.widgets.run_bar import Fold, TagBar
 from vellum_nb.widgets.spec import TagChoice
-from vellum_nb.widgets.sweep_told import ACTIVE
-from vellum_nb.widgets.tags import TagBar
+from vellum_nb.widgets.sweep_view import ACTIVE
 
-__all__ = ["CaseCalls", "CaseSection"]
+__all__ = ["CaseCalls", "CaseSection", "FileChoice", "case_plan_html", "problems_html"]
 
 File = CaseFile | str
 _NUMBER = re.compile("[1-9][0-9]{0,5}")
@@ -75,7 +74,7 @@ class CaseSection:
         What plans and sweeps; without it nothing is shown.
     choices : sequence of TagChoice
         The release tags that there are.
-    edge : Edge
+    edge : ErrorBoundary
         Where faults are shown.
     ended : callable
         Called, in a thread, when a sweep has come to an end.
@@ -95,7 +94,7 @@ class CaseSection:
         calls: CaseCalls | None,
         choices: Sequence[TagChoice],
         *,
-        edge: Edge,
+        edge: ErrorBoundary,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.sweep: Sweep | None = None
@@ -103,7 +102,7 @@ class CaseSection:
         self._edge = edge
         self._tell_ended = ended
         self._lock = threading.RLock()
-        self._errands = Errands("vellum-nb-cases")
+        self._errands = SerialExecutor("vellum-nb-cases")
         self._asked: _Asked | None = None
         self._ready: _Asked | None = None  # what the plan that is shown is of
         self._ran: _Asked | None = None
@@ -284,3 +283,148 @@ def _started(sweep: Callable[[], Sweep]) -> tuple[Sweep | None, str]:
         return sweep(), ""
     except VellumNBError as exc:
         return None, problems_html(exc)
+
+
+class FileChoice:
+    """Upload or path, whichever is chosen; what the other way holds is kept.
+
+    Parameters
+    ----------
+    changed : callable
+        Called after every change.
+
+    Attributes
+    ----------
+    widget : ipywidgets.Widget
+        To be shown.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._uploaded: CaseFile | None = None
+        self._how = ipw.RadioButtons(options=["Upload", "Path"], description="File of cases")
+        self._how.add_class("vnb-how")
+        self._uploader = Uploader(
+            self._received,
+            accept=",".join(SUFFIXES),
+            name="the cases",
+            instead="Give its path, where the kernel runs, instead.",
+        )
+        self._path = ipw.Text(
+            description="File of cases: path",
+            placeholder="a file on the kernel's machine, e.g. data/cases.csv",
+            continuous_update=False,
+        )
+        self._path.add_class("vnb-unlabelled")
+        self._facts = note("", "vnb-facts")
+        self._remove = ipw.Button(description="Remove", tooltip="Remove the file of cases")
+        self._remove.add_class("vnb-plain")
+        self._remove.on_click(self._removed)
+        self._row = ipw.Box()
+        self._row.add_class("vnb-media-row")
+        self.widget = ipw.VBox([self._how, self._row])
+        self.widget.add_class("vnb-case-file")
+        self._how.observe(self._touched, "value")
+        self._path.observe(self._touched, "value")
+        self._arrange()
+
+    @property
+    def value(self) -> CaseFile | str | None:
+        """The file, or its path; None where there is none yet."""
+        if self._how.value == "Upload":
+            return self._uploaded
+        return str(self._path.value).strip() or None
+
+    def close(self) -> None:
+        """Close every widget, also those that are not shown."""
+        for widget in (self._uploader, self._path, self._facts, self._remove):
+            close_tree(widget)
+        close_tree(self.widget)
+
+    def _received(self, name: str, _mime: str, content: bytes) -> None:
+        self._uploaded = CaseFile(name, content)
+        self._touched()
+
+    def _removed(self, _: object) -> None:
+        self._uploaded = None
+        self._touched()
+
+    def _touched(self, *_: object) -> None:
+        self._arrange()
+        self._changed()
+
+    def _arrange(self) -> None:
+        if self._how.value == "Path":
+            self._row.children = (self._path,)
+        elif self._uploaded is None:
+            self._row.children = (self._uploader,)
+        else:
+            name, size = shown_name(self._uploaded.name), len(self._uploaded.content)
+            self._facts.value = f"<code>{escape(name)}</code> {size_text(size)}"
+            self._row.children = (self._uploader, self._facts, self._remove)
+
+
+_MOST = 50  # rows of the table of problems
+_UNKNOWN = "—"
+
+
+def case_plan_html(plan: SweepPlan) -> str:
+    """Return what is going to be sent, how long that takes and what it costs.
+
+    Examples
+    --------
+    >>> plan = SweepPlan("d", cases=4, repeats=1, tags=(TagPlan("v1", None, calls=4),))
+    >>> "4 cases × 1 release tag = 4 calls; time and cost are not known yet" in case_plan_html(plan)
+    True
+    """  # noqa: RUF002  # the sign of a product
+    unknown = _not_known(plan)
+    line = f"{plan.headline}; {unknown}" if unknown else plan.headline
+    notes = "".join(f"<li>{escape(shown_name(each))}</li>" for each in plan.notes)
+    found, doubtful = plan.found > 0, any(tag.doubtful for tag in plan.tags)
+    names = ["calls", "s a call", "$ a call"]
+    names[1:1] = ["in the history"] * found + ["to be looked up"] * doubtful
+    rows = "".join(_tag_row(tag, found=found, doubtful=doubtful) for tag in plan.tags)
+    table = _table("vnb-plan-table", ["release tag", *names], rows)
+    return f'<p class="vnb-plan">{escape(line)}</p>{table}{f"<ul>{notes}</ul>" if notes else ""}'
+
+
+def problems_html(exc: VellumNBError) -> str:
+    """Return why there is no plan: a sentence, and a table where rows do not fit."""
+    problems = exc.problems if isinstance(exc, InputError) else ()
+    if not any(each.row is not None for each in problems):
+        return alert_html(exc)
+    head = str(exc).partition("\n")[0]
+    rows = "".join(
+        f"<tr><td>{'' if each.row is None else f'{each.row:,}'}</td>"
+        f"<td><code>{_cell(each.variable)}</code></td><td>{_cell(each.message)}</td></tr>"
+        for each in problems[:_MOST]
+    )
+    more = len(problems) - _MOST
+    rest = f'<p class="vnb-quiet">… and {more:,} more</p>' if more > 0 else ""
+    table = _table("vnb-plan-table vnb-case-problems", ["row", "variable", "problem"], rows)
+    alert = f'<div role="alert" class="vnb-alert">{ALERT}<span>{_cell(head)}</span></div>'
+    return f"{alert}{table}{rest}"
+
+
+def _table(css: str, names: Sequence[str], rows: str) -> str:
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+    return f'<table class="{css}"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _not_known(plan: SweepPlan) -> str:
+    if plan.seconds is None:
+        return "time and cost are not known yet" if plan.cost_usd is None else "time is not known"
+    return "cost is not known" if plan.cost_usd is None else ""
+
+
+def _tag_row(tag: TagPlan, *, found: bool, doubtful: bool) -> str:
+    figures = [f"{tag.calls:,}"]
+    figures += [f"{tag.found + tag.reused:,}"] * found + [f"{tag.doubtful:,}"] * doubtful
+    figures.append(_UNKNOWN if tag.median_s is None else f"{tag.median_s:.2f}")
+    figures.append(_UNKNOWN if tag.cost_usd is None else money(tag.cost_usd)[1:])
+    cells = "".join(f"<td>{each}</td>" for each in figures)
+    return f'<tr><th scope="row"><code>{_cell(tag.release_tag)}</code></th>{cells}</tr>'
+
+
+def _cell(text: str) -> str:
+    return escape(shown_name(text))

@@ -14,8 +14,8 @@ import vl_convert
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.charts import Ink, Picture
 from vellum_nb.history.store.replacing import write_bytes
-from vellum_nb.widgets.assets import asset
-from vellum_nb.widgets.late import LateWidget
+from vellum_nb.widgets.base import ThreadSafeWidget
+from vellum_nb.widgets.markup import asset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def _script() -> str:
     return script
 
 
-class ChartView(LateWidget):
+class ChartView(ThreadSafeWidget):
     """A chart of a comparison; ``cmp.chart(...)`` makes it.
 
     Where no widget can live, as on GitHub, its picture stands in its place.

@@ -12,9 +12,9 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError
 from vellum_nb.models.chat import chat_messages
 from vellum_nb.models.plain import ROLES
-from vellum_nb.widgets.field import Field, UnreadableError, close_tree, note
-from vellum_nb.widgets.icons import ALERT
-from vellum_nb.widgets.json_field import read_json
+from vellum_nb.widgets.base import close_tree, note
+from vellum_nb.widgets.field import Field, UnreadableError, read_json
+from vellum_nb.widgets.markup import ALERT
 
 __all__ = ["ChatField"]
 

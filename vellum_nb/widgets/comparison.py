@@ -9,14 +9,12 @@ from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case, Status
 from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run
-from vellum_nb.widgets.comparison_style import COMPARISON_CSS
-from vellum_nb.widgets.names import shown_name
-from vellum_nb.widgets.outputs import output_html
-from vellum_nb.widgets.outputs_style import LEFT, OUTPUT_CSS
-from vellum_nb.widgets.states import error_html, icon, state_html
+from vellum_nb.widgets.markup import asset, error_html, icon, shown_name, state_html
+from vellum_nb.widgets.outputs import LEFT, OUTPUT_CSS, output_html
 
 __all__ = ["comparison_html"]
 
+COMPARISON_CSS = asset("comparison.css")
 _LIMIT = 50
 _INPUT = 400  # characters of an input; the case is known by its beginning
 _WORDS: dict[Status, str] = {

@@ -3,38 +3,168 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any, Unpack
 
+import anywidget
 import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.errors import InputError
 from vellum_nb.experiments.sweep.sweep import Sweep
+from vellum_nb.experiments.wording import value_text
 from vellum_nb.fitting import fitting
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.models.inputs import field_kind, plain
+from vellum_nb.widgets.base import ErrorBoundary, Readable, close_tree, keep_order, note
 from vellum_nb.widgets.cases import CaseCalls, CaseSection
-from vellum_nb.widgets.continuing import next_turn
-from vellum_nb.widgets.drift import union
-from vellum_nb.widgets.edge import Edge
-from vellum_nb.widgets.field import close_tree, note
-from vellum_nb.widgets.fields import FieldSet, warm_up
-from vellum_nb.widgets.form_html import form_html
-from vellum_nb.widgets.launch import CallArguments, Calls, Launch, make_requests
-from vellum_nb.widgets.manners import Manners
-from vellum_nb.widgets.notices import header_html, notices_html
-from vellum_nb.widgets.options import Options
-from vellum_nb.widgets.order import keep_order
-from vellum_nb.widgets.problems import Problems
-from vellum_nb.widgets.readable import Readable
-from vellum_nb.widgets.releases import Releases
-from vellum_nb.widgets.run_bar import RunBar
-from vellum_nb.widgets.spec import FormSpec
-from vellum_nb.widgets.style import style_html
-from vellum_nb.widgets.tags import TagBar
-from vellum_nb.widgets.ticking import Ticking
+from vellum_nb.widgets.fields import FieldSet, next_turn, warm_up
+from vellum_nb.widgets.markup import WARN, asset, mask, shown_name
+from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
+from vellum_nb.widgets.results import CallArguments, Calls, Launch, make_requests
+from vellum_nb.widgets.run_bar import Options, Problems, RunBar, TagBar, Ticking
+from vellum_nb.widgets.spec import FormSpec, Releases, differences_html, not_sent_html, union
 
-__all__ = ["RunForm"]
+__all__ = [
+    "STYLE",
+    "Accessibility",
+    "RunForm",
+    "form_html",
+    "header_html",
+    "notices_html",
+    "style_html",
+]
+
+_LONGEST = 2_000
+_MEDIA = {"image", "audio", "video", "document"}
+_TYPES = {"bool": "BOOLEAN", "enum": "ENUM"}
+_HEAD = "".join(f"<th{LEFT}>{name}</th>" for name in ("input", "type", "value"))
+
+
+def form_html(
+    spec: FormSpec,
+    variables: Sequence[VellumVariable],
+    values: Mapping[str, Any],
+    *,
+    tags: Sequence[str],
+    runs: Sequence[Run],
+) -> str:
+    """Return the form as a table of its inputs, below it the answers and traces there are.
+
+    The same form gives the same text; there is no time in it before a run.
+    """
+    rows = "".join(_row(variable, values) for variable in variables)
+    about = "".join(f"<p>{escape(line)}</p>" for line in (spec.description, *spec.notes) if line)
+    chosen = ", ".join(tags) or "no release tag"
+    answers = side_by_side_html(runs) + "".join(map(_trace, runs)) if runs else ""
+    return (
+        f"<div><p><b>{escape(spec.label)}</b> · {escape(spec.source)} · "
+        f"run on: {escape(chosen)}</p>{about}"
+        f"<table><thead><tr>{_HEAD}</tr></thead><tbody>{rows}</tbody></table>{answers}</div>"
+    )
+
+
+def _row(variable: VellumVariable, values: Mapping[str, Any]) -> str:
+    name = f"{variable.key} *" if variable.is_required else variable.key
+    kind = _TYPES.get(field_kind(variable), variable.type)
+    value = _text(variable, values[variable.key]) if variable.key in values else ""
+    return (
+        f"<tr><td{LEFT}>{escape(name)}</td><td{LEFT}>{escape(kind)}</td>"
+        f"<td{LEFT}><pre>{escape(value)}</pre></td></tr>"
+    )
+
+
+def _trace(run: Run) -> str:
+    if not run.nodes:
+        return ""
+    title = f"Trace of {run.release_tag}"
+    table = trace_html(run.nodes, title=title)
+    return f'<details class="vnb-out"><summary>{escape(title)}</summary>{table}</details>'
+
+
+def _text(variable: VellumVariable, value: Any) -> str:
+    if field_kind(variable) in _MEDIA:
+        src = value.get("src", "") if isinstance(value, Mapping) else value
+        text = str(src)
+        return f"{text.partition(',')[0]},…" if text.startswith("data:") else text
+    text = value_text(plain(value), variable.type)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def header_html(spec: FormSpec, *, count: int | None) -> str:
+    """Return the form's title, where runs go, and how many there are."""
+    releases = "1 release" if len(spec.tags) == 1 else f"{len(spec.tags)} releases"
+    facts = [releases]
+    if count is not None:
+        facts.append("history: 1 run" if count == 1 else f"history: {count:,} runs")
+    about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
+    return (
+        f'<div class="vnb-head"><b class="vnb-title">{escape(shown_name(spec.label))}</b>'
+        f'<span class="vnb-source">{escape(spec.source)}</span>'
+        f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'
+    )
+
+
+def notices_html(
+    spec: FormSpec,
+    by_tag: Mapping[str, Sequence[VellumVariable]],
+    *,
+    unread: Sequence[str] = (),
+) -> str:
+    """Return a line for each thing that one should know before a run.
+
+    For one release: how its inputs differ from LATEST. For several: what is not sent to which.
+    """
+    lines = [escape(text) for text in (*spec.notes, *unread)]
+    if len(by_tag) == 1:
+        ((tag, variables),) = by_tag.items()
+        lines.append(differences_html(tag, variables, spec.variables))
+    else:
+        lines.append(not_sent_html(by_tag))
+    return "".join(
+        f'<div class="vnb-notice" role="status">{WARN}<span>{line}</span></div>'
+        for line in lines
+        if line
+    )
+
+
+_SHEETS = ("form.css", "form_fields.css", "form_cases.css", "answers.css")
+_MASKS = {
+    "DOWNARROW": "down-arrow",
+    "DOWN": "down",
+    "CHECK": "check",
+    "PLAY": "play",
+    "STOP": "stop",
+    "PLUS": "plus",
+    "UPLOAD": "upload",
+    "UP": "up-arrow",
+    "CLOSE": "close",
+    "CHEVRON": "chevron",
+    "COPY": "copy",
+    "THUMBUP": "thumb-up",
+    "THUMBDOWN": "thumb-down",
+}
+
+
+def _with_icons(css: str) -> str:
+    for word, name in _MASKS.items():
+        css = css.replace(f"mask: {word} ", f"mask: {mask(name)} ")
+    return css
+
+
+STYLE = _with_icons(asset("colours.css", *_SHEETS))
+
+
+def style_html() -> str:
+    """Return the style as an element."""
+    return f"<style>{STYLE}</style>"
+
+
+class Accessibility(anywidget.AnyWidget):
+    """Shows nothing; keeps the focus inside the form and tells screen readers its states."""
+
+    _esm = traitlets.Unicode(asset("form.js")).tag(sync=True)
 
 
 @fitting(InputError)
@@ -115,7 +245,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._begin()
 
     def _make_parts(self, release: Callable[[str], WorkflowDeploymentRelease]) -> None:
-        self._edge = Edge()
+        self._edge = ErrorBoundary()
         self._releases = Releases(self._spec, release)
         self._fields = FieldSet(self._edge.guarded(self._edited))
         self._tags = TagBar(self._spec.tags, self._edge.guarded(self._tags_clicked))
@@ -151,7 +281,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             actions,
             self._launch.results.widget,
             self._cases.view,
-            Manners(),
+            Accessibility(),
         ]
         keep_order(self.add_class("vnb").add_class("vnb-form"))
 

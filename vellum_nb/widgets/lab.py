@@ -11,11 +11,9 @@ import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.fitting import fitting
-from vellum_nb.widgets.assets import asset
+from vellum_nb.widgets.base import Readable, ThreadSafeWidget, static_html
 from vellum_nb.widgets.form import RunForm
-from vellum_nb.widgets.late import LateWidget
-from vellum_nb.widgets.names import shown_name
-from vellum_nb.widgets.readable import Readable, static_html
+from vellum_nb.widgets.markup import asset, shown_name
 from vellum_nb.widgets.table import HistoryView
 
 __all__ = ["LabPanel"]
@@ -25,7 +23,7 @@ _TITLES = ("Run", "History", "Compare")
 _FEWEST = 2
 
 
-class LabHead(LateWidget):
+class LabHead(ThreadSafeWidget):
     """The heading of the panel and its tabs, as real tabs for keyboard and screen reader."""
 
     _esm = traitlets.Unicode(asset("hearing.js", "lab.js")).tag(sync=True)

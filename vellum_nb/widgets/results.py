@@ -1,26 +1,394 @@
-"""The answers of a form: side by side, with when they came and whether they are still current."""
+"""The answers of a form: side by side, each with its bar, rated, corrected and traced."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from html import escape
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import ipywidgets as ipw
+import traitlets
 
-from vellum_nb.models import Run, RunRequest
-from vellum_nb.widgets.bars import AnswerBars
-from vellum_nb.widgets.field import note
-from vellum_nb.widgets.icons import ALERT
-from vellum_nb.widgets.job import Progress, answer
-from vellum_nb.widgets.live import live_texts
-from vellum_nb.widgets.outputs import legend_html, side_by_side_html
-from vellum_nb.widgets.spec import Progressing
+from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.experiments.wording import same_value, value_text
+from vellum_nb.history.rows.rows import clean
+from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest, VellumVariable
+from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note
+from vellum_nb.widgets.field import UnreadableError, read_json, write_json
+from vellum_nb.widgets.job import Job, Live, Progress, Stream, answer, live_texts
+from vellum_nb.widgets.markup import alert_html, asset, shown_name
+from vellum_nb.widgets.outputs import legend_html, side_by_side_html, trace_html
+from vellum_nb.widgets.run_bar import RunBar, RunOptions
+from vellum_nb.widgets.spec import Progressing, not_sent
 
-__all__ = ["Results", "alert_html"]
+__all__ = [
+    "AnswerBars",
+    "CallArguments",
+    "Calls",
+    "Execute",
+    "Judging",
+    "Launch",
+    "Mark",
+    "Rate",
+    "Results",
+    "Trace",
+    "corrections",
+    "make_requests",
+    "outputs_text",
+]
+
+
+def outputs_text(run: Run) -> str:
+    r"""Return the outputs of `run` as plain text: one as it is, several with their names.
+
+    A run without outputs is told by its error.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> run = Run(
+    ...     id="1",
+    ...     deployment="d",
+    ...     release_tag="v1",
+    ...     timestamp=datetime.now(UTC),
+    ...     inputs={},
+    ...     case_id="c",
+    ...     outputs={"category": "billing", "reply": "Dear Ann,\nthank you."},
+    ... )
+    >>> print(outputs_text(run))
+    category: billing
+    reply:
+    Dear Ann,
+    thank you.
+    """
+    texts = {
+        name: value_text(value, run.output_types.get(name, "JSON"))
+        for name, value in run.outputs.items()
+    }
+    if len(texts) == 1:
+        return clean(next(iter(texts.values())))
+    if not texts and run.error:
+        return clean(f"{run.error.code}: {run.error.message}")
+    lines = (
+        f"{name}:\n{text}" if "\n" in text else f"{name}: {text}" for name, text in texts.items()
+    )
+    return clean("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a bar shows beside what its run says.
+
+    Attributes
+    ----------
+    busy : str
+        What is under way, in words.
+    problem : str
+        Why something that was asked for could not be done.
+    editor : list of dict
+        The outputs to correct: ``name``, ``text``, and whether it is ``json``.
+    saved : int
+        How many corrections were saved; the editor closes when it grows.
+    trace : str
+        Safe HTML; nothing before it was asked for.
+    """
+
+    busy: str = ""
+    problem: str = ""
+    editor: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    saved: int = 0
+    trace: str = ""
+
+
+class AnswerBars(ThreadSafeWidget):
+    """Puts a bar under each answer that stands beside it, and text into those that stream.
+
+    Copy works while the kernel is busy; a notebook without its kernel has no bars.
+
+    Parameters
+    ----------
+    controls : sequence of str
+        Which of "rate" and "trace" there are.
+
+    Attributes
+    ----------
+    texts : list of str
+        What each Copy copies; nothing for an answer that has not come.
+    bars : list of dict
+        What each bar shows.
+    live : list of dict
+        What each answer that streams has so far, see `live_texts`; empty for the others.
+    """
+
+    _esm = traitlets.Unicode(
+        asset("hearing.js", "answers_kit.js", "answers_bar.js", "answers.js")
+    ).tag(sync=True)
+    controls = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    texts = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    bars = traitlets.List(traitlets.Dict()).tag(sync=True)
+    live = traitlets.List(traitlets.Dict()).tag(sync=True)
+
+    def __init__(self, controls: Sequence[str] = ()) -> None:
+        super().__init__(controls=list(controls))
+        self._lock = threading.RLock()
+        self._runs: Sequence[Run] = ()
+        self._marks: dict[str, Mark] = {}
+
+    def show(self, runs: Sequence[Run]) -> None:
+        """Show a bar for each of `runs`; what is known of other runs is forgotten."""
+        with self._lock:
+            self._runs = runs
+            self._marks = {run.id: self._marks.get(run.id, Mark()) for run in runs}
+            self.texts = [outputs_text(run) for run in runs]
+            self._draw()
+
+    def run(self, run_id: object) -> Run | None:
+        """Return the run that a bar belongs to."""
+        return next((run for run in self._runs if run.id and run.id == run_id), None)
+
+    def mark(self, run_id: str, **changes: Any) -> None:
+        """Show something else in the bar of a run, if it is still there."""
+        with self._lock:
+            if run_id in self._marks:
+                self._marks[run_id] = replace(self._marks[run_id], **changes)
+                self._draw()
+
+    def saved(self, run_id: str) -> None:
+        """Close the editor of a run: its correction is kept."""
+        with self._lock:
+            count = self._marks.get(run_id, Mark()).saved + 1
+            self.mark(run_id, saved=count, editor=[])
+
+    def hear(self, call: Callable[[Run, str, Mapping[str, Any]], None]) -> None:
+        """Have `call` called with the run, the event and the message of each click."""
+
+        def heard(_widget: object, content: Any, _buffers: object) -> None:
+            if not isinstance(content, dict):
+                return
+            event, run = content.get("event"), self.run(content.get("id"))
+            if run is not None and isinstance(event, str):
+                call(run, event, content)
+
+        self.on_msg(heard)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take nothing from the browser: what it wants comes as messages."""
+
+    def _draw(self) -> None:
+        self.bars = [_bar(run, self._marks[run.id]) for run in self._runs]
+
+    def __repr__(self) -> str:
+        return f"AnswerBars({', '.join(run.release_tag for run in self._runs)})"
+
+
+def _bar(run: Run, mark: Mark) -> dict[str, Any]:
+    corrected = ", ".join(run.desired or ())
+    return {
+        "id": run.id,
+        "tag": run.release_tag,
+        "quality": run.quality,
+        "note": f"corrected: {corrected}" if corrected else "",
+        "rates": bool(run.outputs) and run.state != "STARTED",
+        "goes_on": run.execution_id is not None,
+        "traces": bool(run.nodes) or run.execution_id is not None,
+        **asdict(mark),
+    }
+
+
+Rate = Callable[[Run, float | None, Mapping[str, Any] | None], Run]
+Trace = Callable[[Run], Sequence[NodeRun]]
+
+_LONGEST = 20_000  # characters of an output that can be corrected in the page
+_THUMBS = (None, 0.0, 1.0)
+
+
+class Judging:
+    """Does what the bars under the answers ask for, in a thread, and shows how that went.
+
+    Parameters
+    ----------
+    bars : AnswerBars
+        Where the clicks come from.
+    rate, trace : callable, optional
+        Rates a run (with neither quality nor desired outputs: takes its rating back), and reads
+        its nodes.
+    edge : ErrorBoundary
+        Where faults are shown.
+    judged : callable
+        Called with the run as it is now.
+    go_on : callable
+        Called with the run that Continue goes on from.
+    """
+
+    def __init__(
+        self,
+        bars: AnswerBars,
+        *,
+        rate: Rate | None,
+        trace: Trace | None,
+        edge: ErrorBoundary,
+        judged: Callable[[Run], None],
+        go_on: Callable[[Run], None],
+    ) -> None:
+        self._bars = bars
+        self._rate = rate
+        self._trace = trace
+        self._edge = edge
+        self._judged = judged
+        self._errands = SerialExecutor("vellum-nb-judging")
+        self._events: dict[str, Callable[[Run, Mapping[str, Any]], None]] = {
+            "rate": self._rated,
+            "correct": self._opened,
+            "save": self._corrected,
+            "close": lambda run, _: bars.mark(run.id, editor=[], problem=""),
+            "trace": self._traced,
+            "continue": lambda run, _: go_on(run),
+        }
+        bars.hear(self._heard)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing that was asked for is under way; return whether that is so."""
+        return self._errands.wait(timeout)
+
+    def _heard(self, run: Run, event: str, message: Mapping[str, Any]) -> None:
+        with self._edge:
+            if event in self._events:
+                self._events[event](run, message)
+
+    def _rated(self, run: Run, message: Mapping[str, Any]) -> None:
+        quality = message.get("quality")
+        if self._rate is not None and quality in _THUMBS:
+            self._keep(run, lambda _: quality)
+
+    def _opened(self, run: Run, _: Mapping[str, Any]) -> None:
+        fields = _editor(run)
+        shown = {field["name"] for field in fields}
+        longer = ", ".join(shown_name(name) for name in run.outputs if name not in shown)
+        problem = f"Too long to correct here: {longer}. ws.rate(run, desired=...) takes it."
+        self._bars.mark(run.id, editor=fields, problem=problem if longer else "")
+
+    def _corrected(self, run: Run, message: Mapping[str, Any]) -> None:
+        texts = message.get("texts")
+        if self._rate is None or not isinstance(texts, dict):
+            return
+        try:
+            desired = corrections(run, texts)
+        except InputError as exc:
+            self._bars.mark(run.id, problem=str(exc))
+            return
+        self._keep(run, lambda newest: newest.quality, desired)
+
+    def _keep(
+        self,
+        run: Run,
+        quality: Callable[[Run], float | None],
+        desired: Mapping[str, Any] | None = None,
+    ) -> None:
+        rate = self._rate
+        if rate is None:
+            return
+
+        def keep() -> None:
+            newest = self._bars.run(run.id) or run  # an earlier click may have changed it
+            self._judged(rate(newest, quality(newest), desired))
+            if desired is not None:
+                self._bars.saved(run.id)
+
+        self._do(run, "saving…", keep)
+
+    def _traced(self, run: Run, _: Mapping[str, Any]) -> None:
+        trace = self._trace
+        if run.nodes:
+            self._show_trace(run, run.nodes)
+        elif trace is not None:
+
+            def read() -> None:
+                nodes = tuple(trace(run))
+                newest = self._bars.run(run.id) or run
+                self._judged(newest.model_copy(update={"nodes": nodes}))
+                self._show_trace(run, nodes)
+
+            self._do(run, "reading the trace…", read)
+
+    def _show_trace(self, run: Run, nodes: Sequence[NodeRun]) -> None:
+        self._bars.mark(run.id, trace=trace_html(nodes, title=run.release_tag), problem="")
+
+    def _do(self, run: Run, words: str, call: Callable[[], None]) -> None:
+        def errand() -> None:
+            with self._edge:
+                self._bars.mark(run.id, busy=words, problem="")
+                try:
+                    call()
+                except VellumNBError as exc:
+                    self._bars.mark(run.id, problem=str(exc))
+                finally:
+                    self._bars.mark(run.id, busy="")
+
+        self._errands.do(errand)
+
+
+def corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the outputs of `run` should have been: those corrected before and those of now.
+
+    Raises
+    ------
+    InputError
+        A text is no JSON, or nothing was changed.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> run = Run(
+    ...     id="1",
+    ...     deployment="d",
+    ...     release_tag="v1",
+    ...     timestamp=datetime.now(UTC),
+    ...     inputs={},
+    ...     case_id="c",
+    ...     outputs={"category": "account", "score": 1},
+    ... )
+    >>> corrections(run, {"category": "billing", "score": "1"})
+    {'category': 'billing'}
+    """
+    before = dict(run.desired or {})
+    known = {**run.outputs, **before}
+    changed = {}
+    for name, text in texts.items():
+        if name not in run.outputs or not isinstance(text, str):
+            continue
+        value = _value(name, text, known[name])
+        if not same_value(value, known[name]):
+            changed[name] = value
+    if not changed:
+        msg = "Nothing was changed: correct a text, then save."
+        raise InputError(msg, [])
+    return before | changed
+
+
+def _value(name: str, text: str, known: Any) -> Any:
+    if isinstance(known, str):
+        return text
+    try:
+        return read_json(text)
+    except UnreadableError as exc:
+        msg = f"{shown_name(name)}: {exc}"
+        raise InputError(msg, []) from None
+
+
+def _editor(run: Run) -> list[dict[str, Any]]:
+    known = {**run.outputs, **(run.desired or {})}
+    fields = []
+    for name in run.outputs:
+        is_text = isinstance(known[name], str)
+        text = known[name] if is_text else write_json(known[name])
+        if len(text) <= _LONGEST:
+            label = shown_name(name)
+            fields.append({"name": name, "label": label, "text": clean(text), "json": not is_text})
+    return fields
+
 
 _PACE = 1_000_000  # characters of growing text that are sent to the page in a second
 
@@ -181,24 +549,185 @@ class Results:
         return f"<span>{' · '.join(parts)}</span>{stale}"
 
 
-def alert_html(exc: BaseException, *, what: str = "") -> str:
-    """Return an exception as a line that is read out; one that is not ours names its type.
+Execute = Callable[[RunRequest, Cancellation], Run]
 
-    Examples
-    --------
-    >>> "ZeroDivisionError: division by zero" in alert_html(ZeroDivisionError("division by zero"))
-    True
+
+class CallArguments(TypedDict, total=False):
+    """What `Calls` is made from, for type checkers."""
+
+    run: Required[Execute]
+    stream: Stream | None
+    rate: Rate | None
+    trace: Trace | None
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What a form is handed to act with; what is None cannot be done.
+
+    Attributes
+    ----------
+    run, stream : callable
+        Execute one request; `stream` calls back with what has come so far.
+    rate, trace : callable
+        Rate a run, and return its nodes.
     """
-    from vellum_nb.errors import VellumNBError
 
-    known = isinstance(exc, VellumNBError)
-    text = str(exc) if known else f"{_words(exc)} (a fault in the form, please report)"
-    where = f"<b><code>{escape(what)}</code></b>: " if what else ""
-    return f'<div role="alert" class="vnb-alert">{ALERT}<pre>{where}{escape(text)}</pre></div>'
+    run: Execute
+    stream: Stream | None = None
+    rate: Rate | None = None
+    trace: Trace | None = None
+
+    @property
+    def controls(self) -> list[str]:
+        """The names of what can be done with an answer."""
+        return [name for name in ("rate", "trace") if getattr(self, name) is not None]
 
 
-def _words(exc: BaseException) -> str:
-    try:
-        return f"{type(exc).__name__}: {exc}"
-    except Exception:  # noqa: BLE001 - an exception may fail to say what it is
-        return type(exc).__name__
+class Launch:
+    """Holds the newest job of a form, and its answers.
+
+    Parameters
+    ----------
+    calls : Calls
+        What runs, rates and traces.
+    outputs : sequence of str
+        The names of the outputs that a run is expected to have.
+    bar, edge : RunBar, ErrorBoundary
+        Where progress and faults are shown; while runs are under way only the job's reporting
+        thread writes there.
+    answered : callable
+        Called with the runs when all have ended, and when one of them was rated.
+    ended : callable
+        Called after all have ended, whatever happened.
+    go_on : callable
+        Called with the run that Continue goes on from.
+
+    Attributes
+    ----------
+    results : Results
+        The answers.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        outputs: Sequence[str],
+        bar: RunBar,
+        edge: ErrorBoundary,
+        answered: Callable[[tuple[Run, ...]], None],
+        ended: Callable[[], None],
+        go_on: Callable[[Run], None],
+    ) -> None:
+        self._calls = calls
+        self._bar = bar
+        self._edge = edge
+        self._answered = answered
+        self._when_ended = ended
+        self._lock = threading.Lock()
+        self._telling = threading.RLock()  # so that the newest is told last
+        self._runs: tuple[Run, ...] = ()
+        self._rated: dict[str, Run] = {}
+        self._job: Job | None = None
+        if calls.stream is not None:
+            bar.offer_stream()
+        bars = AnswerBars(calls.controls)
+        self.results = Results(bars, outputs=outputs)
+        self._judging = Judging(
+            bars, rate=calls.rate, trace=calls.trace, edge=edge, judged=self._judged, go_on=go_on
+        )
+
+    def start(self, requests: Sequence[RunRequest], *, streaming: bool = False) -> None:
+        """Start, and return at once."""
+        stream = self._calls.stream
+        live = Live(stream) if streaming and stream else None
+
+        def report(progress: Progress) -> None:
+            with self._edge:
+                progress = self._as_judged(progress)
+                self._bar.progress(progress, live.node() if live else "")
+                self.results.show(requests, progress, live.latest if live else None)
+                if progress.finished:
+                    self._take(progress.runs)
+
+        with self._lock:
+            self._rated = {}
+        self._edge.clear()
+        self._bar.running()
+        self._job = Job(live or self._calls.run, requests, report=report, ended=self._ended)
+        self._job.start()
+
+    def cancel(self) -> None:
+        """Cut off what is under way."""
+        if self._job is not None and not self._job.wait(0):
+            self._bar.cancelling()
+            self._job.cancel()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until nothing is under way; an interrupt cancels it."""
+        if self._job is None:
+            return
+        try:
+            self._job.wait(timeout)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
+    def close(self) -> None:
+        """Cut off what is under way, and wait a moment for it."""
+        self.cancel()
+        self.wait(2)
+        self._judging.wait(2)
+
+    def _judged(self, run: Run) -> None:
+        with self._lock:
+            self._rated[run.id] = run
+        self._take(None)
+        self.results.replace(run)
+
+    def _as_judged(self, progress: Progress) -> Progress:
+        """Return `progress` with what was said of its runs while others were under way."""
+        with self._lock:
+            outcomes = tuple(
+                self._rated.get(outcome.id, outcome) if isinstance(outcome, Run) else outcome
+                for outcome in progress.outcomes
+            )
+        return replace(progress, outcomes=outcomes)
+
+    def _take(self, runs: tuple[Run, ...] | None) -> None:
+        """Hand on `runs`, or those there are, with what was said of them."""
+        with self._telling:
+            with self._lock:
+                known = self._runs if runs is None else runs
+                self._runs = tuple(self._rated.get(run.id, run) for run in known)
+            self._answered(self._runs)
+
+    def _ended(self) -> None:
+        with self._edge:
+            try:
+                self._bar.stopped()
+            finally:
+                self._when_ended()
+
+
+def make_requests(
+    deployment: str,
+    values: Mapping[str, Any],
+    by_tag: Mapping[str, Sequence[VellumVariable]],
+    *,
+    options: RunOptions,
+) -> list[RunRequest]:
+    """Return one request a release: the same case for all, with what is not sent to it."""
+    return [
+        RunRequest(
+            deployment=deployment,
+            inputs=dict(values),
+            release_tag=tag,
+            not_sent=not_sent(values, variables),
+            external_id=options.external_id_for(tag, count=len(by_tag)),
+            metadata=options.metadata,
+            previous_execution_id=options.previous_execution_id,
+        )
+        for tag, variables in by_tag.items()
+    ]

@@ -16,9 +16,8 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.fitting import fitting
 from vellum_nb.history import History
 from vellum_nb.models import Run
-from vellum_nb.widgets.assets import asset
-from vellum_nb.widgets.late import LateWidget
-from vellum_nb.widgets.pump import Pump
+from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
+from vellum_nb.widgets.markup import asset
 from vellum_nb.widgets.table_answers import Answers
 from vellum_nb.widgets.table_protocol import (
     MAX_SELECTED,
@@ -38,7 +37,7 @@ _REFRESH_S = 0.2
 
 
 @fitting(InputError)
-class HistoryView(LateWidget):
+class HistoryView(ThreadSafeWidget):
     """The interactive table of a history; `History.view` makes it.
 
     Parameters
@@ -94,7 +93,7 @@ class HistoryView(LateWidget):
     ) -> None:
         self._lock = threading.RLock()
         self._topic = ""
-        self._pump = Pump(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
+        self._pump = Debouncer(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
         self._closing: list[Callable[[], None]] = [self._pump.close]
         self._side_by_side = side_by_side
         self._source = TableSource(history, filters)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.widgets.errands import Errands
+from vellum_nb.widgets.base import SerialExecutor
 from vellum_nb.widgets.table_protocol import Query, Window
 from vellum_nb.widgets.table_source import TableSource
 
@@ -97,8 +97,8 @@ class Answers:
     ) -> None:
         self._source, self._send = source, send
         self._taken, self._guarded = taken, guarded
-        self._errands = Errands("vellum-nb-history-table")
-        self._counting = Errands("vellum-nb-history-count")
+        self._errands = SerialExecutor("vellum-nb-history-table")
+        self._counting = SerialExecutor("vellum-nb-history-count")
         self._lock = threading.RLock()
         self._sending = threading.Lock()
         self._windows: dict[str, tuple[Query, Window]] = {}

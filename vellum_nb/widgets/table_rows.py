@@ -15,7 +15,7 @@ from typing import Any
 
 from vellum_nb.history.searching.words import Search
 from vellum_nb.models import Run, canonical_json
-from vellum_nb.widgets.outputs_style import LEFT
+from vellum_nb.widgets.outputs import LEFT
 
 __all__ = [
     "JOINED",

@@ -2,19 +2,273 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.experiments.diffs import Difference
-from vellum_nb.experiments.wording import number_text
+from vellum_nb.experiments.wording import json_text, number_text
 from vellum_nb.models.media import MEDIA_TYPES
-from vellum_nb.widgets.json_tree import json_html
-from vellum_nb.widgets.markdown import markdown_html
-from vellum_nb.widgets.media import media_html
 
-__all__ = ["clipped", "difference_html", "value_html"]
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+__all__ = [
+    "MAX_SHOWN",
+    "clipped",
+    "difference_html",
+    "json_html",
+    "markdown_html",
+    "media_html",
+    "value_html",
+]
+
+_ONE_LINE = 80  # characters that fit in one line
+_DEPTH = 12
+_ITEMS = 200  # of one list or object; a page of thousands helps nobody
+_NODES = 2_000
+
+
+def json_html(value: object) -> str:
+    """Return `value` as one line when it is short, else as a tree of ``details`` elements.
+
+    Examples
+    --------
+    >>> json_html({"ok": True})
+    '<code class="vnb-json">{&quot;ok&quot;: true}</code>'
+    """
+    html = _Tree().node(value, 0)
+    return f'<div class="vnb-tree">{html}</div>' if html.startswith("<details") else html
+
+
+class _Tree:
+    """Writes one tree and counts its nodes."""
+
+    def __init__(self) -> None:
+        self._nodes = 0
+
+    def node(self, value: object, depth: int, label: str = "") -> str:
+        """Return `value` with its label in front, as one line or as a fold."""
+        self._nodes += 1
+        text = _line(value)
+        is_fold = isinstance(value, Mapping | list) and bool(value)
+        if not is_fold or len(text) <= _ONE_LINE:
+            return f'{label}<code class="vnb-json">{escape(text)}</code>'
+        if depth >= _DEPTH:
+            return f'{label}<pre class="vnb-text">{escape(json_text(value))}</pre>'
+        return self._fold(value, depth, label)
+
+    def _fold(self, value: object, depth: int, label: str) -> str:
+        size = len(value) if isinstance(value, Mapping | list) else 0
+        noun = "key" if isinstance(value, Mapping) else "item"
+        summary = f"{label}{size} {noun}{'' if size == 1 else 's'}"
+        items = "".join(f"<li>{item}</li>" for item in self._items(value, depth, size))
+        is_open = " open" if depth == 0 else ""
+        return f"<details{is_open}><summary>{summary}</summary><ul>{items}</ul></details>"
+
+    def _items(self, value: object, depth: int, size: int) -> Iterator[str]:
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(_as_list(value))
+        for shown, (key, item) in enumerate(pairs):
+            if shown == _ITEMS or self._nodes > _NODES:
+                yield f"… {size - shown} more"
+                return
+            label = f'<span class="vnb-key">{escape(str(key))}</span>: '
+            yield self.node(item, depth + 1, label)
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _line(value: object) -> str:
+    """Return `value` as JSON in one line, in its own order; a wrong value in Python's words."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return "(cannot be shown)" if isinstance(value, Mapping | list) else str(value)
+
+
+_TAGS = {
+    "a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol",
+    "p", "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+_SCHEMES = {"http", "https", "mailto"}
+
+
+def markdown_html(text: str) -> str:
+    r"""Return `text`, Markdown, as safe HTML.
+
+    HTML in it stays text, images become their description and address, and links open in a new
+    tab without telling where they came from.
+
+    Examples
+    --------
+    >>> markdown_html("**due** <script>")
+    '<div class="vnb-md"><p><strong>due</strong> &lt;script&gt;</p>\n</div>'
+    """
+    import nh3
+
+    html = nh3.clean(
+        _parser().render(text),
+        tags=_TAGS,
+        attributes={"a": {"href", "title"}, "ol": {"start"}},
+        attribute_filter=_absolute,
+        url_schemes=_SCHEMES,
+        link_rel="noopener noreferrer",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )
+    return f'<div class="vnb-md">{html}</div>'
+
+
+def _absolute(_tag: str, name: str, value: str) -> str | None:
+    """Drop addresses that would lead into the notebook server itself."""
+    is_open = name != "href" or value.lower().partition(":")[0] in _SCHEMES
+    return value if is_open else None
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser.add_render_rule("image", _image)
+    return parser
+
+
+def _image(
+    _renderer: Any, tokens: Sequence[Any], index: int, _options: Any, _environment: Any
+) -> str:
+    token = tokens[index]
+    return escape(f"[image: {token.content or 'no description'}, {token.attrs.get('src')}]")
+
+
+MAX_SHOWN = 10_000_000  # bytes; more than this would clog the page and the notebook file
+
+_ADDRESS = 200  # characters of an address that are written out
+
+Element = Literal["img", "audio", "video", "pdf"]
+
+_MAGIC: tuple[tuple[int, bytes, str, Element], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png", "img"),
+    (0, b"\xff\xd8\xff", "image/jpeg", "img"),
+    (0, b"GIF87a", "image/gif", "img"),
+    (0, b"GIF89a", "image/gif", "img"),
+    (8, b"WEBP", "image/webp", "img"),
+    (4, b"ftypavif", "image/avif", "img"),
+    (8, b"WAVE", "audio/wav", "audio"),
+    (0, b"ID3", "audio/mpeg", "audio"),
+    (0, b"\xff\xfb", "audio/mpeg", "audio"),
+    (0, b"\xff\xf3", "audio/mpeg", "audio"),
+    (0, b"OggS", "audio/ogg", "audio"),
+    (0, b"fLaC", "audio/flac", "audio"),
+    (4, b"ftypM4A", "audio/mp4", "audio"),
+    (4, b"ftyp", "video/mp4", "video"),
+    (0, b"\x1aE\xdf\xa3", "video/webm", "video"),
+    (0, b"%PDF-", "application/pdf", "pdf"),
+)
+_SVG = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<svg[\s>]", re.DOTALL | re.IGNORECASE)
+_ALLOWED: dict[str, tuple[Element, ...]] = {
+    "IMAGE": ("img",),
+    "AUDIO": ("audio", "video"),  # audio often comes in a video's container
+    "VIDEO": ("video", "audio"),
+    "DOCUMENT": ("pdf", "img"),
+}
+
+
+def media_html(value: object, kind: str, *, name: str = "") -> str | None:
+    """Return `value`, ``{"src": ...}``, as safe HTML; None when it is no such thing.
+
+    Parameters
+    ----------
+    value : object
+        What came as the output.
+    kind : {"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}
+        Its type.
+    name : str, optional
+        The output's name, for those who cannot see the image.
+
+    Examples
+    --------
+    >>> media_html({"src": "https://example.com/a.png"}, "IMAGE")
+    '<p class="vnb-note">image at <code>https://example.com/a.png</code>, not loaded</p>'
+    """
+    src = value.get("src") if isinstance(value, Mapping) else value
+    if not isinstance(src, str):
+        return None
+    noun = kind.lower()
+    if src[:5].lower() != "data:":
+        return _note(f"{noun} at <code>{escape(_short(src))}</code>, not loaded")
+    if len(src) > MAX_SHOWN * 4 // 3 + 200:
+        return _note(f"{noun} of about {_size(len(src) * 3 // 4)}: too large to be shown here")
+    content = _decoded(src)
+    if content is None:
+        return _note(f"{noun} whose data URL cannot be read: <code>{escape(_short(src))}</code>")
+    return _element(content, kind, name)
+
+
+def _element(content: bytes, kind: str, name: str) -> str:
+    mime, element = _sniffed(content)
+    if element not in _ALLOWED[kind]:
+        named = mime or "of an unknown format"
+        text = f"{kind.lower()} of {_size(len(content))}, {named}: not shown, it is no known"
+        return _note(f"{text} {kind.lower()} format")
+    url = f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
+    label = escape(f"{name} ({mime}, {_size(len(content))})".strip())
+    if element == "img":
+        return f'<img class="vnb-media" src="{url}" alt="{label}">{_note(label)}'
+    if element == "pdf":
+        link = f'<a download="document.pdf" href="{url}">Save the PDF</a>'
+        return f'<p class="vnb-note">{link} {label}</p>'
+    tag = "audio" if kind == "AUDIO" else "video"
+    return (
+        f'<{tag} class="vnb-media" controls preload="none" src="{url}" aria-label="{label}">'
+        f"</{tag}>{_note(label)}"
+    )
+
+
+def _sniffed(content: bytes) -> tuple[str, Element | Literal[""]]:
+    for offset, magic, mime, element in _MAGIC:
+        if content.startswith(magic, offset):
+            return mime, element
+    # An SVG inside an img element runs no script and loads nothing.
+    return ("image/svg+xml", "img") if _SVG.match(content[:2000]) else ("", "")
+
+
+def _decoded(src: str) -> bytes | None:
+    head, comma, body = src.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        return None
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _note(text: str) -> str:
+    return f'<p class="vnb-note">{text}</p>'
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _ADDRESS else f"{text[:_ADDRESS]}…"
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes in words.
+
+    >>> _size(1500), _size(12)
+    ('1.5 kB', '12 bytes')
+    """
+    for unit, name in ((1_000_000, "MB"), (1_000, "kB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"
+
 
 MAX_TEXT = 100_000  # characters shown of one text
 _NESTING = 6  # lists within lists that are still told apart by type

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "archives",
-    "brought_in",
     "bring_in",
-    "bury",
+    "brought_in",
     "buried",
+    "bury",
     "forget",
     "hidden",
     "is_noted",

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = [
     "EXACT",
     "INT64",
-    "NO_TIME",
     "KINDS",
+    "NO_TIME",
     "PLAIN",
     "RARE",
     "ROOMS",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.experiments.cases import Case
-from vellum_nb.widgets.errands import Errands
+from vellum_nb.widgets.base import SerialExecutor
 
 __all__ = ["Busy"]
 
@@ -17,7 +17,7 @@ class Busy:
     `push` shows the row of a case anew.
     """
 
-    def __init__(self, errands: Errands, push: Callable[[Case], None]) -> None:
+    def __init__(self, errands: SerialExecutor, push: Callable[[Case], None]) -> None:
         self._errands, self._push = errands, push
         self._words: dict[tuple[str, str], tuple[str, str]] = {}
 

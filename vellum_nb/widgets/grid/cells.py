@@ -17,7 +17,7 @@ from vellum_nb.models import Run
 from vellum_nb.widgets.grid.chips import chips
 from vellum_nb.widgets.grid.pieces import changed, differing, plain, short
 from vellum_nb.widgets.grid.shelf import inputs_of, label_text
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.widgets.markup import shown_name
 from vellum_nb.widgets.outputs import latency_text
 
 __all__ = ["MAX_ROW", "Shown", "row"]

@@ -8,7 +8,7 @@ from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.metrics.metric import Metric
 from vellum_nb.widgets.grid.pieces import short
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.widgets.markup import shown_name
 
 __all__ = ["Chip", "chips", "figure", "signed"]
 

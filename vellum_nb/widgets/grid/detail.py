@@ -12,15 +12,13 @@ from vellum_nb.experiments.cases import Case
 from vellum_nb.experiments.wording import value_text
 from vellum_nb.history.rows.rows import clean
 from vellum_nb.models import Run
-from vellum_nb.widgets.bars import AnswerBars
-from vellum_nb.widgets.edge import Edge
-from vellum_nb.widgets.field import note
+from vellum_nb.widgets.base import ErrorBoundary, note
+from vellum_nb.widgets.form import style_html
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.shelf import inputs_of, label_text
-from vellum_nb.widgets.judging import Judging
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.widgets.markup import shown_name
 from vellum_nb.widgets.outputs import side_by_side_html
-from vellum_nb.widgets.style import style_html
+from vellum_nb.widgets.results import AnswerBars, Judging
 from vellum_nb.widgets.values import clipped, value_html
 
 __all__ = ["Detail"]
@@ -42,7 +40,7 @@ class Detail:
     def __init__(self, hands: Hands, judged: Callable[[Run], None]) -> None:
         controls = [name for name in ("rate", "trace") if getattr(hands, name) is not None]
         self._bars = AnswerBars(controls)
-        self._edge = Edge()
+        self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
         self._runs: tuple[Run, ...] = ()

@@ -10,7 +10,7 @@ from vellum_nb.experiments import Comparison
 from vellum_nb.experiments.cases import Case
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
-from vellum_nb.widgets.judging import Rate, Trace
+from vellum_nb.widgets.results import Rate, Trace
 
 __all__ = ["Hands", "Subscribe"]
 

@@ -11,7 +11,7 @@ from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.pieces import short
 from vellum_nb.widgets.grid.shelf import Shelf
 from vellum_nb.widgets.grid.summary import summary
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.widgets.markup import shown_name
 
 __all__ = ["head", "outline"]
 

@@ -10,8 +10,8 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.experiments import Comparison
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
+from vellum_nb.widgets.base import Debouncer
 from vellum_nb.widgets.grid.hands import Hands
-from vellum_nb.widgets.pump import Pump
 
 __all__ = ["Hearing", "gone_told"]
 
@@ -48,7 +48,7 @@ class Hearing:
         self._are_many = False
         self._heard: dict[str, Run] = {}
         self._lock = Lock()
-        self._pump = Pump(self._hand_over, name="vellum-nb-grid-hearing", least=_LEAST_S)
+        self._pump = Debouncer(self._hand_over, name="vellum-nb-grid-hearing", least=_LEAST_S)
         assert hands.subscribe is not None  # noqa: S101  (who has none hears nothing)
         self._unsubscribe = hands.subscribe(self._hear, many=self.look)
 

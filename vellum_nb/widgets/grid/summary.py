@@ -10,7 +10,7 @@ from vellum_nb.experiments.comparison.verdicts import Against
 from vellum_nb.widgets.grid.chips import figure, signed
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.pieces import short
-from vellum_nb.widgets.names import shown_name
+from vellum_nb.widgets.markup import shown_name
 from vellum_nb.widgets.outputs import latency_text
 
 if TYPE_CHECKING:

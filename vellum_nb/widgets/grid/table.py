@@ -12,7 +12,7 @@ import traitlets
 from vellum_nb.errors import VellumNBError
 from vellum_nb.experiments.cases import Case, in_turn
 from vellum_nb.history.reading.payloads import GoneError
-from vellum_nb.widgets.assets import asset
+from vellum_nb.widgets.base import ThreadSafeWidget
 from vellum_nb.widgets.grid.cells import Shown, row
 from vellum_nb.widgets.grid.protocol import (
     QUALITIES,
@@ -23,7 +23,7 @@ from vellum_nb.widgets.grid.protocol import (
     refused,
 )
 from vellum_nb.widgets.grid.shelf import Shelf
-from vellum_nb.widgets.late import LateWidget
+from vellum_nb.widgets.markup import asset
 
 __all__ = ["GridTable", "Host"]
 
@@ -69,7 +69,7 @@ class Host(Protocol):
         """Look soon which runs there are still."""
 
 
-class GridTable(LateWidget):
+class GridTable(ThreadSafeWidget):
     """Draws the grid; `ComparisonView` owns it and does what is asked for.
 
     Attributes

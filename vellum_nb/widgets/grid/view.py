@@ -15,7 +15,7 @@ from vellum_nb.fitting import fitting
 from vellum_nb.history.reading.payloads import GoneError
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
-from vellum_nb.widgets.errands import Errands
+from vellum_nb.widgets.base import Readable, SerialExecutor
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
 from vellum_nb.widgets.grid.busy import Busy
 from vellum_nb.widgets.grid.cells import Shown
@@ -27,7 +27,6 @@ from vellum_nb.widgets.grid.head import head
 from vellum_nb.widgets.grid.hearing import Hearing, gone_told
 from vellum_nb.widgets.grid.shelf import Shelf
 from vellum_nb.widgets.grid.table import GridTable
-from vellum_nb.widgets.readable import Readable
 
 __all__ = ["ComparisonView"]
 
@@ -70,7 +69,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._metric = comparison.metric.name if comparison.metric else None
         self._open: Case | None = None
         self._gone: Gone = {}
-        self._errands = Errands("vellum-nb-grid")
+        self._errands = SerialExecutor("vellum-nb-grid")
         self._busy = Busy(self._errands, self._push)
         self._version = 0
         self._early = is_large(comparison)
