@@ -81,7 +81,7 @@ def measure(comparison: vnb.Comparison) -> dict[str, float]:
     view = timed(FIRST, lambda: ComparisonView(comparison))
     view.wait()
     took["its figures (ms)"] = 1000 * (time.perf_counter() - start)
-    table = view._table  # noqa: SLF001  (as the browser does)
+    table = view.table  # noqa: SLF001  (as the browser does)
     sent: list[dict[str, Any]] = []
     table.send = lambda content, buffers=None: sent.append(content)  # noqa: ARG005
 

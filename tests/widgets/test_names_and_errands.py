@@ -38,12 +38,12 @@ def test_errands_are_run_in_turn_and_a_fault_stops_none(monkeypatch):
         msg = "planted"
         raise RuntimeError(msg)
 
-    errands.do(lambda: done.append(1))
-    errands.do(fail)
-    errands.do(lambda: done.append(2))
+    errands.submit(lambda: done.append(1))
+    errands.submit(fail)
+    errands.submit(lambda: done.append(2))
     assert not errands.wait(0)
     gate.set()
     assert errands.wait(PATIENCE)
-    errands.do(lambda: done.append(3))
+    errands.submit(lambda: done.append(3))
     assert errands.wait(PATIENCE)
     assert (done, faults) == ([1, 2, 3], ["planted"])

@@ -104,6 +104,6 @@ def await_status(client: BlockingKernelClient, text: str) -> None:
     while time.monotonic() < end:
         message = client.get_iopub_msg(timeout=PATIENCE)
         state = message["content"].get("data", {}).get("state", {})
-        if text in str(state.get("_told", {}).get("status", "")):
+        if text in str(state.get("view_model", {}).get("status", "")):
             return
     pytest.fail(f"{text!r} was never shown")

@@ -19,7 +19,7 @@ from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run
 from vellum_nb.models.blind import BlindPair
 from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset, error_html, shown_name
+from vellum_nb.widgets.markup import asset, error_html, script, shown_name
 from vellum_nb.widgets.outputs import OUTPUT_CSS, output_html
 from vellum_nb.widgets.values import value_html
 
@@ -304,12 +304,12 @@ class BlindView(ThreadSafeWidget):
     BlindView(ticket-triage: 0 of 1 rated)
     """
 
-    _esm = traitlets.Unicode(asset("hearing.js", "blind.js")).tag(sync=True)
+    _esm = traitlets.Unicode(script("blind.js")).tag(sync=True)
     _css = traitlets.Unicode(OUTPUT_CSS + asset("blind.css")).tag(sync=True)
 
     error = traitlets.Unicode("").tag(sync=True)
     sending = traitlets.Unicode("").tag(sync=True)
-    _told = traitlets.Dict().tag(sync=True)
+    view_model = traitlets.Dict().tag(sync=True)
 
     def __init__(self, session: BlindSession, *, rate: Rate | None = None) -> None:
         self.session = session
@@ -322,7 +322,7 @@ class BlindView(ThreadSafeWidget):
             "again": lambda _: self.session.ask_skipped(),
             "finish": self._finished,
         }
-        super().__init__(_told=self._now())
+        super().__init__(view_model=self._now())
         self.on_msg(self._on_message)
 
     def send_actuals(self) -> int:
@@ -353,9 +353,6 @@ class BlindView(ThreadSafeWidget):
         """Wait until nothing is being sent; return whether that is so."""
         return self._errands.wait(timeout)
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take nothing from the browser: it sends messages."""
-
     def _now(self) -> dict[str, Any]:
         self._step += 1
         kept = self.session.is_kept
@@ -363,14 +360,14 @@ class BlindView(ThreadSafeWidget):
         return found | {"step": self._step}
 
     def _show(self) -> None:
-        self._told = self._now()
+        self.view_model = self._now()
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         if not isinstance(content, dict):
             return
         kind = content.get("kind")
         if kind == "actuals":
-            self._errands.do(self._send_all)
+            self._errands.submit(self._send_all)
             return
         act = self._acts.get(kind) if isinstance(kind, str) else None
         if act is None or content.get("step") != self._step:  # meant for what stood there before
@@ -418,13 +415,6 @@ class BlindView(ThreadSafeWidget):
             f"{session.rated:,} of {session.total:,} rated</p>"
         )
         return head + (result_html(session) if session.state == "ended" else "")
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is not None:
-            bundle[0]["text/plain"] = repr(self)
-            bundle[0]["text/html"] = self._html()
-        return bundle
 
 
 def _problems(problems: list[str], unsent: int) -> str:

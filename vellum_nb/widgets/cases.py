@@ -74,7 +74,7 @@ class CaseSection:
         What plans and sweeps; without it nothing is shown.
     choices : sequence of TagChoice
         The release tags that there are.
-    edge : ErrorBoundary
+    boundary : ErrorBoundary
         Where faults are shown.
     ended : callable
         Called, in a thread, when a sweep has come to an end.
@@ -94,12 +94,12 @@ class CaseSection:
         calls: CaseCalls | None,
         choices: Sequence[TagChoice],
         *,
-        edge: ErrorBoundary,
+        boundary: ErrorBoundary,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.sweep: Sweep | None = None
         self._calls = calls or _NOTHING
-        self._edge = edge
+        self._boundary = boundary
         self._tell_ended = ended
         self._lock = threading.RLock()
         self._errands = SerialExecutor("vellum-nb-cases")
@@ -109,13 +109,13 @@ class CaseSection:
         self._chosen_here = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
-        self._file = FileChoice(edge.guarded(self._changed))
+        self._file = FileChoice(boundary.guarded(self._changed))
         self._tags = TagBar(
-            choices if calls else (), edge.guarded(self._tags_clicked), css="vnb-case-tags"
+            choices if calls else (), boundary.guarded(self._tags_clicked), css="vnb-case-tags"
         )
         self._repeats = ipw.Text("1", description="Repeats", continuous_update=False)
         self._repeats.add_class("vnb-case-repeats")
-        self._repeats.observe(edge.guarded(self._changed), "value")
+        self._repeats.observe(boundary.guarded(self._changed), "value")
         self.view = ipw.Box()
         self.view.add_class("vnb-case-view")
         self._build()
@@ -126,7 +126,7 @@ class CaseSection:
         self._plan = note("", "vnb-case-plan")
         self._run = ipw.Button(description="Run", disabled=True)
         self._run.add_class("vnb-case-run")
-        self._run.on_click(self._edge.guarded(self._clicked))
+        self._run.on_click(self._boundary.guarded(self._clicked))
         self._state = note("", "vnb-case-state")
         bar = ipw.Box([self._run, self._state])
         bar.add_class("vnb-runbar")
@@ -174,7 +174,7 @@ class CaseSection:
                 self._show("")
                 return
             self._show(self._plan.value, state="Checking…")
-            self._errands.do(partial(self._check, self._asked))
+            self._errands.submit(partial(self._check, self._asked))
 
     def _chosen(self) -> _Asked | None:
         """Return what is chosen; None where there is no file yet."""
@@ -195,7 +195,7 @@ class CaseSection:
             return  # something else is chosen by now
         shown, label = self._plan.value, _AGAIN
         try:
-            with self._edge:
+            with self._boundary:
                 plan, shown = _planned(partial(self._calls.plan, *asked))
                 label = self._wording(plan, asked) if plan else _AGAIN
         finally:
@@ -213,12 +213,12 @@ class CaseSection:
                 return
             asked, self._ready = self._ready, None
             self._show(self._plan.value, state="Starting…")
-            self._errands.do(partial(self._start, asked))
+            self._errands.submit(partial(self._start, asked))
 
     def _start(self, asked: _Asked) -> None:
         shown = self._plan.value
         try:
-            with self._edge:
+            with self._boundary:
                 sweep, problem = _started(partial(self._calls.sweep, *asked))
                 shown = problem or shown
                 if sweep is not None:

@@ -15,7 +15,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.experiments.charts import Ink, Picture
 from vellum_nb.history.store.replacing import write_bytes
 from vellum_nb.widgets.base import ThreadSafeWidget
-from vellum_nb.widgets.markup import asset
+from vellum_nb.widgets.markup import script
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +38,8 @@ _CSS = ".vnb-chart, .vnb-chart .chart-wrapper { display: block; width: 100%; }"
 def _script() -> str:
     """Return Vega with our script: it comes from the kernel, never from another host."""
     version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
-    script: str = vl_convert.javascript_bundle(asset("hearing.js", "chart.js"), vl_version=version)
-    return script
+    bundle: str = vl_convert.javascript_bundle(script("chart.js"), vl_version=version)
+    return bundle
 
 
 class ChartView(ThreadSafeWidget):
@@ -122,9 +122,6 @@ class ChartView(ThreadSafeWidget):
             msg = f"{str(path)!r} ends in neither .png nor .svg, the two that a chart is saved as"
             raise InputError(msg)
         return target
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take nothing from the browser: it sends messages."""
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         if not isinstance(content, dict) or content.get("kind") != "brush":

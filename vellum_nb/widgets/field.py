@@ -15,7 +15,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of, plain, value_problem
 from vellum_nb.widgets.base import close_tree, note
-from vellum_nb.widgets.markup import ALERT, shown_name
+from vellum_nb.widgets.markup import ALERT, page_safe, shown_name
 
 __all__ = [
     "BoolField",
@@ -60,11 +60,12 @@ class Field:
     """
 
     LONG: ClassVar[bool] = False
+    CLASSES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, variable: VellumVariable, changed: Callable[[], None]) -> None:
         self.variable = variable
         self.expects: Sequence[Expectation] = (("", variable),)
-        self.insists = False
+        self.shows_required = False
         self._control: Any = None
         self._judged: tuple[Any, str | None] | None = None
         self._changed: Callable[[], None] = _nothing
@@ -74,7 +75,7 @@ class Field:
         caption = note(escape(self._caption()), "vnb-type")
         parts = [*self._build(), self._help, caption, self._message]
         self.widget = ipw.VBox(parts)
-        for name in ("vnb-field", "vnb-long" if self.LONG else "vnb-short", *self._classes()):
+        for name in ("vnb-field", "vnb-long" if self.LONG else "vnb-short", *self.CLASSES):
             self.widget.add_class(name)
         self._changed = changed
 
@@ -83,10 +84,18 @@ class Field:
         raise NotImplementedError
 
     def _get_typed(self) -> Any:
-        raise NotImplementedError
+        return self._control.value
 
     def _set_typed(self, typed: Any) -> None:
-        raise NotImplementedError
+        self._control.value = typed
+
+    def _labelled(self, kind: Any, **options: Any) -> list[Any]:
+        """Build one control that carries the label, and show the default in it."""
+        self._control = kind(description=self.label, **options)
+        self._control.add_class("vnb-control")
+        self.reset()
+        self._control.observe(self.touched, "value")
+        return [self._control]
 
     def _parse(self) -> Any:
         """Return what is typed as a natural value, None for nothing; raise `UnreadableError`."""
@@ -109,15 +118,6 @@ class Field:
 
     def _caption(self) -> str:
         return self.variable.type
-
-    def _classes(self) -> tuple[str, ...]:
-        return ()
-
-    def _is_empty(self) -> bool:
-        try:
-            return self._parse() is None
-        except UnreadableError:
-            return False
 
     def _check(self, value: Any, variable: VellumVariable) -> str | None:
         """Return what is wrong with a value that could be read."""
@@ -149,12 +149,7 @@ class Field:
     def label(self) -> str:
         """The name, with a mark where a value must be given."""
         name = shown_name(self.name)
-        return f"{name} *" if self.is_required else name
-
-    @property
-    def is_required(self) -> bool:
-        """Whether a value must be given."""
-        return self.variable.is_required
+        return f"{name} *" if self.variable.is_required else name
 
     @property
     def value(self) -> Any:
@@ -171,7 +166,10 @@ class Field:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is typed."""
-        return self._is_empty()
+        try:
+            return self._parse() is None
+        except UnreadableError:
+            return False
 
     @property
     def is_unfinished(self) -> bool:
@@ -180,14 +178,10 @@ class Field:
 
     def problem(self) -> str | None:
         """Return why no run can start with what is typed, or None."""
-        state = (self._state(), self.expects)
+        state = (self.typed, self.expects)
         if self._judged is None or self._judged[0] != state:
             self._judged = (state, self._problem())
         return self._judged[1]
-
-    def _state(self) -> Any:
-        """Return what the verdict depends on."""
-        return self.typed
 
     def _problem(self) -> str | None:
         try:
@@ -208,6 +202,9 @@ class Field:
             self._message.value = wanted
             (self.widget.add_class if problem else self.widget.remove_class)("vnb-bad")
 
+    def look(self) -> None:
+        """Read what the value points at, before it is used; most point at nothing."""
+
     def touched(self, *_: object) -> None:
         """Tell the form that something was typed."""
         self._changed()
@@ -218,7 +215,7 @@ class Field:
 
 
 def _nothing() -> None:
-    """Hear nothing while a field is being built."""
+    """Do nothing while a field is being built."""
 
 
 _ONE_LINE = 200
@@ -231,48 +228,29 @@ class TextField(Field):
     LONG = True
 
     def _build(self) -> list[Any]:
-        kind = ipw.Textarea if is_multiline(self.variable) else ipw.Text
-        rows = {"rows": 3} if kind is ipw.Textarea else {}
-        self._control = kind(description=self.label, **rows)
-        self._control.add_class("vnb-control")
-        self.reset()
-        self._control.observe(self.touched, "value")
-        return [self._control]
-
-    def _get_typed(self) -> str:
-        return str(self._control.value)
-
-    def _set_typed(self, typed: Any) -> None:
-        self._control.value = str(typed)
+        return (
+            self._labelled(ipw.Textarea, rows=3)
+            if is_multiline(self.variable)
+            else self._labelled(ipw.Text)
+        )
 
     def _parse(self) -> str | None:
         return self.typed or None
 
     def _fill(self, value: Any) -> None:
-        self.typed = "" if value is None else value
+        self._control.value = "" if value is None else page_safe(str(value))
 
 
 class NumberField(Field):
     """A NUMBER, with the bounds of its schema; a wrong number stays as it was typed."""
 
+    CLASSES = ("vnb-number",)
+
     def _build(self) -> list[Any]:
-        self._control = ipw.Text(description=self.label)
-        self._control.add_class("vnb-control")
-        self.reset()
-        self._control.observe(self.touched, "value")
-        return [self._control]
+        return self._labelled(ipw.Text)
 
     def _caption(self) -> str:
         return f"NUMBER {bounds(self.variable)}".strip()
-
-    def _classes(self) -> tuple[str, ...]:
-        return ("vnb-number",)
-
-    def _get_typed(self) -> str:
-        return str(self._control.value)
-
-    def _set_typed(self, typed: Any) -> None:
-        self._control.value = str(typed)
 
     def _parse(self) -> float | None:
         text = self.typed.strip()
@@ -287,7 +265,7 @@ class NumberField(Field):
     def _fill(self, value: Any) -> None:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        self.typed = "" if value is None else value
+        self._control.value = "" if value is None else str(value)
 
 
 def _number(text: str) -> float | None:
@@ -302,31 +280,23 @@ def _number(text: str) -> float | None:
 class BoolField(Field):
     """Yes or no."""
 
+    CLASSES = ("vnb-bool",)
+
     def _build(self) -> list[Any]:
-        default = default_of(self.variable)
-        self._control = ipw.Checkbox(description=self.label, value=default is True, indent=False)
-        self._control.add_class("vnb-control")
-        self._control.observe(self.touched, "value")
-        return [self._control]
+        return self._labelled(ipw.Checkbox, indent=False)
 
     def _caption(self) -> str:
         return "BOOLEAN"
 
-    def _classes(self) -> tuple[str, ...]:
-        return ("vnb-bool",)
-
     def _check(self, value: Any, variable: VellumVariable) -> str | None:
         return None if variable.type == "JSON" else super()._check(value, variable)
-
-    def _get_typed(self) -> bool:
-        return bool(self._control.value)
 
     def _set_typed(self, typed: Any) -> None:
         if isinstance(typed, bool):
             self._control.value = typed
 
     def _parse(self) -> bool:
-        return self._get_typed()
+        return bool(self._control.value)
 
     def _fill(self, value: Any) -> None:
         self._control.value = value is True
@@ -336,16 +306,12 @@ class EnumField(Field):
     """One of the values that the schema names."""
 
     def _build(self) -> list[Any]:
-        none = "choose…" if self.is_required else "none"
+        none = "choose…" if self.variable.is_required else "none"
         values = list((self.variable.json_schema or {}).get("enum", ()))
         self._values = [None, *values]
-        labels = [none, *(str(value) for value in values)]
+        labels = [none, *(page_safe(str(value)) for value in values)]
         options = [(label, place) for place, label in enumerate(labels)]
-        self._control = ipw.Dropdown(description=self.label, options=options, value=0)
-        self._control.add_class("vnb-control")
-        self.reset()
-        self._control.observe(self.touched, "value")
-        return [self._control]
+        return self._labelled(ipw.Dropdown, options=options, value=0)
 
     def _caption(self) -> str:
         return "ENUM"
@@ -364,9 +330,9 @@ class EnumField(Field):
         return self.typed
 
     def _fill(self, value: Any) -> None:
-        if value not in self._values:  # kept and marked, as a mistyped text would be
+        if value not in self._values:  # it is shown with its problem, like a mistyped text
             self._values.append(value)
-            label = (str(value), len(self._values) - 1)
+            label = (page_safe(str(value)), len(self._values) - 1)
             self._control.options = (*self._control.options, label)
         self._control.value = self._values.index(value)
 
@@ -420,35 +386,27 @@ _WORDS = ("True", "False", "None")
 
 
 class JsonField(Field):
-    """JSON as text; a mistake is named by line and column and keeps the text."""
+    """JSON as text; a mistake is named by line and column, and the text stays."""
 
     LONG = True
+    CLASSES = ("vnb-json",)
 
     def _build(self) -> list[Any]:
-        self._control = ipw.Textarea(description=self.label, rows=2)
-        self._control.add_class("vnb-control")
-        self.reset()
-        self._control.observe(self.touched, "value")
-        return [self._control]
-
-    def _classes(self) -> tuple[str, ...]:
-        return ("vnb-json",)
-
-    def _get_typed(self) -> str:
-        return str(self._control.value)
+        return self._labelled(ipw.Textarea, rows=2)
 
     def _set_typed(self, typed: Any) -> None:
         self._control.value = typed if isinstance(typed, str) else write_json(typed)
 
-    def _is_empty(self) -> bool:
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is typed."""
         return not self.typed.strip()
 
     def _parse(self) -> Any:
         return None if self.is_empty else read_json(self.typed)
 
     def _fill(self, value: Any) -> None:
-        """Show `value`; None empties the field."""
-        self._control.value = "" if value is None else write_json(value)
+        self._control.value = "" if value is None else page_safe(write_json(value))
 
     def _check(self, value: Any, variable: VellumVariable) -> str | None:
         if self.is_empty:

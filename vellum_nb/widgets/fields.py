@@ -71,7 +71,7 @@ class FieldSet:
         self.widget = ipw.Box()
         self.widget.add_class("vnb-fields")
         self._changed = changed
-        self._quiet = False
+        self._silent = False
         self._shown: dict[str, Field] = {}
         self._pool: dict[tuple[str, str], Field] = {}
 
@@ -79,7 +79,7 @@ class FieldSet:
         """Show the union of what the releases want; what was typed moves to the new fields."""
         before = self._shown
         self._shown = {}
-        with self._quietly():
+        with self._silently():
             for variable in union(list(by_tag.values())):
                 field = self._field(variable, before.get(variable.key))
                 field.expects = expectations(variable.key, by_tag)
@@ -89,24 +89,24 @@ class FieldSet:
             self.widget.children = children
         self.show_problems()
 
-    def _heard(self) -> None:
-        if not self._quiet:
+    def _notify(self) -> None:
+        if not self._silent:
             self._changed()
 
     @contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """Change several fields and tell nobody: whoever does it, tells once."""
-        self._quiet = True
+    def _silently(self) -> Iterator[None]:
+        """Change several fields without a notification; the caller notifies once."""
+        self._silent = True
         try:
             yield
         finally:
-            self._quiet = False
+            self._silent = False
 
     def _field(self, variable: VellumVariable, old: Field | None) -> Field:
         key = (variable.key, repr(variable))
         known = key in self._pool
         if not known:
-            self._pool[key] = make_field(variable, self._heard)
+            self._pool[key] = make_field(variable, self._notify)
         field = self._pool[key]
         if old is None or old is field:
             return field
@@ -114,7 +114,7 @@ class FieldSet:
             field.typed = old.typed if type(old) is type(field) else _carried(old, field)
         elif known:  # what was typed here once has been taken away meanwhile
             field.reset()
-        field.insists = old.insists
+        field.shows_required = old.shows_required
         return field
 
     @property
@@ -156,7 +156,7 @@ class FieldSet:
         if problems:
             msg = f"These values do not fit the form of {where}:"
             raise InputError(msg, problems)
-        with self._quietly():
+        with self._silently():
             for name, field in self._shown.items():
                 if name in values:
                     field.value = values[name]
@@ -168,12 +168,12 @@ class FieldSet:
         found = {name: field.problem() for name, field in self._shown.items()}
         return {name: problem for name, problem in found.items() if problem}
 
-    def relent(self) -> None:
-        """Show of empty fields again nothing before the next try to run."""
+    def hide_required(self) -> None:
+        """Show nothing beside empty fields until the next try to run."""
         for field in self._shown.values():
-            field.insists = False
+            field.shows_required = False
 
-    def show_problems(self, *, insist: bool = False) -> dict[str, str]:
+    def show_problems(self, *, required: bool = False) -> dict[str, str]:
         """Show what is wrong beside each field; empty ones only after a try to run.
 
         Returns
@@ -181,10 +181,14 @@ class FieldSet:
         dict
             What `problems` returns.
         """
+        if required:
+            for field in self._shown.values():
+                field.look()
         found = self.problems()
         for name, field in self._shown.items():
-            field.insists = field.insists or insist
-            field.show(None if field.is_unfinished and not field.insists else found.get(name))
+            field.shows_required = field.shows_required or required
+            unfinished = field.is_unfinished and not field.shows_required
+            field.show(None if unfinished else found.get(name))
         return found
 
     def close(self) -> None:
@@ -278,7 +282,7 @@ def _turns_sent(run: Run, name: str) -> list[Message]:
 def _question(run: Run, fields: FieldSet) -> str | None:
     for name in fields.names:
         field = fields[name]
-        is_text = isinstance(field, TextField) and field.is_required
+        is_text = isinstance(field, TextField) and field.variable.is_required
         if is_text and isinstance(run.inputs.get(name), str):
             return name
     return None

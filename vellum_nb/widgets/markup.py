@@ -2,78 +2,115 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Mapping
 from html import escape
 from importlib import resources
+from typing import Any
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 
 __all__ = [
     "ALERT",
+    "NO_MATH",
     "WARN",
     "alert_html",
     "asset",
     "error_html",
     "icon",
-    "mask",
+    "page_safe",
+    "script",
     "shown_name",
     "state_html",
 ]
 
+NO_MATH = "tex2jax_ignore mathjax_ignore"
+"""Classes of HTML in which JupyterLab typesets no mathematics: "$5 and $6" is no formula."""
+
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(async )?(const|class|function) )", re.MULTILINE)
+_MASK = re.compile(r"icon\(([\w-]+)\)")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
 
 def asset(*names: str) -> str:
-    """Return files of ``static/`` as one text.
+    """Return style sheets of ``static/`` as one text; ``icon(name)`` becomes an image in it."""
+    return _MASK.sub(lambda found: _mask(found[1]), "\n".join(map(_read, names)))
 
-    Text, not a path: anywidget keeps every widget alive whose source is a path.
+
+def script(name: str) -> str:
+    """Return an ES module of ``static/`` with the modules that it imports inside.
+
+    Text, not a path: anywidget keeps every widget alive whose source is a path, and a widget's
+    script has no address from which it could import another.
 
     Examples
     --------
-    >>> "export default" in asset("hearing.js", "form.js")
+    >>> "export default" in script("upload.js")
     True
     """
+
+    def inline(found: re.Match[str]) -> str:
+        body = _EXPORT.sub("", script(found[2]))
+        return f"const {found[1]} = (() => {{\n{body}\nreturn {found[1]};\n}})();"
+
+    return _IMPORT.sub(inline, _read(name))
+
+
+def _read(name: str) -> str:
     folder = resources.files("vellum_nb.widgets").joinpath("static")
-    return "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
+    return folder.joinpath(name).read_text("utf-8")
 
 
-def _svg(path: str) -> str:
+def _read_icons() -> dict[str, str]:
+    text = _read("icons.js")
+    found: dict[str, str] = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    return found
+
+
+_ICONS = _read_icons()
+
+
+def _mask(name: str) -> str:
+    """Return an icon as a CSS image, to be used as a mask over the colour of the text."""
+    path = f"<path d='{_ICONS[name]}'/>"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>{path}</svg>"
+    return f'url("data:image/svg+xml,{svg.replace("<", "%3C").replace(">", "%3E")}")'
+
+
+def _svg(name: str) -> str:
     return (
         '<svg class="vnb-glyph" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">'
-        f'<path fill="currentColor" d="{path}"/></svg>'
+        f'<path fill="currentColor" d="{_ICONS[name]}"/></svg>'
     )
 
 
-_GLYPHS = {
-    "alert": "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20zm1 15h-2v-2h2v2zm0-4h-2V7h2v6z",
-    "warn": "M1 21h22L12 2 1 21zm12-3h-2v-2h2v2zm0-4h-2v-4h2v4z",
-    "check": "M9 16.2 4.8 12l-1.4 1.4L9 19 21 7l-1.4-1.4z",
-    "chevron": "M10 6 8.6 7.4 13.2 12l-4.6 4.6L10 18l6-6z",
-    "down": "M16.6 8.6 12 13.2 7.4 8.6 6 10l6 6 6-6z",
-    "play": "M7 4v16l13-8z",
-    "stop": "M6 6h12v12H6z",
-    "up-arrow": "m4 12 1.4 1.4L11 7.8V20h2V7.8l5.6 5.6L20 12l-8-8z",
-    "down-arrow": "m20 12-1.4-1.4L13 16.2V4h-2v12.2l-5.6-5.6L4 12l8 8z",
-    "close": "M19 6.4 17.6 5 12 10.6 6.4 5 5 6.4 10.6 12 5 17.6 6.4 19 12 13.4 17.6 19 19 17.6"
-    " 13.4 12z",
-    "plus": "M19 13h-6v6h-2v-6H5v-2h6V5h2v6h6z",
-    "copy": "M16 1H4C2.9 1 2 1.9 2 3v14h2V3h12V1zm3 4H8C6.9 5 6 5.9 6 7v14c0 1.1.9 2 2 2h11c1.1 0"
-    " 2-.9 2-2V7c0-1.1-.9-2-2-2zm0 16H8V7h11v14z",
-    "thumb-up": "M1 21h4V9H1v12zm22-11c0-1.1-.9-2-2-2h-6.3l1-4.6v-.3c0-.4-.2-.8-.5-1.1L14.2 1 7.6"
-    " 7.6C7.2 8 7 8.5 7 9v10c0 1.1.9 2 2 2h9c.8 0 1.5-.5 1.8-1.2l3-7.1c.1-.2.2-.5.2-.7z",
-    "thumb-down": "M15 3H6c-.8 0-1.5.5-1.8 1.2l-3 7.1c-.1.2-.2.5-.2.7v2c0 1.1.9 2 2 2h6.3l-1 4.6v.3"
-    "c0 .4.2.8.5 1.1l1 1 6.6-6.6c.4-.4.6-.9.6-1.4V5c0-1.1-.9-2-2-2zm4 0v12h4V3h-4z",
-    "upload": "M5 20h14v-2H5v2zm0-10h4v6h6v-6h4l-7-7z",
-}
-
-ALERT = _svg(_GLYPHS["alert"])
-WARN = _svg(_GLYPHS["warn"])
+ALERT = _svg("alert")
+WARN = _svg("warn")
 
 
-def mask(name: str) -> str:
-    """Return an icon as a CSS image, to be used as a mask over the colour of the text."""
-    path = _GLYPHS[name].replace("\n", "")
-    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'><path d='{path}'/></svg>"
-    return f'url("data:image/svg+xml,{svg.replace("<", "%3C").replace(">", "%3E")}")'
+def page_safe(value: Any) -> Any:
+    r"""Return `value` as a page can take it: strict JSON in UTF-8.
+
+    NaN and infinity become their names, half of a surrogate pair a replacement character.
+
+    Examples
+    --------
+    >>> page_safe({"score": float("nan"), "reply": "cut \\ud83d"})
+    {'score': 'NaN', 'reply': 'cut \ufffd'}
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {page_safe(key): page_safe(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(page_safe, value))
+    return value
 
 
 # Bidirectional controls: they turn round what stands after them, beyond the name itself.
@@ -91,27 +128,20 @@ def shown_name(name: str) -> str:
     return _TURNS.sub(lambda found: f"[U+{ord(found[0]):04X}]", name)
 
 
-_ICONS = {
-    "ok": "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1m3.6 5.2-4.3 4.6-2.6-2.5 1-1 1.6 1.5 3.3-3.5z",
-    "bad": ("M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1m3 9-1 1-2-2-2 2-1-1 2-2-2-2 1-1 2 2 2-2 1 1-2 2z"),
-    "failed": "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1m.9 10.8H7.1V10h1.8zm0-3H7.1V4.2h1.8z",
-    "stopped": "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1m2.8 9.8H5.2V5.2h5.6z",
-    "waiting": (
-        "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1m0 12.6A5.6 5.6 0 1 1 8 2.4a5.6 5.6 0 0 1 0 11.2"
-        "M8.6 4.2H7.4v4.2l3 2.2.7-1-2.5-1.8z"
-    ),
-    "missing": (
-        "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1M2.4 8a5.6 5.6 0 0 1 9-4.4l-7.8 7.8A5.5 5.5 0 0 1 2.4 8"
-        "M8 13.6c-1.3 0-2.5-.4-3.4-1.2l7.8-7.8A5.6 5.6 0 0 1 8 13.6"
-    ),
-    "pin": "M10 1v1l-.7.6.5 4 1.7 1.6V9.5H8.6V14L8 15l-.6-1V9.5H4.5V8.2l1.7-1.6.5-4L6 2V1z",
-}
 _STATES = {
     "FULFILLED": "ok",
     "REJECTED": "bad",
     "FAILED": "failed",
     "CANCELLED": "stopped",
     "STARTED": "waiting",
+}
+_OF_STATES = {
+    "ok": "FULFILLED",
+    "bad": "REJECTED",
+    "failed": "alert",
+    "stopped": "CANCELLED",
+    "waiting": "STARTED",
+    "missing": "CANCELLED",
 }
 _MEANINGS = {
     "NODE_EXECUTION": "A step of the workflow failed.",
@@ -139,11 +169,11 @@ _BY_STATE = {
 
 
 def icon(name: str) -> str:
-    """Return the icon `name` as inline SVG; the word beside it says the same."""
+    """Return the icon of a state as inline SVG; the word beside it says the same."""
+    path = _ICONS[_OF_STATES.get(name, name)]
     return (
-        f'<svg class="vnb-icon vnb-icon-{name}" viewBox="0 0 16 16" width="14" height="14" '
-        f'aria-hidden="true" focusable="false"><path fill="currentColor" fill-rule="evenodd" '
-        f'd="{_ICONS[name]}"/></svg>'
+        f'<svg class="vnb-icon vnb-icon-{name}" viewBox="0 0 24 24" width="14" height="14" '
+        f'aria-hidden="true" focusable="false"><path fill="currentColor" d="{path}"/></svg>'
     )
 
 

@@ -21,7 +21,6 @@ __all__ = [
     "legend_html",
     "output_html",
     "output_style_html",
-    "run_html",
     "side_by_side_html",
     "trace_html",
     "value_html",
@@ -165,30 +164,9 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC)
 
 
+_MOST_OUTPUTS = 200
 _SECOND = 1000  # milliseconds
 _LEGEND = (Op("insert", "inserted"), Op("delete", "deleted"))
-
-
-def run_html(run: Run, *, baseline: Run | None = None, markdown: bool = False) -> str:
-    """Return one run: its release tag, state and latency, and a row for each output.
-
-    Parameters
-    ----------
-    run : Run
-        What is shown.
-    baseline : Run, optional
-        The run to mark the differences against.
-    markdown : bool, default False
-        Show text outputs as Markdown; differences are then told, not marked.
-
-    Returns
-    -------
-    str
-        HTML with its own ``style`` element.
-    """
-    runs = [run] if baseline is None else [baseline, run]
-    column = _column(run, baseline, _names(runs), markdown=markdown)
-    return _page(f'{_not_sent([run])}<div class="vnb-out-grid">{column}</div>')
 
 
 def side_by_side_html(
@@ -222,7 +200,8 @@ def side_by_side_html(
         return _page('<p class="vnb-note">No runs to show.</p>')
     baseline = runs[0] if len(runs) > 1 else None
     live = live or {}
-    names = _names(runs, *live.values())
+    all_names = _names(runs, *live.values())
+    names = all_names[:_MOST_OUTPUTS]
     columns = "".join(
         _live_column(run, names, live[run.release_tag])
         if run.release_tag in live and run.state == "STARTED"
@@ -230,7 +209,8 @@ def side_by_side_html(
         for run in runs
     )
     return _page(
-        f'{_notes(runs, legend=legend and not markdown)}<div class="vnb-out-grid">{columns}</div>'
+        f"{_notes(runs, legend=legend and not markdown)}{_left_out(len(all_names))}"
+        f'<div class="vnb-out-grid">{columns}</div>'
     )
 
 
@@ -390,6 +370,11 @@ def _not_sent(runs: Sequence[Run]) -> str:
         if run.not_sent
     ]
     return _note(" · ".join(lacks)) if lacks else ""
+
+
+def _left_out(count: int) -> str:
+    more = count - _MOST_OUTPUTS
+    return _note(f"{more:,} outputs more are not shown; the run holds them all") if more > 0 else ""
 
 
 def _note(html: str) -> str:

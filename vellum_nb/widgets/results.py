@@ -14,86 +14,61 @@ import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.experiments.wording import same_value, value_text
-from vellum_nb.history.rows.rows import clean
 from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest, VellumVariable
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note
 from vellum_nb.widgets.field import UnreadableError, read_json, write_json
 from vellum_nb.widgets.job import Job, Live, Progress, Stream, answer, live_texts
-from vellum_nb.widgets.markup import alert_html, asset, shown_name
+from vellum_nb.widgets.markup import alert_html, page_safe, script, shown_name
 from vellum_nb.widgets.outputs import legend_html, side_by_side_html, trace_html
 from vellum_nb.widgets.run_bar import RunBar, RunOptions
 from vellum_nb.widgets.spec import Progressing, not_sent
 
 __all__ = [
+    "AnswerActions",
     "AnswerBars",
+    "Answers",
     "CallArguments",
     "Calls",
     "Execute",
-    "Judging",
-    "Launch",
-    "Mark",
+    "FormRuns",
     "Rate",
-    "Results",
     "Trace",
     "corrections",
     "make_requests",
     "outputs_text",
 ]
 
+Execute = Callable[[RunRequest, Cancellation], Run]
+Rate = Callable[[Run, float | None, Mapping[str, Any] | None], Run]
+Trace = Callable[[Run], Sequence[NodeRun]]
+
+_LONGEST = 20_000  # characters of an output that can be corrected in the page
+_THUMBS = (None, 0.0, 1.0)
+_PACE = 1_000_000  # characters of growing text that are sent to the page in a second
+
 
 def outputs_text(run: Run) -> str:
-    r"""Return the outputs of `run` as plain text: one as it is, several with their names.
-
-    A run without outputs is told by its error.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> run = Run(
-    ...     id="1",
-    ...     deployment="d",
-    ...     release_tag="v1",
-    ...     timestamp=datetime.now(UTC),
-    ...     inputs={},
-    ...     case_id="c",
-    ...     outputs={"category": "billing", "reply": "Dear Ann,\nthank you."},
-    ... )
-    >>> print(outputs_text(run))
-    category: billing
-    reply:
-    Dear Ann,
-    thank you.
-    """
+    """Return what Copy copies: one output as it is, several with their names, or the error."""
     texts = {
         name: value_text(value, run.output_types.get(name, "JSON"))
         for name, value in run.outputs.items()
     }
     if len(texts) == 1:
-        return clean(next(iter(texts.values())))
+        return next(iter(texts.values()))
     if not texts and run.error:
-        return clean(f"{run.error.code}: {run.error.message}")
+        return f"{run.error.code}: {run.error.message}"
     lines = (
         f"{name}:\n{text}" if "\n" in text else f"{name}: {text}" for name, text in texts.items()
     )
-    return clean("\n".join(lines))
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What a bar shows beside what its run says.
+class _Mark:
+    """What a bar shows beside its run.
 
-    Attributes
-    ----------
-    busy : str
-        What is under way, in words.
-    problem : str
-        Why something that was asked for could not be done.
-    editor : list of dict
-        The outputs to correct: ``name``, ``text``, and whether it is ``json``.
-    saved : int
-        How many corrections were saved; the editor closes when it grows.
-    trace : str
-        Safe HTML; nothing before it was asked for.
+    `busy` is what is under way, `problem` why something failed; `editor` are the outputs to
+    correct, and `saved` counts corrections: the editor closes when it grows. `trace` is safe HTML.
     """
 
     busy: str = ""
@@ -106,26 +81,12 @@ class Mark:
 class AnswerBars(ThreadSafeWidget):
     """Puts a bar under each answer that stands beside it, and text into those that stream.
 
-    Copy works while the kernel is busy; a notebook without its kernel has no bars.
-
-    Parameters
-    ----------
-    controls : sequence of str
-        Which of "rate" and "trace" there are.
-
-    Attributes
-    ----------
-    texts : list of str
-        What each Copy copies; nothing for an answer that has not come.
-    bars : list of dict
-        What each bar shows.
-    live : list of dict
-        What each answer that streams has so far, see `live_texts`; empty for the others.
+    Copy works while the kernel is busy; a notebook without its kernel has no bars. The traits:
+    which of "rate" and "trace" there are (`controls`), what each Copy copies (`texts`), what each
+    bar shows (`bars`), and what each answer that streams has so far (`live`, see `live_texts`).
     """
 
-    _esm = traitlets.Unicode(
-        asset("hearing.js", "answers_kit.js", "answers_bar.js", "answers.js")
-    ).tag(sync=True)
+    _esm = traitlets.Unicode(script("answers.js")).tag(sync=True)
     controls = traitlets.List(traitlets.Unicode()).tag(sync=True)
     texts = traitlets.List(traitlets.Unicode()).tag(sync=True)
     bars = traitlets.List(traitlets.Dict()).tag(sync=True)
@@ -135,14 +96,14 @@ class AnswerBars(ThreadSafeWidget):
         super().__init__(controls=list(controls))
         self._lock = threading.RLock()
         self._runs: Sequence[Run] = ()
-        self._marks: dict[str, Mark] = {}
+        self._marks: dict[str, _Mark] = {}
 
     def show(self, runs: Sequence[Run]) -> None:
         """Show a bar for each of `runs`; what is known of other runs is forgotten."""
         with self._lock:
             self._runs = runs
-            self._marks = {run.id: self._marks.get(run.id, Mark()) for run in runs}
-            self.texts = [outputs_text(run) for run in runs]
+            self._marks = {run.id: self._marks.get(run.id, _Mark()) for run in runs}
+            self.texts = page_safe([outputs_text(run) for run in runs])
             self._draw()
 
     def run(self, run_id: object) -> Run | None:
@@ -156,26 +117,23 @@ class AnswerBars(ThreadSafeWidget):
                 self._marks[run_id] = replace(self._marks[run_id], **changes)
                 self._draw()
 
-    def saved(self, run_id: str) -> None:
-        """Close the editor of a run: its correction is kept."""
+    def close_editor(self, run_id: str) -> None:
+        """Close the editor of a run: its correction is saved."""
         with self._lock:
-            count = self._marks.get(run_id, Mark()).saved + 1
+            count = self._marks.get(run_id, _Mark()).saved + 1
             self.mark(run_id, saved=count, editor=[])
 
-    def hear(self, call: Callable[[Run, str, Mapping[str, Any]], None]) -> None:
+    def on_event(self, call: Callable[[Run, str, Mapping[str, Any]], None]) -> None:
         """Have `call` called with the run, the event and the message of each click."""
 
-        def heard(_widget: object, content: Any, _buffers: object) -> None:
+        def receive(_widget: object, content: Any, _buffers: object) -> None:
             if not isinstance(content, dict):
                 return
             event, run = content.get("event"), self.run(content.get("id"))
             if run is not None and isinstance(event, str):
                 call(run, event, content)
 
-        self.on_msg(heard)
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take nothing from the browser: what it wants comes as messages."""
+        self.on_msg(receive)
 
     def _draw(self) -> None:
         self.bars = [_bar(run, self._marks[run.id]) for run in self._runs]
@@ -184,7 +142,7 @@ class AnswerBars(ThreadSafeWidget):
         return f"AnswerBars({', '.join(run.release_tag for run in self._runs)})"
 
 
-def _bar(run: Run, mark: Mark) -> dict[str, Any]:
+def _bar(run: Run, mark: _Mark) -> dict[str, Any]:
     corrected = ", ".join(run.desired or ())
     return {
         "id": run.id,
@@ -198,29 +156,12 @@ def _bar(run: Run, mark: Mark) -> dict[str, Any]:
     }
 
 
-Rate = Callable[[Run, float | None, Mapping[str, Any] | None], Run]
-Trace = Callable[[Run], Sequence[NodeRun]]
+class AnswerActions:
+    """Does what the bars under the answers ask for, in a thread, and shows the outcome there.
 
-_LONGEST = 20_000  # characters of an output that can be corrected in the page
-_THUMBS = (None, 0.0, 1.0)
-
-
-class Judging:
-    """Does what the bars under the answers ask for, in a thread, and shows how that went.
-
-    Parameters
-    ----------
-    bars : AnswerBars
-        Where the clicks come from.
-    rate, trace : callable, optional
-        Rates a run (with neither quality nor desired outputs: takes its rating back), and reads
-        its nodes.
-    edge : ErrorBoundary
-        Where faults are shown.
-    judged : callable
-        Called with the run as it is now.
-    go_on : callable
-        Called with the run that Continue goes on from.
+    `rate` rates a run (with neither quality nor desired outputs: takes its rating back), `trace`
+    reads its nodes. `changed` is called with the run as it is then, `go_on` with the run that
+    Continue goes on from.
     """
 
     def __init__(
@@ -229,48 +170,48 @@ class Judging:
         *,
         rate: Rate | None,
         trace: Trace | None,
-        edge: ErrorBoundary,
-        judged: Callable[[Run], None],
+        boundary: ErrorBoundary,
+        changed: Callable[[Run], None],
         go_on: Callable[[Run], None],
     ) -> None:
         self._bars = bars
         self._rate = rate
         self._trace = trace
-        self._edge = edge
-        self._judged = judged
-        self._errands = SerialExecutor("vellum-nb-judging")
+        self._boundary = boundary
+        self._changed = changed
+        self._executor = SerialExecutor("vellum-nb-ratings")
         self._events: dict[str, Callable[[Run, Mapping[str, Any]], None]] = {
-            "rate": self._rated,
-            "correct": self._opened,
-            "save": self._corrected,
+            "rate": self._on_rate,
+            "correct": self._on_correct,
+            "save": self._on_save,
             "close": lambda run, _: bars.mark(run.id, editor=[], problem=""),
-            "trace": self._traced,
+            "trace": self._on_trace,
             "continue": lambda run, _: go_on(run),
         }
-        bars.hear(self._heard)
+        bars.on_event(self._on_event)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing that was asked for is under way; return whether that is so."""
-        return self._errands.wait(timeout)
+        """Wait until nothing is under way; return whether that is so."""
+        return self._executor.wait(timeout)
 
-    def _heard(self, run: Run, event: str, message: Mapping[str, Any]) -> None:
-        with self._edge:
+    def _on_event(self, run: Run, event: str, message: Mapping[str, Any]) -> None:
+        with self._boundary:
             if event in self._events:
                 self._events[event](run, message)
 
-    def _rated(self, run: Run, message: Mapping[str, Any]) -> None:
+    def _on_rate(self, run: Run, message: Mapping[str, Any]) -> None:
         quality = message.get("quality")
         if self._rate is not None and quality in _THUMBS:
-            self._keep(run, lambda _: quality)
+            self._save(run, lambda _: quality)
 
-    def _opened(self, run: Run, _: Mapping[str, Any]) -> None:
+    def _on_correct(self, run: Run, _: Mapping[str, Any]) -> None:
         fields = _editor(run)
-        shown = {field["name"] for field in fields}
-        longer = ", ".join(shown_name(name) for name in run.outputs if name not in shown)
+        names = {field["name"] for field in fields}
+        longer = ", ".join(shown_name(name) for name in run.outputs if name not in names)
         problem = f"Too long to correct here: {longer}. ws.rate(run, desired=...) takes it."
         self._bars.mark(run.id, editor=fields, problem=problem if longer else "")
 
-    def _corrected(self, run: Run, message: Mapping[str, Any]) -> None:
+    def _on_save(self, run: Run, message: Mapping[str, Any]) -> None:
         texts = message.get("texts")
         if self._rate is None or not isinstance(texts, dict):
             return
@@ -279,27 +220,25 @@ class Judging:
         except InputError as exc:
             self._bars.mark(run.id, problem=str(exc))
             return
-        self._keep(run, lambda newest: newest.quality, desired)
+        self._save(run, lambda newest: newest.quality, desired)
 
-    def _keep(
+    def _save(
         self,
         run: Run,
         quality: Callable[[Run], float | None],
         desired: Mapping[str, Any] | None = None,
     ) -> None:
-        rate = self._rate
-        if rate is None:
-            return
-
-        def keep() -> None:
+        def save() -> None:
+            if self._rate is None:
+                return
             newest = self._bars.run(run.id) or run  # an earlier click may have changed it
-            self._judged(rate(newest, quality(newest), desired))
+            self._changed(self._rate(newest, quality(newest), desired))
             if desired is not None:
-                self._bars.saved(run.id)
+                self._bars.close_editor(run.id)
 
-        self._do(run, "saving…", keep)
+        self._submit(run, "saving…", save)
 
-    def _traced(self, run: Run, _: Mapping[str, Any]) -> None:
+    def _on_trace(self, run: Run, _: Mapping[str, Any]) -> None:
         trace = self._trace
         if run.nodes:
             self._show_trace(run, run.nodes)
@@ -308,17 +247,17 @@ class Judging:
             def read() -> None:
                 nodes = tuple(trace(run))
                 newest = self._bars.run(run.id) or run
-                self._judged(newest.model_copy(update={"nodes": nodes}))
+                self._changed(newest.model_copy(update={"nodes": nodes}))
                 self._show_trace(run, nodes)
 
-            self._do(run, "reading the trace…", read)
+            self._submit(run, "reading the trace…", read)
 
     def _show_trace(self, run: Run, nodes: Sequence[NodeRun]) -> None:
         self._bars.mark(run.id, trace=trace_html(nodes, title=run.release_tag), problem="")
 
-    def _do(self, run: Run, words: str, call: Callable[[], None]) -> None:
-        def errand() -> None:
-            with self._edge:
+    def _submit(self, run: Run, words: str, call: Callable[[], None]) -> None:
+        def guarded() -> None:
+            with self._boundary:
                 self._bars.mark(run.id, busy=words, problem="")
                 try:
                     call()
@@ -327,7 +266,7 @@ class Judging:
                 finally:
                     self._bars.mark(run.id, busy="")
 
-        self._errands.do(errand)
+        self._executor.submit(guarded)
 
 
 def corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
@@ -336,22 +275,7 @@ def corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        A text is no JSON, or nothing was changed.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> run = Run(
-    ...     id="1",
-    ...     deployment="d",
-    ...     release_tag="v1",
-    ...     timestamp=datetime.now(UTC),
-    ...     inputs={},
-    ...     case_id="c",
-    ...     outputs={"category": "account", "score": 1},
-    ... )
-    >>> corrections(run, {"category": "billing", "score": "1"})
-    {'category': 'billing'}
+        A text is not JSON, or nothing was changed.
     """
     before = dict(run.desired or {})
     known = {**run.outputs, **before}
@@ -359,7 +283,7 @@ def corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
     for name, text in texts.items():
         if name not in run.outputs or not isinstance(text, str):
             continue
-        value = _value(name, text, known[name])
+        value = _corrected(name, text, known[name])
         if not same_value(value, known[name]):
             changed[name] = value
     if not changed:
@@ -368,7 +292,7 @@ def corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
     return before | changed
 
 
-def _value(name: str, text: str, known: Any) -> Any:
+def _corrected(name: str, text: str, known: Any) -> Any:
     if isinstance(known, str):
         return text
     try:
@@ -386,22 +310,15 @@ def _editor(run: Run) -> list[dict[str, Any]]:
         text = known[name] if is_text else write_json(known[name])
         if len(text) <= _LONGEST:
             label = shown_name(name)
-            fields.append({"name": name, "label": label, "text": clean(text), "json": not is_text})
+            fields.append({"name": name, "label": label, "text": text, "json": not is_text})
     return fields
 
 
-_PACE = 1_000_000  # characters of growing text that are sent to the page in a second
+class Answers:
+    """Shows runs side by side as they come, and whether they are still current.
 
-
-class Results:
-    """Shows runs as they come. Only the form's one reporting thread calls `show`.
-
-    Parameters
-    ----------
-    bars : AnswerBars
-        What stands under each answer.
-    outputs : sequence of str, optional
-        The names of the outputs that a run is expected to have.
+    Only the form's one reporting thread calls `show`. `outputs` are the names of the outputs that
+    a run is expected to have.
     """
 
     def __init__(self, bars: AnswerBars, *, outputs: Sequence[str] = ()) -> None:
@@ -420,14 +337,13 @@ class Results:
         self._line = note("", "vnb-line")
         self._markdown = ipw.Checkbox(description="Markdown", indent=False)
         self._markdown.add_class("vnb-check")
-        self._markdown.observe(self._drawn, "value")
+        self._markdown.observe(lambda _: self._draw(), "value")
         self._trouble = note("", "vnb-trouble")
         self._answers = note("", "vnb-answers")
         head = ipw.Box([self._line, self._markdown])
         head.add_class("vnb-results-head")
         self.widget = ipw.VBox([self._trouble, head, self._answers, bars])
-        self.widget.add_class("vnb-results")
-        self.widget.add_class("vnb-none")
+        self.widget.add_class("vnb-results").add_class("vnb-none")
 
     def show(
         self,
@@ -435,22 +351,12 @@ class Results:
         progress: Progress,
         live: Mapping[str, Progressing] | None = None,
     ) -> None:
-        """Show what has come; a place is kept for what has not.
+        """Show what has come for `requests`; a place is kept for what has not.
 
-        Parameters
-        ----------
-        requests : sequence of RunRequest
-            What was asked for.
-        progress : Progress
-            How far it is.
-        live : mapping, optional
-            Where runs stream: release tag to what has come so far.
+        Where runs stream, `live` maps release tags to what has come so far.
         """
-        errors = [
-            (request.release_tag, outcome)
-            for request, outcome in zip(requests, progress.outcomes, strict=True)
-            if isinstance(outcome, BaseException)
-        ]
+        pairs = zip(requests, progress.outcomes, strict=True)
+        errors = [(each.release_tag, exc) for each, exc in pairs if isinstance(exc, BaseException)]
         self._trouble.value = "".join(alert_html(exc, what=tag) for tag, exc in errors)
         if self._requests is not requests:
             self._requests, self._sent = requests, datetime.now(UTC)
@@ -468,14 +374,20 @@ class Results:
             self._runs = tuple(run if old.id == run.id else old for old in self._runs)
             self._bars.show(self._runs)
 
+    def compare_to(self, *, edited: bool) -> None:
+        """Show whether the inputs were edited since the answers came."""
+        if edited != self._stale:
+            self._stale = edited
+            self._line.value = self._line_html()
+
     def _show_answers(self, progress: Progress, live: Mapping[str, Progressing] | None) -> None:
         has_words = any(any(each.texts.values()) for each in (live or {}).values())
         names = None if live is None else self._expected(progress, live)
         drawn_for = (self._requests, progress.outcomes, names, has_words)
+        waiting = not progress.runs and not progress.finished and not has_words
         if self._drawn_for == drawn_for:
             return
         self._drawn_for = drawn_for
-        waiting = not progress.runs and not progress.finished and not has_words
         if self._runs and waiting:
             return  # the old answers stay until there is a new one, so that nothing jumps
         pairs = list(zip(self._requests, progress.outcomes, strict=True))
@@ -488,7 +400,7 @@ class Results:
         )
         self._when = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
         self._bars.live = []
-        self._drawn()
+        self._draw()
 
     def _expected(self, progress: Progress, live: Mapping[str, Progressing]) -> tuple[str, ...]:
         come = [name for run in progress.runs for name in run.outputs]
@@ -520,13 +432,7 @@ class Results:
             not_sent=request.not_sent,
         )
 
-    def compare_to(self, *, edited: bool) -> None:
-        """Say whether the inputs were edited since the answers came."""
-        if edited != self._stale:
-            self._stale = edited
-            self._line.value = self._line_html()
-
-    def _drawn(self, _: object = None) -> None:
+    def _draw(self) -> None:
         self._line.value = self._line_html()
         self._bars.show(self._runs)
         live = {
@@ -549,9 +455,6 @@ class Results:
         return f"<span>{' · '.join(parts)}</span>{stale}"
 
 
-Execute = Callable[[RunRequest, Cancellation], Run]
-
-
 class CallArguments(TypedDict, total=False):
     """What `Calls` is made from, for type checkers."""
 
@@ -563,14 +466,9 @@ class CallArguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Calls:
-    """What a form is handed to act with; what is None cannot be done.
+    """What a form can do: execute one request, as a stream or not, rate a run and read its nodes.
 
-    Attributes
-    ----------
-    run, stream : callable
-        Execute one request; `stream` calls back with what has come so far.
-    rate, trace : callable
-        Rate a run, and return its nodes.
+    What is None is not offered.
     """
 
     run: Execute
@@ -584,29 +482,12 @@ class Calls:
         return [name for name in ("rate", "trace") if getattr(self, name) is not None]
 
 
-class Launch:
-    """Holds the newest job of a form, and its answers.
+class FormRuns:
+    """Starts the runs of a form, shows their progress and answers, and cancels them.
 
-    Parameters
-    ----------
-    calls : Calls
-        What runs, rates and traces.
-    outputs : sequence of str
-        The names of the outputs that a run is expected to have.
-    bar, edge : RunBar, ErrorBoundary
-        Where progress and faults are shown; while runs are under way only the job's reporting
-        thread writes there.
-    answered : callable
-        Called with the runs when all have ended, and when one of them was rated.
-    ended : callable
-        Called after all have ended, whatever happened.
-    go_on : callable
-        Called with the run that Continue goes on from.
-
-    Attributes
-    ----------
-    results : Results
-        The answers.
+    `answered` is called with the runs when all have ended, and when one of them was rated;
+    `ended` after all have ended, whatever happened; `go_on` with the run that Continue goes on
+    from. While runs are under way only the job's reporting thread writes to `bar`.
     """
 
     def __init__(
@@ -615,27 +496,32 @@ class Launch:
         *,
         outputs: Sequence[str],
         bar: RunBar,
-        edge: ErrorBoundary,
+        boundary: ErrorBoundary,
         answered: Callable[[tuple[Run, ...]], None],
         ended: Callable[[], None],
         go_on: Callable[[Run], None],
     ) -> None:
         self._calls = calls
         self._bar = bar
-        self._edge = edge
+        self._boundary = boundary
         self._answered = answered
-        self._when_ended = ended
+        self._on_end = ended
         self._lock = threading.Lock()
-        self._telling = threading.RLock()  # so that the newest is told last
+        self._notifying = threading.RLock()  # so that the newest comes last
         self._runs: tuple[Run, ...] = ()
         self._rated: dict[str, Run] = {}
         self._job: Job | None = None
         if calls.stream is not None:
             bar.offer_stream()
         bars = AnswerBars(calls.controls)
-        self.results = Results(bars, outputs=outputs)
-        self._judging = Judging(
-            bars, rate=calls.rate, trace=calls.trace, edge=edge, judged=self._judged, go_on=go_on
+        self.answers = Answers(bars, outputs=outputs)
+        self._actions = AnswerActions(
+            bars,
+            rate=calls.rate,
+            trace=calls.trace,
+            boundary=boundary,
+            changed=self._on_rated,
+            go_on=go_on,
         )
 
     def start(self, requests: Sequence[RunRequest], *, streaming: bool = False) -> None:
@@ -644,18 +530,18 @@ class Launch:
         live = Live(stream) if streaming and stream else None
 
         def report(progress: Progress) -> None:
-            with self._edge:
-                progress = self._as_judged(progress)
+            with self._boundary:
+                progress = self._with_ratings(progress)
                 self._bar.progress(progress, live.node() if live else "")
-                self.results.show(requests, progress, live.latest if live else None)
+                self.answers.show(requests, progress, live.latest if live else None)
                 if progress.finished:
-                    self._take(progress.runs)
+                    self._hand_on(progress.runs)
 
         with self._lock:
             self._rated = {}
-        self._edge.clear()
+        self._boundary.clear()
         self._bar.running()
-        self._job = Job(live or self._calls.run, requests, report=report, ended=self._ended)
+        self._job = Job(live or self._calls.run, requests, report=report, ended=self._end)
         self._job.start()
 
     def cancel(self) -> None:
@@ -666,10 +552,9 @@ class Launch:
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until nothing is under way; an interrupt cancels it."""
-        if self._job is None:
-            return
         try:
-            self._job.wait(timeout)
+            if self._job is not None:
+                self._job.wait(timeout)
         except KeyboardInterrupt:
             self.cancel()
             raise
@@ -678,16 +563,16 @@ class Launch:
         """Cut off what is under way, and wait a moment for it."""
         self.cancel()
         self.wait(2)
-        self._judging.wait(2)
+        self._actions.wait(2)
 
-    def _judged(self, run: Run) -> None:
+    def _on_rated(self, run: Run) -> None:
         with self._lock:
             self._rated[run.id] = run
-        self._take(None)
-        self.results.replace(run)
+        self._hand_on(None)
+        self.answers.replace(run)
 
-    def _as_judged(self, progress: Progress) -> Progress:
-        """Return `progress` with what was said of its runs while others were under way."""
+    def _with_ratings(self, progress: Progress) -> Progress:
+        """Return `progress` with the runs that were rated while others were under way."""
         with self._lock:
             outcomes = tuple(
                 self._rated.get(outcome.id, outcome) if isinstance(outcome, Run) else outcome
@@ -695,20 +580,20 @@ class Launch:
             )
         return replace(progress, outcomes=outcomes)
 
-    def _take(self, runs: tuple[Run, ...] | None) -> None:
-        """Hand on `runs`, or those there are, with what was said of them."""
-        with self._telling:
+    def _hand_on(self, runs: tuple[Run, ...] | None) -> None:
+        """Hand on `runs`, or those there are, with their ratings."""
+        with self._notifying:
             with self._lock:
                 known = self._runs if runs is None else runs
                 self._runs = tuple(self._rated.get(run.id, run) for run in known)
             self._answered(self._runs)
 
-    def _ended(self) -> None:
-        with self._edge:
+    def _end(self) -> None:
+        with self._boundary:
             try:
                 self._bar.stopped()
             finally:
-                self._when_ended()
+                self._on_end()
 
 
 def make_requests(

@@ -11,32 +11,24 @@ from typing import Any
 import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
-from vellum_nb.widgets.base import ErrorBoundary, close_tree, note
+from vellum_nb.widgets.base import ErrorBoundary, button, close_tree, note
 from vellum_nb.widgets.field import Field, JsonField, TextField, UnreadableError
 from vellum_nb.widgets.fields import FieldSet
 from vellum_nb.widgets.job import Progress
 from vellum_nb.widgets.markup import ALERT, shown_name
 from vellum_nb.widgets.spec import Releases, TagChoice
 
-__all__ = ["Fold", "Options", "Problems", "RunBar", "RunOptions", "TagBar", "Ticking"]
+__all__ = ["Fold", "Options", "ReleaseReader", "RunBar", "RunOptions", "TagBar", "show_problems"]
+
+_CHIPS = 12
+_SHORTEST = 0.1  # seconds
+_NAMED = 4  # problems that are named
 
 
 class Fold:
     """A heading that opens and closes what is under it; closed at first.
 
-    Parameters
-    ----------
-    title, hint : str
-        The heading, and what stands beside it.
-    parts : sequence of widgets
-        What is folded away.
-    late : bool
-        Whether the page gets them only when it is opened first.
-
-    Attributes
-    ----------
-    widget : ipywidgets.Widget
-        To be shown.
+    With `late` the page gets the parts only when it is opened first.
 
     Examples
     --------
@@ -53,8 +45,7 @@ class Fold:
         head = ipw.Box([self._toggle, note(escape(hint), "vnb-hint")])
         head.add_class("vnb-fold-head")
         self._body = ipw.Box(() if late else self._parts)
-        self._body.add_class("vnb-fields")
-        self._body.add_class("vnb-folded")
+        self._body.add_class("vnb-fields").add_class("vnb-folded")
         self._toggle.observe(self._turned, "value")
         self.widget = ipw.VBox([head, self._body])
         self.widget.add_class("vnb-options")
@@ -83,39 +74,26 @@ class Fold:
             self._toggle.remove_class("vnb-open")
 
 
-_CHIPS = 12
-
-
 class TagBar:
-    """One chip a release; all tags on it stand in the chip.
+    """The release tags to run on: a chip with a check box for each release, oldest first.
 
-    Parameters
-    ----------
-    choices : sequence of TagChoice
-        Oldest first.
-    changed : callable
-        Called after each change by hand.
-    css : str
-        The class of the whole bar.
+    `changed` is called after each change by hand; `css` is the class of the whole bar.
     """
 
     def __init__(
         self, choices: Sequence[TagChoice], changed: Callable[[], None], *, css: str = "vnb-tags"
     ) -> None:
         self._changed = changed
-        self._quiet = False
-        self._boxes = {choice.tag: _box(choice.tag) for choice in choices}
+        self._silent = False
+        self._boxes = {choice.tag: _check_box(choice.tag) for choice in choices}
         self._chips = [_chip(self._boxes[choice.tag], choice) for choice in choices]
         for box in self._boxes.values():
             box.observe(self._clicked, "value")
-        self._more = ipw.Button()
-        self._more.add_class("vnb-link")
-        self._more.on_click(self._unfold)
-        label = note('<span class="vnb-label">Run on</span>')
         hidden = len(choices) - _CHIPS
-        self._more.description = f"{hidden} older…"
-        shown = self._chips[-_CHIPS:]
-        self.widget = ipw.Box([label, *shown, *([self._more] if hidden > 0 else [])])
+        self._more = button(f"{hidden} older…", "vnb-link", self._unfold)
+        label = note('<span class="vnb-label">Run on</span>')
+        more = [self._more] if hidden > 0 else []
+        self.widget = ipw.Box([label, *self._chips[-_CHIPS:], *more])
         self.widget.add_class(css)
 
     @property
@@ -125,20 +103,20 @@ class TagBar:
 
     @ticked.setter
     def ticked(self, tags: Sequence[str]) -> None:
-        self._quiet = True
+        self._silent = True
         try:
             for tag, box in self._boxes.items():
                 box.value = tag in tags
         finally:
-            self._quiet = False
+            self._silent = False
         if any(tag in tags for tag in list(self._boxes)[:-_CHIPS]):
             self._unfold()
 
     def _clicked(self, _: object) -> None:
-        if not self._quiet:
+        if not self._silent:
             self._changed()
 
-    def _unfold(self, _: object = None) -> None:
+    def _unfold(self) -> None:
         self.widget.children = (self.widget.children[0], *self._chips)
 
     def close(self) -> None:
@@ -148,7 +126,7 @@ class TagBar:
                 close_tree(widget)
 
 
-def _box(tag: str) -> ipw.Checkbox:
+def _check_box(tag: str) -> ipw.Checkbox:
     box = ipw.Checkbox(description=shown_name(tag), indent=False)
     box.add_class("vnb-check")
     return box
@@ -156,18 +134,81 @@ def _box(tag: str) -> ipw.Checkbox:
 
 def _chip(box: ipw.Checkbox, choice: TagChoice) -> ipw.Box:
     others = "".join(f" = {escape(shown_name(name))}" for name in choice.names[1:])
-    parts = [box, note(others, "vnb-others")] if others else [box]
-    chip = ipw.Box(parts)
+    chip = ipw.Box([box, note(others, "vnb-others")] if others else [box])
     chip.add_class("vnb-chip")
     return chip
 
 
-_ONE_LINE = {"x-multiline": False}
+class ReleaseReader:
+    """Takes up ticked release tags at once, or reads unknown releases in a thread first.
+
+    `lock` is held while the form changes; `reading` is called when a thread starts to read, and
+    `ticked` with the tags when all their releases were read, or with None when that failed.
+    """
+
+    def __init__(
+        self,
+        tags: TagBar,
+        releases: Releases,
+        *,
+        boundary: ErrorBoundary,
+        lock: threading.RLock,
+        reading: Callable[[], None],
+        ticked: Callable[[list[str] | None], None],
+    ) -> None:
+        self._tags = tags
+        self._releases = releases
+        self._boundary = boundary
+        self._lock = lock
+        self._reading = reading
+        self._ticked = ticked
+        self._is_reading = False
+        self._then: Callable[[], None] | None = None
+
+    def clicked(self) -> None:
+        """Take up the ticks."""
+        with self._lock:
+            if self._is_reading:
+                return  # the thread sees the new ticks
+            if self._releases.knows(self._tags.ticked):
+                self._ticked(self._tags.ticked)
+                return
+            self._is_reading = True
+            self._reading()
+            read = self._boundary.guarded(self._read)
+            threading.Thread(target=read, name="vellum-nb-release", daemon=True).start()
+
+    def postpone(self, call: Callable[[], None]) -> bool:
+        """Have `call` called when the reading is over; return False when there is none."""
+        with self._lock:
+            if self._is_reading:
+                self._then = call
+            return self._is_reading
+
+    def _read(self) -> None:
+        ticked: list[str] | None = None
+        try:
+            while ticked != self._tags.ticked:  # the user may go on ticking
+                ticked = self._tags.ticked
+                self._releases.read(ticked)
+        except BaseException:
+            self._finish(None)
+            raise
+        then = self._finish(ticked)
+        if then is not None:
+            then()
+
+    def _finish(self, ticked: list[str] | None) -> Callable[[], None] | None:
+        with self._lock:
+            self._is_reading = False
+            then, self._then = self._then, None
+            self._ticked(ticked)
+            return then if ticked is not None else None
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What goes with a run beside its inputs."""
+    """What is sent with a run beside its inputs."""
 
     external_id: str | None = None
     metadata: dict[str, Any] | None = None
@@ -187,13 +228,7 @@ class RunOptions:
 
 
 class Options:
-    """The folded part of a form.
-
-    Parameters
-    ----------
-    changed : callable
-        Called after every change.
-    """
+    """The folded part of a form: external id, metadata, previous execution."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._fields: dict[str, Field] = {
@@ -214,7 +249,7 @@ class Options:
 
     @property
     def value(self) -> RunOptions:
-        """What is typed; what cannot be read is None, and `problems` says so."""
+        """What is typed; what cannot be read is None, and is among the `problems`."""
         return RunOptions(**{name: field.value for name, field in self._fields.items()})
 
     def go_on_from(self, execution_id: str) -> None:
@@ -223,7 +258,7 @@ class Options:
         self._fold.open()
 
     def problems(self) -> dict[str, str]:
-        """Return what is wrong, by label, and show it; unfold so that it is seen."""
+        """Return what is wrong, by label, and show it beside the fields."""
         found = {}
         for field in self._fields.values():
             problem = field.problem()
@@ -232,14 +267,12 @@ class Options:
                 found[field.name] = problem
         return found
 
-    def focus(self, label: str) -> bool:
-        """Unfold and move the focus to the field called `label`; return whether there is one."""
-        field = next((f for f in self._fields.values() if f.name == label), None)
-        if field is None:
-            return False
-        self._fold.open()
-        field.focus()
-        return True
+    def focus(self, label: str) -> None:
+        """Unfold and move the focus to the field called `label`."""
+        for field in self._fields.values():
+            if field.name == label:
+                self._fold.open()
+                field.focus()
 
 
 class MetadataField(JsonField):
@@ -254,60 +287,39 @@ class MetadataField(JsonField):
 
 
 def _variable(label: str, description: str, *, type_: str = "STRING") -> VellumVariable:
+    schema = {"x-multiline": False} if type_ == "STRING" else None
+    about = {"description": description}
     return VellumVariable.model_validate(
-        {
-            "key": label,
-            "type": type_,
-            "required": False,
-            "schema": _ONE_LINE if type_ == "STRING" else None,
-            "extensions": {"description": description},
-        }
+        {"key": label, "type": type_, "required": False, "schema": schema, "extensions": about}
     )
 
 
-_SHORTEST = 0.1  # seconds
-
-
 class RunBar:
-    """The buttons of a form and what they are doing.
+    """Run, Cancel, progress, and why nothing can be sent.
 
-    Parameters
-    ----------
-    run, cancel : callable
-        Called on a click.
-    mend : callable
-        Called with the name of the field that the user wants to mend.
-
-    Attributes
-    ----------
-    stream : ipywidgets.Checkbox
-        The switch.
+    `fix` is called with the name of the field that the user wants to correct. `stream` is the
+    switch, a check box.
     """
 
     def __init__(
-        self,
-        *,
-        run: Callable[[], None],
-        cancel: Callable[[], None],
-        mend: Callable[[str], None],
+        self, *, run: Callable[[], None], cancel: Callable[[], None], fix: Callable[[str], None]
     ) -> None:
-        self._run = _button("Run", "vnb-run", run)
-        self._cancel = _button("Cancel", "vnb-cancel", cancel)
+        self._run = button("Run", "vnb-run", run)
+        self._cancel = button("Cancel", "vnb-cancel", cancel)
         self._cancel.disabled = True
         self._count = 0
         self._is_running = False
         self._first = ""
         self._progress = note("", "vnb-progress")
         self._why = note("", "vnb-why")
-        self._link = _button("", "vnb-link", lambda: mend(self._first))
+        self._link = button("", "vnb-link", lambda: fix(self._first))
         self._others = note("", "vnb-why")
-        self._mend = ipw.Box([])
-        self._mend.add_class("vnb-mend")
+        self._problems = ipw.Box([])
+        self._problems.add_class("vnb-mend")
         self.stream = ipw.Checkbox(description="Stream", indent=False)
         self.stream.tooltip = "Show the text of the answers while it grows"
-        self.stream.add_class("vnb-check")
-        self.stream.add_class("vnb-stream")
-        self.widget = ipw.Box([self._run, self._cancel, self._progress, self._mend])
+        self.stream.add_class("vnb-check").add_class("vnb-stream")
+        self.widget = ipw.Box([self._run, self._cancel, self._progress, self._problems])
         self.widget.add_class("vnb-runbar")
 
     def offer_stream(self) -> None:
@@ -315,7 +327,7 @@ class RunBar:
         self.widget.children = (*self.widget.children, self.stream)
 
     def ready(self, count: int) -> None:
-        """Stand ready to run on `count` releases."""
+        """Offer to run on `count` releases, unless runs are under way."""
         self._count = count
         if not self._is_running:
             self._run.description = f"Run on {count}" if count else "Run"
@@ -334,7 +346,7 @@ class RunBar:
         self._run.description = "Running…"
 
     def cancelling(self) -> None:
-        """Show that a cancel was heard."""
+        """Show that the runs are being cancelled."""
         self._cancel.description = "Cancelling…"
 
     def stopped(self) -> None:
@@ -345,7 +357,7 @@ class RunBar:
         self._cancel.description = "Cancel"
 
     def progress(self, progress: Progress, node: str = "") -> None:
-        """Show how far the runs are, and which node is at work if that is known."""
+        """Show how far the runs are, and which node runs if that is known."""
         done, count = progress.done, len(progress.outcomes)
         share = round(100 * done / count) if count else 100
         busy = "" if progress.finished else " vnb-busy"
@@ -360,167 +372,43 @@ class RunBar:
             f'<div style="width:{share}%"></div></div><span>{words}</span>'
         )
 
-    def mend(self, problems: Mapping[str, str], *, empty: Mapping[str, bool], tried: bool) -> None:
-        """Say which fields keep Run from sending anything."""
-        if not problems:
-            if self._mend.children:
-                self._mend.children = ()
+    def show_problems(self, names: Sequence[str], *, only_empty: bool, tried: bool) -> None:
+        """Show which fields keep Run from sending anything; calmly before a try to run."""
+        if not names:
+            if self._problems.children:
+                self._problems.children = ()
             return
-        names = list(problems)
-        only_empty = all(empty[name] for name in names)
         verb = "to fill" if only_empty else "to mend"
         fields = "1 field" if len(names) == 1 else f"{len(names)} fields"
         calm = only_empty and not tried
-        icon = "" if calm else ALERT
-        tone = "vnb-calm" if calm else "vnb-loud"
-        role = "" if calm else ' role="alert"'
+        icon, tone, role = ("", "vnb-calm", "") if calm else (ALERT, "vnb-loud", ' role="alert"')
         self._why.value = f'<span class="{tone}"{role}>{icon}{fields} {verb}:</span>'
         self._first = names[0]
         self._link.description = shown_name(names[0])
-        more = "".join(f", {escape(shown_name(name))}" for name in names[1:4])
-        self._others.value = f"{more}{' …' if len(names) > 4 else ''}"  # noqa: PLR2004
-        if not self._mend.children:
-            self._mend.children = (self._why, self._link, self._others)
+        more = "".join(f", {escape(shown_name(name))}" for name in names[1:_NAMED])
+        self._others.value = f"{more}{' …' if len(names) > _NAMED else ''}"
+        if not self._problems.children:
+            self._problems.children = (self._why, self._link, self._others)
 
     def close(self) -> None:
         """Close what is not shown at the moment."""
-        if not self._mend.children:
+        if not self._problems.children:
             for widget in (self._why, self._link, self._others):
                 close_tree(widget)
         if self.stream not in self.widget.children:
             close_tree(self.stream)
 
 
-def _button(text: str, name: str, clicked: Callable[[], None]) -> ipw.Button:
-    button = ipw.Button(description=text)
-    button.add_class(name)
-    button.on_click(lambda _: clicked())
-    return button
+def show_problems(
+    fields: FieldSet, options: Options, bar: RunBar, *, trying: bool, tried: bool
+) -> Mapping[str, str]:
+    """Show what is wrong beside each field and beside Run; return it by name.
 
-
-class Problems:
-    """Tells what is wrong with the fields and the options of a form.
-
-    Parameters
-    ----------
-    fields, options : FieldSet, Options
-        Where it is wrong.
-
-    Attributes
-    ----------
-    bar : RunBar
-        Where it is told; to be set before anything is.
+    What is only empty is shown when the user tries to run, not before.
     """
-
-    bar: RunBar
-
-    def __init__(self, fields: FieldSet, options: Options) -> None:
-        self._fields = fields
-        self._options = options
-        self._tried = False
-
-    def show(self) -> None:
-        """Tell what is wrong; what is only empty not before a try to run."""
-        self._fields.show_problems()
-        self._say()
-
-    def insist(self) -> bool:
-        """Tell everything, lead to the first; return whether something is wrong."""
-        found = self._fields.show_problems(insist=True) | self._options.problems()
-        self._tried = bool(found)
-        self._say()
-        if found:
-            self.focus(next(iter(found)))
-        else:
-            self._fields.relent()
-        return bool(found)
-
-    def focus(self, name: str) -> None:
-        """Move the focus to the field or option called `name`."""
-        if name in self._fields.names:
-            self._fields[name].focus()
-        else:
-            self._options.focus(name)
-
-    def _say(self) -> None:
-        found = self._fields.problems()
-        empty = {name: self._fields[name].is_unfinished for name in found}
-        more = self._options.problems()
-        empty.update(dict.fromkeys(more, False))
-        self.bar.mend(found | more, empty=empty, tried=self._tried)
-
-
-class Ticking:
-    """Takes up ticks at once, or, where a release is not known yet, reads it in a thread first.
-
-    Parameters
-    ----------
-    tags, releases, edge : TagBar, Releases, ErrorBoundary
-        The chips, what is known, and where faults are shown.
-    lock : lock
-        Held while the form changes.
-    reading : callable
-        Called when a thread starts to read.
-    take : callable
-        Called with the ticked tags when all their releases were read, or with None when that
-        went wrong.
-    """
-
-    def __init__(
-        self,
-        tags: TagBar,
-        releases: Releases,
-        *,
-        edge: ErrorBoundary,
-        lock: threading.RLock,
-        reading: Callable[[], None],
-        take: Callable[[list[str] | None], None],
-    ) -> None:
-        self._tags = tags
-        self._releases = releases
-        self._edge = edge
-        self._lock = lock
-        self._reading = reading
-        self._take = take
-        self._is_reading = False
-        self._then: Callable[[], None] | None = None
-
-    def clicked(self) -> None:
-        """Take up the ticks."""
-        with self._lock:
-            if self._is_reading:
-                return  # the thread sees the new ticks
-            if self._releases.knows(self._tags.ticked):
-                self._take(self._tags.ticked)
-                return
-            self._is_reading = True
-            self._reading()
-            read = self._edge.guarded(self._read)
-            threading.Thread(target=read, name="vellum-nb-release", daemon=True).start()
-
-    def postpone(self, call: Callable[[], None]) -> bool:
-        """Have `call` called when the reading is over; return False when there is none."""
-        with self._lock:
-            if self._is_reading:
-                self._then = call
-            return self._is_reading
-
-    def _read(self) -> None:
-        ticked: list[str] | None = None
-        try:
-            while ticked != self._tags.ticked:  # one may go on ticking meanwhile
-                ticked = self._tags.ticked
-                self._releases.read(ticked)
-        except BaseException:
-            self._settle(None)
-            raise
-        then = self._settle(ticked)
-        if then is not None:
-            then()
-
-    def _settle(self, ticked: list[str] | None) -> Callable[[], None] | None:
-        with self._lock:
-            self._is_reading = False
-            then, self._then = self._then, None
-            self._take(ticked)
-            return then if ticked is not None else None
+    found = fields.show_problems(required=trying)
+    empty = all(fields[name].is_unfinished for name in found)
+    more = options.problems()
+    names = [*found, *more]
+    bar.show_problems(names, only_empty=empty and not more, tried=tried or (trying and bool(names)))
+    return found | more

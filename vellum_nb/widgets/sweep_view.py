@@ -18,7 +18,7 @@ from vellum_nb.fitting import fitting
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset, shown_name
+from vellum_nb.widgets.markup import asset, script, shown_name
 
 __all__ = [
     "ACTIVE",
@@ -361,12 +361,12 @@ class SweepView(ThreadSafeWidget):
     SweepView(ticket-triage on LATEST: 1 run)
     """
 
-    _esm = traitlets.Unicode(asset("hearing.js", "sweep.js")).tag(sync=True)
+    _esm = traitlets.Unicode(script("sweep.js")).tag(sync=True)
     _css = traitlets.Unicode(asset("colours.css", "sweep.css")).tag(sync=True)
 
     hint = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
-    _told = traitlets.Dict().tag(sync=True)
+    view_model = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -381,7 +381,7 @@ class SweepView(ThreadSafeWidget):
         self._cell: int | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._pump = Debouncer(self._show, name="vellum-nb-sweep-view")
-        super().__init__(_told=self._now())
+        super().__init__(view_model=self._now())
         self._acts: dict[str, Callable[[], object]] = {
             "pause": sweep.pause,
             "resume": lambda: sweep.resume(background=True),
@@ -402,9 +402,6 @@ class SweepView(ThreadSafeWidget):
         self._unsubscribe = lambda: None
         self._pump.close()
         super().close()
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take nothing from the browser: it sends messages."""
 
     def stands_here(self, *, here: bool = False) -> bool:
         """Return whether it was shown by the cell that runs now; with `here`, note that it is."""
@@ -429,7 +426,7 @@ class SweepView(ThreadSafeWidget):
     def _show(self) -> bool:
         """Show what is so now; return whether there is more to come."""
         now = self._now()
-        self._told = now
+        self.view_model = now
         return now["state"] in ACTIVE
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
@@ -437,7 +434,7 @@ class SweepView(ThreadSafeWidget):
         act = self._acts.get(kind) if isinstance(kind, str) else None
         if act is None:
             return
-        self.send({"kind": "heard"})
+        self.send({"kind": "received"})
         try:
             act()
         except VellumNBError as exc:
@@ -454,12 +451,5 @@ class SweepView(ThreadSafeWidget):
         runs = "1 run" if record.planned == 1 else f"{record.planned:,} runs"
         return f"SweepView({record.deployment} on {', '.join(record.release_tags)}: {runs})"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self._bundle(repr(self), plan_html(self.sweep.record), **kwargs)
-
-    def _bundle(self, text: str, html: str, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is not None:
-            bundle[0]["text/plain"] = text
-            bundle[0]["text/html"] = html
-        return bundle
+    def _html(self) -> str:
+        return plan_html(self.sweep.record)

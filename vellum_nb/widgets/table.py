@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import traitlets
@@ -17,7 +18,7 @@ from vellum_nb.fitting import fitting
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset
+from vellum_nb.widgets.markup import asset, script
 from vellum_nb.widgets.table_answers import Answers
 from vellum_nb.widgets.table_protocol import (
     MAX_SELECTED,
@@ -63,6 +64,8 @@ class HistoryView(ThreadSafeWidget):
         The columns that are shown: names of the history frame, and ``outputs``; a trait.
     total, recorded : int
         How many runs the filters find, and how many of the deployment there are; traits.
+    export_folder : Path or None
+        Where Export writes its files; None, the default: the working directory.
 
     Examples
     --------
@@ -71,9 +74,7 @@ class HistoryView(ThreadSafeWidget):
     HistoryView(0 runs)
     """
 
-    _esm = traitlets.Unicode(
-        asset("hearing.js", "table_cells.js", "table_body.js", "table.js", "table_panels.js")
-    ).tag(sync=True)
+    _esm = traitlets.Unicode(script("table.js")).tag(sync=True)
     _css = traitlets.Unicode(asset("colours.css", "table.css")).tag(sync=True)
 
     selected_ids = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -92,6 +93,7 @@ class HistoryView(ThreadSafeWidget):
         self, history: History, *, side_by_side: Callable[[Sequence[Run]], str], **filters: Any
     ) -> None:
         self._lock = threading.RLock()
+        self.export_folder: Path | None = None
         self._topic = ""
         self._pump = Debouncer(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
         self._closing: list[Callable[[], None]] = [self._pump.close]
@@ -149,8 +151,10 @@ class HistoryView(ThreadSafeWidget):
             close()
         super().close()
 
+    FROM_PAGE = frozenset({"selected_ids"})
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take from the browser what it may set: the selection."""
+        """Take from the page what it may set: the selection."""
         if "selected_ids" in sync_data:
             ids = sync_data["selected_ids"]
             self._guarded(
@@ -281,7 +285,7 @@ class HistoryView(ThreadSafeWidget):
         query, name = self._query, content.get("path")
 
         def export() -> None:
-            self.send({"kind": "exported", **self._source.export(query, name)})
+            self.send({"kind": "exported", **self._source.export(query, name, self.export_folder)})
 
         self._answers.soon("selection", export)
 
@@ -295,8 +299,5 @@ class HistoryView(ThreadSafeWidget):
         except HistoryError:
             return "HistoryView(history closed or unreadable)"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is not None:
-            bundle[0]["text/html"] = self._source.static_html(self._query)
-        return bundle
+    def _html(self) -> str:
+        return self._source.static_html(self._query)

@@ -108,7 +108,7 @@ class Answers:
     def soon(self, topic: str, call: Callable[[], None]) -> None:
         """Make a call that asks the history; of a long one not in the kernel's own thread."""
         if self._source.is_long:
-            self._errands.do(lambda: self._guarded(topic, call))
+            self._errands.submit(lambda: self._guarded(topic, call))
         else:
             call()
 
@@ -154,7 +154,7 @@ class Answers:
                     self._later(partial(self._read_on, _Search(query, window, steps, reach, due)))
                 return
             if rough:
-                self._counting.do(partial(self._send_counts, query, window))
+                self._counting.submit(partial(self._send_counts, query, window))
             self._keep(window, self._source.keeping(query), 0.0)
 
     def _read(
@@ -208,10 +208,10 @@ class Answers:
         with suppress(_Past, HistoryError):
             reach = next(steps, None)
             if reach is not None and self._turn(steps, reach, window, seconds) is not None:
-                self._errands.do(partial(self._keep, window, steps))
+                self._errands.submit(partial(self._keep, window, steps))
 
     def _later(self, call: Callable[[], None]) -> None:
-        self._errands.do(lambda: self._guarded("rows", call))
+        self._errands.submit(lambda: self._guarded("rows", call))
 
     def _send_rows(self, query: Query, window: Window, counting: str, reach: Reach | None) -> bool:
         """Send rows; return whether there may be more than were counted."""
@@ -237,7 +237,7 @@ class Answers:
         query, window, before = sort.query, sort.window, sort.shown
         now = sort.shown = self._scrolled_to(query, window)
         if before is None and not query.search.strip():
-            self._counting.do(partial(self._send_counts, query, window))
+            self._counting.submit(partial(self._send_counts, query, window))
         self._tell(now, "sorted", done, total)
         began = time.monotonic()
         if now.view and done and (began >= sort.due.at or now is not (before or now)):

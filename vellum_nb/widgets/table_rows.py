@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from vellum_nb.history.searching.words import Search
-from vellum_nb.models import Run, canonical_json
+from vellum_nb.models import Run
 from vellum_nb.widgets.outputs import LEFT
 
 __all__ = [
@@ -132,7 +132,7 @@ def fitting_rows(
     while True:
         marked = looking if limit > _SHORTEST else NOTHING
         rows = [_row(run, columns, marked, limit) for run in runs]
-        if limit <= _SHORTEST or len(json.dumps(rows, ensure_ascii=False).encode()) <= _MOST_BYTES:
+        if limit <= _SHORTEST or len(json.dumps(rows)) <= _MOST_BYTES:
             return rows
         limit = max(limit // 4, _SHORTEST)
 
@@ -201,7 +201,9 @@ def _cell(value: Any, search: Search, limit: int) -> Cell:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def _outputs(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.history.reading.ordered import Ordered
 from vellum_nb.models import Run
+from vellum_nb.widgets.base import export_target
 from vellum_nb.widgets.table_pages import LONG, Pages
 from vellum_nb.widgets.table_protocol import Query, Window
 from vellum_nb.widgets.table_rows import (
@@ -37,8 +39,8 @@ _FILTERS = [
     "search",
 ]
 _SAMPLE = 100
+_MOST_NAMES = 250  # of inputs, and of outputs
 _STATIC_ROWS = 10
-_MAX_PATH = 500
 
 
 class Counts(NamedTuple):
@@ -82,7 +84,8 @@ class TableSource:
     @property
     def known(self) -> list[str]:
         """The names of all columns."""
-        return known_columns(self._inputs, self._outputs, signed=self._signed)
+        inputs, outputs = (islice(each, _MOST_NAMES) for each in (self._inputs, self._outputs))
+        return known_columns(inputs, outputs, signed=self._signed)
 
     @property
     def sortable(self) -> list[str]:
@@ -110,7 +113,14 @@ class TableSource:
             "chips": chips,
             "columns": columns,
             "default": self.default_columns,
+            "note": self._note(),
         }
+
+    def _note(self) -> str:
+        """Return that there are more inputs or outputs than can be columns."""
+        kinds = {"inputs": len(self._inputs), "outputs": len(self._outputs)}
+        many = [f"{count:,} {kind}" for kind, count in kinds.items() if count > _MOST_NAMES]
+        return f"{' and '.join(many)}; the first {_MOST_NAMES} can be columns" if many else ""
 
     def drop(self, name: object) -> bool:
         """Take a filter away; return whether there was one that may go."""
@@ -224,10 +234,10 @@ class TableSource:
         except HistoryError:
             return "<p>The history is closed or unreadable.</p>"
 
-    def export(self, query: Query, name: object) -> dict[str, Any]:
+    def export(self, query: Query, name: object, folder: Path | None) -> dict[str, Any]:
         """Write all runs that `query` finds to a new file; return what there is to tell of it."""
         try:
-            path = _new_csv(name)
+            path = export_target(name, ".csv", folder)
             self._history.to_csv(path, progress=False, **self._with(query) | {"so_far": False})
             return {"path": str(path), "count": self.counts(query, exact=True).total}
         except (OSError, VellumNBError) as exc:
@@ -273,23 +283,3 @@ def _day(value: Any) -> str:
         return str(value)
     clock = f" {moment:%H:%M}" if (moment.hour, moment.minute) != (0, 0) else ""
     return f"{moment.day} {moment:%b %Y}{clock}"
-
-
-def _new_csv(value: object) -> Path:
-    """Return the file that a message names; raise when it is no name, or taken.
-
-    Raises
-    ------
-    HistoryError
-        There is such a file already: nothing is ever written over.
-    """
-    if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > _MAX_PATH:
-        msg = "Give the file a name, such as runs.csv"
-        raise HistoryError(msg)
-    path = Path(value.strip()).expanduser()
-    if not path.suffix:
-        path = path.with_suffix(".csv")
-    if path.exists():
-        msg = f"{path} exists already and was left as it is; choose another name"
-        raise HistoryError(msg)
-    return path.resolve()

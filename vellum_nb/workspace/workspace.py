@@ -13,10 +13,10 @@ from vellum_nb.workspace.comparing import CompareMethods
 from vellum_nb.workspace.judging import JudgeMethods
 from vellum_nb.workspace.releasing import ReleaseMethods
 from vellum_nb.workspace.running import RunMethods
-from vellum_nb.workspace.views import render_comparison, view_history
+from vellum_nb.workspace.views import view_history
 
 if TYPE_CHECKING:
-    from vellum_nb.widgets import LabPanel, RunForm
+    from vellum_nb.widgets import ComparisonView, LabPanel, RunForm
     from vellum_nb.widgets.spec import Progressing
     from vellum_nb.workspace.gathering import Gathering
 
@@ -109,9 +109,8 @@ class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, Release
         form = self.form(deployment)
         view = view_history(self.history, deployment=deployment)
 
-        def compare() -> str:
-            tags = list(form.release_tags)
-            return render_comparison(self.compare(deployment, release_tags=tags))
+        def compare() -> ComparisonView:
+            return self.compare(deployment, release_tags=list(form.release_tags)).view()
 
         return LabPanel(form, view, compare, source=self.source)
 

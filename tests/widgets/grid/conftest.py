@@ -20,7 +20,7 @@ class GridPage(Page):
     """What the JavaScript of one view of the grid does, without drawing."""
 
     def __init__(self, view):
-        super().__init__(view._table)
+        super().__init__(view.table)
         self.whole = view
 
     def rows(self, offset=0, limit=40, **query):

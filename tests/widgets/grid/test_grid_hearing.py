@@ -41,7 +41,7 @@ def test_a_grid_shows_what_another_grid_and_the_workspace_rated(ws):
     assert one.wait(10)
     assert other.wait(10)
     assert ratings(one) == ratings(other) == {(1, "v2"): 0.25}
-    versions = [grid._table._head["version"] for grid in (one, other)]
+    versions = [grid.table._head["version"] for grid in (one, other)]
     assert versions == [1, 1]  # what a grid rated itself is not news to it
     case = other.comparison.cases[1]
     other.open_case(case)
@@ -62,7 +62,7 @@ def test_a_grid_that_is_closed_and_runs_of_others_disturb_nobody(ws):
     ws.run("echo", {"ticket": "c"}, release_tag="v1")
     run = next(iter(ws.history.runs(release_tag="v2")))
     assert grid.wait(10)
-    assert grid._table._head["version"] == 0
+    assert grid.table._head["version"] == 0
     grid.close()
     ws.rate(run, quality=1.0)
     assert ratings(grid) == {}
@@ -102,7 +102,7 @@ def test_a_grid_shows_what_is_deleted_archived_and_brought_back(ws, monkeypatch,
     assert grid.wait(10)
     assert answered(grid) == all_of_them - {(2, "v2")}
     assert grid.comparison.statuses["v2"] == ["same", "missing"]
-    assert grid._table._head["version"] == 3
+    assert grid.table._head["version"] == 3
     assert len(grid._detail._runs) == 1
     ws.history.delete([grid.comparison.cases[0].runs["v1"].id])
     assert grid.wait(10)
@@ -113,7 +113,7 @@ def test_a_grid_shows_what_is_deleted_archived_and_brought_back(ws, monkeypatch,
     assert grid.comparison.cases[1].runs["v2"].id == newer.id
     assert answered(grid) == all_of_them
     assert grid.comparison.statuses["v2"] == ["same", "same"]
-    version = grid._table._head["version"]
+    version = grid.table._head["version"]
     ws.history.archive(before="2100-01-01", path=tmp_path / "old.parquet")
     assert grid.wait(10)
     assert ws.history.count() == 0
@@ -121,7 +121,7 @@ def test_a_grid_shows_what_is_deleted_archived_and_brought_back(ws, monkeypatch,
     assert [case.runs["v2"].outputs for case in grid.comparison.cases] == [
         case.runs["v1"].outputs for case in grid.comparison.cases
     ]
-    assert grid._table._head["version"] == version
+    assert grid.table._head["version"] == version
     ws.history.unarchive(tmp_path / "old.parquet")
     assert grid.wait(10)
     assert answered(grid) == all_of_them
@@ -164,14 +164,14 @@ GONE = (
 def asked(grid, kind="rows", case=None, **query):
     """Return the rows that the page gets, and what it is told is wrong, in turn."""
     wrong = []
-    grid._table.observe(lambda change: wrong.append(change.new), "error")
+    grid.table.observe(lambda change: wrong.append(change.new), "error")
     content = {"kind": kind, "view": "a", "seq": 1, "offset": 0, "limit": 9, "query": query}
     content |= {"id": case and case.case_id}
-    before = len(grid._table.comm.customs("rows"))
-    grid._table._on_message(None, content, [])
+    before = len(grid.table.comm.customs("rows"))
+    grid.table._on_message(None, content, [])
     assert grid.wait(20)
-    grid._table.unobserve_all("error")
-    return grid._table.comm.customs("rows")[before:], wrong
+    grid.table.unobserve_all("error")
+    return grid.table.comm.customs("rows")[before:], wrong
 
 
 def test_a_run_that_another_process_deleted_is_missing_when_its_answer_is_asked_for(elsewhere):
@@ -184,7 +184,7 @@ def test_a_run_that_another_process_deleted_is_missing_when_its_answer_is_asked_
     assert rows == []
     assert wrong == [GONE, ""]
     assert answered(grid) == all_of_them - {(2, "v2")}
-    told = [content["text"] for content in grid._table.comm.customs("told")]
+    told = [content["text"] for content in grid.table.comm.customs("told")]
     assert told == ["Deleted of what was compared: 1 run, see history.deletions()"]
     (rows,), wrong = asked(grid)  # as the page does, for the head is new
     assert [len(row["cells"]) for row in rows["rows"]] == [2, 2, 2]
@@ -210,7 +210,7 @@ def test_a_run_that_another_process_deleted_is_missing_when_its_answer_is_asked_
         ws.history.undelete()
     assert grid.wait(20)
     assert answered(grid) == all_of_them
-    assert "All runs that were compared" in grid._table.comm.customs("told")[-1]["text"]
+    assert "All runs that were compared" in grid.table.comm.customs("told")[-1]["text"]
     grid.close()
 
 
@@ -230,7 +230,7 @@ def test_a_run_that_goes_before_the_figures_are_there_leaves_no_traceback(elsewh
     grid = compared.view()
     assert grid.wait(20)
     assert grid.wait(20)
-    assert grid._table.error == ""
+    assert grid.table.error == ""
     assert answered(grid) == {(1, "v1"), (1, "v2"), (2, "v1"), (2, "v2"), (3, "v2")}
-    assert grid._table._head["order"] == "regressions first"
+    assert grid.table._head["order"] == "regressions first"
     grid.close()

@@ -196,6 +196,7 @@ def test_blind_rating_is_opened_by_the_function_it_was_handed(made, show):
 
 
 def test_an_export_is_written_and_never_over_another_file(page, tmp_path):
+    page.whole.export_folder = tmp_path
     path = tmp_path / "compared.csv"
     page.send(kind="export", format="csv", path=str(path))
     assert page.wire.customs("exported")[-1] == {

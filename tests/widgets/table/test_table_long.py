@@ -185,6 +185,7 @@ def test_runs_are_counted_once_while_an_order_is_read(browser, monkeypatch):
 def test_what_is_exported_is_all_that_matches_however_far_the_search_is(browser, tmp_path):
     browser.view._answers._closed = True  # it reads no further by itself
     browser.send(kind="rows", view="a", seq=1, offset=0, limit=9, search="text")
+    browser.view.export_folder = tmp_path
     browser.send(kind="export", path=str(tmp_path / "found.csv"))
     assert browser.wire.wait_for(lambda: browser.wire.customs("exported"))
     assert browser.wire.customs("exported")[-1]["count"] == 9

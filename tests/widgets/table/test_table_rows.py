@@ -188,7 +188,10 @@ def test_repr_and_static_form_are_the_same_for_the_same_runs(record, show):
 def test_an_empty_history_says_so(show):
     view = show()
     assert repr(view) == "HistoryView(0 runs)"
-    assert view._repr_mimebundle_()[0]["text/html"] == "<p>History: no runs.</p>"
+    assert (
+        view._repr_mimebundle_()[0]["text/html"]
+        == '<div class="tex2jax_ignore mathjax_ignore"><p>History: no runs.</p></div>'
+    )
 
 
 def test_runs_of_several_deployments_say_whose_they_are_and_show_all_their_inputs(record, show):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
@@ -31,6 +32,9 @@ _OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
 OF_A_FRAME = "the DataFrame"
 _IN_QUOTES = re.compile(r'"[^"]*"')
 _LONGEST_HEAD = 100_000
+_LARGEST = 500_000_000  # bytes of a file
+_MOST_COLUMNS = 2_000
+_LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 """How the name of a file of cases may end."""
 
@@ -174,6 +178,15 @@ def _loaded(path: Path) -> CaseFile:
     _reader(str(path))
     try:
         path = path.expanduser()
+        if path.exists() and not path.is_file():
+            msg = f"{path} is no regular file, so it cannot be read as cases"
+            raise InputError(msg)
+        if path.stat().st_size > _LARGEST:
+            msg = (
+                f"{path} has {path.stat().st_size / 1e6:,.0f} MB; at most {_LARGEST // 10**6:,} MB"
+            )
+            msg = f"{msg} are read as cases: split it, or give a DataFrame"
+            raise InputError(msg)
         return CaseFile(str(path), path.read_bytes())
     except (OSError, RuntimeError, ValueError) as exc:  # no home; a path with a zero byte
         msg = f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}"
@@ -214,6 +227,7 @@ def _short(file: CaseFile) -> str:
 def _of_csv(file: CaseFile) -> Table:
     head, *rows = _rows_of_csv(file) or [[]]
     names = [unguarded(cell).strip() for cell, _ in head]
+    _refuse_many_columns(len(names), _short(file))
     _refuse_repeated(names, _short(file))
     places = (f"{file.name}, row {number}" for number in range(1, len(rows) + 1))
     found = [_csv_row(names, row, where) for row, where in zip(rows, places, strict=True)]
@@ -287,14 +301,42 @@ def _of_parquet(file: CaseFile) -> Table:
     import pandas as pd
 
     try:
+        _refuse_large_parquet(file)
         return _of_frame(pd.read_parquet(BytesIO(file.content)), _short(file))
     except (ImportError, ValueError, OSError) as exc:  # pyarrow's own errors are one of them
         msg = f"{file.name} cannot be read as Parquet: {exc}"
         raise InputError(msg) from exc
 
 
+def _refuse_large_parquet(file: CaseFile) -> None:
+    """Refuse a file that unpacks to much more than it is: its footer says how much of what."""
+    import pyarrow.parquet as pq
+
+    parquet = pq.ParquetFile(BytesIO(file.content))
+    _refuse_many_columns(len(parquet.schema_arrow.names), _short(file))
+    size = 0
+    for batch in parquet.iter_batches(batch_size=10_000):
+        for column in batch.columns:
+            plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+            size += plain.nbytes
+        if size > _LARGEST_UNPACKED:
+            limit = f"{_LARGEST_UNPACKED // 10**6:,} MB"
+            msg = (
+                f"The {parquet.metadata.num_rows:,} rows of {_short(file)} unpack to over {limit}: "
+                "split the file, or give a DataFrame"
+            )
+            raise InputError(msg)
+
+
+def _refuse_many_columns(count: int, name: str) -> None:
+    if count > _MOST_COLUMNS:
+        msg = f"{name} has {count:,} columns; a table of cases has at most {_MOST_COLUMNS:,}"
+        raise InputError(msg)
+
+
 def _refuse_repeated(names: Sequence[str], where: str) -> None:
-    repeated = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    counts = Counter(names)
+    repeated = [name for name, count in counts.items() if name and count > 1]
     if repeated:
         msg = f"Several columns of {where} are called {', '.join(repeated)}; rename all but one"
         raise InputError(msg)

@@ -48,10 +48,13 @@ class BlindPlace:
         self._back.add_class("vnb-grid-back")
         self._back.on_click(lambda _button: self.close())
         self.widget = ipw.VBox([])
+        self.parts = [self._back]  # to be closed, also while they are not shown
 
     def open(self, rating: Any) -> None:
         """Show the widget of a blind rating."""
         self.widget.children = (self._back, rating)
+        if rating not in self.parts:
+            self.parts.append(rating)
         self._hide("none")
 
     def close(self) -> None:

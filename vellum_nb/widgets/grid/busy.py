@@ -46,4 +46,4 @@ class Busy:
                     del self._words[key]
                 self._push(case)
 
-        self._errands.do(errand)
+        self._errands.submit(errand)

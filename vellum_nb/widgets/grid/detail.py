@@ -13,12 +13,12 @@ from vellum_nb.experiments.wording import value_text
 from vellum_nb.history.rows.rows import clean
 from vellum_nb.models import Run
 from vellum_nb.widgets.base import ErrorBoundary, note
-from vellum_nb.widgets.form import style_html
+from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.shelf import inputs_of, label_text
 from vellum_nb.widgets.markup import shown_name
 from vellum_nb.widgets.outputs import side_by_side_html
-from vellum_nb.widgets.results import AnswerBars, Judging
+from vellum_nb.widgets.results import AnswerActions, AnswerBars
 from vellum_nb.widgets.values import clipped, value_html
 
 __all__ = ["Detail"]
@@ -46,17 +46,17 @@ class Detail:
         self._runs: tuple[Run, ...] = ()
         self._columns: tuple[str, ...] = ()
         self._told = judged
-        self.judging = Judging(
+        self.actions = AnswerActions(
             self._bars,
             rate=hands.rate,
             trace=hands.trace,
-            edge=self._edge,
-            judged=self._judged,
+            boundary=self._edge,
+            changed=self._judged,
             go_on=lambda _run: None,
         )
         results = ipw.VBox([self._edge.widget, self._answers, self._bars])
         results.add_class("vnb-results")
-        style = note(style_html(), "vnb-style")
+        style = note(FORM_STYLE, "vnb-style")
         self.widget = ipw.VBox([style, self._head, results])
         self.widget.add_class("vnb").add_class("vnb-case").add_class("vnb-none")
 

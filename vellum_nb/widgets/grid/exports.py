@@ -9,8 +9,9 @@ from typing import Any
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.experiments import Comparison
 from vellum_nb.history.store.replacing import replacing
+from vellum_nb.widgets.base import export_target
 
-__all__ = ["FORMATS", "export", "export_told", "formats"]
+__all__ = ["FORMATS", "export", "export_result", "formats"]
 
 FORMATS = {
     "csv": ("to_csv", ".csv", "CSV"),
@@ -18,7 +19,6 @@ FORMATS = {
     "markdown": ("to_markdown", ".md", "Markdown"),
     "parquet": ("to_parquet", ".parquet", "Parquet"),
 }
-_MAX_PATH = 500
 
 
 def formats(comparison: Comparison) -> list[dict[str, str]]:
@@ -30,7 +30,7 @@ def formats(comparison: Comparison) -> list[dict[str, str]]:
     ]
 
 
-def export(comparison: Comparison, kind: object, path: object) -> Path:
+def export(comparison: Comparison, kind: object, path: object, folder: Path | None) -> Path:
     """Write `comparison` as one of `FORMATS`; return the file.
 
     Raises
@@ -43,7 +43,7 @@ def export(comparison: Comparison, kind: object, path: object) -> Path:
         msg = f"a comparison is written as {', '.join(sorted(known))}, not as {kind!r:.60}"
         raise HistoryError(msg)
     method_name, suffix, _ = FORMATS[kind]
-    target = _target(path, suffix)
+    target = export_target(path, suffix, folder)
     method = getattr(comparison, method_name)
     if "path" in inspect.signature(method).parameters:
         method(target)
@@ -53,23 +53,12 @@ def export(comparison: Comparison, kind: object, path: object) -> Path:
     return target
 
 
-def export_told(comparison: Comparison, kind: object, path: object) -> dict[str, Any]:
+def export_result(
+    comparison: Comparison, kind: object, path: object, folder: Path | None
+) -> dict[str, Any]:
     """Write it, and return what the page is told: where it is, or what went wrong."""
     try:
-        written = export(comparison, kind, path)
+        written = export(comparison, kind, path, folder)
     except (OSError, ImportError, VellumNBError) as exc:
         return {"error": str(exc)}
     return {"path": str(written), "count": len(comparison.cases)}
-
-
-def _target(path: object, suffix: str) -> Path:
-    if not isinstance(path, str) or not path.strip() or "\0" in path or len(path) > _MAX_PATH:
-        msg = f"Give the file a name, such as comparison{suffix}"
-        raise HistoryError(msg)
-    target = Path(path.strip()).expanduser()
-    if not target.suffix:
-        target = target.with_suffix(suffix)
-    if target.exists():
-        msg = f"{target} exists already and was left as it is; choose another name"
-        raise HistoryError(msg)
-    return target.resolve()

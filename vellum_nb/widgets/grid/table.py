@@ -23,7 +23,7 @@ from vellum_nb.widgets.grid.protocol import (
     refused,
 )
 from vellum_nb.widgets.grid.shelf import Shelf
-from vellum_nb.widgets.markup import asset
+from vellum_nb.widgets.markup import asset, script
 
 __all__ = ["GridTable", "Host"]
 
@@ -78,17 +78,7 @@ class GridTable(ThreadSafeWidget):
         Held by whoever changes what is shown.
     """
 
-    _esm = traitlets.Unicode(
-        asset(
-            "hearing.js",
-            "grid_kit.js",
-            "grid_head.js",
-            "grid_cells.js",
-            "grid_body.js",
-            "grid.js",
-            "grid_panels.js",
-        )
-    ).tag(sync=True)
+    _esm = traitlets.Unicode(script("grid.js")).tag(sync=True)
     _css = traitlets.Unicode(asset("colours.css", "grid.css")).tag(sync=True)
 
     error = traitlets.Unicode("").tag(sync=True)
@@ -133,9 +123,6 @@ class GridTable(ThreadSafeWidget):
                 self.send({"kind": "row", "row": row(self._host.shown(), case)})
             except GoneError as exc:
                 self.lost(exc)
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take nothing from the browser: it sends messages."""
 
     def fail(self, exc: BaseException) -> None:
         """Show what went wrong."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
@@ -15,13 +16,13 @@ from vellum_nb.fitting import fitting
 from vellum_nb.history.reading.payloads import GoneError
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run
-from vellum_nb.widgets.base import Readable, SerialExecutor
+from vellum_nb.widgets.base import Readable, SerialExecutor, close_tree
 from vellum_nb.widgets.grid.blind import BlindPlace, pair_of
 from vellum_nb.widgets.grid.busy import Busy
 from vellum_nb.widgets.grid.cells import Shown
 from vellum_nb.widgets.grid.detail import Detail
 from vellum_nb.widgets.grid.early import Unranked, early_head, is_large, own_figures
-from vellum_nb.widgets.grid.exports import export_told
+from vellum_nb.widgets.grid.exports import export_result
 from vellum_nb.widgets.grid.hands import Hands
 from vellum_nb.widgets.grid.head import head
 from vellum_nb.widgets.grid.hearing import Hearing, gone_told
@@ -48,6 +49,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     ----------
     comparison : Comparison
         As it is shown now: held against the baseline that was chosen.
+    export_folder : Path or None
+        Where Export writes its files; None, the default: the working directory.
 
     Examples
     --------
@@ -69,24 +72,25 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._metric = comparison.metric.name if comparison.metric else None
         self._open: Case | None = None
         self._gone: Gone = {}
+        self.export_folder: Path | None = None
         self._errands = SerialExecutor("vellum-nb-grid")
         self._busy = Busy(self._errands, self._push)
         self._version = 0
         self._early = is_large(comparison)
-        self._table = GridTable(self, self._told())
+        self.table = GridTable(self, self._told())
         self._detail = Detail(self._hands, self._rated)
-        self._blind = BlindPlace(self._table, self._detail.widget)
-        super().__init__([self._table, self._detail.widget, self._blind.widget])
+        self._blind = BlindPlace(self.table, self._detail.widget)
+        super().__init__([self.table, self._detail.widget, self._blind.widget])
         self.add_class("vnb-grid-view")
         if self._hands.subscribe is not None:
             self._hearing = Hearing(comparison, self._hands, self._heard, self._recalled)
         if self._early:
             own_figures(comparison)
-            self._errands.do(self._work_out)
+            self._errands.submit(self._work_out)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no rating, run or figure is under way; return whether that is so."""
-        waits = [self._errands.wait, self._detail.judging.wait]
+        waits = [self._errands.wait, self._detail.actions.wait]
         if self._hearing is not None:
             waits.append(self._hearing.wait)
         return all(wait(timeout) for wait in waits)
@@ -95,6 +99,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         """Close the widget and hear of ratings no more."""
         if self._hearing is not None:
             self._hearing.close()
+        for part in (self.table, *self._blind.parts):
+            close_tree(part)
+        children, self.children = self.children, ()
+        for part in (*children, self.layout):
+            close_tree(part)
         super().close()
 
     def shelf(self) -> Shelf:
@@ -128,7 +137,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._shelf = None
         self._renew(reorder=True)
         on = self.shelf().count("chosen") > 0
-        self._table.tell(kind="filter", states=["chosen"] if on else [])
+        self.table.tell(kind="filter", states=["chosen"] if on else [])
 
     def shown(self) -> Shown:
         """Return what rows are made of."""
@@ -139,7 +148,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         """Show `case` in full under the grid."""
         self._open = case
         self._detail.show(self.comparison, case)
-        self._table.opened = case.case_id
+        self.table.opened = case.case_id
 
     def _open_again(self) -> None:
         if self._open is not None:
@@ -149,7 +158,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         """Show the case in full no more."""
         self._open = None
         self._detail.hide()
-        self._table.opened = ""
+        self.table.opened = ""
 
     def rate(self, case: Case, release: str, quality: float) -> None:
         """Rate the answer of `case` on `release`, from 0 to 1; the grid shows when it is kept.
@@ -171,7 +180,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             now = rate(run, quality, None)
             self._rated(now)
             text = f"Case {case.number} on {release}: rated {quality:g}"
-            self._table.tell(kind="told", text=text)
+            self.table.tell(kind="told", text=text)
 
         self._busy.do(case, release, "saving the rating…", keep)
 
@@ -217,7 +226,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def export(self, kind: object, path: object) -> None:
         """Write the comparison as it is shown; the grid says where."""
-        self._table.tell(kind="exported", **export_told(self.comparison, kind, path))
+        self.table.tell(
+            kind="exported", **export_result(self.comparison, kind, path, self.export_folder)
+        )
 
     def rate_blind(self, release: str = "") -> None:
         """Rate the baseline and `release` (default: the first) blind, in the grid's place.
@@ -240,7 +251,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             self._hearing.look()
 
     def _push(self, case: Case) -> None:
-        self._table.send_row(self.comparison.cases[case.number - 1])
+        self.table.send_row(self.comparison.cases[case.number - 1])
 
     def _rated(self, run: Run) -> None:
         """Take in a run that was rated: its row and the summary show it, no row moves."""
@@ -248,7 +259,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _heard(self, runs: Iterable[Run]) -> None:
         """Take in runs as they are now, of which some may be known already."""
-        with self._table.turn:
+        with self.table.turn:
             found = [run for run in runs if renewed(self._own, run)]
             for run in found:
                 self._detail.replace(run)
@@ -258,13 +269,13 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _recalled(self, now: Mapping[str, Record | None]) -> None:
         """Take in which of the runs there are still, or again."""
-        with self._table.turn:
+        with self.table.turn:
             if recalled(self._own, now, self._gone):
                 self._hold(self.comparison.baseline)
                 self._renew(reorder=False)
                 self._open_again()
-                self._table.error = ""
-                self._table.tell(kind="told", text=gone_told(len(self._gone)))
+                self.table.error = ""
+                self.table.tell(kind="told", text=gone_told(len(self._gone)))
 
     def _hold(self, baseline: str) -> None:
         own = self._own
@@ -276,23 +287,23 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         try:
             shelf = Shelf(self._own, self._metric)
             head(self._own, shelf, self._hands)  # kept by the comparison and by the shelf
-            with self._table.turn:
+            with self.table.turn:
                 # What was clicked meanwhile has asked for figures itself.
                 if self._early and shelf.metric == self._metric and not self._chosen:
                     self._shelf = shelf
                     self._renew(reorder=True)
         except GoneError as exc:
-            self._table.lost(exc)
+            self.table.lost(exc)
         except Exception as exc:
-            self._table.fail(exc)
+            self.table.fail(exc)
             raise
 
     def _renew(self, *, reorder: bool) -> None:
-        with self._table.turn:
+        with self.table.turn:
             reorder |= self._early
             self._early = False
             self._version += 1
-            self._table.renew(self._told(), reorder=reorder)
+            self.table.renew(self._told(), reorder=reorder)
 
     def _told(self) -> dict[str, Any]:
         if self._early:

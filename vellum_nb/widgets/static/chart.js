@@ -1,5 +1,6 @@
 // A chart, drawn by Vega-Embed, which vl-convert puts in front of this script. It keeps to the width
 // of its place, and tells which part of a scatter was chosen.
+import { resync } from "./kit.js";
 
 const PAUSE_MS = 150;
 
@@ -51,7 +52,7 @@ class Chart {
 
 export default {
   render({ model, el }) {
-    hearAgain(model);
+    resync(model);
     const chart = new Chart(model, el);
     return () => chart.close();
   },
