@@ -85,7 +85,7 @@ def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
 
     nothing_fetched: referencing.Registry[Any] = referencing.Registry()
     # A pattern of a stranger can take for ever (`^(a+)+$`): the server checks those.
-    checks = jsonschema.validators.extend(
+    checks = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
         jsonschema.Draft202012Validator, dict.fromkeys(_UNCHECKED, lambda *_: ())
     )
     validator = checks(json.loads(schema), registry=nothing_fetched)

@@ -148,7 +148,7 @@ def close_former(widget: Any) -> None:
 
     A form that is busy stays open, and so does one that another cell displays as well.
     """
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     cell = (parent.get("metadata") or {}).get("cellId")
     if shell is None or not isinstance(cell, str):

@@ -99,7 +99,7 @@ def page_safe(value: Any) -> Any:
 
     Examples
     --------
-    >>> page_safe({"score": float("nan"), "reply": "cut \\ud83d"})
+    >>> page_safe({"score": float("nan"), "reply": "cut \ud83d"})
     {'score': 'NaN', 'reply': 'cut \ufffd'}
     """
     if isinstance(value, str):

@@ -91,8 +91,10 @@ class _Incoming:
     @classmethod
     def of(cls, message: dict[str, Any]) -> _Incoming:
         size = message.get("size")
-        texts = [str(message.get(key, ""))[:_LONGEST_NAME] for key in ("id", "name", "type")]
-        return cls(*texts, size if type(size) is int else -1)
+        token, name, mime = (
+            str(message.get(key, ""))[:_LONGEST_NAME] for key in ("id", "name", "type")
+        )
+        return cls(token, name, mime, size if type(size) is int else -1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vellum_nb.errors import InputError
 from vellum_nb.fitting import fitting
@@ -110,7 +110,8 @@ class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, Release
         view = view_history(self.history, deployment=deployment)
 
         def compare() -> ComparisonView:
-            return self.compare(deployment, release_tags=list(form.release_tags)).view()
+            comparison = self.compare(deployment, release_tags=list(form.release_tags))
+            return cast("ComparisonView", comparison.view())
 
         return LabPanel(form, view, compare, source=self.source)
 

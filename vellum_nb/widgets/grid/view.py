@@ -101,7 +101,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             self._hearing.close()
         for part in (self.table, *self._blind.parts):
             close_tree(part)
-        children, self.children = self.children, ()
+        children: tuple[Any, ...] = self.children
+        self.children = ()
         for part in (*children, self.layout):
             close_tree(part)
         super().close()
