@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from difflib import SequenceMatcher
 
-from vellum_nb.experiments.diffs import word_diff
+from vellum_nb.rendering.diff import word_diff
 
 PAIRS = 10_000
 SAMPLE = 1_000  # pairs measured in each of `ROUNDS`, difflib on fewer

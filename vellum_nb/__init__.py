@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vellum_nb.client import Client
+    from vellum_nb.comparison import Comparison, Metric, metrics
     from vellum_nb.errors import (
         APIConnectionError,
         APIError,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         ServerError,
         VellumNBError,
     )
-    from vellum_nb.experiments import Comparison, Metric, metrics
     from vellum_nb.experiments.sweep import Sweep, SweepPlan
     from vellum_nb.history import (
         History,
@@ -62,10 +62,10 @@ _HOMES = {
     "check_history": "history",
     "repair_history": "history",
     "Run": "models",
-    "Comparison": "experiments",
+    "Comparison": "comparison",
     "compare": "workspace",
-    "Metric": "experiments",
-    "metrics": "experiments",
+    "Metric": "comparison",
+    "metrics": "comparison",
     "Sweep": "experiments.sweep",
     "SweepPlan": "experiments.sweep",
     "RunForm": "widgets",

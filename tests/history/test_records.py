@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError
-from vellum_nb.experiments.wording import same_value
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import Run, case_id
+from vellum_nb.rendering.values import same_value
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 NUMBERS = st.sampled_from([0, 1, 1.0, -0.0, 2**60, 1e22, 10**22, float("nan"), True, False])

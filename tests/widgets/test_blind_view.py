@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pandas as pd
 import pytest
 from html_kit import assert_harmless
 
@@ -125,8 +126,7 @@ def test_every_way_to_compare_leads_to_a_blind_rating():
 
 
 def test_nothing_to_rate_is_said(compared):
-    one = vnb.Comparison([], deployment="blind", release_tags=["v1", "v2"])
-    one.tools = compared.tools
+    one = vnb.compare(pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 2]}))
     told = view_of(one).view_model
     assert (told["state"], told["total"], told["same"]) == ("empty", 0, 0)
     assert told["foot"].startswith("Run the deployment on both releases")

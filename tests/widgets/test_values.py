@@ -16,8 +16,8 @@ from html_kit import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.experiments.diffs import difference
-from vellum_nb.widgets.values import MAX_SHOWN, difference_html, value_html
+from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.values_html import MAX_SHOWN, difference_html, value_html
 
 
 @pytest.mark.parametrize("kind", TYPES)

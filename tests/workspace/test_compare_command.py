@@ -131,7 +131,7 @@ def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_p
     gate = ("compare", "shout", *TAGS, "--cases", str(more), "--fail-on-regression")
     status, _, err = swept(*gate)
     assert status == 1
-    assert "1 case cannot be told, for want of an answer or of a figure; max_missing=0" in err
+    assert "1 case has no answer or no figure; max_missing=0" in err
     assert "no run on v1, no run on v2" in err
     assert swept(*gate, "--max-missing", "1", "--max-regressions", "1")[0] == 0
 

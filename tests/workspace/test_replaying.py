@@ -98,8 +98,7 @@ def test_text_that_looks_like_json_stays_text(ws):
     ("cases", "message"),
     [
         ("nonsense", "the text 'nonsense' is no case of this comparison; frame"),
-        (7, "cases=7 does not fit: give a DataFrame, a text, a Case"),
-        ([], "there is no case to replay"),
+        (7, "the number 7 is no case: give rows of frame"),
         (pd.DataFrame({"a": [1]}), "the DataFrame has no column case_id"),
         ({"text": "a"}, "is no case: give rows of frame"),
     ],
@@ -108,6 +107,14 @@ def test_what_is_no_case_is_refused_and_nothing_run(ws, cmp, cases, message):
     before = ws.history.count()
     with pytest.raises(vnb.InputError, match=message):
         cmp.replay(cases, release_tag="v2")
+    assert ws.history.count() == before
+
+
+def test_where_nothing_is_worse_nothing_is_replayed(ws):
+    sweep = ws.sweep("shout", [{"text": "a", "expected.loud": "A"}], release_tags=["v1", "v2"])
+    cmp = sweep.compare()
+    before = ws.history.count()
+    assert cmp.replay(cmp.regressions(), release_tag="v2") is None
     assert ws.history.count() == before
 
 

@@ -82,7 +82,7 @@ def _streamed(
     workspace: Workspace, name: str, inputs: Mapping[str, object], *, release_tag: str
 ) -> Run:
     """Run, and print each text as it grows, then whatever is no text."""
-    from vellum_nb.experiments.diffs import printable
+    from vellum_nb.rendering.marks import printable
 
     print(release_tag, end="")
     with workspace.stream(name, inputs, release_tag=release_tag) as stream:
@@ -103,8 +103,8 @@ def _streamed(
 
 
 def _show(runs: Sequence[Run], *, as_json: bool) -> None:
-    from vellum_nb.experiments.text import side_by_side_text
     from vellum_nb.history.exporting.export import write_jsonl
+    from vellum_nb.rendering.text import side_by_side_text
 
     if as_json:
         write_jsonl(runs, data())

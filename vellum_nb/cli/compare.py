@@ -11,15 +11,15 @@ from vellum_nb.cli.printing import data, say
 from vellum_nb.errors import InputError, RegressionError
 
 if TYPE_CHECKING:
-    from vellum_nb.experiments import Comparison
+    from vellum_nb.comparison import Comparison
 
 __all__ = ["add_compare", "compare"]
 
 _STDOUT = "-"
 _LISTED = ("worse", "missing")
 _NO_METRIC = (
-    "nothing tells better from worse here, so --fail-on-regression has nothing to go by: give "
-    "--metric, or --cases with a column expected.<output>, or rate runs"
+    "nothing distinguishes better from worse here, so --fail-on-regression has nothing to go by: "
+    "give --metric, or --cases with a column expected.<output>, or rate runs"
 )
 
 
@@ -122,14 +122,14 @@ def _print(comparison: Comparison, args: argparse.Namespace, error: RegressionEr
         rows = frame.where(frame.notna(), None).to_dict(orient="records")
         print(json.dumps(rows, ensure_ascii=False), file=data())
     elif args.markdown is None:
-        print(_text(comparison))
+        print(comparison.to_text())
 
 
 def _markdown(
     comparison: Comparison, args: argparse.Namespace, error: RegressionError | None
 ) -> str:
     """Return the summary, which begins with whether the releases pass where that was asked."""
-    from vellum_nb.experiments.diffs.marks import markdown_code
+    from vellum_nb.rendering.marks import markdown_code
 
     told = ""
     if error is not None:
@@ -140,31 +140,13 @@ def _markdown(
     return told + comparison.to_markdown(only=_LISTED)
 
 
-def _text(comparison: Comparison) -> str:
-    from vellum_nb.experiments.text import printable
-
-    number = len(comparison.cases)
-    cases = f"{number:,} case{'' if number == 1 else 's'}"
-    lines = [f"{comparison.deployment} against {comparison.baseline}, {cases}"]
-    names = [metric.name for metric in comparison.metrics]
-    for release in comparison.others:
-        lines += [f"  {comparison.line(release, name)} ({name})" for name in names]
-        lines += [f"    {comparison.remark(release, name)}" for name in names[:1]]
-        if not names:
-            kinds = ("differs", "same", "missing")
-            counts = ", ".join(f"{comparison.count(release, kind)} {kind}" for kind in kinds)
-            lines.append(f"  {release}: {counts}")
-    lines += [f"  {tag} moved while these runs were made" for tag in comparison.moved_tags]
-    return printable("\n".join(lines))
-
-
 def _write(comparison: Comparison, args: argparse.Namespace, error: RegressionError | None) -> None:
-    from vellum_nb.experiments.report.saving import save_text
+    from vellum_nb.rendering.files import save_text
 
     if args.markdown not in {None, _STDOUT}:
         save_text(args.markdown, _markdown(comparison, args, error))
     if args.html is not None:
-        comparison.to_html(args.html)
+        comparison.to_html(args.html, overwrite=True)
     if args.csv is not None:
         comparison.to_csv(args.csv)
     if args.junit is not None:

@@ -123,6 +123,6 @@ def _status(done: Sweep) -> int:
 
 
 def _printable(text: str) -> str:
-    from vellum_nb.experiments.diffs import printable
+    from vellum_nb.rendering.marks import printable
 
     return printable(text)

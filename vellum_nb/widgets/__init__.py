@@ -1,4 +1,4 @@
-"""What is seen in a notebook: form, fields, outputs, tables, comparison, charts, lab panel, sweep.
+"""What is seen in a notebook: form, fields, outputs, tables, comparison, lab panel, sweep.
 
 Widgets are handed plain functions and values; they know no client and no store. Names are
 loaded when they are first used: the static HTML of `outputs` needs no ipywidgets.
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vellum_nb.widgets.blind import BlindView
-    from vellum_nb.widgets.charts import ChartView
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
@@ -25,12 +24,10 @@ _HOMES = {
     "SweepView": "sweep_view",
     "ComparisonView": "grid",
     "BlindView": "blind",
-    "ChartView": "charts",
 }
 
 __all__ = [
     "BlindView",
-    "ChartView",
     "ComparisonView",
     "HistoryView",
     "LabPanel",

@@ -12,16 +12,17 @@ from typing import Any
 
 import traitlets
 
+from vellum_nb.comparison.blind import BlindResult, BlindSession
 from vellum_nb.errors import VellumNBError
-from vellum_nb.experiments.blind.results import BlindResult, p_text, percent
-from vellum_nb.experiments.blind.session import BlindSession
-from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run
 from vellum_nb.models.blind import BlindPair
+from vellum_nb.rendering.format import p_value, percent, visible_name
+from vellum_nb.rendering.states import error_html
+from vellum_nb.rendering.values import value_text
+from vellum_nb.rendering.values_html import value_html
 from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset, error_html, script, shown_name
+from vellum_nb.widgets.markup import asset, script
 from vellum_nb.widgets.outputs import OUTPUT_CSS, output_html
-from vellum_nb.widgets.values import value_html
 
 __all__ = ["BlindView", "blind_view_model", "result_html"]
 
@@ -55,7 +56,7 @@ def _head(found: BlindResult) -> str:
     noun = "case" if decided == 1 else "cases"
     return _joined(
         f"<h3>{title}</h3><p>{decided:,} decided {noun}, ties left out · 95 % interval "
-        f"{percent(low)} to {percent(high)} · p = {p_text(p)} · {chance}</p>"
+        f"{percent(low)} to {percent(high)} · p = {p_value(p)} · {chance}</p>"
     )
 
 
@@ -127,7 +128,7 @@ def _case(number: int, row: Mapping[Hashable, Any]) -> str:
 
 
 def _name(name: object) -> str:
-    return escape(shown_name(str(name)))
+    return escape(visible_name(str(name)))
 
 
 _LONGEST = 160
@@ -150,7 +151,7 @@ def blind_view_model(session: BlindSession, *, kept: bool, can_send: bool) -> di
     state = session.state
     shown: dict[str, Any] = {
         "state": state,
-        "title": _cut(shown_name(session.record.deployment)),
+        "title": _cut(visible_name(session.record.deployment)),
         "question": _cut(session.record.question),
         "rated": session.rated,
         "skipped": session.skipped,
@@ -205,7 +206,7 @@ def _answer(letter: str, run: Run, names: list[str]) -> str:
 
 
 def _row(name: str, html: str) -> str:
-    return f'<div class="vnb-out-row"><dt>{escape(shown_name(name))}</dt><dd>{html}</dd></div>'
+    return f'<div class="vnb-out-row"><dt>{escape(visible_name(name))}</dt><dd>{html}</dd></div>'
 
 
 def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
@@ -215,8 +216,8 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
     short = [name for name, value in inputs.items() if name != main and _is_short(value)]
     short = short[:_SHORT_ONES]
     long = [name for name in inputs if name not in short]
-    words = [f"{shown_name(name)} {_value(inputs[name])}" for name in short]
-    head = [shown_name(long[0])] if len(long) == 1 else []
+    words = [f"{visible_name(name)} {_value(inputs[name])}" for name in short]
+    head = [visible_name(long[0])] if len(long) == 1 else []
     caption = " · ".join([*head, f"case {number:,}", *words])
     alone = len(long) == 1
     rows = "".join(_input(name, inputs[name], alone=alone) for name in long)
@@ -225,7 +226,7 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
 
 def _input(name: str, value: Any, *, alone: bool) -> str:
     html = value_html(value, "STRING" if isinstance(value, str) else _kind(value))
-    label = "" if alone else f'<span class="vnb-blind-name">{escape(shown_name(name))}</span>'
+    label = "" if alone else f'<span class="vnb-blind-name">{escape(visible_name(name))}</span>'
     return f'<div class="vnb-blind-input">{label}{html}</div>'
 
 
@@ -241,7 +242,7 @@ def _is_short(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    return shown_name(value_text(value, "STRING" if isinstance(value, str) else "JSON"))
+    return visible_name(value_text(value, "STRING" if isinstance(value, str) else "JSON"))
 
 
 def _foot(session: BlindSession, *, kept: bool) -> str:
@@ -411,7 +412,7 @@ class BlindView(ThreadSafeWidget):
     def _html(self) -> str:
         session = self.session
         head = (
-            f"<p><b>Blind rating</b> of {escape(shown_name(session.record.deployment))}: "
+            f"<p><b>Blind rating</b> of {escape(visible_name(session.record.deployment))}: "
             f"{session.rated:,} of {session.total:,} rated</p>"
         )
         return head + (result_html(session) if session.state == "ended" else "")

@@ -17,8 +17,9 @@ from vellum_nb.experiments.sweep.plan import SweepPlan, TagPlan, counted
 from vellum_nb.experiments.sweep.reading import SUFFIXES, CaseFile
 from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.experiments.sweep.telling import money
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, close_tree, note
-from vellum_nb.widgets.markup import ALERT, alert_html, shown_name
+from vellum_nb.widgets.markup import ALERT, alert_html
 from vellum_nb.widgets.media_field import Uploader, size_text
 from vellum_nb.widgets.run_bar import Fold, TagBar
 from vellum_nb.widgets.spec import TagChoice
@@ -359,7 +360,7 @@ class FileChoice:
         elif self._uploaded is None:
             self._row.children = (self._uploader,)
         else:
-            name, size = shown_name(self._uploaded.name), len(self._uploaded.content)
+            name, size = visible_name(self._uploaded.name), len(self._uploaded.content)
             self._facts.value = f"<code>{escape(name)}</code> {size_text(size)}"
             self._row.children = (self._uploader, self._facts, self._remove)
 
@@ -379,7 +380,7 @@ def case_plan_html(plan: SweepPlan) -> str:
     """  # noqa: RUF002  # the sign of a product
     unknown = _not_known(plan)
     line = f"{plan.headline}; {unknown}" if unknown else plan.headline
-    notes = "".join(f"<li>{escape(shown_name(each))}</li>" for each in plan.notes)
+    notes = "".join(f"<li>{escape(visible_name(each))}</li>" for each in plan.notes)
     found, doubtful = plan.found > 0, any(tag.doubtful for tag in plan.tags)
     names = ["calls", "s a call", "$ a call"]
     names[1:1] = ["in the history"] * found + ["to be looked up"] * doubtful
@@ -427,4 +428,4 @@ def _tag_row(tag: TagPlan, *, found: bool, doubtful: bool) -> str:
 
 
 def _cell(text: str) -> str:
-    return escape(shown_name(text))
+    return escape(visible_name(text))

@@ -14,8 +14,9 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of, plain, value_problem
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.base import close_tree, note
-from vellum_nb.widgets.markup import ALERT, page_safe, shown_name
+from vellum_nb.widgets.markup import ALERT, page_safe
 
 __all__ = [
     "BoolField",
@@ -148,7 +149,7 @@ class Field:
     @property
     def label(self) -> str:
         """The name, with a mark where a value must be given."""
-        name = shown_name(self.name)
+        name = visible_name(self.name)
         return f"{name} *" if self.variable.is_required else name
 
     @property

@@ -12,9 +12,10 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.experiments.wording import value_text
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind, plain
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.base import (
     ErrorBoundary,
     Readable,
@@ -25,7 +26,7 @@ from vellum_nb.widgets.base import (
 )
 from vellum_nb.widgets.cases import CaseCalls, CaseSection
 from vellum_nb.widgets.fields import FieldSet, next_turn, warm_up
-from vellum_nb.widgets.markup import WARN, asset, script, shown_name
+from vellum_nb.widgets.markup import WARN, asset, script
 from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
 from vellum_nb.widgets.results import CallArguments, Calls, FormRuns, make_requests
 from vellum_nb.widgets.run_bar import Options, ReleaseReader, RunBar, TagBar, show_problems
@@ -98,7 +99,7 @@ def header_html(spec: FormSpec, *, count: int | None) -> str:
         facts.append("history: 1 run" if count == 1 else f"history: {count:,} runs")
     about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
     return (
-        f'<div class="vnb-head"><b class="vnb-title">{escape(shown_name(spec.label))}</b>'
+        f'<div class="vnb-head"><b class="vnb-title">{escape(visible_name(spec.label))}</b>'
         f'<span class="vnb-source">{escape(spec.source)}</span>'
         f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'
     )

@@ -12,9 +12,9 @@ from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import Cancellation, Run, RunRequest
-from vellum_nb.widgets.markup import shown_name
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values_html import clipped
 from vellum_nb.widgets.spec import Progressing
-from vellum_nb.widgets.values import clipped
 
 __all__ = ["Job", "Live", "Progress", "Stream", "answer", "live_facts", "live_texts"]
 
@@ -186,7 +186,7 @@ class Live:
         (progressing,) = self.latest.values()
         if not progressing.node:
             return ""
-        name = shown_name(progressing.node)
+        name = visible_name(progressing.node)
         name = name if len(name) <= _LONGEST_NODE else f"{name[:_LONGEST_NODE]}…"
         return f"node {progressing.nodes_done + 1} · {name}"
 

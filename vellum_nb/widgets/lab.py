@@ -10,6 +10,7 @@ import ipywidgets
 import traitlets
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.base import (
     Readable,
     ThreadSafeWidget,
@@ -20,7 +21,7 @@ from vellum_nb.widgets.base import (
     static_html,
 )
 from vellum_nb.widgets.form import RunForm
-from vellum_nb.widgets.markup import alert_html, asset, script, shown_name
+from vellum_nb.widgets.markup import alert_html, asset, script
 from vellum_nb.widgets.table import HistoryView
 
 __all__ = ["LabPanel"]
@@ -180,7 +181,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         count = len(self.history_view.selected_ids)
         if count >= _FEWEST:
             return f"{count} selected"
-        return " · ".join(map(shown_name, self.form.release_tags))
+        return " · ".join(map(visible_name, self.form.release_tags))
 
     def _on_index(self, _change: object) -> None:
         self.tab = _TITLES[self._head.index]

@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import chain
 
-from vellum_nb.experiments.diffs import Op, diff_html, difference
-from vellum_nb.experiments.wording import same_value
 from vellum_nb.models import NodeRun, Run
-from vellum_nb.widgets.markup import asset, error_html, icon, shown_name, state_html
-from vellum_nb.widgets.values import difference_html, value_html
+from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.marks import diff_html
+from vellum_nb.rendering.states import error_html, icon, state_html
+from vellum_nb.rendering.text_diff import Op
+from vellum_nb.rendering.values import same_value
+from vellum_nb.rendering.values_html import difference_html, value_html
+from vellum_nb.widgets.markup import asset
 
 __all__ = [
     "LEFT",
@@ -71,7 +75,7 @@ def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
     begin, length = _span(nodes)
     rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]]
     count = "1 node" if len(nodes) == 1 else f"{len(nodes):,} nodes"
-    facts = [escape(shown_name(title)), count, _seconds(length)]
+    facts = [escape(visible_name(title)), count, _seconds(length)]
     more = f"the first {_NODES} are shown; run.trace() has all" if len(nodes) > _NODES else ""
     caption = " · ".join(part for part in (*facts, more) if part)
     body = "".join(rows)
@@ -107,14 +111,14 @@ def _span(nodes: Sequence[NodeRun]) -> tuple[datetime | None, float]:
 
 def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> str:
     picture, word = _NODE_STATES.get(node.state, ("waiting", node.state))
-    kind = f' <span class="vnb-trace-kind">{escape(shown_name(node.kind))}</span>'
+    kind = f' <span class="vnb-trace-kind">{escape(visible_name(node.kind))}</span>'
     state = f' <span class="vnb-trace-kind">{escape(word)}</span>' if word else ""
     heard = "" if word else '<span class="vnb-heard">FULFILLED</span>'
     start, end = _utc(node.start), _utc(node.end)
     took = max((end - start).total_seconds(), 0.0) if start and end else None
     return (
         f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{heard} '
-        f"{escape(shown_name(node.name))}{kind if node.kind else ''}{state}</th>"
+        f"{escape(visible_name(node.name))}{kind if node.kind else ''}{state}</th>"
         f'<td class="vnb-trace-time">{_bar(node, begin, length)}</td>'
         f'<td class="vnb-trace-took vnb-number">{_seconds(took)}</td></tr>{_details(node)}'
     )
@@ -137,7 +141,7 @@ def _bar(node: NodeRun, begin: datetime | None, length: float) -> str:
 
 
 def _details(node: NodeRun) -> str:
-    facts = [escape(shown_name(node.model))] if node.model else []
+    facts = [escape(visible_name(node.model))] if node.model else []
     if node.tokens_in is not None or node.tokens_out is not None:
         facts.append(f"{node.tokens_in or 0:,} tokens in · {node.tokens_out or 0:,} out")
     if node.cost_usd is not None:
@@ -241,7 +245,7 @@ def legend_html(release_tag: str) -> str:
     True
     """
     marked = " ".join(diff_html([op]) for op in _LEGEND)
-    return f"changed words are marked {marked} against {escape(shown_name(release_tag))}"
+    return f"changed words are marked {marked} against {escape(visible_name(release_tag))}"
 
 
 def latency_text(seconds: float | None) -> str:
@@ -305,13 +309,13 @@ def _live_column(run: Run, names: Sequence[str], own: Mapping[str, str]) -> str:
 def _section(run: Run, head: str, rows: Sequence[str], count: int, *, classes: str) -> str:
     return (
         f'<section class="vnb-out-run{classes}" style="grid-row:span {count + 3}" '
-        f'aria-label="{escape(shown_name(run.release_tag))}">{head}'
+        f'aria-label="{escape(visible_name(run.release_tag))}">{head}'
         f'<dl class="vnb-out-rows">{"".join(rows)}</dl></section>'
     )
 
 
 def _row(name: str, html: str) -> str:
-    return f'<div class="vnb-out-row"><dt>{escape(shown_name(name))}</dt><dd>{html}</dd></div>'
+    return f'<div class="vnb-out-row"><dt>{escape(visible_name(name))}</dt><dd>{html}</dd></div>'
 
 
 def _head(run: Run, right: str, *more: str) -> str:
@@ -326,7 +330,7 @@ def _head(run: Run, right: str, *more: str) -> str:
     aside = f' <span class="vnb-aside">{right}</span>' if right else ""
     return (
         f'<div class="vnb-out-head"><span class="vnb-facts"><b class="vnb-tag">'
-        f"{escape(shown_name(run.release_tag))}</b> {facts_html}</span>{aside}</div>"
+        f"{escape(visible_name(run.release_tag))}</b> {facts_html}</span>{aside}</div>"
     )
 
 

@@ -13,12 +13,13 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.wording import same_value, value_text
 from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest, VellumVariable
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values import same_value, value_text
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note
 from vellum_nb.widgets.field import UnreadableError, read_json, write_json
 from vellum_nb.widgets.job import Job, Live, Progress, Stream, answer, live_texts
-from vellum_nb.widgets.markup import alert_html, page_safe, script, shown_name
+from vellum_nb.widgets.markup import alert_html, page_safe, script
 from vellum_nb.widgets.outputs import legend_html, side_by_side_html, trace_html
 from vellum_nb.widgets.run_bar import RunBar, RunOptions
 from vellum_nb.widgets.spec import Progressing, not_sent
@@ -207,7 +208,7 @@ class AnswerActions:
     def _on_correct(self, run: Run, _: Mapping[str, Any]) -> None:
         fields = _editor(run)
         names = {field["name"] for field in fields}
-        longer = ", ".join(shown_name(name) for name in run.outputs if name not in names)
+        longer = ", ".join(visible_name(name) for name in run.outputs if name not in names)
         problem = f"Too long to correct here: {longer}. ws.rate(run, desired=...) takes it."
         self._bars.mark(run.id, editor=fields, problem=problem if longer else "")
 
@@ -298,7 +299,7 @@ def _corrected(name: str, text: str, known: Any) -> Any:
     try:
         return read_json(text)
     except UnreadableError as exc:
-        msg = f"{shown_name(name)}: {exc}"
+        msg = f"{visible_name(name)}: {exc}"
         raise InputError(msg, []) from None
 
 
@@ -309,7 +310,7 @@ def _editor(run: Run) -> list[dict[str, Any]]:
         is_text = isinstance(known[name], str)
         text = known[name] if is_text else write_json(known[name])
         if len(text) <= _LONGEST:
-            label = shown_name(name)
+            label = visible_name(name)
             fields.append({"name": name, "label": label, "text": text, "json": not is_text})
     return fields
 

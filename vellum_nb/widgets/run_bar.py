@@ -11,11 +11,12 @@ from typing import Any
 import ipywidgets as ipw
 
 from vellum_nb.models import VellumVariable
+from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.base import ErrorBoundary, button, close_tree, note
 from vellum_nb.widgets.field import Field, JsonField, TextField, UnreadableError
 from vellum_nb.widgets.fields import FieldSet
 from vellum_nb.widgets.job import Progress
-from vellum_nb.widgets.markup import ALERT, shown_name
+from vellum_nb.widgets.markup import ALERT
 from vellum_nb.widgets.spec import Releases, TagChoice
 
 __all__ = ["Fold", "Options", "ReleaseReader", "RunBar", "RunOptions", "TagBar", "show_problems"]
@@ -127,13 +128,13 @@ class TagBar:
 
 
 def _check_box(tag: str) -> ipw.Checkbox:
-    box = ipw.Checkbox(description=shown_name(tag), indent=False)
+    box = ipw.Checkbox(description=visible_name(tag), indent=False)
     box.add_class("vnb-check")
     return box
 
 
 def _chip(box: ipw.Checkbox, choice: TagChoice) -> ipw.Box:
-    others = "".join(f" = {escape(shown_name(name))}" for name in choice.names[1:])
+    others = "".join(f" = {escape(visible_name(name))}" for name in choice.names[1:])
     chip = ipw.Box([box, note(others, "vnb-others")] if others else [box])
     chip.add_class("vnb-chip")
     return chip
@@ -384,8 +385,8 @@ class RunBar:
         icon, tone, role = ("", "vnb-calm", "") if calm else (ALERT, "vnb-loud", ' role="alert"')
         self._why.value = f'<span class="{tone}"{role}>{icon}{fields} {verb}:</span>'
         self._first = names[0]
-        self._link.description = shown_name(names[0])
-        more = "".join(f", {escape(shown_name(name))}" for name in names[1:_NAMED])
+        self._link.description = visible_name(names[0])
+        more = "".join(f", {escape(visible_name(name))}" for name in names[1:_NAMED])
         self._others.value = f"{more}{' …' if len(names) > _NAMED else ''}"
         if not self._problems.children:
             self._problems.children = (self._why, self._link, self._others)

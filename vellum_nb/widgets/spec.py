@@ -9,7 +9,7 @@ from html import escape
 from vellum_nb.errors import InputError, InputProblem, VellumNBError
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind
-from vellum_nb.widgets.markup import shown_name
+from vellum_nb.rendering.format import visible_name
 
 __all__ = [
     "FormSpec",
@@ -231,7 +231,7 @@ def _same(one: VellumVariable, other: VellumVariable) -> bool:
 
 
 def _code(name: str) -> str:
-    return f"<code>{escape(shown_name(name))}</code>"
+    return f"<code>{escape(visible_name(name))}</code>"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,12 +13,13 @@ from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.experiments.sweep.progress import Progress, TagProgress
 from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.experiments.sweep.telling import duration, money, runs_word, speed
-from vellum_nb.experiments.wording import value_text
 from vellum_nb.fitting import fitting
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset, script, shown_name
+from vellum_nb.widgets.markup import asset, script
 
 __all__ = [
     "ACTIVE",
@@ -99,7 +100,7 @@ def plan_text(record: SweepRecord) -> str:
 def tag_note(record: SweepRecord, tag: str, same: Mapping[str, tuple[str, ...]]) -> str:
     """Return what stands beside a release tag: whether it is the baseline, its other names."""
     baseline = tag == record.release_tags[0] and len(record.release_tags) > 1
-    names = " ".join(f"= {shown_name(name)}" for name in same.get(tag, ()))
+    names = " ".join(f"= {visible_name(name)}" for name in same.get(tag, ()))
     return " · ".join(part for part in ("baseline" if baseline else "", names) if part)
 
 
@@ -146,7 +147,7 @@ def _notice(now: Progress) -> str:
     if now.reason:
         parts.append(f"Stopped: {_cut(now.reason)}")
     if now.moved:
-        tags = ", ".join(map(shown_name, now.moved))
+        tags = ", ".join(map(visible_name, now.moved))
         parts.append(f"Moved to another release meanwhile: {tags}. Each run says which it was on.")
     return " · ".join(parts)
 
@@ -231,7 +232,7 @@ def _latest(run: Run, numbers: Mapping[str, int]) -> dict[str, str]:
     return {
         "id": run.id,
         "time": ended.isoformat(),
-        "tag": _cut(shown_name(run.release_tag)),
+        "tag": _cut(visible_name(run.release_tag)),
         "state": run.state,
         "seconds": "—" if run.latency_s is None else f"{run.latency_s:.2f}",
         "case": "" if number is None else f"case {number:,}",
@@ -325,7 +326,7 @@ def _static_row(record: SweepRecord, tag: TagProgress, same: Mapping[str, tuple[
 
 
 def _name(name: str) -> str:
-    return escape(shown_name(name))
+    return escape(visible_name(name))
 
 
 @fitting(InputError)

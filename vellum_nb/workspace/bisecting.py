@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from vellum_nb.comparison.bisection import Bisection, Candidate, Check, bisected
+from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.bisection import Bisection, Candidate, Check, bisected
-from vellum_nb.experiments.cases import Case
 from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import to_wire
 from vellum_nb.models.plain import plain, shown

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack, overload
 
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.frame_input import compare_rows
+from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
+from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
 from vellum_nb.errors import APIError, InputError
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.comparison.of_frame import compared_rows
-from vellum_nb.experiments.metrics import judge
-from vellum_nb.experiments.metrics.choosing import Metrics
-from vellum_nb.experiments.metrics.judges import Inputs
-from vellum_nb.experiments.metrics.metric import Metric, Value
 from vellum_nb.experiments.sweep import Sweep
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.fitting import fitting
@@ -22,13 +20,12 @@ from vellum_nb.history.reading.records import Record
 from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.workspace.asking import asking
+from vellum_nb.workspace.asking import WorkspaceJudges
 from vellum_nb.workspace.compared_tags import check_tags, nothing_run, tags_run
 from vellum_nb.workspace.grids import sweep_about
 from vellum_nb.workspace.sweep_cases import checked_cases
 from vellum_nb.workspace.sweeping import SweepMethods
 from vellum_nb.workspace.tools import plain_tools
-from vellum_nb.workspace.views import render_comparison
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,22 +81,51 @@ def compare(
     >>> vnb.compare(ws.history.frame(), by="release_tag", baseline="v1")
     <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
     """
-    return compared_rows(
+    comparison = compare_rows(
         frame,
         by,
         baseline=baseline,
         metrics=metrics,
         deployment=deployment,
-        render=render_comparison,
-        tools=plain_tools(),
+        services=plain_tools(),
         alpha=alpha,
         seed=seed,
     )
+    return judged(comparison, None, progress=True)
+
+
+class CompareOptions(TypedDict, total=False):
+    """The options of `Workspace.compare`."""
+
+    release_tags: Sequence[str] | None
+    baseline: str | None
+    sweep: Sweep | str | None
+    since: datetime | str | None
+    metrics: Metrics | None
+    cases: Chosen | None
+    archived: bool
+    alpha: float
+    seed: int
+    max_calls: int | None
+    max_cost_usd: float | None
+    progress: bool
 
 
 class CompareMethods(SweepMethods):
     """Compares runs."""
 
+    @overload
+    def compare(
+        self, deployment: str, *, dry_run: Literal[True], **options: Unpack[CompareOptions]
+    ) -> JudgePlan: ...
+    @overload
+    def compare(
+        self,
+        deployment: str,
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[CompareOptions],
+    ) -> Comparison: ...
     def compare(
         self,
         deployment: str,
@@ -113,7 +139,11 @@ class CompareMethods(SweepMethods):
         archived: bool = False,
         alpha: float = 0.05,
         seed: int = 0,
-    ) -> Comparison:
+        dry_run: bool = False,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+    ) -> Comparison | JudgePlan:
         """Put the stored runs of `deployment` side by side, one row a case.
 
         Nothing is run, but what a judge among the metrics has not judged yet. Repeats of a case
@@ -141,6 +171,13 @@ class CompareMethods(SweepMethods):
             Whether runs in archives are meant as well; those of a `sweep` always are.
         alpha, seed
             As of `vellum_nb.Comparison`.
+        dry_run : bool, default False
+            Return only how many calls the judges among the metrics would make; nothing is run.
+        max_calls, max_cost_usd : optional
+            Limits of the judges; an answer that is not judged because of them is an error of the
+            metric, and judged by the next call.
+        progress : bool, default True
+            Whether to show the progress of the judges.
 
         Raises
         ------
@@ -172,22 +209,24 @@ p = 1.00 · noise floor unknown>
         meant, only = self._cases_meant(deployment, tags, cases)
         if not records and not meant and not known:
             raise nothing_run(self.history, resolve, deployment, tags, since, archived=archived)
+        of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
         comparison = Comparison(
             records,
             deployment=deployment,
             release_tags=tags,
             baseline=baseline,
-            render=render_comparison,
             metrics=metrics,
             cases=[*meant, *known],
             only=only,
             alpha=alpha,
             seed=seed,
-            judging=asking(self),
+            services=self._tools(deployment, "" if of is None else sweep_about(of.record)),
         )
-        of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        comparison.tools = self._tools("" if of is None else sweep_about(of.record))
-        return comparison
+        judges = WorkspaceJudges(self)
+        if dry_run:
+            return plan_judges(comparison, judges)
+        limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+        return judged(comparison, judges, progress=progress, **limits)  # type: ignore[arg-type]
 
     def judge(
         self,
@@ -216,16 +255,16 @@ p = 1.00 · noise floor unknown>
         >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
         [0.07]
         """
-        unbound = judge(
+        return Judge(
             deployment,
             inputs=inputs,
             output=output,
             release_tag=release_tag,
-            name=name,
+            name=name or deployment,
             lower_is_better=lower_is_better,
             rejected=rejected,
+            service=WorkspaceJudges(self),
         )
-        return unbound.bound(asking(self))
 
     def _compared(
         self,

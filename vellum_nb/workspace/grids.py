@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import APIError
-from vellum_nb.experiments import Comparison
-from vellum_nb.experiments.cases import Case
 from vellum_nb.models import Cancellation, Run, RunRequest
 from vellum_nb.models.sweeps import SweepRecord
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.errors import APIResponseError, VellumNBError
-from vellum_nb.experiments.code_diff import CodeDiff
 from vellum_nb.models import WorkflowDeploymentRelease, WorkflowReleaseTagRead
 from vellum_nb.workspace.archives import texts_of
 from vellum_nb.workspace.base import BaseWorkspace

@@ -6,8 +6,8 @@ import weakref
 from collections.abc import Sequence
 from functools import partial
 
+from vellum_nb.comparison.comparison import Services
 from vellum_nb.errors import AuthenticationError
-from vellum_nb.experiments.comparison.tools import Tools
 from vellum_nb.experiments.sweep.reading import Cases, read_table
 from vellum_nb.experiments.sweep.sweep import Sweep, SweepOptions
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
@@ -19,7 +19,7 @@ from vellum_nb.workspace.sweep_options import checked_repeats, checked_tags
 from vellum_nb.workspace.sweep_plan import Planned, Wanted
 from vellum_nb.workspace.sweep_worker import SweepWorker
 from vellum_nb.workspace.tools import tools_of
-from vellum_nb.workspace.views import render_comparison, view_sweep
+from vellum_nb.workspace.views import view_sweep
 from vellum_nb.workspace.watching import watch
 
 __all__ = ["SweepMaking", "live_sweep"]
@@ -64,11 +64,10 @@ class SweepMaking(BaseWorkspace):
             history=self.history,
             worker=worker,
             options=options,
-            render=render_comparison,
             viewer=partial(view_sweep, cases=cases, releases=wanted.releases),
         )
         sweep.plan = found.plan
-        sweep.tools = self._tools(sweep_about(record))
+        sweep.tools = self._tools(record.deployment, sweep_about(record))
         _LIVE[record.id] = sweep
         return sweep
 
@@ -79,11 +78,10 @@ class SweepMaking(BaseWorkspace):
             history=self.history,
             worker=LateWorker(partial(self._late, record, options)),
             options=options,
-            render=render_comparison,
             viewer=self._view_of_old,
         )
         sweep.watch = watch
-        sweep.tools = self._tools(sweep_about(record))
+        sweep.tools = self._tools(record.deployment, sweep_about(record))
         _LIVE[record.id] = sweep
         return sweep
 
@@ -116,8 +114,8 @@ class SweepMaking(BaseWorkspace):
         self.history.sweeps.change(record.id, options=options.kept)
         return self._worker(record, cases, releases, expand_meta=options.tells_cost)
 
-    def _tools(self, about: str) -> Tools:
-        return tools_of(self, about=about)  # type: ignore[arg-type]  # it is a whole Workspace
+    def _tools(self, deployment: str, about: str) -> Services:
+        return tools_of(self, deployment, about=about)  # type: ignore[arg-type]  # it is a whole Workspace
 
     def _view_of_old(self, sweep: Sweep) -> object:
         return view_sweep(sweep, cases=self.history.sweeps.cases(sweep.id), releases={})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Unpack, overload
 from vellum_nb.experiments.sweep.plan import SweepPlan
 from vellum_nb.experiments.sweep.reading import Cases
 from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.workspace.asking import asking
+from vellum_nb.workspace.asking import WorkspaceJudges
 from vellum_nb.workspace.sweep_making import SweepMaking, live_sweep
 from vellum_nb.workspace.sweep_opening import found_sweep
 from vellum_nb.workspace.sweep_options import (
@@ -173,7 +173,7 @@ class SweepMethods(SweepMaking):
             while not self._kept(found, wanted.checked.cases, twin=fresh):
                 found = plan()
             sweep = self._sweep(found, wanted, options)
-        sweep.judging = asking(self)
+        sweep.judging = WorkspaceJudges(self)
         sweep.watch = watch if progress else None
         if progress:
             announce(found.plan)
@@ -236,7 +236,7 @@ class SweepMethods(SweepMaking):
         record = found_sweep(self.history.sweeps, sweep_id)
         kept = kept_options(record.options, options)
         found = live_sweep(record.id) or self._opened(record, kept)
-        found.judging = asking(self)
+        found.judging = WorkspaceJudges(self)
         return found
 
     def _case_calls(self, deployment: str) -> CaseCalls:

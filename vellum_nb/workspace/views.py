@@ -10,11 +10,10 @@ from vellum_nb.models import WorkflowDeploymentRelease
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
-    from vellum_nb.experiments import Comparison
     from vellum_nb.experiments.sweep.sweep import Sweep
     from vellum_nb.widgets import HistoryView, SweepView
 
-__all__ = ["render_comparison", "view_history", "view_sweep"]
+__all__ = ["view_history", "view_sweep"]
 
 
 def view_history(history: History, **options: Any) -> HistoryView:
@@ -23,13 +22,6 @@ def view_history(history: History, **options: Any) -> HistoryView:
     from vellum_nb.widgets.outputs import side_by_side_html
 
     return HistoryView(history, side_by_side=side_by_side_html, **options)
-
-
-def render_comparison(comparison: Comparison) -> str:
-    """Return `comparison` as HTML."""
-    from vellum_nb.widgets.comparison import comparison_html
-
-    return comparison_html(comparison)
 
 
 def view_sweep(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from vellum_nb.experiments.diffs import printable
 from vellum_nb.experiments.sweep.terminal import terminal_bar
+from vellum_nb.rendering.marks import printable
 
 if TYPE_CHECKING:
     from vellum_nb.experiments.sweep.plan import SweepPlan

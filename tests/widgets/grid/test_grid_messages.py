@@ -118,7 +118,7 @@ def test_a_rating_is_kept_and_shown(page, hands):
     assert page.whole.wait(10)
     assert hands[1] == [("v2-1-0", 0.25, None)]
     assert page.cell(2, "v2")["quality"] == 0.25
-    assert page.wire.customs("told")[-1]["text"] == "Case 2 on v2: rated 0.25"
+    assert page.wire.customs("status")[-1]["text"] == "Case 2 on v2: rated 0.25"
     assert page.whole.comparison.cases[1].runs["v2"].quality == 0.25
 
 

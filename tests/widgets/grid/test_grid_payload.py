@@ -7,8 +7,8 @@ import json
 import pytest
 from html_kit import HOSTILE, assert_harmless
 
-from vellum_nb.widgets.grid.pieces import changed, differing, plain
-from vellum_nb.widgets.grid.table import MAX_PAGE
+from vellum_nb.widgets.grid.rows import changed, differing, plain
+from vellum_nb.widgets.grid.view import MAX_PAGE
 
 LONG = 1_000_000
 

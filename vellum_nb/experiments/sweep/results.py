@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.comparison import Services
+from vellum_nb.comparison.judging import JudgeService, judged
+from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import HistoryError
-from vellum_nb.experiments.comparison import Comparison
-from vellum_nb.experiments.comparison.tools import Tools
-from vellum_nb.experiments.metrics.choosing import Metrics
-from vellum_nb.experiments.metrics.judges import Judging
-from vellum_nb.experiments.report.saving import refuse_key, save_frame
 from vellum_nb.experiments.sweep.todo import superseded
 from vellum_nb.history import History
 from vellum_nb.history.reading.records import Record
@@ -19,6 +18,7 @@ from vellum_nb.history.rows.cells import cell
 from vellum_nb.history.rows.frames import column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
+from vellum_nb.rendering.files import refuse_key, save_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +36,8 @@ class Results:
 
     record: SweepRecord
     _history: History
-    _render: Callable[[Comparison], str] | None
-    judging: Judging | None = None
-    tools: Tools = Tools()
+    judging: JudgeService | None = None
+    tools: Services = Services()
     """What its comparisons act with and are shown by; whoever makes a sweep sets it."""
 
     def runs(self) -> list[Run]:
@@ -93,6 +92,9 @@ class Results:
         metrics: Metrics | None = None,
         alpha: float = 0.05,
         seed: int = 0,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
     ) -> Comparison:
         """Return its runs side by side, one row a case; a case that was not run is missing.
 
@@ -102,6 +104,8 @@ class Results:
             The tag the others are held against. Default: the first.
         metrics, alpha, seed
             As of `vellum_nb.Comparison`. Metrics see what the cases expect.
+        max_calls, max_cost_usd, progress
+            Of the judges among the metrics; as of `vellum_nb.Workspace.compare`.
 
         Raises
         ------
@@ -121,15 +125,14 @@ class Results:
             deployment=self.record.deployment,
             release_tags=self.record.release_tags,
             baseline=baseline,
-            render=self._render,
             metrics=metrics,
             cases=self._history.sweeps.cases(self.record.id),
             alpha=alpha,
             seed=seed,
-            judging=self.judging,
+            services=self.tools,
         )
-        comparison.tools = self.tools
-        return comparison
+        limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+        return judged(comparison, self.judging, progress=progress, **limits)  # type: ignore[arg-type]
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.
@@ -152,7 +155,7 @@ class Results:
         True
         """
         frame = self.frame()
-        refuse_key(str(path), self.tools.holds_key, [frame])
+        refuse_key(str(path), self.tools.leaks, [frame])
         return save_frame(path, frame, "csv")
 
     def _frame(self, states: tuple[str, ...] | None = None) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.experiments.comparison import Comparison
 from vellum_nb.experiments.sweep.driver import Driver
 from vellum_nb.experiments.sweep.hands import Hands
 from vellum_nb.experiments.sweep.making import SweepOptions, Worker, hands_of
@@ -44,7 +43,6 @@ class Sweep(Results, Shown):
         history: History,
         worker: Worker,
         options: SweepOptions,
-        render: Callable[[Comparison], str] | None = None,
         viewer: Callable[[Sweep], Any] | None = None,
         watch: Callable[[Sweep], AbstractContextManager[None]] | None = None,
     ) -> None:
@@ -52,7 +50,6 @@ class Sweep(Results, Shown):
         self._history = history
         self._worker = worker
         self._options = options
-        self._render = render
         self.viewer = viewer
         self.watch = watch
         self._lock = threading.RLock()

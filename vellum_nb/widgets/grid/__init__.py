@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vellum_nb.widgets.grid.hands import Hands
+from vellum_nb.widgets.grid.head import Hands
 from vellum_nb.widgets.grid.view import ComparisonView
 
 __all__ = ["ComparisonView", "Hands"]

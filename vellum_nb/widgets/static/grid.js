@@ -502,7 +502,7 @@ class Grid {
   receive(message) {
     if (message.kind === "rows" && message.view === this.id) this.take(message);
     else if (message.kind === "row") this.body.replace(message.row);
-    else if (message.kind === "told") say(this.told, message.text);
+    else if (message.kind === "status") say(this.told, message.text);
     else if (message.kind === "exported") this.exported(message);
     else if (message.kind === "back") this.returned();
     else if (message.kind === "filter") this.filter({ states: message.states });

@@ -1,0 +1,308 @@
+"""A blind rating: who is asked what, what is kept, what is told when."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.comparison import Services
+from vellum_nb.errors import APIConnectionError, HistoryError, InputError
+from vellum_nb.history import History
+from vellum_nb.models import Run, case_id
+from vellum_nb.models.blind import a_is_first
+
+START = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def made(number: int, tag: str, ticket: str, **fields: Any) -> Run:
+    inputs = {"ticket": ticket}
+    known = {
+        "id": f"{tag}-{number}",
+        "deployment": "triage",
+        "release_tag": tag,
+        "timestamp": START + timedelta(seconds=number),
+        "inputs": inputs,
+        "outputs": {"said": f"{ticket} by {tag}"},
+        "case_id": case_id(inputs),
+        "state": "FULFILLED",
+    }
+    return Run(**(known | fields))
+
+
+def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "v2"), **options):
+    runs = [made(at, tag, f"t{at}") for at in range(number) for tag in tags]
+    services = Services(ratings=history.blind)
+    return Comparison(runs, deployment="triage", release_tags=tags, services=services, **options)
+
+
+@pytest.fixture
+def history(tmp_path):
+    with History(tmp_path / "runs.db") as history:
+        yield history
+
+
+def test_the_order_is_drawn_anew_for_each_case_and_follows_from_the_seed(history):
+    session = compared(history, 40).blind(seed=1)
+    seen = []
+    while (pair := session.current) is not None:
+        a, b = session.answers(pair)
+        assert {a.release_tag, b.release_tag} == {"v1", "v2"}
+        seen.append(a.release_tag)
+        session.rate("tie")
+    assert 8 < seen.count("v1") < 32
+    again = [a_is_first(1, case_id({"ticket": f"t{at}"})) for at in range(40)]
+    assert [tag == "v1" for tag in seen] == again
+
+
+def test_a_rating_by_letters_counts_for_the_release_that_stood_there(history):
+    session = compared(history).blind(seed=4)
+    while (pair := session.current) is not None:
+        a, _ = session.answers(pair)
+        session.rate("A" if a.release_tag == "v2" else "B")
+    found = session.finish()
+    assert (found.first, found.second) == ("v1", "v2")
+    assert (found.wins, found.losses, found.ties) == (6, 0, 0)
+    assert found.rate.p == pytest.approx(0.03125)
+    assert (session.frame()["preferred"] == "v2").all()
+
+
+def test_it_goes_on_in_another_process_where_it_was_left(history, tmp_path):
+    session = compared(history).blind()
+    session.rate("A", note="kinder")
+    session.rate("skip", note="cannot tell")
+    session.rate("B")
+    with History(tmp_path / "runs.db") as other:
+        later = compared(other).blind()
+        assert later.record == session.record
+        assert (later.rated, later.skipped, later.last) == (2, 1, "B")
+        assert later.current.position == 3
+        assert later.undo()
+        assert later.current.position == 2
+        later.rate("tie")
+    session.refresh()
+    assert session.last == "tie"
+
+
+def test_two_kernels_do_not_rate_a_case_twice(history, tmp_path):
+    session = compared(history).blind()
+    with History(tmp_path / "runs.db") as other:
+        later = compared(other).blind()
+        assert later.rate("A")
+        assert not session.rate("B")
+    assert session.last == "A"
+    assert session.rated == 1
+    assert len(history.blind_ratings()) == 1
+
+
+def test_what_was_taken_back_is_kept_and_its_note_comes_back(history):
+    session = compared(history).blind()
+    session.rate("A", note="first thought")
+    assert session.undo()
+    assert session.note == "first thought"
+    assert not session.undo()
+    session.rate("B", note="second thought")
+    frame = history.blind_ratings("triage")
+    assert frame["note"].tolist() == ["second thought", "first thought"]
+    assert frame["undone"].isna().tolist() == [True, False]
+    assert history.blind_ratings("other").empty
+
+
+def test_skipped_cases_are_asked_again_or_left_out(history):
+    session = compared(history, 3).blind()
+    for said in ("skip", "A", "skip"):
+        session.rate(said, note="why")
+    assert session.state == "ready"
+    session.ask_skipped()
+    assert session.current.position == 0
+    assert session.note == "why"
+    session.rate("B")
+    assert session.current.position == 2
+    session.undo()
+    assert session.current.position == 0
+    session.rate("tie")
+    session.rate("skip")
+    assert session.state == "ready"
+    assert session.finish().skipped == 1
+
+
+def test_no_frame_tells_before_the_end_which_release_was_which(history):
+    comparison = compared(history, 2)
+    session = comparison.blind(seed=123456789)
+    session.rate("A")
+    early = [comparison.blind_results(), history.blind_ratings()]
+    for frame in early:
+        text = json.dumps(frame.astype(str).to_dict("records"))
+        assert [each for each in ("v1", "v2", "123456789") if each in text] == []
+    with pytest.raises(InputError, match="1 of 2 cases are not rated yet"):
+        comparison.blind_summary()
+    session.finish()
+    late = history.blind_ratings().iloc[0]
+    assert {late["release_a"], late["release_b"]} == {"v1", "v2"}
+    assert late["seed"] == 123456789
+    assert late["run_a"].startswith(late["release_a"])
+    assert comparison.blind_summary()["unrated"].item() == 1
+
+
+def test_after_the_end_nothing_changes(history):
+    session = compared(history, 2).blind()
+    session.rate("A")
+    session.finish()
+    assert not session.undo()
+    with pytest.raises(InputError, match="nothing left to rate"):
+        session.rate("B")
+    assert compared(history, 2).blind().state == "ended"
+    assert compared(history, 2).blind(fresh=True).state == "asking"
+
+
+def test_equal_outputs_are_ties_and_missing_answers_are_left_out(history):
+    runs = [made(1, "v1", "a", outputs={"said": "x"}), made(1, "v2", "a", outputs={"said": "x"})]
+    runs += [made(2, "v1", "b"), made(3, "v1", "c"), made(3, "v2", "c", state="FAILED")]
+    comparison = Comparison(runs, deployment="triage", release_tags=["v1", "v2"])
+    session = comparison.blind()
+    assert (session.state, session.total, session.same, session.missing) == ("empty", 0, 1, 2)
+    assert session.finish().same == 1
+    assert comparison.blind_results()["choice"].tolist() == ["same outputs"]
+
+
+def test_repeats_that_come_later_do_not_change_what_is_rated(history):
+    before = compared(history, 2)
+    session = before.blind()
+    runs = [made(at, tag, f"t{at}") for at in range(2) for tag in ("v1", "v2")]
+    runs += [made(50 + at, "v2", f"t{at}", outputs={"said": "new"}) for at in range(2)]
+    services = Services(ratings=history.blind)
+    after = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], services=services)
+    later = after.blind()
+    assert later.record == session.record
+    shown = {run.outputs["said"] for run in later.answers(later.current)}
+    assert shown == {"t0 by v1", "t0 by v2"}
+
+
+def test_another_question_pair_or_set_of_cases_is_another_rating(history):
+    tags = ("v1", "v2", "v3")
+    comparison = compared(history, 3, tags)
+    first = comparison.blind(("v1", "v3"))
+    assert comparison.blind(("v3", "v1")).record == first.record
+    others = [
+        comparison.blind(("v2", "v3")),
+        comparison.blind(("v1", "v3"), question="Which is shorter?"),
+        compared(history, 2, tags).blind(("v1", "v3")),
+    ]
+    assert len({first.record.id, *(each.record.id for each in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        (None, "this comparison has 3 releases: give pair="),
+        ("v1", "does not fit"),
+        (("v1", "v1"), "does not fit"),
+        (("v1", "v9"), "two others of: v1, v2, v3"),
+    ],
+)
+def test_a_pair_that_does_not_fit_is_refused(history, pair, says):
+    with pytest.raises(InputError, match=says):
+        compared(history, 2, ("v1", "v2", "v3")).blind(pair)
+
+
+@pytest.mark.parametrize("seed", ["7", 1.5, True, 2**63])
+def test_a_seed_that_does_not_fit_is_refused(history, seed):
+    with pytest.raises(InputError, match="give a whole number"):
+        compared(history).blind(seed=seed)
+
+
+def test_asking_for_results_begins_nothing(history):
+    with pytest.raises(InputError, match="were not rated blind"):
+        compared(history).blind_results()
+    with pytest.raises(InputError, match="no rating; there are: A, B, tie, skip"):
+        compared(history).blind().rate("C")
+    with pytest.raises(HistoryError, match="no blind rating 'x'"):
+        history.blind.get("x")
+
+
+def test_ratings_are_sent_once_each_the_failed_ones_again(history):
+    session = compared(history, 3).blind(seed=2)
+    for said in ("A", "B", "tie"):
+        session.rate(said, note="n")
+    session.finish()
+    sent: list[tuple[str, float]] = []
+
+    def rate(run, quality, about):
+        if run.inputs["ticket"] == "t1" and not sent[4:]:
+            raise InputError("not this one")
+        assert about == {"source": "blind rating", "session": session.record.id, "seed": 2} | {
+            "note": "n"
+        }
+        sent.append((run.id, quality))
+
+    assert session.send(rate) == (2, ["not this one"])
+    assert session.unsent == 1
+    sent.extend([("", 0.0)])
+    assert session.send(rate) == (1, [])
+    assert session.send(rate) == (0, [])
+    assert sorted(quality for _, quality in sent[:4]) == [0, 0.5, 0.5, 1]
+
+
+def test_without_a_history_ratings_live_as_long_as_the_comparison():
+    runs = [made(1, "v1", "a"), made(1, "v2", "a")]
+    comparison = Comparison(runs, deployment="triage", release_tags=["v1", "v2"])
+    assert not comparison.blind().is_kept
+    comparison.blind().rate("A")
+    assert comparison.view(blind=True).rated == 1
+
+
+def test_undo_takes_back_what_was_said_here_never_what_another_kernel_said_since(history, tmp_path):
+    session = compared(history).blind()
+    session.rate("A")
+    with History(tmp_path / "runs.db") as other:
+        later = compared(other).blind()
+        later.rate("B")
+        assert session.last == "A"
+        assert session.undo()
+        assert later.last == "B"
+        assert later.undo()
+        later.refresh()
+        assert (later.rated, later.current.position) == (0, 0)
+
+
+def test_the_order_of_outputs_does_not_tell_which_release_is_a(history):
+    outputs = {"v1": {"said": "x", "why": "y"}, "v2": {"why": "z", "said": "x"}}
+    runs = [made(at, tag, f"t{at}", outputs=outputs[tag]) for at in range(9) for tag in outputs]
+    services = Services(ratings=history.blind)
+    found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], services=services)
+    session = found.blind(seed=1)
+    firsts = {session.answers(pair)[0].release_tag for pair in session.pairs}
+    assert firsts == {"v1", "v2"}
+    assert {tuple(session.names(pair)) for pair in session.pairs} == {("said", "why")}
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"), [(APIConnectionError("POST /: refused"), 3), (InputError("no output"), 7)]
+)
+def test_where_nobody_answers_the_rest_is_not_sent_and_what_was_sent_stays_so(
+    history, fault, tries
+):
+    session = compared(history).blind()
+    while session.current is not None:
+        session.rate("A")
+    session.finish()
+    tried: list[str] = []
+
+    def rate(run: Run, quality: float, about: Any) -> None:
+        tried.append(run.id)
+        if len(tried) > 2:
+            raise fault
+
+    first = session.send(rate)
+    assert first[0] == 1
+    assert len(tried) == tries
+    assert session.unsent == 5
+    tried[:] = []
+    assert compared(history).blind().send(lambda run, *_: tried.append(run.id)) == (5, [])
+    assert len(tried) == 10
+    assert session.send(rate) == (0, [])
+    history.close()
+    assert "closed" in session.send(rate)[1][0]

@@ -1,0 +1,130 @@
+"""The figures of charts, and that they can be drawn, as pictures too."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from vellum_nb.comparison import Comparison, Metric
+from vellum_nb.errors import HistoryError, InputError
+from vellum_nb.models import Run, case_id
+
+START = datetime(2026, 11, 24, tzinfo=UTC)
+value = Metric(lambda run: run.outputs["x"], name="value")
+
+
+def made(number: int, tag: str, x: Any, **fields: Any) -> Run:
+    inputs = {"n": number}
+    known = {
+        "id": f"{tag}-{number}",
+        "deployment": "d",
+        "release_tag": tag,
+        "timestamp": START + timedelta(seconds=number),
+        "inputs": inputs,
+        "outputs": {"x": x},
+        "case_id": case_id(inputs),
+        "state": "FULFILLED",
+        "latency_s": 0.1 * (number + 1),
+    }
+    return Run(**(known | fields))
+
+
+def compared(number: int = 10, tags: tuple[str, ...] = ("v1", "v2", "v3")) -> Comparison:
+    more = {"v1": 0, "v2": 1, "v3": -1}
+    runs = [
+        made(at, tag, at + (more[tag] if at % 2 else 0)) for at in range(number) for tag in tags
+    ]
+    return Comparison(runs, deployment="d", release_tags=tags, metrics=value)
+
+
+def values_of(chart: Any) -> list[dict[str, Any]]:
+    datasets = chart.to_dict()["datasets"]
+    return max(datasets.values(), key=lambda rows: (len(rows), len(rows[0])))
+
+
+def test_the_metric_is_that_of_the_summary():
+    cmp = compared()
+    rows = values_of(cmp.chart("metric").chart)
+    summary = cmp.summary()
+    assert [row["mean"] for row in rows] == summary["metric.value"].tolist()
+    assert [row["low"] for row in rows] == summary["metric.value.low"].tolist()
+    assert [row["kind"] for row in rows] == ["baseline", "release", "release"]
+
+
+def test_latencies_are_told_by_their_quantiles():
+    rows = values_of(compared().chart("latency", release="v2").chart)
+    assert rows[0]["p50"] == pytest.approx(0.55)
+    assert rows[0]["runs"] == 10
+
+
+def test_wins_fill_the_bar():
+    rows = values_of(compared().chart("wins").chart)
+    assert [(row["release"], row["verdict"], row["cases"]) for row in rows] == [
+        ("v2", "better", 5),
+        ("v2", "tie", 5),
+        ("v3", "tie", 5),
+        ("v3", "worse", 5),
+    ]
+    assert {row["to"] for row in rows} >= {10}
+
+
+def test_many_ties_are_ties_and_marks_keep_away_from_the_edge():
+    drawn = compared().chart("wins").chart
+    assert "5 ties" in {row["text"] for row in values_of(drawn)}
+    metric = compared().chart("metric").chart.to_dict()
+    scales = [layer["encoding"].get("x", {}).get("scale", {}) for layer in metric["layer"]]
+    assert max(scale.get("padding", 0) for scale in scales) > 0
+
+
+def test_every_case_stands_in_the_scatter_once_and_near_ones_share_a_place():
+    points = values_of(compared(5_000).chart("scatter", release="v3").chart)
+    assert sum(point["cases"] for point in points) == 5_000
+    assert len(points) < 200
+    assert {point["verdict"] for point in points} == {"tie", "worse"}
+
+
+@pytest.mark.parametrize("what", ["metric", "latency", "wins", "scatter"])
+def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
+    view = compared().chart(what)
+    assert view.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    svg = view.save(tmp_path / "a.svg").read_text("utf-8")
+    assert svg.startswith("<svg")
+    assert "http" not in svg.replace("http://www.w3.org", "")
+    bundle = view._repr_mimebundle_()
+    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert bundle["text/plain"] == repr(view)
+    with pytest.raises(InputError, match=r"neither \.png nor \.svg"):
+        view.save(tmp_path / "a.pdf")
+    with pytest.raises(HistoryError):
+        view.save(tmp_path / "no" / "folder" / "a.png")
+
+
+def test_names_are_drawn_as_text():
+    runs = [made(1, tag, 1) for tag in ("v1", "<script>x</script>")]
+    cmp = Comparison(runs, deployment="d", release_tags=["v1", "<script>x</script>"], metrics=value)
+    text = cmp.chart("metric").svg()
+    assert "<script" not in text
+    assert "&lt;script" in text
+
+
+def test_what_cannot_be_drawn_is_told():
+    with pytest.raises(InputError, match="no chart 'pie'; there are: 'metric'"):
+        compared().chart("pie")
+    with pytest.raises(InputError, match="only the release v1"):
+        compared(tags=("v1",)).chart("wins")
+    with pytest.raises(InputError, match="v1 is the baseline"):
+        compared().chart("scatter", release="v1")
+    with pytest.raises(InputError, match="no metric of this comparison is called 'x'"):
+        compared().chart("metric", metric="x")
+    quick = Comparison([made(1, "v1", 1, latency_s=None)], deployment="d", release_tags=["v1"])
+    with pytest.raises(InputError, match="no run has a latency"):
+        quick.chart("latency")
+
+
+def test_without_altair_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(InputError, match=r"pip install 'vellum-nb\[charts\]'"):
+        compared().chart("metric")

@@ -1,0 +1,45 @@
+"""The code of two releases side by side: hostile code stays text."""
+
+from __future__ import annotations
+
+from vellum_nb.comparison.code_diff import CodeDiff
+
+
+def diff(before, after):
+    return CodeDiff("<b>d</b>", "v1", "v2", before, after)
+
+
+def test_new_and_deleted_files_are_told():
+    text = diff({"old.py": "a\n"}, {"new.py": "b\n"}).text
+    assert "--- /dev/null\n+++ v2/new.py\n@@ -0,0 +1 @@\n+b\n" in text
+    assert "--- v1/old.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n" in text
+
+
+def test_only_line_feeds_end_a_line_and_the_last_one_may_be_missing():
+    text = diff({"a": "x\u2028y\n1"}, {"a": "x\u2028y\n2"}).text
+    assert " x\u2028y\n" in text
+    assert text.endswith("-1\n\\ No newline at end of file\n+2\n\\ No newline at end of file\n")
+
+
+def test_code_names_and_tags_are_escaped():
+    evil = "<script>alert(1)</script>"
+    html = CodeDiff("d", evil, "v2", {evil: "a"}, {evil: f'"{evil}"'})._repr_html_()
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_far_away_lines_are_left_out_and_lines_are_numbered():
+    lines = [f"line {n}\n" for n in range(100)]
+    html = diff({"a": "".join(lines)}, {"a": "".join([*lines[:50], "new\n", *lines[51:]])})
+    shown = html._repr_html_()
+    assert "line 10" not in shown
+    assert ">51</td>" in shown
+    assert ">- line 50</del>" in shown
+    assert ">+ new</ins>" in shown
+
+
+def test_the_repr_counts_files_and_lines():
+    assert repr(diff({"a": "1\n", "b": "1\n"}, {"a": "2\n", "b": "-1\n+2\n"})).endswith(
+        "v1 → v2: 2 files differ (+3 -2)>"
+    )
+    assert repr(diff({"a": "1"}, {"a": "1"})).endswith("no difference>")

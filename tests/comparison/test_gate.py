@@ -1,0 +1,172 @@
+"""When a release does not pass, and what is told then."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from report_kit import compared, failed, judged, run, wanted
+
+import vellum_nb as vnb
+from vellum_nb import RegressionError
+
+YES, NO = "yes", "no"
+
+
+def test_a_release_that_is_as_good_passes():
+    judged({"v1": [YES, NO], "v2": [YES, YES]}).assert_no_regressions()
+
+
+def test_one_case_that_is_worse_is_one_too_many():
+    cmp = judged({"v1": [YES] * 12, "v2": [NO] + [YES] * 11})
+    with pytest.raises(RegressionError) as caught:
+        cmp.assert_no_regressions()
+    assert str(caught.value) == (
+        "words: v2 did not pass against v1, 12 cases:\n"
+        "  v2: 0 better · 1 worse · 11 same · p = 1.00 · noise floor unknown (exact)\n"
+        "  1 case is worse; max_regressions=0 allows none\n"
+        f"  - case 1 ({cmp.cases[0].case_id}) · case 0 · exact 1 → 0 · answer: yes → no"
+    )
+    assert caught.value.case_ids == (cmp.cases[0].case_id,)
+    assert caught.value.reasons == ("v2 by exact: 1 case is worse; max_regressions=0 allows none",)
+    assert isinstance(caught.value, AssertionError)
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    assert (str(again), again.case_ids) == (str(caught.value), caught.value.case_ids)
+    cmp.assert_no_regressions(max_regressions=1)
+
+
+def test_what_is_hardly_chance_does_not_pass_however_many_may_be_worse():
+    cmp = judged({"v1": [YES] * 8, "v2": [NO] * 8})
+    with pytest.raises(RegressionError, match=r"worse as a whole, and hardly by chance: p = 0.008"):
+        cmp.assert_no_regressions(max_regressions=8)
+    with pytest.raises(RegressionError, match="alpha=0.01"):
+        cmp.assert_no_regressions(max_regressions=None, alpha=0.01)
+    cmp.assert_no_regressions(max_regressions=None, alpha=0.005)
+    cmp.assert_no_regressions(max_regressions=8, alpha=None)
+
+
+def test_p_is_corrected_for_the_number_of_releases():
+    six_worse = [NO] * 6 + [YES] * 2
+    one = judged({"v1": [YES] * 8, "v2": six_worse})
+    with pytest.raises(RegressionError, match=r"p = 0.03"):
+        one.assert_no_regressions(max_regressions=None)
+    two = judged({"v1": [YES] * 8, "v2": six_worse, "v3": [YES] * 8})
+    two.assert_no_regressions(max_regressions=None)
+
+
+@pytest.mark.parametrize("gap", [None, "failed"])
+def test_a_case_that_is_missing_never_passes(gap):
+    runs = [run("v1", "a"), run("v2", "a"), run("v1", "b")]
+    runs += [failed("v2", "b")] if gap else []
+    cmp = compared(*runs, cases=wanted({"a": YES, "b": YES}), metrics="exact")
+    told = "FAILED on v2" if gap else "no run on v2"
+    with pytest.raises(RegressionError, match=f"(?s)1 case has no answer.* · {told}"):
+        cmp.assert_no_regressions()
+    cmp.assert_no_regressions(max_missing=1)
+    cmp.assert_no_regressions(max_missing=None)
+
+
+def test_where_nothing_can_be_compared_nothing_passes():
+    cmp = compared(run("v1"), cases=wanted({"a": YES}), metrics="exact")
+    with pytest.raises(RegressionError, match="nothing could be compared"):
+        cmp.assert_no_regressions(max_missing=None, max_regressions=None)
+    unscored = compared(run("v1"), run("v2"), metrics="exact")  # nothing is expected of it
+    with pytest.raises(RegressionError, match="nothing could be compared"):
+        unscored.assert_no_regressions()
+
+
+def test_a_metric_that_raises_is_no_pass():
+    def brittle(found: vnb.Run) -> bool:
+        if found.outputs["answer"] == NO:
+            raise ValueError("cannot tell")
+        return True
+
+    cmp = compared(run("v1"), run("v2", answer=NO), run("v1", "b"), run("v2", "b"), metrics=brittle)
+    with pytest.raises(
+        RegressionError, match=r"(?s)1 case has no answer.*brittle raised; errors\(\)"
+    ):
+        cmp.assert_no_regressions()
+
+
+def test_what_is_within_the_noise_is_no_regression():
+    answers = {"v1": [YES, YES], "v2": [YES, NO]}
+    runs = [
+        run(tag, text, answer)
+        for tag, given in answers.items()
+        for text in ("a", "b", "c")
+        for answer in given
+    ]
+    known = wanted({"a": YES, "b": YES, "c": YES})
+    cmp = compared(*runs, cases=known, metrics="exact")
+    assert cmp.count("v2", "noise") == 3
+    cmp.assert_no_regressions()
+    assert cmp.p("v2") <= 0.25  # by itself that would be enough at this alpha
+    cmp.assert_no_regressions(alpha=0.3)
+    more = [run("v2", text, NO) for text in ("a", "b", "c") for _ in range(30)]
+    with pytest.raises(RegressionError, match="3 cases are worse"):
+        compared(*runs, *more, cases=known, metrics="exact").assert_no_regressions(alpha=0.3)
+
+
+def test_lower_is_better_for_latency_and_each_metric_is_told():
+    runs = [run("v1", str(n), latency_s=0.1) for n in range(9)]
+    runs += [run("v2", str(n), latency_s=9.0) for n in range(9)]
+    cmp = compared(
+        *runs, cases=wanted(dict.fromkeys(map(str, range(9)), YES)), metrics=["exact", "latency_s"]
+    )
+    cmp.assert_no_regressions()
+    with pytest.raises(RegressionError, match="9 cases are worse") as caught:
+        cmp.assert_no_regressions(["exact", "latency_s"])
+    assert "(latency_s)" in str(caught.value)
+    assert "(exact)" not in str(caught.value)
+    with pytest.raises(RegressionError):
+        cmp.assert_no_regressions("latency_s", release="v2")
+
+
+def test_a_long_list_is_cut_and_says_where_the_rest_is():
+    cmp = judged({"v1": [YES] * 30, "v2": [NO] * 30})
+    with pytest.raises(RegressionError) as caught:
+        cmp.assert_no_regressions()
+    assert str(caught.value).count("\n  - case ") == 20
+    assert "… and 10 more; regressions('exact', release='v2') has them all" in str(caught.value)
+    assert len(caught.value.case_ids) == 30
+
+
+def test_what_a_run_says_does_not_drive_the_terminal():
+    cmp = compared(
+        run("v1", "\x1b[2J", YES),
+        run("v2", "\x1b[2J", "\x1b]0;x\x07"),
+        cases=wanted({"\x1b[2J": YES}),
+        metrics="exact",
+    )
+    with pytest.raises(RegressionError) as caught:
+        cmp.assert_no_regressions()
+    assert "\x1b" not in str(caught.value)
+    assert "\x07" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "speed"}, "no metric of this comparison is called 'speed'; there are: exact"),
+        ({"release": "v9"}, "'v9' is not among the release tags compared"),
+        ({"release": "v1"}, "v1 is the baseline"),
+        (
+            {"max_regressions": -1},
+            "max_regressions=the number -1 does not fit: give a whole number",
+        ),
+        ({"max_missing": 0.5}, "max_missing="),
+        ({"alpha": 2}, "alpha=.* give a number from 0 to 1, or None for no limit"),
+        ({"alpha": True}, "alpha="),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, message):
+    cmp = judged({"v1": [YES], "v2": [YES]})
+    with pytest.raises(vnb.InputError, match=message):
+        cmp.assert_no_regressions(**options)
+
+
+def test_without_a_metric_or_a_second_release_there_is_nothing_to_assert():
+    with pytest.raises(vnb.InputError, match="nothing distinguishes better from worse here"):
+        compared(run("v1"), run("v2")).assert_no_regressions()
+    with pytest.raises(vnb.InputError, match="only v1 is compared: name another release tag"):
+        judged({"v1": [YES]}).assert_no_regressions()

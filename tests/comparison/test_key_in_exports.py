@@ -1,0 +1,84 @@
+"""No export is written while the API key stands in it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from report_kit import compared, run, wanted
+
+import vellum_nb as vnb
+from vellum_nb.comparison.comparison import Services
+from vellum_nb.models import RunError
+from vellum_nb.models.secret import stands_in
+
+KEY = 'sk-"<&>-0123456789abcdef'
+WAYS = [
+    lambda cmp, path: cmp.to_csv(path),
+    lambda cmp, path: cmp.to_parquet(path),
+    lambda cmp, path: cmp.to_markdown(path),
+    lambda cmp, path: cmp.to_html(path),
+    lambda cmp, path: cmp.to_junit(path),
+    lambda cmp, _: cmp.to_html(),
+    lambda cmp, _: cmp.to_markdown(),
+]
+PLACES = {
+    "an input": {"text": f"my key is {KEY}"},
+    "an answer": {"answer": KEY},
+    "deep in an answer": {"answer": {"a": [f"x{KEY}x"]}},
+    "the name of an output": {"outputs": {KEY: 1}},
+}
+
+
+def with_key(**fields):
+    text = fields.pop("text", "a")
+    runs = [run("v1", text), run("v2", text, **fields)]
+    services = Services(leaks=lambda found: stands_in(KEY, found))
+    return compared(*runs, cases=wanted({text: "yes"}), metrics="exact", services=services)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_export_is_refused_and_nothing_written(tmp_path, way, place):
+    cmp = with_key(**PLACES[place])
+    with pytest.raises(vnb.VellumNBError, match="was not written: the API key stands in") as caught:
+        way(cmp, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
+    assert KEY not in str(caught.value)
+    assert json.dumps(KEY)[1:-1] not in str(caught.value)
+
+
+def test_the_message_says_where_it_stands(tmp_path):
+    cmp = with_key(answer=KEY)
+    with pytest.raises(vnb.VellumNBError) as caught:
+        cmp.to_csv(tmp_path / "a.csv")
+    assert f"stands in output.answer@v2 of case {cmp.cases[0].case_id}. Delete the run" in str(
+        caught.value
+    )
+
+
+def test_an_error_of_a_run_is_searched_too(tmp_path):
+    error = RunError(code="X", message=f"bad key {KEY}")
+    cmp = with_key(outputs={}, state="REJECTED", error=error)
+    with pytest.raises(vnb.VellumNBError, match="stands in error of case"):
+        cmp.to_markdown(tmp_path / "a.md")
+
+
+def test_a_comparison_of_a_frame_knows_the_key_of_the_environment(monkeypatch, tmp_path):
+    frame = with_key(answer=KEY).long().assign(**{"input.text": "a"})
+    cmp = vnb.compare(frame)
+    cmp.to_csv(tmp_path / "before.csv")
+    monkeypatch.setenv("VELLUM_API_KEY", KEY)
+    with pytest.raises(vnb.VellumNBError, match="the API key stands in"):
+        cmp.to_csv(tmp_path / "after.csv")
+
+
+def test_without_the_key_everything_is_written(tmp_path):
+    cmp = with_key(answer=KEY[:-1])
+    for way in WAYS:
+        way(cmp, tmp_path / "report.html")
+
+
+def test_a_short_key_is_an_ordinary_word():
+    assert not stands_in("yes", "yes")
+    assert stands_in("yes-yes-yes", "yes-yes-yes")

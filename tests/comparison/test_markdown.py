@@ -1,0 +1,171 @@
+"""The Markdown report, as GitHub's own parser shows it."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+
+import cmarkgfm
+import pandas as pd
+import pytest
+from cmarkgfm.cmark import Options
+from report_kit import compared, failed, judged, run, wanted
+
+import vellum_nb as vnb
+from vellum_nb import InputError
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[x](javascript:alert(1))",
+    "![x](https://evil.example/a.png)",
+    "https://evil.example",
+    "www.evil.example",
+    "me@evil.example and @somebody #1",
+    "| a | b |\n|---|---|\n| c | d |",
+    "# head\n\n- item\n\n> quote\n\n---",
+    "```\ncode\n```",
+    "*a* _b_ ~~c~~ `d` $x$",
+    "<!-- a --> &lt;b&gt; \\*",
+    "</code></td></tr></table>",
+]
+OURS = {
+    "h2",
+    "h3",
+    "p",
+    "strong",
+    "ul",
+    "li",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "code",
+    "br",
+}
+
+
+class Shown(HTMLParser):
+    """What GitHub makes of Markdown: its elements, and the text of its cells."""
+
+    def __init__(self, markdown: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.rows: list[list[str]] = []
+        self.in_cell = False
+        html = cmarkgfm.github_flavored_markdown_to_html(markdown, Options.CMARK_OPT_UNSAFE)
+        self.html = html
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        assert not attrs, (tag, attrs)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"}:
+            self.rows[-1].append("")
+            self.in_cell = True
+        elif tag == "br" and self.in_cell:
+            self.rows[-1][-1] += "\n"
+
+    def handle_endtag(self, tag):
+        self.in_cell = self.in_cell and tag not in {"td", "th"}
+
+    def handle_data(self, data):
+        if self.in_cell:
+            self.rows[-1][-1] += data
+
+    def row(self, head):
+        return next(cells for cells in self.rows if cells[0].split("\n")[0] == head)
+
+
+def test_words_that_differ_are_marked_as_in_a_word_diff():
+    cmp = compared(run("v1", answer="charged twice"), run("v2", answer="charged once"))
+    shown = Shown(cmp.to_markdown())
+    assert shown.row("answer") == ["answer", "charged twice", "charged [-twice-]{+once+}"]
+    assert shown.row("state")[1:] == ["FULFILLED, 250 ms"] * 2
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_runs_say_is_shown_letter_by_letter(text):
+    runs = [
+        run("v1", text, text),
+        run("v2", text, {text: text}),
+        run("v1", "b"),
+        run("v2", "b", text),
+    ]
+    cases = wanted({text: text, "b": text}, **{text: text})
+    markdown = compared(*runs, cases=cases, metrics="exact").to_markdown()
+    shown = Shown(markdown)
+    assert set(shown.tags) <= OURS
+    plain = re.sub(r"<!-- -->", "", shown.html)
+    text_of = unescape(re.sub(r"<[^>]*>", "", plain.replace("<br>", "\n").replace("<br />", "\n")))
+    assert text_of.count(text) >= 5  # inputs, a label's name and value, expected twice, the answer
+    widths = {
+        len(cells) for cells in shown.rows if cells[0].startswith(("answer", "state", "exact"))
+    }
+    assert widths == {3}
+
+
+def test_hostile_names_stay_in_their_place():
+    tag = "v2|x\n# head <b>"
+    markdown = compared(
+        run("v1"), run(tag, "a", "no"), tags=("v1", tag), cases=wanted({"a": "yes"})
+    ).to_markdown()
+    shown = Shown(markdown)
+    assert set(shown.tags) <= OURS
+    assert shown.tags.count("h2") == 1
+    assert shown.row("state")[0] == "state"
+    assert any(cells[-1] == "v2|x # head <b>" for cells in shown.rows)
+
+
+def test_figures_findings_and_gaps():
+    runs = [run("v1", str(n)) for n in range(8)] + [run("v2", str(n), "no") for n in range(7)]
+    cmp = compared(
+        *runs,
+        failed("v2", "7"),
+        cases=wanted(dict.fromkeys(map(str, range(8)), "yes")),
+        metrics="exact",
+    )
+    markdown = cmp.to_markdown()
+    shown = Shown(markdown)
+    found = next(cells for cells in shown.rows if cells[0] == "v2")
+    assert found[3:8] == ["0", "7", "0", "0", "1"]
+    assert found[-1] == "worse"
+    assert "**worse**" in markdown
+    assert "### Worse: 7 cases" in markdown
+    assert "### Missing, or without a figure: 1 case\n" in markdown
+    assert "FAILED TIMEOUT: no answer within 120 s" in unescape(re.sub("<[^>]*>", "", shown.html))
+    assert "8 cases, 16 runs of 2026-11-24 " in markdown
+
+
+def test_only_some_cases_are_listed_and_the_others_counted():
+    cmp = judged({"v1": ["yes", "yes", "no"], "v2": ["no", "yes", "yes"]})
+    markdown = cmp.to_markdown(only="worse")
+    assert re.findall(r"\*\*Case (\d)", markdown) == ["1"]
+    assert "Cases that are not listed here: 1 better, 1 same." in markdown
+    both = cmp.to_markdown(only=["better", "worse"])
+    assert re.findall(r"\*\*Case (\d)", both) == ["1", "3"]
+    with pytest.raises(InputError, match="no cases are called bad; there are: worse, missing, "):
+        cmp.to_markdown(only="bad")
+
+
+def test_the_file_is_what_is_returned(tmp_path):
+    cmp = judged({"v1": ["yes"], "v2": ["\ud83d"]})
+    path = cmp.to_markdown(tmp_path / "report.md")
+    assert path.read_text(encoding="utf-8") == cmp.to_markdown()
+
+
+def test_rows_of_a_frame_without_times_have_none():
+    frame = pd.DataFrame({"model": ["a", "b"], "input.q": ["x", "x"], "output.o": ["1", "2"]})
+    markdown = vnb.compare(frame, by="model").to_markdown()
+    assert "\n1 case, 2 runs.\n" in markdown
+    assert "1970" not in markdown
+
+
+def test_without_runs_it_says_so():
+    for text in (compared().to_markdown(), compared().to_html()):
+        assert "no stored runs on v1, v2" in text

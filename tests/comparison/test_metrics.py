@@ -1,0 +1,204 @@
+"""Metrics: what each says of a run, and what happens when one raises."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.comparison.metrics import Metric, as_metrics
+from vellum_nb.errors import InputError
+from vellum_nb.history.reading.records import Record
+from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models.sweeps import SweepCase
+
+m = vnb.metrics
+
+
+def run(outputs: dict[str, Any] | None = None, **fields: Any) -> Run:
+    known: dict[str, Any] = {
+        "id": "1",
+        "deployment": "triage",
+        "release_tag": "v1",
+        "timestamp": datetime(2026, 11, 24, tzinfo=UTC),
+        "inputs": {},
+        "outputs": outputs or {},
+        "case_id": case_id({}),
+        "state": "FULFILLED",
+    }
+    return Run(**(known | fields))
+
+
+REJECTED = run(state="REJECTED", error=RunError(code="USER_DEFINED_ERROR"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "outputs", "expected", "value"),
+    [
+        (m.exact(), {"a": 1, "b": "x"}, {"a": 1.0}, True),
+        (m.exact(), {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, False),
+        (m.exact("a"), {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, True),
+        (m.exact(), {}, {"a": None}, False),
+        (m.exact(), {"a": True}, {"a": 1}, False),
+        (m.exact(), {"a": 1}, {}, None),
+        (m.score(), {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, 0.5),
+        (m.score(), {"a": 1}, {}, None),
+        (m.contains("Sorry"), {"a": "we are sorry"}, {}, True),
+        (m.contains("Sorry", ignore_case=False), {"a": "we are sorry"}, {}, False),
+        (m.contains("x", "b"), {"a": "x"}, {}, False),
+        (m.contains("tag"), {"a": {"tags": ["tag"]}}, {}, True),
+        (m.regex(r"\d{3}"), {"a": "no 123"}, {}, True),
+        (m.regex(r"^\d{3}$", "a"), {"a": "no 123"}, {}, False),
+        (m.json_valid(), {"a": '{"x": 1}', "b": [1]}, {}, True),
+        (m.json_valid("a"), {"a": "{x}", "b": [1]}, {}, False),
+        (m.json_valid(), {}, {}, False),
+        (m.json_schema({"type": "object", "required": ["x"]}), {"a": '{"x": 1}'}, {}, True),
+        (m.json_schema({"type": "object", "required": ["x"]}), {"a": {"y": 1}}, {}, False),
+        (m.json_schema({"type": "object"}), {"a": "no json"}, {}, False),
+        (m.numeric_close(rel=0.01), {"a": 100.5}, {"a": 100}, True),
+        (m.numeric_close(rel=0.01), {"a": "102"}, {"a": 100}, False),
+        (m.numeric_close(abs=3), {"a": "102"}, {"a": 100}, True),
+        (m.numeric_close(), {"a": 1}, {"a": "one"}, None),
+        (m.numeric_close(), {"a": "many"}, {"a": 1}, False),
+        (m.numeric_close(), {"a": True}, {"a": 1}, False),
+        (m.similarity(), {"a": "abcd"}, {"a": "abxd"}, 0.75),
+        (m.similarity(), {"a": "same"}, {"a": "same"}, 1.0),
+        (m.similarity(), {}, {"a": "same"}, 0.0),
+        (m.similarity("a"), {"a": "same"}, {"b": "same"}, None),
+        (m.length(), {"a": "abc", "b": "de"}, {}, 5),
+        (m.length("a"), {"a": "abc", "b": "de"}, {}, 3),
+    ],
+)
+def test_a_metric_says(metric, outputs, expected, value):
+    assert metric(run(outputs), expected) == value
+    assert metric.evaluate(Record.of_run(run(outputs)), expected) == (value, None)
+
+
+def test_figures_of_the_run_itself():
+    known = run(latency_s=0.5, cost_usd=0.01, quality=0.75)
+    assert [each()(known) for each in (m.latency_s, m.cost_usd, m.quality)] == [0.5, 0.01, 0.75]
+    assert [each().sign for each in (m.latency_s, m.cost_usd, m.length, m.quality)] == [
+        -1,
+        -1,
+        -1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    "metric", [m.exact(), m.score(), m.contains(""), m.regex(""), m.json_valid()]
+)
+def test_a_rejected_run_meets_nothing(metric):
+    assert metric(REJECTED, {"a": "x"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("fn", "told"),
+    [
+        (lambda run: run.outputs["no"], "KeyError: 'no'"),
+        (lambda _: "good", "the text 'good' is neither a bool nor a number"),
+        (lambda _: float("nan"), "nan is not a figure to compare"),
+        (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_a_metric_raises_is_told_and_not_raised(fn, told):
+    assert Metric(fn).evaluate(Record.of_run(run()), {}) == (None, told)
+
+
+def test_an_interrupt_is_not_swallowed():
+    def stop(run: Run) -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Metric(stop).evaluate(Record.of_run(run()), {})
+
+
+def test_a_function_may_take_what_is_expected_and_say_that_low_is_good():
+    def distance(run: Run, expected: dict[str, Any]) -> float:
+        return abs(run.outputs["n"] - expected["n"])
+
+    distance.lower_is_better = True
+    metric = as_metrics(distance)[0]
+    assert repr(metric) == "<Metric distance: lower is better>"
+    assert metric(run({"n": 5}), {"n": 3}) == 2
+
+
+def test_metrics_are_given_as_names_functions_and_makers():
+    names = [each.name for each in as_metrics(["exact", m.latency_s, m.contains("x"), Metric(len)])]
+    assert names == ["exact", "latency_s", "contains", "len"]
+    assert [each.name for each in as_metrics("score")] == ["score"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("accuracy", "no metric is called 'accuracy'; by name there are: score, exact"),
+        (m.contains, "vnb.metrics.contains has required arguments"),
+        ([m.exact(), m.exact()], "2 metrics are called exact"),
+        ([3], "Metric: fn=3 does not fit: give a function"),
+        (lambda: True, "it is called with a run"),
+    ],
+)
+def test_what_is_no_metric_is_refused(given, message):
+    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+        as_metrics(given)
+
+
+def test_a_broken_pattern_or_schema_is_refused_at_once():
+    with pytest.raises(InputError, match="is no regular expression"):
+        m.regex("(")
+    with pytest.raises(InputError, match="this is no JSON schema"):
+        m.json_schema({"type": "text"})
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [m.contains("x", "reply"), m.regex("x", "reply"), m.json_valid("reply"),
+     m.json_schema({}, "reply"), m.length("reply")],
+    ids=str,
+)  # fmt: skip
+def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
+    runs = [run({"answer": "x", "n": 1}, id=tag, release_tag=tag) for tag in ("v1", "v2")]
+    runs.append(run(id="3", release_tag="v2", state="REJECTED", error=RunError(code="X")))
+    found = vnb.Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=metric)
+    assert found.against("v2").counts["error"] == 1
+    told = "no run has an output called 'reply'; there are: answer, n"
+    assert set(found.errors()["message"]) == {told}
+    with pytest.raises(vnb.RegressionError, match="nothing could be compared"):
+        found.assert_no_regressions()
+
+
+def test_an_output_that_one_release_lacks_fails_there():
+    runs = [
+        run({"reply": "x"}, id="1", release_tag="v1"),
+        run({"other": "x"}, id="2", release_tag="v2"),
+    ]
+    found = vnb.Comparison(
+        runs, deployment="triage", release_tags=["v1", "v2"], metrics=m.contains("x", "reply")
+    )
+    assert found.against("v2").counts["worse"] == 1
+    assert found.errors().empty
+
+
+def test_half_a_surrogate_pair_in_names_and_messages_is_replaced_as_in_the_history(tmp_path):
+    half = "a\ud83d"
+
+    def echo(found: Run) -> bool:
+        raise ValueError(found.outputs[half])
+
+    runs = [run({half: half}, id=tag, release_tag=tag) for tag in ("v1", "v2")]
+    known = [SweepCase(0, case_id({}), {}, {half: half}, {half: half})]
+    found = vnb.Comparison(
+        runs, deployment="triage", release_tags=["v1", "v2"], metrics=[echo, "score"], cases=known
+    )
+    assert {"expected.a\ufffd", "label.a\ufffd", "output.a\ufffd@v1"} <= set(found.frame())
+    assert found.errors()["message"].tolist() == ["ValueError: a\ufffd"] * 2
+    for rows, frame in (("cases", found.frame()), ("runs", found.long())):
+        path = tmp_path / f"{rows}.csv"
+        found.to_csv(path, rows=rows)
+        pd.testing.assert_frame_equal(vnb.read_csv(path), frame)
+    for write in (found.to_html, found.to_markdown, found.to_junit):
+        write(tmp_path / "report")

@@ -1,0 +1,132 @@
+"""`vnb.compare`: the rows of a DataFrame side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def ws():
+    with vnb.connect("local", history=":memory:") as workspace:
+        cases = [
+            {"ticket": "I was charged twice", "expected.category": "billing", "who": "ann"},
+            {"ticket": "The site is down", "expected.category": "outage", "who": "bob"},
+        ]
+        workspace.sweep(
+            "ticket-triage", cases, release_tags=["v1", "v2"], repeats=2, progress=False
+        )
+        yield workspace
+
+
+def test_a_frame_compares_as_the_history_does(ws):
+    from_history = ws.compare("ticket-triage", metrics=["exact"])
+    sweep = ws.open_sweep(ws.sweeps()["sweep_id"][0])
+    of_sweep = vnb.compare(sweep.frame(), metrics=["exact"])
+    assert of_sweep.releases == ("v1", "v2")
+    assert of_sweep.line("v2") == from_history.line("v2")
+    wanted, found = from_history.frame(), of_sweep.frame()
+    pd.testing.assert_frame_equal(found[wanted.columns], wanted)
+
+
+def test_a_csv_compares_as_the_frame_it_was_written_from(ws, tmp_path: Path):
+    path = ws.history.to_csv(tmp_path / "runs.csv")
+    of_csv = vnb.compare(vnb.read_csv(path), metrics=vnb.metrics.length)
+    of_frame = vnb.compare(ws.history.frame(), metrics=vnb.metrics.length)
+    pd.testing.assert_frame_equal(of_csv.frame(), of_frame.frame())
+    pd.testing.assert_frame_equal(of_csv.summary(), of_frame.summary())
+
+
+def test_any_column_may_be_what_is_compared(ws):
+    frame = ws.history.frame(release_tag="v2").assign(team=["a", "a", "b", "b"])
+    assert vnb.compare(frame, by="repeat").releases == ("0", "1")
+    assert set(vnb.compare(frame, by="team").releases) == {"a", "b"}
+    by_release = vnb.compare(ws.history.frame(), by="release_id")
+    assert set(by_release.releases) == set(ws.history.frame()["release_id"])
+    assert by_release.moved_tags == ()
+
+
+def test_any_frame_of_inputs_and_outputs_will_do():
+    frame = pd.DataFrame(
+        {
+            "model": ["small", "large", "large"],
+            "input.n": [1, 1, 2],
+            "output.answer": ['{"a": 1}', '{"a":1}', "[2"],
+            "expected.answer": [None, None, "[2"],
+            "latency_s": [0.5, 1.5, None],
+        }
+    )
+    compared = vnb.compare(frame, by="model", baseline="small", metrics=["score", "latency_s"])
+    assert compared.deployment == "runs"
+    found = compared.frame()
+    assert found["changed"].tolist() == [False, pd.NA]
+    assert found["metric.score@large"].tolist()[1] == 1.0
+    assert found["delta.latency_s@large"].tolist()[0] == 1.0
+    assert compared.cases[0].runs["large"].outputs == {"answer": {"a": 1}}
+
+
+def test_times_may_be_text_or_have_no_zone():
+    frame = pd.DataFrame(
+        {
+            "release_tag": ["v2", "v1", "v1"],
+            "input.n": [1, 1, 1],
+            "output.answer": ["x", "new", "old"],
+            "timestamp": ["2026-11-25 10:00", "2026-11-24T10:00:00Z", "2026-11-23"],
+        }
+    )
+    for times in (frame["timestamp"], pd.to_datetime(frame["timestamp"], format="mixed", utc=True)):
+        compared = vnb.compare(frame.assign(timestamp=times))
+        assert compared.releases == ("v1", "v2")
+        assert compared.frame()["output.answer@v1"].tolist() == ["new"]
+    naive = frame.assign(timestamp=pd.to_datetime(["2026-11-25", "2026-11-24", "2026-11-23"]))
+    assert vnb.compare(naive).releases == ("v1", "v2")
+
+
+def test_a_row_that_failed_is_no_answer(ws):
+    frame = ws.history.frame().assign(state="FAILED")
+    assert vnb.compare(frame).count("v2", "missing") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda f: f, {"by": "tag"}, "no column 'tag' to compare by; it has: execution_id"),
+        (lambda f: f.filter(["release_tag"]), {}, "cases are not known"),
+        (lambda f: f.assign(team=None), {"by": "team"}, "'team' has no value"),
+        (lambda f: f, {"deployment": "other"}, "no runs of 'other'; it has: ticket-triage"),
+        (lambda f: pd.concat([f, f.assign(deployment="x")]), {}, "give deployment="),
+        (lambda f: f, {"baseline": "v9"}, "'v9' is not among the release tags"),
+    ],
+)
+def test_a_frame_that_cannot_be_compared_says_why(ws, change, options, message):
+    with pytest.raises(InputError, match=message):
+        vnb.compare(change(ws.history.frame()), **options)
+
+
+def test_the_csv_of_a_comparison_with_metrics_reads_back(ws, tmp_path: Path):
+    compared = ws.compare("ticket-triage", metrics=["exact", "latency_s", "quality"])
+    path = compared.to_csv(tmp_path / "cmp.csv")
+    pd.testing.assert_frame_equal(vnb.read_csv(path), compared.frame())
+
+
+def test_times_arrays_and_bytes_are_what_json_makes_of_them():
+    frame = pd.DataFrame(
+        {"release_tag": ["v1", "v2"], "input.day": [pd.Timestamp("2026-07-01")] * 2}
+    )
+    frame["output.scores"] = [np.array([1, 2]), np.array([1, 3])]
+    comparison = vnb.compare(frame)
+    assert comparison.cases[0].inputs == {"day": "2026-07-01T00:00:00"}
+    assert comparison.cases[0].runs["v2"].outputs == {"scores": [1, 3]}
+    with pytest.raises(InputError, match=r"the column 'output.scores' of the frame: the set"):
+        vnb.compare(frame.assign(**{"output.scores": [{1}, {2}]}))
+
+
+def test_what_is_no_frame_is_refused():
+    with pytest.raises(InputError, match=r"compare: frame=\[1\] does not fit: give a DataFrame"):
+        vnb.compare([1])  # type: ignore[arg-type]

@@ -1,0 +1,214 @@
+"""The HTML report: one file without a script, whose figures the CSV beside it gives again."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from report_kit import compared, failed, judged, run, wanted
+from scipy.stats import binomtest
+
+from vellum_nb import read_csv
+from vellum_nb.comparison.statistics import mean_interval, paired, share_interval
+from vellum_nb.models import RunError
+from vellum_nb.rendering.format import figure
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    '" onmouseover="alert(1)',
+    "<img src=x onerror=alert(1)>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    "<link rel=stylesheet href=https://evil.example/a.css>",
+    "javascript:alert(1)",
+    "</title><base href=https://evil.example>",
+]
+OURS = {
+    "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table",
+    "thead", "tbody", "tr", "th", "td", "span", "data", "details", "summary", "section", "dl", "dt",
+    "dd", "code", "pre", "ins", "del", "b", "footer",
+}  # fmt: skip
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and the figures that it shows."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def figures(self, name):
+        return [
+            float(a["value"])
+            for tag, a in self.found
+            if tag == "data" and a.get("class") == f"of-{name}"
+        ]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_that_a_run_says_becomes_an_element_or_an_attribute(text):
+    runs = [
+        run("v1", text, text),
+        run("v2", text, {text: [text]}),
+        run("v1", "b", {text: 1, "long": "x" * 200}),
+        run("v2", "b", {text: 2, "long": "y" * 200}),
+        run("v1", "c"),
+        run("v2", "c", state="REJECTED", outputs={}, error=RunError(code=text, message=text)),
+    ]
+    cases = wanted({text: text, "b": text}, **{text: text})
+    html = compared(*runs, cases=cases, metrics="exact").to_html()
+    elements = Elements(html).found
+    assert {tag for tag, _ in elements} <= OURS
+    names = {name for _, attributes in elements for name in attributes}
+    assert names <= {
+        "lang", "charset", "http-equiv", "content", "name", "class", "scope", "value", "title",
+        "data-release", "open",
+    }  # fmt: skip
+    assert sum(tag == "meta" for tag, _ in elements) == 3
+
+
+def test_the_page_is_one_file_that_loads_nothing():
+    html = judged({"v1": ["yes", "no"], "v2": ["no", "yes"]}).to_html()
+    assert not re.search(r"<script|\ssrc=|\shref=|@import|url\(", html)
+    assert "default-src 'none'" in html
+
+
+def test_all_is_there_baseline_first_and_what_is_worse_before_the_rest():
+    cmp = judged({"v1": ["yes", "yes", "no", "no", "yes"], "v2": ["yes", "no", "yes", "no", None]})
+    html = cmp.to_html()
+    titles = re.findall(r"<h2>(.*?)</h2>", html)
+    assert titles == [
+        "By exact",
+        "Releases",
+        "Worse",
+        "Missing, or without a figure",
+        "Better",
+        "Same",
+        "How this is counted",
+    ]
+    assert re.findall(r"<h3>Case (\d)", html) == ["2", "5", "3", "1", "4"]
+    assert '<span class="missing">missing</span>: no run' in html
+
+
+def test_repeats_errors_and_gaps_are_told():
+    runs = [run("v1"), run("v1", answer="no"), failed("v2")]
+    html = compared(*runs, cases=wanted({"a": "yes"}), metrics="exact").to_html()
+    assert "2 answers, 1 of them differ" in html
+    assert "TIMEOUT: no answer within 120 s" in html
+
+
+def test_what_a_difference_leaves_out_stands_beside_it():
+    same = "\n".join(f"line {number}" for number in range(900))
+    html = compared(run("v1", answer=f"{same}\nold"), run("v2", answer=f"{same}\nnew")).to_html()
+    assert "the whole value" in html
+    assert html.count("line 450\n") == 2
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return a comparison with repeats and a gap, and its report with the two files beside it."""
+    seed = np.random.default_rng(4)
+    answers = {
+        tag: seed.choice(["yes", "no"], 24, p=[p, 1 - p]).tolist()
+        for tag, p in (("v1", 0.8), ("v2", 0.4))
+    }
+    answers["v2"][23] = None
+    cmp = judged(answers, repeats=2)
+    extra = [run("v2", "case 3", "no", latency_s=number / 7) for number in range(3)]
+    cases = wanted({f"case {number}": "yes" for number in range(24)})
+    runs = [
+        r for case in cmp.cases for tries in case.tries.values() for r in (t.run for t in tries)
+    ]
+    cmp = compared(*runs, *extra, cases=cases, metrics=["exact", "latency_s"])
+    path = cmp.to_html(tmp_path / "report.html")
+    return (
+        cmp,
+        path,
+        read_csv(tmp_path / "report.runs.csv"),
+        read_csv(tmp_path / "report.cases.csv"),
+    )
+
+
+def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
+    cmp, path, runs, cases = files
+    assert sorted(each.name for each in path.parent.iterdir()) == [
+        "report.cases.csv", "report.html", "report.runs.csv",
+    ]  # fmt: skip
+    page = Elements(path.read_text(encoding="utf-8"))
+    shown = {name: page.figures(name) for name in ("mean", "low", "high", "delta", "p", "sign_p")}
+    again: dict[str, list[float]] = {name: [] for name in shown}
+    floors, counts = [], []
+    for metric, sign in (("exact", 1), ("latency_s", -1)):
+        means = runs.pivot_table(f"metric.{metric}", "case_id", "release", sort=False)
+        means = means.reindex(cases["case_id"])
+        for tag in ("v1", "v2"):
+            values = means[tag].dropna().to_numpy()
+            found = (
+                share_interval(values.mean(), len(values))
+                if metric == "exact"
+                else mean_interval(values, seed=0)
+            )
+            again["mean"].append(found.mean)
+            again["low"].append(found.low)
+            again["high"].append(found.high)
+        both = means.dropna()
+        change = paired((both["v2"] - both["v1"]).to_numpy(), seed=0)
+        again["delta"].append(change.mean)
+        again["p"].append(change.p)
+        verdicts = [cmp.verdict(case, "v2", metric) for case in cmp.cases]
+        better, worse = verdicts.count("better"), verdicts.count("worse")
+        assert all(
+            (delta > 0) == (verdict == "better")
+            for verdict, delta in zip(verdicts, sign * (means["v2"] - means["v1"]), strict=True)
+            if verdict in {"better", "worse"}
+        )
+        again["sign_p"].append(binomtest(better, better + worse).pvalue if better + worse else 1.0)
+        counts += [better, worse]
+        floors.append(_floor(runs, metric))
+    for name, figures in again.items():
+        assert shown[name] == pytest.approx(figures, nan_ok=True), name
+    assert page.figures("noise_floor") == pytest.approx(floors)
+    assert [
+        n for pair in zip(page.figures("better"), page.figures("worse"), strict=True) for n in pair
+    ] == counts
+    assert cases["verdict@v2"].tolist() == [cmp.verdict(case, "v2") for case in cmp.cases]
+
+
+def _floor(runs, metric):
+    """Return how often two repeats of a case on one release differ."""
+    unlike = pairs = 0
+    step = 1e-9
+    for _, found in runs.groupby(["case_id", "release"], observed=True):
+        values = (found[f"metric.{metric}"] / step).round().tolist()
+        for at, one in enumerate(values):
+            for other in values[at + 1 :]:
+                pairs += 1
+                unlike += one != other
+    return unlike / pairs
+
+
+def test_the_figures_of_the_releases_can_be_reckoned_too(files):
+    _, path, runs, cases = files
+    page = Elements(path.read_text(encoding="utf-8"))
+    for name, quantile in (("latency_p50", 0.5), ("latency_p95", 0.95)):
+        seconds = runs.groupby("release", observed=True)["latency_s"].quantile(quantile)
+        assert page.figures(name) == pytest.approx(seconds.tolist())
+    assert page.figures("cases") == [len(cases)] * 2
+    assert page.figures("runs") == runs["release"].value_counts(sort=False).tolist()
+    assert page.figures("missing")[-2:] == [0, (cases["state@v2"] == "missing").sum()]
+    assert page.figures("changed_pct") == pytest.approx([100 * cases["changed@v2"].mean()])
+
+
+def test_figures_are_shown_in_short_and_held_in_full(files):
+    _, path, runs, _ = files
+    html = path.read_text(encoding="utf-8")
+    mean = runs.groupby(["case_id", "release"], observed=True)["metric.exact"].mean()
+    value = mean[:, "v1"].mean()
+    assert f'value="{float(value)!r}"' in html
+    assert f">{figure(value)}</data>" in html

@@ -1,0 +1,307 @@
+"""Better, worse, same, noise: case by case, and of a release as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runs_kit import later_run
+
+from vellum_nb.comparison import Comparison, Metric
+from vellum_nb.errors import InputError
+from vellum_nb.models import Run, RunError
+
+
+def made(tag: str, case: int, value: Any, **fields: Any) -> Run:
+    return later_run(tag, {"n": case}, {} if value is None else {"value": value}, **fields)
+
+
+def value(run: Run) -> Any:
+    return run.outputs["value"]
+
+
+def compared(*tags: list[Any], **options: Any) -> Comparison:
+    """Compare v1, v2, ...; each a list of cases, a case one value or a list of repeats."""
+    runs = [
+        made(f"v{number}", case, each)
+        for number, values in enumerate(tags, 1)
+        for case, found in enumerate(values)
+        for each in (found if isinstance(found, list) else [found])
+    ]
+    names = [f"v{number}" for number in range(1, len(tags) + 1)]
+    options = {"metrics": value} | options
+    return Comparison(runs, deployment="triage", release_tags=names, **options)
+
+
+def verdicts(comparison: Comparison, release: str = "v2") -> list[str]:
+    return [comparison.verdict(case, release) for case in comparison.cases]
+
+
+def test_higher_is_better_unless_told():
+    assert verdicts(compared([1, 2, 3], [2, 2, 1])) == ["better", "same", "worse"]
+    low = Metric(value, lower_is_better=True)
+    assert verdicts(compared([1, 2, 3], [2, 2, 1], metrics=low)) == ["worse", "same", "better"]
+
+
+def test_a_difference_within_the_tolerance_is_none():
+    near = Metric(value, tolerance=0.5)
+    assert verdicts(compared([1.0, 1.0], [1.4, 1.6], metrics=near)) == ["same", "better"]
+
+
+def test_repeats_are_averaged_before_cases_are_held_against_each_other():
+    found = compared([[0, 0, 0, 0]] * 2, [[1, 1, 1, 1], [0, 0, 0, 0]])
+    assert found.value(found.cases[0], "v2") == 1.0
+    assert found.against("v2").counts == {
+        "better": 1, "worse": 0, "same": 1, "noise": 0, "missing": 0, "unscored": 0, "error": 0
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "verdict"),
+    [
+        ([1, 1], [1, 0], "noise"),  # it fails once of twice: that may be how it is
+        ([1, 0], [0, 0], "noise"),
+        ([1, 1], [0, 0], "worse"),
+        ([1, 1, 1, 1, 1], [0, 0, 0, 0, 1], "worse"),
+        ([0.5, 0.5], [0.5, 0.5], "same"),
+        ([10.0, 10.2], [10.1, 10.15], "noise"),
+    ],
+)
+def test_a_difference_that_repeats_bring_about_by_themselves_is_noise(base, other, verdict):
+    assert verdicts(compared([base], [other])) == [verdict]
+
+
+def test_two_equal_coins_are_called_noise_and_a_better_coin_is_not():
+    rng = np.random.default_rng(5)
+    coin = [(rng.random(5) < 0.7).astype(int).tolist() for _ in range(80)]
+    same = [(rng.random(5) < 0.7).astype(int).tolist() for _ in range(80)]
+    good = [(rng.random(5) < 0.9).astype(int).tolist() for _ in range(80)]
+    found = compared(coin, same, good)
+    assert found.finding("v2") == "noise"
+    assert found.remark("v2") == "within the noise: repeats of one release differ as much"
+    assert found.finding("v3") == "better"
+    # Most cases alone are within the noise of five throws; their mean is not.
+    assert found.p("v3", signs=True) > 0.05
+    assert found.remark("v3") == (
+        "better on average (p = 0.0004): hardly chance, larger than the noise floor"
+    )
+    # two flips of a coin of 0.7 differ 42 times of 100
+    assert found.against("v2").noise_floor == pytest.approx(0.42, abs=0.05)
+    summary = found.summary().set_index("release")
+    assert summary.loc["v1", "noise_floor_pct"] == pytest.approx(42, abs=6)
+    assert abs(summary.loc["v2", "metric.value.delta"]) <= summary.loc["v2", "metric.value.noise"]
+
+
+def test_equal_releases_are_called_better_or_worse_as_rarely_as_alpha_says():
+    rng = np.random.default_rng(8)
+    called = 0
+    for _ in range(100):
+        one, other = ((rng.random((30, 3)) < 0.6).astype(int).tolist() for _ in range(2))
+        called += compared(one, other).finding("v2") in {"better", "worse"}
+    assert called <= 8
+
+
+def test_the_noise_floor_is_unknown_without_repeats():
+    line = compared([0] * 10, [1] * 8 + [0] * 2).line("v2")
+    assert line == "v2: 8 better · 0 worse · 2 same · p = 0.008 · noise floor unknown"
+
+
+def test_the_line_of_the_design():
+    found = compared([0] * 31 + [1] * 9, [1] * 31 + [0] * 2 + [1] * 7)
+    assert (
+        found.line("v2") == "v2: 31 better · 2 worse · 7 same · p < 0.00001 · noise floor unknown"
+    )
+    assert repr(found).startswith("<Comparison of triage against v1, 40 cases: v2: 31 better")
+    twice = compared([[0, 0]] * 31 + [[1, 1]] * 9, [[1, 1]] * 31 + [[0, 0]] * 2 + [[1, 1]] * 7)
+    assert twice.line("v2").endswith("noise floor 0 %")
+
+
+def test_missing_unscored_and_error_are_counted_and_are_no_pass():
+    runs = [
+        made("v1", 0, 1), made("v2", 0, 1),
+        made("v1", 1, 1),
+        made("v1", 2, 1), made("v2", 2, None, state="FAILED"),
+        made("v1", 3, 1), made("v2", 3, None),
+        made("v1", 4, None, outputs={"other": 1}), made("v2", 4, None, outputs={"other": 1}),
+        made("v1", 5, 1), made("v2", 5, None, state="REJECTED", error=RunError(code="X")),
+    ]  # fmt: skip
+
+    def careful(run: Run) -> bool | None:
+        return None if "other" in run.outputs else run.outputs["value"]
+
+    found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=careful)
+    assert verdicts(found) == ["same", "missing", "missing", "error", "unscored", "worse"]
+    assert found.line("v2") == (
+        "v2: 0 better · 1 worse · 1 same · 2 missing · 1 unscored · 1 error · p = 1.00 · "
+        "noise floor unknown"
+    )
+    row = found.summary().set_index("release").loc["v2"]
+    names = ["cases", "n", "missing", "failed", "rejected", "wins", "losses", "ties", "errors"]
+    assert row[names].tolist() == [6, 4, 1, 1, 1, 0, 1, 1, 1]
+    assert len(found.errors()) == 2
+    assert found.long()["metric_error.careful"].notna().sum() == 2
+
+
+def test_few_cases_say_what_they_cannot_tell():
+    found = compared([0] * 12, [1] * 2 + [0] * 10)
+    assert found.finding("v2") == "undecided"
+    assert found.remark("v2") == (
+        "may be chance: the interval holds 0; 12 cases: cannot distinguish less than 50 points; "
+        "about 43 would show this difference"
+    )
+    assert compared([0, 0], [1, 1]).remark("v2").endswith("2 cases: too few to show any difference")
+    seconds = Metric(value, name="seconds")
+    noisy = compared([1.0, 2.0, 3.0, 4.0] * 3, [1.5, 1.9, 3.5, 3.4] * 3, metrics=seconds)
+    assert "cannot distinguish less than 0.27 in seconds" in noisy.remark("v2")
+
+
+def test_what_may_be_chance_says_why_and_claims_no_zero_outside_of_the_interval():
+    gains = compared([[0, 0]] * 6, [[1, 1]] * 6, [[1, 1]] * 6)
+    assert (gains.against("v2").change.low, gains.against("v2").change.high) == (1, 1)
+    assert gains.p("v2") == 0.0625  # 2 x 1/32: two releases are held against v1
+    assert gains.remark("v2") == (
+        "may be chance: p = 0.06, corrected for several releases; "
+        "6 cases: too few to show any difference"
+    )
+    one = compared([0] * 5, [1] * 5)
+    assert one.remark("v2") == ("may be chance: p = 0.06; 5 cases: too few to show any difference")
+
+
+def test_most_cases_better_and_no_better_on_average_says_both():
+    often = compared([0.0] * 20, [1.0] * 18 + [-60.0, 0.0])
+    assert often.p("v2", signs=True) < 0.001
+    assert often.finding("v2") == "undecided"
+    assert often.remark("v2").startswith("may be chance on average: the interval holds 0; ")
+
+
+def test_what_cannot_be_told_knows_of_the_correction_and_of_alpha():
+    base, other = [0] * 12, [1] * 2 + [0] * 10
+    assert compared(base, other).against("v2").least == 6 / 12
+    assert compared(base, other, other).against("v2").least == 7 / 12  # 2 / 2**6 > 0.05 / 2
+    assert compared(base, other, alpha=0.01).against("v2").least == 8 / 12
+    # R: power.t.test's normal limit, (qnorm(1 - .05 / 4) + qnorm(.8))^2 * sd^2 / mean^2
+    assert compared(base, other, other).against("v2").needed == 52
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 5, -0.1, "0.05", True, None, float("nan")])
+def test_an_alpha_that_is_none_is_refused(alpha):
+    with pytest.raises(InputError, match="alpha=.* does not fit: give a number"):
+        compared([1], [1], alpha=alpha)
+
+
+def test_a_status_that_is_none_is_refused_with_those_there_are():
+    found = compared([1, 2], [1, 3])
+    assert [found.count("v2", each) for each in ("same", "differs", "better")] == [1, 1, 1]
+    with pytest.raises(InputError, match="counted as 'bettr'; there are: same, differs, missing"):
+        found.count("v2", "bettr")
+
+
+def test_nothing_to_compare_is_no_finding():
+    runs = [made("v1", 0, 1), made("v2", 1, 1)]
+    found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=value)
+    assert found.finding("v2") == "missing"
+    assert found.line("v2").startswith("v2: 0 better · 0 worse · 0 same · 2 missing · no p")
+
+
+def test_p_values_are_corrected_for_the_number_of_releases():
+    base, good = [0] * 8 + [1] * 2, [1] * 8 + [1] * 2
+    alone, three = compared(base, good), compared(base, good, good, base)
+    assert alone.p("v2", signs=True) == pytest.approx(0.0078125)  # 2 / 2**8
+    assert three.p("v2", signs=True) == pytest.approx(3 * 0.0078125)
+    assert three.p("v4", signs=True) == 1.0
+    assert three.p("v1") is None
+
+
+def test_regressions_come_worst_first_by_any_metric_and_release():
+    length = Metric(lambda run: -value(run), name="length")
+    found = compared([5, 5, 5], [4, 1, 6], [5, 5, 0], metrics=[value, length])
+    assert found.regressions()["input.n"].tolist() == [2, 1, 0]
+    assert found.regressions(release="v2")["input.n"].tolist() == [1, 0]
+    assert found.regressions("length", release="v2")["input.n"].tolist() == [2]
+    assert found.improvements()["input.n"].tolist() == [2]
+    assert found.regressions().columns.tolist() == found.frame().columns.tolist()
+    with pytest.raises(InputError, match="called 'cost'; there are: value, length"):
+        found.regressions("cost")
+    with pytest.raises(InputError, match="v1 is the baseline; others are: v2, v3"):
+        found.regressions(release="v1")
+
+
+def test_without_a_metric_nothing_is_called_a_regression_nor_none():
+    found = compared([1, 2], [1, 3], metrics=None)
+    with pytest.raises(InputError, match="nothing distinguishes better from worse here"):
+        found.regressions()
+    assert found.changed()["input.n"].tolist() == [1]
+    assert found.changed(release="v2")["input.n"].tolist() == [1]
+    assert "wins" not in found.summary().columns
+    assert found.summary()["changed_pct"].tolist()[1] == 50
+
+
+def test_without_any_run_that_is_said_rather_than_asked_for_a_metric():
+    found = Comparison([], deployment="triage", release_tags=["v1", "v2"])
+    for ask in (found.regressions, found.assert_no_regressions):
+        with pytest.raises(InputError, match="triage has no stored runs on v1, v2"):
+            ask()
+
+
+def test_unstable_cases_are_those_whose_repeats_differ():
+    found = compared([[1, 1], [1, 2]], [[3, 3], [4, 4]])
+    assert found.unstable()["input.n"].tolist() == [1]
+
+
+def test_latency_and_cost_of_a_release():
+    runs = [made("v1", n, 1, latency_s=float(n), cost_usd=0.01) for n in range(101)]
+    row = Comparison(runs, deployment="triage", release_tags=["v1"]).summary().iloc[0]
+    assert (row["latency_p50"], row["latency_p95"]) == (50.0, 95.0)
+    assert row["cost_usd"] == pytest.approx(0.01)
+
+
+def test_each_run_is_asked_once():
+    asked = []
+
+    def counting(run: Run) -> bool:
+        asked.append(run.id)
+        return True
+
+    found = compared([1, 2], [1, 2], metrics=counting)
+    found.summary(), found.frame(), found.long(), repr(found)
+    assert len(asked) == len(set(asked)) == 4
+
+
+def test_the_same_seed_gives_the_same_summary():
+    rng = np.random.default_rng(1)
+    one, other = (rng.normal(size=20).tolist() for _ in range(2))
+    first, again = compared(one, other).summary(), compared(one, other).summary()
+    assert first.equals(again)
+    assert not first.equals(compared(one, other, seed=9).summary())
+
+
+REPEATS = st.lists(st.floats(-1e100, 1e100) | st.booleans() | st.integers(-9, 9), max_size=3)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(REPEATS, REPEATS), max_size=7))
+def test_any_figures_have_a_summary_in_which_every_case_counts_once(cases):
+    found = compared([one for one, _ in cases], [other for _, other in cases])
+    if not found.cases:
+        return
+    row = found.summary().set_index("release").loc["v2"]
+    against = found.against("v2")
+    names = ["wins", "ties", "losses", "unscored", "errors"]
+    assert row[names].sum() + against.counts["missing"] == len(found.cases)
+    assert not row["metric.value.delta_low"] > row["metric.value.delta_high"]
+    assert 0 <= (found.p("v2") or 0) <= 1
+    assert found.line("v2")
+    assert found.remark("v2")
+    assert len(found.frame()) == len(found.cases)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(REPEATS, REPEATS), min_size=1, max_size=7))
+def test_turning_the_comparison_round_turns_the_verdicts_round(cases):
+    there = compared([one for one, _ in cases], [other for _, other in cases])
+    back = compared([one for one, _ in cases], [other for _, other in cases], baseline="v2")
+    turned = {"better": "worse", "worse": "better"}
+    assert [turned.get(each, each) for each in verdicts(there)] == verdicts(back, "v1")

@@ -1,0 +1,189 @@
+"""Differences by type: what is found, what is told, and that they lead from old to new."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vellum_nb.rendering.diff import MISSING, difference
+from vellum_nb.rendering.values import same_value
+
+TYPES = [
+    "STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "ERROR",
+    "FUNCTION_CALL", "IMAGE", "AUDIO", "VIDEO", "DOCUMENT", "SOMETHING_NEW",
+]  # fmt: skip
+WORDS = st.sampled_from(["a", "b", "a b", "a b c", "", "x y\nz"])
+NUMBERS = st.integers(-3, 3) | st.floats() | st.sampled_from([1.0, 10**400])
+SCALARS = st.none() | st.booleans() | NUMBERS | WORDS
+KEYS = st.sampled_from(
+    ["id", "type", "value", "text", "role", "content", "name", "document", "src"]
+)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner))
+TURNS = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["USER", "ASSISTANT"])}, optional={"text": WORDS}
+    )
+)
+HITS = st.lists(
+    st.fixed_dictionaries(
+        {"text": WORDS, "score": st.floats(0, 1), "document": st.sampled_from(["a.md", "b.md"])}
+    )
+)
+VALUES = JSON | TURNS | HITS
+
+
+def text(old: Any, new: Any, kind: str, **options: Any) -> str:
+    return difference(old, new, kind, **options).to_text()
+
+
+@given(VALUES, VALUES, st.sampled_from(TYPES))
+def test_there_is_a_difference_exactly_where_values_are_not_the_same(
+    old: Any, new: Any, kind: str
+) -> None:
+    found = difference(old, new, kind)
+    assert bool(found) is not same_value(old, new)
+    assert (found.summary == "same") is not bool(found)
+    assert (
+        bool(found.to_text()) is bool(found.to_html()) is bool(found.to_markdown()) is bool(found)
+    )
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:
+    keys = list(value)
+    random.Random(1).shuffle(keys)  # noqa: S311
+    assert not difference({"in": value}, {"in": {key: value[key] for key in keys}}, "JSON")
+
+
+@given(VALUES, VALUES, st.sampled_from(TYPES))
+def test_no_more_fields_differ_than_there_are(old: Any, new: Any, kind: str) -> None:
+    found = difference(old, new, kind)
+    assert 0 <= found.differing <= found.fields
+
+
+def test_json_is_told_by_path() -> None:
+    old = {"id": 7, "lines": [{"sku": "a", "n": 1}], "note": "will look into it " * 6}
+    new = {"id": 7, "lines": [{"sku": "a", "n": 4}], "note": "looked into it " + old["note"][18:]}
+    found = difference(old, new, "JSON")
+    assert found.summary == "2 of 4 fields differ"
+    assert found.to_text().startswith("lines[0].n: [-1-]{+4+} by +3\nnote: [-will look-]{+looked+}")
+    assert [change.path for change in found.changes] == [("lines", 0, "n"), ("note",)]
+
+
+def test_short_json_is_marked_in_its_line() -> None:
+    assert text(["card"], ["card", "risk"], "JSON") == '["card"{+, "risk"+}]'
+
+
+def test_an_item_that_moved_is_not_deleted_and_inserted() -> None:
+    found = difference(["a", "b", "c", "d"], ["d", "a", "b", "c"], "JSON")
+    assert [(change.kind, change.was, change.path) for change in found.changes] == [
+        ("move", (3,), (0,))
+    ]
+    assert found.to_text() == "[0]: d moved from [3]"
+    assert found.summary == "1 moved"
+
+
+def test_an_item_known_by_its_id_may_move_and_change() -> None:
+    old = [{"id": n, "name": f"item {n}"} for n in range(5)]
+    new = [{"id": 4, "name": "item four"}, *old[:4]]
+    assert text(old, new, "JSON").splitlines()[1] == "[0].name: item [-4-]{+four+}"
+
+
+def test_another_id_is_another_thing_and_another_document_another_result() -> None:
+    old, new = ([{"id": key, "price": 3}, {"id": "z"}] for key in "ab")
+    assert [change.kind for change in difference(old, new, "JSON").changes] == ["insert", "delete"]
+    hits = [[{"text": "t", "score": 1, "document": name}] for name in ("a.md", "b.md")]
+    kinds = [change.kind for change in difference(*hits, "SEARCH_RESULTS").changes]
+    assert kinds == ["insert", "delete"]
+    assert difference(*hits, "SEARCH_RESULTS").summary == "2 of 2 results differ"
+
+
+def test_a_chat_is_told_by_its_turns() -> None:
+    old = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": "We will look"}]
+    reply = {"role": "ASSISTANT", "content": {"type": "STRING", "value": "Bye"}}
+    new = [
+        old[0],
+        {"role": "ASSISTANT", "text": "We looked"},
+        {"role": "USER", "text": "ok"},
+        reply,
+    ]
+    found = difference(old, new, "CHAT_HISTORY")
+    assert found.summary == "3 of 4 turns differ"
+    assert found.to_text().splitlines() == [
+        "turn 2 ASSISTANT: We [-will look-]{+looked+}",
+        "turn 3 USER: {+ok+}",
+        "turn 4 ASSISTANT: {+Bye+}",
+    ]
+
+
+def test_a_turn_put_in_between_does_not_shift_the_others() -> None:
+    turns = [{"role": role, "text": role * 2} for role in ("SYSTEM", "USER", "ASSISTANT")]
+    new = [turns[0], {"role": "USER", "text": "before"}, *turns[1:]]
+    assert text(turns, new, "CHAT_HISTORY") == "turn 2 USER: {+before+}"
+
+
+def test_a_function_call_is_told_by_name_and_arguments() -> None:
+    pay, more = ({"name": "pay", "arguments": {"sum": n, "to": "ann"}} for n in (4, 5))
+    assert text(pay, more, "FUNCTION_CALL") == "arguments.sum: [-4-]{+5+} by +1"
+    refund = {"name": "refund", "arguments": {"sum": 4}}
+    assert text(pay, refund, "FUNCTION_CALL") == '[-pay(sum=4, to="ann")-]{+refund(sum=4)+}'
+
+
+def test_search_results_are_told_by_document() -> None:
+    def hit(name: str, score: float) -> dict[str, Any]:
+        return {"text": f"about {name}", "score": score, "document": {"id": name, "label": name}}
+
+    old, new = [hit("a.md", 0.9), hit("b.md", 0.5)], [hit("b.md", 0.75), hit("a.md", 0.9)]
+    lines = text(old, new, "SEARCH_RESULTS").splitlines()
+    assert "result 1 (b.md) score: [-0.5-]{+0.75+} by +0.25" in lines
+    assert sum("moved from result" in line for line in lines) == 1
+    assert len(lines) == 2
+
+
+def test_an_array_is_told_by_the_types_of_its_items() -> None:
+    old = [{"type": "STRING", "value": "a b"}, {"type": "NUMBER", "value": 1}]
+    new = [{"type": "STRING", "value": "a c"}, {"type": "NUMBER", "value": 3}]
+    assert text(old, new, "ARRAY") == "item 1: a [-b-]{+c+}\nitem 2: [-1-]{+3+} by +2"
+
+
+@pytest.mark.parametrize("kind", ["IMAGE", "AUDIO", "VIDEO", "DOCUMENT"])
+def test_media_are_told_by_what_they_refer_to(kind: str) -> None:
+    old, new = {"src": "data:image/png;base64," + "A" * 9000}, {"src": "https://e.com/a"}
+    line = text(old, new, kind)
+    assert line.endswith("]-]{+https://e.com/a+}")
+    assert "sha256" in line
+    assert len(line) < 100
+    inside = [{"role": "USER", "content": {"type": kind, "value": side}} for side in (old, new)]
+    assert text([inside[0]], [inside[1]], "CHAT_HISTORY") == f"turn 1 USER: {line}"
+
+
+def test_an_error_against_an_answer_says_so() -> None:
+    error = {"code": "NODE_EXECUTION", "message": "broke"}
+    found = difference("fine", error, "ERROR", old_kind="STRING")
+    assert (found.summary, found.to_text()) == (
+        "an error instead of an answer",
+        "[-fine-]{+NODE_EXECUTION: broke+}",
+    )
+    assert difference(error, "fine", "STRING", old_kind="ERROR").summary == "no error any more"
+
+
+@pytest.mark.parametrize("value", ["x", None, {}, 0])
+def test_missing_is_not_null_and_not_empty(value: Any) -> None:
+    assert difference(MISSING, value, "JSON").summary == "new"
+    assert difference(value, MISSING, "JSON").summary == "missing"
+    assert not difference(MISSING, MISSING, "JSON")
+
+
+def test_a_number_is_told_by_how_much_it_grew() -> None:
+    found = difference(0.5, 0.8, "NUMBER")
+    assert found.summary == "0.5 → 0.8 (+0.3)"
+    assert found.to_text() == "[-0.5-]{+0.8+} by +0.3"
+
+
+def test_what_reads_alike_but_differs_in_type_is_told_apart() -> None:
+    assert text("3", 3, "JSON") == '[-"3"-]{+3+}'
+    assert text(1, new=True, kind="JSON") == "[-1-]{+true+}"

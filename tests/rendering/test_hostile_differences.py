@@ -1,0 +1,91 @@
+"""What a workflow returns cannot add anything to HTML, to Markdown or to a terminal."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+import cmarkgfm
+import pytest
+from cmarkgfm.cmark import Options
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.marks import markdown_code
+
+ALLOWED = {
+    '<ins class="vnb-ins">', '<del class="vnb-del">', '<b class="vnb-mark">', "<span>",
+    '<span class="vnb-key">', '<span class="vnb-quiet vnb-number">',
+    '<pre class="vnb-text vnb-change">',
+    '<span class="vnb-quiet vnb-fold">', '<p class="vnb-note">',
+}  # fmt: skip
+HOSTILE = [
+    "<script>alert(1)</script>", "</span></del><img src=x onerror=alert(1)>", '" onclick="x',
+    "[x](javascript:alert(1))", "![x](https://evil.example/a.png)", "https://evil.example",
+    "www.evil.example", "me@evil.example", "mailto:me@evil.example", "@somebody #1 GH-1 :smile:",
+    "| a | b |", "# head", "- item", "1. item", "> quote", "```\ncode\n```", "*a* _b_ ~~c~~ `d`",
+    "$x$ $$y$$", "<!-- a -->", "&lt;b&gt; &#64;", "\\*a\\*", "a\\", "[a]: https://evil.example",
+    "line\n\nline\n---\nline", "<pre>\n</pre>", "-]{+x+}",
+]  # fmt: skip
+KINDS = ["STRING", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "FUNCTION_CALL", "ARRAY", "IMAGE"]
+
+
+def shapes(text: str) -> list[Any]:
+    return [
+        text,
+        {text: text, "padding": "x" * 120},
+        [{"role": text, "text": text}],
+        [{"text": text, "score": 1, "document": {"label": text}}],
+        {"name": text, "arguments": {text: text}},
+        {"src": text},
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_html_has_no_element_but_ours(text: str, kind: str) -> None:
+    for old, new in zip(shapes("plain"), shapes(text), strict=True):
+        html = difference(old, new, kind).to_html()
+        assert set(re.findall(r"<(?!/)[^>]*>", html)) <= ALLOWED
+
+
+def shown_by_github(markdown: str) -> list[str]:
+    """Return what GitHub shows of `markdown` in a paragraph and in the cell of a table."""
+    page = f"text {markdown}\n\n| head | other |\n|---|---|\n| text {markdown} | cell |\n"
+    html = cmarkgfm.github_flavored_markdown_to_html(page, Options.CMARK_OPT_UNSAFE)
+    shown = [
+        re.search(r"<p>text (.*)</p>", html, re.DOTALL),
+        re.search(r"<td>text (.*)</td>\n<td>cell</td>", html, re.DOTALL),
+    ]
+    parts = [match[1] for match in shown if match]
+    assert len(parts) == 2
+    tags = [tag for part in parts for tag in re.findall(r"<[^>]*>", part)]
+    assert set(tags) <= {"<code>", "</code>", "<br>", "<!-- -->"}
+    return [
+        unescape(re.sub(r"</?code>|<!-- -->", "", part).replace("<br>", "\n")) for part in parts
+    ]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_github_shows_hostile_text_letter_by_letter(text: str) -> None:
+    assert shown_by_github(markdown_code(text)) == [text, text]
+    for old, new in zip(shapes("plain"), shapes(text), strict=True):
+        assert shown_by_github(difference(old, new, "JSON").to_markdown())
+
+
+LINES = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\u2028\u2029"))
+
+
+@given(st.lists(LINES).map("\n".join))
+def test_github_shows_any_text_letter_by_letter(text: str) -> None:
+    for mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
+        text = text.replace(mark, "")  # they turn text around, and are replaced
+    assert shown_by_github(markdown_code(text)) == [text, text]
+
+
+@given(st.text(), st.text())
+def test_no_text_can_drive_a_terminal(old: str, new: str) -> None:
+    plain = difference({"a": old, old: 1}, {"a": new, new: [2]}, "JSON").to_text()
+    assert all(letter.isprintable() or letter == "\n" for letter in plain)

@@ -1,0 +1,62 @@
+"""Markdown of an untrusted author."""
+
+from __future__ import annotations
+
+import pytest
+
+from vellum_nb.rendering.values_html import markdown_html
+
+
+def body(text: str) -> str:
+    html = markdown_html(text)
+    assert html.startswith('<div class="vnb-md">')
+    return html.removeprefix('<div class="vnb-md">').removesuffix("</div>").strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("**a** _b_ `c`", "<p><strong>a</strong> <em>b</em> <code>c</code></p>"),
+        ("~~old~~", "<p><s>old</s></p>"),
+        ("# Title", "<h1>Title</h1>"),
+        ("3. three", '<ol start="3">\n<li>three</li>\n</ol>'),
+        ("<b>x</b>", "<p>&lt;b&gt;x&lt;/b&gt;</p>"),
+        ("![cat](https://e.com/c.png)", "<p>[image: cat, https://e.com/c.png]</p>"),
+        ("![](x.png)", "<p>[image: no description, x.png]</p>"),
+        ("```js\nlet a\n```", "<pre><code>let a\n</code></pre>"),
+    ],
+)
+def test_markdown_becomes_html(text: str, html: str) -> None:
+    assert body(text) == html
+
+
+def test_tables_are_kept() -> None:
+    html = body("| a | b |\n|---|--:|\n| 1 | 2 |")
+    assert "<th>a</th>" in html
+    assert "<td>2</td>" in html
+
+
+def test_links_open_elsewhere_and_tell_nothing() -> None:
+    assert body("[x](https://e.com)") == (
+        '<p><a href="https://e.com" target="_blank" rel="noopener noreferrer">x</a></p>'
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "vbscript:x",
+        "data:text/html,x",
+        "file:///etc/passwd",
+        "//e.com",
+        "/lab",
+    ],
+)
+def test_links_to_other_than_the_web_and_mail_are_no_links(address: str) -> None:
+    assert "href" not in body(f"[x]({address})")
+
+
+def test_a_text_of_brackets_is_rendered_quickly() -> None:
+    assert body("[" * 5_000)
+    assert body("> " * 500 + "x")

@@ -1,0 +1,155 @@
+"""Word differences: exact, quick, and readable."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vellum_nb.rendering.marks import diff_html
+from vellum_nb.rendering.text_diff import Op, matches, word_diff
+
+WORDS = st.lists(
+    st.sampled_from(["a", "b", "the", " ", "\n", ".", "é", "天", "\u0301", "12.5", "'"])
+)
+TEXTS = st.text() | WORDS.map("".join)
+
+
+def old_of(ops: list[Op]) -> str:
+    return "".join(op.text for op in ops if op.kind != "insert")
+
+
+def new_of(ops: list[Op]) -> str:
+    return "".join(op.text for op in ops if op.kind != "delete")
+
+
+def marked(a: str, b: str) -> str:
+    marks = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
+    return "".join(marks[op.kind][0] + op.text + marks[op.kind][1] for op in word_diff(a, b))
+
+
+@given(TEXTS, TEXTS)
+def test_the_pieces_give_both_texts_back(a: str, b: str) -> None:
+    ops = word_diff(a, b)
+    assert (old_of(ops), new_of(ops)) == (a, b)
+
+
+@given(TEXTS, TEXTS)
+def test_no_piece_is_empty_and_no_two_neighbours_are_of_one_kind(a: str, b: str) -> None:
+    ops = word_diff(a, b)
+    assert all(op.text for op in ops)
+    assert all(one.kind != other.kind for one, other in pairwise(ops))
+
+
+@given(TEXTS)
+def test_a_text_does_not_differ_from_itself(text: str) -> None:
+    assert all(op.kind == "equal" for op in word_diff(text, text))
+
+
+@given(
+    st.lists(st.sampled_from("abcd"), max_size=400), st.lists(st.sampled_from("abcd"), max_size=400)
+)
+def test_matches_are_common_and_in_order(a: list[str], b: list[str]) -> None:
+    end_a = end_b = 0
+    for start_a, start_b, size in matches(a, b):
+        assert a[start_a : start_a + size] == b[start_b : start_b + size]
+        assert start_a >= end_a
+        assert start_b >= end_b
+        end_a, end_b = start_a + size, start_b + size
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("account", "billing", "[-account-]{+billing+}"),
+        ("Please try later.", "Please try later, soon.", "Please try later{+, soon+}."),
+        ('["card"]', '["card", "risk"]', '["card"{+, "risk"+}]'),
+        ("costs 12.50 now", "costs 12.75 now", "costs [-12.50-]{+12.75+} now"),
+        ("don't go", "don't stay", "don't [-go-]{+stay+}"),
+        ("今日は天気がいい", "今日は天気が悪い", "今日は天気が[-い-]{+悪+}い"),
+        ("naïve cafe\u0301", "naïve cafe", "naïve [-cafe\u0301-]{+cafe+}"),
+        ("one\ntwo\nthree\n", "one\n2\nthree\n", "one\n[-two-]{+2+}\nthree\n"),
+        ("", "new", "{+new+}"),
+        ("old", "", "[-old-]"),
+    ],
+)
+def test_words_are_marked(a: str, b: str, expected: str) -> None:
+    assert marked(a, b) == expected
+
+
+def test_neighbouring_replaced_words_are_one_replacement() -> None:
+    assert marked("pay red green blue now", "pay one two three now") == (
+        "pay [-red green blue-]{+one two three+} now"
+    )
+
+
+def test_texts_with_little_in_common_are_replaced_whole() -> None:
+    a = "The cat sat on the mat while it rained."
+    b = "Quarterly revenue rose on the strength of exports."
+    assert marked(a, b) == f"[-{a}-]{{+{b}+}}"
+
+
+def test_the_words_with_which_unlike_texts_begin_and_end_stay() -> None:
+    a = "Thanks for writing. We look into your message about your outage. Bye"
+    b = "Thanks for writing. Uploads fail since noon; a fix reaches all regions at night. Bye"
+    assert marked(a, b).startswith("Thanks for writing. [-We")
+    assert marked(a, b).endswith(". Bye")
+
+
+def test_text_put_at_the_end_is_an_insertion() -> None:
+    assert marked("Thanks.", "Thanks. " + "More words follow. " * 30) == (
+        "Thanks.{+ " + "More words follow. " * 30 + "+}"
+    )
+
+
+def test_a_word_at_the_end_of_a_line_is_still_the_same_word() -> None:
+    assert marked("one two three", "one two\nthree") == "one two[- -]{+\n+}three"
+    assert marked("one two three ", "one two\nfour five ") == "one two[- three-]{+\nfour five+} "
+
+
+def test_of_one_very_long_word_only_the_middle_is_marked() -> None:
+    a, b = "x" * 300 + "A" + "y" * 300, "x" * 300 + "B" + "y" * 300
+    assert marked(a, b) == "x" * 300 + "[-A-]{+B+}" + "y" * 300
+
+
+def test_a_text_in_which_zero_bytes_stand_is_compared_too() -> None:
+    assert marked("a\0b same words c", "a\0b same words d") == "a\0b same words [-c-]{+d+}"
+
+
+def test_html_escapes_and_says_plus_and_minus_in_the_text() -> None:
+    html = diff_html(word_diff("a <b>", "a <i>"))
+    texts: list[str] = []
+    tags: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = texts.append  # type: ignore[method-assign]
+    parser.handle_starttag = lambda tag, _: tags.append(tag)  # type: ignore[method-assign]
+    parser.feed(html)
+    assert set(tags) == {"b", "del", "ins", "span"}
+    assert "".join(texts) == "a <\N{MINUS SIGN}b +i>"
+
+
+@given(TEXTS, TEXTS)
+def test_html_holds_both_texts_and_nothing_that_they_could_add(a: str, b: str) -> None:
+    html = diff_html(word_diff(a, b))
+    tags = re.findall(r"<(?!/)[^>]*>", html)
+    assert set(tags) <= {
+        '<ins class="vnb-ins">', '<del class="vnb-del">', '<b class="vnb-mark">', "<span>"
+    }  # fmt: skip
+    without_old = re.sub(r"<del.*?</del> ?", "", html, flags=re.DOTALL)
+    bare = re.sub(r"<b[^>]*>.</b>|<[^>]*>", "", without_old)
+    assert unescape(bare).split() == b.split()
+
+
+def test_the_middle_of_a_long_equal_piece_is_folded_and_counted() -> None:
+    lines = [f"line {n} of the text\n" for n in range(200)]
+    a, b = "".join(lines), "".join([*lines[:100], "changed\n", *lines[101:]])
+    html = diff_html(word_diff(a, b), fold=True)
+    assert "line 98 of the text" in html
+    assert "line 3 of the text" not in html
+    assert "97 lines the same" in html
+    assert "line 3 of the text" in diff_html(word_diff(a, b))

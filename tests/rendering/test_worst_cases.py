@@ -1,0 +1,97 @@
+"""The worst values: in a process that may take so much time and memory and no more."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+SECONDS = 120  # without bounds these take hours
+MEGABYTES = 1_500  # and tens of gigabytes
+
+PRELUDE = """
+import random
+from vellum_nb.rendering.diff import difference
+
+draw = random.Random(1)
+
+def words(vocabulary, count=160_000):
+    return [f"w{draw.randrange(vocabulary)}" for _ in range(count)]
+
+def check(old, new, kind):
+    found = difference(old, new, kind)
+    assert found
+    assert len(found.to_html()) < 1_000_000, len(found.to_html())
+    assert found.to_text() and found.to_markdown() and found.summary
+"""
+TEXTS = {
+    "nothing in common": ('" ".join(words(10**9))', '" ".join(words(10**9))'),
+    "two long words": ('"ab" * 500_000', '"cd" * 500_000'),
+    "one word again and again": ('"a " * 500_000', '"a b " * 250_000'),
+    "two words in any order": ('" ".join(words(2))', '" ".join(words(2))'),
+    "a small vocabulary": ('" ".join(words(30))', '" ".join(words(30))'),
+    "a large vocabulary": ('" ".join(words(5_000))', '" ".join(words(5_000))'),
+    "lines instead of words": ('"\\n".join(words(30))', '"\\n".join(words(5_000))'),
+    "empty lines": ('"\\n" * 1_000_000', '"\\n" * 999_999 + "a"'),
+    "spaces": ('" " * 1_000_000', '" " * 999_998 + "a "'),
+    "signs": (
+        '"".join(draw.choices("!?.;", k=500_000))',
+        '"".join(draw.choices(".;:", k=500_000))',
+    ),
+    "scripts without spaces": (
+        '"".join(chr(0x4e00 + draw.randrange(3000)) for _ in range(300_000))',
+        '"".join(chr(0x4e00 + draw.randrange(3000)) for _ in range(300_000))',
+    ),
+}
+LISTS = {
+    "shuffled": ("list(range(100_000))", "draw.sample(range(100_000), 100_000)"),
+    "nothing in common": ("list(range(100_000))", "list(range(-100_000, 0))"),
+    "zeros and ones": ("draw.choices([0, 1], k=100_000)", "draw.choices([0, 1], k=100_000)"),
+    "texts": ('[f"a{n}" for n in range(40_000)]', '[f"b{n}" for n in range(40_000)]'),
+    "objects that moved": (
+        '[{"id": n, "v": n} for n in range(40_000)]',
+        '[{"id": n, "v": n + n % 2} for n in draw.sample(range(40_000), 40_000)]',
+    ),
+    "keys": (
+        "{str(n): n for n in range(40_000)}",
+        "{str(n): n + n % 2 for n in draw.sample(range(40_000), 40_000)}",
+    ),
+}
+
+
+def run(code: str) -> None:
+    def bounded() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEGABYTES * 2**20,) * 2)
+
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + code], preexec_fn=bounded, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_texts_of_a_megabyte_stay_within_bounds() -> None:
+    run("".join(f"old, new = {old}, {new}\ncheck(old, new, 'STRING')\n"
+                for old, new in TEXTS.values()))  # fmt: skip
+
+
+@pytest.mark.slow
+def test_long_lists_stay_within_bounds() -> None:
+    run("".join(f"old, new = {old}, {new}\ncheck(old, new, 'JSON')\n"
+                for old, new in LISTS.values()))  # fmt: skip
+
+
+def test_a_thousand_levels_are_no_trouble() -> None:
+    run("""
+def nested(bottom, each):
+    for level in range(1_000):
+        bottom = {"k": [bottom, each * level]}
+    return bottom
+
+for old, new in ((nested("a", 1), nested("b", 1)), (nested("a", 1), nested("a", -1))):
+    check(old, new, "JSON")
+""")

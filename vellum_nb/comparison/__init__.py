@@ -1,0 +1,13 @@
+"""Releases side by side over stored runs: figures, verdicts and reports."""
+
+from __future__ import annotations
+
+from vellum_nb.comparison import metrics
+from vellum_nb.comparison.comparison import Comparison
+from vellum_nb.comparison.metrics import Metric
+
+__all__ = ["Comparison", "Metric", "metrics"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1129 @@
+"""`Comparison`: stored runs of a deployment side by side, one row a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from vellum_nb.comparison import report
+from vellum_nb.comparison.blind import QUESTION, BlindSession, checked_pair, newest, opened
+from vellum_nb.comparison.cases import Case, RunSummary, Status, align, in_turn, split
+from vellum_nb.comparison.charts import Chart, Picture, picture
+from vellum_nb.comparison.figures import (
+    VERDICTS,
+    Against,
+    ComparisonFigures,
+    Finding,
+    Scored,
+    Verdict,
+    cases_by,
+    evaluated,
+    figures_of,
+    runs_table,
+    unstable,
+)
+from vellum_nb.comparison.frames import (
+    case_cells,
+    cost_row,
+    error_frame,
+    frame_of,
+    metric_cells,
+    metric_row,
+    release_row,
+    run_frame,
+    summary_frame,
+    verdict_row,
+)
+from vellum_nb.comparison.gate import check, failures
+from vellum_nb.comparison.junit import junit
+from vellum_nb.comparison.metrics import (
+    Evaluation,
+    Judge,
+    Metric,
+    Metrics,
+    as_metrics,
+    quality,
+    score,
+)
+from vellum_nb.comparison.replay import Chosen, replay_rows
+from vellum_nb.errors import InputError
+from vellum_nb.history import History
+from vellum_nb.history.plans.blind import BlindRatings
+from vellum_nb.models import Run
+from vellum_nb.models.plain import shown
+from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.rendering.files import refuse_existing, refuse_key, save_frame, save_text
+from vellum_nb.rendering.format import plural
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["Comparison", "Services"]
+
+Rows = Literal["cases", "runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a comparison acts with and is shown by; it knows no server and no widget.
+
+    Attributes
+    ----------
+    sweep : callable or None
+        Runs cases: called with the deployment's name, rows as of stored runs, and the options of
+        `vellum_nb.Workspace.sweep`; returns the sweep.
+    leaks : callable or None
+        Returns whether the API key stands in a text.
+    grid : callable or None
+        Makes the grid of a comparison.
+    blind : callable or None
+        Makes the widget of a `BlindSession`.
+    ratings : BlindRatings or None
+        Where blind ratings are kept. Without it they live as long as the comparison.
+    code_diff : callable or None
+        Called with two release tags; returns how their code differs, or None where that cannot be
+        read.
+    """
+
+    sweep: Callable[[str, Any, Mapping[str, Any]], Any] | None = None
+    leaks: Callable[[str], bool] | None = None
+    grid: Callable[[Any], Any] | None = None
+    blind: Callable[[Any], Any] | None = None
+    ratings: BlindRatings | None = None
+    code_diff: Callable[[str, str], Any] | None = None
+
+
+class Comparison:
+    """Stored runs of one deployment, case by case on several releases.
+
+    Of several runs of a case on a release the newest that brought an answer (FULFILLED or
+    REJECTED) is shown; metrics go over all of them, and their mean counts. A case without an
+    answer on a release is *missing* there: counted and shown, never the same, never a pass. A tag
+    that moved between runs has one column a release.
+
+    A comparison does not change: `with_baseline` and `with_runs` return another one.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        In any order; runs of other deployments and tags are left out.
+    deployment : str
+        The deployment's name.
+    release_tags : sequence of str
+        The release tags, in the order of the columns.
+    baseline : str, optional
+        The tag the others are compared with. Default: the first.
+    metrics : metric or sequence, optional
+        `vellum_nb.Metric`, functions of a run, names of `vellum_nb.metrics`; the first decides
+        what is better. Default: ``score``, where it is known what outputs should be, and
+        ``quality``, where runs were rated. A judge is not run here: ``ws.compare`` does that.
+    cases : sequence of SweepCase, optional
+        Cases that belong to it, run or not, with what is expected of them.
+    only : iterable of str, optional
+        The `case_id` of the cases that are compared. Default: all.
+    by : str, default "release_tag"
+        What the columns are; of anything else than release tags none is split.
+    alpha : float, default 0.05
+        How likely chance may be where something counts as better or worse.
+    seed : int, default 0
+        Of the bootstrap: equal seeds give equal figures.
+    services : Services, optional
+        What it runs cases with and is shown by; `vellum_nb.Workspace` gives it.
+
+    Attributes
+    ----------
+    releases : tuple of str
+        The columns: a release tag each, more where a tag moved.
+    baseline : str
+        The column the others are compared with.
+    cases : tuple of Case
+        In the order in which they were given, or first run.
+    metrics : tuple of Metric
+        The first decides.
+    moved_tags : tuple of str
+        The release tags that pointed at several releases while these runs were made.
+    answers : DataFrame
+        One row a run: `case` and `release` by place, `repeat`, `run`, `is_answer`, `state`,
+        `latency_s`, `cost_usd`, `quality`, `kind` (equal for equal answers), ``metric.<name>``.
+
+    Raises
+    ------
+    InputError
+        There is no release tag, the baseline is not among them, or a metric does not fit.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> vnb.Comparison([], deployment="ticket-triage", release_tags=["v1", "v2"])
+    <Comparison of ticket-triage: no stored runs on v1, v2>
+    """
+
+    deployment: str
+    release_tags: tuple[str, ...]
+    by: str
+    alpha: float
+    seed: int
+    releases: tuple[str, ...]
+    moved_tags: tuple[str, ...]
+    baseline: str
+    cases: tuple[Case, ...]
+    metrics: tuple[Metric, ...]
+    answers: pd.DataFrame
+    _services: Services
+
+    def __init__(
+        self,
+        runs: Iterable[Run | RunSummary],
+        *,
+        deployment: str,
+        release_tags: Sequence[str],
+        baseline: str | None = None,
+        metrics: Metrics | None = None,
+        cases: Sequence[SweepCase] = (),
+        only: Iterable[str] | None = None,
+        by: str = "release_tag",
+        alpha: float = 0.05,
+        seed: int = 0,
+        services: Services | None = None,
+    ) -> None:
+        tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
+        if not tags:
+            msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
+            raise InputError(msg)
+        columns = split(
+            [run for run in map(_summary, runs) if run.deployment == deployment],
+            tuple(dict.fromkeys(tags)),
+            by_tag=by == "release_tag",
+        )
+        base = columns.baseline(baseline)
+        aligned = align(
+            columns.runs,
+            releases=columns.labels,
+            baseline=base,
+            known=cases,
+            only=None if only is None else frozenset(only),
+        )
+        found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
+        vars(self).update(
+            deployment=deployment,
+            release_tags=tuple(dict.fromkeys(tags)),
+            by=by,
+            alpha=_checked_alpha(alpha),
+            seed=seed,
+            releases=columns.labels,
+            moved_tags=columns.moved,
+            baseline=base,
+            cases=aligned,
+            metrics=found,
+            _services=services or Services(),
+            answers=_table(aligned, columns.labels, found),
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        msg = (
+            f"a Comparison does not change, so {name} cannot be set; with_baseline(...) and "
+            "with_runs(...) return another one"
+        )
+        raise AttributeError(msg)
+
+    def _replaced(self, **changes: Any) -> Comparison:
+        """Return another comparison with these attributes; what was computed is dropped."""
+        other = object.__new__(type(self))
+        names = [name for name in type(self).__annotations__ if name in vars(self)]
+        vars(other).update({name: vars(self)[name] for name in names} | changes)
+        return other
+
+    def with_baseline(self, baseline: str) -> Comparison:
+        """Return the same runs compared with another release; metrics are not computed again.
+
+        Raises
+        ------
+        InputError
+            There is no such release in this comparison.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> for tag in ("v1", "v2"):
+        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        >>> ws.compare("ticket-triage").with_baseline("v2")
+        <Comparison of ticket-triage against v2, 1 case: v1 1 differs>
+        """
+        self._column(baseline)
+        cases = tuple(replace(case, baseline=baseline) for case in self.cases)
+        return self._replaced(baseline=baseline, cases=cases)
+
+    def with_runs(
+        self,
+        runs: Iterable[Run | RunSummary] = (),
+        *,
+        release: str | None = None,
+        without: Collection[str] = (),
+    ) -> Comparison:
+        """Return a comparison that knows of runs that were rated, made or deleted since.
+
+        Metrics are computed for these runs only, and for the cases whose expected outputs change.
+
+        Parameters
+        ----------
+        runs : iterable of Run
+            One whose `id` is known takes the place of the old one; others are added.
+        release : str, optional
+            The column of those that are added. Default: their release tag.
+        without : collection of str
+            The `id` of runs that are left out.
+
+        Raises
+        ------
+        InputError
+            A run is of none of the cases, or of none of the releases.
+        """
+        changed = {run.id: run for run in map(_summary, runs)}
+        known = {run.id: (c, r) for r, c, run in self._placed()}
+        cases = list(self.cases)
+        touched: set[int] = set()
+        for run in changed.values():
+            column, at = known.get(run.id, (None, None)) if run.id in known else (None, None)
+            if column is None or at is None:
+                column, at = release or run.release_tag, self._case_of(run)
+                self._column(column)
+            cases[at] = _with_run(cases[at], column, run)
+            touched.add(at)
+        for run_id in without:
+            if run_id in known:
+                column, at = known[run_id]
+                cases[at] = _without_run(cases[at], column, run_id)
+                touched.add(at)
+        if not touched:
+            return self
+        again = {at for at in touched if cases[at].expected != self.cases[at].expected}
+        evaluations = self._evaluations(changed.keys(), again)
+        table = _table(tuple(cases), self.releases, self.metrics, evaluations)
+        return self._replaced(cases=tuple(cases), answers=table)
+
+    def with_judgements(self, judgements: Mapping[str, Mapping[str, Run | str]]) -> Comparison:
+        """Return a comparison whose judges know these judgements.
+
+        Parameters
+        ----------
+        judgements : mapping
+            Name of the metric to `case_id` of the judge's inputs to its run, or why there is none.
+        """
+        metrics = tuple(
+            metric.replaced(judgements=judgements[metric.name])
+            if isinstance(metric, Judge) and metric.name in judgements
+            else metric
+            for metric in self.metrics
+        )
+        evaluations = self._evaluations((), ())
+        known = {name: found for name, found in evaluations.items() if name not in judgements}
+        table = _table(self.cases, self.releases, metrics, known)
+        return self._replaced(metrics=metrics, answers=table)
+
+    def _placed(self) -> list[tuple[int, str, RunSummary]]:
+        """Return case, release and run of each row of the table."""
+        columns = (self.answers[name].tolist() for name in ("case", "release", "run"))
+        return [(case, self.releases[at], run) for case, at, run in zip(*columns, strict=True)]
+
+    def _case_of(self, run: RunSummary) -> int:
+        found = next((c.number - 1 for c in self.cases if c.case_id == run.case_id), None)
+        if found is None:
+            msg = f"the run {run.id} is of none of the cases compared (case_id {run.case_id})"
+            raise InputError(msg)
+        return found
+
+    def _evaluations(
+        self, changed: Collection[str], cases: Collection[int]
+    ) -> dict[str, dict[str, Evaluation]]:
+        """Return what metrics returned for the runs that stay as they are."""
+        kept = self.answers[~self.answers["case"].isin(cases) & self.answers["is_answer"]]
+        found: dict[str, dict[str, Evaluation]] = {}
+        for metric in self.metrics:
+            names = ("run", f"metric.{metric.name}", f"metric_error.{metric.name}")
+            columns = (kept[name].tolist() for name in names)
+            found[metric.name] = {
+                run.id: (None if value != value else value, problem)  # noqa: PLR0124  (NaN)
+                for run, value, problem in zip(*columns, strict=True)
+                if run.id not in changed
+            }
+        return found
+
+    def answered(self) -> list[tuple[RunSummary, Mapping[str, Any]]]:
+        """Return each run that brought an answer, with what is expected of its case."""
+        rows = self.answers[self.answers["is_answer"]]
+        pairs = zip(rows["run"].tolist(), rows["case"].tolist(), strict=True)
+        return [(run, self.cases[at].expected) for run, at in pairs]
+
+    @cached_property
+    def figures(self) -> ComparisonFigures:
+        """All figures: scores, verdicts, p values."""
+        return figures_of(
+            self.answers,
+            self.cases,
+            self.metrics,
+            releases=self.releases,
+            baseline=self.baseline,
+            alpha=self.alpha,
+            seed=self.seed,
+            deployment=self.deployment,
+            moved_tags=self.moved_tags,
+        )
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The releases without the baseline."""
+        return tuple(each for each in self.releases if each != self.baseline)
+
+    @property
+    def metric(self) -> Metric | None:
+        """The metric that decides where none is named: the first."""
+        return self.metrics[0] if self.metrics else None
+
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of all outputs, in the order in which runs brought them."""
+        return self.figures.output_names
+
+    @cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of all inputs."""
+        cases = in_turn(self.cases, answers=False)
+        return tuple(dict.fromkeys(name for case in cases for name in case.inputs))
+
+    @property
+    def statuses(self) -> Mapping[str, Sequence[Status]]:
+        """Of each release but the baseline, whether each case's answer differs from its."""
+        return self.figures.statuses
+
+    @cached_property
+    def unstable_cases(self) -> NDArray[np.bool_]:
+        """Of each case whether repeats on one release brought different answers."""
+        return unstable(self.answers, len(self.cases))
+
+    def scored(self, metric: str | None = None) -> Scored:
+        """Return the figures of a metric, case by release.
+
+        Raises
+        ------
+        InputError
+            There is no such metric.
+        """
+        return self.figures.scored[self._metric(metric)]
+
+    def count(self, release: str, status: str) -> int:
+        """Return in how many cases `release` is "same", "differs" or "missing".
+
+        Or, with a metric, "better", "worse", "noise", "unscored", "error". "same" and "missing"
+        are of the outputs, not of the metric.
+
+        Raises
+        ------
+        InputError
+            There is no such release in this comparison, or no such status.
+        """
+        self._column(release)
+        if status not in (known := dict.fromkeys(("same", "differs", "missing", *VERDICTS))):
+            msg = f"no cases are counted as {status!r}; there are: {', '.join(known)}"
+            raise InputError(msg)
+        if status in {"same", "differs", "missing"}:
+            found = self.statuses.get(release) or [case.status(release) for case in self.cases]
+            return sum(each == status for each in found)
+        return self.against(release).counts[status]  # type: ignore[index]  # checked above
+
+    def against(self, release: str, metric: str | None = None) -> Against:
+        """Return how `release` compares with the baseline by a metric.
+
+        Raises
+        ------
+        InputError
+            There is no such release or metric, or there is no metric at all.
+        """
+        self._column(release)
+        return self.figures.compared(release, self._metric(metric))
+
+    def p(self, release: str, metric: str | None = None, *, signs: bool = False) -> float | None:
+        """Return how likely such a difference is by chance, corrected for several releases.
+
+        Of the mean difference; with `signs` of better against worse cases. Holm's correction is
+        over the releases that are compared with the baseline.
+        """
+        found = self.figures.sign_p if signs else self.figures.p
+        return found.get((release, self._metric(metric)))
+
+    def verdict(self, case: Case, release: str, metric: str | None = None) -> Verdict:
+        """Return how a case fares on `release` against the baseline by a metric.
+
+        ``"better"``, ``"worse"``, ``"same"``; ``"noise"`` where repeats differ as much;
+        ``"missing"`` without an answer on both; ``"unscored"`` where the metric does not apply;
+        ``"error"`` where it raised.
+        """
+        self._column(release)
+        return self.figures.verdict(case, release, self._metric(metric))
+
+    def value(self, case: Case, release: str, metric: str | None = None) -> float | None:
+        """Return a metric's mean over the repeats of a case on `release`, if there is one."""
+        self._column(release)
+        return self.figures.value(case, release, self._metric(metric))
+
+    def delta(self, case: Case, release: str, metric: str | None = None) -> float | None:
+        """Return the difference to the baseline's, as the metric counts, if there is one."""
+        value = float(self.against(release, metric).delta[case.number - 1])
+        return None if value != value else value  # noqa: PLR0124  (NaN)
+
+    def line(self, release: str, metric: str | None = None) -> str:
+        """Return a release in one line: cases better and worse, p, and the noise floor."""
+        self._column(release)
+        return self.figures.line(release, self._metric(metric))
+
+    def finding(self, release: str, metric: str | None = None) -> Finding:
+        """Return what a release is as a whole, against the baseline.
+
+        ``"better"``, ``"worse"``, ``"same"``; ``"noise"`` where repeats alone differ as much,
+        ``"undecided"`` where it may be chance, ``"missing"`` where there is nothing to compare.
+        """
+        self._column(release)
+        return self.figures.finding(release, self._metric(metric))
+
+    def remark(self, release: str, metric: str | None = None) -> str:
+        """Return in words what to make of a release, and how many cases would show more."""
+        self._column(release)
+        return self.figures.remark(release, self._metric(metric))
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row a case, in plain columns.
+
+        ``case_id``, ``changed``, ``input.<name>``..., ``expected.<name>`` and ``label.<name>``
+        where known, then for each output one column a release, ``output.<name>@<release>``,
+        ``state@<release>``, ``answers@<release>`` (how many repeats answered),
+        ``changed@<release>``, and of each metric ``metric.<name>@<release>``,
+        ``delta.<name>@<release>`` to the baseline, and ``verdict@<release>``. Structured values
+        are canonical JSON text, as in the history's frame. ``changed`` is True where an answer
+        differs from the baseline's, False where all are the same, and missing where that is not
+        known. ``state`` is "missing" where a case has no run.
+        """
+        figures = self.figures
+        cells = case_cells(self.cases, self.releases, self.output_names, figures.statuses)
+        scores = [figures.scored[metric.name] for metric in self.metrics]
+        return frame_of(cells | metric_cells(scores, figures.against, self.releases))
+
+    def long(self) -> pd.DataFrame:
+        """Return one row a run: its case, release, state, figures, outputs and metrics."""
+        names = [metric.name for metric in self.metrics]
+        return run_frame(self.answers, self.cases, self.releases, names)
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row a release: counts, metrics with intervals, wins and losses, p, latency.
+
+        Of `cases`, `n` brought an answer, `missing` were not run, `failed` were run and no answer
+        came. ``metric.<name>`` is the mean over cases, with its 95 % interval in ``.low`` and
+        ``.high``; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p value
+        and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count cases
+        by the first metric, `p` is their sign test; every p is corrected for several releases
+        (Holm). `noise_floor_pct` is how often repeats of one release differ. `finding` says what
+        to make of it.
+        """
+        return summary_frame([self._summary_row(at) for at in range(len(self.releases))])
+
+    def _summary_row(self, column: int) -> dict[str, Any]:
+        figures, release = self.figures, self.releases[column]
+        status = figures.statuses.get(release)
+        row = release_row(self.answers, release, column, len(self.cases), status)
+        for name, own in figures.scored.items():
+            found = figures.against.get((release, name))
+            row |= metric_row(own, column, found, figures.p.get((release, name)), seed=self.seed)
+        if self.metrics:
+            name = self.metrics[0].name
+            found = figures.against.get((release, name))
+            finding = None if found is None else figures.finding(release, name)
+            p = figures.sign_p.get((release, name))
+            row |= verdict_row(figures.scored[name], column, found, p, finding)
+        return row | cost_row(self.answers, column)
+
+    def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
+        """Return the rows of `frame` that are worse than the baseline, the worst first.
+
+        Parameters
+        ----------
+        metric : str, optional
+            By which metric. Default: the first.
+        release : str, optional
+            On which release. Default: on any.
+
+        Raises
+        ------
+        InputError
+            Nothing distinguishes better from worse, or there is no such metric or release.
+        """
+        return self._by_verdict("worse", metric, release)
+
+    def improvements(
+        self, metric: str | None = None, *, release: str | None = None
+    ) -> pd.DataFrame:
+        """Return the rows of `frame` that are better; as `regressions`."""
+        return self._by_verdict("better", metric, release)
+
+    def changed(self, *, release: str | None = None) -> pd.DataFrame:
+        """Return the rows of `frame` in which an answer differs from the baseline's."""
+        statuses = [self.statuses[each] for each in self._others(release)]
+        found = zip(self.cases, *statuses, strict=True)
+        return self._rows([case for case, *each in found if "differs" in each])
+
+    def unstable(self) -> pd.DataFrame:
+        """Return the rows of `frame` in which repeats on one release brought different answers."""
+        return self._rows([case for case in self.cases if self.unstable_cases[case.number - 1]])
+
+    def errors(self) -> pd.DataFrame:
+        """Return one row for each run that a metric raised on: what, where, and its message."""
+        return error_frame(self.answers, self.releases, [each.name for each in self.metrics])
+
+    def view(
+        self,
+        *,
+        blind: bool = False,
+        pair: Sequence[str] | None = None,
+        question: str = QUESTION,
+        seed: int | None = None,
+        fresh: bool = False,
+    ) -> Any:
+        """Return the grid: cases down, releases across, to filter, open and rate.
+
+        Only the rows in sight travel to the page, however many cases there are.
+        A comparison that was made by hand, not by `compare`, shows itself as HTML.
+
+        With `blind`, rate two releases case by case without knowing which is which: the keys 1 (A
+        is better), 2 (B), 3 (tie), u (undo), s (skip). Every rating is in the history at once, so
+        the same call goes on where it was left, also in a later kernel. Cases with the same
+        outputs on both are ties and are not asked.
+
+        Parameters
+        ----------
+        blind : bool, default False
+            Rate blind.
+        pair : (str, str), optional
+            Which two releases, where there are more.
+        question : str
+            What is asked. Another question is another rating.
+        seed : int, optional
+            Of the order in which the two stand in each case. Default: drawn, and kept.
+        fresh : bool, default False
+            Begin another rating, whatever there is.
+
+        Raises
+        ------
+        InputError
+            There are not two releases, or `pair` does not fit.
+        """
+        if blind:
+            session = self.blind(pair, question=question, seed=seed, fresh=fresh)
+            return session if self._services.blind is None else self._services.blind(session)
+        return self if self._services.grid is None else self._services.grid(self)
+
+    def blind(
+        self,
+        pair: Sequence[str] | None = None,
+        *,
+        question: str = QUESTION,
+        seed: int | None = None,
+        fresh: bool = False,
+    ) -> BlindSession:
+        """Return the blind rating itself, to go on with from code; `view` shows it.
+
+        Parameters
+        ----------
+        pair, question, seed, fresh
+            As of `view`.
+
+        Raises
+        ------
+        InputError
+            There are not two releases, or `pair` does not fit.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> for tag in ("v1", "v2"):
+        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        >>> session = ws.compare("ticket-triage").blind()
+        >>> session.rate("tie", note="neither says when the money is back")
+        True
+        >>> session.finish().line
+        'v2 against v1: nothing but ties, 0 better · 0 worse · 1 tie'
+        """
+        chosen = checked_pair(self.releases, self.baseline, pair)
+        options = {"question": question, "seed": seed, "fresh": fresh}
+        return opened(self.deployment, self.cases, chosen, self._ratings, **options)  # type: ignore[arg-type]
+
+    def blind_results(
+        self, pair: Sequence[str] | None = None, *, question: str = QUESTION
+    ) -> pd.DataFrame:
+        """Return the newest blind rating of these cases, one row a case.
+
+        `choice` is A, B, tie, skip, "same outputs" (not asked) or missing (not rated).
+        `preferred`, `release_a` and `release_b` are missing until the rating has ended.
+
+        Raises
+        ------
+        InputError
+            Nothing was rated, there are not two releases, or `pair` does not fit.
+        """
+        return self._rated(pair, question).frame()
+
+    def blind_summary(
+        self, pair: Sequence[str] | None = None, *, question: str = QUESTION
+    ) -> pd.DataFrame:
+        """Return the newest blind rating of these cases in one row.
+
+        `win_rate` is how often `second` was preferred to `first`, ties left out, with its exact
+        95 % interval in ``.low`` and ``.high``; `p` is the sign test's.
+
+        Raises
+        ------
+        InputError
+            Nothing was rated, or it has not ended: known results would sway the rest.
+        """
+        import pandas as pd
+
+        session = self._rated(pair, question)
+        row = session.result().row()
+        return pd.DataFrame([row | {"seed": session.record.seed, "session_id": session.record.id}])
+
+    def _rated(self, pair: Sequence[str] | None, question: str) -> BlindSession:
+        first, second = checked_pair(self.releases, self.baseline, pair)
+        found = newest(
+            self.deployment, self.cases, (first, second), self._ratings, question=question
+        )
+        if found is None:
+            msg = (
+                f"{first} and {second} were not rated blind on these cases with the question "
+                f"{question!r}: view(blind=True) begins it"
+            )
+            raise InputError(msg)
+        return found
+
+    @cached_property
+    def _ratings(self) -> BlindRatings:
+        return self._services.ratings or History(":memory:").blind
+
+    def chart(
+        self, what: Chart, *, metric: str | None = None, release: str | None = None
+    ) -> Picture:
+        """Return a chart, to look at rather than to read; needs the extra ``charts``.
+
+        Parameters
+        ----------
+        what : {"metric", "latency", "wins", "scatter"}
+            The metric by release with its interval; how latencies are spread; how many cases are
+            better, tied and worse; each case by its figure on the baseline and on `release`.
+        metric : str, optional
+            By which metric. Default: the first.
+        release : str, optional
+            Only this release; of a scatter, which one. Default: all, and the first.
+
+        Returns
+        -------
+        Picture
+            Shown as a picture; `save` writes a PNG or SVG, `chart` is Altair's.
+
+        Raises
+        ------
+        InputError
+            There is no such chart, metric or release, nothing to draw, or Altair is missing.
+        """
+        name = None if what == "latency" else self._metric(metric)
+        if release is not None:
+            self._column(release)
+        summary: list[Mapping[str, Any]] = self.summary().to_dict("records")  # type: ignore[assignment]
+        return picture(self.figures, summary, what, metric=name, release=release)
+
+    def replay(
+        self,
+        cases: Chosen | None = None,
+        *,
+        release_tag: str,
+        repeats: int = 1,
+        progress: bool = True,
+    ) -> Any:
+        """Run cases of this comparison once more, on any release tag.
+
+        They are run as a sweep, so that they can be stopped and resumed. Each carries the label
+        ``replay_of``: the `id` of the run that is replayed, the one shown of its case on the
+        baseline, or on the first release that has one.
+
+        Parameters
+        ----------
+        cases : DataFrame, str, Case, Run or several, optional
+            Rows of `frame`, such as `regressions` returns, a `case_id`, or cases of `cases`;
+            runs of the history may be others than those compared. Default: all. Where there are
+            none, as of `regressions` of a release that is not worse, nothing is run.
+        release_tag : str
+            The release tag to run them on.
+        repeats : int, default 1
+            How often each is run.
+        progress : bool, default True
+            Whether to show progress.
+
+        Returns
+        -------
+        Sweep or None
+            Its runs, with ``label.replay_of`` in its `frame`; None where there is no case.
+
+        Raises
+        ------
+        InputError
+            No such case, or this comparison was made from a DataFrame and can run nothing.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> for tag in ("v1", "v2"):
+        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        >>> cmp = ws.compare("ticket-triage")
+        >>> cmp.replay(cmp.changed(), release_tag="v3")
+        <Sweep of ticket-triage on v3: done, 1 of 1 runs>
+        """
+        if self._services.sweep is None:
+            msg = (
+                "this comparison knows no workspace, so it can run nothing: make it with "
+                "ws.compare(...) or sweep.compare(), or hand its cases to ws.sweep(...)"
+            )
+            raise InputError(msg)
+        order = (self.baseline, *self.others)
+        rows = replay_rows(self.deployment, self.cases, order, cases)
+        if not rows:
+            return None
+        options = {"release_tags": [release_tag], "repeats": repeats, "progress": progress}
+        return self._services.sweep(self.deployment, rows, options)
+
+    def assert_no_regressions(
+        self,
+        metric: str | Sequence[str] | None = None,
+        *,
+        release: str | None = None,
+        max_regressions: int | None = 0,
+        max_missing: int | None = 0,
+        alpha: float | None = 0.05,
+    ) -> None:
+        """Raise where a release is worse than the baseline; for tests and for CI.
+
+        A release passes when no more than `max_regressions` cases are worse, when no more than
+        `max_missing` have no answer or figure, and when it is not worse as a whole beyond what
+        chance, at `alpha`, and repeats bring about. None leaves a condition out.
+
+        Parameters
+        ----------
+        metric : str or sequence of str, optional
+            By which metrics of this comparison. Default: the first.
+        release : str, optional
+            Which release. Default: all that are compared with the baseline.
+        max_regressions : int, default 0
+            How many cases may be worse.
+        max_missing : int, default 0
+            How many cases may be without an answer or a figure on one of the two releases.
+        alpha : float, default 0.05
+            The p value, corrected for several releases, up to which a mean difference counts.
+
+        Raises
+        ------
+        RegressionError
+            A release does not pass; the message lists why, and the cases.
+        InputError
+            There is no such metric or release, or nothing distinguishes better from worse.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
+        >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
+        """
+        check(
+            self.figures,
+            metrics=self._metric_names(metric),
+            release=release,
+            max_regressions=max_regressions,
+            max_missing=max_missing,
+            alpha=alpha,
+        )
+
+    def to_csv(self, path: str | Path, *, rows: Rows = "cases") -> Path:
+        """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.
+
+        Text that a spreadsheet would run as a formula is guarded by an apostrophe.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to.
+        rows : {"cases", "runs"}, default "cases"
+            ``"runs"`` writes `long`, one row a run.
+
+        Raises
+        ------
+        HistoryError
+            The file cannot be written; the old one stays.
+        VellumNBError
+            The API key stands in it. Nothing was written.
+        """
+        return save_frame(path, self._checked_frame(rows, path), "csv")
+
+    def to_parquet(self, path: str | Path, *, rows: Rows = "cases") -> Path:
+        """Write the same as Parquet; columns of mixed types as JSON text. Needs pyarrow."""
+        return save_frame(path, self._checked_frame(rows, path), "parquet")
+
+    @overload
+    def to_markdown(self, path: None = None, *, only: str | Sequence[str] | None = None) -> str: ...
+    @overload
+    def to_markdown(self, path: str | Path, *, only: str | Sequence[str] | None = None) -> Path: ...
+    def to_markdown(
+        self, path: str | Path | None = None, *, only: str | Sequence[str] | None = None
+    ) -> str | Path:
+        """Return the comparison as Markdown for GitHub, or write it to `path`.
+
+        Deleted words are in ``[-…-]``, inserted ones in ``{+…+}``. What runs brought is shown
+        letter by letter.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Where to.
+        only : str or sequence of str, optional
+            Which cases are listed: ``"worse"``, ``"missing"``, ``"better"``, ``"changed"``,
+            ``"same"``. Default: all, however many.
+
+        Raises
+        ------
+        InputError
+            `only` names no such cases.
+        HistoryError, VellumNBError
+            As of `to_csv`.
+        """
+        text = report.markdown(self._report_model(), report.checked_groups(only))
+        return self._saved(text, path, "the Markdown")
+
+    @overload
+    def to_html(self, path: None = None, *, overwrite: bool = False) -> str: ...
+    @overload
+    def to_html(self, path: str | Path, *, overwrite: bool = False) -> Path: ...
+    def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str | Path:
+        """Return the comparison as one HTML page without any script, or write it to `path`.
+
+        All cases are in it. Beside ``report.html`` come ``report.runs.csv``, one row a run, and
+        ``report.cases.csv``, from which every figure can be computed again.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Where to. A report that was written there before is replaced with its tables.
+        overwrite : bool, default False
+            Whether other files may be replaced that have the names of its tables.
+
+        Raises
+        ------
+        HistoryError
+            A file cannot be written, or one beside it exists and is not to be replaced.
+        VellumNBError
+            The API key stands in it. Nothing was written.
+        """
+        if path is None:
+            return self._saved(report.page(self._report_model(), {}), None, "the HTML")
+        target = Path(path)
+        if not target.name:
+            msg = f"{str(path)!r} names no file; give one, such as 'report.html'"
+            raise InputError(msg)
+        files = report.tables_beside(target)
+        html = report.page(self._report_model(), {rows: file.name for rows, file in files.items()})
+        frames = self._checked_frames(str(path), html)
+        others = [file for file in files.values() if not report.is_named_in(target, file)]
+        refuse_existing(others, overwrite=overwrite)
+        for rows, file in files.items():
+            save_frame(file, frames[rows], "csv")
+        return save_text(path, html)
+
+    def to_junit(
+        self,
+        path: str | Path | None = None,
+        *,
+        metric: str | Sequence[str] | None = None,
+        max_regressions: int | None = 0,
+        max_missing: int | None = 0,
+        alpha: float | None = 0.05,
+    ) -> str | Path:
+        """Return the comparison as JUnit XML, or write it to `path`; the rest as of the gate.
+
+        A suite for each release and metric, a test case for each case: one that is worse is a
+        failure, one without an answer or figure an error. Its last test case is the release as a
+        whole.
+
+        Raises
+        ------
+        InputError
+            As of `assert_no_regressions`.
+        HistoryError, VellumNBError
+            As of `to_csv`.
+        """
+        names = self._metric_names(metric)
+        found = failures(
+            self.figures,
+            metrics=names,
+            max_regressions=max_regressions,
+            max_missing=max_missing,
+            alpha=alpha,
+        )
+        return self._saved(junit(self.figures, names, found), path, "the JUnit XML")
+
+    def to_text(self) -> str:
+        """Return the comparison in a few lines for a terminal, as ``vellum-nb compare`` prints."""
+        return report.text(self._report_model())
+
+    def _report_model(self) -> report.ReportModel:
+        summary: list[Mapping[str, Any]] = self.summary().to_dict("records")  # type: ignore[assignment]
+        return report.report_model(self.figures, summary, self._code_diffs())
+
+    def _code_diffs(self) -> dict[str, Any]:
+        """Return how the code of each release differs from the baseline's, where that is known."""
+        reads = self._services.code_diff
+        if reads is None or self.by != "release_tag":
+            return {}
+        found = {each: reads(self.baseline, each) for each in self.others}
+        return {each: diff for each, diff in found.items() if diff is not None and diff.paths}
+
+    def _saved(self, text: str, path: str | Path | None, what: str) -> str | Path:
+        """Return `text`, or the path that it was written to."""
+        self._checked_frames(what if path is None else str(path), text)
+        return text if path is None else save_text(path, text)
+
+    def _checked_frames(self, what: str, text: str = "") -> dict[str, pd.DataFrame]:
+        frames = {"cases": self.frame(), "runs": self.long()}
+        refuse_key(what, self._services.leaks, frames.values(), text)
+        return frames
+
+    def _checked_frame(self, rows: str, path: str | Path) -> pd.DataFrame:
+        if rows not in {"cases", "runs"}:
+            msg = f"rows={shown(rows)}: there are 'cases' and 'runs'; nothing was written"
+            raise InputError(msg)
+        frame = self.frame() if rows == "cases" else self.long()
+        refuse_key(str(path), self._services.leaks, [frame])
+        return frame
+
+    def _metric_names(self, metric: str | Sequence[str] | None) -> list[str]:
+        names = [metric] if isinstance(metric, str) or metric is None else list(metric)
+        return [self._metric(name) for name in names]
+
+    def _metric(self, name: str | None) -> str:
+        """Return the name of a metric, of the first where none is named."""
+        names = [metric.name for metric in self.metrics]
+        if name in names or (name is None and names):
+            return name or names[0]
+        if not self.cases:
+            releases = ", ".join(self.releases)
+            msg = f"{self.deployment} has no stored runs on {releases}: there is nothing to compare"
+        elif not names:
+            msg = (
+                "nothing distinguishes better from worse here: give metrics=..., cases with "
+                "expected.<output>, or rate runs; changed() needs none of these"
+            )
+        else:
+            msg = f"no metric of this comparison is called {name!r}; there are: {', '.join(names)}"
+        raise InputError(msg)
+
+    def _column(self, release: str) -> int:
+        if release not in self.releases:
+            known = ", ".join(self.releases)
+            msg = f"{release!r} is not among the release tags compared: {known}"
+            raise InputError(msg)
+        return self.releases.index(release)
+
+    def _others(self, release: str | None) -> tuple[str, ...]:
+        if release is None:
+            return self.others
+        self._column(release)
+        if release == self.baseline:
+            msg = f"{release} is the baseline; others are: {', '.join(self.others) or 'none'}"
+            raise InputError(msg)
+        return (release,)
+
+    def _by_verdict(
+        self, verdict: Verdict, metric: str | None, release: str | None
+    ) -> pd.DataFrame:
+        name = self._metric(metric)
+        return self._rows(cases_by(self.figures, self._others(release), verdict, name))
+
+    def _rows(self, cases: Sequence[Case]) -> pd.DataFrame:
+        places = [case.number - 1 for case in cases]
+        return self.frame().iloc[places].reset_index(drop=True)
+
+    def __repr__(self) -> str:
+        if not self.cases:
+            names = ", ".join(self.releases)
+            return f"<Comparison of {self.deployment}: no stored runs on {names}>"
+        lines = "; ".join(self._short(each) for each in self.others) or "one release tag only"
+        cases = plural(len(self.cases), "case")
+        return f"<Comparison of {self.deployment} against {self.baseline}, {cases}: {lines}>"
+
+    def _short(self, release: str) -> str:
+        if self.metrics:
+            return self.line(release)
+        kinds = ("differs", "same", "missing")
+        found = [f"{n} {kind}" for kind in kinds if (n := self.count(release, kind))]
+        return f"{release} {', '.join(found)}"
+
+    def _repr_html_(self) -> str:
+        return report.overview(self._report_model())
+
+
+def _summary(run: Run | RunSummary) -> RunSummary:
+    return run if isinstance(run, RunSummary) else RunSummary.of_run(run)
+
+
+def _table(
+    cases: tuple[Case, ...],
+    releases: tuple[str, ...],
+    metrics: tuple[Metric, ...],
+    known: Mapping[str, Mapping[str, Evaluation]] | None = None,
+) -> pd.DataFrame:
+    """Return the table of runs with a column for each metric; `known` are earlier evaluations."""
+    import pandas as pd
+
+    table = runs_table(cases, releases)
+    for metric in metrics:
+        values, errors = evaluated(table, cases, metric, (known or {}).get(metric.name))
+        table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
+        table[f"metric_error.{metric.name}"] = pd.Series(errors, dtype="object")
+    return table
+
+
+def _with_run(case: Case, release: str, run: RunSummary) -> Case:
+    """Return `case` with a run in its place; what its reader desired is expected from now on."""
+    tries = [each for each in case.tries.get(release, ()) if each.id != run.id]
+    tries = sorted([*tries, run], key=lambda each: each.micros)
+    expected = {**case.expected, **(run.desired or {})}
+    return replace(case, tries={**case.tries, release: tries}, expected=expected)
+
+
+def _without_run(case: Case, release: str, run_id: str) -> Case:
+    left = [each for each in case.tries.get(release, ()) if each.id != run_id]
+    tries = {name: runs for name, runs in case.tries.items() if name != release}
+    return replace(case, tries=tries | ({release: left} if left else {}))
+
+
+def _default_metrics(cases: Iterable[Case]) -> tuple[Metric, ...]:
+    cases = list(cases)
+    found = [score()] if any(case.expected for case in cases) else []
+    runs = (run for case in cases for tries in case.tries.values() for run in tries)
+    return (*found, quality()) if any(run.quality is not None for run in runs) else tuple(found)
+
+
+def _checked_alpha(alpha: Any) -> float:
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        msg = f"alpha={shown(alpha)} does not fit: give a number between 0 and 1, such as 0.05"
+        raise InputError(msg)
+    return float(alpha)

@@ -1,0 +1,199 @@
+"""A comparison of the rows of a DataFrame, for `vellum_nb.compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.comparison.cases import RunSummary
+from vellum_nb.comparison.comparison import Comparison, Services
+from vellum_nb.comparison.metrics import Metrics
+from vellum_nb.errors import InputError
+from vellum_nb.history.rows.rows import from_micros
+from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models.plain import plain
+from vellum_nb.models.sweeps import SweepCase
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["compare_rows"]
+
+_JSON = (str, bool, int, float, dict, list)
+_SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
+
+
+def compare_rows(
+    frame: pd.DataFrame,
+    by: str = "release_tag",
+    *,
+    baseline: str | None = None,
+    metrics: Metrics | None = None,
+    deployment: str | None = None,
+    services: Services | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Comparison:
+    """Return the comparison that `vellum_nb.compare` documents."""
+    if not hasattr(frame, "columns") or not hasattr(frame, "iloc"):
+        msg = f"compare: frame={frame!r:.60} does not fit: give a DataFrame"
+        raise InputError(msg)
+    name = _deployment(frame, deployment)
+    if "deployment" in frame.columns:
+        frame = frame[frame["deployment"] == name]
+    _check(frame, by)
+    rows = _rows(frame)
+    rows = [row for row in rows if by in row]
+    records = [_record(row, at, name, by) for at, row in enumerate(rows)]
+    groups = dict.fromkeys(each.group for each in sorted(records, key=lambda each: each.micros))
+    return Comparison(
+        records,
+        deployment=name,
+        release_tags=list(groups),
+        baseline=None if baseline is None else str(baseline),
+        metrics=metrics,
+        cases=_cases(records, rows),
+        services=services,
+        by=by,
+        alpha=alpha,
+        seed=seed,
+    )
+
+
+def _deployment(frame: pd.DataFrame, name: str | None) -> str:
+    if "deployment" not in frame.columns:
+        return name or "runs"
+    known = [str(each) for each in frame["deployment"].dropna().unique()]
+    if name is None and len(known) == 1:
+        return known[0]
+    if name in known:
+        return str(name)
+    listed = ", ".join(known) or "none"
+    if name is None:
+        msg = f"the frame has runs of {listed}: give deployment=... for one of them"
+    else:
+        msg = f"the frame has no runs of {name!r}; it has: {listed}"
+    raise InputError(msg)
+
+
+def _check(frame: pd.DataFrame, by: str) -> None:
+    names = [str(name) for name in frame.columns]
+    if by not in names:
+        msg = f"the frame has no column {by!r} to compare by; it has: {', '.join(names)}"
+        raise InputError(msg)
+    if "case_id" not in names and not any(name.startswith("input.") for name in names):
+        msg = "cases are not known: the frame has neither case_id nor input.<name> columns"
+        raise InputError(msg)
+    if not frame[by].notna().any():
+        msg = f"the column {by!r} has no value, so there is nothing to compare"
+        raise InputError(msg)
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as plain values; what is missing is left out."""
+    names = [str(name) for name in frame.columns]
+    columns = []
+    for at, name in enumerate(names):
+        column = frame.iloc[:, at]
+        if name == "timestamp":
+            column = _micros(column)
+        columns.append(zip(column.tolist(), column.isna().tolist(), strict=True))
+    return [
+        {name: value for name, (value, missing) in zip(names, cells, strict=True) if not missing}
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def _micros(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return times as microseconds since 1970; what is no time is missing."""
+    import pandas as pd
+
+    times = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+    return times.astype("datetime64[us, UTC]").astype("int64").where(times.notna())
+
+
+def _record(row: Mapping[str, Any], at: int, deployment: str, by: str) -> RunSummary:
+    inputs = _side(row, "input.")
+    fields = {name: row.get(name) for name in _SAME}
+    code = row.get("error_code")
+    micros = row.get("timestamp")
+    fields |= {
+        "id": str(row.get("id") or at),
+        "deployment": deployment,
+        "release_tag": str(row.get("release_tag", row.get(by))),
+        "case_id": str(row.get("case_id") or case_id(inputs)),
+        "state": str(row.get("state", "FULFILLED")),
+        "micros": int(micros) if isinstance(micros, int | float) else at,
+        "group": _text(row[by]),
+        "error": None if code is None else (str(code), str(row.get("error_message", ""))),
+        "tag_moved": False,
+        "_inputs": inputs,
+        "_outputs": _side(row, "output."),
+        "_desired": _side(row, "desired.") or None,
+    }
+    return RunSummary(fields | {"_make": _made})
+
+
+def _made(record: RunSummary) -> Run:
+    error = (
+        None if record.error is None else RunError(code=record.error[0], message=record.error[1])
+    )
+    return Run(
+        id=record.id,
+        deployment=record.deployment,
+        release_tag=record.release_tag,
+        release_id=record.release_id,
+        environment=record.environment,
+        timestamp=from_micros(record.micros),
+        latency_s=record.latency_s,
+        state=record.state,
+        inputs=record.inputs,
+        outputs=record.outputs,
+        error=error,
+        case_id=record.case_id,
+        sweep_id=record.sweep_id,
+        quality=record.quality,
+        cost_usd=record.cost_usd,
+        desired=record.desired,
+    )
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _side(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): _value(name, value)
+        for name, value in row.items()
+        if name.startswith(prefix)
+    }
+
+
+def _value(name: str, value: Any) -> Any:
+    """Return the value that a cell shows: a frame has structured ones as JSON text."""
+    if not isinstance(value, _JSON):
+        try:
+            return plain(value)
+        except InputError as exc:
+            msg = f"the column {name!r} of the frame: {exc}"
+            raise InputError(msg) from None
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _cases(records: Sequence[RunSummary], rows: Sequence[Mapping[str, Any]]) -> list[SweepCase]:
+    """Return the cases as they were first run, with their expected outputs and labels."""
+    found: dict[str, SweepCase] = {}
+    pairs = zip(records, rows, strict=True)
+    for record, row in sorted(pairs, key=lambda pair: pair[0].micros):
+        if record.case_id not in found:
+            expected, labels = _side(row, "expected."), _side(row, "label.")
+            at, inputs = len(found), record.inputs
+            found[record.case_id] = SweepCase(at, record.case_id, inputs, expected, labels)
+    return list(found.values())

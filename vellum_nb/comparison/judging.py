@@ -1,0 +1,182 @@
+"""Judges are planned, counted, limited and run like any other runs; never by a constructor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vellum_nb.comparison.comparison import Comparison
+from vellum_nb.comparison.metrics import Judge
+from vellum_nb.errors import InputError
+from vellum_nb.models import Run, case_id
+from vellum_nb.rendering.format import plural
+
+__all__ = ["JudgeCalls", "JudgePlan", "JudgeService", "judged", "plan_judges"]
+
+
+class JudgeService(Protocol):
+    """Finds and makes the runs of judges; a workspace provides it."""
+
+    def find(self, deployment: str, release_tag: str, case_ids: Sequence[str]) -> Sequence[Run]:
+        """Return the fulfilled runs of these cases that the history has."""
+
+    def run(
+        self,
+        deployment: str,
+        release_tag: str,
+        cases: Sequence[Mapping[str, Any]],
+        *,
+        max_calls: int | None,
+        max_cost_usd: float | None,
+        progress: bool,
+    ) -> Sequence[Run | str]:
+        """Run each set of inputs, in this order; return its run, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCalls:
+    """The calls that one judge is going to make.
+
+    Attributes
+    ----------
+    metric, deployment, release_tag : str
+        The name of the metric, and which workflow on which release tag judges.
+    cases : dict
+        `case_id` of the judge's inputs to these inputs; one call each.
+    known : dict
+        `case_id` to the judgement that the history has.
+    """
+
+    metric: str
+    deployment: str
+    release_tag: str
+    cases: Mapping[str, Mapping[str, Any]]
+    known: Mapping[str, Run]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class JudgePlan:
+    """What the judges of a comparison are going to do; nothing was run yet.
+
+    Attributes
+    ----------
+    judges : tuple of JudgeCalls
+        One for each judge.
+    """
+
+    judges: tuple[JudgeCalls, ...]
+
+    @property
+    def calls(self) -> int:
+        """How many executions the judges make."""
+        return sum(len(each.cases) for each in self.judges)
+
+    @property
+    def known(self) -> int:
+        """How many judgements the history has already."""
+        return sum(len(each.known) for each in self.judges)
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{plural(len(each.cases), 'call')} of {each.deployment} on {each.release_tag}, "
+            f"{plural(len(each.known), 'judgement')} in the history"
+            for each in self.judges
+        ]
+        return f"<JudgePlan: {'; '.join(parts) or 'no judge among the metrics'}>"
+
+
+def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePlan:
+    """Return the calls that the judges among the metrics of `comparison` need.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Whose answers are judged.
+    service : JudgeService, optional
+        What looks judgements up; that of a judge goes before.
+
+    Raises
+    ------
+    InputError
+        There is no service, so nothing can run a judge.
+    """
+    judges = [metric for metric in comparison.metrics if isinstance(metric, Judge)]
+    return JudgePlan(tuple(_calls(comparison, each, service) for each in judges))
+
+
+def _calls(comparison: Comparison, judge: Judge, service: JudgeService | None) -> JudgeCalls:
+    found = _service_of(judge, service)
+    requests: dict[str, Mapping[str, Any]] = {}
+    for run, expected in comparison.answered():
+        if judge.rejected is not None and run.state == "REJECTED":
+            continue
+        try:
+            inputs = judge.request(run.made(), dict(expected))
+            requests.setdefault(case_id(inputs), inputs)
+        except Exception:  # noqa: BLE001, S112  (`evaluate` reports it, for this run)
+            continue
+    runs = found.find(judge.deployment, judge.release_tag, list(requests)) if requests else ()
+    known = {run.case_id: run for run in runs}
+    cases = {key: inputs for key, inputs in requests.items() if key not in known}
+    return JudgeCalls(judge.name, judge.deployment, judge.release_tag, cases, known)
+
+
+def _service_of(judge: Judge, service: JudgeService | None) -> JudgeService:
+    found: JudgeService | None = judge.service or service
+    if found is None:
+        msg = (
+            f"the judge {judge.name} needs a workspace to run {judge.deployment!r}: use "
+            "ws.compare(...), sweep.compare(...), or ws.judge(...) in its place"
+        )
+        raise InputError(msg)
+    return found
+
+
+def judged(
+    comparison: Comparison,
+    service: JudgeService | None,
+    *,
+    max_calls: int | None = None,
+    max_cost_usd: float | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Have the judges of `comparison` run, and return the comparison with their judgements.
+
+    An answer that could not be judged, or was left out because of a limit, is an error of the
+    metric on that run; the next call goes on with what is missing.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        As made; its judges have no judgement yet.
+    service : JudgeService, optional
+        What runs the judges.
+    max_calls, max_cost_usd : optional
+        Limits of all judges together.
+    progress : bool, default False
+        Whether to show progress.
+    """
+    plan = plan_judges(comparison, service)
+    metrics = {metric.name: metric for metric in comparison.metrics}
+    judgements: dict[str, Mapping[str, Run | str]] = {}
+    for each in plan.judges:
+        found: dict[str, Run | str] = dict(each.known)
+        limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+        if each.cases and max_calls != 0 and max_cost_usd != 0:
+            judge = metrics[each.metric]
+            assert isinstance(judge, Judge)  # noqa: S101  (it was planned as one)
+            runs = _service_of(judge, service).run(
+                each.deployment,
+                each.release_tag,
+                list(each.cases.values()),
+                progress=progress,
+                **limits,  # type: ignore[arg-type]
+            )
+            found |= zip(each.cases, runs, strict=True)
+            made = [run for run in runs if isinstance(run, Run)]
+            max_calls = None if max_calls is None else max(0, max_calls - len(made))
+            if max_cost_usd is not None:
+                max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in made))
+        judgements[each.metric] = found
+    return comparison.with_judgements(judgements)

@@ -1,0 +1,630 @@
+"""Metrics: how good a run is, as a figure. `vellum_nb.metrics`.
+
+Each function makes a `vellum_nb.Metric`; those without required arguments may be handed over
+uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from vellum_nb.comparison.cases import RunSummary, checks
+from vellum_nb.errors import InputError
+from vellum_nb.models import Run, case_id
+from vellum_nb.models.plain import shown
+from vellum_nb.rendering.format import cut
+from vellum_nb.rendering.values import value_text
+
+__all__ = [
+    "contains",
+    "cost_usd",
+    "exact",
+    "json_schema",
+    "json_valid",
+    "judge",
+    "latency_s",
+    "length",
+    "numeric_close",
+    "quality",
+    "regex",
+    "score",
+    "similarity",
+]
+
+Value: TypeAlias = bool | int | float | None
+"""What a metric returns for a run; None: it does not apply."""
+
+Evaluation: TypeAlias = tuple[float | None, str | None]
+"""A figure, or why there is none; neither where the metric does not apply."""
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class Metric:
+    """How good a run is, as a figure: higher is better by default.
+
+    Parameters
+    ----------
+    fn : callable
+        Called as ``fn(run)``, or ``fn(run, expected)`` where it takes two arguments; `expected`
+        is a dict, output name to what it should be, as far as that is known. Returns a bool (pass
+        or fail), a number, or None where it does not apply. What it raises marks the run, and
+        does not end the comparison.
+    name : str, optional
+        What columns call it. Default: the function's name.
+    lower_is_better : bool, default False
+        As of latency and cost. Default: the function's attribute ``lower_is_better``, if it has
+        one.
+    rejected : bool or float, optional
+        The figure of a rejected run, without calling `fn`. Default: `fn` is called.
+    tolerance : float, default 0
+        Differences up to it count as none.
+
+    Raises
+    ------
+    InputError
+        `fn` cannot be called with a run.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> polite = vnb.Metric(lambda run: "sorry" in run.outputs["reply"], name="polite")
+    >>> polite
+    <Metric polite: higher is better>
+    """
+
+    looks_at: str | None = None
+    """The one output that a metric of this module reads, where it is named."""
+
+    is_built_in = False
+    """Whether it only reads attributes that summaries of runs have."""
+
+    def __init__(
+        self,
+        fn: Any,
+        *,
+        name: str | None = None,
+        lower_is_better: bool | None = None,
+        rejected: Value = None,
+        tolerance: float = 0.0,
+    ) -> None:
+        if not callable(fn):
+            msg = f"Metric: fn={fn!r:.60} does not fit: give a function of a run"
+            raise InputError(msg)
+        self.fn: Callable[..., Value] = fn
+        self.name = name or _name_of(fn)
+        if lower_is_better is None:
+            lower_is_better = bool(getattr(fn, "lower_is_better", False))
+        self.lower_is_better = lower_is_better
+        self.rejected = rejected
+        self.tolerance = float(tolerance)
+        self._takes_expected = _takes_expected(fn, self.name)
+
+    def __call__(self, run: Run, expected: Mapping[str, Any] | None = None) -> Value:
+        """Return the figure of `run`, as the function gives it."""
+        if self.rejected is not None and run.state == "REJECTED":
+            return self.rejected
+        return self.fn(run, dict(expected or {})) if self._takes_expected else self.fn(run)
+
+    def evaluate(self, run: RunSummary, expected: Mapping[str, Any]) -> Evaluation:
+        """Return the figure of a run, or why there is none; never raises but on an interrupt."""
+        try:
+            value = self(run if self.is_built_in else run.made(), expected)  # type: ignore[arg-type]
+        except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
+            return None, f"{type(exc).__name__}: {exc}"
+        return _checked(value)
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, else -1."""
+        return -1 if self.lower_is_better else 1
+
+    def __repr__(self) -> str:
+        which = "lower" if self.lower_is_better else "higher"
+        return f"<Metric {self.name}: {which} is better>"
+
+
+def _name_of(fn: Callable[..., Any]) -> str:
+    name = getattr(fn, "__name__", type(fn).__name__)
+    return "metric" if name == "<lambda>" else str(name)
+
+
+def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
+    """Return whether the function takes a second positional argument."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # some builtins have no signature
+        return False
+    for arguments in ((None, None), (None,)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return len(arguments) > 1
+    msg = f"the metric {name} takes {signature}; it is called with a run, or (run, expected)"
+    raise InputError(msg)
+
+
+def _checked(value: object) -> Evaluation:
+    if value is None:
+        return None, None
+    try:
+        number = float("x" if isinstance(value, str) else value)  # type: ignore[arg-type]  # numpy
+    except (TypeError, ValueError):
+        return None, f"{shown(value)} is neither a bool nor a number"
+    except OverflowError:
+        return None, f"{shown(value)} is too large to compare"
+    if not math.isfinite(number):
+        return None, f"{number} is not a figure to compare"
+    return number, None
+
+
+class _BuiltIn(Metric):
+    """A metric of this module."""
+
+    is_built_in = True
+
+    def __init__(
+        self, fn: Callable[..., Value], name: str, output: Any = None, **options: Any
+    ) -> None:
+        if output is not None and not isinstance(output, str):
+            msg = f"{name}: output={output!r:.60} does not fit: give the name of an output"
+            raise InputError(msg)
+        super().__init__(fn, name=name if output is None else f"{name}({output})", **options)
+        self.looks_at = output
+
+
+def score() -> Metric:
+    """Return the share of expected outputs that were met; the default where some are known."""
+
+    def share(run: Any, expected: dict[str, Any]) -> float | None:
+        met = checks(run.outputs, expected)
+        return sum(met.values()) / len(met) if met else None
+
+    return _BuiltIn(share, "score", rejected=0.0)
+
+
+def exact(output: str | None = None) -> Metric:
+    """Return whether every expected output was met; or this one.
+
+    Parameters
+    ----------
+    output : str, optional
+        The output's name. Default: all whose expected value is known.
+    """
+
+    def every(run: Any, expected: dict[str, Any]) -> bool | None:
+        met = checks(run.outputs, _part(expected, output))
+        return all(met.values()) if met else None
+
+    return _expecting(every, "exact", output, rejected=False)
+
+
+def numeric_close(output: str | None = None, *, rel: float = 1e-9, abs: float = 0.0) -> Metric:  # noqa: A002  (as in math.isclose)
+    """Return whether the expected numbers were met, nearly; numbers written as text count too.
+
+    Parameters
+    ----------
+    output : str, optional
+        The output's name. Default: all whose expected value is a number.
+    rel, abs : float
+        The relative and the absolute tolerance, as of `math.isclose`.
+    """
+
+    def close(run: Any, expected: dict[str, Any]) -> bool | None:
+        numbers = {
+            k: n for k, v in _part(expected, output).items() if (n := _number(v)) is not None
+        }
+        if not numbers:
+            return None
+        found = {name: _number(run.outputs.get(name)) for name in numbers}
+        return all(
+            (n := found[name]) is not None and math.isclose(n, number, rel_tol=rel, abs_tol=abs)
+            for name, number in numbers.items()
+        )
+
+    return _expecting(close, "numeric_close", output, rejected=False)
+
+
+def similarity(output: str | None = None) -> Metric:
+    """Return how alike the expected outputs are to the texts that came, from 0 to 1.
+
+    The share of characters that need not be inserted or deleted (rapidfuzz's Indel similarity);
+    over several outputs the mean. Structured values are compared as JSON text.
+
+    Parameters
+    ----------
+    output : str, optional
+        The output's name. Default: all whose expected value is known.
+    """
+
+    def alike(run: Any, expected: dict[str, Any]) -> float | None:
+        from rapidfuzz.distance import Indel
+
+        part, outputs = _part(expected, output), run.outputs
+        likeness = [
+            Indel.normalized_similarity(value_text(outputs[name], "JSON"), value_text(one, "JSON"))
+            if name in outputs
+            else 0.0
+            for name, one in part.items()
+        ]
+        return sum(likeness) / len(likeness) if likeness else None
+
+    return _expecting(alike, "similarity", output, rejected=0.0)
+
+
+def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) -> Metric:
+    """Return whether an output contains `text`.
+
+    Parameters
+    ----------
+    text : str
+        What is looked for.
+    output : str, optional
+        The output's name. Default: any output.
+    ignore_case : bool, default True
+        Whether capitals and small letters are the same.
+    """
+    if not isinstance(text, str):
+        msg = f"contains: text={text!r:.60} does not fit: give a text"
+        raise InputError(msg)
+    part = text.casefold() if ignore_case else text
+
+    def found(run: Any) -> bool:
+        texts = _texts(run, output)
+        return any(part in (each.casefold() if ignore_case else each) for each in texts)
+
+    return _BuiltIn(found, "contains", output, rejected=False)
+
+
+def regex(pattern: str, output: str | None = None) -> Metric:
+    """Return whether an output has a place that matches `pattern`.
+
+    Parameters
+    ----------
+    pattern : str
+        A regular expression of Python's `re`.
+    output : str, optional
+        The output's name. Default: any output.
+
+    Raises
+    ------
+    InputError
+        The pattern is not valid.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, TypeError) as exc:
+        msg = f"{pattern!r:.60} is no regular expression: {exc}"
+        raise InputError(msg) from exc
+
+    def found(run: Any) -> bool:
+        return any(compiled.search(each) for each in _texts(run, output))
+
+    return _BuiltIn(found, "regex", output, rejected=False)
+
+
+def json_valid(output: str | None = None) -> Metric:
+    """Return whether the outputs that are text are JSON; structured ones are.
+
+    Parameters
+    ----------
+    output : str, optional
+        The output's name. Default: every output.
+    """
+
+    def valid(run: Any) -> bool:
+        values = _values(run, output)
+        return bool(values) and all(_parsed(value)[0] for value in values)
+
+    return _BuiltIn(valid, "json_valid", output, rejected=False)
+
+
+def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
+    """Return whether an output fits a JSON schema; text is read as JSON first.
+
+    Parameters
+    ----------
+    schema : mapping
+        A JSON schema; its ``$schema`` names the draft, 2020-12 by default.
+    output : str, optional
+        The output's name. Default: every output.
+
+    Raises
+    ------
+    InputError
+        The schema is not valid.
+    """
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+
+    kind = validator_for(schema, default=Draft202012Validator)
+    try:
+        kind.check_schema(dict(schema))
+    except SchemaError as exc:
+        msg = f"this is no JSON schema: {exc.message}"
+        raise InputError(msg) from exc
+    validator = kind(dict(schema))
+
+    def fits(run: Any) -> bool:
+        parsed = [_parsed(value) for value in _values(run, output)]
+        return bool(parsed) and all(ok and validator.is_valid(value) for ok, value in parsed)
+
+    return _BuiltIn(fits, "json_schema", output, rejected=False)
+
+
+def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric:
+    """Return how many characters the outputs have.
+
+    Parameters
+    ----------
+    output : str, optional
+        The output's name. Default: all outputs together.
+    lower_is_better : bool, default True
+        Whether short is good.
+    """
+
+    def characters(run: Any) -> int | None:
+        texts = list(_texts(run, output))
+        return sum(map(len, texts)) if texts else None
+
+    return _BuiltIn(characters, "length", output, lower_is_better=lower_is_better)
+
+
+def latency_s() -> Metric:
+    """Return the seconds that the run took; lower is better."""
+    return _BuiltIn(lambda run: run.latency_s, "latency_s", lower_is_better=True)
+
+
+def cost_usd() -> Metric:
+    """Return what the run cost, where that is known; lower is better."""
+    return _BuiltIn(lambda run: run.cost_usd, "cost_usd", lower_is_better=True)
+
+
+def quality() -> Metric:
+    """Return how a person rated the run, from 0 to 1, where one did."""
+    return _BuiltIn(lambda run: run.quality, "quality")
+
+
+def _expecting(
+    fn: Callable[..., Value], name: str, output: str | None, *, rejected: Value
+) -> Metric:
+    """Return a metric of expected outputs; one that no run has fails, and is no slip."""
+    metric = _BuiltIn(fn, name, output, rejected=rejected)
+    metric.looks_at = None
+    return metric
+
+
+def _part(expected: dict[str, Any], output: str | None) -> dict[str, Any]:
+    if output is None:
+        return expected
+    return {output: expected[output]} if output in expected else {}
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _values(run: Any, output: str | None) -> list[Any]:
+    outputs = run.outputs
+    if output is None:
+        return list(outputs.values())
+    return [outputs[output]] if output in outputs else []
+
+
+def _texts(run: Any, output: str | None) -> Iterator[str]:
+    return (value_text(value, "JSON") for value in _values(run, output))
+
+
+def _parsed(value: object) -> tuple[bool, Any]:
+    if not isinstance(value, str):
+        return True, value
+    try:
+        return True, json.loads(value)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+Inputs: TypeAlias = Mapping[str, str] | Callable[[Run, dict[str, Any]], Mapping[str, Any]]
+
+
+def judge(
+    deployment: str,
+    *,
+    inputs: Inputs | None = None,
+    output: str | None = None,
+    release_tag: str = "LATEST",
+    name: str | None = None,
+    lower_is_better: bool = False,
+    rejected: Value = 0.0,
+) -> Metric:
+    """Return a metric that another workflow computes for each answer.
+
+    Its runs are kept in the same history. An answer that it has judged is not judged again: the
+    same inputs on the same release tag are looked up, also those of last year. ``ws.compare`` and
+    ``sweep.compare`` run it, with ``dry_run``, ``max_calls`` and ``max_cost_usd``.
+
+    Parameters
+    ----------
+    deployment : str
+        The name of the workflow that judges.
+    inputs : mapping or callable, optional
+        Its input variable to a column of the frame:
+        ``{"question": "input.ticket", "answer": "output.reply", "right": "expected.category"}``.
+        Or a function of (run, expected) to its inputs. Default: ``inputs``, ``outputs`` and
+        ``expected``, whole.
+    output : str, optional
+        Which of its outputs is the figure: a number, a bool, or such text. Default: ``score``, or
+        its only one.
+    release_tag : str, default "LATEST"
+        Which of its releases judges.
+    name : str, optional
+        What columns call it. Default: the deployment's name.
+    lower_is_better : bool, default False
+        Whether low figures are good.
+    rejected : bool or float, default 0
+        The figure of a run that was rejected, and so has nothing to judge; None: it is judged.
+    """
+    return Judge(
+        deployment,
+        inputs=inputs,
+        output=output,
+        release_tag=release_tag,
+        name=name or deployment,
+        lower_is_better=lower_is_better,
+        rejected=rejected,
+    )
+
+
+class Judge(Metric):
+    """What `judge` returns. It reads judgements; `vellum_nb.comparison.judging` has them made."""
+
+    def __init__(
+        self,
+        deployment: Any,
+        *,
+        inputs: Inputs | None,
+        output: str | None,
+        release_tag: str,
+        name: str,
+        lower_is_better: bool,
+        rejected: Value,
+        service: Any = None,
+        judgements: Mapping[str, Run | str] | None = None,
+    ) -> None:
+        if not isinstance(deployment, str) or not deployment:
+            msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
+            raise InputError(msg)
+        options = {"name": name, "lower_is_better": lower_is_better, "rejected": rejected}
+        super().__init__(self._judged, **options)  # type: ignore[arg-type]
+        self.deployment = deployment
+        self.release_tag = release_tag
+        self.inputs = inputs
+        self.output = output
+        self.service = service
+        self.judgements = dict(judgements or {})
+
+    def replaced(self, **changes: Any) -> Judge:
+        """Return the same judge with another `service` or other `judgements`."""
+        names = ("inputs", "output", "release_tag", "name", "lower_is_better", "rejected")
+        options = {each: getattr(self, each) for each in (*names, "service", "judgements")}
+        return Judge(self.deployment, **(options | changes))
+
+    def request(self, run: Run, expected: dict[str, Any]) -> dict[str, Any]:
+        """Return the inputs with which the workflow judges a run."""
+        if callable(self.inputs):
+            return dict(self.inputs(run, expected))
+        sides = {"input": run.inputs, "output": run.outputs, "expected": expected}
+        if self.inputs is None:
+            return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
+        return {variable: _of_column(sides, column) for variable, column in self.inputs.items()}
+
+    def evaluate(self, run: RunSummary, expected: Mapping[str, Any]) -> Evaluation:
+        """Return the judge's figure of a run, or why there is none."""
+        value, problem = super().evaluate(run, expected)
+        return value, problem.removeprefix("ValueError: ") if problem else None
+
+    def _judged(self, run: Run, expected: dict[str, Any]) -> Value:
+        judgement = self.judgements.get(case_id(self.request(run, expected)), "was not called")
+        if isinstance(judgement, str) or judgement.state != "FULFILLED":
+            msg = f"the judge {self.deployment} {_why(judgement)}"
+            raise ValueError(msg)
+        return self._figure(judgement.outputs)
+
+    def _figure(self, outputs: Mapping[str, Any]) -> Value:
+        name = self.output or ("score" if "score" in outputs else next(iter(outputs), ""))
+        if name not in outputs or (self.output is None and len(outputs) > 1 and name != "score"):
+            listed = ", ".join(outputs) or "none"
+            msg = f"which output of {self.deployment} is the figure? give output=...: {listed}"
+            raise ValueError(msg)
+        return _as_figure(outputs[name], self.deployment, name)
+
+
+def _of_column(sides: Mapping[str, Mapping[str, Any]], column: str) -> Any:
+    side, _, name = column.partition(".")
+    if side not in sides or not name:
+        msg = f"{column!r} is no column: write input.<name>, output.<name> or expected.<name>"
+        raise ValueError(msg)
+    return sides[side].get(name)
+
+
+def _as_figure(value: object, deployment: str, name: str) -> Value:
+    if isinstance(value, bool | int | float):
+        return value
+    text = str(value).strip()
+    words = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}
+    if text.casefold() in words:
+        return words[text.casefold()]
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"{name} of {deployment} is {cut(text, 60)!r}: neither a number nor a bool"
+        raise ValueError(msg) from None
+
+
+def _why(judgement: Run | str) -> str:
+    if isinstance(judgement, str):
+        return judgement
+    error = judgement.error
+    return f"ended {judgement.state}{f': {error.code}: {error.message}' if error else ''}"
+
+
+One: TypeAlias = Metric | str | Callable[..., Value | Metric]
+Metrics: TypeAlias = One | Sequence[One]
+"""Metrics, functions of a run, names of built-in ones; one or several."""
+
+_PLAIN: Mapping[str, Callable[[], Metric]] = {
+    each.__name__: each
+    for each in (
+        score, exact, numeric_close, similarity, json_valid, length, latency_s, cost_usd, quality,
+    )
+}  # fmt: skip
+_WITH_ARGUMENTS = (contains, regex, json_schema, judge)
+
+
+def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
+    """Return `metrics` as metrics: ``vnb.metrics.exact`` and ``"exact"`` are ``exact()``.
+
+    Raises
+    ------
+    InputError
+        One is not a metric, or two have one name.
+    """
+    given = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    found = tuple(_as_metric(each) for each in given)
+    names = [metric.name for metric in found]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"{names.count(name)} metrics are called {name}: give Metric(fn, name=...)"
+            raise InputError(msg)
+    return found
+
+
+def _as_metric(given: One) -> Metric:
+    if isinstance(given, Metric):
+        return given
+    if isinstance(given, str):
+        if given not in _PLAIN:
+            msg = f"no metric is called {given!r}; by name there are: {', '.join(_PLAIN)}"
+            raise InputError(msg)
+        return _PLAIN[given]()
+    if given in _PLAIN.values():
+        return given()  # type: ignore[return-value]  # one of ours
+    if given in _WITH_ARGUMENTS:
+        name = given.__name__
+        msg = f"vnb.metrics.{name} has required arguments: give vnb.metrics.{name}(...)"
+        raise InputError(msg)
+    return Metric(given)  # a function of a run

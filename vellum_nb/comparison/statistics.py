@@ -1,0 +1,279 @@
+"""How sure one can be: paired tests, intervals, and the noise between repeats. Pure.
+
+Everything is two-sided. Figures are scipy's where scipy has the test; the tests compare them with
+R and published tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.intp]
+
+__all__ = [
+    "Z95",
+    "Estimate",
+    "cases_needed",
+    "detectable_share",
+    "holm",
+    "mean_interval",
+    "paired",
+    "paired_share",
+    "pooled_variance",
+    "share_interval",
+    "sign_test",
+    "two_sided_z",
+    "unlike_pairs",
+    "win_rate",
+]
+
+Z95 = 1.959963984540054
+_RESAMPLES = 9_999
+_MANY = 1_000  # values from which the normal interval serves as well as the bootstrap
+_TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean with its 95 % interval, and the p value of its being zero where there is one."""
+
+    mean: float
+    low: float
+    high: float
+    p: float | None = None
+
+
+_NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+
+def sign_test(better: int, worse: int) -> float:
+    """Return the exact p value of `better` against `worse` pairs; ties are left out before.
+
+    For pass and fail this is McNemar's exact test, of the pairs that disagree.
+
+    Examples
+    --------
+    >>> sign_test(9, 0)
+    0.00390625
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
+
+
+def win_rate(won: int, lost: int) -> Estimate:
+    """Return the share of `won` pairs, ties left out, with its exact 95 % interval and p value.
+
+    Clopper and Pearson's interval: it leaves one half out where the sign test says so, and nowhere
+    else.
+
+    Examples
+    --------
+    >>> found = win_rate(682, 243)
+    >>> round(found.low, 4), round(found.high, 4)
+    (0.7077, 0.7654)
+    """
+    from scipy.stats import binomtest
+
+    if won + lost == 0:
+        return _NOTHING
+    found = binomtest(won, won + lost, 0.5)
+    low, high = found.proportion_ci(0.95, method="exact")
+    return Estimate(won / (won + lost), float(low), float(high), float(found.pvalue))
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Return p values corrected for their number by Holm's method; None stays None.
+
+    Examples
+    --------
+    >>> holm([0.01, None, 0.04])
+    [0.02, None, 0.04]
+    """
+    known = sorted((p, at) for at, p in enumerate(values) if p is not None)
+    found: list[float | None] = [None] * len(values)
+    floor = 0.0
+    for rank, (p, at) in enumerate(known):
+        floor = max(floor, min(1.0, (len(known) - rank) * p))
+        found[at] = floor
+    return found
+
+
+def share_interval(share: float, number: int) -> Estimate:
+    """Return a share of so many cases with Wilson's 95 % interval.
+
+    A case that passed in some of its repeats counts by its part; repeats do not make more cases.
+
+    Examples
+    --------
+    >>> found = share_interval(81 / 263, 263)
+    >>> round(found.low, 4), round(found.high, 4)
+    (0.2553, 0.3662)
+    """
+    if not number:
+        return _NOTHING
+    square = Z95**2
+    middle = (share + square / (2 * number)) / (1 + square / number)
+    inner = share * (1 - share) / number + square / (4 * number**2)
+    half = Z95 * math.sqrt(inner) / (1 + square / number)
+    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def paired_share(gained: int, lost: int, number: int) -> Estimate:
+    """Return the difference of two shares over the same cases, with its p value.
+
+    Agresti and Min's adjusted Wald interval, which also holds where all cases agree; McNemar's
+    exact test.
+
+    Parameters
+    ----------
+    gained, lost
+        How many cases only the second, and only the first, has.
+    number
+        How many cases there are.
+
+    Examples
+    --------
+    >>> found = paired_share(86, 150, 1600)
+    >>> round(found.low, 3), round(found.high, 3)
+    (-0.059, -0.021)
+    """
+    if not number:
+        return _NOTHING
+    more, total = number + 2, gained + lost + 1
+    middle = (gained - lost) / more
+    half = Z95 * math.sqrt((total / more - middle**2) / more)
+    mean, p = (gained - lost) / number, sign_test(gained, lost)
+    return Estimate(mean, max(-1.0, middle - half), min(1.0, middle + half), p)
+
+
+def mean_interval(values: Floats, *, seed: int) -> Estimate:
+    """Return the mean with its 95 % bootstrap interval (percentiles); normal for many values."""
+    return _bootstrapped(values, seed)[0]
+
+
+def paired(differences: Floats, *, seed: int) -> Estimate:
+    """Return the mean of paired differences, its 95 % bootstrap interval and its p value.
+
+    The p value is where the interval would just hold zero. It is never below what an exact paired
+    test of so few differences can reach, 2 to the power of 1 - n, n without the ties.
+    """
+    import numpy as np
+
+    found, p = _bootstrapped(differences, seed)
+    decided = int(np.count_nonzero(differences))
+    floor = min(1.0, 2.0 ** (1 - decided)) if decided else 1.0
+    if math.isnan(found.mean):
+        return found
+    return Estimate(found.mean, found.low, found.high, max(p, floor))
+
+
+def _bootstrapped(values: Floats, seed: int) -> tuple[Estimate, float]:
+    """Return the mean with its interval, and the least p whose interval leaves zero out."""
+    import numpy as np
+    from scipy.stats import norm
+
+    number = len(values)
+    if not number:
+        return _NOTHING, 1.0
+    mean = float(values.mean())
+    if number == 1:
+        return Estimate(mean, math.nan, math.nan), 0.0
+    if number > _MANY:
+        error = float(values.std(ddof=1)) / math.sqrt(number)
+        p = 2 * float(norm.sf(abs(mean) / error)) if error else 0.0
+        return Estimate(mean, mean - Z95 * error, mean + Z95 * error), p
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, number, size=(_RESAMPLES, number), dtype=np.int32)
+    means = values[chosen].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return Estimate(mean, float(low), float(high)), min(1.0, 2 * (1 + tail) / (_RESAMPLES + 1))
+
+
+def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
+    """Return how many pairs of repeats differ, and how many pairs there are.
+
+    Parameters
+    ----------
+    cells
+        Of each run, which case on which release it repeats.
+    kinds
+        Of each run, a number that equal answers share.
+    """
+    import numpy as np
+
+    if not len(cells):
+        return 0, 0
+    _, repeats = np.unique(cells, return_counts=True)
+    both = cells.astype(np.int64) * (int(kinds.max()) + 1) + kinds
+    _, alike = np.unique(both, return_counts=True)
+    pairs = int((repeats * (repeats - 1) // 2).sum())
+    return pairs - int((alike * (alike - 1) // 2).sum()), pairs
+
+
+def pooled_variance(cells: Ints, values: Floats) -> float | None:
+    """Return the variance between repeats, pooled over cases; None where nothing was repeated."""
+    import numpy as np
+
+    _, at, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    free = int((counts - 1).sum())
+    if free == 0:
+        return None
+    means = np.bincount(at, weights=values) / counts
+    return float(((values - means[at]) ** 2).sum() / free)
+
+
+def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
+    """Return the least difference in shares that so many cases can show; None: none at all.
+
+    As many cases as a sign test needs, if all of them went one way.
+
+    Examples
+    --------
+    >>> detectable_share(12), detectable_share(5)
+    (0.5, None)
+    """
+    needed = 1 + math.ceil(math.log2(1 / alpha))
+    return needed / cases if cases >= needed else None
+
+
+def two_sided_z(alpha: float) -> float:
+    """Return how many standard errors leave `alpha` outside.
+
+    Examples
+    --------
+    >>> round(two_sided_z(0.05), 4)
+    1.96
+    """
+    from scipy.stats import norm
+
+    return float(norm.isf(alpha / 2))
+
+
+def cases_needed(
+    mean: float, spread: float, *, alpha: float = 0.05, power: float = 0.8
+) -> int | None:
+    """Return how many cases would show a mean difference like this one; None: hardly any number.
+
+    Parameters
+    ----------
+    mean, spread
+        Mean and standard deviation of the paired differences.
+    """
+    from scipy.stats import norm
+
+    if mean == 0 or not math.isfinite(mean) or not math.isfinite(spread):
+        return None
+    ratio = abs((two_sided_z(alpha) + float(norm.isf(1 - power))) * spread / mean)
+    if ratio > _TOO_MANY:
+        return None
+    return max(1 + math.ceil(math.log2(1 / alpha)), math.ceil(ratio**2))

@@ -1,0 +1,180 @@
+"""Numbers for people: the only formatters of p values, money, durations, percentages, plurals."""
+
+from __future__ import annotations
+
+import math
+import re
+
+__all__ = [
+    "DASH",
+    "cut",
+    "duration",
+    "figure",
+    "money",
+    "one_line",
+    "p_value",
+    "percent",
+    "plural",
+    "signed",
+    "visible_name",
+]
+
+DASH = "\N{EN DASH}"
+"""Stands for a figure that is not known."""
+
+_MINUS = "\N{MINUS SIGN}"
+_LEAST_P = 0.00001
+_CENT = 0.0095  # from here on a p value has two decimals
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_COUNT = 10  # from here on a whole number is a count, not a score
+_WHOLE = 1000  # from here on a figure needs no decimals
+_HUNDREDTHS = 0.095  # from here on it has two
+# Bidirectional controls: they reorder the text after them, beyond the name itself.
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def p_value(p: float | None) -> str:
+    """Return a p value: two decimals, one digit below 0.01, never less than 0.00001.
+
+    Examples
+    --------
+    >>> p_value(0.4531), p_value(0.00391), p_value(0.0000119), p_value(1e-9), p_value(1)
+    ('0.45', '0.004', '0.00001', '< 0.00001', '1.00')
+    """
+    if p is None or math.isnan(p):
+        return DASH
+    if p < _LEAST_P:
+        return f"< {_LEAST_P:.5f}"
+    return f"{p:.2f}" if p >= _CENT else f"{p:.{-math.floor(math.log10(p))}f}"
+
+
+def money(usd: float | None) -> str:
+    """Return an amount of dollars, with four decimals below ten cents.
+
+    Examples
+    --------
+    >>> money(0.92), money(1240), money(0.00213), money(0)
+    ('$0.92', '$1,240.00', '$0.0021', '$0.00')
+    """
+    if usd is None or math.isnan(usd):
+        return DASH
+    digits = 2 if usd == 0 or abs(usd) >= 0.1 else 4  # noqa: PLR2004
+    return f"${usd:,.{digits}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a span of time, two units at most.
+
+    Examples
+    --------
+    >>> duration(0.004), duration(1.8391), duration(17.2), duration(200), duration(200_000)
+    ('4 ms', '1.84 s', '17.2 s', '3 min 20 s', '2 d 7 h')
+    """
+    if seconds is None or math.isnan(seconds):
+        return DASH
+    if round(seconds * 1000) < _WHOLE:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < _COUNT:
+        return f"{seconds:.2f} s"
+    if round(seconds, 1) < _MINUTE:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    unit, name, small, below = next(
+        each
+        for each in (
+            (_DAY, "d", _HOUR, "h"),
+            (_HOUR, "h", _MINUTE, "min"),
+            (_MINUTE, "min", 1, "s"),
+        )
+        if whole >= each[0]
+    )
+    rest = whole % unit // small
+    return f"{whole // unit:,} {name} {rest} {below}" if rest else f"{whole // unit:,} {name}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share in whole percent; one digit below 1 %.
+
+    Examples
+    --------
+    >>> percent(0.714), percent(0.0031), percent(0)
+    ('71 %', '0.3 %', '0 %')
+    """
+    if share is None or math.isnan(share):
+        return DASH
+    value = 100 * share
+    return f"{value:.1g} %" if 0 < abs(value) < 1 else f"{round(value):,} %"
+
+
+def figure(value: float | None, like: float | None = None) -> str:
+    """Return a figure in as few digits as distinguish it from its like.
+
+    With `like` it has as many decimals as that one, unless it would read as nothing.
+
+    Examples
+    --------
+    >>> figure(0.5), figure(0.00213), figure(12345.6), figure(118.0), figure(0.0731, like=0.59)
+    ('0.50', '0.0021', '12,346', '118', '0.07')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    sign, size = (_MINUS if value < 0 else ""), abs(value)
+    if size >= _COUNT and float(value).is_integer():
+        return f"{sign}{size:,.0f}"
+    if size >= _WHOLE and (like is None or abs(like) >= _WHOLE):
+        return f"{sign}{size:,.0f}"
+    if size >= _HUNDREDTHS or size == 0 or (like is not None and abs(like) >= _HUNDREDTHS):
+        text = f"{size:,.2f}"
+        if size == 0 or float(text.replace(",", "")):
+            return f"{sign}{text}"
+    return f"{sign}{size:.2g}"
+
+
+def signed(value: float, like: float | None = None) -> str:
+    r"""Return a difference with its sign.
+
+    Examples
+    --------
+    >>> signed(-0.5) == "\N{MINUS SIGN}0.50", signed(0.26)
+    (True, '+0.26')
+    """
+    return figure(value, like) if value < 0 else f"+{figure(value, like)}"
+
+
+def plural(count: int, noun: str, several: str | None = None) -> str:
+    """Return `count` with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "run"), plural(1200, "run"), plural(2, "entry", "entries")
+    ('1 run', '1,200 runs', '2 entries')
+    """
+    return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"
+
+
+def cut(text: str, limit: int) -> str:
+    """Return `text`, cut with an ellipsis where it has more than `limit` characters.
+
+    Examples
+    --------
+    >>> cut("charged twice", 8)
+    'charged…'
+    """
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """Return `text` in one line, cut to `limit` characters."""
+    line = " ".join(text.split())
+    return line if limit is None else cut(line, limit)
+
+
+def visible_name(name: str) -> str:
+    r"""Return `name` with the characters that reorder text written out.
+
+    Examples
+    --------
+    >>> visible_name("v1\u202e2v")
+    'v1[U+202E]2v'
+    """
+    return _BIDI.sub(lambda match: f"[U+{ord(match[0]):04X}]", name)

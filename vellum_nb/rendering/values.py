@@ -1,0 +1,206 @@
+"""Typed values as text, the form in which two of them are compared; and whether they are equal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["json_text", "number_text", "output_kind", "plain_text", "same_value", "value_text"]
+
+_EXACT = 1e15  # beyond it a float has no digit to spare
+_SCALARS = frozenset({str, int, bool, type(None)})
+_ONE_LINE = 100  # characters of JSON that are written in one line
+_TOO_LONG = "(an integer with too many digits to be shown)"
+
+
+def value_text(value: object, kind: str) -> str:
+    """Return `value`, of Vellum's type `kind`, as text for people.
+
+    Never fails: a value that is not what its type says is written as JSON.
+
+    Examples
+    --------
+    >>> value_text([{"role": "USER", "text": "hi"}], "CHAT_HISTORY")
+    'USER: hi'
+    >>> value_text(3.0, "NUMBER")
+    '3'
+    """
+    if isinstance(value, str):
+        return value
+    writer = _WRITERS.get(kind)
+    text = writer(value) if writer else None
+    return json_text(value) if text is None else text
+
+
+def plain_text(value: object) -> str:
+    """Return an input, a label or an expected output, whose type is not known, as text."""
+    is_media = isinstance(value, Mapping) and isinstance(value.get("src"), str)
+    return value_text(value, "IMAGE" if is_media else "JSON")
+
+
+def output_kind(value: object, known: str | None) -> str:
+    """Return Vellum's type of an output: the one that is `known`, else a guess."""
+    return known or ("STRING" if isinstance(value, str) else "JSON")
+
+
+def number_text(value: object) -> str:
+    """Return a number without needless digits: `3` for 3.0, and no exponent where none is needed.
+
+    Examples
+    --------
+    >>> number_text(12.50)
+    '12.5'
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    try:
+        return str(value)
+    except ValueError:  # Python writes no more than 4,300 digits
+        return _TOO_LONG
+
+
+def json_text(value: object) -> str:
+    """Return `value` as JSON with sorted keys: in one line when short, indented when long.
+
+    Examples
+    --------
+    >>> json_text({"b": 1, "a": "é"})
+    '{"a": "é", "b": 1}'
+    """
+    text = _dumped(value, None)
+    return text if len(text) <= _ONE_LINE else _dumped(value, 2)
+
+
+def _dumped(value: object, indent: int | None) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent, default=str)
+    except RecursionError:
+        return "(nested too deeply to be shown)"
+    except (TypeError, ValueError):
+        try:
+            return str(value)
+        except ValueError:
+            return _TOO_LONG
+
+
+def same_value(a: object, b: object) -> bool:
+    """Return whether two plain JSON values are the same; 1 and 1.0 are, 1 and true are not.
+
+    Examples
+    --------
+    >>> same_value({"n": 1}, {"n": 1.0}), same_value(1, True)
+    (True, False)
+    """
+    if type(a) in _SCALARS and type(a) is type(b):
+        return a == b
+    pairs: list[tuple[Any, Any]] = [(a, b)]
+    while pairs:
+        one, other = pairs.pop()
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            if one.keys() != other.keys():
+                return False
+            pairs += [(one[key], other[key]) for key in one]
+        elif _is_list(one) and _is_list(other):
+            if len(one) != len(other):
+                return False
+            pairs += zip(one, other, strict=True)
+        elif not _same_scalar(one, other):
+            return False
+    return True
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _same_scalar(a: object, b: object) -> bool:
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
+        return math.isnan(b)
+    return a == b
+
+
+def _number(value: object) -> str | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number_text(value) if is_number else None
+
+
+def _chat(value: object) -> str | None:
+    if not isinstance(value, list) or not all(isinstance(turn, Mapping) for turn in value):
+        return None
+    return "\n".join(f"{turn.get('role', '?')}: {_turn_text(turn)}" for turn in value)
+
+
+def _turn_text(turn: Mapping[str, Any]) -> str:
+    content = turn.get("content")
+    if isinstance(content, Mapping) and "type" in content:
+        return _typed(content)
+    text = turn.get("text")
+    return text if isinstance(text, str) else json_text(text if content is None else content)
+
+
+def _typed(item: Mapping[str, Any]) -> str:
+    return value_text(item.get("value"), str(item.get("type")))
+
+
+def _array(value: object) -> str | None:
+    if not isinstance(value, list) or not all(
+        isinstance(item, Mapping) and "type" in item for item in value
+    ):
+        return None
+    return "\n".join(_typed(item) for item in value)
+
+
+def _search_results(value: object) -> str | None:
+    if not isinstance(value, list) or not all(isinstance(hit, Mapping) for hit in value):
+        return None
+    return "\n\n".join(_hit(hit) for hit in value)
+
+
+def _hit(hit: Mapping[str, Any]) -> str:
+    document = hit.get("document")
+    label = document.get("label") if isinstance(document, Mapping) else document
+    head = f"{label or 'no document'} (score {number_text(hit.get('score'))})"
+    return f"{head}\n{hit.get('text', '')}"
+
+
+def _function_call(value: object) -> str | None:
+    if not isinstance(value, Mapping) or "name" not in value:
+        return None
+    arguments = value.get("arguments")
+    if not isinstance(arguments, Mapping):
+        return f"{value['name']}({json_text(arguments)})"
+    return f"{value['name']}({', '.join(f'{k}={json_text(v)}' for k, v in arguments.items())})"
+
+
+def _error(value: object) -> str | None:
+    if not isinstance(value, Mapping) or "message" not in value:
+        return None
+    return f"{value.get('code', 'ERROR')}: {value['message']}"
+
+
+def _media(value: object) -> str | None:
+    source = value.get("src") if isinstance(value, Mapping) else None
+    if not isinstance(source, str) or source[:5].lower() != "data:":
+        return source if isinstance(source, str) else None
+    mime = source[5:].partition(",")[0].partition(";")[0] or "data"
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"[{mime[:60]}, {len(source):,} characters, sha256 {digest[:8]}]"
+
+
+_WRITERS: dict[str, Callable[[object], str | None]] = {
+    "NUMBER": _number,
+    "CHAT_HISTORY": _chat,
+    "SEARCH_RESULTS": _search_results,
+    "FUNCTION_CALL": _function_call,
+    "ERROR": _error,
+    "ARRAY": _array,
+    "IMAGE": _media,
+    "AUDIO": _media,
+    "VIDEO": _media,
+    "DOCUMENT": _media,
+}
