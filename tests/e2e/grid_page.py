@@ -103,8 +103,8 @@ class GridPage:
         self.grid = self.root.get_by_role("grid", name="Cases and releases")
         self.rows = self.grid.locator(".vnb-grid-row")
         self.summary = self.root.locator(".vnb-grid-summary")
-        self.count = self.root.locator(".vnb-grid-count")
-        self.where = self.root.locator(".vnb-grid-foot > span").first
+        self.count = self.root.locator(".vnb-view-count")
+        self.where = self.root.locator(".vnb-view-where")
         self.search = self.root.get_by_label("Search inputs and outputs")
         self.case = self.output.get_by_role("region", name="The case in full")
         expect(self.rows.first).to_be_visible()
@@ -120,7 +120,7 @@ class GridPage:
         return self.rows.locator(".vnb-grid-caption > span:first-child").all_inner_texts()
 
     def active(self) -> Locator:
-        return self.grid.locator(".vnb-grid-active")
+        return self.grid.locator(".vnb-view-active")
 
 
 def open_grid(lab, code: str = SHOWN, *, width: int = 1400) -> GridPage:

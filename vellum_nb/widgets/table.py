@@ -74,9 +74,10 @@ class HistoryView(ThreadSafeWidget):
     HistoryView(0 runs)
     """
 
-    _esm = traitlets.Unicode(script("table.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("colours.css", "table.css")).tag(sync=True)
+    _esm = traitlets.Unicode(script("view.js")).tag(sync=True)
+    _css = traitlets.Unicode(asset("colours.css", "view.css")).tag(sync=True)
 
+    kind = traitlets.Unicode("runs").tag(sync=True)
     selected_ids = traitlets.List(traitlets.Unicode()).tag(sync=True)
     search = traitlets.Unicode("").tag(sync=True)
     order_by = traitlets.Unicode("timestamp").tag(sync=True)

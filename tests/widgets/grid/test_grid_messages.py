@@ -60,7 +60,7 @@ def test_what_cannot_be_understood_is_refused_in_words(page, message, said):
 def test_the_browser_can_set_nothing(page):
     page.set(error="x", opened="y", _head={}, _esm="export default {}")
     assert (page.view.error, page.view.opened) == ("", "")
-    assert "class Grid" in page.view._esm
+    assert "class CasesGrid" in page.view._esm
     assert page.view._head["title"] == "triage"
 
 

@@ -391,11 +391,13 @@ class GridTable(ThreadSafeWidget):
         Held by whoever changes what is shown.
     """
 
-    _esm = traitlets.Unicode(script("grid.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("colours.css", "grid.css")).tag(sync=True)
+    _esm = traitlets.Unicode(script("view.js")).tag(sync=True)
+    _css = traitlets.Unicode(asset("colours.css", "view.css")).tag(sync=True)
 
+    kind = traitlets.Unicode("cases").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     opened = traitlets.Unicode("").tag(sync=True)
+    query = traitlets.Dict().tag(sync=True)
     _head = traitlets.Dict().tag(sync=True)
     _first = traitlets.Dict().tag(sync=True)
 
@@ -485,7 +487,10 @@ class GridTable(ThreadSafeWidget):
         }
 
     def _on_rows(self, content: Mapping[str, Any]) -> None:
-        self.send(self._answer(read_query(content.get("query")), read_window(content)))
+        query = read_query(content.get("query"))
+        labels = {name: sorted(values) for name, values in query.labels}
+        self.query = {"states": sorted(query.states), "labels": labels, "search": query.search}
+        self.send(self._answer(query, read_window(content)))
 
     def _on_rate(self, content: Mapping[str, Any]) -> None:
         quality = content.get("quality")
