@@ -30,9 +30,9 @@ import slow_server
 from vellum import WorkflowRequestStringInputRequest
 from vellum.client import AsyncVellum, Vellum
 from vellum.environment import VellumEnvironment
+from vellum_nb.history.plans.sweeping import Sweeps
 
 import vellum_nb as vnb
-from vellum_nb.history.plans.sweeping import Sweeps
 
 KEY = "bench-key-0123456789"
 TEXT = "I was charged twice for one order and want the second charge back. " * 3

@@ -22,7 +22,7 @@ from typing import Any
 import psycopg
 
 from vellum_nb import History
-from vellum_nb.history.rows.rows import PAYLOADS, SCALARS
+from vellum_nb.history.rows import PAYLOADS, SCALARS
 
 FIRST_US = 1_767_225_600_000_000  # 2026-01-01
 STEP_US = 25_000_000

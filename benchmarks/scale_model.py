@@ -1,7 +1,7 @@
 """The simulation behind docs/scale.md: sweeps in several processes against one limited server.
 
-Every process decides with the real `Pace` how many calls are under way. Time is simulated; the
-dice are seeded.
+Every process decides with the real `AdaptiveConcurrency` how many calls are under way. Time is
+simulated; the dice are seeded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from vellum_nb.experiments.sweep.pace import Pace
+from vellum_nb.sweep.concurrency import AdaptiveConcurrency
 
 ENDED, BUSY, LOST, WAKE, CRASH, DEATH = range(6)
 REFUSED = 0.02  # seconds that a 429 takes
@@ -42,7 +42,7 @@ class Process:
     """One sweep: how much is left, and how it paces itself."""
 
     left: int
-    pace: Pace
+    pace: AdaptiveConcurrency
     flying: int = 0
     again: int = 0  # to be sent once more
     epoch: int = 0
@@ -96,8 +96,8 @@ class Simulation:
             self._fill(process, event.number)
         return self
 
-    def _pace(self) -> Pace:
-        return Pace(most=self.world.at_once)
+    def _pace(self) -> AdaptiveConcurrency:
+        return AdaptiveConcurrency(most=self.world.at_once)
 
     def _dies(self, every: float) -> float:
         return self.now + self.dice.expovariate(1 / every)

@@ -28,7 +28,7 @@ import vellum_nb as vnb
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.workspace.sweep_table import sweeps_frame
+from vellum_nb.sweep.table import sweeps_frame
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "workspace"))

@@ -14,7 +14,7 @@
           ServerError        5xx
         APIResponseError     2xx that is not our contract
       InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
-      HistoryError           the history is locked, corrupt, newer than we are, or asked amiss
+      HistoryError           the history is locked, corrupt, newer than we are, or a wrong argument
       RegressionError (AssertionError)  a release is worse than its baseline
 
 A rejected run is a value, not an exception: see `vellum_nb.Run`.
@@ -148,7 +148,15 @@ class ServerError(APIStatusError):
 
 
 class APIResponseError(APIError):
-    """The server answered 2xx with something that is not the contract."""
+    """The server answered 2xx with something that is not the contract.
+
+    Attributes
+    ----------
+    is_whole : bool
+        Whether it is a complete JSON object, so not cut off, nor the page of some gateway.
+    """
+
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

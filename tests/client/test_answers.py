@@ -59,22 +59,23 @@ def test_other_statuses_have_the_error_of_their_kind(
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
+    ("body", "reason", "is_whole"),
     [
-        (b"<html>login</html>", "Invalid JSON"),
-        (b"", "Invalid JSON"),
-        (b'{"execution_id": "e-1", "data": {"id"', "Invalid JSON"),
-        (b"[]", "object"),
-        (b"{}", "execution_id: Field required"),
+        (b"<html>login</html>", "Invalid JSON", False),
+        (b"", "Invalid JSON", False),
+        (b'{"execution_id": "e-1", "data": {"id"', "Invalid JSON", False),
+        (b"[]", "object", False),
+        (b"{}", "execution_id: Field required", True),
     ],
 )
 def test_a_reply_that_is_not_the_contract_is_said_to_be(
-    server: Any, client: Client, body: bytes, reason: str
+    server: Any, client: Client, body: bytes, reason: str, *, is_whole: bool
 ) -> None:
     server.will(server.reply(200, body))
     error = failure(client)
     assert type(error) is errors.APIResponseError
     assert error.sent is True
+    assert error.is_whole is is_whole
     assert reason in str(error)
     assert "Check that the address is that of a Vellum API." in str(error)
 

@@ -68,7 +68,7 @@ def test_a_wait_for_ever_is_not_promised(server: Any, client: Client, wait: str)
 @pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example", ".example"])
 def test_a_host_name_that_cannot_be_is_said_to_be_unknown(host: str) -> None:
     with (
-        Client(api_key="k", base_url=f"http://{host}") as client,
+        Client(api_key="k", base_url=f"https://{host}") as client,
         pytest.raises(errors.APIConnectionError, match="the host name is unknown") as caught,
     ):
         execute(client)

@@ -74,7 +74,9 @@ def test_proxies_of_the_environment_are_used(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url)
     server.will(server.reply(200, fulfilled))
-    with Client(api_key="k", base_url="http://vellum.example/api") as client:
+    with pytest.warns(UserWarning, match="go to vellum.example unencrypted"):
+        client = Client(api_key="k", base_url="http://vellum.example/api")
+    with client:
         execute(client)
     (seen,) = server.seen
     assert seen.target == "http://vellum.example/api/v1/execute-workflow"
@@ -114,3 +116,41 @@ def test_an_unknown_certificate_is_refused_at_once(tls_server: Any) -> None:
     assert "certificate verify failed" in str(error)
     assert "set REQUESTS_CA_BUNDLE" in str(error)
     assert tls_server.seen == []
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_this_machine_is_never_reached_through_a_proxy(
+    server: Any,
+    tls_server: Any,
+    fulfilled: dict[str, Any],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(name, tls_server.url.replace("https", "http"))
+    tls_server.will(tls_server.reply(502, {}))
+    server.will(server.reply(200, fulfilled))
+    for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+        with Client(api_key="k", base_url=url) as client:
+            assert execute(client).execution_id == "e-1"
+    assert tls_server.seen == []
+
+
+@pytest.mark.parametrize("url", ["http://api.vellum.ai", "http://predict.VELLUM.ai./x"])
+def test_a_key_is_not_sent_to_vellum_in_clear(url: str) -> None:
+    with pytest.raises(errors.VellumNBError, match="unencrypted. Use https://"):
+        Client(api_key="k", base_url=url)
+    with pytest.raises(errors.VellumNBError, match="unencrypted. Use https://"):
+        Client(api_key="k", base_url="https://a.example", predict_url=url)
+
+
+def test_a_key_in_clear_to_another_machine_warns_once(recwarn: pytest.WarningsRecorder) -> None:
+    for _ in range(3):
+        Client(api_key="k", base_url="http://plain.example/api").close()
+    (warning,) = recwarn.list
+    assert "API key and all inputs go to plain.example unencrypted" in str(warning.message)
+    assert warning.filename == __file__
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "127.8.8.8", "localhost", "a.localhost", "[::1]"])
+def test_a_key_in_clear_to_this_machine_does_not_warn(host: str) -> None:
+    Client(api_key="k", base_url=f"http://{host}").close()

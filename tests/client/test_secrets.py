@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import pickle
 import traceback
@@ -45,8 +46,9 @@ def test_the_key_is_never_shown(
     with Client(api_key=key, base_url=server.url) as client:
         caught = [failure(client) for _ in range(4)]
         caught += [broken_stream(client) for _ in range(3)]
-        shown += [repr(client), str(vars(client)), str(vars(client._sender))]
-        shown += [repr(client._sender._headers), repr(client._sender._headers.copy())]
+        inner = [client, *vars(client).values()]
+        shown += [repr(each) for each in inner] + [str(vars(each)) for each in inner[:1]]
+        shown += [str(vars(client._session)), repr(client._session._headers.copy())]
     with Client(api_key=key, base_url=dead_url) as client:
         caught.append(failure(client))
     for error in caught:
@@ -71,3 +73,60 @@ def test_a_client_tells_whether_its_key_stands_in_a_text(
 ) -> None:
     assert client.leaks(text.format(key))
     assert not client.leaks(text.format(key[:-1]))
+
+
+def escaped(key: str) -> str:
+    return "".join(f"\\u{ord(letter):04x}" for letter in key)
+
+
+FORMS = {
+    "as it is": lambda key: key,
+    "upper case": str.upper,
+    "escaped": escaped,
+    "escaped in part": lambda key: key[:3] + escaped(key[3:5]).upper().replace("U", "u") + key[5:],
+    "escaped twice": lambda key: escaped(key).replace("\\", "\\\\"),
+    "in an address": lambda key: "".join(f"%{ord(letter):02X}" for letter in key),
+    "in a page": lambda key: "".join(f"&#{ord(letter)};" for letter in key),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("status", [400, 200])
+def test_an_echoed_key_is_masked_however_it_is_written(
+    server: Any, client: Client, key: str, form: str, status: int
+) -> None:
+    text = FORMS[form](key)
+    server.will(server.reply(status, f'{{"detail": "bad key {text}!"}}'.encode()))
+    error = failure(client)
+    texts = [str(error), repr(error), str(getattr(error, "body", ""))]
+    if status == 400:
+        assert error.body == {"detail": "bad key [API key]!"}
+    if status == 400 or form not in {"in an address", "in a page"}:
+        assert [each for each in texts if text in each or key.lower() in each.lower()] == []
+
+
+def test_an_escaped_key_does_not_come_back_as_an_output(
+    server: Any, client: Client, key: str, fulfilled: dict[str, Any]
+) -> None:
+    fulfilled["data"]["outputs"] = [{"name": "a", "type": "STRING", "value": "PLACE"}]
+    body = json.dumps(fulfilled).replace("PLACE", f"{escaped(key)} {key.upper()}").encode()
+    server.will(server.reply(200, body))
+    (output,) = client.execute_workflow({}, workflow_deployment_name="w").data.outputs
+    assert output.value == "[API key] [API key]"
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "masked"),
+    [
+        ("demo", "No deployment demo, demo-2 or 'demo'", "No deployment demo, demo-2 or 'demo'"),
+        ("demo", "wrong API key demo", "wrong API key [API key]"),
+        ("demo", "X-API-KEY: 'demo'", "X-API-KEY: '[API key]'"),
+        ("k-2026", "k-2026 is not k-2026-07", "[API key] is not k-2026-07"),
+    ],
+)
+def test_a_short_key_is_not_masked_inside_of_other_words(
+    server: Any, key: str, said: str, masked: str
+) -> None:
+    server.will(server.reply(400, {"detail": said}))
+    with Client(api_key=key, base_url=server.url) as client:
+        assert failure(client).body == {"detail": masked}

@@ -35,7 +35,7 @@ def made(number: int, tag: str, ticket: str, **fields: Any) -> Run:
 
 def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "v2"), **options):
     runs = [made(at, tag, f"t{at}") for at in range(number) for tag in tags]
-    services = Services(ratings=history.blind)
+    services = Services(ratings=history.blind_ratings)
     return Comparison(runs, deployment="triage", release_tags=tags, services=services, **options)
 
 
@@ -95,7 +95,7 @@ def test_two_kernels_do_not_rate_a_case_twice(history, tmp_path):
         assert not session.rate("B")
     assert session.last == "A"
     assert session.rated == 1
-    assert len(history.blind_ratings()) == 1
+    assert len(history.blind_ratings.frame()) == 1
 
 
 def test_what_was_taken_back_is_kept_and_its_note_comes_back(history):
@@ -105,10 +105,10 @@ def test_what_was_taken_back_is_kept_and_its_note_comes_back(history):
     assert session.note == "first thought"
     assert not session.undo()
     session.rate("B", note="second thought")
-    frame = history.blind_ratings("triage")
+    frame = history.blind_ratings.frame("triage")
     assert frame["note"].tolist() == ["second thought", "first thought"]
     assert frame["undone"].isna().tolist() == [True, False]
-    assert history.blind_ratings("other").empty
+    assert history.blind_ratings.frame("other").empty
 
 
 def test_skipped_cases_are_asked_again_or_left_out(history):
@@ -133,14 +133,14 @@ def test_no_frame_tells_before_the_end_which_release_was_which(history):
     comparison = compared(history, 2)
     session = comparison.blind(seed=123456789)
     session.rate("A")
-    early = [comparison.blind_results(), history.blind_ratings()]
+    early = [comparison.blind_results(), history.blind_ratings.frame()]
     for frame in early:
         text = json.dumps(frame.astype(str).to_dict("records"))
         assert [each for each in ("v1", "v2", "123456789") if each in text] == []
     with pytest.raises(InputError, match="1 of 2 cases are not rated yet"):
         comparison.blind_summary()
     session.finish()
-    late = history.blind_ratings().iloc[0]
+    late = history.blind_ratings.frame().iloc[0]
     assert {late["release_a"], late["release_b"]} == {"v1", "v2"}
     assert late["seed"] == 123456789
     assert late["run_a"].startswith(late["release_a"])
@@ -173,7 +173,7 @@ def test_repeats_that_come_later_do_not_change_what_is_rated(history):
     session = before.blind()
     runs = [made(at, tag, f"t{at}") for at in range(2) for tag in ("v1", "v2")]
     runs += [made(50 + at, "v2", f"t{at}", outputs={"said": "new"}) for at in range(2)]
-    services = Services(ratings=history.blind)
+    services = Services(ratings=history.blind_ratings)
     after = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], services=services)
     later = after.blind()
     assert later.record == session.record
@@ -220,7 +220,7 @@ def test_asking_for_results_begins_nothing(history):
     with pytest.raises(InputError, match="no rating; there are: A, B, tie, skip"):
         compared(history).blind().rate("C")
     with pytest.raises(HistoryError, match="no blind rating 'x'"):
-        history.blind.get("x")
+        history.blind_ratings.get("x")
 
 
 def test_ratings_are_sent_once_each_the_failed_ones_again(history):
@@ -271,7 +271,7 @@ def test_undo_takes_back_what_was_said_here_never_what_another_kernel_said_since
 def test_the_order_of_outputs_does_not_tell_which_release_is_a(history):
     outputs = {"v1": {"said": "x", "why": "y"}, "v2": {"why": "z", "said": "x"}}
     runs = [made(at, tag, f"t{at}", outputs=outputs[tag]) for at in range(9) for tag in outputs]
-    services = Services(ratings=history.blind)
+    services = Services(ratings=history.blind_ratings)
     found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], services=services)
     session = found.blind(seed=1)
     firsts = {session.answers(pair)[0].release_tag for pair in session.pairs}

@@ -125,6 +125,7 @@ def test_what_cannot_be_drawn_is_told():
 
 
 def test_without_altair_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "vellum_nb.comparison.charts", raising=False)
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(InputError, match=r"pip install 'vellum-nb\[charts\]'"):
         compared().chart("metric")

@@ -116,3 +116,51 @@ def test_what_a_metric_makes_of_a_release_stands_on_top_and_regressions_come_fir
     assert "v2: 1 better · 1 worse · 0 same · p = 1.00 · noise floor unknown" in text_of(html)
     assert "by short: " in text_of(html)
     assert "case 2 worse" in rows(html)[0]
+
+
+ODD = [
+    float("nan"), float("inf"), -float("inf"), "half \ud83d", 10**4_000, [float("nan")],
+    {"a\ud800": "\udfff"}, {"deep": [[[[1e400]]]]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_every_value_that_the_history_keeps_is_shown(odd: Any) -> None:
+    runs = [run("v1", "a", outputs={"x": odd}), run("v2", "a", outputs={"x": 1, "y": odd})]
+    compared = Comparison(
+        runs, deployment="triage", release_tags=("v1", "v2"), metrics=["length", "latency_s"]
+    )
+    for text in (
+        compared._repr_html_(),
+        compared.to_html(),
+        compared.to_markdown(),
+        compared.to_text(),
+        repr(compared),
+    ):
+        text.encode()
+    assert len(compared.frame()) == len(compared.cases)
+    assert len(compared.long()) == len(runs)
+
+
+def test_dollar_signs_are_no_mathematics() -> None:
+    """MathJax leaves elements of these classes alone, in JupyterLab and in nbconvert's HTML."""
+    compared = Comparison(
+        [run("v1", "price in $ and $?")], deployment="triage", release_tags=("v1",)
+    )
+    for html in (compared._repr_html_(), compared.to_html()):
+        outermost = re.search(r"<(?:body|div)[^>]*class=\"([^\"]*)\"", html)
+        assert outermost
+        assert {"tex2jax_ignore", "mathjax_ignore"} <= set(outermost[1].split())
+
+
+def test_text_that_turns_around_leaves_its_surroundings_alone() -> None:
+    turned = "\u202ev2"
+    compared = Comparison(
+        [run("v1", "a"), run(turned, "a", turned)], deployment="triage", release_tags=("v1", turned)
+    )
+    for html in (compared._repr_html_(), compared.to_html()):
+        style, _, page = html.partition("</style>")
+        assert "unicode-bidi: isolate" in style
+        assert "[U+202E]v2" in page
+        places = re.findall(r"<(\w+)[^>]*>[^<]*\u202e", page)
+        assert set(places) <= {"div", "pre", "span", "dd", "td"}

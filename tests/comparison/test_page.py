@@ -10,7 +10,7 @@ import pytest
 from report_kit import compared, failed, judged, run, wanted
 from scipy.stats import binomtest
 
-from vellum_nb import read_csv
+from vellum_nb import HistoryError, read_csv
 from vellum_nb.comparison.statistics import mean_interval, paired, share_interval
 from vellum_nb.models import RunError
 from vellum_nb.rendering.format import figure
@@ -212,3 +212,31 @@ def test_figures_are_shown_in_short_and_held_in_full(files):
     value = mean[:, "v1"].mean()
     assert f'value="{float(value)!r}"' in html
     assert f">{figure(value)}</data>" in html
+
+
+def test_a_report_replaces_no_neighbouring_file_unless_asked(tmp_path):
+    cmp = judged({"v1": ["yes"], "v2": ["no"]})
+    own = tmp_path / "report.runs.csv"
+    own.write_text("mine")
+    with pytest.raises(HistoryError, match=r"report\.runs\.csv exists already.*overwrite=True"):
+        cmp.to_html(tmp_path / "report.html")
+    assert [each.name for each in tmp_path.iterdir()] == ["report.runs.csv"]
+    assert own.read_text() == "mine"
+    cmp.to_html(tmp_path / "report.html", overwrite=True)
+    assert own.read_text() != "mine"
+
+
+def test_a_report_that_is_written_again_replaces_its_own_tables(tmp_path):
+    judged({"v1": ["yes"], "v2": ["no"]}).to_html(tmp_path / "report.html")
+    judged({"v1": ["yes"], "v2": ["yes"]}).to_html(tmp_path / "report.html")
+    assert read_csv(tmp_path / "report.cases.csv")["verdict@v2"].tolist() == ["same"]
+
+
+def test_two_reports_whose_names_have_dots_keep_their_tables(tmp_path):
+    cmp = judged({"v1": ["yes"], "v2": ["no"]})
+    for name in ("triage.v1", "triage.v2"):
+        cmp.to_html(tmp_path / name)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "triage.v1", "triage.v1.cases.csv", "triage.v1.runs.csv",
+        "triage.v2", "triage.v2.cases.csv", "triage.v2.runs.csv",
+    ]  # fmt: skip

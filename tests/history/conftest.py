@@ -48,9 +48,9 @@ def history(place):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Return where journals are kept, of this test alone."""
+    """Return the user's data folder, where pending runs wait, of this test alone."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    return tmp_path / "data" / "vellum_nb" / "journals"
+    return tmp_path / "data" / "vellum_nb"
 
 
 @pytest.fixture
@@ -93,17 +93,6 @@ def record(history, make_run):
         return history.get(ended.id)
 
     return record
-
-
-@pytest.fixture
-def archive(history, tmp_path):
-    """Return what archives to a file of its own; beside a database there is no place for one."""
-    numbers = itertools.count()
-
-    def archive(before, one=history):
-        return one.archive(before=before, path=tmp_path / f"{next(numbers)}.parquet")
-
-    return archive
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Eight processes on one server: they record, sweep, annotate, delete, archive and search.
+"""Seven processes on one server: they record, sweep, annotate, delete and search.
 
 Started as ``team.py URL FOLDER SECONDS``. Prints ``ended ID`` for each run that was acknowledged,
 ``noted ID TEXT`` for each note, and ``gone STATUS...`` at last.
@@ -10,9 +10,7 @@ import os
 import random
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import pandas  # noqa: F401, ICN001 - once, for all
 from recorder import fork, record, say
@@ -57,15 +55,8 @@ def delete(history, _folder):
     found = [run.id for run in history.runs(deployment="plain", state="FULFILLED", limit=40)]
     if found:
         gone = history.delete(random.sample(found, min(3, len(found))))
-        if gone and time.time_ns() % 2:
+        if gone.runs and time.time_ns() % 2:
             history.undelete(gone.number)
-
-
-def archive(history, folder):
-    before = datetime.now(UTC) - timedelta(seconds=1)
-    if history.archive(before=before, path=Path(folder) / f"{time.time_ns()}.parquet").runs:
-        DONE.add(archive)
-    time.sleep(0.5)
 
 
 def search(history, _folder):
@@ -82,14 +73,14 @@ def work(do, url, folder, seconds):
             do(history, folder)
 
 
-MUST = (note, archive)  # once at least, however slow the machine is
+MUST = (note,)  # once at least, however slow the machine is
 DONE = set()
 
 
 def main(url, folder, seconds):
     with vnb.History(url):
         pass
-    tasks = (write, write, write, sweep, note, delete, archive, search)
+    tasks = (write, write, write, sweep, note, delete, search)
     pids = [fork(partial(work, do, url, folder, seconds)) for do in tasks]
     ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
     say(f"gone {ends}")

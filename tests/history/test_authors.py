@@ -14,8 +14,8 @@ from vellum_nb import History
 @pytest.fixture
 def team(place, make_run, monkeypatch):
     """Return a history with a run of each of two people, and one of nobody."""
+    monkeypatch.setenv("VELLUM_NB_AUTHOR", "")
     with History(place) as history:
-        history._author = None
         history.begin(make_run(id="nobody's"))
     for name in ("ada", "bob"):
         monkeypatch.setenv("VELLUM_NB_AUTHOR", name)

@@ -1,15 +1,10 @@
-"""Blind ratings in the file: older files take them, and they read back as they were."""
+"""Blind ratings in a history: they read back as they were, and count once."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime
 
-import pytest
-
 from vellum_nb.history import History
-from vellum_nb.history.sqlite.migrations import _STEPS, APPLICATION_ID
 from vellum_nb.models.blind import BlindPair, BlindRecord
 
 RECORD = BlindRecord(
@@ -28,50 +23,49 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_files_of_older_versions_take_blind_ratings(path, version):
-    with closing(sqlite3.connect(path)) as db:
-        for step in _STEPS[:version]:
-            for statement in step:
-                db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {version}")
-        db.commit()
-    with History(path) as history:
-        history.blind.add(RECORD, PAIRS)
-        assert history.blind.rate("b1", 0, "second", a_first=True, note="half \ud83d a pair")
-    with History(path) as history:
-        assert history.blind.newest("s") == RECORD
-        assert history.blind.pairs("b1") == PAIRS
-        (rating,) = history.blind.ratings("b1")
+def test_a_blind_rating_reads_back_as_it_was(place):
+    with History(place) as history:
+        history.blind_ratings.add(RECORD, PAIRS)
+        assert history.blind_ratings.rate(
+            "b1", 0, "second", a_first=True, note="half \ud83d a pair"
+        )
+    with History(place) as history:
+        ratings = history.blind_ratings
+        assert ratings.newest("s") == RECORD
+        assert ratings.pairs("b1") == PAIRS
+        (rating,) = ratings.ratings("b1")
         assert (rating.choice, rating.a_first) == ("second", True)
-        assert history.blind_ratings()["choice"].tolist() == ["B"]
-        history.blind.end("b1")
-        frame = history.blind_ratings()
+        assert ratings.frame()["choice"].tolist() == ["B"]
+        assert ratings.frame("triage")["preferred"].isna().all()
+        assert ratings.frame("other").empty
+        ratings.end("b1")
+        ratings.mark_sent([rating.seq])
+        frame = ratings.frame()
         assert frame["preferred"].tolist() == ["v2"]
         assert frame["run_b"].tolist() == ["run-2"]
         assert frame["seed"].tolist() == [-5]
+        assert frame["sent"].notna().all()
 
 
 def test_a_rating_counts_once_and_not_after_the_end(history):
-    history.blind.add(RECORD, PAIRS)
-    assert history.blind.rate("b1", 0, "tie", a_first=True, note="")
-    assert not history.blind.rate("b1", 0, "first", a_first=True, note="")
-    assert history.blind.undo("b1", 1).choice == "tie"
-    assert history.blind.rate("b1", 0, "first", a_first=False, note="")
-    history.blind.end("b1")
-    ended = history.blind.get("b1").ended
-    history.blind.end("b1")
-    assert history.blind.get("b1").ended == ended
-    assert history.blind.undo("b1", 2) is None
-    assert not history.blind.rate("b1", 1, "first", a_first=False, note="")
-    assert history.blind_ratings()["choice"].tolist() == ["B", "tie"]
+    history.blind_ratings.add(RECORD, PAIRS)
+    assert history.blind_ratings.rate("b1", 0, "tie", a_first=True, note="")
+    assert not history.blind_ratings.rate("b1", 0, "first", a_first=True, note="")
+    assert history.blind_ratings.undo("b1", 1).choice == "tie"
+    assert history.blind_ratings.rate("b1", 0, "first", a_first=False, note="")
+    history.blind_ratings.end("b1")
+    ended = history.blind_ratings.get("b1").ended
+    history.blind_ratings.end("b1")
+    assert history.blind_ratings.get("b1").ended == ended
+    assert history.blind_ratings.undo("b1", 2) is None
+    assert not history.blind_ratings.rate("b1", 1, "first", a_first=False, note="")
+    assert history.blind_ratings.frame()["choice"].tolist() == ["B", "tie"]
 
 
 def test_a_history_without_any_has_the_same_columns(history):
-    empty = history.blind_ratings()
+    empty = history.blind_ratings.frame()
     assert empty.empty
-    history.blind.add(RECORD, PAIRS)
-    history.blind.rate("b1", 0, "tie", a_first=True, note="")
-    assert list(empty.columns) == list(history.blind_ratings().columns)
-    assert empty["rated"].dtype == history.blind_ratings()["rated"].dtype
+    history.blind_ratings.add(RECORD, PAIRS)
+    history.blind_ratings.rate("b1", 0, "tie", a_first=True, note="")
+    assert list(empty.columns) == list(history.blind_ratings.frame().columns)
+    assert empty["rated"].dtype == history.blind_ratings.frame()["rated"].dtype

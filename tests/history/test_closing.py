@@ -22,7 +22,7 @@ def test_a_closed_history_says_so_and_closes_twice(path, make_run):
 
 def test_a_history_that_is_dropped_closes_its_file(path):
     history = History(path)
-    connection = history._store._writer.connection
+    connection = history._store._writer.open()
     del history
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):

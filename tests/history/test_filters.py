@@ -81,7 +81,7 @@ def test_a_day_will_do_for_a_time(filled):
 
 
 def test_a_time_that_is_none_is_refused_with_an_example(filled):
-    with pytest.raises(HistoryError, match=r"since='yesterday' is no time; .*2026-07-01"):
+    with pytest.raises(HistoryError, match=r"since='yesterday' is not a time; .*2026-07-01"):
         filled.runs(since="yesterday")
 
 
@@ -119,70 +119,66 @@ def test_search_finds_what_stands_beside_a_broken_emoji(history, record):
 def test_a_name_with_half_an_emoji_is_found_by_it(history, record):
     record(id="hit", deployment="a\ud83d", release_tag="v\ud83d")
     assert names(history.runs(deployment="a\ud83d", release_tag=["v\ud83d", "v1"])) == "hit"
-    assert history.count(release_tag="\ud83d") == history.delete("\ud83d") == 0
-    assert history.delete(["hit"]) == 1
+    assert history.count(release_tag="\ud83d") == history.delete("\ud83d").runs == 0
+    assert history.delete(["hit"]).ids == ("hit",)
 
 
 def test_an_unknown_filter_is_refused_and_the_known_ones_are_listed(history):
-    with pytest.raises(TypeError, match=r"no filter is called tag; there are: deployment, rel"):
+    with pytest.raises(TypeError, match=r"There is no filter tag; there are: deployment, rel"):
         history.runs(tag="v1")
 
 
 def test_a_filter_of_another_type_is_refused_with_its_value(history):
-    with pytest.raises(HistoryError, match="limit='ten' keeps no runs"):
+    with pytest.raises(HistoryError, match="limit='ten' is not a number of runs"):
         history.count(limit="ten")
-    with pytest.raises(HistoryError, match="search=12 is no text"):
+    with pytest.raises(HistoryError, match="search=12 is not text"):
         history.frame(search=12)
-    with pytest.raises(HistoryError, match="deployment=5 is no name"):
+    with pytest.raises(HistoryError, match="deployment=5 is not text"):
         history.frame(deployment=5)
 
 
-@pytest.mark.parametrize("archived", [False, True])
 @pytest.mark.parametrize(
     ("filters", "said"),
     [
-        ({"ids": [5]}, r"ids=5 is no name"),
-        ({"release_tag": ["v1", 2]}, r"release_tag=2 is no name"),
-        ({"state": "fulfilled"}, r"state='fulfilled' is no state; there are: STARTED, FULFILLED"),
-        ({"state": ["FAILED", "OK"]}, r"state='OK' is no state"),
-        ({"since": pd.NaT}, r"since=NaT is no time"),
-        ({"limit": 1.5}, r"limit=1\.5 keeps no runs"),
-        ({"limit": True}, r"limit=True keeps no runs"),
+        ({"ids": [5]}, r"ids=5 is not text"),
+        ({"release_tag": ["v1", 2]}, r"release_tag=2 is not text"),
+        ({"state": "fulfilled"}, r"no state 'fulfilled'; there are: STARTED, FULFILLED"),
+        ({"state": ["FAILED", "OK"]}, r"no state 'OK'"),
+        ({"since": pd.NaT}, r"since=NaT is not a time"),
+        ({"limit": 1.5}, r"limit=1\.5 is not a number of runs"),
+        ({"limit": True}, r"limit=True is not a number of runs"),
     ],
 )
-def test_what_can_choose_no_run_is_refused_with_its_value(filled, filters, said, archived):
+def test_what_can_choose_no_run_is_refused_with_its_value(filled, filters, said):
     for read in (filled.runs, filled.frame, filled.count):
         with pytest.raises(HistoryError, match=said):
-            read(archived=archived, **filters)
+            read(**filters)
 
 
-@pytest.mark.parametrize("archived", [False, True])
-def test_runs_or_a_frame_of_them_stand_for_their_ids(filled, archived):
+def test_runs_or_a_frame_of_them_stand_for_their_ids(filled):
     runs = filled.runs(deployment="ticket-triage")
     for ids in (runs, filled.frame(ids=runs), filled.frame(ids=runs)["id"]):
-        assert names(filled.runs(archived=archived, ids=ids)) == names(runs)
-    assert names(filled.runs(archived=archived, ids=runs[0])) == runs[0].id
-    assert filled.count(archived=archived, ids=[]) == 0
+        assert names(filled.runs(ids=ids)) == names(runs)
+    assert names(filled.runs(ids=runs[0])) == runs[0].id
+    assert filled.count(ids=[]) == 0
     with pytest.raises(HistoryError, match=r"a frame without the column id; it has state"):
-        filled.count(archived=archived, ids=filled.frame()[["state"]])
+        filled.count(ids=filled.frame()[["state"]])
 
 
 def test_a_search_for_no_text_is_refused(filled):
-    with pytest.raises(HistoryError, match=r"text=None does not fit: give a text"):
+    with pytest.raises(HistoryError, match=r"text=None is not text"):
         filled.search(None)
-    with pytest.raises(HistoryError, match=r"search=5 is no text"):
+    with pytest.raises(HistoryError, match=r"search=5 is not text"):
         filled.page(search=5, limit=3)
 
 
-def test_what_is_no_id_is_refused_and_nothing_is_kept_for_later(filled):
+def test_something_else_than_an_id_is_refused(filled):
     run = filled.get("a")
     for call in (
         lambda: filled.get(run),
         lambda: filled.annotate(run, note="x"),
-        lambda: filled.keep_nodes(5, []),
-        lambda: filled.identify(5, "e"),
     ):
-        with pytest.raises(HistoryError, match=r"does not fit: give a text"):
+        with pytest.raises(HistoryError, match="is not text"):
             call()
     assert filled.get("a") == run
 
@@ -236,28 +232,21 @@ def test_a_page_is_ordered_by_inputs_of_any_name(history, record, name):
 
 @pytest.mark.parametrize("order_by", ["seq; DROP TABLE runs", "inputs", "input.", "nobody", 5])
 def test_an_order_that_is_no_column_is_refused(history, order_by):
-    with pytest.raises(HistoryError, match="cannot be ordered by|order_by=5 does not fit"):
+    with pytest.raises(HistoryError, match="cannot be sorted by"):
         history.page(order_by=order_by)
 
 
-def test_values_that_json_does_not_know_are_sorted_too(history, record):
-    ordered = [
-        float("-inf"),
-        -1,
-        True,
-        2.5,
-        float("inf"),
-        "",
-        "\x00",
-        "\x01",
-        "a\x00",
-        "a\x01",
-        "b",
-    ]
-    for value in [*ordered[::-1], float("nan")]:
-        record(outputs={"x\x00": value, "half": "\ud800"})
-    found = history.page(order_by="output.x\x00", descending=False)
-    assert [run.outputs["x\x00"] for run in found[:-1]] == ordered
-    assert found[-1].id == "run-11"
-    backwards = history.page(order_by="output.x\x00")
-    assert [run.id for run in backwards] == [run.id for run in [*found[-2::-1], found[-1]]]
+def test_numbers_are_sorted_before_texts_and_values_without_an_order_come_last(history, record):
+    ordered = [-1, True, 2.5, 10, "", "a", "b"]
+    for value in [*ordered[::-1], float("nan"), None]:
+        record(outputs={"x": value, "odd": "\x01"})
+    found = [run.outputs["x"] for run in history.page(order_by="output.x", descending=False)]
+    assert found[:-2] == ordered
+    assert history.page(order_by="output.x")[0].outputs["x"] == "b"
+
+
+def test_an_infinity_does_not_keep_the_others_from_being_sorted(history, record):
+    for value in (3, float("inf"), 1):
+        record(outputs={"x": value})
+    found = [run.outputs["x"] for run in history.page(order_by="output.x", descending=False)]
+    assert found == [1, 3, float("inf")]

@@ -3,12 +3,13 @@
 import json
 import sqlite3
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vellum_nb import History
-from vellum_nb.history.store import large
+from vellum_nb import History, HistoryError
+from vellum_nb.history import large  # smaller values make the round trip below quick
 from vellum_nb.models import NodeRun
 
 DOCUMENT = "Die Straße ist lang. " * 2_000
@@ -23,6 +24,17 @@ def rows_of(path, sql):
         connection.close()
 
 
+def lose_values(place):
+    """Delete the large values past us, as a damaged file would."""
+    if isinstance(place, str):
+        with psycopg.connect(place, autocommit=True) as connection:
+            connection.execute("DELETE FROM large_values")
+        return
+    connection = sqlite3.connect(place, isolation_level=None)
+    connection.execute("DELETE FROM large_values")
+    connection.close()
+
+
 def test_a_document_that_many_runs_share_is_kept_once(history, record, path):
     kept = [
         record(inputs={"q": f"{n}", "docs": [DOCUMENT, {"scan": PICTURE}]}, outputs={"o": DOCUMENT})
@@ -30,10 +42,10 @@ def test_a_document_that_many_runs_share_is_kept_once(history, record, path):
     ]
     assert [run.inputs["docs"] for run in kept] == [[DOCUMENT, {"scan": PICTURE}]] * 20
     assert {run.outputs["o"] for run in history.runs()} == {DOCUMENT}
-    values = rows_of(path, "SELECT size, value FROM large_values ORDER BY seq")
+    values = rows_of(path, "SELECT size, value FROM large_values ORDER BY hash")
     assert sorted(values) == sorted((len(v.encode()), v) for v in (DOCUMENT, PICTURE))
     longest = rows_of(path, "SELECT max(length(inputs) + length(outputs)) FROM payloads")[0][0]
-    assert longest < 4 * large.EXCERPT
+    assert longest < 4_000
 
 
 def test_the_frame_pages_and_exports_have_the_whole_value(history, record, tmp_path):
@@ -42,16 +54,15 @@ def test_the_frame_pages_and_exports_have_the_whole_value(history, record, tmp_p
     assert frame["input.doc"][0] == DOCUMENT
     assert json.loads(frame["output.list"][0]) == [PICTURE]
     assert history.page()[0].outputs == {"list": [PICTURE]}
-    assert history.records()[0].outputs == {"list": [PICTURE]}
+    assert history.summaries()[0].outputs == {"list": [PICTURE]}
     line = history.to_jsonl(tmp_path / "runs.jsonl").read_text(encoding="utf-8")
     assert json.loads(line)["inputs"] == {"doc": DOCUMENT}
 
 
-def test_lists_and_table_pages_do_not_load_large_values(history, record):
+def test_lists_and_table_pages_do_not_load_large_values(history, record, place):
     run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
-    with history._store.write() as connection:
-        connection.execute("DELETE FROM large_values")
-    short = {"doc": DOCUMENT[: large.EXCERPT]}
+    lose_values(place)
+    short = {"doc": DOCUMENT[:1_000]}
     assert history.page(whole=False)[0].inputs == short
     [found] = history.ordered(order_by="input.doc", whole=False).runs(offset=0, limit=1)
     assert (found.id, found.inputs) == (run.id, short)
@@ -67,7 +78,7 @@ def test_a_search_finds_what_stands_at_the_end_of_a_long_document(history, recor
 def test_corrections_and_traces_are_set_apart_and_leave_the_rest(history, record):
     run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
     history.annotate(run.id, desired={"o": DOCUMENT})
-    history.keep_nodes(run.id, [NodeRun(name="n", error=PICTURE)])
+    history.set_nodes(run.id, [NodeRun(name="n", error=PICTURE)])
     found = history.get(run.id)
     assert (found.inputs, found.outputs) == ({"doc": DOCUMENT}, {"o": PICTURE})
     assert found.desired == {"o": DOCUMENT}
@@ -85,13 +96,21 @@ def test_text_that_looks_like_a_reference_is_only_text(history, record):
     assert history.get(run.id).inputs["large"] == [["inputs", ["x"], digest]]
 
 
-def test_a_value_that_is_gone_says_so_and_the_rest_is_read(history, record):
+def test_a_missing_value_is_an_error_in_runs_and_missing_in_frames(
+    history, record, place, tmp_path
+):
     run = record(inputs={"doc": DOCUMENT, "q": "why"})
-    with history._store.write() as connection:
-        connection.execute("DELETE FROM large_values")
-    found = history.get(run.id).inputs
-    assert found["q"] == "why"
-    assert found["doc"].startswith("[this value is missing from the history")
+    lose_values(place)
+    for read in (lambda: history.get(run.id), history.runs):
+        with pytest.raises(HistoryError, match=rf"large value of run '{run.id}' is missing.*doc"):
+            read()
+    with pytest.warns(UserWarning, match=r"1 large value\(s\) are missing"):
+        frame = history.frame()
+    assert frame["input.doc"].isna().all()
+    assert frame["input.q"].tolist() == ["why"]
+    with pytest.warns(UserWarning, match="are missing"):
+        history.to_csv(tmp_path / "runs.csv")
+    assert "missing" not in (tmp_path / "runs.csv").read_text(encoding="utf-8")
 
 
 names = st.text(st.characters(exclude_categories=[]), max_size=6)

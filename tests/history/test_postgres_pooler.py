@@ -8,13 +8,11 @@ import socket
 import subprocess
 import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from vellum_nb import History
-from vellum_nb.history.reading import outdoing, stretches
 from vellum_nb.local import postgres as tryout
 
 SETTINGS = """
@@ -74,32 +72,7 @@ def test_several_writers_and_readers_share_the_sessions_of_a_pooler(
             assert {run.id for run in history.runs(state="FULFILLED")} == {run.id for run in runs}
             assert len(history.to_jsonl(tmp_path / "runs.jsonl").read_text().splitlines()) == 80
             assert len(next(history.scan(chunk_rows=50))) == 50
-    assert not list(tmp_path.rglob("*journals*"))
-
-
-def test_first_sorts_at_once_do_not_wait_for_each_others_sessions(
-    pooled_url, make_run, monkeypatch
-):
-    monkeypatch.setattr(stretches, "_STRETCH", 3)
-    monkeypatch.setattr(outdoing, "_NEWEST", 3)
-    runs = [make_run(state="FULFILLED", outputs={"n": -number}) for number in range(9)]
-    both = threading.Barrier(2, timeout=20)
-
-    def sort(history):
-        so_far = []
-
-        def told(done, _total, found):
-            if done == 3 and not so_far:
-                both.wait()  # each holds by now what it holds while it asks for rows
-                so_far.extend(run.id for run in found())
-
-        first = history.page(order_by="output.n", limit=2, told=told)
-        return so_far, [run.id for run in first]
-
-    with History(pooled_url) as one, History(pooled_url) as other, ThreadPoolExecutor() as threads:
-        one.sweeps.record(begun=runs)
-        found = list(threads.map(sort, (one, other)))
-    assert found == [(["run-6", "run-7"], ["run-0", "run-1"])] * 2
+    assert not list(tmp_path.rglob("pending-*"))
 
 
 def test_who_shares_the_pooler_meets_no_setting_of_ours(pooled_url, make_run):

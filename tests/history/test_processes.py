@@ -103,15 +103,14 @@ def run(name):
     return Run(id=name, deployment="d", release_tag="v", timestamp=now, inputs={}, case_id="c")
 with History(sys.argv[1]) as history, History(":memory:") as memory:
     history.begin(run("parent"))
-    with history._store._writer.lock:  # held while the process forks
-        pid = os.fork()
-        if pid == 0:
-            history.begin(run("child"))
-            try:
-                memory.count()
-            except HistoryError:
-                os._exit(0 if history.count() == 2 else 1)
-            os._exit(2)
+    pid = os.fork()
+    if pid == 0:
+        history.begin(run("child"))
+        try:
+            memory.count()
+        except HistoryError:
+            os._exit(0 if history.count() == 2 else 1)
+        os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert {run.id for run in history.runs()} == {"parent", "child"}
 """
@@ -121,8 +120,51 @@ with History(sys.argv[1]) as history, History(":memory:") as memory:
     assert done.returncode == 0
 
 
+def test_children_that_are_forked_while_threads_write_do_not_hang(path):
+    code = """
+import os, sys, threading
+from datetime import UTC, datetime
+from vellum_nb import History
+from vellum_nb.models import Run
+def run(name):
+    now = datetime.now(UTC)
+    return Run(id=name, deployment="d", release_tag="v", timestamp=now, inputs={}, case_id="c")
+stop = threading.Event()
+def work(history, thread):
+    number = 0
+    while not stop.is_set():
+        number += 1
+        history.begin(run(f"{thread}-{number}"))
+        history.count()
+with History(sys.argv[1]) as history:
+    threads = [threading.Thread(target=work, args=(history, n)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for n in range(40):
+        pid = os.fork()
+        if pid == 0:
+            history.begin(run(f"child-{n}"))
+            os._exit(0 if history.count() > n else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+    ids = {run.id for run in history.runs()}
+    assert ids >= {f"child-{n}" for n in range(40)}
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(path)], check=False, timeout=60
+    )
+    assert done.returncode == 0
+
+
 def test_reading_much_does_not_hold_up_recording(history, make_run):
-    store = history._store
-    with ThreadPoolExecutor(1) as pool, store._reader.lock:
+    scan = history.scan(chunk_rows=1)
+    history.begin(make_run())
+    history.begin(make_run())
+    next(scan)
+    with ThreadPoolExecutor(1) as pool, history._store.snapshot() as snapshot:
+        rows = snapshot.stream("SELECT * FROM runs", rows=1)
+        next(rows)
         pool.submit(history.begin, make_run()).result(20)
-    assert history.count() == 1
+    assert history.count() == 3

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
-from vellum_nb.history.exporting.csv_text import split
-from vellum_nb.history.exporting.export import write_csv
+from vellum_nb.history import split, write_csv_frame
 
 TRICKY = ["", "NaN", "None", "null", "1", "1.0", "True", "=1+1", "+x", "-1", "@a", "\tx", "\rx"]
 TRICKY += ["'", "''", "'=1", "'a", '"', '""', 'a"b', "a,b", "a\nb", "a\r\nb", "\n", "é", "😀"]
@@ -57,9 +56,10 @@ def frames_of_runs(draw):
 @given(runs=frames_of_runs(), data=st.data())
 def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
     folder = tmp_path_factory.mktemp("exports")
-    stretch = data.draw(st.sampled_from([1, 400_000]), "characters read at once")
+    rows = data.draw(st.sampled_from([1, 2_000]), "rows of a frame")
     with History(":memory:") as history, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vellum_nb.history.sqlite.snapshot._CHARACTERS", stretch)
+        patch.setattr("vellum_nb.history.export._ROWS", rows)  # private: 2,000 runs take long
+        patch.setattr("vellum_nb.history.query._STREAMED", rows)
         for number, run in enumerate(runs):
             history.begin(run)
             if number % 3 == 0:
@@ -93,7 +93,7 @@ def _assert_equal(read, written):
 
 def _whole(frame):
     file = io.StringIO(newline="")
-    write_csv(frame, file)
+    write_csv_frame(frame, file)
     return file.getvalue()
 
 
@@ -162,6 +162,30 @@ def test_a_file_that_a_spreadsheet_saved_again_is_read(tmp_path):
     values = [frame[name][0] for name in ("execution_id", "output.n", "output.t", "id")]
     assert values == ["x", 12, "=1", "run-1"]
     assert frame["output.ok"].tolist() == [True]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_file_with_semicolons_or_tabs_and_decimal_commas_is_read(tmp_path, separator, encoding):
+    rows = [
+        ["execution_id", "timestamp", "latency_s", "output.n", "output.ok", "output.t", "id"],
+        ["x", "2026-07-01 12:00:00+00:00", "0,25", "1,5", "TRUE", '"a;b, c\t""d"""', "run-1"],
+        ["", "2026-07-01 12:00:01+00:00", "1,0", "2", "FALSE", "'=1", "run-2"],
+    ]
+    text = "".join(separator.join(row) + "\r\n" for row in rows)
+    path = tmp_path / "german.csv"
+    path.write_bytes(text.encode(encoding))
+    frame = read_csv(path)
+    assert frame["latency_s"].tolist() == [0.25, 1.0]
+    assert frame["output.n"].tolist() == [1.5, 2.0]
+    assert frame["output.ok"].tolist() == [True, False]
+    assert frame["output.t"].tolist() == ['a;b, c\t"d"', "=1"]
+    assert frame["execution_id"].isna().tolist() == [False, True]
+
+
+def test_our_own_file_is_not_taken_for_one_with_semicolons(history, record, tmp_path):
+    record(inputs={"a;b;c": "x;y", "t\tu": 1}, outputs={"n": "1,5"})
+    _assert_equal(read_csv(history.to_csv(tmp_path / "a.csv")), history.frame())
 
 
 @pytest.mark.parametrize(

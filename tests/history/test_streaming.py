@@ -15,8 +15,7 @@ import pandas as pd
 import pytest
 
 from vellum_nb import History, HistoryError, read_csv, read_jsonl, read_parquet
-from vellum_nb.history.exporting.export import write_csv
-from vellum_nb.history.store.replacing import replacing
+from vellum_nb.history import replacing, write_csv_frame
 
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)
@@ -46,7 +45,7 @@ def many(history, make_run):
     return history
 
 
-@pytest.mark.parametrize("write", ["write_csv", "write_jsonl"])
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl"])
 def test_what_is_written_meanwhile_is_not_in_it_and_nobody_waits(many, make_run, write):
     file = io.StringIO()
     getattr(many, write)(file)
@@ -75,7 +74,7 @@ def test_a_history_in_memory_is_exported_as_it_was_too(make_run):
         for _ in range(3):
             history.begin(make_run())
         stopped = Stops(lambda: history.begin(make_run(id="afterwards")))
-        history.write_csv(stopped)
+        history.to_csv(stopped)
         assert "afterwards" not in stopped.getvalue()
         assert history.count() == 4
 
@@ -93,12 +92,13 @@ def test_a_history_in_memory_is_exported_as_it_was_too(make_run):
 def test_what_only_the_oldest_run_tells_holds_for_the_whole_file(
     history, record, tmp_path, monkeypatch, old
 ):
-    monkeypatch.setattr("vellum_nb.history.sqlite.snapshot._CHARACTERS", 1)  # each run by itself
+    monkeypatch.setattr("vellum_nb.history.export._ROWS", 1)  # private: 2,000 runs take long
+    monkeypatch.setattr("vellum_nb.history.query._STREAMED", 1)
     record(outputs=old, inputs={})
     for number in range(3):
         record(outputs={"a": number, "reply": number, "b": "x"})
     file = io.StringIO()
-    write_csv(history.frame(), file)
+    write_csv_frame(history.frame(), file)
     assert history.to_csv(tmp_path / "a.csv").read_text("utf-8") == file.getvalue()
     for write, read in READERS.items():
         pd.testing.assert_frame_equal(
@@ -185,16 +185,13 @@ def test_an_export_that_is_interrupted_leaves_the_old_file(many, tmp_path, monke
 KILLED = """
 import sys, time
 from vellum_nb import History
-history = History(sys.argv[1])
-batches = type(history._store.snapshot().__enter__()).batches
-def slow(self, *args, **options):
-    for rows in batches(self, *args, **options):
-        yield rows
-        print("read", flush=True)
-        time.sleep(0.2)
-from vellum_nb.history.sqlite.snapshot import SqliteSnapshot
-SqliteSnapshot.batches = slow
-history.to_csv(sys.argv[2], progress=False)
+from vellum_nb.history import csv_text, export
+def slow(*args):
+    yield from csv_text.csv_lines(*args)
+    print("written", flush=True)
+    time.sleep(20)
+export.csv_lines = slow
+History(sys.argv[1]).to_csv(sys.argv[2], progress=False)
 """
 
 
@@ -203,35 +200,27 @@ def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path
     target.write_text("old")
     command = [sys.executable, "-c", KILLED, str(path), str(target)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-        for _ in range(1):  # of two batches
-            assert child.stdout.readline() == b"read\n"
+        assert child.stdout.readline() == b"written\n"
         child.send_signal(signal.SIGKILL)
     assert target.read_text() == "old"
-    left = list(tmp_path.glob(".runs.csv.*.part"))
-    assert len(left) == 1
+    (left,) = tmp_path.glob(".runs.csv.*.part")
     many.to_csv(target)
     assert len(read_csv(target)) == 30
-    assert left[0].exists(), "it may be that of an export that just began"
-    _make_old(left[0])
+    assert left.exists(), "it may be that of an export that just began"
+    os.utime(left, (time.time() - 4_000,) * 2)
     many.to_csv(tmp_path / "runs.cs")
-    assert left[0].exists(), "it is that of another file"
+    assert left.exists(), "it is that of another file"
     many.to_csv(target)
-    assert not left[0].exists()
+    assert not left.exists()
 
 
-def test_what_another_export_is_writing_for_long_is_left_alone(many, tmp_path):
+def test_two_exports_to_one_file_leave_one_whole_file(many, tmp_path):
     target = tmp_path / "runs.csv"
     with replacing(target) as file:
-        (part,) = tmp_path.glob(".runs.csv.*.part")
-        _make_old(part)
         many.to_csv(target)
         file.write("the last one")
     assert target.read_text() == "the last one"
     assert list(tmp_path.glob("*.part")) == []
-
-
-def _make_old(path):
-    os.utime(path, (time.time() - 100,) * 2)
 
 
 SIZED = """

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+from vellum_nb.history.sqlite.migrations import _STEPS, APPLICATION_ID
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, Run
 from vellum_nb.history import trace_frame
-from vellum_nb.history.sqlite.migrations import _STEPS, APPLICATION_ID
 from vellum_nb.models import NodeRun
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)

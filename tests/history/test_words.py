@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from vellum_nb.history.searching.letters import joined, letters, place, spans, words
 from vellum_nb.history.searching.words import Search
 

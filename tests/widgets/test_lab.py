@@ -187,4 +187,4 @@ def test_closing_it_closes_its_parts_and_may_be_repeated(ws):
     lab.close()
     assert lab.form.comm is None
     assert lab.history_view.comm is None
-    assert ws.history._subscribers == []
+    assert not ws.history._subscribers

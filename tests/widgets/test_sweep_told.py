@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vellum_nb.experiments.sweep.progress import Progress, TagProgress
 from vellum_nb.models.sweeps import SweepRecord
+from vellum_nb.sweep.progress import Progress, TagProgress
 from vellum_nb.widgets.sweep_view import sweep_view_model
 
 AGAIN = "1 sent again: the server knew no execution of"

@@ -153,15 +153,6 @@ def test_hostile_text_stays_text_and_no_key_is_told(gated):
     assert_harmless(sweep._repr_mimebundle_()[0]["text/html"].replace("left;", "right;"))
 
 
-def test_a_sweep_without_a_viewer_is_text(gated):
-    gated.gate.release(100)
-    sweep = gated.sweep()
-    sweep.wait(PATIENCE)
-    sweep.viewer = None
-    assert sweep.view() is None
-    assert sweep._repr_mimebundle_() == ({"text/plain": repr(sweep)}, {})
-
-
 def test_it_is_one_view_however_often_it_is_asked_for(gated):
     sweep = gated.sweep()
     assert isinstance(sweep.view(), SweepView)

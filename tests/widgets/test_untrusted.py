@@ -17,9 +17,9 @@ from wire_kit import Page, Wire
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.sweep.reading import CaseFile, read_table
 from vellum_nb.models import Run, RunRequest, case_id
 from vellum_nb.models.inputs import value_problem
+from vellum_nb.sweep.cases import CaseFile, read_table
 from vellum_nb.widgets.base import static_html
 from vellum_nb.widgets.outputs import side_by_side_html
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.workspace import fates
+from vellum_nb.workspace import sweep_worker
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
 
@@ -101,11 +101,11 @@ def ws(server, tmp_path):
 
 @pytest.fixture
 def quick_look_ups(monkeypatch):
-    """Have a sweep look as often as ever for a call whose fate is unknown, in a tenth of the time.
+    """Have a sweep look a run in doubt up for as long as the read timeout, and no longer.
 
-    For servers that tell of an execution at once; 7.7 s are for those that tell late.
+    For servers that list executions at once; the 8 s are for those that list them late.
     """
-    monkeypatch.setattr(fates, "_LAG", tuple(seconds / 10 for seconds in fates._LAG))
+    monkeypatch.setattr(sweep_worker, "_SHORTEST_LOOKUP_S", 0.0)
 
 
 @pytest.fixture

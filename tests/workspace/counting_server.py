@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import Counter, deque
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, unquote, urlsplit
 
 KEY = "sk-counting-0123456789"
@@ -140,6 +140,8 @@ class CountingServer:
             await _answer(writer, {"detail": f"external_id {external_id} was used before"}, 400)
             return
         execution = self._begin(body)
+        if fault.startswith("executed, then "):
+            await _before(writer, fault.removeprefix("executed, then "))
         if fault == "reset meanwhile":
             _reset(writer)
         if fault == "hang":
@@ -186,11 +188,13 @@ class CountingServer:
         if not self.can_look_up:
             await _answer(writer, {"detail": "You may not."}, 403)
             return
-        wanted = json.loads(query["filters"][0])["conditions"][0]["rhs_variable"]["value"]
-        found = self.kept.get(wanted)
-        if found is not None and (datetime.now(UTC) - found["start"]).total_seconds() < self.lag:
-            found = None
-        results = [self._event(found)] if found is not None else []
+        found = list(self.kept.values())
+        if "filters" in query:
+            wanted = json.loads(query["filters"][0])["conditions"][0]["rhs_variable"]["value"]
+            age = timedelta(seconds=min(self.lag, 1e6))
+            found = [e for e in found if e["external_id"] == wanted]
+            found = [e for e in found if datetime.now(UTC) - e["start"] >= age]
+        results = [self._event(each) for each in found]
         await _after(writer, fault, {"count": len(results), "results": results})
 
     def _event(self, execution):
@@ -270,6 +274,8 @@ async def _after(writer, fault, value):
         _reset(writer)
     if fault == "502 after":
         await _answer(writer, {"detail": "a gateway lost it"}, 502)
+    elif fault.startswith("answer "):
+        await _answer(writer, _unusable(value, fault.removeprefix("answer ")))
     elif fault == "garbage":
         await _answer(writer, "<html>Please log in to the hotel's network</html>")
     elif fault == "length twice":
@@ -282,8 +288,18 @@ async def _after(writer, fault, value):
         await _answer(writer, value, drip=fault == "drip")
 
 
+def _unusable(value, kind):
+    """Return an answer that is JSON, and no answer to this execution."""
+    if kind == "another":
+        return {**value, "external_id": "another"}
+    if kind == "shape":
+        return {**value, "data": {**value["data"], "outputs": 7}}
+    hole = {"digits": "9" * 5_000, "levels": "[" * 100_000 + "]" * 100_000}[kind]
+    return json.dumps({**value, "data": "hole"}).replace('"hole"', hole)
+
+
 async def _answer(writer, value, status=200, head="", *, half=False, drip=False):
-    body = json.dumps(value).encode()
+    body = (value if isinstance(value, str) and value[0] == "{" else json.dumps(value)).encode()
     lines = f"HTTP/1.1 {status} So\r\nContent-Type: application/json\r\n{head}"
     whole = f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
     size = 32 if drip else len(whole)

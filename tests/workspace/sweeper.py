@@ -12,11 +12,11 @@ import sys
 import traceback
 
 import vellum_nb as vnb
-from vellum_nb.workspace import fates
+from vellum_nb.workspace import sweep_worker
 
-# The server tells of an execution at once; a life that is shorter than these waits, 7.7 s, would
-# come to nothing, and the test take minutes.
-fates._LAG = (0.05, 0.15)
+# The server lists executions at once; a life that is shorter than the look-ups, 8 s, would come to
+# nothing, and the test take minutes.
+sweep_worker._SHORTEST_LOOKUP_S = 0.0
 
 TAGS = ["v1", "v2"]
 
@@ -27,7 +27,7 @@ def say(line):
 
 def sweep(url, key, history, name, calls):
     say(f"pid {os.getpid()}")
-    with vnb.connect(url, api_key=key, history=history, timeout=(10, 2)) as ws:
+    with vnb.connect(url, api_key=key, history=history, timeout=(10, 0.5)) as ws:
         cases = [{"text": f"{name} {n}"} for n in range(calls // len(TAGS))]
         done = ws.sweep("count", cases, release_tags=TAGS, concurrency=32)
         say(f"swept {done!r}")

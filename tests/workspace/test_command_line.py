@@ -132,12 +132,10 @@ def test_errors_are_short_and_go_to_stderr(arguments, sentence, tmp_path):
     assert done.stdout == ""
 
 
-def test_histories_are_merged_archived_and_vacuumed(recorded, tmp_path):
+def test_histories_are_merged_and_vacuumed(recorded, tmp_path):
     history = ("--history", tmp_path / "mine.db")
     done = vellum_nb("history", "merge", recorded, *history)
     assert done.stdout == "2 added, 0 completed, 0 updated, 0 known already\n"
-    done = vellum_nb("history", "archive", "--before", "2020-01-01", *history)
-    assert done.stderr == "Archive: nothing to move\n"
     with vnb.History(tmp_path / "mine.db") as mine:
         mine.delete([mine.runs()[0].id])
     done = vellum_nb("history", "vacuum", *history, check=False)
@@ -179,16 +177,6 @@ def test_export_writes_the_columns_that_are_named_in_their_order(recorded, tmp_p
     done = vellum_nb("history", "export", "--columns", "x", "--history", recorded, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "no column 'x'; there are: execution_id" in done.stderr
-
-
-def test_export_reads_archives_where_that_is_asked_for(recorded, tmp_path):
-    path, history = tmp_path / "runs.csv", ("--history", recorded)
-    with vnb.History(recorded) as kept:
-        frame = kept.frame()
-    vellum_nb("history", "archive", "--before", "2100-01-01", *history)
-    done = vellum_nb("history", "export", path, "--archived", *history)
-    assert done.stderr == f"Wrote 2 runs to {path}\n"
-    pd.testing.assert_frame_equal(vnb.read_csv(path), frame)
 
 
 def test_a_warning_is_a_sentence_of_the_command(recorded, tmp_path):
@@ -260,7 +248,7 @@ def test_deployments_lists_names_and_inputs():
     assert names >= {"docs-qa", "summarise", "ticket-triage"}
 
 
-KEEPING = [["history", "merge"], ["history", "archive"], ["history", "vacuum"]]
+KEEPING = [["history", "merge"], ["history", "vacuum"]]
 ACTIONS = [["history", "export"], ["history", "sync"], *KEEPING]
 
 

@@ -74,7 +74,7 @@ def test_the_history_knows_what_sweeps_expected_of_a_case(ws, sweep):
 
 
 def test_a_sweep_of_another_deployment_is_refused(ws, sweep):
-    with pytest.raises(InputError, match="is no sweep of refuse"):
+    with pytest.raises(InputError, match="is not of refuse"):
         ws.compare("refuse", sweep=sweep)
 
 
@@ -212,6 +212,38 @@ def test_a_judge_is_asked_once_for_each_answer_for_good(ws, sweep, grader):
     assert grader.calls == 17
 
 
+def test_a_constructor_runs_no_judge(ws, sweep, grader):
+    judge = ws.judge("grader", inputs={"answer": "output.loud"})
+    runs = sweep.runs()
+    compared = vnb.Comparison(runs, deployment="shout", release_tags=["v1", "v2"], metrics=judge)
+    compared.summary(), compared._repr_html_()
+    assert grader.calls == 0
+    assert set(compared.errors()["message"]) == {"the judge grader was not called"}
+
+
+def test_a_dry_run_says_how_many_calls_a_judge_would_make(ws, sweep, grader):
+    judge = vnb.metrics.judge("grader", inputs={"answer": "output.loud"})
+    plan = ws.compare("shout", release_tags=["v1", "v2"], metrics=judge, dry_run=True)
+    assert grader.calls == 0
+    assert (plan.calls, plan.known) == (16, 0)
+    assert repr(plan) == "<JudgePlan: 16 calls of grader on LATEST, 0 judgements in the history>"
+    ws.compare("shout", release_tags=["v1", "v2"], metrics=judge, progress=False)
+    again = ws.compare("shout", release_tags=["v1", "v2"], metrics=judge, dry_run=True)
+    assert (grader.calls, again.calls, again.known) == (16, 0, 16)
+
+
+def test_calls_of_a_judge_are_limited_and_the_next_comparison_goes_on(ws, sweep, grader):
+    judge = vnb.metrics.judge("grader", inputs={"answer": "output.loud"})
+    options = {"release_tags": ["v1", "v2"], "metrics": judge, "progress": False}
+    some = ws.compare("shout", max_calls=5, **options)
+    assert grader.calls == 5
+    assert some.errors()["message"].str.contains("its sweep stopped").any()
+    some.frame(), some.with_baseline("v2").summary()
+    assert grader.calls == 5
+    assert ws.compare("shout", **options).errors().empty
+    assert grader.calls == 16
+
+
 def test_a_judge_that_refuses_marks_the_run_and_is_asked_again_next_time(ws, grader):
     for tag in ("v1", "v2"):
         for text in ("boom", "a"):
@@ -268,4 +300,4 @@ def test_a_compared_run_still_finds_its_trace(ws):
     run = ws.run("shout", {"text": "a"}, release_tag="v1", expand_meta=True)
     case = ws.compare("shout", release_tags=["v1"]).cases[0]
     assert case.runs["v1"].id == run.id
-    assert case.runs["v1"].trace().equals(ws.trace(run))
+    assert ws.trace(case.runs["v1"].id).equals(ws.trace(run))

@@ -123,15 +123,18 @@ def test_a_history_that_was_handed_in_has_the_table_and_stays_open(server):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"inputs": None}, "inputs=None does not fit: give a dict"),
-        ({"inputs": "hi"}, "inputs='hi' does not fit: give a dict"),
+        ({"inputs": None}, "inputs: None is given; a dict is expected"),
+        ({"inputs": "hi"}, "inputs: the text 'hi' is given; a dict is expected"),
         ({"inputs": {1: 2}}, "inputs: the number 1 is given; keys that are text are expected"),
         ({"inputs": {"text": 10**5000}}, "text: is an integer of more than 4,000 digits"),
-        ({"deployment": None}, "deployment=None does not fit: give a text"),
-        ({"release_tag": 1}, "release_tag=1 does not fit: give a text"),
-        ({"external_id": 5}, "external_id=5 does not fit: give a text, a UUID or None"),
-        ({"metadata": [1]}, r"metadata=\[1\] does not fit: give a dict or None"),
-        ({"previous_execution_id": 5}, "previous_execution_id=5 does not fit"),
+        ({"deployment": None}, "deployment: None is given; text is expected"),
+        ({"release_tag": 1}, "release_tag: the number 1 is given; text is expected"),
+        ({"external_id": 5}, "external_id: the number 5 is given; text is expected"),
+        ({"metadata": [1]}, r"metadata: the list \[1\] is given; a dict is expected"),
+        (
+            {"previous_execution_id": 5},
+            "previous_execution_id: the number 5 is given; text is expected",
+        ),
     ],
 )
 def test_what_has_the_wrong_form_is_refused_before_anything_is_recorded(ws, way, change, said):

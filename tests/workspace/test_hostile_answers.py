@@ -137,7 +137,7 @@ def test_figures_of_a_stream_that_nobody_can_keep_do_not_lose_the_run(hostile, w
     hostile.answers["/v1/execute-workflow-stream"] = told + event("FULFILLED", outputs=[])
     run = ws.run("shout", {"text": "x"}, expand_meta=True)
     assert (run.state, run.tokens_in, run.cost_usd) == ("FULFILLED", None, None)
-    assert run.trace()["tokens_in"].isna().all()
+    assert ws.trace(run)["tokens_in"].isna().all()
 
 
 @pytest.mark.parametrize("id_", [5, None, "", ["e"]])

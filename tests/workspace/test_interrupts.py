@@ -12,10 +12,10 @@ import pytest
 import vellum_nb as vnb
 
 PLACES = (
-    "history/sqlite/sqlite.py",
-    "workspace/keeper.py",
+    "history/sqlite_store.py",
+    "workspace/recording.py",
     "workspace/runner.py",
-    "workspace/stream.py",
+    "workspace/streaming.py",
 )
 PATIENCE = 20
 
@@ -76,23 +76,6 @@ def test_no_interrupt_leaves_a_row_under_way_or_the_history_locked(server, call,
             ws.history.merge([])  # a write, which finds the history unlocked
             at += step
     assert at > 50
-
-
-def test_an_interrupt_just_when_a_write_has_begun_unlocks_the_history(tmp_path, monkeypatch):
-    from vellum_nb.history.sqlite import sqlite
-
-    def begin_and_be_interrupted(call, _path):
-        monkeypatch.undo()
-        call()
-        raise KeyboardInterrupt
-
-    with vnb.History(tmp_path / "runs.db") as history:
-        monkeypatch.setattr(sqlite, "patiently", begin_and_be_interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            history.delete(["x"])
-        assert history.delete(["x"]) == 0
-        with vnb.History(tmp_path / "runs.db") as other:
-            assert other.delete(["x"]) == 0
 
 
 @pytest.mark.parametrize("way", ["run", "stream"])

@@ -113,7 +113,7 @@ def test_a_run_without_any_output_cannot_be_rated(server, ws):
         ({}, "Nothing to say about this run"),
         ({"metadata": {"a": 1}}, "Nothing to say about this run"),
         ({"quality": 2}, "from 0 \\(bad\\) to 1"),
-        ({"quality": "good"}, "give a number or None"),
+        ({"quality": "good"}, "give a number from 0"),
         ({"desired": {"lout": "x"}}, "lout: is no output; there are: loud. Did you mean loud"),
         ({"desired": {"loud": float("nan")}}, "loud: is not a number"),
     ],

@@ -144,7 +144,7 @@ def test_node_events_bring_the_nodes(ws):
     stream = ws.stream("shout", {"text": "hi"}, event_types=["NODE", "WORKFLOW"])
     assert {event.type for event in stream} == {"NODE", "WORKFLOW"}
     assert [node.state for node in row(ws).nodes] == ["FULFILLED"]
-    assert stream.run.trace()["name"].tolist() == ["shout"]
+    assert ws.trace(stream.run)["name"].tolist() == ["shout"]
 
 
 def test_nodes_alone_still_end_the_run(ws):

@@ -11,10 +11,9 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
-from vellum_nb.experiments.sweep.reading import CaseFile, read_table
 from vellum_nb.local import ChatHistory
 from vellum_nb.models import case_id
-from vellum_nb.workspace.sweep_cases import checked_cases
+from vellum_nb.sweep.cases import CaseFile, checked_cases, read_table
 
 
 def first(text: str, n: int = 1) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.experiments.sweep.terminal import facts
 from vellum_nb.local import Faults
+from vellum_nb.sweep.progress import facts
 
 sys.path.append(str(Path(__file__).parents[1] / "local" / "prompts"))
 
@@ -84,7 +84,7 @@ def test_cost_tokens_and_nodes_are_in_the_rows_when_they_are_asked_for(ws):
     assert set(frame["model"]) == {"tiny"}
     assert set(frame["output.greeting"]) == {"Hello"}
     assert {len(run.nodes) for run in sweep.runs()} == {1}
-    plan = swept(ws, fresh=True, dry_run=True)
+    plan = swept(ws, restart=True, dry_run=True)
     assert plan.cost_usd == pytest.approx(12 * OF_ONE)
 
 

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.workspace.calling import Caller
+from vellum_nb.workspace.sweep_worker import SweepAttempt
 
 CASES = [{"text": str(number)} for number in range(12)]
 
@@ -71,7 +71,9 @@ def test_a_process_that_is_killed_in_mid_sweep_loses_nothing_and_doubles_nothing
 
 
 def test_the_key_travels_as_a_secret(ws):
-    caller = Caller(ws.client.settings(max_connections=2, max_tries=1), "id", expand_meta=False)
+    caller = SweepAttempt(
+        ws.client.settings(max_connections=2, max_tries=1), "id", expand_meta=False
+    )
     key = ws.server.api_key
     assert key not in repr(caller)
     assert key not in str(vars(caller))

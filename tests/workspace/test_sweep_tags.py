@@ -8,7 +8,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.errors import APIConnectionError, HistoryError
-from vellum_nb.workspace.tag_watch import TagWatch
+from vellum_nb.sweep.tag_watch import TagWatch
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from vellum_nb.local import Faults
 def test_nodes_are_read_once_and_kept(server, ws):
     run = ws.run("shout", {"text": "hi"})
     assert run.nodes == ()
-    frame = run.trace()
+    frame = ws.trace(run)
     assert frame["name"].tolist() == ["shout"]
     assert frame["state"].tolist() == ["FULFILLED"]
     assert list(frame.columns) == [

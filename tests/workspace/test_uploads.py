@@ -14,7 +14,7 @@ import pytest
 import vellum_nb as vnb
 from vellum_nb.local import ChatHistory, Document, Faults
 from vellum_nb.models.media import DATA_URL_LIMIT
-from vellum_nb.workspace import fates
+from vellum_nb.sweep import retry_policy
 from vellum_nb.workspace.uploads import Uploads
 
 SMALL = b"%PDF-small"
@@ -99,7 +99,7 @@ def test_a_sweep_uploads_a_file_once_however_many_calls_send_it(server, uploadin
 def test_a_file_of_a_sweep_that_cannot_be_uploaded_fails_its_runs_and_no_other(
     server, uploading, monkeypatch
 ):
-    monkeypatch.setattr(fates, "_SENDS", 3)  # the waits between six add up to 15 s
+    monkeypatch.setattr(retry_policy, "_SENDS", 3)  # the waits between six add up to 15 s
     server.faults = Faults(rate_500=1.0, paths="/v1/uploaded-files")
     cases = [{"file": LARGE}, {"file": SMALL}]
     sweep = uploading.sweep("measure", cases, progress=False)

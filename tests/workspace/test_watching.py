@@ -14,9 +14,8 @@ import threading
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.experiments.sweep.progress import Progress, TagProgress
-from vellum_nb.experiments.sweep.terminal import facts, terminal_bar
-from vellum_nb.workspace.watching import in_notebook
+from vellum_nb.sweep.progress import Progress, TagProgress, facts, terminal_bar
+from vellum_nb.workspace.views import in_notebook
 
 PATIENCE = 60
 SCRIPT = """

@@ -9,8 +9,6 @@ from typing import Any, NoReturn
 import vellum_nb
 from vellum_nb.cli import commands as do
 from vellum_nb.cli.compare import add_compare
-from vellum_nb.cli.health import add_check, add_repair
-from vellum_nb.cli.keeping import add_archive, add_merge, add_refused, add_vacuum
 from vellum_nb.cli.lab import lab
 from vellum_nb.cli.sweep import add_sweep
 
@@ -95,10 +93,10 @@ def _add_run(commands: Commands) -> None:
         "--release-tag", action="append", metavar="TAG", help="default: LATEST; may be repeated"
     )
     _add_target(run)
-    _add_kept(run)
-    shown = run.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="print the runs as JSON lines")
-    shown.add_argument("--stream", action="store_true", help="print text as it grows")
+    _add_history_file(run)
+    output = run.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print the runs as JSON lines")
+    output.add_argument("--stream", action="store_true", help="print text as it grows")
     run.set_defaults(command=do.run)
 
 
@@ -106,14 +104,14 @@ def _add_sweep(commands: Commands) -> None:
     made = _command(commands, "sweep", "run many cases on release tags; goes on where it stopped")
     add_sweep(made)
     _add_target(made)
-    _add_kept(made)
+    _add_history_file(made)
 
 
 def _add_compare(commands: Commands) -> None:
-    made = _command(commands, "compare", "hold stored runs of release tags against each other")
+    made = _command(commands, "compare", "compare stored runs of release tags")
     add_compare(made)
     _add_target(made)
-    _add_kept(made)
+    _add_history_file(made)
 
 
 def _add_history(commands: Commands) -> None:
@@ -121,17 +119,17 @@ def _add_history(commands: Commands) -> None:
     actions = history.add_subparsers(required=True, metavar="ACTION")
     _add_export(actions)
     _add_sync(actions)
-    for name, add, summary in (
-        ("merge", add_merge, "take over another history, a copy of this one for example"),
-        ("archive", add_archive, "move old runs to a Parquet file"),
-        ("vacuum", add_vacuum, "forget what was deleted, and make the file smaller"),
-        ("refused", add_refused, "list what a server refused to record; --retry tries it again"),
-    ):
-        made = _command(actions, name, summary)
-        add(made)
-        _add_kept(made)
-    add_check(_command(actions, "check", "say whether a history is whole"))
-    add_repair(_command(actions, "repair", "save what can be read of a damaged history"))
+    merge = _command(actions, "merge", "take over another history, a copy of this one for example")
+    merge.add_argument("other", metavar="OTHER", help="the file of another history")
+    merge.set_defaults(command=do.merge)
+    vacuum = _command(actions, "vacuum", "forget what was deleted, and make the file smaller")
+    vacuum.add_argument("--yes", action="store_true", help="forget deleted runs without asking")
+    vacuum.set_defaults(command=do.vacuum)
+    for each in (merge, vacuum):
+        _add_history_file(each)
+    check = _command(actions, "check", "say whether a history is whole")
+    check.add_argument("file", nargs="?", metavar="FILE", help="default: the user's own history")
+    check.set_defaults(command=do.check)
 
 
 def _add_export(actions: Commands) -> None:
@@ -144,7 +142,6 @@ def _add_export(actions: Commands) -> None:
     export.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     export.add_argument("--state", action="append", help="only runs in this state")
     export.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
-    export.add_argument("--archived", action="store_true", help="runs in archives, too")
     export.add_argument(
         "--columns",
         action="append",
@@ -152,7 +149,7 @@ def _add_export(actions: Commands) -> None:
         help='only these, in this order: timestamp,output.reply; "…" around a name with a comma',
     )
     export.add_argument("--json", action="store_true", help="JSON lines on stdout")
-    _add_kept(export)
+    _add_history_file(export)
     export.set_defaults(command=do.export)
 
 
@@ -163,7 +160,7 @@ def _add_sync(actions: Commands) -> None:
     sync.add_argument("--until", help="only what began before then")
     sync.add_argument("--limit", type=int, help="only so many of the newest")
     _add_target(sync)
-    _add_kept(sync)
+    _add_history_file(sync)
     sync.set_defaults(command=do.sync)
 
 
@@ -171,5 +168,5 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help=f'"vellum", "local" or a URL; default: {DEFAULT_TARGET}')
 
 
-def _add_kept(parser: argparse.ArgumentParser) -> None:
+def _add_history_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history", metavar="FILE", help="default: the user's own history")

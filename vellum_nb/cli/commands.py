@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from vellum_nb.models import Run
     from vellum_nb.workspace import Workspace
 
-__all__ = ["MODELS_KEY", "deployments", "export", "opened", "run", "serve", "sync", "there"]
+__all__ = [
+    "MODELS_KEY",
+    "check",
+    "deployments",
+    "existing",
+    "export",
+    "merge",
+    "opened",
+    "run",
+    "serve",
+    "sync",
+    "vacuum",
+]
 
 MODELS_KEY = "VELLUM_NB_MODELS_KEY"  # not a vendor's name: the URL may be anybody's
 
@@ -103,17 +115,17 @@ def _streamed(
 
 
 def _show(runs: Sequence[Run], *, as_json: bool) -> None:
-    from vellum_nb.history.exporting.export import write_jsonl
     from vellum_nb.rendering.text import side_by_side_text
 
     if as_json:
-        write_jsonl(runs, data())
+        for run in runs:
+            print(run.model_dump_json(exclude_none=True), file=data())
     elif runs:
         print(side_by_side_text(runs, width=shutil.get_terminal_size((100, 24)).columns))
 
 
-def there(history: str | None) -> str | None:
-    """Return the history that is meant; a file that is named must be there."""
+def existing(history: str | None) -> str | None:
+    """Return the history; a file that is named must exist."""
     if history is None or "://" in history or Path(history).expanduser().exists():
         return history
     msg = f"There is no history {history}"
@@ -132,16 +144,15 @@ def export(args: argparse.Namespace) -> int:
         "state": args.state,
         "since": args.since,
         "sweep_id": args.sweep_id,
-        "archived": args.archived,
     }
-    with vellum_nb.History(there(args.history)) as history:
+    with vellum_nb.History(existing(args.history)) as history:
         if args.path is not None:
             _written(history, Path(args.path), {**options, **filters})
             say(f"Wrote {history.count(**filters)} runs to {args.path}")
         elif args.json:
-            history.write_jsonl(data(), **options, **filters)
+            history.to_jsonl(data(), **options, **filters)
         else:
-            history.write_csv(data(), **options, **filters)
+            history.to_csv(data(), **options, **filters)
     return 0
 
 
@@ -152,6 +163,33 @@ def sync(args: argparse.Namespace) -> int:
             args.name, since=args.since, until=args.until, limit=args.limit
         )
     print(report)
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print what is broken; 0 when nothing is. The file itself is read: it may not open."""
+    found = vellum_nb.check_history(args.file)
+    print(found, file=data())
+    return 0 if found.ok else 1
+
+
+def merge(args: argparse.Namespace) -> int:
+    """Take over another history; 2 where runs differ."""
+    with vellum_nb.History(args.history) as history:
+        report = history.merge(args.other)
+    print(report)
+    return 2 if report.conflicts else 0
+
+
+def vacuum(args: argparse.Namespace) -> int:
+    """Make the file smaller; deleted runs are only forgotten when that was confirmed."""
+    with vellum_nb.History(existing(args.history)) as history:
+        waiting = int(history.deletions()["runs"].sum())
+        if waiting and not args.yes:
+            msg = f"{waiting:,} deleted runs could not be brought back any more; add --yes for that"
+            raise VellumNBError(msg)
+        done = history.vacuum()
+    say(repr(done)[1:-1])
     return 0
 
 

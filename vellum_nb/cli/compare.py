@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.cli.commands import opened, there
+from vellum_nb.cli.commands import existing, opened
 from vellum_nb.cli.printing import data, say
 from vellum_nb.errors import InputError, RegressionError
 
@@ -39,7 +39,6 @@ def add_compare(made: argparse.ArgumentParser) -> None:
     made.add_argument("--cases", metavar="FILE", help="only these cases, with what is expected")
     made.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     made.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
-    made.add_argument("--archived", action="store_true", help="runs in archives, too")
     _add_gate(made)
     _add_reports(made)
     made.set_defaults(command=compare)
@@ -82,7 +81,7 @@ def _add_reports(made: argparse.ArgumentParser) -> None:
 
 def compare(args: argparse.Namespace) -> int:
     """Compare; 1 when a release is worse and --fail-on-regression is given."""
-    with opened(args, there(args.history)) as workspace:
+    with opened(args, existing(args.history)) as workspace:
         comparison = workspace.compare(
             args.name,
             release_tags=args.release_tag,
@@ -91,7 +90,6 @@ def compare(args: argparse.Namespace) -> int:
             since=args.since,
             metrics=args.metric,
             cases=args.cases,
-            archived=args.archived,
             alpha=args.alpha,
         )
         error = _refusal(comparison, args)

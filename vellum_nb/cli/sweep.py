@@ -10,7 +10,7 @@ from vellum_nb.cli.commands import opened
 from vellum_nb.cli.printing import data, say
 
 if TYPE_CHECKING:
-    from vellum_nb.experiments.sweep import Sweep, SweepPlan
+    from vellum_nb.sweep import Sweep, SweepPlan
 
 __all__ = ["add_sweep", "sweep"]
 
@@ -43,16 +43,18 @@ def add_sweep(made: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with the unfinished sweep of the same plan, if there is one; the default",
     )
-    again.add_argument("--fresh", action="store_true", help="start anew all the same")
+    again.add_argument("--restart", action="store_true", help="run all of it again")
     made.add_argument("--reuse", action="store_true", help="take runs that the history has")
     made.add_argument("--json", action="store_true", help="print plan or summary as JSON")
     made.set_defaults(command=sweep)
 
 
 def sweep(args: argparse.Namespace) -> int:
-    """Sweep; 0 when every planned run was fulfilled, 2 when not, 130 when interrupted."""
+    """Sweep; return 0 when every planned run was fulfilled, 2 when not, 130 when interrupted."""
+    from vellum_nb.sweep.sweep import SweepInterrupt
+
     tags = args.release_tag or ["LATEST"]
-    options: dict[str, Any] = {"release_tags": tags, "reuse": args.reuse, "fresh": args.fresh}
+    options: dict[str, Any] = {"release_tags": tags, "reuse": args.reuse, "restart": args.restart}
     for name, _, _ in _LIMITS:
         given = getattr(args, name.replace("-", "_"))
         if given is not None:
@@ -61,7 +63,10 @@ def sweep(args: argparse.Namespace) -> int:
         if args.dry_run:
             _print_plan(workspace.sweep(args.name, args.cases, dry_run=True, **options), args)
             return 0
-        done = workspace.sweep(args.name, args.cases, **options)
+        try:
+            done = workspace.sweep(args.name, args.cases, **options)
+        except SweepInterrupt as exc:
+            done = exc.sweep
         _print_summary(done, args)
         return _status(done)
 

@@ -1,30 +1,81 @@
-"""`Client`: Vellum's workflow API, one short method an endpoint.
+"""`Client`: Vellum's workflow API, one method an endpoint.
 
 Source: https://docs.vellum.ai/developers/client-sdk
 """
 
 from __future__ import annotations
 
-from vellum_nb.client.deployments import DeploymentMethods
-from vellum_nb.client.executions import ExecutionMethods
-from vellum_nb.client.files import FileMethods
-from vellum_nb.client.identity import IdentityMethods
-from vellum_nb.client.monitoring import MonitoringMethods
-from vellum_nb.errors import InputError
-from vellum_nb.fitting import fitting
+import json
+import mimetypes
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self, TypeAlias, TypeVar
+from urllib.parse import quote
+
+from pydantic import ValidationError
+from urllib3.filepost import encode_multipart_formdata
+
+from vellum_nb.client.retry import TRIES
+from vellum_nb.client.session import Request, Session, build_request
+from vellum_nb.client.settings import (
+    DEFAULT_TIMEOUT,
+    MAX_REPLY_BYTES,
+    ClientSettings,
+    Timeout,
+    checked_timeout,
+    find_key,
+    find_urls,
+    warn_of_plain_http,
+)
+from vellum_nb.client.streaming import EventStream
+from vellum_nb.errors import APIResponseError, InputError
+from vellum_nb.models import (
+    ActualRequest,
+    Cancellation,
+    CheckWorkflowExecutionStatusResponse,
+    EnvironmentRead,
+    ExecuteWorkflowAsyncResponse,
+    ExecuteWorkflowResponse,
+    ExpandMeta,
+    OrganizationRead,
+    Page,
+    SlimWorkflowDeployment,
+    SlimWorkflowExecutionRead,
+    UploadedFileRead,
+    WorkflowDeploymentHistoryItem,
+    WorkflowDeploymentRead,
+    WorkflowDeploymentRelease,
+    WorkflowEvent,
+    WorkflowEventExecutionRead,
+    WorkflowExecutionDetail,
+    WorkflowInput,
+    WorkflowReleaseTagRead,
+    WorkflowResolvedState,
+    WorkflowStreamEvent,
+    WorkspaceRead,
+)
+from vellum_nb.models.checks import check_text, check_texts, refuse
+from vellum_nb.models.inputs import plain, to_wire
+from vellum_nb.models.secret import stands_in
 
 __all__ = ["Client"]
 
+E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
+T = TypeVar("T")
+Inputs: TypeAlias = Mapping[str, object] | Sequence[WorkflowInput | Mapping[str, Any]]
+Filters: TypeAlias = Mapping[str, Any] | str
+_MAX_PAGES = 10_000
 
-@fitting(InputError)
-class Client(ExecutionMethods, MonitoringMethods, DeploymentMethods, FileMethods, IdentityMethods):
+
+class Client:
     """Vellum's workflow API.
 
     The API key is looked for in this order, and never stored, shown or logged:
 
-    1. `api_key`; ``"ask"`` has it typed unseen
+    1. `api_key`; ``"ask"`` prompts for it, unseen
     2. the environment variable ``VELLUM_API_KEY``
-    3. neither: an error that says so
+    3. neither: an error that names both
 
     One client serves any number of threads. Close it, or use it as a context manager.
 
@@ -33,24 +84,31 @@ class Client(ExecutionMethods, MonitoringMethods, DeploymentMethods, FileMethods
     api_key : str, optional
         See above.
     base_url : str, optional
-        Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix is kept.
+        Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix is kept. With
+        ``http://`` the key travels unencrypted: that warns once, unless it is this machine, and is
+        refused for Vellum's own hosts.
     predict_url : str, optional
         Address for executions; else ``VELLUM_PREDICT_API_URL``, else Vellum's own. When
         `base_url` is another host, that host serves both.
     timeout : float, (float, float) or None
-        Seconds to connect and to wait for data. None is for ever.
+        Seconds to connect, and to wait for data; None is for ever. A whole answer, streams apart,
+        takes at most the two together.
     api_version : str
         Value of the header X-API-Version.
     max_connections : int
         How many connections a host keeps open: as many as there are calls at once.
     max_tries : int, default 4
         How often at most a request is sent; see the notes.
+    max_reply_bytes : int or None, default 256,000,000
+        The longest answer, and the longest line of a stream, decoded; None is any length.
 
     Notes
     -----
     Sent again, at most three times: what never left, 429, and 503 with Retry-After. Reads are also
-    sent again after a lost connection, 502, 503 and 504. An execution whose fate is unknown is
-    never sent again: see `vellum_nb.APIError`.
+    sent again after a lost connection, 502, 503 and 504. An execution that may have run is never
+    sent again: see `vellum_nb.APIError`.
+
+    Requests to other machines go through the proxies of the environment, to this machine never.
 
     Examples
     --------
@@ -58,3 +116,620 @@ class Client(ExecutionMethods, MonitoringMethods, DeploymentMethods, FileMethods
     ...     client
     <Client http://127.0.0.1:8000>
     """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        predict_url: str | None = None,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        api_version: str = "2025-07-30",
+        max_connections: int = 64,
+        max_tries: int = TRIES,
+        max_reply_bytes: int | None = MAX_REPLY_BYTES,
+    ) -> None:
+        base, predict = find_urls(base_url, predict_url)
+        settings = ClientSettings(
+            base_url=base,
+            predict_url=predict,
+            key=find_key(api_key),
+            timeout=checked_timeout(timeout),
+            api_version=api_version,
+            max_connections=max_connections,
+            max_tries=max_tries,
+            max_reply_bytes=max_reply_bytes,
+        )
+        warn_of_plain_http(base, predict)
+        self._open(settings)
+
+    def _open(self, settings: ClientSettings) -> None:
+        self._settings, self._session = settings, Session(settings)
+
+    def settings(self, *, max_connections: int, max_tries: int) -> ClientSettings:
+        """Return what another client for the same server with the same key is made from."""
+        return replace(self._settings, max_connections=max_connections, max_tries=max_tries)
+
+    @classmethod
+    def of(cls, settings: ClientSettings) -> Self:
+        """Return a client with connections of its own."""
+        client = cls.__new__(cls)
+        client._open(settings)  # noqa: SLF001  (its own)
+        return client
+
+    def leaks(self, text: str) -> bool:
+        """Return whether the API key stands in `text`, as it is or escaped; for exports."""
+        return stands_in(self._settings.key.get_secret_value(), text)
+
+    @property
+    def base_url(self) -> str:
+        """The address of the API, without a slash at the end."""
+        return self._settings.base_url
+
+    @property
+    def predict_url(self) -> str:
+        """The address that executions go to, without a slash at the end."""
+        return self._settings.predict_url
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Calls after this are refused."""
+        self._session.close()
+
+    # Executions
+
+    def execute_workflow(
+        self,
+        inputs: Inputs,
+        *,
+        workflow_deployment_name: str | None = None,
+        workflow_deployment_id: str | None = None,
+        release_tag: str | None = None,
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+        expand_meta: ExpandMeta | Mapping[str, Any] | None = None,
+        cancel: Cancellation | None = None,
+    ) -> ExecuteWorkflowResponse:
+        """Execute a deployed workflow and wait for its outputs.
+
+        Parameters
+        ----------
+        inputs
+            Typed inputs, as models or dicts; or a dict of natural values, whose types are inferred.
+        workflow_deployment_name, workflow_deployment_id
+            Which deployment: one of the two.
+        release_tag
+            Which release; the server's default is LATEST.
+        external_id
+            Your own id of this execution, unique in the workspace.
+        metadata, previous_execution_id, expand_meta
+            As the API has them.
+        cancel
+            Ends the call from another thread, with an `APIConnectionError`.
+
+        Returns
+        -------
+        ExecuteWorkflowResponse
+            Also when the workflow was rejected: look at ``data.state``.
+
+        Raises
+        ------
+        InputError
+            The request cannot be written; nothing was sent.
+        APIError
+            No usable answer came.
+        """
+        body = {
+            "inputs": _wire(inputs),
+            "expand_meta": _expanded(expand_meta),
+            "workflow_deployment_id": workflow_deployment_id,
+            "workflow_deployment_name": workflow_deployment_name,
+            "release_tag": release_tag,
+            "external_id": external_id,
+            "metadata": _plain(metadata),
+            "previous_execution_id": previous_execution_id,
+        }
+        request = self._predict("POST", "execute-workflow", body=body)
+        return self._session.send(request, cancel).parse(ExecuteWorkflowResponse)
+
+    def execute_workflow_stream(
+        self,
+        inputs: Inputs,
+        *,
+        workflow_deployment_name: str | None = None,
+        workflow_deployment_id: str | None = None,
+        release_tag: str | None = None,
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+        expand_meta: ExpandMeta | Mapping[str, Any] | None = None,
+        event_types: Sequence[str] | None = None,
+        cancel: Cancellation | None = None,
+    ) -> EventStream[WorkflowStreamEvent]:
+        """Execute a deployed workflow and return its events as they arrive.
+
+        It is sent at once. `event_types` are WORKFLOW (the default) and NODE, whose events carry
+        what `expand_meta` asks for; the rest is as in `execute_workflow`.
+        """
+        types = None if event_types is None else check_texts("event_types", event_types)
+        body = {
+            "inputs": _wire(inputs),
+            "expand_meta": _expanded(expand_meta),
+            "workflow_deployment_id": workflow_deployment_id,
+            "workflow_deployment_name": workflow_deployment_name,
+            "release_tag": release_tag,
+            "external_id": external_id,
+            "metadata": _plain(metadata),
+            "previous_execution_id": previous_execution_id,
+            "event_types": types,
+        }
+        request = self._predict("POST", "execute-workflow-stream", body=body)
+        has_end = types is None or "WORKFLOW" in types
+        return self._stream(WorkflowStreamEvent, request, cancel, has_end=has_end)
+
+    def execute_workflow_async(
+        self,
+        inputs: Inputs,
+        *,
+        workflow_deployment_name: str | None = None,
+        workflow_deployment_id: str | None = None,
+        release_tag: str | None = None,
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+        cancel: Cancellation | None = None,
+    ) -> ExecuteWorkflowAsyncResponse:
+        """Start a deployed workflow and return its execution id, without waiting for it.
+
+        `workflow_execution_status` returns its state; the rest is as in `execute_workflow`.
+        """
+        body = {
+            "inputs": _wire(inputs),
+            "workflow_deployment_id": workflow_deployment_id,
+            "workflow_deployment_name": workflow_deployment_name,
+            "release_tag": release_tag,
+            "external_id": external_id,
+            "metadata": _plain(metadata),
+            "previous_execution_id": previous_execution_id,
+        }
+        request = self._predict("POST", "execute-workflow-async", body=body)
+        return self._session.send(request, cancel).parse(ExecuteWorkflowAsyncResponse)
+
+    def execute_stream(
+        self,
+        id: str,
+        *,
+        inputs: Mapping[str, object] | None = None,
+        trigger: str | None = None,
+        release_tag: str | None = None,
+        external_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | None = None,
+        cancel: Cancellation | None = None,
+    ) -> EventStream[WorkflowEvent]:
+        """Execute a deployment and return all events of it and its nodes as they arrive.
+
+        `inputs` are natural values by name, sent without types. `trigger` is the name or id of
+        what counts as its trigger.
+        """
+        body = {
+            "inputs": _plain(inputs),
+            "trigger": trigger,
+            "release_tag": release_tag,
+            "external_id": external_id,
+            "metadata": _plain(metadata),
+            "previous_execution_id": previous_execution_id,
+        }
+        path = ("workflow-deployments", id, "execute-stream")
+        return self._stream(WorkflowEvent, self._predict("POST", *path, body=body), cancel)
+
+    def workflow_execution_status(self, execution_id: str) -> CheckWorkflowExecutionStatusResponse:
+        """Return the state of an execution, and its outputs once it has ended."""
+        request = self._predict("GET", "workflows", "executions", execution_id, "status")
+        return self._session.send(request).parse(CheckWorkflowExecutionStatusResponse)
+
+    def retrieve_state(self, span_id: str) -> WorkflowResolvedState:
+        """Return the state variables of the workflow with this execution id when it ended."""
+        request = self._predict("GET", "workflows", span_id, "state")
+        return self._session.send(request).parse(WorkflowResolvedState)
+
+    def submit_workflow_execution_actuals(
+        self,
+        actuals: Sequence[ActualRequest | Mapping[str, Any]],
+        *,
+        execution_id: str | None = None,
+        external_id: str | None = None,
+    ) -> None:
+        """Rate outputs of an execution, and give what they should have been.
+
+        Name the execution by one of `execution_id` and `external_id`.
+        """
+        if isinstance(actuals, str | bytes | Mapping) or not isinstance(actuals, Sequence):
+            refuse("actuals", actuals, "a list of actuals")
+        body = {
+            "actuals": [_actual(each) for each in actuals],
+            "execution_id": execution_id,
+            "external_id": external_id,
+        }
+        self._session.send(self._predict("POST", "submit-workflow-execution-actuals", body=body))
+
+    def list_workflow_deployment_event_executions(
+        self,
+        id: str,
+        *,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        ordering: str | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Page[SlimWorkflowExecutionRead]:
+        """Return one page of a deployment's executions, of all releases and callers.
+
+        Parameters
+        ----------
+        id
+            The deployment's id or name.
+        filters
+            A group of conditions as the API has it, as a dict or as JSON text.
+        limit, offset
+            How many, and after how many.
+        ordering
+            ``timestamp``, ``-timestamp``, ``state`` or ``-state``.
+        cancel
+            Ends the call from another thread, with an `APIConnectionError`.
+        """
+        query = {"filters": _filters(filters), "limit": limit, "offset": offset}
+        query |= {"ordering": ordering}
+        request = self._api("GET", "workflow-deployments", id, "execution-events", query=query)
+        return self._session.send(request, cancel).parse(Page[SlimWorkflowExecutionRead])
+
+    def iter_workflow_deployment_event_executions(
+        self,
+        id: str,
+        *,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        ordering: str | None = None,
+    ) -> Iterator[SlimWorkflowExecutionRead]:
+        """Iterate over all executions of a deployment, `limit` a page."""
+        page = partial(
+            self.list_workflow_deployment_event_executions,
+            id,
+            filters=filters,
+            limit=limit,
+            ordering=ordering,
+        )
+        return _all_pages(page)
+
+    def workflow_deployment_event_execution(
+        self, id: str, execution_id: str
+    ) -> WorkflowEventExecutionRead:
+        """Return one execution of a deployment, with its spans."""
+        path = ("workflow-deployments", id, "execution-events", execution_id)
+        return self._session.send(self._api("GET", *path)).parse(WorkflowEventExecutionRead)
+
+    def retrieve_workflow_execution_detail(
+        self,
+        execution_id: str,
+        *,
+        prev_span_id: str | None = None,
+        span_limit: int | None = None,
+    ) -> WorkflowExecutionDetail:
+        """Return one execution, with at most `span_limit` spans that follow `prev_span_id`."""
+        query = {"prev_span_id": prev_span_id, "span_limit": span_limit}
+        request = self._api("GET", "workflow-executions", execution_id, "detail", query=query)
+        return self._session.send(request).parse(WorkflowExecutionDetail)
+
+    # Deployments, their release tags and releases; `id` is an id or a name
+
+    def list_workflow_deployments(
+        self,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        ordering: str | None = None,
+        status: str | None = None,
+    ) -> Page[SlimWorkflowDeployment]:
+        """Return one page of the workflow deployments."""
+        query = {"limit": limit, "offset": offset, "ordering": ordering, "status": status}
+        request = self._api("GET", "workflow-deployments", query=query)
+        return self._session.send(request).parse(Page[SlimWorkflowDeployment])
+
+    def iter_workflow_deployments(
+        self, *, ordering: str | None = None, status: str | None = None
+    ) -> Iterator[SlimWorkflowDeployment]:
+        """Iterate over all workflow deployments, page by page."""
+        page = partial(self.list_workflow_deployments, ordering=ordering, status=status)
+        return _all_pages(page)
+
+    def retrieve_workflow_deployment(self, id: str) -> WorkflowDeploymentRead:
+        """Return a deployment by its id or name; its variables are those of LATEST."""
+        request = self._api("GET", "workflow-deployments", id)
+        return self._session.send(request).parse(WorkflowDeploymentRead)
+
+    def list_workflow_release_tags(
+        self,
+        id: str,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        ordering: str | None = None,
+        source: str | None = None,
+    ) -> Page[WorkflowReleaseTagRead]:
+        """Return one page of a deployment's release tags; `source` is SYSTEM or USER."""
+        query = {"limit": limit, "offset": offset, "ordering": ordering, "source": source}
+        request = self._api("GET", "workflow-deployments", id, "release-tags", query=query)
+        return self._session.send(request).parse(Page[WorkflowReleaseTagRead])
+
+    def iter_workflow_release_tags(
+        self,
+        id: str,
+        *,
+        ordering: str | None = None,
+        source: str | None = None,
+    ) -> Iterator[WorkflowReleaseTagRead]:
+        """Iterate over all release tags of a deployment, page by page."""
+        page = partial(self.list_workflow_release_tags, id, ordering=ordering, source=source)
+        return _all_pages(page)
+
+    def retrieve_workflow_release_tag(self, id: str, name: str) -> WorkflowReleaseTagRead:
+        """Return one release tag of a deployment."""
+        request = self._api("GET", "workflow-deployments", id, "release-tags", name)
+        return self._session.send(request).parse(WorkflowReleaseTagRead)
+
+    def update_workflow_release_tag(
+        self,
+        id: str,
+        name: str,
+        *,
+        history_item_id: str | None = None,
+    ) -> WorkflowReleaseTagRead:
+        """Point a release tag to another release, by its id, and return it."""
+        body = {"history_item_id": history_item_id}
+        path = ("workflow-deployments", id, "release-tags", name)
+        request = self._api("PATCH", *path, body=body)
+        return self._session.send(request).parse(WorkflowReleaseTagRead)
+
+    def list_workflow_deployment_releases(
+        self,
+        id: str,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        ordering: str | None = None,
+    ) -> Page[WorkflowDeploymentRelease]:
+        """Return one page of a deployment's releases."""
+        query = {"limit": limit, "offset": offset, "ordering": ordering}
+        request = self._api("GET", "workflow-deployments", id, "releases", query=query)
+        return self._session.send(request).parse(Page[WorkflowDeploymentRelease])
+
+    def iter_workflow_deployment_releases(
+        self, id: str, *, ordering: str | None = None
+    ) -> Iterator[WorkflowDeploymentRelease]:
+        """Iterate over all releases of a deployment, page by page."""
+        page = partial(self.list_workflow_deployment_releases, id, ordering=ordering)
+        return _all_pages(page)
+
+    def retrieve_workflow_deployment_release(
+        self, id: str, release_id_or_release_tag: str
+    ) -> WorkflowDeploymentRelease:
+        """Return one release, with its own variables, by its id or by a release tag."""
+        path = ("workflow-deployments", id, "releases", release_id_or_release_tag)
+        return self._session.send(self._api("GET", *path)).parse(WorkflowDeploymentRelease)
+
+    def workflow_deployment_history_item_retrieve(
+        self, id: str, history_id_or_release_tag: str
+    ) -> WorkflowDeploymentHistoryItem:
+        """Return a release in the form that Vellum had before there were releases."""
+        path = ("workflow-deployments", id, "history", history_id_or_release_tag)
+        return self._session.send(self._api("GET", *path)).parse(WorkflowDeploymentHistoryItem)
+
+    def deploy_workflow(
+        self,
+        id: str,
+        *,
+        workflow_deployment_name: str | None = None,
+        workflow_deployment_id: str | None = None,
+        label: str | None = None,
+        release_tags: Sequence[str] | None = None,
+        release_description: str | None = None,
+    ) -> WorkflowDeploymentRead:
+        """Deploy the workflow sandbox `id` as a new release, which gets the `release_tags`."""
+        tags = None if release_tags is None else check_texts("release_tags", release_tags)
+        body = {
+            "workflow_deployment_name": workflow_deployment_name,
+            "workflow_deployment_id": workflow_deployment_id,
+            "label": label,
+            "release_tags": tags,
+            "release_description": release_description,
+        }
+        request = self._api("POST", "workflow-sandboxes", id, "deploy", body=body)
+        return self._session.send(request).parse(WorkflowDeploymentRead)
+
+    # Files
+
+    def pull(
+        self,
+        id: str,
+        *,
+        release_tag: str | None = None,
+        exclude_code: bool | None = None,
+        exclude_display: bool | None = None,
+        include_json: bool | None = None,
+        include_sandbox: bool | None = None,
+        strict: bool | None = None,
+        version: str | None = None,
+    ) -> bytes:
+        """Return the code of a workflow as a ZIP archive; `id` is a deployment's id or name."""
+        query = {
+            "release_tag": release_tag,
+            "exclude_code": exclude_code,
+            "exclude_display": exclude_display,
+            "include_json": include_json,
+            "include_sandbox": include_sandbox,
+            "strict": strict,
+            "version": version,
+        }
+        request = self._predict("GET", "workflows", id, "pull", query=query)
+        return self._session.send(request._replace(accept="*/*")).content
+
+    def upload_file(
+        self, content: bytes, *, filename: str = "upload", cancel: Cancellation | None = None
+    ) -> UploadedFileRead:
+        """Upload a file; media inputs name it by the ``src`` of what is returned."""
+        if not isinstance(content, bytes | bytearray | memoryview):
+            refuse("content", content, "bytes")
+        check_text("filename", filename)
+        kind = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+        fields = {"file": (filename, bytes(content), kind)}
+        data, content_type = encode_multipart_formdata(fields)
+        request = self._api("POST", "uploaded-files")
+        sent = request._replace(data=data, content_type=content_type)
+        return self._session.send(sent, cancel).parse(UploadedFileRead)
+
+    def retrieve_uploaded_file(
+        self,
+        id: str,
+        *,
+        expiry_seconds: int | None = None,
+    ) -> UploadedFileRead:
+        """Return an uploaded file's address, good for `expiry_seconds` (604800 by default)."""
+        query = {"expiry_seconds": expiry_seconds}
+        request = self._api("GET", "uploaded-files", id, query=query)
+        return self._session.send(request).parse(UploadedFileRead)
+
+    # Identity of the API key
+
+    def environment_identity(self) -> EnvironmentRead:
+        """Return the environment that the API key belongs to."""
+        request = self._api("GET", "environments", "identity")
+        return self._session.send(request).parse(EnvironmentRead)
+
+    def workspace_identity(self) -> WorkspaceRead:
+        """Return the workspace that the API key belongs to."""
+        return self._session.send(self._api("GET", "workspaces", "identity")).parse(WorkspaceRead)
+
+    def organization_identity(self) -> OrganizationRead:
+        """Return the organization that the API key belongs to."""
+        request = self._api("GET", "organizations", "identity")
+        return self._session.send(request).parse(OrganizationRead)
+
+    def _api(self, method: str, *path: str, **parts: Mapping[str, Any]) -> Request:
+        return build_request(method, _url(self._settings.base_url, path), **parts)
+
+    def _predict(self, method: str, *path: str, **parts: Mapping[str, Any]) -> Request:
+        return build_request(method, _url(self._settings.predict_url, path), **parts)
+
+    def _stream(
+        self,
+        kind: type[E],
+        request: Request,
+        cancel: Cancellation | None,
+        *,
+        has_end: bool = True,
+    ) -> EventStream[E]:
+        answer = self._session.send(request._replace(accept="*/*", stream=True), cancel)
+        assert answer.stream is not None  # noqa: S101  # a good answer to such a request has it
+        return EventStream(answer.stream, kind, has_end=has_end)
+
+
+def _url(base: str, path: Sequence[str]) -> str:
+    return "/".join([base, "v1", *map(_segment, path)])
+
+
+def _segment(name: object) -> str:
+    if not isinstance(name, str) or name in {"", ".", ".."}:
+        msg = f"{name!r:.60} cannot name a deployment, release, release tag or execution."
+        raise InputError(msg)
+    try:
+        return quote(name, safe="")
+    except UnicodeEncodeError:
+        msg = (
+            f"{name!r} cannot name a deployment, release, release tag or execution: "
+            "it is no plain text."
+        )
+    raise InputError(msg)
+
+
+def _all_pages(page: Callable[..., Page[T]]) -> Iterator[T]:
+    """Yield the items of all pages; the offset follows from what came, not from a link.
+
+    Raises
+    ------
+    APIResponseError
+        The same page came twice in a row, or there is no end of pages.
+    """
+    count = 0
+    last: Sequence[T] = ()
+    for _ in range(_MAX_PAGES):
+        current = page(offset=count or None)
+        if current.results and current.results == last:
+            msg = f"The server sends the same page again after {count} items; the rest is unknown"
+            raise APIResponseError(msg)
+        last = current.results
+        yield from current.results
+        count += len(current.results)
+        more = count < current.count if current.count is not None else current.next is not None
+        if not current.results or not more:
+            return
+    msg = f"The list has no end: {count:,} items in {_MAX_PAGES:,} pages. Ask for larger pages."
+    raise APIResponseError(msg)
+
+
+def _wire(inputs: object) -> list[dict[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return [_input_fields(item) for item in to_wire(inputs, None)]
+    if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
+        return [_input_fields(item) for item in inputs]
+    refuse("inputs", inputs, "a dict of values, or a list of typed inputs")
+
+
+def _input_fields(item: object) -> dict[str, Any]:
+    """Return an input as sent; a value that was never set stays absent."""
+    if isinstance(item, WorkflowInput):
+        names = item.model_fields_set
+        return {name: getattr(item, name) for name in ("name", "type", "value") if name in names}
+    if isinstance(item, Mapping):
+        return dict(item)
+    refuse("inputs", item, "typed inputs, as models or dicts")
+
+
+def _expanded(expand_meta: ExpandMeta | Mapping[str, Any] | None) -> Any:
+    if isinstance(expand_meta, ExpandMeta):
+        return expand_meta.model_dump(exclude_none=True)
+    return _plain(expand_meta)
+
+
+def _plain(value: Mapping[str, Any] | None) -> Any:
+    return None if value is None else plain(value)
+
+
+def _filters(filters: Filters | None) -> str | None:
+    if filters is None or isinstance(filters, str):
+        return filters
+    return json.dumps(plain(filters), ensure_ascii=False, separators=(",", ":"))
+
+
+def _actual(actual: ActualRequest | Mapping[str, Any]) -> dict[str, Any]:
+    """Return an actual as sent; what is None stays absent."""
+    if not isinstance(actual, ActualRequest):
+        try:
+            actual = ActualRequest.model_validate(plain(actual))
+        except ValidationError as exc:
+            first = exc.errors(include_url=False, include_context=False)[0]
+            place = ".".join(str(step) for step in first["loc"])
+            msg = f"An actual cannot be {first['input']!r:.60} in {place}: {first['msg']}."
+        else:
+            return _actual(actual)
+        raise InputError(msg)
+    fields = {name: getattr(actual, name) for name in ActualRequest.model_fields}
+    return {name: plain(value) for name, value in fields.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What went wrong, as our errors: what was tried, what came back, what to do next."""
+"""Errors of the client: what was tried, what came back, what to do next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ from vellum_nb.errors import (
     ServerError,
 )
 
-__all__ = ["bad_reply", "connection_error", "cut_off", "decoded", "status_error"]
+__all__ = [
+    "bad_reply",
+    "cancelled_error",
+    "connection_error",
+    "decoded",
+    "interrupted_error",
+    "late_error",
+    "status_error",
+    "too_large_error",
+]
 
 _LONGEST = 500
 _LEAVES: dict[int, type[APIStatusError]] = {
@@ -42,11 +51,12 @@ _NEXT = {
     421: "It belongs to another workspace or environment than this API key.",
     429: "Too many requests: lower the concurrency or try again later.",
 }
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _SERVER_NEXT = "The server failed; look whether the execution ran before you send it again."
 
 
 def status_error(
-    said: str,
+    what: str,
     status: int,
     body: object,
     *,
@@ -54,65 +64,98 @@ def status_error(
     location: str | None = None,
     wait: float | None = None,
 ) -> APIStatusError:
-    """Return the error for an answer with `status`; `said` tells who answered what to what.
+    """Return the error for an answer to the request `what` with a status that is not 2xx.
 
-    `location` is where a redirect points to, `wait` what the server asks to wait.
+    `location` is where a redirect points to, `wait` is the server's Retry-After.
     """
     leaf = _LEAVES.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
-    detail = _cut(_said(body)).rstrip(".")
-    sentences = [f"{said} {_reason(status)}{': ' if detail else ''}{detail}."]
+    detail = _cut(_error_text(body)).rstrip(".")
+    phrase = _PHRASES.get(status, "(no standard status)")
+    sentences = [f"{what} answered {status} {phrase}{': ' if detail else ''}{detail}."]
     if location is not None:
         sentences.append(
             f"It points to {_place(location)}; requests are not sent "
-            "on to another host, and an execution only by 307 or 308. Set the address anew."
+            "on to another host, and an execution only by 307 or 308. Set the new address."
         )
     if wait is not None and wait < math.inf:
         sentences.append(f"The server asks to wait {wait:.0f} s.")
     sentences.append(_advice(status, method))
-    said_all = " ".join(sentences).rstrip()
-    return leaf(said_all, status_code=status, body=body, retry_after=wait)
+    message = " ".join(sentences).rstrip()
+    return leaf(message, status_code=status, body=body, retry_after=wait)
 
 
 def connection_error(
     what: str, exc: Exception, *, sent: bool, read: float | None
 ) -> APIConnectionError:
     """Return the error for `what` when no answer came."""
-    fate = (
+    outcome = (
         "The server may have received it; it was not sent again."
         if sent
         else "Nothing was sent; check the address and that the server runs."
     )
     if isinstance(exc, exceptions.SSLError):
-        fate += " For a certificate authority of your own, set REQUESTS_CA_BUNDLE to its file."
+        outcome += " For a certificate authority of your own, set REQUESTS_CA_BUNDLE to its file."
     if isinstance(exc, exceptions.ConnectTimeout):
-        return APITimeoutError(f"{what} could not connect in time. {fate}", sent=sent)
+        return APITimeoutError(f"{what} could not connect in time. {outcome}", sent=sent)
     if _timed_out(exc):
         limit = f"within {read:g} s" if read else "in time"
-        return APITimeoutError(f"{what} got no answer {limit}. {fate}", sent=sent)
-    return APIConnectionError(f"{what} failed: {_cause(exc)}. {fate}", sent=sent)
+        return APITimeoutError(f"{what} got no answer {limit}. {outcome}", sent=sent)
+    return APIConnectionError(f"{what} failed: {_cause(exc)}. {outcome}", sent=sent)
 
 
-def cut_off(what: str, exc: Exception, *, read: float | None) -> APIConnectionError:
+def late_error(what: str, *, sent: bool, total: float | None) -> APITimeoutError:
+    """Return the error for `what` when its answer was not complete in the whole time."""
+    limit = f"within {total:g} s" if total else "in time"
+    if not sent:
+        return APITimeoutError(f"{what} could not connect {limit}. Nothing was sent.", sent=False)
+    message = (
+        f"{what} got no complete answer {limit}, the time to connect and the time to read "
+        "together. The server may have received it; it was not sent again. "
+        "Raise timeout where an answer takes that long."
+    )
+    return APITimeoutError(message, sent=True)
+
+
+def cancelled_error(what: str, *, sent: bool) -> APIConnectionError:
+    """Return the error for `what` when the caller cancelled it."""
+    outcome = "the server may have received it" if sent else "nothing was sent"
+    return APIConnectionError(f"{what} was cancelled; {outcome}.", sent=sent)
+
+
+def too_large_error(what: str, limit: int | None) -> APIResponseError:
+    """Return the error for `what` when its answer is larger than the client reads."""
+    size = f"{(limit or 0) / 1e6:,.6g} MB"
+    message = (
+        f"{what} was answered with more than {size}, the most that is read; the rest was dropped. "
+        "Raise max_reply_bytes of the client where an answer is that large."
+    )
+    return APIResponseError(message)
+
+
+def interrupted_error(what: str, exc: Exception, *, read: float | None) -> APIConnectionError:
     """Return the error for `what` when its answer broke off in the middle."""
-    fate = "The server may go on with it; it was not sent again."
+    outcome = "The server may go on with it; it was not sent again."
     if _timed_out(exc):
         limit = f"for {read:g} s" if read else "in time"
-        return APITimeoutError(f"{what} broke off: nothing more came {limit}. {fate}", sent=True)
-    return APIConnectionError(f"{what} broke off: {_cause(exc)}. {fate}", sent=True)
+        return APITimeoutError(f"{what} broke off: nothing more came {limit}. {outcome}", sent=True)
+    return APIConnectionError(f"{what} broke off: {_cause(exc)}. {outcome}", sent=True)
 
 
 def bad_reply(what: str, status: int, body: bytes, reason: str) -> APIResponseError:
-    """Return the error for a 2xx answer that is not the contract."""
+    """Return the error for a 2xx answer that is not as the contract has it."""
     start = _cut(body[:200].decode("utf-8", "replace"))
     message = (
         f"{what} answered {status}, but not as the API does ({reason}). It begins with {start!r}. "
         "Check that the address is that of a Vellum API."
     )
-    return APIResponseError(message)
+    error = APIResponseError(message)
+    text = body.strip()
+    error.is_whole = text.startswith(b"{") and text.endswith(b"}")
+    return error
 
 
 def decoded(body: bytes) -> object:
-    """Return `body` as JSON, or as text when it is none."""
+    """Return `body` as JSON, or as text when it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -128,17 +171,17 @@ def _place(location: str) -> str:
     return f"{place.scheme}://{place.netloc}{place.path}"
 
 
-def _said(body: object) -> str:
+def _error_text(body: object) -> str:
     if isinstance(body, str) and body.lstrip().startswith("<"):
         return ""  # a page for a browser
     try:
         return _detail(body)
     except RecursionError:
-        return "(its reason is nested too deep to be shown)"
+        return "(its reason is nested too deeply to print)"
 
 
 def _detail(body: object) -> str:
-    """Return what an error body says: `detail`, or field errors as ``field: text``."""
+    """Return the reason in an error body: `detail`, or field errors as ``field: text``."""
     if isinstance(body, str):
         return body.strip()
     if isinstance(body, Mapping):
@@ -161,15 +204,8 @@ def _advice(status: int, method: str) -> str:
     return _SERVER_NEXT if method != "GET" else "The server failed; try again later."
 
 
-def _reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "(no standard status)"
-
-
 def _timed_out(exc: BaseException) -> bool:
-    """Return whether the time was up; urllib3 counts a refused connection as such, we do not."""
+    """Return whether it is a timeout; a refused connection is not one, though urllib3 says so."""
     timeouts = (exceptions.Timeout, urllib3_errors.TimeoutError, TimeoutError)
     return any(
         isinstance(each, timeouts) and not isinstance(each, urllib3_errors.NewConnectionError)
@@ -178,7 +214,7 @@ def _timed_out(exc: BaseException) -> bool:
 
 
 def _cause(exc: BaseException) -> str:
-    """Return the innermost reason in words; its URL and object addresses help nobody."""
+    """Return the innermost reason in words, without URL and object addresses."""
     for each in reversed(_chain(exc)):
         if isinstance(each, urllib3_errors.NameResolutionError | UnicodeError):
             return "the host name is unknown"
@@ -201,6 +237,6 @@ def _chain(exc: BaseException) -> list[BaseException]:
 
 
 def _cut(text: str) -> str:
-    """Return as much of `text` as is told, without half surrogates, which nothing can print."""
-    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    return shown.encode("utf-8", "replace").decode()
+    """Return the start of `text`, without half surrogates, which nothing can print."""
+    start = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return start.encode("utf-8", "replace").decode()

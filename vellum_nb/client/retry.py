@@ -1,4 +1,4 @@
-"""When a request may be sent again, and after how long. Nothing here waits."""
+"""Retry policy: which requests are sent again, how often, after how long. Nothing here waits."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def may_resend_after_failure(method: str, *, sent: bool, timed_out: bool) -> boo
     return not sent or (method == "GET" and not timed_out)
 
 
-def may_resend_after_status(method: str, status: int, wanted: float | None) -> bool:
+def may_resend_after_status(method: str, status: int, requested: float | None) -> bool:
     """Return whether a request with the answer `status` may be sent again.
 
-    A 429 says that nothing ran. A 503 says so when it names a time to come back (`wanted`);
+    A 429 says that nothing ran. A 503 says so when it names a time to come back (`requested`);
     without, it may come from a gateway that lost the server's answer.
     """
     if method == "GET":
         return status in {429, 502, 503, 504}
-    return status == 429 or (status == 503 and wanted is not None)  # noqa: PLR2004
+    return status == 429 or (status == 503 and requested is not None)  # noqa: PLR2004
 
 
 def retry_after(header: str | None) -> float | None:
@@ -51,14 +51,14 @@ def retry_after(header: str | None) -> float | None:
     return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124  # NaN
 
 
-def pause(attempt: int, wanted: float | None = None) -> float:
+def pause(attempt: int, requested: float | None = None) -> float:
     """Return the seconds to wait after the attempt numbered `attempt` (from 1), with jitter.
 
-    Never less than `wanted`, the server's Retry-After, of which at most 30 seconds are kept.
+    Never less than `requested`, the server's Retry-After, of which at most 30 seconds are kept.
     """
     jitter = 1 + _JITTER * random.random()  # noqa: S311  # spreads load, guards nothing
-    if wanted is not None:
-        return min(wanted, LONGEST) * jitter
+    if requested is not None:
+        return min(requested, LONGEST) * jitter
     return _FIRST * 2.0 ** (attempt - 1) * jitter
 
 

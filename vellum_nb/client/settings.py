@@ -1,31 +1,41 @@
-"""Where a client gets its key, its addresses and its timeout from."""
+"""Settings of a client: its key, its addresses, its timeout, and whether they are safe."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from getpass import getpass
-from typing import TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from ipaddress import ip_address
+from numbers import Real
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from vellum_nb.errors import VellumNBError
+from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.models.checks import check_integer, check_text, refuse
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "MAX_REPLY_BYTES",
     "ClientSettings",
     "Timeout",
     "checked_timeout",
     "find_key",
     "find_urls",
+    "is_loopback",
+    "warn_of_plain_http",
 ]
 
 Timeout: TypeAlias = float | tuple[float | None, float | None] | None
 
 DEFAULT_TIMEOUT: Timeout = (10.0, 120.0)
+MAX_REPLY_BYTES = 256_000_000
 BASE_URL = "https://api.vellum.ai"
 PREDICT_URL = "https://predict.vellum.ai"
+_LONGEST_TIMEOUT = 1e9  # seconds; sockets refuse a little more
+_WARNED_HOSTS: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +52,20 @@ class ClientSettings:
     api_version: str
     max_connections: int
     max_tries: int
+    max_reply_bytes: int | None
+
+    def __post_init__(self) -> None:
+        check_text("api_version", self.api_version)
+        if not self.api_version.isascii() or not self.api_version.isprintable():
+            refuse("api_version", self.api_version, "a date such as '2025-07-30'")
+        check_integer("max_connections", self.max_connections, least=1)
+        check_integer("max_tries", self.max_tries, least=1)
+        check_integer("max_reply_bytes", self.max_reply_bytes, least=1, optional=True)
 
 
 def find_key(api_key: str | None) -> SecretStr:
-    """Return the API key: the argument, then ``VELLUM_API_KEY``; ``"ask"`` has it typed unseen."""
+    """Return the API key: the argument, then ``VELLUM_API_KEY``; ``"ask"`` prompts for it."""
+    check_text("api_key", api_key, optional=True)
     if api_key == "ask":
         key, source = getpass("Vellum API key: "), "that was typed"
     elif api_key:
@@ -62,7 +82,7 @@ def find_key(api_key: str | None) -> SecretStr:
         if not "!" <= letter <= "~":
             msg = (
                 f"The API key {source} cannot be sent: character {place} of {len(key)} is "
-                f"{_named(letter)}. Copy the key again, without anything around it."
+                f"{_character_name(letter)}. Copy the key again, without anything around it."
             )
             raise VellumNBError(msg)
     return SecretStr(key)
@@ -74,6 +94,8 @@ def find_urls(base_url: str | None, predict_url: str | None) -> tuple[str, str]:
     The environment (``VELLUM_API_URL``, ``VELLUM_PREDICT_API_URL``) counts only when no `base_url`
     is given, so that a key meant for one server never goes to another.
     """
+    check_text("base_url", base_url, optional=True)
+    check_text("predict_url", predict_url, optional=True)
     if base_url is None:
         base_url = os.environ.get("VELLUM_API_URL") or None
         predict_url = predict_url or os.environ.get("VELLUM_PREDICT_API_URL") or None
@@ -82,42 +104,69 @@ def find_urls(base_url: str | None, predict_url: str | None) -> tuple[str, str]:
     return base, _checked_url(predict_url or fallback)
 
 
+def is_loopback(url: str) -> bool:
+    """Return whether `url` is of this machine; nothing to it ever leaves the machine.
+
+    Examples
+    --------
+    >>> is_loopback("http://127.0.0.1:8000/v1"), is_loopback("http://10.0.0.1")
+    (True, False)
+    """
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def warn_of_plain_http(*urls: str) -> None:
+    """Refuse to send the key in clear to Vellum; warn once a host that is another machine."""
+    for url in urls:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        if parts.scheme != "http" or is_loopback(url) or host in _WARNED_HOSTS:
+            continue
+        if host == "vellum.ai" or host.endswith(".vellum.ai"):
+            msg = f"The address {url} would send the API key unencrypted. Use https:// for {host}."
+            raise VellumNBError(msg)
+        _WARNED_HOSTS.add(host)
+        msg = (
+            f"The API key and all inputs go to {host} unencrypted, because its address begins with "
+            "http://: anyone on the network can read the key and use it. Use https://."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+
 def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
     """Return `timeout` as seconds to connect and seconds to wait for data; None is for ever."""
-    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-    given: tuple[object, object] = (connect, read)
+    pair = timeout if isinstance(timeout, tuple) and len(timeout) == 2 else (timeout, timeout)  # noqa: PLR2004
+    given: tuple[Any, Any] = pair
     for seconds in given:
-        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+        is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+        if seconds is not None and not (is_number and 0 < seconds <= _LONGEST_TIMEOUT):
             msg = f"A timeout of {seconds!r} cannot be kept; give seconds above 0, or None."
-            raise VellumNBError(msg)
-    return connect, read
+            raise InputError(msg)
+    return pair
 
 
-def _named(letter: str) -> str:
+def _character_name(letter: str) -> str:
     names = {"\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab"}
     return names.get(letter, "not a plain ASCII character")
 
 
-def _has_good_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
-def _split(url: str) -> SplitResult:
-    """Return the parts of `url`; none where it is no URL, or has signs that would be dropped."""
-    try:
-        return urlsplit(url if url.isprintable() and " " not in url else "")
-    except ValueError:
-        return urlsplit("")
-
-
 def _checked_url(url: str) -> str:
-    parts = _split(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_good_port(parts):
-        shown = url.rpartition("@")[2]  # what stands before it may be a password
-        msg = f"The address {shown!r} is no http:// or https:// URL with a host."
+    try:  # urlsplit drops line breaks, and accepts ports that cannot be
+        parts = urlsplit(url if url.isprintable() and " " not in url else "")
+        is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        visible = url.rpartition("@")[2]  # what stands before it may be a password
+        msg = f"The address {visible!r} is no http:// or https:// URL with a host."
         raise VellumNBError(msg)
     if parts.username or parts.password or parts.query or parts.fragment:
         msg = (

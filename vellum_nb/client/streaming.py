@@ -1,22 +1,44 @@
-"""Streams of events: from bytes in any portions to typed events."""
+"""Streams of events: a body that is read as it comes, its lines, and typed events."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from vellum_nb.client.failures import bad_reply
-from vellum_nb.client.live import LiveBody
-from vellum_nb.client.wire import read_reply
+from urllib3.exceptions import HTTPError
+
+from vellum_nb.client.failures import (
+    bad_reply,
+    cancelled_error,
+    interrupted_error,
+    too_large_error,
+)
+from vellum_nb.client.sockets import Call
 from vellum_nb.errors import APIConnectionError, APIError, VellumNBError
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
+from vellum_nb.models.base import read_json
 
-__all__ = ["EventStream"]
+__all__ = ["EventStream", "StreamBody"]
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
-_LINGER = 0.5
+_CHUNK = 65_536
+_LINGER = 0.5  # seconds that a server may keep the connection open after the last event
+
+
+class StreamBody(NamedTuple):
+    """A body that is not read yet; `what` is the request, `hide` removes the key from bytes."""
+
+    what: str
+    raw: Any
+    call: Call
+    read_timeout: float | None
+    max_line: int | None
+    hide: Callable[[bytes], bytes]
+
+    def __repr__(self) -> str:
+        return f"<body of {self.what}>"
 
 
 class EventStream(Generic[E]):
@@ -25,7 +47,7 @@ class EventStream(Generic[E]):
     Iterate it once. Leaving the loop closes the connection, and so does `close`, from any thread;
     as a context manager it is closed in any case. A server may take that as a wish to cancel.
 
-    Blank lines, a final ``END``, ``data:`` framing and what is no event are passed over.
+    Blank lines, a final ``END``, ``data:`` framing and what is no event are skipped.
 
     Raises
     ------
@@ -35,7 +57,7 @@ class EventStream(Generic[E]):
         While iterating, after everything that came: it was cut off, cancelled, or ended before the
         run did.
     APIResponseError
-        While iterating: what came is no stream of events.
+        While iterating: what came is no stream of events, or a line is too long.
 
     Examples
     --------
@@ -52,16 +74,16 @@ class EventStream(Generic[E]):
     Hello Ada
     """
 
-    def __init__(self, body: LiveBody, kind: type[E], *, tells_end: bool = True) -> None:
+    def __init__(self, body: StreamBody, kind: type[E], *, has_end: bool = True) -> None:
         self._body = body
-        self._tells_end = tells_end
         self._kind: type[E] = kind
-        self._begun = False
-        self._whole = ""
-        self._count = 0
+        self._has_end = has_end
+        self._reading = threading.Lock()
+        self._closed = self._started = False
+        self._root = ""
+        self._count = self._invalid = 0
         self._deadline: float | None = None
-        self._strange = 0
-        self._why = ""
+        self._reason = ""
         self._start = b""
 
     def __repr__(self) -> str:
@@ -70,91 +92,117 @@ class EventStream(Generic[E]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __del__(self) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[E]:
-        if self._begun:
+        if self._started:
             msg = f"The events of {self._body.what} can be read only once; keep them in a list."
             raise VellumNBError(msg)
-        self._begun = True
+        self._started = True
         return self._events()
 
     @property
     def closed(self) -> bool:
         """Whether it was closed; no more events come then."""
-        return self._body.closed
+        return self._closed
 
     def close(self) -> None:
         """Close the connection at once, from any thread; a loop over the events then ends."""
-        self._body.close()
+        self._closed = True
+        self._body.call.cut()
+        self._release()
+
+    def _release(self) -> None:
+        """Close the connection, unless a thread reads: the cut wakes it, and it does so itself."""
+        if self._reading.acquire(blocking=False):
+            try:
+                self._body.call.release()
+                self._body.raw.close()
+            finally:
+                self._reading.release()
+
+    def _read(self) -> bytes | APIConnectionError:
+        """Wait for data and return it: nothing at the end, or the error that ended it.
+
+        The error is returned, so that it carries none of the request in its context.
+        """
+        what, raw, call, read_timeout = self._body[:4]
+        data: bytes | APIConnectionError
+        with self._reading:
+            try:
+                data = raw.read1(_CHUNK, decode_content=True) or b""
+            except (HTTPError, OSError, ValueError) as exc:  # ValueError: closed, a bad chunk
+                data = interrupted_error(what, exc, read=read_timeout)
+            if not isinstance(data, bytes) or not data:
+                was_cut = call.release()
+                raw.close()
+                if was_cut and not self._closed:
+                    data = cancelled_error(what, sent=True)
+            elif raw.closed:
+                call.release()  # all is read: the connection may serve another call now
+        if self._closed:
+            self._release()
+        return data
 
     def _events(self) -> Iterator[E]:
-        lines = _Lines()
+        lines, limit = _Lines(), self._body.max_line
         try:
-            while not self._is_late():
-                came = self._body.read()
-                if not isinstance(came, bytes) or not came:
-                    yield from self._understood([lines.rest()])
-                    self._check_end(came)
+            while self._deadline is None or time.monotonic() <= self._deadline:
+                data = self._read()
+                if not isinstance(data, bytes) or not data:
+                    yield from self._parsed([lines.rest()])
+                    self._check_end(data)
                     return
-                yield from self._understood(lines.take(came))
+                yield from self._parsed(lines.add(data))
+                if limit is not None and lines.size > limit:
+                    raise too_large_error(self._body.what, limit)
         finally:
             self.close()
 
-    def _understood(self, lines: Sequence[bytes]) -> Iterator[E]:
+    def _parsed(self, lines: Sequence[bytes]) -> Iterator[E]:
         for line in lines:
             text = self._body.hide(line).strip().removeprefix(b"data:").strip()
             if not text or text == b"END":
                 continue
-            event = read_reply(text, self._kind)
+            event = read_json(self._kind, text)
             if isinstance(event, str):
-                self._strange += 1
-                self._why = self._why or event
+                self._invalid += 1
+                self._reason = self._reason or event
                 self._start = self._start or text[:200]
                 continue
-            self._note(event)
+            self._record(event)
             yield event
 
-    def _note(self, event: E) -> None:
-        """Remember what came; after the last event the server may linger only for a moment."""
+    def _record(self, event: E) -> None:
+        """Record an event; after the last one the server may linger only for a moment."""
         self._count += 1
-        self._whole = self._whole or _whole(event)
-        if event.ends and _whole(event) == self._whole and self._deadline is None:
+        root = _workflow_span(event)
+        self._root = self._root or root
+        if event.ends and root == self._root and self._deadline is None:
             self._deadline = time.monotonic() + _LINGER
-            self._body.hurry(_LINGER)
-
-    def _is_late(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+            self._body.call.limit_wait(_LINGER)
 
     def _check_end(self, last: bytes | APIConnectionError) -> None:
         """Raise unless the run's last event came, or the caller closed the stream."""
-        if self._deadline is not None or self._body.closed:
+        if self._deadline is not None or self._closed:
             return
         if isinstance(last, APIConnectionError):
             raise last
-        if self._tells_end or (self._strange and not self._count):
-            raise self._broken()
+        if self._has_end or (self._invalid and not self._count):
+            raise self._incomplete()
 
-    def _broken(self) -> APIError:
+    def _incomplete(self) -> APIError:
         what = self._body.what
-        if not self._count and self._strange:
-            return bad_reply(what, 200, self._start, f"no stream of events: {self._why}")
-        strange = (
-            f" Lines that were no events: {self._strange} ({self._why})." if self._strange else ""
-        )
-        message = (
-            f"{what} ended after {self._count} events, but the run had not ended.{strange} "
-            "The server may go on with it; it was not sent again."
-        )
+        if not self._count and self._invalid:
+            return bad_reply(what, 200, self._start, f"no stream of events: {self._reason}")
+        message = f"{what} ended after {self._count} events, but the run had not ended."
+        if self._invalid:
+            message += f" Lines that were no events: {self._invalid} ({self._reason})."
+        message += " The server may go on with it; it was not sent again."
         return APIConnectionError(message, sent=True)
 
 
@@ -163,15 +211,18 @@ class _Lines:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self.size = 0
 
-    def take(self, came: bytes) -> list[bytes]:
+    def add(self, data: bytes) -> list[bytes]:
         """Return the lines that are complete now."""
-        first, *more = came.split(b"\n")
+        first, *more = data.split(b"\n")
         self._parts.append(first)
+        self.size += len(first)
         if not more:
             return []
         line = b"".join(self._parts)
         self._parts = [more.pop()]
+        self.size = len(self._parts[0])
         return [line, *more]
 
     def rest(self) -> bytes:
@@ -179,8 +230,8 @@ class _Lines:
         return b"".join(self._parts)
 
 
-def _whole(event: WorkflowStreamEvent | WorkflowEvent) -> str:
-    """Return which workflow an event is of: one may run inside of another."""
+def _workflow_span(event: WorkflowStreamEvent | WorkflowEvent) -> str:
+    """Return the span of the workflow that an event is of: one may run inside of another."""
     if isinstance(event, WorkflowEvent) and event.name.startswith("workflow."):
         return event.span_id
     return ""

@@ -106,7 +106,7 @@ class Bisection:
     def frame(self) -> pd.DataFrame:
         """Return one row a run that was looked at, oldest release first.
 
-        Columns: `release_tag`, `release_id`, `created` (UTC), `value` (what `check` said, as
+        Columns: `release_tag`, `release_id`, `created` (UTC), `value` (what `check` returned, as
         text), `changed` (whether the release differs from the oldest), `reused` (whether the
         history had the run already), `state`, `latency_s`, `id`.
         """
@@ -290,7 +290,7 @@ class _Search:
         msg = (
             f"{len(found.runs)} runs of {self._deployment} on {found.candidate.name} disagree, "
             f"and none of their answers is that of more than half ({_listed(found.values)}): "
-            "give a check=... that tells what matters of them, or more repeats=..."
+            "give a check=... of what matters, or more repeats=..."
         )
         raise VellumNBError(msg)
 

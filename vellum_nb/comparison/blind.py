@@ -14,9 +14,7 @@ from vellum_nb.comparison.cases import Case, RunSummary, same_answer
 from vellum_nb.comparison.figures import p_sentence
 from vellum_nb.comparison.statistics import Estimate, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
-from vellum_nb.history.plans.blind import BlindRatings
-from vellum_nb.history.rows.frames import column, frame_of_cells
-from vellum_nb.history.rows.rows import micros
+from vellum_nb.history import BlindRatings, column, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.models.blind import (
     BlindChoice,
@@ -200,7 +198,7 @@ def _chose_a(rating: BlindRating) -> bool:
 class BlindSession:
     """One blind rating: the pairs of a comparison, and the ratings so far.
 
-    Nothing that is shown of it tells which release is which before `finish`.
+    Nothing that is shown of it reveals which release is which before `finish`.
 
     Parameters
     ----------
@@ -296,7 +294,7 @@ class BlindSession:
         return self._drafts.get(pair.position) or (skipped.note if skipped else "")
 
     def names(self, pair: BlindPair) -> list[str]:
-        """Return the names of the outputs in an order that does not tell which release is A."""
+        """Return the names of the outputs in an order that does not reveal which release is A."""
         first, second = self._runs[pair.first].run, self._runs[pair.second].run
         common = [name for name in first.outputs if name in second.outputs]
         return common + sorted(set(first.outputs) ^ set(second.outputs))
@@ -318,7 +316,7 @@ class BlindSession:
         Raises
         ------
         InputError
-            There is nothing to rate, or it is none of A, B, tie, skip.
+            There is nothing to rate, or the choice is not A, B, tie or skip.
         """
         pair = self.current
         if choice not in _CHOICES:
@@ -418,7 +416,7 @@ class BlindSession:
         return [e for e in self._rated.values() if e.choice != "skip" and e.sent is None]
 
     def refresh(self) -> None:
-        """Read what is kept: another kernel may have rated meanwhile."""
+        """Read what is kept: another kernel may have rated."""
         self.record = self._ratings.get(self.record.id)
         found = self._ratings.ratings(self.record.id)
         current: dict[int, BlindRating] = {}

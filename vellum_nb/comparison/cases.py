@@ -8,8 +8,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from vellum_nb.errors import InputError
-from vellum_nb.history.reading.records import Record as RunSummary
-from vellum_nb.history.reading.records import fetch
+from vellum_nb.history import RunSummary, fetch
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.values import same_value
@@ -173,7 +172,7 @@ def align(
         if release in columns:
             tries.setdefault(run.case_id, {}).setdefault(release, []).append(run)
             cases.setdefault(run.case_id, Case(run.case_id, baseline))
-            if run.desired:  # what a reader said goes before what a table says
+            if run.desired:  # a correction goes before the table
                 desired.setdefault(run.case_id, {}).update(run.desired)
     chosen = [case for case in cases.values() if only is None or case.case_id in only]
     return tuple(

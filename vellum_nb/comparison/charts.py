@@ -8,17 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
+
+import altair as alt
+import vl_convert
 
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
-from vellum_nb.history.store.replacing import write_bytes
+from vellum_nb.history import write_file
 from vellum_nb.rendering.format import duration, figure
-
-if TYPE_CHECKING:
-    import altair as alt
 
 __all__ = ["Chart", "Picture", "picture"]
 
@@ -74,19 +73,15 @@ class Picture:
         if kind not in {".png", ".svg"}:
             msg = f"{str(path)!r} ends in neither .png nor .svg, the two that a chart is saved as"
             raise InputError(msg)
-        write_bytes(self.png() if kind == ".png" else self.svg().encode(), target)
+        write_file(self.png() if kind == ".png" else self.svg().encode(), target)
         return target
 
     def png(self) -> bytes:
         """Return the chart as PNG."""
-        import vl_convert
-
         return bytes(vl_convert.vegalite_to_png(self.chart.to_dict(), scale=_SCALE))
 
     def svg(self) -> str:
         """Return the chart as SVG."""
-        import vl_convert
-
         return str(vl_convert.vegalite_to_svg(self.chart.to_dict()))
 
     def __repr__(self) -> str:
@@ -109,11 +104,8 @@ def picture(
     Raises
     ------
     InputError
-        There is no such chart, nothing to draw, or Altair is missing.
+        There is no such chart, or nothing to draw.
     """
-    if not all(map(find_spec, ("altair", "vl_convert"))):
-        msg = "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
-        raise InputError(msg)
     if what not in _MAKERS:
         known = ", ".join(map(repr, get_args(Chart)))
         msg = f"there is no chart {what!r}; there are: {known}"
@@ -252,8 +244,6 @@ def _draw_metric(
     rows: list[dict[str, Any]], releases: Sequence[str], name: str, text: str
 ) -> alt.LayerChart:
     """Draw the mean of each release with its interval."""
-    import altair as alt
-
     base = _by_release(rows, releases)
     title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
     shape = alt.Shape(
@@ -271,8 +261,6 @@ def _draw_metric(
 
 def _draw_latency(rows: list[dict[str, Any]], releases: Sequence[str], text: str) -> alt.LayerChart:
     """Draw how the latencies of each release are spread."""
-    import altair as alt
-
     base = _by_release(rows, releases)
     title = alt.X("p5:Q", title="latency in s: 5 % to 95 %, middle half, median")
     line = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x=title, x2="p95:Q")
@@ -286,8 +274,6 @@ def _draw_wins(
     rows: list[dict[str, Any]], releases: Sequence[str], title: str, text: str
 ) -> alt.LayerChart:
     """Draw how many cases of each release are better, tied and worse."""
-    import altair as alt
-
     base = _by_release(rows, releases)
     present = [kind for kind in _KINDS if any(row["verdict"] == kind for row in rows)]
     colour = alt.Color(
@@ -308,8 +294,6 @@ def _draw_scatter(
     rows: list[dict[str, Any]], names: tuple[str, str, str], text: str
 ) -> alt.LayerChart:
     """Draw each case by its figure on the baseline and on the other release."""
-    import altair as alt
-
     metric, baseline, release = names
     scale = alt.Scale(zero=False, padding=14)
     base = _chart(rows)
@@ -328,8 +312,6 @@ def _draw_scatter(
 
 
 def _by_verdict(title: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    import altair as alt
-
     kinds = list(_SHAPES)
     legend = alt.Legend(orient="top", title=title)
     colours = alt.Scale(domain=kinds, range=[_COLOURS[kind] for kind in kinds])
@@ -344,44 +326,22 @@ def _by_verdict(title: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _by_release(rows: list[dict[str, Any]], releases: Sequence[str]) -> alt.Chart:
-    import altair as alt
-
     return _chart(rows).encode(y=alt.Y("release:N", sort=list(releases), title=None))
 
 
 def _chart(rows: list[dict[str, Any]]) -> alt.Chart:
-    import altair as alt
-
     return alt.Chart(alt.InlineData(values=rows))
 
 
 def _finished(chart: Any, height: int, text: str) -> alt.LayerChart:
-    sized: alt.LayerChart = chart.properties(
-        width=_WIDTH, height=max(height, _LEAST), description=text
-    )
-    return (  # type: ignore[no-any-return]  # Altair's configure methods are not typed
+    sized: Any = chart.properties(width=_WIDTH, height=max(height, _LEAST), description=text)
+    words = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12}
+    lines = {"gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "gridOpacity": 0.5}
+    spaces = {"labelLimit": 220, "labelOverlap": "greedy", "labelSeparation": 8, "titleLimit": 300}
+    finished: alt.LayerChart = (
         sized.configure(background=_PAGE, font="system-ui, sans-serif", padding=8)
         .configure_view(stroke=_LINE)
-        .configure_axis(
-            labelColor=_INK,
-            titleColor=_INK,
-            gridColor=_LINE,
-            gridOpacity=0.5,
-            domainColor=_LINE,
-            tickColor=_LINE,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            labelLimit=220,
-            labelOverlap="greedy",
-            labelSeparation=8,
-            titleLimit=300,
-        )
-        .configure_legend(
-            labelColor=_INK,
-            titleColor=_INK,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleLimit=400,
-        )
+        .configure_axis(titleFontWeight="normal", **words, **lines, **spaces)
+        .configure_legend(titleLimit=400, **words)
     )
+    return finished

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from vellum_nb.comparison import report
 from vellum_nb.comparison.blind import QUESTION, BlindSession, checked_pair, newest, opened
 from vellum_nb.comparison.cases import Case, RunSummary, Status, align, in_turn, split
-from vellum_nb.comparison.charts import Chart, Picture, picture
 from vellum_nb.comparison.figures import (
     VERDICTS,
     Against,
@@ -50,8 +49,7 @@ from vellum_nb.comparison.metrics import (
 )
 from vellum_nb.comparison.replay import Chosen, replay_rows
 from vellum_nb.errors import InputError
-from vellum_nb.history import History
-from vellum_nb.history.plans.blind import BlindRatings
+from vellum_nb.history import BlindRatings, History
 from vellum_nb.models import Run
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
@@ -62,6 +60,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from vellum_nb.comparison.charts import Chart, Picture
 
 __all__ = ["Comparison", "Services"]
 
@@ -342,11 +342,11 @@ class Comparison:
         self, changed: Collection[str], cases: Collection[int]
     ) -> dict[str, dict[str, Evaluation]]:
         """Return what metrics returned for the runs that stay as they are."""
-        kept = self.answers[~self.answers["case"].isin(cases) & self.answers["is_answer"]]
+        same = self.answers[~self.answers["case"].isin(cases) & self.answers["is_answer"]]
         found: dict[str, dict[str, Evaluation]] = {}
         for metric in self.metrics:
             names = ("run", f"metric.{metric.name}", f"metric_error.{metric.name}")
-            columns = (kept[name].tolist() for name in names)
+            columns = (same[name].tolist() for name in names)
             found[metric.name] = {
                 run.id: (None if value != value else value, problem)  # noqa: PLR0124  (NaN)
                 for run, value, problem in zip(*columns, strict=True)
@@ -385,7 +385,7 @@ class Comparison:
         """The metric that decides where none is named: the first."""
         return self.metrics[0] if self.metrics else None
 
-    @cached_property
+    @property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         return self.figures.output_names
@@ -709,7 +709,7 @@ class Comparison:
 
     @cached_property
     def _ratings(self) -> BlindRatings:
-        return self._services.ratings or History(":memory:").blind
+        return self._services.ratings or History(":memory:").blind_ratings
 
     def chart(
         self, what: Chart, *, metric: str | None = None, release: str | None = None
@@ -736,6 +736,13 @@ class Comparison:
         InputError
             There is no such chart, metric or release, nothing to draw, or Altair is missing.
         """
+        try:
+            from vellum_nb.comparison.charts import picture
+        except ImportError as exc:
+            msg = (
+                "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
+            )
+            raise InputError(msg) from exc
         name = None if what == "latency" else self._metric(metric)
         if release is not None:
             self._column(release)
@@ -845,7 +852,7 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        check(
+        found = failures(
             self.figures,
             metrics=self._metric_names(metric),
             release=release,
@@ -853,6 +860,7 @@ class Comparison:
             max_missing=max_missing,
             alpha=alpha,
         )
+        check(self.figures, found)
 
     def to_csv(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.

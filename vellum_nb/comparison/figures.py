@@ -27,7 +27,7 @@ from vellum_nb.comparison.statistics import (
     two_sided_z,
     unlike_pairs,
 )
-from vellum_nb.history.reading.records import in_turn
+from vellum_nb.history import in_turn
 from vellum_nb.rendering.format import figure, p_value, percent, plural
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def evaluated(
     errors: list[str | None] = [None] * len(table)
     slip = _unknown_output(runs, metric)
     rest = [run for run in runs if run.id not in known]
-    read = iter(in_turn(rest, whole=not metric.is_built_in))
+    read = iter(in_turn(rest))
     for at, run in zip(places, runs, strict=True):
         if slip is not None:
             errors[at] = slip
@@ -419,6 +419,8 @@ class ComparisonFigures:
         The first decides.
     table : DataFrame
         One row a run, with a column for each metric.
+    output_names : tuple of str
+        In the order in which runs brought them.
     statuses : dict
         Release but the baseline to the status of each case.
     scored : dict
@@ -439,6 +441,7 @@ class ComparisonFigures:
     cases: tuple[Case, ...]
     metrics: tuple[Metric, ...]
     table: pd.DataFrame
+    output_names: tuple[str, ...]
     statuses: Mapping[str, Sequence[Status]]
     scored: Mapping[str, Scored]
     against: Mapping[tuple[str, str], Against]
@@ -451,12 +454,6 @@ class ComparisonFigures:
     def others(self) -> tuple[str, ...]:
         """The releases without the baseline."""
         return tuple(each for each in self.releases if each != self.baseline)
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """The names of all outputs, in the order in which runs brought them."""
-        counting = (case.counting(release) for case in self.cases for release in self.releases)
-        return tuple(dict.fromkeys(name for run in counting if run for name in run.output_names))
 
     def verdict(self, case: Case, release: str, metric: str) -> Verdict:
         """Return how a case fares on `release` against the baseline."""
@@ -559,6 +556,7 @@ def figures_of(
         releases=releases,
         baseline=baseline,
         table=table,
+        output_names=_output_names(cases, releases),
         statuses={each: [case.status(each) for case in cases] for each in others},
         scored=found,
         against=against,
@@ -568,6 +566,11 @@ def figures_of(
         seed=seed,
         **names,
     )
+
+
+def _output_names(cases: Sequence[Case], releases: Sequence[str]) -> tuple[str, ...]:
+    counting = (case.counting(release) for case in cases for release in releases)
+    return tuple(dict.fromkeys(name for run in counting if run for name in run.output_names))
 
 
 def cases_by(

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from vellum_nb.comparison.cases import RunSummary
 from vellum_nb.comparison.comparison import Comparison, Services
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import InputError
-from vellum_nb.history.rows.rows import from_micros
+from vellum_nb.history import from_micros
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.models.plain import plain
 from vellum_nb.models.sweeps import SweepCase
@@ -45,7 +47,7 @@ def compare_rows(
     _check(frame, by)
     rows = _rows(frame)
     rows = [row for row in rows if by in row]
-    records = [_record(row, at, name, by) for at, row in enumerate(rows)]
+    records = [_summary(row, at, name, by) for at, row in enumerate(rows)]
     groups = dict.fromkeys(each.group for each in sorted(records, key=lambda each: each.micros))
     return Comparison(
         records,
@@ -113,50 +115,35 @@ def _micros(column: pd.Series[Any]) -> pd.Series[Any]:
     return times.astype("datetime64[us, UTC]").astype("int64").where(times.notna())
 
 
-def _record(row: Mapping[str, Any], at: int, deployment: str, by: str) -> RunSummary:
+def _summary(row: Mapping[str, Any], at: int, deployment: str, by: str) -> RunSummary:
+    """Return a row as a run; without a time it is as old as its place in the frame."""
     inputs = _side(row, "input.")
-    fields = {name: row.get(name) for name in _SAME}
-    code = row.get("error_code")
-    micros = row.get("timestamp")
-    fields |= {
-        "id": str(row.get("id") or at),
-        "deployment": deployment,
-        "release_tag": str(row.get("release_tag", row.get(by))),
-        "case_id": str(row.get("case_id") or case_id(inputs)),
-        "state": str(row.get("state", "FULFILLED")),
-        "micros": int(micros) if isinstance(micros, int | float) else at,
-        "group": _text(row[by]),
-        "error": None if code is None else (str(code), str(row.get("error_message", ""))),
-        "tag_moved": False,
-        "_inputs": inputs,
-        "_outputs": _side(row, "output."),
-        "_desired": _side(row, "desired.") or None,
-    }
-    return RunSummary(fields | {"_make": _made})
-
-
-def _made(record: RunSummary) -> Run:
-    error = (
-        None if record.error is None else RunError(code=record.error[0], message=record.error[1])
-    )
-    return Run(
-        id=record.id,
-        deployment=record.deployment,
-        release_tag=record.release_tag,
-        release_id=record.release_id,
-        environment=record.environment,
-        timestamp=from_micros(record.micros),
-        latency_s=record.latency_s,
-        state=record.state,
-        inputs=record.inputs,
-        outputs=record.outputs,
-        error=error,
-        case_id=record.case_id,
-        sweep_id=record.sweep_id,
-        quality=record.quality,
-        cost_usd=record.cost_usd,
-        desired=record.desired,
-    )
+    micros, code = row.get("timestamp"), row.get("error_code")
+    error = None
+    if code is not None:
+        error = RunError(code=str(code), message=str(row.get("error_message", "")))
+    try:
+        run = Run(
+            **{name: row.get(name) for name in _SAME},
+            id=str(row.get("id") or at),
+            deployment=deployment,
+            release_tag=str(row.get("release_tag", row.get(by))),
+            timestamp=from_micros(int(micros) if isinstance(micros, int | float) else at),
+            state=str(row.get("state", "FULFILLED")),
+            inputs=inputs,
+            outputs=_side(row, "output."),
+            error=error,
+            case_id=str(row.get("case_id") or case_id(inputs)),
+            desired=_side(row, "desired.") or None,
+        )
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        msg = f"row {at + 1} of the frame: {field}={first['input']!r:.60}: {first['msg']}"
+        raise InputError(msg) from exc
+    summary = RunSummary.of_run(run)
+    summary.group = _text(row[by])
+    return summary
 
 
 def _text(value: Any) -> str:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, RunSummary, Status, in_turn
 from vellum_nb.comparison.figures import VERDICTS, Against, Finding, Scored, estimate, noise_floor
-from vellum_nb.history.reading.records import in_turn as runs_in_turn
-from vellum_nb.history.rows.cells import cell
-from vellum_nb.history.rows.frames import frame_of_cells
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import cell, clean, frame_of_cells
+from vellum_nb.history import in_turn as runs_in_turn
 
 if TYPE_CHECKING:
     import pandas as pd

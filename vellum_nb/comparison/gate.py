@@ -42,28 +42,11 @@ class Failure:
     missing: tuple[Case, ...]
 
 
-def check(
-    figures: ComparisonFigures,
-    *,
-    metrics: Sequence[str],
-    release: str | None,
-    max_regressions: int | None,
-    max_missing: int | None,
-    alpha: float | None,
-) -> None:
-    """Raise `RegressionError` where a release does not pass."""
-    found = failures(
-        figures,
-        metrics=metrics,
-        release=release,
-        max_regressions=max_regressions,
-        max_missing=max_missing,
-        alpha=alpha,
-    )
+def check(figures: ComparisonFigures, found: Sequence[Failure]) -> None:
+    """Raise `RegressionError` where a release does not pass, as `failures` found."""
     if found:
         error = RegressionError(_message(figures, found))
-        worse = dict.fromkeys(case.case_id for each in found for case in each.worse)
-        error.case_ids = tuple(worse)
+        error.case_ids = tuple(dict.fromkeys(case.case_id for each in found for case in each.worse))
         error.reasons = tuple(
             f"{each.release} by {each.metric}: {reason}"
             for each in found

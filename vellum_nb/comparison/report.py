@@ -11,7 +11,7 @@ from typing import Any
 from vellum_nb.comparison.cases import Case, RunSummary, in_turn
 from vellum_nb.comparison.figures import Against, ComparisonFigures, cases_by
 from vellum_nb.errors import InputError
-from vellum_nb.history.rows.rows import from_micros
+from vellum_nb.history import clean, from_micros
 from vellum_nb.models.plain import shown
 from vellum_nb.rendering.diff import Difference, difference
 from vellum_nb.rendering.format import (
@@ -368,7 +368,7 @@ def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
     limit : int, default 50
         How many cases are shown; a sentence says how many there are.
     """
-    cases = [case for group in ("worse", "changed", "missing", "better", "same")
+    cases = [case for group in ("worse", "changed", "better", "missing", "same")
              for case in model.groups[group]]  # fmt: skip
     return render(
         "comparison.html.j2",
@@ -409,7 +409,7 @@ def markdown(model: ReportModel, groups: Sequence[str]) -> str:
     ]
     if left_out:
         parts.append(f"Cases that are not listed here: {', '.join(left_out)}.")
-    return "\n\n".join(parts) + "\n"
+    return clean("\n\n".join(parts) + "\n")
 
 
 def _markdown_metric(rows: Sequence[MetricRow]) -> str:

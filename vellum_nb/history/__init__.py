@@ -1,26 +1,70 @@
 """The history: every run in SQLite or PostgreSQL, as runs, as a DataFrame, and as files.
 
-Owns sqlite3, psycopg and what is written to disk. Knows neither client nor server.
+Owns sqlite3, psycopg and what is written to disk. Knows neither client nor server. Other rooms
+import from here only; `vellum_nb` exports what is public.
 """
 
 from __future__ import annotations
 
-from vellum_nb.history.exporting.reading import read_csv, read_jsonl, read_parquet
+from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.check import HistoryCheck, check_history
+from vellum_nb.history.csv_text import SEPARATORS, Separator, split, typed, unguarded
+from vellum_nb.history.export import write_csv_frame, write_parquet_frame
+from vellum_nb.history.files import refuse_other_ending, replacing, write_file
+from vellum_nb.history.frames import column, frame_of_cells, trace_frame
 from vellum_nb.history.history import History
-from vellum_nb.history.joining.merge import SyncReport
-from vellum_nb.history.repairing.check import HistoryCheck, check_history
-from vellum_nb.history.repairing.repair import RepairedHistory, repair_history
-from vellum_nb.history.rows.traces import trace_frame
+from vellum_nb.history.location import DatabaseUrl, parse_location
+from vellum_nb.history.merge import SyncReport
+from vellum_nb.history.plans import PastRun, Sweeps
+from vellum_nb.history.progress import terminal_line
+from vellum_nb.history.query import Filters, OrderedRuns, PageFilters, moment
+from vellum_nb.history.read_files import read_csv, read_jsonl, read_parquet
+from vellum_nb.history.rows import cell, clean, from_micros, micros
+from vellum_nb.history.search import Search, Term, document
+from vellum_nb.history.summaries import MissingRunError, RunSummary, fetch, in_turn
+from vellum_nb.history.writes import Deletion
 
 __all__ = [
+    "SEPARATORS",
+    "BlindRatings",
+    "DatabaseUrl",
+    "Deletion",
+    "Filters",
     "History",
     "HistoryCheck",
-    "RepairedHistory",
+    "MissingRunError",
+    "OrderedRuns",
+    "PageFilters",
+    "PastRun",
+    "RunSummary",
+    "Search",
+    "Separator",
+    "Sweeps",
     "SyncReport",
+    "Term",
+    "cell",
     "check_history",
+    "clean",
+    "column",
+    "document",
+    "fetch",
+    "frame_of_cells",
+    "from_micros",
+    "in_turn",
+    "micros",
+    "moment",
+    "parse_location",
     "read_csv",
     "read_jsonl",
     "read_parquet",
-    "repair_history",
+    "refuse_other_ending",
+    "replacing",
+    "split",
+    "terminal_line",
     "trace_frame",
+    "typed",
+    "unguarded",
+    "write_csv_frame",
+    "write_file",
+    "write_parquet_frame",
 ]

@@ -1,54 +1,105 @@
-"""`History`: every run, kept in one SQLite file or in PostgreSQL.
+"""`History`: every run, in one SQLite file or in PostgreSQL.
 
-A run is recorded before it is sent and completed when its answer is there. A row that has ended
-is never overwritten; note, tags and quality are the reader's and may change.
+A run is recorded before it is sent and completed when its answer came. A row that has ended is
+never overwritten; note, tags and quality are the reader's and may change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import date, datetime
+from enum import Enum
+from functools import partial
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.fitting import fitting
-from vellum_nb.history.joining.merge import SyncReport
-from vellum_nb.history.methods.exporting import ExportMethods
-from vellum_nb.history.methods.keeping import KeepMethods
-from vellum_nb.history.methods.reading import ReadMethods
-from vellum_nb.history.plans.blind import BlindRatings
-from vellum_nb.history.plans.sweeping import Sweeps
-from vellum_nb.history.reading import reads
-from vellum_nb.history.reading.page import history_html
-from vellum_nb.history.rows.rows import run_of
-from vellum_nb.history.store.places import guarded
-from vellum_nb.history.store.sizes import human
+from vellum_nb.history import export, merge, query, search, writes
+from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.frames import trace_frame
+from vellum_nb.history.location import DatabaseUrl, open_backend, parse_location
+from vellum_nb.history.merge import SyncReport
+from vellum_nb.history.pending import PendingRuns
+from vellum_nb.history.plans import Sweeps
+from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
+from vellum_nb.history.rows import WHOLE, clean, run_of, tags_text
+from vellum_nb.history.store import OutOfReachError, Store, Transaction
+from vellum_nb.history.summaries import RunSummary, read_summaries
+from vellum_nb.models import NodeRun, Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["History"]
-
 _NEWEST = 10
-_TOLD_FROM = 1_000_000  # bytes; below, a size says nothing and is not the same on every machine
+_LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs between machines
+_HTML_COLUMNS = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
+
+View = Callable[..., Any]
+Sync = Callable[..., SyncReport]
+ReadNodes = Callable[[Run], Sequence[NodeRun]]
 
 
-@fitting(HistoryError, apart=("__init__", "merge"))
-class History(ReadMethods, KeepMethods, ExportMethods):
+class _Unchanged(Enum):
+    """Stands for an argument that was not given, where None has a meaning."""
+
+    VALUE = "unchanged"
+
+
+class _Subscribers:
+    """The callbacks of a history; what one raises becomes a warning."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: list[tuple[Callable[[Run], None], Callable[[], None] | None]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def add(
+        self, callback: Callable[[Run], None], on_bulk_change: Callable[[], None] | None
+    ) -> Callable[[], None]:
+        entry = (callback, on_bulk_change)
+        with self._lock:
+            self._entries.append(entry)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if entry in self._entries:
+                    self._entries.remove(entry)
+
+        return unsubscribe
+
+    def notify(self, run: Run) -> None:
+        with self._lock:
+            callbacks = [callback for callback, _ in self._entries]
+        for callback in callbacks:
+            _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
+
+    def notify_bulk(self) -> None:
+        with self._lock:
+            callbacks = [callback for _, callback in self._entries if callback is not None]
+        for callback in callbacks:
+            _call(callback, f"{callback!r} failed")
+
+
+class History:
     """Every run of a workspace, in one SQLite file or in PostgreSQL.
 
-    It may be used from many threads, and by many processes at once.
+    Many threads and many processes may use it at once.
 
     Parameters
     ----------
     path : str or Path, optional
-        The file, made if there is none; ``":memory:"`` keeps runs until it is closed;
+        The file, made if it does not exist; ``":memory:"`` holds runs until it is closed;
         ``"postgresql://user@host/db"`` is one that a team shares (extra ``postgres``). Default:
         the environment's ``VELLUM_NB_HISTORY``, else ``runs.db`` in the user's data directory.
-    viewer : callable, optional
-        Called as ``viewer(history, **options)`` by `view`. `vellum_nb.connect` gives its table to
-        a history that has none.
+    view, sync, trace : callable, optional
+        What `view`, `sync` and `trace` call; `vellum_nb.connect` provides them.
 
     Raises
     ------
@@ -64,35 +115,509 @@ class History(ReadMethods, KeepMethods, ExportMethods):
     """
 
     def __init__(
-        self, path: str | Path | None = None, *, viewer: Callable[..., Any] | None = None
+        self,
+        path: str | Path | None = None,
+        *,
+        view: View | None = None,
+        sync: Sync | None = None,
+        trace: ReadNodes | None = None,
     ) -> None:
-        path = guarded(path)  # before anything can fail: a traceback may show what is here
-        super().__init__(path)
-        self.viewer = viewer
-        self.tracer = None
-        self.syncer: Callable[..., SyncReport] | None = None
+        path = parse_location(path)  # before anything can fail: a traceback may show it
+        self._opened: Store = open_backend(path)
+        is_shared = self._opened.dialect.name != "sqlite"
+        self._pending = PendingRuns(str(self._opened.path)) if is_shared else None
+        self._author = writes.author_here(is_shared=is_shared)
+        self._subscribers = _Subscribers()
+        if self._pending is not None:
+            self._pending.merge_into(self._opened)
+        self._view, self._sync, self._read_nodes = view, sync, trace
+
+    def with_callbacks(
+        self,
+        *,
+        view: View | None = None,
+        sync: Sync | None = None,
+        trace: ReadNodes | None = None,
+    ) -> History:
+        """Return the same open history, with other callbacks; this one stays as it is."""
+        other = copy.copy(self)
+        vars(other).update(
+            _view=view or self._view,
+            _sync=sync or self._sync,
+            _read_nodes=trace or self._read_nodes,
+        )
+        return other
+
+    @property
+    def path(self) -> Path | str:
+        """The file, ``":memory:"``, or the URL without its password."""
+        return self._opened.path
+
+    @property
+    def size(self) -> int:
+        """Bytes of the history, without what is still in SQLite's log."""
+        return self._store.size()
 
     @property
     def sweeps(self) -> Sweeps:
-        """The sweeps that are kept, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
-        return Sweeps(self._store, self._tell)
+        """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
+        return Sweeps(self._store, self._record, self._author)
 
     @property
-    def blind(self) -> BlindRatings:
-        """The blind ratings that are kept, for `vellum_nb.Comparison.view`."""
+    def blind_ratings(self) -> BlindRatings:
+        """The blind ratings that are stored; ``blind_ratings.frame()`` lists them."""
         return BlindRatings(self._store)
 
-    def blind_ratings(self, deployment: str | None = None) -> pd.DataFrame:
-        """Return one row for each blind rating, newest first, also those that were taken back.
+    # ------------------------------------------------------------------ recording
 
-        `choice` is A, B, tie or skip. Which release stood where, `preferred` and `seed` are
-        missing until the results of that rating have been shown.
+    def begin(self, run: Run) -> Run:
+        """Record `run`, with its author; it is on disk when this returns.
+
+        Raises
+        ------
+        HistoryError
+            The history has a run with this id or external id, or cannot be written.
         """
-        return self.blind.frame(deployment)
+        if self._author is not None and run.author is None:
+            run = run.model_copy(update={"author": self._author})
+        self._write_run(partial(writes.begin, run=run), begun=(run,))
+        return run
 
-    def close(self) -> None:
-        """Close the file. Closing it again does nothing."""
-        self._store.close()
+    def finish(self, run: Run) -> None:
+        """Complete the row that `begin` made: state, outputs, error, times, cost and nodes.
+
+        Its inputs stay as they were sent, note and tags as they were written since.
+
+        Raises
+        ------
+        HistoryError
+            The run was never begun, has already ended, or is still STARTED.
+        """
+        problem = self._write_run(partial(writes.finish, run=run), ended=(run,))
+        if problem is not None:  # it was deleted; its answer comes back with it
+            raise problem
+
+    def set_execution_id(self, id: str, execution_id: str) -> None:  # noqa: A002
+        """Set the execution id of a run that is STARTED, so that a later kernel can look it up."""
+        sql = "UPDATE runs SET execution_id = :execution WHERE id = :id AND state = 'STARTED'"
+        values = {"execution": clean(execution_id), "id": id}
+        try:
+            self._store.write(lambda transaction: transaction.execute(sql, values))
+        except OutOfReachError:  # the answer will bring it
+            return
+        self._notify(id)
+
+    def set_nodes(self, id: str, nodes: Sequence[NodeRun]) -> None:  # noqa: A002
+        """Store the trace of the run `id`."""
+        rows = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
+        self._update(id, {}, {"nodes": rows or None})
+
+    def annotate(
+        self,
+        id: str,  # noqa: A002  (the run's own word)
+        *,
+        note: str | _Unchanged | None = _Unchanged.VALUE,
+        tags: Sequence[str] | _Unchanged | None = _Unchanged.VALUE,
+        quality: float | _Unchanged | None = _Unchanged.VALUE,
+        desired: Mapping[str, Any] | _Unchanged | None = _Unchanged.VALUE,
+    ) -> None:
+        """Set note, tags, quality or desired outputs of the run `id`.
+
+        None clears; what is not named stays.
+
+        Raises
+        ------
+        HistoryError
+            There is no such run, or a value has another type; nothing was changed.
+        """
+        scalars: dict[str, Any] = {}
+        if not isinstance(note, _Unchanged):
+            scalars["note"] = None if note is None else clean(_checked(str, "note", note))
+        if not isinstance(tags, _Unchanged):
+            some = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
+            scalars["tags"] = tags_text([_checked(str, "tags", each) for each in some])
+        if not isinstance(quality, _Unchanged):
+            scalars["quality"] = _checked_quality(quality)
+        payloads = {}
+        if not isinstance(desired, _Unchanged):
+            payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
+        self._update(_checked(str, "id", id), scalars, payloads)
+
+    # ------------------------------------------------------------------ reading
+
+    def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
+        """Return the run with this `Run.id`."""
+        store = self._store
+        rows = query.read_rows(store, query.select({"ids": [_checked(str, "id", id)]}, store))
+        if not rows:
+            raise writes.unknown_run(store, id)
+        return run_of(rows[0])
+
+    def runs(self, **filters: Unpack[Filters]) -> list[Run]:
+        """Return runs, newest first.
+
+        Parameters
+        ----------
+        **filters
+            Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
+            `case_id`, `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a
+            list of them, `ids` also runs or a frame of them. `since` (inclusive) and `until`
+            (exclusive): a datetime or an ISO text, UTC when no zone is given. `search`: words, as
+            in `search`. `limit`: how many. `skip_damaged`: whether runs whose row is damaged are
+            left out; else they raise.
+        """
+        store = self._store
+        return query.read_runs(store, self._select(filters))
+
+    def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
+        """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
+
+        Text is ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
+        `release_tag` category, tokens ``Int64``. Columns ``input.<name>`` and ``output.<name>``
+        hold text, numbers and bools as themselves and everything else as canonical JSON; where runs
+        were corrected, ``desired.<name>`` too.
+        """
+        store = self._store
+        return query.read_frame(store, query.select(filters, store))
+
+    def scan(
+        self, *, chunk_rows: int = 50_000, **filters: Unpack[Filters]
+    ) -> Iterator[pd.DataFrame]:
+        """Yield the runs of `frame`, newest first, in frames of at most `chunk_rows` rows.
+
+        Only one of them is in memory at a time, and nothing is locked between them. What is
+        recorded in between is newer and is left out; a run that ends or is annotated in between
+        comes as it is when its turn has come. Each frame has the columns and dtypes of its own
+        runs: an input or output that none of them has is not a column there, and integers without
+        a gap are ``int64`` where with one they are ``Int64``.
+
+        Examples
+        --------
+        >>> from vellum_nb import History
+        >>> with History(":memory:") as history:
+        ...     sum(len(frame) for frame in history.scan(chunk_rows=1_000))
+        0
+        """
+        store = self._store
+        yield from query.scan_frames(store, query.select(filters, store), chunk_rows)
+
+    def search(self, text: str, **filters: Unpack[Filters]) -> pd.DataFrame:
+        """Return the runs in which all words of `text` are found, newest first.
+
+        The frame is that of `frame`, and its last column `match` shows where: the column and the
+        words around. A search first indexes the runs that are new since the last one.
+
+        Parameters
+        ----------
+        text : str
+            Words; each matches the beginning of a word in inputs, outputs, error, note or tags:
+            ``refund`` finds "refunds". ``"in quotes"`` finds whole words that follow each other.
+            Case and accents do not matter. Scripts without spaces are found anywhere.
+        **filters
+            As in `runs`; `limit`: how many of the newest.
+
+        Examples
+        --------
+        >>> from datetime import UTC, datetime
+        >>> from vellum_nb import History, Run
+        >>> history = History(":memory:")
+        >>> _ = history.begin(
+        ...     Run(
+        ...         id="1",
+        ...         deployment="ticket-triage",
+        ...         release_tag="v1",
+        ...         timestamp=datetime(2026, 11, 25, tzinfo=UTC),
+        ...         inputs={"ticket": "May I have a refund?"},
+        ...         case_id="c",
+        ...     )
+        ... )
+        >>> history.search("refunds")["match"].tolist()
+        []
+        >>> history.search("REFUND")["match"].tolist()
+        ['input.ticket: May I have a refund?']
+        """
+        words = _checked(str, "text", text)
+        found = self.frame(**{**filters, "search": words})
+        found["match"] = search.match_column(words, found)
+        return found
+
+    def count(self, **filters: Unpack[Filters]) -> int:
+        """Return the number of runs; arguments as in `runs`."""
+        store = self._store
+        return query.count(store, query.select(filters, store))
+
+    def page(
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        order_by: str = "timestamp",
+        descending: bool = True,
+        whole: bool = True,
+        **filters: Unpack[PageFilters],
+    ) -> list[Run]:
+        """Return `limit` runs from `offset` on, in any order; for tables.
+
+        `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
+        runs without a value come last. Unless `whole`, of a large value there are only the first
+        1,000 characters. `filters` as in `runs`.
+        """
+        store = self._store
+        selection = query.select({**filters, "limit": limit}, store)
+        numbers = query.ordered_numbers(
+            store, selection, offset=offset, order_by=order_by, descending=descending
+        )
+        rows = query.rows_at(store, numbers, whole=whole)
+        return query.runs_of(rows, skip_damaged=selection.skip_damaged)
+
+    def ordered(
+        self,
+        *,
+        order_by: str = "timestamp",
+        descending: bool = True,
+        whole: bool = True,
+        on_start: Callable[[Callable[[], None]], None] | None = None,
+        **filters: Unpack[Filters],
+    ) -> OrderedRuns:
+        """Return runs in an order that is determined once; for tables. Arguments as in `page`.
+
+        `on_start` is called with a function that cancels the query from another thread; it then
+        raises a HistoryError here.
+        """
+        store = self._store
+        selection = query.select(filters, store)
+        with store.snapshot() as snapshot:
+            if on_start is not None:
+                on_start(snapshot.cancel)
+            numbers = query.ordered_numbers(
+                snapshot, selection, offset=0, order_by=order_by, descending=descending
+            )
+        return OrderedRuns(store, numbers, whole=whole)
+
+    def index_for_search(self, on_progress: Callable[[int, int], None]) -> None:
+        """Bring the search index up to date, as `search` does by itself; for tables."""
+        search.catch_up(self._store, on_progress)
+
+    def summaries(self, **filters: Unpack[Filters]) -> list[RunSummary]:
+        """Return runs as `RunSummary`, newest first, for comparisons; arguments as in `runs`."""
+        return read_summaries(self._store, filters)
+
+    def release_tags(self, deployment: str) -> dict[str, int]:
+        """Return the release tags of the runs of `deployment`, and how many runs each has."""
+        sql = (
+            "SELECT release_tag, count(*) FROM runs WHERE deployment = :deployment "
+            "AND deletion IS NULL GROUP BY release_tag ORDER BY release_tag"
+        )
+        return dict(self._store.read(sql, {"deployment": deployment}))
+
+    def trace(self, run: Run | str) -> pd.DataFrame:
+        """Return the nodes of a run, or of the run with this id, in the order they began.
+
+        Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
+        `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). Nodes that are
+        not in the history are read from Vellum once and stored.
+
+        Raises
+        ------
+        HistoryError
+            The nodes are not here, and this history has no workspace to read them from.
+        """
+        run = self.get(run) if isinstance(run, str) else run
+        nodes: Sequence[NodeRun] = run.nodes or self._stored_nodes(run.id)
+        if not nodes:
+            if self._read_nodes is None:
+                msg = f"The nodes of run {run.id} are not in the history: use ws.trace(run)"
+                raise HistoryError(msg)
+            nodes = self._read_nodes(run)
+            if nodes and run.state != "STARTED" and self.count(ids=[run.id]):
+                self.set_nodes(run.id, nodes)
+        return trace_frame(nodes)
+
+    # ------------------------------------------------------------------ exports
+
+    def to_csv(
+        self,
+        path: str | Path | TextIO,
+        *,
+        columns: str | Sequence[str] | None = None,
+        progress: bool | None = None,
+        **filters: Unpack[Filters],
+    ) -> Path | None:
+        r"""Write the frame as CSV that `vellum_nb.read_csv` reads back to the same frame.
+
+        The file is what the history was when the export began, whatever is recorded during it, and
+        needs little memory, however many runs there are. It replaces an old one when it is
+        complete.
+
+        Parameters
+        ----------
+        path : str, Path or text file
+            Where to; an open file is written to and stays open.
+        columns : str or sequence of str, optional
+            Which columns, in this order. Default: all, as in `frame`.
+        progress : bool, optional
+            Whether to show the progress on standard error. Default: where it takes long.
+        **filters
+            Which runs; as in `runs`.
+
+        Returns
+        -------
+        Path or None
+            The path; None for an open file.
+
+        Raises
+        ------
+        HistoryError
+            The file cannot be written, is named after another format (``.jsonl``, ``.parquet``),
+            or there is no such column. The old file stays.
+
+        Warns
+        -----
+        UserWarning
+            The file has no run, as there is none of that deployment, release tag or author.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> with vnb.History(":memory:") as history:
+        ...     path = history.to_csv("runs.csv", columns=["release_tag", "state"])
+        >>> path.read_text()
+        '"release_tag","state"\n'
+        """
+        return export.to_csv(self._store, path, filters, columns=columns, progress=progress)
+
+    def to_jsonl(
+        self,
+        path: str | Path | TextIO,
+        *,
+        columns: str | Sequence[str] | None = None,
+        progress: bool | None = None,
+        **filters: Unpack[Filters],
+    ) -> Path | None:
+        """Write one run a line, as JSON that ``Run.model_validate_json`` reads back.
+
+        With `columns`, a line is an object of these columns in this order, with null where the
+        run has no value, and structured values as they are. `vellum_nb.read_jsonl` reads both to
+        the same frame. All else is as in `to_csv`.
+        """
+        return export.to_jsonl(self._store, path, filters, columns=columns, progress=progress)
+
+    def to_parquet(
+        self,
+        path: str | Path,
+        *,
+        columns: str | Sequence[str] | None = None,
+        progress: bool | None = None,
+        **filters: Unpack[Filters],
+    ) -> Path:
+        """Write the frame as Parquet; needs pyarrow, from the extra ``parquet``.
+
+        A column of mixed types is written as JSON text, which `vellum_nb.read_parquet` reads back
+        to the same values; all others come back in any reader. All else is as in `to_csv`.
+        """
+        return export.to_parquet(self._store, path, filters, columns=columns, progress=progress)
+
+    # ------------------------------------------------------------------ maintenance
+
+    def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
+        """Delete the runs with these ids; return which they were.
+
+        Runs may be given as well, or a frame of them with its column `id`. `undelete` restores
+        them until `vacuum` is called. The list must be given and not be empty: nothing is deleted
+        by a filter that was forgotten. `why` is for `deletions`.
+
+        Examples
+        --------
+        >>> from vellum_nb import History
+        >>> with History(":memory:") as history:
+        ...     history.delete(["nobody"])
+        <Deletion: no run has these ids>
+        """
+        try:
+            return writes.delete(self._store, ids, _checked(str, "why", why))
+        finally:
+            self._subscribers.notify_bulk()
+
+    def undelete(self, deletion: writes.Deletion | int | None = None) -> writes.Restored:
+        """Restore the runs of a deletion: the last one, or the one of this number.
+
+        A deletion that deleted nothing restores nothing.
+        """
+        if isinstance(deletion, writes.Deletion):
+            if deletion.number is None:
+                return writes.Restored(None)
+            deletion = deletion.number
+        try:
+            return writes.undelete(self._store, deletion)
+        finally:
+            self._subscribers.notify_bulk()
+
+    def deletions(self) -> pd.DataFrame:
+        """Return one row for each deletion that `undelete` can restore, newest first.
+
+        Columns: `deletion` (its number), `deleted_at`, `runs`, `deployments`, `first` and `last`
+        (when its runs were sent), `why`.
+        """
+        return writes.deletions(self._store)
+
+    def vacuum(self) -> writes.Vacuumed:
+        """Forget deletions for good, drop what no run needs, and make the file smaller.
+
+        Other processes may have the history open; a writer is waited for. Needs as much free
+        space as the history takes.
+        """
+        return writes.vacuum(self._store)
+
+    def backup(self, path: str | Path) -> Path:
+        """Copy the history, while others may write to it, to a new file that its owner can read.
+
+        Use it instead of a copy of the open file. A history in PostgreSQL is backed up by
+        ``pg_dump``.
+        """
+        target = Path(path).expanduser().absolute()
+        copy_to = getattr(self._opened, "backup", None)
+        if copy_to is None:
+            msg = f"The history {self.path} is on a server: back it up with pg_dump"
+            raise HistoryError(msg)
+        if target.exists():
+            msg = f"{target} exists; a backup overwrites nothing, so choose another name"
+            raise HistoryError(msg)
+        copy_to(target)
+        return target
+
+    def merge(self, other: str | Path | History | Iterable[Run]) -> SyncReport:
+        """Take over another history, a copy of this one for example; what is known stays.
+
+        Runs are known by their id, then by execution id and external id. One that is STARTED here
+        and has ended there is completed. Notes and tags of both are put together, a rating that
+        differs becomes a line of the note. A run that differs otherwise stays as it is here, and
+        is reported; so is one whose row there is damaged. Sweeps and blind ratings come along. A
+        second call adds nothing.
+
+        Parameters
+        ----------
+        other : path, URL, History or list of Run
+            A file or server is only read. A file that ends in ``.jsonl`` is an export of runs. From
+            a list, runs that have ended are taken, in one transaction; those that are STARTED are
+            counted as running.
+        """
+        other = parse_location(other)  # before anything can fail: a traceback may show it
+        changed: Sequence[str] = ()
+        try:
+            if isinstance(other, str | Path) and str(other).lower().endswith(".jsonl"):
+                report, changed = merge.merge_jsonl(self._store, Path(other).expanduser())
+            elif isinstance(other, str | Path | DatabaseUrl):
+                with closing(open_backend(other, read_only=True)) as source:
+                    report, changed = merge.merge_store(self._store, source)
+            elif isinstance(other, History):
+                report, changed = merge.merge_store(self._store, other._store)  # noqa: SLF001
+            else:
+                return self._merge_runs(other)
+        finally:
+            self._subscribers.notify_bulk()
+        for run_id in changed:
+            self._notify(run_id)
+        return report
 
     def sync(
         self,
@@ -102,7 +627,7 @@ class History(ReadMethods, KeepMethods, ExportMethods):
         until: datetime | date | str | None = None,
         limit: int | None = None,
     ) -> SyncReport:
-        """Bring executions of `deployment` that were made elsewhere into this history.
+        """Import executions of `deployment` that were made elsewhere into this history.
 
         They come with release, cost, tokens, duration and rating. Runs that are STARTED here are
         completed; what is known stays as it is, so a second call adds nothing.
@@ -123,17 +648,34 @@ class History(ReadMethods, KeepMethods, ExportMethods):
         NotFoundError
             There is no such deployment; the message lists those there are.
         """
-        if self.syncer is None:
-            msg = "This history has nowhere to read from: use vnb.connect(...).history.sync(...)"
+        if self._sync is None:
+            msg = "This history has no workspace to read from: use vnb.connect(...).history.sync()"
             raise HistoryError(msg)
-        return self.syncer(self, deployment, since=since, until=until, limit=limit)
+        return self._sync(self, deployment, since=since, until=until, limit=limit)
 
     def view(self, **options: Any) -> Any:
-        """Return the interactive table; `options` are the viewer's."""
-        if self.viewer is None:
+        """Return the interactive table; `options` are filters and those of the table."""
+        if self._view is None:
             msg = "This history came without a table: use vnb.connect(...).history, or frame()"
             raise HistoryError(msg)
-        return self.viewer(self, **options)
+        return self._view(self, **options)
+
+    def subscribe(
+        self, callback: Callable[[Run], None], *, on_bulk_change: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
+        """Call `callback` with each run that begins, ends or is annotated; return how to stop.
+
+        `on_bulk_change` is called once after each call that adds or removes many runs: `delete`,
+        `undelete`, `merge`, `sync`. Both are called after the commit, in the thread that wrote.
+        What they raise becomes a warning: a view that breaks must not stop a run.
+        """
+        return self._subscribers.add(callback, on_bulk_change)
+
+    def close(self) -> None:
+        """Close the file. Closing it again does nothing."""
+        if self._pending is not None:
+            self._pending.close()
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -142,23 +684,133 @@ class History(ReadMethods, KeepMethods, ExportMethods):
         self.close()
 
     def __repr__(self) -> str:
-        if "_store" not in vars(self):  # as a traceback shows it when it could not be opened
+        if "_opened" not in vars(self):  # as a traceback shows it when it could not be opened
             return "<History: not open>"
-        if self._store.closed:
+        if self._opened.closed:
             return f"<History {self.path}: closed>"
         try:
-            count = self.count()
+            count, size = self.count(), self.size
         except HistoryError:
             return f"<History {self.path}: cannot be read>"
-        size = self.size
-        told = f", {human(size)}" if size >= _TOLD_FROM else ""
-        return f"<History {self.path}: {count:,} run{'' if count == 1 else 's'}{told}>"
+        text = f", {writes.format_bytes(size)}" if size >= _LARGE_FILE else ""
+        return f"<History {self.path}: {count:,} run{'' if count == 1 else 's'}{text}>"
 
     def _repr_html_(self) -> str:
-        if self._store.closed:
-            return history_html(repr(self), [])
+        title, runs = repr(self), []
+        if not self._opened.closed:
+            try:
+                runs = self.page(limit=_NEWEST, whole=False, skip_damaged=True)
+            except HistoryError as exc:
+                title = str(exc)
+        if not runs:
+            return f"<p>{escape(title)}</p>"
+        head = "".join(f"<th>{name}</th>" for name in _HTML_COLUMNS)
+        body = "".join(f"<tr>{_html_cells(run)}</tr>" for run in runs)
+        return (
+            f"<table><caption>{escape(title)}; the newest {len(runs)}:</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
+
+    # ------------------------------------------------------------------ inner parts
+
+    @property
+    def _store(self) -> Store:
+        """The open store, after runs that waited for its server were merged into it."""
+        if self._pending is not None and self._pending.merge_into(self._opened):
+            self._subscribers.notify_bulk()
+        return self._opened
+
+    def _write_run(
+        self,
+        change: Callable[[Transaction], HistoryError | None],
+        *,
+        begun: Sequence[Run] = (),
+        ended: Sequence[Run] = (),
+    ) -> HistoryError | None:
+        """Write runs; while the server is away they go to the pending history."""
         try:
-            runs = [run_of(row) for row in reads.heads(self._store, _NEWEST)]
-        except HistoryError as exc:
-            return history_html(str(exc), [])
-        return history_html(repr(self), runs)
+            problem = self._store.write(change)
+        except OutOfReachError:
+            if self._pending is None:
+                raise
+            self._pending.record(begun, ended)
+            return None
+        for run in (*ended, *begun):
+            self._notify(run.id)
+        return problem
+
+    def _record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
+        change = partial(writes.record, begun=begun, ended=ended)
+        self._write_run(change, begun=begun, ended=ended)
+
+    def _update(self, run_id: str, scalars: Mapping[str, Any], payloads: Mapping[str, Any]) -> None:
+        def change(transaction: Transaction) -> None:
+            if not writes.update_run(transaction, run_id, scalars, payloads):
+                raise writes.unknown_run(transaction, run_id)
+
+        self._store.write(change)
+        self._notify(run_id)
+
+    def _merge_runs(self, runs: Any) -> SyncReport:
+        some = list(runs) if isinstance(runs, Iterable) else [runs]
+        for each in some:
+            if not isinstance(each, Run):
+                msg = (
+                    "merge needs another history (its file, its URL or a History) or a list of "
+                    f"Run, not {each!r:.100}"
+                )
+                raise HistoryError(msg)
+        report, changed = merge.merge_runs(self._store, some)
+        for run_id in changed:
+            self._notify(run_id)
+        return report
+
+    def _stored_nodes(self, run_id: str) -> Sequence[NodeRun]:
+        store = self._store
+        rows = query.read_rows(store, query.select({"ids": [run_id]}, store), WHOLE)
+        return run_of(rows[0]).nodes if rows else ()
+
+    def _notify(self, run_id: str) -> None:
+        if not self._subscribers:
+            return
+        try:
+            run = self.get(run_id)
+        except HistoryError:  # deleted since, or pending
+            return
+        self._subscribers.notify(run)
+
+    def _select(self, filters: Filters) -> query.Selection:
+        return query.select(filters, self._opened)
+
+
+def _call(callback: Callable[[], None], failed: str) -> None:
+    try:
+        callback()
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
+        warnings.warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)
+
+
+def _checked(kind: type[Any], name: str, value: Any) -> Any:
+    if not isinstance(value, kind):
+        what = {"str": "text", "Mapping": "a dict"}.get(kind.__name__, "a list of texts")
+        msg = f"{name}={value!r:.60} is not {what}"
+        raise HistoryError(msg)
+    return value
+
+
+def _checked_quality(quality: object) -> float | None:
+    if quality is None:
+        return None
+    if not isinstance(quality, int | float) or not 0 <= quality <= 1:
+        msg = f"quality={quality!r:.60} is not a number from 0 (bad) to 1 (good)"
+        raise HistoryError(msg)
+    return float(quality)
+
+
+def _html_cells(run: Run) -> str:
+    values = {name: getattr(run, name) for name in _HTML_COLUMNS}
+    values["timestamp"] = f"{run.timestamp:%Y-%m-%d %H:%M:%S}"
+    values["latency_s"] = None if run.latency_s is None else f"{run.latency_s:.3f}"
+    return "".join(
+        f"<td>{escape('' if value is None else str(value))}</td>" for value in values.values()
+    )

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
-from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.fitting import fitting
+from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deploying import Deploying
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.store import Store
@@ -32,7 +31,6 @@ __all__ = ["LocalServer"]
 _PARTS = frozenset({"fastapi", "uvicorn", "starlette", "multipart", "python_multipart"})
 
 
-@fitting(InputError)
 class LocalServer(Deploying):
     """Vellum's API on 127.0.0.1, executing Python callables and Workflows SDK classes.
 

@@ -25,7 +25,11 @@ from vellum_nb.models.execution import (
     ExecuteWorkflowRequest,
     ExecuteWorkflowResponse,
     ExpandMeta,
+    MlModelUsage,
+    MlModelUsageWrapper,
+    Price,
     WorkflowEventError,
+    WorkflowExecutionUsageResult,
     WorkflowInput,
     WorkflowOutput,
     WorkflowResult,
@@ -56,13 +60,12 @@ from vellum_nb.models.stream import (
     WorkflowResultEventOutputData,
     WorkflowStreamEvent,
 )
-from vellum_nb.models.trace import NodeRun
-from vellum_nb.models.tracing import nodes_of_spans, nodes_of_stream, totals, usage_totals
-from vellum_nb.models.usage import (
-    MlModelUsage,
-    MlModelUsageWrapper,
-    Price,
-    WorkflowExecutionUsageResult,
+from vellum_nb.models.trace import (
+    NodeRun,
+    nodes_of_spans,
+    nodes_of_stream,
+    totals,
+    usage_totals,
 )
 
 __all__ = [

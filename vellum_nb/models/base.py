@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -14,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-__all__ = ["Model", "Moment", "Reply", "fitting", "utc"]
+__all__ = ["Model", "Moment", "Reply", "read_json", "utc", "validated"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,7 +37,7 @@ def utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[datetime, AfterValidator(utc)]
-"""A time that a server tells, in UTC: times can then be compared with each other."""
+"""A time in a reply, in UTC, so that times can be compared with each other."""
 
 
 class Model(BaseModel):
@@ -59,9 +60,32 @@ class Reply(Model):
         return None if field.is_required() else field.get_default(call_default_factory=True)
 
 
-def fitting(kind: type[M], value: object) -> M | None:
-    """Return `value` as a `kind`, or None when it is none."""
+def validated(kind: type[M], value: object) -> M | None:
+    """Return `value` as a `kind`, or None when it does not validate."""
     try:
         return kind.model_validate(value)
     except ValidationError:
         return None
+
+
+def read_json(kind: type[M], body: bytes) -> M | str:
+    """Return JSON as a `kind`, or why it is not one."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError:
+        repaired = _repaired(body)
+    try:
+        return kind.model_validate_json(repaired)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(step) for step in first["loc"])
+    return f"{place}: {first['msg']}" if place else str(first["msg"])
+
+
+def _repaired(body: bytes) -> bytes:
+    """Return JSON without the byte order mark and half surrogates that Python tolerates."""
+    try:
+        value = json.loads(body.decode("utf-8-sig", "replace"))
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return body

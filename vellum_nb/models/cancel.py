@@ -10,9 +10,9 @@ __all__ = ["Cancellation"]
 
 
 class Cancellation:
-    """Ends the calls it was handed to.
+    """Ends the calls that it is passed to.
 
-    Hand one to any number of calls; `cancel()` from any thread ends them all at once, those that
+    Pass one to any number of calls; `cancel()` from any thread ends them all at once, those that
     wait for an answer too. It stays cancelled.
 
     Examples
@@ -47,20 +47,28 @@ class Cancellation:
                 callback()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for `seconds`, or less when cancelled meanwhile; return `cancelled`."""
+        """Sleep for `seconds`, or until it is cancelled; return `cancelled`."""
         return self._event.wait(seconds)
+
+    def add_callback(self, callback: Callable[[], object]) -> None:
+        """Have `callback` run on `cancel`; at once if it is cancelled already."""
+        with self._lock:
+            self._callbacks.append(callback)
+            cancelled = self._event.is_set()
+        if cancelled:
+            with suppress(OSError):
+                callback()
+
+    def remove_callback(self, callback: Callable[[], object]) -> None:
+        """Forget a callback."""
+        with self._lock:
+            self._callbacks.remove(callback)
 
     @contextmanager
     def calling(self, callback: Callable[[], object]) -> Iterator[None]:
-        """Have `callback` run on `cancel` while the block runs (at once if cancelled already)."""
-        with self._lock:
-            already = self._event.is_set()
-            self._callbacks.append(callback)
+        """Have `callback` run on `cancel` while the block runs."""
+        self.add_callback(callback)
         try:
-            if already:
-                with suppress(OSError):
-                    callback()
             yield
         finally:
-            with self._lock:
-                self._callbacks.remove(callback)
+            self.remove_callback(callback)

@@ -23,7 +23,7 @@ def chat_messages(value: object) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        Names the first message that is none, by its place.
+        Names the first message that is not one, by its place.
     """
     if not isinstance(value, list | tuple) or is_pair(value):
         msg = f"{shown(value)} is no list of messages; give [('user', 'text'), ...]"

@@ -103,7 +103,7 @@ class WorkflowDeploymentRead(SlimWorkflowDeployment):
 
 
 class WorkflowDeploymentHistoryItem(Reply):
-    """What a release froze, as the API told it before there were releases."""
+    """A release in the form that the API had before there were releases."""
 
     id: str
     workflow_deployment_id: str = ""
@@ -146,7 +146,7 @@ class ReleaseEnvironment(Reply):
 
 
 class WorkflowVersion(Reply):
-    """What a release froze: its own input and output variables."""
+    """The version of a workflow that a release holds: its own input and output variables."""
 
     id: str = ""
     input_variables: tuple[VellumVariable, ...] = ()

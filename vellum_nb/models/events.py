@@ -10,9 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from vellum_nb.models.base import Moment, Reply, fitting
-from vellum_nb.models.execution import WorkflowEventError
-from vellum_nb.models.usage import WorkflowExecutionUsageResult
+from vellum_nb.models.base import Moment, Reply, validated
+from vellum_nb.models.execution import WorkflowEventError, WorkflowExecutionUsageResult
 
 __all__ = [
     "ParentContext",
@@ -36,10 +35,10 @@ class VellumCodeResourceDefinition(Reply):
 
 
 class ParentContext(Reply):
-    """What something ran in or was started by; `type` tells which fields are there.
+    """The parent of an execution or event; its fields follow from `type`.
 
-    WORKFLOW_RELEASE_TAG tells which release ran; WORKFLOW and WORKFLOW_NODE are what an event is
-    inside of; API_REQUEST and the like are where it all began.
+    WORKFLOW_RELEASE_TAG names the release that ran; WORKFLOW and WORKFLOW_NODE are what an event
+    is inside of; API_REQUEST and the like are the origin.
     """
 
     type: str = ""
@@ -95,9 +94,9 @@ class WorkflowEvent(Reply):
 
     @property
     def definition(self) -> VellumCodeResourceDefinition:
-        """The workflow or the node that it tells of."""
+        """The workflow or the node of the event."""
         found = self.body.get("node_definition") or self.body.get("workflow_definition")
-        return fitting(VellumCodeResourceDefinition, found) or VellumCodeResourceDefinition()
+        return validated(VellumCodeResourceDefinition, found) or VellumCodeResourceDefinition()
 
     @property
     def output_name(self) -> str | None:
@@ -118,7 +117,7 @@ class WorkflowEvent(Reply):
     @property
     def error(self) -> WorkflowEventError | None:
         """Why it was rejected."""
-        return fitting(WorkflowEventError, self.body.get("error"))
+        return validated(WorkflowEventError, self.body.get("error"))
 
     @property
     def ends(self) -> bool:

@@ -6,9 +6,9 @@ Source: https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from vellum_nb.models.base import Model, Moment, Reply
 
@@ -16,13 +16,20 @@ __all__ = [
     "ExecuteWorkflowRequest",
     "ExecuteWorkflowResponse",
     "ExpandMeta",
+    "MlModelUsage",
+    "MlModelUsageWrapper",
+    "Price",
+    "PromptNodeExecutionMeta",
     "WorkflowEventError",
+    "WorkflowExecutionUsageResult",
     "WorkflowInput",
     "WorkflowOutput",
     "WorkflowResult",
 ]
 
 NonEmpty = Annotated[str, Field(min_length=1)]
+N = TypeVar("N", int, float)
+_BEYOND = 10**15
 
 
 class WorkflowInput(Model):
@@ -34,7 +41,7 @@ class WorkflowInput(Model):
 
 
 class ExpandMeta(Model):
-    """Which figures of prompt nodes the server is asked to add."""
+    """Which figures of prompt nodes the server adds to its reply."""
 
     usage: bool | None = None
     cost: bool | None = None
@@ -89,3 +96,54 @@ class ExecuteWorkflowResponse(Reply):
     external_id: str | None = None
     run_id: str | None = None
     data: WorkflowResult
+
+
+def _sane(figure: N | None) -> N | None:
+    """Return a figure that can be added up; None for NaN and for what no bill has."""
+    return figure if figure is not None and abs(figure) < _BEYOND else None
+
+
+Count = Annotated[int | None, AfterValidator(_sane)]
+Amount = Annotated[float | None, AfterValidator(_sane)]
+
+
+class MlModelUsage(Reply):
+    """What one model used; None where the server does not report it."""
+
+    output_token_count: Count = None
+    input_token_count: Count = None
+    input_char_count: Count = None
+    output_char_count: Count = None
+    compute_nanos: Count = None
+    cache_creation_input_tokens: Count = None
+    cache_read_input_tokens: Count = None
+
+
+class MlModelUsageWrapper(Reply):
+    """What the model of a name used."""
+
+    ml_model_name: str = ""
+    ml_model_usage: MlModelUsage = MlModelUsage()
+
+
+class Price(Reply):
+    """An amount of money; `unit` is USD."""
+
+    value: Amount = None
+    unit: str = "USD"
+
+
+class PromptNodeExecutionMeta(Reply):
+    """What a prompt node used, as far as `ExpandMeta` requested it."""
+
+    usage: MlModelUsage | None = None
+    cost: Price | None = None
+    model_name: str | None = None
+
+
+class WorkflowExecutionUsageResult(Reply):
+    """What an execution, or one span of it, used; it may be calculated later, or not at all."""
+
+    usage: tuple[MlModelUsageWrapper, ...] | None = None
+    cost: tuple[Price, ...] | None = None
+    error: WorkflowEventError | None = None

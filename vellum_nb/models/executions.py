@@ -1,4 +1,4 @@
-"""Executions that run or have run, what was said about them, and uploaded files, as on the wire.
+"""Executions that run or have run, their ratings, and uploaded files, as on the wire.
 
 Source: https://docs.vellum.ai/developers/client-sdk
 """
@@ -12,8 +12,11 @@ from pydantic import Field
 
 from vellum_nb.models.base import Model, Moment, Reply
 from vellum_nb.models.events import ParentContext, VellumSpan
-from vellum_nb.models.execution import WorkflowEventError, WorkflowOutput
-from vellum_nb.models.usage import WorkflowExecutionUsageResult
+from vellum_nb.models.execution import (
+    WorkflowEventError,
+    WorkflowExecutionUsageResult,
+    WorkflowOutput,
+)
 
 __all__ = [
     "ActualRequest",
@@ -36,7 +39,7 @@ class ExecuteWorkflowAsyncResponse(Reply):
 
 
 class CheckWorkflowExecutionStatusResponse(Reply):
-    """How far an execution is; `outputs` by name, as plain values."""
+    """The status of an execution; `outputs` by name, as plain values."""
 
     status: str
     execution_id: str
@@ -51,7 +54,7 @@ class CheckWorkflowExecutionStatusResponse(Reply):
 
 
 class ActualRequest(Model):
-    """What an output was worth, and what it should have been.
+    """A rating of an output: its quality, and what it should have been.
 
     Name the output by `output_key` (its name) or `output_id`. `quality` is from 0 to 1.
     """
@@ -66,7 +69,7 @@ class ActualRequest(Model):
 
 
 class WorkflowExecutionActual(Reply):
-    """What was said about an output: `output` is what it should have been."""
+    """A rating of an output: `output` is what it should have been."""
 
     output: WorkflowOutput | None = None
     timestamp: Moment | None = None
@@ -113,14 +116,14 @@ class _Execution(Reply):
 
 
 class SlimWorkflowExecutionRead(_Execution):
-    """One execution in a list. `parent_context` tells which release ran."""
+    """One execution in a list. `parent_context` names the release."""
 
     latest_actual: WorkflowExecutionActual | None = None
     metric_results: tuple[MetricResult, ...] = ()
 
 
 class WorkflowEventExecutionRead(SlimWorkflowExecutionRead):
-    """One execution with its spans. `state` is what the workflow remembers, not how far it is."""
+    """One execution with its spans; `state` holds the workflow's state variables."""
 
     spans: tuple[VellumSpan, ...] = ()
     state: Mapping[str, Any] | None = None
@@ -134,7 +137,7 @@ class WorkflowExecutionDetail(_Execution):
 
 
 class WorkflowResolvedState(Reply):
-    """What a workflow remembered when it ended."""
+    """The state variables of a workflow when it ended."""
 
     span_id: str
     trace_id: str = ""

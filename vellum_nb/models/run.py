@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from html import escape
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
-from vellum_nb.errors import VellumNBError
 from vellum_nb.models.base import Model
 from vellum_nb.models.trace import NodeRun
 
@@ -24,7 +23,6 @@ __all__ = [
     "canonical_json",
     "case_id",
     "new_run_id",
-    "with_trace",
 ]
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
@@ -99,28 +97,6 @@ class RunError(Model):
     message: str = ""
 
 
-class _Reader:
-    """A function that a run carries along: no part of its value, and not pickled with it."""
-
-    def __init__(self, read: Callable[[Run], Any] | None = None) -> None:
-        self.read = read
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reader)
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __deepcopy__(self, _: object) -> _Reader:
-        return self
-
-    def __reduce__(self) -> tuple[type[_Reader], tuple[()]]:
-        return _Reader, ()
-
-
-_NOWHERE = _Reader()
-
-
 class Run(Model):
     """One execution as the history keeps it.
 
@@ -149,7 +125,7 @@ class Run(Model):
     desired : dict or None
         Output name to what it should have been, as rated.
     nodes : tuple of NodeRun
-        The trace, where it is known.
+        The trace, where it was read: `vellum_nb.Workspace.trace` reads it.
     author : str or None
         Who made it: ``VELLUM_NB_AUTHOR``, else, in a history on a server, the user's name here.
     """
@@ -186,24 +162,6 @@ class Run(Model):
     desired: dict[str, Any] | None = None
     nodes: tuple[NodeRun, ...] = ()
     author: str | None = None
-    _trace: _Reader = PrivateAttr(default_factory=lambda: _NOWHERE)
-
-    def trace(self) -> Any:
-        """Return the nodes of this run as a DataFrame, in the order in which they began.
-
-        Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
-        `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). Where the run
-        has no `nodes` yet, they are read from Vellum once and kept in the history.
-
-        Raises
-        ------
-        VellumNBError
-            This run came neither from a workspace nor from a history.
-        """
-        if self._trace.read is None:
-            msg = "This run does not know where its nodes are kept: use ws.trace(run)"
-            raise VellumNBError(msg)
-        return self._trace.read(self)
 
     def __repr__(self) -> str:
         what = self.error.code if self.error else ", ".join(self.outputs)
@@ -225,9 +183,3 @@ class Run(Model):
         )
         head = f"{self.deployment} · {self.release_tag} · {self.state}"
         return f'<table><caption style="text-align: left">{escape(head)}</caption>{body}</table>'
-
-
-def with_trace(run: Run, read: Callable[[Run], Any]) -> Run:
-    """Return the same `run`, whose `Run.trace` calls `read` from now on."""
-    run._trace = _Reader(read)  # noqa: SLF001  (of this module)
-    return run

@@ -18,9 +18,8 @@ from pydantic import (
     field_validator,
 )
 
-from vellum_nb.models.base import Moment, Reply, fitting
-from vellum_nb.models.execution import WorkflowEventError, WorkflowOutput
-from vellum_nb.models.usage import PromptNodeExecutionMeta
+from vellum_nb.models.base import Moment, Reply, validated
+from vellum_nb.models.execution import PromptNodeExecutionMeta, WorkflowEventError, WorkflowOutput
 
 __all__ = [
     "WorkflowNodeResultData",
@@ -34,7 +33,7 @@ _ENDS = frozenset({"FULFILLED", "REJECTED"})
 
 
 class WorkflowResultEventOutputData(Reply):
-    """How far one output is: `state` is INITIATED, STREAMING with a `delta`, or FULFILLED."""
+    """The progress of one output: `state` is INITIATED, STREAMING with a `delta`, or FULFILLED."""
 
     id: str | None = None
     name: str = ""
@@ -46,7 +45,7 @@ class WorkflowResultEventOutputData(Reply):
 
 
 class WorkflowResultEvent(Reply):
-    """How far a workflow is. `outputs` come when it is FULFILLED, `error` when it is REJECTED."""
+    """The progress of a workflow: `outputs` come with FULFILLED, `error` with REJECTED."""
 
     id: str = ""
     state: str
@@ -58,19 +57,19 @@ class WorkflowResultEvent(Reply):
 
 
 class WorkflowNodeResultData(Reply):
-    """What a node of one `type` (PROMPT, TEMPLATING, MAP and so on) tells."""
+    """The data of a node of one `type` (PROMPT, TEMPLATING, MAP and so on)."""
 
     type: str = ""
     data: Mapping[str, Any] | None = None
 
     @property
     def execution_meta(self) -> PromptNodeExecutionMeta | None:
-        """What a prompt node used, where it was asked for and is known."""
-        return fitting(PromptNodeExecutionMeta, (self.data or {}).get("execution_meta"))
+        """What a prompt node used, where it was requested and is known."""
+        return validated(PromptNodeExecutionMeta, (self.data or {}).get("execution_meta"))
 
 
 class WorkflowNodeResultEvent(Reply):
-    """How far one node is: `state` is INITIATED, STREAMING, FULFILLED or REJECTED.
+    """The progress of one node: `state` is INITIATED, STREAMING, FULFILLED or REJECTED.
 
     `node_name` and `parent_span_id` (the node it is inside of, or the execution) are what our
     local server adds; Vellum names nodes by `node_id` alone.
@@ -139,12 +138,12 @@ class WorkflowStreamEvent(Reply):
 
     @property
     def output(self) -> WorkflowResultEventOutputData | None:
-        """How far one output of the workflow is, when the event tells of one."""
+        """The progress of one output of the workflow, when the event is about one."""
         return self.data.output if isinstance(self.data, WorkflowResultEvent) else None
 
     @property
     def output_name(self) -> str | None:
-        """The name of the workflow's output that the event tells of."""
+        """The name of the workflow's output that the event is about."""
         return self.output.name if self.output else None
 
     @property

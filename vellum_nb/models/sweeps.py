@@ -14,7 +14,25 @@ from pydantic import Field
 from vellum_nb.models.base import Model
 from vellum_nb.models.run import canonical_json
 
-__all__ = ["Place", "SweepCase", "SweepRecord", "planned_id", "signature"]
+__all__ = [
+    "IN_DOUBT_SQL",
+    "Place",
+    "SweepCase",
+    "SweepRecord",
+    "is_in_doubt",
+    "planned_id",
+    "signature",
+]
+
+_UNKNOWN_CODES = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
+_REFUSED_CODES = ("HTTP_400", "HTTP_409", "HTTP_422")
+IN_DOUBT_SQL = (
+    "(state = 'STARTED' OR (state = 'FAILED' AND ("
+    "error_code IN ('UNKNOWN_FATE', 'TIMEOUT', 'CONNECTION') OR error_code LIKE 'HTTP_5%' "
+    "OR (error_code IN ('HTTP_400', 'HTTP_409', 'HTTP_422') "
+    "AND lower(error_message) LIKE '%external%id%'))))"
+)
+"""True of a row of `runs` that nobody knows of whether it was executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +115,25 @@ class Place:
     position: int
     release_tag: str
     repeat: int
+
+
+def is_in_doubt(state: str, error_code: str | None, error_message: str | None) -> bool:
+    """Return whether nobody knows if a run was executed: no answer came, or its id was refused.
+
+    Examples
+    --------
+    >>> is_in_doubt("FAILED", "TIMEOUT", None), is_in_doubt("FAILED", "HTTP_400", "no such input")
+    (True, False)
+    """
+    if state != "FAILED":
+        return state == "STARTED"
+    code, message = error_code or "", (error_message or "").lower()
+    is_refused_id = "id" in message.partition("external")[2]
+    return (
+        code in _UNKNOWN_CODES
+        or code.startswith("HTTP_5")
+        or (code in _REFUSED_CODES and is_refused_id)
+    )
 
 
 def planned_id(sweep_id: str, place: Place, round: int = 0) -> str:  # noqa: A002  (the field's word)

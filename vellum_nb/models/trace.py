@@ -1,12 +1,21 @@
-"""One node of a run: when it ran, how it ended, what it cost."""
+"""The nodes of a run: from the events of a stream or from spans, and what they cost together."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from vellum_nb.models.base import Model
+from vellum_nb.models.events import VellumSpan, WorkflowEvent
+from vellum_nb.models.execution import PromptNodeExecutionMeta, WorkflowExecutionUsageResult
+from vellum_nb.models.stream import WorkflowNodeResultEvent, WorkflowStreamEvent
 
-__all__ = ["NodeRun"]
+__all__ = ["NodeRun", "nodes_of_spans", "nodes_of_stream", "totals", "usage_totals"]
+
+_ENDS = frozenset({"FULFILLED", "REJECTED"})
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class NodeRun(Model):
@@ -25,7 +34,7 @@ class NodeRun(Model):
     error : str or None
         Why it was rejected.
     model, tokens_in, tokens_out, cost_usd
-        Of a prompt node; None where the server does not tell.
+        Of a prompt node; None where the server does not report it.
     """
 
     name: str
@@ -47,3 +56,142 @@ class NodeRun(Model):
         if self.start is None or self.end is None:
             return None
         return (self.end - self.start).total_seconds()
+
+
+def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...]:
+    """Return the nodes that the NODE events of a stream report, in the order they began."""
+    found: dict[str, NodeRun] = {}
+    for event in events:
+        if event.type == "NODE" and isinstance(event.data, WorkflowNodeResultEvent):
+            key = event.data.node_result_id or event.data.node_id
+            begun = found.get(key) or _begun(event.data, key, event.execution_id)
+            found[key] = _grown(begun, event.data)
+    return tuple(found.values())
+
+
+def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
+    """Return the nodes that spans report, in the order they began.
+
+    The parent of a node inside a workflow of another node is that other node.
+    """
+    by_id = {span.span_id: span for span in spans}
+    nodes = [_node(span, by_id) for span in spans if span.name.startswith("node")]
+    return tuple(sorted(nodes, key=lambda node: node.start or _LATEST))
+
+
+def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
+    """Return `cost_usd`, `tokens_in`, `tokens_out` and `model` over all nodes.
+
+    A figure that no node has is None. Several models are joined by a comma.
+
+    Examples
+    --------
+    >>> totals([NodeRun(name="a", model="m", tokens_in=3), NodeRun(name="b", tokens_in=4)])
+    {'cost_usd': None, 'tokens_in': 7, 'tokens_out': None, 'model': 'm'}
+    """
+    return {
+        "cost_usd": _sum(node.cost_usd for node in nodes),
+        "tokens_in": _count(node.tokens_in for node in nodes),
+        "tokens_out": _count(node.tokens_out for node in nodes),
+        "model": _models(node.model for node in nodes),
+    }
+
+
+def usage_totals(results: Sequence[WorkflowExecutionUsageResult] | None) -> dict[str, Any]:
+    """Return the same figures as `totals`, from the usage results of an execution."""
+    used = [each for result in results or () for each in result.usage or ()]
+    costs = [each for result in results or () for each in result.cost or ()]
+    return {
+        "cost_usd": _sum(price.value for price in costs),
+        "tokens_in": _count(each.ml_model_usage.input_token_count for each in used),
+        "tokens_out": _count(each.ml_model_usage.output_token_count for each in used),
+        "model": _models(each.ml_model_name for each in used),
+    }
+
+
+def _begun(data: WorkflowNodeResultEvent, key: str, execution_id: str) -> NodeRun:
+    parent = data.parent_span_id or data.source_execution_id or execution_id
+    return NodeRun(name="", span_id=key, parent_span_id=parent, start=data.ts)
+
+
+def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
+    """Return `node` with the data of one more of its events."""
+    kind = (data.data and data.data.type) or node.kind
+    news: dict[str, Any] = {
+        "name": _name(data, kind) or node.name,
+        "kind": kind,
+        "state": data.state or node.state,
+    }
+    if data.state in _ENDS:
+        news["end"] = data.ts
+    if data.error is not None:
+        news["error"] = data.error.message or data.error.code
+    if data.data is not None and data.data.execution_meta is not None:
+        news |= _spent(data.data.execution_meta)
+    return node.model_copy(update=news)
+
+
+def _name(data: WorkflowNodeResultEvent, kind: str) -> str:
+    """Return what to call a node: as the server does, or by its kind and the start of its id."""
+    if data.node_name:
+        return data.node_name
+    output = ((data.data and data.data.data) or {}).get("output")
+    if kind == "TERMINAL" and isinstance(output, dict) and output.get("name"):
+        return str(output["name"])
+    return " ".join(part for part in (kind, data.node_id[:8]) if part)
+
+
+def _spent(meta: PromptNodeExecutionMeta) -> dict[str, Any]:
+    usage = meta.usage
+    found = {
+        "model": meta.model_name,
+        "tokens_in": usage and usage.input_token_count,
+        "tokens_out": usage and usage.output_token_count,
+        "cost_usd": meta.cost and meta.cost.value,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
+    last = span.events[-1] if span.events else WorkflowEvent(name="")
+    ended = next((event for event in span.events if event.state in _ENDS), last)
+    state = ended.state or "INITIATED"
+    error = ended.error
+    return NodeRun(
+        name=span.attributes.label or ended.definition.name or span.span_id[:8],
+        span_id=span.span_id,
+        parent_span_id=_parent(span, by_id),
+        kind=span.attributes.kind or "",
+        state=state,
+        start=span.start_ts,
+        end=span.end_ts if state in _ENDS else None,
+        error=(error.message or error.code) if error else None,
+        **usage_totals([span.usage_result] if span.usage_result else None),
+    )
+
+
+def _parent(span: VellumSpan, by_id: dict[str, VellumSpan]) -> str | None:
+    """Return the node that `span` ran in, or the span of the whole execution."""
+    seen = {span.span_id}
+    parent = span.parent_span_id
+    while parent in by_id and by_id[parent].name.startswith("workflow"):
+        above = by_id[parent].parent_span_id
+        if above not in by_id or above in seen:
+            break
+        seen.add(parent)
+        parent = above
+    return parent
+
+
+def _sum(figures: Iterable[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return math.fsum(known) if known else None
+
+
+def _count(figures: Iterable[int | None]) -> int | None:
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known else None
+
+
+def _models(names: Iterable[str | None]) -> str | None:
+    return ", ".join(dict.fromkeys(name for name in names if name)) or None

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.history.exporting.export import write_csv
-from vellum_nb.history.exporting.naming import refuse_misnamed
-from vellum_nb.history.exporting.parquet import write_parquet
-from vellum_nb.history.store.replacing import replacing
+from vellum_nb.history import (
+    refuse_other_ending,
+    replacing,
+    write_csv_frame,
+    write_parquet_frame,
+)
 from vellum_nb.models.secret import stands_in
 
 if TYPE_CHECKING:
@@ -98,9 +100,9 @@ def save_text(path: str | Path, text: str) -> Path:
 
 def save_frame(path: str | Path, frame: pd.DataFrame, form: Literal["csv", "parquet"]) -> Path:
     """Write `frame`; as `save_text`."""
-    refuse_misnamed(path, f"to_{form}")
+    refuse_other_ending(path, f"to_{form}")
     if form == "parquet":
-        return write_parquet(frame, Path(path))
+        return write_parquet_frame(frame, path)
     with replacing(path) as file:
-        write_csv(frame, file)
+        write_csv_frame(frame, file)
     return Path(path)

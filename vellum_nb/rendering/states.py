@@ -1,4 +1,4 @@
-"""How the state of a run is told: an icon, the word, and a sentence for what went wrong."""
+"""The state of a run as HTML: an icon, the word, and a sentence for what went wrong."""
 
 from __future__ import annotations
 

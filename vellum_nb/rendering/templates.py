@@ -6,6 +6,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.history import clean
 from vellum_nb.rendering import format as formats
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ __all__ = ["render", "stylesheet"]
 def render(name: str, **context: Any) -> str:
     """Return the template `name` of ``templates/`` filled with `context`.
 
-    Everything that a template is given is escaped.
+    Everything that a template is given is escaped; half surrogate pairs are replaced.
     """
-    return _environment().get_template(name).render(context)
+    return clean(_environment().get_template(name).render(context))
 
 
 def stylesheet(name: str) -> str:

@@ -2,7 +2,7 @@
 
 Markdown of an untrusted author can neither run nor load anything. Of images, audio, video and
 documents only data URLs whose first bytes say what they are become elements of the page; an
-address is written out as text: fetching it would tell its owner who looks, and when.
+address is written out as text: fetching it would reveal to its owner who looks, and when.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ def _value(value: object, kind: str, look: _Look) -> str:
 
 
 def _text(value: str, look: _Look) -> str:
-    shown, rest = clipped(value)
+    head, rest = clipped(value)
     if look.markdown:
-        return markdown_html(shown) + _rest(rest)
-    return f'<pre class="vnb-text">{escape(shown)}</pre>{_rest(rest)}'
+        return markdown_html(head) + _rest(rest)
+    return f'<pre class="vnb-text">{escape(head)}</pre>{_rest(rest)}'
 
 
 def _rest(count: int) -> str:
@@ -258,9 +258,9 @@ class _Tree:
 
     def _items(self, value: object, depth: int, size: int) -> Iterator[str]:
         pairs = value.items() if isinstance(value, Mapping) else enumerate(_as_list(value))
-        for shown, (key, item) in enumerate(pairs):
-            if shown == _ITEMS or self._nodes > _NODES:
-                yield f"… {size - shown} more"
+        for count, (key, item) in enumerate(pairs):
+            if count == _ITEMS or self._nodes > _NODES:
+                yield f"… {size - count} more"
                 return
             label = f'<span class="vnb-key">{escape(str(key))}</span>: '
             yield self.node(item, depth + 1, label)
@@ -289,7 +289,7 @@ def markdown_html(text: str) -> str:
     r"""Return `text`, Markdown, as safe HTML.
 
     HTML in it stays text, images become their description and address, and links open in a new
-    tab without telling where they came from.
+    tab without a referrer.
 
     Examples
     --------

@@ -13,11 +13,11 @@ from typing import NamedTuple, Never
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.sweep.plan import SweepPlan, TagPlan, counted
-from vellum_nb.experiments.sweep.reading import SUFFIXES, CaseFile
-from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.experiments.sweep.telling import money
 from vellum_nb.rendering.format import visible_name
+from vellum_nb.sweep.cases import SUFFIXES, CaseFile
+from vellum_nb.sweep.plan import SweepPlan, TagPlan, counted
+from vellum_nb.sweep.progress import money
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, close_tree, note
 from vellum_nb.widgets.markup import ALERT, alert_html
 from vellum_nb.widgets.media_field import Uploader, size_text
@@ -34,7 +34,7 @@ _AGAIN = "Check again"
 
 @dataclass(frozen=True)
 class CaseCalls:
-    """What a form is handed to run a file of cases; each is told file, release tags and repeats.
+    """How a form runs a file of cases: called with file, release tags, repeats and restart.
 
     Attributes
     ----------
@@ -44,8 +44,8 @@ class CaseCalls:
         Starts it in the background, or goes on with it; returns the sweep.
     """
 
-    plan: Callable[[File, Sequence[str], int], SweepPlan]
-    sweep: Callable[[File, Sequence[str], int], Sweep]
+    plan: Callable[[File, Sequence[str], int, bool], SweepPlan]
+    sweep: Callable[[File, Sequence[str], int, bool], Sweep]
 
 
 def _cannot(*_: object) -> Never:
@@ -62,6 +62,7 @@ class _Asked(NamedTuple):
     file: File
     tags: tuple[str, ...]
     repeats: int
+    restart: bool = False
 
 
 class CaseSection:
@@ -106,7 +107,6 @@ class CaseSection:
         self._errands = SerialExecutor("vellum-nb-cases")
         self._asked: _Asked | None = None
         self._ready: _Asked | None = None  # what the plan that is shown is of
-        self._ran: _Asked | None = None
         self._chosen_here = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
@@ -194,15 +194,18 @@ class CaseSection:
     def _check(self, asked: _Asked) -> None:
         if asked is not self._asked:
             return  # something else is chosen by now
-        shown, label = self._plan.value, _AGAIN
+        shown, label, ready = self._plan.value, _AGAIN, asked
         try:
             with self._boundary:
                 plan, shown = _planned(partial(self._calls.plan, *asked))
-                label = self._wording(plan, asked) if plan else _AGAIN
+                if plan is not None and plan.resumes and not plan.calls:  # all of it was run
+                    ready = asked._replace(restart=True)
+                    plan, shown = _planned(partial(self._calls.plan, *ready))
+                label = _run_label(plan, again=ready.restart) if plan else _AGAIN
         finally:
             with self._lock:
                 if asked is self._asked:
-                    self._ready = None if label == _AGAIN else asked
+                    self._ready = None if label == _AGAIN else ready
                     self._show(shown, label)
 
     def _clicked(self, _: object) -> None:
@@ -223,15 +226,15 @@ class CaseSection:
                 sweep, problem = _started(partial(self._calls.sweep, *asked))
                 shown = problem or shown
                 if sweep is not None:
-                    self._take(sweep, asked)
+                    self._take(sweep)
         finally:
             with self._lock:
                 self._show(shown, _AGAIN)
         self._followed()
 
-    def _take(self, sweep: Sweep, asked: _Asked) -> None:
+    def _take(self, sweep: Sweep) -> None:
         self._unsubscribe()
-        self.sweep, self._ran, self._was_active = sweep, asked, True
+        self.sweep, self._was_active = sweep, True
         self.view.children = (sweep.view(),)
         self._unsubscribe = sweep.subscribe(self._followed)
 
@@ -261,12 +264,12 @@ class CaseSection:
         self._run.description = "Running…" if active else label or "Run"
         (self._run.remove_class if label == _AGAIN else self._run.add_class)("vnb-case-go")
 
-    def _wording(self, plan: SweepPlan, asked: _Asked) -> str:
-        calls = counted(plan.calls, "call")
-        if plan.resumes:
-            return f"Go on: {calls}"
-        over = self.sweep is not None and self.sweep.state == "done" and self._ran == asked
-        return f"Run {calls} again" if over else f"Run {calls}"
+
+def _run_label(plan: SweepPlan, *, again: bool) -> str:
+    calls = counted(plan.calls, "call")
+    if plan.resumes:
+        return f"Go on: {calls}"
+    return f"Run {calls} again" if again else f"Run {calls}"
 
 
 def _planned(plan: Callable[[], SweepPlan]) -> tuple[SweepPlan | None, str]:

@@ -11,11 +11,11 @@ import anywidget
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.experiments.sweep.sweep import Sweep
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind, plain
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.rendering.values import value_text
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import (
     ErrorBoundary,
     Readable,

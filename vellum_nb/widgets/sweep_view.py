@@ -9,15 +9,13 @@ from typing import Any
 
 import traitlets
 
-from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.experiments.sweep.progress import Progress, TagProgress
-from vellum_nb.experiments.sweep.sweep import Sweep
-from vellum_nb.experiments.sweep.telling import duration, money, runs_word, speed
-from vellum_nb.fitting import fitting
+from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.rendering.values import value_text
+from vellum_nb.sweep.progress import Progress, TagProgress, duration, money, runs_word, speed
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, script
 
@@ -329,7 +327,6 @@ def _name(name: str) -> str:
     return escape(visible_name(name))
 
 
-@fitting(InputError)
 class SweepView(ThreadSafeWidget):
     """The live view of a sweep; `Sweep.view` makes it.
 

@@ -1,7 +1,7 @@
 """What the history table shows of a run: columns, cells, excerpts, and the static form.
 
-Pure: runs in, plain values out. Texts are cut here, so that a long output never travels; they are
-escaped by whoever makes HTML of them.
+Pure: runs in, plain values out. Texts are cut here, so that a long output is never sent whole;
+they are escaped where HTML is made of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-from vellum_nb.history.searching.words import Search
+from vellum_nb.history import Search
 from vellum_nb.models import Run
 from vellum_nb.widgets.outputs import LEFT
 
@@ -223,13 +223,13 @@ def _joined(values: Mapping[str, Any]) -> str:
 def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
     """Return one line that begins near the first match, so that the match can be seen."""
     # Of a text of megabytes only this much is looked at.
-    start = (search.first(text[: 400 * TEXT_LIMIT]) or 0) if search.needles else 0
+    start = (search.first(text[: 400 * TEXT_LIMIT]) or 0) if search.terms else 0
     lead = 6  # a column shows some 25 signs; the match has to be among the first
     begin = start - lead if start > 2 * lead else 0
     piece = " ".join(text[begin : begin + 2 * limit].split())
     cut = len(piece) > limit or begin + 2 * limit < len(text)
     shown = ("…" if begin else "") + piece[:limit].rstrip() + ("…" if cut else "")
-    marks = search.marks(shown) if search.needles else []
+    marks = search.spans(shown) if search.terms else []
     edges = [0, *(edge for mark in marks for edge in mark), len(shown)]
     return [shown[a:b] for a, b in pairwise(edges)] if marks else shown
 

@@ -8,118 +8,75 @@ from typing import Any, TypeAlias
 from vellum_nb.comparison.bisection import Bisection, Candidate, Check, bisected
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.history import History
 from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import to_wire
 from vellum_nb.models.plain import plain, shown
-from vellum_nb.workspace.base import BaseWorkspace
-from vellum_nb.workspace.sweep_options import checked_repeats
+from vellum_nb.sweep.options import checked_repeats
+from vellum_nb.workspace.lookup import Lookup
+from vellum_nb.workspace.runner import Runner
 
-__all__ = ["BisectMethods"]
+__all__ = ["OneCase", "bisect"]
 
 _LATEST = "LATEST"
 Releases = Sequence[WorkflowDeploymentRelease]
 OneCase: TypeAlias = "Mapping[str, object] | Run | Case | str"
 
 
-class BisectMethods(BaseWorkspace):
-    """Finds changes."""
+def bisect(
+    deployment: str,
+    case: OneCase,
+    check: Check | None,
+    *,
+    runner: Runner,
+    lookup: Lookup,
+    history: History,
+    first: str | None,
+    last: str | None,
+    repeats: int | None,
+) -> Bisection:
+    """Find the first release that answers a case otherwise than the oldest one does."""
+    times = None if repeats is None else checked_repeats(repeats)
+    releases = _between(deployment, _oldest_first(lookup, deployment), first, last)
+    inputs = _inputs_of(history, deployment, case, releases)
+    trial = _Trial(runner, history, deployment, inputs, releases)
+    return bisected(
+        deployment,
+        inputs,
+        [_candidate(each) for each in releases],
+        check=check,
+        runs_of=trial.runs_of,
+        repeats=times,
+        known=trial.known,
+        can_try=trial.can_try,
+    )
 
-    def bisect(
-        self,
-        deployment: str,
-        case: OneCase,
-        check: Check | None = None,
-        *,
-        first: str | None = None,
-        last: str | None = None,
-        repeats: int | None = None,
-    ) -> Bisection:
-        """Find the first release that answers a case otherwise than the oldest one does.
 
-        A binary search over the releases, oldest to newest: of 100 releases some 9 are run, and
-        the two on both sides of the change once more. Runs that the history has of this case on
-        a release are taken first. Where it changed several times, one of the changes is found.
+def _oldest_first(lookup: Lookup, deployment: str) -> list[WorkflowDeploymentRelease]:
+    """Return all releases; the order in which they come is newest first, by contract."""
+    releases = lookup.releases(deployment)[::-1]
+    moments = [each.created for each in releases if each.created is not None]
+    if len(moments) < len(releases):
+        return releases
+    return sorted(releases, key=lambda each: each.created or moments[0])
 
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        case : mapping, Run, Case or str
-            The inputs; or a run, a case of a comparison, or a `case_id`, whose inputs are taken.
-        check : callable, optional
-            A function of a run; a change is where what it returns changes. Default: the outputs,
-            or the error.
-        first, last : str, optional
-            Release tags, or ids of releases, to search between. Default: the oldest and the
-            newest.
-        repeats : int, optional
-            How many runs of each release count; what more than half of them say is its answer.
-            Default: one, and up to five where runs of one release disagree.
 
-        Returns
-        -------
-        Bisection
-            `first_changed` and `last_same`, and as `frame` what was run.
-
-        Raises
-        ------
-        VellumNBError
-            Nothing changed between the oldest and the newest, `check` raised, or the runs of a
-            release disagree too much.
-        InputError
-            The case is none, or does not fit a release.
-        APIError
-            A release could not be run; what was run is kept, and taken the next time.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> found = ws.bisect(
-        ...     "ticket-triage",
-        ...     {"ticket": "I was charged twice"},
-        ...     lambda run: run.outputs["category"],
-        ... )
-        >>> found.last_same, found.first_changed
-        ('v1', 'v2')
-        """
-        times = None if repeats is None else checked_repeats(repeats)
-        releases = _between(deployment, self._oldest_first(deployment), first, last)
-        inputs = self._inputs_of(deployment, case, releases)
-        trial = _Trial(self, deployment, inputs, releases)
-        return bisected(
-            deployment,
-            inputs,
-            [_candidate(each) for each in releases],
-            check=check,
-            runs_of=trial.runs_of,
-            repeats=times,
-            known=trial.known,
-            can_try=trial.can_try,
-        )
-
-    def _oldest_first(self, deployment: str) -> list[WorkflowDeploymentRelease]:
-        """Return all releases; the order in which they come is newest first, by contract."""
-        releases = self._lookup.releases(deployment)[::-1]
-        moments = [each.created for each in releases if each.created is not None]
-        if len(moments) < len(releases):
-            return releases
-        return sorted(releases, key=lambda each: each.created or moments[0])
-
-    def _inputs_of(self, deployment: str, case: OneCase, releases: Releases) -> dict[str, Any]:
-        """Return the inputs of the case as plain values."""
-        if isinstance(case, str):
-            found = self.history.runs(deployment=deployment, case_id=case, limit=1)
-            if not found:
-                msg = (
-                    f"the history has no run of {deployment} with the case_id {case!r}; "
-                    "give the inputs themselves, or a case_id of ws.history.frame()"
-                )
-                raise InputError(msg)
-            return dict(found[0].inputs)
-        if isinstance(case, Run | Case):
-            return dict(case.inputs)
-        return _plain_inputs(deployment, case, releases)
+def _inputs_of(
+    history: History, deployment: str, case: OneCase, releases: Releases
+) -> dict[str, Any]:
+    """Return the inputs of the case as plain values."""
+    if isinstance(case, str):
+        found = history.runs(deployment=deployment, case_id=case, limit=1)
+        if not found:
+            msg = (
+                f"the history has no run of {deployment} with the case_id {case!r}; "
+                "give the inputs themselves, or a case_id of ws.history.frame()"
+            )
+            raise InputError(msg)
+        return dict(found[0].inputs)
+    if isinstance(case, Run | Case):
+        return dict(case.inputs)
+    return _plain_inputs(deployment, case, releases)
 
 
 class _Trial:
@@ -127,20 +84,21 @@ class _Trial:
 
     def __init__(
         self,
-        workspace: BisectMethods,
+        runner: Runner,
+        history: History,
         deployment: str,
         inputs: dict[str, Any],
         releases: Releases,
     ) -> None:
-        self._runner = workspace._runner  # noqa: SLF001  (of this module)
+        self._runner = runner
         self._deployment = deployment
         self._inputs = inputs
         self._releases = {each.id: each for each in releases}
         self._runs: dict[str, list[Run]] = {}
-        kept = workspace.history.runs(
+        recorded = history.runs(
             deployment=deployment, case_id=case_id(inputs), state=["FULFILLED", "REJECTED"]
         )
-        for run in kept:
+        for run in recorded:
             if run.release_id in self._releases and not run.tag_moved:
                 self._runs.setdefault(run.release_id, []).append(run)
         self.known = frozenset(run.id for runs in self._runs.values() for run in runs)
@@ -192,12 +150,12 @@ def _between(
     return list(releases[start : end + 1])
 
 
-def _place(deployment: str, releases: Releases, wanted: str) -> int:
+def _place(deployment: str, releases: Releases, name: str) -> int:
     for at, each in enumerate(releases):
-        if wanted == each.id or wanted in {tag.name for tag in each.release_tags}:
+        if name == each.id or name in {tag.name for tag in each.release_tags}:
             return at
     known = ", ".join(_candidate(each).name for each in releases) or "none"
-    msg = f"{deployment} has no release {wanted!r}; it has, oldest first: {known}"
+    msg = f"{deployment} has no release {name!r}; it has, oldest first: {known}"
     raise InputError(msg)
 
 

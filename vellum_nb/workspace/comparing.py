@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.frame_input import compare_rows
-from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
-from vellum_nb.errors import APIError, InputError
-from vellum_nb.experiments.sweep import Sweep
-from vellum_nb.experiments.sweep.reading import Cases, read_table
-from vellum_nb.fitting import fitting
-from vellum_nb.history.reading.query import Filters, moment
-from vellum_nb.history.reading.records import Record
-from vellum_nb.models import WorkflowDeploymentRelease
+from vellum_nb.comparison.judging import judged
+from vellum_nb.comparison.metrics import Metrics
+from vellum_nb.errors import APIError, InputError, NotFoundError
+from vellum_nb.history import History, RunSummary, moment
+from vellum_nb.models import Run, WorkflowDeploymentRelease
 from vellum_nb.models.plain import shown
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.workspace.asking import WorkspaceJudges
-from vellum_nb.workspace.compared_tags import check_tags, nothing_run, tags_run
-from vellum_nb.workspace.grids import sweep_about
-from vellum_nb.workspace.sweep_cases import checked_cases
-from vellum_nb.workspace.sweeping import SweepMethods
-from vellum_nb.workspace.tools import plain_tools
+from vellum_nb.sweep.cases import Cases, checked_cases, read_table
+from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.workspace.views import plain_services
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CompareMethods", "compare"]
+__all__ = [
+    "Chosen",
+    "CompareOptions",
+    "WorkspaceJudges",
+    "check_tags",
+    "chosen_cases",
+    "compare",
+    "compared_runs",
+    "nothing_run",
+    "tags_run",
+]
 
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
+Resolve: TypeAlias = Callable[[str, str], WorkflowDeploymentRelease | None]
 
 
-@fitting(InputError)
 def compare(
     frame: pd.DataFrame,
     by: str = "release_tag",
@@ -59,7 +62,7 @@ def compare(
         The column whose values are compared: ``"release_tag"``, ``"release_id"``,
         ``"environment"`` (local against the cloud), or any other.
     baseline : str, optional
-        The value the others are held against. Default: the one that was run first.
+        The value that the others are compared with. Default: the one that was run first.
     metrics : metric or sequence, optional
         As of `vellum_nb.Comparison`.
     deployment : str, optional
@@ -87,7 +90,7 @@ def compare(
         baseline=baseline,
         metrics=metrics,
         deployment=deployment,
-        services=plain_tools(),
+        services=plain_services(),
         alpha=alpha,
         seed=seed,
     )
@@ -103,7 +106,6 @@ class CompareOptions(TypedDict, total=False):
     since: datetime | str | None
     metrics: Metrics | None
     cases: Chosen | None
-    archived: bool
     alpha: float
     seed: int
     max_calls: int | None
@@ -111,210 +113,109 @@ class CompareOptions(TypedDict, total=False):
     progress: bool
 
 
-class CompareMethods(SweepMethods):
-    """Compares runs."""
+def tags_run(records: Sequence[RunSummary]) -> list[str]:
+    """Return the release tags of these runs, in the order in which they were first run."""
+    return list(dict.fromkeys(each.release_tag for each in reversed(records)))
 
-    @overload
-    def compare(
-        self, deployment: str, *, dry_run: Literal[True], **options: Unpack[CompareOptions]
-    ) -> JudgePlan: ...
-    @overload
-    def compare(
-        self,
-        deployment: str,
-        *,
-        dry_run: Literal[False] = False,
-        **options: Unpack[CompareOptions],
-    ) -> Comparison: ...
-    def compare(
-        self,
-        deployment: str,
-        *,
-        release_tags: Sequence[str] | None = None,
-        baseline: str | None = None,
-        sweep: Sweep | str | None = None,
-        since: datetime | str | None = None,
-        metrics: Metrics | None = None,
-        cases: Chosen | None = None,
-        archived: bool = False,
-        alpha: float = 0.05,
-        seed: int = 0,
-        dry_run: bool = False,
-        max_calls: int | None = None,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
-    ) -> Comparison | JudgePlan:
-        """Put the stored runs of `deployment` side by side, one row a case.
 
-        Nothing is run, but what a judge among the metrics has not judged yet. Repeats of a case
-        are kept; its newest answer is shown. What sweeps expected of a case, and what a reader
-        said its outputs should have been, is known to the metrics.
+def nothing_run(
+    history: History,
+    resolve: Resolve,
+    deployment: str,
+    tags: Sequence[str] | None,
+    since: datetime | str | None,
+) -> InputError:
+    """Return the error for release tags that no case was run on; None means any."""
+    known = history.release_tags(deployment)
+    if not known:
+        _check_name(resolve, deployment)
+    on = "" if tags is None else f" on {', '.join(tags)}"
+    when = "" if since is None else f" since {since}"
+    there_are = f"it has runs on: {', '.join(sorted(known)) or 'none'}"
+    if tags is None and not known:
+        there_are = "run it first, on the tags to compare"
+    return InputError(f"the history has no runs of {deployment}{on}{when}; {there_are}")
 
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        release_tags : sequence of str, optional
-            The release tags, in the order of the columns. Default: all that were run.
-        baseline : str, optional
-            The tag the others are held against. Default: the first.
-        sweep : Sweep or str, optional
-            Only the runs of this sweep; a `vellum_nb.Sweep` or its id.
-        since : datetime or str, optional
-            Only runs from then on (UTC when no zone is given).
-        metrics : metric or sequence, optional
-            What tells better from worse; as of `vellum_nb.Comparison`.
-        cases : optional
-            Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
-            Those that were never run are missing.
-        archived : bool, default False
-            Whether runs in archives are meant as well; those of a `sweep` always are.
-        alpha, seed
-            As of `vellum_nb.Comparison`.
-        dry_run : bool, default False
-            Return only how many calls the judges among the metrics would make; nothing is run.
-        max_calls, max_cost_usd : optional
-            Limits of the judges; an answer that is not judged because of them is an error of the
-            metric, and judged by the next call.
-        progress : bool, default True
-            Whether to show the progress of the judges.
 
-        Raises
-        ------
-        InputError
-            A tag, metric or case does not fit; the message says which.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> for tag in ("v1", "v2"):
-        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
-        >>> ws.compare("ticket-triage", metrics=[vnb.metrics.contains("billing", "category")])
-        <Comparison of ticket-triage against v1, 1 case: v2: 1 better · 0 worse · 0 same · \
-p = 1.00 · noise floor unknown>
-        """
-        tags = [release_tags] if isinstance(release_tags, str) else release_tags
-        archived = archived or sweep is not None
-        resolve = self._runner.resolve
-        records, known = self._compared(
-            deployment, tags, sweep=sweep, since=since, archived=archived
-        )
-        if tags is None:
-            if not records:
-                raise nothing_run(self.history, resolve, deployment, None, since, archived=archived)
-            tags = tags_run(records)
-        elif records:
-            check_tags(self.history, resolve, deployment, tags, records, archived=archived)
-        meant, only = self._cases_meant(deployment, tags, cases)
-        if not records and not meant and not known:
-            raise nothing_run(self.history, resolve, deployment, tags, since, archived=archived)
-        of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        comparison = Comparison(
-            records,
-            deployment=deployment,
-            release_tags=tags,
-            baseline=baseline,
-            metrics=metrics,
-            cases=[*meant, *known],
-            only=only,
-            alpha=alpha,
-            seed=seed,
-            services=self._tools(deployment, "" if of is None else sweep_about(of.record)),
-        )
-        judges = WorkspaceJudges(self)
-        if dry_run:
-            return plan_judges(comparison, judges)
-        limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-        return judged(comparison, judges, progress=progress, **limits)  # type: ignore[arg-type]
-
-    def judge(
-        self,
-        deployment: str,
-        *,
-        inputs: Inputs | None = None,
-        output: str | None = None,
-        release_tag: str = "LATEST",
-        name: str | None = None,
-        lower_is_better: bool = False,
-        rejected: Value = 0.0,
-    ) -> Metric:
-        """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
-
-        Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> def grader(answer: str) -> float:
-        ...     return min(1.0, len(answer) / 100)
-        >>> release = ws.server.deploy(grader, name="grader")
-        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
-        >>> judged = ws.judge("grader", inputs={"answer": "output.category"})
-        >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
-        [0.07]
-        """
-        return Judge(
-            deployment,
-            inputs=inputs,
-            output=output,
-            release_tag=release_tag,
-            name=name or deployment,
-            lower_is_better=lower_is_better,
-            rejected=rejected,
-            service=WorkspaceJudges(self),
-        )
-
-    def _compared(
-        self,
-        deployment: str,
-        tags: Sequence[str] | None,
-        *,
-        sweep: Sweep | str | None,
-        since: datetime | str | None,
-        archived: bool,
-    ) -> tuple[list[Record], list[SweepCase]]:
-        """Return the runs, and the cases of the sweeps that made them."""
-        filters: Filters = {"deployment": deployment, "release_tag": tags, "since": since}
-        if sweep is None:
-            records = self.history.records(archived=archived, **filters)
-            run = {each.case_id for each in records}
-            ids = dict.fromkeys(each.sweep_id for each in records if each.sweep_id)
-            found = [case for each in ids for case in self.history.sweeps.cases(each)]
-            return records, [case for case in found if case.case_id in run]
-        of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        if of.record.deployment != deployment:
-            msg = f"{of!r} is no sweep of {deployment}; ws.sweeps({deployment!r}) lists those"
-            raise InputError(msg)
-        records = of.records()
-        if since is not None:
-            begin = moment("since", since)
-            records = [each for each in records if each.micros >= begin]
-        return records, self.history.sweeps.cases(of.id)
-
-    def _cases_meant(
-        self, deployment: str, tags: Sequence[str], cases: Chosen | None
-    ) -> tuple[list[SweepCase], list[str] | None]:
-        """Return the cases that were given, and the ids of those that are meant; None is all."""
-        if cases is None:
-            return [], None
-        given = [cases] if isinstance(cases, str) and _CASE_ID.match(cases) else cases
-        if isinstance(given, Sequence) and not isinstance(given, str):
-            texts = [each for each in given if isinstance(each, str)]
-            if texts:
-                return [], _checked_ids(given)
-        table = read_table(given)  # type: ignore[arg-type]  # no list of ids any more
-        releases = {tag: self._release_of(deployment, tag) for tag in tags}
-        found = checked_cases(table, releases, deployment).cases
-        return found, [case.case_id for case in found]
-
-    def _release_of(self, deployment: str, tag: str) -> WorkflowDeploymentRelease | None:
-        """Return what tells the types of the inputs; stored runs compare without, too."""
+def check_tags(
+    history: History,
+    resolve: Resolve,
+    deployment: str,
+    tags: Sequence[str],
+    runs: Sequence[RunSummary],
+) -> None:
+    """Raise for a tag that nothing was ever run on, and that the deployment does not have."""
+    without = set(tags) - {each.release_tag for each in runs}
+    for tag in without - set(history.release_tags(deployment)) if without else ():
         try:
-            return self._runner.resolve(deployment, tag)
+            resolve(deployment, tag)
+        except NotFoundError as exc:
+            msg = f"nothing was run on {tag}, so there is nothing to compare; {exc}"
+            raise InputError(msg) from exc
         except APIError:
-            return None
+            return  # a server out of reach: what is stored is compared, the rest is missing
+
+
+def _check_name(resolve: Resolve, deployment: str) -> None:
+    """Raise for a deployment without runs that is not there: its name may be mistyped."""
+    try:
+        resolve(deployment, "LATEST")
+    except NotFoundError as exc:
+        msg = f"the history has no runs of {deployment}, so there is nothing to compare; {exc}"
+        raise InputError(msg) from exc
+    except APIError:
+        return  # a server out of reach: that there are no runs is told
+
+
+def compared_runs(
+    history: History,
+    deployment: str,
+    tags: Sequence[str] | None,
+    sweep: Sweep | None,
+    since: datetime | str | None,
+) -> tuple[list[RunSummary], list[SweepCase]]:
+    """Return the runs, and the cases of the sweeps that made them."""
+    if sweep is None:
+        runs = history.summaries(deployment=deployment, release_tag=tags, since=since)
+        case_ids = {each.case_id for each in runs}
+        sweeps = dict.fromkeys(each.sweep_id for each in runs if each.sweep_id)
+        cases = [case for each in sweeps for case in history.sweeps.cases(each)]
+        return runs, [case for case in cases if case.case_id in case_ids]
+    if sweep.record.deployment != deployment:
+        msg = f"{sweep!r} is not of {deployment}; ws.sweeps({deployment!r}) lists those that are"
+        raise InputError(msg)
+    runs = sweep.summaries()
+    if since is not None:
+        begin = moment("since", since)
+        runs = [each for each in runs if each.micros >= begin]
+    return runs, history.sweeps.cases(sweep.id)
+
+
+def chosen_cases(
+    resolve: Resolve, deployment: str, tags: Sequence[str], cases: Chosen | None
+) -> tuple[list[SweepCase], list[str] | None]:
+    """Return the cases that were given, and the ids of those to compare; None is all."""
+    if cases is None:
+        return [], None
+    given = [cases] if isinstance(cases, str) and _CASE_ID.match(cases) else cases
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        texts = [each for each in given if isinstance(each, str)]
+        if texts:
+            return [], _checked_ids(given)
+    table = read_table(given)  # type: ignore[arg-type]  # no list of ids any more
+    releases = {tag: _release_or_none(resolve, deployment, tag) for tag in tags}
+    found = checked_cases(table, releases, deployment).cases
+    return found, [case.case_id for case in found]
+
+
+def _release_or_none(
+    resolve: Resolve, deployment: str, tag: str
+) -> WorkflowDeploymentRelease | None:
+    """Return what has the types of the inputs; stored runs compare without, too."""
+    try:
+        return resolve(deployment, tag)
+    except APIError:
+        return None
 
 
 def _checked_ids(given: Sequence[object]) -> list[str]:
@@ -323,3 +224,61 @@ def _checked_ids(given: Sequence[object]) -> list[str]:
         msg = f"{shown(wrong[0])} is no case_id; frame() has them: 16 hex digits each"
         raise InputError(msg)
     return [str(each) for each in given]
+
+
+class WorkspaceJudges:
+    """Finds and makes the runs of judges in a workspace; a `JudgeService`."""
+
+    def __init__(self, history: History, sweep: Callable[..., Sweep]) -> None:
+        self._history = history
+        self._sweep = sweep
+
+    def find(self, deployment: str, release_tag: str, case_ids: Sequence[str]) -> list[Run]:
+        """Return the fulfilled runs of these cases that the history has."""
+        return self._history.runs(
+            deployment=deployment, release_tag=release_tag, state="FULFILLED", case_id=case_ids
+        )
+
+    def run(
+        self,
+        deployment: str,
+        release_tag: str,
+        cases: Sequence[Mapping[str, Any]],
+        *,
+        max_calls: int | None,
+        max_cost_usd: float | None,
+        progress: bool,
+    ) -> list[Run | str]:
+        """Run each case; one whose inputs do not fit gets the reason, and the others are run."""
+        rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
+
+        def sweep(rows: list[dict[str, Any]]) -> Sweep:
+            return self._sweep(
+                deployment,
+                rows,
+                release_tags=[release_tag],
+                restart=True,
+                reuse=True,
+                max_calls=max_calls,
+                max_cost_usd=max_cost_usd,
+                progress=progress,
+            )
+
+        unfit: dict[int, str] = {}
+        try:
+            done = sweep(rows)
+        except InputError as exc:
+            for problem in exc.problems:
+                if problem.row is not None:
+                    reason = f"cannot be run: {problem.variable}: {problem.message}"
+                    unfit.setdefault(problem.row - 1, reason)
+            if not unfit or len(unfit) == len(rows):  # it is not the answers that do not fit
+                raise
+            done = sweep([row for at, row in enumerate(rows) if at not in unfit])
+        made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
+        planned = iter(self._history.sweeps.cases(done.id))
+        stopped = "was not called: its sweep stopped"
+        return [
+            unfit[at] if at in unfit else made.get(next(planned).case_id, stopped)
+            for at in range(len(rows))
+        ]

@@ -11,9 +11,7 @@ from urllib.parse import urlsplit
 
 from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
 from vellum_nb.errors import VellumNBError
-from vellum_nb.history import History
-from vellum_nb.history.store.places import DatabaseUrl, guarded
-from vellum_nb.workspace.views import view_history
+from vellum_nb.history import DatabaseUrl, History, parse_location
 from vellum_nb.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ def connect(
     >>> "ticket-triage" in set(vnb.connect("local", history=":memory:").deployments()["name"])
     True
     """
-    history = guarded(history)  # before anything can fail: a traceback may show what is here
+    history = parse_location(history)  # before anything can fail: a traceback may show what is here
     return open_workspace(target, api_key=api_key, history=history, timeout=timeout, say=print)
 
 
@@ -79,7 +77,7 @@ def open_workspace(
     say: Callable[[str], object],
 ) -> Workspace:
     """Connect as `connect` does, and hand what is to be told to `say`."""
-    history = guarded(history)
+    history = parse_location(history)
     server = _local_server(target, keyless=not _key_given(api_key), say=say)
     if server is not None:
         client = Client(api_key=server.api_key, base_url=server.url, timeout=timeout)
@@ -89,12 +87,11 @@ def open_workspace(
         client = Client(api_key=api_key, base_url=_address(target), timeout=timeout)
         source = _source(client.base_url)
     try:
-        kept = history if isinstance(history, History) else History(history)
+        opened = history if isinstance(history, History) else History(history)
     except BaseException:
         client.close()
         raise
-    kept.viewer = kept.viewer or view_history
-    return Workspace(client, kept, source=source, server=server, keep_open=kept is history)
+    return Workspace(client, opened, source=source, server=server, keep_open=opened is history)
 
 
 def _local_server(
@@ -131,7 +128,7 @@ def _address(target: object) -> str | None:
         return target
     if isinstance(target, str) and target == "vellum":
         return VELLUM_URL
-    is_url = isinstance(guarded(target), DatabaseUrl)  # it may have a password in it
+    is_url = isinstance(parse_location(target), DatabaseUrl)  # it may have a password in it
     shown = "a URL that does not begin with http:// or https://" if is_url else repr(target)
     msg = f'Cannot connect to {shown}; give "vellum", "local", a URL or a LocalServer'
     if is_url:
@@ -144,12 +141,16 @@ def _key_given(api_key: object) -> bool:
     return is_there or bool(os.environ.get("VELLUM_API_KEY"))
 
 
-@cache
 def embedded_server() -> LocalServer:
-    """Start the local server of this process: one, however often a cell connects."""
+    """Return the local server of this process, started again where it was stopped."""
+    return _embedded().start()
+
+
+@cache
+def _embedded() -> LocalServer:
     from vellum_nb.local import LocalServer  # a tenth of a second, which a URL does not need
 
-    return LocalServer(samples=True).start()
+    return LocalServer(samples=True)
 
 
 def _no_key(server: LocalServer) -> str:

@@ -28,17 +28,16 @@ from vellum_nb.models import (
     usage_totals,
 )
 from vellum_nb.models.base import utc
-from vellum_nb.workspace.filters import all_of
-from vellum_nb.workspace.lookup import Lookup
+from vellum_nb.workspace.lookup import Lookup, all_of
 
-__all__ = ["Synchroniser", "nodes_of", "told"]
+__all__ = ["Synchroniser", "nodes_of", "run_fields"]
 
 _AT_ONCE = 200
 _MOST_PAGES = 1_000
 
 
-def nodes_of(client: Client, history: History, run: Run) -> Sequence[NodeRun]:
-    """Read the nodes of `run`; once it has ended they are kept in `history`.
+def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
+    """Read the nodes of `run`.
 
     Raises
     ------
@@ -50,10 +49,7 @@ def nodes_of(client: Client, history: History, run: Run) -> Sequence[NodeRun]:
     if run.execution_id is None:
         msg = f"Run {run.id} has no trace: it is {run.state}, and no execution id ever came"
         raise HistoryError(msg)
-    nodes = nodes_of_spans(_spans(client, run.execution_id))
-    if nodes and run.state != "STARTED" and history.count(ids=[run.id]):
-        history.keep_nodes(run.id, nodes)
-    return nodes
+    return nodes_of_spans(_spans(client, run.execution_id))
 
 
 def _spans(client: Client, execution_id: str) -> list[VellumSpan]:
@@ -124,7 +120,7 @@ class Synchroniser:
             inputs=inputs,
             case_id=_case_id(inputs),
             metadata=dict(context.metadata) if context and context.metadata else None,
-            **{**told(execution), **_judged(execution)},
+            **{**run_fields(execution), **_rating(execution)},
         )
 
     def _environment(self, deployment: str, release_id: str) -> str | None:
@@ -152,7 +148,7 @@ def _once(found: Iterator[SlimWorkflowExecutionRead]) -> Iterator[SlimWorkflowEx
             yield execution
 
 
-def told(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
+def run_fields(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
     """Return what an execution that has ended adds to its run."""
     context = execution.parent_context
     found = _ended(execution) | usage_totals(execution.usage_results)
@@ -179,7 +175,7 @@ def _ended(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
     }
 
 
-def _judged(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
+def _rating(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
     actual = execution.latest_actual
     if actual is None:
         return {}

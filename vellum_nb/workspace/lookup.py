@@ -1,20 +1,54 @@
-"""What a deployment has: releases, release tags, variables; unknown names list the known ones."""
+"""What a deployment has: releases, tags, variables, executions; unknown names list known ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vellum_nb.client import Client
-from vellum_nb.errors import APIError, NotFoundError
+from vellum_nb.errors import APIError, APIStatusError, NotFoundError
 from vellum_nb.models import (
+    Cancellation,
     SlimWorkflowDeployment,
+    SlimWorkflowExecutionRead,
     WorkflowDeploymentRead,
     WorkflowDeploymentRelease,
     WorkflowReleaseTagRead,
 )
+from vellum_nb.sweep.retry_policy import LookupStatus
 
-__all__ = ["Lookup"]
+__all__ = ["ExecutionLookup", "Lookup", "NoLookupError", "all_of"]
+
+
+def all_of(*conditions: tuple[str, str, str]) -> dict[str, Any]:
+    """Return the filter of executions for which all `conditions` hold.
+
+    Parameters
+    ----------
+    conditions
+        Field, operator, value.
+
+    Examples
+    --------
+    >>> (condition,) = all_of(("external_id", "==", "run-1"))["conditions"]
+    >>> condition["lhs_variable"], condition["rhs_variable"]["value"]
+    ({'type': 'STRING', 'value': 'external_id'}, 'run-1')
+    """
+    return {
+        "type": "LOGICAL_CONDITION_GROUP",
+        "combinator": "AND",
+        "negated": False,
+        "conditions": [
+            {
+                "type": "LOGICAL_CONDITION",
+                "lhs_variable": {"type": "STRING", "value": field},
+                "operator": operator,
+                "rhs_variable": {"type": "STRING", "value": value},
+            }
+            for field, operator, value in conditions
+        ],
+    }
+
 
 T = TypeVar("T")
 
@@ -70,6 +104,63 @@ class Lookup:
         if name in names:
             return None
         return f"There is no deployment {name!r}; there are: {_listed(names)}"
+
+
+class NoLookupError(Exception):
+    """The server cannot tell what became of an execution, and will not later."""
+
+
+class ExecutionLookup:
+    """Looks executions of one deployment up by their external id.
+
+    Parameters
+    ----------
+    client
+        Whose reads are not repeated by itself.
+    deployment_id
+        None where the key may not read deployments.
+    """
+
+    def __init__(self, client: Client, deployment_id: str | None) -> None:
+        self._client = client
+        self._deployment_id = deployment_id
+
+    def find(
+        self, external_id: str, cancel: Cancellation | None = None
+    ) -> SlimWorkflowExecutionRead | LookupStatus:
+        """Return the execution if it has ended, or else where it is.
+
+        Raises
+        ------
+        NoLookupError
+            This server, or this key, cannot tell.
+        APIError
+            No usable answer came this time.
+        """
+        if self._deployment_id is None:
+            msg = "executions cannot be looked up with this key"
+            raise NoLookupError(msg)
+        filters = all_of(("external_id", "==", external_id))
+        try:
+            page = self._client.list_workflow_deployment_event_executions(
+                self._deployment_id, filters=filters, limit=1, cancel=cancel
+            )
+        except APIStatusError as exc:
+            if _is_lasting(exc):
+                raise NoLookupError(str(exc)) from exc
+            raise
+        if not page.results:
+            return LookupStatus.UNKNOWN
+        found = page.results[0]
+        if found.parent_context is None or found.parent_context.external_id != external_id:
+            msg = "it answers a look-up of one external id with another execution"
+            raise NoLookupError(msg)
+        has_ended = found.end is not None or found.error is not None
+        return found if has_ended else LookupStatus.RUNNING
+
+
+def _is_lasting(exc: APIStatusError) -> bool:
+    return 400 <= exc.status_code < 500 and exc.status_code not in {401, 408, 425, 429}  # noqa: PLR2004
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -16,8 +16,7 @@ from vellum_nb.models import (
     WorkflowExecutionDetail,
     usage_totals,
 )
-from vellum_nb.workspace.keeper import Keeper
-from vellum_nb.workspace.outcome import ended
+from vellum_nb.workspace.recording import RunRecorder, ended
 
 __all__ = ["PendingRun"]
 
@@ -49,10 +48,12 @@ class PendingRun:
     'FULFILLED'
     """
 
-    def __init__(self, client: Client, keeper: Keeper, run: Run, *, execution_id: str) -> None:
+    def __init__(
+        self, client: Client, recorder: RunRecorder, run: Run, *, execution_id: str
+    ) -> None:
         self.execution_id = execution_id
         self._client = client
-        self._keeper = keeper
+        self._recorder = recorder
         self._run = run
         self._since = time.monotonic()
         self._lock = threading.RLock()
@@ -142,8 +143,12 @@ class PendingRun:
     def _complete(self, reply: CheckWorkflowExecutionStatusResponse) -> None:
         with self._lock:
             if self._run.state == "STARTED":
-                update = {"execution_id": self.execution_id, **_told(reply), **self._detail()}
-                self._run = self._keeper.finish(self._run.model_copy(update=update))
+                update = {
+                    "execution_id": self.execution_id,
+                    **_status_fields(reply),
+                    **self._detail(),
+                }
+                self._run = self._recorder.finish(self._run.model_copy(update=update))
 
     def _detail(self) -> dict[str, Any]:
         """Return types, times and cost; an execution has ended without them too."""
@@ -151,7 +156,7 @@ class PendingRun:
             detail = self._client.retrieve_workflow_execution_detail(self.execution_id)
         except APIError:
             return {"finished_at": datetime.now(UTC)}
-        return _described(detail)
+        return _detail_fields(detail)
 
     def __repr__(self) -> str:
         run = self._run
@@ -165,14 +170,14 @@ def _deadline(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
-def _told(reply: CheckWorkflowExecutionStatusResponse) -> dict[str, Any]:
+def _status_fields(reply: CheckWorkflowExecutionStatusResponse) -> dict[str, Any]:
     """Return what the status tells; it has no types of outputs."""
     if reply.status == "FULFILLED":
         return {"state": "FULFILLED", "outputs": dict(reply.outputs or {})}
     return ended(reply.status, (), reply.error)
 
 
-def _described(detail: WorkflowExecutionDetail) -> dict[str, Any]:
+def _detail_fields(detail: WorkflowExecutionDetail) -> dict[str, Any]:
     found: dict[str, Any] = {"finished_at": detail.end or datetime.now(UTC)}
     if detail.duration_s is not None:
         found["latency_s"] = round(detail.duration_s, 6)

@@ -1,138 +1,160 @@
-"""What is deployed: deployments, releases, release tags, code."""
+"""What is deployed: frames of deployments and releases, moved tags, code."""
 
 from __future__ import annotations
 
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
-from vellum_nb.comparison.code_diff import CodeDiff
+from vellum_nb.client import Client
 from vellum_nb.errors import APIResponseError, VellumNBError
-from vellum_nb.models import WorkflowDeploymentRelease, WorkflowReleaseTagRead
-from vellum_nb.workspace.archives import texts_of
-from vellum_nb.workspace.base import BaseWorkspace
-from vellum_nb.workspace.frames import deployments_frame, releases_frame
+from vellum_nb.models import (
+    SlimWorkflowDeployment,
+    VellumVariable,
+    WorkflowDeploymentRelease,
+    WorkflowReleaseTagRead,
+)
+from vellum_nb.workspace.lookup import Lookup
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ReleaseMethods"]
+__all__ = ["deployments_frame", "move_tag", "releases_frame", "texts_of"]
 
 
-class ReleaseMethods(BaseWorkspace):
-    """Reads and moves releases."""
+def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:
+    """Return one row a deployment."""
+    columns = ["name", "label", "description", "inputs", "outputs", "status", "created", "id"]
+    rows = [
+        (
+            d.name,
+            d.label,
+            d.description or "",
+            _signature(d.input_variables),
+            _signature(d.output_variables),
+            d.status or "",
+            d.created,
+            d.id,
+        )
+        for d in deployments
+    ]
+    return _frame(rows, columns)
 
-    def deployments(self) -> pd.DataFrame:
-        """Return one row a deployment, by name.
 
-        Columns: `name`, `label`, `description`, `inputs`, `outputs` (as text, optional inputs
-        with ``?``), `status`, `created` (UTC), `id`.
-        """
-        return deployments_frame(self._lookup.deployments())
+def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFrame:
+    """Return one row a release."""
+    columns = ["release_tags", "description", "inputs", "outputs", "created", "release_id"]
+    rows = [
+        (
+            ", ".join(tag.name for tag in r.release_tags),
+            r.description or "",
+            _signature(r.workflow_version.input_variables),
+            _signature(r.workflow_version.output_variables),
+            r.created,
+            r.id,
+        )
+        for r in releases
+    ]
+    return _frame(rows, columns)
 
-    def releases(self, deployment: str) -> pd.DataFrame:
-        """Return one row a release of `deployment`, newest first.
 
-        Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`.
+def _frame(rows: Sequence[tuple[str | datetime | None, ...]], columns: list[str]) -> pd.DataFrame:
+    import pandas as pd
 
-        Raises
-        ------
-        NotFoundError
-            There is no such deployment; the message lists those there are.
-        """
-        return releases_frame(self._lookup.releases(deployment))
+    frame = pd.DataFrame(rows, columns=columns)
+    texts = [column for column in columns if column != "created"]
+    frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
+    return frame.astype(dict.fromkeys(texts, "str"))
 
-    def move_tag(
-        self,
-        deployment: str,
-        tag: str,
-        to: str,
-        *,
-        confirm: bool = True,
-    ) -> WorkflowReleaseTagRead:
-        """Have the release tag `tag` point at another release, after a question.
 
-        Everybody who runs `deployment` on this tag gets the other release from then on.
+def _signature(variables: Iterable[VellumVariable]) -> str:
+    """Return variables in one line, the optional ones with a question mark."""
+    return ", ".join(f"{v.key}{'' if v.is_required else '?'}: {v.type}" for v in variables)
 
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        tag : str
-            The release tag to move; it must be there.
-        to : str
-            Where to: a release tag, or a release id.
-        confirm : bool, default True
-            Whether to ask first. Any answer but yes leaves the tag where it is.
 
-        Returns
-        -------
-        WorkflowReleaseTagRead
-            The tag as it is now.
+_MOST_BYTES = 64 * 2**20
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+)
 
-        Raises
-        ------
-        NotFoundError
-            There is no such deployment, tag or release; the message lists those there are.
-        VellumNBError
-            There is nobody to ask.
-        APIResponseError
-            The server answers that the tag is elsewhere.
 
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflow-deployments/update-workflow-release-tag
-        """
-        target = self._lookup.release(deployment, to)
-        now = self._lookup.release(deployment, tag)
-        if target.id == now.id:
-            return self.client.retrieve_workflow_release_tag(deployment, tag)
-        names = (_name(now, tag), _name(target, tag, to))
-        if confirm and not _agreed(f"Move {tag} of {deployment} from {names[0]} to {names[1]}?"):
-            return self.client.retrieve_workflow_release_tag(deployment, tag)
-        moved = self.client.update_workflow_release_tag(deployment, tag, history_item_id=target.id)
-        if (moved.name, moved.release_id) != (tag, target.id):
-            msg = (
-                f"{tag} of {deployment} was to move to {target.id}, but the server answers that "
-                f"{moved.name} is at {moved.release_id}; look at ws.releases({deployment!r})"
-            )
-            raise APIResponseError(msg)
-        return moved
+def texts_of(archive: bytes, what: str) -> dict[str, str]:
+    """Return path to text, by path; a file that is no text is told by its size.
 
-    def code(self, deployment: str, release_tag: str = "LATEST") -> dict[str, str]:
-        """Return the code of a release: path to text.
+    Raises
+    ------
+    APIResponseError
+        It is no ZIP archive, one that grows beyond 64 MiB, or one with paths that lead out of the
+        folder that somebody may write it to.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as files:
+            members = [info for info in files.infolist() if not info.is_dir()]
+            if sum(info.file_size for info in members) > _MOST_BYTES:
+                msg = f"{what} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
+                raise APIResponseError(msg)
+            found = {info.filename: _text(_content(files, info)) for info in members}
+    except _UNREADABLE as exc:
+        msg = f"{what} is no ZIP archive that can be read: {exc}"
+        raise APIResponseError(msg) from exc
+    astray = [path for path in found if _leads_out(path)]
+    if astray:
+        msg = f"{what} has paths that lead out of its folder, {astray[0]!r:.60}; it was not read"
+        raise APIResponseError(msg)
+    return dict(sorted(found.items()))
 
-        Raises
-        ------
-        NotFoundError
-            There is no such deployment or release tag; the message lists those there are.
-        BadRequestError
-            This release has no code that can be had; the message says why.
 
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflows/pull
-        """
-        release = self._lookup.release(deployment, release_tag)
-        id_ = release.deployment.id if release.deployment else deployment
-        archive = self.client.pull(id_, release_tag=release_tag)
-        return texts_of(archive, f"The code of {deployment} {release_tag}")
+def _content(files: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return the bytes of a file; one that is longer than it says grows no further."""
+    with files.open(info) as file:
+        return file.read(info.file_size + 1)
 
-    def code_diff(self, deployment: str, old: str, new: str) -> CodeDiff:
-        """Put the code of two releases side by side.
 
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        old, new : str
-            The release tags.
+def _leads_out(path: str) -> bool:
+    windows = PureWindowsPath(path)  # it understands both kinds of slashes
+    return bool(windows.anchor) or ".." in windows.parts
 
-        Returns
-        -------
-        CodeDiff
-            Shows itself in a notebook; `text` is a unified diff.
-        """
-        before, after = self.code(deployment, old), self.code(deployment, new)
-        return CodeDiff(deployment, old, new, before, after)
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return f"({len(content)} bytes that are no text)\n"
+
+
+def move_tag(
+    client: Client, lookup: Lookup, deployment: str, tag: str, to: str, *, confirm: bool
+) -> WorkflowReleaseTagRead:
+    """Have the release tag `tag` point at another release, after a question."""
+    target = lookup.release(deployment, to)
+    now = lookup.release(deployment, tag)
+    if target.id == now.id:
+        return client.retrieve_workflow_release_tag(deployment, tag)
+    names = (_name(now, tag), _name(target, tag, to))
+    if confirm and not _agreed(f"Move {tag} of {deployment} from {names[0]} to {names[1]}?"):
+        return client.retrieve_workflow_release_tag(deployment, tag)
+    moved = client.update_workflow_release_tag(deployment, tag, history_item_id=target.id)
+    if (moved.name, moved.release_id) != (tag, target.id):
+        msg = (
+            f"{tag} of {deployment} was to move to {target.id}, but the server answers that "
+            f"{moved.name} is at {moved.release_id}; look at ws.releases({deployment!r})"
+        )
+        raise APIResponseError(msg)
+    return moved
 
 
 def _name(release: WorkflowDeploymentRelease, moved: str, given: str = "") -> str:

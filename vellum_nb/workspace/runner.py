@@ -5,37 +5,61 @@ Nothing here knows a widget; the form and the command line are handed its method
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from pydantic import ValidationError
 
 from vellum_nb.client import Client
-from vellum_nb.errors import APIError, AuthenticationError, HistoryError, VellumNBError
+from vellum_nb.errors import (
+    APIError,
+    AuthenticationError,
+    HistoryError,
+    InputError,
+    InputProblem,
+    VellumNBError,
+)
 from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
     Run,
     RunRequest,
+    SlimWorkflowExecutionRead,
     WorkflowDeploymentRelease,
     WorkflowInput,
 )
 from vellum_nb.models.inputs import to_wire
-from vellum_nb.workspace.gathering import Gathering
-from vellum_nb.workspace.keeper import Attempt, Keeper
-from vellum_nb.workspace.lookup import Lookup
-from vellum_nb.workspace.outcome import (
+from vellum_nb.models.plain import shown
+from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause
+from vellum_nb.workspace.executions import run_fields
+from vellum_nb.workspace.lookup import ExecutionLookup, Lookup, NoLookupError
+from vellum_nb.workspace.pending import PendingRun
+from vellum_nb.workspace.recording import (
+    EVERYTHING,
+    Attempt,
+    RunRecorder,
+    StreamAccumulator,
     answered,
     cancelled,
+    check_external_id,
     started,
     unanswered,
     with_plain_options,
 )
-from vellum_nb.workspace.pending import PendingRun
-from vellum_nb.workspace.sending import EVERYTHING
-from vellum_nb.workspace.stream import RunStream
+from vellum_nb.workspace.streaming import RunStream
 from vellum_nb.workspace.uploads import Uploads
 
-__all__ = ["Outcome", "Runner"]
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["Outcome", "Runner", "event_types", "run_request"]
+
+_EVENT_TYPES = ("WORKFLOW", "NODE")
 
 Outcome = tuple[Run, VellumNBError | None]
 
@@ -60,7 +84,7 @@ class Runner:
         self._client = client
         self._lookup = lookup
         self._uploads = Uploads(client)
-        self.keeper = Keeper(history)
+        self.recorder = RunRecorder(history)
 
     def execute(self, request: RunRequest, cancel: Cancellation | None = None) -> Outcome:
         """Run `request`; return the run, and the error when no usable answer came."""
@@ -69,14 +93,17 @@ class Runner:
             try:
                 inputs = self._uploads.sent(attempt.inputs, cancel)
                 reply = self._client.execute_workflow(inputs, **attempt.options, cancel=cancel)
+                check_external_id(attempt.run, reply.external_id)
                 ended = answered(reply)
             except APIError as exc:
+                if self._was_executed(attempt, exc):
+                    return self._adopt(attempt, exc, cancel)
                 error = exc
                 given_up = cancel is not None and cancel.cancelled
                 ended = cancelled() if given_up else unanswered(exc)
             run = self._finish(attempt, ended)
         if error is not None:
-            error.add_note(_kept(run))
+            error.add_note(_recorded_note(run))
         return run, error
 
     def stream(
@@ -96,7 +123,7 @@ class Runner:
         self,
         request: RunRequest,
         cancel: Cancellation | None = None,
-        report: Callable[[Gathering], object] | None = None,
+        report: Callable[[StreamAccumulator], object] | None = None,
         *,
         expand_meta: bool = True,
     ) -> Outcome:
@@ -121,15 +148,15 @@ class Runner:
                 inputs = self._uploads.sent(attempt.inputs)
                 reply = self._client.execute_workflow_async(inputs, **attempt.options)
             except APIError as exc:
-                exc.add_note(_kept(self._finish(attempt, unanswered(exc))))
+                exc.add_note(_recorded_note(self._finish(attempt, unanswered(exc))))
                 raise
-            self.keeper.let_go(attempt.run)
-        run = self.keeper.identify(attempt.run, reply.execution_id)
+            self.recorder.release(attempt.run)
+        run = self.recorder.set_execution_id(attempt.run, reply.execution_id)
         return self.pending(run, reply.execution_id)
 
     def pending(self, run: Run, execution_id: str) -> PendingRun:
         """Return what waits for a run that is under way."""
-        return PendingRun(self._client, self.keeper, run, execution_id=execution_id)
+        return PendingRun(self._client, self.recorder, run, execution_id=execution_id)
 
     def resolve(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
         """Return the release the tag points at now, or None where the key may not read it."""
@@ -140,19 +167,75 @@ class Runner:
                 raise
             return None
 
+    def settle(self, lookup: ExecutionLookup, run: Run) -> None:
+        """Look up a run in doubt until that is settled, and complete it where it was executed."""
+        since = run.finished_at or run.timestamp
+        waited = max(0.0, (datetime.now(UTC) - since).total_seconds())
+        found = self._look_up(lookup, run, waited, cancel=None)
+        if found is not None:
+            fields = {"error": None, **run_fields(found)}
+            with suppress(HistoryError):  # another process completed it
+                self.recorder.finish(run.model_copy(update=fields))
+
+    def _was_executed(self, attempt: Attempt, exc: APIError) -> bool:
+        """Return whether `exc` refuses an external id of our own making: an earlier try used it."""
+        return id_was_used(exc) and attempt.run.external_id == attempt.run.id
+
+    def _adopt(self, attempt: Attempt, exc: APIError, cancel: Cancellation | None) -> Outcome:
+        """Return the run that an earlier try of the client executed; else leave it in doubt."""
+        run = attempt.run
+        try:
+            lookup = ExecutionLookup(self._client, self._lookup.deployment(run.deployment).id)
+            found = self._look_up(lookup, run, 0.0, cancel)
+        except APIError:
+            found = None
+        if found is not None:
+            return self.recorder.finish(run.model_copy(update=run_fields(found))), None
+        self.recorder.release(run)
+        exc.add_note(
+            f"It was executed by an earlier try, and the server does not list it yet. The run is "
+            f"kept in the history as STARTED: {run.id}; "
+            f"ws.history.sync({run.deployment!r}) completes it"
+        )
+        return run, exc
+
+    def _look_up(
+        self, lookup: ExecutionLookup, run: Run, waited: float, cancel: Cancellation | None
+    ) -> SlimWorkflowExecutionRead | None:
+        """Look `run` up in growing pauses, for as long as a sweep does; return it if it ended."""
+        _, read = self._client.settings(max_connections=1, max_tries=1).timeout
+        most = read or LOOKUP_S
+        while True:
+            status = None
+            with suppress(APIError):
+                try:
+                    status = lookup.find(str(run.external_id), cancel)
+                except NoLookupError:
+                    return None
+            if isinstance(status, SlimWorkflowExecutionRead):
+                return status
+            if waited >= most or (cancel is not None and cancel.cancelled):
+                return None
+            pause = min(lookup_pause(waited), most - waited)
+            if cancel is None:
+                time.sleep(pause)
+            else:
+                cancel.wait(pause)
+            waited += pause
+
     @contextmanager
     def _begun(self, request: RunRequest) -> Iterator[Attempt]:
         """Resolve, check and record; what breaks the block ends the run as CANCELLED."""
         request = with_plain_options(request)
         release = self.resolve(request.deployment, request.release_tag)
         inputs = self._check(request, release)
-        run = self.keeper.signed(started(request, release, inputs))
+        run = started(request, release, inputs)
         attempt = Attempt(request, run, tuple(inputs))
         try:
-            self.keeper.begin(attempt.run)
+            self.recorder.begin(attempt.run)
             yield attempt
         except BaseException:  # an interrupt, most of all
-            if self.keeper.holds(attempt.run):
+            if self.recorder.has(attempt.run):
                 with suppress(HistoryError):  # it may not have begun
                     self._finish(attempt, cancelled())
             raise
@@ -168,7 +251,7 @@ class Runner:
         self, request: RunRequest, cancel: Cancellation | None, event_types: tuple[str, ...]
     ) -> RunStream:
         with self._begun(request) as attempt:
-            return RunStream(attempt, self.keeper, cancel=cancel, event_types=event_types)
+            return RunStream(attempt, self.recorder, cancel=cancel, event_types=event_types)
 
     def _open(
         self,
@@ -190,8 +273,52 @@ class Runner:
         )
 
     def _finish(self, attempt: Attempt, how: dict[str, object]) -> Run:
-        return self.keeper.finish(attempt.run.model_copy(update=attempt.ended(how)))
+        return self.recorder.finish(attempt.run.model_copy(update=attempt.ended(how)))
 
 
-def _kept(run: Run) -> str:
-    return f"The run is kept in the history as {run.state}: {run.id}"
+def _recorded_note(run: Run) -> str:
+    return f"The run is in the history as {run.state}: {run.id}"
+
+
+def run_request(deployment: str, inputs: Mapping[str, object], **options: Any) -> RunRequest:
+    """Return the request of one run.
+
+    Raises
+    ------
+    InputError
+        An option does not fit; each is named.
+    """
+    given = {name: str(v) if isinstance(v, UUID) else v for name, v in options.items()}
+    with suppress(TypeError, ValueError):  # a pandas row, too
+        inputs = dict(inputs)
+    try:
+        return RunRequest(deployment=deployment, inputs=inputs, **given)
+    except ValidationError as exc:
+        problems = [_problem(found) for found in exc.errors(include_url=False)]
+    msg = f"This run of {deployment!r:.60} cannot be; nothing was sent:"
+    raise InputError(msg, problems)
+
+
+def _problem(found: ErrorDetails) -> InputProblem:
+    """Return what pydantic says about an option, in our words."""
+    where, what = str(found["loc"][0]), found["type"]
+    expected = "keys that are text are" if "[key]" in found["loc"] else "text is"
+    if what in {"mapping_type", "dict_type"}:
+        expected = "a dict is"
+    return InputProblem(where, f"{shown(found['input'])} is given; {expected} expected")
+
+
+def event_types(names: Sequence[str], *, expand_meta: bool) -> tuple[str, ...]:
+    """Return the types of events to ask for; usage comes with those of nodes.
+
+    Raises
+    ------
+    InputError
+        There is no such type.
+    """
+    types = {names} if isinstance(names, str) else set(names or ())
+    unknown = sorted(types - set(_EVENT_TYPES))
+    if unknown or not types:
+        msg = f"event_types={names!r}: there are {' and '.join(_EVENT_TYPES)}; nothing was sent"
+        raise InputError(msg)
+    return tuple(sorted(types | ({"NODE"} if expand_meta else set())))

@@ -1,19 +1,84 @@
-"""How a history, a comparison and a sweep are shown; handed to rooms that know no widget."""
+"""How a history, a sweep and a comparison are shown, in a notebook and in a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.comparison import Services
+from vellum_nb.errors import APIError
 from vellum_nb.history import History
-from vellum_nb.models import WorkflowDeploymentRelease
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models import Cancellation, Run, RunRequest, WorkflowDeploymentRelease
+from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.rendering.marks import printable
+from vellum_nb.sweep.plan import SweepPlan
+from vellum_nb.sweep.progress import terminal_bar
+from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.workspace.runner import Runner
 
 if TYPE_CHECKING:
-    from vellum_nb.experiments.sweep.sweep import Sweep
-    from vellum_nb.widgets import HistoryView, SweepView
+    from vellum_nb.comparison.blind import BlindSession
+    from vellum_nb.widgets import BlindView, HistoryView, SweepView
+    from vellum_nb.widgets.grid import ComparisonView
 
-__all__ = ["view_history", "view_sweep"]
+__all__ = [
+    "announce",
+    "plain_services",
+    "replay",
+    "same_releases",
+    "sweep_title",
+    "view_blind",
+    "view_history",
+    "view_sweep",
+    "watch",
+]
+
+Rate = Callable[[Run, float, Mapping[str, Any]], object]
+_HINT = "interrupt the kernel to stop: ■ in the toolbar, or I, I"
+
+
+def in_notebook() -> bool:
+    """Return whether a Jupyter kernel runs this; never loads IPython to find out."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def watch(sweep: Sweep) -> AbstractContextManager[None]:
+    """Show how far `sweep` is while the context is open.
+
+    In a notebook its view, in a terminal one line on standard error, elsewhere nothing.
+    """
+    if in_notebook():
+        return _in_cell(sweep)
+    if sys.stderr is not None and sys.stderr.isatty():
+        return terminal_bar(sweep, title=sweep.record.deployment)
+    return nullcontext()
+
+
+def announce(plan: SweepPlan) -> None:
+    """Say in a terminal what is about to happen; a notebook has the view."""
+    if not in_notebook() and sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"{printable(str(plan))}\n")
+
+
+@contextmanager
+def _in_cell(sweep: Sweep) -> Iterator[None]:
+    from IPython.display import display
+
+    view = sweep.view()
+    if not view.stands_here():
+        view.stands_here(here=True)
+        display(view)  # type: ignore[no-untyped-call]
+    view.hint = _HINT
+    try:
+        yield
+    finally:
+        view.hint = ""
 
 
 def view_history(history: History, **options: Any) -> HistoryView:
@@ -34,12 +99,57 @@ def view_sweep(
     from vellum_nb.widgets import SweepView
 
     numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
-    return SweepView(sweep, same=_same(releases), numbers=numbers)
-
-
-def _same(
-    releases: Mapping[str, WorkflowDeploymentRelease | None],
-) -> dict[str, tuple[str, ...]]:
-    """Return for each release tag the others that are on the same release."""
     names = {tag: [each.name for each in r.release_tags] for tag, r in releases.items() if r}
-    return {tag: tuple(name for name in own if name != tag) for tag, own in names.items()}
+    same = {tag: tuple(name for name in own if name != tag) for tag, own in names.items()}
+    return SweepView(sweep, same=same, numbers=numbers)
+
+
+def sweep_title(record: SweepRecord) -> str:
+    """Return a sweep in a few words, by when it began on the clock of this machine."""
+    when = record.created.astimezone()
+    return f"sweep of {when.day} {when:%b %H:%M}"
+
+
+def plain_services() -> Services:
+    """Return what a comparison without a workspace has: nothing is rated, run or stored."""
+    return Services(grid=_plain_grid, blind=partial(view_blind, rate=None))
+
+
+def _plain_grid(comparison: Comparison) -> ComparisonView:
+    from vellum_nb.widgets.grid import ComparisonView
+
+    return ComparisonView(comparison)
+
+
+def view_blind(session: BlindSession, *, rate: Rate | None) -> BlindView:
+    """Return the widget of a blind rating."""
+    from vellum_nb.widgets import BlindView
+
+    return BlindView(session, rate=rate)
+
+
+def replay(runner: Runner, deployment: str, case: Case, tag: str) -> Run:
+    """Run a case of a comparison once more, on a release tag."""
+    release = runner.resolve(deployment, tag)
+    known = None if release is None else release.workflow_version.input_variables
+    names = {each.key for each in known} if known is not None else set(case.inputs)
+    request = RunRequest(
+        deployment=deployment,
+        inputs=dict(case.inputs),
+        release_tag=tag,
+        not_sent=tuple(name for name in case.inputs if name not in names),
+    )
+    return runner.execute(request, Cancellation())[0]
+
+
+def same_releases(runner: Runner, comparison: Comparison) -> dict[str, tuple[str, ...]]:
+    """Return for each release tag the others on the same release; {} where they are not known."""
+    found: dict[str, tuple[str, ...]] = {}
+    for tag in comparison.release_tags if comparison.by == "release_tag" else ():
+        try:
+            release = runner.resolve(comparison.deployment, tag)
+        except APIError:
+            return {}
+        if release is not None and tag in comparison.releases:
+            found[tag] = tuple(each.name for each in release.release_tags if each.name != tag)
+    return found

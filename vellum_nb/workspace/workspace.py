@@ -3,28 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from concurrent.futures import Executor
+from datetime import datetime
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from uuid import UUID
 
-from vellum_nb.errors import InputError
-from vellum_nb.fitting import fitting
-from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable
-from vellum_nb.workspace.bisecting import BisectMethods
-from vellum_nb.workspace.comparing import CompareMethods
-from vellum_nb.workspace.judging import JudgeMethods
-from vellum_nb.workspace.releasing import ReleaseMethods
-from vellum_nb.workspace.running import RunMethods
-from vellum_nb.workspace.views import view_history
+from vellum_nb.client import Client
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.bisection import Bisection, Check
+from vellum_nb.comparison.code_diff import CodeDiff
+from vellum_nb.comparison.comparison import Services
+from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
+from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
+from vellum_nb.errors import APIError, APIStatusError, InputError
+from vellum_nb.history import History, trace_frame
+from vellum_nb.models import (
+    Cancellation,
+    NodeRun,
+    Run,
+    RunRequest,
+    VellumVariable,
+    WorkflowReleaseTagRead,
+)
+from vellum_nb.models.inputs import to_wire
+from vellum_nb.models.sweeps import SweepRecord
+from vellum_nb.rendering.files import refuse_key, save_frame
+from vellum_nb.sweep.cases import Cases
+from vellum_nb.sweep.executors import remote_executor
+from vellum_nb.sweep.options import SweepArguments, SweepLimits, checked_options, stored_options
+from vellum_nb.sweep.plan import SweepPlan
+from vellum_nb.sweep.sweep import Sweep, SweepActions
+from vellum_nb.sweep.table import find_sweep, sweeps_frame
+from vellum_nb.workspace import comparing, views
+from vellum_nb.workspace.bisecting import OneCase, bisect
+from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
+from vellum_nb.workspace.executions import Synchroniser, nodes_of
+from vellum_nb.workspace.forms import form_spec, parse_arguments, run_count
+from vellum_nb.workspace.lookup import Lookup
+from vellum_nb.workspace.pending import PendingRun
+from vellum_nb.workspace.rating import find_run, rate_run
+from vellum_nb.workspace.recording import StreamAccumulator
+from vellum_nb.workspace.releasing import deployments_frame, move_tag, releases_frame, texts_of
+from vellum_nb.workspace.runner import Runner, run_request
+from vellum_nb.workspace.runner import event_types as types_of
+from vellum_nb.workspace.streaming import RunStream
+from vellum_nb.workspace.sweeps import SweepStarter
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from vellum_nb.local import LocalServer
     from vellum_nb.widgets import ComparisonView, LabPanel, RunForm
+    from vellum_nb.widgets.cases import CaseCalls
     from vellum_nb.widgets.spec import Progressing
-    from vellum_nb.workspace.gathering import Gathering
 
 __all__ = ["Workspace"]
 
+_ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
 
-@fitting(InputError)
-class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, ReleaseMethods):
+
+class Workspace:
     """Runs deployments and keeps every run.
 
     Made by `vellum_nb.connect`; use it as a context manager, or call `close`.
@@ -51,6 +92,151 @@ class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, Release
     'billing'
     """
 
+    def __init__(
+        self,
+        client: Client,
+        history: History,
+        *,
+        source: str = "Vellum",
+        server: LocalServer | None = None,
+        keep_open: bool = False,
+    ) -> None:
+        self.client = client
+        self.source = source
+        self.server = server
+        self._keep_open = keep_open
+        self._lookup = Lookup(client)
+        self.history = history.with_callbacks(
+            view=views.view_history,
+            sync=Synchroniser(client, self._lookup),
+            trace=partial(nodes_of, client),
+        )
+        self._runner = Runner(client, self.history, self._lookup)
+        self._starter = SweepStarter(
+            client, self.history, self._lookup, self._runner, self._sweep_actions
+        )
+
+    def close(self) -> None:
+        """Close the client, and the history unless it was handed in open.
+
+        The embedded server stays for other workspaces.
+        """
+        self.client.close()
+        if not self._keep_open:
+            self.history.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Workspace on {self.source}, {self.history!r}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>Workspace</b> on {escape(self.source)}, {escape(repr(self.history))}</p>"
+
+    def deployments(self) -> pd.DataFrame:
+        """Return one row a deployment, by name.
+
+        Columns: `name`, `label`, `description`, `inputs`, `outputs` (as text, optional inputs
+        with ``?``), `status`, `created` (UTC), `id`.
+        """
+        return deployments_frame(self._lookup.deployments())
+
+    def releases(self, deployment: str) -> pd.DataFrame:
+        """Return one row a release of `deployment`, newest first.
+
+        Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such deployment; the message lists those there are.
+        """
+        return releases_frame(self._lookup.releases(deployment))
+
+    def move_tag(
+        self,
+        deployment: str,
+        tag: str,
+        to: str,
+        *,
+        confirm: bool = True,
+    ) -> WorkflowReleaseTagRead:
+        """Have the release tag `tag` point at another release, after a question.
+
+        Everybody who runs `deployment` on this tag gets the other release from then on.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        tag : str
+            The release tag to move; it must be there.
+        to : str
+            Where to: a release tag, or a release id.
+        confirm : bool, default True
+            Whether to ask first. Any answer but yes leaves the tag where it is.
+
+        Returns
+        -------
+        WorkflowReleaseTagRead
+            The tag as it is now.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such deployment, tag or release; the message lists those there are.
+        VellumNBError
+            There is nobody to ask.
+        APIResponseError
+            The server answers that the tag is elsewhere.
+
+        Notes
+        -----
+        https://docs.vellum.ai/developers/client-sdk/workflow-deployments/update-workflow-release-tag
+        """
+        return move_tag(self.client, self._lookup, deployment, tag, to, confirm=confirm)
+
+    def code(self, deployment: str, release_tag: str = "LATEST") -> dict[str, str]:
+        """Return the code of a release: path to text.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such deployment or release tag; the message lists those there are.
+        BadRequestError
+            This release has no code that can be had; the message says why.
+
+        Notes
+        -----
+        https://docs.vellum.ai/developers/client-sdk/workflows/pull
+        """
+        release = self._lookup.release(deployment, release_tag)
+        id_ = release.deployment.id if release.deployment else deployment
+        archive = self.client.pull(id_, release_tag=release_tag)
+        return texts_of(archive, f"The code of {deployment} {release_tag}")
+
+    def code_diff(self, deployment: str, old: str, new: str) -> CodeDiff:
+        """Put the code of two releases side by side.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        old, new : str
+            The release tags.
+
+        Returns
+        -------
+        CodeDiff
+            Shows itself in a notebook; `text` is a unified diff.
+        """
+        before, after = self.code(deployment, old), self.code(deployment, new)
+        return CodeDiff(deployment, old, new, before, after)
+
     def form(
         self,
         deployment: str,
@@ -76,7 +262,6 @@ class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, Release
             One of `variables` is none.
         """
         from vellum_nb.widgets import RunForm
-        from vellum_nb.workspace.forms import form_spec, run_count
 
         spec = form_spec(
             deployment,
@@ -87,11 +272,11 @@ class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, Release
         )
         return RunForm(
             spec,
-            run=self._run_kept,
+            run=self._run_of_form,
             release=lambda tag: self._lookup.release(deployment, tag),
             count=lambda: run_count(self.history, deployment),
-            stream=self._stream_kept,
-            rate=self._rate_kept,
+            stream=self._stream_of_form,
+            rate=self._rate_of_form,
             trace=self._nodes,
             cases=self._case_calls(deployment),
         )
@@ -107,33 +292,898 @@ class Workspace(RunMethods, CompareMethods, BisectMethods, JudgeMethods, Release
         from vellum_nb.widgets import LabPanel
 
         form = self.form(deployment)
-        view = view_history(self.history, deployment=deployment)
+        view = views.view_history(self.history, deployment=deployment)
 
-        def compare() -> ComparisonView:
-            comparison = self.compare(deployment, release_tags=list(form.release_tags))
-            return cast("ComparisonView", comparison.view())
+        def compare() -> Any:
+            return self.compare(deployment, release_tags=list(form.release_tags)).view()
 
         return LabPanel(form, view, compare, source=self.source)
 
-    def _run_kept(self, request: RunRequest, cancel: Cancellation) -> Run:
+    def run(
+        self,
+        deployment: str,
+        inputs: Mapping[str, object],
+        *,
+        release_tag: str = "LATEST",
+        external_id: str | UUID | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | UUID | None = None,
+        expand_meta: bool = False,
+    ) -> Run:
+        """Execute `deployment` once and keep the run.
+
+        The release tag is resolved to its release first, the inputs are checked against that
+        release's variables, and the run is in the history before it is sent.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        inputs : mapping
+            Input variable to natural Python value: text, numbers, bools, dicts and lists; chat
+            histories as lists of messages or ``(role, text)`` pairs; images, audio, video and
+            documents as a path, bytes, data URL or http URL.
+        release_tag : str, default "LATEST"
+            Which release to run.
+        external_id : str or UUID, optional
+            Your id for the run, unique in the workspace. Default: the run's own id.
+        metadata : mapping, optional
+            Kept by Vellum and by the history with the run.
+        previous_execution_id : str or UUID, optional
+            The execution whose state this one continues.
+        expand_meta : bool, default False
+            Whether to ask for what prompt nodes used: `cost_usd`, `tokens_in`, `tokens_out`,
+            `model` and `nodes`. Only streams tell it, so the run is sent as one.
+
+        Returns
+        -------
+        Run
+            `state` is FULFILLED, or REJECTED with `error`: a rejected run is a value.
+
+        Raises
+        ------
+        InputError
+            The inputs do not fit; every problem is named. Nothing was sent.
+        NotFoundError
+            There is no such deployment or release tag; the message lists those there are.
+        APIError
+            No usable answer came. The run is in the history as FAILED.
+        HistoryError
+            The run could not be recorded.
+
+        Notes
+        -----
+        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow
+        """
+        request = run_request(
+            deployment,
+            inputs,
+            release_tag=release_tag,
+            external_id=external_id,
+            metadata=metadata,
+            previous_execution_id=previous_execution_id,
+        )
+        runner = self._runner
+        run, error = runner.streamed(request) if expand_meta else runner.execute(request)
+        if error is not None:
+            raise error
+        return run
+
+    def stream(
+        self,
+        deployment: str,
+        inputs: Mapping[str, object],
+        *,
+        release_tag: str = "LATEST",
+        external_id: str | UUID | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | UUID | None = None,
+        event_types: Sequence[str] = ("WORKFLOW",),
+        expand_meta: bool = False,
+    ) -> RunStream:
+        """Execute `deployment` and return its events as they arrive.
+
+        The run is in the history before it is sent, and its row ends as the stream does: see
+        `RunStream`. Everything else is as in `run`.
+
+        Parameters
+        ----------
+        event_types : sequence of str, default ("WORKFLOW",)
+            Which events to get: WORKFLOW, NODE or both. With NODE the run gets its `nodes`.
+        expand_meta : bool, default False
+            Whether to ask for what prompt nodes used; NODE events tell it, so they come too.
+
+        Notes
+        -----
+        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-stream
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> with ws.stream("ticket-triage", {"ticket": "I was charged twice"}) as stream:
+        ...     deltas = [event.delta for event in stream if event.delta]
+        >>> stream.run.state
+        'FULFILLED'
+        """
+        request = run_request(
+            deployment,
+            inputs,
+            release_tag=release_tag,
+            external_id=external_id,
+            metadata=metadata,
+            previous_execution_id=previous_execution_id,
+        )
+        types = types_of(event_types, expand_meta=expand_meta)
+        return self._runner.stream(request, event_types=types, expand_meta=expand_meta)
+
+    def submit(
+        self,
+        deployment: str,
+        inputs: Mapping[str, object],
+        *,
+        release_tag: str = "LATEST",
+        external_id: str | UUID | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        previous_execution_id: str | UUID | None = None,
+    ) -> PendingRun:
+        """Have `deployment` executed, and return at once.
+
+        The run is in the history as STARTED, with its execution id: should this kernel end,
+        `resume_pending` takes it up in the next. Everything else is as in `run`.
+
+        Notes
+        -----
+        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-async
+        """
+        request = run_request(
+            deployment,
+            inputs,
+            release_tag=release_tag,
+            external_id=external_id,
+            metadata=metadata,
+            previous_execution_id=previous_execution_id,
+        )
+        return self._runner.submit(request)
+
+    def resume_pending(self) -> list[PendingRun]:
+        """Take up the runs that are STARTED in the history, newest first.
+
+        Those that have ended meanwhile are completed at once: look at their `run`. Runs that this
+        server does not know are left as they are; they may be another one's. So are those whose
+        execution id never came: ``history.sync`` finds them by their external id.
+
+        Raises
+        ------
+        APIError
+            The server could not be asked.
+        """
+        here = self._environment()
+        pending_runs = []
+        for run in self.history.runs(state="STARTED"):
+            elsewhere = None not in {here, run.environment} and run.environment != here
+            if run.execution_id is None or elsewhere or self._runner.recorder.has(run):
+                continue
+            pending = self._runner.pending(run, run.execution_id)
+            try:
+                pending.status()
+            except InputError:  # its id is no part of an address
+                continue
+            except APIStatusError as exc:
+                if exc.status_code not in _ANOTHERS:
+                    raise
+                continue
+            pending_runs.append(pending)
+        return pending_runs
+
+    def read_inputs(
+        self, deployment: str, pairs: Sequence[str], *, release_tag: str = "LATEST"
+    ) -> dict[str, object]:
+        """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
+
+        Text stays text, other variables are read as JSON, ``@path`` reads a file.
+
+        Raises
+        ------
+        InputError
+            A text cannot be read, or the inputs do not fit; every problem is named.
+        NotFoundError
+            There is no such deployment or release tag.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> ws.read_inputs("ticket-triage", ["ticket=charged twice", "sla_hours=8"])
+        {'ticket': 'charged twice', 'sla_hours': 8}
+        """
+        release = self._runner.resolve(deployment, release_tag)
+        variables = release.workflow_version.input_variables if release else None
+        values = parse_arguments(pairs, variables)
+        to_wire(values, variables, where=f"{deployment} {release_tag}")
+        return values
+
+    def rate(
+        self,
+        run: Run | str,
+        *,
+        quality: float | None = None,
+        desired: Mapping[str, object] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Say how good a run was, and what its outputs should have been.
+
+        Both go to Vellum as actuals, then into the history.
+
+        Parameters
+        ----------
+        run : Run or str
+            The run, its `id`, its execution id or its external id.
+        quality : float, optional
+            From 0 (bad) to 1 (good); of the outputs in `desired`, or of all of them.
+        desired : mapping, optional
+            Output name to what it should have been. Outputs that are not named keep what was
+            said about them before.
+        metadata : mapping, optional
+            Kept by Vellum with the actuals.
+
+        Returns
+        -------
+        Run
+            With its `quality` and `desired`.
+
+        Raises
+        ------
+        InputError
+            Nothing to say, or something that does not fit. Nothing was sent.
+        HistoryError
+            The history has no such run.
+        APIError
+            Vellum did not take it. The history stays as it is.
+
+        Notes
+        -----
+        https://docs.vellum.ai/developers/client-sdk/workflows/submit-workflow-execution-actuals
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
+        >>> ws.rate(run, quality=0, desired={"category": "billing"}).desired
+        {'category': 'billing'}
+        """
+        found = find_run(self.history, run)
+        return rate_run(
+            self.client,
+            self.history,
+            found,
+            self._output_names,
+            quality=quality,
+            desired=desired,
+            metadata=metadata,
+        )
+
+    def trace(self, run: Run | str) -> pd.DataFrame:
+        """Return the nodes of a run, one row a node, in the order in which they began.
+
+        Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
+        `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). They are read
+        from Vellum once, and kept in the history.
+
+        Parameters
+        ----------
+        run : Run or str
+            The run, its `id`, its execution id or its external id.
+
+        Raises
+        ------
+        HistoryError
+            The history has no such run, or no answer to it ever came.
+        NotFoundError
+            Vellum does not know the execution.
+        """
+        return trace_frame(self._nodes(run))
+
+    @overload
+    def sweep(
+        self,
+        deployment: str,
+        cases: Cases,
+        *,
+        dry_run: Literal[True],
+        **options: Unpack[SweepArguments],
+    ) -> SweepPlan: ...
+
+    @overload
+    def sweep(
+        self,
+        deployment: str,
+        cases: Cases,
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[SweepArguments],
+    ) -> Sweep: ...
+
+    def sweep(
+        self,
+        deployment: str,
+        cases: Cases,
+        *,
+        release_tags: Sequence[str] = ("LATEST",),
+        repeats: int = 1,
+        concurrency: int | None = None,
+        max_concurrency: int = 128,
+        max_calls: int | None = None,
+        max_seconds: float | None = None,
+        max_cost_usd: float | None = None,
+        stop_after_failures: int | None = None,
+        expand_meta: bool = False,
+        progress: bool = True,
+        background: bool = False,
+        dry_run: bool = False,
+        restart: bool = False,
+        reuse: bool = False,
+        resend_in_doubt: bool = True,
+        executor: Executor | None = None,
+    ) -> Sweep | SweepPlan:
+        """Execute `deployment` for every case on every release tag, `repeats` times.
+
+        All cases are checked before the first call. Every run is in the history before it is
+        sent, once. The same call again, in this kernel or a later one, goes on with a sweep that
+        was stopped or lost, and returns one that has ended. A run whose answer did not come is
+        looked up before it is sent again. So no run is executed twice where the server refuses an
+        external id that was used, as Vellum documents it, or lists executions in time.
+
+        Stop it by interrupting the kernel: what is under way ends first, then KeyboardInterrupt
+        is raised.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        cases : DataFrame, list of dicts, runs, or path
+            One row a case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``. Columns
+            called as an input variable, or ``input.<variable>``, are inputs; ``expected.<output>``
+            is what the answer should be; all others are labels, kept beside the runs. Cells of a
+            CSV are read as the type of their variable, JSON text too. Stored runs, as
+            ``ws.history.frame(...)`` or ``.runs(...)`` return them, are cases as well: each set
+            of inputs once, ``desired.<output>`` as what is expected.
+        release_tags : sequence of str, default ("LATEST",)
+            The release tags; the first is the baseline.
+        repeats : int, default 1
+            How often each case is run on each tag.
+        concurrency : int, optional
+            How many calls are under way at once. Default: as many as the server takes well, from
+            16 on, and never more than `max_concurrency`.
+        max_concurrency : int, default 128
+            The most calls at once.
+        max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
+            Where the whole sweep stops by itself, to be resumed with a higher limit; what is
+            under way then still ends. `max_cost_usd` holds where the runs tell their cost.
+        expand_meta : bool, default False
+            Whether to ask for tokens, cost and nodes, as in `run`; `max_cost_usd` does it too.
+        progress : bool, default True
+            Whether to show how far it is: in a notebook its view, in a terminal one line.
+        background : bool, default False
+            Return at once; see `Sweep.wait`, `Sweep.pause`, `Sweep.stop`.
+        dry_run : bool, default False
+            Check and plan, send and keep nothing: return the `SweepPlan`.
+        restart : bool, default False
+            Run all of it again, though the history has a sweep of the same plan. Default: an
+            unfinished one goes on, and one that has ended is returned as it is.
+        reuse : bool, default False
+            Use fulfilled runs that the history has of the same case on the same release, as many
+            as `repeats` ask, and send only the others. Runs of these cases that may have been
+            executed, though no answer came, are looked up first.
+        resend_in_doubt : bool, default True
+            Whether a run that may have been executed is sent again, under the same external id,
+            when look-ups find no execution of it for the read timeout (120 s by default), and for
+            twice as long as this server was seen to take. False leaves it in doubt.
+        executor : concurrent.futures.Executor, optional
+            Where the calls are made: a pool of processes, or a Dask cluster with
+            ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
+            the server; the history stays here. What a lost worker was at is looked up before it
+            is sent again. Default: threads.
+
+        Returns
+        -------
+        Sweep
+            Done, or stopped, and then its `repr` says why; with `background` under way.
+
+        Raises
+        ------
+        InputError
+            Cases do not fit; its `frame` is a table of row, variable and problem. Nothing was
+            sent.
+        NotFoundError
+            There is no such deployment or release tag; the message lists those there are.
+        HistoryError
+            Another process runs this very sweep; the message says which.
+        VellumNBError
+            This process runs it, with another concurrency or executor. Other limits are applied.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
+        >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], dry_run=True)
+        <SweepPlan of ticket-triage: 1 case x 2 release tags = 2 calls>
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
+        >>> sweep
+        <Sweep of ticket-triage on v1, v2: done, 2 of 2 runs>
+        >>> sweep.frame()[["release_tag", "output.category", "expected.category"]].head(1)
+          release_tag output.category expected.category
+        0          v2         billing           billing
+        """
+        options = checked_options(
+            None if executor is None else remote_executor(executor),
+            concurrency=concurrency,
+            max_concurrency=max_concurrency,
+            max_calls=max_calls,
+            max_seconds=max_seconds,
+            max_cost_usd=max_cost_usd,
+            stop_after_failures=stop_after_failures,
+            expand_meta=expand_meta,
+            resend_in_doubt=resend_in_doubt,
+        )
+        request = self._starter.request(deployment, cases, release_tags, repeats)
+        if dry_run:
+            return self._starter.plan(request, options, restart=restart, reuse=reuse)
+        return self._starter.run(
+            request,
+            options,
+            restart=restart,
+            reuse=reuse,
+            background=background,
+            progress=progress,
+        )
+
+    def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
+        """Return the sweeps of this history as a DataFrame, one row a sweep, newest first.
+
+        Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
+        ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
+        `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stands still, `environment`.
+
+        Parameters
+        ----------
+        deployment : str, optional
+            Only sweeps of this one.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
+        >>> ws.sweeps()[["deployment", "state", "planned", "done"]]
+              deployment state  planned  done
+        0  ticket-triage  done        1     1
+        """
+        return sweeps_frame(self.history.sweeps, deployment)
+
+    def open_sweep(self, sweep_id: str, **options: Unpack[SweepLimits]) -> Sweep:
+        """Return a sweep of this history, to look at or to go on with.
+
+        It goes on, by `Sweep.resume` or `Sweep.retry_failed`, with the releases that its tags
+        point at then, with the limits and the calls at once that it was last given, and asking
+        for cost where it did; in threads.
+
+        Parameters
+        ----------
+        sweep_id : str
+            Its id, or how the id begins; `sweeps` lists them.
+        concurrency, max_concurrency, expand_meta : optional
+            Other ones than it was given, as in `sweep`; they cannot be changed under way.
+        max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
+            Other limits; None lifts one.
+
+        Raises
+        ------
+        HistoryError
+            There is no such sweep.
+        InputError
+            A limit is none.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
+        >>> ws.open_sweep(sweep.id)
+        <Sweep of ticket-triage on v2: done, 1 of 1 runs>
+        """
+        record = find_sweep(self.history.sweeps, sweep_id)
+        chosen = stored_options(record.options, options)
+        return self._starter.open(record, chosen, apply=bool(options))
+
+    @overload
+    def compare(
+        self, deployment: str, *, dry_run: Literal[True], **options: Unpack[CompareOptions]
+    ) -> JudgePlan: ...
+
+    @overload
+    def compare(
+        self,
+        deployment: str,
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[CompareOptions],
+    ) -> Comparison: ...
+
+    def compare(
+        self,
+        deployment: str,
+        *,
+        release_tags: Sequence[str] | None = None,
+        baseline: str | None = None,
+        sweep: Sweep | str | None = None,
+        since: datetime | str | None = None,
+        metrics: Metrics | None = None,
+        cases: Chosen | None = None,
+        alpha: float = 0.05,
+        seed: int = 0,
+        dry_run: bool = False,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+    ) -> Comparison | JudgePlan:
+        """Put the stored runs of `deployment` side by side, one row a case.
+
+        Nothing is run, but what a judge among the metrics has not judged yet. Repeats of a case
+        are kept; its newest answer is shown. What sweeps expected of a case, and what a reader
+        said its outputs should have been, is known to the metrics.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        release_tags : sequence of str, optional
+            The release tags, in the order of the columns. Default: all that were run.
+        baseline : str, optional
+            The tag that the others are compared with. Default: the first.
+        sweep : Sweep or str, optional
+            Only the runs of this sweep; a `vellum_nb.Sweep` or its id.
+        since : datetime or str, optional
+            Only runs from then on (UTC when no zone is given).
+        metrics : metric or sequence, optional
+            What tells better from worse; as of `vellum_nb.Comparison`.
+        cases : optional
+            Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
+            Those that were never run are missing.
+        alpha, seed
+            As of `vellum_nb.Comparison`.
+        dry_run : bool, default False
+            Return only how many calls the judges among the metrics would make; nothing is run.
+        max_calls, max_cost_usd : optional
+            Limits of the judges; an answer that is not judged because of them is an error of the
+            metric, and judged by the next call.
+        progress : bool, default True
+            Whether to show the progress of the judges.
+
+        Raises
+        ------
+        InputError
+            A tag, metric or case does not fit; the message says which.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> for tag in ("v1", "v2"):
+        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        >>> ws.compare("ticket-triage", metrics=[vnb.metrics.contains("billing", "category")])
+        <Comparison of ticket-triage against v1, 1 case: v2: 1 better · 0 worse · 0 same · \
+p = 1.00 · noise floor unknown>
+        """
+        tags = [release_tags] if isinstance(release_tags, str) else release_tags
+        of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
+        comparison = self._compared(
+            deployment,
+            tags,
+            sweep=of,
+            since=since,
+            cases=cases,
+            options={"baseline": baseline, "metrics": metrics, "alpha": alpha, "seed": seed},
+        )
+        if dry_run:
+            return plan_judges(comparison, self._judges())
+        return judged(
+            comparison,
+            self._judges(),
+            max_calls=max_calls,
+            max_cost_usd=max_cost_usd,
+            progress=progress,
+        )
+
+    def judge(
+        self,
+        deployment: str,
+        *,
+        inputs: Inputs | None = None,
+        output: str | None = None,
+        release_tag: str = "LATEST",
+        name: str | None = None,
+        lower_is_better: bool = False,
+        rejected: Value = 0.0,
+    ) -> Metric:
+        """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
+
+        Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> def grader(answer: str) -> float:
+        ...     return min(1.0, len(answer) / 100)
+        >>> release = ws.server.deploy(grader, name="grader")
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
+        >>> judged = ws.judge("grader", inputs={"answer": "output.category"})
+        >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
+        [0.07]
+        """
+        return Judge(
+            deployment,
+            inputs=inputs,
+            output=output,
+            release_tag=release_tag,
+            name=name or deployment,
+            lower_is_better=lower_is_better,
+            rejected=rejected,
+            service=self._judges(),
+        )
+
+    def bisect(
+        self,
+        deployment: str,
+        case: OneCase,
+        check: Check | None = None,
+        *,
+        first: str | None = None,
+        last: str | None = None,
+        repeats: int | None = None,
+    ) -> Bisection:
+        """Find the first release that answers a case otherwise than the oldest one does.
+
+        A binary search over the releases, oldest to newest: of 100 releases some 9 are run, and
+        the two on both sides of the change once more. Runs that the history has of this case on
+        a release are taken first. Where it changed several times, one of the changes is found.
+
+        Parameters
+        ----------
+        deployment : str
+            The deployment's name.
+        case : mapping, Run, Case or str
+            The inputs; or a run, a case of a comparison, or a `case_id`, whose inputs are taken.
+        check : callable, optional
+            A function of a run; a change is where what it returns changes. Default: the outputs,
+            or the error.
+        first, last : str, optional
+            Release tags, or ids of releases, to search between. Default: the oldest and the
+            newest.
+        repeats : int, optional
+            How many runs of each release count; what more than half of them say is its answer.
+            Default: one, and up to five where runs of one release disagree.
+
+        Returns
+        -------
+        Bisection
+            `first_changed` and `last_same`, and as `frame` what was run.
+
+        Raises
+        ------
+        VellumNBError
+            Nothing changed between the oldest and the newest, `check` raised, or the runs of a
+            release disagree too much.
+        InputError
+            The case is none, or does not fit a release.
+        APIError
+            A release could not be run; what was run is kept, and taken the next time.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> found = ws.bisect(
+        ...     "ticket-triage",
+        ...     {"ticket": "I was charged twice"},
+        ...     lambda run: run.outputs["category"],
+        ... )
+        >>> found.last_same, found.first_changed
+        ('v1', 'v2')
+        """
+        return bisect(
+            deployment,
+            case,
+            check,
+            runner=self._runner,
+            lookup=self._lookup,
+            history=self.history,
+            first=first,
+            last=last,
+            repeats=repeats,
+        )
+
+    def _compared(
+        self,
+        deployment: str,
+        tags: Sequence[str] | None,
+        *,
+        sweep: Sweep | None,
+        since: datetime | str | None,
+        cases: Chosen | None,
+        options: Mapping[str, Any],
+    ) -> Comparison:
+        """Return the comparison, whose judges have not judged yet."""
+        resolve = self._runner.resolve
+        runs, known = comparing.compared_runs(self.history, deployment, tags, sweep, since)
+        if tags is None:
+            if not runs:
+                raise comparing.nothing_run(self.history, resolve, deployment, None, since)
+            tags = comparing.tags_run(runs)
+        elif runs:
+            comparing.check_tags(self.history, resolve, deployment, tags, runs)
+        chosen, only = comparing.chosen_cases(resolve, deployment, tags, cases)
+        if not runs and not chosen and not known:
+            raise comparing.nothing_run(self.history, resolve, deployment, tags, since)
+        title = "" if sweep is None else views.sweep_title(sweep.record)
+        return Comparison(
+            runs,
+            deployment=deployment,
+            release_tags=tags,
+            cases=[*chosen, *known],
+            only=only,
+            services=self._services(deployment, title),
+            **options,
+        )
+
+    def _judges(self) -> WorkspaceJudges:
+        return WorkspaceJudges(self.history, self.sweep)
+
+    def _services(self, deployment: str, title: str) -> Services:
+        """Return what a comparison of this workspace acts with and is shown by."""
+        return Services(
+            sweep=lambda name, rows, options: self.sweep(name, rows, **options),
+            leaks=self.client.leaks,
+            grid=partial(self._grid, title=title),
+            blind=partial(views.view_blind, rate=self._rate_blind),
+            ratings=self.history.blind_ratings,
+            code_diff=partial(self._code_diff_or_none, deployment),
+        )
+
+    def _grid(self, comparison: Comparison, *, title: str) -> ComparisonView:
+        from vellum_nb.widgets.grid import ComparisonView, Hands
+
+        hands = Hands(
+            rate=self._rate_of_form,
+            trace=self._nodes,
+            replay=partial(views.replay, self._runner, comparison.deployment),
+            blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
+            subscribe=self.history.subscribe,
+            again=lambda ids: self.history.summaries(ids=list(ids)),
+            about=title,
+            same=views.same_releases(self._runner, comparison),
+        )
+        return ComparisonView(comparison, hands)
+
+    def _code_diff_or_none(self, deployment: str, old: str, new: str) -> CodeDiff | None:
+        """Return how the code of two releases differs; None where it cannot be read."""
+        try:
+            return self.code_diff(deployment, old, new)
+        except APIError:
+            return None
+
+    def _sweep_actions(self, record: SweepRecord, view: Callable[[Sweep], Any]) -> SweepActions:
+        services = self._services(record.deployment, views.sweep_title(record))
+        return SweepActions(
+            compare=partial(self._compare_sweep, services),
+            view=view,
+            watch=views.watch,
+            save=self._save_frame,
+        )
+
+    def _compare_sweep(
+        self,
+        services: Services,
+        sweep: Sweep,
+        *,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+        **options: Any,
+    ) -> Comparison:
+        comparison = Comparison(
+            sweep.summaries(),
+            deployment=sweep.record.deployment,
+            release_tags=sweep.record.release_tags,
+            cases=self.history.sweeps.cases(sweep.id),
+            services=services,
+            **options,
+        )
+        return judged(
+            comparison,
+            self._judges(),
+            max_calls=max_calls,
+            max_cost_usd=max_cost_usd,
+            progress=progress,
+        )
+
+    def _save_frame(self, path: str | Path, frame: pd.DataFrame) -> Path:
+        refuse_key(str(path), self.client.leaks, [frame])
+        return save_frame(path, frame, "csv")
+
+    def _case_calls(self, deployment: str) -> CaseCalls:
+        """Return what the form of `deployment` plans and sweeps a file of cases with."""
+        from vellum_nb.widgets.cases import CaseCalls
+
+        def plan(file: Cases, tags: Sequence[str], repeats: int, restart: bool) -> SweepPlan:  # noqa: FBT001
+            return self.sweep(
+                deployment,
+                file,
+                release_tags=tags,
+                repeats=repeats,
+                restart=restart,
+                dry_run=True,
+            )
+
+        def begin(file: Cases, tags: Sequence[str], repeats: int, restart: bool) -> Sweep:  # noqa: FBT001
+            return self.sweep(
+                deployment,
+                file,
+                release_tags=tags,
+                repeats=repeats,
+                restart=restart,
+                progress=False,
+                background=True,
+            )
+
+        return CaseCalls(plan, begin)
+
+    def _run_of_form(self, request: RunRequest, cancel: Cancellation) -> Run:
         """Run for the form: trouble with the API is a run that failed, not an exception."""
         return self._runner.execute(request, cancel)[0]
 
-    def _stream_kept(
+    def _stream_of_form(
         self, request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]
     ) -> Run:
         """Run likewise, and show what has come with each event."""
         from vellum_nb.widgets.spec import Progressing
 
-        def report(so_far: Gathering) -> None:
+        def report(so_far: StreamAccumulator) -> None:
             texts = dict(so_far.texts)
             show(Progressing(texts, so_far.node, so_far.nodes_done, so_far.first_s))
 
         return self._runner.streamed(request, cancel, report)[0]
 
-    def _rate_kept(self, run: Run, quality: float | None, desired: Mapping[str, Any] | None) -> Run:
-        """Rate for the form; with neither the rating is taken back here, Vellum keeps its own."""
+    def _rate_of_form(
+        self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
+    ) -> Run:
+        """Rate for the form; with neither the rating is removed here, Vellum keeps its own."""
         if quality is None and not desired:
             self.history.annotate(run.id, quality=None)
             return self.history.get(run.id)
         return self.rate(run, quality=quality, desired=desired)
+
+    def _rate_blind(self, run: Run, quality: float, metadata: Mapping[str, Any]) -> Run:
+        return self.rate(run, quality=quality, metadata=metadata)
+
+    def _nodes(self, run: Run | str) -> Sequence[NodeRun]:
+        found = run if isinstance(run, Run) and run.nodes else find_run(self.history, run)
+        if found.nodes:
+            return found.nodes
+        nodes = nodes_of(self.client, found)
+        if nodes and found.state != "STARTED" and self.history.count(ids=[found.id]):
+            self.history.set_nodes(found.id, nodes)
+        return nodes
+
+    def _output_names(self, run: Run) -> list[str]:
+        release = self._runner.resolve(run.deployment, run.release_id or run.release_tag)
+        return [v.key for v in release.workflow_version.output_variables] if release else []
+
+    def _environment(self) -> str | None:
+        try:
+            return self.client.environment_identity().name
+        except APIStatusError:  # this key may not know
+            return None

@@ -14,7 +14,7 @@ from vellum_nb.client import Client
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.samples.sdk_project import PROJECTS, declared
-from vellum_nb.models.tracing import nodes_of_stream
+from vellum_nb.models.trace import nodes_of_stream
 
 PROJECT = PROJECTS / "feedback-digest"
 

@@ -129,9 +129,9 @@ def test_what_is_hostile_stays_text(made, show, text):
     assert_harmless(page.whole._html())
 
 
-def test_the_script_puts_in_as_html_only_what_the_kernel_escaped(page):
+def test_the_script_puts_in_as_html_only_what_the_kernel_escaped(made, show):
+    page = show([made[0](0, "v1")])
     assert page.view._esm.count("innerHTML") == 1  # the selected runs side by side
-
 
 
 def test_a_grid_reads_without_a_kernel(made, show):

@@ -12,9 +12,9 @@ from distributed import Client
 from distributed.scheduler import KilledWorker
 from piped import Piped
 
-from vellum_nb.experiments.sweep.work import Task
 from vellum_nb.models import Run
-from vellum_nb.workspace.far import far
+from vellum_nb.sweep.executors import remote_executor
+from vellum_nb.sweep.retry_policy import PreparedRun
 
 LONG = 300  # seconds; waits that end long before
 
@@ -43,7 +43,7 @@ def task():
         inputs={},
         case_id="c",
     )
-    return Task(run, ())
+    return PreparedRun(run, ())
 
 
 def kill(cluster):
@@ -58,7 +58,7 @@ def test_a_call_that_was_given_up_while_its_worker_loaded_it_sends_nothing(
     calls, others = pipe("calls"), pipe("others")
     first, second = tmp_path / "first", tmp_path / "second"
     with Client(made) as client:
-        executor = far(client.get_executor())
+        executor = remote_executor(client.get_executor())
         given_up = executor.submit(Piped(calls, first), task)
         with calls.open("w"):
             given_up.cancel()
@@ -74,7 +74,7 @@ def test_a_call_that_fails_after_its_result_was_lost_is_told(cluster, pipe, task
     made = cluster({"distributed.scheduler.allowed-failures": 0}, n_workers=1, threads_per_worker=1)
     calls, answers, left = pipe("calls"), pipe("answers"), tmp_path / "left"
     with Client(made) as client:
-        future = far(client.get_executor()).submit(Piped(calls, left, answers), task)
+        future = remote_executor(client.get_executor()).submit(Piped(calls, left, answers), task)
         calls.open("w").close()
         with answers.open("w"):  # its result is read now, and never arrives
             kill(made)
@@ -91,19 +91,20 @@ def test_an_executor_that_is_shut_down_waits_for_its_calls_and_takes_no_more(
     calls, left = pipe("calls"), tmp_path / "left"
     with Client(made) as client:
         with client.get_executor() as executor:
-            future = far(executor).submit(Piped(calls, left), task)
+            future = remote_executor(executor).submit(Piped(calls, left), task)
             calls.open("w").close()
         assert left.exists()
         assert future.result(LONG) == "done"
         with pytest.raises(RuntimeError, match="shut down"):
-            far(executor).submit(Piped(calls, left), task)
+            remote_executor(executor).submit(Piped(calls, left), task)
 
 
 def test_a_client_that_closes_cancels_its_calls(cluster, pipe, task, tmp_path):
     made = cluster(n_workers=1, threads_per_worker=1)
     calls = pipe("calls")
     with Client(made) as client:
-        future = far(client.get_executor()).submit(Piped(calls, tmp_path / "left"), task)
+        executor = remote_executor(client.get_executor())
+        future = executor.submit(Piped(calls, tmp_path / "left"), task)
         with calls.open("w"):
             client.close()
             with pytest.raises(CancelledError):

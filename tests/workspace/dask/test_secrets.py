@@ -12,8 +12,8 @@ import pytest
 from counting_server import KEY
 from distributed import Client
 
-from vellum_nb.workspace.calling import Caller
-from vellum_nb.workspace.far import Once, _sealed
+from vellum_nb.sweep.executors import Once, _sealed
+from vellum_nb.workspace.sweep_worker import SweepAttempt
 
 CASES = [{"text": str(number)} for number in range(12)]
 DEBUG = {"logging": {"distributed": "debug"}, "distributed.admin.log-length": 100_000}
@@ -74,7 +74,7 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, capfd):
         dump = str(client.sync(made.scheduler.get_cluster_state, exclude=[]))
         server.held = False
         assert sweep.wait(60).state == "done"
-        caller = Caller(ws.client.settings(max_connections=2, max_tries=1), "id")
+        caller = SweepAttempt(ws.client.settings(max_connections=2, max_tries=1), "id")
         broken = client.submit(_sealed(caller, "no task"), key="vellum_nb_call-broken")
         error = broken.exception(timeout=60)
         pages |= crawled(dashboards(made))
@@ -96,7 +96,7 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, capfd):
 
 def test_the_pickle_holds_the_key_and_no_repr_of_it_does(ws):
     """It travels to the workers, who send it: TLS is what keeps it on the way."""
-    once = Once(Caller(ws.client.settings(max_connections=2, max_tries=1), "id"))
+    once = Once(SweepAttempt(ws.client.settings(max_connections=2, max_tries=1), "id"))
     wire = pickle.dumps(once)
     assert KEY.encode() in wire
     sealed = _sealed(once, "no task")

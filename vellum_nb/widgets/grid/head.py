@@ -14,8 +14,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import Against
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.history.reading.records import Record
-from vellum_nb.history.store.replacing import replacing
+from vellum_nb.history import RunSummary, replacing
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.base import export_target
@@ -95,7 +94,7 @@ class Subscribe(Protocol):
     """Takes what is called with each run that changes, and once after many; as a history does."""
 
     def __call__(
-        self, callback: Callable[[Run], None], /, *, many: Callable[[], None] | None = None
+        self, callback: Callable[[Run], None], *, on_bulk_change: Callable[[], None] | None = None
     ) -> Callable[[], None]:
         """Return how to stop that."""
 
@@ -131,7 +130,7 @@ class Hands:
     replay: Callable[[Case, str], Run] | None = None
     blind: Callable[[Any, tuple[str, str]], Any] | None = None
     subscribe: Subscribe | None = None
-    again: Callable[[Collection[str]], list[Record]] | None = None
+    again: Callable[[Collection[str]], list[RunSummary]] | None = None
     about: str = ""
     same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

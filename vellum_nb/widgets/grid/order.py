@@ -13,12 +13,8 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, in_turn
 from vellum_nb.comparison.figures import VERDICTS
 from vellum_nb.errors import InputError
-from vellum_nb.history.reading.payloads import GoneError
-from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.rows import clean
-from vellum_nb.history.searching.index import document
-from vellum_nb.history.searching.words import Needle, Search
-from vellum_nb.widgets.table_protocol import read_int
+from vellum_nb.history import MissingRunError, RunSummary, Search, Term, clean, document
+from vellum_nb.widgets.table import read_int
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +139,7 @@ def inputs_of(case: Case) -> Mapping[str, Any]:
     """Return the inputs of a case; none where all its runs were deleted before these were read."""
     try:
         return case.inputs
-    except GoneError:
+    except MissingRunError:
         return {}
 
 
@@ -262,34 +258,33 @@ class CaseOrder:
 
 
 class _Search:
-    """Words to be found in the values of inputs, outputs and errors, as `History.search` does."""
+    """Terms to be found in the values of inputs, outputs and errors, as `History.search` does."""
 
     def __init__(self, text: str) -> None:
-        self._needles = Search.of(text).needles
+        self._terms = Search.of(text).terms
 
     def matches(self, case: Case) -> bool:
-        """Return whether all of them are in one of the runs."""
-        if not self._needles:
+        """Return whether all of them occur in one of the runs."""
+        if not self._terms:
             return False
         text = json.dumps(dict(inputs_of(case)))
-        inputs = document(text, "{}") if _likely(self._needles, text) else ""
-        left = [needle for needle in self._needles if needle.text not in inputs]
-        tries = (each for tries in case.tries.values() for each in tries)
-        return not left or any(_says(each, left) for each in tries)
+        inputs = document(text, "{}") if _possible(self._terms, text) else ""
+        left = [term for term in self._terms if term.text not in inputs]
+        runs = (each for repeats in case.tries.values() for each in repeats)
+        return not left or any(_run_has(each, left) for each in runs)
 
 
-def _says(record: Record, needles: Sequence[Needle]) -> bool:
-    """Return whether all are in what a run brought."""
-    error = record.error or ()
-    if not error and len(_likely(needles, record.text)) < len(needles):
+def _run_has(run: RunSummary, terms: Sequence[Term]) -> bool:
+    error = run.error or ()
+    if not error and len(_possible(terms, run.text)) < len(terms):
         return False
-    said = document("{}", record.text, *error)
-    return all(needle.text in said for needle in needles)
+    text = document("{}", run.text, *error)
+    return all(term.text in text for term in terms)
 
 
-def _likely(needles: Sequence[Needle], text: str) -> Sequence[Needle]:
-    """Return which may be in a JSON text, by a look that is quicker than to read its words."""
+def _possible(terms: Sequence[Term], text: str) -> Sequence[Term]:
+    """Return which terms may occur in a JSON text: much quicker than to normalize it."""
     if not text.isascii() or "\\u" in text:
-        return needles
+        return terms
     lower = text.lower()
-    return [each for each in needles if all(word in lower for word in each.words)]
+    return [each for each in terms if all(word in lower for word in each.words)]

@@ -15,8 +15,7 @@ from typing import Any, TypeAlias
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.metrics import Metric
-from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import RunSummary, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.diff import difference
 from vellum_nb.rendering.format import visible_name
@@ -350,7 +349,7 @@ def _cell(shown: Shown, case: Case, release: str, limit: int) -> Cell:
     }
 
 
-def _gap(shown: Shown, case: Case, release: str, found: Record | None) -> Cell:
+def _gap(shown: Shown, case: Case, release: str, found: RunSummary | None) -> Cell:
     tries = len(case.tries.get(release, ()))
     name = _name(release)
     times = "1 try" if tries == 1 else f"{tries:,} tries"
@@ -366,7 +365,7 @@ def _gap(shown: Shown, case: Case, release: str, found: Record | None) -> Cell:
     }
 
 
-def _verdict(shown: Shown, case: Case, release: str, base: Record | None) -> tuple[str, str]:
+def _verdict(shown: Shown, case: Case, release: str, base: RunSummary | None) -> tuple[str, str]:
     if release == case.baseline:
         return "baseline", ""
     if base is None:
@@ -392,7 +391,7 @@ def _plainly(*, differs: bool) -> tuple[str, str]:
     return ("differs", "differs") if differs else ("same", "same")
 
 
-def _error(found: Record, limit: int) -> str:
+def _error(found: RunSummary, limit: int) -> str:
     if found.error is None:
         return ""
     return short(": ".join(filter(None, found.error)), limit)

@@ -17,9 +17,7 @@ import traitlets
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, in_turn
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.history.reading.payloads import GoneError
-from vellum_nb.history.reading.records import Record
-from vellum_nb.history.rows.rows import clean
+from vellum_nb.history import MissingRunError, RunSummary, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.rendering.values import value_text
@@ -174,7 +172,7 @@ class RunListener:
         known: Callable[[], set[str]],
         hands: Hands,
         changed: Callable[[Iterable[Run]], None],
-        deleted: Callable[[Mapping[str, Record | None]], None],
+        deleted: Callable[[Mapping[str, RunSummary | None]], None],
     ) -> None:
         self._known = known
         self._ids = known()
@@ -184,7 +182,7 @@ class RunListener:
         self._lock = Lock()
         self._debouncer = Debouncer(self._hand_over, name="vellum-nb-grid-runs", least=_LEAST_S)
         assert hands.subscribe is not None  # noqa: S101  (only made where there is one)
-        self._unsubscribe = hands.subscribe(self._on_run, many=self.look)
+        self._unsubscribe = hands.subscribe(self._on_run, on_bulk_change=self.look)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the changes are handed over; return whether that is so."""
@@ -436,7 +434,7 @@ class GridTable(ThreadSafeWidget):
         with self.turn:
             try:
                 self.send({"kind": "row", "row": row(self._host.source(), case)})
-            except GoneError as exc:
+            except MissingRunError as exc:
                 self.lost(exc)
 
     def fail(self, exc: BaseException) -> None:
@@ -444,7 +442,7 @@ class GridTable(ThreadSafeWidget):
         known = isinstance(exc, VellumNBError)
         self.error = str(exc) if known else f"{type(exc).__name__}: {exc}"
 
-    def lost(self, exc: GoneError) -> None:
+    def lost(self, exc: MissingRunError) -> None:
         """Show that a run was deleted, and look which there are still."""
         self.fail(exc)
         self._host.look_again()
@@ -515,7 +513,7 @@ class GridTable(ThreadSafeWidget):
                 if handler is None:
                     refused(f"it does not know the message {kind!r:.60}")
                 handler(message)
-            except GoneError as exc:
+            except MissingRunError as exc:
                 self.lost(exc)
             except VellumNBError as exc:
                 self.fail(exc)
@@ -570,6 +568,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     """
 
     _listener: RunListener | None = None  # also of a view whose construction failed
+    _parts: tuple[Any, ...] = ()
 
     def __init__(self, comparison: Comparison, hands: Hands | None = None) -> None:
         self._own = self.comparison = comparison
@@ -586,7 +585,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.table = GridTable(self, self._head())
         self._detail = Detail(self._hands, lambda run: self._take_runs([run]))
         self._blind = BlindPlace(self.table, self._detail.widget)
-        super().__init__([self.table, self._detail.widget, self._blind.widget])
+        self._parts = (self.table, self._detail.widget, self._blind.widget)
+        super().__init__(self._parts)
         self.add_class("vnb-grid-view")
         if self._hands.subscribe is not None:
             self._listener = RunListener(
@@ -604,12 +604,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         """Close every widget of the view, and stop following the runs."""
         if self._listener is not None:
             self._listener.close()
-        if not self.children:  # closed before
-            super().close()
-            return
-        children: tuple[Any, ...] = self.children
-        self.children = ()
-        for part in (*self._blind.parts, *children, self.layout):
+        for part in self._parts:
+            close_tree(part)
+        for part in (*self._blind.parts, self.layout):
             close_tree(part)
         super().close()
 
@@ -768,7 +765,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             if changed:
                 self._show(self._own.with_runs(changed))
 
-    def _take_deletions(self, now: Mapping[str, Record | None]) -> None:
+    def _take_deletions(self, now: Mapping[str, RunSummary | None]) -> None:
         """Take in which of the runs there are still, or again."""
         with self.table.turn:
             known = self._releases()
@@ -828,5 +825,5 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         return self.comparison._repr_html_()
 
 
-def _rated_otherwise(run: Run, known: Record) -> bool:
+def _rated_otherwise(run: Run, known: RunSummary) -> bool:
     return run.quality != known.quality or run.desired != known.desired

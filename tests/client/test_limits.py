@@ -1,0 +1,203 @@
+"""Limits of size and time: no answer, line or list takes all memory or lasts for ever."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from vellum_nb import errors
+from vellum_nb.client import Client
+
+MEGABYTE = 10**6
+ZEROS = gzip.compress(bytes(10 * MEGABYTE))
+BOMB = ZEROS * 30  # 300 MB in 300 kB
+NESTED_BOMB = gzip.compress(ZEROS * 300)  # 3 GB, packed twice
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+LATE_S = 0.4  # to connect, and to read: 0.8 in all
+
+
+@pytest.fixture
+def small(server: Any) -> Iterator[Client]:
+    with Client(api_key="k", base_url=server.url, timeout=20, max_reply_bytes=MEGABYTE) as made:
+        yield made
+
+
+@pytest.fixture
+def hurried(server: Any) -> Iterator[Client]:
+    with Client(api_key="k", base_url=server.url, timeout=LATE_S) as made:
+        yield made
+
+
+def execute(client: Client) -> Any:
+    return client.execute_workflow({"q": "hi"}, workflow_deployment_name="w")
+
+
+def endless(head: bytes, part: bytes, pause: float = 0.0) -> Any:
+    """Write `part` again and again until the client hangs up."""
+
+    def behave(sock: socket.socket) -> bool:
+        with suppress(OSError):
+            sock.sendall(head)
+            while True:
+                sock.sendall(part)
+                threading.Event().wait(pause)
+        return False
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"), [(BOMB, "gzip"), (NESTED_BOMB, "gzip, gzip")], ids=["once", "twice"]
+)
+def test_a_packed_answer_that_grows_beyond_256_mb_is_dropped(
+    server: Any, client: Client, body: bytes, encoding: str
+) -> None:
+    server.will(server.reply(200, body, headers={"Content-Encoding": encoding}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.APIResponseError, match="more than 256 MB") as caught:
+            execute(client)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "Raise max_reply_bytes" in str(caught.value)
+    assert peak < 400 * MEGABYTE
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        endless(HEAD + b"\r\n", b"x" * 65536),
+        endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"8000\r\n%b\r\n" % (b"x" * 0x8000)),
+        endless(HEAD + b"Content-Length: 99999999999\r\n\r\n", b"x" * 65536),
+    ],
+    ids=["until closed", "chunked", "length"],
+)
+def test_an_answer_without_end_is_dropped(server: Any, small: Client, behaviour: Any) -> None:
+    server.will(behaviour)
+    with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
+        execute(small)
+    assert len(server.seen) == 1
+
+
+def test_a_line_without_end_ends_a_stream(server: Any, small: Client) -> None:
+    server.will(endless(HEAD + b"\r\n", b"x" * 65536))
+    with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
+        list(small.execute_workflow_stream({}, workflow_deployment_name="w"))
+
+
+def test_an_error_without_end_keeps_its_status(server: Any, client: Client) -> None:
+    server.will(endless(b"HTTP/1.1 404 Not Found\r\n\r\nno such workflow ", b"x" * 65536))
+    with pytest.raises(errors.NotFoundError, match="no such workflow"):
+        execute(client)
+
+
+def test_an_answer_of_just_the_limit_is_read(server: Any, fulfilled: dict[str, Any]) -> None:
+    server.will(server.reply(200, fulfilled))
+    size = len(__import__("json").dumps(fulfilled))
+    for limit, fits in ((size, True), (size - 1, False), (None, True)):
+        with Client(api_key="k", base_url=server.url, max_reply_bytes=limit) as client:
+            try:
+                assert execute(client).execution_id == "e-1"
+            except errors.APIResponseError:
+                assert not fits
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        endless(HEAD + b"\r\n", b" ", 0.05),
+        endless(HEAD + b"X-Odd: ", b"x", 0.05),
+        endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
+        endless(HEAD + b"Content-Length: 99999\r\n\r\n", b" ", 0.05),
+    ],
+    ids=["body", "header", "100 Continue", "length"],
+)
+def test_an_answer_that_drips_ends_with_the_timeouts_together(
+    server: Any, hurried: Client, behaviour: Any
+) -> None:
+    server.will(behaviour)
+    start = time.monotonic()
+    with pytest.raises(errors.APITimeoutError, match=r"no complete answer within 0\.8 s") as caught:
+        execute(hurried)
+    assert 2 * LATE_S <= time.monotonic() - start < 5
+    assert caught.value.sent is True
+    assert len(server.seen) == 1
+
+
+def test_a_stream_may_last_longer_than_an_answer(server: Any, hurried: Client) -> None:
+    event = b'{"execution_id": "e", "type": "WORKFLOW", "data": {"state": "%b"}}\n'
+
+    def slow(sock: socket.socket) -> bool:
+        sock.sendall(HEAD + b"\r\n")
+        for _ in range(10):
+            threading.Event().wait(LATE_S / 4)
+            sock.sendall(event % b"STREAMING")
+        sock.sendall(event % b"FULFILLED")
+        return False
+
+    server.will(slow)
+    events = hurried.execute_workflow_stream({}, workflow_deployment_name="w")
+    assert len(list(events)) == 11
+
+
+def test_a_large_request_has_the_time_of_its_answer_to_leave(server: Any) -> None:
+    """The time to connect is not the time to send: a slow line takes longer than that."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    body = b'{"id": "f-1"}'
+
+    def read_late() -> None:
+        sock, _ = listener.accept()
+        threading.Event().wait(1)
+        with sock:
+            received = b""
+            while not received.endswith(b"--\r\n"):
+                received = (received + sock.recv(2**20))[-10:]
+            sock.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    thread = threading.Thread(target=read_late)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        with Client(api_key="k", base_url=url, timeout=(0.3, 20)) as client:
+            assert client.upload_file(bytes(16 * MEGABYTE)).id == "f-1"
+    finally:
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_list_without_end_ends(
+    server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, *, counted: bool
+) -> None:
+    monkeypatch.setattr("vellum_nb.client.client._MAX_PAGES", 50)  # for the test's time only
+    numbers = itertools.count(1)
+
+    def page(sock: socket.socket) -> bool:
+        number = next(numbers)
+        body = {"results": [{"id": str(number), "name": "w"}], "next": "more"}
+        return bool(server.reply(200, body | ({"count": 10**9} if counted else {}))(sock))
+
+    server.will(page)
+    found = []
+    with pytest.raises(errors.APIResponseError, match="The list has no end: 50 items in 50 pages"):
+        found.extend(client.iter_workflow_deployments())
+    assert len(server.seen) == 50
+
+
+@pytest.mark.parametrize("option", ["max_connections", "max_tries", "max_reply_bytes"])
+@pytest.mark.parametrize("value", [0, -1, "5", 1.5, True])
+def test_a_limit_that_is_no_number_is_refused(option: str, value: object) -> None:
+    with pytest.raises(errors.InputError, match=f"{option}={value!r} does not fit: give a whole"):
+        Client(api_key="k", **{option: value})

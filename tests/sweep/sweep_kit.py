@@ -1,0 +1,120 @@
+"""A sweep on a real history whose calls are a function; also for processes of their own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from vellum_nb import History
+from vellum_nb.models import Cancellation, Run
+from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.sweep.options import SweepOptions
+from vellum_nb.sweep.plan import PlannedRun
+from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
+from vellum_nb.sweep.sweep import Sweep
+
+LONG = 60.0  # seconds; waits that end long before
+
+Attempt = Callable[[PreparedRun, Cancellation | None], Outcome]
+
+
+def answered(task: PreparedRun, cancel: Cancellation | None = None, **fields: Any) -> Finished:
+    """End it at once."""
+    how = {"state": "FULFILLED", "outputs": {"n": task.run.inputs["n"]}, "latency_s": 0.25}
+    how |= {"finished_at": datetime.now(UTC)} | fields
+    return Finished(task.run.model_copy(update=how))
+
+
+class Gate:
+    """An attempt that waits until it is let through."""
+
+    def __init__(self, attempt: Attempt = answered) -> None:
+        self.open = threading.Event()
+        self.arrived = threading.Semaphore(0)
+        self.seen: list[str] = []
+        self._attempt = attempt
+
+    def __call__(self, task: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
+        self.seen.append(task.run.id)
+        self.arrived.release()
+        if cancel is None:
+            self.open.wait(LONG)
+        else:
+            with cancel.calling(self.open.set):
+                self.open.wait(LONG)
+            if cancel.cancelled:
+                return InDoubt(
+                    PreparedRun(task.run, task.inputs, doubt=Doubt("cut off")),
+                    "cut off",
+                    answered=False,
+                )
+        return self._attempt(task, cancel)
+
+    def wait_for(self, number: int) -> None:
+        """Wait until so many are here."""
+        for _ in range(number):
+            assert self.arrived.acquire(timeout=LONG)
+
+
+class Maker:
+    """Makes the runs of a sweep out of numbers."""
+
+    moved: tuple[str, ...] = ()
+
+    def __init__(self, history: History, record: SweepRecord, attempt: Attempt) -> None:
+        self.history = history
+        self.record = record
+        self.made = attempt
+        self.opened = self.closed = 0
+
+    def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
+        if planned.state is not None:
+            run = self.history.get(planned.run_id)
+            return PreparedRun(run, (), doubt=Doubt("begun"), may_resend=retry)
+        run = Run(
+            id=planned.run_id,
+            external_id=planned.run_id,
+            deployment="d",
+            release_tag=planned.place.release_tag,
+            timestamp=datetime.now(UTC),
+            inputs={"n": planned.place.position},
+            case_id=f"case-{planned.place.position}",
+            sweep_id=self.record.id,
+            repeat=planned.place.repeat,
+        )
+        return PreparedRun(run, ())
+
+    def attempt(self, at_once: int) -> Attempt:  # noqa: ARG002  (as in Worker)
+        self.opened += 1
+        return self.made
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def planned(history: History, cases: int, tags: tuple[str, ...] = ("v1",)) -> SweepRecord:
+    """Keep the plan of a sweep."""
+    record = SweepRecord(
+        id="00000000-0000-4000-8000-000000000001",
+        deployment="d",
+        release_tags=tags,
+        cases=cases,
+        signature="s",
+        created=datetime.now(UTC),
+    )
+    history.sweeps.add(record, [SweepCase(n, f"case-{n}", {"n": n}) for n in range(cases)])
+    return record
+
+
+def swept(history: History, record: SweepRecord, attempt: Attempt, **options: Any) -> Sweep:
+    """Return a sweep that makes its calls by `attempt`."""
+    worker = Maker(history, record, attempt)
+    return Sweep(record, history=history, worker=worker, options=SweepOptions(**options))
+
+
+def again_later(history: History, sweep: Sweep, attempt: Attempt, **options: Any) -> Sweep:
+    """Return the sweep as a later kernel has it."""
+    record = next(each for each in history.sweeps.every() if each.id == sweep.id)
+    return swept(history, record, attempt, **options)

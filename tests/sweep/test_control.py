@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import threading
+import weakref
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from sweep_kit import LONG, Gate, again_later, answered, planned, swept
+
+from vellum_nb.errors import HistoryError, VellumNBError
+from vellum_nb.models import RunError
+from vellum_nb.sweep.retry_policy import Retry
+
+
+def states(history):
+    return sorted(run.state for run in history.runs())
+
+
+def test_it_runs_to_its_end_and_says_so(history):
+    sweep = swept(history, planned(history, 30, ("v1", "v2")), answered).run()
+    assert repr(sweep) == "<Sweep of d on v1, v2: done, 60 of 60 runs>"
+    assert states(history) == ["FULFILLED"] * 60
+    now = sweep.progress()
+    assert (now.state, now.left_s, now.at_once, now.tags[0].running) == ("done", None, 0, 0)
+    assert history.sweeps.every()[0].ended is not None
+
+
+def test_paused_it_begins_nothing_and_goes_on_when_resumed(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 10), gate, concurrency=2).start()
+    gate.wait_for(2)
+    sweep.pause()
+    gate.open.set()
+    halted = threading.Event()
+
+    def look() -> None:
+        if sweep.progress().at_once == 0:
+            halted.set()
+
+    sweep.subscribe(look)
+    assert halted.wait(LONG)
+    assert (sweep.state, len(gate.seen), sweep.progress().ended) == ("paused", 2, 2)
+    assert sweep.wait(timeout=0.3).state == "paused"
+    seconds = sweep.progress().seconds
+    assert sweep.progress().seconds == seconds  # its clock stands still
+    assert sweep.progress().left_s is not None
+    assert sweep.resume().state == "done"
+    assert len(gate.seen) == 10
+
+
+def test_stopped_it_ends_what_runs_and_a_later_kernel_makes_the_rest(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 10), gate, concurrency=3).start()
+    gate.wait_for(3)
+    sweep.stop()
+    assert sweep.state == "stopping"
+    gate.open.set()
+    assert sweep.wait().state == "stopped"
+    assert repr(sweep) == "<Sweep of d on v1: stopped, 3 of 10 runs>"
+    later = again_later(history, sweep, answered)
+    assert later.state == "stopped"
+    assert later.run().progress().found == 3
+    assert states(history) == ["FULFILLED"] * 10
+
+
+def test_cut_off_it_leaves_what_runs_in_doubt_to_be_looked_up(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 10), gate, concurrency=3).start()
+    gate.wait_for(3)
+    sweep.cut()
+    assert sweep.wait().state == "stopped"
+    assert states(history) == ["STARTED"] * 3
+    doubts = []
+
+    def looked_up(task, cancel):
+        doubts.append(task.doubt)
+        return replace(answered(task), found=task.doubt is not None)
+
+    later = again_later(history, sweep, looked_up).run()
+    assert doubts.count(None) == 7
+    assert [doubt.why for doubt in doubts if doubt] == ["begun"] * 3
+    assert later.progress().found == 3
+
+
+def test_a_stop_is_taken_back_by_resume(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 6), gate, concurrency=2).start()
+    gate.wait_for(2)
+    sweep.stop()
+    sweep.resume(background=True)
+    assert sweep.state == "running"
+    gate.open.set()
+    assert sweep.wait().state == "done"
+
+
+def test_resume_after_a_cut_waits_for_its_end_and_begins_anew(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 6), gate, concurrency=2).start()
+    gate.wait_for(2)
+    sweep.cut()
+    assert sweep.resume().state == "done"
+
+
+def test_any_thread_may_do_anything_at_any_time(history):
+    sweep = swept(history, planned(history, 400, ("v1", "v2")), answered, concurrency=8)
+    doings = [sweep.start, sweep.pause, sweep.stop, sweep.cut, sweep.progress, sweep.__repr__]
+    doings.append(lambda: sweep.resume(background=True))
+    doings.append(lambda: sweep.wait(timeout=0.01))
+
+    def meddle(first: int) -> None:
+        for number in range(40):
+            doings[(first + number * (first + 1)) % len(doings)]()
+
+    with ThreadPoolExecutor(6) as others:
+        for done in [others.submit(meddle, number) for number in range(6)]:
+            done.result(timeout=LONG)
+    assert sweep.resume().state == "done"
+    assert states(history) == ["FULFILLED"] * 800
+    assert all(tag.running == 0 for tag in sweep.progress().tags)
+
+
+def test_an_error_of_an_attempt_stops_the_sweep_and_is_raised_by_whoever_waits(history):
+    def broken(task, cancel):
+        if task.run.inputs["n"] == 5:
+            raise ZeroDivisionError("a bug")
+        return answered(task)
+
+    sweep = swept(history, planned(history, 20), broken, concurrency=1).start()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            sweep.wait()
+    assert (sweep.state, sweep.progress().why) == ("stopped", "a bug")
+    assert states(history) == ["FULFILLED"] * 5 + ["STARTED"]
+    assert again_later(history, sweep, answered).run().state == "done"
+
+
+def test_an_error_while_runs_are_made_is_raised_when_what_ran_has_ended(history):
+    sweep = swept(history, planned(history, 20), answered, concurrency=2)
+    make = sweep._worker.prepare
+
+    def broken(standing, **_):
+        if standing.place.position == 9:
+            raise LookupError("no such case")
+        return make(standing)
+
+    sweep._worker.prepare = broken
+    with pytest.raises(LookupError, match="no such case"):
+        sweep.run()
+    assert sweep.state == "stopped"
+    assert set(states(history)) == {"FULFILLED"}
+    sweep._worker.prepare = make
+    assert sweep.run().state == "done"
+
+
+def test_a_history_that_is_closed_meanwhile_is_an_error_not_a_hang(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 20), gate, concurrency=2).start()
+    gate.wait_for(2)
+    history.close()
+    gate.open.set()
+    with pytest.raises(HistoryError, match="closed"):
+        sweep.wait()
+
+
+def test_a_listener_that_breaks_is_a_warning(history):
+    sweep = swept(history, planned(history, 3), answered)
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    unsubscribe = sweep.subscribe(broken)
+    with pytest.warns(RuntimeWarning, match="failed for sweep"):
+        sweep.run()
+    unsubscribe()
+    unsubscribe()
+    assert sweep.state == "done"
+
+
+def test_the_last_thing_that_listeners_see_is_the_end(history):
+    sweep, seen = swept(history, planned(history, 3), answered), []
+    over = threading.Event()
+
+    def look() -> None:
+        seen.append(sweep.state)
+        if seen[-1] == "done":
+            over.set()
+
+    sweep.subscribe(look)
+    sweep.run()
+    assert over.wait(LONG)
+
+
+def test_busy_servers_are_tried_again_under_the_same_id(history):
+    refused: set[str] = set()
+
+    def busy_once(task, cancel):
+        if task.run.id not in refused:
+            refused.add(task.run.id)
+            return Retry(replace(task, tries=task.tries + 1), "HTTP 429", 0.0, busy=True)
+        return answered(task)
+
+    sweep = swept(history, planned(history, 20), busy_once).run()
+    assert (sweep.state, len(refused)) == ("done", 20)
+    assert {run.id for run in history.runs()} == refused
+    assert sweep.progress().note.startswith("lowered after HTTP 429 at ")
+    assert sweep.progress().limit < 16
+
+
+def test_a_wrong_key_stops_it_and_leaves_no_row_behind(history):
+    def refused(task, cancel):
+        return Retry(replace(task, tries=1), "HTTP 401", hopeless=True)
+
+    sweep = swept(history, planned(history, 20), refused).run()
+    assert (sweep.state, sweep.progress().why) == ("stopped", "HTTP 401")
+    assert history.runs() == []
+    assert sweep.progress().tags[0].to_go == 20
+
+
+def test_failed_runs_are_retried_under_new_ids_when_asked(history):
+    failure = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_404")}
+
+    def some_fail(task, cancel):
+        return answered(task, **failure) if task.run.inputs["n"] < 3 else answered(task)
+
+    sweep = swept(history, planned(history, 10), some_fail).run()
+    assert (sweep.state, sweep.progress().failed, len(sweep.failed())) == ("done", 3, 3)
+    assert sweep.run().progress().failed == 3  # nothing is done twice without being asked
+    sweep._worker.made = answered
+    assert sweep.retry_failed().progress().failed == 0
+    assert states(history) == ["FAILED"] * 3 + ["FULFILLED"] * 10
+
+
+def test_what_runs_cannot_be_retried(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 3), gate).start()
+    with pytest.raises(VellumNBError, match="is running"):
+        sweep.retry_failed()
+    gate.open.set()
+    sweep.wait()
+
+
+def test_nobody_needs_to_keep_hold_of_a_sweep_that_runs(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 10), gate, concurrency=2).start()
+    gate.wait_for(2)
+    over = threading.Event()
+    sweep.subscribe(lambda: over.set() if history.count(state="STARTED") == 0 else None)
+    gone = weakref.ref(sweep)
+    del sweep
+    gate.open.set()
+    assert over.wait(LONG)
+    for thread in threading.enumerate():
+        if thread.name.startswith("vellum-nb-"):
+            thread.join(LONG)
+    assert states(history) == ["FULFILLED"] * 10
+    import gc
+
+    gc.collect()
+    assert gone() is None
+
+
+def test_no_connection_and_no_thread_is_left(history):
+    sweep = swept(history, planned(history, 10), answered).run()
+    assert sweep._worker.opened == sweep._worker.closed == 1
+    for thread in threading.enumerate():
+        if thread.name.startswith("vellum-nb-"):
+            thread.join(LONG)
+            assert not thread.is_alive()
+
+
+def test_a_sweep_that_had_ended_unnoticed_is_marked_as_ended(history):
+    sweep = swept(history, planned(history, 5), answered).run()
+    history.sweeps.change(sweep.id, ended=None)
+    assert again_later(history, sweep, answered).run().state == "done"
+    assert history.sweeps.every()[0].ended is not None
+
+
+def test_what_broke_it_is_forgotten_once_all_has_ended(history):
+    def broken(task, cancel):
+        if task.run.inputs["n"] == 5:
+            raise ZeroDivisionError("a bug")
+        return answered(task)
+
+    sweep = swept(history, planned(history, 6), broken, concurrency=1)
+    with pytest.raises(ZeroDivisionError):
+        sweep.run()
+    (lost,) = history.runs(state="STARTED")
+    history.finish(lost.model_copy(update={"state": "FULFILLED", "outputs": {}}))  # by a sync
+    assert sweep.resume().state == "done"
+    assert sweep.wait().state == "done"
+
+
+def test_a_start_that_fails_leaves_nothing_open_and_holds_nothing_back(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 9), gate, concurrency=2).start()
+    gate.wait_for(2)
+    sweep.cut()
+    sweep.wait()
+    later = again_later(history, sweep, answered)
+    make = later._worker.prepare
+
+    def broken(standing, **_):
+        raise HistoryError("cannot be read just now")
+
+    later._worker.prepare = broken
+    with pytest.raises(HistoryError, match="just now"):
+        later.run()
+    assert (later._worker.opened, later._worker.closed) == (1, 1)
+    later._worker.prepare = make
+    assert later.run().state == "done"
+
+
+def test_it_runs_on_an_executor_of_other_threads(history):
+    with ThreadPoolExecutor(4) as pool:
+        sweep = swept(history, planned(history, 20), answered, executor=pool, concurrency=4).run()
+    assert sweep.state == "done"
+
+
+def test_an_executor_that_breaks_leaves_runs_in_doubt_and_is_told(history):
+    with ProcessPoolExecutor(1) as pool:
+        pool.shutdown()
+        sweep = swept(history, planned(history, 5), answered, executor=pool)
+        with pytest.raises(RuntimeError, match="shutdown"):
+            sweep.run()
+    assert sweep.state == "stopped"
+    assert history.runs() == []  # nothing was sent
+    assert again_later(history, sweep, answered).run().state == "done"
+
+
+def test_cut_off_it_does_not_wait_for_calls_that_it_cannot_reach(history):
+    gate = Gate()
+    with ThreadPoolExecutor(2) as pool:
+        sweep = swept(history, planned(history, 9), gate, executor=pool, concurrency=4).start()
+        gate.wait_for(2)
+        sweep.cut()
+        assert sweep.wait().state == "stopped"
+        assert states(history) == ["STARTED"] * 4
+        gate.open.set()
+    assert sweep.progress().at_once == 0
+    assert again_later(history, sweep, answered).run().state == "done"

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+from sweep_kit import LONG, Gate, again_later, answered, planned, swept
+
+from vellum_nb.models import RunError
+from vellum_nb.sweep.driver import FailureTimeout, RetryQueue
+from vellum_nb.sweep.options import Limits
+from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry
+
+FAILURE = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_500")}
+
+
+def test_max_calls_is_kept_to_the_call_and_over_sessions(history):
+    sweep = swept(history, planned(history, 30), answered, max_calls=12).run()
+    assert (sweep.state, sweep.progress().why) == ("stopped", "max_calls=12 is reached")
+    assert history.count() == 12
+    again_later(history, sweep, answered, max_calls=12).run()
+    assert history.count() == 12
+    again_later(history, sweep, answered, max_calls=15).run()
+    assert history.count() == 15
+
+
+def test_what_max_calls_let_begin_is_tried_again_until_it_ends(history):
+    refused: set[str] = set()
+
+    def busy_once(task, cancel):
+        if task.run.id not in refused:
+            refused.add(task.run.id)
+            return Retry(replace(task, tries=1), "HTTP 429", 0.0, busy=True)
+        return answered(task)
+
+    sweep = swept(history, planned(history, 30), busy_once, max_calls=5).run()
+    assert sweep.progress().done == 5
+
+
+def test_runs_in_doubt_are_looked_up_though_max_calls_is_reached(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 30), gate, concurrency=5).start()
+    gate.wait_for(5)
+    sweep.cut()
+    sweep.wait()
+    later = again_later(history, sweep, answered, max_calls=5).run()
+    assert (later.progress().done, history.count()) == (5, 5)
+
+
+def test_max_calls_as_large_as_the_plan_is_no_reason_to_stop(history):
+    sweep = swept(history, planned(history, 8), answered, max_calls=8).run()
+    assert (sweep.state, sweep.progress().why) == ("done", None)
+
+
+def test_max_cost_counts_what_earlier_sessions_spent(history):
+    def costs(task, cancel):
+        return answered(task, cost_usd=0.25)
+
+    sweep = swept(history, planned(history, 40), costs, max_cost_usd=1.0, concurrency=1).run()
+    assert sweep.progress().why == "max_cost_usd=1.0 is reached"
+    assert sweep.progress().cost_usd == 1.0
+    later = again_later(history, sweep, costs, max_cost_usd=1.5, concurrency=1)
+    assert later.progress().cost_usd == 1.0
+    assert later.run().progress().cost_usd == 1.5
+
+
+def test_stop_after_failures_forgives_what_is_retried(history):
+    def fails(task, cancel):
+        return answered(task, **FAILURE)
+
+    record = planned(history, 20)
+    sweep = swept(history, record, fails, stop_after_failures=3, concurrency=1).run()
+    assert sweep.progress().why == "stop_after_failures=3 is reached"
+    assert (sweep.progress().failed, sweep.run().progress().failed) == (3, 3)
+    sweep._worker.made = answered
+    assert sweep.retry_failed().progress().done == 20
+
+
+def test_max_seconds_leaves_pauses_out_and_counts_earlier_sessions(history):
+    record = planned(history, 100)
+    slow = threading.Event()
+
+    def takes_time(task, cancel):
+        slow.wait(0.05)
+        return answered(task)
+
+    sweep = swept(history, record, takes_time, max_seconds=0.3, concurrency=1).run()
+    assert (sweep.state, sweep.progress().why) == ("stopped", "max_seconds=0.3 is reached")
+    assert history.sweeps.seconds(sweep.id) == pytest.approx(0.3, rel=0.7)
+    done = history.count()
+    assert 0 < done <= 7
+    again_later(history, sweep, takes_time, max_seconds=0.1, concurrency=1).run()
+    assert history.count() == done
+
+
+def test_seconds_under_way_overlap_and_leave_gaps_out(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 4), gate, concurrency=4).start()
+    gate.wait_for(4)
+    gate.open.set()
+    sweep.wait()
+    runs = history.runs()
+    span = max(run.finished_at for run in runs) - min(run.timestamp for run in runs)
+    assert 0 < history.sweeps.seconds(sweep.id) <= span.total_seconds() + 1e-5
+    assert history.sweeps.seconds("no such sweep") == 0
+
+
+def test_the_first_limit_that_is_reached_is_named():
+    limits = Limits(10, 60, 2.0, 5, calls=10, seconds=30)
+    assert limits.reached(31.0, cost=3.0, failures=9) == "max_calls=10 is reached"
+    assert limits.reached(31.0, cost=3.0, failures=9, in_hand=1) == "max_seconds=60 is reached"
+    assert limits.reached(29.0, cost=3.0, failures=9, in_hand=1) == "max_cost_usd=2.0 is reached"
+    assert limits.reached(29.0, cost=1.0, failures=4, in_hand=1) is None
+
+
+def test_what_waits_to_be_tried_again_is_due_in_its_time(history):
+    record, retries = planned(history, 3), RetryQueue()
+    maker = swept(history, record, answered)._worker
+    tasks = [maker.prepare(each) for each in swept(history, record, answered)._state.not_begun()]
+    for wait, task in zip([2.0, 0.5, None], tasks, strict=True):
+        retries.put(task, 10.0, wait)
+    assert retries.first == 10.25
+    assert retries.due(10.6, 5) == [tasks[2], tasks[1]]
+    assert (len(retries), retries.due(11.9, 5), retries.all()) == (1, [], [tasks[0]])
+    retries.put(replace(tasks[0], tries=50), 0.0)
+    assert retries.first == 10.0  # the longest pause
+
+
+def test_patience_leaves_out_what_the_server_asked_to_wait():
+    patience = FailureTimeout()
+    assert not patience.is_over(0.0)
+    assert not patience.is_over(130.0, not_before=120.0)
+    assert patience.is_over(181.0, not_before=120.0)
+
+
+def test_patience_lasts_while_a_call_from_before_the_trouble_is_under_way():
+    patience = FailureTimeout()
+    assert not patience.is_over(100.0)
+    assert not patience.is_over(300.0, oldest=40.0)
+    assert patience.is_over(300.0, oldest=160.0)
+
+
+def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeypatch):
+    monkeypatch.setattr("vellum_nb.sweep.driver._FAILING", 0.2)
+
+    def gone(task, cancel):
+        return Retry(replace(task, tries=task.tries + 1), "connection refused", 0.05)
+
+    sweep = swept(history, planned(history, 50), gone).start()
+    assert sweep.wait(timeout=LONG).state == "stopped"
+    assert sweep.progress().why == "no answer for 60 s: connection refused"
+    assert history.count() == 0
+
+
+def test_others_begin_while_lost_calls_wait_to_be_looked_up(history):
+    ended = threading.Semaphore(0)
+
+    def first_ones_lost(task, cancel):
+        if task.run.inputs["n"] < 8:
+            lost = replace(task, doubt=Doubt("cut off"))
+            return InDoubt(lost, "cut off", 10 * LONG)
+        ended.release()
+        return answered(task)
+
+    sweep = swept(history, planned(history, 20), first_ones_lost, concurrency=2).start()
+    try:
+        for _ in range(12):
+            assert ended.acquire(timeout=LONG)
+    finally:
+        sweep.stop()
+        sweep.wait(timeout=LONG)
+    assert {run.state for run in history.runs()} == {"STARTED", "FULFILLED"}

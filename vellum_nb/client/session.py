@@ -1,0 +1,373 @@
+"""The one way to send a request: retries, redirects, limits of time and size, errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral
+from typing import Any, NamedTuple, TypeVar, cast
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from pydantic import BaseModel
+from requests import PreparedRequest, RequestException, Response
+from requests.exceptions import InvalidProxyURL, InvalidURL, SSLError
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
+
+from vellum_nb.client.failures import (
+    bad_reply,
+    cancelled_error,
+    connection_error,
+    decoded,
+    late_error,
+    status_error,
+    too_large_error,
+)
+from vellum_nb.client.retry import (
+    may_resend_after_failure,
+    may_resend_after_status,
+    pause,
+    retry_after,
+)
+from vellum_nb.client.settings import ClientSettings, is_loopback
+from vellum_nb.client.sockets import CANCELLED, TIMED_OUT, Call, RecordingAdapter, Watchdog
+from vellum_nb.client.streaming import StreamBody
+from vellum_nb.errors import APIConnectionError, APIError, APITimeoutError, InputError
+from vellum_nb.models import Cancellation
+from vellum_nb.models.base import read_json
+from vellum_nb.models.checks import refuse
+from vellum_nb.models.secret import HIDDEN, SecretMask
+
+__all__ = ["Answer", "Request", "Session", "build_request"]
+
+M = TypeVar("M", bound=BaseModel)
+_JSON = "application/json"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEEP_METHOD = frozenset({307, 308})
+_MAX_REDIRECTS = 5
+_MAX_ERROR_BYTES = 2**20
+_STEP = 2**20  # bytes
+_GOOD = range(200, 300)
+
+
+class Request(NamedTuple):
+    """What is sent; `what` names it in messages, `stream` leaves a good answer's body unread."""
+
+    method: str
+    url: str
+    what: str
+    data: bytes | None = None
+    content_type: str = _JSON
+    accept: str = _JSON
+    stream: bool = False
+
+
+class Answer(NamedTuple):
+    """An answer, its body free of the API key; `stream` is a body that is not read yet."""
+
+    what: str
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    stream: StreamBody | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.status}, {len(self.content)} bytes>"
+
+    def parse(self, model: type[M]) -> M:
+        """Return the body as a model.
+
+        Raises
+        ------
+        APIResponseError
+            It is not as the contract has it.
+        """
+        parsed = read_json(model, self.content)
+        if isinstance(parsed, str):
+            raise bad_reply(self.what, self.status, self.content, parsed)
+        return parsed
+
+
+class _Failure(NamedTuple):
+    """No usable answer. A value, so that no error carries the request in its context."""
+
+    error: APIError
+    may_resend: bool = False
+
+
+class Session:
+    """Sends requests for one client, from any number of threads."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        key = settings.key.get_secret_value()
+        connect, read = settings.timeout
+        self._settings = settings
+        self._mask = SecretMask(key)
+        self._headers = _Headers(
+            {
+                "User-Agent": f"vellum_nb/{_version()}",
+                "Accept-Encoding": "gzip, deflate",
+                "X-API-Version": settings.api_version,
+                "X-API-KEY": key,
+            }
+        )
+        self._proxies: dict[str, dict[str, str]] = {}
+        self._closed = threading.Event()
+        self._adapter = RecordingAdapter(settings.max_connections)
+        self._total = None if read is None or connect is None else connect + read
+        self._watchdog = Watchdog(self._total)
+
+    def close(self) -> None:
+        """Close the idle connections and refuse further requests."""
+        self._closed.set()
+        self._adapter.close()
+
+    def send(self, request: Request, cancel: Cancellation | None = None) -> Answer:
+        """Send a request until there is a good answer, and return it.
+
+        Parameters
+        ----------
+        request
+            What to send.
+        cancel
+            Ends it from another thread.
+
+        Raises
+        ------
+        APIError
+            There is no good answer, and no further try may bring one.
+        """
+        attempt, redirects, wait = 1, 0, 0.0
+        while True:
+            self._wait(request, cancel, wait)
+            outcome = self._attempt(request, cancel)
+            if isinstance(outcome, Answer):
+                if outcome.status in _GOOD:
+                    return outcome
+                target = _redirect_target(request, outcome)
+                if target is not None and redirects < _MAX_REDIRECTS:
+                    request, redirects, wait = request._replace(url=target), redirects + 1, 0.0
+                    continue
+            next_wait = _retry_wait(request, outcome, attempt, self._settings.max_tries)
+            if next_wait is None:
+                raise self._error(request, outcome)
+            attempt, wait = attempt + 1, next_wait
+
+    def _wait(self, request: Request, cancel: Cancellation | None, seconds: float) -> None:
+        """Wait before a try; raise when the call is cancelled or the client is closed."""
+        if cancel is None:
+            self._closed.wait(seconds)
+        elif cancel.wait(seconds):
+            raise cancelled_error(request.what, sent=False)
+        if self._closed.is_set():
+            msg = f"{request.what} was not sent: this client is closed. Make a new one."
+            raise APIConnectionError(msg, sent=False)
+
+    def _attempt(self, request: Request, cancel: Cancellation | None) -> Answer | _Failure:
+        """Send a request once, and read the answer."""
+        call = Call(cancel)
+        error: Exception | None = None
+        self._watchdog.add(call)
+        try:
+            with call:
+                response = self._adapter.send(
+                    self._prepared(request),
+                    stream=True,
+                    timeout=cast("Any", self._settings.timeout),
+                    proxies=self._proxies_for(request.url),
+                )
+                if request.stream and response.status_code in _GOOD:
+                    return self._opened(request, response, call)
+                outcome = self._read(request, response)
+        except (RequestException, HTTPError, OSError) as exc:
+            error = exc
+        finally:
+            self._watchdog.remove(call)
+        cut = call.release()
+        if cut == CANCELLED:
+            return _Failure(cancelled_error(request.what, sent=call.sent))
+        if cut == TIMED_OUT:
+            return _Failure(late_error(request.what, sent=call.sent, total=self._total))
+        return outcome if error is None else self._failed(request, error, sent=call.sent)
+
+    def _read(self, request: Request, response: Response) -> Answer | _Failure:
+        """Read a whole answer, as far as its size is allowed."""
+        good, status = response.status_code in _GOOD, response.status_code
+        limit = self._settings.max_reply_bytes if good else _MAX_ERROR_BYTES
+        content = _content(response.raw, limit, cut=not good)
+        if content is None:
+            return _Failure(too_large_error(request.what, limit))
+        hide = self._mask.hide_in_reply if good else self._mask.hide
+        return Answer(request.what, status, response.headers, hide(content))
+
+    def _opened(self, request: Request, response: Response, call: Call) -> Answer:
+        """Return a good answer whose body is still to be read; the call goes on until then."""
+        call.hold()
+        read, limit = self._settings.timeout[1], self._settings.max_reply_bytes
+        hide = self._mask.hide_in_reply
+        body = StreamBody(request.what, response.raw, call, read, limit, hide)
+        return Answer(request.what, response.status_code, response.headers, b"", body)
+
+    def _failed(self, request: Request, exc: Exception, *, sent: bool) -> _Failure:
+        error = connection_error(request.what, exc, sent=sent, read=self._settings.timeout[1])
+        lasting = isinstance(exc, SSLError | InvalidURL | InvalidProxyURL)
+        timed_out = isinstance(error, APITimeoutError)
+        again = may_resend_after_failure(request.method, sent=sent, timed_out=timed_out)
+        return _Failure(error, may_resend=again and not lasting)
+
+    def _prepared(self, request: Request) -> PreparedRequest:
+        prepared = PreparedRequest()
+        prepared.method, prepared.url, prepared.body = request.method, request.url, request.data
+        headers = self._headers.copy()
+        headers["Accept"] = request.accept
+        if request.data is not None:
+            headers["Content-Type"] = request.content_type
+            headers["Content-Length"] = str(len(request.data))
+        prepared.headers = cast("CaseInsensitiveDict[str]", headers)
+        return prepared
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        """Return the proxies of the environment for `url`, looked up once a host."""
+        origin = url[: url.find("/", 8)]
+        proxies = self._proxies.get(origin)
+        if proxies is None:
+            proxies = {} if is_loopback(url) else get_environ_proxies(url)
+            self._proxies[origin] = proxies
+        return proxies
+
+    def _error(self, request: Request, outcome: Answer | _Failure) -> APIError:
+        if isinstance(outcome, _Failure):
+            return outcome.error
+        location = outcome.headers.get("Location") if outcome.status in _REDIRECTS else None
+        return status_error(
+            request.what,
+            outcome.status,
+            decoded(outcome.content),
+            method=request.method,
+            location=location and self._mask.hide(location.encode()).decode(),
+            wait=retry_after(outcome.headers.get("Retry-After")),
+        )
+
+
+class _Headers(dict[str, str]):
+    """Headers whose `repr` hides the key.
+
+    A plain dict: a CaseInsensitiveDict, which a prepared request usually has, is copied slowly.
+    """
+
+    def __repr__(self) -> str:
+        visible = {name: HIDDEN if name == "X-API-KEY" else self[name] for name in self}
+        return f"{type(self).__name__}({visible})"
+
+    def copy(self) -> _Headers:
+        """Return a copy that hides the key too."""
+        return _Headers(self)
+
+
+def build_request(
+    method: str,
+    url: str,
+    *,
+    query: Mapping[str, object] | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> Request:
+    """Return a request with `body` as JSON; what is None in `query` or `body` is left out.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    pairs = [(name, _query_value(name, value)) for name, value in (query or {}).items()]
+    given = {name: value for name, value in pairs if value is not None}
+    full = f"{url}?{urlencode(given)}" if given else url
+    return Request(method, full, f"{method} {url}", None if body is None else _encoded(body))
+
+
+def _version() -> str:
+    try:
+        return version("vellum-nb")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _query_value(name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Integral):
+        return str(value).lower()
+    refuse(name, value, "a text, a whole number, True or False")
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """Return `body` as compact JSON in UTF-8."""
+    given = {name: value for name, value in body.items() if value is not None}
+    try:
+        text = json.dumps(given, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        reason = str(exc)
+    msg = f"The request cannot be written as JSON, nothing was sent: {reason}"
+    raise InputError(msg)
+
+
+def _content(raw: Any, limit: int | None, *, cut: bool) -> bytes | None:
+    """Read a body, decoded; one that is longer than `limit` is `cut`, or None.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    most = sys.maxsize if limit is None else limit
+    length = raw.length_remaining
+    parts, size = [], 0
+    try:
+        if length is not None and length <= most and "Content-Encoding" not in raw.headers:
+            return bytes(raw.read())
+        while size <= most and (part := raw.read(_STEP, decode_content=True)):
+            parts.append(part)
+            size += len(part)
+    except (ValueError, OverflowError, MemoryError) as exc:  # a chunk of a negative length, ...
+        raw.close()
+        msg = f"the answer cannot be read ({type(exc).__name__})"
+        raise ConnectionError(msg) from None
+    if size > most:
+        raw.close()
+    return b"".join(parts) if size <= most or cut else None
+
+
+def _retry_wait(
+    request: Request, outcome: Answer | _Failure, attempt: int, max_tries: int
+) -> float | None:
+    """Return the seconds to wait before another try, or None when there must be none."""
+    if attempt >= max_tries:
+        return None
+    if isinstance(outcome, _Failure):
+        return pause(attempt) if outcome.may_resend else None
+    requested = retry_after(outcome.headers.get("Retry-After"))
+    if may_resend_after_status(request.method, outcome.status, requested):
+        return pause(attempt, requested)
+    return None
+
+
+def _redirect_target(request: Request, answer: Answer) -> str | None:
+    """Return where the same host redirects the request to, or None."""
+    location = answer.headers.get("Location")
+    if answer.status not in _REDIRECTS or not location:
+        return None
+    if request.method != "GET" and answer.status not in _KEEP_METHOD:
+        return None
+    try:
+        old, new = urlsplit(request.url), urlsplit(urljoin(request.url, location))
+    except ValueError:
+        return None
+    same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
+    safer = (old.scheme, new.scheme) == ("http", "https") and old.netloc == new.netloc
+    if same or (safer and old.port is None):
+        return new._replace(path=new.path or "/", fragment="").geturl()
+    return None

@@ -1,0 +1,335 @@
+"""A `requests` adapter that records what was sent, and can end a call from another thread.
+
+urllib3 has no way to end a call that waits for headers, and does not report whether anything was
+written before it failed. The connections here record both on the `Call` of their thread. They
+override one private method of urllib3, `_new_conn`; a test fails when it changes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from vellum_nb.models import Cancellation
+
+__all__ = ["CANCELLED", "TIMED_OUT", "Call", "RecordingAdapter", "Watchdog"]
+
+CANCELLED, TIMED_OUT = "cancelled", "timed out"
+_THREAD = threading.local()
+_JOINED = 65536  # bytes; a body up to this is sent with its head: each write may wake threads
+_WATCH_INTERVAL = 0.5  # seconds
+_MAX_IDLE = 1000  # connections; a pool makes a place for each at once
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+class Call:
+    """One exchange in one thread: its socket, and why it was cut off.
+
+    Attributes
+    ----------
+    sent : bool
+        Whether any byte of the request was handed to the network.
+    """
+
+    __slots__ = ("_cancel", "_handle", "_held", "_lock", "_over", "_reason", "_socket", "sent")
+
+    def __init__(self, cancel: Cancellation | None = None) -> None:
+        self.sent = False
+        self._cancel = cancel
+        self._reason = ""
+        self._held = self._over = False
+        self._lock = threading.Lock()
+        self._handle: socket.socket | None = None
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        _THREAD.call = self
+        if self._cancel is not None:
+            self._cancel.add_callback(self.cut)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _THREAD.call = None
+        if not self._held or error[0] is not None:
+            self.release()
+
+    def hold(self) -> None:
+        """Keep the socket after the block, for a body that is read later; then `release` it."""
+        self._held = True
+
+    def connecting(self, sock: socket.socket) -> None:
+        """Record that `sock` is about to connect, and perhaps to be wrapped in TLS."""
+        with self._lock:
+            self._raise_if_cut()
+            self._close_handle()
+            self._handle = sock.dup()  # TLS detaches `sock`, and makes its own known too late
+
+    def sending(self, sock: socket.socket | None) -> None:
+        """Record that the request leaves through `sock` now."""
+        with self._lock:
+            self._raise_if_cut()
+            self._close_handle()
+            self._socket = sock
+            self.sent = True
+
+    def cut(self, reason: str = CANCELLED) -> None:
+        """End the call: whatever it waits for fails at once."""
+        with self._lock:
+            if self._over:
+                return
+            self._reason = self._reason or reason
+            sock = self._handle or self._socket
+            if sock is not None:
+                with suppress(OSError):
+                    # Not sock.shutdown(): a TLS socket's own drops its state under the reader.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def limit_wait(self, seconds: float) -> None:
+        """Set how long the next reads wait for data."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.settimeout(seconds)
+
+    def release(self) -> str:
+        """Drop the socket, which may serve another call; return why it was cut, or ``""``."""
+        with self._lock:
+            if not self._over and self._cancel is not None:
+                self._cancel.remove_callback(self.cut)
+            self._over = True
+            self._close_handle()
+            self._socket = None
+            return self._reason
+
+    def _close_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def _raise_if_cut(self) -> None:
+        if self._reason:
+            raise ConnectionAbortedError(self._reason)
+
+
+class Watchdog:
+    """Cuts calls that take too long in all, from one thread that runs while there are calls.
+
+    Without locks, so that a process forked while a thread holds one does not wait for ever.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._deadlines: dict[Call, float] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, call: Call) -> None:
+        """Cut `call` when its time is up, unless it is removed before."""
+        if self._seconds is None:
+            return
+        self._deadlines[call] = time.monotonic() + self._seconds
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(
+                target=self._watch, name="vellum-nb-timeouts", daemon=True
+            )
+            self._thread.start()
+
+    def remove(self, call: Call) -> None:
+        """Forget `call`."""
+        self._deadlines.pop(call, None)
+
+    def _watch(self) -> None:
+        while self._has_calls():
+            now, wait = time.monotonic(), _WATCH_INTERVAL
+            for call, deadline in list(self._deadlines.items()):
+                if deadline <= now:
+                    self.remove(call)
+                    call.cut(TIMED_OUT)
+                else:
+                    wait = min(wait, deadline - now)
+            time.sleep(wait)
+
+    def _has_calls(self) -> bool:
+        if not self._deadlines:
+            self._thread = None  # from now on `add` starts another; it may have seen this one alive
+        return bool(self._deadlines)
+
+
+class _Connection(HTTPConnection):
+    """A connection that records on the `Call` of its thread, and sends short requests at once."""
+
+    _owner: Call | None = None
+    _connecting = False
+    _joining = False
+    _head = b""
+
+    def connect(self) -> None:
+        self._connecting = True
+        try:
+            super().connect()
+        finally:
+            self._connecting = False
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        previous, self._owner = self._owner, getattr(_THREAD, "call", None)
+        if previous is not None and previous.release() and self.sock is not None:
+            msg = "the connection was cut off while idle"
+            raise ConnectionAbortedError(msg)
+        body = kwargs.get("body")
+        self._joining, self._head = isinstance(body, bytes) and 0 < len(body) <= _JOINED, b""
+        super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        if self._joining and not self._connecting:
+            if not self._head:
+                self._head = data
+                return
+            data, self._joining = self._head + data, False
+        if self.sock is None:
+            self.connect()
+        if self._owner is not None and not self._connecting:
+            self._owner.sending(self.sock)
+            if len(data) > _JOINED:
+                self.sock.settimeout(None)  # it is the time to connect; the watchdog has the whole
+        super().send(data)
+
+    def _new_conn(self) -> socket.socket:
+        """Connect as urllib3 does, but record the socket before it waits."""
+        call: Call | None = getattr(_THREAD, "call", None)
+        if call is None:
+            return super()._new_conn()
+        try:
+            return self._connected(call)
+        except (socket.gaierror, UnicodeError) as exc:  # UnicodeError: a label is too long
+            raise NameResolutionError(self.host, self, exc) from exc  # type: ignore[arg-type]
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(self, f"no connection within {self.timeout} s") from exc
+        except OSError as exc:
+            raise NewConnectionError(self, str(exc)) from exc
+
+    def _connected(self, call: Call) -> socket.socket:
+        failure = OSError("the host has no address")
+        kind = socket.SOCK_STREAM
+        for family, _, _, _, address in socket.getaddrinfo(self._dns_host, self.port, type=kind):
+            sock = socket.socket(family, kind)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(self.timeout)
+                call.connecting(sock)
+                sock.connect(address)
+            except OSError as exc:
+                sock.close()
+                failure = exc
+            else:
+                return sock
+        raise failure
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+_POOLS = {"http": _Pool, "https": _TLSPool}
+
+
+class RecordingAdapter(HTTPAdapter):
+    """Sends without retries of its own, over connections that record on the thread's `Call`.
+
+    What `requests` looks up for each request (pool, proxy, certificates) is looked up once a host.
+
+    Parameters
+    ----------
+    connections
+        How many connections a host keeps open.
+    """
+
+    def __init__(self, connections: int) -> None:
+        ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
+        self._ca = ca
+        self._pools: dict[tuple[str, str | None], Any] = {}
+        super().__init__(pool_maxsize=min(connections, _MAX_IDLE))
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pool manager, with our connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Return the manager for a proxy, with our connections."""
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Return the pool for the request's host."""
+        url = request.url or ""
+        origin = url[: url.find("/", 8)]
+        key = (origin, select_proxy(url, proxies) if proxies else None)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            self._pools[key] = pool
+        return pool
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        """Return what the request line names: the path, or for an HTTP proxy the whole URL."""
+        url = request.url or ""
+        return super().request_url(request, proxies) if proxies else url[url.find("/", 8) :]
+
+    def build_connection_pool_key_attributes(
+        self, request: PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        """Return what separates pools from each other: always the one TLS context."""
+        host, options = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] == "https":
+            options = {"cert_reqs": "CERT_REQUIRED", "ssl_context": _tls_context(self._ca)}
+        return host, options
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Do nothing: the TLS context verifies, and has loaded the certificates already."""
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """Return a response without cookies, of which the API has none."""
+        response = Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.raw = resp
+        response.request = req
+        return response
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pools.clear()
+        super().close()
+
+
+@cache
+def _tls_context(ca: str | None) -> ssl.SSLContext:
+    """Return the process's one context for `ca`: loading the certificates costs 8 ms."""
+    place = Path(ca or DEFAULT_CA_BUNDLE_PATH)
+    if place.is_dir():
+        return ssl.create_default_context(capath=place)
+    return ssl.create_default_context(cafile=place)

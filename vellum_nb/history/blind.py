@@ -1,0 +1,207 @@
+"""Blind ratings: the plan of each, and every rating, also those that were taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.frames import column, frame_of_cells
+from vellum_nb.history.rows import clean, from_micros, micros
+from vellum_nb.history.store import Store, Transaction
+from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BLIND = tuple(BlindRecord.model_fields)
+PAIR = ("position", "number", "case_id", "first", "second", "same")
+RATING = ("seq", "position", "choice", "a_first", "note", "rated", "undone", "sent")
+_RATINGS = f"SELECT {', '.join(RATING)} FROM blind_ratings WHERE session = :session"
+_OPEN = "SELECT 1 FROM blind WHERE id = :session AND ended IS NULL"
+_FRAMED = {
+    "session_id": "b.id",
+    "deployment": "b.deployment",
+    "case_id": "p.case_id",
+    "choice": "r.choice",
+    "first": "b.first",
+    "second": "b.second",
+    "note": "r.note",
+    "rated": "r.rated",
+    "undone": "r.undone",
+    "sent": "r.sent",
+    "question": "b.question",
+    "seed": "b.seed",
+    "first_run": "p.first",
+    "second_run": "p.second",
+    "ended": "b.ended",
+    "a_first": "r.a_first",
+}
+_COLUMNS = (
+    *("session_id", "deployment", "case_id", "choice", "preferred", "release_a", "release_b"),
+    *("note", "rated", "undone", "sent", "question", "seed", "run_a", "run_b", "ended"),
+)
+_UNTIL_ENDED = ("preferred", "release_a", "release_b", "seed", "run_a", "run_b")
+_TIMES = ("rated", "undone", "sent", "ended")
+
+
+class BlindRatings:
+    """The blind ratings of a history; `vellum_nb.Comparison` documents them for users."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether they outlive this process."""
+        return self._store.path != ":memory:"
+
+    def add(self, record: BlindRecord, pairs: Iterable[BlindPair]) -> None:
+        """Store the plan of a blind rating; it is on disk when this returns."""
+        blind = record.model_dump() | {"created": micros(record.created), "ended": None}
+        rows = [
+            {"session": record.id} | {name: getattr(pair, name) for name in PAIR} for pair in pairs
+        ]
+
+        def change(tx: Transaction) -> None:
+            tx.execute(_insert("blind", BLIND), blind)
+            tx.execute_many(
+                _insert("blind_pairs", ("session", *PAIR)),
+                [row | {"same": int(row["same"])} for row in rows],
+            )
+
+        self._store.write(change)
+
+    def newest(self, signature: str) -> BlindRecord | None:
+        """Return the newest blind rating of this signature."""
+        sql = (
+            f"SELECT {', '.join(BLIND)} FROM blind WHERE signature = :signature "
+            "ORDER BY seq DESC LIMIT 1"
+        )
+        found = self._store.read(sql, {"signature": signature})
+        return _record(found[0]) if found else None
+
+    def get(self, session_id: str) -> BlindRecord:
+        """Return a blind rating as it is now."""
+        sql = f"SELECT {', '.join(BLIND)} FROM blind WHERE id = :session"
+        found = self._store.read(sql, {"session": session_id})
+        if not found:
+            msg = f"The history has no blind rating {session_id!r}; was the file replaced?"
+            raise HistoryError(msg)
+        return _record(found[0])
+
+    def pairs(self, session_id: str) -> list[BlindPair]:
+        """Return the pairs of a blind rating, in their order."""
+        sql = (
+            f"SELECT {', '.join(PAIR)} FROM blind_pairs WHERE session = :session ORDER BY position"
+        )
+        return [
+            BlindPair(position, number, case_id, first, second, same=bool(same))
+            for position, number, case_id, first, second, same in self._store.read(
+                sql, {"session": session_id}
+            )
+        ]
+
+    def ratings(self, session_id: str) -> list[BlindRating]:
+        """Return the ratings that count, in the order in which they were given."""
+        sql = f"{_RATINGS} AND undone IS NULL ORDER BY seq"
+        return [_rating(row) for row in self._store.read(sql, {"session": session_id})]
+
+    def rate(
+        self, session_id: str, position: int, choice: BlindChoice, *, a_first: bool, note: str
+    ) -> bool:
+        """Store a rating; return whether it counts: not where there is one, or after the end."""
+        row = {
+            "session": session_id,
+            "position": position,
+            "choice": choice,
+            "a_first": int(a_first),
+            "note": clean(note),
+            "rated": _now(),
+        }
+        values = ", ".join(f":{name}" for name in row)
+        sql = (
+            f"INSERT INTO blind_ratings ({', '.join(row)}) SELECT {values} "
+            f"WHERE EXISTS ({_OPEN}) ON CONFLICT DO NOTHING"
+        )
+        return bool(self._store.write(lambda tx: tx.execute(sql, row)))
+
+    def undo(self, session_id: str, seq: int) -> BlindRating | None:
+        """Take back the rating `seq` where it counts, and return it; the history keeps it."""
+        values = {"session": session_id, "seq": seq, "now": _now()}
+        sql = (
+            "UPDATE blind_ratings SET undone = :now WHERE session = :session AND seq = :seq "
+            f"AND undone IS NULL AND EXISTS ({_OPEN})"
+        )
+        if not self._store.write(lambda tx: tx.execute(sql, values)):
+            return None
+        found = self._store.read(f"{_RATINGS} AND seq = :seq", values)
+        return _rating((*found[0][:6], None, found[0][7]))
+
+    def end(self, session_id: str) -> None:
+        """Record that the releases were revealed; nothing can be rated from then on."""
+        sql = "UPDATE blind SET ended = :now WHERE id = :session AND ended IS NULL"
+        self._store.write(lambda tx: tx.execute(sql, {"session": session_id, "now": _now()}))
+
+    def mark_sent(self, seqs: Sequence[int]) -> None:
+        """Record that these ratings were sent as actuals."""
+        sql = "UPDATE blind_ratings SET sent = :now WHERE seq = :seq"
+        rows = [{"seq": seq, "now": _now()} for seq in seqs]
+        self._store.write(lambda tx: tx.execute_many(sql, rows))
+
+    def frame(self, deployment: str | None = None) -> pd.DataFrame:
+        """Return one row a rating, newest first.
+
+        Which release is which is missing until the rating has ended.
+        """
+        where = "1 = 1" if deployment is None else "b.deployment = :deployment"
+        sql = (
+            f"SELECT {', '.join(_FRAMED.values())} "
+            "FROM blind_ratings r JOIN blind b ON b.id = r.session "
+            "JOIN blind_pairs p ON p.session = r.session AND p.position = r.position "
+            f"WHERE {where} ORDER BY r.seq DESC"
+        )
+        values = {} if deployment is None else {"deployment": deployment}
+        found = self._store.read(sql, values)
+        rows = [_framed(dict(zip(_FRAMED, row, strict=True))) for row in found]
+        cells = {name: [row[name] for row in rows] for name in _COLUMNS}
+        frame = frame_of_cells(cells)
+        for name in _TIMES:
+            frame[name] = column(cells[name], "time")
+        frame["seed"] = frame["seed"].astype("Int64")
+        return frame
+
+
+def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of the frame; which release is which only when the rating has ended."""
+    choice, a_first = row["choice"], bool(row["a_first"])
+    hidden: dict[str, Any] = dict.fromkeys(_UNTIL_ENDED)
+    if row["ended"] is not None:
+        hidden |= {"preferred": row.get(choice), "seed": row["seed"]}
+        for name, side in zip(("first", "second"), "ab" if a_first else "ba", strict=True):
+            hidden |= {f"release_{side}": row[name], f"run_{side}": row[f"{name}_run"]}
+    if choice in {"first", "second"}:
+        choice = "A" if (choice == "first") == a_first else "B"
+    return {**row, "choice": choice, "note": row["note"] or None, **hidden}
+
+
+def _insert(table: str, names: Sequence[str]) -> str:
+    values = ", ".join(f":{name}" for name in names)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+
+
+def _record(row: Sequence[Any]) -> BlindRecord:
+    found = dict(zip(BLIND, row, strict=True))
+    ended = None if found["ended"] is None else from_micros(found["ended"])
+    return BlindRecord(**found | {"created": from_micros(found["created"]), "ended": ended})
+
+
+def _rating(row: Sequence[Any]) -> BlindRating:
+    seq, position, choice, a_first, note, rated, *times = row
+    undone, sent = (None if at is None else from_micros(at) for at in times)
+    return BlindRating(seq, position, choice, bool(a_first), note, from_micros(rated), undone, sent)
+
+
+def _now() -> int:
+    return micros(datetime.now(UTC))

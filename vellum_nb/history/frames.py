@@ -1,0 +1,347 @@
+"""Rows to pandas: the order of the columns, and one dtype a column, for frames and every export.
+
+=====================================  ==========================================================
+columns                                dtype
+=====================================  ==========================================================
+text, tags, metadata, `id` and so on   ``str`` (pandas 2: object)
+``timestamp``, ``finished_at``         ``datetime64[us, UTC]``
+``latency_s quality cost_usd``         ``float64``
+``tokens_in``, ``tokens_out``          ``Int64``
+``repeat``                             ``int64``
+``state``, ``release_tag``             category; `state` has all five states
+``input.…``, ``output.…``,             text ``str``; bools ``boolean``; integers ``int64``, with
+``desired.…`` (where runs were rated)  gaps ``Int64``; other numbers ``float64``; mixed types, and
+                                       integers that fit no such column, object
+=====================================  ==========================================================
+
+NaN is a missing value. Half a surrogate pair becomes U+FFFD; `History.runs` keeps it.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, compress, repeat
+from typing import TYPE_CHECKING, Any, get_args
+
+from vellum_nb.history.rows import FRAMED, SCALARS, DamagedRunError, cell, clean, micros, run_of
+from vellum_nb.models import NodeRun, RunState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_HEAD = {
+    "execution_id": "text",
+    "release_tag": "tag",
+    "timestamp": "time",
+    "deployment": "text",
+    "state": "state",
+    "latency_s": "float",
+}
+_TAIL = {
+    "error_code": "text",
+    "error_message": "text",
+    "quality": "float",
+    "note": "text",
+    "tags": "text",
+    "case_id": "text",
+    "sweep_id": "text",
+    "repeat": "int",
+    "external_id": "text",
+    "release_id": "text",
+    "environment": "text",
+    "finished_at": "time",
+    "metadata": "text",
+    "previous_execution_id": "text",
+    "cost_usd": "float",
+    "tokens_in": "count",
+    "tokens_out": "count",
+    "model": "text",
+    "author": "text",
+    "id": "text",
+}
+KINDS: Mapping[str, str] = {**_HEAD, **_TAIL}
+"""The columns of every frame, in their order but for inputs and outputs, and their kind."""
+OPTIONAL_COLUMNS = frozenset({"author"})
+"""Those that are left out where no run has a value."""
+PAYLOAD_PREFIXES = {"input": "inputs", "output": "outputs", "desired": "desired"}
+"""The prefixes of the columns between those, and the payloads that they come from."""
+SHOWN = (*SCALARS, *FRAMED)
+
+INT64 = range(-(2**63), 2**63)
+EXACT = range(-(2**53), 2**53 + 1)
+NO_TIME = -(2**63)  # is NaT in numpy and pandas
+_STATES = get_args(RunState)
+_TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years that Python knows
+_PANDAS_OF_OBJECT_TEXT = 2
+_AT_ONCE = 2000  # texts that are parsed as one
+_STRUCTURED = frozenset({dict, list})
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_BETWEEN = "\0"
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_CUT = f",{_encode(_BETWEEN)},"
+
+
+def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) -> pd.DataFrame:
+    """Return the frame of rows of `SHOWN`.
+
+    Raises
+    ------
+    DamagedRunError
+        A row is not a run any more, unless these are skipped.
+    """
+    try:
+        return _frame(rows)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        damaged = {at: exc for at, row in enumerate(rows) if (exc := _damage(row)) is not None}
+        if not damaged:
+            raise
+        if not skip_damaged:
+            raise next(iter(damaged.values())) from None
+    return _frame([row for at, row in enumerate(rows) if at not in damaged])
+
+
+def _damage(row: Sequence[Any]) -> DamagedRunError | None:
+    try:
+        run_of((*row, None))
+    except DamagedRunError as exc:
+        return exc
+    return None
+
+
+def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    found = {name: list(map(operator.itemgetter(at), rows)) for at, name in enumerate(SHOWN)}
+    number = len(rows)
+    _check_ranges(found)
+    columns = {
+        name: column(found.pop(name), kind)
+        for name, kind in KINDS.items()
+        if name in found and name != "metadata"
+    }
+    columns["metadata"] = _text_column(_cells(found.pop("metadata")))
+    ordered = {name: columns[name] for name in _HEAD}
+    for prefix, name in PAYLOAD_PREFIXES.items():
+        for key, values in members(found.pop(name)).items():
+            ordered[clean(f"{prefix}.{key}")] = column(values, None)
+    empty = {name for name in OPTIONAL_COLUMNS if columns[name].isna().all()}
+    ordered |= {name: columns[name] for name in _TAIL if name not in empty}
+    return pd.DataFrame(ordered, index=pd.RangeIndex(number))
+
+
+def _check_ranges(found: Mapping[str, Sequence[Any]]) -> None:
+    """Raise for times that are out of range and for unknown states."""
+    for name in ("timestamp", "finished_at"):
+        times = _given(found[name])
+        if times and not (min(times) in _TIMES and max(times) in _TIMES):
+            raise ValueError(name)
+    if not set(found["state"]) <= set(_STATES):
+        msg = "state"
+        raise ValueError(msg)
+
+
+def frame_of_cells(values: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """Return a frame of columns of plain values, None where one is missing, times in µs."""
+    import pandas as pd
+
+    rows = len(next(iter(values.values()), []))
+    columns = {name: column(each, KINDS.get(name)) for name, each in values.items()}
+    return pd.DataFrame(columns, index=pd.RangeIndex(rows))
+
+
+def column(values: list[Any], kind: str | None) -> Any:
+    """Return a column of this kind; None finds the dtype that fits the values."""
+    return _MAKERS[kind](values) if kind else _inferred(values)
+
+
+def _times(values: Sequence[int | None]) -> Any:
+    import pandas as pd
+
+    micros = [NO_TIME if value is None else value for value in values]
+    return pd.Series(micros, dtype="int64").astype("datetime64[us]").dt.tz_localize("UTC")
+
+
+def _series(values: Sequence[Any], dtype: str) -> Any:
+    import pandas as pd
+
+    return pd.Series(values, dtype=dtype)
+
+
+def _category(values: list[Any], known: Sequence[str]) -> Any:
+    import pandas as pd
+
+    others = sorted({value for value in values if value is not None} - set(known))
+    categories = _text_column([*known, *others])
+    return pd.Series(pd.Categorical(values, categories=categories))
+
+
+def _inferred(values: list[Any]) -> Any:
+    there = _given(values)
+    kinds = set(map(type, there))
+    if kinds <= {str}:
+        return _text_column(values)
+    if kinds == {bool}:
+        return _series(values, "boolean")
+    integers = list(compress(there, map(partial(operator.is_, int), map(type, there))))
+    if kinds == {int} and _all_in(INT64, integers):
+        return _series(values, "int64" if len(there) == len(values) else "Int64")
+    if kinds <= {int, float} and float in kinds and _all_in(EXACT, integers):
+        return _series(values, "float64")
+    return _series(values, "object")
+
+
+def _all_in(limits: range, numbers: Sequence[int]) -> bool:
+    return not numbers or (min(numbers) in limits and max(numbers) in limits)
+
+
+def _text_column(values: Sequence[Any]) -> Any:
+    """Return the column of texts; None is missing."""
+    import pandas as pd
+
+    modern = int(pd.__version__.split(".", 1)[0]) > _PANDAS_OF_OBJECT_TEXT
+    return pd.Series(values, dtype="str" if modern else "object")
+
+
+_MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
+    "text": _text_column,
+    "time": _times,
+    "float": partial(_series, dtype="float64"),
+    "int": lambda values: _series([v or 0 for v in values], "int64"),
+    "count": partial(_series, dtype="Int64"),
+    "tag": partial(_category, known=()),
+    "state": partial(_category, known=_STATES),
+}
+
+
+def _given(values: Iterable[Any]) -> list[Any]:
+    return list(filter(partial(operator.is_not, None), values))
+
+
+# JSON in bulk: texts are joined to one array, parsed once, and turned over to columns.
+
+
+def _cells(texts: Sequence[str | None]) -> list[Any]:
+    """Return `cell` of each JSON text, None where there is none."""
+    found: list[Any] = []
+    for first in range(0, len(texts), _AT_ONCE):
+        values, has_halves = _parse(texts[first : first + _AT_ONCE], "null")
+        found += _shown(values, has_halves=has_halves)
+    return found
+
+
+def members(texts: Sequence[str | None], only: Collection[str] = ()) -> dict[str, list[Any]]:
+    """Return the cells of each name in `texts`, JSON objects, newest first; of `only` some names.
+
+    The names come in the order in which the oldest objects brought them.
+    """
+    places = range(0, len(texts), _AT_ONCE)
+    chunks = [_members(texts[first : first + _AT_ONCE], only) for first in places]
+    found: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(chain.from_iterable(chunk for chunk, _ in reversed(chunks))):
+        found[name] = []
+        for chunk, size in chunks:
+            found[name] += chunk.pop(name) if name in chunk else [None] * size
+    return found
+
+
+def _members(
+    texts: Sequence[str | None], only: Collection[str]
+) -> tuple[dict[str, list[Any]], int]:
+    objects, has_halves = _parse(texts, "{}")
+    names = only or dict.fromkeys(chain.from_iterable(reversed(objects)))
+    each = {name: list(map(dict.get, objects, repeat(name))) for name in names}
+    shown = {name: _shown(values, has_halves=has_halves) for name, values in each.items()}
+    return shown, len(texts)
+
+
+def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
+    """Return the values, and whether there may be halves of surrogate pairs in them."""
+    there = list(filter(None, texts))
+    if len(there) < len(texts):
+        there = [text or missing for text in texts]
+    joined = f"[{','.join(there)}]"
+    values = json.loads(joined)
+    if len(values) != len(there):  # two damaged texts may be one value together
+        values = list(map(json.loads, there))
+    return values, "\\u" in joined and bool(_SURROGATE.search(joined))
+
+
+def _shown(values: list[Any], *, has_halves: bool) -> list[Any]:
+    """Return `cell` of each."""
+    kinds = set(map(type, values))
+    if has_halves or (float in kinds and any(map(operator.ne, values, values))):  # NaN
+        return list(map(cell, values))
+    if kinds.isdisjoint(_STRUCTURED):
+        return values
+    structured = list(map(_STRUCTURED.__contains__, map(type, values)))
+    sources: dict[bool, Iterator[Any]] = {
+        True: iter(_texts(list(compress(values, structured)))),
+        False: compress(values, map(operator.not_, structured)),
+    }
+    return list(map(next, map(sources.__getitem__, structured)))
+
+
+def _texts(values: list[Any]) -> list[str]:
+    """Return each value as JSON: encoded as one list, and cut where nothing else can be."""
+    both = [_BETWEEN] * (2 * len(values) - 1)
+    both[::2] = values
+    texts = _encode(both)[1:-1].split(_CUT)
+    return texts if len(texts) == len(values) else list(map(cell, values))
+
+
+_TRACE = {
+    "name": "text",
+    "state": "text",
+    "start": "time",
+    "duration_s": "float",
+    "error": "text",
+    "kind": "text",
+    "model": "text",
+    "tokens_in": "count",
+    "tokens_out": "count",
+    "cost_usd": "float",
+    "depth": "int",
+}
+
+
+def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
+    """Return one row a node, in the order in which they began.
+
+    Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`, `tokens_in`,
+    `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself).
+
+    Examples
+    --------
+    >>> trace_frame([NodeRun(name="classify", state="FULFILLED")])["name"].tolist()
+    ['classify']
+    """
+    import pandas as pd
+
+    starts = [None if node.start is None else micros(node.start) for node in nodes]
+    order = sorted(range(len(nodes)), key=lambda at: (starts[at] is None, starts[at] or 0))
+    parents = {node.span_id: node.parent_span_id for node in nodes if node.span_id}
+    rows = [_trace_row(nodes[at], starts[at], parents) for at in order]
+    columns = {name: column([row[name] for row in rows], kind) for name, kind in _TRACE.items()}
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(rows)))
+
+
+def _trace_row(
+    node: NodeRun, start: int | None, parents: Mapping[str, str | None]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(node, name, None) for name in _TRACE}
+    row |= {"start": start, "depth": _depth(node, parents)}
+    return {name: clean(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _depth(node: NodeRun, parents: Mapping[str, str | None]) -> int:
+    """Return how many of the nodes are around this one; a circle of parents ends."""
+    around: set[str] = set()
+    parent = node.parent_span_id
+    while parent is not None and parent in parents and parent not in around:
+        around.add(parent)
+        parent = parents[parent]
+    return len(around)

@@ -1,1 +1,0 @@
-"""What is written, deleted, and moved to archives."""

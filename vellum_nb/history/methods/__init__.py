@@ -1,1 +1,0 @@
-"""The halves of `History`: the methods on one subject each."""

@@ -1,0 +1,102 @@
+"""Pending runs: a local history for the time in which the PostgreSQL server cannot be reached.
+
+It lies beside the user's own history. Its runs are merged into the team's history when the server
+is back, by the process that wrote them, or by the next one on this machine that opens the history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from vellum_nb.history import writes
+from vellum_nb.history.merge import merge_store
+from vellum_nb.history.sqlite_store import SqliteStore
+from vellum_nb.history.store import OutOfReachError, Store, Transaction
+from vellum_nb.models import Run
+
+_RETRY_S = 1.0
+
+
+class PendingRuns:
+    """The runs that wait for the server of the history at `url`.
+
+    Parameters
+    ----------
+    url : str
+        The URL of the history, without its password.
+    """
+
+    def __init__(self, url: str) -> None:
+        from platformdirs import user_data_path
+
+        digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+        self.path: Path = user_data_path("vellum_nb", appauthor=False) / f"pending-{digest}.db"
+        self._url = url
+        self._lock = threading.RLock()
+        self._store: SqliteStore | None = None
+        self._may_have_runs = self.path.exists()
+        self._tried = 0.0
+
+    def record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
+        """Record runs locally; an ended one whose beginning is on the server is stored whole."""
+
+        def change(transaction: Transaction) -> None:
+            for run in ended:
+                if not writes.complete_run(transaction, run):
+                    writes.insert_run(transaction, run)
+            for run in begun:
+                writes.insert_run(transaction, run)
+
+        with self._lock:
+            is_first = not self._may_have_runs
+            self._may_have_runs = True
+            self._open().write(change)
+        if is_first:
+            msg = (
+                f"The history {self._url} cannot be reached: runs are recorded in {self.path}, and "
+                "merged into it when it is back"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=5)
+
+    def merge_into(self, store: Store) -> bool:
+        """Merge pending runs into `store`, unless its server is still away; return whether any.
+
+        Other processes that record pending runs wait, so that none is removed unmerged.
+        """
+        with self._lock:
+            if not self._may_have_runs or time.monotonic() - self._tried < _RETRY_S:
+                return False
+            self._tried = time.monotonic()
+
+            def change(transaction: Transaction) -> bool:
+                if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
+                    return False
+                merge_store(store, transaction)
+                for table in ("payloads", "runs", "large_values"):
+                    transaction.execute(f"DELETE FROM {table}")
+                return True
+
+            try:
+                store.write(lambda transaction: transaction.read("SELECT 1"))  # does not wait
+                merged = self._open().write(change)
+            except OutOfReachError:
+                return False
+            self._may_have_runs = False
+            return merged
+
+    def close(self) -> None:
+        """Close the local history."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+    def _open(self) -> SqliteStore:
+        if self._store is None:
+            self._store = SqliteStore(self.path)
+        return self._store

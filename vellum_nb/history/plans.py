@@ -1,0 +1,411 @@
+"""Plans of sweeps: the cases, which runs there are, who drives it, and what it spent."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from operator import itemgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history import large, leases, query, writes
+from vellum_nb.history.frames import SHOWN, frame_of_rows
+from vellum_nb.history.rows import encoded, from_micros, micros
+from vellum_nb.history.store import OutOfReachError, Store, Transaction
+from vellum_nb.models import Run
+from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP = (
+    "id",
+    "deployment",
+    "environment",
+    "release_tags",
+    "repeats",
+    "cases",
+    "signature",
+    "created",
+    "round",
+    "ended",
+    "why",
+    "releases",
+    "options",
+)
+CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
+REUSED = ("position", "release_tag", "repeat", "run")
+_RECENT = 2_000
+_ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
+_NONE: Mapping[Place, str] = MappingProxyType({})
+_LAST_SEEN = "CASE WHEN finished_at > timestamp THEN finished_at ELSE timestamp END"
+
+
+class PastRun(NamedTuple):
+    """What a run took and cost."""
+
+    release_tag: str
+    release_id: str | None
+    latency_s: float
+    cost_usd: float | None
+
+
+class Sweeps:
+    """The sweeps of a history; for `vellum_nb.Workspace.sweep`, which documents them for users.
+
+    Parameters
+    ----------
+    store : Store
+        The history.
+    record : callable
+        Completes and begins runs, ``record(begun, ended)``, and notifies the subscribers.
+    author : str, optional
+        Who makes the runs that begin.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        record: Callable[[Sequence[Run], Sequence[Run]], None],
+        author: str | None = None,
+    ) -> None:
+        self._store = store
+        self._record = record
+        self._author = author
+
+    # ------------------------------------------------------------ plans
+
+    def add(
+        self,
+        sweep: SweepRecord,
+        cases: Iterable[SweepCase],
+        *,
+        reused: Mapping[Place, str] = _NONE,
+        allow_duplicate: bool = True,
+    ) -> bool:
+        """Store the plan of a sweep; it is on disk when this returns.
+
+        Parameters
+        ----------
+        reused
+            Which runs of the history stand for planned ones.
+        allow_duplicate
+            Whether there may be an unfinished sweep of the same plan; else, where there is one,
+            nothing is stored and this returns False.
+        """
+        rows = [_case_row(case) for case in cases]
+
+        def change(tx: Transaction) -> bool:
+            unfinished = "SELECT 1 FROM sweeps WHERE signature = :signature AND ended IS NULL"
+            if not allow_duplicate and tx.read(unfinished, {"signature": sweep.signature}):
+                return False
+            tx.execute(_insert("sweeps", SWEEP), _sweep_row(sweep))
+            for row in rows:
+                case = {"sweep": sweep.id, **row}
+                case["large"] = large.extract(tx, case, ("inputs",))
+                tx.execute(_insert("sweep_cases", ("sweep", *CASE)), case)
+            _insert_reused(sweep.id, reused, tx)
+            return True
+
+        return self._store.write(change)
+
+    def every(self, sweep_id: str | None = None) -> list[SweepRecord]:
+        """Return every sweep, newest first; or those whose id begins so."""
+        if sweep_id is None:
+            return self._select("1 = 1", {})
+        values = {"start": sweep_id, "length": len(sweep_id)}
+        return self._select("substr(id, 1, :length) = :start", values)
+
+    def unfinished(self, signature: str) -> SweepRecord | None:
+        """Return the newest sweep of this signature that has not ended."""
+        where = "signature = :signature AND ended IS NULL"
+        return next(iter(self._select(where, {"signature": signature})), None)
+
+    def ended(self, signature: str) -> SweepRecord | None:
+        """Return the newest sweep of this signature that has ended."""
+        where = "signature = :signature AND ended IS NOT NULL"
+        return next(iter(self._select(where, {"signature": signature})), None)
+
+    def change(self, sweep_id: str, **fields: Any) -> None:
+        """Set `round`, `ended`, `why` or `options` of a sweep."""
+        values = {name: _column(value) for name, value in fields.items()}
+        assignments = ", ".join(f"{name} = :{name}" for name in values)
+        sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
+        with suppress(OutOfReachError):
+            if not self._store.write(lambda tx: tx.execute(sql, {**values, "sweep": sweep_id})):
+                msg = f"The history has no sweep {sweep_id!r}; ws.sweeps() lists those there are"
+                raise HistoryError(msg)
+
+    def cases(self, sweep_id: str) -> list[SweepCase]:
+        """Return the cases of a sweep, in their order."""
+        sql = f"SELECT {', '.join(CASE)} FROM sweep_cases WHERE sweep = :sweep ORDER BY position"
+        rows = large.restore(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
+        return [
+            SweepCase(position, case_id, *map(json.loads, texts))
+            for position, case_id, *texts in rows
+        ]
+
+    def update_cases(self, sweep_id: str, cases: Iterable[SweepCase]) -> None:
+        """Store what is expected of the cases of a sweep, and their labels, as they are now."""
+        sql = (
+            "UPDATE sweep_cases SET expected = :expected, labels = :labels "
+            "WHERE sweep = :sweep AND position = :position"
+        )
+        names = ("position", "expected", "labels")
+        rows = [
+            {"sweep": sweep_id, **{name: row[name] for name in names}}
+            for row in map(_case_row, cases)
+        ]
+        self._store.write(lambda tx: tx.execute_many(sql, rows))
+
+    # ------------------------------------------------------------ who drives it
+
+    def acquire(self, sweep_id: str) -> str:
+        """Take the lease of a sweep for this process; see `leases.acquire`."""
+        return leases.acquire(self._store, sweep_id)
+
+    def renew(self, sweep_id: str, token: str) -> None:
+        """Keep the lease; see `leases.renew`. Does nothing while the history is out of reach."""
+        with suppress(OutOfReachError):
+            leases.renew(self._store, sweep_id, token)
+
+    def release(self, sweep_id: str, token: str) -> None:
+        """Give the lease back."""
+        with suppress(OutOfReachError):  # it expires
+            leases.release(self._store, sweep_id, token)
+
+    def held(self) -> set[str]:
+        """Return the ids of the sweeps that a process drives now."""
+        return leases.held(self._store)
+
+    def lost(self, sweep_id: str) -> datetime | None:
+        """Return when a driver that ended without releasing its lease last renewed it."""
+        return leases.lost_since(self._store, sweep_id)
+
+    # ------------------------------------------------------------ runs
+
+    def record(self, *, begun: Sequence[Run] = (), ended: Sequence[Run] = ()) -> None:
+        """Complete `ended` and begin `begun`, in one transaction, then notify the subscribers.
+
+        The row of a run that ended otherwise, by a synchronisation, stays as it is.
+        """
+        self._record([self._signed(run) for run in begun], ended)
+
+    def withdraw(self, runs: Sequence[Run]) -> None:
+        """Remove runs that were begun and never sent."""
+        dialect = self._store.dialect
+        sql = f"SELECT seq FROM runs WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
+        values = {"ids": dialect.listed([run.id for run in runs])}
+
+        def change(tx: Transaction) -> None:
+            writes.remove_runs(tx, [seq for (seq,) in tx.read(sql, values)])
+
+        with suppress(OutOfReachError):  # they are looked up by the next one who resumes
+            self._store.write(change)
+
+    def mark_moved(self, sweep_id: str, release_tag: str, run_ids: Sequence[str]) -> None:
+        """Mark runs, and all of this tag that have not ended, as made while the tag moved."""
+        dialect = self._store.dialect
+        sql = (
+            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
+            f"AND (state = 'STARTED' OR {dialect.one_of('id', 'ids')})"
+        )
+        values = {"sweep": sweep_id, "tag": release_tag, "ids": dialect.listed(run_ids)}
+        try:
+            self._store.write(lambda tx: tx.execute(sql, values))
+        except OutOfReachError as exc:
+            msg = (
+                f"Release tag {release_tag!r} moved during sweep {sweep_id}, and its runs cannot "
+                f"be marked: {exc}"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=2)
+
+    def states(self, sweep_id: str) -> dict[str, str]:
+        """Return the state of each run of a sweep that was begun, by its id; deleted ones too."""
+        sql = "SELECT id, state FROM runs WHERE sweep_id = :sweep"
+        return dict(self._store.read(sql, {"sweep": sweep_id}))
+
+    def in_doubt(self, sweep_id: str) -> set[str]:
+        """Return the ids of runs that FAILED, of which nobody knows whether they were executed."""
+        sql = (
+            "SELECT id FROM runs WHERE sweep_id = :sweep AND state = 'FAILED' "
+            f"AND deletion IS NULL AND {IN_DOUBT_SQL}"
+        )
+        return {run_id for (run_id,) in self._store.read(sql, {"sweep": sweep_id})}
+
+    def tallies(self) -> dict[str, Counter[str]]:
+        """Return of each sweep how many runs are in which state, reused ones too."""
+        own = (
+            "SELECT sweep_id, state, count(*) FROM runs WHERE sweep_id IS NOT NULL "
+            "GROUP BY sweep_id, state"
+        )
+        reused = (
+            "SELECT u.sweep, r.state, count(*) FROM sweep_reused u JOIN runs r ON r.id = u.run "
+            "WHERE r.deletion IS NULL GROUP BY u.sweep, r.state"
+        )
+        found: dict[str, Counter[str]] = {}
+        with self._store.snapshot() as snapshot:
+            for sweep_id, state, number in (*snapshot.read(own), *snapshot.read(reused)):
+                found.setdefault(sweep_id, Counter())[state] += number
+        return found
+
+    def deleted(self, sweep_id: str) -> int:
+        """Return how many runs of a sweep, own or reused ones, were deleted."""
+        sql = (
+            "SELECT count(*) FROM runs WHERE deletion IS NOT NULL AND (sweep_id = :sweep "
+            "OR id IN (SELECT run FROM sweep_reused WHERE sweep = :sweep))"
+        )
+        return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
+
+    def last_seen(self, sweep_id: str) -> datetime | None:
+        """Return when a run of the sweep last began or ended."""
+        sql = f"SELECT max({_LAST_SEEN}) FROM runs WHERE sweep_id = :sweep"
+        last = self._store.read(sql, {"sweep": sweep_id})[0][0]
+        return None if last is None else from_micros(last)
+
+    def spent(
+        self, sweep_id: str, *, last: int = 1_000
+    ) -> dict[str, tuple[float | None, list[float]]]:
+        """Return the cost of the runs of each release tag, and the seconds the last ones took."""
+        costs = (
+            "SELECT release_tag, sum(cost_usd) FROM runs WHERE sweep_id = :sweep "
+            "GROUP BY release_tag"
+        )
+        latencies = (
+            "SELECT latency_s FROM runs WHERE sweep_id = :sweep AND release_tag = :tag "
+            "AND latency_s IS NOT NULL ORDER BY seq DESC LIMIT :last"
+        )
+        found = {}
+        for tag, cost in self._store.read(costs, {"sweep": sweep_id}):
+            rows = self._store.read(latencies, {"sweep": sweep_id, "tag": tag, "last": last})
+            found[tag] = cost, [seconds for (seconds,) in reversed(rows)]
+        return found
+
+    def seconds(self, sweep_id: str) -> float:
+        """Return for how long any run of the sweep was under way."""
+        sql = (
+            "SELECT timestamp, finished_at FROM runs WHERE sweep_id = :sweep "
+            "AND finished_at IS NOT NULL ORDER BY timestamp"
+        )
+        total = until = 0
+        for began, ended in self._store.read(sql, {"sweep": sweep_id}):
+            total += max(0, ended - max(began, until))
+            until = max(until, ended)
+        return total / 1e6
+
+    def frame(
+        self, sweep_id: str, *, states: Sequence[str] | None = None, exclude: Collection[str] = ()
+    ) -> pd.DataFrame:
+        """Return the runs of a sweep as a frame, newest first, without those of `exclude`.
+
+        A reused run is shown as the planned one that it stands for.
+        """
+        places = {run: place for place, run in self.reused(sweep_id).items()}
+        own = query.select({"sweep_id": sweep_id, "state": states}, self._store)
+        others = query.select({"ids": list(places), "state": states}, self._store)
+        with self._store.snapshot() as snapshot:
+            rows = query.read_rows(snapshot, own, SHOWN, missing="mark")
+            for row in query.read_rows(snapshot, others, SHOWN, missing="mark") if places else ():
+                changed = dict(zip(SHOWN, row, strict=True))
+                place = places[changed["id"]]
+                changed |= {"release_tag": place.release_tag, "repeat": place.repeat}
+                rows.append(tuple(changed.values()))
+        rows = [row for row in rows if row[_ID] not in exclude]
+        return frame_of_rows(sorted(rows, key=itemgetter(_TIME), reverse=True))
+
+    # ------------------------------------------------------------ reuse
+
+    def past(self, deployment: str) -> list[PastRun]:
+        """Return what the latest fulfilled runs of a deployment took and cost, some thousands."""
+        sql = (
+            "SELECT release_tag, release_id, latency_s, cost_usd FROM runs "
+            "WHERE deployment = :deployment AND deletion IS NULL AND state = 'FULFILLED' "
+            "AND latency_s IS NOT NULL ORDER BY timestamp DESC, seq DESC LIMIT :most"
+        )
+        rows = self._store.read(sql, {"deployment": deployment, "most": _RECENT})
+        return [PastRun(*row) for row in rows]
+
+    def reusable(
+        self, deployment: str, release_id: str, case_ids: Iterable[str]
+    ) -> dict[str, list[str]]:
+        """Return fulfilled runs on one release: case id to run ids, newest first."""
+        dialect = self._store.dialect
+        sql = (
+            "SELECT case_id, id FROM runs WHERE deployment = :deployment "
+            "AND release_id = :release AND deletion IS NULL AND state = 'FULFILLED' "
+            f"AND {dialect.one_of('case_id', 'ids')} ORDER BY timestamp DESC, seq DESC"
+        )
+        values = {"deployment": deployment, "release": release_id}
+        found: dict[str, list[str]] = {}
+        for case_id, run in self._store.read(sql, values | {"ids": dialect.listed(case_ids)}):
+            found.setdefault(case_id, []).append(run)
+        return found
+
+    def add_reused(self, sweep_id: str, reused: Mapping[Place, str]) -> None:
+        """Record which run stands for which planned one; a place that has one keeps it."""
+        self._store.write(partial(_insert_reused, sweep_id, reused))
+
+    def reused(self, sweep_id: str) -> dict[Place, str]:
+        """Return which run stands for which planned one; deleted ones stand for none."""
+        sql = (
+            "SELECT u.position, u.release_tag, u.repeat, u.run FROM sweep_reused u "
+            "JOIN runs r ON r.id = u.run WHERE u.sweep = :sweep AND r.deletion IS NULL"
+        )
+        rows = self._store.read(sql, {"sweep": sweep_id})
+        return {Place(*place): run for *place, run in rows}
+
+    # ------------------------------------------------------------
+
+    def _select(self, where: str, values: Mapping[str, Any]) -> list[SweepRecord]:
+        sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"
+        return [_sweep(row) for row in self._store.read(sql, values)]
+
+    def _signed(self, run: Run) -> Run:
+        if self._author is None or run.author is not None:
+            return run
+        return run.model_copy(update={"author": self._author})
+
+
+def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:
+    sql = _insert("sweep_reused", ("sweep", *REUSED)) + " ON CONFLICT DO NOTHING"
+    rows = [
+        {"sweep": sweep_id, "run": run, **{name: getattr(place, name) for name in REUSED[:-1]}}
+        for place, run in reused.items()
+    ]
+    tx.execute_many(sql, rows)
+
+
+def _insert(table: str, names: Sequence[str]) -> str:
+    values = ", ".join(f":{name}" for name in names)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+
+
+def _sweep_row(sweep: SweepRecord) -> dict[str, Any]:
+    return {name: _column(getattr(sweep, name)) for name in SWEEP}
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return micros(value)
+    return json.dumps(value) if isinstance(value, dict | tuple) else value
+
+
+def _sweep(row: Sequence[Any]) -> SweepRecord:
+    found = dict(zip(SWEEP, row, strict=True))
+    for name in ("release_tags", "releases", "options"):
+        found[name] = json.loads(found[name])
+    found["created"] = from_micros(found["created"])
+    found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
+    return SweepRecord(**found | {"release_tags": tuple(found["release_tags"])})
+
+
+def _case_row(case: SweepCase) -> dict[str, Any]:
+    names, where = CASE[2:-1], f"case {case.position}"
+    texts = {name: encoded(dict(getattr(case, name)), name, where) for name in names}
+    return {"position": case.position, "case_id": case.case_id, **texts}

@@ -1,0 +1,494 @@
+"""A history in PostgreSQL: connections, transactions, and our SQL and values as it takes them.
+
+PostgreSQL's texts hold no NUL: code point 0 is stored as 1 1, and 1 as 1 2, which preserves their
+order. NaN is stored as NULL and -0.0 as 0.0, as in SQLite. The password is passed to libpq and
+stored in no variable; errors of connecting come without their cause, whose frames contain it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+import uuid
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import FloatDumper
+from psycopg.types.string import StrDumperUnknown, TextLoader
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.location import DatabaseUrl
+from vellum_nb.history.schema import MIGRATIONS, TABLES
+from vellum_nb.history.store import OutOfReachError, Parameters, Row
+
+T = TypeVar("T")
+
+_WAIT_S = 30  # for a lock
+_RESTART_S = 5.0  # a read waits for a server that is restarted
+_PAUSE_S = 0.2
+_SETTINGS = (
+    f"SET lock_timeout = '{_WAIT_S}s'; SET idle_in_transaction_session_timeout = '60s'; "
+    "SET extra_float_digits = 3; SET client_min_messages = warning; "
+    "SELECT set_config('search_path', quote_ident(current_schema()), false)"  # no other's tables
+)
+_READ_ONLY = (
+    "; SET default_transaction_read_only = on"
+    "; SET plan_cache_mode = force_custom_plan"  # one for any words would suit few of them
+)
+_LONG_READ = "; SET idle_in_transaction_session_timeout = 0"
+_POOLED = f"SET LOCAL lock_timeout = '{_WAIT_S}s'"
+_CONNECT_DEFAULTS = {
+    "client_encoding": "utf8",  # whatever PGCLIENTENCODING is
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "tcp_user_timeout": 30_000,
+}
+_NO_SLOT = ("too many", "connection slots")
+_RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_OF_THE_VALUES = frozenset({"", "0A", "21", "22", "23", "54", "P0"})
+"""Classes of errors that come again, however long one waits. All others are the server's."""
+_ADVICE = {
+    "25006": "the server takes no writes (it is a standby, or read-only); name the other one",
+    "3F000": "the schema does not exist; make it, or leave it out of the URL",
+    "42501": "the user has no right to do that; ask for the rights on its schema and tables",
+    "42P01": "one of its tables does not exist; restore it from the server's backup",
+    "53100": "the server's disk is full; free some space and try again",
+    "55P03": f"another program has kept it locked for more than {_WAIT_S} s; end that program",
+    "57014": "the server ended the statement; where it took too long, raise the user's "
+    "statement_timeout, or add ?options=-cstatement_timeout%3D0 to the URL",
+}
+_MARKS = re.compile(r"'[^']*'|::|:([a-z_]\w*)|(%)")
+
+
+@lru_cache(maxsize=1024)
+def _translated(sql: str) -> str:
+    """Return `sql` with psycopg's placeholders."""
+    return _MARKS.sub(
+        lambda found: f"%({found[1]})s" if found[1] else found[0].replace("%", "%%"), sql
+    )
+
+
+class PostgresDialect:
+    """The SQL that only PostgreSQL understands."""
+
+    name = "postgresql"
+    now = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+    def one_of(self, column: str, name: str) -> str:
+        """Return a term for one of many values, which are bound as one array."""
+        return f"{column} = ANY(:{name})"
+
+    def listed(self, values: Iterable[str | int]) -> list[str | int]:
+        """Return the array."""
+        return list(values)
+
+    def member(self, column: str, name: str) -> str:
+        """Return a member of a JSON object: numbers before texts."""
+        number = (
+            "CASE jsonb_typeof(m) WHEN 'number' THEN CAST(m #>> '{}' AS DOUBLE PRECISION) "
+            "WHEN 'boolean' THEN CASE WHEN m = 'true' THEN 1 ELSE 0 END END"
+        )
+        text = "CASE WHEN jsonb_typeof(m) NOT IN ('number', 'boolean') THEN m #>> '{}' END"
+        row = f'ROW({number}, ({text}) COLLATE "C")'
+        return (
+            f"(SELECT CASE WHEN jsonb_typeof(m) <> 'null' THEN {row} END "
+            f"FROM vnb_member({column}, :{name}) AS m)"
+        )
+
+
+_DIALECT = PostgresDialect()
+
+
+class _Transaction:
+    """A transaction under way."""
+
+    dialect: ClassVar[PostgresDialect] = _DIALECT
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Return all rows of a statement."""
+        return self._connection.execute(_translated(sql), parameters or {}).fetchall()
+
+    def execute(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Execute a statement; return how many rows it changed."""
+        return self._connection.execute(_translated(sql), parameters or {}).rowcount
+
+    def execute_many(self, sql: str, rows: Iterable[Parameters]) -> None:
+        """Execute a statement once for each of `rows`."""
+        listed = list(rows)
+        if listed:
+            self._connection.cursor().executemany(_translated(sql), listed)
+
+    def serialize(self, name: str) -> None:
+        """Wait until no other transaction that called this with the same name is under way."""
+        sql = "SELECT pg_advisory_xact_lock(1986949736, hashtext(current_schema() || :name))"
+        self.read(sql, {"name": name})
+
+
+class _Snapshot(_Transaction):
+    """One state of the history, on a connection of its own."""
+
+    def stream(
+        self, sql: str, parameters: Parameters | None = None, *, rows: int = 1000
+    ) -> Iterator[list[Row]]:
+        """Yield the rows of a query, which wait on the server."""
+        with self._connection.cursor(name=f"vnb_{uuid.uuid4().hex}") as cursor:
+            cursor.execute(_translated(sql), parameters or {})
+            while batch := cursor.fetchmany(rows):
+                yield batch
+
+    def cancel(self) -> None:
+        """End the query under way, from another thread; it raises there."""
+        with suppress(psycopg.Error):
+            self._connection.cancel()
+
+
+class _Link:
+    """A connection that is opened on first use, and the lock under which it is used."""
+
+    def __init__(self, opener: Callable[[], psycopg.Connection[Any]]) -> None:
+        self.lock = threading.RLock()
+        self.in_write = False
+        self._opener = opener
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def open(self) -> psycopg.Connection[Any]:
+        """Return the connection, opened again where it was lost; the caller holds the lock."""
+        if self._connection is None or self._connection.closed:
+            self._connection = None
+            self._connection = self._opener()
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection once no thread uses it."""
+        with self.lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def renew(self) -> None:
+        """Start again in a forked process: closing what is inherited would end the parent's."""
+        _INHERITED.append(self._connection)
+        self.lock, self.in_write, self._connection = threading.RLock(), False, None
+
+
+class PostgresStore:
+    """An open history in PostgreSQL.
+
+    Parameters
+    ----------
+    url : DatabaseUrl
+        The database.
+
+    Raises
+    ------
+    HistoryError
+        The database cannot be used.
+    """
+
+    dialect: ClassVar[PostgresDialect] = _DIALECT
+
+    def __init__(self, url: DatabaseUrl) -> None:
+        self.path = url.shown
+        self.closed = False
+        self._url = url
+        self._writer = _Link(lambda: _connect(url, _SETTINGS))
+        self._reader = _Link(lambda: _connect(url, _SETTINGS + _READ_ONLY))
+        self.write(_prepare)
+        _OPEN.add(self)
+
+    def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Return all rows of a query; a server that is restarted is waited for."""
+        until = time.monotonic() + _RESTART_S
+        with self._reader.lock:
+            while True:
+                try:
+                    with self._errors(self._reader):
+                        return _Transaction(self._reader.open()).read(sql, parameters)
+                except OutOfReachError:
+                    if time.monotonic() > until or not self._is_lost(self._reader):
+                        raise
+                time.sleep(_PAUSE_S)
+
+    def write(self, change: Callable[[Any], T]) -> T:
+        """Call `change` in one transaction, commit it, and return what it returned.
+
+        It is called once more where the connection was lost before the commit, or where the
+        transaction was the victim of a deadlock.
+        """
+        link = self._writer
+        with link.lock:
+            if link.in_write:
+                msg = f"A write to the history {self.path} began within another write"
+                raise HistoryError(msg)
+            with self._errors(link):
+                for _ in range(_MOST_TRIES):
+                    try:
+                        return self._write_once(link, change)
+                    except _NotCommittedError:
+                        continue
+                return self._write_once(link, change)
+
+    def _write_once(self, link: _Link, change: Callable[[Any], T]) -> T:
+        connection = link.open()
+        commits = False
+        try:
+            link.in_write = True
+            connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            if connection.prepare_threshold is None:  # behind a pooler
+                connection.execute(_POOLED)
+            result = change(_Transaction(connection))
+            commits = True
+            connection.execute("COMMIT")
+        except psycopg.Error as exc:
+            is_lost = connection.closed and not commits
+            if is_lost or exc.sqlstate in _RETRIED:
+                raise _NotCommittedError(exc) from exc
+            raise
+        finally:
+            link.in_write = False
+            _roll_back(connection)
+        return result
+
+    @contextmanager
+    def snapshot(self) -> Iterator[_Snapshot]:
+        """Hold one state of the history, on a connection of its own; no writer waits for it."""
+        link = _Link(lambda: _connect(self._url, _SETTINGS + _READ_ONLY + _LONG_READ))
+        try:
+            with self._errors(link):
+                connection = link.open()
+                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                connection.execute("SELECT 1")  # the state is that of the first read
+                yield _Snapshot(connection)
+        finally:
+            link.close()
+
+    def size(self) -> int:
+        """Return the bytes of its tables and indexes."""
+        sql = (
+            "SELECT CAST(coalesce(sum(pg_total_relation_size(c.oid)), 0) AS BIGINT) "
+            "FROM pg_class c WHERE c.relkind = 'r' "
+            "AND c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(:tables)"
+        )
+        return int(self.read(sql, {"tables": list(TABLES)})[0][0])
+
+    def vacuum(self) -> None:
+        """Give unused space back to the server's disk, where the user owns the tables."""
+        notices: list[str | None] = []
+
+        def on_notice(notice: psycopg.errors.Diagnostic) -> None:
+            notices.append(notice.message_primary)  # cannot be read later
+
+        with self._writer.lock, self._errors(self._writer):
+            connection = self._writer.open()
+            connection.add_notice_handler(on_notice)
+            try:
+                connection.execute(f"VACUUM (FULL) {', '.join(TABLES)}")
+            finally:
+                connection.remove_notice_handler(on_notice)
+        if notices:
+            msg = (
+                f"The server did not give back all the space of the history {self.path}: only the "
+                f"owner of its tables can ({notices[0]})"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=4)
+
+    def close(self) -> None:
+        """Close the connections; does nothing the second time. Waits for what is under way."""
+        self.closed = True
+        self._reader.close()
+        self._writer.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_reader"):
+            self.close()
+
+    def after_fork(self) -> None:
+        """Start again in the child."""
+        self._writer.renew()
+        self._reader.renew()
+
+    def _is_lost(self, link: _Link) -> bool:
+        return link._connection is None or link._connection.closed  # noqa: SLF001  (of this module)
+
+    @contextmanager
+    def _errors(self, link: _Link) -> Iterator[None]:
+        """Raise psycopg's errors as ours."""
+        if self.closed:
+            msg = f"The history {self.path} was closed; open it again with History(...)"
+            raise HistoryError(msg)
+        try:
+            yield
+        except _NotCommittedError as exc:
+            raise self._explained(exc.cause, is_lost=self._is_lost(link)) from exc.cause
+        except psycopg.Error as exc:
+            raise self._explained(exc, is_lost=self._is_lost(link)) from exc
+
+    def _explained(self, exc: psycopg.Error, *, is_lost: bool) -> HistoryError:
+        text = self._url.masked(" ".join(str(exc).split()))
+        if is_lost:
+            msg = f"The connection to the history {self.path} was lost; try again ({text})"
+            return OutOfReachError(msg)
+        state = exc.sqlstate or ""
+        kind = HistoryError if state[:2] in _OF_THE_VALUES else OutOfReachError
+        advice = _ADVICE.get(state, "PostgreSQL refused the statement")
+        return kind(f"The history {self.path} cannot be used: {advice} ({text})")
+
+
+_MOST_TRIES = 2
+
+
+class _NotCommittedError(Exception):
+    """A transaction that can be tried again."""
+
+    def __init__(self, cause: psycopg.Error) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _roll_back(connection: psycopg.Connection[Any]) -> None:
+    """End the transaction that may be under way, or the connection where that is impossible."""
+    try:
+        if connection.info.transaction_status != TransactionStatus.IDLE:
+            connection.execute("ROLLBACK")
+    except psycopg.Error:
+        connection.close()
+
+
+def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
+    """Open a connection; `settings` are SQL.
+
+    Behind a pooler that hands out a session for each transaction (PgBouncer), others would meet
+    what is set or prepared: there neither is done.
+    """
+    problem = ""
+    defaults: dict[str, Any] = {
+        name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.shown
+    }
+    try:
+        raw = psycopg.connect(url.shown, autocommit=True, **defaults, **url.secrets())
+        ((backend,),) = raw.execute("SELECT pg_backend_pid()").fetchall()
+        if backend == raw.info.backend_pid:
+            raw.execute(settings)
+        else:
+            raw.prepare_threshold = None
+    except psycopg.Error as exc:
+        problem = url.masked(" ".join(str(exc).split()))
+    if problem:
+        advice = (
+            "check that its server runs, and that host, database and user are right; a password "
+            "is looked for in the URL, PGPASSWORD and ~/.pgpass"
+        )
+        if any(words in problem for words in _NO_SLOT):
+            advice = "its server has no connection left; end another program, or raise the limit"
+        msg = f"The history {url} cannot be reached: {advice} ({problem})"
+        raise OutOfReachError(msg)
+    for kind, dumper in ((str, _Text), (bool, _Bool), (float, _Float)):
+        raw.adapters.register_dumper(kind, dumper)
+    for name in ("text", "varchar", "name"):
+        raw.adapters.register_loader(name, _Loader)
+    return raw
+
+
+def _prepare(transaction: _Transaction) -> None:
+    """Make or migrate the tables; of several processes one does it."""
+    transaction.serialize("schema")
+    version = _version(transaction)
+    reason = _unfit(transaction, version)
+    if reason:
+        msg = f"The history cannot be used: {reason}"
+        raise HistoryError(msg)
+    if version == len(MIGRATIONS):
+        return
+    for migrate in MIGRATIONS[version:]:
+        migrate(transaction)
+    transaction.execute("CREATE TABLE IF NOT EXISTS vnb_version (version BIGINT NOT NULL)")
+    transaction.execute("DELETE FROM vnb_version")
+    transaction.execute("INSERT INTO vnb_version VALUES (:n)", {"n": len(MIGRATIONS)})
+
+
+def _version(transaction: _Transaction) -> int:
+    sql = "SELECT to_regclass(quote_ident(current_schema()) || '.vnb_version') IS NOT NULL"
+    if not transaction.read(sql)[0][0]:
+        return 0
+    return int(transaction.read("SELECT max(version) FROM vnb_version")[0][0])
+
+
+def _unfit(transaction: _Transaction, version: int) -> str | None:
+    """Return why this version cannot use the schema, or None."""
+    ((encoding,),) = transaction.read("SHOW server_encoding")
+    if encoding != "UTF8":
+        return (
+            f"its database is encoded as {encoding}, which cannot hold every text; make one with "
+            "ENCODING 'UTF8' TEMPLATE template0"
+        )
+    if version > len(MIGRATIONS):
+        return f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
+    if version == 0:
+        sql = (
+            "SELECT string_agg(tablename, ', ') FROM pg_tables "
+            "WHERE schemaname = current_schema() AND tablename = ANY(:tables)"
+        )
+        found = transaction.read(sql, {"tables": list(TABLES)})[0][0]
+        if found:
+            return (
+                f"its schema already has tables of these names ({found}), of another program or "
+                "of a version before the first release; use another schema or database"
+            )
+    return None
+
+
+def _escaped(text: str) -> str:
+    if "\0" in text or "\x01" in text:
+        return text.replace("\x01", "\x01\x02").replace("\0", "\x01\x01")
+    return text
+
+
+class _Text(StrDumperUnknown):
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(_escaped(obj))
+
+
+class _Bool(Dumper):
+    oid = psycopg.adapters.types["int8"].oid
+
+    def dump(self, obj: bool) -> Buffer | None:  # noqa: FBT001  (psycopg's signature)
+        return b"1" if obj else b"0"
+
+
+class _Float(FloatDumper):
+    def dump(self, obj: float) -> Buffer | None:
+        return None if obj != obj else super().dump(obj + 0.0)  # noqa: PLR0124  (NaN is not itself)
+
+
+class _Loader(TextLoader):
+    def load(self, data: Buffer) -> str | bytes:
+        found = super().load(data)
+        if not isinstance(found, str) or "\x01" not in found:
+            return found
+        return found.replace("\x01\x01", "\0").replace("\x01\x02", "\x01")
+
+
+_OPEN: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
+_INHERITED: list[psycopg.Connection[Any] | None] = []
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_OPEN):
+        store.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,338 @@
+"""Filters and orders as SQL, and rows, runs and frames of what they select.
+
+Values are always bound; names come from our own lists.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, get_args
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history import large, search
+from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
+from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, micros, run_of
+from vellum_nb.history.store import Dialect, Reader, Row, Snapshot, Store
+from vellum_nb.models import Run, RunState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
+JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
+
+Ids: TypeAlias = "str | Run | Iterable[str] | Iterable[Run] | pd.DataFrame"
+"""Which runs: their ids, themselves, or a frame of them."""
+OnMissing: TypeAlias = Literal["raise", "mark"]
+
+
+class PageFilters(TypedDict, total=False):
+    """Which runs, joined by "and"; None, like leaving it out, means all.
+
+    `since` is inclusive, `until` is not; without a zone they are UTC. `search`: words, as
+    `History.search` takes them. `skip_damaged`: whether damaged runs are left out.
+    """
+
+    deployment: str | Sequence[str] | None
+    release_tag: str | Sequence[str] | None
+    state: str | Sequence[str] | None
+    since: datetime | date | str | None
+    until: datetime | date | str | None
+    case_id: str | Sequence[str] | None
+    sweep_id: str | Sequence[str] | None
+    execution_id: str | Sequence[str] | None
+    external_id: str | Sequence[str] | None
+    author: str | Sequence[str] | None
+    ids: Ids | None
+    search: str | None
+    skip_damaged: bool
+
+
+class Filters(PageFilters, total=False):
+    """The same, and `limit`: how many of the newest."""
+
+    limit: int | None
+
+
+_ONE_OF = {
+    name: f"r.{name}"
+    for name in (
+        "deployment",
+        "release_tag",
+        "state",
+        "case_id",
+        "sweep_id",
+        "execution_id",
+        "external_id",
+        "author",
+    )
+} | {"ids": "r.id"}
+_STATES = get_args(RunState)
+_STREAMED = 200  # rows that are fetched at a time
+_FEW = 8  # rows with large values that are in memory at a time
+_PLACE = "(r.timestamp, r.seq)"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which runs: a WHERE clause over ``runs r``, what it binds, and how many of the newest."""
+
+    where: str
+    parameters: dict[str, Any]
+    limit: int | None = None
+    skip_damaged: bool = False
+
+    def sql(self, columns: str, source: str = "FROM runs r") -> str:
+        """Return a query for `columns` of these runs, newest first."""
+        limit = "" if self.limit is None else f" LIMIT {self.limit}"
+        return f"SELECT {columns} {source} WHERE {self.where} ORDER BY {NEWEST_FIRST}{limit}"
+
+    def narrowed(self, term: str, limit: int | None, **parameters: Any) -> Selection:
+        """Return those of the same runs for which `term` is true."""
+        where = f"{self.where} AND {term}"
+        return replace(self, where=where, limit=limit, parameters=self.parameters | parameters)
+
+
+def select(filters: Filters | PageFilters, store: Store) -> Selection:
+    """Return which runs `filters` mean; raise a TypeError for a name that is not a filter."""
+    unknown = sorted(set(filters) - set(Filters.__annotations__))
+    if unknown:
+        known = ", ".join(Filters.__annotations__)
+        msg = f"There is no filter {', '.join(unknown)}; there are: {known}"
+        raise TypeError(msg)
+    terms = ["r.deletion IS NULL"]
+    bound: dict[str, Any] = {}
+    for name, value in filters.items():
+        if value is not None and name not in {"limit", "search", "skip_damaged"}:
+            term, bound[name] = _term(name, value, store.dialect)
+            terms.append(term)
+    words = filters.get("search")
+    if words is not None and _text("search", words).strip():
+        term, more = search.condition(store, words)
+        terms.append(term)
+        bound |= more
+    limit = _limit(filters.get("limit"))
+    return Selection(" AND ".join(terms), bound, limit, bool(filters.get("skip_damaged")))
+
+
+def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
+    if name == "since":
+        return "r.timestamp >= :since", moment(name, value)
+    if name == "until":
+        return "r.timestamp < :until", moment(name, value)
+    values = _names(name, value)
+    if len(values) == 1:
+        return f"{_ONE_OF[name]} = :{name}", values[0]
+    return dialect.one_of(_ONE_OF[name], name), dialect.listed(values)
+
+
+def ids_of(value: Any) -> Any:
+    """Return the ids where runs are given in their place: a frame of them, a list, or one."""
+    columns = getattr(value, "columns", None)
+    if columns is not None:
+        if "id" not in columns:
+            msg = f"ids= is a frame without the column id; it has {', '.join(map(str, columns))}"
+            raise HistoryError(msg)
+        return value["id"].tolist()
+    if isinstance(value, Run):
+        return [value.id]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return value
+    return [each.id if isinstance(each, Run) else each for each in value]
+
+
+def _names(name: str, value: Any) -> list[str]:
+    value = ids_of(value) if name == "ids" else value
+    is_list = isinstance(value, Iterable) and not isinstance(value, str)
+    is_list = is_list and getattr(value, "ndim", 1) == 1  # iterating a table yields its columns
+    values = [_text(name, each) for each in (value if is_list else [value])]
+    unknown = [each for each in values if name == "state" and each not in _STATES]
+    if unknown:
+        msg = f"There is no state {unknown[0]!r:.100}; there are: {', '.join(_STATES)}"
+        raise HistoryError(msg)
+    return [clean(each) for each in values]
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{name}={value!r:.100} is not text; write it in quotes"
+        raise HistoryError(msg)
+    return value
+
+
+def moment(name: str, value: datetime | date | str) -> int:
+    """Return a time in µs since 1970; `name` is the argument, for the message."""
+    if isinstance(value, datetime) and value == value:  # noqa: PLR0124  (NaT is not itself)
+        return micros(value)
+    try:
+        return micros(datetime.fromisoformat(str(value)))
+    except ValueError as exc:
+        msg = f"{name}={value!r:.100} is not a time; write it like '2026-07-01T09:30Z'"
+        raise HistoryError(msg) from exc
+
+
+def _limit(limit: object) -> int | None:
+    if limit is None:
+        return None
+    if not isinstance(limit, SupportsIndex) or isinstance(limit, bool) or int(limit) < 0:
+        msg = f"limit={limit!r:.100} is not a number of runs; give one from 0, or None for all"
+        raise HistoryError(msg)
+    return min(int(limit), 2**63 - 1)
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*names, "large"))
+
+
+def read_rows(
+    reader: Reader,
+    selection: Selection,
+    names: Sequence[str] = WHOLE,
+    *,
+    missing: OnMissing = "raise",
+) -> list[Row]:
+    """Return the columns `names` of the selected runs, newest first."""
+    rows = reader.read(selection.sql(_columns(names), JOINED), selection.parameters)
+    return large.restore(reader, rows, names, missing)
+
+
+def stream_rows(
+    snapshot: Snapshot, selection: Selection, names: Sequence[str], *, missing: OnMissing = "mark"
+) -> Iterator[list[Row]]:
+    """Yield the same a few hundred at a time."""
+    sql = selection.sql(_columns(names), JOINED)
+    for rows in snapshot.stream(sql, selection.parameters, rows=_STREAMED):
+        step = _FEW if any(row[-1] for row in rows) else len(rows)
+        for first in range(0, len(rows), step):
+            yield large.restore(snapshot, rows[first : first + step], names, missing)
+
+
+def read_runs(reader: Reader, selection: Selection) -> list[Run]:
+    """Return the selected runs, newest first."""
+    return runs_of(read_rows(reader, selection), skip_damaged=selection.skip_damaged)
+
+
+def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
+    """Return the runs of rows of `WHOLE`; a damaged one raises, or is left out."""
+    if not skip_damaged:
+        return [run_of(row) for row in rows]
+    found: list[Run] = []
+    for row in rows:
+        try:
+            found.append(run_of(row))
+        except DamagedRunError:
+            continue
+    return found
+
+
+def read_frame(reader: Reader, selection: Selection) -> pd.DataFrame:
+    """Return the frame of the selected runs, newest first."""
+    rows = read_rows(reader, selection, SHOWN, missing="mark")
+    return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
+
+
+def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[pd.DataFrame]:
+    """Yield the same in frames of at most `rows` rows; nothing is locked between two of them.
+
+    Each ends at a row that is looked up before it, and the next one begins behind that row: runs
+    that are recorded between them are newer, and move nothing.
+    """
+    if not isinstance(rows, int) or rows < 1:
+        msg = f"chunk_rows={rows!r:.100} is not a number of rows; give one from 1"
+        raise HistoryError(msg)
+    left, rest = selection.limit, selection
+    while left is None or left > 0:
+        size = rows if left is None else min(rows, left)
+        sql = replace(rest, limit=1).sql("r.timestamp, r.seq") + f" OFFSET {size - 1}"
+        ends = reader.read(sql, rest.parameters)
+        if not ends:
+            last = read_frame(reader, replace(rest, limit=size))
+            if len(last):
+                yield last
+            return
+        time, seq = ends[0]
+        window = rest.narrowed(f"{_PLACE} >= (:to_time, :to_seq)", size, to_time=time, to_seq=seq)
+        yield read_frame(reader, window)
+        rest = selection.narrowed(
+            f"{_PLACE} < (:from_time, :from_seq)", None, from_time=time, from_seq=seq
+        )
+        left = None if left is None else left - size
+
+
+def count(reader: Reader, selection: Selection) -> int:
+    """Return the number of the selected runs."""
+    if selection.limit is None:
+        sql = f"SELECT count(*) FROM runs r WHERE {selection.where}"
+    else:
+        few = f"SELECT 1 FROM runs r WHERE {selection.where} LIMIT {selection.limit}"
+        sql = f"SELECT count(*) FROM ({few}) AS few"
+    return int(reader.read(sql, selection.parameters)[0][0])
+
+
+def ordered_numbers(
+    reader: Reader, selection: Selection, *, offset: int, order_by: str, descending: bool
+) -> list[int]:
+    """Return the row numbers of runs from `offset` on in any order; missing values come last."""
+    terms, source, key = _order(order_by, reader.dialect, descending=descending)
+    sql = f"SELECT r.seq {source} WHERE {selection.where} ORDER BY {terms}"
+    if selection.limit is not None or offset > 0:
+        most = 2**63 - 1
+        number = most if selection.limit is None else selection.limit
+        sql += f" LIMIT {number} OFFSET {min(max(0, offset), most)}"
+    return [seq for (seq,) in reader.read(sql, selection.parameters | key)]
+
+
+def rows_at(reader: Reader, numbers: Sequence[int], *, whole: bool) -> list[Row]:
+    """Return rows of `WHOLE` by their numbers, in this order; deleted ones are left out.
+
+    Unless `whole`, large values stay cut short.
+    """
+    dialect = reader.dialect
+    sql = (
+        f"SELECT r.seq, {_columns(WHOLE)} {JOINED} "
+        f"WHERE r.deletion IS NULL AND {dialect.one_of('r.seq', 'seqs')}"
+    )
+    found = {seq: rest for seq, *rest in reader.read(sql, {"seqs": dialect.listed(numbers)})}
+    rows = [tuple(found[seq]) for seq in numbers if seq in found]
+    return large.restore(reader, rows, WHOLE, "mark") if whole else [row[:-1] for row in rows]
+
+
+class OrderedRuns:
+    """Runs in an order that was determined once, of which any stretch is then read quickly.
+
+    Runs that were recorded later are not in it; those that were deleted since are left out.
+    """
+
+    def __init__(self, reader: Reader, numbers: Iterable[int], *, whole: bool) -> None:
+        self._reader = reader
+        self._numbers = array("q", numbers)
+        self._whole = whole
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def runs(self, *, offset: int, limit: int) -> list[Run]:
+        """Return `limit` runs from `offset` on, without damaged ones."""
+        some = self._numbers[max(0, offset) : max(0, offset) + limit]
+        return runs_of(rows_at(self._reader, some, whole=self._whole), skip_damaged=True)
+
+
+def _order(order_by: str, dialect: Dialect, *, descending: bool) -> tuple[str, str, dict[str, str]]:
+    """Return ORDER BY terms, the FROM that they need, and what they bind."""
+    direction = "DESC" if descending else "ASC"
+    if order_by == "timestamp":
+        return f"r.timestamp {direction}, r.seq {direction}", "FROM runs r", {}
+    if order_by in SCALARS:
+        return f"r.{order_by} {direction} NULLS LAST, {NEWEST_FIRST}", "FROM runs r", {}
+    if order_by == "metadata":
+        return f"p.metadata {direction} NULLS LAST, {NEWEST_FIRST}", JOINED, {}
+    prefix, _, name = clean(str(order_by)).partition(".")
+    if prefix not in PAYLOAD_PREFIXES or not name:
+        known = (*SCALARS, "metadata", *(f"{each}.<name>" for each in PAYLOAD_PREFIXES))
+        msg = f"Runs cannot be sorted by {order_by!r:.100}; there are: {', '.join(known)}"
+        raise HistoryError(msg)
+    key = dialect.member(f"p.{PAYLOAD_PREFIXES[prefix]}", "sort_key")
+    return f"{key} {direction} NULLS LAST, {NEWEST_FIRST}", JOINED, {"sort_key": name}

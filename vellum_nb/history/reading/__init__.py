@@ -1,1 +1,0 @@
-"""Runs, light rows and frames: chosen, ordered, read."""

@@ -1,1 +1,0 @@
-"""Damaged histories: what is broken, and what can be saved."""

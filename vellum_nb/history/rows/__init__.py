@@ -1,1 +1,0 @@
-"""A run as rows, and rows as frames."""

@@ -1,0 +1,581 @@
+"""Full-text search: normalised text in FTS5 (SQLite) or tsvector (PostgreSQL).
+
+The index is derived data in the history itself. Recording a run does not touch it: a search
+catches up first, in small transactions, so that writers hardly wait and any number of processes
+may do it at once. A change of a run that is indexed is noted in `search_due` by `mark_changed`.
+Runs that the index does not know (STARTED, or where it cannot be written) are compared by the
+same words. The version of the normaliser is stored with the index, together with the Unicode
+version of the Python that made it; another one rebuilds it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+import warnings
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history import large
+from vellum_nb.history.progress import progress_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vellum_nb.history.store import Reader, Store, Transaction
+
+# ---------------------------------------------------------------- normalised text
+
+_VERSION = f"1/{unicodedata.unidata_version}"
+_BREAK = "¶"  # between two values, so that no phrase reaches from one into the other
+_LONGEST_WORD = 100
+_LONGEST_PHRASE = 64
+_MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u1160-\u11ff\u3099\u309a\uff9e\uff9f\ufe0f"
+_PIECES = re.compile(rf"[\x00-\x7f]+(?![{_MARKS}])|.[{_MARKS}]*", re.DOTALL)
+_FILE = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_QUOTED = re.compile(r'"([^"]*)("?)|([^"\s]+)')
+_VARIANTS = "".join(map(chr, range(0xFE00, 0xFE10)))
+_FIRST_ACCENT = 200  # combining classes above and below a letter; 10 to 36 are Semitic points
+# Scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese.
+_UNSPACED = (
+    range(0x0E00, 0x10A0),
+    range(0x1780, 0x1800),
+    range(0x2E80, 0x3130),
+    range(0x31A0, 0x3200),
+    range(0x3400, 0xA000),
+    range(0xAA60, 0xAA80),
+    range(0xF900, 0xFB00),
+    range(0x1AFF0, 0x1B170),
+    range(0x20000, 0x3FFFE),
+)
+
+
+class _Letters(dict[int, str]):
+    """Translation table: a character as part of a word, a word by itself, nothing, or a space."""
+
+    def __missing__(self, code: int) -> str:
+        bare = "".join(filter(_is_base, unicodedata.normalize("NFKD", chr(code)))).casefold()
+        self[code] = "".join(map(_letter, unicodedata.normalize("NFC", bare)))
+        return self[code]
+
+
+def _is_base(char: str) -> bool:
+    """Return whether a character is neither an accent nor a formatting character."""
+    if unicodedata.category(char) == "Cf" or char in _VARIANTS:
+        return False
+    rank = unicodedata.combining(char)
+    return not (rank == 1 or rank in range(10, 37) or rank >= _FIRST_ACCENT)
+
+
+def _letter(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "So" or (category[0] in "LMN" and any(ord(char) in part for part in _UNSPACED)):
+        return f" {char} "
+    return char if category[0] in "LMN" else " "
+
+
+_LETTERS = _Letters({code: c if (c := chr(code).lower()).isalnum() else " " for code in range(128)})
+_LETTERS[ord(_BREAK)] = _BREAK
+
+
+def _letters_of(text: str) -> str:
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return text.translate(_LETTERS)
+
+
+def normalize(texts: Iterable[str]) -> str:
+    """Return the words of texts between single spaces, as the index stores them.
+
+    Letters and digits make words. Case and accents are ignored; signs of scripts without spaces,
+    and symbols such as emoji, are words by themselves. Of a file in a text
+    (``data:image/png;base64,…``) only the kind is read.
+
+    Examples
+    --------
+    >>> normalize(["Größe: 12.5 kg, «naïve» STRASSE", "東京 tower"])
+    ' grosse 12 5 kg naive strasse ¶ 東 京 tower '
+    """
+    words = _letters_of(f" {_BREAK} ".join(map(_searched, texts))).split()
+    return f" {' '.join([word[:_LONGEST_WORD] for word in words])} "
+
+
+def _searched(text: str) -> str:
+    """Return what of a text is searched."""
+    if text[:5].lower() == "data:" and (file := _FILE.match(text)):
+        text = file.group()
+    return text.replace(_BREAK, " ")
+
+
+def document(inputs: str | None, outputs: str | None, *texts: str | None) -> str:
+    """Return the normalised text of a run: of the values in its JSON payloads, then of `texts`.
+
+    Examples
+    --------
+    >>> document('{"q":"Refund?"}', '{"n":12.5,"ok":true}', None)
+    ' refund ¶ 12 5 ¶ true '
+    """
+    values: list[str] = []
+    for payload in filter(None, (inputs, outputs)):
+        try:
+            _collect(json.loads(payload, parse_constant=str), values)
+        except (ValueError, RecursionError):  # damaged, or deeper than Python reads
+            values.append(payload)
+    return normalize([*values, *filter(None, texts)])
+
+
+def _collect(value: Any, into: list[str]) -> None:
+    if isinstance(value, str):
+        into.append(value)
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _collect(item, into)
+    elif value is not None:
+        into.append(str(value))
+
+
+# ---------------------------------------------------------------- what a search looks for
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Words that follow each other; of the last one only the beginning if it `is_prefix`."""
+
+    words: tuple[str, ...]
+    is_prefix: bool
+
+    @property
+    def text(self) -> str:
+        """The part of a document that contains the term."""
+        return f" {' '.join(self.words)}{'' if self.is_prefix else ' '}"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A parsed query: all of its terms must occur.
+
+    Examples
+    --------
+    >>> Search.of('refund "Stripe fee" e-mail').terms[1:]
+    (Term(words=('stripe', 'fee'), is_prefix=False), Term(words=('e', 'mail'), is_prefix=True))
+    >>> Search.of("refund").matches(["Two refunds."]), Search.of('"refund"').matches(["refunds"])
+    (True, False)
+    """
+
+    terms: tuple[Term, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Parse words, and phrases ``"in quotes"``.
+
+        A quotation mark that is not closed counts as closed at the end, with a last word that may
+        go on, as while one types.
+        """
+        found: dict[Term, None] = {}
+        for phrase, closed, word in _QUOTED.findall(text):
+            parts = normalize([phrase or word]).split()
+            for start in range(0, len(parts), _LONGEST_PHRASE):
+                piece = tuple(parts[start : start + _LONGEST_PHRASE])
+                is_last = start + _LONGEST_PHRASE >= len(parts)
+                found[Term(piece, is_prefix=is_last and not closed)] = None
+        return cls(tuple(found))
+
+    def matches(self, texts: Iterable[str]) -> bool:
+        """Return whether all terms occur in `texts`, each within one of them."""
+        return self.matches_document(normalize(texts))
+
+    def matches_document(self, text: str) -> bool:
+        """Return whether all terms occur in what `document` or `normalize` made."""
+        return bool(self.terms) and all(term.text in text for term in self.terms)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where in `text` terms occur: begin and end, in order, without overlaps.
+
+        Examples
+        --------
+        >>> Search.of("policy refund").spans("Refund? Our policies… policy.")
+        [(0, 6), (22, 28)]
+        """
+        aligned = _Aligned(text)
+        hits = (hit for term in self.terms for hit in _pattern(term).finditer(aligned.normal))
+        merged: list[tuple[int, int]] = []
+        for begin, end in sorted(map(aligned.span, hits)):
+            if merged and begin < merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((begin, end))
+        return merged
+
+    def first(self, text: str) -> int | None:
+        """Return where in `text` the first term begins."""
+        return next((begin for begin, _ in self.spans(text)), None)
+
+    def excerpt(self, text: str, before: int = 30, length: int = 90) -> str | None:
+        """Return a line of `text` around the first term, None where nothing is found.
+
+        Examples
+        --------
+        >>> Search.of("refund").excerpt(f"{'We are sorry. ' * 9}We refund you.{' Thanks.' * 30}")
+        '…are sorry. We are sorry. We refund you. Thanks. Thanks. Thanks. Thanks. Thanks. Thanks.…'
+        """
+        first = self.first(text)
+        if first is None:
+            return None
+        begin = max(0, first - before)
+        cut = text[begin : begin + length]
+        if begin:
+            cut = "…" + cut.partition(" ")[2]
+        if begin + length < len(text):
+            cut = cut.rpartition(" ")[0] + "…"
+        return " ".join(cut.split())
+
+
+class _Aligned:
+    """The letters of a text, with where in the text each of them stands."""
+
+    def __init__(self, text: str) -> None:
+        parts: list[str] = [" "]
+        self._at, self._from, self._ends = [0], [0], [0]
+        size = 1
+        for piece in _PIECES.finditer(text.replace(_BREAK, " ")):
+            letters = _letters_of(piece.group())
+            if letters:
+                parts.append(letters)
+                self._at.append(size)
+                self._from.append(piece.start())
+                self._ends.append(piece.end() if len(letters) != len(piece.group()) else -1)
+                size += len(letters)
+        self.normal = "".join(parts) + " "
+
+    def span(self, hit: re.Match[str]) -> tuple[int, int]:
+        """Return where in the text a match of `_pattern` begins and ends."""
+        begin = hit.start() + 1
+        end = hit.end() - 1  # of a cut text, the last letter
+        while self.normal[begin] == " ":
+            begin += 1
+        return self._place(begin)[0], self._place(end)[1]
+
+    def _place(self, at: int) -> tuple[int, int]:
+        piece = bisect_right(self._at, at) - 1
+        if self._ends[piece] >= 0:
+            return self._from[piece], self._ends[piece]
+        place = self._from[piece] + at - self._at[piece]
+        return place, place + 1
+
+
+@lru_cache(maxsize=100)
+def _pattern(term: Term) -> re.Pattern[str]:
+    """Return what finds a term in letters, which may have several spaces between words."""
+    parts = [word if len(word) < _LONGEST_WORD else f"{word}[^ ]*" for word in term.words]
+    return re.compile(f" +{' +'.join(parts)}{'[^ ]*' if term.is_prefix else ''}(?= )")
+
+
+_SEARCHED_COLUMNS = ("input.", "output.", "error_", "note", "tags")
+
+
+def match_column(text: str, frame: pd.DataFrame) -> list[str]:
+    """Return for each row of a history frame which column matches a search, and an excerpt."""
+    search = Search.of(text)
+    found = [""] * len(frame)
+    for name in (str(name) for name in frame if str(name).startswith(_SEARCHED_COLUMNS)):
+        values = zip(frame[name].tolist(), frame[name].isna().tolist(), strict=True)
+        for at, (value, is_missing) in enumerate(values):
+            if not found[at] and not is_missing:
+                excerpt = search.excerpt(value if isinstance(value, str) else json.dumps(value))
+                found[at] = f"{name}: {excerpt}" if excerpt is not None else ""
+    return found
+
+
+# ---------------------------------------------------------------- the index
+
+OnProgress = Callable[[int, int], object]
+
+Condition: TypeAlias = "tuple[str, dict[str, Any]]"
+"""SQL that is true or false of a run `r`, and its parameters."""
+
+_BATCH, _AT_ONCE = 500, 100
+_WINDOW = 1_000  # numbers below the last one that a transaction may still commit
+_SETTING = "search"
+_TEXTS = (
+    "SELECT r.seq, r.state, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags, "
+    "p.large FROM runs r LEFT JOIN payloads p ON p.seq = r.seq"
+)
+_NAMES = ("seq", "state", "inputs", "outputs", "error_code", "error_message", "note", "tags")
+
+
+class _Fts5:
+    """SQLite's FTS5 without the texts themselves; `search_rows` gives each document a number."""
+
+    known = "search_rows"
+    exists = "SELECT 1 FROM sqlite_master WHERE name = 'search_rows'"
+    clear = (
+        "INSERT INTO search_words (search_words) VALUES ('delete-all')",
+        "DELETE FROM search_rows",
+    )
+    make = (
+        "CREATE VIRTUAL TABLE search_words USING fts5 "  # noqa: ISC004
+        "(words, content='', columnsize=0, tokenize='ascii')",
+        "CREATE TABLE search_rows (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER UNIQUE)",
+    )
+
+    @staticmethod
+    def add(tx: Transaction, seq: int, text: str) -> None:
+        sql = "INSERT INTO search_rows (seq) VALUES (:seq) ON CONFLICT DO NOTHING RETURNING number"
+        for (number,) in tx.read(sql, {"seq": seq}):
+            sql = "INSERT INTO search_words (rowid, words) VALUES (:number, :text)"
+            tx.execute(sql, {"number": number, "text": text})
+
+    @classmethod
+    def remove_orphans(cls, tx: Transaction) -> None:
+        """Remove all documents: FTS5 without the texts cannot remove single ones."""
+        for statement in cls.clear:
+            tx.execute(statement)
+        tx.execute("DELETE FROM settings WHERE name = :name", {"name": _SETTING})
+
+    @staticmethod
+    def condition(search: Search) -> Condition:
+        terms = (f'"{" ".join(t.words)}"{" *" if t.is_prefix else ""}' for t in search.terms)
+        sql = (
+            "SELECT s.seq FROM search_words w JOIN search_rows s ON s.number = w.rowid "
+            "WHERE search_words MATCH :search_terms"
+        )
+        return f"r.seq IN ({sql})", {"search_terms": " AND ".join(terms)}
+
+
+class _Tsvector:
+    """PostgreSQL's tsvector under a GIN index; no parser of PostgreSQL reads the words.
+
+    A document takes several rows, because a tsvector has at most 16,383 positions and 1 MB.
+    """
+
+    known = "search_words"
+    exists = "SELECT 1 WHERE has_table_privilege(to_regclass('search_words'), 'SELECT')"
+    clear = ("DELETE FROM search_words",)
+    make = (
+        "CREATE TABLE search_words "  # noqa: ISC004
+        "(seq BIGINT, part BIGINT, words TSVECTOR, PRIMARY KEY (seq, part))",
+        "CREATE INDEX search_words_index ON search_words USING gin (words)",
+    )
+    _limits = (8_000, 225_000, 250)  # words and letters of a row, places of one word
+
+    @classmethod
+    def add(cls, tx: Transaction, seq: int, text: str) -> None:
+        sql = (
+            "INSERT INTO search_words (seq, part, words) "
+            "VALUES (:seq, :part, CAST(:words AS TSVECTOR)) ON CONFLICT DO NOTHING"
+        )
+        parts = enumerate(cls.parts(text.split()))
+        tx.execute_many(sql, [{"seq": seq, "part": part, "words": words} for part, words in parts])
+
+    @staticmethod
+    def remove_orphans(tx: Transaction) -> None:
+        """Remove the documents of runs whose rows were removed."""
+        here = "SELECT 1 FROM runs r WHERE r.seq = search_words.seq"
+        tx.execute(f"DELETE FROM search_words WHERE NOT EXISTS ({here})")
+
+    @staticmethod
+    def condition(search: Search) -> Condition:
+        terms, parameters = [], {}
+        for at, term in enumerate(search.terms):
+            words = " <-> ".join(f"'{word}'" for word in term.words)
+            parameters[f"search_{at}"] = words + (":*" if term.is_prefix else "")
+            sql = f"SELECT seq FROM search_words WHERE words @@ CAST(:search_{at} AS TSQUERY)"
+            terms.append(f"r.seq IN ({sql})")
+        return " AND ".join(terms), parameters
+
+    @classmethod
+    def parts(cls, words: Sequence[str]) -> Iterator[str]:
+        """Yield words as tsvectors; each begins with the last words of the one before."""
+        most_words, most_letters, most_places = cls._limits
+        start, letters, counts = 0, 0, Counter[str]()
+        for at, word in enumerate(words):
+            is_full = at - start == most_words or letters > most_letters
+            if is_full or counts[word] == most_places:
+                yield cls._vector(words[start:at])
+                start = max(start + 1, at - _LONGEST_PHRASE)
+                counts = Counter(words[start:at])
+                letters = sum(map(len, words[start:at]))
+            counts[word] += 1
+            letters += len(word)
+        yield cls._vector(words[start:])
+
+    @staticmethod
+    def _vector(words: Sequence[str]) -> str:
+        places: dict[str, list[str]] = {}
+        for at, word in enumerate(words, 1):
+            if word != _BREAK:
+                places.setdefault(word, []).append(str(at))
+        return " ".join(f"'{word}':{','.join(at)}" for word, at in places.items())
+
+
+_Index: TypeAlias = "type[_Fts5 | _Tsvector]"
+_INDEXES: dict[str, _Index] = {"sqlite": _Fts5, "postgresql": _Tsvector}
+
+
+def condition(store: Store, text: str) -> Condition:
+    """Return the SQL that is true of a run `r` that a search finds, and its parameters.
+
+    The index catches up first, with a progress line where that takes long; where it cannot, a
+    warning says so and every run is compared.
+    """
+    search = Search.of(text)
+    if not search.terms:
+        return "FALSE", {}
+    index = _INDEXES[store.dialect.name]
+    _indexed_upto(store, index)  # raises when nothing can be read
+    try:
+        with progress_line("Indexing runs for the search", None) as line:
+            catch_up(store, partial(_show, line))
+    except HistoryError as exc:
+        msg = f"The search index cannot be written, so every run is compared, which is slow: {exc}"
+        warnings.warn(msg, UserWarning, stacklevel=2)
+    upto = _indexed_upto(store, index)
+    rest = _matching_rest(store, search, index, upto)
+    sql, parameters = ("FALSE", {}) if upto is None else index.condition(search)
+    others = store.dialect.one_of("r.seq", "search_rest")
+    return f"({sql} OR {others})", parameters | {"search_rest": store.dialect.listed(rest)}
+
+
+def _show(line: Any, done: int, total: int) -> None:
+    line.total = total
+    line.update(done - line.n)
+
+
+def catch_up(store: Store, on_progress: OnProgress | None = None) -> None:
+    """Index the runs that are not indexed, in small transactions.
+
+    `on_progress` is called with the number of runs indexed by this call, and of those to index.
+    """
+    index = _INDEXES[store.dialect.name]
+    if _indexed_upto(store, index) is None:
+        store.write(partial(_rebuild, index))
+    done, total = 0, 0
+    while (batch := _next_batch(store, index)).size:
+        newest = store.read("SELECT coalesce(max(seq), 0) FROM runs")[0][0]
+        total = max(total, done + len(batch.due) + newest - batch.upto)
+        store.write(partial(_add, index, batch))
+        done += batch.size
+        if on_progress is not None:
+            on_progress(done, max(total, done))
+
+
+def mark_changed(tx: Transaction, run_id: str) -> None:
+    """Note that a run changed, so that the next search indexes it again."""
+    sql = (
+        "INSERT INTO search_due (seq) SELECT seq FROM runs WHERE id = :id "
+        "AND EXISTS (SELECT 1 FROM settings WHERE name = :name)"
+    )
+    tx.execute(sql, {"id": run_id, "name": _SETTING})
+
+
+def clear(tx: Transaction) -> None:
+    """Leave no word in the index of runs whose rows were removed for good."""
+    index = _INDEXES[tx.dialect.name]
+    if tx.read(index.exists):
+        index.remove_orphans(tx)
+
+
+def _indexed_upto(reader: Reader, index: _Index) -> int | None:
+    """Return up to which row the index is made; None where there is none of this version."""
+    found = reader.read("SELECT value FROM settings WHERE name = :name", {"name": _SETTING})
+    version, _, upto = (found[0][0] if found else "").rpartition(" ")
+    return int(upto) if version == _VERSION and reader.read(index.exists) else None
+
+
+def _state(upto: int) -> str:
+    return f"{_VERSION} {upto}"
+
+
+def _rebuild(index: _Index, tx: Transaction) -> None:
+    tx.serialize("search")
+    if _indexed_upto(tx, index) is not None:  # another process was faster
+        return
+    for statement in index.clear if tx.read(index.exists) else index.make:
+        tx.execute(statement)
+    tx.execute("DELETE FROM search_due")
+    sql = (
+        "INSERT INTO settings (name, value) VALUES (:name, :value) "
+        "ON CONFLICT (name) DO UPDATE SET value = :value"
+    )
+    tx.execute(sql, {"name": _SETTING, "value": _state(0)})
+
+
+class _Batch(NamedTuple):
+    """Runs to index: documents and STARTED runs by number, and the last change of each."""
+
+    upto: int
+    documents: Mapping[int, str]
+    started: Sequence[int]
+    due: Mapping[int, int]
+
+    @property
+    def size(self) -> int:
+        return len(self.documents) + len(self.started)
+
+
+def _next_batch(store: Store, index: _Index) -> _Batch:
+    upto = _indexed_upto(store, index) or 0
+    changed = (
+        "SELECT d.seq, max(d.number) FROM search_due d JOIN runs r ON r.seq = d.seq "
+        "WHERE r.state <> 'STARTED' GROUP BY d.seq ORDER BY d.seq LIMIT :most"
+    )
+    due: dict[int, int] = dict(store.read(changed, {"most": _BATCH}))
+    new = (
+        f"SELECT r.seq FROM runs r WHERE r.seq > :after AND {_not_indexed(index)} "
+        "AND NOT EXISTS (SELECT 1 FROM search_due d WHERE d.seq = r.seq) "
+        "ORDER BY r.seq LIMIT :most"
+    )
+    found = store.read(new, {"after": upto - _WINDOW, "most": _BATCH - len(due)})
+    rows = list(_texts_of(store, [*due, *(seq for (seq,) in found)]))
+    documents = {seq: document(*texts) for seq, state, *texts in rows if state != "STARTED"}
+    return _Batch(upto, documents, [seq for seq, state, *_ in rows if state == "STARTED"], due)
+
+
+def _not_indexed(index: _Index) -> str:
+    return f"NOT EXISTS (SELECT 1 FROM {index.known} k WHERE k.seq = r.seq)"
+
+
+def _texts_of(store: Store, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    """Yield number, state and texts of runs, large values in place."""
+    for start in range(0, len(seqs), _AT_ONCE):
+        some = store.dialect.listed(seqs[start : start + _AT_ONCE])
+        sql = f"{_TEXTS} WHERE {store.dialect.one_of('r.seq', 'seqs')}"
+        for row in store.read(sql, {"seqs": some}):
+            yield large.restore(store, [row], _NAMES, missing="mark")[0] if row[-1] else row[:-1]
+
+
+def _add(index: _Index, batch: _Batch, tx: Transaction) -> None:
+    """Add documents, unless another process has added some since they were read."""
+    new = (seq for seq in (*batch.documents, *batch.started) if seq not in batch.due)
+    states = {"value": _state(max([batch.upto, *new])), "old": _state(batch.upto)}
+    sql = "UPDATE settings SET value = :value WHERE name = :name AND value = :old"
+    if not tx.execute(sql, {"name": _SETTING, **states}):
+        return
+    done = [{"seq": seq, "number": number} for seq, number in batch.due.items()]
+    tx.execute_many(
+        f"DELETE FROM {index.known} WHERE seq = :seq", [{"seq": seq} for seq in batch.due]
+    )
+    tx.execute_many("DELETE FROM search_due WHERE seq = :seq AND number <= :number", done)
+    for seq, text in batch.documents.items():
+        index.add(tx, seq, text)
+    started = [{"seq": seq} for seq in batch.started]
+    tx.execute_many("INSERT INTO search_due (seq) VALUES (:seq)", started)
+
+
+def _matching_rest(store: Store, search: Search, index: _Index, upto: int | None) -> list[int]:
+    """Return which of the runs that are not in the index a search finds."""
+    where, parameters = "TRUE", {}
+    if upto is not None:
+        new = f"(r.seq > :after AND {_not_indexed(index)})"
+        where = f"({new} OR r.seq IN (SELECT seq FROM search_due))"
+        parameters = {"after": upto - _WINDOW}
+    sql = f"SELECT r.seq FROM runs r WHERE {where} ORDER BY r.seq"
+    rest = [seq for (seq,) in store.read(sql, parameters)]
+    texts = _texts_of(store, rest)
+    return [seq for seq, _, *each in texts if search.matches_document(document(*each))]

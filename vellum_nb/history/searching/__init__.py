@@ -1,1 +1,0 @@
-"""Words: which runs they are found in."""

@@ -1,1 +1,0 @@
-"""A history in an SQLite file."""

@@ -1,1 +1,0 @@
-"""What every store has, and what is done to files."""

@@ -1,0 +1,449 @@
+"""Writes: a run begins, ends, is annotated, deleted and brought back. Each is one transaction.
+
+An answer is never overwritten: only a row that is STARTED or in doubt is completed. A deleted run
+keeps its row, with the number of its deletion, until `vacuum` removes it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history import large, search
+from vellum_nb.history.frames import frame_of_cells
+from vellum_nb.history.query import Ids, ids_of
+from vellum_nb.history.rows import (
+    ENDED,
+    PAYLOADS,
+    SCALARS,
+    clean,
+    encoded,
+    from_micros,
+    micros,
+    payload_row,
+    scalar_row,
+)
+from vellum_nb.history.store import Reader, Store, Transaction
+from vellum_nb.models import Run
+from vellum_nb.models.sweeps import IN_DOUBT_SQL
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_AT_ONCE = 2_000  # runs of a transaction: no other writer waits for long
+_NAMED = 3
+
+
+def _insert(table: str, names: Sequence[str]) -> str:
+    values = ", ".join(f":{name}" for name in names)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+
+
+def _settings(names: Sequence[str]) -> str:
+    return ", ".join(f"{name} = :{name}" for name in names)
+
+
+_BEGIN_RUN = _insert("runs", SCALARS) + " ON CONFLICT DO NOTHING RETURNING seq"
+_BEGIN_PAYLOAD = _insert("payloads", (*PAYLOADS, "large", "seq"))
+_FINISH_RUN = (
+    f"UPDATE runs SET {_settings(ENDED)}, "
+    "tag_moved = CASE WHEN :tag_moved = 1 THEN 1 ELSE tag_moved END "
+    "WHERE id = :id AND {} RETURNING seq"
+)
+_ENDED_SCALARS = (*ENDED, "tag_moved", "id")
+_ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
+
+
+def author_here(*, is_shared: bool) -> str | None:
+    """Return ``VELLUM_NB_AUTHOR``, else, where a team shares the history, the user's name."""
+    named = os.environ.get("VELLUM_NB_AUTHOR")
+    if named is not None or not is_shared:
+        return named or None  # empty: nobody
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container may have no name for its user
+        return None
+
+
+def begin(transaction: Transaction, run: Run) -> None:
+    """Add the rows of `run`."""
+    if not insert_run(transaction, run):
+        raise _duplicate(transaction, run)
+
+
+def finish(transaction: Transaction, run: Run) -> HistoryError | None:
+    """Complete the row of `run`, which must be STARTED; return the error where it was deleted."""
+    if run.state == "STARTED":
+        msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
+        raise HistoryError(msg)
+    if not complete_run(transaction, run):
+        raise _not_started(transaction, clean(run.id))
+    sql = "SELECT 1 FROM runs WHERE id = :id AND deletion IS NOT NULL"
+    is_deleted = transaction.read(sql, {"id": clean(run.id)})
+    return unknown_run(transaction, clean(run.id)) if is_deleted else None
+
+
+def record(transaction: Transaction, begun: Sequence[Run], ended: Sequence[Run]) -> None:
+    """Complete `ended`, of which some may have ended before, and begin `begun`."""
+    for run in ended:
+        complete_run(transaction, run)
+    for run in begun:
+        begin(transaction, run)
+
+
+def insert_run(transaction: Transaction, run: Run) -> bool:
+    """Add the rows of `run`; return False where its id or external id exists."""
+    payloads = payload_row(run)
+    found = transaction.read(_BEGIN_RUN, scalar_row(run))
+    if not found:
+        return False
+    places = large.extract(transaction, payloads)
+    transaction.execute(_BEGIN_PAYLOAD, {**payloads, "large": places, "seq": found[0][0]})
+    if transaction.dialect.name == "postgresql":  # a smaller number may be committed later
+        search.mark_changed(transaction, clean(run.id))
+    return True
+
+
+def complete_run(transaction: Transaction, run: Run) -> bool:
+    """Complete the row of `run`; return False where it has ended.
+
+    A FAILED row of which nobody knows whether it was executed is completed by an answer. One that
+    was deleted is completed too, so that its answer comes back with it.
+    """
+    payloads = payload_row(run, _ENDED_PAYLOADS)
+    scalars = scalar_row(run, _ENDED_SCALARS)
+    found = transaction.read(_FINISH_RUN.format("state = 'STARTED'"), scalars)
+    if not found and run.state in {"FULFILLED", "REJECTED"}:
+        found = transaction.read(_FINISH_RUN.format(IN_DOUBT_SQL), scalars)
+        search.mark_changed(transaction, clean(run.id))
+    if not found:
+        return False
+    _set_payloads(transaction, found[0][0], payloads)
+    return True
+
+
+def update_run(
+    transaction: Transaction, run_id: str, scalars: Mapping[str, Any], payloads: Mapping[str, Any]
+) -> bool:
+    """Set columns of a run; `payloads` are plain JSON values. Return False for an unknown id."""
+    settings = _settings(list(scalars)) or "id = id"
+    sql = f"UPDATE runs SET {settings} WHERE id = :id AND deletion IS NULL RETURNING seq"
+    found = transaction.read(sql, {**scalars, "id": run_id})
+    if not found:
+        return False
+    texts = {name: encoded(value, name, run_id) for name, value in payloads.items()}
+    if texts:
+        _set_payloads(transaction, found[0][0], texts)
+    search.mark_changed(transaction, run_id)
+    return True
+
+
+def _set_payloads(transaction: Transaction, seq: int, texts: dict[str, str | None]) -> None:
+    ((old,),) = transaction.read("SELECT large FROM payloads WHERE seq = :seq", {"seq": seq})
+    new = large.extract(transaction, texts)
+    row = texts | {"large": large.merge_places(new, old, texts)}
+    sql = f"UPDATE payloads SET {_settings(list(row))} WHERE seq = :seq"
+    transaction.execute(sql, row | {"seq": seq})
+
+
+def unknown_run(reader: Reader, run_id: str) -> HistoryError:
+    """Return the error for an id that no run has."""
+    sql = (
+        "SELECT d.number, d.deleted_at FROM runs r JOIN deletions d ON d.number = r.deletion "
+        "WHERE r.id = :id"
+    )
+    for number, at in reader.read(sql, {"id": run_id}):
+        return HistoryError(
+            f"Run {run_id} was deleted on {from_micros(at):%Y-%m-%d %H:%M} UTC; "
+            f"history.undelete({number}) brings it back"
+        )
+    return HistoryError(
+        f"The history has no run {run_id!r:.100}; `Run.id` and the column `id` of frame() name them"
+    )
+
+
+def _not_started(reader: Reader, run_id: str) -> HistoryError:
+    sql = "SELECT state FROM runs WHERE id = :id AND deletion IS NULL"
+    found = reader.read(sql, {"id": run_id})
+    if not found:
+        return unknown_run(reader, run_id)
+    return HistoryError(
+        f"Run {run_id} has already ended as {found[0][0]}, and what is recorded is not "
+        "overwritten; record another run under another id"
+    )
+
+
+def _duplicate(reader: Reader, run: Run) -> HistoryError:
+    for name in ("id", "external_id"):
+        value = getattr(run, name)
+        value = clean(value) if isinstance(value, str) else value
+        sql = f"SELECT id, state, deletion FROM runs WHERE {name} = :value"
+        for run_id, state, deletion in reader.read(sql, {"value": value}):
+            way = "choose another one"
+            if deletion is not None:
+                way = f"it was deleted: undelete({deletion}) restores it, vacuum() forgets it"
+            return HistoryError(
+                f"The history already has a run with the {name} {value!r:.200}: {run_id}, "
+                f"{state}; it must be unique, {way}"
+            )
+    return HistoryError(f"Run {run.id} cannot be recorded: the database refused its row")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Deletion:
+    """What `History.delete` deleted.
+
+    Attributes
+    ----------
+    number : int or None
+        For `History.undelete`; None where no run had these ids.
+    runs : int
+        How many.
+    ids : tuple of str
+        Their ids.
+    deployments : tuple of str
+        Of the runs.
+    first, last : datetime or None
+        When the oldest and the newest of them were sent.
+    """
+
+    number: int | None = None
+    runs: int = 0
+    ids: tuple[str, ...] = ()
+    deployments: tuple[str, ...] = ()
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def __repr__(self) -> str:
+        if self.number is None:
+            return "<Deletion: no run has these ids>"
+        more = len(self.deployments) - _NAMED
+        names = ", ".join(self.deployments[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        times = ("?" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in (self.first, self.last))
+        span = f"{' to '.join(times)} UTC"
+        return (
+            f"<Deletion {self.number}: {_counted(self.runs)} of {names}, {span}; "
+            f"undelete({self.number}) brings them back, until vacuum()>"
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Restored:
+    """What `History.undelete` restored.
+
+    Attributes
+    ----------
+    number : int or None
+        The deletion; None where there was nothing to restore.
+    runs : tuple of str
+        The ids of the runs that are back.
+    """
+
+    number: int | None
+    runs: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        if self.number is None:
+            return "<Restored: nothing, as that deletion had no run>"
+        return f"<Restored: {_counted(len(self.runs))} back>"
+
+
+def _counted(runs: int) -> str:
+    return f"{runs:,} run{'' if runs == 1 else 's'}"
+
+
+def delete(store: Store, ids: Ids, why: str) -> Deletion:
+    """Mark the runs with these ids as deleted, a few thousand in a transaction."""
+    named = _named(ids)
+    number: int | None = None
+    rows: list[tuple[str, int, str]] = []
+    for first in range(0, len(named), _AT_ONCE):
+        some = named[first : first + _AT_ONCE]
+
+        def change(
+            transaction: Transaction, number: int | None = number, some: list[str] = some
+        ) -> tuple[int | None, list[Any]]:
+            return _delete_some(transaction, number, some, why)
+
+        number, found = store.write(change)
+        rows += found
+    if not rows:
+        return Deletion()
+    rows.sort(key=lambda row: row[1])
+    deployments = tuple(sorted({deployment for _, _, deployment in rows}))
+    ids_there = tuple(run_id for run_id, _, _ in rows)
+    span = _time_or_none(rows[0][1]), _time_or_none(rows[-1][1])
+    return Deletion(number, len(rows), ids_there, deployments, *span)
+
+
+def _time_or_none(at: int) -> datetime | None:
+    try:
+        return from_micros(at)
+    except OverflowError:  # of a damaged run
+        return None
+
+
+def _named(ids: Any) -> list[str]:
+    names = ids_of([ids] if isinstance(ids, str) else ids)
+    if not isinstance(names, list) or not names or not all(n and isinstance(n, str) for n in names):
+        msg = (
+            "delete needs runs, their ids or a frame of them, with at least one in it, "
+            f"not {ids!r:.100}"
+        )
+        raise HistoryError(msg)
+    return [clean(each) for each in names]
+
+
+def _delete_some(
+    transaction: Transaction, number: int | None, ids: Sequence[str], why: str
+) -> tuple[int | None, list[Any]]:
+    chosen = f"deletion IS NULL AND {transaction.dialect.one_of('id', 'ids')}"
+    bound = {"ids": transaction.dialect.listed(ids)}
+    if not transaction.read(f"SELECT 1 FROM runs WHERE {chosen} LIMIT 1", bound):
+        return number, []
+    if number is None:
+        sql = "INSERT INTO deletions (deleted_at, runs, why) VALUES (:at, 0, :why) RETURNING number"
+        row = {"at": micros(datetime.now(UTC)), "why": clean(why)}
+        ((number,),) = transaction.read(sql, row)
+    sql = f"UPDATE runs SET deletion = :number WHERE {chosen} RETURNING id, timestamp, deployment"
+    rows = transaction.read(sql, bound | {"number": number})
+    sql = "UPDATE deletions SET runs = runs + :runs WHERE number = :number"
+    transaction.execute(sql, {"runs": len(rows), "number": number})
+    return number, rows
+
+
+def undelete(store: Store, number: int | None) -> Restored:
+    """Restore the runs of a deletion: the last one, or that of this number."""
+    known = [n for (n,) in store.read("SELECT number FROM deletions ORDER BY number")]
+    if not known:
+        msg = "There is nothing to restore: no run was deleted since the last vacuum"
+        raise HistoryError(msg)
+    number = known[-1] if number is None else number
+    if isinstance(number, bool) or number not in known:
+        listed = ", ".join(map(str, known[-20:]))
+        msg = f"There is no deletion {number!r:.100}; history.deletions() lists them: {listed}"
+        raise HistoryError(msg)
+    back: list[tuple[str, int]] = []
+    bound = {"number": number, "most": _AT_ONCE}
+    some = "SELECT seq FROM runs WHERE deletion = :number LIMIT :most"
+    sql = f"UPDATE runs SET deletion = NULL WHERE seq IN ({some}) RETURNING id, timestamp"
+    gone = "DELETE FROM deletions WHERE number = :number"
+    left = f"{gone} AND NOT EXISTS (SELECT 1 FROM runs WHERE deletion = :number)"
+    while rows := store.write(lambda transaction: transaction.read(sql, bound)):
+        back += rows
+    store.write(lambda transaction: transaction.execute(left, bound))
+    return Restored(number, tuple(run_id for run_id, _ in sorted(back, key=lambda row: row[1])))
+
+
+def deletions(reader: Reader) -> pd.DataFrame:
+    """Return one row for each deletion that can be undone, newest first."""
+    rows = reader.read(
+        "SELECT d.number, d.deleted_at, count(*), min(r.timestamp), max(r.timestamp), d.why "
+        "FROM deletions d JOIN runs r ON r.deletion = d.number "
+        "GROUP BY d.number, d.deleted_at, d.why ORDER BY d.number DESC"
+    )
+    named: dict[int, list[str]] = {}
+    sql = (
+        "SELECT DISTINCT deletion, deployment FROM runs WHERE deletion IS NOT NULL "
+        "ORDER BY deletion, deployment"
+    )
+    for number, deployment in reader.read(sql):
+        named.setdefault(number, []).append(deployment)
+    at = {"deletion": 0, "deleted_at": 1, "runs": 2, "first": 3, "last": 4, "why": 5}
+    cells = {name: [row[i] for row in rows] for name, i in at.items()}
+    cells["deployments"] = [", ".join(named[row[0]]) for row in rows]
+    cells["why"] = [why or None for why in cells["why"]]
+    names = ("deletion", "deleted_at", "runs", "deployments", "first", "last", "why")
+    frame = frame_of_cells({name: cells[name] for name in names})
+    for name in ("deleted_at", "first", "last"):
+        frame[name] = frame_of_cells({"timestamp": cells[name]})["timestamp"]
+    return frame.astype({"deletion": "int64", "runs": "int64"})
+
+
+def remove_runs(transaction: Transaction, seqs: Sequence[int]) -> None:
+    """Remove the rows of runs for good."""
+    bound = {"seqs": transaction.dialect.listed(seqs)}
+    for table in ("payloads", "runs"):
+        sql = f"DELETE FROM {table} WHERE {transaction.dialect.one_of('seq', 'seqs')}"
+        transaction.execute(sql, bound)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Vacuumed:
+    """What `History.vacuum` did.
+
+    Attributes
+    ----------
+    forgotten : int
+        Deleted runs that cannot be restored any more.
+    dropped : int
+        Large values that no run needed any more.
+    before, after : int
+        Bytes of the history.
+    """
+
+    forgotten: int
+    dropped: int
+    before: int
+    after: int
+
+    def __repr__(self) -> str:
+        text = f"{format_bytes(self.before)} before, {format_bytes(self.after)} after"
+        for number, what in (
+            (self.forgotten, "deleted run(s) forgotten for good"),
+            (self.dropped, "large value(s) dropped"),
+        ):
+            text += f"; {number:,} {what}" if number else ""
+        return f"<Vacuumed: {text}>"
+
+
+def vacuum(store: Store) -> Vacuumed:
+    """Forget deletions, drop what no run needs, and give the space back."""
+    before = store.size()
+    forgotten = store.write(_forget)
+    dropped = store.write(_drop_values)
+    store.vacuum()
+    return Vacuumed(forgotten, dropped, before, store.size())
+
+
+def _forget(transaction: Transaction) -> int:
+    sql = "DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE deletion IS NOT NULL)"
+    transaction.execute(sql)
+    forgotten = transaction.execute("DELETE FROM runs WHERE deletion IS NOT NULL")
+    transaction.execute("DELETE FROM deletions")
+    if forgotten:
+        search.clear(transaction)
+    return forgotten
+
+
+def _drop_values(transaction: Transaction) -> int:
+    if transaction.dialect.name == "postgresql":  # others may be about to refer to a value
+        transaction.execute("LOCK TABLE payloads, sweep_cases, large_values IN EXCLUSIVE MODE")
+    needed: set[str] = set()
+    for table in ("payloads", "sweep_cases"):
+        rows = transaction.read(f"SELECT large FROM {table} WHERE large IS NOT NULL")
+        needed.update(*(large.place_hashes(text) for (text,) in rows))
+    unused = {found for (found,) in transaction.read("SELECT hash FROM large_values")} - needed
+    sql = f"DELETE FROM large_values WHERE {transaction.dialect.one_of('hash', 'hashes')}"
+    transaction.execute(sql, {"hashes": transaction.dialect.listed(unused)})
+    return len(unused)
+
+
+def format_bytes(size: int) -> str:
+    """Return a number of bytes as text.
+
+    Examples
+    --------
+    >>> format_bytes(512), format_bytes(3_400_000)
+    ('512 bytes', '3.4 MB')
+    """
+    value, units = float(size), ["bytes", "kB", "MB", "GB"]
+    while round(value, 1) >= 1_000 and len(units) > 1:  # noqa: PLR2004
+        value /= 1_000
+        del units[0]
+    return f"{size} bytes" if units[0] == "bytes" else f"{value:.1f} {units[0]}"

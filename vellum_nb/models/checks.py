@@ -1,0 +1,79 @@
+"""Explicit checks of arguments where a wrong kind does harm: ids, names, limits, series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import NoReturn
+
+from vellum_nb.errors import InputError, VellumNBError
+
+__all__ = ["check_integer", "check_text", "check_texts", "describe", "refuse"]
+
+_LONGEST = 60
+
+
+def describe(name: str, value: object) -> str:
+    """Return a short `repr` of an argument; only its type where it may be or hold a secret."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  (a foreign repr may raise anything)
+        text = "\n"
+    if "\n" in text or "://" in text or name == "api_key":
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def refuse(
+    name: str, value: object, expected: str, error: type[VellumNBError] = InputError
+) -> NoReturn:
+    """Raise the error for an argument of a wrong kind: its name, its value, what to give.
+
+    Examples
+    --------
+    >>> refuse("limit", "5", "a whole number")
+    Traceback (most recent call last):
+    vellum_nb.errors.InputError: limit='5' does not fit: give a whole number
+    """
+    msg = f"{name}={describe(name, value)} does not fit: give {expected}"
+    raise error(msg)
+
+
+def check_text(
+    name: str,
+    value: object,
+    *,
+    optional: bool = False,
+    error: type[VellumNBError] = InputError,
+) -> None:
+    """Raise `error` unless `value` is a text, or None where it is `optional`."""
+    if not (isinstance(value, str) or (optional and value is None)):
+        refuse(name, value, "a text or None" if optional else "a text", error)
+
+
+def check_integer(
+    name: str,
+    value: object,
+    *,
+    least: int = 0,
+    optional: bool = False,
+    error: type[VellumNBError] = InputError,
+) -> None:
+    """Raise `error` unless `value` is an integer of at least `least`; True and False are none."""
+    if optional and value is None:
+        return
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_integer or int(value) < least:  # type: ignore[call-overload]
+        expected = f"a whole number of at least {least}{' or None' if optional else ''}"
+        refuse(name, value, expected, error)
+
+
+def check_texts(name: str, values: object, *, error: type[VellumNBError] = InputError) -> list[str]:
+    """Return a series of texts as a list; a single text or a table is refused."""
+    is_table = getattr(values, "ndim", 1) != 1
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes) or is_table:
+        refuse(name, values, "a list of texts", error)
+    found = list(values)
+    for each in found:
+        check_text(name, each, error=error)
+    return found

@@ -1,0 +1,588 @@
+"""One SQLite file as a store: opened, checked, migrated, read and written by threads and processes.
+
+The history, the local server's ledger and its registry share it. One connection writes and one
+reads, each under its own lock, so that a long read does not delay a write. A write is one
+transaction: it is committed before `SqliteFile.write` returns, or it has changed nothing, also when
+Ctrl-C or a kill comes between. A file that is damaged, newer or not ours is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import stat
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from vellum_nb.errors import VellumNBError
+
+__all__ = [
+    "MEMORY",
+    "TEMPORARY",
+    "FileFormat",
+    "Snapshot",
+    "SqliteFile",
+    "Transaction",
+    "open_read_only",
+]
+
+MEMORY = ":memory:"
+TEMPORARY = ""  # a file of SQLite's own that has no name and ends with its connection
+WAIT_S = 30.0
+"""How long a read or a write waits for a locked file."""
+
+Parameters = Mapping[str, Any]
+Migration = Callable[[Any], None]  # is called with a Transaction
+T = TypeVar("T")
+
+_NO_PARAMETERS: Parameters = {}
+_CHECKED_BYTES = 8 * 2**20  # a larger file would take too long to check at each opening
+_SMALLEST_FILE = 512  # bytes: one page; SQLite takes a file of one byte for an empty one
+_CANNOT_OPEN = "it cannot be opened; check that it is a file and that its folder can be written"
+_NOT_SQLITE = "it is not an SQLite file and was left as it is; choose another file"
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: f"another program has kept it locked for more than {WAIT_S:.0f} seconds; "
+    "end that program or its transaction and try again",
+    sqlite3.SQLITE_READONLY: "it cannot be written; change its permissions or choose another file",
+    sqlite3.SQLITE_CANTOPEN: _CANNOT_OPEN,
+    sqlite3.SQLITE_CORRUPT: "it is damaged and was left as it is; put a backup in its place, or "
+    "save what can be read with `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_NOTADB: _NOT_SQLITE,
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
+    sqlite3.SQLITE_IOERR: "the disk could not be read or written; check that it is not full, and "
+    "keep the file on a local disk, not on a network drive",
+}
+_ADVICE[sqlite3.SQLITE_LOCKED] = _ADVICE[sqlite3.SQLITE_PROTOCOL] = _ADVICE[sqlite3.SQLITE_BUSY]
+_ADVICE[sqlite3.SQLITE_PERM] = _ADVICE[sqlite3.SQLITE_READONLY]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """What a file must be: its name in messages, its id, its versions, and the error it raises.
+
+    Version n is what the first n `migrations` make; append only. A file of an older version is
+    copied before it is migrated.
+    """
+
+    name: str
+    application_id: int
+    migrations: Sequence[Migration]
+    error: type[VellumNBError] = VellumNBError
+    refuse: Callable[[int], str | None] = lambda _: None
+    """Why a file with another application id cannot be used, where there is more to say."""
+
+    @property
+    def version(self) -> int:
+        """The newest version."""
+        return len(self.migrations)
+
+
+class Transaction:
+    """A transaction under way; parameters are named (``:name``)."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def read(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> list[tuple[Any, ...]]:
+        """Return all rows of a statement, such as ``SELECT`` or ``INSERT ... RETURNING``."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def execute(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> int:
+        """Execute a statement; return how many rows it changed."""
+        return self._connection.execute(sql, parameters).rowcount
+
+    def execute_many(self, sql: str, rows: Iterable[Parameters]) -> None:
+        """Execute a statement once for each of `rows`."""
+        self._connection.executemany(sql, rows)
+
+
+class Snapshot(Transaction):
+    """One state of a store for several reads, on a connection of its own; for one thread."""
+
+    def stream(
+        self, sql: str, parameters: Parameters = _NO_PARAMETERS, *, rows: int = 1000
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query in lists of at most `rows`."""
+        cursor = self._connection.execute(sql, parameters)
+        while batch := cursor.fetchmany(rows):
+            yield batch
+
+    def cancel(self) -> None:
+        """End the query under way, from another thread; it raises there."""
+        self._connection.interrupt()
+
+
+class _Link:
+    """A connection that is opened on first use, and the lock under which it is used."""
+
+    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
+        self.lock = threading.RLock()
+        self.in_write = False
+        self._opener = opener
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> sqlite3.Connection:
+        """Return the connection; the caller holds the lock."""
+        if self._connection is None:
+            self._connection = self._opener()
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection once no thread uses it; the next use opens another."""
+        with self.lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def renew(self) -> None:
+        """Start again in a forked process; SQLite forbids to use or close what is inherited."""
+        _INHERITED.append(self._connection)
+        self.lock, self.in_write, self._connection = threading.RLock(), False, None
+
+    def has_transaction(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._connection is not None and self._connection.in_transaction
+
+
+class SqliteFile:
+    """An SQLite file of one `FileFormat`, made when it is missing.
+
+    Any thread may use it, and any number of processes may have the file open. After a fork, parent
+    and child each open connections of their own.
+
+    Parameters
+    ----------
+    path : Path or str
+        A file, `MEMORY` or `TEMPORARY`.
+    file_format : FileFormat
+        What the file is or becomes.
+    read_only : bool
+        Whether the file must exist, and is only read.
+
+    Raises
+    ------
+    VellumNBError
+        Of `FileFormat.error`: the file is damaged, newer, not ours, or cannot be opened.
+    """
+
+    transaction_class: ClassVar[type[Transaction]] = Transaction
+    snapshot_class: ClassVar[type[Snapshot]] = Snapshot
+
+    def __init__(
+        self, path: Path | str, file_format: FileFormat, *, read_only: bool = False
+    ) -> None:
+        self.path = path
+        self.closed = False
+        self._format = file_format
+        self._read_only = read_only
+        self._forked = False
+        self._writer = _Link(self._open_writer)
+        self._reader = _Link(self._open_reader) if isinstance(path, Path) else self._writer
+        with self._errors(OSError):
+            if isinstance(path, Path):
+                self._prepare(path)
+                self._inspect(path)
+            if not read_only:
+                with self._writer.lock:
+                    self._writer.open()
+        self._identity = self._file_now()
+        _OPEN.add(self)
+
+    def read(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        deadline = time.monotonic() + WAIT_S
+        with self._errors(), self._reader.lock:
+            run = partial(self._usable(self._reader).execute, sql, parameters)
+            return retry_while_locked(lambda: run().fetchall(), deadline)
+
+    def write(self, change: Callable[[Any], T]) -> T:
+        """Call `change` in one transaction, commit it, and return what it returned.
+
+        An error or Ctrl-C undoes all of it. A locked file is waited for, at most `WAIT_S` seconds.
+        """
+        deadline = time.monotonic() + WAIT_S
+        link = self._writer
+        with self._errors(), link.lock:
+            if link.in_write:
+                msg = f"A write to the {self._format.name} {self.path} began within another write"
+                raise self._format.error(msg)
+            connection = self._usable(link)
+            _roll_back(connection)  # what a second Ctrl-C left
+            try:
+                link.in_write = True
+                retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
+                result = change(self.transaction_class(connection))
+                connection.execute("COMMIT")
+            finally:
+                link.in_write = False
+                try:
+                    _roll_back(connection)
+                finally:  # Ctrl-C may have come before
+                    _roll_back(connection)
+            return result
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Any]:
+        """Hold one state of the store for the block; no writer waits for it. Memory is copied."""
+        with self._errors():
+            with self._reader.lock:
+                usable = self._usable(self._reader)
+                connection = self._open_reader() if isinstance(self.path, Path) else _copy(usable)
+            with closing(connection):
+                connection.execute("BEGIN")
+                deadline = time.monotonic() + WAIT_S
+                state = partial(connection.execute, "SELECT count(*) FROM sqlite_master")
+                retry_while_locked(state, deadline)
+                yield self.snapshot_class(connection)
+
+    def size(self) -> int:
+        """Return the bytes of the file, without what is still in SQLite's log."""
+        pages, page_size = self.read("SELECT * FROM pragma_page_count, pragma_page_size")[0]
+        return int(pages * page_size)
+
+    def vacuum(self) -> None:
+        """Give unused space back to the disk."""
+        deadline = time.monotonic() + WAIT_S
+        with self._errors(), self._writer.lock:
+            connection = self._usable(self._writer)
+            retry_while_locked(partial(connection.execute, "VACUUM"), deadline)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def backup(self, target: Path) -> None:
+        """Copy the store as it is now to the new file `target`; others may write during it."""
+        with self._errors(OSError), self.snapshot() as state:
+            copy_database(state._connection, target)  # noqa: SLF001  (of this module)
+
+    def close(self) -> None:
+        """Close the file; does nothing the second time. Waits for what is under way."""
+        self.closed = True
+        self._reader.close()
+        self._writer.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_writer") and not self._forked:
+            self.close()
+
+    def links(self) -> list[_Link]:
+        """Return the connections that a fork must not find in use."""
+        return [self._writer, self._reader]
+
+    def before_fork(self) -> None:
+        """Close idle connections, so that the child inherits no state of SQLite's."""
+        for link in self.links():
+            if isinstance(self.path, Path) and not link.has_transaction():
+                link.close()
+
+    def after_fork(self) -> None:
+        """Start again in the child."""
+        self._forked = not isinstance(self.path, Path)
+        for link in self.links():
+            link.renew()
+
+    def _usable(self, link: _Link) -> sqlite3.Connection:
+        """Return the connection of `link`, whose lock is held; refuse what would be lost."""
+        noun = f"The {self._format.name} {self.path}"
+        if self.closed:
+            msg = f"{noun} was closed; open it again"
+            raise self._format.error(msg)
+        if self._forked:
+            msg = f"{noun} stays with the process that made it; a forked one needs a file"
+            raise self._format.error(msg)
+        if self._file_now() != self._identity:
+            msg = (
+                f"{noun} was deleted, moved or replaced since it was opened; put it back, or open "
+                "it again. Nothing was read or written"
+            )
+            raise self._format.error(msg)
+        return link.open()
+
+    def _file_now(self) -> tuple[int, int] | None:
+        """Return the identity of the file: another one may have taken its place."""
+        if not isinstance(self.path, Path):
+            return None
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - at each call, and faster
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def _errors(self, *more: type[Exception]) -> Iterator[None]:
+        """Raise errors of SQLite, and of values that it cannot hold, as the format's error."""
+        known: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeError, OverflowError, *more)
+        try:
+            yield
+        except known as exc:
+            raise self._explained(exc) from exc
+
+    def _explained(self, exc: Exception) -> VellumNBError:
+        noun = f"The {self._format.name} {self.path!s:.300} cannot be used"
+        if isinstance(exc, UnicodeDecodeError) or "decode to UTF-8" in str(exc):
+            # Python quotes the whole text, which may be long, or a secret.
+            return self._format.error(
+                f"{noun}: {_ADVICE[sqlite3.SQLITE_CORRUPT]} (a text is not UTF-8)"
+            )
+        if isinstance(exc, UnicodeError | OverflowError):
+            return self._format.error(f"A value cannot be stored or looked for: {exc}")
+        if isinstance(exc, OSError):
+            return self._format.error(f"{noun}: {_CANNOT_OPEN} ({exc.strerror or exc})")
+        advice = _ADVICE.get(_code(exc), "SQLite refused the statement")
+        return self._format.error(f"{noun}: {advice} ({exc})")
+
+    def _prepare(self, path: Path) -> None:
+        """Make the folder and the file, for their owner only; refuse what is not a file."""
+        try:
+            if not self._read_only:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                flags = os.O_CREAT | os.O_EXCL | os.O_RDWR  # O_EXCL: see _inspect
+                with suppress(FileExistsError):
+                    os.close(os.open(os.path.realpath(path), flags, 0o600))
+            found = path.stat()
+        except ValueError as exc:  # a NUL in the name
+            raise OSError(str(exc)) from exc
+        if not stat.S_ISREG(found.st_mode):
+            msg = "not a regular file"
+            raise OSError(msg)
+        if found.st_nlink > 1:
+            msg = (
+                f"The {self._format.name} {path} has {found.st_nlink} names (hard links): SQLite "
+                "would keep a log for each and damage the file. Copy it, and open the copy"
+            )
+            raise self._format.error(msg)
+        if 0 < found.st_size < _SMALLEST_FILE:
+            msg = f"The {self._format.name} {path} cannot be used: {_NOT_SQLITE}"
+            raise self._format.error(msg)
+
+    def _inspect(self, path: Path) -> None:
+        """Refuse a file that is damaged, newer, or not ours, without changing a byte of it.
+
+        Only SQLite may open the file: closing any other handle of it would drop, as POSIX has it,
+        the locks of all connections of this process.
+        """
+        with closing(open_read_only(path)) as connection:
+            deadline = time.monotonic() + WAIT_S
+            retry_while_locked(lambda: self._check(connection, path), deadline)
+
+    def _check(self, connection: sqlite3.Connection, path: Path) -> None:
+        connection.execute("BEGIN")  # one state, while another process may make the file
+        try:
+            self._refuse_unfit(connection)
+            size = path.stat().st_size
+            is_torn = size % _pragma(connection, "page_size") > 0 and not _has_log(path)
+            if size <= _CHECKED_BYTES or is_torn:
+                found = str(_pragma(connection, "quick_check(1)")).splitlines()[-1]
+                if found != "ok" or is_torn:
+                    raise sqlite3.DatabaseError(_DAMAGED)
+        finally:
+            connection.execute("ROLLBACK")
+
+    def _refuse_unfit(self, connection: sqlite3.Connection) -> None:
+        """Raise an error when the file is of another program, or of a newer version."""
+        version, ours = _pragma(connection, "user_version"), self._format
+        if _is_empty(connection):
+            return
+        found, reason = _pragma(connection, "application_id"), None
+        if found != ours.application_id:
+            foreign = "it is a database of another program and was left as it is; choose another"
+            reason = ours.refuse(found) or foreign
+        elif version > ours.version:
+            reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
+        if reason:
+            msg = f"The {ours.name} {self.path} cannot be used: {reason}"
+            raise ours.error(msg)
+
+    def _open_reader(self) -> sqlite3.Connection:
+        if self._read_only and isinstance(self.path, Path):
+            connection = open_read_only(self.path)
+        else:
+            connection = _connect(str(self.path))
+        deadline = time.monotonic() + WAIT_S
+        for pragma in ("query_only = ON", "trusted_schema = OFF"):
+            retry_while_locked(partial(connection.execute, f"PRAGMA {pragma}"), deadline)
+        return connection
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._read_only:
+            msg = f"The {self._format.name} {self.path} was opened to be read only"
+            raise self._format.error(msg)
+        connection = _connect(str(self.path))
+        deadline = time.monotonic() + WAIT_S
+        mode = "WAL" if isinstance(self.path, Path) else "MEMORY"
+        # A recorded run changes eleven pages, and the log takes each of them whole: small pages.
+        settings = ("page_size = 2048", "synchronous = NORMAL", "trusted_schema = OFF")
+        try:
+            for pragma in (*settings, "wal_autocheckpoint = 8000", f"journal_mode = {mode}"):
+                retry_while_locked(partial(_pragma, connection, pragma), deadline)
+            retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
+            self._migrate(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Bring the file to the newest version; the caller holds the write lock and commits."""
+        self._refuse_unfit(connection)
+        version, target = _pragma(connection, "user_version"), self._format.version
+        if version == target:
+            return
+        if isinstance(self.path, Path) and version:
+            copy = _copy_beside(self.path, version)
+            if sys.stderr is not None:
+                sys.stderr.write(
+                    f"The {self._format.name} {self.path} is brought from version {version} to "
+                    f"{target}; a copy of the old one is {copy}\n"
+                )
+        for migrate in self._format.migrations[version:]:
+            migrate(self.transaction_class(connection))
+        connection.execute(f"PRAGMA application_id = {self._format.application_id}")
+        connection.execute(f"PRAGMA user_version = {target}")
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file to read it, also where its folder cannot be written and no other has it open."""
+    uri = f"{path.as_uri()}?mode=ro"
+    connection = _connect(uri, uri=True)
+    try:
+        _pragma(connection, "schema_version")
+    except sqlite3.Error as exc:  # other errors come again where the file is checked
+        codes = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+        if _code(exc) in codes and not _has_log(path):
+            connection.close()
+            return _connect(f"{uri}&immutable=1", uri=True)
+    return connection
+
+
+def retry_while_locked(call: Callable[[], T], deadline: float) -> T:
+    """Return `call()`, tried again until `deadline` (monotonic) while the file is locked.
+
+    SQLite's own waiting sleeps longer and longer, so that one of several writers starves; short
+    random waits share the file evenly.
+    """
+    while True:
+        try:
+            return call()
+        except sqlite3.OperationalError as exc:
+            is_locked = _code(exc) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            if not is_locked or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311  (no secret depends on it)
+
+
+def copy_database(source: sqlite3.Connection, target: Path) -> None:
+    """Copy a database to the new file `target`, which its owner only can read."""
+    part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # reserves the name
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+            source.backup(copy)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+_DAMAGED = "database disk image is malformed"
+
+
+def _code(exc: BaseException) -> int:
+    """Return SQLite's primary result code; errors made by Python have none."""
+    code: int = getattr(exc, "sqlite_errorcode", None) or 0
+    return code & 0xFF or (sqlite3.SQLITE_CORRUPT if str(exc) == _DAMAGED else 0)
+
+
+def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
+    # The timeout is set while opening, so that it holds for the first PRAGMA.
+    return sqlite3.connect(
+        target, timeout=0.02, isolation_level=None, check_same_thread=False, uri=uri
+    )
+
+
+def _pragma(connection: sqlite3.Connection, pragma: str) -> Any:
+    rows = connection.execute(f"PRAGMA {pragma}").fetchall()
+    return rows[0][0] if rows else None
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing was ever put into it."""
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    marks = _pragma(connection, "user_version"), _pragma(connection, "application_id")
+    return not tables and not any(marks)
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+def _copy(connection: sqlite3.Connection) -> sqlite3.Connection:
+    copy = _connect(MEMORY)
+    connection.backup(copy)
+    return copy
+
+
+def _copy_beside(path: Path, version: int) -> Path:
+    """Copy a file that is about to be migrated; a copy is never overwritten."""
+    name = f"{path.name}.v{version}-backup-{datetime.now(UTC):%Y-%m-%d}"
+    with closing(_connect(str(path))) as source:
+        for number in range(1, 1000):
+            copy = path.with_name(name if number == 1 else f"{name}-{number}")
+            with suppress(FileExistsError):
+                copy_database(source, copy)
+                return copy
+    msg = f"there are too many copies {name}"
+    raise OSError(msg)
+
+
+_OPEN: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
+_INHERITED: list[sqlite3.Connection | None] = []
+_FORK_WAIT_S = 5.0
+_at_fork: list[_Link] = []
+
+
+def _before_fork() -> None:
+    """Wait until no thread is within SQLite: the child would wait for its locks forever."""
+    for file in list(_OPEN):
+        found = (link for link in file.links() if link.lock.acquire(timeout=_FORK_WAIT_S))
+        _at_fork.extend(found)
+    for file in list(_OPEN):
+        file.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    while _at_fork:
+        _at_fork.pop().lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _at_fork.clear()
+    for file in list(_OPEN):
+        file.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

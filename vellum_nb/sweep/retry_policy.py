@@ -1,0 +1,424 @@
+"""Retry policy of a planned run: what an attempt's result means, and what is done next. Pure.
+
+All attempts at a run have the same external id. Only what certainly was not executed is sent again
+at once. What may have been executed is looked up by its external id, first often, then in growing
+pauses, for as long as the server may take to list it; only then is it sent again. A server that
+refuses the external id says that the run was executed: it is looked up for an hour, and never sent
+again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from vellum_nb.errors import (
+    APIConnectionError,
+    APIError,
+    APIResponseError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    RateLimitError,
+    ServerError,
+)
+from vellum_nb.models import Run, RunError
+
+__all__ = [
+    "LOOKUP_S",
+    "Doubt",
+    "ErrorKind",
+    "Finished",
+    "InDoubt",
+    "LookupStatus",
+    "Outcome",
+    "PreparedRun",
+    "Retry",
+    "after_loss",
+    "after_lookup",
+    "after_lookup_error",
+    "after_send_error",
+    "after_upload_error",
+    "error_kind",
+    "finished",
+    "id_was_used",
+    "is_busy",
+    "lookup_pause",
+    "no_lookup",
+    "run_error",
+    "summary",
+]
+
+LOOKUP_S = 120.0
+"""Seconds for which a run in doubt is looked up before it is sent again, unless more is known."""
+
+_EXECUTED_S = 3600.0  # for which an execution is looked up that has begun
+_SHORTEST_S, _LONGEST_S, _GROWTH = 0.2, 30.0, 0.5
+_SENDS = 6  # whose outcome is not known
+_SILENT = 12  # look-ups in a row without a usable answer
+_GAVE_UP = frozenset({HTTPStatus.REQUEST_TIMEOUT, 460, 499})
+"""Statuses of gateways that stopped waiting; the last two, of AWS and nginx, are no standard."""
+_REFUSALS = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+_USED = ("already", "used", "exist", "unique", "duplicate", "taken", "conflict")
+
+
+class ErrorKind(Enum):
+    """What an error says about the execution that was asked for."""
+
+    NOT_EXECUTED = "it was not executed: it may be sent again"
+    UNAUTHORIZED = "it was not executed, and no other run would be"
+    ID_USED = "its external id was used: it was executed"
+    REFUSED = "it is not executed now; it may have been before"
+    FINAL = "it was not executed, and never will be"
+    UNUSABLE = "it was executed, and its answer cannot be used"
+    UNKNOWN = "it may have been executed"
+
+
+class LookupStatus(Enum):
+    """What a look-up says about an execution that has not ended."""
+
+    RUNNING = "it is still running"
+    UNKNOWN = "the server lists no such execution"
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a run may have been executed, and how it was looked up since.
+
+    Attributes
+    ----------
+    why : str
+        What happened, in a few words.
+    executed : bool
+        Whether it certainly was executed.
+    refusal : RunError or None
+        How it ends when no execution is found: the server refuses it as it is.
+    waited_s : float
+        Seconds of pauses since it was sent last.
+    silent : int
+        Look-ups in a row without a usable answer.
+    """
+
+    why: str
+    executed: bool = False
+    refusal: RunError | None = None
+    waited_s: float = 0.0
+    silent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A run that is recorded, and sent or looked up next.
+
+    Attributes
+    ----------
+    run : Run
+        STARTED, or FAILED where its doubt is of an earlier session; its id is its external id.
+    inputs : tuple of dict
+        As they are sent.
+    doubt : Doubt or None
+        Set: it is looked up, not sent.
+    tries : int
+        Attempts to send it.
+    sends : int
+        Attempts whose outcome is not known.
+    resent : bool
+        Whether it was sent again after look-ups found no execution of it.
+    lookup_s : float
+        For how long it is looked up before it is sent again.
+    may_resend : bool
+        Whether it may be sent again at all while it is in doubt.
+    force : bool
+        Whether it is sent again, once, where this server cannot look it up.
+    """
+
+    run: Run
+    inputs: tuple[Mapping[str, Any], ...]
+    doubt: Doubt | None = None
+    tries: int = 0
+    sends: int = 0
+    resent: bool = False
+    lookup_s: float = LOOKUP_S
+    may_resend: bool = True
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """It ended: `run` is complete.
+
+    `found`: by a look-up; `resent`: as in `PreparedRun`; `lag_s`: for how long the server did not
+    list its execution.
+    """
+
+    run: Run
+    found: bool = False
+    resent: bool = False
+    lag_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """It was not executed, and is sent again.
+
+    Attributes
+    ----------
+    prepared : PreparedRun
+        As it goes on.
+    why : str
+        What happened, in a few words.
+    after : float or None
+        Seconds to wait; None: longer after each try. Where `busy`, all others wait too.
+    busy : bool
+        Whether the server has too much to do.
+    hopeless : bool
+        Whether no other run would fare better, as with a wrong key.
+    """
+
+    prepared: PreparedRun
+    why: str
+    after: float | None = None
+    busy: bool = False
+    hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """It may have been executed, and is looked up.
+
+    Attributes
+    ----------
+    prepared : PreparedRun
+        As it goes on.
+    why : str
+        What is known, in a few words.
+    after : float or None
+        Seconds until the next look-up; None: it is left in doubt, for a later session.
+    answered : bool
+        Whether the server answers, though it does not list the execution.
+    busy, hopeless : bool
+        As in `Retry`.
+    """
+
+    prepared: PreparedRun
+    why: str
+    after: float | None = 0.0
+    answered: bool = True
+    busy: bool = False
+    hopeless: bool = False
+
+
+Outcome: TypeAlias = Finished | Retry | InDoubt
+
+
+def error_kind(exc: APIError) -> ErrorKind:
+    """Return what `exc`, the answer to an execution, says about it.
+
+    Examples
+    --------
+    >>> error_kind(APIError("refused", sent=False)).name, error_kind(APIError("reset")).name
+    ('NOT_EXECUTED', 'UNKNOWN')
+    >>> [error_kind(APIStatusError("", status_code=n, body=None)).name for n in (103, 405, 499)]
+    ['UNKNOWN', 'FINAL', 'UNKNOWN']
+    """
+    if not exc.sent or is_busy(exc):
+        return ErrorKind.NOT_EXECUTED
+    if isinstance(exc, APIResponseError) and exc.is_whole:
+        return ErrorKind.UNUSABLE
+    if isinstance(exc, AuthenticationError):
+        return ErrorKind.UNAUTHORIZED
+    if not isinstance(exc, APIStatusError) or isinstance(exc, ServerError):
+        return ErrorKind.UNKNOWN
+    if exc.status_code in _REFUSALS:
+        return ErrorKind.ID_USED if id_was_used(exc) else ErrorKind.REFUSED
+    unknown = exc.status_code in _GAVE_UP or exc.status_code < HTTPStatus.OK  # 1xx is no answer
+    return ErrorKind.UNKNOWN if unknown else ErrorKind.FINAL
+
+
+def id_was_used(exc: APIError) -> bool:
+    """Return whether `exc` refuses an external id because an execution has it.
+
+    Examples
+    --------
+    >>> used = "external_id 7 was used before"
+    >>> id_was_used(APIStatusError(used, status_code=400)), id_was_used(APIError(used))
+    (True, False)
+    """
+    if not isinstance(exc, APIStatusError) or exc.status_code not in _REFUSALS:
+        return False
+    text = str(exc).lower()
+    names_id = "external_id" in text or "external id" in text
+    return names_id and any(word in text for word in _USED)
+
+
+def is_busy(exc: APIError) -> bool:
+    """Return whether the server did nothing because it has too much to do.
+
+    A 503 says so when it names a time to come back; without, it may come from a gateway that lost
+    the server's answer.
+    """
+    if isinstance(exc, RateLimitError):
+        return True
+    if not isinstance(exc, APIStatusError):
+        return False
+    timed = exc.status_code == HTTPStatus.SERVICE_UNAVAILABLE and exc.retry_after is not None
+    return timed or exc.status_code == HTTPStatus.TOO_EARLY
+
+
+def summary(exc: APIError) -> str:
+    """Return `exc` in a few words."""
+    return f"HTTP {exc.status_code}" if isinstance(exc, APIStatusError) else str(exc)
+
+
+def run_error(exc: APIError) -> RunError:
+    """Return the error that a run ends with which `exc` left without an answer."""
+    if isinstance(exc, APITimeoutError):
+        code = "TIMEOUT"
+    elif isinstance(exc, APIConnectionError):
+        code = "CONNECTION"
+    elif isinstance(exc, APIStatusError):
+        code = f"HTTP_{exc.status_code}"
+    else:
+        code = "BAD_RESPONSE"
+    return RunError(code=code, message=str(exc))
+
+
+def lookup_pause(waited_s: float) -> float:
+    """Return the seconds to the next look-up of a run that was looked up for `waited_s`.
+
+    Examples
+    --------
+    >>> lookup_pause(0), lookup_pause(10), lookup_pause(600)
+    (0.2, 5.0, 30.0)
+    """
+    return min(max(_SHORTEST_S, waited_s * _GROWTH), _LONGEST_S)
+
+
+def finished(
+    prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = False, sent: bool = False
+) -> Finished:
+    """Return how a run ended, from fields of `Run`; `sent`: by this attempt."""
+    fields = {**how, "finished_at": how.get("finished_at") or datetime.now(UTC)}
+    lag = prepared.doubt.waited_s if found and prepared.doubt is not None else 0.0
+    resent = _sent(prepared).resent if sent else prepared.resent
+    run = prepared.run.model_copy(update={"error": None, **fields})
+    return Finished(run, found=found, resent=resent, lag_s=lag)
+
+
+def after_send_error(prepared: PreparedRun, exc: APIError) -> Outcome:
+    """Return what follows from an attempt to send that brought no answer."""
+    prepared = _sent(prepared)
+    kind, why, error = error_kind(exc), summary(exc), run_error(exc)
+    if kind is ErrorKind.NOT_EXECUTED:
+        return Retry(prepared, why, _retry_after(exc), busy=is_busy(exc))
+    if kind is ErrorKind.UNAUTHORIZED:
+        return Retry(prepared, str(exc), hopeless=True)
+    if kind in {ErrorKind.FINAL, ErrorKind.UNUSABLE}:
+        return _failed(prepared, error)
+    if kind is ErrorKind.ID_USED:
+        doubt = Doubt(f"the server refuses its external id as used ({why})", executed=True)
+        return InDoubt(replace(prepared, doubt=doubt), doubt.why)
+    sends = prepared.sends + (kind is ErrorKind.UNKNOWN)
+    refused = kind is ErrorKind.REFUSED or sends >= _SENDS
+    # The first refusal is looked up once: nothing of it can be under way.
+    waited = math.inf if kind is ErrorKind.REFUSED and sends == 0 else 0.0
+    doubt = Doubt(why, refusal=error if refused else None, waited_s=waited)
+    return InDoubt(replace(prepared, doubt=doubt, sends=sends), why)
+
+
+def after_upload_error(prepared: PreparedRun, exc: APIError) -> Outcome:
+    """Return what follows from a file that did not arrive: nothing was executed."""
+    prepared = replace(prepared, tries=prepared.tries + 1)
+    kind, why = error_kind(exc), summary(exc)
+    if kind is ErrorKind.UNAUTHORIZED:
+        return Retry(prepared, str(exc), hopeless=True)
+    if kind is ErrorKind.NOT_EXECUTED:
+        return Retry(prepared, why, _retry_after(exc), busy=is_busy(exc))
+    if kind is ErrorKind.UNKNOWN and prepared.tries < _SENDS:
+        return Retry(prepared, why)
+    return _failed(prepared, run_error(exc))
+
+
+def after_loss(prepared: PreparedRun, why: str) -> InDoubt:
+    """Return what follows from an attempt that got lost with its worker."""
+    sends = prepared.sends + 1
+    error = RunError(code="WORKER_LOST", message=f"{why}, {sends} times")
+    doubt = Doubt(why, refusal=error if sends >= _SENDS else None)
+    lost = replace(prepared, doubt=doubt, tries=prepared.tries + 1, sends=sends)
+    return InDoubt(lost, why, answered=False)
+
+
+def after_lookup(prepared: PreparedRun, status: LookupStatus) -> Outcome:
+    """Return what follows from a look-up that found no execution that has ended."""
+    doubt = prepared.doubt or Doubt(status.value)
+    if status is LookupStatus.RUNNING and not doubt.executed:
+        doubt = replace(doubt, executed=True, refusal=None, waited_s=0.0)
+    why = f"{doubt.why}; {status.value}"
+    is_waited_for = doubt.executed and prepared.run.state == "STARTED"
+    limit = _EXECUTED_S if is_waited_for else prepared.lookup_s
+    left = limit - doubt.waited_s
+    if left > 0:
+        pause = min(lookup_pause(doubt.waited_s), left)
+        doubt = replace(doubt, waited_s=doubt.waited_s + pause, silent=0)
+        return InDoubt(replace(prepared, doubt=doubt), why, pause)
+    if doubt.executed:
+        return _unresolved(prepared, doubt, why)
+    if doubt.refusal is not None:
+        return _failed(prepared, doubt.refusal)
+    if not prepared.may_resend:
+        return _unresolved(prepared, doubt, why)
+    return Retry(replace(prepared, doubt=None, resent=True, force=False), why, after=0.0)
+
+
+def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
+    """Return what follows from a look-up without a usable answer."""
+    why = summary(exc)
+    if isinstance(exc, APIResponseError) and exc.is_whole:
+        return no_lookup(prepared, str(exc))
+    if is_busy(exc):
+        return InDoubt(prepared, why, _retry_after(exc), answered=False, busy=True)
+    if error_kind(exc) is ErrorKind.UNAUTHORIZED:
+        return InDoubt(prepared, str(exc), answered=False, hopeless=True)
+    doubt = prepared.doubt or Doubt(why)
+    silent = doubt.silent + 1
+    later = replace(prepared, doubt=replace(doubt, silent=silent))
+    if silent >= _SILENT:
+        return _unresolved(later, doubt, f"{doubt.why}; look-ups fail: {why}")
+    return InDoubt(later, why, min(0.125 * 2**silent, _LONGEST_S / 3), answered=False)
+
+
+def no_lookup(prepared: PreparedRun, why: str) -> Outcome:
+    """Return what follows where this server, or this key, cannot tell what became of a run."""
+    doubt = prepared.doubt or Doubt(why)
+    if prepared.force and not doubt.executed:
+        return Retry(replace(prepared, doubt=None, force=False), why, after=0.0)
+    message = f"{doubt.why}; and the server cannot tell what became of it: {why}"
+    return _failed(prepared, RunError(code="UNKNOWN_FATE", message=message))
+
+
+def _unresolved(prepared: PreparedRun, doubt: Doubt, why: str) -> Outcome:
+    """Leave a run as its row is: STARTED, or FAILED in an earlier session."""
+    if prepared.run.state == "STARTED":
+        return InDoubt(replace(prepared, doubt=doubt), why, after=None)
+    return Finished(prepared.run)
+
+
+def _failed(prepared: PreparedRun, error: RunError) -> Finished:
+    if prepared.run.state != "STARTED":
+        return Finished(prepared.run, resent=prepared.resent)
+    return finished(prepared, {"state": "FAILED", "error": error})
+
+
+def _sent(prepared: PreparedRun) -> PreparedRun:
+    return replace(prepared, tries=prepared.tries + 1, doubt=None)
+
+
+def _retry_after(exc: APIError) -> float | None:
+    return exc.retry_after if isinstance(exc, APIStatusError) else None

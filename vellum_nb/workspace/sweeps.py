@@ -1,0 +1,235 @@
+"""How a sweep comes to be: checked, planned, recorded, and given what it runs with."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from vellum_nb.client import Client
+from vellum_nb.errors import AuthenticationError
+from vellum_nb.history import History
+from vellum_nb.models import Run
+from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
+from vellum_nb.sweep.cases import Cases, checked_cases, read_table, recheck
+from vellum_nb.sweep.options import SweepOptions, checked_repeats, checked_tags
+from vellum_nb.sweep.plan import PreparedSweep, SweepPlan, SweepRequest, plan_sweep
+from vellum_nb.sweep.sweep import Sweep, SweepActions
+from vellum_nb.workspace.lookup import ExecutionLookup, Lookup
+from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.sweep_worker import LateWorker, Releases, SweepWorker
+from vellum_nb.workspace.views import announce, view_sweep
+
+__all__ = ["SweepStarter"]
+
+_LOOKUPS = 8  # at once
+_UNDER_WAY = frozenset({"running", "paused", "stopping"})
+_LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
+
+
+class SweepStarter:
+    """Plans and starts the sweeps of a workspace.
+
+    Parameters
+    ----------
+    actions : callable
+        Returns what a sweep of this record, shown by this view, is given by its workspace.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        history: History,
+        lookup: Lookup,
+        runner: Runner,
+        actions: Callable[[SweepRecord, Callable[[Sweep], Any]], SweepActions],
+    ) -> None:
+        self._client = client
+        self._history = history
+        self._lookup = lookup
+        self._runner = runner
+        self._actions = actions
+
+    def request(
+        self, deployment: str, cases: Cases, release_tags: Sequence[str], repeats: int
+    ) -> SweepRequest:
+        """Return what is to be run, checked on the releases of now."""
+        tags, times = checked_tags(release_tags), checked_repeats(repeats)
+        table = read_table(cases)
+        releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
+        return SweepRequest(deployment, releases, checked_cases(table, releases, deployment), times)
+
+    def plan(
+        self, request: SweepRequest, options: SweepOptions, *, restart: bool, reuse: bool
+    ) -> SweepPlan:
+        """Return the plan; nothing is sent or recorded."""
+        sweeps = self._history.sweeps
+        return plan_sweep(request, sweeps, options, restart=restart, reuse=reuse).plan
+
+    def run(
+        self,
+        request: SweepRequest,
+        options: SweepOptions,
+        *,
+        restart: bool,
+        reuse: bool,
+        background: bool,
+        progress: bool,
+    ) -> Sweep:
+        """Start the sweep, go on with it, or return it where it has ended."""
+        plan = partial(plan_sweep, request, self._history.sweeps, options, restart=restart)
+        prepared = plan(reuse=False)
+        sweep = _live_sweep(prepared.record.id)
+        if sweep is not None:
+            sweep.apply(options)
+            return sweep.resume(background=background, progress=progress)
+        if prepared.record.ended is not None:
+            return self._ended(prepared, request, options)
+        if reuse:
+            self._settle_doubts(request)
+            prepared = plan(reuse=True)
+        while not self._add(prepared, request.checked.cases, duplicate=restart):
+            prepared = plan(reuse=reuse)
+        if progress:
+            announce(prepared.plan)
+        sweep = self._made(prepared, request, options)
+        return sweep.resume(background=background, progress=progress)
+
+    def open(self, record: SweepRecord, options: SweepOptions, *, apply: bool) -> Sweep:
+        """Return a sweep of the history; `apply`: where it is under way, with these limits."""
+        sweep = _live_sweep(record.id)
+        if sweep is not None:
+            if apply:
+                sweep.apply(options)
+            return sweep
+        sweep = Sweep(
+            record,
+            history=self._history,
+            worker=LateWorker(partial(self._late_worker, record, options)),
+            options=options,
+            actions=self._actions(record, self._view_of_old),
+        )
+        _LIVE[record.id] = sweep
+        return sweep
+
+    def _add(self, prepared: PreparedSweep, cases: Sequence[SweepCase], *, duplicate: bool) -> bool:
+        """Record the plan; return False where another process was quicker."""
+        sweeps, record = self._history.sweeps, prepared.record
+        if prepared.is_new:
+            reused = prepared.reused
+            return sweeps.add(record, cases, reused=reused, allow_duplicate=duplicate)
+        token = sweeps.acquire(record.id)
+        try:
+            sweeps.change(record.id, options=record.options)
+            self._update_cases(record, cases)
+            if prepared.reused:
+                begun = sweeps.states(record.id)
+                sweeps.add_reused(record.id, prepared.not_begun(begun))
+        finally:
+            sweeps.release(record.id, token)
+        return True
+
+    def _update_cases(self, record: SweepRecord, cases: Sequence[SweepCase]) -> None:
+        if self._history.sweeps.cases(record.id) != cases:
+            self._history.sweeps.update_cases(record.id, cases)
+
+    def _ended(
+        self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions
+    ) -> Sweep:
+        """Return a sweep that has ended, as it is; runs in doubt are looked up."""
+        self._update_cases(prepared.record, request.checked.cases)
+        sweep = self._made(prepared, request, options)
+        note = next(iter(prepared.plan.notes))
+        sys.stderr.write(f"vellum-nb: {request.deployment}: {note} (sweep {sweep.id})\n")
+        if self._history.sweeps.in_doubt(sweep.id):
+            sweep.resume(progress=False)
+        return sweep
+
+    def _settle_doubts(self, request: SweepRequest) -> None:
+        """Look up runs of these cases and releases whose answer never came."""
+        releases = {release for release in request.release_ids.values() if release}
+        held = self._history.sweeps.held()
+        found = self._history.runs(
+            deployment=request.deployment,
+            state=["STARTED", "FAILED"],
+            case_id=[case.case_id for case in request.checked.cases],
+        )
+        in_doubt = [
+            run
+            for run in found
+            if _is_in_doubt(run)
+            and run.release_id in releases
+            and run.sweep_id not in held
+            and not self._runner.recorder.has(run)
+        ]
+        if in_doubt:
+            lookup = ExecutionLookup(self._client, self._deployment_id(request.deployment))
+            with ThreadPoolExecutor(_LOOKUPS) as pool:
+                list(pool.map(partial(self._runner.settle, lookup), in_doubt))
+
+    def _made(self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions) -> Sweep:
+        record, cases = prepared.record, request.checked.cases
+        view = partial(view_sweep, cases=cases, releases=request.releases)
+        sweep = Sweep(
+            record,
+            history=self._history,
+            worker=self._worker(record, cases, request.releases, options),
+            options=options,
+            plan=prepared.plan,
+            actions=self._actions(record, view),
+        )
+        _LIVE[record.id] = sweep
+        return sweep
+
+    def _worker(
+        self,
+        record: SweepRecord,
+        cases: Sequence[SweepCase],
+        releases: Releases,
+        options: SweepOptions,
+    ) -> SweepWorker:
+        return SweepWorker(
+            self._client,
+            self._history,
+            sweep=record,
+            cases=cases,
+            releases=releases,
+            look_up=partial(self._runner.resolve, record.deployment),
+            deployment_id=self._deployment_id(record.deployment),
+            expand_meta=options.expands_meta,
+            may_resend=options.resend_in_doubt,
+        )
+
+    def _late_worker(self, record: SweepRecord, options: SweepOptions) -> SweepWorker:
+        """Return what an old sweep goes on with: its cases, checked on the releases of now."""
+        releases = {
+            tag: self._runner.resolve(record.deployment, tag) for tag in record.release_tags
+        }
+        cases = self._history.sweeps.cases(record.id)
+        recheck(cases, releases, record.deployment)
+        self._history.sweeps.change(record.id, options=options.stored)
+        return self._worker(record, cases, releases, options)
+
+    def _view_of_old(self, sweep: Sweep) -> object:
+        return view_sweep(sweep, cases=self._history.sweeps.cases(sweep.id), releases={})
+
+    def _deployment_id(self, deployment: str) -> str | None:
+        try:
+            return self._lookup.deployment(deployment).id
+        except AuthenticationError:  # this key may execute, and not look up
+            return None
+
+
+def _is_in_doubt(run: Run) -> bool:
+    if run.error is None:
+        return is_in_doubt(run.state, None, None)
+    return is_in_doubt(run.state, run.error.code, run.error.message)
+
+
+def _live_sweep(sweep_id: str) -> Sweep | None:
+    """Return the sweep where it is under way in this process."""
+    sweep = _LIVE.get(sweep_id)
+    return sweep if sweep is not None and sweep.state in _UNDER_WAY else None
