@@ -12,7 +12,7 @@ import vellum_nb as vnb
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import case_id
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.widgets.grid import ComparisonView, Hands
+from vellum_nb.widgets.grid import ComparisonView, Callbacks
 
 NOON = datetime(2026, 11, 24, 16, 51, tzinfo=UTC)
 COSTS = {"v1": 0.0021, "v2": 0.0034, "v3": 0.0048}
@@ -84,7 +84,7 @@ def rate(run, quality, desired):
 def replay(case, tag):
     return made(case.number - 1, tag=tag, repeat=9)
 
-HANDS = Hands(
+HANDS = Callbacks(
     rate=rate, replay=replay, trace=lambda run: (), about="sweep of 24 Nov 16:51",
     same={"v2": ("production",)},
 )

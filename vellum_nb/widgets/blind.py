@@ -136,7 +136,7 @@ _SHORT = 24
 _SHORT_ONES = 4
 
 
-def blind_view_model(session: BlindSession, *, kept: bool, can_send: bool) -> dict[str, Any]:
+def blind_view_model(session: BlindSession, *, is_saved: bool, can_send: bool) -> dict[str, Any]:
     """Return what is shown now.
 
     Parameters
@@ -149,7 +149,7 @@ def blind_view_model(session: BlindSession, *, kept: bool, can_send: bool) -> di
         Whether there is somebody to send actuals to.
     """
     state = session.state
-    shown: dict[str, Any] = {
+    view: dict[str, Any] = {
         "state": state,
         "title": _cut(visible_name(session.record.deployment)),
         "question": _cut(session.record.question),
@@ -158,8 +158,8 @@ def blind_view_model(session: BlindSession, *, kept: bool, can_send: bool) -> di
         "total": session.total,
         "same": session.same,
         "last": session.last or "",
-        "foot": _foot(session, kept=kept),
-        "kept": kept,
+        "foot": _foot(session, is_saved=is_saved),
+        "kept": is_saved,
         "caption": "",
         "inputs": "",
         "a": "",
@@ -170,13 +170,13 @@ def blind_view_model(session: BlindSession, *, kept: bool, can_send: bool) -> di
     }
     pair = session.current
     if state == "asking" and pair is not None:
-        shown |= _asked(session, pair)
+        view |= _question_view(session, pair)
     if state == "ended":
-        shown["result"] = result_html(session)
-    return shown
+        view["result"] = result_html(session)
+    return view
 
 
-def _asked(session: BlindSession, pair: BlindPair) -> dict[str, Any]:
+def _question_view(session: BlindSession, pair: BlindPair) -> dict[str, Any]:
     a, b = session.answers(pair)
     names = session.names(pair)
     caption, inputs = _inputs(session.inputs(pair), pair.number)
@@ -245,7 +245,7 @@ def _value(value: Any) -> str:
     return visible_name(value_text(value, "STRING" if isinstance(value, str) else "JSON"))
 
 
-def _foot(session: BlindSession, *, kept: bool) -> str:
+def _foot(session: BlindSession, *, is_saved: bool) -> str:
     if session.state == "ended":
         return "Which release stood under A was drawn anew for each case. Results stay as they are."
     if not session.total and not session.same:
@@ -255,7 +255,9 @@ def _foot(session: BlindSession, *, kept: bool) -> str:
         number = f"all {session.total:,} are" if session.total > 1 else "it is"
         parts.append(f"The win rate and which release is A or B stay hidden until {number} rated.")
         saved = "Ratings are saved as you go."
-        parts.append(saved if kept else "There is no history here: ratings end with the kernel.")
+        parts.append(
+            saved if is_saved else "There is no history here: ratings end with the kernel."
+        )
     if session.same:
         parts.append(
             f"{_counted_cases(session.same)} the same outputs on both: a tie, without asking."
@@ -316,7 +318,7 @@ class BlindView(ThreadSafeWidget):
         self.session = session
         self._rate = rate
         self._step = 0
-        self._errands = SerialExecutor("vellum-nb-blind")
+        self._executor = SerialExecutor("vellum-nb-blind")
         self._acts: dict[str, Callable[[Mapping[str, Any]], object]] = {
             "rate": self._rated,
             "undo": self._undone,
@@ -352,12 +354,12 @@ class BlindView(ThreadSafeWidget):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is being sent; return whether that is so."""
-        return self._errands.wait(timeout)
+        return self._executor.wait(timeout)
 
     def _now(self) -> dict[str, Any]:
         self._step += 1
-        kept = self.session.is_kept
-        found = blind_view_model(self.session, kept=kept, can_send=self._rate is not None)
+        is_saved = self.session.is_kept
+        found = blind_view_model(self.session, is_saved=is_saved, can_send=self._rate is not None)
         return found | {"step": self._step}
 
     def _show(self) -> None:
@@ -368,7 +370,7 @@ class BlindView(ThreadSafeWidget):
             return
         kind = content.get("kind")
         if kind == "actuals":
-            self._errands.submit(self._send_all)
+            self._executor.submit(self._send_all)
             return
         act = self._acts.get(kind) if isinstance(kind, str) else None
         if act is None or content.get("step") != self._step:  # meant for what stood there before
@@ -421,7 +423,7 @@ class BlindView(ThreadSafeWidget):
 def _problems(problems: list[str], unsent: int) -> str:
     if not problems:
         return ""
-    told_first = "; ".join(each.rstrip(".") for each in dict.fromkeys(problems[:_MANY]))
+    first = "; ".join(each.rstrip(".") for each in dict.fromkeys(problems[:_MANY]))
     more = len(problems) - _MANY
     rest = f" and {more:,} more" if more > 0 else ""
-    return f"{unsent:,} could not be sent: {told_first}{rest}. Send again tries just those."
+    return f"{unsent:,} could not be sent: {first}{rest}. Send again tries just those."

@@ -56,7 +56,7 @@ def _cannot(*_: object) -> Never:
 _NOTHING = CaseCalls(_cannot, _cannot)
 
 
-class _Asked(NamedTuple):
+class _Choice(NamedTuple):
     """What is chosen."""
 
     file: File
@@ -104,9 +104,9 @@ class CaseSection:
         self._boundary = boundary
         self._tell_ended = ended
         self._lock = threading.RLock()
-        self._errands = SerialExecutor("vellum-nb-cases")
-        self._asked: _Asked | None = None
-        self._ready: _Asked | None = None  # what the plan that is shown is of
+        self._executor = SerialExecutor("vellum-nb-cases")
+        self._choice: _Choice | None = None
+        self._ready: _Choice | None = None  # what the plan that is shown is of
         self._chosen_here = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
@@ -144,14 +144,14 @@ class CaseSection:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the file is checked, or its sweep has begun; return whether that is so."""
-        return self._errands.wait(timeout)
+        return self._executor.wait(timeout)
 
     def close(self) -> None:
         """Close every widget; a sweep that is under way goes on, and its view with it."""
         self._unsubscribe()
         with self._lock:
-            self._asked = self._ready = None
-        self._errands.wait(2)
+            self._choice = self._ready = None
+        self._executor.wait(2)
         self.view.children = ()
         self._file.close()
         self._tags.close()
@@ -165,19 +165,19 @@ class CaseSection:
     def _changed(self, *_: object) -> None:
         """Check what is chosen now, in a thread; Run waits for it."""
         with self._lock:
-            self._ready = self._asked = None
+            self._ready = self._choice = None
             try:
-                self._asked = self._chosen()
+                self._choice = self._chosen()
             except InputError as exc:
                 self._show(problems_html(exc))
                 return
-            if self._asked is None:
+            if self._choice is None:
                 self._show("")
                 return
             self._show(self._plan.value, state="Checking…")
-            self._errands.submit(partial(self._check, self._asked))
+            self._executor.submit(partial(self._check, self._choice))
 
-    def _chosen(self) -> _Asked | None:
+    def _chosen(self) -> _Choice | None:
         """Return what is chosen; None where there is no file yet."""
         file = self._file.value
         if file is None:
@@ -189,47 +189,47 @@ class CaseSection:
         if not self._tags.ticked:
             msg = "No release tag is chosen; choose one to run the cases on"
             raise InputError(msg)
-        return _Asked(file, tuple(self._tags.ticked), int(typed))
+        return _Choice(file, tuple(self._tags.ticked), int(typed))
 
-    def _check(self, asked: _Asked) -> None:
-        if asked is not self._asked:
+    def _check(self, choice: _Choice) -> None:
+        if choice is not self._choice:
             return  # something else is chosen by now
-        shown, label, ready = self._plan.value, _AGAIN, asked
+        html, label, ready = self._plan.value, _AGAIN, choice
         try:
             with self._boundary:
-                plan, shown = _planned(partial(self._calls.plan, *asked))
+                plan, html = _planned(partial(self._calls.plan, *choice))
                 if plan is not None and plan.resumes and not plan.calls:  # all of it was run
-                    ready = asked._replace(restart=True)
-                    plan, shown = _planned(partial(self._calls.plan, *ready))
+                    ready = choice._replace(restart=True)
+                    plan, html = _planned(partial(self._calls.plan, *ready))
                 label = _run_label(plan, again=ready.restart) if plan else _AGAIN
         finally:
             with self._lock:
-                if asked is self._asked:
+                if choice is self._choice:
                     self._ready = None if label == _AGAIN else ready
-                    self._show(shown, label)
+                    self._show(html, label)
 
     def _clicked(self, _: object) -> None:
         with self._lock:
-            if self._is_active() or self._asked is None:
+            if self._is_active() or self._choice is None:
                 return
             if self._ready is None:
                 self._changed()
                 return
-            asked, self._ready = self._ready, None
+            choice, self._ready = self._ready, None
             self._show(self._plan.value, state="Starting…")
-            self._errands.submit(partial(self._start, asked))
+            self._executor.submit(partial(self._start, choice))
 
-    def _start(self, asked: _Asked) -> None:
-        shown = self._plan.value
+    def _start(self, choice: _Choice) -> None:
+        html = self._plan.value
         try:
             with self._boundary:
-                sweep, problem = _started(partial(self._calls.sweep, *asked))
-                shown = problem or shown
+                sweep, problem = _started(partial(self._calls.sweep, *choice))
+                html = problem or html
                 if sweep is not None:
                     self._take(sweep)
         finally:
             with self._lock:
-                self._show(shown, _AGAIN)
+                self._show(html, _AGAIN)
         self._followed()
 
     def _take(self, sweep: Sweep) -> None:

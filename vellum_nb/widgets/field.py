@@ -198,9 +198,9 @@ class Field:
     def show(self, problem: str | None) -> None:
         """Show `problem` beside the control, or take it away."""
         text = f'<div role="alert">{ALERT}<span>{self._wording(problem or "")}</span></div>'
-        wanted = text if problem else ""
-        if self._message.value != wanted:
-            self._message.value = wanted
+        html = text if problem else ""
+        if self._message.value != html:
+            self._message.value = html
             (self.widget.add_class if problem else self.widget.remove_class)("vnb-bad")
 
     def look(self) -> None:

@@ -72,19 +72,19 @@ class FieldSet:
         self.widget.add_class("vnb-fields")
         self._changed = changed
         self._silent = False
-        self._shown: dict[str, Field] = {}
+        self._visible: dict[str, Field] = {}
         self._pool: dict[tuple[str, str], Field] = {}
 
     def show(self, by_tag: Mapping[str, Sequence[VellumVariable]]) -> None:
         """Show the union of what the releases want; what was typed moves to the new fields."""
-        before = self._shown
-        self._shown = {}
+        before = self._visible
+        self._visible = {}
         with self._silently():
             for variable in union(list(by_tag.values())):
                 field = self._field(variable, before.get(variable.key))
                 field.expects = expectations(variable.key, by_tag)
-                self._shown[variable.key] = field
-        children = tuple(field.widget for field in self._shown.values())
+                self._visible[variable.key] = field
+        children = tuple(field.widget for field in self._visible.values())
         if self.widget.children != children:
             self.widget.children = children
         self.show_problems()
@@ -120,24 +120,24 @@ class FieldSet:
     @property
     def names(self) -> list[str]:
         """The names of the inputs shown."""
-        return list(self._shown)
+        return list(self._visible)
 
     def __getitem__(self, name: str) -> Field:
-        return self._shown[name]
+        return self._visible[name]
 
     @property
     def values(self) -> dict[str, Any]:
         """Natural values of all inputs that have a readable one."""
         return {
             name: field.value
-            for name, field in self._shown.items()
+            for name, field in self._visible.items()
             if not field.is_empty and (field.value is not None or field.problem() is None)
         }
 
     @property
     def typed(self) -> dict[str, Any]:
         """What stands in each field, right or wrong."""
-        return {name: field.typed for name, field in self._shown.items()}
+        return {name: field.typed for name, field in self._visible.items()}
 
     def set_values(self, values: Mapping[str, Any], *, where: str) -> None:
         """Show `values`; inputs that are not named go back to their defaults.
@@ -147,17 +147,17 @@ class FieldSet:
         InputError
             A name is no input; the message lists the known ones and nothing is changed.
         """
-        known = ", ".join(self._shown) or "none"
+        known = ", ".join(self._visible) or "none"
         problems = [
             InputProblem(str(name), f"is no input. The form's inputs: {known}")
             for name in values
-            if name not in self._shown
+            if name not in self._visible
         ]
         if problems:
             msg = f"These values do not fit the form of {where}:"
             raise InputError(msg, problems)
         with self._silently():
-            for name, field in self._shown.items():
+            for name, field in self._visible.items():
                 if name in values:
                     field.value = values[name]
                 else:
@@ -165,12 +165,12 @@ class FieldSet:
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong, by the input's name, in the order of the fields."""
-        found = {name: field.problem() for name, field in self._shown.items()}
+        found = {name: field.problem() for name, field in self._visible.items()}
         return {name: problem for name, problem in found.items() if problem}
 
     def hide_required(self) -> None:
         """Show nothing beside empty fields until the next try to run."""
-        for field in self._shown.values():
+        for field in self._visible.values():
             field.shows_required = False
 
     def show_problems(self, *, required: bool = False) -> dict[str, str]:
@@ -182,10 +182,10 @@ class FieldSet:
             What `problems` returns.
         """
         if required:
-            for field in self._shown.values():
+            for field in self._visible.values():
                 field.look()
         found = self.problems()
-        for name, field in self._shown.items():
+        for name, field in self._visible.items():
             field.shows_required = field.shows_required or required
             unfinished = field.is_unfinished and not field.shows_required
             field.show(None if unfinished else found.get(name))
@@ -250,10 +250,10 @@ def next_turn(run: Run, fields: FieldSet) -> None:
     the chat, and that field is emptied for the next question. Without a chat field the first
     field gets the focus.
     """
-    shown = [fields[name] for name in fields.names]
-    chat = next((field for field in shown if isinstance(field, ChatField)), None)
+    visible = [fields[name] for name in fields.names]
+    chat = next((field for field in visible if isinstance(field, ChatField)), None)
     if chat is None:
-        for field in shown[:1]:
+        for field in visible[:1]:
             field.focus()
         return
     sent = _turns_sent(run, chat.name)

@@ -95,7 +95,7 @@ class Job:
         self._when_ended = ended
         self._cancellation = Cancellation()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._pump, name="vellum-nb-form", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="vellum-nb-form", daemon=True)
 
     def start(self) -> None:
         """Start, and return at once."""
@@ -117,7 +117,7 @@ class Job:
             self._ended.wait(min(left, _HEARD))
         return self._ended.is_set()
 
-    def _pump(self) -> None:
+    def _work(self) -> None:
         began = time.monotonic()
         try:
             workers = min(_AT_ONCE, len(self._requests)) or 1
@@ -224,6 +224,6 @@ def live_texts(
 
 def _sound(text: str) -> str:
     """Return as much as is shown; a character that has come by half waits for its other half."""
-    shown, rest = clipped(text)
-    joined = shown.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    visible, rest = clipped(text)
+    joined = visible.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return f"{joined}…" if rest else joined

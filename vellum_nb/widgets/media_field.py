@@ -223,9 +223,9 @@ class MediaField(Field):
         if how == "Upload" and self._uploaded:
             self._facts.value = _facts(self._file_name, str(self._uploaded.get("src", "")))
             parts = [control, self._facts, self._remove]
-        shown = self._preview_html()
-        self._preview.value = shown
-        self._body.children = [self._preview, *parts] if shown else parts
+        preview = self._preview_html()
+        self._preview.value = preview
+        self._body.children = [self._preview, *parts] if preview else parts
 
     def _preview_html(self) -> str:
         value = self.value

@@ -113,11 +113,11 @@ def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) 
     picture, word = _NODE_STATES.get(node.state, ("waiting", node.state))
     kind = f' <span class="vnb-trace-kind">{escape(visible_name(node.kind))}</span>'
     state = f' <span class="vnb-trace-kind">{escape(word)}</span>' if word else ""
-    heard = "" if word else '<span class="vnb-heard">FULFILLED</span>'
+    spoken = "" if word else '<span class="vnb-heard">FULFILLED</span>'
     start, end = _utc(node.start), _utc(node.end)
     took = max((end - start).total_seconds(), 0.0) if start and end else None
     return (
-        f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{heard} '
+        f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{spoken} '
         f"{escape(visible_name(node.name))}{kind if node.kind else ''}{state}</th>"
         f'<td class="vnb-trace-time">{_bar(node, begin, length)}</td>'
         f'<td class="vnb-trace-took vnb-number">{_seconds(took)}</td></tr>{_details(node)}'

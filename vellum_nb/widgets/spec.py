@@ -143,9 +143,9 @@ def union(releases: Sequence[Variables]) -> tuple[VellumVariable, ...]:
     found: dict[str, VellumVariable] = {}
     for variables in reversed(releases):
         for variable in variables:
-            shown = found.setdefault(variable.key, variable)
-            if variable.is_required and shown.default is None and not shown.is_required:
-                found[variable.key] = shown.model_copy(update={"required": True})
+            known = found.setdefault(variable.key, variable)
+            if variable.is_required and known.default is None and not known.is_required:
+                found[variable.key] = known.model_copy(update={"required": True})
     return tuple(found.values())
 
 
@@ -153,10 +153,10 @@ def expectations(
     name: str, by_tag: Mapping[str, Variables]
 ) -> tuple[tuple[str, VellumVariable], ...]:
     """Return what each release wants of `name`; without the tag where they all want the same."""
-    wanted = [(tag, v) for tag, variables in by_tag.items() for v in variables if v.key == name]
-    if all(_same(wanted[0][1], variable) for _, variable in wanted[1:]):
-        return tuple(("", variable) for _, variable in wanted[:1])
-    return tuple(wanted)
+    expected = [(tag, v) for tag, variables in by_tag.items() for v in variables if v.key == name]
+    if all(_same(expected[0][1], variable) for _, variable in expected[1:]):
+        return tuple(("", variable) for _, variable in expected[:1])
+    return tuple(expected)
 
 
 def not_sent(values: Mapping[str, object], variables: Variables) -> tuple[str, ...]:

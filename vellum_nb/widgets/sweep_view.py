@@ -105,24 +105,24 @@ def tag_note(record: SweepRecord, tag: str, same: Mapping[str, tuple[str, ...]])
 def _resumed(record: SweepRecord, now: Progress) -> Parts:
     """Return what was there already, and what became of runs in doubt, each with its count."""
     goes_on = bool(now.kept or now.lost)
-    anew = bool(record.round)
+    retries = bool(record.round)
     counts = [
-        (now.kept, goes_on, f"{_runs(now.kept)} kept" if anew else _found(now.kept)),
+        (now.kept, goes_on, f"{_runs(now.kept)} kept" if retries else _found(now.kept)),
         (now.reused, now.reused, f"{_runs(now.reused)} taken over from earlier ones"),
         (now.adopted, now.adopted, "looked up, and had run"),
         (now.resent, now.resent, _sent_again(now.resent)),
         (0, goes_on and now.began and not now.resent, "sent twice"),
     ]
     parts: Parts = []
-    for count, is_told, words in counts:
-        if is_told:
+    for count, applies, words in counts:
+        if applies:
             parts += [
                 (", " if parts else "", False),
                 (f"{count:,}", True),
                 (f" {words}", False),
             ]
     if parts:
-        lead = "what failed is tried anew: " if anew else "resumed: "
+        lead = "what failed is tried anew: " if retries else "resumed: "
         parts[0] = (lead if goes_on and now.began else "", False)
     return parts
 
@@ -378,7 +378,7 @@ class SweepView(ThreadSafeWidget):
         self._numbers = numbers or {}
         self._cell: int | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._pump = Debouncer(self._show, name="vellum-nb-sweep-view")
+        self._debouncer = Debouncer(self._show, name="vellum-nb-sweep-view")
         super().__init__(view_model=self._now())
         self._acts: dict[str, Callable[[], object]] = {
             "pause": sweep.pause,
@@ -387,18 +387,18 @@ class SweepView(ThreadSafeWidget):
             "cut": sweep.cut,
         }
         self.on_msg(self._on_message)
-        self._unsubscribe = sweep.subscribe(self._pump.poke)
-        self._pump.poke()
+        self._unsubscribe = sweep.subscribe(self._debouncer.poke)
+        self._debouncer.poke()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the sweep has come to an end and that is shown; return whether it is."""
-        return self._pump.wait(timeout)
+        return self._debouncer.wait(timeout)
 
     def close(self) -> None:
         """Close the view; the sweep goes on."""
         self._unsubscribe()
         self._unsubscribe = lambda: None
-        self._pump.close()
+        self._debouncer.close()
         super().close()
 
     def stands_here(self, *, here: bool = False) -> bool:
@@ -442,7 +442,7 @@ class SweepView(ThreadSafeWidget):
             raise
         else:
             self.error = ""
-        self._pump.poke()
+        self._debouncer.poke()
 
     def __repr__(self) -> str:
         record = self.sweep.record

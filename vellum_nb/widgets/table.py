@@ -485,7 +485,7 @@ class TableReader:
     ) -> None:
         self._source, self._send = source, send
         self._on_answer, self._guarded = on_answer, guarded
-        self._errands = SerialExecutor("vellum-nb-history-table")
+        self._executor = SerialExecutor("vellum-nb-history-table")
         self._counting = SerialExecutor("vellum-nb-history-count")
         self._lock = threading.RLock()
         self._windows: dict[str, tuple[Query, Window]] = {}
@@ -495,13 +495,13 @@ class TableReader:
     def soon(self, topic: str, call: Callable[[], None]) -> None:
         """Make a call that reads the history; of a long one not in the kernel's own thread."""
         if self._source.is_long:
-            self._errands.submit(lambda: self._guarded(topic, call))
+            self._executor.submit(lambda: self._guarded(topic, call))
         else:
             call()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is under way; return whether that is so."""
-        return self._errands.wait(timeout) and self._counting.wait(timeout)
+        return self._executor.wait(timeout) and self._counting.wait(timeout)
 
     def close(self) -> None:
         """Answer no request any more."""
@@ -651,8 +651,8 @@ class HistoryView(ThreadSafeWidget):
         self._lock = threading.RLock()
         self.export_folder: Path | None = None
         self._topic = ""
-        self._pump = Debouncer(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
-        self._closing: list[Callable[[], None]] = [self._pump.close]
+        self._debouncer = Debouncer(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
+        self._closing: list[Callable[[], None]] = [self._debouncer.close]
         self._side_by_side = side_by_side
         self._source = TableSource(history, filters)
         self._answers = TableReader(
@@ -674,8 +674,10 @@ class HistoryView(ThreadSafeWidget):
         }
         self.on_msg(self._on_message)
         self.observe(self._on_selected, "selected_ids")
-        self._may_be_gone = False
-        unsubscribe = history.subscribe(lambda _run: self._pump.poke(), on_bulk_change=self._many)
+        self._may_be_deleted = False
+        unsubscribe = history.subscribe(
+            lambda _run: self._debouncer.poke(), on_bulk_change=self._many
+        )
         self._closing += [self._answers.close, unsubscribe]
 
     @property
@@ -752,12 +754,12 @@ class HistoryView(ThreadSafeWidget):
                 self.columns = head["default"]
 
     def _many(self) -> None:
-        self._may_be_gone = True
-        self._pump.poke()
+        self._may_be_deleted = True
+        self._debouncer.poke()
 
     def _refresh(self) -> None:
-        if self._may_be_gone:
-            self._may_be_gone = False
+        if self._may_be_deleted:
+            self._may_be_deleted = False
             here = {run.id for run in self.selected}
             self.selected_ids = [run_id for run_id in self.selected_ids if run_id in here]
         if not self._answers.again(self._query):

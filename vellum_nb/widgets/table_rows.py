@@ -228,10 +228,10 @@ def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
     begin = start - lead if start > 2 * lead else 0
     piece = " ".join(text[begin : begin + 2 * limit].split())
     cut = len(piece) > limit or begin + 2 * limit < len(text)
-    shown = ("…" if begin else "") + piece[:limit].rstrip() + ("…" if cut else "")
-    marks = search.spans(shown) if search.terms else []
-    edges = [0, *(edge for mark in marks for edge in mark), len(shown)]
-    return [shown[a:b] for a, b in pairwise(edges)] if marks else shown
+    visible = ("…" if begin else "") + piece[:limit].rstrip() + ("…" if cut else "")
+    marks = search.spans(visible) if search.terms else []
+    edges = [0, *(edge for mark in marks for edge in mark), len(visible)]
+    return [visible[a:b] for a, b in pairwise(edges)] if marks else visible
 
 
 def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
@@ -241,12 +241,12 @@ def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     """
     if not runs:
         return "<p>History: no runs.</p>"
-    shown = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
-    sides = ["" if column_kind(name) in _FIGURES else LEFT for name in shown]
+    visible = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
+    sides = ["" if column_kind(name) in _FIGURES else LEFT for name in visible]
     head = "".join(
-        f"<th{side}>{escape(name)}</th>" for name, side in zip(shown, sides, strict=True)
+        f"<th{side}>{escape(name)}</th>" for name, side in zip(visible, sides, strict=True)
     )
-    lines = (zip(cells(run, shown), sides, strict=True) for run in runs)
+    lines = (zip(cells(run, visible), sides, strict=True) for run in runs)
     body = "".join(f"<tr>{''.join(_static_cell(*cell) for cell in line)}</tr>" for line in lines)
     more = "" if total.split(maxsplit=1)[0] == str(len(runs)) else f", the first {len(runs)} shown"
     return (

@@ -1054,9 +1054,9 @@ p = 1.00 · noise floor unknown>
         )
 
     def _grid(self, comparison: Comparison, *, title: str) -> ComparisonView:
-        from vellum_nb.widgets.grid import ComparisonView, Hands
+        from vellum_nb.widgets.grid import Callbacks, ComparisonView
 
-        hands = Hands(
+        hands = Callbacks(
             rate=self._rate_of_form,
             trace=self._nodes,
             replay=partial(views.replay, self._runner, comparison.deployment),

@@ -11,7 +11,7 @@ from wire_kit import Page, Wire
 from vellum_nb import Comparison, Run
 from vellum_nb.models import RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.widgets.grid import ComparisonView, Hands
+from vellum_nb.widgets.grid import Callbacks, ComparisonView
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -112,4 +112,4 @@ def hands():
         done.append((case.number, tag))
         return run(case.number - 1, tag, repeat=5)
 
-    return Hands(rate=rate, replay=replay), done
+    return Callbacks(rate=rate, replay=replay), done

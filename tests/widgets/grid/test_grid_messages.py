@@ -7,7 +7,7 @@ import json
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.widgets.grid import Hands
+from vellum_nb.widgets.grid import Callbacks
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_rating_that_fails_says_so_in_its_cell(made, show):
         raise vnb.HistoryError(msg)
 
     run = made[0]
-    page = show([run(0, "v1"), run(0, "v2")], hands=Hands(rate=refuse))
+    page = show([run(0, "v1"), run(0, "v2")], hands=Callbacks(rate=refuse))
     page.send(kind="rate", id=case(page, 1), release="v2", quality=1.0)
     assert page.whole.wait(10)
     assert page.cell(1, "v2")["problem"] == "the history is locked"
@@ -182,7 +182,7 @@ def test_blind_rating_is_opened_by_the_function_it_was_handed(made, show):
         return ipw.HTML("blind")
 
     tags = ("v1", "v2", "v3")
-    page = show([run(0, tag) for tag in tags], tags=tags, hands=Hands(blind=blind))
+    page = show([run(0, tag) for tag in tags], tags=tags, hands=Callbacks(blind=blind))
     assert page.view._head["can"] == ["blind"]
     for release in ("", "v3"):
         page.send(kind="blind", release=release)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
-    "Hands",
+    "Callbacks",
     "Subscribe",
     "export",
     "export_result",
@@ -100,7 +100,7 @@ class Subscribe(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class Callbacks:
     """What a grid can do beside showing; what is None is not offered.
 
     Attributes
@@ -147,7 +147,7 @@ _LEAST_P = 0.0001
 _TICKS = 3
 
 
-def summary(comparison: Comparison, metric: str | None, hands: Hands) -> dict[str, Any]:
+def summary(comparison: Comparison, metric: str | None, callbacks: Callbacks) -> dict[str, Any]:
     """Return the summary as it travels."""
     releases = (comparison.baseline, *comparison.others)
     axis = _axis(comparison, metric)
@@ -157,7 +157,7 @@ def summary(comparison: Comparison, metric: str | None, hands: Hands) -> dict[st
         "axis": axis,
         "band": _band(comparison, metric),
         "cases": len(comparison.cases),
-        "releases": [_release(comparison, each, metric, hands, costs) for each in releases],
+        "releases": [_release(comparison, each, metric, callbacks, costs) for each in releases],
         "notes": [
             f"{short(visible_name(tag), _NAME)} moved while these runs were made: "
             "each release that it pointed at has a column of its own."
@@ -167,24 +167,24 @@ def summary(comparison: Comparison, metric: str | None, hands: Hands) -> dict[st
 
 
 def _release(
-    comparison: Comparison, release: str, metric: str | None, hands: Hands, costs: _Costs
+    comparison: Comparison, release: str, metric: str | None, callbacks: Callbacks, costs: _Costs
 ) -> dict[str, Any]:
     is_baseline = release == comparison.baseline
-    told = _baseline(comparison) if is_baseline else _other(comparison, release, metric)
+    texts = _baseline(comparison) if is_baseline else _other(comparison, release, metric)
     return {
-        **named(comparison, release, hands),
-        **told,
+        **named(comparison, release, callbacks),
+        **texts,
         **_mean(comparison, release, metric),
-        **costs.told(release),
+        **costs.texts(release),
     }
 
 
-def named(comparison: Comparison, release: str, hands: Hands) -> dict[str, Any]:
+def named(comparison: Comparison, release: str, callbacks: Callbacks) -> dict[str, Any]:
     """Return what a release is called, without any figure."""
     return {
         "name": release,
         "label": short(visible_name(release), _NAME),
-        "same": [short(visible_name(each), _NAME) for each in hands.same.get(release, ())],
+        "same": [short(visible_name(each), _NAME) for each in callbacks.same.get(release, ())],
         "baseline": release == comparison.baseline,
     }
 
@@ -234,7 +234,7 @@ def _other(comparison: Comparison, release: str, metric: str | None) -> dict[str
         "remark": _remark(comparison, release, metric),
         "interval": _interval(against),
         "p": _p(p),
-        "p_told": _p_told(comparison, release, metric),
+        "p_told": _p_title(comparison, release, metric),
         "worse": counts["worse"],
     }
 
@@ -336,7 +336,7 @@ def _p(p: float | None) -> str:
     return f"< {_LEAST_P:.4f}" if p < _LEAST_P else (f"{p:.2f}" if p >= 0.0095 else f"{p:.1g}")  # noqa: PLR2004
 
 
-def _p_told(comparison: Comparison, release: str, metric: str) -> str:
+def _p_title(comparison: Comparison, release: str, metric: str) -> str:
     p = comparison.p(release, metric)
     corrected = ", corrected for several releases (Holm)" if len(comparison.others) > 1 else ""
     mean = "" if p is None else f"; of the mean difference {_p(p)}"
@@ -362,7 +362,7 @@ class _Costs:
         found = found[found == found]  # noqa: PLR0124  (NaN)
         return float(how(found)) if len(found) else None
 
-    def told(self, release: str) -> dict[str, str]:
+    def texts(self, release: str) -> dict[str, str]:
         seconds, before = (
             self._of(self._seconds, each, self._median) for each in (release, self._baseline)
         )
@@ -405,7 +405,7 @@ _WORDS = {
 }
 
 
-def head(comparison: Comparison, order: CaseOrder, hands: Hands) -> dict[str, Any]:
+def head(comparison: Comparison, order: CaseOrder, callbacks: Callbacks) -> dict[str, Any]:
     """Return it, as plain values."""
     metric = order.metric
     filters = [
@@ -416,7 +416,7 @@ def head(comparison: Comparison, order: CaseOrder, hands: Hands) -> dict[str, An
     ]
     return {
         "title": short(visible_name(comparison.deployment), _NAME),
-        "about": _about(comparison, metric, hands),
+        "about": _about(comparison, metric, callbacks),
         "baseline": comparison.baseline,
         "columns": [
             {"name": each, "label": short(visible_name(each), _NAME)}
@@ -432,17 +432,17 @@ def head(comparison: Comparison, order: CaseOrder, hands: Hands) -> dict[str, An
         ],
         "formats": formats(comparison),
         "metric": metric or "",
-        "can": [name for name in ("rate", "blind") if getattr(hands, name) is not None],
+        "can": [name for name in ("rate", "blind") if getattr(callbacks, name) is not None],
         "filters": filters,
         "labels": [_label(name, values) for name, values in [*order.labels.items()][:_LABELS]],
-        "summary": summary(comparison, metric, hands),
+        "summary": summary(comparison, metric, callbacks),
         "order": "regressions first" if metric is not None else "those that differ first",
         "foot": _foot(comparison, metric),
     }
 
 
-def _about(comparison: Comparison, metric: str | None, hands: Hands) -> str:
-    parts = [short(visible_name(hands.about), _NAME)] if hands.about else []
+def _about(comparison: Comparison, metric: str | None, callbacks: Callbacks) -> str:
+    parts = [short(visible_name(callbacks.about), _NAME)] if callbacks.about else []
     found = None if metric is None else next(m for m in comparison.metrics if m.name == metric)
     if found is not None and found.name == "score":
         parts.append("score = share of expected outputs met")

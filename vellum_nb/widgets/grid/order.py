@@ -78,11 +78,11 @@ def read_query(content: object) -> GridQuery:
     >>> read_query({"states": ["missing", "all"], "search": 1})
     GridQuery(states=frozenset({'missing'}), labels=(), search='')
     """
-    asked: Mapping[str, Any] = content if isinstance(content, dict) else {}
-    search = asked.get("search")
+    content_query: Mapping[str, Any] = content if isinstance(content, dict) else {}
+    search = content_query.get("search")
     return GridQuery(
-        states=frozenset(each for each in _texts(asked.get("states")) if each in STATES),
-        labels=_labels(asked.get("labels")),
+        states=frozenset(each for each in _texts(content_query.get("states")) if each in STATES),
+        labels=_labels(content_query.get("labels")),
         search=search[:_MAX_TEXT] if isinstance(search, str) else "",
     )
 

@@ -28,7 +28,7 @@ __all__ = [
     "Chip",
     "MAX_ROW",
     "Piece",
-    "Shown",
+    "RowSource",
     "changed",
     "chips",
     "differing",
@@ -142,8 +142,8 @@ def _shortened(ops: Iterable[Op], *, at_start: bool) -> list[Piece]:
         if op.kind != "equal" or gap <= _AROUND:
             pieces.append((_MARKS[op.kind], clean(op.text)))
             continue
-        kept = op.text[:head], op.text[len(op.text) - tail :]
-        pieces += [("=", clean(kept[0])), ("~", f"{gap:,} characters"), ("=", clean(kept[1]))]
+        ends = op.text[:head], op.text[len(op.text) - tail :]
+        pieces += [("=", clean(ends[0])), ("~", f"{gap:,} characters"), ("=", clean(ends[1]))]
     return [(mark, text) for mark, text in pieces if text]
 
 
@@ -225,9 +225,9 @@ def _check(name: str, *, met: bool, before: bool | None, own: bool) -> Chip:
     tone = "" if met else "bad"
     if met and before is False and not own:
         tone = "good"
-    told = "as expected" if met else "not as expected"
+    compared = "as expected" if met else "not as expected"
     name = short(visible_name(name), _CHIP_NAME)
-    return f"{name} {_CHECK if met else _CROSS}", tone, f"{name}: {told}"
+    return f"{name} {_CHECK if met else _CROSS}", tone, f"{name}: {compared}"
 
 
 def _metric(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:
@@ -239,16 +239,18 @@ def _metric(comparison: Comparison, case: Case, release: str, metric: Metric) ->
         failed = int(scored.failed[case.number - 1, column])
         return (f"{name} failed", "bad", f"{name} raised; errors() says what") if failed else None
     repeats = int(scored.count[case.number - 1, column])
-    told = f"{name}: {figure(value)}" + (f", mean of {repeats:,} repeats" if repeats > 1 else "")
+    compared = f"{name}: {figure(value)}" + (
+        f", mean of {repeats:,} repeats" if repeats > 1 else ""
+    )
     is_pass = scored.passes and metric.name != "score" and value in {0.0, 1.0}
     text = f"{name} {_CHECK if value else _CROSS}" if is_pass else f"{name} {figure(value)}"
     if release == case.baseline:
-        return text, "", told
+        return text, "", compared
     delta = comparison.delta(case, release, metric.name)
     if delta is not None and abs(delta) > max(metric.tolerance, 1e-9) and not is_pass:
         text = f"{text} {signed(delta, like=max(abs(delta), abs(value)))}"
     verdict = comparison.verdict(case, release, metric.name)
-    return text, {"better": "good", "worse": "bad"}.get(verdict, ""), told
+    return text, {"better": "good", "worse": "bad"}.get(verdict, ""), compared
 
 
 MAX_ROW = 40_000  # bytes of one row
@@ -262,7 +264,7 @@ Cell = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class RowSource:
     """What rows are made of.
 
     Attributes
@@ -283,18 +285,18 @@ class Shown:
     busy: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
 
-def row(shown: Shown, case: Case) -> dict[str, Any]:
+def row(source: RowSource, case: Case) -> dict[str, Any]:
     """Return what travels for one case; never more than about `MAX_ROW`."""
     limit = _TEXT
     while True:
-        made = _row(shown, case, limit)
+        made = _row(source, case, limit)
         if len(json.dumps(made)) <= MAX_ROW or limit <= _LEAST:
             return made
         limit //= 2
 
 
-def _row(shown: Shown, case: Case, limit: int) -> dict[str, Any]:
-    comparison = shown.comparison
+def _row(source: RowSource, case: Case, limit: int) -> dict[str, Any]:
+    comparison = source.comparison
     inputs = [(name, value) for name, value in inputs_of(case).items() if value is not None]
     size = min(_INPUT, limit)
     labels = [(name, value) for name, value in case.labels.items() if value is not None]
@@ -309,7 +311,7 @@ def _row(shown: Shown, case: Case, limit: int) -> dict[str, Any]:
         ],
         "more": max(0, len(inputs) - _INPUTS),
         "cells": [
-            _cell(shown, case, each, limit) for each in (comparison.baseline, *comparison.others)
+            _cell(source, case, each, limit) for each in (comparison.baseline, *comparison.others)
         ],
     }
 
@@ -323,15 +325,15 @@ def _input(value: object) -> str:
     return value_text(value, "IMAGE" if is_media else "JSON")
 
 
-def _cell(shown: Shown, case: Case, release: str, limit: int) -> Cell:
+def _cell(source: RowSource, case: Case, release: str, limit: int) -> Cell:
     found = case.counting(release)
-    busy, problem = shown.busy.get((case.case_id, release), ("", ""))
+    busy, problem = source.busy.get((case.case_id, release), ("", ""))
     head: Cell = {"busy": clean(busy), "problem": short(problem, 300)}
     if found is None or not found.is_answer:
-        return head | _gap(shown, case, release, found)
+        return head | _gap(source, case, release, found)
     base = case.counting(case.baseline)
     base = base if base is not None and base.is_answer else None
-    kind, word = _verdict(shown, case, release, base)
+    kind, word = _verdict(source, case, release, base)
     against = None if release == case.baseline else base
     outputs, is_cut = _outputs(found.run, None if against is None else against.run, limit)
     unlike, answers = case.repeats(release)
@@ -344,12 +346,12 @@ def _cell(shown: Shown, case: Case, release: str, limit: int) -> Cell:
         "error": _error(found, limit),
         "outputs": outputs,
         "cut": is_cut,
-        "chips": chips(shown.comparison, case, release, shown.comparison.metrics),
+        "chips": chips(source.comparison, case, release, source.comparison.metrics),
         "unstable": f"differs in {unlike:,} of {answers:,} repeats" if unlike else "",
     }
 
 
-def _gap(shown: Shown, case: Case, release: str, found: RunSummary | None) -> Cell:
+def _gap(source: RowSource, case: Case, release: str, found: RunSummary | None) -> Cell:
     tries = len(case.tries.get(release, ()))
     name = _name(release)
     times = "1 try" if tries == 1 else f"{tries:,} tries"
@@ -361,22 +363,24 @@ def _gap(shown: Shown, case: Case, release: str, found: RunSummary | None) -> Ce
         "run": "" if found is None else found.id,
         "gap": f"{what} Counted as missing, never as a pass.",
         "error": short(error, 300),
-        "replay": release in shown.replays,
+        "replay": release in source.replays,
     }
 
 
-def _verdict(shown: Shown, case: Case, release: str, base: RunSummary | None) -> tuple[str, str]:
+def _verdict(
+    source: RowSource, case: Case, release: str, base: RunSummary | None
+) -> tuple[str, str]:
     if release == case.baseline:
         return "baseline", ""
     if base is None:
         return "alone", f"nothing to hold against: no answer on {_name(case.baseline)}"
     differs = case.status(release) == "differs"
-    if shown.metric is None:
+    if source.metric is None:
         return _plainly(differs=differs)
-    verdict = shown.comparison.verdict(case, release, shown.metric)
+    verdict = source.comparison.verdict(case, release, source.metric)
     if verdict == "same" and not differs:
         return _plainly(differs=False)
-    name = short(visible_name(shown.metric), _LABEL)
+    name = short(visible_name(source.metric), _LABEL)
     words = {
         "better": "better",
         "worse": "worse",
@@ -411,19 +415,19 @@ def _outputs(run: Run, base: Run | None, limit: int) -> tuple[list[dict[str, Any
 
 
 def _output(name: str, run: Run, base: Run | None, limit: int) -> dict[str, Any]:
-    told = base is not None and bool(base.outputs)
-    old = _value(base, name) if base is not None and told else None
+    compared = base is not None and bool(base.outputs)
+    old = _value(base, name) if base is not None and compared else None
     new = _value(run, name)
     note = ""
     if new is None:
         (pieces, cut), note = changed(value_text(*(old or ("", ""))), "", limit), "missing"
-    elif not told:
+    elif not compared:
         pieces, cut = plain(value_text(*new), limit)
     elif old is None:
         (pieces, cut), note = changed("", value_text(*new), limit), "new"
     else:
         pieces, cut = differing(old[0], new[0], (old[1], new[1]), limit)
-    sides = ("".join(text for mark, text in pieces if mark != gone) for gone in "+-")
+    sides = ("".join(text for mark, text in pieces if mark != left_out) for left_out in "+-")
     inline = not cut and all(len(text) <= _INLINE and "\n" not in text for text in sides)
     is_text = isinstance((new or old or ("",))[0], str)
     made = {"name": _name(name), "pieces": pieces, "cut": cut, "note": note, "inline": inline}

@@ -32,7 +32,7 @@ from vellum_nb.widgets.base import (
     note,
 )
 from vellum_nb.widgets.form import FORM_STYLE
-from vellum_nb.widgets.grid.head import Hands, export_result, head
+from vellum_nb.widgets.grid.head import Callbacks, export_result, head
 from vellum_nb.widgets.grid.order import (
     QUALITIES,
     CaseOrder,
@@ -44,7 +44,7 @@ from vellum_nb.widgets.grid.order import (
     read_window,
     refused,
 )
-from vellum_nb.widgets.grid.rows import Shown, row
+from vellum_nb.widgets.grid.rows import RowSource, row
 from vellum_nb.widgets.markup import asset, script
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.results import AnswerActions, AnswerBars
@@ -68,8 +68,8 @@ class Busy:
     `push` shows the row of a case anew.
     """
 
-    def __init__(self, errands: SerialExecutor, push: Callable[[Case], None]) -> None:
-        self._errands, self._push = errands, push
+    def __init__(self, executor: SerialExecutor, push: Callable[[Case], None]) -> None:
+        self._executor, self._push = executor, push
         self._words: dict[tuple[str, str], tuple[str, str]] = {}
 
     def words(self) -> dict[tuple[str, str], tuple[str, str]]:
@@ -97,7 +97,7 @@ class Busy:
                     del self._words[key]
                 self._push(case)
 
-        self._errands.submit(errand)
+        self._executor.submit(errand)
 
 
 def pair_of(comparison: Comparison, release: str) -> tuple[str, str]:
@@ -170,19 +170,19 @@ class RunListener:
     def __init__(
         self,
         known: Callable[[], set[str]],
-        hands: Hands,
+        callbacks: Callbacks,
         changed: Callable[[Iterable[Run]], None],
         deleted: Callable[[Mapping[str, RunSummary | None]], None],
     ) -> None:
         self._known = known
         self._ids = known()
-        self._changed, self._deleted, self._again = changed, deleted, hands.again
+        self._changed, self._deleted, self._again = changed, deleted, callbacks.again
         self._are_many = False
         self._runs: dict[str, Run] = {}
         self._lock = Lock()
         self._debouncer = Debouncer(self._hand_over, name="vellum-nb-grid-runs", least=_LEAST_S)
-        assert hands.subscribe is not None  # noqa: S101  (only made where there is one)
-        self._unsubscribe = hands.subscribe(self._on_run, on_bulk_change=self.look)
+        assert callbacks.subscribe is not None  # noqa: S101  (only made where there is one)
+        self._unsubscribe = callbacks.subscribe(self._on_run, on_bulk_change=self.look)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the changes are handed over; return whether that is so."""
@@ -233,25 +233,25 @@ class Detail:
 
     Parameters
     ----------
-    hands : Hands
+    callbacks : Callbacks
         Rates and traces.
     judged : callable
         Called with a run that was rated, as it is now.
     """
 
-    def __init__(self, hands: Hands, judged: Callable[[Run], None]) -> None:
-        controls = [name for name in ("rate", "trace") if getattr(hands, name) is not None]
+    def __init__(self, callbacks: Callbacks, judged: Callable[[Run], None]) -> None:
+        controls = [name for name in ("rate", "trace") if getattr(callbacks, name) is not None]
         self._bars = AnswerBars(controls)
         self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
         self._runs: tuple[Run, ...] = ()
         self._columns: tuple[str, ...] = ()
-        self._told = judged
+        self._changed = judged
         self.actions = AnswerActions(
             self._bars,
-            rate=hands.rate,
-            trace=hands.trace,
+            rate=callbacks.rate,
+            trace=callbacks.trace,
             boundary=self._edge,
             changed=self._judged,
             go_on=lambda _run: None,
@@ -297,7 +297,7 @@ class Detail:
 
     def _judged(self, run: Run) -> None:
         self.replace(run)
-        self._told(run)
+        self._changed(run)
 
     def _draw(self) -> None:
         self._bars.show(self._runs)
@@ -349,7 +349,7 @@ class Host(Protocol):
     def order(self) -> CaseOrder:
         """Return the cases in their order."""
 
-    def source(self) -> Shown:
+    def source(self) -> RowSource:
         """Return what rows are made of."""
 
     def open_case(self, case: Case) -> None:
@@ -463,13 +463,13 @@ class GridTable(ThreadSafeWidget):
     def _answer(self, query: GridQuery, window: GridWindow) -> dict[str, Any]:
         """Return the rows of `window`, as many as may travel at once; at least one."""
         places = self._order(query)
-        shown = self._host.source()
-        cases = shown.comparison.cases
+        source = self._host.source()
+        cases = source.comparison.cases
         rows: list[dict[str, Any]] = []
         size = 0
-        wanted = places[window.offset : window.offset + window.limit]
-        for case in in_turn(cases[place] for place in wanted):
-            made = row(shown, case)
+        places_here = places[window.offset : window.offset + window.limit]
+        for case in in_turn(cases[place] for place in places_here):
+            made = row(source, case)
             size += len(json.dumps(made))
             if rows and size > MAX_PAGE:
                 break
@@ -497,11 +497,11 @@ class GridTable(ThreadSafeWidget):
         self._host.rate(self._case(content), _release(content), float(quality))
 
     def _case(self, content: Mapping[str, Any]) -> Case:
-        wanted = content.get("id")
+        places_here = content.get("id")
         cases = self._host.source().comparison.cases
-        found = next((each for each in cases if each.case_id == wanted), None)
+        found = next((each for each in cases if each.case_id == places_here), None)
         if found is None:
-            refused(f"there is no case {wanted!r:.60}")
+            refused(f"there is no case {places_here!r:.60}")
         return found
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
@@ -545,7 +545,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     ----------
     comparison : Comparison
         What is shown. Ratings and runs that are made here give the view another comparison.
-    hands : Hands, optional
+    callbacks : Callbacks, optional
         What can be done beside looking.
 
     Attributes
@@ -570,9 +570,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     _listener: RunListener | None = None  # also of a view whose construction failed
     _parts: tuple[Any, ...] = ()
 
-    def __init__(self, comparison: Comparison, hands: Hands | None = None) -> None:
+    def __init__(self, comparison: Comparison, callbacks: Callbacks | None = None) -> None:
         self._own = self.comparison = comparison
-        self._hands = hands or Hands()
+        self._callbacks = callbacks or Callbacks()
         self._order: CaseOrder | None = None
         self._chosen: frozenset[str] = frozenset()
         self._metric = comparison.metric.name if comparison.metric else None
@@ -583,14 +583,14 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._busy = Busy(self._executor, self._push)
         self._version = 0
         self.table = GridTable(self, self._head())
-        self._detail = Detail(self._hands, lambda run: self._take_runs([run]))
+        self._detail = Detail(self._callbacks, lambda run: self._take_runs([run]))
         self._blind = BlindPlace(self.table, self._detail.widget)
         self._parts = (self.table, self._detail.widget, self._blind.widget)
         super().__init__(self._parts)
         self.add_class("vnb-grid-view")
-        if self._hands.subscribe is not None:
+        if self._callbacks.subscribe is not None:
             self._listener = RunListener(
-                self._ids, self._hands, self._take_runs, self._take_deletions
+                self._ids, self._callbacks, self._take_runs, self._take_deletions
             )
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -639,10 +639,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         on = self.order().count("chosen") > 0
         self.table.notify(kind="filter", states=["chosen"] if on else [])
 
-    def source(self) -> Shown:
+    def source(self) -> RowSource:
         """Return what rows are made of."""
-        replayed, busy = self._hands.replayed(self.comparison), self._busy.words()
-        return Shown(self.comparison, self._metric, replayed, busy)
+        replayed, busy = self._callbacks.replayed(self.comparison), self._busy.words()
+        return RowSource(self.comparison, self._metric, replayed, busy)
 
     def open_case(self, case: Case) -> None:
         """Show `case` in full under the grid."""
@@ -664,7 +664,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         InputError
             Ratings cannot be saved here, or there is no answer.
         """
-        rate, run = self._hands.rate, case.answer(release)
+        rate, run = self._callbacks.rate, case.answer(release)
         if rate is None:
             msg = "Ratings cannot be kept here: this comparison was made without a workspace"
             raise InputError(msg)
@@ -687,8 +687,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         InputError
             Nothing can be run here, or not on `release`.
         """
-        replay = self._hands.replay
-        if replay is None or release not in self._hands.replayed(self.comparison):
+        replay = self._callbacks.replay
+        if replay is None or release not in self._callbacks.replayed(self.comparison):
             msg = f"Case {case.number} cannot be run on {release} from here"
             raise InputError(msg)
 
@@ -734,10 +734,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         InputError
             There is no workspace, or one release only.
         """
-        if self._hands.blind is None:
+        if self._callbacks.blind is None:
             msg = "There is no blind rating here"
             raise InputError(msg)
-        rating = self._hands.blind(self.comparison, pair_of(self.comparison, release))
+        rating = self._callbacks.blind(self.comparison, pair_of(self.comparison, release))
         self.close_case()
         self._blind.open(rating)
 
@@ -812,7 +812,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             self.table.renew(self._head(), reorder=reorder)
 
     def _head(self) -> dict[str, Any]:
-        return head(self.comparison, self.order(), self._hands) | {"version": self._version}
+        return head(self.comparison, self.order(), self._callbacks) | {"version": self._version}
 
     def __repr__(self) -> str:
         comparison = self.comparison
