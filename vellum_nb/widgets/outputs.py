@@ -9,7 +9,7 @@ from itertools import chain
 
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.rendering.diff import difference
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import duration, money, visible_name
 from vellum_nb.rendering.marks import diff_html
 from vellum_nb.rendering.states import error_html, icon, state_html
 from vellum_nb.rendering.text_diff import Op
@@ -21,7 +21,6 @@ __all__ = [
     "LEFT",
     "OUTPUT_CSS",
     "in_order",
-    "latency_text",
     "legend_html",
     "output_html",
     "output_style_html",
@@ -75,7 +74,7 @@ def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
     begin, length = _span(nodes)
     rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]]
     count = "1 node" if len(nodes) == 1 else f"{len(nodes):,} nodes"
-    facts = [escape(visible_name(title)), count, _seconds(length)]
+    facts = [escape(visible_name(title)), count, duration(length)]
     more = f"the first {_NODES} are shown; run.trace() has all" if len(nodes) > _NODES else ""
     caption = " · ".join(part for part in (*facts, more) if part)
     body = "".join(rows)
@@ -120,7 +119,8 @@ def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) 
         f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{spoken} '
         f"{escape(visible_name(node.name))}{kind if node.kind else ''}{state}</th>"
         f'<td class="vnb-trace-time">{_bar(node, begin, length)}</td>'
-        f'<td class="vnb-trace-took vnb-number">{_seconds(took)}</td></tr>{_details(node)}'
+        f'<td class="vnb-trace-took vnb-number">{"" if took is None else duration(took)}</td>'
+        f"</tr>{_details(node)}"
     )
 
 
@@ -145,7 +145,7 @@ def _details(node: NodeRun) -> str:
     if node.tokens_in is not None or node.tokens_out is not None:
         facts.append(f"{node.tokens_in or 0:,} tokens in · {node.tokens_out or 0:,} out")
     if node.cost_usd is not None:
-        facts.append(f"${node.cost_usd:.4f}")
+        facts.append(money(node.cost_usd))
     used = f'<span class="vnb-quiet">{" · ".join(facts)}</span>' if facts else ""
     text = node.error or ""
     error = f'<pre class="vnb-text vnb-error">{escape(text[:_ERROR])}</pre>' if text else ""
@@ -156,12 +156,6 @@ def _details(node: NodeRun) -> str:
     )
 
 
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
 def _utc(moment: datetime | None) -> datetime | None:
     if moment is None or moment.tzinfo is not None:
         return moment
@@ -169,7 +163,6 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 
 _MOST_OUTPUTS = 200
-_SECOND = 1000  # milliseconds
 _LEGEND = (Op("insert", "inserted"), Op("delete", "deleted"))
 
 
@@ -248,20 +241,6 @@ def legend_html(release_tag: str) -> str:
     return f"changed words are marked {marked} against {escape(visible_name(release_tag))}"
 
 
-def latency_text(seconds: float | None) -> str:
-    """Return a latency for people.
-
-    Examples
-    --------
-    >>> latency_text(1.8391), latency_text(0.004)
-    ('1.84 s', '4 ms')
-    """
-    if seconds is None:
-        return ""
-    milliseconds = round(seconds * 1000)
-    return f"{seconds:.2f} s" if milliseconds >= _SECOND else f"{milliseconds} ms"
-
-
 def _changed(name: str, run: Run, baseline: Run, *, markdown: bool) -> str:
     value, kind = run.outputs[name], _kind(run, name)
     if markdown and isinstance(value, str):
@@ -321,9 +300,9 @@ def _row(name: str, html: str) -> str:
 def _head(run: Run, right: str, *more: str) -> str:
     facts = [state_html(run), *more]
     if run.latency_s is not None:
-        facts.append(f'<span class="vnb-number">{latency_text(run.latency_s)}</span>')
+        facts.append(f'<span class="vnb-number">{duration(run.latency_s)}</span>')
     if run.cost_usd is not None:
-        facts.append(f'<span class="vnb-number">${run.cost_usd:.4f}</span>')
+        facts.append(f'<span class="vnb-number">{money(run.cost_usd)}</span>')
     if run.tag_moved:
         facts.append("the tag moved during the call")
     facts_html = ' <span class="vnb-dot">·</span> '.join(facts)

@@ -16,11 +16,10 @@ from vellum_nb.comparison.figures import Against
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import RunSummary, replacing
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import duration, figure, money, p_value, signed, visible_name
 from vellum_nb.widgets.base import export_target
 from vellum_nb.widgets.grid.order import CaseOrder
-from vellum_nb.widgets.grid.rows import figure, short, signed
-from vellum_nb.widgets.outputs import latency_text
+from vellum_nb.widgets.grid.rows import short
 from vellum_nb.widgets.results import Rate, Trace
 
 if TYPE_CHECKING:
@@ -143,7 +142,6 @@ class Callbacks:
 
 
 _NAME = 120
-_LEAST_P = 0.0001
 _TICKS = 3
 
 
@@ -233,7 +231,7 @@ def _other(comparison: Comparison, release: str, metric: str | None) -> dict[str
         ),
         "remark": _remark(comparison, release, metric),
         "interval": _interval(against),
-        "p": _p(p),
+        "p": p_value(p),
         "p_told": _p_title(comparison, release, metric),
         "worse": counts["worse"],
     }
@@ -330,16 +328,10 @@ def _mean(comparison: Comparison, release: str, metric: str | None) -> dict[str,
     return {"mean": figure(mean), "mean_delta": delta}
 
 
-def _p(p: float | None) -> str:
-    if p is None:
-        return "—"
-    return f"< {_LEAST_P:.4f}" if p < _LEAST_P else (f"{p:.2f}" if p >= 0.0095 else f"{p:.1g}")  # noqa: PLR2004
-
-
 def _p_title(comparison: Comparison, release: str, metric: str) -> str:
     p = comparison.p(release, metric)
     corrected = ", corrected for several releases (Holm)" if len(comparison.others) > 1 else ""
-    mean = "" if p is None else f"; of the mean difference {_p(p)}"
+    mean = "" if p is None else f"; of the mean difference {p_value(p)}"
     return f"sign test over cases with a difference{mean}{corrected}"
 
 
@@ -372,9 +364,9 @@ class _Costs:
         both = release != self._baseline and seconds is not None and before is not None
         known = release != self._baseline and cost is not None and cost_before
         return {
-            "latency": "—" if seconds is None else latency_text(seconds),
+            "latency": duration(seconds),
             "latency_delta": _longer(seconds, before) if both else "",  # type: ignore[arg-type]
-            "cost": "" if cost is None else f"${cost:.4f}",
+            "cost": "" if cost is None else money(cost),
             "cost_delta": _dearer(cost, cost_before) if known else "",  # type: ignore[arg-type]
         }
 
@@ -385,7 +377,7 @@ def _longer(seconds: float, before: float) -> str:
         return ""
     sign = "\N{MINUS SIGN}" if by < 0 else "+"
     in_seconds = f"{abs(by):.2f}"
-    return f"{sign}{in_seconds if seconds >= 1 else latency_text(abs(by))}"
+    return f"{sign}{in_seconds if seconds >= 1 else duration(abs(by))}"
 
 
 def _dearer(cost: float, before: float) -> str:

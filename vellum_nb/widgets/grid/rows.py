@@ -18,11 +18,10 @@ from vellum_nb.comparison.metrics import Metric
 from vellum_nb.history import RunSummary, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.diff import difference
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import duration, figure, signed, visible_name
 from vellum_nb.rendering.text_diff import Op, word_diff
 from vellum_nb.rendering.values import same_value, value_text
 from vellum_nb.widgets.grid.order import inputs_of, label_text
-from vellum_nb.widgets.outputs import latency_text
 
 __all__ = [
     "Chip",
@@ -32,11 +31,9 @@ __all__ = [
     "changed",
     "chips",
     "differing",
-    "figure",
     "plain",
     "row",
     "short",
-    "signed",
 ]
 
 Piece: TypeAlias = tuple[str, str]
@@ -166,43 +163,6 @@ Chip = tuple[str, str, str]
 _MOST_CHIPS = 12
 _CHIP_NAME = 40
 _CHECK, _CROSS = "✓", "✗"
-_COUNT = 10  # from here on a whole number is a count, not a score
-_WHOLE = 1000  # from here on a figure needs no decimals
-_HUNDREDTHS = 0.095  # from here on it has two
-
-
-def figure(value: float, like: float | None = None) -> str:
-    """Return a figure in as few digits as tell it from its like.
-
-    With `like` it has as many decimals as that one, unless it would read as nothing.
-
-    Examples
-    --------
-    >>> figure(0.5), figure(0.00213), figure(12345.6), figure(118.0), figure(0.0731, like=0.59)
-    ('0.50', '0.0021', '12,346', '118', '0.07')
-    """
-    size = abs(value)
-    if size >= _COUNT and float(value).is_integer():
-        return f"{value:,.0f}"
-    if size >= _WHOLE and (like is None or abs(like) >= _WHOLE):
-        return f"{value:,.0f}"
-    if size >= _HUNDREDTHS or size == 0 or (like is not None and abs(like) >= _HUNDREDTHS):
-        text = f"{value:,.2f}"
-        if size == 0 or float(text.replace(",", "")):
-            return text
-    return f"{value:.2g}"
-
-
-def signed(value: float, like: float | None = None) -> str:
-    r"""Return a difference with its sign.
-
-    Examples
-    --------
-    >>> signed(-0.5) == "\N{MINUS SIGN}0.50", signed(0.26)
-    (True, '+0.26')
-    """
-    sign = "\N{MINUS SIGN}" if value < 0 else "+"
-    return f"{sign}{figure(abs(value), like)}"
 
 
 def chips(
@@ -342,7 +302,7 @@ def _cell(source: RowSource, case: Case, release: str, limit: int) -> Cell:
         "word": word,
         "run": found.id,
         "quality": found.quality,
-        "latency": latency_text(found.latency_s),
+        "latency": duration(found.latency_s),
         "error": _error(found, limit),
         "outputs": outputs,
         "cut": is_cut,
