@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import axe_playwright_python
 import pytest
 from lab import chromium, find_chromium
 from playwright.sync_api import Page, expect
 
 from vellum_nb.widgets.markup import asset, script
+
+pytestmark = pytest.mark.browser
 
 MODEL = """
 class Model {
@@ -27,6 +31,18 @@ class Model {
   emit(name, ...args) { for (const [each, call] of [...this.calls]) if (each === name) call(...args); }
 }
 """
+
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+# JupyterLab's dark theme, as far as the style sheets use it.
+DARK = {
+    "--jp-layout-color0": "#111", "--jp-layout-color1": "#212121", "--jp-layout-color2": "#424242",
+    "--jp-layout-color3": "#616161", "--jp-ui-font-color0": "#fff", "--jp-ui-font-color1": "rgba(255, 255, 255, 0.87)",
+    "--jp-ui-font-color3": "rgba(255, 255, 255, 0.5)", "--jp-border-color2": "#424242", "--jp-brand-color1": "#2196f3",
+    "--jp-error-color1": "#f44336", "--jp-success-color1": "#4caf50", "--jp-warn-color0": "#ef6c00",
+    "--jp-warn-color1": "#fb8c00", "--jp-accept-color-normal": "#1976d2", "--jp-input-border-color": "#bdbdbd",
+}  # fmt: skip
 
 
 class Blank:
@@ -48,6 +64,24 @@ class Blank:
             }""".replace("model, el:", "model: window.model, el:"),
             [script(name), MODEL.strip(), traits],
         )
+
+    def violations(self) -> list[str]:
+        """Return what axe finds wrong in light and in dark."""
+        self.page.evaluate(AXE)
+        found = []
+        for theme, colours in (("light", {}), ("dark", DARK)):
+            style = "".join(f"{name}: {value};" for name, value in colours.items())
+            self.page.evaluate("(style) => { document.documentElement.style = style; }", style)
+            self.page.evaluate("document.body.style.background = 'var(--jp-layout-color1, #fff)'")
+            result = self.page.evaluate(
+                "(tags) => axe.run('#el', {runOnly: {type: 'tag', values: tags}})", RULES
+            )
+            found += [
+                f"{theme} {each['id']}: {node['target']} {node['failureSummary'][:300]}"
+                for each in result["violations"]
+                for node in each["nodes"]
+            ]
+        return found
 
     def sent(self, kind: str = "") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.page.evaluate("window.model.sent")
@@ -376,6 +410,19 @@ def test_tabs_of_the_lab_work_from_the_keyboard(blank: Blank) -> None:
 def test_closed_views_listen_to_nothing(table: Blank) -> None:
     table.page.evaluate("() => { window.close_(); window.close_ = null; }")
     assert table.page.evaluate("window.model.calls.length") == 0
+
+
+def test_axe_finds_nothing_wrong_with_the_table(table: Blank) -> None:
+    reply(table)
+    row(table, "text 3").first.locator("label").click()
+    table.page.get_by_role("button", name="Columns").click()
+    assert table.violations() == []
+
+
+def test_axe_finds_nothing_wrong_with_the_grid(grid: Blank) -> None:
+    grid.page.get_by_role("button", name="Regressions").click()
+    grid.page.get_by_role("button", name="Export…").click()
+    assert grid.violations() == []
 
 
 def test_scripts_are_modules_without_globals() -> None:

@@ -461,7 +461,7 @@ class _ReplacedError(Exception):
 
 
 class TableReader:
-    """TableReader the pages of one table.
+    """Answers the requests of the pages of one table.
 
     Parameters
     ----------
