@@ -25,7 +25,6 @@ from vellum_nb.sweep.retry_policy import PreparedRun
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Sweep", "SweepActions", "SweepInterrupt", "SweepState", "Worker"]
 
 _INTERRUPTS = 3  # after which it is not waited for any longer
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
