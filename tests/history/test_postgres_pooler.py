@@ -31,8 +31,8 @@ query_wait_timeout = 20
 @pytest.fixture
 def pooled_url(postgres, postgres_url):
     """Return the URL of an empty history behind a pooler with two sessions."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     file = postgres.folder / "pgbouncer.ini"
     file.write_text(SETTINGS.format(server=postgres.port, port=port))
     program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
