@@ -50,6 +50,7 @@ _NO_PARAMETERS: Parameters = {}
 _CHECKED_BYTES = 8 * 2**20  # a larger file would take too long to check at each opening
 _SMALLEST_FILE = 512  # bytes: one page; SQLite takes a file of one byte for an empty one
 _CANNOT_OPEN = "it cannot be opened; check that it is a file and that its folder can be written"
+_NOT_UTF8 = "decode to UTF-8"  # Python's own words, which have no code
 _NOT_SQLITE = "it is not an SQLite file and was left as it is; choose another file"
 _ADVICE = {
     sqlite3.SQLITE_BUSY: f"another program has kept it locked for more than {WAIT_S:.0f} seconds; "
@@ -96,7 +97,7 @@ class Transaction:
 
     def read(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> list[tuple[Any, ...]]:
         """Return all rows of a statement, such as ``SELECT`` or ``INSERT ... RETURNING``."""
-        return self._connection.execute(sql, parameters).fetchall()
+        return _fetch(self._connection, sql, parameters)
 
     def execute(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> int:
         """Execute a statement; return how many rows it changed."""
@@ -113,10 +114,22 @@ class Snapshot(Transaction):
     def stream(
         self, sql: str, parameters: Parameters = _NO_PARAMETERS, *, rows: int = 1000
     ) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of a query in lists of at most `rows`."""
-        cursor = self._connection.execute(sql, parameters)
-        while batch := cursor.fetchmany(rows):
-            yield batch
+        """Yield the rows of a query in lists of at most `rows`; damaged texts as bytes."""
+        done = 0
+        for factory in (str, text_or_bytes):  # the second is slow
+            self._connection.text_factory = factory
+            cursor = self._connection.execute(sql, parameters)
+            try:
+                for _ in range(done):
+                    cursor.fetchmany(rows)
+                while batch := cursor.fetchmany(rows):
+                    done += 1
+                    yield batch
+            except sqlite3.OperationalError as exc:
+                if _NOT_UTF8 not in str(exc) or factory is text_or_bytes:
+                    raise
+            else:
+                return
 
     def cancel(self) -> None:
         """End the query under way, from another thread; it raises there."""
@@ -205,8 +218,8 @@ class SqliteFile:
         """Return all rows of a query."""
         deadline = time.monotonic() + WAIT_S
         with self._errors(), self._reader.lock:
-            run = partial(self._usable(self._reader).execute, sql, parameters)
-            return retry_while_locked(lambda: run().fetchall(), deadline)
+            run = partial(_fetch, self._usable(self._reader), sql, parameters)
+            return retry_while_locked(run, deadline)
 
     def write(self, change: Callable[[Any], T]) -> T:
         """Call `change` in one transaction, commit it, and return what it returned.
@@ -331,7 +344,7 @@ class SqliteFile:
 
     def _explained(self, exc: Exception) -> VellumNBError:
         noun = f"The {self._format.name} {self.path!s:.300} cannot be used"
-        if isinstance(exc, UnicodeDecodeError) or "decode to UTF-8" in str(exc):
+        if isinstance(exc, UnicodeDecodeError) or _NOT_UTF8 in str(exc):
             # Python quotes the whole text, which may be long, or a secret.
             return self._format.error(
                 f"{noun}: {_ADVICE[sqlite3.SQLITE_CORRUPT]} (a text is not UTF-8)"
@@ -452,6 +465,30 @@ class SqliteFile:
             migrate(self.transaction_class(connection))
         connection.execute(f"PRAGMA application_id = {self._format.application_id}")
         connection.execute(f"PRAGMA user_version = {target}")
+
+
+def _fetch(
+    connection: sqlite3.Connection, sql: str, parameters: Parameters
+) -> list[tuple[Any, ...]]:
+    """Return all rows; a damaged text, which is not UTF-8, is returned as bytes."""
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    except sqlite3.OperationalError as exc:
+        if _NOT_UTF8 not in str(exc) or not sql.lstrip().startswith("SELECT"):
+            raise
+    connection.text_factory = text_or_bytes
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    finally:
+        connection.text_factory = str
+
+
+def text_or_bytes(content: bytes) -> str | bytes:
+    """Return the text; bytes, which fit no column, where it is not UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

@@ -8,7 +8,7 @@ import pytest
 
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.sweep.progress import Progress, TagProgress
-from vellum_nb.widgets.sweep_told import told
+from vellum_nb.widgets.sweep_view import sweep_view_model
 
 AGAIN = "1 sent again: the server knew no execution of"
 LOST = datetime(2026, 11, 25, 15, 48, 39, tzinfo=UTC)
@@ -31,7 +31,7 @@ def said(*, again: int = 0, done: int = 300, **counts) -> dict:
     )
     counts = {"began": LOST} | counts
     now = Progress("running", (TagProgress("v1", 360, done, 0, 12, 2.3, None),), **counts)
-    return told(record, now, same={}, numbers={})
+    return sweep_view_model(record, now, same={}, numbers={})
 
 
 @pytest.mark.parametrize(

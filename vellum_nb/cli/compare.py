@@ -13,7 +13,6 @@ from vellum_nb.errors import InputError, RegressionError
 if TYPE_CHECKING:
     from vellum_nb.comparison import Comparison
 
-__all__ = ["add_compare", "compare"]
 
 _STDOUT = "-"
 _LISTED = ("worse", "missing")

@@ -15,7 +15,7 @@ from vellum_nb.history.location import existing_file
 from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, micros, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
-from vellum_nb.sqlite import open_read_only
+from vellum_nb.sqlite import open_read_only, text_or_bytes
 
 _SHOWN = 20
 _LONG = timedelta(days=1)
@@ -110,7 +110,7 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     found = _Findings()
     try:
         with closing(open_read_only(file)) as opened:
-            opened.text_factory = _text
+            opened.text_factory = text_or_bytes
             opened.execute("PRAGMA busy_timeout = 30000")
             _look(opened, found)
         size = file.stat().st_size
@@ -120,14 +120,6 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
         msg = f"The history {file} cannot be checked: {exc}"
         raise HistoryError(msg) from exc
     return HistoryCheck(file, tuple(found.problems), tuple(found.notes), found.runs, size)
-
-
-def _text(content: bytes) -> str | bytes:
-    """Return the text; bytes, which no run can be made of, where it is not UTF-8."""
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content
 
 
 def _look(connection: sqlite3.Connection, found: _Findings) -> None:

@@ -52,6 +52,7 @@ _CONNECT_DEFAULTS = {
     "tcp_user_timeout": 30_000,
 }
 _NO_SLOT = ("too many", "connection slots")
+_TRIES = 3
 _RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _OF_THE_VALUES = frozenset({"", "0A", "21", "22", "23", "54", "P0"})
 """Classes of errors that come again, however long one waits. All others are the server's."""
@@ -173,6 +174,7 @@ class PostgresStore:
         self.path = url.public
         self.closed = False
         self._url = url
+        self._is_committing = False
         self._writer = self._link(_SETTINGS)
         self._reader = self._link(_SETTINGS + _READ_ONLY)
         self.write(_prepare)
@@ -203,29 +205,26 @@ class PostgresStore:
                 msg = f"A write to the history {self.path} began within another write"
                 raise HistoryError(msg)
             with self._errors(link):
-                for _ in range(_MOST_TRIES):
+                for left in reversed(range(_TRIES)):
+                    self._is_committing = False
                     try:
                         return self._write_once(link, change)
-                    except _NotCommittedError:
-                        continue
-                return self._write_once(link, change)
+                    except psycopg.Error as exc:
+                        is_lost = _is_lost(link) and not self._is_committing
+                        if not left or not (is_lost or exc.sqlstate in _RETRIED):
+                            raise
+        raise AssertionError
 
     def _write_once(self, link: _Link, change: Callable[[Any], T]) -> T:
         connection = link.open()
-        commits = False
         try:
             link.in_write = True
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             if connection.prepare_threshold is None:  # behind a pooler
                 connection.execute(_POOLED)
             result = change(_Transaction(connection))
-            commits = True
+            self._is_committing = True  # what is lost from here on may be committed
             connection.execute("COMMIT")
-        except psycopg.Error as exc:
-            is_lost = connection.closed and not commits
-            if is_lost or exc.sqlstate in _RETRIED:
-                raise _NotCommittedError(exc) from exc
-            raise
         finally:
             link.in_write = False
             _roll_back(connection)
@@ -307,8 +306,6 @@ class PostgresStore:
             raise HistoryError(msg)
         try:
             yield
-        except _NotCommittedError as exc:
-            raise self._explained(exc.cause, is_lost=_is_lost(link)) from exc.cause
         except psycopg.Error as exc:
             raise self._explained(exc, is_lost=_is_lost(link)) from exc
 
@@ -325,17 +322,6 @@ class PostgresStore:
 
 def _is_lost(link: _Link) -> bool:
     return link.connection is None or link.connection.closed
-
-
-_MOST_TRIES = 2
-
-
-class _NotCommittedError(Exception):
-    """A transaction that can be tried again."""
-
-    def __init__(self, cause: psycopg.Error) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
 
 
 def _roll_back(connection: psycopg.Connection[Any]) -> None:

@@ -14,18 +14,6 @@ from typing import Any, TypedDict
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models.plain import shown
 
-__all__ = [
-    "STORED",
-    "SweepOptions",
-    "Limits",
-    "SweepArguments",
-    "SweepLimits",
-    "checked_options",
-    "checked_repeats",
-    "checked_tags",
-    "stored_options",
-]
-
 
 @dataclass(slots=True)
 class Limits:
@@ -166,6 +154,7 @@ class SweepLimits(TypedDict, total=False):
     stop_after_failures: int | None
     expand_meta: bool
     resend_in_doubt: bool
+    mocks: bool
 
 
 class SweepArguments(SweepLimits, total=False):
@@ -177,6 +166,7 @@ class SweepArguments(SweepLimits, total=False):
     background: bool
     restart: bool
     reuse: bool
+    mocks: bool
     executor: Executor | None
 
 

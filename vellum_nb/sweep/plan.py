@@ -22,18 +22,6 @@ from vellum_nb.sweep.options import SweepOptions
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "PreparedSweep",
-    "PlannedRun",
-    "SweepPlan",
-    "TagPlan",
-    "SweepRequest",
-    "not_begun",
-    "plan_sweep",
-    "planned_runs",
-    "superseded",
-]
-
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
 

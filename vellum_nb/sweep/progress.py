@@ -18,17 +18,6 @@ from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import duration, money
 
-__all__ = [
-    "BY_HAND",
-    "Counter",
-    "Progress",
-    "State",
-    "TagProgress",
-    "speed",
-    "terminal_bar",
-]
-
-
 _OF_A_LIMIT = re.compile(r"(max_\w+|stop_after_failures)=\S+ is reached")
 BY_HAND = "stopped"
 """Why a sweep stands still that was stopped, or interrupted: nobody needs to be told."""

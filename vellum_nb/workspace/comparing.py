@@ -23,17 +23,6 @@ from vellum_nb.workspace.views import plain_services
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Chosen",
-    "CompareOptions",
-    "WorkspaceJudges",
-    "check_tags",
-    "chosen_cases",
-    "compare",
-    "compared_runs",
-    "nothing_run",
-    "tags_run",
-]
 
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
