@@ -13,7 +13,7 @@ from typing import NamedTuple, Never
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.rendering.format import money, plural, visible_name
 from vellum_nb.sweep.cases import SUFFIXES, CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.sweep.sweep import Sweep
