@@ -384,7 +384,7 @@ def whisper(text: str) -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"isolation": "thread"}, 'it is "kernel" or "process"'),
+        ({"isolation": "thread"}, "it is one of: kernel, process"),
         ({"isolation": "process"}, "whisper cannot run in a process of its own"),
         ({"memory_limit": 2**31}, 'say isolation="process"'),
         ({"env": ["A"]}, 'say isolation="process"'),

@@ -196,15 +196,24 @@ def test_the_data_folder_is_readable_by_its_owner_only(tmp_path: Path):
     assert not {path.name: oct(mode) for path, mode in modes.items() if mode & 0o077}
 
 
-def test_what_a_server_remembers_has_an_identity(tmp_path: Path):
-    def identity(**options: Any) -> str:
-        with LocalServer(**options) as server:
-            return server._ledger.identity
+def identity(server: LocalServer) -> str:
+    answer = requests.get(
+        f"{server.url}/v1/workspaces/identity",
+        headers={"X-API-KEY": server.api_key},
+        timeout=20,
+    )
+    return str(answer.json()["id"])
 
-    assert identity(data=tmp_path) == identity(data=tmp_path)
-    assert len({identity() for _ in range(3)}) == 3
+
+def test_a_server_that_forgets_its_executions_is_another_workspace(tmp_path: Path):
+    def identity_of_new(**options: Any) -> str:
+        with LocalServer(**options) as server:
+            return identity(server)
+
+    assert identity_of_new(data=tmp_path) == identity_of_new(data=tmp_path)
+    assert len({identity_of_new() for _ in range(3)}) == 3
     server = LocalServer()
     with server:
-        first = server._ledger.identity
+        first = identity(server)
     with server:
-        assert server._ledger.identity == first
+        assert identity(server) == first

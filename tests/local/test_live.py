@@ -100,24 +100,6 @@ def run_alone(ledger, prepare, *, while_it_runs=None, **more):
     return asyncio.run(run())
 
 
-def test_every_reader_reads_from_the_beginning_to_the_end(ledger):
-    events = events_of(words)
-    steps = Steps(events, pause_after=2)
-    readers = []
-
-    async def early(live):
-        readers.extend(asyncio.create_task(read(live)) for _ in range(3))
-        await asyncio.to_thread(steps.reached.wait, 20)
-        steps.go_on.set()
-        readers[:] = await asyncio.gather(*readers)
-
-    ended, late = run_alone(ledger, lambda: steps, while_it_runs=early)
-    assert readers == [late] * 3
-    assert late == [event.name for event in events]
-    assert [event.name for event in ledger.events(IDS[0])] == late
-    assert ended.status == ledger.record(IDS[0]).status == "FULFILLED"
-
-
 def test_it_ends_once_and_drops_what_comes_after(ledger):
     events = events_of(words)
     steps = Steps(events, pause_after=4)
@@ -152,46 +134,6 @@ def test_what_ends_before_it_began_has_a_beginning_too(ledger):
     _, names = run_alone(ledger, prepare, while_it_runs=cancel)
     assert names == ["workflow.execution.initiated", "workflow.execution.rejected"]
     assert ledger.record(IDS[0]).status == "REJECTED"
-
-
-def test_an_end_that_cannot_be_recorded_is_shown_as_such(tmp_path):
-    ledger = Ledger(tmp_path)
-    steps = Steps(events_of(words), pause_after=4)
-
-    async def spoil(live):
-        await live.recorded()
-        with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
-            db.execute("ALTER TABLE executions DROP COLUMN events")
-        steps.go_on.set()
-
-    ended, names = run_alone(ledger, lambda: steps, while_it_runs=spoil)
-    ledger.close()
-    assert ended.error.code == "INTERNAL_SERVER_ERROR"
-    assert "could not be recorded: StoreError" in ended.error.message
-    assert names[-1] == "workflow.execution.rejected"
-
-
-def test_an_external_id_that_was_used_is_refused_to_all_who_wait(ledger):
-    ledger.begin(record(execution_id=IDS[1], external_id="e"))
-    loading = threading.Event()
-
-    def prepare():
-        loading.wait(20)
-        return Steps()
-
-    async def run():
-        executions = executions_in(ledger)
-        live = LiveExecution(record(external_id="e"), ledger, prepare)
-        executions.submit(live)
-        waiting = [asyncio.create_task(wait()) for wait in (live.recorded, live.result)]
-        await asyncio.sleep(0)
-        live.cancel("the client hung up before it was recorded")
-        loading.set()
-        return await asyncio.gather(*waiting, return_exceptions=True)
-
-    for refused in asyncio.run(run()):
-        assert isinstance(refused, Refused)
-        assert "used before" in refused.detail
 
 
 class Unprintable(BaseException):
@@ -247,16 +189,6 @@ def test_the_time_limit_holds_while_code_is_loaded_too(ledger):
     ended, _ = run_alone(ledger, prepare, while_it_runs=go_on, timeout=0.05)
     assert ended.error.code == "WORKFLOW_TIMEOUT"
     assert ledger.record(IDS[0]).status == "REJECTED"
-
-
-def test_what_was_cancelled_before_it_began_does_not_run(ledger):
-    calls = []
-    execution = Workflow(lambda: calls.append("ran")).begin([], RunContext(*IDS))
-    execution.cancel()
-    ended, names = run_alone(ledger, lambda: execution)
-    assert names[-1] == "workflow.execution.rejected"
-    assert ended.error.code == "WORKFLOW_CANCELLED"
-    assert calls == []
 
 
 def test_a_machine_without_more_threads_refuses_and_keeps_no_place_for_it(ledger):

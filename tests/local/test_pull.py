@@ -14,7 +14,9 @@ SHOUT = "def shout(text: str) -> str:\n    return text.upper(){}\n"
 def files_of(content: bytes) -> dict[str, str]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
-        return {name: archive.read(name).decode() for name in archive.namelist()}
+        files = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert json.loads(files.pop("metadata.json"))["deployment_name"]
+    return files
 
 
 @pytest.fixture

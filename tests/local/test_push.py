@@ -173,11 +173,14 @@ def test_the_cases_of_a_pushed_project_run_with_their_mocks(tmp_path, asking):
             ("hello", {"text": "hello"}),
             ("free", {"text": "bye"}),
         ]
-        assert outputs(api, node_output_mocks=rows[1]["mocks"]) == {"loud": "MOCK"}
+        assert outputs(api, metadata={"node_output_mocks": rows[1]["mocks"]}) == {"loud": "MOCK"}
         assert outputs(api) == {"loud": "HI"}
         unknown = [{**rows[1]["mocks"][0], "node_id": "nobody"}]
-        answer = api.send(workflow_deployment_name="my-flow", node_output_mocks=unknown,
-                          inputs=[{"name": "text", "type": "STRING", "value": "x"}])  # fmt: skip
+        answer = api.send(
+            workflow_deployment_name="my-flow",
+            metadata={"node_output_mocks": unknown},
+            inputs=[{"name": "text", "type": "STRING", "value": "x"}],
+        )
         assert answer.status_code == 400
         assert "no node has the id 'nobody'; there are: Shout" in answer.json()["detail"]
 

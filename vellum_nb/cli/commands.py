@@ -50,14 +50,19 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def deployments(args: argparse.Namespace) -> int:
-    """Print the deployments."""
+    """Print the deployments; nothing in them drives the terminal."""
+    from vellum_nb.rendering.marks import printable
+
     with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
     if args.json:
-        print(frame.to_json(orient="records", date_format="iso", force_ascii=False), file=data())
+        print(frame.to_json(orient="records", date_format="iso", force_ascii=True), file=data())
         return 0
     for row in frame.itertuples():
-        print(f"{row.name}\n  in   {row.inputs}\n  out  {row.outputs}")
+        name, inputs, outputs = (
+            printable(str(text).replace("\n", " ")) for text in (row.name, row.inputs, row.outputs)
+        )
+        print(f"{name}\n  in   {inputs}\n  out  {outputs}")
     return 0
 
 

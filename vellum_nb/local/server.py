@@ -20,6 +20,7 @@ from vellum_nb.local.deployments.releases import Declared, Target, build
 from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
+from vellum_nb.local.isolation.workflow_server import stop_servers
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.local.views import release_read
@@ -173,6 +174,7 @@ class LocalServer:
                 self._serving.stop()
                 self._serving = None
                 atexit.unregister(self.stop)
+            stop_servers(self._registry.packages())
             self._ledger.close()
             self._registry.close()
 
@@ -238,11 +240,13 @@ class LocalServer:
         label: str | None = None,
         release_id: str | None = None,
         entry: str | None = None,
-        isolation: Literal["kernel", "process"] = "kernel",
+        isolation: Literal["kernel", "process", "container", "environment"] = "kernel",
         memory_limit: int | None = None,
         env: Sequence[str] = (),
         source: str | None = None,
         declared: Declared | None = None,
+        image: str | None = None,
+        python: str | Path | None = None,
     ) -> WorkflowDeploymentRelease:
         """Make a new release of `target`; LATEST and `release_tags` move to it.
 
@@ -265,7 +269,9 @@ class LocalServer:
         entry : str, optional
             Which function or class of a Path, as ``name`` or ``module:name``. Default: the only
             one of ``workflow.py``.
-        isolation : {"kernel", "process"}
+        isolation : {"kernel", "process", "container", "environment"}
+            ``"container"``, ``"environment"``: a Path of a Workflows SDK project runs in Vellum's
+            workflow server, in a container of an image or in another Python environment.
             ``"process"``: each run of a Path gets a process of its own, which a time limit or
             cancelling ends for certain; a crash rejects the run.
         memory_limit : int, optional
@@ -278,6 +284,11 @@ class LocalServer:
             release is loaded from it, unless it uses names that it neither defines nor imports.
         declared : Declared, optional
             What a Path declares, where it is known: it is not imported before its first run then.
+        image : str, optional
+            ``name:tag`` of the image for ``isolation="container"``. Default: the one that the
+            project names in ``vellum.lock.json`` or ``pyproject.toml``.
+        python : str or Path, optional
+            The Python of the environment for ``isolation="environment"``.
 
         Raises
         ------
@@ -293,7 +304,7 @@ class LocalServer:
         >>> release.workflow_version.input_variables[0].key
         'text'
         """
-        if isolation == "process" and memory_limit is None:
+        if isolation in {"process", "container"} and memory_limit is None:
             memory_limit = self._memory_limit
         made = build(
             target,
@@ -304,6 +315,8 @@ class LocalServer:
             env=env,
             source=source,
             declared=declared,
+            image=image,
+            python=python,
         )
         deployment, release = self._registry.deploy(
             made,

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -71,7 +72,7 @@ class Serving:
             raise
         connection = functools.partial(_Connection, transports=transports, timeout=request_timeout)
         faulty = FaultInjection(app, faults, transports.__getitem__)
-        self._server = _Server(_config(faulty, connection))
+        self._server = _Server(_config(faulty, connection), app.stop_reading)
         self._thread = threading.Thread(target=self._serve, name="vellum_nb-server", daemon=True)
         self._is_begun = self._is_ending = False
 
@@ -174,8 +175,9 @@ class _Connection(H11Protocol):
 class _Server(uvicorn.Server):
     """uvicorn with an event for when it listens, and an end that waits for the engine's."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
         super().__init__(config)
+        self._on_stop = on_stop
         self.ready = threading.Event()
         self._stopped = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -203,6 +205,7 @@ class _Server(uvicorn.Server):
         self._ending = asyncio.ensure_future(self._end(executions, grace))
 
     async def _end(self, executions: Executions, grace: float) -> None:
+        self._on_stop()
         try:
             await executions.close("The local server was stopped", grace=grace)
         finally:

@@ -34,6 +34,7 @@ def release_read(deployment: Deployment, release: Release) -> WorkflowDeployment
             input_variables=release.input_variables,
             output_variables=release.output_variables,
             dependencies=(),
+            **_container_image(release),
         ),
         deployment=ReleaseDeployment(id=deployment.id, name=deployment.name),
         description=release.description,
@@ -52,3 +53,11 @@ def tag_read(deployment: Deployment, tag: Tag) -> WorkflowReleaseTagRead:
     created = release.created if release else tag.moved
     ref = ReleaseRef(id=tag.release_id, timestamp=created)
     return WorkflowReleaseTagRead(name=tag.name, source=tag.source, history_item=ref, release=ref)
+
+
+def _container_image(release: Release) -> dict[str, str | None]:
+    """Return an addition of ours, of releases that run in a container."""
+    process = release.process
+    if process is None or process.isolation != "container":
+        return {}
+    return {"container_image": process.digest}

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
 """What a sweep takes as its cases."""
 
+MOCKS = "node_output_mocks"
+"""Key of the metadata in which a local server takes the mocks of a run."""
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
 _OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
 OF_A_FRAME = "the DataFrame"
@@ -553,6 +555,38 @@ def checked_cases(table: Table, releases: Releases, deployment: str) -> CheckedC
         Lists every problem, with its row.
     """
     return _Checker(table, releases, deployment).checked()
+
+
+def with_mocks(checked: CheckedCases, *, mocks: bool) -> CheckedCases:
+    """Return the cases with their column `mocks`, which makes them other cases, or without it.
+
+    Raises
+    ------
+    InputError
+        Mocks are asked for, and no case has any, or one is not a list.
+    """
+    cases = [_with_mocks(case, mocks=mocks) for case in checked.cases]
+    if mocks and not any("mocks" in case.labels for case in cases):
+        msg = "mocks=True, but no case has mocks; ws.cases(...) has those of a pushed project"
+        raise InputError(msg)
+    return replace(checked, cases=cases)
+
+
+def _with_mocks(case: SweepCase, *, mocks: bool) -> SweepCase:
+    labels = {name: value for name, value in case.labels.items() if name != "mocks"}
+    found = case.labels.get("mocks")
+    if not mocks or not found:
+        return replace(case, labels=labels)
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except ValueError:
+            found = None
+    if not isinstance(found, list):
+        msg = f"The mocks of case {case.position + 1} are not a list of node output mocks"
+        raise InputError(msg)
+    id_ = case_id({**case.inputs, MOCKS: found})
+    return replace(case, case_id=id_, labels={**labels, "mocks": found})
 
 
 def recheck(cases: Sequence[SweepCase], releases: Releases, deployment: str) -> None:

@@ -154,6 +154,7 @@ class SweepLimits(TypedDict, total=False):
     stop_after_failures: int | None
     expand_meta: bool
     resend_in_doubt: bool
+    mocks: bool
 
 
 class SweepArguments(SweepLimits, total=False):
@@ -165,6 +166,7 @@ class SweepArguments(SweepLimits, total=False):
     background: bool
     restart: bool
     reuse: bool
+    mocks: bool
     executor: Executor | None
 
 

@@ -25,6 +25,9 @@ from vellum_nb.sweep.retry_policy import PreparedRun
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vellum_nb.comparison import Comparison
+    from vellum_nb.comparison.metrics import Metrics
+
 
 _INTERRUPTS = 3  # after which it is not waited for any longer
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
@@ -67,7 +70,7 @@ class SweepActions:
     `watch` returns a context in which the progress is shown; `save` writes a frame as CSV.
     """
 
-    compare: Callable[..., Any] | None = None
+    compare: Callable[..., Comparison] | None = None
     view: Callable[[Sweep], Any] | None = None
     watch: Callable[[Sweep], AbstractContextManager[None]] | None = None
     save: Callable[[str | Path, pd.DataFrame], Path] | None = None
@@ -350,13 +353,13 @@ class Sweep:
         self,
         *,
         baseline: str | None = None,
-        metrics: Any = None,
+        metrics: Metrics | None = None,
         alpha: float = 0.05,
         seed: int = 0,
         max_calls: int | None = None,
         max_cost_usd: float | None = None,
         progress: bool = True,
-    ) -> Any:
+    ) -> Comparison:
         """Return its runs side by side, one row a case; a case that was not run is missing.
 
         Parameters

@@ -19,6 +19,7 @@ from vellum_nb.history import History
 from vellum_nb.models import Cancellation, Run, RunError, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.sweep.cases import MOCKS
 from vellum_nb.sweep.driver import Attempt
 from vellum_nb.sweep.plan import PlannedRun
 from vellum_nb.sweep.retry_policy import (
@@ -252,6 +253,7 @@ class SweepWorker:
             inputs=dict(case.inputs),
             not_sent=tuple(name for name in case.inputs if name not in sent),
             case_id=case.case_id,
+            metadata={MOCKS: case.labels["mocks"]} if "mocks" in case.labels else None,
             sweep_id=self._sweep.id,
             repeat=planned.place.repeat,
         )

@@ -62,6 +62,11 @@ class Registry:
         """Return all deployments, oldest first."""
         return list(self._deployments.values())
 
+    def packages(self) -> list[str]:
+        """Return the packages of all snapshots that releases run from."""
+        releases = (r for d in self._deployments.values() for r in d.releases)
+        return [release.snapshot.package for release in releases if release.snapshot]
+
     def named(self, name: str) -> Deployment:
         """Return a deployment by its name."""
         deployments = self._deployments

@@ -34,6 +34,11 @@ from vellum_nb.local.deployments.sources import (
 )
 from vellum_nb.local.engine.events import Code
 from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions, process_options
+from vellum_nb.local.isolation.workflow_server import (
+    ServerCode,
+    image_of_project,
+    server_options,
+)
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable
 
@@ -53,6 +58,7 @@ __all__ = [
 ]
 
 LATEST = "LATEST"
+_IN_SERVERS = frozenset({"container", "environment"})
 Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same code is the same archive
 
@@ -133,7 +139,7 @@ class Release(Build):
             return imported(self.code)
         if self.process is None:
             return load(self.snapshot, self.code)[1]
-        return ProcessCode(
+        return _code_kind(self.process)(
             self.snapshot,
             self.code,
             self.process,
@@ -171,6 +177,10 @@ class Deployment:
         return replace(self, tags=MappingProxyType({**self.tags, **moved}))
 
 
+def _code_kind(options: ProcessOptions) -> type[ProcessCode | ServerCode]:
+    return ServerCode if options.isolation in _IN_SERVERS else ProcessCode
+
+
 def build(
     target: Target,
     snapshots: Snapshots,
@@ -181,9 +191,19 @@ def build(
     env: Sequence[str] = (),
     source: str | None = None,
     declared: Declared | None = None,
+    image: str | None = None,
+    python: str | os.PathLike[str] | None = None,
 ) -> Build:
     """Return the code of a release of `target`; see `LocalServer.deploy`."""
-    process = process_options(isolation, memory_limit=memory_limit, env=env)
+    if isolation in _IN_SERVERS:
+        if isolation == "container" and image is None and isinstance(target, os.PathLike):
+            image = image_of_project(Path(target).expanduser().resolve())
+        limits: dict[str, Any] = {"memory_limit": memory_limit, "env": env}
+        process: ProcessOptions | None = server_options(
+            isolation, image=image, python=python, **limits
+        )
+    else:
+        process = process_options(isolation, memory_limit=memory_limit, env=env)
     if isinstance(target, Mapping):
         snapshot = snapshots.add(check_files(target, "The project"))
         return _from_source(snapshot, entry or "", process, name="", declared=declared)
@@ -245,7 +265,7 @@ def _from_source(
     code: Code
     try:
         if process is not None:
-            place, code = ProcessCode.described(snapshot, entry, process)
+            place, code = _code_kind(process).described(snapshot, entry, process)
         else:
             place, code = load(snapshot, entry)
     except CodeUnavailableError as exc:

@@ -10,6 +10,7 @@ import re
 import shutil
 import symtable
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
@@ -93,6 +94,7 @@ class Snapshots:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
         self._in_memory: dict[str, Mapping[str, bytes]] = {}
         self._temporary: _TemporaryFolder | None = None
         self._last_path: Path | None = None
@@ -115,13 +117,14 @@ class Snapshots:
         """Return the folder of a snapshot, written when it is only in memory."""
         if self._folder is not None:
             return self._folder.resolve() / name
-        if self._temporary is None:
-            self._temporary = _TemporaryFolder(self._last_path)
-            self._last_path = self._temporary.path
-        folder = self._temporary.path / name
-        if name in self._in_memory:
-            self._write(self._in_memory[name], folder)
-        return folder
+        with self._lock:
+            if self._temporary is None:
+                self._temporary = _TemporaryFolder(self._last_path)
+                self._last_path = self._temporary.path
+            folder = self._temporary.path / name
+            if name in self._in_memory:
+                self._write(self._in_memory[name], folder)
+            return folder
 
     def files_of(self, name: str) -> Mapping[str, bytes]:
         """Return the files of a snapshot: path to content; raises a `SourceError`."""
@@ -129,9 +132,10 @@ class Snapshots:
 
     def close(self) -> None:
         """Remove the temporary folder; it is written again when a snapshot runs later."""
-        if self._temporary is not None:
-            self._temporary.remove()
-            self._temporary = None
+        with self._lock:
+            if self._temporary is not None:
+                self._temporary.remove()
+                self._temporary = None
 
     def _write(self, files: Mapping[str, bytes], folder: Path) -> None:
         if folder.exists():

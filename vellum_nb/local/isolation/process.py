@@ -70,10 +70,18 @@ class ProcessOptions:
         Bytes of address space, Python's own part of about 200 MiB included.
     env : tuple of str
         Names of environment variables that are passed on to the run.
+    isolation : str
+        ``process``, or where Vellum's workflow server runs: ``container`` or ``environment``.
+    image, digest, python : str, optional
+        The container's image, and the environment's Python.
     """
 
     memory_limit: int | None = None
     env: tuple[str, ...] = ()
+    isolation: str = "process"
+    image: str | None = None
+    digest: str | None = None
+    python: str | None = None
 
 
 def process_options(
@@ -86,7 +94,8 @@ def process_options(
             return None
         problem = 'memory_limit and env are for runs in a process: say isolation="process"'
     elif isolation != "process":
-        problem = f'isolation={isolation!r:.40} is not known; it is "kernel" or "process"'
+        known = "kernel, process, container, environment"
+        problem = f"isolation={isolation!r:.40} is not known; it is one of: {known}"
     elif isinstance(env, str) or not all(_NAME.fullmatch(name) for name in env):
         problem = f"env is a list of names of environment variables, not {env!r:.60}"
     elif memory_limit is not None and os.name == "nt":

@@ -246,20 +246,15 @@ class Ledger:
 
         `where` and `ordering` come from `parse_filters` and `parse_ordering`.
         """
+        condition = f"FROM executions WHERE deployment_id = :deployment AND ({where.sql})"
+        values = {**where.values, "deployment": deployment_id}
+        count: int = self._db().read(f"SELECT count(*) {condition}", values)[0][0]
+        page = {"limit": limit, "offset": min(offset, _MAX_OFFSET)}
         rows = self._db().read(
-            f"""SELECT count(*) OVER (), record FROM executions
-            WHERE deployment_id = :deployment AND ({where.sql})
-            ORDER BY {ordering} LIMIT :limit OFFSET :offset""",
-            {
-                **where.values,
-                "deployment": deployment_id,
-                "limit": limit,
-                "offset": min(offset, _MAX_OFFSET),
-            },
+            f"SELECT record {condition} ORDER BY {ordering} LIMIT :limit OFFSET :offset",
+            {**values, **page},
         )
-        if not rows and offset:
-            return self.records(deployment_id, where=where, limit=1)[0], []
-        return rows[0][0] if rows else 0, [_record_of(text) for _, text in rows]
+        return count, [_record_of(text) for (text,) in rows]
 
     def events(self, execution_id: str) -> list[Event]:
         """Return the events of an execution that has ended; none before."""

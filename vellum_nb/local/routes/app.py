@@ -8,7 +8,6 @@ from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes import code, deployments, execute, executions, files, prompts
@@ -21,7 +20,7 @@ _PACKAGE = "vellum-nb"
 _MOST_PROBLEMS = 5
 
 
-def create_app(state: State, *, api_key: str, body_limit: int, timeout: float) -> ASGIApp:
+def create_app(state: State, *, api_key: str, body_limit: int, timeout: float) -> Guard:
     """Return the application that serves `state` to those who have `api_key`."""
     app = FastAPI(
         title="vellum_nb local server",

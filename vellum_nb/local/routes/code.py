@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from vellum_nb.local.deployments.releases import (
     LATEST,
+    Build,
     Deployment,
     Release,
     as_text,
@@ -29,6 +30,8 @@ from vellum_nb.local.deployments.releases import (
 )
 from vellum_nb.local.deployments.sources import SourceError, check_files
 from vellum_nb.local.engine.events import to_json
+from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
+from vellum_nb.local.isolation.workflow_server import image_name
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes.common import Served, State, new_router, reply
@@ -176,7 +179,7 @@ def _deployed(
     """Release the code and return the deployment's id."""
     last = pushed.module.rpartition(".")[2]
     deployment, release = state.registry.deploy(
-        build(files, state.registry.snapshots),
+        _built(state, files, pushed),
         name=config.name or last.replace("_", "-"),
         release_tags=config.release_tags,
         description=config.release_description or config.description,
@@ -184,6 +187,17 @@ def _deployed(
     )
     _store(state.ledger, release.id, pushed)
     return deployment.id
+
+
+def _built(state: State, files: Mapping[str, bytes], pushed: Pushed) -> Build:
+    """Return the code of a release: in the image that the project names, else in the kernel."""
+    image = image_name(pushed.runner_config)
+    if image is None:
+        return build(files, state.registry.snapshots)
+    limit = DEFAULT_MEMORY_LIMIT
+    return build(
+        files, state.registry.snapshots, isolation="container", image=image, memory_limit=limit
+    )
 
 
 def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:

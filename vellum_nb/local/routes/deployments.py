@@ -197,10 +197,10 @@ async def environment_identity() -> Response:
 
 @router.get("/v1/workspaces/identity", response_model=WorkspaceRead)
 async def workspace_identity(state: Served) -> Response:
-    """Retrieve the workspace of the key."""
+    """Retrieve the workspace of the key; another id means that executions were forgotten."""
     return reply(
         WorkspaceRead(
-            id=str(uuid.uuid5(SPACE, "workspace")),
+            id=state.ledger.identity,
             name="local",
             label="Local",
             created=state.started,

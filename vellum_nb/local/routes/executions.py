@@ -164,6 +164,14 @@ def retrieve_state(state: Served, span_id: str) -> Response:
     )
 
 
+@router.get(
+    "/vembda-public/cancel-workflow-execution-status/{execution_id}", include_in_schema=False
+)
+async def cancel_status(state: Served, execution_id: str) -> Response:
+    """Answer a workflow server that asks whether it is to stop a run."""
+    return json_reply({"cancelled": state.executions.live(execution_id) is None})
+
+
 @router.post("/v1/submit-workflow-execution-actuals")
 async def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) -> Response:
     """Store how good outputs were, and what they should have been."""

@@ -18,9 +18,12 @@ from vellum_nb.local.routes.common import failure
 
 __all__ = ["FaultInjection", "Guard"]
 
-_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+_HOST = re.compile(
+    r"(127\.0\.0\.1|localhost|host\.docker\.internal)(:\d{1,5})?", re.ASCII | re.IGNORECASE
+)
 _OPEN = frozenset({"/openapi.json"})
-_SIGNED = "/files/"  # each address there has a token of its own
+# Each address of a file has a token of its own, and a workflow server has no key to ask with.
+_OPEN_PREFIXES = ("/files/", "/vembda-public/")
 _DRAINED = 8  # times the limit: read and discarded, so that the client receives the answer
 _HELD = 16  # times the limit: bytes of unfinished bodies, of all clients together
 _PIECE = 16
@@ -50,6 +53,13 @@ class Guard:
         self._limit = limit
         self._timeout = timeout
         self._held = 0
+        self._reading: set[asyncio.Timeout] = set()
+
+    def stop_reading(self) -> None:
+        """Give up the bodies that have not come: the server stops."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._reading:
+            limit.reschedule(now)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -76,7 +86,7 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1") != f"http://{host}":
             raise Refused(403, "Requests from other web pages are refused")
-        if scope["path"] not in _OPEN and not scope["path"].startswith(_SIGNED):
+        if scope["path"] not in _OPEN and not scope["path"].startswith(_OPEN_PREFIXES):
             self._check_key(headers)
 
     def _check_key(self, headers: Mapping[bytes, bytes]) -> None:
@@ -89,12 +99,15 @@ class Guard:
     async def _body(self, receive: Receive) -> bytes | None:
         """Return the body, or None when the client hung up before its end."""
         parts: list[bytes] = []
+        limit = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with limit:
+                self._reading.add(limit)
                 return await self._read(receive, parts)
         except TimeoutError:
             raise Refused(408, f"The body did not come within {self._timeout:g} s") from None
         finally:
+            self._reading.discard(limit)
             self._held -= sum(map(len, parts))
 
     async def _read(self, receive: Receive, parts: list[bytes]) -> bytes | None:
