@@ -176,6 +176,7 @@ def test_a_table_shows_pages_of_rows_and_turns_them(table: Blank) -> None:
     assert table.sent("rows")[-1]["offset"] == 200
     reply(table)
     expect(table.page.locator(".vnb-table-row")).to_have_count(50)
+    expect(table.page.locator(".vnb-view-active")).to_contain_text("text 249")
     expect(table.page.get_by_role("button", name="Next")).to_be_disabled()
 
 
