@@ -1,11 +1,9 @@
-"""What the history costs: recording, reading, exporting, memory, beside others in the same run.
+"""Recording, reading and exporting of the history beside peers, as ratios in one run.
 
-    python benchmarks/bench_history.py [--rows 1000000] [--file PATH] [--only recording ...]
+    python benchmarks/bench_history.py [--rows 1000000] [--only record frame page csv]
 
-Files lie in a temporary folder, so its disk is the one that is measured; `--file` takes a history
-that `many_runs.py` wrote. Sides take turns, and ratios are the medians of the turns. What is not
-installed is named and not measured; `HOW` says how to get it. Exits with 1 where a target is
-missed.
+Files lie in a temporary folder, so its disk is the one that is measured. Sides take turns; a ratio
+is the median of the turns. Exits with 1 where a floor is missed.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import sqlite3
 import statistics
@@ -24,51 +23,36 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import bench_export
 import many_runs
 import pandas as pd
 
-from vellum_nb import History
-from vellum_nb.models import Run
+from vellum_nb import History, HistoryView, Run
 
-HERE = Path(__file__).parent
-PEERS = HERE / ".peers"
-HOW = """\
-  mkdir -p benchmarks/.peers && cd benchmarks/.peers
-  python3 -m venv mlflow && mlflow/bin/pip install mlflow==3.17.2
-  python3 -m venv llm && llm/bin/pip install llm==0.36"""
+MLFLOW = Path(__file__).parent / ".peers" / "mlflow" / "bin" / "python"
+INSTALL_MLFLOW = """\
+  python3 -m venv benchmarks/.peers/mlflow && benchmarks/.peers/mlflow/bin/pip install mlflow"""
 REPLY = "Thanks for writing. We are sorry about the second charge and refund it today. " * 18
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
-APPENDS, TURNS, PEER_RUNS = 2000, 7, 200
-BARE, MLFLOW, NORMALIZE, LAST_MS, MEMORY = 2.5, 30, 4.0, 60.0, 2.5
-"""The targets: at most, at least, at least, at most, at most."""
-GROWTH = """
-import re, sys
-from pathlib import Path
-from vellum_nb import History
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-if sys.argv[3] == "sqlite3":
-    sys.modules["pyarrow"] = sys.modules["adbc_driver_sqlite"] = None
-with History(sys.argv[1]) as history:
-    history.frame(limit=10)
-    before = peak()
-    frame = history.frame(limit=int(sys.argv[2]))
-print(peak() - before, frame.memory_usage(deep=True).sum())
-"""
+RECORDED, TURNS, PEER_RUNS = 2000, 7, 200
 missed: list[str] = []
 
 
-def told(name: str, value: float, target: float, *, most: bool = False) -> None:
-    """Print a figure beside its target."""
-    good = value <= target if most else value >= target
-    sign = "<=" if most else ">="
-    print(f"{'ok' if good else 'MISSED'}: {name} {value:.2f} (target {sign} {target:g})")
+def report(name: str, value: float, floor: float, *, at_most: bool) -> None:
+    """Print a figure beside its floor."""
+    good = value <= floor if at_most else value >= floor
+    sign = "<=" if at_most else ">="
+    print(f"{'ok' if good else 'MISSED'}: {name} {value:.3g} (floor {sign} {floor:g})")
     if not good:
         missed.append(name)
 
 
-def run_of(number: int) -> Run:
+def seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def started(number: int) -> Run:
     return Run(
         id=f"run-{number:07}",
         external_id=f"run-{number:07}",
@@ -80,41 +64,28 @@ def run_of(number: int) -> Run:
     )
 
 
-def ended(run: Run) -> Run:
+def fulfilled(run: Run) -> Run:
     outputs = {"category": "billing", "priority": "high", "reply": REPLY}
-    return run.model_copy(
-        update={
-            "state": "FULFILLED",
-            "execution_id": f"exec-{run.id}",
-            "outputs": outputs,
-            "output_types": dict.fromkeys(outputs, "STRING"),
-            "finished_at": run.timestamp,
-            "latency_s": 0.25,
-        }
-    )
+    answer = {
+        "state": "FULFILLED",
+        "execution_id": f"exec-{run.id}",
+        "outputs": outputs,
+        "output_types": dict.fromkeys(outputs, "STRING"),
+        "finished_at": run.timestamp,
+        "latency_s": 0.25,
+    }
+    return run.model_copy(update=answer)
 
 
-def spent(call: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds that a call takes, and how many a core worked, children included."""
-    started, used = time.perf_counter(), _cpu()
-    call()
-    return time.perf_counter() - started, _cpu() - used
-
-
-def _cpu() -> float:
-    both = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return sum(each.ru_utime + each.ru_stime for each in both)
-
-
-def bare(path: Path) -> tuple[float, float]:
-    """Time an insert and an update a run in bare sqlite3, the limit of any history in SQLite."""
+def bare_transactions(path: Path) -> float:
+    """Time an insert and an update per run in bare sqlite3, the limit of any history in SQLite."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("CREATE TABLE runs (id TEXT PRIMARY KEY, state TEXT, ins TEXT, outs TEXT)")
 
     def work() -> None:
-        for number in range(APPENDS):
+        for number in range(RECORDED):
             connection.execute("BEGIN IMMEDIATE")
             values = (f"run-{number:07}", "STARTED", REPLY)
             connection.execute("INSERT INTO runs (id, state, ins) VALUES (?, ?, ?)", values)
@@ -124,56 +95,44 @@ def bare(path: Path) -> tuple[float, float]:
             connection.execute("UPDATE runs SET state = ?, outs = ? WHERE id = ?", values)
             connection.execute("COMMIT")
 
-    taken = spent(work)
+    taken = seconds(work)
     connection.close()
     return taken
 
 
-def ours(path: Path) -> tuple[float, float]:
-    runs = [run_of(number) for number in range(APPENDS)]
-    ends = [ended(run) for run in runs]
+def recorded_runs(path: Path) -> float:
+    runs = [started(number) for number in range(RECORDED)]
+    answers = [fulfilled(run) for run in runs]
     with History(path) as history:
 
         def work() -> None:
-            for run, end in zip(runs, ends, strict=True):
+            for run, answer in zip(runs, answers, strict=True):
                 history.begin(run)
-                history.finish(end)
+                history.finish(answer)
 
-        return spent(work)
-
-
-def peer(name: str, folder: Path, text: str) -> list[float] | None:
-    """Return what a peer's script prints, None where the peer is not installed."""
-    python = PEERS / name / "bin" / "python"
-    if not python.exists():
-        print(f"NOT MEASURED, since not installed: {name}\n{HOW}")
-        return None
-    command = [str(python), str(HERE / "peers" / f"log_{name}.py"), str(folder), str(PEER_RUNS)]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "LLM_USER_PATH": str(folder)}
-    done = subprocess.run(
-        [*command, text], check=True, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    return [float(word) for word in done.stdout.split()[-2:]]
+        return seconds(work)
 
 
-def recording(folder: Path) -> None:
-    """Record runs, begun and finished, durably."""
-    pairs = [(bare(folder / f"bare{n}.db"), ours(folder / f"ours{n}.db")) for n in range(TURNS)]
-    (limit, limit_cpu), (taken, cpu) = (
-        tuple(statistics.median(column) / APPENDS for column in zip(*side, strict=True))
-        for side in zip(*pairs, strict=True)
-    )
-    print(f"a recorded run {taken * 1e6:.0f} us (a core {cpu * 1e6:.0f})", end=", ")
-    print(f"two bare transactions {limit * 1e6:.0f} us (a core {limit_cpu * 1e6:.0f})")
-    ratios = [statistics.median(b[at] / a[at] for a, b in pairs) for at in (0, 1)]
-    print(f"in seconds of a core {ratios[1]:.2f} x the bare ones")
-    told("a recorded run / two bare transactions", ratios[0], BARE, most=True)
-    if answer := peer("llm", folder, REPLY):
-        print(f"simonw/llm's log {answer[-1] / taken:.0f} x ours, {answer[-1] * 1e3:.1f} ms")
-    if answer := peer("mlflow", folder, REPLY):
-        print(f"MLflow's log {answer[0] * 1e3:.1f} ms; search_runs of {PEER_RUNS} runs", end=" ")
-        print(f"{answer[1] / PEER_RUNS * 1e6:.0f} us a run")
-        told("rate of recording / MLflow's", answer[0] / taken, MLFLOW)
+def record(folder: Path) -> None:
+    """Record runs: begun and finished, each committed."""
+    pairs = [
+        (bare_transactions(folder / f"bare{n}.db"), recorded_runs(folder / f"ours{n}.db"))
+        for n in range(TURNS)
+    ]
+    ours = statistics.median(pair[1] for pair in pairs) / RECORDED
+    print(f"a recorded run takes {ours * 1e6:.0f} us")
+    ratio = statistics.median(ours / bare for bare, ours in pairs)
+    report("a recorded run / two bare transactions", ratio, 4, at_most=True)
+    if not MLFLOW.exists():
+        print(f"NOT MEASURED, MLflow is not installed:\n{INSTALL_MLFLOW}")
+        return
+    script = Path(__file__).parent / "peers" / "log_mlflow.py"
+    command = [str(MLFLOW), str(script), str(folder), str(PEER_RUNS), REPLY]
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    theirs = float(done.stdout.split()[-2])
+    print(f"MLflow takes {theirs * 1e3:.1f} ms")
+    report("MLflow's time / ours", theirs / ours, 60, at_most=False)
 
 
 def by_pandas(path: Path) -> pd.DataFrame:
@@ -185,90 +144,128 @@ def by_pandas(path: Path) -> pd.DataFrame:
         connection,
     )
     connection.close()
-    return expanded(frame)
-
-
-def expanded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of the database with inputs and outputs as columns, by `json_normalize`."""
     parts = [frame]
-    for room in ("input", "output"):
-        values = pd.json_normalize(frame.pop(f"{room}s").map(json.loads).tolist())
-        parts.append(values.add_prefix(f"{room}."))
+    for kind in ("input", "output"):
+        values = pd.json_normalize(frame.pop(f"{kind}s").map(json.loads).tolist())
+        parts.append(values.add_prefix(f"{kind}."))
     frame["timestamp"] = pd.to_datetime(frame["timestamp"], unit="us", utc=True)
     return pd.concat(parts, axis=1)
 
 
-def expanding(file: Path, name: str) -> None:
-    """Read runs with inputs and outputs as columns; `name` says what the outputs are."""
-    with History(file) as history:
-        assert history.frame().shape[0] == by_pandas(file).shape[0]
-        pairs = [(spent(history.frame), spent(lambda: by_pandas(file))) for _ in range(TURNS)]
-    ours_s, theirs = (
-        statistics.median(each[0] for each in side) for side in zip(*pairs, strict=True)
-    )
-    cpu = statistics.median(b[1] / a[1] for a, b in pairs)
-    print(f"outputs: {name}")
-    print(f"frame() {ours_s:.2f} s, read_sql + json_normalize {theirs:.2f} s", end="; ")
-    print(f"in seconds of cores {cpu:.1f} x")
-    told(
-        "read_sql + json_normalize / frame()",
-        statistics.median(b[0] / a[0] for a, b in pairs),
-        NORMALIZE,
-    )
-
-
-def reading(folder: Path, file: Path, rows: int) -> None:
-    """Read 100,000 runs whole, and the last thousand of one deployment among all."""
-    smaller = min(rows, 100_000)
+def frame(folder: Path) -> None:
+    """Read 100,000 runs with inputs and outputs as columns."""
     for name, structured in (("texts and numbers", False), ("a text, a list, an object", True)):
-        path = folder / f"smaller-{structured}.db"
-        many_runs.write(path, smaller, structured=structured)
-        expanding(path, name)
-        memory(path, smaller)
-    with History(file) as history:
+        path = folder / f"frame-{structured}.db"
+        many_runs.write(path, 100_000, structured=structured)
+        with History(path) as history:
+            assert history.frame().shape[0] == by_pandas(path).shape[0]
+            pairs = [(seconds(history.frame), seconds(lambda: by_pandas(path))) for _ in range(5)]  # noqa: B023
+        ours = statistics.median(pair[0] for pair in pairs)
+        print(f"100,000 runs, outputs are {name}: frame() takes {ours:.2f} s")
+        ratio = statistics.median(theirs / ours for ours, theirs in pairs)
+        report("read_sql + json_normalize / frame()", ratio, 1.8, at_most=False)
+
+
+def page(short: Path, long: Path) -> None:
+    """Read the last 1,000 runs of one deployment, and open the table on a short and a long file."""
+    with History(long) as history:
         history.frame(limit=1000)
         taken = [
-            spent(lambda: history.frame(deployment="deployment-3", limit=1000)) for _ in range(21)
+            seconds(lambda: history.frame(deployment="deployment-3", limit=1000)) for _ in range(21)
         ]
-        wall, cpu = (statistics.median(column) * 1e3 for column in zip(*taken, strict=True))
-        print(f"the last 1,000 of one deployment: {wall:.0f} ms, a core {cpu:.0f} ms")
-        told(f"ms for the last 1,000 of {rows:,}", wall, LAST_MS, most=True)
+        report("ms for the last 1,000 runs", statistics.median(taken) * 1e3, 60, at_most=True)
+    times: dict[Path, list[float]] = {short: [], long: []}
+    histories = {path: History(path) for path in times}
+    for _ in range(30):
+        for path, history in histories.items():
+            begun = time.process_time()
+            view = HistoryView(history)
+            times[path].append(time.process_time() - begun)
+            view.close()
+    for history in histories.values():
+        history.close()
+    ratio = statistics.median(times[long]) / statistics.median(times[short])
+    report("first page, long / short history", ratio, 1.5, at_most=True)
 
 
-def exporting(file: Path) -> None:
-    """Write all runs as CSV."""
-    if bench_export.compare(file, rounds=1):
-        missed.append("CSV")
+def csv(path: Path, folder: Path) -> None:
+    """Write all runs as CSV, in processes of their own: CPU seconds and memory."""
+    ours, theirs = (_measure_csv(side, path, folder) for side in ("ours", "pandas"))
+    print(f"to_csv {ours[0]:.1f} s of CPU, DataFrame.to_csv {theirs[0]:.1f} s")
+    report("CSV: CPU / DataFrame.to_csv's", ours[0] / theirs[0], 1.5, at_most=True)
+    report("CSV: memory / DataFrame.to_csv's", ours[1] / theirs[1], 0.1, at_most=True)
 
 
-def memory(file: Path, rows: int) -> None:
-    """Hold how much a process grows while it loads a frame against what the frame holds."""
-    for way in ("adbc", "sqlite3"):
-        command = [sys.executable, "-c", GROWTH, str(file), str(rows), way]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-        growth, data = map(int, done.stdout.split())
-        print(f"{rows:,} runs through {way}: {data / 2**20:.0f} MiB", end=", ")
-        print(f"the process grew {growth / 2**20:.0f} MiB")
-        told(f"growth of the process / the frame, through {way},", growth / data, MEMORY, most=True)
+def _measure_csv(side: str, path: Path, folder: Path) -> tuple[float, float]:
+    command = [sys.executable, __file__, "--csv-child", side, str(path), str(folder / "runs.csv")]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    cpu, memory = json.loads(done.stdout)
+    return cpu, memory
+
+
+def csv_child(side: str, path: str, target: str) -> None:
+    """Write the file once small, then whole; print CPU seconds and the growth in MB."""
+    with History(path) as history:
+        for limit in (1, None):
+            before = _peak_memory()
+            frame = history.frame(limit=limit) if side == "pandas" else None
+            begun = time.process_time()
+            if frame is None:
+                history.to_csv(target, progress=False, limit=limit)
+            else:
+                frame.to_csv(target, index=False)
+            cpu = time.process_time() - begun
+    print(json.dumps([cpu, max(_peak_memory() - before, 1.0)]))
+
+
+def _peak_memory() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss of Linux starts at that of the parent process
+        found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
+        return int(found[1]) / 1024 if found else 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def import_time() -> None:
+    """Compare the import with that of the official client, each in a new process."""
+    ours, theirs = (
+        min(
+            seconds(lambda: subprocess.run([sys.executable, "-c", line], check=True))  # noqa: B023
+            for _ in range(5)
+        )
+        for line in ("import vellum_nb", "import vellum")
+    )
+    empty = min(
+        seconds(lambda: subprocess.run([sys.executable, "-c", ""], check=True)) for _ in "12345"
+    )
+    report("import / that of vellum-ai", (ours - empty) / (theirs - empty), 0.05, at_most=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--file", type=Path)
-    parser.add_argument("--only", nargs="*", default=["recording", "reading", "exporting"])
+    parser.add_argument("--rows", type=int, default=250_000, help="of the long history")
+    parser.add_argument("--only", nargs="*", default=["record", "frame", "page", "csv", "import"])
+    parser.add_argument("--csv-child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.csv_child:
+        csv_child(*options.csv_child)
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if "recording" in options.only:
-            recording(folder)
-        file = options.file or folder / "many.db"
-        if not file.exists() and {"reading", "exporting"} & {*options.only}:
-            many_runs.write(file, options.rows)
-        if "reading" in options.only:
-            reading(folder, file, options.rows)
-        if "exporting" in options.only:
-            exporting(file)
+        if "record" in options.only:
+            record(folder)
+        if "frame" in options.only:
+            frame(folder)
+        if {"page", "csv"} & {*options.only}:
+            short, long = folder / "short.db", folder / "long.db"
+            many_runs.write(short, 1_000)
+            many_runs.write(long, options.rows)
+        if "page" in options.only:
+            page(short, long)
+        if "csv" in options.only:
+            csv(long, folder)
+        if "import" in options.only:
+            import_time()
     print(f"load average {os.getloadavg()[0]:.1f}")
     return int(bool(missed))
 

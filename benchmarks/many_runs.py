@@ -1,9 +1,8 @@
-"""Write a history of very many runs, for measuring: in bulk, not as runs are recorded.
+"""Write a history file of very many runs, in bulk, for benchmarks.
 
-    python benchmarks/many_runs.py PATH [--rows 1000000]      # a file
-    python benchmarks/many_runs.py URL [--rows 1000000]       # an empty PostgreSQL database
+    python benchmarks/many_runs.py PATH [--rows 1000000]
 
-Ten deployments, three release tags, three outputs, 1 to 3 kB a run. The same number of rows gives
+Ten deployments, three release tags, three outputs, 1 to 3 kB per run. The same number of rows gives
 the same runs.
 """
 
@@ -19,10 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from vellum_nb import History
-from vellum_nb.history.rows import PAYLOADS, SCALARS
 
 FIRST_US = 1_767_225_600_000_000  # 2026-01-01
 STEP_US = 25_000_000
@@ -49,27 +45,11 @@ def write(path: Path, count: int, *, structured: bool = False) -> None:
     made = rows(count, structured=structured)
     while some := list(islice(made, AT_ONCE)):
         database.execute("BEGIN")
-        _insert(database, "runs", ("seq", *SCALARS), [run for run, _ in some])
-        _insert(database, "payloads", ("seq", *PAYLOADS), [payload for _, payload in some])
+        _insert(database, "runs", [run for run, _ in some])
+        _insert(database, "payloads", [payload for _, payload in some])
         database.execute("COMMIT")
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
-
-
-def copy(url: str, count: int) -> None:
-    """Make a history of `count` runs in an empty PostgreSQL database."""
-    with History(url) as history:
-        assert not history.count(), f"{url} has runs already"
-    made = rows(count)
-    with psycopg.connect(url) as database:
-        while some := list(islice(made, AT_ONCE)):
-            _copy(database, "runs", ("seq", *SCALARS), [run for run, _ in some])
-            _copy(database, "payloads", ("seq", *PAYLOADS), [payload for _, payload in some])
-            database.commit()
-        database.execute("SELECT setval(pg_get_serial_sequence('runs', 'seq'), %s)", (count,))
-        database.commit()
-        database.autocommit = True
-        database.execute("VACUUM ANALYZE")
 
 
 def rows(count: int, *, structured: bool = False) -> Iterator[tuple[Row, Row]]:
@@ -152,29 +132,20 @@ def _json(value: Row) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _insert(database: sqlite3.Connection, table: str, names: tuple[str, ...], rows: list[Row]):
-    marks = ", ".join("?" * len(names))
-    values = [tuple(row.get(name) for name in names) for row in rows]
-    database.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", values)
-
-
-def _copy(database: psycopg.Connection, table: str, names: tuple[str, ...], rows: list[Row]):
-    with database.cursor().copy(f"COPY {table} ({', '.join(names)}) FROM STDIN") as into:
-        for row in rows:
-            into.write_row(tuple(row.get(name) for name in names))
+def _insert(database: sqlite3.Connection, table: str, rows: list[Row]) -> None:
+    names = list(rows[0])
+    marks = ", ".join(f":{name}" for name in names)
+    database.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("place", help="a path, or the URL of an empty PostgreSQL database")
+    parser.add_argument("path", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
     started = time.perf_counter()
-    if options.place.startswith("postgres"):
-        copy(options.place, options.rows)
-    else:
-        write(Path(options.place), options.rows)
-    with History(options.place) as history:
+    write(options.path, options.rows)
+    with History(options.path) as history:
         size = history.size
     spent = time.perf_counter() - started
     print(f"{options.rows:,} runs, {size / options.rows:,.0f} B each, in {spent:.0f} s")

@@ -1,8 +1,7 @@
 """A cheap server in a process of its own, which answers every execution after a fixed time.
 
-It tells of one deployment with two release tags, so that a whole `ws.sweep` runs against it, and
-at ``/executed`` how many executions it has answered. It speaks HTTP/1.1 straight from asyncio: a
-server that does more would be what is measured.
+It has one deployment with two release tags, so that a whole `ws.sweep` runs against it. It speaks
+HTTP/1.1 straight from asyncio: a server that does more would be what is measured.
 """
 
 from __future__ import annotations
@@ -10,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 TAGS = ("v1", "v2")
 _NOON = "2026-01-15T09:30:00Z"
@@ -51,40 +48,18 @@ _READ = {f"/releases/{tag}": _answer(_release(tag)) for tag in TAGS}
 
 
 @contextmanager
-def running(latency: float, certificate: Path | None = None) -> Iterator[str]:
-    """Run the server for the block; the value is its address.
-
-    Parameters
-    ----------
-    latency : float
-        Seconds until an execution is answered.
-    certificate : Path, optional
-        A PEM file with key and certificate; then it speaks HTTPS.
-    """
-    command = [sys.executable, __file__, str(latency), *([str(certificate)] if certificate else [])]
+def running(latency: float) -> Iterator[str]:
+    """Run the server for the block, with `latency` seconds per execution; yield its address."""
+    command = [sys.executable, __file__, str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            scheme = "https" if certificate else "http"
-            yield f"{scheme}://127.0.0.1:{process.stdout.readline().strip()}"
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
         finally:
             process.terminate()
 
 
-def certified(folder: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that vouches for itself; return its PEM file."""
-    made = folder / "server.pem"
-    asked = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    named = "-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    command = f"openssl {asked} {named} -keyout key.pem -out cert.pem"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    made.write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
-    return made
-
-
 class _Connection(asyncio.Protocol):
-    executed = 0
-
     def __init__(self, latency: float) -> None:
         self._latency = latency
         self._received = b""
@@ -103,7 +78,6 @@ class _Connection(asyncio.Protocol):
                 return
             self._received = rest[length:]
             if head.startswith(b"POST"):
-                _Connection.executed += 1
                 self._loop.call_later(self._latency, self._transport.write, _EXECUTED)
             else:
                 self._transport.write(_looked_up(head))
@@ -111,8 +85,6 @@ class _Connection(asyncio.Protocol):
 
 def _looked_up(head: bytes) -> bytes:
     path = head.split(b" ", 2)[1].decode()
-    if path == "/executed":
-        return _answer(_Connection.executed)
     found = [answer for end, answer in _READ.items() if path.endswith(end)]
     return found[0] if found else _answer(_DEPLOYMENT)
 
@@ -122,15 +94,9 @@ def _length(head: bytes) -> int:
     return int(head[place + 15 :].split(b"\r\n", 1)[0]) if place >= 0 else 0
 
 
-async def _serve(latency: float, certificate: str | None) -> None:
-    context = None
-    if certificate is not None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate)
+async def _serve(latency: float) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: _Connection(latency), "127.0.0.1", 0, ssl=context, backlog=1024
-    )
+    server = await loop.create_server(lambda: _Connection(latency), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     parent = os.getppid()
     while os.getppid() == parent:  # noqa: ASYNC110  (nothing tells that it died)
@@ -138,4 +104,4 @@ async def _serve(latency: float, certificate: str | None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(float(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))
+    asyncio.run(_serve(float(sys.argv[1])))

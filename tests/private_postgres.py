@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import psycopg
 
-from vellum_nb.local.postgres import TryoutPostgres
+sys.path.append(str(Path(__file__).parents[1] / "notebooks"))
+
+from tryout_postgres import TryoutPostgres
 
 SETTINGS = {
     "fsync": "off",  # the tests kill the server, not the machine

@@ -35,7 +35,7 @@ def test_the_wheel_holds_every_file_of_the_package(names):
 
 
 def test_the_wheel_holds_the_tutorial(names):
-    tutorial = {f"vellum_nb/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    tutorial = {f"vellum_nb/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.*")}
     assert tutorial
     assert tutorial <= names
 

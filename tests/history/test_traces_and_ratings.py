@@ -1,15 +1,11 @@
-"""Nodes and corrected outputs: kept, shown, exported, and brought into files of last year."""
+"""Nodes, corrected outputs, and runs that were made elsewhere."""
 
 from __future__ import annotations
 
-import pickle
-import sqlite3
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
-from vellum_nb.history.sqlite.migrations import _STEPS, APPLICATION_ID
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, Run
@@ -38,8 +34,8 @@ def test_nodes_come_back_as_they_were_recorded(history, make_run):
     assert history.get(run.id).nodes == NODES
 
 
-def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time(record):
-    frame = record(nodes=NODES).trace()
+def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time(history, record):
+    frame = history.trace(record(nodes=NODES))
     assert frame["name"].tolist() == ["outer", "inner"]
     assert frame["depth"].tolist() == [0, 1]
     assert frame["duration_s"].tolist()[1] == 0.5
@@ -67,33 +63,21 @@ def test_every_trace_has_the_same_columns_and_dtypes(nodes):
     }
 
 
-def test_parents_in_a_circle_do_not_hang_the_trace(record):
+def test_parents_in_a_circle_do_not_hang_the_trace(history, record):
     circle = [NodeRun(name=n, span_id=n, parent_span_id=p) for n, p in ("ab", "ba", "cc")]
-    assert record(nodes=circle).trace()["depth"].tolist() == [2, 2, 1]
+    assert history.trace(record(nodes=circle))["depth"].tolist() == [2, 2, 1]
 
 
-def test_nodes_are_asked_for_where_there_are_none(history, record):
+def test_nodes_are_read_once_where_there_are_none(history, record):
     run = record()
     with pytest.raises(HistoryError, match=r"use ws\.trace\(run\)"):
-        run.trace()
-    history.tracer = lambda *_: NODES
-    assert len(run.trace()) == 2
-    history.keep_nodes(run.id, NODES[1:])
-    assert len(history.get(run.id).trace()) == 1
-
-
-def test_a_run_from_nowhere_says_what_to_call(make_run):
-    with pytest.raises(vnb.VellumNBError, match=r"use ws\.trace\(run\)"):
-        make_run().trace()
-
-
-def test_where_a_run_came_from_is_no_part_of_it(record, make_run):
-    run = record()
-    stranger = Run.model_validate(run.model_dump())
-    assert run == stranger
-    assert pickle.loads(pickle.dumps(run)) == run  # noqa: S301  (our own)
-    assert deepcopy(run) == run
-    assert "trace" not in run.model_dump_json()
+        history.trace(run)
+    asked = []
+    connected = history.with_callbacks(trace=lambda run: asked.append(run.id) or NODES)
+    assert len(connected.trace(run)) == len(connected.trace(run.id)) == 2
+    assert asked == [run.id]
+    history.set_nodes(run.id, NODES[1:])
+    assert len(history.trace(run.id)) == 1
 
 
 def test_corrected_outputs_are_columns_after_the_outputs(history, record):
@@ -129,21 +113,21 @@ def test_corrections_and_nodes_survive_every_file(history, record, tmp_path):
 def test_none_takes_a_correction_back(history, record):
     run = record()
     history.annotate(run.id, desired={"a": 1})
-    history.annotate(run.id, note="kept")
+    history.annotate(run.id, note="stays")
     assert history.get(run.id).desired == {"a": 1}
     history.annotate(run.id, desired=None)
     assert history.get(run.id).desired is None
 
 
-def test_an_execution_id_is_kept_while_the_run_is_under_way(history, path, make_run):
+def test_an_execution_id_is_stored_while_the_run_is_under_way(history, path, make_run):
     run = make_run()
     history.begin(run)
-    history.identify(run.id, "exec-1")
+    history.set_execution_id(run.id, "exec-1")
     with History(path) as other:
         (found,) = other.runs(execution_id="exec-1")
         assert (found.id, found.state) == (run.id, "STARTED")
     history.finish(run.model_copy(update={"state": "FULFILLED", "execution_id": "exec-1"}))
-    history.identify(run.id, "exec-2")
+    history.set_execution_id(run.id, "exec-2")
     assert history.get(run.id).execution_id == "exec-1"
 
 
@@ -151,25 +135,6 @@ def test_runs_are_found_by_external_id(history, record):
     record(external_id="one")
     record(external_id="two")
     assert [run.external_id for run in history.runs(external_id="two")] == ["two"]
-
-
-def test_a_file_of_the_first_version_gets_the_new_columns_and_keeps_its_runs(path):
-    with sqlite3.connect(path) as db:
-        for statement in _STEPS[0]:
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute("PRAGMA user_version = 1")
-        db.execute(
-            "INSERT INTO runs (id, deployment, release_tag, timestamp, state, case_id, repeat, "
-            "tag_moved) VALUES ('old', 'd', 'v1', 0, 'FULFILLED', 'c', 0, 0)"
-        )
-        db.execute("INSERT INTO payloads VALUES (1, '{\"a\":1}', '{}', '{}', '[]', NULL)")
-    db.close()
-    with History(path) as history:
-        old = history.get("old")
-        assert (old.inputs, old.desired, old.nodes) == ({"a": 1}, None, ())
-        history.annotate("old", desired={"b": 2})
-        assert history.frame()["desired.b"].tolist() == [2]
 
 
 def test_runs_made_elsewhere_come_in_once(history, make_run):
@@ -222,15 +187,15 @@ def test_an_external_id_that_is_taken_by_another_execution_is_left_out(history, 
     assert history.runs(execution_id="e2")[0].external_id is None
 
 
-def test_subscribers_hear_of_what_is_new_and_not_of_what_is_known(history, make_run):
-    heard, of_many = [], []
-    history.subscribe(heard.append, many=lambda: of_many.append(history.count()))
+def test_subscribers_are_called_for_what_is_new_and_not_for_what_is_known(history, make_run):
+    changed, counts = [], []
+    history.subscribe(changed.append, on_bulk_change=lambda: counts.append(history.count()))
     run = make_run(execution_id="e1", state="FULFILLED")
     history.merge([run])
     history.merge([run.model_copy(update={"id": "again"})])
-    assert (heard, of_many) == ([], [1, 1])
+    assert (changed, counts) == ([], [1, 1])
     history.merge([run.model_copy(update={"id": "again", "quality": 1.0})])
-    assert [(each.id, each.quality) for each in heard] == [(run.id, 1.0)]
+    assert [(each.id, each.quality) for each in changed] == [(run.id, 1.0)]
 
 
 def test_a_history_on_its_own_says_where_synchronising_is_done(history):

@@ -10,7 +10,7 @@ from typing import Any
 
 from vellum_nb.local import State
 from vellum_nb.local.engine.events import WORKFLOW_FULFILLED, Event, Usage
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 
 NO_ID = "00000000-0000-4000-8000-000000000009"
@@ -18,7 +18,7 @@ ACTUALS = "/v1/submit-workflow-execution-actuals"
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
-def record(**fields: Any) -> Record:
+def record(**fields: Any) -> ExecutionRecord:
     id_ = str(uuid.uuid4())
     common: dict[str, Any] = {
         "execution_id": id_,
@@ -31,14 +31,14 @@ def record(**fields: Any) -> Record:
         "inputs": (),
         "start": START,
     }
-    return Record(**(common | fields))
+    return ExecutionRecord(**(common | fields))
 
 
-def event(of: Record, name: str = WORKFLOW_FULFILLED, **fields: Any) -> Event:
+def event(of: ExecutionRecord, name: str = WORKFLOW_FULFILLED, **fields: Any) -> Event:
     return Event(name, of.execution_id, of.trace_id, fields.pop("body", {}), **fields)
 
 
-def full() -> Record:
+def full() -> ExecutionRecord:
     return record(
         inputs=(WorkflowInput(name="data", type="JSON", value={"a": [1, None, "ü\u2028"]}),),
         external_id="job 7",

@@ -208,7 +208,7 @@ def test_nothing_runs_when_an_input_does_not_fit(fresh, asking):
         (
             {"inputs": [], "workflow_deployment_name": "nope"},
             404,
-            "'nope' is here; there are: echo",
+            "'nope' exists; there are: echo",
         ),
         ({"inputs": [], "workflow_deployment_id": "nope"}, 404, "the id 'nope'"),
         ({"workflow_deployment_name": "echo"}, 400, "inputs: Field required"),
@@ -259,17 +259,40 @@ def test_null_is_absent_and_unknown_keys_are_ignored(api):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"{", "The body is no JSON"),
-        (b"\xff\xfe\xfa", "The body is no JSON"),
-        (b"[1]", "an object is expected"),
-        (b"null", "an object is expected"),
+        (b"{", "The body is not JSON"),
+        (b"\xff\xfe\xfa", "The body is not JSON"),
+        (b"[1]", "valid dictionary or object"),
+        (b"null", "valid dictionary or object"),
         (b'{"inputs": NaN}', "JSON has no NaN"),
         (b'{"inputs": 1e999}', "too large"),
         (b"[" * 100_000, "nested too deeply"),
-        (b"", "inputs: Field required"),
+        (b"", "body: Field required"),
     ],
 )
 def test_what_is_no_json_object_is_400(api, body, message):
     answer = api.post(data=body)
     assert answer.status_code == 400
     assert message in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("external_id", "x" * 1_000_000),
+        ("release_tag", "x" * 1001),
+        ("workflow_deployment_name", "x" * 1001),
+        ("workflow_deployment_id", "x" * 1001),
+        ("previous_execution_id", "x" * 1001),
+        ("metadata", {"note": "x" * 300_000}),
+    ],
+)
+def test_ids_names_tags_and_metadata_have_a_largest_size(fresh, asking, field, value):
+    def echo(text: str) -> str:
+        return text
+
+    fresh.deploy(echo)
+    body = {"workflow_deployment_name": "echo", "inputs": [], field: value}
+    answer = asking(fresh).send(**body)
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"{field}: ")
+    assert len(answer.content) < 1000

@@ -95,7 +95,7 @@ def test_the_list_is_paged_counted_ordered_and_filtered(fresh, asking):
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        ("filters=%7B", "filters: it is no JSON"),
+        ("filters=%7B", "filters: not valid JSON"),
         ("filters=%5B%5D", "filters: an object is expected"),
         ("ordering=cost", "ordering: 'cost' is not known; use timestamp, -timestamp"),
         ("limit=0", "limit: Input should be greater than or equal to 1"),

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.ledger.filters import parsed, sorting
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
+from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -34,8 +33,8 @@ def group(*conditions: Any, combinator: str = "AND", negated: bool = False) -> d
     }
 
 
-def kept(number: int, status: str, external_id: str | None, metadata: Any) -> Record:
-    return Record(
+def kept(number: int, status: str, external_id: str | None, metadata: Any) -> ExecutionRecord:
+    return ExecutionRecord(
         execution_id=f"e{number}",
         trace_id="t",
         deployment_id="d",
@@ -63,7 +62,7 @@ def ledger():
 
 def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> str:
     text = filters if isinstance(filters, str) or filters is None else json.dumps(filters)
-    _, records = ledger.records("d", where=parsed(text), ordering=sorting(ordering))
+    _, records = ledger.records("d", where=parse_filters(text), ordering=parse_ordering(ordering))
     return "".join(record.execution_id[1:] for record in records)
 
 
@@ -138,10 +137,10 @@ def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str
 @pytest.mark.parametrize(
     ("filters", "reason"),
     [
-        ("{", "filters: it is no JSON"),
-        ("[" * 100_000, "filters: it is no JSON"),
-        ('{"a": NaN}', "filters: it is no JSON .*NaN"),
-        ('{"a": 1e999}', "filters: it is no JSON .*too large"),
+        ("{", "filters: not valid JSON"),
+        ("[" * 100_000, "filters: not valid JSON"),
+        ('{"a": NaN}', "filters: not valid JSON .*NaN"),
+        ('{"a": 1e999}', "filters: not valid JSON .*too large"),
         ("[]", "filters: an object is expected, not list"),
         ("{}", "the type None is not known; use LOGICAL_CONDITION_GROUP, LOGICAL_CONDITION"),
         (condition("cost", "==", 1), "the field 'cost' is not known; use timestamp, state"),
@@ -166,7 +165,7 @@ def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str
 def test_a_filter_that_makes_no_sense_is_refused_and_says_where(filters: Any, reason: str):
     text = filters if isinstance(filters, str) else json.dumps(filters)
     with pytest.raises(VellumNBError, match=reason):
-        parsed(text)
+        parse_filters(text)
 
 
 def test_groups_in_each_other_without_end_are_refused():
@@ -174,7 +173,7 @@ def test_groups_in_each_other_without_end_are_refused():
     for _ in range(30):
         nested = group(nested)
     with pytest.raises(VellumNBError, match="20 groups in each other"):
-        parsed(json.dumps(nested))
+        parse_filters(json.dumps(nested))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +196,7 @@ def test_an_unknown_ordering_is_refused_with_those_that_are_known():
     with pytest.raises(
         VellumNBError, match="'cost' is not known; use timestamp, -timestamp, state"
     ):
-        sorting("cost")
+        parse_ordering("cost")
 
 
 def test_metadata_nested_too_deep_for_sqlite_spoil_no_filter():

@@ -43,6 +43,8 @@ def test_the_old_spelling_of_the_header_is_understood(api):
         ("example.org", 403),
         ("127.0.0.1.example.org", 403),
         ("localhost@example.org", 403),
+        ("evil@127.0.0.1", 403),
+        ("127.0.0.1:80:80", 403),
         ("[::1", 403),
         ("", 403),
     ],

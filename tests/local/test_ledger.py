@@ -16,8 +16,7 @@ from execution_kit import START, event, full, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import NODE_FULFILLED, Usage
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Actual
+from vellum_nb.local.ledger.ledger import Actual, Ledger
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 
 
@@ -220,5 +219,5 @@ def test_deep_values_are_kept_and_those_too_deep_are_refused(ledger: Ledger):
     ledger.finish(deep, [event(deep, body={"outputs": {"deep": nested(600)}})])
     assert ledger.record(deep.execution_id) == deep
     assert ledger.events(deep.execution_id)[0].body == {"outputs": {"deep": nested(600)}}
-    with pytest.raises(VellumNBError, match="nested too deeply to be kept"):
+    with pytest.raises(VellumNBError, match="nested too deeply to be stored"):
         ledger.begin(record(metadata={"deep": nested(200_000)}))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -14,6 +17,7 @@ from execution_kit import full, record
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.refusals import StoreError
 
 ROOMY = 2**30
 
@@ -23,6 +27,7 @@ def not_a_database(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
+    Ledger(path.parent).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 99")
 
@@ -34,8 +39,8 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (not_a_database, "cannot be opened .*they were left as they are"),
-        (newer, "written by a newer vellum_nb; upgrade to read them"),
+        (not_a_database, "is not an SQLite file and was left as it is"),
+        (newer, "written by a newer vellum_nb .*; upgrade to read it"),
         (a_folder, "cannot be opened"),
     ],
 )
@@ -68,16 +73,15 @@ def test_a_file_that_is_damaged_is_refused_when_a_server_starts(
     ledger.close()
     spoil(tmp_path / "executions.db")
     before = (tmp_path / "executions.db").read_bytes()
-    server = LocalServer(data=tmp_path)
     for _ in range(2):
-        with pytest.raises(VellumNBError, match="cannot be read .*they were left as they are"):
-            server.start()
+        with pytest.raises(VellumNBError, match="is damaged and was left|they were left"):
+            LocalServer(data=tmp_path).start()
     assert (tmp_path / "executions.db").read_bytes() == before
 
 
 def test_a_lock_that_is_none_is_not_taken_for_another_server(tmp_path: Path):
     not_a_database(tmp_path / "server.lock")
-    with pytest.raises(VellumNBError, match=r"cannot be held .*server\.lock"):
+    with pytest.raises(VellumNBError, match=r"cannot be locked .*server\.lock"):
         LocalServer(data=tmp_path).start()
 
 
@@ -89,11 +93,11 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):
 
 def test_one_server_at_a_time_serves_a_folder(tmp_path: Path):
     first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
-    with first, pytest.raises(VellumNBError, match="is served by another server"):
+    with first, pytest.raises(VellumNBError, match="is used by another server"):
         second.start()
     with second, LocalServer() as another:
         assert second.url != another.url
-        with pytest.raises(VellumNBError, match="is served by another server"):
+        with pytest.raises(VellumNBError, match="is used by another server"):
             first.start()
 
 
@@ -111,9 +115,9 @@ def test_a_full_disk_fails_the_write_alone_and_all_goes_on_when_there_is_room(tm
     kept = full()
     ledger.begin(kept)
     allow(ledger, 1)
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StoreError, match="full"):
         ledger.add_file("big", b"x" * 1_000_000)
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StoreError, match="full"):
         ledger.begin(record(metadata={"big": "x" * 1_000_000}, external_id="again"))
     assert ledger.record(kept.execution_id) == kept
     allow(ledger, ROOMY)
@@ -123,8 +127,7 @@ def test_a_full_disk_fails_the_write_alone_and_all_goes_on_when_there_is_room(tm
 
 def allow(ledger: Ledger, pages: int) -> None:
     """Have SQLite behave as on a disk with room for so many pages."""
-    with ledger._transaction() as db:
-        db.execute(f"PRAGMA max_page_count = {pages}")
+    ledger._db().write(lambda tx: tx.read(f"PRAGMA max_page_count = {pages}"))
 
 
 def run(server: LocalServer, name: str, text: str) -> requests.Response:
@@ -149,7 +152,7 @@ def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
         allow(server._ledger, 1)
         answer = run(server, "note", "x" * 1_000_000)
         assert (answer.status_code, ran) == (507, [])
-        assert "(database or disk is full); see to its data folder" in answer.json()["detail"]
+        assert "(database or disk is full)" in answer.json()["detail"]
         allow(server._ledger, ROOMY)
         assert run(server, "note", "room").status_code == 200
     assert ran == ["room"]
@@ -161,12 +164,56 @@ def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path: Path):
 
     with LocalServer(data=tmp_path) as server:
         server.deploy(flood)
-        with server._ledger._transaction() as db:
-            pages = db.execute("PRAGMA page_count").fetchone()[0]
+        pages = server._ledger._db().read("PRAGMA page_count")[0][0]
         allow(server._ledger, pages + 16)
         answer = run(server, "flood", "x").json()
         assert answer["data"]["state"] == "REJECTED"
-        assert "Its end could not be kept" in answer["data"]["error"]["message"]
+        assert "Its end could not be recorded" in answer["data"]["error"]["message"]
         kept = server._ledger.record(answer["execution_id"])
         assert kept is not None
         assert kept.status == "REJECTED"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_the_data_folder_is_readable_by_its_owner_only(tmp_path: Path):
+    def echo(text: str) -> str:
+        return text
+
+    (tmp_path / "flow.py").write_text("def flow(text: str) -> str: return text\n")
+    data = tmp_path / "data"
+    old = os.umask(0o022)
+    try:
+        with LocalServer(data=data) as server:
+            server.deploy(echo)
+            server.deploy(tmp_path / "flow.py")
+            assert run(server, "echo", "private").status_code == 200
+            assert run(server, "flow", "private").status_code == 200
+            found = [data, *data.iterdir(), *(data / "sources").iterdir()]
+            modes = {path: stat.S_IMODE(path.stat().st_mode) for path in found}
+    finally:
+        os.umask(old)
+    assert len(modes) > 5
+    assert not {path.name: oct(mode) for path, mode in modes.items() if mode & 0o077}
+
+
+def identity(server: LocalServer) -> str:
+    answer = requests.get(
+        f"{server.url}/v1/workspaces/identity",
+        headers={"X-API-KEY": server.api_key},
+        timeout=20,
+    )
+    return str(answer.json()["id"])
+
+
+def test_a_server_that_forgets_its_executions_is_another_workspace(tmp_path: Path):
+    def identity_of_new(**options: Any) -> str:
+        with LocalServer(**options) as server:
+            return identity(server)
+
+    assert identity_of_new(data=tmp_path) == identity_of_new(data=tmp_path)
+    assert len({identity_of_new() for _ in range(3)}) == 3
+    server = LocalServer()
+    with server:
+        first = identity(server)
+    with server:
+        assert identity(server) == first

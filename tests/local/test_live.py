@@ -11,32 +11,31 @@ from datetime import UTC, datetime
 import pytest
 
 from vellum_nb.local.callables.workflow import Workflow
-from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.engine.engine import Engine, Flight
-from vellum_nb.local.engine.live import Live
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.engine.events import RunContext
+from vellum_nb.local.engine.executions import Executions, Limits, LiveExecution
+from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
 
 IDS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
 
 
 def record(**more):
-    return Record(
-        execution_id=IDS[0],
-        trace_id=IDS[1],
-        deployment_id="d",
-        deployment_name="name",
-        release_id="r",
-        version_id="v",
-        tag="LATEST",
-        inputs=(),
-        start=datetime.now(UTC),
-        **more,
-    )
+    common = {
+        "execution_id": IDS[0],
+        "trace_id": IDS[1],
+        "deployment_id": "d",
+        "deployment_name": "name",
+        "release_id": "r",
+        "version_id": "v",
+        "tag": "LATEST",
+        "inputs": (),
+        "start": datetime.now(UTC),
+    }
+    return ExecutionRecord(**common | more)
 
 
-def told(function):
+def events_of(function):
     """Return the events of a run of `function`."""
     return list(Workflow(function).begin([], RunContext(*IDS)).events())
 
@@ -44,6 +43,29 @@ def told(function):
 def words():
     yield "one"
     yield "two"
+
+
+class Steps:
+    """An execution whose events come as they are released, and that may end oddly."""
+
+    def __init__(self, events=(), *, raises=None, pause_after=None):
+        self.given = list(events)
+        self.raises = raises
+        self.pause_after = pause_after
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def events(self):
+        for number, event in enumerate(self.given):
+            if number == self.pause_after:
+                self.reached.set()
+                self.go_on.wait(20)
+            yield event
+        if self.raises is not None:
+            raise self.raises
+
+    def cancel(self):
+        """Go on after the pause."""
 
 
 @pytest.fixture
@@ -54,48 +76,41 @@ def ledger():
 
 
 async def read(live):
-    return [event.name async for event in live.events()]
+    return [event.name async for batch in live.batches() for event in batch]
 
 
-def test_every_reader_reads_from_the_beginning_to_the_end(ledger):
-    events = told(words)
-
-    async def run():
-        live = Live(record(), ledger)
-        live.keep()
-        early = [asyncio.create_task(read(live)) for _ in range(3)]
-        await asyncio.sleep(0)
-
-        def tell():
-            for event in events:
-                live.tell(event)
-
-        await asyncio.to_thread(tell)
-        await live.result()
-        return [await reader for reader in early], await read(live)
-
-    early, late = asyncio.run(run())
-    assert early == [late] * 3
-    assert late == [event.name for event in events]
-    assert [event.name for event in ledger.events(IDS[0])] == late
-    assert ledger.record(IDS[0]).status == "FULFILLED"
+def executions_in(ledger, **limits):
+    return Executions(ledger, Registry(), Limits(**limits))
 
 
-def test_it_ends_once_and_does_not_hear_what_comes_after(ledger):
-    events = told(words)
+def run_alone(ledger, prepare, *, while_it_runs=None, **more):
+    """Run one execution to its end; return its record and the names of its events."""
 
     async def run():
-        live = Live(record(), ledger)
-        live.keep()
-        for event in events[:4]:
-            live.tell(event)
+        executions = executions_in(ledger, **more)
+        live = LiveExecution(record(), ledger, prepare)
+        executions.submit(live)
+        try:
+            if while_it_runs is not None:
+                await while_it_runs(live)
+            return await live.result(), await read(live)
+        finally:
+            await asyncio.to_thread(executions.join, 20)
+
+    return asyncio.run(run())
+
+
+def test_it_ends_once_and_drops_what_comes_after(ledger):
+    events = events_of(words)
+    steps = Steps(events, pause_after=4)
+
+    async def cancel(live):
+        await asyncio.to_thread(steps.reached.wait, 20)
         live.cancel("enough")
         live.reject("WORKFLOW_TIMEOUT", "too late")
-        for event in events[4:]:
-            live.tell(event)
-        return await live.result(), await read(live)
+        steps.go_on.set()
 
-    ended, names = asyncio.run(run())
+    ended, names = run_alone(ledger, lambda: steps, while_it_runs=cancel)
     assert (ended.error.code, ended.error.message) == ("WORKFLOW_CANCELLED", "enough")
     assert names == [
         *[event.name for event in events[:4]],
@@ -107,182 +122,101 @@ def test_it_ends_once_and_does_not_hear_what_comes_after(ledger):
 
 
 def test_what_ends_before_it_began_has_a_beginning_too(ledger):
-    async def run():
-        live = Live(record(), ledger)
+    async def cancel(live):
         live.cancel("never mind")
-        live.keep()
-        return await read(live)
 
-    assert asyncio.run(run()) == ["workflow.execution.initiated", "workflow.execution.rejected"]
+    loading = threading.Event()
+
+    def prepare():
+        loading.wait(0.2)
+        return Steps()
+
+    _, names = run_alone(ledger, prepare, while_it_runs=cancel)
+    assert names == ["workflow.execution.initiated", "workflow.execution.rejected"]
     assert ledger.record(IDS[0]).status == "REJECTED"
 
 
-def test_an_end_that_cannot_be_kept_is_told_as_such(tmp_path):
-    ledger = Ledger(tmp_path)
-
-    async def run():
-        live = Live(record(), ledger)
-        live.keep()
-        with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
-            db.execute("DROP TABLE traces")
-        for event in told(words):
-            live.tell(event)
-        return await live.result(), await read(live)
-
-    ended, names = asyncio.run(run())
-    ledger.close()
-    assert ended.error.code == "INTERNAL_SERVER_ERROR"
-    assert "could not be kept: OperationalError" in ended.error.message
-    assert names[-1] == "workflow.execution.rejected"
-
-
-def test_an_external_id_that_was_used_is_refused_to_all_who_wait(ledger):
-    ledger.begin(record(external_id="e"))
-
-    async def run():
-        live = Live(record(external_id="e"), ledger)
-        waiting = [asyncio.create_task(wait()) for wait in (live.kept, live.result)]
-        await asyncio.sleep(0)
-        live.cancel("the client hung up before it was kept")
-        return await asyncio.gather(*waiting, return_exceptions=True)
-
-    for refused in asyncio.run(run()):
-        assert isinstance(refused, Refused)
-        assert "used before" in refused.detail
-
-
-class Odd:
-    """An execution that does not tell an end."""
-
-    def __init__(self, *, fails: bool = False) -> None:
-        self.fails = fails
-
-    def events(self):
-        yield told(words)[0]
-        if self.fails:
-            raise OSError("torn")
-
-    def cancel(self):
-        """Do nothing."""
-
-
-def flown(ledger, board, *, timeout=None):
-    async def run():
-        engine = Engine(timeout=timeout)
-        live = Live(record(), ledger)
-        engine.launch(Flight(live, board))
-        try:
-            return await live.result()
-        finally:
-            await asyncio.to_thread(engine.join, 20)
-
-    return asyncio.run(run())
-
-
-@pytest.mark.parametrize(
-    ("fails", "message"),
-    [
-        (False, "The code ended without an outcome"),
-        (True, "The code of the run failed: OSError: torn"),
-    ],
-)
-def test_code_that_tells_no_end_is_rejected(ledger, fails, message):
-    ended = flown(ledger, lambda: Odd(fails=fails))
-    assert (ended.error.code, ended.error.message) == ("INTERNAL_SERVER_ERROR", message)
-
-
-@pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt(), StopIteration(), ValueError()])
-def test_whatever_loading_code_raises_ends_that_run_alone(ledger, exc):
-    def board():
-        raise exc
-
-    with pytest.raises(type(exc) if isinstance(exc, ValueError) else Refused):
-        flown(ledger, board)
-    assert ledger.record(IDS[0]) is None
-
-
-class Unspeakable(BaseException):
-    """It cannot even be told what it is."""
+class Unprintable(BaseException):
+    """Its message cannot be had."""
 
     def __str__(self):
         raise self
 
 
-def test_an_exception_that_cannot_be_told_ends_the_run_at_once(ledger):
-    def unspeakable():
-        raise Unspeakable
+@pytest.mark.parametrize(
+    ("raises", "message"),
+    [
+        (None, "The code ended without an outcome"),
+        (OSError("torn"), "The code of the run failed: OSError: torn"),
+        (Unprintable(), "The code of the run failed: Unprintable"),
+    ],
+)
+def test_code_without_an_end_is_rejected(ledger, raises, message):
+    first = events_of(words)[:1]
+    ended, _ = run_alone(ledger, lambda: Steps(first, raises=raises))
+    assert (ended.error.code, ended.error.message) == ("INTERNAL_SERVER_ERROR", message)
 
-    ended = flown(ledger, lambda: Workflow(unspeakable).begin([], RunContext(*IDS)))
-    assert (ended.error.code, ended.error.message) == ("NODE_EXECUTION", "Unspeakable")
+
+@pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt(), StopIteration(), ValueError()])
+def test_whatever_loading_code_raises_ends_that_run_alone(ledger, exc):
+    def prepare():
+        raise exc
+
+    with pytest.raises(type(exc) if isinstance(exc, ValueError) else Refused):
+        run_alone(ledger, prepare)
+    assert ledger.record(IDS[0]) is None
 
 
-def test_code_that_fails_without_words_is_rejected(ledger):
-    class Silent(Odd):
-        def events(self):
-            yield told(words)[0]
-            raise Unspeakable
+def test_an_exception_that_cannot_be_printed_ends_the_run_at_once(ledger):
+    def unprintable():
+        raise Unprintable
 
-    ended = flown(ledger, Silent)
-    assert ended.error.message == "The code of the run failed: Unspeakable"
+    ended, _ = run_alone(ledger, lambda: Workflow(unprintable).begin([], RunContext(*IDS)))
+    assert (ended.error.code, ended.error.message) == ("NODE_EXECUTION", "Unprintable")
 
 
 def test_the_time_limit_holds_while_code_is_loaded_too(ledger):
     loading = threading.Event()
 
-    def board():
+    def prepare():
         loading.wait(20)
-        return Odd()
+        return Steps()
 
-    async def run():
-        engine = Engine(timeout=0.05)
-        live = Live(record(), ledger)
-        engine.launch(Flight(live, board))
-        ended = await live.result()
+    async def go_on(live):
+        await live.result()
         loading.set()
-        await asyncio.to_thread(engine.join, 20)
-        return ended
 
-    assert asyncio.run(run()).error.code == "WORKFLOW_TIMEOUT"
+    ended, _ = run_alone(ledger, prepare, while_it_runs=go_on, timeout=0.05)
+    assert ended.error.code == "WORKFLOW_TIMEOUT"
     assert ledger.record(IDS[0]).status == "REJECTED"
-
-
-def test_what_was_cancelled_before_it_began_does_not_run():
-    calls = []
-    execution = Workflow(lambda: calls.append("ran")).begin([], RunContext(*IDS))
-    events = execution.events()
-    next(events)
-    execution.cancel()
-    assert [event.name for event in events][-1] == "workflow.execution.rejected"
-    assert calls == []
 
 
 def test_a_machine_without_more_threads_refuses_and_keeps_no_place_for_it(ledger):
     async def run():
-        engine = Engine(timeout=None, concurrency=1, queue=0)
+        executions = executions_in(ledger, concurrency=1, queue=0)
         usual = threading.stack_size(1 << 46)  # more than any machine has
         try:
             with pytest.raises(Refused, match="starts no more threads") as caught:
-                engine.launch(Flight(Live(record(), ledger), Odd))
+                executions.submit(LiveExecution(record(), ledger, Steps))
         finally:
             threading.stack_size(usual)
-        return caught.value.status_code, engine.check()
+        return caught.value.status_code, executions.has_room()
 
     assert asyncio.run(run()) == (503, True)
 
 
-def test_a_turn_that_cannot_be_kept_ends_the_run(tmp_path):
+def test_a_turn_that_cannot_be_recorded_ends_the_run(tmp_path):
     ledger = Ledger(tmp_path)
+    loaded = threading.Event()
+
+    def prepare():
+        loaded.wait(20)
+        return Steps()
 
     async def run():
-        engine = Engine(timeout=None)
-        live = Live(record(status="PENDING"), ledger)
-        loaded = threading.Event()
-
-        def board():
-            loaded.wait(20)
-            return Odd()
-
-        engine.launch(Flight(live, board))
+        executions = executions_in(ledger)
+        live = LiveExecution(record(status="PENDING"), ledger, prepare)
+        executions.submit(live)
         with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
             db.execute(
                 "CREATE TRIGGER full BEFORE UPDATE ON executions WHEN new.state = 'INITIATED' "
@@ -290,7 +224,7 @@ def test_a_turn_that_cannot_be_kept_ends_the_run(tmp_path):
             )
         loaded.set()
         ended = await live.result()
-        await asyncio.to_thread(engine.join, 20)
+        await asyncio.to_thread(executions.join, 20)
         return ended
 
     ended = asyncio.run(run())

@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from vellum_nb.local import LocalServer, magic
-from vellum_nb.local.deployments.names import missing_names
+from vellum_nb.local.deployments.sources import undefined_names
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ def test_a_cell_that_needs_other_cells_is_told_so(cell, server, asking):
         ("%%vellum_deploy a 'b\nx = 1", "No closing quotation"),
         ("%%vellum_deploy a\nx = 1", "defines no function and no Workflow class"),
         ("%%vellum_deploy a --target y\nx = 1", "There is no 'y' after the cell has run"),
-        ("%%vellum_deploy a --target x\nx = 1", "target=1 does not fit: give a function"),
-        ("%%vellum_deploy a/b\ndef f(): ...", "is no name for a deployment"),
+        ("%%vellum_deploy a --target x\nx = 1", "1 cannot be called; deploy a function"),
+        ("%%vellum_deploy a/b\ndef f(): ...", "cannot be the name of a deployment"),
         ("%%vellum_deploy a --tag LATEST\ndef f(): ...", "LATEST always is the newest"),
         ("%%vellum_deploy a --server x\ndef f(): ...", "that is no LocalServer"),
         ("%%vellum_deploy a\n%time 1", "leave out magics"),
@@ -223,7 +223,7 @@ def test_the_help_tells_the_options(shell, server):
     ],
 )
 def test_names_that_a_cell_lacks_are_found(text, missing):
-    assert missing_names(text) == missing
+    assert undefined_names(text) == missing
 
 
 def test_load_ext_registers_the_magic(shell):

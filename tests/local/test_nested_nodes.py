@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.local.engine.events import Event
-from vellum_nb.local.ledger.records import Record
-from vellum_nb.local.routes.spans import spans_of
-from vellum_nb.local.routes.streams import WorkflowStream
+from vellum_nb.local.ledger.ledger import ExecutionRecord
+from vellum_nb.local.routes.executions import spans_of
+from vellum_nb.local.routes.stream_lines import WorkflowStream
 from vellum_nb.models import (
     VellumSpan,
     WorkflowStreamEvent,
@@ -38,7 +38,7 @@ def test_streams_and_spans_agree_on_what_is_inside_of_what() -> None:
         told("node.execution.fulfilled", "outer", RUN, "SUBWORKFLOW"),
     ]
     where = {"deployment_id": "d", "deployment_name": "w", "release_id": "r", "version_id": "v"}
-    record = Record("e-1", "t", **where, tag="v1", inputs=(), start=datetime.now(UTC))
+    record = ExecutionRecord("e-1", "t", **where, tag="v1", inputs=(), start=datetime.now(UTC))
     stream = WorkflowStream(record, event_types={"NODE"})
     lines = [line for event in events for line in stream.lines(event)]
     of_stream = nodes_of_stream(map(WorkflowStreamEvent.model_validate, lines))

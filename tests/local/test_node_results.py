@@ -17,8 +17,8 @@ from vellum_nb.local.engine.events import (
     Event,
     Usage,
 )
-from vellum_nb.local.ledger.records import Record
-from vellum_nb.local.routes.node_results import node_data
+from vellum_nb.local.ledger.ledger import ExecutionRecord
+from vellum_nb.local.routes.stream_lines import node_data
 from vellum_nb.models import ExpandMeta
 
 with warnings.catch_warnings():
@@ -28,7 +28,7 @@ with warnings.catch_warnings():
 NODE = {"id": "00000000-0000-4000-8000-00000000000a", "name": "Node", "module": ["m"]}
 EXECUTION = "00000000-0000-4000-8000-00000000000e"
 INNER = "00000000-0000-4000-8000-00000000000c"
-RECORD = Record(
+RECORD = ExecutionRecord(
     execution_id=EXECUTION,
     trace_id=EXECUTION,
     deployment_id="d",

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
-from vellum_nb.local.callables.outputs import OutputError, Outputs
+from vellum_nb.local.callables.workflow import OutputError, Outputs
 from vellum_nb.models import VellumVariable
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
@@ -102,7 +102,11 @@ def test_a_missing_value_keeps_the_declared_type():
     [
         ({"a": float("nan")}, {}, "output a is not a finite number"),
         ({"a": {"b": [0, float("inf")]}}, {}, r"output a\.b\.1 is not a finite number"),
-        ({"a": object()}, {}, "'a' is a object, which JSON cannot carry: a object is nothing"),
+        (
+            {"a": object()},
+            {},
+            "JSON cannot carry: a object has no JSON form",
+        ),
         ({1: "a"}, {}, "has the key 1; outputs are named by text"),
         ({"a": "x"}, {"a": "NUMBER"}, "'a' is str 'x', but a number is expected"),
         ({"a": 5}, {"a": "STRING"}, "text is expected"),

@@ -14,7 +14,9 @@ SHOUT = "def shout(text: str) -> str:\n    return text.upper(){}\n"
 def files_of(content: bytes) -> dict[str, str]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
-        return {name: archive.read(name).decode() for name in archive.namelist()}
+        files = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert json.loads(files.pop("metadata.json"))["deployment_name"]
+    return files
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_code_that_cannot_be_had_is_refused_with_the_way_to_have_it(fresh, askin
     answer = asking(fresh).get("/v1/workflows/length/pull")
     assert answer.status_code == 400
     detail = answer.json()["detail"]
-    assert detail.startswith("The source of this release of length cannot be had")
+    assert detail.startswith("The source of this release of length is not available")
     assert detail.endswith("deploy a folder, a .py file, or a cell with %%vellum_deploy")
 
 

@@ -69,10 +69,10 @@ def test_a_tag_moves_to_a_release_by_tag_or_id_and_may_be_new():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nope", "v1", "LATEST"), "No deployment 'nope' is here; there are: whisper"),
+        (("nope", "v1", "LATEST"), "No deployment 'nope' exists; there are: whisper"),
         (("whisper", "v1", "v9"), "no release 'v9'; its release tags: LATEST"),
         (("whisper", "LATEST", "LATEST"), "LATEST always is the newest release"),
-        (("whisper", "a/b", "LATEST"), "'a/b' is no release tag"),
+        (("whisper", "a/b", "LATEST"), "'a/b' cannot be a release tag"),
     ],
 )
 def test_a_tag_that_cannot_move_says_why(arguments, message):
@@ -117,7 +117,7 @@ def test_tags_given_as_one_text_are_refused():
 
 @pytest.mark.parametrize("name", ["", " a", "a/b", "a?b", "x" * 151, "a\n", "-"])
 def test_a_bad_name_is_refused(name):
-    with pytest.raises(VellumNBError, match="is no name for a deployment"):
+    with pytest.raises(VellumNBError, match="cannot be the name of a deployment"):
         LocalServer().deploy(whisper, name=name)
 
 
@@ -127,7 +127,7 @@ def test_a_lambda_needs_a_name():
 
 
 def test_what_cannot_be_called_is_refused():
-    with pytest.raises(VellumNBError, match="target=.whisper. does not fit: give a function"):
+    with pytest.raises(VellumNBError, match="cannot be called; deploy a function"):
         LocalServer().deploy("whisper", name="w")
 
 
@@ -244,25 +244,25 @@ def test_a_newer_file_is_refused(tmp_path):
 
 def test_a_broken_file_is_refused_and_left_as_it_is(tmp_path):
     (tmp_path / "registry.db").write_bytes(b"no database" * 100)
-    with pytest.raises(VellumNBError, match="cannot be opened"):
+    with pytest.raises(VellumNBError, match="is not an SQLite file and was left as it is"):
         LocalServer(data=tmp_path)
     assert (tmp_path / "registry.db").read_bytes() == b"no database" * 100
 
 
-@pytest.mark.parametrize("damage", ["UPDATE releases SET inputs = 'no'", "DROP TABLE tags"])
+@pytest.mark.parametrize("damage", ["UPDATE releases SET content = 'no'", "DROP TABLE releases"])
 def test_a_damaged_file_is_refused(tmp_path, damage):
     LocalServer(data=tmp_path).deploy(whisper)
     with sqlite3.connect(tmp_path / "registry.db") as db:
         db.execute(damage)
     db.close()
-    with pytest.raises(VellumNBError, match="cannot be read .*it was left as it is"):
+    with pytest.raises(VellumNBError, match="cannot be (read|used)"):
         LocalServer(data=tmp_path)
 
 
 def test_what_another_server_deployed_meanwhile_is_not_overwritten(tmp_path):
     first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
     first.deploy(whisper, name="both")
-    with pytest.raises(VellumNBError, match="has deployed 'both' meanwhile"):
+    with pytest.raises(VellumNBError, match="has deployed 'both' since"):
         second.deploy(whisper, name="both")
     LocalServer(data=tmp_path).deploy(whisper, name="both")
 
@@ -281,4 +281,4 @@ def test_a_file_that_breaks_under_way_is_a_507_of_the_one_shape(tmp_path, asking
         answer = run(asking(server), "whisper", "LATEST", external_id="e")
     assert answer.status_code == 507
     assert set(answer.json()) == {"detail"}
-    assert "could not write what it keeps (no such table" in answer.json()["detail"]
+    assert "(no such table" in answer.json()["detail"]

@@ -8,8 +8,8 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.local.samples import cases, names
-from vellum_nb.local.samples.bayes import labelled_texts
 from vellum_nb.local.samples.text import sentences
+from vellum_nb.local.samples.triage import labelled_texts
 
 
 def rows_of(name: str) -> list[dict[str, str]]:

@@ -14,9 +14,12 @@ from pydantic import BaseModel, Field
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import ChatHistory, Document, Image, SearchResults
-from vellum_nb.local.callables.annotations import kind_of
-from vellum_nb.local.callables.docstrings import parameters
-from vellum_nb.local.callables.signature import inputs_of, outputs_of
+from vellum_nb.local.callables.signature import (
+    inputs_of,
+    kind_of,
+    outputs_of,
+    parameter_descriptions,
+)
 
 
 class Size(Enum):
@@ -153,7 +156,7 @@ def test_descriptions_come_from_the_annotation_else_from_the_docstring():
 
 @pytest.mark.parametrize("doc", [None, "", "Do it.", "Parameters", "Parameters\n----------\n"])
 def test_a_docstring_without_parameters_describes_none(doc):
-    assert parameters(doc) == {}
+    assert parameter_descriptions(doc) == {}
 
 
 class Adder:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import io
+import multiprocessing.util
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
+import tempfile
 import zipfile
-from contextlib import closing
 
 import pytest
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.deployments.builds import Declared
+from vellum_nb.local.deployments.releases import Declared
 from vellum_nb.models import VellumVariable
 
 FLOW = '''
@@ -26,30 +25,6 @@ def flow(text: str) -> str:
     """Change a text."""
     return change(text)
 '''
-
-
-FIRST_VERSION = """
-CREATE TABLE deployments (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, label TEXT NOT NULL, created TEXT NOT NULL
-) STRICT;
-CREATE TABLE releases (
-    id TEXT PRIMARY KEY, deployment_id TEXT NOT NULL REFERENCES deployments,
-    number INTEGER NOT NULL,
-    version_id TEXT NOT NULL, created TEXT NOT NULL, description TEXT NOT NULL,
-    summary TEXT NOT NULL, inputs TEXT NOT NULL, outputs TEXT NOT NULL, code TEXT NOT NULL
-) STRICT;
-CREATE TABLE tags (
-    deployment_id TEXT NOT NULL REFERENCES deployments, name TEXT NOT NULL,
-    release_id TEXT NOT NULL REFERENCES releases, moved TEXT NOT NULL,
-    PRIMARY KEY (deployment_id, name)
-) STRICT;
-CREATE TABLE external_ids (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-INSERT INTO deployments VALUES ('d', 'old', 'Old', '2026-11-24 10:00:00+00:00');
-INSERT INTO releases VALUES
-    ('r', 'd', 0, 'v', '2026-11-24 10:00:00+00:00', '', '', '[]', '[]', 'json:dumps');
-INSERT INTO tags VALUES ('d', 'LATEST', 'r', '2026-11-24 10:00:00+00:00');
-PRAGMA user_version = 1;
-"""
 
 
 @pytest.fixture
@@ -161,7 +136,11 @@ def test_an_import_of_a_sibling_that_is_not_relative_says_how_to_write_it(projec
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nothing", "is not there"), ("notes.txt", "is no .py file"), ("empty", "holds no .py file")],
+    [
+        ("nothing", "does not exist"),
+        ("notes.txt", "is not a .py file"),
+        ("empty", "holds no .py file"),
+    ],
 )
 def test_a_path_without_source_is_refused(tmp_path, name, message):
     (tmp_path / "notes.txt").touch()
@@ -206,7 +185,7 @@ def test_a_link_within_the_project_is_copied_as_a_file(project):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no such names")
 def test_a_file_whose_name_is_no_text_is_refused(project):
     (project / os.fsdecode(b"\xff.py")).touch()
-    with pytest.raises(VellumNBError, match="a name that is no text"):
+    with pytest.raises(VellumNBError, match="a name that is not text"):
         LocalServer().deploy(project)
 
 
@@ -220,7 +199,7 @@ def test_a_folder_with_too_many_files_is_refused(project):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (shutil.rmtree, "is not there any more"),
+        (shutil.rmtree, "is missing"),
         (lambda folder: (folder / "more.py").touch(), "was changed on disk"),
     ],
 )
@@ -237,14 +216,71 @@ def test_a_snapshot_that_was_spoiled_is_not_run(tmp_path, project, asking, spoil
         assert message in pulled.json()["detail"]
 
 
-def test_without_a_data_folder_the_copy_goes_with_the_server(project):
+@pytest.fixture
+def temporary_folders(tmp_path, monkeypatch):
+    """Return a function that lists the temporary folders of servers in a place of this test."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    multiprocessing.util.get_temp_dir()  # that of the fork server outlives this test
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
+    return lambda: set(place.glob("vellum_nb-sources-*"))
+
+
+@pytest.mark.parametrize("isolation", ["kernel", "process"])
+def test_without_a_data_folder_a_stopped_server_leaves_no_files(
+    project, asking, isolation, temporary_folders
+):
+    (project / "workflow.py").write_text(
+        "def flow(text: str) -> str:\n    from .helpers import change\n    return change(text)\n"
+    )
     server = LocalServer()
-    server.deploy(project)
-    folder = release_of(server, "my-project").snapshot.folder
-    assert folder.is_dir()
-    del server
-    gc.collect()
-    assert not folder.exists()
+    server.deploy(project, isolation=isolation)
+    for _ in range(2):
+        with server:
+            assert answer(asking(server), "my-project") == "AB"
+            assert len(temporary_folders()) == 1
+        assert not temporary_folders()
+
+
+@pytest.mark.slow
+def test_the_temporary_files_of_a_killed_server_are_removed_at_the_next_start(
+    project, asking, temporary_folders
+):
+    program = (
+        "import pathlib, sys, time\n"
+        "from vellum_nb.local import LocalServer\n"
+        "server = LocalServer().start()\n"
+        "server.deploy(pathlib.Path(sys.argv[1]), isolation='process')\n"
+        "print('deployed', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(project)], stdout=subprocess.PIPE
+    ) as killed:
+        try:
+            assert killed.stdout.readline() == b"deployed\n"
+            (folder,) = temporary_folders()
+            os.utime(folder, (0, 0))  # a new one may not be locked yet
+            with LocalServer() as server:
+                server.deploy(project)
+                assert folder.exists(), "its process is alive"
+        finally:
+            killed.kill()
+    with LocalServer() as server:
+        server.deploy(project, name="again")
+        assert answer(asking(server), "again") == "AB"
+        assert not folder.exists()
+
+
+def test_files_of_a_project_are_deployed_as_a_folder_is(fresh, asking):
+    files = {"workflow.py": FLOW.encode(), "helpers.py": b"def change(t): return t * 2", ".x": b""}
+    fresh.deploy(files, name="files")
+    assert answer(asking(fresh), "files") == "AbAb"
+    assert set(release_of(fresh, "files").source) == {"helpers.py", "workflow.py"}
+    for path in ("../x.py", "/x.py", "a/../../x.py", "a\\x.py"):
+        with pytest.raises(VellumNBError, match="is not a path within The project"):
+            fresh.deploy({path: b""}, name="files")
 
 
 def test_source_that_is_declared_is_imported_at_its_first_run_only(fresh, tmp_path, asking):
@@ -272,17 +308,6 @@ def test_the_code_of_a_release_can_be_pulled(fresh, project, asking):
     reply = asking(fresh).get("/v1/workflows/my-project/pull")
     with zipfile.ZipFile(io.BytesIO(reply.content)) as archive:
         assert archive.read("workflow.py").decode() == FLOW
-
-
-def test_a_registry_of_the_first_version_is_carried_over(tmp_path, project, asking):
-    with closing(sqlite3.connect(tmp_path / "registry.db")) as db:
-        db.executescript(FIRST_VERSION)
-    with LocalServer(data=tmp_path) as server:
-        assert server.names() == ("old",)
-        server.deploy(project)
-    with LocalServer(data=tmp_path) as server:
-        assert answer(asking(server), "my-project") == "AB"
-        assert release_of(server, "old").source is None
 
 
 @pytest.mark.parametrize("isolation", ["kernel", "process"])

@@ -16,9 +16,8 @@ from vellum_nb.local.engine.events import (
     Event,
     Usage,
 )
-from vellum_nb.local.ledger.records import Record
-from vellum_nb.local.routes.execution_views import slim_execution
-from vellum_nb.local.routes.spans import spans_of, usage_body
+from vellum_nb.local.ledger.ledger import ExecutionRecord
+from vellum_nb.local.routes.executions import slim_execution, spans_of, usage_body
 
 START = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -116,7 +115,7 @@ def test_a_figure_that_is_known_in_part_is_not_known(usage, tokens, cost):
 
 
 def test_an_execution_tells_what_all_its_models_used():
-    record = Record(
+    record = ExecutionRecord(
         execution_id="e",
         trace_id="t",
         deployment_id="d",

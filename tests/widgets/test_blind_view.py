@@ -37,7 +37,7 @@ def compared():
 
 
 def view_of(compared, **options: Any) -> Any:
-    return compared.view(blind=True, fresh=True, **options)
+    return compared.view(blind=True, restart=True, **options)
 
 
 def say(view: Any, kind: str, **more: Any) -> None:

@@ -295,7 +295,7 @@ def test_the_plan_tells_what_is_there_and_what_it_takes():
     tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
     html = case_plan_html(SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x"))
     assert (
-        "1 found, 1 to be looked up, 2 to be sent, about 2 s at up to 2 at once, about $0.50"
+        "1 found, 1 to be looked up, 2 to be sent, about 2.50 s at up to 2 at once, about $0.50"
         in html
     )
     assert "<td>2</td><td>1</td><td>1</td><td>2.50</td><td>0.25</td>" in html

@@ -62,7 +62,7 @@ def test_what_was_there_and_what_was_in_doubt_are_counted_apart(counts, expected
 def test_the_rate_counts_what_ended_since_it_went_on():
     now = said(found=220, reused=20, adopted=6, began=LOST, seconds=17.0, rate=4.3)
     rate = next(each for each in now["sums"] if each["label"] == "rate")
-    assert rate["below"] == "86 in 17 s"
+    assert rate["below"] == "86 in 17.0 s"
 
 
 def test_when_the_process_was_lost_is_told_as_a_moment():

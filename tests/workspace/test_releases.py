@@ -92,5 +92,7 @@ def test_code_that_cannot_be_had_says_why(server, ws):
     room: dict[str, object] = {}
     exec("def typed(text: str) -> str:\n    return text", room)  # noqa: S102  (our own text)
     server.deploy(room["typed"])
-    with pytest.raises(vnb.BadRequestError, match="source of this release of typed cannot be had"):
+    with pytest.raises(
+        vnb.BadRequestError, match="source of this release of typed is not available"
+    ):
         ws.code("typed")

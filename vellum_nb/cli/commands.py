@@ -22,19 +22,6 @@ if TYPE_CHECKING:
     from vellum_nb.models import Run
     from vellum_nb.workspace import Workspace
 
-__all__ = [
-    "MODELS_KEY",
-    "check",
-    "deployments",
-    "existing",
-    "export",
-    "merge",
-    "opened",
-    "run",
-    "serve",
-    "sync",
-    "vacuum",
-]
 
 MODELS_KEY = "VELLUM_NB_MODELS_KEY"  # not a vendor's name: the URL may be anybody's
 
@@ -63,14 +50,19 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def deployments(args: argparse.Namespace) -> int:
-    """Print the deployments."""
+    """Print the deployments; nothing in them drives the terminal."""
+    from vellum_nb.rendering.marks import printable
+
     with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
     if args.json:
-        print(frame.to_json(orient="records", date_format="iso", force_ascii=False), file=data())
+        print(frame.to_json(orient="records", date_format="iso", force_ascii=True), file=data())
         return 0
     for row in frame.itertuples():
-        print(f"{row.name}\n  in   {row.inputs}\n  out  {row.outputs}")
+        name, inputs, outputs = (
+            printable(str(text).replace("\n", " ")) for text in (row.name, row.inputs, row.outputs)
+        )
+        print(f"{name}\n  in   {inputs}\n  out  {outputs}")
     return 0
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from vellum_nb.cli.printing import say
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["lab"]
-
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -56,7 +54,7 @@ def _notebooks(folder: str | None) -> Path:
     ours = _PACKAGE / "notebooks"
     if not any(path.glob("*.ipynb")) and ours.is_dir():
         path.mkdir(parents=True, exist_ok=True)
-        for notebook in ours.glob("*.ipynb"):
-            shutil.copyfile(notebook, path / notebook.name)
+        for file in (*ours.glob("*.ipynb"), *ours.glob("*.py")):  # with what they import
+            shutil.copyfile(file, path / file.name)
         say(f"Put the tutorial notebooks into {path}")
     return path

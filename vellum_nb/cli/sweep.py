@@ -12,7 +12,6 @@ from vellum_nb.cli.printing import data, say
 if TYPE_CHECKING:
     from vellum_nb.sweep import Sweep, SweepPlan
 
-__all__ = ["add_sweep", "sweep"]
 
 _LIMITS: tuple[tuple[str, type, str], ...] = (
     ("repeats", int, "how often each case is run on each tag; default: 1"),
@@ -34,8 +33,8 @@ def add_sweep(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--release-tag", action="append", metavar="TAG", help="default: LATEST; may be repeated"
     )
-    for name, kind, told in _LIMITS:
-        made.add_argument(f"--{name}", type=kind, metavar="N", help=told)
+    for name, kind, text in _LIMITS:
+        made.add_argument(f"--{name}", type=kind, metavar="N", help=text)
     made.add_argument("--dry-run", action="store_true", help="check and plan, send nothing")
     again = made.add_mutually_exclusive_group()
     again.add_argument(
@@ -75,7 +74,7 @@ def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
     if not args.json:
         print(_printable(str(plan)))
         return
-    told = {
+    fields = {
         "deployment": plan.deployment,
         "cases": plan.cases,
         "repeats": plan.repeats,
@@ -88,7 +87,7 @@ def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
         "notes": plan.notes,
         "release_tags": json.loads(plan.frame().to_json(orient="records")),
     }
-    print(json.dumps(told, ensure_ascii=False), file=data())
+    print(json.dumps(fields, ensure_ascii=False), file=data())
 
 
 def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
@@ -96,10 +95,15 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
     if args.json:
         names = ("release_tag", "planned", "done", "failed", "median_s", "cost_usd")
         tags = [{name: getattr(tag, name) for name in names} for tag in now.tags]
-        told: dict[str, Any] = {"sweep_id": done.id, "state": now.state, "why": now.why}
-        told |= {"found": now.found, "planned": now.planned, "done": now.done, "failed": now.failed}
-        told |= {"cost_usd": now.cost_usd, "moved": now.moved, "release_tags": tags}
-        print(json.dumps(told, ensure_ascii=False), file=data())
+        fields: dict[str, Any] = {"sweep_id": done.id, "state": now.state, "why": now.why}
+        fields |= {
+            "found": now.found,
+            "planned": now.planned,
+            "done": now.done,
+            "failed": now.failed,
+        }
+        fields |= {"cost_usd": now.cost_usd, "moved": now.moved, "release_tags": tags}
+        print(json.dumps(fields, ensure_ascii=False), file=data())
         return
     lines = [f"{args.name}: {now.state}, {now.ended:,} of {now.planned:,} runs"]
     for tag in now.tags:
@@ -117,11 +121,11 @@ def _status(done: Sweep) -> int:
     now = done.progress()
     if now.state == "done":
         return _INCOMPLETE if now.failed else 0
-    kept = f"{now.ended:,} of {now.planned:,} runs are kept"
+    stored = f"{now.ended:,} of {now.planned:,} runs are kept"
     limit = now.limit_reached
     more = f" with more, or no, --{limit.replace('_', '-')}" if limit else ""
     say(
-        f"vellum-nb: {now.reason or 'interrupted'}: {kept}; "
+        f"vellum-nb: {now.reason or 'interrupted'}: {stored}; "
         f"the same command{more} goes on with the other {now.planned - now.ended:,}"
     )
     return _INCOMPLETE if now.reason else _INTERRUPTED

@@ -136,56 +136,6 @@ def in_turn(cases: Iterable[Case], *, answers: bool = True) -> Iterator[Case]:
         yield from some
 
 
-def align(
-    runs: Iterable[tuple[str, RunSummary]],
-    *,
-    releases: Sequence[str],
-    baseline: str,
-    known: Sequence[SweepCase] = (),
-    only: frozenset[str] | None = None,
-) -> tuple[Case, ...]:
-    """Return one `Case` for each set of inputs, those `known` first, then as they were first run.
-
-    Parameters
-    ----------
-    runs
-        Each with its column; those in other columns are left out.
-    known
-        Cases that belong to it, run or not, with what is expected of them.
-    only
-        The `case_id` of the cases that are compared. Default: all.
-
-    Examples
-    --------
-    >>> align([], releases=["v1", "v2"], baseline="v1")
-    ()
-    """
-    cases: dict[str, Case] = {}
-    for each in known:
-        old = cases.get(each.case_id, Case(each.case_id, baseline, planned_inputs=each.inputs))
-        expected, labels = {**each.expected, **old.expected}, {**each.labels, **old.labels}
-        cases[each.case_id] = replace(old, expected=expected, labels=labels)
-    tries: dict[str, dict[str, list[RunSummary]]] = {}
-    desired: dict[str, dict[str, Any]] = {}
-    columns = frozenset(releases)
-    for release, run in sorted(runs, key=lambda pair: pair[1].micros):
-        if release in columns:
-            tries.setdefault(run.case_id, {}).setdefault(release, []).append(run)
-            cases.setdefault(run.case_id, Case(run.case_id, baseline))
-            if run.desired:  # a correction goes before the table
-                desired.setdefault(run.case_id, {}).update(run.desired)
-    chosen = [case for case in cases.values() if only is None or case.case_id in only]
-    return tuple(
-        replace(
-            case,
-            number=number,
-            tries=tries.get(case.case_id, {}),
-            expected={**case.expected, **desired.get(case.case_id, {})},
-        )
-        for number, case in enumerate(chosen, 1)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The columns of a comparison.
@@ -278,3 +228,38 @@ def _has_moved(runs: Sequence[RunSummary]) -> bool:
         return True
     kinds = {(run.environment, run.release_id) for run in runs if run.release_id}
     return len({environment for environment, _ in kinds}) < len(kinds)
+
+
+def align(
+    columns: Columns,
+    baseline: str,
+    *,
+    known: Sequence[SweepCase] = (),
+    only: frozenset[str] | None = None,
+) -> tuple[Case, ...]:
+    """Return one `Case` for each set of inputs, those `known` first, then as they were first run.
+
+    `known` are cases that belong to the comparison, run or not; `only` the ids of those compared.
+    """
+    cases: dict[str, Case] = {}
+    for each in known:
+        old = cases.get(each.case_id, Case(each.case_id, baseline, planned_inputs=each.inputs))
+        expected, labels = {**each.expected, **old.expected}, {**each.labels, **old.labels}
+        cases[each.case_id] = replace(old, expected=expected, labels=labels)
+    tries: dict[str, dict[str, list[RunSummary]]] = {}
+    desired: dict[str, dict[str, Any]] = {}
+    for release, run in sorted(columns.runs, key=lambda pair: pair[1].micros):
+        tries.setdefault(run.case_id, {}).setdefault(release, []).append(run)
+        cases.setdefault(run.case_id, Case(run.case_id, baseline))
+        if run.desired:  # a correction goes before the table
+            desired.setdefault(run.case_id, {}).update(run.desired)
+    chosen = [case for case in cases.values() if only is None or case.case_id in only]
+    return tuple(
+        replace(
+            case,
+            number=number,
+            tries=tries.get(case.case_id, {}),
+            expected={**case.expected, **desired.get(case.case_id, {})},
+        )
+        for number, case in enumerate(chosen, 1)
+    )

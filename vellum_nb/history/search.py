@@ -15,11 +15,10 @@ import re
 import unicodedata
 import warnings
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large
@@ -107,7 +106,6 @@ def normalize(texts: Iterable[str]) -> str:
 
 
 def _searched(text: str) -> str:
-    """Return what of a text is searched."""
     if text[:5].lower() == "data:" and (file := _FILE.match(text)):
         text = file.group()
     return text.replace(_BREAK, " ")
@@ -300,7 +298,6 @@ Condition: TypeAlias = "tuple[str, dict[str, Any]]"
 """SQL that is true or false of a run `r`, and its parameters."""
 
 _BATCH, _AT_ONCE = 500, 100
-_WINDOW = 1_000  # numbers below the last one that a transaction may still commit
 _SETTING = "search"
 _TEXTS = (
     "SELECT r.seq, r.state, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags, "
@@ -351,7 +348,8 @@ class _Fts5:
 class _Tsvector:
     """PostgreSQL's tsvector under a GIN index; no parser of PostgreSQL reads the words.
 
-    A document takes several rows, because a tsvector has at most 16,383 positions and 1 MB.
+    A long document takes several rows, because a tsvector stores 255 places of a word, up to
+    16,383, and is at most 1 MB. Each row begins with the last words of the one before.
     """
 
     known = "search_words"
@@ -362,7 +360,7 @@ class _Tsvector:
         "(seq BIGINT, part BIGINT, words TSVECTOR, PRIMARY KEY (seq, part))",
         "CREATE INDEX search_words_index ON search_words USING gin (words)",
     )
-    _limits = (8_000, 225_000, 250)  # words and letters of a row, places of one word
+    _words = 250  # of a row
 
     @classmethod
     def add(cls, tx: Transaction, seq: int, text: str) -> None:
@@ -370,8 +368,11 @@ class _Tsvector:
             "INSERT INTO search_words (seq, part, words) "
             "VALUES (:seq, :part, CAST(:words AS TSVECTOR)) ON CONFLICT DO NOTHING"
         )
-        parts = enumerate(cls.parts(text.split()))
-        tx.execute_many(sql, [{"seq": seq, "part": part, "words": words} for part, words in parts])
+        words, step = text.split(), cls._words - _LONGEST_PHRASE
+        starts = range(0, max(1, len(words) - _LONGEST_PHRASE), step)
+        parts = [cls._vector(words[start : start + cls._words]) for start in starts]
+        rows = [{"seq": seq, "part": part, "words": text} for part, text in enumerate(parts)]
+        tx.execute_many(sql, rows)
 
     @staticmethod
     def remove_orphans(tx: Transaction) -> None:
@@ -388,22 +389,6 @@ class _Tsvector:
             sql = f"SELECT seq FROM search_words WHERE words @@ CAST(:search_{at} AS TSQUERY)"
             terms.append(f"r.seq IN ({sql})")
         return " AND ".join(terms), parameters
-
-    @classmethod
-    def parts(cls, words: Sequence[str]) -> Iterator[str]:
-        """Yield words as tsvectors; each begins with the last words of the one before."""
-        most_words, most_letters, most_places = cls._limits
-        start, letters, counts = 0, 0, Counter[str]()
-        for at, word in enumerate(words):
-            is_full = at - start == most_words or letters > most_letters
-            if is_full or counts[word] == most_places:
-                yield cls._vector(words[start:at])
-                start = max(start + 1, at - _LONGEST_PHRASE)
-                counts = Counter(words[start:at])
-                letters = sum(map(len, words[start:at]))
-            counts[word] += 1
-            letters += len(word)
-        yield cls._vector(words[start:])
 
     @staticmethod
     def _vector(words: Sequence[str]) -> str:
@@ -436,7 +421,7 @@ def condition(store: Store, text: str) -> Condition:
         msg = f"The search index cannot be written, so every run is compared, which is slow: {exc}"
         warnings.warn(msg, UserWarning, stacklevel=2)
     upto = _indexed_upto(store, index)
-    rest = _matching_rest(store, search, index, upto)
+    rest = _matching_rest(store, search, upto)
     sql, parameters = ("FALSE", {}) if upto is None else index.condition(search)
     others = store.dialect.one_of("r.seq", "search_rest")
     return f"({sql} OR {others})", parameters | {"search_rest": store.dialect.listed(rest)}
@@ -455,23 +440,18 @@ def catch_up(store: Store, on_progress: OnProgress | None = None) -> None:
     index = _INDEXES[store.dialect.name]
     if _indexed_upto(store, index) is None:
         store.write(partial(_rebuild, index))
-    done, total = 0, 0
-    while (batch := _next_batch(store, index)).size:
+    done = 0
+    while batch := _next_batch(store, upto := _indexed_upto(store, index) or 0):
         newest = store.read("SELECT coalesce(max(seq), 0) FROM runs")[0][0]
-        total = max(total, done + len(batch.due) + newest - batch.upto)
-        store.write(partial(_add, index, batch))
-        done += batch.size
+        store.write(partial(_add, index, upto, batch))
+        done += len(batch)
         if on_progress is not None:
-            on_progress(done, max(total, done))
+            on_progress(done, done + max(0, newest - max(seq for seq, _, _ in batch)))
 
 
 def mark_changed(tx: Transaction, run_id: str) -> None:
     """Note that a run changed, so that the next search indexes it again."""
-    sql = (
-        "INSERT INTO search_due (seq) SELECT seq FROM runs WHERE id = :id "
-        "AND EXISTS (SELECT 1 FROM settings WHERE name = :name)"
-    )
-    tx.execute(sql, {"id": run_id, "name": _SETTING})
+    tx.execute("INSERT INTO search_due (seq) SELECT seq FROM runs WHERE id = :id", {"id": run_id})
 
 
 def clear(tx: Transaction) -> None:
@@ -488,57 +468,39 @@ def _indexed_upto(reader: Reader, index: _Index) -> int | None:
     return int(upto) if version == _VERSION and reader.read(index.exists) else None
 
 
-def _state(upto: int) -> str:
-    return f"{_VERSION} {upto}"
-
-
 def _rebuild(index: _Index, tx: Transaction) -> None:
     tx.serialize("search")
     if _indexed_upto(tx, index) is not None:  # another process was faster
         return
     for statement in index.clear if tx.read(index.exists) else index.make:
         tx.execute(statement)
-    tx.execute("DELETE FROM search_due")
     sql = (
         "INSERT INTO settings (name, value) VALUES (:name, :value) "
         "ON CONFLICT (name) DO UPDATE SET value = :value"
     )
-    tx.execute(sql, {"name": _SETTING, "value": _state(0)})
+    tx.execute(sql, {"name": _SETTING, "value": f"{_VERSION} 0"})
 
 
-class _Batch(NamedTuple):
-    """Runs to index: documents and STARTED runs by number, and the last change of each."""
-
-    upto: int
-    documents: Mapping[int, str]
-    started: Sequence[int]
-    due: Mapping[int, int]
-
-    @property
-    def size(self) -> int:
-        return len(self.documents) + len(self.started)
+_Batch: TypeAlias = "list[tuple[int, int, str | None]]"
+"""Number of the run, number of its last change (or 0), and document (None: it is STARTED)."""
 
 
-def _next_batch(store: Store, index: _Index) -> _Batch:
-    upto = _indexed_upto(store, index) or 0
+def _next_batch(store: Store, upto: int) -> _Batch:
+    """Return runs that changed since they were indexed, and the next ones that were not."""
     changed = (
         "SELECT d.seq, max(d.number) FROM search_due d JOIN runs r ON r.seq = d.seq "
-        "WHERE r.state <> 'STARTED' GROUP BY d.seq ORDER BY d.seq LIMIT :most"
+        "WHERE r.state <> 'STARTED' AND d.seq <= :upto GROUP BY d.seq ORDER BY d.seq LIMIT :most"
     )
-    due: dict[int, int] = dict(store.read(changed, {"most": _BATCH}))
     new = (
-        f"SELECT r.seq FROM runs r WHERE r.seq > :after AND {_not_indexed(index)} "
-        "AND NOT EXISTS (SELECT 1 FROM search_due d WHERE d.seq = r.seq) "
-        "ORDER BY r.seq LIMIT :most"
+        "SELECT r.seq, (SELECT coalesce(max(number), 0) FROM search_due d WHERE d.seq = r.seq) "
+        "FROM runs r WHERE r.seq > :upto ORDER BY r.seq LIMIT :most"
     )
-    found = store.read(new, {"after": upto - _WINDOW, "most": _BATCH - len(due)})
-    rows = list(_texts_of(store, [*due, *(seq for (seq,) in found)]))
-    documents = {seq: document(*texts) for seq, state, *texts in rows if state != "STARTED"}
-    return _Batch(upto, documents, [seq for seq, state, *_ in rows if state == "STARTED"], due)
-
-
-def _not_indexed(index: _Index) -> str:
-    return f"NOT EXISTS (SELECT 1 FROM {index.known} k WHERE k.seq = r.seq)"
+    due: dict[int, int] = dict(store.read(changed, {"upto": upto, "most": _BATCH}))
+    due |= dict(store.read(new, {"upto": upto, "most": _BATCH - len(due)}))
+    return [
+        (seq, due[seq], None if state == "STARTED" else document(*texts))
+        for seq, state, *texts in _texts_of(store, list(due))
+    ]
 
 
 def _texts_of(store: Store, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
@@ -550,32 +512,29 @@ def _texts_of(store: Store, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
             yield large.restore(store, [row], _NAMES, missing="mark")[0] if row[-1] else row[:-1]
 
 
-def _add(index: _Index, batch: _Batch, tx: Transaction) -> None:
+def _add(index: _Index, upto: int, batch: _Batch, tx: Transaction) -> None:
     """Add documents, unless another process has added some since they were read."""
-    new = (seq for seq in (*batch.documents, *batch.started) if seq not in batch.due)
-    states = {"value": _state(max([batch.upto, *new])), "old": _state(batch.upto)}
+    newest = max(upto, *(seq for seq, _, _ in batch))
     sql = "UPDATE settings SET value = :value WHERE name = :name AND value = :old"
+    states = {"value": f"{_VERSION} {newest}", "old": f"{_VERSION} {upto}"}
     if not tx.execute(sql, {"name": _SETTING, **states}):
         return
-    done = [{"seq": seq, "number": number} for seq, number in batch.due.items()]
-    tx.execute_many(
-        f"DELETE FROM {index.known} WHERE seq = :seq", [{"seq": seq} for seq in batch.due]
-    )
-    tx.execute_many("DELETE FROM search_due WHERE seq = :seq AND number <= :number", done)
-    for seq, text in batch.documents.items():
-        index.add(tx, seq, text)
-    started = [{"seq": seq} for seq in batch.started]
-    tx.execute_many("INSERT INTO search_due (seq) VALUES (:seq)", started)
+    for seq, number, text in batch:
+        if number:
+            tx.execute(f"DELETE FROM {index.known} WHERE seq = :seq", {"seq": seq})
+            sql = "DELETE FROM search_due WHERE seq = :seq AND number <= :number"
+            tx.execute(sql, {"seq": seq, "number": number})
+        if text is None:
+            tx.execute("INSERT INTO search_due (seq) VALUES (:seq)", {"seq": seq})
+        else:
+            index.add(tx, seq, text)
 
 
-def _matching_rest(store: Store, search: Search, index: _Index, upto: int | None) -> list[int]:
+def _matching_rest(store: Store, search: Search, upto: int | None) -> list[int]:
     """Return which of the runs that are not in the index a search finds."""
-    where, parameters = "TRUE", {}
-    if upto is not None:
-        new = f"(r.seq > :after AND {_not_indexed(index)})"
-        where = f"({new} OR r.seq IN (SELECT seq FROM search_due))"
-        parameters = {"after": upto - _WINDOW}
-    sql = f"SELECT r.seq FROM runs r WHERE {where} ORDER BY r.seq"
+    new = "r.seq > :upto OR r.seq IN (SELECT seq FROM search_due)"
+    sql = f"SELECT r.seq FROM runs r WHERE {'TRUE' if upto is None else new} ORDER BY r.seq"
+    parameters = {} if upto is None else {"upto": upto}
     rest = [seq for (seq,) in store.read(sql, parameters)]
     texts = _texts_of(store, rest)
     return [seq for seq, _, *each in texts if search.matches_document(document(*each))]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import is_sdk_class
-from vellum_nb.local.deployments.names import missing_names
+from vellum_nb.local.deployments.sources import undefined_names
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
@@ -97,7 +97,7 @@ def _deploy(shell: Any, server: Callable[[], LocalServer], line: str, cell: str)
     __tracebackhide__ = True
     args = _parser().parse_args(_words(line))
     tree = _parsed(shell, cell)
-    missing = missing_names(cell)
+    missing = undefined_names(cell)
     if missing and args.isolation == "process":
         raise VellumNBError(_not_alone(missing, "so it cannot run in a process of its own"))
     place = shell.compile.cache(cell, shell.execution_count)

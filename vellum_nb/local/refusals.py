@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["Refused", "Reject", "bad_request", "not_found"]
+__all__ = ["Refused", "Reject", "StoreError", "bad_request", "not_found"]
 
 
 class Reject(Exception):  # noqa: N818 - the verb reads as what it does
@@ -27,6 +27,13 @@ class Refused(VellumNBError):  # noqa: N818 - it is what happened to the request
         self.status_code = status_code
         self.detail = detail
         self.retry_after = retry_after
+
+
+class StoreError(Refused):
+    """The local server's files cannot be read or written: a full disk, a damaged file."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(507, detail)
 
 
 def bad_request(detail: str) -> Refused:

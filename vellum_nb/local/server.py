@@ -1,4 +1,4 @@
-"""`LocalServer`: the local API in a thread, started and stopped at will."""
+"""`LocalServer`: the local API in a thread, and what is deployed on it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deploying import Deploying
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.store import Store
-from vellum_nb.local.engine.engine import Engine
+from vellum_nb.local.deployments.releases import Declared, Target, build
+from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
+from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
+from vellum_nb.local.isolation.workflow_server import stop_servers
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
+from vellum_nb.local.views import release_read
+from vellum_nb.models import WorkflowDeploymentRelease
 
 if TYPE_CHECKING:
     from vellum_nb.local.serving import Serving
@@ -31,7 +34,7 @@ __all__ = ["LocalServer"]
 _PARTS = frozenset({"fastapi", "uvicorn", "starlette", "multipart", "python_multipart"})
 
 
-class LocalServer(Deploying):
+class LocalServer:
     """Vellum's API on 127.0.0.1, executing Python callables and Workflows SDK classes.
 
     Parameters
@@ -48,6 +51,9 @@ class LocalServer(Deploying):
         Whether the sample deployments are there from the start.
     body_limit : int, default 32 MiB
         The largest request body.
+    request_timeout : float, default 10
+        Seconds in which the head of a request must have come; its body, and a client that does
+        not read its answer, have six times as long. What takes longer is closed.
     concurrency, queue : int, default 64 and 256
         How many executions run at once, and how many more wait for their turn. What comes on top
         is refused with 429.
@@ -55,8 +61,9 @@ class LocalServer(Deploying):
         Seconds that `stop` gives to executions that run, before it rejects them.
     faults : Faults, optional
         What goes wrong on purpose. Default: nothing.
-    memory_limit : int, optional
-        Bytes of address space of each run in a process of its own, where `deploy` says no other.
+    memory_limit : int or None, default 2 GiB
+        Bytes of address space of each run in a process of its own, where `deploy` gives no other.
+        None is no limit; it cannot be enforced on Windows.
 
     Examples
     --------
@@ -77,17 +84,21 @@ class LocalServer(Deploying):
         timeout: float | None = 60.0,
         samples: bool = False,
         body_limit: int = 32 * 1024 * 1024,
+        request_timeout: float = 10.0,
         concurrency: int = 64,
         queue: int = 256,
         grace: float = 0.2,
         faults: Faults | None = None,
-        memory_limit: int | None = None,
+        memory_limit: int | None = DEFAULT_MEMORY_LIMIT,
     ) -> None:
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
             msg = "api_key must be ASCII letters, digits and signs; leave it out for a random one"
             raise VellumNBError(msg)
         if timeout is not None and not timeout > 0:
             msg = f"A timeout of {timeout!r} cannot be kept; give seconds above 0, or None"
+            raise VellumNBError(msg)
+        if not request_timeout > 0:
+            msg = f"A request_timeout of {request_timeout!r} is no time; give seconds above 0"
             raise VellumNBError(msg)
         if concurrency < 1 or queue < 0 or not grace >= 0:
             msg = (
@@ -99,11 +110,12 @@ class LocalServer(Deploying):
         self._api_key = api_key or secrets.token_urlsafe(24)
         self._timeout = timeout
         self._body_limit = body_limit
+        self._request_timeout = request_timeout
         self._room = (concurrency, queue)
         self._grace = grace
         self._memory_limit = memory_limit
         folder = Path(data) if data is not None else None
-        self._registry = Registry(Store(folder) if folder is not None else None)
+        self._registry = Registry(folder)
         self._ledger = Ledger(folder)
         self._models = Models()
         self._faults = FaultBox(faults)
@@ -162,7 +174,9 @@ class LocalServer(Deploying):
                 self._serving.stop()
                 self._serving = None
                 atexit.unregister(self.stop)
+            stop_servers(self._registry.packages())
             self._ledger.close()
+            self._registry.close()
 
     def run_forever(self, ready: Callable[[], None] | None = None) -> None:
         """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop.
@@ -216,6 +230,117 @@ class LocalServer(Deploying):
             timeout=timeout,
         )
 
+    def deploy(
+        self,
+        target: Target,
+        *,
+        name: str | None = None,
+        release_tags: Sequence[str] = (),
+        description: str | None = None,
+        label: str | None = None,
+        release_id: str | None = None,
+        entry: str | None = None,
+        isolation: Literal["kernel", "process", "container", "environment"] = "kernel",
+        memory_limit: int | None = None,
+        env: Sequence[str] = (),
+        source: str | None = None,
+        declared: Declared | None = None,
+        image: str | None = None,
+        python: str | Path | None = None,
+    ) -> WorkflowDeploymentRelease:
+        """Make a new release of `target`; LATEST and `release_tags` move to it.
+
+        Parameters
+        ----------
+        target : callable, Workflows SDK class or Path
+            A function, async function, (async) generator, bound method, or object that can be
+            called; its signature gives the input variables. A Path of a project folder (as
+            ``vellum workflows pull`` makes it) or of a ``.py`` file is copied: the release stays
+            what it is when the file changes, and a restart with `data` finds it again.
+        name, label : str, optional
+            The deployment, and how it is shown. Default: the function's or folder's name with
+            hyphens; of a class ``MyFlow`` it is ``my-flow``.
+        release_tags : sequence of str
+            Tags to put on the new release.
+        description : str, optional
+            What is new in this release.
+        release_id : str, optional
+            A UUID that makes the same code the same release in every process. Default: a new one.
+        entry : str, optional
+            Which function or class of a Path, as ``name`` or ``module:name``. Default: the only
+            one of ``workflow.py``.
+        isolation : {"kernel", "process", "container", "environment"}
+            ``"container"``, ``"environment"``: a Path of a Workflows SDK project runs in Vellum's
+            workflow server, in a container of an image or in another Python environment.
+            ``"process"``: each run of a Path gets a process of its own, which a time limit or
+            cancelling ends for certain; a crash rejects the run.
+        memory_limit : int, optional
+            Bytes of address space of such a process, Python's own part of about 200 MiB included.
+            Default: the server's.
+        env : sequence of str
+            Names of environment variables that such a process gets. It gets no keys but these.
+        source : str, optional
+            The text of a module that defines `target`, where it is nowhere on disk: a cell. The
+            release is loaded from it, unless it uses names that it neither defines nor imports.
+        declared : Declared, optional
+            What a Path declares, where it is known: it is not imported before its first run then.
+        image : str, optional
+            ``name:tag`` of the image for ``isolation="container"``. Default: the one that the
+            project names in ``vellum.lock.json`` or ``pyproject.toml``.
+        python : str or Path, optional
+            The Python of the environment for ``isolation="environment"``.
+
+        Raises
+        ------
+        VellumNBError
+            When the name, a tag, the signature or the source will not do; the message says why.
+
+        Examples
+        --------
+        >>> from vellum_nb.local import LocalServer
+        >>> text = "def shout(text: str) -> str: return text.upper()"
+        >>> exec(text)
+        >>> release = LocalServer().deploy(shout, source=text, isolation="process")
+        >>> release.workflow_version.input_variables[0].key
+        'text'
+        """
+        if isolation in {"process", "container"} and memory_limit is None:
+            memory_limit = self._memory_limit
+        made = build(
+            target,
+            self._registry.snapshots,
+            entry=entry,
+            isolation=isolation,
+            memory_limit=memory_limit,
+            env=env,
+            source=source,
+            declared=declared,
+            image=image,
+            python=python,
+        )
+        deployment, release = self._registry.deploy(
+            made,
+            name=name,
+            release_tags=release_tags,
+            description=description,
+            label=label,
+            release_id=release_id,
+        )
+        return release_read(deployment, release)
+
+    def move_tag(self, name: str, tag: str, release: str) -> WorkflowDeploymentRelease:
+        """Put the tag `tag` of the deployment `name` on another release; a new tag is made.
+
+        Parameters
+        ----------
+        name, tag : str
+            The deployment and the tag.
+        release : str
+            A release's id, or a tag that is on it.
+        """
+        deployment = self._registry.move_tag(name, tag, release)
+        return release_read(deployment, self._registry.release(deployment, tag))
+
     def names(self) -> tuple[str, ...]:
         """Return the names of the deployments, oldest first."""
         return tuple(deployment.name for deployment in self._registry.all())
@@ -252,9 +377,10 @@ class LocalServer(Deploying):
             self._ledger,
             port=self._port,
             api_key=self._api_key,
-            engine=Engine(timeout=self._timeout, concurrency=concurrency, queue=queue),
+            limits=Limits(self._timeout, concurrency, queue),
             grace=self._grace,
             body_limit=self._body_limit,
+            request_timeout=self._request_timeout,
             models=self._models,
             faults=self._faults,
         )

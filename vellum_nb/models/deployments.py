@@ -152,6 +152,8 @@ class WorkflowVersion(Reply):
     input_variables: tuple[VellumVariable, ...] = ()
     output_variables: tuple[VellumVariable, ...] = ()
     dependencies: tuple[Mapping[str, Any], ...] | None = None
+    container_image: str | None = None
+    """Of a release of the local server that runs in a container: the digest of its image."""
 
 
 class ReleaseDeployment(Reply):

@@ -99,8 +99,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004
 
 
-def _of_text(shown: str) -> str:
-    return "the text " if shown[0] in "'\"" else ""
+def _of_text(value: str) -> str:
+    return "the text " if value[0] in "'\"" else ""
 
 
 def _type_words(types: Any) -> str:

@@ -23,29 +23,12 @@ from vellum_nb.models.sweeps import SweepCase
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Bare",
-    "CaseFile",
-    "Cases",
-    "CheckedCases",
-    "Columns",
-    "OF_A_FRAME",
-    "Releases",
-    "SUFFIXES",
-    "Table",
-    "Use",
-    "checked_cases",
-    "natural",
-    "read_table",
-    "recheck",
-    "sorted_out",
-    "untyped",
-]
-
 
 Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
 """What a sweep takes as its cases."""
 
+MOCKS = "node_output_mocks"
+"""Key of the metadata in which a local server takes the mocks of a run."""
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
 _OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
 OF_A_FRAME = "the DataFrame"
@@ -187,7 +170,7 @@ def _of_frame(frame: Any, name: str) -> Table:
         column = frame.iloc[:, at]
         columns.append(zip(column.tolist(), column.isna().tolist(), strict=True))
     rows = [
-        {names[at]: value for at, (value, gone) in enumerate(cells) if not gone}
+        {names[at]: value for at, (value, is_missing) in enumerate(cells) if not is_missing}
         for cells in zip(*columns, strict=True)
     ]
     return Table(rows, tuple(names), "frame", columns_of_history(names), name)
@@ -197,16 +180,7 @@ def _loaded(path: Path) -> CaseFile:
     _reader(str(path))
     try:
         path = path.expanduser()
-        if path.exists() and not path.is_file():
-            msg = f"{path} is no regular file, so it cannot be read as cases"
-            raise InputError(msg)
-        size = path.stat().st_size
-        if size > _LARGEST:
-            msg = (
-                f"{path} has {size // 10**6:,} MB; at most {_LARGEST // 10**6:,} MB are read as "
-                "cases: split it, or give a DataFrame"
-            )
-            raise InputError(msg)
+        _refuse_file(path)
         return CaseFile(str(path), path.read_bytes())
     except (OSError, RuntimeError, ValueError) as exc:  # no home; a path with a zero byte
         msg = f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}"
@@ -328,8 +302,21 @@ def _of_parquet(file: CaseFile) -> Table:
         raise InputError(msg) from exc
 
 
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        msg = f"{path} is no regular file, so it cannot be read as cases"
+        raise InputError(msg)
+    size = path.stat().st_size
+    if size > _LARGEST:
+        msg = (
+            f"{path} has {size / 1e6:,.0f} MB; at most {_LARGEST // 10**6:,} MB are read as cases: "
+            "split it, or give a DataFrame"
+        )
+        raise InputError(msg)
+
+
 def _refuse_large_parquet(file: CaseFile) -> None:
-    """Refuse a file whose values take much more memory than the file has bytes."""
+    """Refuse a file that unpacks to much more than it is: its footer says how much of what."""
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(BytesIO(file.content))
@@ -355,7 +342,8 @@ def _refuse_many_columns(count: int, name: str) -> None:
 
 
 def _refuse_repeated(names: Sequence[str], where: str) -> None:
-    repeated = [name for name, count in Counter(names).items() if name and count > 1]
+    counts = Counter(names)
+    repeated = [name for name, count in counts.items() if name and count > 1]
     if repeated:
         msg = f"Several columns of {where} are called {', '.join(repeated)}; rename all but one"
         raise InputError(msg)
@@ -438,19 +426,19 @@ def _without_twins(uses: dict[str, tuple[Use, str]], table: Table) -> dict[str, 
     own column; any other label gets the name of its column.
     """
     seen: dict[tuple[Use, str], str] = {}
-    kept: dict[str, tuple[Use, str]] = {}
+    unique: dict[str, tuple[Use, str]] = {}
     for column in sorted(uses, key=_rank):
         use = uses[column]
         other = seen.setdefault(use, column)
         if other == column:
-            kept[column] = use
+            unique[column] = use
         elif use[0] == "input":
             both = f"{other} and {column} of {table.name}"
             msg = f"{both} are both the input {use[1]}; leave one out"
             raise InputError(msg)
         elif use[0] == "label" and not table.stored:
-            kept[column] = ("label", column)
-    return {column: kept[column] for column in uses if column in kept}
+            unique[column] = ("label", column)
+    return {column: unique[column] for column in uses if column in unique}
 
 
 def _rank(column: str) -> int:
@@ -536,8 +524,8 @@ def _parsed(text: str) -> Any:
 
 def _whole(value: Any, variable: VellumVariable) -> Any:
     """Return whole numbers as such: pandas makes floats of them where some are missing."""
-    wanted = (variable.json_schema or {}).get("type")
-    if wanted == "integer" and isinstance(value, float) and value.is_integer():
+    type_ = (variable.json_schema or {}).get("type")
+    if type_ == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
@@ -567,6 +555,38 @@ def checked_cases(table: Table, releases: Releases, deployment: str) -> CheckedC
         Lists every problem, with its row.
     """
     return _Checker(table, releases, deployment).checked()
+
+
+def with_mocks(checked: CheckedCases, *, mocks: bool) -> CheckedCases:
+    """Return the cases with their column `mocks`, which makes them other cases, or without it.
+
+    Raises
+    ------
+    InputError
+        Mocks are asked for, and no case has any, or one is not a list.
+    """
+    cases = [_with_mocks(case, mocks=mocks) for case in checked.cases]
+    if mocks and not any("mocks" in case.labels for case in cases):
+        msg = "mocks=True, but no case has mocks; ws.cases(...) has those of a pushed project"
+        raise InputError(msg)
+    return replace(checked, cases=cases)
+
+
+def _with_mocks(case: SweepCase, *, mocks: bool) -> SweepCase:
+    labels = {name: value for name, value in case.labels.items() if name != "mocks"}
+    found = case.labels.get("mocks")
+    if not mocks or not found:
+        return replace(case, labels=labels)
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except ValueError:
+            found = None
+    if not isinstance(found, list):
+        msg = f"The mocks of case {case.position + 1} are not a list of node output mocks"
+        raise InputError(msg)
+    id_ = case_id({**case.inputs, MOCKS: found})
+    return replace(case, case_id=id_, labels={**labels, "mocks": found})
 
 
 def recheck(cases: Sequence[SweepCase], releases: Releases, deployment: str) -> None:

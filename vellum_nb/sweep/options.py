@@ -14,18 +14,6 @@ from typing import Any, TypedDict
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models.plain import shown
 
-__all__ = [
-    "STORED",
-    "SweepOptions",
-    "Limits",
-    "SweepArguments",
-    "SweepLimits",
-    "checked_options",
-    "checked_repeats",
-    "checked_tags",
-    "stored_options",
-]
-
 
 @dataclass(slots=True)
 class Limits:
@@ -55,11 +43,11 @@ class Limits:
     calls: int = 0
     seconds: float = 0.0
 
-    def allowed(self, wanted: int) -> int:
-        """Return how many of `wanted` runs may still begin."""
+    def allowed(self, number: int) -> int:
+        """Return how many of `number` runs may still begin."""
         if self.max_calls is None:
-            return max(0, wanted)
-        return max(0, min(wanted, self.max_calls - self.calls))
+            return max(0, number)
+        return max(0, min(number, self.max_calls - self.calls))
 
     def reached(
         self, seconds: float, *, cost: float, failures: int, in_hand: int = 0
@@ -119,8 +107,8 @@ class SweepOptions:
         {'max_concurrency': 128, 'max_calls': 5}
         """
         found = {name: getattr(self, name) for name in STORED if name != "resend_in_doubt"}
-        kept = {name: value for name, value in found.items() if value}
-        return kept if self.resend_in_doubt else {**kept, "resend_in_doubt": False}
+        chosen = {name: value for name, value in found.items() if value}
+        return chosen if self.resend_in_doubt else {**chosen, "resend_in_doubt": False}
 
     def is_given(self, name: str) -> bool:
         """Whether an option is another than its default."""
@@ -166,6 +154,7 @@ class SweepLimits(TypedDict, total=False):
     stop_after_failures: int | None
     expand_meta: bool
     resend_in_doubt: bool
+    mocks: bool
 
 
 class SweepArguments(SweepLimits, total=False):
@@ -177,6 +166,7 @@ class SweepArguments(SweepLimits, total=False):
     background: bool
     restart: bool
     reuse: bool
+    mocks: bool
     executor: Executor | None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id, signature
+from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.cases import CheckedCases, Releases
 from vellum_nb.sweep.concurrency import FIRST, rounds
 from vellum_nb.sweep.options import SweepOptions
@@ -21,24 +22,8 @@ from vellum_nb.sweep.options import SweepOptions
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "PreparedSweep",
-    "PlannedRun",
-    "SweepPlan",
-    "TagPlan",
-    "SweepRequest",
-    "counted",
-    "not_begun",
-    "lasting",
-    "money",
-    "plan_sweep",
-    "planned_runs",
-    "superseded",
-]
-
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +81,9 @@ class SweepPlan:
     resumes : str or None
         The id of the unfinished sweep that this goes on with.
     last_seen : datetime or None
-        When that one last got on.
+        When that one last made progress.
+    ended : str or None
+        The id of the sweep of the same plan that has ended, and is returned as it is.
 
     Examples
     --------
@@ -113,6 +100,7 @@ class SweepPlan:
     notes: tuple[str, ...] = ()
     resumes: str | None = None
     last_seen: datetime | None = None
+    ended: str | None = None
 
     @property
     def planned(self) -> int:
@@ -189,63 +177,24 @@ class SweepPlan:
         return f"<p><b>Plan</b> {escape(head)}</p>{html}" + (f"<ul>{notes}</ul>" if notes else "")
 
     def _line(self, times: str) -> str:
-        factors = [counted(self.cases, "case"), counted(len(self.tags), "release tag")]
+        factors = [plural(self.cases, "case"), plural(len(self.tags), "release tag")]
         if self.repeats > 1:
-            factors.append(counted(self.repeats, "repeat"))
+            factors.append(plural(self.repeats, "repeat"))
         what = f" {times} ".join(factors)
         if self.calls == self.planned:
-            return f"{what} = {counted(self.calls, 'call')}{self._expected()}"
+            return f"{what} = {plural(self.calls, 'call')}{self._expected()}"
         parts = [f"{self.found:,} found"] if self.found else []
         doubtful = sum(tag.doubtful for tag in self.tags)
         if doubtful:
             parts.append(f"{doubtful:,} to be looked up")
         parts.append(f"{self.calls:,} to be sent")
-        return f"{what} = {counted(self.planned, 'run')}: {', '.join(parts)}{self._expected()}"
+        return f"{what} = {plural(self.planned, 'run')}: {', '.join(parts)}{self._expected()}"
 
     def _expected(self) -> str:
         seconds, cost = self.seconds, self.cost_usd
         at_once = f"{'' if self.fixed else 'up to '}{self.at_once} at once"
-        took = "" if seconds is None else f", about {lasting(seconds)} at {at_once}"
+        took = "" if seconds is None else f", about {duration(seconds)} at {at_once}"
         return took + ("" if cost is None else f", about {money(cost)}")
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Examples
-    --------
-    >>> counted(1_200, "run")
-    '1,200 runs'
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def lasting(seconds: float) -> str:
-    """Return a length of time in the unit that fits it.
-
-    Examples
-    --------
-    >>> lasting(0.2), lasting(17.4), lasting(260), lasting(9_000)
-    ('1 s', '17 s', '4 min', '2.5 h')
-    """
-    if seconds < 2 * _MINUTE:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 2 * _HOUR:
-        return f"{round(seconds / _MINUTE)} min"
-    if seconds < 2 * _DAY:
-        return f"{seconds / _HOUR:.1f} h"
-    return f"{seconds / _DAY:.1f} days"
-
-
-def money(usd: float) -> str:
-    """Return an amount with two figures at least.
-
-    Examples
-    --------
-    >>> money(1.239), money(0.00042)
-    ('$1.24', '$0.00042')
-    """
-    return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"  # noqa: PLR2004
 
 
 def named(names: Sequence[str]) -> str:
@@ -402,8 +351,9 @@ def plan_sweep(
         tags=counts.tags(reused),
         at_once=max(1, min(options.concurrency or options.max_concurrency, record.planned)),
         fixed=options.concurrency is not None,
-        resumes=earlier.id if earlier else None,
+        resumes=record.id if earlier and record.ended is None else None,
         last_seen=sweeps.last_seen(record.id) if earlier else None,
+        ended=None if record.ended is None else record.id,
     )
     notes = (*_resumed(plan, record, request), *_input_notes(request), *_limited(plan, options))
     return PreparedSweep(record, replace(plan, notes=notes), earlier is None, reused)
@@ -498,17 +448,16 @@ def _expected(past: Sequence[PastRun], tag: str, release_id: str | None) -> dict
 
 
 def _resumed(plan: SweepPlan, record: SweepRecord, request: SweepRequest) -> Iterable[str]:
-    if plan.resumes is None:
-        return
     if record.ended is not None:
         ended = record.ended.strftime("%Y-%m-%d %H:%M")
         yield f"the same sweep ended at {ended} UTC: nothing is sent; restart=True runs it again"
+    if plan.resumes is None:
         return
     began = record.created.strftime("%Y-%m-%d %H:%M")
     last = record.lost or plan.last_seen
     how = "whose process was lost at" if record.lost else "which last got on at"
     when = f", {how} {last:%H:%M:%S}" if last else ""
-    found = counted(sum(tag.found for tag in plan.tags), "run")
+    found = plural(sum(tag.found for tag in plan.tags), "run")
     none = "it is not sent again" if found == "1 run" else "none of them is sent again"
     yield f"goes on with the unfinished sweep of {began} UTC{when}: {found} found, {none}"
     now = request.release_ids

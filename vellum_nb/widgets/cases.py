@@ -13,10 +13,9 @@ from typing import NamedTuple, Never
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import money, plural, visible_name
 from vellum_nb.sweep.cases import SUFFIXES, CaseFile
-from vellum_nb.sweep.plan import SweepPlan, TagPlan, counted
-from vellum_nb.sweep.progress import money
+from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, close_tree, note
 from vellum_nb.widgets.markup import ALERT, alert_html
@@ -198,7 +197,7 @@ class CaseSection:
         try:
             with self._boundary:
                 plan, html = _planned(partial(self._calls.plan, *choice))
-                if plan is not None and plan.resumes and not plan.calls:  # all of it was run
+                if plan is not None and plan.ended is not None:  # all of it was run
                     ready = choice._replace(restart=True)
                     plan, html = _planned(partial(self._calls.plan, *ready))
                 label = _run_label(plan, again=ready.restart) if plan else _AGAIN
@@ -266,7 +265,7 @@ class CaseSection:
 
 
 def _run_label(plan: SweepPlan, *, again: bool) -> str:
-    calls = counted(plan.calls, "call")
+    calls = plural(plan.calls, "call")
     if plan.resumes:
         return f"Go on: {calls}"
     return f"Run {calls} again" if again else f"Run {calls}"

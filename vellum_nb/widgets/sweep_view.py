@@ -12,9 +12,9 @@ import traitlets
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import duration, money, plural, visible_name
 from vellum_nb.rendering.values import value_text
-from vellum_nb.sweep.progress import Progress, TagProgress, duration, money, runs_word, speed
+from vellum_nb.sweep.progress import Progress, TagProgress, speed
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, script
@@ -59,7 +59,7 @@ def sweep_view_model(
     return {
         "state": now.state,
         "title": _cut(record.deployment),
-        "runs": runs_word(now.planned),
+        "runs": plural(now.planned, "run"),
         "began": now.began.isoformat() if now.began else None,
         "resumed": _resumed(record, now),
         "lost": now.lost.isoformat() if now.lost else None,
@@ -293,7 +293,7 @@ def plan_html(record: SweepRecord) -> str:
     tags = ", ".join(f"<code>{_name(tag)}</code>" for tag in record.release_tags)
     return (
         f"<p><b>Sweep</b> of {_name(record.deployment)} on {tags}: "
-        f"{plan_text(record)}, {runs_word(record.planned)}</p>"
+        f"{plan_text(record)}, {plural(record.planned, 'run')}</p>"
     )
 
 
@@ -308,7 +308,7 @@ def sweep_html(sweep: Sweep, same: Mapping[str, tuple[str, ...]]) -> str:
     rows = "".join(_static_row(record, tag, same) for tag in now.tags)
     return (
         f"<p><b>Sweep</b> of {_name(record.deployment)}: {plan_text(record)}, "
-        f"{now.state}{why}, {now.ended:,} of {runs_word(now.planned)}</p>"
+        f"{now.state}{why}, {now.ended:,} of {plural(now.planned, 'run')}</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
 

@@ -17,11 +17,8 @@ from vellum_nb.models.plain import shown
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 
-__all__ = ["form_spec", "parse_arguments", "run_count"]
-
-
 _MEDIA = {"image", "audio", "video", "document"}
-_WANTED = {"number": "not a number", "bool": "neither true nor false"}
+_EXPECTED = {"number": "not a number", "bool": "neither true nor false"}
 
 
 def parse_arguments(
@@ -72,7 +69,7 @@ def _value(text: str, kind: str) -> object:
         if kind == "enum":
             return text
         where = f"line {exc.lineno}, column {exc.colno}"
-        msg = _WANTED.get(kind, f"not JSON ({where}; text in it stands in double quotes)")
+        msg = _EXPECTED.get(kind, f"not JSON ({where}; text in it stands in double quotes)")
         raise ValueError(msg) from exc
 
 
@@ -118,7 +115,7 @@ def form_spec(
 
 
 def run_count(history: History, deployment: str) -> int | None:
-    """Return how many runs are kept, or None where that cannot be read: a run will say why."""
+    """Return how many runs there are, or None where that cannot be read: a run will say why."""
     try:
         return history.count(deployment=deployment)
     except HistoryError:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 from vellum_nb.client import Client
-from vellum_nb.errors import APIResponseError, VellumNBError
+from vellum_nb.errors import APIResponseError, InputError, VellumNBError
 from vellum_nb.models import (
     SlimWorkflowDeployment,
     VellumVariable,
@@ -24,8 +25,6 @@ from vellum_nb.workspace.lookup import Lookup
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["deployments_frame", "move_tag", "releases_frame", "texts_of"]
 
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:
@@ -48,9 +47,11 @@ def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataF
 
 
 def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFrame:
-    """Return one row a release."""
+    """Return one row a release, with the digest of its image where any runs in one."""
+    releases = list(releases)
     columns = ["release_tags", "description", "inputs", "outputs", "created", "release_id"]
-    rows = [
+    images = [r.workflow_version.container_image or "" for r in releases]
+    rows: list[tuple[str | datetime | None, ...]] = [
         (
             ", ".join(tag.name for tag in r.release_tags),
             r.description or "",
@@ -61,7 +62,35 @@ def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFram
         )
         for r in releases
     ]
+    if any(images):
+        rows = [(*row, image) for row, image in zip(rows, images, strict=True)]
+        columns.append("image")
     return _frame(rows, columns)
+
+
+def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
+    """Return the cases of a pulled project as a DataFrame.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    import pandas as pd
+
+    rows = json.loads(texts.get("dataset.json", "[]"))
+    if not rows:
+        msg = (
+            f"{where} has no cases: push a project whose sandbox.py has a dataset, with "
+            "vellum workflows push --deploy"
+        )
+        raise InputError(msg)
+    found = []
+    for row in rows:
+        inputs = {f"input.{name}": value for name, value in row["inputs"].items()}
+        mocks = {"mocks": row["mocks"]} if row.get("mocks") else {}
+        found.append({"label": row.get("label", ""), **inputs, **mocks})
+    return pd.DataFrame(found)
 
 
 def _frame(rows: Sequence[tuple[str | datetime | None, ...]], columns: list[str]) -> pd.DataFrame:

@@ -26,8 +26,6 @@ from vellum_nb.workspace.recording import (
 if TYPE_CHECKING:
     from vellum_nb.client import EventStream
 
-__all__ = ["RunStream"]
-
 
 class RunStream:
     """The events of one run, as they arrive; made by `Workspace.stream`.
@@ -141,7 +139,7 @@ class RunStream:
     def _fail(self, exc: APIError) -> None:
         given_up = self._cancel is not None and self._cancel.cancelled
         if self._end(cancelled() if given_up else unanswered(exc)):
-            exc.add_note(f"The run is kept in the history as {self._run.state}: {self._run.id}")
+            exc.add_note(f"The run is in the history as {self._run.state}: {self._run.id}")
 
     def _end(self, how: dict[str, Any]) -> bool:
         """Record how the run ended; only the first call does."""

@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 from vellum_nb.client import Client
-from vellum_nb.errors import AuthenticationError
+from vellum_nb.errors import AuthenticationError, InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
-from vellum_nb.sweep.cases import Cases, checked_cases, read_table, recheck
+from vellum_nb.sweep.cases import Cases, checked_cases, read_table, recheck, with_mocks
 from vellum_nb.sweep.options import SweepOptions, checked_repeats, checked_tags
 from vellum_nb.sweep.plan import PreparedSweep, SweepPlan, SweepRequest, plan_sweep
 from vellum_nb.sweep.sweep import Sweep, SweepActions
@@ -22,8 +22,6 @@ from vellum_nb.workspace.lookup import ExecutionLookup, Lookup
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.sweep_worker import LateWorker, Releases, SweepWorker
 from vellum_nb.workspace.views import announce, view_sweep
-
-__all__ = ["SweepStarter"]
 
 _LOOKUPS = 8  # at once
 _UNDER_WAY = frozenset({"running", "paused", "stopping"})
@@ -54,13 +52,20 @@ class SweepStarter:
         self._actions = actions
 
     def request(
-        self, deployment: str, cases: Cases, release_tags: Sequence[str], repeats: int
+        self,
+        deployment: str,
+        cases: Cases,
+        release_tags: Sequence[str],
+        repeats: int,
+        *,
+        mocks: bool = False,
     ) -> SweepRequest:
         """Return what is to be run, checked on the releases of now."""
         tags, times = checked_tags(release_tags), checked_repeats(repeats)
         table = read_table(cases)
         releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
-        return SweepRequest(deployment, releases, checked_cases(table, releases, deployment), times)
+        checked = with_mocks(checked_cases(table, releases, deployment), mocks=mocks)
+        return SweepRequest(deployment, releases, checked, times)
 
     def plan(
         self, request: SweepRequest, options: SweepOptions, *, restart: bool, reuse: bool
@@ -233,3 +238,14 @@ def _live_sweep(sweep_id: str) -> Sweep | None:
     """Return the sweep where it is under way in this process."""
     sweep = _LIVE.get(sweep_id)
     return sweep if sweep is not None and sweep.state in _UNDER_WAY else None
+
+
+def refuse_mocks_elsewhere(client: Client) -> None:
+    """Raise an `InputError` where the server would run nodes in spite of mocks."""
+    name = client.environment_identity().name
+    if name != "local":
+        msg = (
+            f"mocks=True needs a local server, and this is the environment {name!r}: it would "
+            "run the nodes. Connect to a local server, or leave mocks out"
+        )
+        raise InputError(msg)

@@ -46,11 +46,17 @@ from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.pending import PendingRun
 from vellum_nb.workspace.rating import find_run, rate_run
 from vellum_nb.workspace.recording import StreamAccumulator
-from vellum_nb.workspace.releasing import deployments_frame, move_tag, releases_frame, texts_of
+from vellum_nb.workspace.releasing import (
+    cases_frame,
+    deployments_frame,
+    move_tag,
+    releases_frame,
+    texts_of,
+)
 from vellum_nb.workspace.runner import Runner, run_request
 from vellum_nb.workspace.runner import event_types as types_of
 from vellum_nb.workspace.streaming import RunStream
-from vellum_nb.workspace.sweeps import SweepStarter
+from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +66,6 @@ if TYPE_CHECKING:
     from vellum_nb.widgets.cases import CaseCalls
     from vellum_nb.widgets.spec import Progressing
 
-__all__ = ["Workspace"]
 
 _ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
 
@@ -148,7 +153,8 @@ class Workspace:
     def releases(self, deployment: str) -> pd.DataFrame:
         """Return one row a release of `deployment`, newest first.
 
-        Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`.
+        Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`,
+        and `image` where a release of a local server runs in a container.
 
         Raises
         ------
@@ -217,7 +223,28 @@ class Workspace:
         release = self._lookup.release(deployment, release_tag)
         id_ = release.deployment.id if release.deployment else deployment
         archive = self.client.pull(id_, release_tag=release_tag)
-        return texts_of(archive, f"The code of {deployment} {release_tag}")
+        texts = texts_of(archive, f"The code of {deployment} {release_tag}")
+        texts.pop("metadata.json", None)  # of the archive, not of the project
+        return texts
+
+    def cases(self, deployment: str, release_tag: str = "LATEST") -> pd.DataFrame:
+        """Return the cases that a pushed project brought along, as `sweep` takes them.
+
+        One row a `DatasetRow` of its ``sandbox.py``. Columns: `label`, ``input.<variable>``, and
+        `mocks` where there are any, which ``sweep(..., mocks=True)`` puts in the place of nodes.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such deployment or release tag; the message lists those there are.
+        InputError
+            The release has no cases.
+        """
+        release = self._lookup.release(deployment, release_tag)
+        id_ = release.deployment.id if release.deployment else deployment
+        archive = self.client.pull(id_, release_tag=release_tag, include_sandbox=True)
+        texts = texts_of(archive, f"The code of {deployment} {release_tag}")
+        return cases_frame(texts, f"{deployment} {release_tag}")
 
     def code_diff(self, deployment: str, old: str, new: str) -> CodeDiff:
         """Put the code of two releases side by side.
@@ -625,6 +652,7 @@ class Workspace:
         restart: bool = False,
         reuse: bool = False,
         resend_in_doubt: bool = True,
+        mocks: bool = False,
         executor: Executor | None = None,
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
@@ -680,6 +708,10 @@ class Workspace:
             Whether a run that may have been executed is sent again, under the same external id,
             when look-ups find no execution of it for the read timeout (120 s by default), and for
             twice as long as this server was seen to take. False leaves it in doubt.
+        mocks : bool, default False
+            Whether the column `mocks` of `cases` (see `cases`) takes the place of the nodes it
+            names, so that paid ones do not run. For a local server. Cases with mocks are other
+            cases to `reuse` and to a comparison.
         executor : concurrent.futures.Executor, optional
             Where the calls are made: a pool of processes, or a Dask cluster with
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
@@ -728,7 +760,9 @@ class Workspace:
             expand_meta=expand_meta,
             resend_in_doubt=resend_in_doubt,
         )
-        request = self._starter.request(deployment, cases, release_tags, repeats)
+        if mocks:
+            refuse_mocks_elsewhere(self.client)
+        request = self._starter.request(deployment, cases, release_tags, repeats, mocks=mocks)
         if dry_run:
             return self._starter.plan(request, options, restart=restart, reuse=reuse)
         return self._starter.run(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from requests.structures import CaseInsensitiveDict
+
 KEY = "sk-not-a-real-key-0123456789"
 
 
@@ -18,7 +20,7 @@ class Asked:
     """What came."""
 
     path: str
-    headers: dict[str, str]
+    headers: CaseInsensitiveDict
     body: dict[str, Any]
 
 
@@ -28,7 +30,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.model.asked.append(Asked(self.path, dict(self.headers), body))
+        self.server.model.asked.append(Asked(self.path, CaseInsensitiveDict(self.headers), body))
         with suppress(ConnectionError):
             self.server.model.answer(self, body)
 

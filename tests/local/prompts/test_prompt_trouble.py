@@ -116,7 +116,7 @@ def test_an_answer_that_has_no_end_is_given_up(server, vellum, model, kind):
     model.answer = endless
     *_, event = ask(vellum)
     assert (event.state, event.error.code) == ("REJECTED", "PROVIDER_ERROR")
-    assert "more than 16,777,216 bytes in one piece" in event.error.message
+    assert "more than 67,108,864 bytes" in event.error.message
 
 
 def test_a_function_call_with_broken_arguments_is_rejected(server, vellum, model):

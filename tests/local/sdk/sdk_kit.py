@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
-from vellum_nb.local.engine.code import RunContext
-from vellum_nb.local.engine.events import Event
+from vellum_nb.local.engine.events import Event, EventBuilder, Rejection, RunContext
 from vellum_nb.local.sdk.workflow import SdkWorkflow
 from vellum_nb.models import WorkflowInput
 
@@ -94,15 +93,29 @@ def execution(workflow: type, values: Mapping[str, Any] | None = None, **options
     return SdkWorkflow(workflow).begin(typed(values or {}), context(**options))
 
 
+def events_of(execution: Any) -> list[Event]:
+    """Return the events of a run; a rejection becomes the event that the engine makes of it."""
+    events: list[Event] = []
+    try:
+        for event in execution.events():
+            events += [event]
+    except Rejection as why:
+        first = events[0]
+        workflow = first.body["workflow_definition"]
+        builder = EventBuilder(first.span_id, first.trace_id, workflow, first.parent)
+        events.append(builder.rejected(why))
+    return events
+
+
 def run(workflow: type, values: Mapping[str, Any] | None = None, **options: Any) -> Told:
-    return Told(list(execution(workflow, values, **options).events()))
+    return Told(events_of(execution(workflow, values, **options)))
 
 
 def in_thread(workflow: type, values: Mapping[str, Any] | None = None, **options: Any):
     """Begin a run in a thread; return what cancels it and what waits for its end."""
     begun = execution(workflow, values, **options)
     told: list[Event] = []
-    thread = threading.Thread(target=lambda: told.extend(begun.events()), daemon=True)
+    thread = threading.Thread(target=lambda: told.extend(events_of(begun)), daemon=True)
     thread.start()
 
     def wait() -> Told:

@@ -15,7 +15,7 @@ from vellum.workflows.state import BaseState
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import ChatHistory, LocalServer
-from vellum_nb.local.engine.contexts import outer_context
+from vellum_nb.local.engine.requests import outer_context
 
 
 def nested(deployment: str, *, tag: str = "LATEST", **inputs: object) -> type:

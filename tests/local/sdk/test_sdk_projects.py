@@ -13,10 +13,8 @@ from sdk_kit import outputs
 from vellum_nb.client import Client
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.samples.sdk_project import PROJECTS, declared
+from vellum_nb.local.samples import declared, project_files
 from vellum_nb.models.trace import nodes_of_stream
-
-PROJECT = PROJECTS / "feedback-digest"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,7 @@ def server():
 @pytest.fixture(scope="module")
 def project(server):
     for tag in ("v1", "v2"):
-        server.deploy(PROJECT / tag, name="digest", release_tags=[tag])
+        server.deploy(project_files(tag), name="digest", release_tags=[tag])
 
 
 def comments(*said: str) -> list[dict[str, object]]:
@@ -83,7 +81,7 @@ def test_events_do_not_tell_where_a_project_was_loaded(project, client):
     with client.execute_stream("digest", inputs={"comments": ["good"]}) as events:
         told = json.dumps([event.model_dump(mode="json") for event in events])
     assert "vellum_nb_source" not in told
-    assert '"nodes", "write_digest"' in told
+    assert '"name": "WriteDigest", "module": ["workflow"]' in told
 
 
 def test_a_stack_trace_does_not_tell_where_a_project_was_loaded(server, client, tmp_path):
@@ -99,7 +97,7 @@ def test_a_stack_trace_does_not_tell_where_a_project_was_loaded(server, client, 
 
 @pytest.mark.parametrize("tag", ["v1", "v2"])
 def test_what_the_sample_declares_is_what_its_project_says(project, client, tag):
-    said = declared(PROJECT / tag)
+    said = declared(tag)
     version = client.retrieve_workflow_deployment_release("digest", tag).workflow_version
     assert version.input_variables == said.input_variables
     assert version.output_variables == said.output_variables
@@ -124,7 +122,7 @@ def test_a_project_comes_back_after_a_restart(tmp_path):
             Client(base_url=server.url, api_key=server.api_key) as client,
         ):
             if not server.names():
-                server.deploy(PROJECT / "v1", name="digest", release_tags=["v1"])
+                server.deploy(project_files("v1"), name="digest", release_tags=["v1"])
             assert digest(client, "v1", "good")["moods"] == ["good"]
 
 
@@ -173,6 +171,6 @@ def test_a_project_that_cannot_be_loaded_is_refused_with_the_reason(
 
 @pytest.mark.slow
 def test_a_project_runs_in_a_process_of_its_own(server, client):
-    server.deploy(PROJECT / "v2", name="apart", isolation="process")
+    server.deploy(project_files("v2"), name="apart", isolation="process")
     reply = client.execute_workflow(comments("not good"), workflow_deployment_name="apart")
     assert outputs(reply)["moods"] == ["bad"]

@@ -7,7 +7,7 @@ from typing import List, Optional
 
 import pytest
 from sdk_flows import Inputs, Talk, mapped, of
-from sdk_kit import context, execution, in_thread, run, typed, until
+from sdk_kit import context, events_of, execution, in_thread, run, typed, until
 from vellum import ChatMessage
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.context import monitoring_context_store
@@ -112,7 +112,7 @@ def test_cancelling_before_the_run_begins_runs_nothing():
     begun = execution(Wait, {"text": "x"})
     begun.cancel()
     begun.cancel()
-    events = list(begun.events())
+    events = events_of(begun)
     assert [e.name for e in events] == [
         "workflow.execution.initiated",
         "workflow.execution.rejected",
@@ -122,7 +122,7 @@ def test_cancelling_before_the_run_begins_runs_nothing():
 
 def test_cancelling_after_the_end_changes_nothing():
     begun = execution(Talk, {"text": "x"})
-    events = list(begun.events())
+    events = events_of(begun)
     begun.cancel()
     assert events[-1].name == "workflow.execution.fulfilled"
 

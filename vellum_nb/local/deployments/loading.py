@@ -1,4 +1,4 @@
-"""From where a release's code is to the code: an import, or the modules of a snapshot."""
+"""Loads the code of a release: an import, or the modules of a snapshot."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from typing import Any, TypeGuard
 
 from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.sources import MODULE, Snapshot, SourceError
-from vellum_nb.local.engine.code import Code
-from vellum_nb.local.engine.words import in_words
+from vellum_nb.local.engine.events import Code, describe_exception
 from vellum_nb.local.refusals import Refused, bad_request
 
 __all__ = [
-    "WorkflowGoneError",
+    "CodeUnavailableError",
     "code_of",
     "import_path",
     "imported",
@@ -30,8 +29,8 @@ __all__ = [
 _LOCK = threading.RLock()
 
 
-class WorkflowGoneError(Exception):
-    """The code of a release is not there any more."""
+class CodeUnavailableError(Exception):
+    """The code of a release cannot be loaded any more."""
 
 
 def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
@@ -43,13 +42,7 @@ def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
 
 
 def code_of(target: Any) -> Code:
-    """Return what runs `target`: a callable or a Workflows SDK class.
-
-    Raises
-    ------
-    VellumNBError
-        When it is neither, or its signature will not do.
-    """
+    """Return the code that runs `target`: a callable or a Workflows SDK class."""
     if is_sdk_class(target):
         from vellum_nb.local.sdk.workflow import SdkWorkflow  # imports the SDK, which takes seconds
 
@@ -64,16 +57,7 @@ def code_of(target: Any) -> Code:
 
 
 def import_path(target: Callable[..., Any]) -> str:
-    """Return ``module:qualname`` if importing it gives `target` again, else an empty string.
-
-    Examples
-    --------
-    >>> import json
-    >>> import_path(json.dumps)
-    'json:dumps'
-    >>> import_path(lambda text: text)
-    ''
-    """
+    """Return ``module:qualname`` if importing it gives `target` again, else an empty string."""
     module = getattr(target, "__module__", None) or ""
     name = getattr(target, "__qualname__", "")
     if module == "__main__" or module not in sys.modules:
@@ -85,24 +69,18 @@ def import_path(target: Callable[..., Any]) -> str:
 
 
 def imported(code: str) -> Code:
-    """Return the code at ``module:qualname``.
-
-    Raises
-    ------
-    WorkflowGoneError
-        When it cannot be imported, or is no workflow any more.
-    """
+    """Return the code at ``module:qualname``."""
     if not code:
         msg = "its code was never on disk"
-        raise WorkflowGoneError(msg)
+        raise CodeUnavailableError(msg)
     module, _, name = code.partition(":")
     try:
         return code_of(_attribute(importlib.import_module(module), name))
     except Refused as exc:
-        raise WorkflowGoneError(exc.detail) from exc
+        raise CodeUnavailableError(exc.detail) from exc
     except Exception as exc:  # a module may raise anything when it is imported
-        msg = f"{code} cannot be imported ({in_words(exc)})"
-        raise WorkflowGoneError(msg) from exc
+        msg = f"{code} cannot be imported ({describe_exception(exc)})"
+        raise CodeUnavailableError(msg) from exc
 
 
 def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
@@ -111,15 +89,10 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
     Parameters
     ----------
     snapshot : Snapshot
-        Its modules get a package of their own, so that releases do not meet.
+        Its modules get a package of their own, so that releases do not share modules.
     entry : str
-        ``name``, ``module:name``, ``module:`` or empty; see `_chosen` for what is taken when no
-        name is given.
-
-    Raises
-    ------
-    WorkflowGoneError
-        When it cannot be imported, or holds no such workflow.
+        ``name``, ``module:name``, ``module:`` or empty. Without a name it is the one workflow that
+        the module defines: a Workflows SDK class before functions.
     """
     module_name, _, name = entry.rpartition(":")
     module_name = module_name or _main_module(snapshot)
@@ -130,12 +103,12 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
             target, name = _chosen(module, name, module_name)
             return f"{module_name}:{name}", code_of(target)
     except SourceError as exc:
-        raise WorkflowGoneError(str(exc)) from exc
+        raise CodeUnavailableError(str(exc)) from exc
     except Refused as exc:
-        raise WorkflowGoneError(exc.detail) from exc
+        raise CodeUnavailableError(exc.detail) from exc
     except (Exception, SystemExit) as exc:  # a module may raise anything when it is imported
-        msg = f"{module_name}.py cannot be imported ({_told(exc, snapshot)})"
-        raise WorkflowGoneError(msg) from exc
+        msg = f"{module_name}.py cannot be imported ({_import_problem(exc, snapshot)})"
+        raise CodeUnavailableError(msg) from exc
 
 
 def _main_module(snapshot: Snapshot) -> str:
@@ -148,44 +121,33 @@ def _module(snapshot: Snapshot, name: str) -> ModuleType:
     package = sys.modules.get(snapshot.package)
     if package is None or list(package.__path__) != [str(snapshot.folder)]:
         _forget(snapshot.package)
-        if snapshot.uses_sdk:
-            _prepare_for_sdk(snapshot.package)
-        _begin_package(snapshot)
+        _make_package(snapshot)
     return importlib.import_module(f"{snapshot.package}.{name}")
 
 
-def _prepare_for_sdk(package: str) -> None:
-    from vellum_nb.local.sdk.projects import leave_out_of_ids
-
-    leave_out_of_ids(package)
-    # What `vellum workflows pull` writes imports its display folder, which is for Vellum's editor
-    # alone and needs `vellum_ee`.
-    sys.modules[f"{package}.display"] = ModuleType(f"{package}.display")
-
-
-def _begin_package(snapshot: Snapshot) -> None:
+def _make_package(snapshot: Snapshot) -> None:
     """Make the package of a snapshot known; `sys.path` stays as it is."""
-    init = snapshot.folder / "__init__.py"
+    name, init = snapshot.package, snapshot.folder / "__init__.py"
     places = [str(snapshot.folder)]
     if init.is_file():
-        spec = importlib.util.spec_from_file_location(
-            snapshot.package, init, submodule_search_locations=places
-        )
+        spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=places)
     else:
-        spec = ModuleSpec(snapshot.package, None, is_package=True)
+        spec = ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = places
     assert spec is not None  # noqa: S101 - a .py file always has one
-    package = importlib.util.module_from_spec(spec)
     if snapshot.uses_sdk:
-        from vellum_nb.local.sdk.projects import leave_out_of_ids
+        from vellum_nb.local.sdk.patches import leave_out_of_ids
 
-        leave_out_of_ids(snapshot.package)
-    sys.modules[snapshot.package] = package
+        leave_out_of_ids(name)
+        # What `vellum workflows pull` writes imports its display folder, which is for Vellum's
+        # editor alone and needs `vellum_ee`.
+        sys.modules[f"{name}.display"] = ModuleType(f"{name}.display")
+    sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         if spec.loader is not None:
-            spec.loader.exec_module(package)
+            spec.loader.exec_module(sys.modules[name])
     except BaseException:
-        _forget(snapshot.package)
+        _forget(name)
         raise
 
 
@@ -196,10 +158,7 @@ def _forget(package: str) -> None:
 
 
 def _chosen(module: ModuleType, name: str, where: str) -> tuple[Any, str]:
-    """Return what is called `name`; without a name the one workflow that the module defines.
-
-    A Workflows SDK class counts before functions, a public function before private ones.
-    """
+    """Return what is called `name`, or else the only workflow, and its name."""
     if name:
         return _attribute(module, name), name
     own = {
@@ -208,8 +167,7 @@ def _chosen(module: ModuleType, name: str, where: str) -> tuple[Any, str]:
         if getattr(value, "__module__", None) == module.__name__ and not key.startswith("_")
     }
     classes = [key for key, value in own.items() if is_sdk_class(value)]
-    functions = [key for key, value in own.items() if inspect.isroutine(value)]
-    found = classes or functions
+    found = classes or [key for key, value in own.items() if inspect.isroutine(value)]
     if len(found) == 1:
         return own[found[0]], found[0]
     what = f"defines {', '.join(found)}" if found else "defines no function or Workflow class"
@@ -224,8 +182,8 @@ def _attribute(module: ModuleType, name: str) -> Any:
     return found
 
 
-def _told(exc: BaseException, snapshot: Snapshot) -> str:
-    text = in_words(exc).replace(f"{snapshot.package}.", "")
+def _import_problem(exc: BaseException, snapshot: Snapshot) -> str:
+    text = describe_exception(exc).replace(f"{snapshot.package}.", "")
     missing = getattr(exc, "name", None) if isinstance(exc, ModuleNotFoundError) else None
     if missing and (snapshot.folder / f"{missing.partition('.')[0]}.py").is_file():
         text += f"; it is in the same folder: write from .{missing} import ..."

@@ -1,23 +1,34 @@
-"""Deployments and releases by name, in memory and, given a store, on disk."""
+"""Registry of deployments by name, in memory and, given a folder, in ``registry.db``."""
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from vellum_nb.local.deployments.builds import Build
-from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
+from pydantic import TypeAdapter
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local.deployments.releases import LATEST, Build, Deployment, Release, Tag
 from vellum_nb.local.deployments.sources import Snapshots
-from vellum_nb.local.deployments.store import Store
-from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.engine.events import to_json
+from vellum_nb.local.isolation.process import ProcessOptions
+from vellum_nb.local.refusals import StoreError, bad_request, not_found
+from vellum_nb.models import VellumVariable
+from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
 
 __all__ = ["Registry"]
 
-_LONGEST = 150
+T = TypeVar("T")
+_MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _TAG = re.compile(r"\w(?:[\w.-]*\w)?")
@@ -28,39 +39,50 @@ class Registry:
 
     Readers get frozen deployments; a change replaces them, one at a time.
 
+    Parameters
+    ----------
+    folder : Path, optional
+        Made when it is missing. Its folder ``sources`` holds the source of releases.
+
     Attributes
     ----------
     snapshots : Snapshots
         The source of releases that have any.
     """
 
-    def __init__(self, store: Store | None = None) -> None:
-        self._store = store
-        self.snapshots = store.snapshots if store else Snapshots()
+    def __init__(self, folder: Path | None = None) -> None:
+        self._path = None if folder is None else folder / "registry.db"
+        self.snapshots = Snapshots(None if folder is None else folder / "sources")
         self._lock = threading.RLock()
-        self._deployments = {d.name: d for d in store.deployments()} if store else {}
-        self._external_ids = store.external_ids() if store else frozenset()
+        self._deployments: dict[str, Deployment] = {}
+        if self._path is not None:
+            self._deployments = self._with_file(self._path, self._read)
 
     def all(self) -> list[Deployment]:
         """Return all deployments, oldest first."""
         return list(self._deployments.values())
 
+    def packages(self) -> list[str]:
+        """Return the packages of all snapshots that releases run from."""
+        releases = (r for d in self._deployments.values() for r in d.releases)
+        return [release.snapshot.package for release in releases if release.snapshot]
+
     def named(self, name: str) -> Deployment:
         """Return a deployment by its name."""
         deployments = self._deployments
         if name not in deployments:
-            msg = f"No deployment {name!r} is here; there are: {_known(deployments)}"
+            msg = f"No deployment {name!r:.160} exists; there are: {_names(deployments)}"
             raise not_found(msg)
         return deployments[name]
 
     def with_id(self, id_: str) -> Deployment:
         """Return a deployment by its id."""
         deployments = self._deployments
-        for deployment in deployments.values():
-            if deployment.id == id_:
-                return deployment
-        msg = f"No deployment has the id {id_!r}; there are: {_known(deployments)}"
-        raise not_found(msg)
+        found = next((each for each in deployments.values() if each.id == id_), None)
+        if found is None:
+            msg = f"No deployment has the id {id_!r:.160}; there are: {_names(deployments)}"
+            raise not_found(msg)
+        return found
 
     def get(self, id_or_name: str) -> Deployment:
         """Return a deployment by its id or name."""
@@ -71,7 +93,7 @@ class Registry:
         release = deployment.release(tag_or_id)
         if release is None:
             known = ", ".join(deployment.tags)
-            msg = f"{deployment.name} has no release {tag_or_id!r}; its release tags: {known}"
+            msg = f"{deployment.name} has no release {tag_or_id!r:.160}; its release tags: {known}"
             raise not_found(msg)
         return release
 
@@ -89,18 +111,20 @@ class Registry:
         name = name if name is not None else _own_name(build)
         _check_name(name)
         tags = _checked_tags(release_tags)
-        if label is not None and not 0 < len(label) <= _LONGEST:
-            msg = f"a label has 1 to {_LONGEST} characters; this has {len(label)}"
+        if label is not None and not 0 < len(label) <= _MAX_LENGTH:
+            msg = f"a label has 1 to {_MAX_LENGTH} characters; this has {len(label)}"
             raise bad_request(msg)
         now = datetime.now(UTC)
-        release = _release(build, description or "", now, release_id)
+        release = _new_release(build, description or "", now, release_id)
         with self._lock:
-            self._check_new(release.id)
+            if any(r.id == release.id for d in self._deployments.values() for r in d.releases):
+                msg = f"release_id {release.id} is taken; a release never changes"
+                raise bad_request(msg)
             old = self._deployments.get(name) or Deployment(
-                str(uuid.uuid4()), name, _label(name), now
+                str(uuid.uuid4()), name, _default_label(name), now
             )
             new = replace(old, label=label or old.label, releases=(*old.releases, release))
-            self._keep(new.tagged(release, LATEST, *tags, at=now))
+            self._save(new.tagged(release, LATEST, *tags, at=now))
             return self._deployments[name], release
 
     def move_tag(self, name: str, tag: str, release: str) -> Deployment:
@@ -110,42 +134,125 @@ class Registry:
             found = self.release(deployment, release)
             (checked,) = _checked_tags([tag])
             new = deployment.tagged(found, checked, at=datetime.now(UTC))
-            self._keep(new)
+            self._save(new)
             return new
 
-    def check_external_id(self, external_id: str) -> None:
-        """Refuse an external id that was used up before executions were kept in a ledger."""
-        if external_id in self._external_ids:
-            msg = f"external_id {external_id!r} was used before; it must be unique in the workspace"
-            raise bad_request(msg)
+    def close(self) -> None:
+        """Remove temporary files; they are made again when they are needed."""
+        self.snapshots.close()
 
-    def _check_new(self, release_id: str) -> None:
-        if any(r.id == release_id for d in self._deployments.values() for r in d.releases):
-            msg = f"release_id {release_id} is taken; a release never changes"
-            raise bad_request(msg)
-
-    def _keep(self, deployment: Deployment) -> None:
-        if self._store is not None:
-            self._store.save(deployment)
+    def _save(self, deployment: Deployment) -> None:
+        if self._path is not None:
+            self._with_file(self._path, lambda db: db.write(lambda tx: _write(tx, deployment)))
         self._deployments = {**self._deployments, deployment.name: deployment}
 
+    def _with_file(self, path: Path, use: Callable[[SqliteFile], T]) -> T:
+        with closing(SqliteFile(path, _FORMAT)) as db:
+            try:
+                return use(db)
+            except (ValueError, KeyError, TypeError) as exc:
+                msg = f"The registry {path} cannot be read ({exc}); it was left as it is"
+                raise VellumNBError(msg) from exc
 
-def _release(build: Build, description: str, now: datetime, release_id: str | None) -> Release:
+    def _read(self, db: SqliteFile) -> dict[str, Deployment]:
+        releases: dict[str, list[Release]] = {}
+        for id_, deployment_id, text in db.read(
+            "SELECT id, deployment_id, content FROM releases ORDER BY number"
+        ):
+            releases.setdefault(deployment_id, []).append(self._release(id_, json.loads(text)))
+        found: dict[str, Deployment] = {}
+        for id_, name, text in db.read("SELECT id, name, content FROM deployments ORDER BY rowid"):
+            content = json.loads(text)
+            tags = {
+                tag: Tag(tag, release_id, datetime.fromisoformat(moved))
+                for tag, release_id, moved in content["tags"]
+            }
+            created = datetime.fromisoformat(content["created"])
+            found[name] = Deployment(
+                id_, name, content["label"], created, tuple(releases[id_]), MappingProxyType(tags)
+            )
+        return found
+
+    def _release(self, id_: str, content: dict[str, Any]) -> Release:
+        snapshot, process = content.pop("snapshot"), content.pop("process")
+        for key in ("input_variables", "output_variables"):
+            content[key] = _VARIABLES.validate_python(content[key])
+        return Release(
+            id=id_,
+            created=datetime.fromisoformat(content.pop("created")),
+            snapshot=self.snapshots.get(snapshot) if snapshot else None,
+            process=_PROCESS.validate_python(process) if process else None,
+            **content,
+        )
+
+
+def _make_tables(tx: Transaction) -> None:
+    for statement in (
+        """CREATE TABLE deployments (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, content TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE releases (
+            number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+            deployment_id TEXT NOT NULL, content TEXT NOT NULL
+        ) STRICT""",
+    ):
+        tx.execute(statement)
+
+
+def _write(tx: Transaction, deployment: Deployment) -> None:
+    """Write a deployment: its label, its tags, and the releases that are new."""
+    row = {"id": deployment.id, "name": deployment.name}
+    if tx.read("SELECT 1 FROM deployments WHERE name = :name AND id != :id", row):
+        msg = (
+            f"Another server with this data folder has deployed {deployment.name!r} since this one "
+            "started; make a new LocalServer to continue"
+        )
+        raise VellumNBError(msg)
+    content = {
+        "label": deployment.label,
+        "created": deployment.created,
+        "tags": [(tag.name, tag.release_id, tag.moved) for tag in deployment.tags.values()],
+    }
+    tx.execute(
+        "INSERT INTO deployments VALUES (:id, :name, :content) "
+        "ON CONFLICT (id) DO UPDATE SET content = excluded.content",
+        {**row, "content": to_json(content)},
+    )
+    tx.execute_many(
+        "INSERT OR IGNORE INTO releases (id, deployment_id, content) "
+        "VALUES (:id, :deployment, :content)",
+        [
+            {"id": r.id, "deployment": deployment.id, "content": _content(r)}
+            for r in deployment.releases
+        ],
+    )
+
+
+def _content(release: Release) -> str:
+    columns = [each.name for each in fields(release) if each.name not in {"id", "loaded"}]
+    content: dict[str, Any] = {name: getattr(release, name) for name in columns}
+    content["snapshot"] = release.snapshot and release.snapshot.package
+    content["process"] = release.process and asdict(release.process)
+    return to_json(content)
+
+
+_FORMAT = FileFormat("registry", 0x766E6272, (_make_tables,), StoreError)  # "vnbr"
+_VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
+_PROCESS: TypeAdapter[ProcessOptions] = TypeAdapter(ProcessOptions)
+
+
+def _new_release(
+    build: Build, description: str, created: datetime, release_id: str | None
+) -> Release:
     if release_id is not None and not _is_uuid(release_id):
-        msg = f"release_id {release_id!r:.60} is no UUID; leave it out for a new one"
+        msg = f"release_id {release_id!r:.60} is not a UUID; leave it out for a new one"
         raise bad_request(msg)
     return Release(
         id=str(uuid.UUID(release_id) if release_id else uuid.uuid4()),
         version_id=str(uuid.uuid4()),
-        created=now,
+        created=created,
         description=description,
-        summary=build.summary,
-        input_variables=build.input_variables,
-        output_variables=build.output_variables,
-        code=build.code,
-        snapshot=build.snapshot,
-        process=build.process,
-        loaded=[] if build.loaded is None else [build.loaded],
+        **{each.name: getattr(build, each.name) for each in fields(build)},
     )
 
 
@@ -157,17 +264,17 @@ def _own_name(build: Build) -> str:
     return _HUMP.sub("-", name).lower() if name[:1].isupper() else name  # a class's
 
 
-def _label(name: str) -> str:
+def _default_label(name: str) -> str:
     words = name.replace("-", " ").replace("_", " ").strip() or name
     return words[:1].upper() + words[1:]
 
 
 def _check_name(name: str) -> None:
-    if len(name) <= _LONGEST and _NAME.fullmatch(name) and not _is_uuid(name):
+    if len(name) <= _MAX_LENGTH and _NAME.fullmatch(name) and not _is_uuid(name):
         return
     msg = (
-        f"{name!r:.60} is no name for a deployment: 1 to {_LONGEST} letters, digits, spaces and "
-        "_ - . that begin and end with a letter or digit, and no UUID"
+        f"{name!r:.60} cannot be the name of a deployment: 1 to {_MAX_LENGTH} letters, digits, "
+        "spaces and _ - . that begin and end with a letter or digit, and not a UUID"
     )
     raise bad_request(msg)
 
@@ -180,16 +287,16 @@ def _checked_tags(tags: Sequence[str]) -> list[str]:
         if tag == LATEST:
             msg = "LATEST always is the newest release; it cannot be set by hand"
             raise bad_request(msg)
-        if len(tag) > _LONGEST or not _TAG.fullmatch(tag) or ".." in tag or _is_uuid(tag):
+        if len(tag) > _MAX_LENGTH or not _TAG.fullmatch(tag) or ".." in tag or _is_uuid(tag):
             msg = (
-                f"{tag!r:.60} is no release tag: 1 to {_LONGEST} letters, digits and _ - . that "
-                "begin and end with a letter or digit, without '..', and no UUID"
+                f"{tag!r:.60} cannot be a release tag: 1 to {_MAX_LENGTH} letters, digits and "
+                "_ - . that begin and end with a letter or digit, without '..', and not a UUID"
             )
             raise bad_request(msg)
     return list(dict.fromkeys(tags))
 
 
-def _known(deployments: Mapping[str, Deployment]) -> str:
+def _names(deployments: Mapping[str, Deployment]) -> str:
     return ", ".join(deployments) or "none"
 
 

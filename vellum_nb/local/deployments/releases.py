@@ -1,21 +1,66 @@
-"""What the registry keeps: deployments, their immutable releases, their release tags."""
+"""Deployments, their immutable releases and their release tags; building and exporting one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import io
+import json
+import os
+import textwrap
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from vellum_nb.local.deployments.loading import WorkflowGoneError, imported, load
-from vellum_nb.local.deployments.sources import Snapshot, SourceError
-from vellum_nb.local.engine.code import Code
-from vellum_nb.local.isolation import Process, ProcessCode
+from vellum_nb.local.callables.signature import name_of
+from vellum_nb.local.deployments.loading import (
+    CodeUnavailableError,
+    code_of,
+    import_path,
+    imported,
+    load,
+)
+from vellum_nb.local.deployments.sources import (
+    MODULE,
+    Snapshot,
+    Snapshots,
+    SourceError,
+    check_files,
+    read_source,
+    undefined_names,
+)
+from vellum_nb.local.engine.events import Code
+from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions, process_options
+from vellum_nb.local.isolation.workflow_server import (
+    ServerCode,
+    image_of_project,
+    server_options,
+)
+from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable
 
-__all__ = ["LATEST", "Deployment", "Release", "Tag", "WorkflowGoneError"]
+__all__ = [
+    "LATEST",
+    "Build",
+    "Declared",
+    "Deployment",
+    "Release",
+    "Tag",
+    "Target",
+    "as_text",
+    "as_zip",
+    "build",
+    "release_definition",
+    "source_of",
+]
 
 LATEST = "LATEST"
+_IN_SERVERS = frozenset({"container", "environment"})
+Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
+_DATE = (1980, 1, 1, 0, 0, 0)  # the same code is the same archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,68 +77,75 @@ class Tag:
         return "SYSTEM" if self.name == LATEST else "USER"
 
 
-@dataclass(frozen=True)
-class Release:
-    """One release: what it froze, and the code behind it.
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """Variables of source that are known, so that it is not imported before its first run."""
 
-    `code` is ``module:qualname``: in the snapshot if there is one, else where the callable can be
-    imported again; or empty. With `process`, each run gets a process of its own.
+    input_variables: tuple[VellumVariable, ...]
+    output_variables: tuple[VellumVariable, ...]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Build:
+    """Code of a release with its variables.
+
+    `name` is the deployment's if none is given. `code` is ``module:qualname``: in the snapshot if
+    there is one, else where the callable can be imported again; or empty. With `process`, each run
+    gets a process of its own.
     """
+
+    name: str
+    code: str
+    summary: str
+    input_variables: tuple[VellumVariable, ...]
+    output_variables: tuple[VellumVariable, ...]
+    snapshot: Snapshot | None = None
+    process: ProcessOptions | None = None
+    loaded: list[Code] = field(default_factory=list, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release(Build):
+    """One release of a deployment."""
 
     id: str
     version_id: str
     created: datetime
     description: str
-    summary: str
-    input_variables: tuple[VellumVariable, ...]
-    output_variables: tuple[VellumVariable, ...]
-    code: str = ""
-    snapshot: Snapshot | None = None
-    process: Process | None = None
-    loaded: list[Code] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def source(self) -> Mapping[str, str] | None:
-        """The text files it was deployed from, path to text; None where there are none.
-
-        Raises
-        ------
-        WorkflowGoneError
-            When they are gone or were changed.
-        """
+        """The text files it was deployed from, path to text; None where there are none."""
         try:
             return self.snapshot.texts() if self.snapshot else None
         except SourceError as exc:
-            raise WorkflowGoneError(str(exc)) from exc
+            raise CodeUnavailableError(str(exc)) from exc
 
     def workflow(self) -> Code:
-        """Return the code, imported again after a restart.
-
-        Raises
-        ------
-        WorkflowGoneError
-            When it cannot be imported, or has other inputs now.
-        """
+        """Return the code, imported again after a restart."""
         if not self.loaded:
-            code = self._loaded()
+            code = self._load()
             if code.input_variables != self.input_variables:
                 msg = f"{self.code} has other input variables now"
-                raise WorkflowGoneError(msg)
+                raise CodeUnavailableError(msg)
             self.loaded.append(code)
+        elif self.snapshot is not None:
+            _ = self.snapshot.folder  # what it imports while it runs is there again
         return self.loaded[0]
 
-    def _loaded(self) -> Code:
+    def _load(self) -> Code:
         if self.snapshot is None:
             return imported(self.code)
         if self.process is None:
             return load(self.snapshot, self.code)[1]
-        return ProcessCode(
+        return _code_kind(self.process)(
             self.snapshot,
             self.code,
             self.process,
-            input_variables=self.input_variables,
-            output_variables=self.output_variables,
-            description=self.summary,
+            self.input_variables,
+            self.output_variables,
+            self.summary,
         )
 
 
@@ -113,13 +165,166 @@ class Deployment:
         """The newest release."""
         return self.releases[-1]
 
-    def release(self, wanted: str) -> Release | None:
+    def release(self, tag_or_id: str) -> Release | None:
         """Return the release with this tag or id."""
-        tag = self.tags.get(wanted)
-        id_ = tag.release_id if tag else wanted
+        tag = self.tags.get(tag_or_id)
+        id_ = tag.release_id if tag else tag_or_id
         return next((release for release in self.releases if release.id == id_), None)
 
     def tagged(self, release: Release, *names: str, at: datetime) -> Deployment:
         """Return the deployment with the tags `names` on `release`."""
         moved = {name: Tag(name, release.id, at) for name in names}
         return replace(self, tags=MappingProxyType({**self.tags, **moved}))
+
+
+def _code_kind(options: ProcessOptions) -> type[ProcessCode | ServerCode]:
+    return ServerCode if options.isolation in _IN_SERVERS else ProcessCode
+
+
+def build(
+    target: Target,
+    snapshots: Snapshots,
+    *,
+    entry: str | None = None,
+    isolation: str = "kernel",
+    memory_limit: int | None = None,
+    env: Sequence[str] = (),
+    source: str | None = None,
+    declared: Declared | None = None,
+    image: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+) -> Build:
+    """Return the code of a release of `target`; see `LocalServer.deploy`."""
+    if isolation in _IN_SERVERS:
+        if isolation == "container" and image is None and isinstance(target, os.PathLike):
+            image = image_of_project(Path(target).expanduser().resolve())
+        limits: dict[str, Any] = {"memory_limit": memory_limit, "env": env}
+        process: ProcessOptions | None = server_options(
+            isolation, image=image, python=python, **limits
+        )
+    else:
+        process = process_options(isolation, memory_limit=memory_limit, env=env)
+    if isinstance(target, Mapping):
+        snapshot = snapshots.add(check_files(target, "The project"))
+        return _from_source(snapshot, entry or "", process, name="", declared=declared)
+    if isinstance(target, os.PathLike):
+        path = Path(target).expanduser().resolve()
+        snapshot = snapshots.add(read_source(path))
+        name = path.name if path.is_dir() else ""
+        return _from_source(snapshot, entry or "", process, name=name, declared=declared)
+    if source is not None:
+        return _from_cell(target, snapshots, source, entry or name_of(target), process)
+    live = code_of(target)
+    if process is not None:
+        msg = (
+            f"{name_of(target)} cannot run in a process of its own: its source is not known. "
+            "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
+        )
+        raise bad_request(msg)
+    return _of_code(live, name_of(target), import_path(target), loaded=[live])
+
+
+def _from_cell(
+    target: Callable[..., Any],
+    snapshots: Snapshots,
+    source: str,
+    entry: str,
+    process: ProcessOptions | None,
+) -> Build:
+    try:
+        needs_others = undefined_names(source)
+    except SyntaxError as exc:
+        msg = f"The source is not valid Python: {exc}"
+        raise bad_request(msg) from exc
+    snapshot = snapshots.add({f"{MODULE}.py": source.encode()})
+    code = f"{MODULE}:{entry}"
+    if process is not None or not needs_others:
+        return _from_source(snapshot, code, process, name=name_of(target))
+    live = code_of(target)
+    return _of_code(live, name_of(target), code, snapshot=snapshot, loaded=[live])
+
+
+def _from_source(
+    snapshot: Snapshot,
+    entry: str,
+    process: ProcessOptions | None,
+    *,
+    name: str,
+    declared: Declared | None = None,
+) -> Build:
+    if declared is not None:
+        return Build(
+            name or entry.rpartition(":")[2],
+            entry,
+            declared.summary,
+            declared.input_variables,
+            declared.output_variables,
+            snapshot,
+            process,
+        )
+    code: Code
+    try:
+        if process is not None:
+            place, code = _code_kind(process).described(snapshot, entry, process)
+        else:
+            place, code = load(snapshot, entry)
+    except CodeUnavailableError as exc:
+        msg = f"The source cannot be deployed: {exc}"
+        raise bad_request(msg) from exc
+    name = name or place.rpartition(":")[2]
+    loaded = [code]
+    return _of_code(code, name, place, snapshot=snapshot, process=process, loaded=loaded)
+
+
+def _of_code(code: Code, name: str, place: str, **more: Any) -> Build:
+    return Build(name, place, code.description, code.input_variables, code.output_variables, **more)
+
+
+def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
+    """Return the source of a release: path to text."""
+    try:
+        source = release.source
+        if source is not None:
+            return source
+        code: Any = release.workflow()
+        text = inspect.getsource(getattr(code, "target", code))
+    except (CodeUnavailableError, OSError, TypeError) as exc:
+        msg = (
+            f"The source of this release of {deployment.name} is not available ({exc}); deploy a "
+            "folder, a .py file, or a cell with %%vellum_deploy"
+        )
+        raise bad_request(msg) from exc
+    return {f"{MODULE}.py": textwrap.dedent(text)}  # as a file or a cell would be called
+
+
+def release_definition(deployment: Deployment, release: Release) -> str:
+    """Return the variables of a release as JSON text."""
+    inputs, outputs = (
+        [v.model_dump(mode="json", by_alias=True) for v in variables]
+        for variables in (release.input_variables, release.output_variables)
+    )
+    content = {
+        "name": deployment.name,
+        "label": deployment.label,
+        "release_id": release.id,
+        "description": release.description,
+        "input_variables": inputs,
+        "output_variables": outputs,
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def as_zip(files: Mapping[str, str]) -> bytes:
+    """Return files as a zip archive, the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, text in sorted(files.items()):
+            info = zipfile.ZipInfo(path, date_time=_DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, text.encode("utf-8", "surrogatepass"))
+    return buffer.getvalue()
+
+
+def as_text(files: Mapping[str, str]) -> str:
+    """Return files as one text, each under a line with its path."""
+    return "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))

@@ -1,154 +1,213 @@
-"""The source of releases: immutable copies of a folder, file or cell, named by their content."""
+"""Source of releases: immutable snapshots of a folder, file or cell, named by their content."""
 
 from __future__ import annotations
 
+import builtins
 import hashlib
+import importlib
 import os
 import re
 import shutil
+import symtable
 import tempfile
+import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from vellum_nb.local.refusals import bad_request
+
+fcntl: Any = importlib.import_module("fcntl") if os.name != "nt" else None
 
 __all__ = [
     "MODULE",
     "Snapshot",
     "Snapshots",
     "SourceError",
+    "check_files",
     "local_module",
     "module_of",
     "read_source",
-    "without_packages",
+    "strip_packages",
+    "undefined_names",
 ]
 
 MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
-_MOST_FILES = 2_000
-_MOST_BYTES = 32 * 1024 * 1024
+_TEMPORARY_PREFIX = "vellum_nb-sources-"
+_TOO_YOUNG_S = 60.0  # a temporary folder that may not have its lock yet
+_MAX_FILES = 2_000
+_MAX_BYTES = 32 * 1024 * 1024
 _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
+_ALWAYS_DEFINED = frozenset({*dir(builtins), "__name__", "__file__", "__doc__", "__annotations__"})
 
 
 class SourceError(Exception):
-    """A snapshot is not there any more, or is not what it was."""
+    """A snapshot is missing, or was changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
-    """An immutable copy of source files in a folder that is named by their content.
+    """An immutable copy of source files, named by their content.
 
     Attributes
     ----------
-    folder : Path
-        Its name is a name for a Python package too.
+    package : str
+        The name under which its modules are imported, the same for the same content.
     """
 
-    folder: Path
+    package: str
+    snapshots: Snapshots = field(compare=False, repr=False)
 
     @property
-    def package(self) -> str:
-        """The name under which its modules are imported, the same for the same content."""
-        return self.folder.name
+    def folder(self) -> Path:
+        """The folder with the files."""
+        return self.snapshots.folder_of(self.package)
 
-    @property
+    @cached_property
     def uses_sdk(self) -> bool:
         """Whether a module of it mentions the Workflows SDK."""
-        modules = (path for path in _files_in(self.folder) if path.suffix == ".py")
-        return any(b"vellum.workflows" in path.read_bytes() for path in modules)
+        files = self.snapshots.files_of(self.package).items()
+        return any(b"vellum.workflows" in text for name, text in files if name.endswith(".py"))
 
     def texts(self) -> Mapping[str, str]:
-        """Return its text files: path to text, sorted by path.
-
-        Raises
-        ------
-        SourceError
-            When it is gone or was changed.
-        """
-        found: dict[str, str] = {}
-        for path, content in self._checked().items():
-            if b"\0" not in content:
-                found[path] = content.decode("utf-8", errors="replace")
-        return found
+        """Return its text files: path to text, sorted by path."""
+        files = self.snapshots.files_of(self.package).items()
+        return {
+            path: content.decode("utf-8", errors="replace")
+            for path, content in files
+            if b"\0" not in content
+        }
 
     def check(self) -> None:
-        """Raise a `SourceError` when it is gone or was changed."""
-        self._checked()
-
-    def _checked(self) -> dict[str, bytes]:
-        if not self.folder.is_dir():
-            msg = f"its source {self.package} is not there any more"
-            raise SourceError(msg)
-        files = {
-            path.relative_to(self.folder).as_posix(): path.read_bytes()
-            for path in _files_in(self.folder)
-        }
-        if _name(files) != self.package:
-            msg = f"its source {self.package} was changed on disk; a release never changes"
-            raise SourceError(msg)
-        return files
+        """Raise a `SourceError` when its folder is missing or was changed."""
+        _read(self.folder)
 
 
 class Snapshots:
-    """Keeps snapshots in a folder; without one, in a temporary folder that goes with the object.
-
-    Examples
-    --------
-    >>> snapshots = Snapshots()
-    >>> first = snapshots.keep({"workflow.py": b"def shout(text: str): return text.upper()"})
-    >>> second = snapshots.keep({"workflow.py": b"def shout(text: str): return text.upper()"})
-    >>> first == second
-    True
-    >>> list(first.texts())
-    ['workflow.py']
-    """
+    """Snapshots in a folder; without one in memory, and in a temporary folder once they run."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
+        self._in_memory: dict[str, Mapping[str, bytes]] = {}
+        self._temporary: _TemporaryFolder | None = None
+        self._last_path: Path | None = None
 
-    def keep(self, files: Mapping[str, bytes]) -> Snapshot:
-        """Return the snapshot of `files` (path to content), made when it is not there."""
-        root = self._root()
-        snapshot = Snapshot(root / _name(files))
-        if not snapshot.folder.exists():
-            made = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
-            try:
-                _write(files, made)
-                made.replace(snapshot.folder)
-            except OSError:
-                shutil.rmtree(made, ignore_errors=True)
-                if not snapshot.folder.exists():  # else another process was first
-                    raise
-        snapshot.check()
+    def add(self, files: Mapping[str, bytes]) -> Snapshot:
+        """Return the snapshot of `files` (path to content), made when it is missing."""
+        snapshot = self.get(_name(files))
+        if self._folder is None:
+            self._in_memory[snapshot.package] = dict(sorted(files.items()))
+        else:
+            self._write(files, self._folder / snapshot.package)
+            snapshot.check()
         return snapshot
 
     def get(self, name: str) -> Snapshot:
-        """Return the snapshot called `name`, whether it is there or not."""
-        return Snapshot(self._root() / PurePosixPath(name).name)
+        """Return the snapshot called `name`, whether it exists or not."""
+        return Snapshot(PurePosixPath(name).name, self)
 
-    def _root(self) -> Path:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="vellum_nb-sources-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder.resolve()
+    def folder_of(self, name: str) -> Path:
+        """Return the folder of a snapshot, written when it is only in memory."""
+        if self._folder is not None:
+            return self._folder.resolve() / name
+        with self._lock:
+            if self._temporary is None:
+                self._temporary = _TemporaryFolder(self._last_path)
+                self._last_path = self._temporary.path
+            folder = self._temporary.path / name
+            if name in self._in_memory:
+                self._write(self._in_memory[name], folder)
+            return folder
+
+    def files_of(self, name: str) -> Mapping[str, bytes]:
+        """Return the files of a snapshot: path to content; raises a `SourceError`."""
+        return self._in_memory.get(name) or _read(self.folder_of(name))
+
+    def close(self) -> None:
+        """Remove the temporary folder; it is written again when a snapshot runs later."""
+        with self._lock:
+            if self._temporary is not None:
+                self._temporary.remove()
+                self._temporary = None
+
+    def _write(self, files: Mapping[str, bytes], folder: Path) -> None:
+        if folder.exists():
+            return
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        try:
+            for name, content in files.items():
+                path = made / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                path.chmod(0o400)
+            made.replace(folder)
+        except OSError:
+            shutil.rmtree(made, ignore_errors=True)
+            if not folder.exists():  # else another thread or process was first
+                raise
+
+
+class _TemporaryFolder:
+    """A temporary folder of this process, locked; those of killed processes are removed."""
+
+    def __init__(self, path: Path | None) -> None:
+        _remove_abandoned()
+        if path is None:
+            path = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX)).resolve()
+        else:
+            path.mkdir(mode=0o700)  # modules that were imported from it may import others
+        self.path = path
+        lock = _lock(self.path)
+        self.remove = weakref.finalize(self, _remove, self.path, lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Return a descriptor that holds the lock of a folder, or None when another process has it."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove(folder: Path, lock: int | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
+        os.close(lock)
+
+
+def _remove_abandoned() -> None:
+    if fcntl is None:
+        return
+    oldest = time.time() - _TOO_YOUNG_S
+    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
+        with suppress(OSError):  # another process removes it, or it belongs to another user
+            status = folder.lstat()
+            if status.st_uid == os.getuid() and status.st_mtime < oldest:
+                lock = _lock(folder)
+                if lock is not None:
+                    _remove(folder, lock)
 
 
 def module_of(target: object) -> str:
-    """Return the module of a function, without the package of the snapshot that it is in.
-
-    Examples
-    --------
-    >>> module_of(read_source)
-    'vellum_nb.local.deployments.sources'
-    """
+    """Return the module of a function, without the package of its snapshot."""
     return local_module(str(getattr(target, "__module__", None) or ""))
 
 
 def local_module(module: str) -> str:
-    """Return the name of a module, without the package of the snapshot that it is in.
+    """Return the name of a module, without the package of its snapshot.
 
     Examples
     --------
@@ -159,56 +218,104 @@ def local_module(module: str) -> str:
     return rest if package.startswith(_PREFIX) else module
 
 
-def without_packages(text: str) -> str:
+def strip_packages(text: str) -> str:
     """Return `text` with the modules of snapshots in it named as `local_module` names them."""
     return re.sub(rf"\b{_PREFIX}\w+\.", "", text)
+
+
+def undefined_names(source: str) -> list[str]:
+    r"""Return the names that a module of this text uses, but neither defines nor imports.
+
+    Examples
+    --------
+    >>> undefined_names("import json\ndef f(x): return json.dumps(x, indent=WIDTH)")
+    ['WIDTH']
+    """
+    module = symtable.symtable(source, "<cell>", "exec")
+    symbols = [symbol for table in _tables(module) for symbol in table.get_symbols()]
+    defined = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
+    defined |= {s.get_name() for s in symbols if s.is_declared_global() and s.is_assigned()}
+    used = {s.get_name() for s in symbols if s.is_referenced() and s.is_global()}
+    return sorted(used - defined - _ALWAYS_DEFINED)
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _tables(child)
 
 
 def read_source(path: Path) -> dict[str, bytes]:
     """Return the files of a project folder, or a ``.py`` file as ``workflow.py``.
 
     Hidden files, caches and virtual environments are left out.
-
-    Raises
-    ------
-    VellumNBError
-        When there is nothing, too much, or a link that leads out of the folder.
     """
     try:
         if path.is_dir():
-            return _folder(path)
+            return _read_folder(path)
         if path.suffix == ".py":
             return {f"{MODULE}.py": path.read_bytes()}
     except OSError as exc:
         msg = f"The source {str(path)!r} cannot be read: {exc}"
         raise bad_request(msg) from exc
-    what = "is no .py file" if path.exists() else "is not there"
+    what = "is not a .py file" if path.exists() else "does not exist"
     msg = f"{str(path)!r} {what}; deploy a project folder or a .py file"
     raise bad_request(msg)
 
 
-def _folder(folder: Path) -> dict[str, bytes]:
+def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
+    """Return the files of a project, without those that are left out."""
+    counted: dict[str, bytes] = {}
+    for name, content in files.items():
+        path = PurePosixPath(name)
+        is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
+        if is_outside or not path.parts:
+            msg = f"{name!r:.160} is not a path within {what}"
+            raise bad_request(msg)
+        if all(map(_counts, path.parts)) and path.suffix not in {".pyc", ".pyo"}:
+            counted[path.as_posix()] = content
+    if len(counted) > _MAX_FILES or sum(map(len, counted.values())) > _MAX_BYTES:
+        raise bad_request(_too_much(what))
+    if not any(name.endswith(".py") for name in counted):
+        msg = f"{what} holds no .py file"
+        raise bad_request(msg)
+    return counted
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    what = f"The folder {folder.name}"
     files: dict[str, bytes] = {}
     size = 0
     for path in _files_in(folder, links=True):
         name = path.relative_to(folder).as_posix()
         if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
-            msg = f"{name!r} in {folder.name} is a name that is no text; rename that file"
+            msg = f"{name!r} in {folder.name} is a name that is not text; rename that file"
             raise bad_request(msg)
         if path.is_dir() or not path.resolve().is_relative_to(folder.resolve()):
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise bad_request(msg)
         size += path.stat().st_size
-        if len(files) == _MOST_FILES or size > _MOST_BYTES:
-            msg = (
-                f"The folder {folder.name} has more than {_MOST_FILES:,} files or 32 MiB "
-                f"(counted up to {name}); deploy a folder that holds the workflow alone"
-            )
-            raise bad_request(msg)
+        if len(files) == _MAX_FILES or size > _MAX_BYTES:
+            raise bad_request(_too_much(f"{what}, counted up to {name},"))
         files[name] = path.read_bytes()
-    if not any(name.endswith(".py") for name in files):
-        msg = f"The folder {folder.name} holds no .py file"
-        raise bad_request(msg)
+    return check_files(files, what)
+
+
+def _too_much(what: str) -> str:
+    return (
+        f"{what} has more than {_MAX_FILES:,} files or 32 MiB; "
+        "deploy a folder that holds the workflow alone"
+    )
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    if not folder.is_dir():
+        msg = f"its source {folder.name} is missing"
+        raise SourceError(msg)
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files_in(folder)}
+    if _name(files) != folder.name:
+        msg = f"its source {folder.name} was changed on disk; a release never changes"
+        raise SourceError(msg)
     return files
 
 
@@ -233,12 +340,3 @@ def _name(files: Mapping[str, bytes]) -> str:
         digest.update(f"{path}\0{len(content)}\0".encode())
         digest.update(content)
     return f"{_PREFIX}{digest.hexdigest()[:32]}"
-
-
-def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        path.chmod(0o444)
-    folder.chmod(0o755)

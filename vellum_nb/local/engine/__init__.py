@@ -1,1 +1,1 @@
-"""Executing: what code is, what it tells, how many run at once."""
+"""Engine: events, inputs, requests and the executions of a running server."""

@@ -1,20 +1,25 @@
-"""What happens in an execution, as events in Vellum's own terms.
+"""Event model of an execution: the events, what builds them, and the code that yields them.
 
-Every kind of code (callable, Workflows SDK class, process of its own) tells its run as these, and
-everything that shows a run (streams, status, spans, the ledger) is made from them.
+Every kind of code (callable, Workflows SDK class, child process) yields its run as these events;
+streams, status, spans and the ledger are made from them and from nothing else.
 
 Source: https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-stream
 """
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
-from vellum_nb.models import WorkflowOutput
+from pydantic import BaseModel, TypeAdapter
+
+from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
 __all__ = [
     "NODE_FULFILLED",
@@ -25,8 +30,20 @@ __all__ = [
     "WORKFLOW_INITIATED",
     "WORKFLOW_REJECTED",
     "WORKFLOW_STREAMING",
+    "Code",
     "Event",
+    "EventBuilder",
+    "Execution",
+    "Rejection",
+    "RunContext",
     "Usage",
+    "code_definition",
+    "describe_exception",
+    "event_error",
+    "events_from_json",
+    "execution_code",
+    "to_json",
+    "values_by_name",
 ]
 
 WORKFLOW_INITIATED = "workflow.execution.initiated"
@@ -38,12 +55,24 @@ NODE_STREAMING = "node.execution.streaming"
 NODE_FULFILLED = "node.execution.fulfilled"
 NODE_REJECTED = "node.execution.rejected"
 
+# Error code of an event (Vellum's SDK) -> error code of the execution, where they differ.
+_EXECUTION_CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "INVALID_WORKFLOW": "WORKFLOW_INITIALIZATION",
+        "INVALID_OUTPUTS": "NODE_EXECUTION",
+        "INVALID_STATE": "NODE_EXECUTION",
+        "INVALID_CODE": "NODE_EXECUTION",
+        "INTERNAL_ERROR": "INTERNAL_SERVER_ERROR",
+        "PROVIDER_ERROR": "LLM_PROVIDER",
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one call of a model used; `cost_usd` is None where the price is not known.
+    """Usage of one model call; `cost_usd` is None where the price is not known.
 
-    `estimated`: the model did not count, the tokens are guessed from the length of the text.
+    `estimated`: the model did not count; the tokens are estimated from the length of the text.
     """
 
     model: str
@@ -55,47 +84,24 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, with the keys of Vellum's ``WorkflowEvent``.
+    """One event of an execution, with the keys of Vellum's ``WorkflowEvent``, as plain JSON."""
 
-    Attributes
-    ----------
-    name : str
-        Such as ``node.execution.fulfilled``.
-    span_id : str
-        Of the node; for the workflow's own events it is the execution id.
-    body : mapping
-        Plain JSON, with the keys that the contract gives to this name.
-    parent : mapping, optional
-        The parent context, plain JSON.
-    outputs : tuple of WorkflowOutput
-        Typed outputs: of a workflow's streaming event the one it tells of (with a value when it
-        is complete), of its fulfilled event all.
-    kind : str
-        Of a node: PROMPT, TEMPLATING, CODE_EXECUTION and so on, as node results are called.
-    usage : tuple of Usage
-        Of a fulfilled prompt node: what it used.
-    execution_ids : tuple of str
-        Of a node that has ended: the executions that ran inside of it, in order.
-    source_execution_id : str, optional
-        Of a node inside of another one: the execution of the inner workflow.
-    """
-
-    name: str
-    span_id: str
+    name: str  # such as node.execution.fulfilled
+    span_id: str  # of the node; of the workflow's own events it is the execution id
     trace_id: str
     body: Mapping[str, Any]
     parent: Mapping[str, Any] | None = None
-    outputs: tuple[WorkflowOutput, ...] = ()
-    kind: str = ""
-    usage: tuple[Usage, ...] = ()
-    execution_ids: tuple[str, ...] = ()
-    source_execution_id: str | None = None
+    outputs: tuple[WorkflowOutput, ...] = ()  # streaming: the one it carries; fulfilled: all
+    kind: str = ""  # of a node: PROMPT, TEMPLATING and so on, as node results name them
+    usage: tuple[Usage, ...] = ()  # of a fulfilled prompt node
+    execution_ids: tuple[str, ...] = ()  # of a node that has ended: what ran inside it, in order
+    source_execution_id: str | None = None  # of a node inside another: the inner workflow's
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def ends(self) -> bool:
-        """Whether it is the last one of the whole execution."""
+        """Whether it is the last event of the whole execution."""
         return self.name in {WORKFLOW_FULFILLED, WORKFLOW_REJECTED}
 
     def envelope(self) -> dict[str, Any]:
@@ -111,3 +117,223 @@ class Event:
             "parent": None if self.parent is None else dict(self.parent),
             "links": None,
         }
+
+
+class Rejection(Exception):  # noqa: N818 - the outcome of a run, not an error of ours
+    """Raised by an execution's events to end it as REJECTED; `code` is one of those of events."""
+
+    def __init__(self, message: str, code: str, stacktrace: str | None = None) -> None:
+        super().__init__(message, code, stacktrace)
+        self.message = message
+        self.code = code
+        self.stacktrace = stacktrace
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Context of one run: its ids, its limits and the server it belongs to."""
+
+    execution_id: str
+    trace_id: str
+    parent: Mapping[str, Any] | None = None  # the WORKFLOW_RELEASE_TAG context of its events
+    state: Mapping[str, Any] | None = None  # of the execution that this one continues
+    timeout: float | None = None  # for code that can stop itself; the engine enforces it anyway
+    url: str = field(default="", repr=False)  # the server, for nodes that call Vellum
+    api_key: str = field(default="", repr=False)
+    usage: Callable[[str], tuple[Usage, ...]] = field(default=lambda _: (), repr=False)  # by span
+    trigger: str | None = None
+    mocks: Sequence[Mapping[str, Any]] = ()  # nodes of a Workflows SDK class that do not run
+
+
+class Execution(Protocol):
+    """One run that has not started yet."""
+
+    def events(self) -> Iterator[Event]:
+        """Run in the thread that iterates, and yield the events.
+
+        It ends with the workflow's *fulfilled* or *rejected* event, or by raising a `Rejection`,
+        for which the engine makes the missing events. The iterator is always drained.
+        """
+
+    def cancel(self) -> None:
+        """End it as soon as possible; from any thread, at any time, any number of times."""
+
+
+class Code(Protocol):
+    """Code that a release runs."""
+
+    @property
+    def input_variables(self) -> tuple[VellumVariable, ...]:
+        """The input variables, in order."""
+
+    @property
+    def output_variables(self) -> tuple[VellumVariable, ...]:
+        """The declared output variables, in order."""
+
+    @property
+    def description(self) -> str:
+        """The first sentence of its documentation."""
+
+    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> Execution:
+        """Check the inputs and return the run; nothing has run yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventBuilder:
+    """Builds the events of one run of a workflow (without a `kind`) or of one of its nodes."""
+
+    span_id: str
+    trace_id: str
+    definition: Mapping[str, Any]
+    parent: Mapping[str, Any] | None = field(default=None, repr=False)
+    kind: str = ""
+    source_execution_id: str | None = None
+    is_node: bool = False
+
+    @classmethod
+    def of(cls, event: Event) -> EventBuilder:
+        """Return the builder of further events of the workflow or node of `event`."""
+        is_node = event.name.startswith("node.")
+        definition = event.body.get("node_definition" if is_node else "workflow_definition", {})
+        return cls(
+            event.span_id,
+            event.trace_id,
+            definition,
+            event.parent,
+            event.kind,
+            event.source_execution_id,
+            is_node,
+        )
+
+    def node(self, definition: Mapping[str, Any], kind: str, span_id: str) -> EventBuilder:
+        """Return the builder of the events of a node of this workflow."""
+        parent = {
+            "type": "WORKFLOW",
+            "span_id": self.span_id,
+            "workflow_definition": dict(self.definition),
+            "parent": self.parent,
+            "links": None,
+        }
+        return EventBuilder(span_id, self.trace_id, definition, parent, kind, is_node=True)
+
+    def initiated(self, inputs: Mapping[str, Any]) -> Event:
+        """Return the event of the start."""
+        more = {} if self.is_node else {"trigger": None}
+        return self._event("initiated", {"inputs": dict(inputs), **more})
+
+    def streaming(self, output: WorkflowOutput, **part: Any) -> Event:
+        """Return the event of an output: its start, a `delta` of its text, or its `value`."""
+        return self._event("streaming", {"output": {"name": output.name, **part}}, (output,))
+
+    def fulfilled(
+        self, outputs: Sequence[WorkflowOutput], state: Mapping[str, Any] | None = None
+    ) -> Event:
+        """Return the event of the end."""
+        more: dict[str, Any] = {"final_state": state, "server_metadata": None}
+        if self.is_node:
+            more = {"invoked_ports": None, "mocked": False}
+        body = {"outputs": values_by_name(outputs), **more}
+        return self._event("fulfilled", body, tuple(outputs))
+
+    def rejected(self, why: Rejection) -> Event:
+        """Return the event of a rejection."""
+        error = {"message": why.message, "code": why.code, "raw_data": None}
+        return self._event("rejected", {"error": error, "stacktrace": why.stacktrace})
+
+    def _event(
+        self, what: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
+    ) -> Event:
+        subject = "node" if self.is_node else "workflow"
+        return Event(
+            name=f"{subject}.execution.{what}",
+            span_id=self.span_id,
+            trace_id=self.trace_id,
+            body={f"{subject}_definition": self.definition, **body},
+            parent=self.parent,
+            outputs=outputs,
+            kind=self.kind,
+            source_execution_id=self.source_execution_id,
+        )
+
+
+def code_definition(id_: str, name: str, module: str = "") -> dict[str, Any]:
+    """Return the definition of a workflow or node, as events carry it."""
+    return {"id": id_, "name": name, "module": module.split(".") if module else []}
+
+
+def values_by_name(typed: Iterable[WorkflowInput | WorkflowOutput]) -> dict[str, Any]:
+    """Return typed values by name."""
+    return {each.name: each.value for each in typed}
+
+
+def event_error(event: Event) -> dict[str, Any]:
+    """Return the error of a rejected event, with the codes of executions."""
+    error = event.body.get("error") or {}
+    return {
+        "message": error.get("message", ""),
+        "code": execution_code(error.get("code", "INTERNAL_ERROR")),
+        "raw_data": error.get("raw_data"),
+        "stacktrace": event.body.get("stacktrace"),
+    }
+
+
+def execution_code(code: str) -> str:
+    """Return the execution's error code for an event's; others stay as they are.
+
+    Examples
+    --------
+    >>> execution_code("PROVIDER_ERROR"), execution_code("NODE_TIMEOUT")
+    ('LLM_PROVIDER', 'NODE_TIMEOUT')
+    """
+    return _EXECUTION_CODES.get(code, code)
+
+
+def describe_exception(exc: BaseException) -> str:
+    """Return type and message of an exception, even if its ``__str__`` raises.
+
+    Examples
+    --------
+    >>> describe_exception(ValueError("no digits")), describe_exception(StopIteration())
+    ('ValueError: no digits', 'StopIteration')
+    """
+    text = ""
+    with suppress(BaseException):
+        text = str(exc)
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def to_json(value: Any) -> str:
+    """Return plain values, models and dataclasses as ASCII JSON; NaN and infinity become null.
+
+    Examples
+    --------
+    >>> to_json({"mean": float("nan"), "n": [1, 2.5]})
+    '{"mean":null,"n":[1,2.5]}'
+    """
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_plain)
+    except ValueError:
+        text = json.dumps(value, default=_plain)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), separators=(",", ":"))
+
+
+def events_from_json(text: str | bytes) -> list[Event]:
+    """Return the events whose JSON `to_json` made."""
+    return list(_EVENTS.validate_python(json.loads(text)))
+
+
+def _plain(value: Any) -> Any:
+    """Return a model, dataclass, time or mapping as JSON has it, one level deep."""
+    if isinstance(value, BaseModel):
+        return dict(value)
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    msg = f"{type(value).__name__} has no JSON form"
+    raise TypeError(msg)
+
+
+_EVENTS: TypeAdapter[tuple[Event, ...]] = TypeAdapter(tuple[Event, ...])

@@ -1,178 +1,508 @@
-"""From an order to an execution: checked, kept before it runs, watched until its end."""
+"""Executions of a running server: checked, queued, recorded, run in a thread each, and ended."""
 
 from __future__ import annotations
 
-import functools
+import asyncio
+import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from vellum_nb.local.deployments.loading import CodeUnavailableError
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import Deployment, Release, Tag, WorkflowGoneError
-from vellum_nb.local.engine.code import Execution, RunContext
-from vellum_nb.local.engine.contexts import release_context
-from vellum_nb.local.engine.engine import Engine, Flight
-from vellum_nb.local.engine.events import Event, Usage
-from vellum_nb.local.engine.live import Live
-from vellum_nb.local.engine.telling import Rejection, Teller, definition, values_of
-from vellum_nb.local.engine.uploaded import Addressing, contents, resolved
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.ledger.records import Record
-from vellum_nb.models import WorkflowInput
+from vellum_nb.local.engine.events import (
+    NODE_FULFILLED,
+    NODE_INITIATED,
+    NODE_REJECTED,
+    WORKFLOW_FULFILLED,
+    WORKFLOW_STREAMING,
+    Event,
+    EventBuilder,
+    Execution,
+    Rejection,
+    RunContext,
+    Usage,
+    code_definition,
+    describe_exception,
+    event_error,
+    values_by_name,
+)
+from vellum_nb.local.engine.inputs import (
+    ExecutionWithUploads,
+    resolve_uploads,
+    uploaded_contents,
+)
+from vellum_nb.local.engine.requests import ExecutionRequest, release_context
+from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
+from vellum_nb.local.refusals import Refused
+from vellum_nb.models import WorkflowEventError
 
-__all__ = ["Executions", "Order"]
+__all__ = ["Executions", "Limits", "LiveExecution"]
+
+_RETRY_AFTER = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be run, and what is known about it."""
+class Limits:
+    """Limits of a server: seconds for a run (None: no limit), runs at once, and runs that wait.
 
-    deployment: Deployment
-    tag: Tag
-    release: Release
-    inputs: tuple[WorkflowInput, ...]
-    external_id: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    previous_execution_id: str | None = None
-    trigger: str | None = None
-    parent: Mapping[str, Any] | None = None
-    trace_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    At its timeout a run is rejected with ``WORKFLOW_TIMEOUT``. The thread of a plain callable goes
+    on to its end, as Python cannot stop it.
+    """
+
+    timeout: float | None = None
+    concurrency: int = 64
+    queue: int = 256
 
 
-class Executions:
-    """The executions of a running server; on its event loop.
+class LiveExecution:
+    """One execution between its request and its end, in a thread of its own.
 
-    Parameters
-    ----------
-    engine, ledger, registry
-        What runs them, what keeps them, and what used external ids before there was a ledger.
-    url, api_key : str
-        This server, for nodes that call Vellum.
-    usage : callable
-        Node span id to what the models that it called used.
+    Its thread publishes events; the event loop reads them. It ends once: with the last event that
+    is published, or with `reject`, whichever is first; what is published afterwards is dropped.
+    `prepare` is called first in the thread: it checks all that can be refused, and returns the run.
+    An `inner` one is part of another execution, which waits for it.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        record: ExecutionRecord,
+        ledger: Ledger,
+        prepare: Callable[[], Execution],
+        *,
+        parent: Mapping[str, Any] | None = None,
+        inner: bool = False,
+    ) -> None:
+        self.record = record
+        self.inner = inner
+        self._ledger = ledger
+        self._prepare = prepare
+        self._parent = parent
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[ExecutionRecord] = self._loop.create_future()
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._readers: list[asyncio.Future[None]] = []
+        self._inner_ids: dict[str, list[str]] = {}
+        self._execution: Execution | None = None
+        self._turn = threading.Event()
+        self._clock: asyncio.TimerHandle | None = None
+        self._recorded = self._ending = self._over = False
+        self._refusal: BaseException | None = None
+
+    def run(self) -> None:
+        """Prepare, wait for the turn, run; in its thread."""
+        try:
+            self._execution = self._prepare()
+            self._record_start()
+        except Rejection as why:
+            self._reject(why)
+        except BaseException as exc:  # noqa: BLE001 - it is raised again where it is waited for
+            self._refuse(_raisable(exc))
+        else:
+            self._turn.wait()
+            if not self._ending:
+                self._reject(self._run_code(self._execution))
+
+    def _run_code(self, execution: Execution) -> Rejection:
+        """Publish the events of the code; return the rejection that counts if it has no end."""
+        try:
+            if self.record.status == "PENDING":
+                self._record_turn()
+            for event in execution.events():
+                self._publish(event)
+        except Rejection as why:
+            return why
+        except BaseException as exc:  # noqa: BLE001 - whatever happens here rejects this run alone
+            message = f"The code of the run failed: {describe_exception(exc)}"
+            return Rejection(message, "INTERNAL_ERROR")
+        return Rejection("The code ended without an outcome", "INTERNAL_ERROR")
+
+    def start(self, timeout: float | None) -> None:
+        """Let it run, for at most `timeout` seconds; on the event loop."""
+        if timeout is not None:
+            why = "WORKFLOW_TIMEOUT", f"The run took longer than {timeout:g} seconds"
+            self._clock = self._loop.call_later(timeout, self.reject, *why)
+        self._turn.set()
+
+    def reject(self, code: str, message: str) -> None:
+        """End it, unless it has ended; from any thread."""
+        self._reject(Rejection(message, code))
+
+    def cancel(self, message: str) -> None:
+        """End it as cancelled, unless it has ended; from any thread."""
+        self.reject("WORKFLOW_CANCELLED", message)
+
+    def add_inner(self, span_id: str, execution_id: str) -> None:
+        """Note that its node with this span runs another execution."""
+        with self._lock:
+            self._inner_ids.setdefault(span_id, []).append(execution_id)
+
+    def so_far(self) -> Sequence[Event]:
+        """Return the events so far; from any thread."""
+        with self._lock:
+            return tuple(self._events)
+
+    async def batches(self) -> AsyncIterator[Sequence[Event]]:
+        """Yield every event from the first to the last, those together that came together."""
+        seen = 0
+        while batch := await self._events_after(seen):
+            seen += len(batch)
+            yield batch
+
+    async def recorded(self) -> None:
+        """Wait until it is recorded."""
+        while True:
+            with self._lock:
+                if self._refusal is not None:
+                    raise self._refusal
+                if self._recorded or self._over:
+                    return
+                reader = self._new_reader()
+            await reader
+
+    async def result(self) -> ExecutionRecord:
+        """Wait for the end; raises as `recorded` does."""
+        return await asyncio.shield(self.done)
+
+    async def _events_after(self, seen: int) -> Sequence[Event]:
+        while True:
+            with self._lock:
+                if len(self._events) > seen or self._over:
+                    return self._events[seen:]
+                reader = self._new_reader()
+            await reader
+
+    def _new_reader(self) -> asyncio.Future[None]:
+        reader: asyncio.Future[None] = self._loop.create_future()
+        self._readers.append(reader)
+        return reader
+
+    def _wake_readers(self) -> None:
+        if self._readers:
+            readers, self._readers = self._readers, []
+            self._call_soon(_wake, readers)
+
+    def _record_start(self) -> None:
+        with self._lock:
+            if not self._ending:
+                self._ledger.begin(self.record)
+                self._recorded = True
+                self._wake_readers()
+
+    def _record_turn(self) -> None:
+        with self._lock:
+            if not self._ending:
+                self.record = replace(self.record, status="INITIATED")
+                self._ledger.update(self.record)
+
+    def _refuse(self, why: BaseException) -> None:
+        """End it before it was recorded, as if it had never been."""
+        with self._lock:
+            if self._ending:
+                return
+            self._ending = True
+        self._close([], why)
+
+    def _publish(self, event: Event) -> None:
+        with self._lock:
+            if self._ending:
+                return
+            if not event.ends:
+                self._events.append(self._with_inner_ids(event))
+                if event.name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
+                    self.record = replace(self.record, status="STREAMING")
+                self._wake_readers()
+                return
+            self._ending = True
+        self._end([event])
+
+    def _reject(self, why: Rejection) -> None:
+        with self._lock:
+            if self._ending:
+                return
+            self._ending = True
+        self._turn.set()
+        if self._execution is not None:
+            self._execution.cancel()
+        self._end(self._closing_events(why))
+
+    def _end(self, events: Sequence[Event]) -> None:
+        """Record the end, and then show it."""
+        every = [*self._events, *events]
+        record = _ended(self.record, every)
+        try:
+            if not self._recorded:
+                self._ledger.begin(self.record)
+            self._ledger.finish(record, every)
+        except BaseException as exc:  # noqa: BLE001 - those who wait must get it
+            if self._recorded:
+                self._close_unrecorded(exc)
+            else:
+                self._close([], exc)
+        else:
+            self._close(events, record)
+
+    def _close_unrecorded(self, exc: BaseException) -> None:
+        why = f"Its end could not be recorded: {describe_exception(exc)}"
+        events = self._closing_events(Rejection(why, "INTERNAL_ERROR"))
+        record = _ended(self.record, [*self._events, *events])
+        with suppress(Exception):  # perhaps one of its events was what could not be recorded
+            self._ledger.finish(record, events)
+        self._close(events, record)
+
+    def _close(self, events: Sequence[Event], outcome: ExecutionRecord | BaseException) -> None:
+        with self._lock:
+            self._over = True
+            self._events += events
+            if isinstance(outcome, ExecutionRecord):
+                self.record = outcome
+            else:
+                self._refusal = outcome
+            self._wake_readers()
+        self._call_soon(self._finish, outcome)
+
+    def _finish(self, outcome: ExecutionRecord | BaseException) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+        if isinstance(outcome, ExecutionRecord):
+            self.done.set_result(outcome)
+        else:
+            self.done.set_exception(outcome)
+            self.done.exception()  # perhaps nobody waits for it
+
+    def _call_soon(self, function: Callable[..., object], argument: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the server stopped, and nobody waits
+            self._loop.call_soon_threadsafe(function, argument)
+
+    def _with_inner_ids(self, event: Event) -> Event:
+        inner = self._inner_ids.get(event.span_id)
+        if not inner or event.name not in {NODE_FULFILLED, NODE_REJECTED}:
+            return event
+        return replace(event, execution_ids=event.execution_ids or tuple(inner))
+
+    def _closing_events(self, why: Rejection) -> list[Event]:
+        """Return the events that end it, and its open nodes, where its code does not."""
+        record, past = self.record, self._events
+        if past:
+            builder = EventBuilder.of(past[0])
+        else:
+            code = code_definition(record.version_id, record.deployment_name)
+            builder = EventBuilder(record.execution_id, record.trace_id, code, self._parent)
+        first = [] if past else [builder.initiated(values_by_name(record.inputs))]
+        is_cut_off = why.code in {"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT"}
+        cause = Rejection(why.message, "NODE_CANCELLED") if is_cut_off else why
+        nodes = [EventBuilder.of(event).rejected(cause) for event in _open_nodes(past)]
+        return [*first, *map(self._with_inner_ids, nodes), builder.rejected(why)]
+
+
+class Executions:
+    """The executions of a running server; on its event loop, but for `join`.
+
+    `url` and `api_key` are this server's, for nodes that call Vellum; `usage` returns the usage of
+    a node by its span id.
+    """
+
+    def __init__(
+        self,
         ledger: Ledger,
         registry: Registry,
+        limits: Limits,
         *,
         url: str = "",
         api_key: str = "",
         usage: Callable[[str], tuple[Usage, ...]] = lambda _: (),
     ) -> None:
-        self._engine = engine
         self._ledger = ledger
         self._registry = registry
+        self._limits = limits
         self._url = url
         self._api_key = api_key
         self._usage = usage
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, LiveExecution] = {}
+        self._waiting: deque[LiveExecution] = deque()
+        self._running = 0
+        self._closed = False
+        self._threads: set[threading.Thread] = set()
 
-    async def begin(self, order: Order) -> Live:
-        """Begin an execution; it is kept when this returns.
-
-        Raises
-        ------
-        VellumNBError
-            When the inputs do not fit, the external id was used, or there is no room: nothing
-            runs then.
-        """
-        live = self.start(order)
-        await live.kept()
+    async def begin(self, request: ExecutionRequest) -> LiveExecution:
+        """Begin an execution; it is recorded when this returns."""
+        live = self.start(request)
+        await live.recorded()
         return live
 
-    def start(self, order: Order) -> Live:
-        """Begin an execution that may be refused yet: its result then raises what `begin` does."""
-        outer = [live for live in self._live.values() if live.record.trace_id == order.trace_id]
+    def start(self, request: ExecutionRequest) -> LiveExecution:
+        """Begin an execution that may still be refused: its result then raises as `begin` does."""
+        outer = [live for live in self._live.values() if live.record.trace_id == request.trace_id]
         inner = bool(outer)
-        at_once = self._engine.check(inner=inner)
-        record = _record(order, "INITIATED" if at_once else "PENDING")
+        record = _new_record(request, "INITIATED" if self.has_room(inner=inner) else "PENDING")
         parent = release_context(record)
-        live = Live(record, self._ledger, parent=parent)
-        board = functools.partial(self._board, order, record, parent)
-        self._engine.launch(Flight(live, board, inner=inner))
-        self._live[record.execution_id] = live
-        live.done.add_done_callback(lambda _: self._live.pop(record.execution_id))
-        if order.parent is not None:
+        prepare = partial(self._prepare, request, record, parent)
+        live = LiveExecution(record, self._ledger, prepare, parent=parent, inner=inner)
+        self.submit(live)
+        if request.parent is not None:
             for each in outer:
-                each.has_inside(order.parent["span_id"], record.execution_id)
+                each.add_inner(request.parent["span_id"], record.execution_id)
         return live
 
-    def live(self, execution_id: str) -> Live | None:
+    def live(self, execution_id: str) -> LiveExecution | None:
         """Return an execution that has not ended."""
         return self._live.get(execution_id)
 
-    def record(self, execution_id: str) -> Record | None:
+    def record(self, execution_id: str) -> ExecutionRecord | None:
         """Return an execution as it is now."""
         live = self._live.get(execution_id)
         return self._ledger.record(execution_id) if live is None else live.record
 
-    def _board(self, order: Order, record: Record, parent: Mapping[str, Any]) -> Execution:
-        """Check it and return the run; in the run's thread."""
-        previous = order.previous_execution_id
+    def has_room(self, *, inner: bool = False) -> bool:
+        """Return whether an execution that came now could run at once.
+
+        An inner one always can: the one that waits for it has had its turn.
+        """
+        if self._closed:
+            raise Refused(503, "The local server is stopping")
+        if inner or self._running < self._limits.concurrency:
+            return True
+        if len(self._waiting) < self._limits.queue:
+            return False
+        most = self._limits.concurrency + self._limits.queue
+        msg = f"{most} executions run or wait already; try again later"
+        raise Refused(429, msg, retry_after=_RETRY_AFTER)
+
+    def submit(self, live: LiveExecution) -> None:
+        """Run an execution when its turn comes."""
+        at_once = self.has_room(inner=live.inner)
+        thread = threading.Thread(target=self._run, args=(live,), name="vellum_nb-run", daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            self._threads.discard(thread)
+            msg = "This machine starts no more threads now; try again later"
+            raise Refused(503, msg, retry_after=_RETRY_AFTER) from exc
+        self._live[live.record.execution_id] = live
+        live.done.add_done_callback(lambda _: self._ended(live))
+        if at_once:
+            self._start(live)
+        else:
+            self._waiting.append(live)
+
+    async def close(self, message: str, *, grace: float) -> None:
+        """Let runs end within `grace` seconds, and reject the others."""
+        self._closed = True
+        running = {live.done for live in self._live.values()}
+        if running:
+            await asyncio.wait(running, timeout=grace)
+        for live in list(self._live.values()):
+            live.cancel(message)
+
+    def join(self, seconds: float) -> None:
+        """Wait at most `seconds` in all for the threads of runs; from any thread."""
+        until = time.monotonic() + seconds
+        for thread in self._threads - {threading.current_thread()}:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _run(self, live: LiveExecution) -> None:
+        try:
+            live.run()
+        finally:
+            self._threads.discard(threading.current_thread())
+
+    def _start(self, live: LiveExecution) -> None:
+        self._running += not live.inner
+        live.start(self._limits.timeout)
+
+    def _ended(self, live: LiveExecution) -> None:
+        self._live.pop(live.record.execution_id, None)
+        if live in self._waiting:
+            self._waiting.remove(live)
+        elif not live.inner:
+            self._running -= 1
+            if self._waiting:
+                self._start(self._waiting.popleft())
+
+    def _prepare(
+        self, request: ExecutionRequest, record: ExecutionRecord, parent: Mapping[str, Any]
+    ) -> Execution:
+        """Check the request and return the run; in the run's thread."""
+        previous = request.previous_execution_id
         context = RunContext(
             execution_id=record.execution_id,
-            trace_id=order.trace_id,
+            trace_id=request.trace_id,
             parent=parent,
             state=None if previous is None else self._ledger.state(previous),
-            timeout=self._engine.timeout,
+            timeout=self._limits.timeout,
             url=self._url,
             api_key=self._api_key,
             usage=self._usage,
-            trigger=order.trigger,
+            trigger=request.trigger,
+            mocks=request.mocks,
         )
+        files = uploaded_contents(request.inputs, self._ledger)
+        inputs = resolve_uploads(request.inputs, files) if files else request.inputs
         try:
-            files = contents(order.inputs, self._ledger)
-            inputs = resolved(order.inputs, files) if files else order.inputs
-            execution: Execution = order.release.workflow().begin(inputs, context)
-            if files:
-                execution = Addressing(execution, files)
-        except WorkflowGoneError as exc:
-            execution = _Gone(record, parent, str(exc))
-        if order.external_id is not None:
-            self._registry.check_external_id(order.external_id)
-        return execution
+            execution: Execution = request.release.workflow().begin(inputs, context)
+        except CodeUnavailableError as exc:
+            msg = f"The code of this release is not loaded: {exc}. Deploy it again to run it."
+            raise Rejection(msg, "INVALID_WORKFLOW") from exc
+        return ExecutionWithUploads(execution, files) if files else execution
 
 
-class _Gone:
-    """The run of a release whose code is not there any more."""
-
-    def __init__(self, record: Record, parent: Mapping[str, Any], why: str) -> None:
-        self._record = record
-        self._parent = parent
-        self._why = why
-
-    def events(self) -> Iterator[Event]:
-        """Tell that it is rejected."""
-        record = self._record
-        workflow = definition(record.version_id, record.deployment_name)
-        teller = Teller(record.execution_id, record.trace_id, workflow, self._parent)
-        yield teller.initiated(values_of(record.inputs))
-        message = f"The code of this release is not loaded: {self._why}. Deploy it again to run it."
-        yield teller.rejected(Rejection("INVALID_WORKFLOW", message))
-
-    def cancel(self) -> None:
-        """Do nothing: it ends at once."""
-
-
-def _record(order: Order, status: str) -> Record:
-    return Record(
+def _new_record(request: ExecutionRequest, status: str) -> ExecutionRecord:
+    return ExecutionRecord(
         execution_id=str(uuid.uuid4()),
-        trace_id=order.trace_id,
-        deployment_id=order.deployment.id,
-        deployment_name=order.deployment.name,
-        release_id=order.release.id,
-        version_id=order.release.version_id,
-        tag=order.tag.name,
-        inputs=order.inputs,
+        trace_id=request.trace_id,
+        deployment_id=request.deployment.id,
+        deployment_name=request.deployment.name,
+        release_id=request.release.id,
+        version_id=request.release.version_id,
+        tag=request.tag.name,
+        inputs=request.inputs,
         start=datetime.now(UTC),
-        external_id=order.external_id,
-        metadata=order.metadata,
-        previous_execution_id=order.previous_execution_id,
+        external_id=request.external_id,
+        metadata=request.metadata,
+        previous_execution_id=request.previous_execution_id,
         status=status,
-        parent=order.parent,
+        parent=request.parent,
     )
+
+
+def _ended(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:
+    """Return an execution as it is after `events`, the last of which ended it."""
+    last = events[-1]
+    usage = tuple(used for event in events for used in event.usage)
+    record = replace(record, end=last.timestamp, usage=usage)
+    if last.name == WORKFLOW_FULFILLED:
+        state = last.body.get("final_state")
+        return replace(record, status="FULFILLED", outputs=last.outputs, state=state)
+    return replace(record, status="REJECTED", error=WorkflowEventError(**event_error(last)))
+
+
+def _open_nodes(events: Sequence[Event]) -> list[Event]:
+    """Return the first events of the nodes that have not ended, the innermost first."""
+    running: dict[str, Event] = {}
+    for event in events:
+        if event.name == NODE_INITIATED:
+            running[event.span_id] = event
+        elif event.name in {NODE_FULFILLED, NODE_REJECTED}:
+            running.pop(event.span_id, None)
+    return list(reversed(running.values()))
+
+
+def _raisable(exc: BaseException) -> Exception:
+    """Return `exc` as an exception that may be raised on an event loop without ending it."""
+    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
+        return exc
+    return Refused(500, f"The code could not be made ready to run: {describe_exception(exc)}")
+
+
+def _wake(readers: Sequence[asyncio.Future[None]]) -> None:
+    for reader in readers:
+        if not reader.done():
+            reader.set_result(None)

@@ -1,1 +1,1 @@
-"""What is kept of executions."""
+"""Ledger of executions in SQLite."""

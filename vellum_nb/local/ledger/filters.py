@@ -5,70 +5,46 @@ Source: https://docs.vellum.ai/developers/workflows-sdk/tutorials/workflow-execu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb.local.ledger.rows import metadata_text, micros, storable
+from vellum_nb.local.ledger.ledger import EVERYTHING, Where, metadata_text, micros, storable
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.strict_json import strict_json
 
-__all__ = ["EVERYTHING", "Where", "parsed", "sorting"]
+__all__ = ["parse_filters", "parse_ordering"]
 
-_DEEPEST = 20
-_MOST = 200
+_MAX_DEPTH = 20
+_MAX_CONDITIONS = 200
 _COMPARED = {"==": "=", "=": "=", "!=": "<>", ">=": ">=", "<=": "<=", ">": ">", "<": "<"}
 _ORDERINGS = {"timestamp": "timestamp", "state": "state"}
+_TEXTS = ("state", "execution_id", "external_id")
+_FIELDS = ("timestamp", *_TEXTS, "metadata")
+# SQLite does not read JSON as deeply nested as Python does.
+_READABLE = "CASE WHEN json_valid(metadata) THEN metadata ELSE '{}' END"
+_VALUE = "CASE type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE json_quote(value) END"
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
-    """A condition in SQL with the values that are bound in it."""
-
-    sql: str
-    values: tuple[str | int, ...] = ()
-
-
-EVERYTHING = Where("1")
-
-
-def parsed(filters: str | None) -> Where:
-    """Return the condition that the query parameter `filters` asks for.
-
-    Raises
-    ------
-    VellumNBError
-        When it is no JSON, or no group of conditions as Vellum documents it; says where.
-
-    Examples
-    --------
-    >>> import json
-    >>> condition = {
-    ...     "type": "LOGICAL_CONDITION",
-    ...     "lhs_variable": {"type": "STRING", "value": "state"},
-    ...     "operator": "!=",
-    ...     "rhs_variable": {"type": "STRING", "value": "REJECTED"},
-    ... }
-    >>> parsed(json.dumps(condition))
-    Where(sql='state IS NOT ?', values=('REJECTED',))
-    """
+def parse_filters(filters: str | None) -> Where:
+    """Return the condition of the query parameter `filters`."""
     if filters is None or not filters.strip():
         return EVERYTHING
     try:
         content = strict_json(filters)
     except (ValueError, RecursionError) as exc:
-        msg = f"filters: it is no JSON ({exc})"
+        msg = f"filters: not valid JSON ({exc})"
         raise bad_request(msg) from None
-    return _Reader().read(content, "", 0)
+    reader = _Reader()
+    return Where(reader.read(content, "", 0), reader.values)
 
 
-def sorting(ordering: str | None) -> str:
-    """Return what the query parameter `ordering` asks for, as SQL; default: newest first.
+def parse_ordering(ordering: str | None) -> str:
+    """Return the query parameter `ordering` as SQL; default: newest first.
 
     Examples
     --------
-    >>> sorting("state,-timestamp")
+    >>> parse_ordering("state,-timestamp")
     'state, timestamp DESC, number DESC'
     """
     parts = [part.strip() for part in (ordering or "").split(",") if part.strip()]
@@ -85,26 +61,28 @@ def sorting(ordering: str | None) -> str:
 
 
 class _Reader:
-    """Reads one filter; counts its conditions, as SQLite has limits."""
+    """Reads one filter into SQL; `values` are its parameters."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self.values: dict[str, str | int] = {}
+        self._conditions = 0
 
-    def read(self, node: Any, place: str, depth: int) -> Where:
-        self._count += 1
-        if depth > _DEEPEST or self._count > _MOST:
-            raise _bad(place, f"more than {_MOST} conditions, or {_DEEPEST} groups in each other")
+    def read(self, node: Any, place: str, depth: int) -> str:
+        self._conditions += 1
+        if depth > _MAX_DEPTH or self._conditions > _MAX_CONDITIONS:
+            most = f"more than {_MAX_CONDITIONS} conditions, or {_MAX_DEPTH} groups in each other"
+            raise _bad(place, most)
         if not isinstance(node, Mapping):
             raise _bad(place, f"an object is expected, not {type(node).__name__}")
         kind = node.get("type")
         if kind == "LOGICAL_CONDITION_GROUP":
             return self._group(node, place, depth)
         if kind == "LOGICAL_CONDITION":
-            return _condition(node, place)
+            return self._condition(node, place)
         known = "LOGICAL_CONDITION_GROUP, LOGICAL_CONDITION"
         raise _bad(place, f"the type {kind!r:.60} is not known; use {known}")
 
-    def _group(self, node: Mapping[str, Any], place: str, depth: int) -> Where:
+    def _group(self, node: Mapping[str, Any], place: str, depth: int) -> str:
         combinator, negated = node.get("combinator") or "AND", node.get("negated") or False
         if combinator not in {"AND", "OR"}:
             raise _bad(place, f"the combinator {combinator!r:.60} is not known; use AND, OR")
@@ -117,21 +95,65 @@ class _Reader:
             self.read(item, f"{place}conditions[{n}].", depth + 1)
             for n, item in enumerate(conditions)
         ]
-        sql = f" {combinator} ".join(part.sql for part in parts) or "1"
-        values = tuple(value for part in parts for value in part.values)
-        return Where(f"NOT ({sql})" if negated else f"({sql})", values)
+        sql = f" {combinator} ".join(parts) or "1"
+        return f"NOT ({sql})" if negated else f"({sql})"
 
+    def _condition(self, node: Mapping[str, Any], place: str) -> str:
+        name = _operand(node, "lhs_variable", place)
+        operator = node.get("operator")
+        if not isinstance(name, str) or name not in _FIELDS:
+            known = ", ".join(_FIELDS)
+            raise _bad(place, f"the field {name!r:.60} is not known; use {known}")
+        if not isinstance(operator, str):
+            raise _bad(place, f"the operator is {operator!r:.60}; use {_operators(name)}")
+        value = _operand(node, "rhs_variable", place)
+        if name == "timestamp":
+            return self._compare(name, operator, _time(value, place), place)
+        if value is None and operator in {"==", "=", "!="}:
+            return f"{name} IS {'NOT ' if operator == '!=' else ''}NULL"
+        if name == "metadata":
+            return self._metadata(operator, value, place)
+        if not isinstance(value, str):
+            raise _bad(place, f"{name} is compared with {value!r:.60}; text is expected")
+        if operator == "contains":
+            return self._contains(name, storable(value))
+        return self._compare(name, operator, storable(value), place)
 
-def _condition(node: Mapping[str, Any], place: str) -> Where:
-    name = _operand(node, "lhs_variable", place)
-    operator = node.get("operator")
-    field = _FIELDS.get(name) if isinstance(name, str) else None
-    if field is None:
-        raise _bad(place, f"the field {name!r:.60} is not known; use {', '.join(_FIELDS)}")
-    if not isinstance(operator, str):
-        raise _bad(place, f"the operator is {operator!r:.60}; use {_known(name)}")
-    value = _operand(node, "rhs_variable", place)
-    return field(str(name), operator, value, place)
+    def _metadata(self, operator: str, value: Any, place: str) -> str:
+        """Compare whole metadata, or search a text or members in them."""
+        if operator == "contains" and isinstance(value, Mapping):
+            tests = [
+                f"EXISTS (SELECT 1 FROM json_each({_READABLE}) "
+                f"WHERE key = {self._bind(storable(key))} AND {_VALUE} = "
+                f"{self._bind(metadata_text(item))})"
+                for key, item in value.items()
+            ]
+            return f"({' AND '.join(tests) or 'metadata IS NOT NULL'})"
+        if operator == "contains" and isinstance(value, str):
+            return self._contains("metadata", metadata_text(value)[1:-1])
+        if operator in {"==", "=", "!="} and isinstance(value, Mapping):
+            return self._compare("metadata", operator, metadata_text(value), place)
+        msg = "metadata knows contains with text or an object, and ==, != with an object"
+        raise _bad(place, f"{msg}; not {operator} with {value!r:.60}")
+
+    def _compare(self, name: str, operator: str, value: str | int, place: str) -> str:
+        compared = _COMPARED.get(operator)
+        if compared is None:
+            raise _bad(place, f"the operator {operator!r:.60} is not known; use {_operators(name)}")
+        parameter = self._bind(value)
+        return (
+            f"{name} IS NOT {parameter}"
+            if operator == "!="
+            else (f"ifnull({name} {compared} {parameter}, 0)")
+        )
+
+    def _contains(self, name: str, text: str) -> str:
+        return f"ifnull(instr({name}, {self._bind(text)}) > 0, 0)"
+
+    def _bind(self, value: str | int) -> str:
+        parameter = f"f{len(self.values)}"
+        self.values[parameter] = value
+        return f":{parameter}"
 
 
 def _operand(node: Mapping[str, Any], key: str, place: str) -> Any:
@@ -141,82 +163,22 @@ def _operand(node: Mapping[str, Any], key: str, place: str) -> Any:
     return variable["value"]
 
 
-def _text(name: str, operator: str, value: Any, place: str) -> Where:
-    if value is None and operator in {"==", "=", "!="}:
-        return Where(f"{name} IS {'NOT ' if operator == '!=' else ''}NULL")
-    if not isinstance(value, str):
-        raise _bad(place, f"{name} is compared with {value!r:.60}; text is expected")
-    if operator == "contains":
-        return Where(f"ifnull(instr({name}, ?) > 0, 0)", (storable(value),))
-    return Where(_comparison(name, operator, place), (storable(value),))
-
-
-def _time(name: str, operator: str, value: Any, place: str) -> Where:
+def _time(value: Any, place: str) -> int:
     try:
-        when = datetime.fromisoformat(value) if isinstance(value, str) else _of_epoch(value)
-        number = micros(when if when.tzinfo else when.replace(tzinfo=UTC))
+        if isinstance(value, str):
+            when = datetime.fromisoformat(value)
+        else:
+            seconds: Any = None if isinstance(value, bool) else value
+            when = datetime.fromtimestamp(seconds, UTC)
+        return micros(when if when.tzinfo else when.replace(tzinfo=UTC))
     except (ValueError, TypeError, OverflowError, OSError):
-        msg = f"{name} is compared with {value!r:.60}; a time such as 2026-01-31T12:00:00Z is "
+        msg = f"timestamp is compared with {value!r:.60}; a time such as 2026-01-31T12:00:00Z is "
         raise _bad(place, f"{msg}expected") from None
-    return Where(_comparison(name, operator, place), (number,))
 
 
-def _of_epoch(value: Any) -> datetime:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError
-    return datetime.fromtimestamp(value, UTC)
-
-
-def _metadata(name: str, operator: str, value: Any, place: str) -> Where:
-    """Compare whole metadata, or find a text or parts of it in them."""
-    if value is None and operator in {"==", "=", "!="}:
-        return Where(f"{name} IS {'NOT ' if operator == '!=' else ''}NULL")
-    if operator == "contains" and isinstance(value, Mapping):
-        tests = [_member(name, key, item) for key, item in value.items()]
-        sql = " AND ".join(test.sql for test in tests) or f"{name} IS NOT NULL"
-        return Where(f"({sql})", tuple(v for test in tests for v in test.values))
-    if operator == "contains" and isinstance(value, str):
-        return Where(f"ifnull(instr({name}, ?) > 0, 0)", (metadata_text(value)[1:-1],))
-    if operator in {"==", "=", "!="} and isinstance(value, Mapping):
-        return Where(_comparison(name, operator, place), (metadata_text(value),))
-    msg = f"{name} knows contains with text or an object, and ==, != with an object"
-    raise _bad(place, f"{msg}; not {operator} with {value!r:.60}")
-
-
-def _member(name: str, key: str, value: Any) -> Where:
-    sql = f"EXISTS (SELECT 1 FROM json_each({_readable(name)}) WHERE key = ? AND {_VALUE} = ?)"
-    return Where(sql, (storable(key), metadata_text(value)))
-
-
-def _readable(name: str) -> str:
-    """Return what SQLite can look into: it does not go as deep as Python does."""
-    return f"CASE WHEN json_valid({name}) THEN {name} ELSE '{{}}' END"
-
-
-_VALUE = "CASE type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE json_quote(value) END"
-
-
-def _comparison(name: str, operator: str, place: str) -> str:
-    compared = _COMPARED.get(operator)
-    if compared is None:
-        raise _bad(place, f"the operator {operator!r:.60} is not known; use {_known(name)}")
-    if operator == "!=":
-        return f"{name} IS NOT ?"
-    return f"ifnull({name} {compared} ?, 0)"
-
-
-def _known(name: str) -> str:
+def _operators(name: str) -> str:
     operators = [operator for operator in _COMPARED if operator != "="]
     return ", ".join(operators if name == "timestamp" else [*operators, "contains"])
-
-
-_FIELDS: Mapping[str, Callable[[str, str, Any, str], Where]] = {
-    "timestamp": _time,
-    "state": _text,
-    "execution_id": _text,
-    "external_id": _text,
-    "metadata": _metadata,
-}
 
 
 def _bad(place: str, problem: str) -> Exception:

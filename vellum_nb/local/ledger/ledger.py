@@ -1,7 +1,7 @@
-"""Keeps executions, their events, states, actuals and uploaded files, in SQLite.
+"""Ledger of a local server: executions, their events, actuals and uploaded files, in SQLite.
 
-With a folder they are in the file ``executions.db`` and survive a killed process: what a call has
-returned from is kept. Without one they are in a temporary file that goes with the ledger.
+With a folder they are in the file ``executions.db`` and survive a killed process: a call that
+returned is committed. Without one they are in a temporary file that goes with the ledger.
 """
 
 from __future__ import annotations
@@ -9,46 +9,108 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+import threading
 import uuid
+import weakref
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
 
-from vellum_nb.local.engine.events import Event
-from vellum_nb.local.ledger.file import LedgerFile
-from vellum_nb.local.ledger.filters import EVERYTHING, Where
-from vellum_nb.local.ledger.records import Actual, Record
-from vellum_nb.local.ledger.rows import (
-    dumped,
-    events_blob,
-    events_of,
-    micros,
-    moment,
-    record_of,
-    row_of,
-    storable,
+from pydantic import TypeAdapter
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local.engine.events import Event, Usage, events_from_json, to_json
+from vellum_nb.local.refusals import StoreError, bad_request
+from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
+from vellum_nb.sqlite import TEMPORARY, FileFormat, SqliteFile, Transaction
+
+__all__ = [
+    "EVERYTHING",
+    "Actual",
+    "ExecutionRecord",
+    "Ledger",
+    "StoredFile",
+    "Where",
+    "metadata_text",
+    "micros",
+    "storable",
+]
+
+T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_OFFSET = 2**62  # SQLite counts no further
+_TABLES = (
+    """CREATE TABLE executions (
+        number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE,
+        deployment_id TEXT NOT NULL, external_id TEXT UNIQUE, state TEXT NOT NULL,
+        timestamp INTEGER NOT NULL, metadata TEXT, record TEXT NOT NULL, events BLOB
+    ) STRICT""",
+    "CREATE INDEX executions_by_time ON executions (deployment_id, timestamp)",
+    """CREATE INDEX executions_running ON executions (state)
+        WHERE state NOT IN ('FULFILLED', 'REJECTED')""",
+    """CREATE TABLE actuals (
+        number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL, timestamp INTEGER NOT NULL,
+        body TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX actuals_by_execution ON actuals (execution_id, timestamp)",
+    """CREATE TABLE files (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, media_type TEXT NOT NULL, content BLOB NOT NULL
+    ) STRICT""",
+    "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
 )
-from vellum_nb.local.refusals import bad_request
-from vellum_nb.models import WorkflowEventError
-
-__all__ = ["Ledger", "StoredFile"]
-
-_FARTHEST = 2**62  # SQLite counts no further
-_COLUMNS = (
-    "execution_id",
-    "deployment_id",
-    "external_id",
-    "state",
-    "timestamp",
-    "metadata",
-    "record",
-)
-_INSERT = f"INSERT INTO executions ({', '.join(_COLUMNS)}) VALUES (:{', :'.join(_COLUMNS)})"
+_INSERT = """INSERT INTO executions
+    (execution_id, deployment_id, external_id, state, timestamp, metadata, record)
+    VALUES (:execution_id, :deployment_id, :external_id, :state, :timestamp, :metadata, :record)"""
 _UPDATE = (
-    "UPDATE executions SET state = :state, metadata = :metadata, record = :record "
-    "WHERE execution_id = :execution_id"
+    "UPDATE executions SET state = :state, record = :record WHERE execution_id = :execution_id"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRecord:
+    """One execution. Replaced, never changed.
+
+    `status` is PENDING (waits for its turn), INITIATED, STREAMING, FULFILLED or REJECTED; `tag`
+    the release tag of the request; `state` the workflow's final state; `parent` the context of the
+    node that asked for it, if it runs inside another execution.
+    """
+
+    execution_id: str
+    trace_id: str
+    deployment_id: str
+    deployment_name: str
+    release_id: str
+    version_id: str
+    tag: str
+    inputs: tuple[WorkflowInput, ...]
+    start: datetime
+    external_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    previous_execution_id: str | None = None
+    status: str = "INITIATED"
+    end: datetime | None = None
+    outputs: tuple[WorkflowOutput, ...] = ()
+    error: WorkflowEventError | None = None
+    state: Mapping[str, Any] | None = None
+    usage: tuple[Usage, ...] = ()
+    parent: Mapping[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is FULFILLED or REJECTED."""
+        return self.status in {"FULFILLED", "REJECTED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """The desired value or the quality of an output; `body` as it was submitted."""
+
+    execution_id: str
+    timestamp: datetime
+    body: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,86 +123,113 @@ class StoredFile:
     content: bytes = field(repr=False)
 
 
-class Ledger(LedgerFile):
-    """Every execution of a server. Any thread may use it; a call that returned is committed.
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition in SQL with the values of its parameters."""
+
+    sql: str
+    values: Mapping[str, str | int] = field(default_factory=dict)
+
+
+EVERYTHING = Where("1")
+
+
+class Ledger:
+    """Every execution of a server. Any thread may use it.
 
     Parameters
     ----------
     folder : Path, optional
-        Made when it is not there. None keeps things as long as the ledger lives.
-
-    Raises
-    ------
-    VellumNBError
-        When the file cannot be opened, is none of ours, or is newer than we are.
+        Made when it is missing. None keeps things as long as the ledger lives.
     """
 
-    def begin(self, record: Record) -> None:
-        """Keep a new execution, and use up its external id.
+    def __init__(self, folder: Path | None = None) -> None:
+        self._path = TEMPORARY if folder is None else folder / "executions.db"
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._release_hold: weakref.finalize[Any, Ledger] | None = None
+        self._file: SqliteFile | None = SqliteFile(self._path, _FORMAT)
+        self.identity = str(uuid.UUID(bytes=self.secret("identity")[:16], version=4))
+        """Id of what it remembers: another one after a restart that has forgotten everything."""
 
-        Raises
-        ------
-        VellumNBError
-            When an execution with this external id is kept already, or when the record cannot be
-            kept; nothing is written then.
-        """
+    def hold(self) -> None:
+        """Keep other servers off the folder, until `close`."""
+        with self._lock:
+            if self._folder is not None and self._release_hold is None:
+                self._release_hold = weakref.finalize(self, _lock(self._folder).close)
+
+    def close(self) -> None:
+        """Close the file; the next call opens it again. Without a folder all stays as it is."""
+        with self._lock:
+            if self._release_hold is not None:
+                self._release_hold()
+                self._release_hold = None
+            if self._folder is not None and self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def begin(self, record: ExecutionRecord) -> None:
+        """Record a new execution, and use up its external id."""
         try:
-            row = row_of(record)
+            row = _row_of(record)
         except RecursionError:
-            msg = "The inputs or the metadata are nested too deeply to be kept"
-            raise bad_request(msg) from None
-        try:
-            with self._transaction() as db:
-                db.execute(_INSERT, row)
-        except sqlite3.IntegrityError:
-            if record.external_id is None or self.by_external_id(record.external_id) is None:
-                raise
-            msg = (
-                f"external_id {record.external_id!r} was used before; "
-                "it must be unique in the workspace"
-            )
+            msg = "The inputs or the metadata are nested too deeply to be stored"
             raise bad_request(msg) from None
 
-    def update(self, record: Record) -> None:
-        """Keep an execution as it is now."""
-        with self._transaction() as db:
-            db.execute(_UPDATE, row_of(record))
+        def insert(tx: Transaction) -> None:
+            same = {"id": row["external_id"]}
+            if tx.read("SELECT 1 FROM executions WHERE external_id = :id", same):
+                msg = (
+                    f"external_id {record.external_id!r} was used before; "
+                    "it must be unique in the workspace"
+                )
+                raise bad_request(msg)
+            tx.execute(_INSERT, row)
 
-    def finish(self, record: Record, events: Sequence[Event]) -> None:
-        """Keep an execution that has ended, with all that happened in it."""
-        with self._transaction() as db:
-            db.execute(_UPDATE, row_of(record))
-            db.execute(
-                "INSERT OR REPLACE INTO traces VALUES (?, ?)",
-                (record.execution_id, events_blob(events)),
-            )
+        self._db().write(insert)
+
+    def update(self, record: ExecutionRecord) -> None:
+        """Store an execution as it is now."""
+        self._db().write(lambda tx: tx.execute(_UPDATE, _row_of(record)))
+
+    def finish(self, record: ExecutionRecord, events: Sequence[Event]) -> None:
+        """Store an execution that has ended, with all its events."""
+        row = _row_of(record)
+        # Each event repeats where it belongs, which compresses well.
+        row["events"] = zlib.compress(to_json(tuple(events)).encode("ascii"), level=1)
+        update = _UPDATE.replace("SET", "SET events = :events,")
+        self._db().write(lambda tx: tx.execute(update, row))
 
     def reject_running(self, message: str) -> int:
-        """Reject what no server runs any more; return how many there were.
+        """Reject the executions that no server runs any more; return how many there were.
 
         To be called when a server starts: what has not ended then ran in one that was killed.
-
-        Raises
-        ------
-        VellumNBError
-            When the file is damaged; nothing is written then.
         """
-        with self._readable(), self._transaction() as db:
-            rows = db.execute(
-                "SELECT record FROM executions WHERE state NOT IN ('FULFILLED', 'REJECTED')"
-            ).fetchall()
-            error = WorkflowEventError(message=message, code="WORKFLOW_CANCELLED")
-            for row in rows:
-                record = record_of(row["record"])
-                ended = replace(record, status="REJECTED", end=datetime.now(UTC), error=error)
-                db.execute(_UPDATE, row_of(ended))
-        return len(rows)
+        error = WorkflowEventError(message=message, code="WORKFLOW_CANCELLED")
 
-    def record(self, execution_id: str) -> Record | None:
+        def reject(tx: Transaction) -> int:
+            rows = tx.read(
+                "SELECT record FROM executions WHERE state NOT IN ('FULFILLED', 'REJECTED')"
+            )
+            for (text,) in rows:
+                now = datetime.now(UTC)
+                ended = replace(_record_of(text), status="REJECTED", end=now, error=error)
+                tx.execute(_UPDATE, _row_of(ended))
+            return len(rows)
+
+        try:
+            return self._db().write(reject)
+        except (ValueError, KeyError, TypeError) as exc:
+            msg = (
+                f"The executions in {self._path} cannot be read ({exc}); they were left as they are"
+            )
+            raise VellumNBError(msg) from exc
+
+    def record(self, execution_id: str) -> ExecutionRecord | None:
         """Return an execution."""
         return self._one("execution_id", execution_id)
 
-    def by_external_id(self, external_id: str) -> Record | None:
+    def by_external_id(self, external_id: str) -> ExecutionRecord | None:
         """Return the execution with an external id."""
         return self._one("external_id", external_id)
 
@@ -152,28 +241,25 @@ class Ledger(LedgerFile):
         ordering: str = "timestamp DESC, number DESC",
         limit: int = 100,
         offset: int = 0,
-    ) -> tuple[int, list[Record]]:
+    ) -> tuple[int, list[ExecutionRecord]]:
         """Return how many executions of a deployment there are, and one page of them.
 
-        `where` and `ordering` come from `filters`: `parsed` and `sorting`.
+        `where` and `ordering` come from `parse_filters` and `parse_ordering`.
         """
-        condition = f"FROM executions WHERE deployment_id = ? AND ({where.sql})"
-        values = (deployment_id, *where.values)
-        with self._transaction() as db:
-            count: int = db.execute(f"SELECT count(*) {condition}", values).fetchone()[0]
-            rows = db.execute(
-                f"SELECT record {condition} ORDER BY {ordering} LIMIT ? OFFSET ?",
-                (*values, limit, min(offset, _FARTHEST)),
-            ).fetchall()
-        return count, [record_of(row["record"]) for row in rows]
+        condition = f"FROM executions WHERE deployment_id = :deployment AND ({where.sql})"
+        values = {**where.values, "deployment": deployment_id}
+        count: int = self._db().read(f"SELECT count(*) {condition}", values)[0][0]
+        page = {"limit": limit, "offset": min(offset, _MAX_OFFSET)}
+        rows = self._db().read(
+            f"SELECT record {condition} ORDER BY {ordering} LIMIT :limit OFFSET :offset",
+            {**values, **page},
+        )
+        return count, [_record_of(text) for (text,) in rows]
 
     def events(self, execution_id: str) -> list[Event]:
-        """Return what happened in an execution that has ended; nothing before."""
-        with self._transaction() as db:
-            row = db.execute(
-                "SELECT events FROM traces WHERE execution_id = ?", (storable(execution_id),)
-            ).fetchone()
-        return [] if row is None else events_of(row["events"])
+        """Return the events of an execution that has ended; none before."""
+        found = self._find("SELECT events FROM executions WHERE execution_id = :id", execution_id)
+        return events_from_json(zlib.decompress(found[0])) if found and found[0] else []
 
     def state(self, execution_id: str) -> Mapping[str, Any] | None:
         """Return the final state of an execution; None when it has none, or is not known."""
@@ -181,55 +267,132 @@ class Ledger(LedgerFile):
         return None if record is None else record.state
 
     def add_actuals(self, execution_id: str, actuals: Sequence[Actual]) -> None:
-        """Keep actuals of an execution, all or none."""
-        rows = [(execution_id, micros(a.timestamp), dumped(dict(a.body))) for a in actuals]
-        with self._transaction() as db:
-            db.executemany(
-                "INSERT INTO actuals (execution_id, timestamp, body) VALUES (?, ?, ?)", rows
-            )
+        """Store actuals of an execution, all or none."""
+        rows = [
+            {"id": execution_id, "timestamp": micros(a.timestamp), "body": to_json(a.body)}
+            for a in actuals
+        ]
+        insert = (
+            "INSERT INTO actuals (execution_id, timestamp, body) VALUES (:id, :timestamp, :body)"
+        )
+        self._db().write(lambda tx: tx.execute_many(insert, rows))
 
     def latest_actual(self, execution_id: str) -> Actual | None:
         """Return the newest actual of an execution; of two at one time, the later submitted."""
-        with self._transaction() as db:
-            row = db.execute(
-                "SELECT timestamp, body FROM actuals WHERE execution_id = ? "
-                "ORDER BY timestamp DESC, number DESC LIMIT 1",
-                (execution_id,),
-            ).fetchone()
-        if row is None:
+        found = self._find(
+            "SELECT timestamp, body FROM actuals WHERE execution_id = :id "
+            "ORDER BY timestamp DESC, number DESC LIMIT 1",
+            execution_id,
+        )
+        if found is None:
             return None
-        return Actual(execution_id, moment(row["timestamp"]), json.loads(row["body"]))
+        return Actual(execution_id, _EPOCH + timedelta(microseconds=found[0]), json.loads(found[1]))
 
     def add_file(
         self, name: str, content: bytes, *, media_type: str = "", id_: str | None = None
     ) -> str:
-        """Keep a file, under a new id or in the place of another; return the id."""
-        id_ = id_ or str(uuid.uuid4())
-        with self._transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
-                (id_, storable(name), storable(media_type), content),
-            )
-        return id_
+        """Store a file, under a new id or in place of another; return the id."""
+        row = {
+            "id": id_ or str(uuid.uuid4()),
+            "name": storable(name),
+            "media_type": storable(media_type),
+            "content": content,
+        }
+        insert = "INSERT OR REPLACE INTO files VALUES (:id, :name, :media_type, :content)"
+        self._db().write(lambda tx: tx.execute(insert, row))
+        return str(row["id"])
 
     def file(self, id_: str) -> StoredFile | None:
         """Return an uploaded file."""
-        with self._transaction() as db:
-            row = db.execute("SELECT * FROM files WHERE id = ?", (storable(id_),)).fetchone()
+        row = self._find("SELECT id, name, media_type, content FROM files WHERE id = :id", id_)
         return None if row is None else StoredFile(*row)
 
     def secret(self, name: str) -> bytes:
-        """Return 32 random bytes, the same ones for the same name as long as the ledger is kept."""
-        with self._transaction() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, secrets.token_bytes(32))
-            )
-            row = db.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
-        return bytes(row["value"])
+        """Return 32 random bytes, the same for the same name as long as the ledger is kept."""
+        row = {"name": name, "value": secrets.token_bytes(32)}
+        insert = "INSERT OR IGNORE INTO secrets VALUES (:name, :value)"
+        select = "SELECT value FROM secrets WHERE name = :name"
 
-    def _one(self, column: str, value: str) -> Record | None:
-        with self._transaction() as db:
-            row = db.execute(
-                f"SELECT record FROM executions WHERE {column} = ?", (storable(value),)
-            ).fetchone()
-        return None if row is None else record_of(row["record"])
+        def get(tx: Transaction) -> bytes:
+            tx.execute(insert, row)
+            return bytes(tx.read(select, {"name": name})[0][0])
+
+        return self._db().write(get)
+
+    def _one(self, column: str, value: str) -> ExecutionRecord | None:
+        row = self._find(f"SELECT record FROM executions WHERE {column} = :id", value)
+        return None if row is None else _record_of(row[0])
+
+    def _find(self, sql: str, id_: str) -> tuple[Any, ...] | None:
+        rows = self._db().read(sql, {"id": storable(id_)})
+        return rows[0] if rows else None
+
+    def _db(self) -> SqliteFile:
+        with self._lock:
+            if self._file is None:
+                self._file = SqliteFile(self._path, _FORMAT)
+            return self._file
+
+
+def micros(when: datetime) -> int:
+    """Return `when` as whole microseconds since 1970."""
+    return (when - _EPOCH) // timedelta(microseconds=1)
+
+
+def storable(text: str) -> str:
+    """Return `text` as SQLite can take it: half a surrogate pair becomes its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def metadata_text(value: Any) -> str:
+    """Return plain JSON as text that filters search in."""
+    if isinstance(value, Mapping):
+        value = dict(value)
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return storable(text)
+
+
+def _row_of(record: ExecutionRecord) -> dict[str, Any]:
+    return {
+        "execution_id": record.execution_id,
+        "deployment_id": record.deployment_id,
+        "external_id": None if record.external_id is None else storable(record.external_id),
+        "state": record.status,
+        "timestamp": micros(record.start),
+        "metadata": None if record.metadata is None else metadata_text(record.metadata),
+        "record": to_json(record),
+    }
+
+
+def _record_of(text: str) -> ExecutionRecord:
+    return _RECORD.validate_python(json.loads(text))
+
+
+def _make_tables(tx: Transaction) -> None:
+    for statement in _TABLES:
+        tx.execute(statement)
+
+
+def _lock(folder: Path) -> sqlite3.Connection:
+    """Lock a folder; the system unlocks it when the process ends, however it ends."""
+    path = folder / "server.lock"
+    path.touch(mode=0o600)
+    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("BEGIN EXCLUSIVE")
+    except BaseException as exc:
+        db.close()
+        if not isinstance(exc, sqlite3.DatabaseError):
+            raise
+        msg = f"The folder {folder} cannot be locked for this server ({exc}: server.lock)"
+        if exc.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            msg = (
+                f"The folder {folder} is used by another server ({exc}); "
+                "stop that one, or give this one a folder of its own"
+            )
+        raise VellumNBError(msg) from exc
+    return db
+
+
+_FORMAT = FileFormat("executions", 0x766E6265, (_make_tables,), StoreError)  # "vnbe"
+_RECORD: TypeAdapter[ExecutionRecord] = TypeAdapter(ExecutionRecord)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from vellum_nb.local.prompts.execution import ExecutePromptRequest, PromptEvent, prompt_events
 from vellum_nb.local.prompts.models import Models, Provider
-from vellum_nb.local.prompts.usage import UsageLog
 
-__all__ = ["Models", "Provider", "UsageLog"]
+__all__ = ["ExecutePromptRequest", "Models", "PromptEvent", "Provider", "prompt_events"]

@@ -1,8 +1,10 @@
-"""Which model answers prompts, where it is, and what it costs."""
+"""Which model answers prompts, where it is, what it costs, and what was used."""
 
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +12,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import Usage
-from vellum_nb.local.prompts.usage import UsageLog
 
-__all__ = ["Models", "Provider"]
+__all__ = ["Models", "Provider", "UsageLog"]
 
 _MILLION = 1_000_000
+_LATEST = 10_000  # nodes; a node asks right after it used a model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,38 @@ class Provider:
         price = self.prices.get(model)
         cost = None if price is None else _cost(price, tokens_in, tokens_out)
         return Usage(model, tokens_in, tokens_out, cost, estimated)
+
+
+class UsageLog:
+    """The model calls of the latest nodes, by span; threads may share it.
+
+    Examples
+    --------
+    >>> log = UsageLog()
+    >>> log.add("span-1", Usage(model="tiny", tokens_in=3, tokens_out=5))
+    >>> [usage.tokens_out for usage in log.of("span-1")]
+    [5]
+    >>> log.of("span-2")
+    ()
+    """
+
+    def __init__(self, *, size: int = _LATEST) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._used: OrderedDict[str, tuple[Usage, ...]] = OrderedDict()
+
+    def add(self, span_id: str, usage: Usage) -> None:
+        """Add one call of a model."""
+        with self._lock:
+            self._used[span_id] = (*self._used.get(span_id, ()), usage)
+            self._used.move_to_end(span_id)
+            while len(self._used) > self._size:
+                self._used.popitem(last=False)
+
+    def of(self, span_id: str) -> tuple[Usage, ...]:
+        """Return the calls of the node with this span."""
+        with self._lock:
+            return self._used.get(span_id, ())
 
 
 class Models:

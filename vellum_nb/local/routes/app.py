@@ -1,33 +1,26 @@
-"""The ASGI application: routes, failures in one shape, and its own documentation."""
+"""The ASGI application: the routes, and failures in one shape."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
+from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from vellum_nb.local.refusals import Refused
-from vellum_nb.local.routes import deployments, execute, executions, files, prompts, pull
-from vellum_nb.local.routes.docs_page import docs_page
-from vellum_nb.local.routes.document import completed
-from vellum_nb.local.routes.guard import Guard
-from vellum_nb.local.routes.replies import failure
-from vellum_nb.local.routes.state import State
+from vellum_nb.local.routes import code, deployments, execute, executions, files, prompts
+from vellum_nb.local.routes.common import State, failure
+from vellum_nb.local.routes.middleware import Guard
 
 __all__ = ["create_app"]
 
 _PACKAGE = "vellum-nb"
+_MOST_PROBLEMS = 5
 
 
-def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
+def create_app(state: State, *, api_key: str, body_limit: int, timeout: float) -> Guard:
     """Return the application that serves `state` to those who have `api_key`."""
     app = FastAPI(
         title="vellum_nb local server",
@@ -35,24 +28,19 @@ def create_app(state: State, *, api_key: str, body_limit: int) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        strict_content_type=False,
+        separate_input_output_schemas=False,  # answers leave out what is not set
+        # The guard checks the key before anything is read; this is for the OpenAPI document.
+        dependencies=[Security(APIKeyHeader(name="X-API-KEY", auto_error=False))],
     )
     app.state.served = state
-    for room in (execute, deployments, executions, files, pull, prompts):
+    for room in (execute, deployments, code, executions, files, prompts):
         app.include_router(room.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(sqlite3.OperationalError, _unkept)
     app.add_exception_handler(Exception, _failed)
-    plain = app.openapi
-
-    @cache  # made when it is asked for: it takes longer than all else of a start
-    def document() -> dict[str, Any]:
-        return completed(plain())
-
-    app.openapi = document  # type: ignore[method-assign]  # FastAPI's way to extend it
-    app.add_api_route("/docs", _docs(document), include_in_schema=False)
-    return Guard(app, api_key=api_key, limit=body_limit)
+    return Guard(app, api_key=api_key, limit=body_limit, timeout=timeout)
 
 
 def _version() -> str:
@@ -60,14 +48,6 @@ def _version() -> str:
         return version(_PACKAGE)
     except PackageNotFoundError:
         return "unknown"
-
-
-def _docs(document: Callable[[], dict[str, Any]]) -> Any:
-    async def docs() -> Response:
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        return HTMLResponse(docs_page(document()), headers={"Content-Security-Policy": policy})
-
-    return docs
 
 
 async def _refused(_: Request, exc: Exception) -> Response:
@@ -89,14 +69,14 @@ async def _http(request: Request, exc: Exception) -> Response:
 
 async def _invalid(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)  # noqa: S101 - registered for it alone
-    problems = [f"{error['loc'][-1]}: {error['msg']}" for error in exc.errors()]
-    return failure(400, "; ".join(problems))
+    errors = exc.errors()[:_MOST_PROBLEMS]
+    return failure(400, "; ".join(f"{_place(error['loc'])}: {error['msg']}" for error in errors))
 
 
-async def _unkept(_: Request, exc: Exception) -> Response:
-    """Answer when the disk is full, or something else is wrong with it: nothing was done."""
-    msg = f"The local server could not write what it keeps ({exc}); see to its data folder"
-    return failure(507, msg)
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Return the place of a problem, such as ``inputs[0].name``."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc[1:])
+    return text.removeprefix(".") or str(loc[0])
 
 
 async def _failed(_: Request, exc: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""The routes that execute workflows."""
+"""The routes that execute workflows: requests, streams, status."""
 
 from __future__ import annotations
 
@@ -6,45 +6,53 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
-from vellum_nb.local.engine.events import Event
-from vellum_nb.local.engine.live import Live
-from vellum_nb.local.engine.orders import (
+from vellum_nb.local.engine.events import Event, values_by_name
+from vellum_nb.local.engine.executions import LiveExecution
+from vellum_nb.local.engine.requests import (
     DeploymentExecuteStreamRequest,
     ExecuteBody,
     ExecuteWorkflowStreamRequest,
-    order_of,
-    order_of_values,
+    parse_request,
+    parse_stream_request,
 )
-from vellum_nb.local.engine.telling import values_of
-from vellum_nb.local.ledger.records import Record
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.refusals import not_found
-from vellum_nb.local.routes.bodies import read_body
-from vellum_nb.local.routes.hang_up import watched
-from vellum_nb.local.routes.replies import FAILURES, LineResponse, line, reply
-from vellum_nb.local.routes.state import Named, Served
-from vellum_nb.local.routes.streams import WorkflowStream
+from vellum_nb.local.routes.common import (
+    STREAM_RESPONSES,
+    Body,
+    LineResponse,
+    Named,
+    Served,
+    json_line,
+    new_router,
+    on_hang_up,
+    reply,
+)
+from vellum_nb.local.routes.stream_lines import WorkflowStream
 from vellum_nb.models import (
     CheckWorkflowExecutionStatusResponse,
     ExecuteWorkflowAsyncResponse,
     ExecuteWorkflowResponse,
+    WorkflowEvent,
     WorkflowEventError,
     WorkflowResult,
+    WorkflowStreamEvent,
 )
 
 __all__ = ["router"]
 
-router = APIRouter(responses=FAILURES)
+router = new_router()
 _HUNG_UP = "The client hung up"
+_NO_VALUES = DeploymentExecuteStreamRequest()
 
 
 @router.post("/v1/execute-workflow", response_model=ExecuteWorkflowResponse)
-async def execute_workflow(request: Request, state: Served) -> Response:
+async def execute_workflow(request: Request, state: Served, body: Body[ExecuteBody]) -> Response:
     """Run a release and answer when it has ended; a client that hangs up cancels the run."""
-    body = read_body(await request.body(), ExecuteBody)
-    live = state.executions.start(order_of(state.registry, body))
-    with watched(request.receive, lambda: live.cancel(_HUNG_UP)):
+    live = state.executions.start(parse_request(state.registry, body))
+    with on_hang_up(request.receive, lambda: live.cancel(_HUNG_UP)):
         record = await live.result()
     return reply(
         ExecuteWorkflowResponse(
@@ -56,11 +64,18 @@ async def execute_workflow(request: Request, state: Served) -> Response:
     )
 
 
-@router.post("/v1/execute-workflow-stream", response_class=LineResponse, status_code=200)
-async def execute_workflow_stream(request: Request, state: Served) -> Response:
-    """Run a release and tell what happens as it happens."""
-    body = read_body(await request.body(), ExecuteWorkflowStreamRequest)
-    live = await state.executions.begin(order_of(state.registry, body))
+@router.post(
+    "/v1/execute-workflow-stream",
+    response_class=LineResponse,
+    status_code=200,
+    response_model=WorkflowStreamEvent,
+    responses=STREAM_RESPONSES,
+)
+async def execute_workflow_stream(
+    state: Served, body: Body[ExecuteWorkflowStreamRequest]
+) -> Response:
+    """Run a release and send its events as they happen."""
+    live = await state.executions.begin(parse_request(state.registry, body))
     stream = WorkflowStream(
         live.record, event_types=body.event_types or ("WORKFLOW",), expand_meta=body.expand_meta
     )
@@ -68,10 +83,9 @@ async def execute_workflow_stream(request: Request, state: Served) -> Response:
 
 
 @router.post("/v1/execute-workflow-async", response_model=ExecuteWorkflowAsyncResponse)
-async def execute_workflow_async(request: Request, state: Served) -> Response:
+async def execute_workflow_async(state: Served, body: Body[ExecuteBody]) -> Response:
     """Begin to run a release and answer at once."""
-    body = read_body(await request.body(), ExecuteBody)
-    live = await state.executions.begin(order_of(state.registry, body))
+    live = await state.executions.begin(parse_request(state.registry, body))
     return reply(ExecuteWorkflowAsyncResponse(execution_id=live.record.execution_id))
 
 
@@ -80,7 +94,7 @@ async def execute_workflow_async(request: Request, state: Served) -> Response:
     response_model=CheckWorkflowExecutionStatusResponse,
 )
 async def workflow_execution_status(state: Served, execution_id: str) -> Response:
-    """Tell how far an execution is, and what came of it."""
+    """Return the state of an execution, with its outputs or its error."""
     record = state.executions.record(execution_id)
     if record is None:
         msg = f"No execution {execution_id!r:.60} is here"
@@ -90,7 +104,7 @@ async def workflow_execution_status(state: Served, execution_id: str) -> Respons
         CheckWorkflowExecutionStatusResponse(
             status=record.status,
             execution_id=record.execution_id,
-            outputs=values_of(record.outputs) if record.status == "FULFILLED" else None,
+            outputs=values_by_name(record.outputs) if record.status == "FULFILLED" else None,
             error=error and WorkflowEventError(message=error.message, code=error.code),
             execution_detail_url=None,
         )
@@ -98,26 +112,31 @@ async def workflow_execution_status(state: Served, execution_id: str) -> Respons
 
 
 @router.post(
-    "/v1/workflow-deployments/{id}/execute-stream", response_class=LineResponse, status_code=200
+    "/v1/workflow-deployments/{id}/execute-stream",
+    response_class=LineResponse,
+    status_code=200,
+    response_model=WorkflowEvent,
+    responses=STREAM_RESPONSES,
 )
-async def execute_stream(request: Request, state: Served, deployment: Named) -> Response:
-    """Run a release with plain values, and tell its events in their envelopes."""
-    body = read_body(await request.body(), DeploymentExecuteStreamRequest)
-    live = await state.executions.begin(order_of_values(state.registry, deployment, body))
+async def execute_stream(
+    state: Served, deployment: Named, body: Body[DeploymentExecuteStreamRequest] = _NO_VALUES
+) -> Response:
+    """Run a release with plain values, and send its events in their envelopes."""
+    live = await state.executions.begin(parse_stream_request(state.registry, deployment, body))
     return _streamed(live, lambda event: iter((event.envelope(),)))
 
 
-def _result(record: Record) -> WorkflowResult:
+def _result(record: ExecutionRecord) -> WorkflowResult:
     common: dict[str, Any] = {"id": str(uuid.uuid4()), "ts": record.end}
     if record.error is None:
         return WorkflowResult(**common, state="FULFILLED", outputs=record.outputs)
     return WorkflowResult(**common, state="REJECTED", error=record.error)
 
 
-def _streamed(live: Live, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
+def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
     async def chunks() -> AsyncIterator[bytes]:
         async for batch in live.batches():
-            text = b"".join(line(each) for event in batch for each in lines(event))
+            text = b"".join(json_line(each) for event in batch for each in lines(event))
             if text:
                 yield text
 

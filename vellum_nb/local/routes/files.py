@@ -1,50 +1,34 @@
-"""The routes of uploaded files."""
+"""The routes of uploaded files, whose addresses open them for a while."""
 
 from __future__ import annotations
 
+import hmac
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Query, Request, Response
-from starlette.datastructures import UploadFile
+from fastapi import File, Query, Request, Response, UploadFile
 
-from vellum_nb.local.engine.uploaded import media_type
-from vellum_nb.local.ledger.ledger import StoredFile
-from vellum_nb.local.refusals import Refused, bad_request, not_found
-from vellum_nb.local.routes.replies import FAILURES, plain_reply
-from vellum_nb.local.routes.state import Served, State
-from vellum_nb.local.routes.uploads import expiry, is_signed, signature
+from vellum_nb.local.engine.inputs import media_type
+from vellum_nb.local.ledger.ledger import Ledger, StoredFile
+from vellum_nb.local.refusals import Refused, not_found
+from vellum_nb.local.routes.common import Served, State, json_reply, new_router
 from vellum_nb.models import UploadedFileRead
 
 __all__ = ["router"]
 
-router = APIRouter(responses=FAILURES)
+router = new_router()
+_DEFAULT_EXPIRY = 604_800
+_LONGEST_EXPIRY = 2_592_000
 
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                    "required": ["file"],
-                }
-            }
-        },
-    }
-}
+Sent = Annotated[UploadFile, File(description="The file.")]
 
 
-@router.post(
-    "/v1/uploaded-files", response_model=UploadedFileRead, status_code=201, openapi_extra=_BODY
-)
-async def create_uploaded_file(request: Request, state: Served) -> Response:
-    """Keep a file for inputs of workflows."""
-    name, content, kind = await _sent(request)
-    id_ = state.ledger.add_file(name, content, media_type=kind)
-    return _read(request, state, id_, expiry(None), status_code=201)
+@router.post("/v1/uploaded-files", response_model=UploadedFileRead, status_code=201)
+async def create_uploaded_file(request: Request, state: Served, file: Sent) -> Response:
+    """Store a file for inputs of workflows."""
+    id_ = await _stored(state, file)
+    return _read(request, state, id_, _DEFAULT_EXPIRY, status_code=201)
 
 
 @router.get("/v1/uploaded-files/{id}", response_model=UploadedFileRead)
@@ -58,22 +42,29 @@ def retrieve_uploaded_file(
 ) -> Response:
     """Retrieve a file's address, which opens it for a while."""
     _file(state, id)
-    return _read(request, state, id, expiry(expiry_seconds))
+    return _read(request, state, id, _expiry(expiry_seconds))
 
 
-@router.put("/v1/uploaded-files/{id}", response_model=UploadedFileRead, openapi_extra=_BODY)
-async def update_uploaded_file(request: Request, state: Served, id: str) -> Response:  # noqa: A002
+@router.put("/v1/uploaded-files/{id}", response_model=UploadedFileRead)
+async def update_uploaded_file(
+    request: Request,
+    state: Served,
+    id: str,  # noqa: A002
+    file: Sent,
+) -> Response:
     """Put another file in the place of one."""
     _file(state, id)
-    name, content, kind = await _sent(request)
-    state.ledger.add_file(name, content, media_type=kind, id_=id)
-    return _read(request, state, id, expiry(None))
+    await _stored(state, file, id)
+    return _read(request, state, id, _DEFAULT_EXPIRY)
 
 
 @router.get("/files/{id}", include_in_schema=False)
 def uploaded_file(state: Served, id: str, expires: int = 0, token: str = "") -> Response:  # noqa: A002
     """Serve the content of a file to those who have its signed address."""
-    if not is_signed(state.ledger, id, expires, token):
+    valid = hmac.compare_digest(
+        _signature(state.ledger, id, expires).encode(), token.encode("utf-8", "replace")
+    )
+    if not valid or expires <= datetime.now(UTC).timestamp():
         msg = "This address of a file is wrong or has expired; retrieve the file again"
         raise Refused(403, msg)
     file = _file(state, id)
@@ -85,14 +76,9 @@ def uploaded_file(state: Served, id: str, expires: int = 0, token: str = "") -> 
     return Response(file.content, media_type=media_type(file), headers=headers)
 
 
-async def _sent(request: Request) -> tuple[str, bytes, str]:
-    """Return name, content and media type of the file in a form."""
-    async with request.form() as form:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            msg = "The body must be multipart/form-data with a file in the part 'file'"
-            raise bad_request(msg)
-        return file.filename or "upload", await file.read(), file.content_type or ""
+async def _stored(state: State, file: UploadFile, id_: str | None = None) -> str:
+    name, kind = file.filename or "upload", file.content_type or ""
+    return state.ledger.add_file(name, await file.read(), media_type=kind, id_=id_)
 
 
 def _file(state: State, id_: str) -> StoredFile:
@@ -107,6 +93,21 @@ def _read(
     request: Request, state: State, id_: str, seconds: int, status_code: int = 200
 ) -> Response:
     expires = int(datetime.now(UTC).timestamp()) + seconds
-    query = urlencode({"expires": expires, "token": signature(state.ledger, id_, expires)})
+    query = urlencode({"expires": expires, "token": _signature(state.ledger, id_, expires)})
     url = f"{request.url.scheme}://{request.url.netloc}/files/{id_}?{query}"
-    return plain_reply({"id": id_, "file_url": url}, status_code)
+    return json_reply({"id": id_, "file_url": url}, status_code)
+
+
+def _expiry(seconds: str | None) -> int:
+    """Return for how long an address opens a file; the default for anything out of range."""
+    try:
+        number = int(seconds or "")
+    except ValueError:
+        return _DEFAULT_EXPIRY
+    return number if 0 < number <= _LONGEST_EXPIRY else _DEFAULT_EXPIRY
+
+
+def _signature(ledger: Ledger, id_: str, expires: int) -> str:
+    """Return the token that opens the file `id_` until `expires` (seconds since 1970)."""
+    secret = ledger.secret("uploads")
+    return hmac.new(secret, f"{id_}\n{expires}".encode(), "sha256").hexdigest()

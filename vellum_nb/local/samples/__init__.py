@@ -6,33 +6,29 @@ no later release is better everywhere.
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from vellum_nb.local.deployments.releases import Declared
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
-from vellum_nb.local.samples.sdk_project import PROJECTS, declared, sdk_is_installed
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
-from vellum_nb.local.samples.triage import (
-    ticket_triage_v1,
-    ticket_triage_v2,
-    ticket_triage_v3,
-)
+from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
+from vellum_nb.models import VellumVariable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from vellum_nb.local import LocalServer
-
-__all__ = ["cases", "deploy_samples", "names"]
+__all__ = ["cases", "declared", "deploy_samples", "names", "project_files"]
 
 _DATA = Path(__file__).parent / "data"
-_SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
+_PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
+_ID_SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
 _EDITION = 1  # to be raised whenever a sample answers differently
+_SDK_SAMPLE = "feedback-digest"
 
-# Per deployment its releases, oldest first: callable or project, release tags, what changed.
-_SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | Path, tuple[str, ...], str], ...]] = {
+# Per deployment its releases, oldest first: callable (None: the project), tags, what changed.
+_SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str], ...]] = {
     "ticket-triage": (
         (ticket_triage_v1, ("v1",), "keyword rules"),
         (ticket_triage_v2, ("v2", "production"), "trained classifier, concrete replies"),
@@ -47,13 +43,9 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | Path, tuple[str, ...], str]
         (summarise_v1, ("v1",), "first sentences"),
         (summarise_v2, ("v2", "production"), "TextRank without repetition; paragraph or bullets"),
     ),
-    "feedback-digest": (
-        (PROJECTS / "feedback-digest" / "v1", ("v1",), "a map over comments, word by word"),
-        (
-            PROJECTS / "feedback-digest" / "v2",
-            ("v2", "production"),
-            "understands not and never; complaints first",
-        ),
+    _SDK_SAMPLE: (
+        (None, ("v1",), "a map over comments, word by word"),
+        (None, ("v2", "production"), "understands not and never; complaints first"),
     ),
 }
 
@@ -62,13 +54,9 @@ def names() -> tuple[str, ...]:
     """Return the names of the sample deployments.
 
     ``feedback-digest`` is a Workflows SDK project, and there with the extra ``sdk`` only.
-
-    Examples
-    --------
-    >>> names()[:3]
-    ('ticket-triage', 'docs-qa', 'summarise')
     """
-    return tuple(name for name in _SAMPLES if _can_run(name))
+    has_sdk = importlib.util.find_spec("vellum") is not None  # which imports nothing
+    return tuple(name for name in _SAMPLES if has_sdk or name != _SDK_SAMPLE)
 
 
 def cases(name: str) -> Path:
@@ -93,27 +81,45 @@ def cases(name: str) -> Path:
     return _DATA / f"{name}.csv"
 
 
-def deploy_samples(server: LocalServer) -> None:
-    """Deploy every release of every sample on `server`, oldest first, with its tags.
+def project_files(tag: str) -> Mapping[str, bytes]:
+    """Return the files of a release of ``feedback-digest``: v2 replaces some of v1's.
 
-    A deployment that is there already is left as it is. A release has the same id in every
-    process, so that a history knows it again.
+    Examples
+    --------
+    >>> sorted(project_files("v2"))
+    ['digest.py', 'inputs.py', 'workflow.py']
     """
-    there = server.names()
+    folders = [_PROJECT / each for each in ("v1", "v2") if each <= tag]
+    return {path.name: path.read_bytes() for folder in folders for path in folder.glob("*.py")}
+
+
+def declared(tag: str) -> Declared:
+    """Return the variables of a release of ``feedback-digest``.
+
+    They are stored, so that nothing imports the SDK, which takes seconds, before the first run.
+    """
+    found = json.loads((_PROJECT / f"{tag}.json").read_text(encoding="utf-8"))
+    inputs, outputs = (
+        tuple(VellumVariable.model_validate(each) for each in found[key])
+        for key in ("input_variables", "output_variables")
+    )
+    return Declared(inputs, outputs, found["summary"])
+
+
+def deploy_samples(server: Any) -> None:
+    """Deploy every release of every sample on `server`, a `LocalServer`, oldest first, with tags.
+
+    A deployment that exists already is left as it is. A release has the same id in every process,
+    so that a history knows it again.
+    """
+    existing = server.names()
     for name in names():
-        if name in there:
-            continue
-        for target, tags, description in _SAMPLES[name]:
+        for target, tags, description in () if name in existing else _SAMPLES[name]:
             server.deploy(
-                target,
+                project_files(tags[0]) if target is None else target,
                 name=name,
                 release_tags=tags,
                 description=description,
-                release_id=str(uuid.uuid5(_SPACE, f"{_EDITION}/{name}/{tags[0]}")),
-                declared=declared(target) if isinstance(target, Path) else None,
+                release_id=str(uuid.uuid5(_ID_SPACE, f"{_EDITION}/{name}/{tags[0]}")),
+                declared=declared(tags[0]) if target is None else None,
             )
-
-
-def _can_run(name: str) -> bool:
-    is_project = any(isinstance(target, Path) for target, _, _ in _SAMPLES[name])
-    return not is_project or sdk_is_installed()

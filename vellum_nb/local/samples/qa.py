@@ -1,26 +1,150 @@
-"""`docs-qa`: three releases that answer questions from a small handbook, or from your documents.
-
-v1 counts common words and shows how the article begins; v2 searches with BM25, stems and synonyms,
-answers with one or two sentences and abstains when it is not sure; v3 understands follow-up
-questions and cites its source, but abstains too often.
-"""
+"""`docs-qa`: three releases that answer questions from a small handbook or your documents."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from pydantic import Field
 
-from vellum_nb.local import ChatHistory, Reject, SearchResults
-from vellum_nb.local.samples.retrieval import Article, Hit, Index, handbook, overlap
-from vellum_nb.local.samples.text import sentences, stems, words
+from vellum_nb.local.refusals import Reject
+from vellum_nb.local.samples.text import sentences, stem, stems, words
+from vellum_nb.local.types import ChatHistory, SearchResults
 
-__all__ = ["docs_qa_v1", "docs_qa_v2", "docs_qa_v3"]
+__all__ = [
+    "Article",
+    "Hit",
+    "Index",
+    "docs_qa_v1",
+    "docs_qa_v2",
+    "docs_qa_v3",
+    "handbook",
+    "overlap",
+]
 
-_SHOWN = 3
+_HANDBOOK = Path(__file__).parent / "data" / "handbook.json"
+_K1, _B = 1.2, 0.6  # the usual BM25 settings: saturation of repeats, weight of length
+_SYNONYM_WEIGHT = 0.7
+_LONG = 4  # letters of a word that v1 counts
+_UNKNOWN_WEIGHT = 0.6  # a word that no article holds says less than one that some hold
+
+
+@dataclass(frozen=True)
+class Article:
+    """One document: its title and its text."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An article with its score, and which of its sentences come nearest, best first."""
+
+    article: Article
+    score: float
+    best: tuple[str, ...] = ()
+
+
+def overlap(question: str, articles: Sequence[Article]) -> list[Hit]:
+    """Rank articles by the share of the question's longer words that they hold."""
+    query = {word for word in words(question) if len(word) >= _LONG}
+    hits = [
+        Hit(
+            article, len(query & set(words(f"{article.title} {article.text}"))) / max(1, len(query))
+        )
+        for article in articles
+    ]
+    return sorted(hits, key=lambda hit: -hit.score)
+
+
+@dataclass
+class Index:
+    """BM25 over the stems of the articles; words of the question may stand for their synonyms."""
+
+    articles: Sequence[Article]
+    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._bags = [Counter(stems(f"{a.title} {a.title} {a.text}")) for a in self.articles]
+        self._mean = sum(bag.total() for bag in self._bags) / max(1, len(self._bags))
+        self._spread = Counter(term for bag in self._bags for term in bag)
+
+    def search(self, question: str) -> list[Hit]:
+        """Rank the articles for a question, each with its sentences, best first."""
+        query = self._query_terms(question)
+        scored = [
+            (self._score(query, bag), article)
+            for bag, article in zip(self._bags, self.articles, strict=True)
+        ]
+        scored.sort(key=lambda pair: -pair[0])
+        return [Hit(article, score, self._nearest(query, article)) for score, article in scored]
+
+    def coverage(self, question: str, hit: Hit) -> float:
+        """Return which share of the question, weighed by rarity, the article speaks about."""
+        bag = Counter(stems(f"{hit.article.title} {hit.article.text}"))
+        weights = [(self._rarity(group), group) for group in self._groups(question)]
+        whole = sum(weight for weight, _ in weights)
+        if not whole:
+            return 0.0
+        return sum(weight for weight, group in weights if any(t in bag for t in group)) / whole
+
+    def _groups(self, question: str) -> list[list[str]]:
+        return [[term, *self.synonyms.get(term, ())] for term in dict.fromkeys(stems(question))]
+
+    def _query_terms(self, question: str) -> dict[str, float]:
+        query: dict[str, float] = {}
+        for first, *others in self._groups(question):
+            query[first] = 1.0
+            for other in others:
+                query.setdefault(other, _SYNONYM_WEIGHT)
+        return query
+
+    def _rarity(self, group: Sequence[str]) -> float:
+        known = [self._idf(term) for term in group if term in self._spread]
+        return max(known) if known else _UNKNOWN_WEIGHT * self._idf(group[0])
+
+    def _idf(self, term: str) -> float:
+        found = self._spread[term]
+        return math.log(1 + (len(self._bags) - found + 0.5) / (found + 0.5))
+
+    def _score(self, query: Mapping[str, float], bag: Counter[str]) -> float:
+        length = 1 - _B + _B * bag.total() / (self._mean or 1)
+        return sum(
+            weight * self._idf(term) * bag[term] * (_K1 + 1) / (bag[term] + _K1 * length)
+            for term, weight in query.items()
+            if term in bag
+        )
+
+    def _nearest(self, query: Mapping[str, float], article: Article) -> tuple[str, ...]:
+        def nearness(sentence: str) -> float:
+            held = set(stems(sentence))
+            return sum(weight * self._idf(t) for t, weight in query.items() if t in held)
+
+        return tuple(sorted(sentences(article.text), key=nearness, reverse=True))
+
+
+@cache
+def handbook() -> Index:
+    """Return the index of the built-in handbook, which describes a product that does not exist."""
+    data: dict[str, Any] = json.loads(_HANDBOOK.read_text(encoding="utf-8"))
+    articles = [Article(item["title"], item["text"]) for item in data["articles"]]
+    synonyms = {
+        stem(word): tuple(stem(other) for other in others)
+        for word, others in data["synonyms"].items()
+    }
+    return Index(articles, synonyms)
+
+
+_MAX_SOURCES = 3
 _SURE_V2, _SURE_V3 = 0.35, 0.62  # share of the question that the best article must speak about
-_SHORT = 3  # a question of so few meaningful words leans on what was said before
+_SHORT = 3  # a question of so few meaningful words leans on the conversation
 _POINTING = frozenset(
     {"it", "its", "that", "this", "they", "them", "those", "these", "ones", "and"}
 )
@@ -49,7 +173,7 @@ def docs_qa_v1(question: Question, *, documents: Documents = None) -> Answer:
     """Show the beginning of the article that shares most words with the question."""
     hits = overlap(_checked(question), _index(documents).articles)
     return {
-        "answer": " ".join(sentences(hits[0].article.text)[:_SHOWN]),
+        "answer": " ".join(sentences(hits[0].article.text)[:_MAX_SOURCES]),
         "sources": _sources(hits),
         "confidence": round(hits[0].score, 2),
     }
@@ -77,12 +201,12 @@ def docs_qa_v3(
 ) -> Answer:
     """Answer follow-ups too, as Markdown with the source; abstain unless quite sure."""
     index = _index(documents)
-    asked = _in_context(_checked(question), chat_history or [])
-    hits = index.search(asked)
-    sure = index.coverage(asked, hits[0])
+    query = _in_context(_checked(question), chat_history or [])
+    hits = index.search(query)
+    sure = index.coverage(query, hits[0])
     if sure < _SURE_V3:
         return _abstained(hits, sure)
-    first, *others = hits[0].best[:_SHOWN]
+    first, *others = hits[0].best[:_MAX_SOURCES]
     title = hits[0].article.title
     points = "".join(f"\n- {other}" for other in others)
     more = f"\n\nSee also:\n{points}" if points else ""
@@ -115,11 +239,11 @@ def _index(documents: Sequence[dict[str, Any]] | None) -> Index:
 
 def _in_context(question: str, history: Sequence[dict[str, Any]]) -> str:
     leans = len(stems(question)) <= _SHORT or not _POINTING.isdisjoint(words(question))
-    said = [text for message in history if (text := _said(message))]
-    return " ".join([*said[-2:], question]) if leans else question
+    texts = [text for message in history if (text := _message_text(message))]
+    return " ".join([*texts[-2:], question]) if leans else question
 
 
-def _said(message: dict[str, Any]) -> str:
+def _message_text(message: dict[str, Any]) -> str:
     content = message.get("content")
     text = message.get("text") or (content.get("value") if isinstance(content, dict) else content)
     return text if isinstance(text, str) else ""
@@ -138,7 +262,7 @@ def _sources(hits: Sequence[Hit]) -> list[dict[str, Any]]:
             "keywords": [],
             "document": {"label": hit.article.title},
         }
-        for hit in hits[:_SHOWN]
+        for hit in hits[:_MAX_SOURCES]
         if hit.score > 0
     ]
 

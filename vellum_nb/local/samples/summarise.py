@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from vellum_nb.local import Reject
+from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import sentences as split
 from vellum_nb.local.samples.text import stems, words
 
@@ -52,18 +52,18 @@ Summary = Generator[Chunk, None, Rest]
 
 def summarise_v1(text: Text, *, sentences: Length = 3) -> Summary:
     """Keep the first sentences."""
-    kept = _checked(text)[: int(sentences)]
-    yield from _spoken(" ".join(kept))
-    return {"bullets": kept, "word_count": _count(kept)}
+    chosen = _checked(text)[: int(sentences)]
+    yield from _streamed(" ".join(chosen))
+    return {"bullets": chosen, "word_count": _count(chosen)}
 
 
 def summarise_v2(text: Text, *, sentences: Length = 3, style: Style = "paragraph") -> Summary:
     """Keep the sentences that share most with the others, in their order, without repetition."""
     found = _checked(text)[:_MOST_SENTENCES]
-    kept = [found[place] for place in _choose(found, count=int(sentences))]
+    chosen = [found[place] for place in _choose(found, count=int(sentences))]
     bullets = style == "bullets"
-    yield from _spoken("\n".join(f"- {s}" for s in kept) if bullets else " ".join(kept))
-    return {"bullets": [_shortened(sentence) for sentence in kept], "word_count": _count(kept)}
+    yield from _streamed("\n".join(f"- {s}" for s in chosen) if bullets else " ".join(chosen))
+    return {"bullets": [_shortened(sentence) for sentence in chosen], "word_count": _count(chosen)}
 
 
 def _checked(text: str) -> list[str]:
@@ -73,7 +73,7 @@ def _checked(text: str) -> list[str]:
     return split(text)
 
 
-def _spoken(summary: str) -> Iterator[Chunk]:
+def _streamed(summary: str) -> Iterator[Chunk]:
     start = 0
     for place, letter in enumerate(summary):
         if letter in " \n" and place > start:
@@ -82,8 +82,8 @@ def _spoken(summary: str) -> Iterator[Chunk]:
     yield "summary", summary[start:]
 
 
-def _count(kept: Sequence[str]) -> int:
-    return sum(len(words(sentence)) for sentence in kept)
+def _count(chosen: Sequence[str]) -> int:
+    return sum(len(words(sentence)) for sentence in chosen)
 
 
 def _shortened(sentence: str) -> str:
@@ -108,8 +108,8 @@ def _choose(found: Sequence[str], *, count: int) -> list[int]:
 
 
 def _is_cue(sentence: str) -> bool:
-    said = words(sentence)
-    return not _CUES.isdisjoint(said) or any(word.isdigit() for word in said)
+    found = words(sentence)
+    return not _CUES.isdisjoint(found) or any(word.isdigit() for word in found)
 
 
 def _repetition(row: Sequence[float], chosen: Sequence[int]) -> float:

@@ -1,11 +1,13 @@
-"""`ticket-triage`: three releases that sort a support ticket and draft the answer.
-
-v1 looks for keywords; v2 has learned from labelled tickets and answers with what the ticket says;
-v3 takes private data out first and hands doubtful tickets to a person.
-"""
+"""`ticket-triage`: three releases that sort a support ticket and draft the answer."""
 
 from __future__ import annotations
 
+import csv
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,18 +15,228 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from vellum_nb.local import Reject
-from vellum_nb.local.samples.bayes import NaiveBayes, labelled_texts
+from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import stems, words
-from vellum_nb.local.samples.triage_rules import (
-    facts_of,
-    points_of,
-    redact,
-    reply_to,
-    word_tags,
+
+__all__ = [
+    "Facts",
+    "NaiveBayes",
+    "facts_of",
+    "labelled_texts",
+    "points_of",
+    "redact",
+    "reply_to",
+    "ticket_triage_v1",
+    "ticket_triage_v2",
+    "ticket_triage_v3",
+    "word_tags",
+]
+
+
+class NaiveBayes:
+    """Multinomial naive Bayes with add-half smoothing.
+
+    It learns from (label, text) pairs; `features` turns a text into what is counted.
+    """
+
+    def __init__(
+        self, examples: Iterable[tuple[str, str]], *, features: Callable[[str], Sequence[str]]
+    ) -> None:
+        self._features = features
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
+        sizes: Counter[str] = Counter()
+        for label, text in examples:
+            sizes[label] += 1
+            self._counts[label].update(features(text))
+        self._known = frozenset().union(*self._counts.values())
+        self._priors = {label: math.log(size / sizes.total()) for label, size in sizes.items()}
+        self._totals = {label: counts.total() for label, counts in self._counts.items()}
+
+    def probabilities(self, text: str) -> dict[str, float]:
+        """Return the probability of each label; long texts are tempered, words unseen ignored."""
+        seen = [feature for feature in self._features(text) if feature in self._known]
+        calm = max(1.0, math.sqrt(len(seen) / 4))
+        scores = {label: self._score(label, seen) / calm for label in self._priors}
+        best = max(scores.values())
+        weights = {label: math.exp(score - best) for label, score in scores.items()}
+        whole = sum(weights.values())
+        return {label: weight / whole for label, weight in weights.items()}
+
+    def _score(self, label: str, seen: Sequence[str]) -> float:
+        counts, size = self._counts[label], self._totals[label] + len(self._known) / 2
+        return self._priors[label] + sum(math.log((counts[f] + 0.5) / size) for f in seen)
+
+
+def labelled_texts(path: Path, *, language: str | None = None) -> list[tuple[str, str]]:
+    """Read (label, text) pairs from a CSV file with the columns label, text, language."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return [(label, text) for label, text, spoken in rows if language in {None, spoken}]
+
+
+_AMOUNT = re.compile(
+    r"[€$£]\s?\d(?:[\d.,]*\d)?|\b\d(?:[\d.,]*\d)?\s?(?:€|EUR\b|USD\b|GBP\b|CHF\b|euros?\b|dollars?\b)",
+    re.IGNORECASE,
+)
+_INVOICE = re.compile(r"\b(?:INV|RE|FA|PO)[- ]?\d{3,}\b")
+_E_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_LONG_NUMBER = re.compile(r"(?:\b[A-Z]{2,3}-)?\b\d(?:[ -]?\d){5,18}\b")
+_SHOUTED = re.compile(r"!!|\b[A-Z]{4,}\b(?:\W+[A-Z]{3,}\b)+")
+
+_TAG_WORDS = (
+    *("card", "invoice", "password", "export", "import", "api"),
+    *("mobile", "calendar", "seats"),
 )
 
-__all__ = ["ticket_triage_v1", "ticket_triage_v2", "ticket_triage_v3"]
+
+@dataclass(frozen=True)
+class _Issue:
+    tag: str
+    weight: int
+    apology: str
+    pattern: re.Pattern[str]
+
+
+_ISSUES = tuple(
+    _Issue(tag, weight, apology, re.compile(pattern, re.IGNORECASE))
+    for (tag, weight, apology), pattern in {
+        ("double-charge", 2, "you were charged twice"): (
+            r"\b(?:charged?|billed|debited|paid|took|taken)\b.{0,30}\b(?:twice|two times|2x)\b"
+            r"|double charge|(?:two|second) charges?"
+        ),
+        ("wrong-invoice", 0, "the invoice is wrong"): (
+            r"(?:wrong|incorrect|correct(?:ed)?|mistake)\b.{0,40}\b(?:invoice|bill)\b"
+            r"|\b(?:invoice|bill)\b.{0,40}(?:wrong|incorrect|mistake|but we|instead)"
+        ),
+        ("security", 3, "somebody else may have had access"): (
+            r"hacked|phish|stranger|some(?:body|one) else|unauthori[sz]ed|leak(?:ed)?\b|breach"
+        ),
+        ("locked-out", 1, "you cannot sign in"): (
+            r"locked out|(?:can(?:not|'t)|unable to) (?:log|sign) ?(?:in|on)|reset (?:mail|link)"
+        ),
+        ("data-loss", 2, "some of your data is missing"): (
+            r"\blost\b|disappeared|vanished|\bgone\b|data loss|wiped"
+        ),
+        ("blocked", 2, "your work is blocked"): (
+            r"(?:whole|entire|every|all|nobody).{0,25}(?:team|company|office|users|everyone|work)"
+            r"|block(?:ed|ing)|cannot work|can't work|production|\bshop\b.{0,15}offline"
+        ),
+        ("deadline", 1, ""): (
+            r"\b(?:before|by|until) "
+            r"(?:tomorrow|tonight|noon|monday|tuesday|wednesday|thursday|friday)"
+            r"|\btoday\b|\btonight\b|\bdeadline\b|audit|in an hour"
+        ),
+        ("unanswered", 1, "nobody answered"): (
+            r"nobody (?:answers|answered|replies|replied)|no (?:answer|reply)|ignored"
+            r"|(?:third|fourth|fifth) (?:mail|time|message)|still waiting|for weeks"
+        ),
+        ("churn-risk", 1, ""): (
+            r"\bcancel\b(?! my old)|leave you|switch to|competitor|last chance"
+        ),
+        ("legal", 2, ""): r"lawyer|attorney|\bcourt\b|legal action|data protection authority",
+        ("no-rush", -2, ""): (
+            r"no rush|not urgent|no hurry|when you have (?:a )?(?:time|minute)|curious"
+        ),
+    }.items()
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a ticket says: first amount, first invoice number, issues and how angry it sounds."""
+
+    amount: str
+    invoice: str
+    issues: tuple[_Issue, ...]
+    angry: bool
+    by_card: bool
+
+    @property
+    def tags(self) -> list[str]:
+        """Names of the issues, except the polite ones."""
+        return [issue.tag for issue in self.issues if issue.weight >= 0]
+
+
+def facts_of(ticket: str) -> Facts:
+    """Read the facts out of a ticket."""
+    amount, invoice = _AMOUNT.search(ticket), _INVOICE.search(ticket)
+    return Facts(
+        amount=amount.group() if amount else "",
+        invoice=invoice.group() if invoice else "",
+        issues=tuple(issue for issue in _ISSUES if issue.pattern.search(ticket)),
+        angry=bool(_SHOUTED.search(ticket)),
+        by_card="card" in ticket.casefold(),
+    )
+
+
+def points_of(category: str, facts: Facts, *, tone: bool = True) -> int:
+    """Weigh a ticket: its category, its issues and, if asked, its tone."""
+    base = {"outage": 2, "bug": 1, "billing": 1, "refund": 1, "account": 1}.get(category, 0)
+    return base + sum(issue.weight for issue in facts.issues) + int(tone and facts.angry)
+
+
+def word_tags(ticket: str) -> list[str]:
+    """Return the well-known words that a ticket mentions."""
+    low = ticket.casefold()
+    return [word for word in _TAG_WORDS if re.search(rf"\b{word}", low)]
+
+
+def redact(ticket: str) -> tuple[str, list[str]]:
+    """Take e-mail addresses and card numbers out; return the text and what was taken.
+
+    Examples
+    --------
+    >>> redact("Card 4111 1111 1111 1111, mail ada@example.org")
+    ('Card [number], mail [e-mail]', ['e-mail address', 'number'])
+    """
+    text, mails = _E_MAIL.subn("[e-mail]", ticket)
+    text, numbers = _LONG_NUMBER.subn("[number]", text)
+    return text, ["e-mail address"] * bool(mails) + ["number"] * bool(numbers)
+
+
+def reply_to(category: str, facts: Facts, *, hours: int) -> str:
+    """Write the answer: thanks, an apology that names the issues, what happens next, a pointer."""
+    apologies = [issue.apology for issue in facts.issues if issue.apology]
+    parts = ["Thanks for writing."]
+    if apologies:
+        parts.append(f"We are sorry that {' and that '.join(apologies[:2])}.")
+    parts.append(_action(category, facts, hours))
+    parts.append(_POINTERS[category])
+    return " ".join(parts)
+
+
+def _action(category: str, facts: Facts, hours: int) -> str:
+    amount = f" of {facts.amount}" if facts.amount else ""
+    number = f" ({facts.invoice})" if facts.invoice else ""
+    place = "card" if facts.by_card else "account"
+    in_time = f"within {hours} hour{'s' if hours != 1 else ''}"
+    if category == "billing" and "double-charge" in facts.tags:
+        return (
+            f"The second charge{amount}{number} will be back on your {place} within 5 working days."
+        )
+    if category == "billing" and "wrong-invoice" in facts.tags:
+        return f"A corrected invoice{number} reaches you {in_time}."
+    actions = {
+        "billing": f"We are checking the charge{amount}{number} and answer {in_time}.",
+        "refund": f"The refund{amount}{number} is on its way and arrives within 5 working days.",
+        "outage": f"We are working on it; the next update reaches you {in_time}.",
+        "account": f"Account security writes to your registered address {in_time}.",
+        "bug": f"Our engineers have your report and answer {in_time} with a fix or a detour.",
+        "how-to": f"The short answer is in the handbook; what remains open we answer {in_time}.",
+    }
+    return actions[category]
+
+
+_POINTERS = {
+    "billing": "Please check your billing page for the current status.",
+    "refund": "Please check your billing page for the current status.",
+    "outage": "The status page shows what is affected.",
+    "account": "Please do not share codes or passwords with anybody.",
+    "bug": "If it happens again, a screenshot helps us.",
+    "how-to": "You find it under Help, Handbook.",
+}
+
 
 _TRAINING = Path(__file__).parent / "data" / "triage-training.csv"
 _SURE_ENOUGH = 0.8  # below it a person reads the ticket
@@ -94,7 +306,7 @@ def ticket_triage_v2(
     chances = _model_v2().probabilities(_checked(ticket))
     category = max(chances, key=lambda name: chances[name])
     facts = facts_of(ticket)
-    points = points_of(category, facts) + _standing(sla_hours, customer_tier, vip=vip)
+    points = points_of(category, facts) + _urgency(sla_hours, customer_tier, vip=vip)
     return {
         "category": category,
         "priority": _priority(points),
@@ -130,7 +342,7 @@ def ticket_triage_v3(
             "reply": reply + note,
             "tags": [*tags, "human-review"],
         }
-    points = points_of(category, facts, tone=False) + _standing(sla_hours, customer_tier, vip=vip)
+    points = points_of(category, facts, tone=False) + _urgency(sla_hours, customer_tier, vip=vip)
     return {
         "category": category,
         "priority": _priority(points),
@@ -146,7 +358,7 @@ def _checked(ticket: str) -> str:
     return ticket
 
 
-def _standing(sla_hours: float, tier: str, *, vip: bool) -> int:
+def _urgency(sla_hours: float, tier: str, *, vip: bool) -> int:
     return int(vip) + int(tier == "enterprise") + int(sla_hours <= _RUSH_HOURS)
 
 

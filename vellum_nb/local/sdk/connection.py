@@ -19,7 +19,7 @@ from vellum.workflows.events.types import WorkflowDeploymentParentContext
 from vellum.workflows.state.context import WorkflowContext
 
 if TYPE_CHECKING:
-    from vellum_nb.local.engine.code import RunContext
+    from vellum_nb.local.engine.events import RunContext
 
 __all__ = ["LocalContext"]
 
@@ -28,7 +28,7 @@ _LAST_READS_S = 5.0  # they end at once, as their sockets are shut
 
 
 class LocalContext(WorkflowContext):
-    """What the SDK tells the nodes of one run; their Vellum client speaks to the local server.
+    """Context of the nodes of one run, whose Vellum client calls the local server.
 
     The client is made when a node asks for it. Call `cut` to end what it waits for, `close` at the
     end of the run.
@@ -111,5 +111,5 @@ def _spans(context: RunContext) -> ExecutionContext:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Return one context for all: each new one reads the certificates of the system anew."""
+    """Return one context for all: each new one would read the certificates of the system."""
     return ssl.create_default_context()

@@ -32,7 +32,7 @@ def compile_blocks(
     Raises
     ------
     VellumNBError
-        When a block is no block, a variable is missing, or a template fails.
+        When a block is not valid, a variable is missing, or a template fails.
     """
     config = {"ml_model": "", "input_variables": [], "parameters": {}, "blocks": list(blocks)}
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError, PydanticUndefined
+from pydantic_core import PydanticUndefined
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.descriptors.base import BaseDescriptor
 from vellum.workflows.inputs import BaseInputs
@@ -16,11 +17,16 @@ from vellum.workflows.types.utils import LOCAL_NS
 from vellum.workflows.utils.functions import compile_annotation
 from vellum.workflows.utils.vellum_variables import primitive_type_to_vellum_variable_type
 
-from vellum_nb.local.callables.annotations import Kind, kind_of
-from vellum_nb.local.callables.signature import ABSENT, Parameter
+from vellum_nb.local.callables.signature import (
+    ABSENT,
+    Kind,
+    Parameter,
+    description_extension,
+    kind_of,
+    typed_default,
+)
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable
-from vellum_nb.models.deployments import VariableExtensions
 
 __all__ = ["inputs_of", "outputs_of"]
 
@@ -28,13 +34,7 @@ _WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
 
 
 def inputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[Parameter, ...]:
-    """Return the inputs of `workflow` in the order in which they are written, bases first.
-
-    Raises
-    ------
-    VellumNBError
-        When an annotation is one that the SDK cannot read.
-    """
+    """Return the inputs of `workflow` in the order in which they are written, bases first."""
     inputs = workflow.get_inputs_class()
     hints = _hints(inputs)
     return tuple(_parameter(inputs, name, hints[name]) for name in _names(inputs))
@@ -90,17 +90,20 @@ def _parameter(inputs: type[BaseInputs], name: str, hint: Any) -> Parameter:
         default = ABSENT if default is PydanticUndefined or default is ... else default
     type_ = _type(reference, kind)
     optional = kind.optional or default is None
+    description = (field.description if field is not None else None) or kind.description
     variable = VellumVariable(
         id=str(reference.id),
         key=name,
         type=type_,
         required=default is ABSENT and not optional,
-        default=_typed_default(type_, kind, default),
-        extensions=_extensions(kind, field),
+        default=None
+        if isinstance(default, BaseDescriptor)
+        else typed_default(type_, kind, default),
+        extensions=description_extension(inspect.cleandoc(description)),
         json_schema=_schema(type_, kind, reference),
     )
     fallback = None if default is ABSENT and optional else default
-    return Parameter(variable, kind, positional=False, fallback=fallback)
+    return Parameter(variable, kind, fallback=fallback)
 
 
 def _reference(inputs: type[BaseInputs], name: str, hint: Any) -> Any:
@@ -133,7 +136,7 @@ def _type(reference: BaseDescriptor[Any], kind: Kind) -> str:
         return kind.type  # the SDK knows no type for some unions
 
 
-def _schema(type_: str, kind: Kind, reference: BaseDescriptor[Any]) -> dict[str, Any] | None:
+def _schema(type_: str, kind: Kind, reference: BaseDescriptor[Any]) -> Mapping[str, Any] | None:
     if type_ not in _WITH_SCHEMA:
         return None
     if kind.adapter is not None:
@@ -143,25 +146,3 @@ def _schema(type_: str, kind: Kind, reference: BaseDescriptor[Any]) -> dict[str,
     except (ValueError, TypeError, RecursionError):
         return None
     return None if "$ref" in json.dumps(compiled, default=str) else compiled or None
-
-
-def _typed_default(type_: str, kind: Kind, default: Any) -> dict[str, Any] | None:
-    if default is ABSENT or default is None or isinstance(default, BaseDescriptor):
-        return None
-    try:
-        value = (
-            kind.adapter.dump_python(default, mode="json", warnings=False)
-            if kind.adapter
-            else default
-        )
-        json.dumps(value, allow_nan=False)
-    except (PydanticSerializationError, ValueError, TypeError):
-        return None  # the workflow still has it; it only cannot be shown
-    return {"type": type_, "value": value}
-
-
-def _extensions(kind: Kind, field: FieldInfo | None) -> VariableExtensions | None:
-    description = (field.description if field is not None else None) or kind.description
-    if not description:
-        return None
-    return VariableExtensions(color=None, description=inspect.cleandoc(description), title=None)

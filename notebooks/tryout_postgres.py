@@ -1,0 +1,144 @@
+"""A PostgreSQL server to try a team's history on: in a temporary folder, for this machine only.
+
+For the notebook beside it, the tests and the benchmarks; a team has a server of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+__all__ = ["TryoutPostgres"]
+
+_USER = "vnb"
+_DEFAULT = "runs"
+_MISSING = (
+    "PostgreSQL's server is not installed here: its programs initdb and postgres were looked for "
+    "on the PATH and in /usr/lib/postgresql. Install it, for example with "
+    "'sudo apt-get install postgresql' or 'brew install postgresql'"
+)
+
+
+class TryoutPostgres:
+    """A PostgreSQL server on a free port of 127.0.0.1, in a temporary folder.
+
+    Anyone on this machine may use it without a password: it is for trying out. Root may not run
+    PostgreSQL, so there it runs as the user ``postgres`` that Debian's package makes.
+
+    Parameters
+    ----------
+    **settings : str
+        Settings of the server, such as ``fsync="off"``.
+
+    Raises
+    ------
+    RuntimeError
+        The server is not installed, or did not start; the message has its log.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> with TryoutPostgres() as team, vnb.History(team.url()) as history:
+    ...     history.count()
+    0
+    """
+
+    def __init__(self, **settings: str) -> None:
+        self._programs = _programs()
+        self._settings = {"listen_addresses": "127.0.0.1", **settings}
+        self._as: dict[str, Any] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="vnb-postgres-"))
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            self._as = {"user": "postgres", "group": "postgres", "extra_groups": []}
+            shutil.chown(self.folder, "postgres", "postgres")
+        self.port = _free_port()
+        self.data = self.folder / "data"
+        try:
+            self._call("initdb", "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C")
+            self.start()
+            self._call("createdb", "-h", "127.0.0.1", "-U", _USER, _DEFAULT)
+        except BaseException:
+            self.close()
+            raise
+
+    def url(self, database: str = _DEFAULT, user: str = _USER) -> str:
+        """Return what `vellum_nb.connect` takes as ``history``."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it, on the same port and with its data."""
+        options = " ".join(f"-c {name}={value}" for name, value in self._settings.items())
+        log = self.folder / "log"
+        self._call(
+            "pg_ctl",
+            "start",
+            "-w",
+            "-l",
+            str(log),
+            "-o",
+            f"-p {self.port} -k {self.folder} {options}",
+        )
+
+    def stop(self) -> None:
+        """Stop it at once, without waiting for its clients, as a broken machine would."""
+        self._call("pg_ctl", "stop", "-m", "immediate")
+
+    def close(self) -> None:
+        """Stop it and delete its folder; does nothing the second time."""
+        if (self.data / "postmaster.pid").exists():
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _call(self, program: str, *arguments: str) -> None:
+        environment = {**os.environ, "PGDATA": str(self.data), "PGPORT": str(self.port)}
+        output = self.folder / "output"
+        with output.open("wb") as file:  # a pipe would stay open as long as the server
+            done = subprocess.run(
+                [self._programs / program, *arguments],
+                env=environment,
+                stdout=file,
+                stderr=file,
+                check=False,
+                cwd=self.folder,
+                **self._as,
+            )
+        if done.returncode:
+            log = "".join(
+                path.read_text(encoding="utf-8", errors="replace")[-2000:]
+                for path in (output, self.folder / "log")
+                if path.exists()
+            )
+            msg = f"PostgreSQL's {program} failed: {log.strip()}"
+            raise RuntimeError(msg)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TryoutPostgres on 127.0.0.1:{self.port}>"
+
+
+def _programs() -> Path:
+    """Return the newest folder with ``initdb``."""
+    packaged = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if packaged:
+        return max(packaged, key=lambda path: float(path.parent.name))
+    on_path = shutil.which("initdb")
+    if on_path is None:
+        raise RuntimeError(_MISSING)
+    return Path(on_path).resolve().parent
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

@@ -1,0 +1,210 @@
+"""Slow, silent, endless and malformed clients: they are closed, and others are served."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer
+
+PATH = "/v1/environments/identity"
+HEAD = "POST /v1/execute-workflow HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {}\r\n"
+
+
+def echo(text: str) -> str:
+    return text
+
+
+def large(text: str) -> str:
+    return text * 8_000_000
+
+
+@pytest.fixture
+def quick():
+    """Serve with a time limit of 0.3 s for heads, 1.8 s for bodies and readers."""
+    with LocalServer(request_timeout=0.3) as server:
+        server.deploy(echo)
+        server.deploy(large)
+        yield server
+
+
+def connect(server):
+    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 20)
+
+
+def closed(sock, within):
+    """Wait until the server closes a connection; return what it sent before."""
+    sock.settimeout(within)
+    received = b""
+    try:
+        while part := sock.recv(65536):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def answer_time(api):
+    began = time.monotonic()
+    assert api.get(PATH).status_code == 200
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /v1/environ", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"]
+)
+def test_connections_without_a_whole_head_are_closed(quick, sent, asking):
+    with ExitStack() as stack:
+        opened = [stack.enter_context(connect(quick)) for _ in range(100)]
+        for sock in opened:
+            sock.sendall(sent)
+        assert answer_time(asking(quick)) < 2
+        for sock in opened:
+            assert closed(sock, 10) == b""
+
+
+def test_a_head_that_drips_is_closed(quick):
+    with connect(quick) as sock:
+        began = time.monotonic()
+        with suppress(OSError):
+            for letter in HEAD.format("x") * 10:
+                sock.sendall(letter.encode())
+                time.sleep(0.05)
+        assert time.monotonic() - began < 10
+
+
+def test_the_second_head_of_a_connection_has_a_limit_too(quick):
+    request = f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {quick.api_key}\r\n\r\n"
+    with connect(quick) as sock:
+        sock.sendall(request.encode())
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        sock.sendall(b"GET /v1")
+        assert b"HTTP/1.1" not in closed(sock, 10)
+
+
+def test_bodies_that_do_not_come_are_408(quick, asking):
+    with ExitStack() as stack:
+        opened = [stack.enter_context(connect(quick)) for _ in range(50)]
+        for sock in opened:
+            sock.sendall((HEAD.format(quick.api_key) + "Content-Length: 100\r\n\r\n{").encode())
+        assert answer_time(asking(quick)) < 2
+        for sock in opened:
+            assert b"408" in closed(sock, 20).partition(b"\r\n")[0]
+
+
+def test_a_request_under_way_has_no_such_limit(tmp_path, asking):
+    def slow(text: str) -> str:
+        time.sleep(1)
+        return text
+
+    with LocalServer(request_timeout=0.2) as server:
+        server.deploy(slow)
+        inputs = [{"name": "text", "type": "STRING", "value": "hi"}]
+        answer = asking(server).send(workflow_deployment_name="slow", inputs=inputs)
+    assert answer.json()["data"]["state"] == "FULFILLED"
+
+
+def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking):
+    body = json.dumps(
+        {
+            "workflow_deployment_name": "large",
+            "inputs": [{"name": "text", "type": "STRING", "value": "x"}],
+        }
+    ).encode()
+    head = HEAD.format(quick.api_key) + f"Content-Length: {len(body)}\r\n\r\n"
+    with ExitStack() as stack:
+        opened = [stack.enter_context(connect(quick)) for _ in range(5)]
+        for sock in opened:
+            sock.sendall(head.encode() + body)
+        api = asking(quick)
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            assert answer_time(api) < 4
+            time.sleep(0.2)
+        for sock in opened:
+            assert len(closed(sock, 10)) < 8_000_000
+
+
+def test_a_stop_does_not_wait_for_unfinished_bodies_and_logs_nothing(caplog):
+    with ExitStack() as stack:
+        server = LocalServer().start()
+        opened = [stack.enter_context(connect(server)) for _ in range(20)]
+        for sock in opened:
+            sock.sendall((HEAD.format(server.api_key) + "Content-Length: 100\r\n\r\n{").encode())
+        time.sleep(0.5)
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 2
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_unfinished_bodies_of_all_clients_together_are_bounded(asking):
+    with ExitStack() as stack:
+        server = stack.enter_context(LocalServer(body_limit=1000))
+        opened = [stack.enter_context(connect(server)) for _ in range(40)]
+        head = HEAD.format(server.api_key) + "Content-Length: 1000\r\n\r\n"
+        for sock in opened:
+            sock.sendall(head.encode() + b" " * 900)
+        refused = threading.Event()
+
+        def watch(sock):
+            if b" 503 " in closed(sock, 20)[:20]:
+                refused.set()
+
+        for sock in opened[-3:]:
+            threading.Thread(target=watch, args=(sock,), daemon=True).start()
+        assert refused.wait(10)
+        assert answer_time(asking(server)) < 2
+
+
+def test_a_request_with_two_lengths_is_refused_and_answered_once(quick):
+    inner = f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {quick.api_key}\r\n\r\n"
+    body = f"0\r\n\r\n{inner}"
+    head = HEAD.format(quick.api_key)
+    lengths = f"Content-Length: {len(body)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(quick) as sock:
+        sock.sendall((head + lengths + body).encode())
+        received = closed(sock, 10)
+    assert received.startswith(b"HTTP/1.1 400")
+    assert received.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"external_id": "x" * 1_000_000},
+        {"metadata": {"note": "x" * 1_000_000}},
+        {"release_tag": "x" * 1_000_000},
+        {"workflow_deployment_name": "x" * 1_000_000},
+        {"workflow_deployment_id": "x" * 1_000_000},
+        {"previous_execution_id": "x" * 1_000_000},
+    ],
+    ids=lambda field: next(iter(field)),
+)
+def test_names_tags_ids_and_metadata_are_bounded(api, field):
+    inputs = [{"name": "text", "type": "STRING", "value": "hi"}]
+    answer = api.send(**{"workflow_deployment_name": "echo", "inputs": inputs, **field})
+    assert answer.status_code == 400
+    assert len(answer.text) < 1000
+    assert next(iter(field)) in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_limit_that_is_no_time_is_refused(timeout):
+    with pytest.raises(VellumNBError, match="request_timeout"):
+        LocalServer(request_timeout=timeout)
+
+
+def test_a_server_that_forgot_its_executions_is_another_workspace(tmp_path, asking):
+    def identity(**options):
+        with LocalServer(**options) as server:
+            return asking(server).get("/v1/workspaces/identity").json()["id"]
+
+    assert identity(data=tmp_path) == identity(data=tmp_path)
+    assert identity() != identity()

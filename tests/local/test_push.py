@@ -1,0 +1,251 @@
+"""The official command line against the local server: ping, push, pull, unmodified."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from vellum_nb.local import LocalServer
+
+VELLUM = str(Path(sys.executable).with_name("vellum"))
+PROJECT = {
+    "__init__.py": "",
+    "inputs.py": """
+from vellum.workflows.inputs import BaseInputs
+
+
+class Inputs(BaseInputs):
+    text: str
+""",
+    "nodes/__init__.py": "from .shout import Shout\n\n__all__ = ['Shout']\n",
+    "nodes/shout.py": """
+from vellum.workflows.nodes import BaseNode
+
+from ..inputs import Inputs
+
+
+class Shout(BaseNode):
+    text = Inputs.text
+
+    class Outputs(BaseNode.Outputs):
+        loud: str
+
+    def run(self) -> Outputs:
+        return self.Outputs(loud=self.text.upper())
+""",
+    "workflow.py": """
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.state import BaseState
+
+from .inputs import Inputs
+from .nodes import Shout
+
+
+class MyFlow(BaseWorkflow[Inputs, BaseState]):
+    graph = Shout
+
+    class Outputs(BaseWorkflow.Outputs):
+        loud = Shout.Outputs.loud
+""",
+    "sandbox.py": """
+from vellum.workflows.inputs import DatasetRow
+from vellum.workflows.sandbox import WorkflowSandboxRunner
+
+from .inputs import Inputs
+from .nodes import Shout
+from .workflow import MyFlow
+
+dataset = [
+    DatasetRow(label="hello", inputs=Inputs(text="hello")),
+    DatasetRow(label="free", inputs=Inputs(text="bye"), mocks=[Shout.Outputs(loud="MOCK")]),
+]
+
+runner = WorkflowSandboxRunner(workflow=MyFlow, dataset=dataset)
+
+if __name__ == "__main__":
+    runner.run()
+""",
+}
+PUSH = "/v1/workflows/push"
+
+
+def write(folder, files=PROJECT):
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def vellum(server, folder, *arguments):
+    environment = {**os.environ, "VELLUM_API_URL": server.url, "VELLUM_API_KEY": server.api_key}
+    return subprocess.run(
+        [VELLUM, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def code_in(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*.py")
+        if "__pycache__" not in path.parts
+    }
+
+
+def outputs(api, **more):
+    inputs = [{"name": "text", "type": "STRING", "value": "hi"}]
+    answer = api.send(workflow_deployment_name="my-flow", inputs=inputs, **more)
+    assert answer.status_code == 200, answer.text
+    data = answer.json()["data"]
+    assert data["state"] == "FULFILLED", data
+    return {output["name"]: output["value"] for output in data["outputs"]}
+
+
+@pytest.mark.slow
+def test_the_command_line_pings_pushes_and_pulls_the_same_code(tmp_path, asking):
+    here, there, again = (tmp_path / name for name in ("here", "there", "again"))
+    for folder in (here, there, again):
+        folder.mkdir()
+    write(here / "my_flow")
+    with LocalServer(data=tmp_path / "data") as server:
+        ping = vellum(server, here, "ping")
+        assert "Successfully authenticated" in ping.stderr + ping.stdout
+        pushed = vellum(server, here, "workflows", "push", "my_flow", "--deploy",
+                        "--release-tag", "v2", "--release-tag", "production")  # fmt: skip
+        assert pushed.returncode == 0, pushed.stderr
+        lock = json.loads((here / "vellum.lock.json").read_text())["workflows"][0]
+        api = asking(server)
+        deployment = api.get("/v1/workflow-deployments/my-flow").json()
+        assert lock["deployments"][0]["id"] == deployment["id"]
+        tags = api.get("/v1/workflow-deployments/my-flow/release-tags").json()["results"]
+        assert {tag["name"] for tag in tags} == {"LATEST", "v2", "production"}
+        assert outputs(api, release_tag="v2") == {"loud": "HI"}
+
+        pulled = vellum(server, there, "workflows", "pull", "--workflow-deployment", "my-flow")
+        assert pulled.returncode == 0, pulled.stderr
+        assert code_in(there / "my_flow") == code_in(here / "my_flow") == dict(PROJECT)
+
+    with LocalServer(data=tmp_path / "data") as server:  # it is kept
+        sandbox = lock["workflow_sandbox_id"]
+        pulled = vellum(server, again, "workflows", "pull", "--workflow-sandbox-id", sandbox)
+        assert pulled.returncode == 0, pulled.stderr
+        assert code_in(again / "my_flow") == dict(PROJECT)
+        (here / "my_flow" / "nodes" / "shout.py").write_text(
+            PROJECT["nodes/shout.py"].replace("upper()", "upper() + '!'")
+        )
+        dry = vellum(server, here, "workflows", "push", "my_flow", "--dry-run")
+        assert dry.returncode == 1
+        assert "nodes/shout.py" in dry.stdout + dry.stderr
+        second = vellum(server, here, "workflows", "push", "my_flow", "--deploy",
+                        "--release-tag", "v3")  # fmt: skip
+        assert second.returncode == 0, second.stderr
+        api = asking(server)
+        assert outputs(api, release_tag="v3") == {"loud": "HI!"}
+        assert outputs(api, release_tag="v2") == {"loud": "HI"}
+
+
+@pytest.mark.slow
+def test_the_cases_of_a_pushed_project_run_with_their_mocks(tmp_path, asking):
+    write(tmp_path / "my_flow")
+    with LocalServer() as server:
+        pushed = vellum(server, tmp_path, "workflows", "push", "my_flow", "--deploy")
+        assert pushed.returncode == 0, pushed.stderr
+        api = asking(server)
+        flat = api.get(
+            "/v1/workflows/my-flow/pull",
+            params={"include_sandbox": True, "exclude_code": True},
+            headers={"Accept": "text/plain"},
+        )
+        rows = json.loads(flat.text.partition("\n")[2])
+        assert [(row["label"], row["inputs"]) for row in rows] == [
+            ("hello", {"text": "hello"}),
+            ("free", {"text": "bye"}),
+        ]
+        assert outputs(api, metadata={"node_output_mocks": rows[1]["mocks"]}) == {"loud": "MOCK"}
+        assert outputs(api) == {"loud": "HI"}
+        unknown = [{**rows[1]["mocks"][0], "node_id": "nobody"}]
+        answer = api.send(
+            workflow_deployment_name="my-flow",
+            metadata={"node_output_mocks": unknown},
+            inputs=[{"name": "text", "type": "STRING", "value": "x"}],
+        )
+        assert answer.status_code == 400
+        assert "no node has the id 'nobody'; there are: Shout" in answer.json()["detail"]
+
+
+def archive(files):
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+ECHO = {"workflow.py": "def echo(text: str) -> str: return text"}
+
+
+def push(api, content, **fields):
+    return api.call("POST", PUSH, data=fields, files={"artifact": ("echo.tar.gz", content)})
+
+
+def test_a_push_without_a_deployment_config_keeps_a_sandbox(api):
+    answer = push(api, archive(ECHO))
+    assert answer.status_code == 200, answer.text
+    sandbox = answer.json()["workflow_sandbox_id"]
+    assert answer.json().get("workflow_deployment_id") is None
+    pulled = api.get(f"/v1/workflows/{sandbox}/pull", headers={"Accept": "text/plain"})
+    assert ECHO["workflow.py"] in pulled.text
+    answer = push(api, archive({"workflow.py": "x = 1"}), workflow_sandbox_id=sandbox)
+    assert answer.json()["workflow_sandbox_id"] == sandbox
+
+
+def test_a_dry_run_keeps_nothing(api):
+    answer = push(api, archive(ECHO), dry_run="true", deployment_config='{"name": "never"}')
+    assert answer.status_code == 200
+    sandbox = answer.json()["workflow_sandbox_id"]
+    assert api.get(f"/v1/workflows/{sandbox}/pull").status_code == 404
+    assert api.get("/v1/workflow-deployments/never").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "status", "message"),
+    [
+        (b"no archive", {}, 400, "not a tar.gz archive"),
+        (archive(ECHO)[:60], {}, 400, "not a tar.gz archive"),
+        (archive({"../evil.py": "x"}), {}, 400, "not a path within"),
+        (archive({"/etc/evil.py": "x"}), {}, 400, "not a path within"),
+        (archive({"read.me": "x"}), {}, 400, "holds no .py file"),
+        (archive(ECHO), {"deployment_config": "{"}, 400, "deployment_config"),
+        (archive(ECHO), {"exec_config": "[]"}, 400, "exec_config"),
+        (archive(ECHO), {"dataset": "{}"}, 400, "dataset"),
+        (archive(ECHO), {"deployment_config": '{"name": "../x"}'}, 400, "name"),
+        (archive({"a.py": "x = "}), {"deployment_config": "{}"}, 400, "cannot be deployed"),
+        (archive(ECHO), {"workflow_sandbox_id": "nope"}, 404, "no workflow sandbox 'nope'"),
+    ],
+)
+def test_a_push_that_does_not_fit_is_refused(api, content, fields, status, message):
+    answer = push(api, content, **fields)
+    assert answer.status_code == status, answer.text
+    assert message in answer.json()["detail"]
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(api):
+    content = archive({"workflow.py": "#" * (33 * 1024 * 1024)})
+    assert len(content) < 100_000
+    answer = push(api, content)
+    assert answer.status_code == 400
+    assert "more than" in answer.json()["detail"]

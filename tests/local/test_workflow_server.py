@@ -1,0 +1,412 @@
+"""Releases that run in Vellum's workflow server: in an environment of its own, or in an image.
+
+The real workflow server is installed by the test into an environment, and is spoken to over HTTP.
+``VELLUM_WORKFLOW_SERVER_PYTHON`` names the Python of an environment that has it already. Where no
+docker answers, a fake ``docker`` records its arguments and starts that server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import LocalServer
+from vellum_nb.local.isolation.workflow_server import image_of_project
+
+pytestmark = pytest.mark.slow
+PROJECT = """
+import os
+import time
+from typing import Optional
+
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.nodes import BaseNode
+from vellum.workflows.state import BaseState
+
+
+class Inputs(BaseInputs):
+    text: str
+    times: Optional[int] = 1
+
+
+class Shout(BaseNode):
+    text = Inputs.text
+    times = Inputs.times
+
+    class Outputs(BaseNode.Outputs):
+        loud: str
+        where: str
+
+    def run(self) -> Outputs:
+        if self.text == "crash":
+            os._exit(7)
+        if self.text == "fail":
+            raise ValueError("no such text")
+        if self.text == "sleep":
+            time.sleep(60)
+        where = f"{os.getpid()} {os.environ['VELLUM_API_URL']}"
+        return self.Outputs(loud=self.text.upper() * int(self.times), where=where)
+
+
+class MyFlow(BaseWorkflow[Inputs, BaseState]):
+    graph = Shout
+
+    class Outputs(BaseWorkflow.Outputs):
+        loud = Shout.Outputs.loud
+        where = Shout.Outputs.where
+"""
+NESTED = """
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.nodes import SubworkflowDeploymentNode
+from vellum.workflows.state import BaseState
+
+
+class Inputs(BaseInputs):
+    text: str
+
+
+class Inner(SubworkflowDeploymentNode):
+    deployment = "echo"
+    subworkflow_inputs = {"text": Inputs.text}
+
+    class Outputs(SubworkflowDeploymentNode.Outputs):
+        output: str
+
+
+class Outer(BaseWorkflow[Inputs, BaseState]):
+    graph = Inner
+
+    class Outputs(BaseWorkflow.Outputs):
+        said = Inner.Outputs.output
+"""
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    """Return the Python of an environment with the workflow server."""
+    if known := os.environ.get("VELLUM_WORKFLOW_SERVER_PYTHON"):
+        return known
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    found = str(folder / "bin" / "python")
+    package = f"vellum-workflow-server=={version('vellum-ai')}"
+    done = subprocess.run(
+        [found, "-m", "pip", "install", "--quiet", package], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"{package} cannot be installed here")
+    return found
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "my-flow"
+    folder.mkdir()
+    (folder / "workflow.py").write_text(PROJECT)
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path):
+    with LocalServer(timeout=20, data=tmp_path / "data") as server:
+        yield server
+
+
+def run(api, text="hi", name="my-flow", **more):
+    inputs = [{"name": "text", "type": "STRING", "value": text}]
+    answer = api.send(workflow_deployment_name=name, inputs=inputs, **more)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def outputs(data):
+    assert data["state"] == "FULFILLED", data
+    return {output["name"]: (output["type"], output["value"]) for output in data["outputs"]}
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_project_runs_in_an_environment_of_its_own(python, project, server, asking):
+    release = server.deploy(project, isolation="environment", python=python, release_tags=["v1"])
+    variables = release.workflow_version.input_variables
+    assert {(v.key, v.type, v.required) for v in variables} == {
+        ("text", "STRING", True),
+        ("times", "NUMBER", False),
+    }
+    api = asking(server)
+    found = outputs(run(api))
+    assert found["loud"] == ("STRING", "HI")
+    pid, url = found["where"][1].split()
+    assert int(pid) != os.getpid()
+    assert url == server.url
+
+    stream = api.session.post(
+        f"{server.url}/v1/execute-workflow-stream",
+        json={
+            "workflow_deployment_name": "my-flow",
+            "inputs": [{"name": "text", "type": "STRING", "value": "ho"}],
+            "event_types": ["NODE", "WORKFLOW"],
+        },
+        timeout=60,
+    )
+    lines = [json.loads(line) for line in stream.text.splitlines()]
+    assert [(line["type"], line["data"]["state"]) for line in lines][:2] == [
+        ("WORKFLOW", "INITIATED"),
+        ("NODE", "INITIATED"),
+    ]
+    assert lines[-1]["data"]["state"] == "FULFILLED"
+    answer = api.send(workflow_deployment_name="my-flow", inputs=[])
+    assert answer.status_code == 400
+    assert "text" in answer.json()["detail"]
+
+
+def test_a_failure_a_crash_and_a_time_limit_are_rejections(python, project, tmp_path, asking):
+    with LocalServer(timeout=4) as server:
+        server.deploy(project, isolation="environment", python=python)
+        api = asking(server)
+        failed = run(api, "fail")["error"]
+        assert (failed["code"], failed["message"]) == ("NODE_EXECUTION", "no such text")
+        late = run(api, "sleep")["error"]
+        assert late["code"] == "WORKFLOW_TIMEOUT", late
+        crashed = run(api, "crash")
+        assert crashed["state"] == "REJECTED"
+        assert crashed["error"]["message"]
+        assert outputs(run(api))["loud"] == ("STRING", "HI")
+
+
+def test_a_cancelled_run_is_rejected_at_once(python, project, server, asking):
+    server.deploy(project, isolation="environment", python=python)
+    api = asking(server)
+    began = time.monotonic()
+    threading.Timer(1.0, server.stop).start()
+    with pytest.raises(Exception, match=r".*"):
+        outputs(run(api, "sleep"))
+    assert time.monotonic() - began < 15
+
+
+def test_a_server_that_was_killed_is_started_again(python, project, server, asking):
+    server.deploy(project, isolation="environment", python=python)
+    api = asking(server)
+    pid = int(outputs(run(api))["where"][1].split()[0])
+    children = subprocess.run(
+        ["pgrep", "-f", "workflow_server.server:app"], capture_output=True, text=True, check=False
+    ).stdout.split()
+    mine = [int(c) for c in children if _parent(int(c)) == os.getpid()]
+    assert mine
+    assert pid not in mine
+    for child in mine:
+        os.kill(child, 9)
+    until(lambda: not any(map(is_alive, mine)))
+    assert outputs(run(api))["loud"] == ("STRING", "HI")
+
+
+def _parent(pid):
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_a_node_of_it_runs_another_deployment(python, tmp_path, server, asking):
+    def echo(text: str) -> str:
+        return text * 2
+
+    server.deploy(echo)
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "outer" / "workflow.py").write_text(NESTED)
+    server.deploy(tmp_path / "outer", isolation="environment", python=python)
+    assert outputs(run(asking(server), "ab", name="outer"))["said"] == ("STRING", "abab")
+
+
+SERVE = """
+import sys
+from vellum_nb.local import LocalServer
+with LocalServer() as server:
+    server.deploy(__import__("pathlib").Path(sys.argv[1]), isolation="environment",
+                  python=sys.argv[2])
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_server_ends_with_the_process_that_started_it(python, project):
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, project, python],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True,
+                               check=False).stdout.split()  # fmt: skip
+        assert found
+        process.kill()
+    until(lambda: not any(is_alive(int(pid)) for pid in found))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"isolation": "environment"}, "needs python="),
+        ({"isolation": "environment", "python": "/no/such/python"}, "is not a program"),
+        ({"isolation": "environment", "python": sys.executable}, "vellum-workflow-server"),
+        ({"isolation": "container"}, "needs an image"),
+    ],
+)
+def test_what_is_missing_is_an_error_at_deploy(project, server, options, message):
+    with pytest.raises(VellumNBError, match=message):
+        server.deploy(project, **options)
+
+
+def test_without_docker_the_error_says_what_to_install(project, server, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(VellumNBError, match="docker or podman"):
+        server.deploy(project, isolation="container", image="mine:1")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "vellum.lock.json",
+            json.dumps({"workflows": [{"module": "flows.my-flow", "container_image_name": "mine",
+                                       "container_image_tag": "7"}]}),
+        ),
+        (
+            "pyproject.toml",
+            """
+[[tool.vellum.workflows]]
+module = "my-flow"
+container_image_name = "mine"
+container_image_tag = "7"
+""",
+        ),
+    ],
+)  # fmt: skip
+def test_the_image_is_the_one_that_the_project_names(project, name, text):
+    assert image_of_project(project) is None
+    (project.parent / name).write_text(text)
+    assert image_of_project(project) == "mine:7"
+
+
+FAKE = """#!{python}
+import json, os, signal, socket, subprocess, sys
+with open({log!r}, "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+command = sys.argv[1]
+state = {folder!r} + "/" + "container"
+if command == "image":
+    if sys.argv[-1] == "missing:1":
+        sys.exit("Error: No such image: missing:1")
+    print("mine@sha256:0123")
+elif command == "pull":
+    sys.exit("Error: pull access denied for missing")
+elif command == "run":
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    environment = dict(a.removeprefix("--env=").split("=", 1) for a in sys.argv if "--env=" in a)
+    environment["MEMORY_LIMIT_MB"] = "1000000"
+    process = subprocess.Popen(
+        [{server!r}, "-m", "gunicorn", "--bind", f"127.0.0.1:{{port}}", "--worker-class", "gthread",
+         "--threads", "8", "workflow_server.server:app"],
+        env={{**os.environ, **environment}}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(state, "w") as file:
+        file.write(f"{{process.pid}} {{port}}")
+    print("0" * 64)
+else:
+    try:
+        pid, port = open(state).read().split()
+    except OSError:
+        sys.exit("Error: No such container")
+    if command == "port":
+        print(f"127.0.0.1:{{port}}")
+    elif command == "inspect":
+        print("true")
+    elif command == "rm":
+        os.killpg(int(pid), signal.SIGKILL)
+        os.remove(state)
+"""
+
+
+@pytest.fixture
+def docker(python, tmp_path, monkeypatch):
+    """Put a fake docker on the PATH; return what it is called with."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    log = folder / "log"
+    log.touch()
+    path = folder / "docker"
+    path.write_text(
+        FAKE.format(python=sys.executable, log=str(log), folder=str(folder), server=python)
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return lambda: [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_a_container_is_published_on_loopback_with_limits_and_removed(
+    docker, project, tmp_path, asking
+):
+    (tmp_path / "vellum.lock.json").write_text(
+        json.dumps({"workflows": [{"module": "my-flow", "container_image_name": "mine"}]})
+    )
+    with LocalServer() as server:
+        release = server.deploy(project, isolation="container")
+        assert release.workflow_version.container_image == "mine@sha256:0123"
+        assert outputs(run(asking(server)))["loud"] == ("STRING", "HI")
+        assert outputs(run(asking(server)))["loud"] == ("STRING", "HI")
+        answer = asking(server).get("/v1/workflow-deployments/my-flow/releases/LATEST").json()
+        assert answer["workflow_version"]["container_image"] == "mine@sha256:0123"
+    calls = docker()
+    assert calls[0][:2] == ["image", "inspect"]
+    assert calls[0][-1] == "mine:latest"
+    (started,) = [call for call in calls if call[0] == "run"]
+    assert started[-1] == "mine@sha256:0123"
+    assert started[started.index("--publish") + 1] == "127.0.0.1::8000"
+    assert started[started.index("--memory") + 1] == str(2 * 1024**3)
+    assert "--rm" in started
+    name = started[started.index("--name") + 1]
+    until(lambda: ["rm", "--force", name] in docker())
+
+
+def test_an_image_that_is_missing_is_an_error_at_deploy(docker, project, server):
+    with pytest.raises(VellumNBError, match="'missing:1' is not here and cannot be pulled"):
+        server.deploy(project, isolation="container", image="missing:1")
+
+
+@pytest.mark.skipif(
+    shutil.which("docker") is None
+    or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0,
+    reason="no docker daemon answers",
+)
+def test_a_real_image_that_is_missing(project, server):
+    with pytest.raises(VellumNBError, match="cannot be pulled"):
+        server.deploy(project, isolation="container", image="localhost:1/none:1")

@@ -1,0 +1,334 @@
+"""Typed inputs: checked against input variables, converted to the values that code takes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import mimetypes
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter, variable_id
+from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Event, Execution
+from vellum_nb.local.ledger.ledger import Ledger, StoredFile
+from vellum_nb.local.refusals import Refused, bad_request
+from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
+from vellum_nb.models.media import MEDIA_TYPES
+from vellum_nb.models.schema import schema_problem
+
+__all__ = [
+    "WIRE_TYPES",
+    "ExecutionWithUploads",
+    "bind_inputs",
+    "check_inputs",
+    "media_type",
+    "non_finite_path",
+    "resolve_uploads",
+    "uploaded_contents",
+    "wire_problem",
+    "wire_value",
+    "typed_output",
+]
+
+WIRE_TYPES = frozenset({"STRING", "NUMBER", "JSON", "CHAT_HISTORY", *MEDIA_TYPES})
+_UPLOAD_PREFIX = "vellum:uploaded-file:"
+_TYPES_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
+_UNKNOWN_MEDIA = "application/octet-stream"
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Media(_Open):
+    src: Annotated[str, Field(min_length=1)]
+    metadata: dict[str, Any] | None = None
+
+
+class _Content(_Open):
+    type: Literal["STRING", "FUNCTION_CALL", "ARRAY", "AUDIO", "VIDEO", "IMAGE", "DOCUMENT"]
+    value: Any
+
+
+class _Message(_Open):
+    role: Literal["SYSTEM", "ASSISTANT", "USER", "FUNCTION"]
+    text: str | None = None
+    content: _Content | None = None
+    source: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _ResultDocument(_Open):
+    label: str
+    id: str | None = None
+    external_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _SearchResult(_Open):
+    text: str
+    score: float
+    keywords: list[str] = Field(default_factory=list)
+    document: _ResultDocument
+    meta: dict[str, Any] | None = None
+
+
+# Type -> the shape that the contract gives its values, and how a message names it.
+_SHAPES: dict[str, tuple[TypeAdapter[Any], str]] = {
+    "STRING": (TypeAdapter(str), "text"),
+    "NUMBER": (TypeAdapter(float), "a number"),
+    "CHAT_HISTORY": (TypeAdapter(list[_Message]), "a list of messages with role and text"),
+    "SEARCH_RESULTS": (
+        TypeAdapter(list[_SearchResult]),
+        "a list of results with text, score and document",
+    ),
+    **dict.fromkeys(MEDIA_TYPES, (TypeAdapter(_Media), 'an object with "src"')),
+}
+
+
+def wire_problem(value: Any, type_: str) -> str:
+    """Return why `value` is not a valid value of `type_`, or an empty string."""
+    if type_ not in _SHAPES:
+        return ""
+    shape, expected = _SHAPES[type_]
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{expected} is expected; JSON has no {value}"
+    try:
+        shape.validate_python(value, strict=True)
+    except ValidationError as exc:
+        error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{expected} is expected: {_place(error['loc'])}{error['msg']}"
+    return ""
+
+
+def wire_value(value: Any, type_: str) -> Any:
+    """Return a valid `value` with the keys that the contract requires."""
+    if type_ == "SEARCH_RESULTS":
+        return [{"keywords": [], **result} for result in value]
+    return value
+
+
+def non_finite_path(value: Any, path: str) -> str:
+    """Return where `value`, which is at `path`, holds NaN or infinity; empty when nowhere.
+
+    Examples
+    --------
+    >>> non_finite_path({"scores": [1.0, float("nan")]}, "result")
+    'result.scores.1'
+    """
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else path
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    return next((found for k, v in items if (found := non_finite_path(v, f"{path}.{k}"))), "")
+
+
+def bind_inputs(
+    parameters: Mapping[str, Parameter], inputs: Sequence[WorkflowInput]
+) -> dict[str, Any]:
+    """Return the values of `parameters` by name; absent ones without a fallback are left out."""
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for given in inputs:
+        try:
+            if given.name in values:
+                problems.append(f"Input {given.name!r:.160} is given more than once")
+            values[given.name] = _value(given, parameters)
+        except Refused as exc:
+            values.setdefault(given.name, None)
+            problems.append(exc.detail)
+    problems += [
+        f"Missing required input variable: {key!r}"
+        for key, parameter in parameters.items()
+        if parameter.variable.required and key not in values
+    ]
+    if problems:
+        raise bad_request("; ".join(problems))
+    found = {key: values.get(key, parameter.fallback) for key, parameter in parameters.items()}
+    return {key: value for key, value in found.items() if key in values or value is not ABSENT}
+
+
+def check_inputs(variables: Sequence[VellumVariable], inputs: Sequence[WorkflowInput]) -> None:
+    """Check inputs against variables alone, for code that is not in this process."""
+    bind_inputs(
+        {
+            v.key: Parameter(v, Kind(v.type, v.json_schema, optional=not v.required))
+            for v in variables
+        },
+        inputs,
+    )
+
+
+def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
+    parameter = parameters.get(given.name)
+    if parameter is None:
+        known = ", ".join(parameters) or "none"
+        msg = f"Unknown input variable {given.name!r:.160}; known are: {known}"
+        raise bad_request(msg)
+    value = bool(given.value) if _is_flag(given, parameter.variable) else given.value
+    expected = _expected_type(given, parameter.variable)
+    if value is None and parameter.kind.optional:
+        return None
+    wrong = wire_problem(value, expected)
+    if wrong:
+        msg = f"Input {given.name!r}: {wrong}"
+        raise bad_request(msg)
+    return _converted(value, parameter)
+
+
+def _expected_type(given: WorkflowInput, variable: VellumVariable) -> str:
+    """Return the type that the value must have, as some may be sent in more than one way."""
+    expected = variable.type if variable.type in WIRE_TYPES else "JSON"
+    if given.type == expected or _is_flag(given, variable):
+        return variable.type
+    empty_history = expected == "CHAT_HISTORY" and given.value == []
+    if given.type == "JSON" and (expected in MEDIA_TYPES or empty_history):
+        return expected  # nodes of Vellum's SDK send media and empty histories as JSON
+    msg = f"Input {given.name!r} has the type {given.type}; {expected} is expected"
+    raise bad_request(msg)
+
+
+def _is_flag(given: WorkflowInput, variable: VellumVariable) -> bool:
+    """Return whether a boolean comes as nodes of Vellum's SDK send it: as the number 0 or 1."""
+    boolean = (variable.json_schema or {}).get("type") == "boolean"
+    return boolean and given.type == "NUMBER" and given.value in (0, 1)
+
+
+def _converted(value: Any, parameter: Parameter) -> Any:
+    adapter, variable = parameter.kind.adapter, parameter.variable
+    schema = variable.json_schema or {}
+    if adapter is None:
+        problem = schema_problem(value, schema) if schema else None
+        if problem:
+            msg = f"Input {variable.key!r}: {problem}"
+            raise bad_request(msg)
+        return value
+    if isinstance(value, float) and value.is_integer() and schema.get("type") == "integer":
+        value = int(value)  # the official client sends every NUMBER as a float
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as exc:
+        found = exc.errors(include_url=False, include_input=False, include_context=False)
+        reasons = "; ".join(f"{_place(error['loc'])}{error['msg']}" for error in found[:3])
+        msg = f"Input {variable.key!r}: {reasons}{_given(value)}"
+        raise bad_request(msg) from None
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, loc))}: " if loc else ""
+
+
+def _given(value: Any) -> str:
+    scalar = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return f" (given: {json.dumps(value):.80})" if scalar else ""
+
+
+def media_type(file: StoredFile) -> str:
+    """Return the media type of a file: as it was sent, or by its name."""
+    if _MEDIA_TYPE.fullmatch(file.media_type) and file.media_type != _UNKNOWN_MEDIA:
+        return file.media_type
+    return mimetypes.guess_type(file.name)[0] or _UNKNOWN_MEDIA
+
+
+def uploaded_contents(inputs: Sequence[WorkflowInput], ledger: Ledger) -> dict[str, str]:
+    """Return the content, as a data URL, of every uploaded file that inputs name by its address."""
+    found: dict[str, str] = {}
+    for each in inputs:
+        for src in _addresses(each.value) if each.type in _TYPES_WITH_FILES else ():
+            if src not in found:
+                found[src] = _data_url(src.removeprefix(_UPLOAD_PREFIX), each.name, ledger)
+    return found
+
+
+def resolve_uploads(
+    inputs: Sequence[WorkflowInput], files: Mapping[str, str]
+) -> tuple[WorkflowInput, ...]:
+    """Return `inputs` with the content of `files` in place of their addresses."""
+    return tuple(
+        each.model_copy(update={"value": _replaced(each.value, files)})
+        if each.type in _TYPES_WITH_FILES
+        else each
+        for each in inputs
+    )
+
+
+class ExecutionWithUploads:
+    """An execution whose events carry the addresses of uploaded files, not their content."""
+
+    def __init__(self, execution: Execution, files: Mapping[str, str]) -> None:
+        self._execution = execution
+        self._addresses = {content: address for address, content in files.items()}
+
+    def events(self) -> Iterator[Event]:
+        """Run, and yield the events."""
+        for event in self._execution.events():
+            if event.name in {WORKFLOW_INITIATED, NODE_INITIATED}:
+                yield replace(event, body=_replaced(event.body, self._addresses))
+            else:
+                yield event
+
+    def cancel(self) -> None:
+        """End it."""
+        self._execution.cancel()
+
+
+def _addresses(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        src = value.get("src")
+        if isinstance(src, str) and src.startswith(_UPLOAD_PREFIX):
+            yield src
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _addresses(item)
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """Return `value` with each ``src`` that is one of `texts` replaced."""
+    if isinstance(value, list):
+        return [_replaced(item, texts) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    found = {key: _replaced(item, texts) for key, item in value.items()}
+    src = found.get("src")
+    if isinstance(src, str) and src in texts:
+        found["src"] = texts[src]
+    return found
+
+
+def _data_url(id_: str, name: str, ledger: Ledger) -> str:
+    file = ledger.file(id_)
+    if file is None:
+        msg = f"Input {name!r}: no uploaded file has the id {id_!r:.60}; upload it first"
+        raise bad_request(msg)
+    content = base64.b64encode(file.content).decode("ascii")
+    return f"data:{media_type(file)};base64,{content}"
+
+
+def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) -> WorkflowOutput:
+    """Return an output with its declared type, or the type that its value has.
+
+    The Workflows SDK enforces no annotation: a value may not fit the type that is declared.
+    """
+    variable = declared.get(name)
+    type_ = variable.type if variable is not None else "JSON"
+    if value is not None:
+        type_ = _type_of(value) if wire_problem(value, type_) else type_
+        value = wire_value(value, type_)
+    id_ = variable.id if variable is not None else variable_id("output", name)
+    return WorkflowOutput(id=id_, name=name, type=type_, value=value)
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, str):
+        return "STRING"
+    return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"

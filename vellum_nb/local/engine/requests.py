@@ -1,0 +1,300 @@
+"""Execution requests: their bodies, what they address, and the contexts they come from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+
+from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.deployments.releases import LATEST, Deployment, Release, Tag
+from vellum_nb.local.deployments.sources import local_module
+from vellum_nb.local.engine.events import to_json
+from vellum_nb.local.engine.inputs import WIRE_TYPES
+from vellum_nb.local.ledger.ledger import ExecutionRecord, storable
+from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.models import ExecuteWorkflowRequest, WorkflowInput
+from vellum_nb.models.base import Model
+
+__all__ = [
+    "DeploymentExecuteStreamRequest",
+    "ExecuteBody",
+    "ExecuteWorkflowStreamRequest",
+    "ExecutionRequest",
+    "Metadata",
+    "ShortText",
+    "derived_id",
+    "get_tag",
+    "outer_context",
+    "parse_request",
+    "parse_stream_request",
+    "release_context",
+]
+
+_MAX_DEPTH = 50  # contexts inside each other
+_MAX_METADATA = 256 * 1024  # bytes of JSON
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        size = len(to_json(metadata))
+    except RecursionError:
+        return metadata  # refused when it is recorded
+    if size > _MAX_METADATA:
+        msg = f"at most {_MAX_METADATA:,} bytes of JSON are allowed, not {size:,}"
+        raise ValueError(msg)
+    return metadata
+
+
+ShortText = Annotated[str, Field(min_length=1, max_length=1000)]
+"""A name, tag or id in a request."""
+Metadata = Annotated[Mapping[str, Any], AfterValidator(_check_metadata)]
+
+
+class ExecuteBody(ExecuteWorkflowRequest):
+    """Fields of every request to execute a workflow; `execution_context` is sent by nodes.
+
+    `node_output_mocks` in the metadata, an addition of ours, has the form of a dataset row's mocks
+    in a push.
+    """
+
+    model_config = ConfigDict(title="ExecuteWorkflowRequest")
+
+    workflow_deployment_id: ShortText | None = None
+    workflow_deployment_name: ShortText | None = None
+    release_tag: ShortText | None = None
+    external_id: ShortText | None = None
+    metadata: Metadata | None = None
+    previous_execution_id: ShortText | None = None
+    execution_context: Mapping[str, Any] | None = None
+
+
+class ExecuteWorkflowStreamRequest(ExecuteBody):
+    """Body of POST /v1/execute-workflow-stream."""
+
+    model_config = ConfigDict(title="ExecuteWorkflowStreamRequest")
+
+    event_types: tuple[Literal["NODE", "WORKFLOW"], ...] = ("WORKFLOW",)
+
+
+class DeploymentExecuteStreamRequest(Model):
+    """Body of POST /v1/workflow-deployments/{id}/execute-stream."""
+
+    inputs: Mapping[ShortText, Any] = Field(default_factory=dict)
+    trigger: ShortText | None = None
+    release_tag: ShortText | None = None
+    external_id: ShortText | None = None
+    metadata: Metadata | None = None
+    previous_execution_id: ShortText | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRequest:
+    """A request to execute a release, with everything it names looked up."""
+
+    deployment: Deployment
+    tag: Tag
+    release: Release
+    inputs: tuple[WorkflowInput, ...]
+    external_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    previous_execution_id: str | None = None
+    trigger: str | None = None
+    parent: Mapping[str, Any] | None = None
+    mocks: tuple[Mapping[str, Any], ...] = ()
+    trace_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
+    """Return the request of a body with typed inputs."""
+    context = body.execution_context or {}
+    return ExecutionRequest(
+        **_addressed_release(registry, _addressed(registry, body), body),
+        inputs=body.inputs,
+        parent=outer_context(context.get("parent_context")),
+        trace_id=_trace_id(context.get("trace_id")),
+        mocks=_mocks(body.metadata),
+    )
+
+
+def parse_stream_request(
+    registry: Registry, deployment: Deployment, body: DeploymentExecuteStreamRequest
+) -> ExecutionRequest:
+    """Return the request of a body with plain values; the input variables give their types."""
+    fields = _addressed_release(registry, deployment, body)
+    variables = fields["release"].input_variables
+    types = {v.key: v.type for v in variables if v.type in WIRE_TYPES}
+    inputs = tuple(
+        WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
+        for name, value in body.inputs.items()
+    )
+    return ExecutionRequest(**fields, inputs=inputs, trigger=body.trigger)
+
+
+def get_tag(deployment: Deployment, name: str) -> Tag:
+    """Return a release tag of a deployment."""
+    tag = deployment.tags.get(name)
+    if tag is None:
+        known = ", ".join(deployment.tags)
+        msg = f"{deployment.name} has no release tag {name!r:.160}; it has: {known}"
+        raise not_found(msg)
+    return tag
+
+
+def release_context(record: ExecutionRecord) -> dict[str, Any]:
+    """Return the parent context of an execution: its release tag, within a request or a node."""
+    request = {
+        "type": "API_REQUEST",
+        "span_id": derived_id(record.execution_id, "request"),
+        "api_actor_id": None,
+        "api_actor_type": "ENVIRONMENT_API_KEY",
+        "api_actor_label": None,
+        "links": None,
+        "parent": None,
+    }
+    return {
+        "type": "WORKFLOW_RELEASE_TAG",
+        "span_id": derived_id(record.execution_id, "release tag"),
+        "deployment_id": record.deployment_id,
+        "deployment_name": record.deployment_name,
+        "deployment_history_item_id": record.release_id,
+        "release_tag_id": derived_id(record.deployment_id, record.tag),
+        "release_tag_name": record.tag,
+        "workflow_version_id": record.version_id,
+        "external_id": record.external_id,
+        "metadata": None if record.metadata is None else dict(record.metadata),
+        "links": None,
+        "parent": request if record.parent is None else dict(record.parent),
+    }
+
+
+def outer_context(given: Any) -> dict[str, Any] | None:
+    """Return the context of the node that runs a workflow, as nodes of Vellum's SDK send it.
+
+    None if the contract does not know it: readers of the contract are strict about it.
+    """
+    depth, context = 0, given
+    while isinstance(context, dict) and depth <= _MAX_DEPTH:
+        context = context.get("parent")
+        depth += 1
+    if depth > _MAX_DEPTH:
+        msg = "It would run inside of too many other workflows; does its deployment run itself?"
+        raise bad_request(msg)
+    try:
+        return _Node.model_validate(given).model_dump(mode="json")
+    except ValidationError:
+        return None
+
+
+def derived_id(*parts: str) -> str:
+    """Return a UUID that is the same for the same parts."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))
+
+
+def _addressed_release(
+    registry: Registry,
+    deployment: Deployment,
+    body: ExecuteBody | DeploymentExecuteStreamRequest,
+) -> dict[str, Any]:
+    tag = get_tag(deployment, body.release_tag or LATEST)
+    return {
+        "deployment": deployment,
+        "tag": tag,
+        "release": registry.release(deployment, tag.release_id),
+        "external_id": body.external_id,
+        "metadata": body.metadata,
+        "previous_execution_id": body.previous_execution_id,
+    }
+
+
+def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
+    id_, name = body.workflow_deployment_id, body.workflow_deployment_name
+    if id_ is None and name is None:
+        msg = "Give either workflow_deployment_id or workflow_deployment_name"
+        raise bad_request(msg)
+    if id_ is None:
+        return registry.named(str(name))
+    deployment = registry.with_id(id_)
+    if name is not None and name != deployment.name:
+        msg = (
+            f"workflow_deployment_id belongs to {deployment.name!r}, "
+            f"but workflow_deployment_name is {name!r:.160}; give one of the two"
+        )
+        raise bad_request(msg)
+    return deployment
+
+
+def _trace_id(given: Any) -> str:
+    """Return the trace of the outer workflow, or a new one."""
+    try:
+        return str(uuid.UUID(given)) if isinstance(given, str) else str(uuid.uuid4())
+    except ValueError:
+        return str(uuid.uuid4())
+
+
+class _Definition(BaseModel):
+    id: uuid.UUID
+    name: str
+    module: Annotated[list[str], AfterValidator(lambda m: local_module(".".join(m)).split("."))]
+
+
+class _Context(BaseModel):
+    span_id: uuid.UUID
+    parent: _Parent | None = None
+    links: Annotated[None, BeforeValidator(lambda _: None)] = None
+
+
+class _Node(_Context):
+    type: Literal["WORKFLOW_NODE"]
+    node_definition: _Definition
+
+
+class _Workflow(_Context):
+    type: Literal["WORKFLOW"]
+    workflow_definition: _Definition
+
+
+class _ReleaseTag(_Context):
+    type: Literal["WORKFLOW_RELEASE_TAG"]
+    deployment_id: uuid.UUID
+    deployment_name: str
+    deployment_history_item_id: uuid.UUID
+    release_tag_id: uuid.UUID
+    release_tag_name: str
+    workflow_version_id: uuid.UUID
+    external_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Request(_Context):
+    type: Literal["API_REQUEST"]
+    api_actor_id: str | None = None
+    api_actor_type: str | None = None
+    api_actor_label: str | None = None
+
+
+class _External(_Context):
+    type: Literal["EXTERNAL"]
+
+
+_Parent = Annotated[
+    _Node | _Workflow | _ReleaseTag | _Request | _External, Field(discriminator="type")
+]
+
+
+def _mocks(metadata: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:
+    found = (metadata or {}).get("node_output_mocks") or []
+    if not isinstance(found, list) or not all(isinstance(mock, Mapping) for mock in found):
+        msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
+        raise bad_request(msg)
+    return tuple(found)

@@ -1,0 +1,302 @@
+"""The routes that exchange code: `pull` and `push`, as the official command line uses them.
+
+A pushed project is kept as a sandbox, and with a deployment config released as well. What comes
+with the code (module name, cases of `sandbox.py`, container image) is stored beside it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tarfile
+import uuid
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from vellum_nb.local.deployments.releases import (
+    LATEST,
+    Build,
+    Deployment,
+    Release,
+    as_text,
+    as_zip,
+    build,
+    release_definition,
+    source_of,
+)
+from vellum_nb.local.deployments.sources import SourceError, check_files
+from vellum_nb.local.engine.events import to_json
+from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
+from vellum_nb.local.isolation.workflow_server import image_name
+from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.routes.common import Served, State, new_router, reply
+from vellum_nb.models.base import Model
+
+__all__ = ["router"]
+
+router: APIRouter = new_router()
+_DATASET = "dataset.json"
+_METADATA = "metadata.json"
+_MAX_FILES = 2_000
+_MAX_BYTES = 32 * 1024 * 1024
+_PULLED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/zip": {"schema": {"type": "string", "format": "binary"}},
+            "text/plain": {"schema": {"type": "string"}},
+        },
+        "description": "The files, as an archive or, where text/plain is accepted, as one text.",
+    }
+}
+Json = Mapping[str, Any]
+
+
+class PullOptions(BaseModel):
+    """What goes into the answer."""
+
+    release_tag: Annotated[str | None, Field(min_length=1, description="Default: LATEST.")] = None
+    exclude_code: bool = False
+    exclude_display: bool = False
+    include_json: Annotated[bool, Field(description="Adds the variables as workflow.json.")] = False
+    include_sandbox: Annotated[
+        bool, Field(description="Adds the cases of a pushed project as dataset.json.")
+    ] = False
+    strict: Annotated[bool, Field(description="Changes nothing here.")] = False
+    version: Annotated[str | None, Field(description="Changes nothing here.")] = None
+
+
+class Pushed(Model):
+    """What a push says beside the code."""
+
+    module: str
+    snapshot: str
+    sandbox_id: str
+    label: str | None = None
+    dataset: tuple[Json, ...] = ()
+    runner_config: Json = Field(default_factory=dict)
+
+
+class DeploymentConfig(Model):
+    """How to release a pushed project."""
+
+    name: str | None = None
+    label: str | None = None
+    description: str | None = None
+    release_tags: tuple[str, ...] = ()
+    release_description: str | None = None
+
+
+class WorkflowPushResponse(Model):
+    """Answer of a push."""
+
+    workflow_sandbox_id: str
+    workflow_deployment_id: str | None = None
+    proposed_diffs: Json | None = None
+
+
+@router.get("/v1/workflows/{id}/pull", response_class=Response, responses=_PULLED)
+def pull(
+    request: Request,
+    state: Served,
+    id: str,  # noqa: A002
+    options: Annotated[PullOptions, Query()],
+) -> Response:
+    """Pull the code of a release, by the deployment's id or name, or of a sandbox by its id."""
+    pushed = _pushed(state.ledger, id)
+    if pushed is not None:
+        files, metadata, extra = _sandbox_texts(state, pushed), _metadata(pushed), {}
+    else:
+        deployment = state.registry.get(id)
+        release = state.registry.release(deployment, options.release_tag or LATEST)
+        pushed = _pushed(state.ledger, release.id)
+        files = {} if options.exclude_code else dict(source_of(deployment, release))
+        metadata = _release_metadata(deployment, release, pushed)
+        extra = {"workflow.json": release_definition(deployment, release)}
+    if options.exclude_display:
+        files = {path: text for path, text in files.items() if "display" not in path.split("/")}
+    if options.include_json:
+        files |= extra
+    if options.include_sandbox and pushed is not None and pushed.dataset:
+        files[_DATASET] = to_json(list(pushed.dataset))
+    if "text/plain" in request.headers.get("accept", ""):
+        return Response(as_text(files).encode("utf-8", "replace"), media_type="text/plain")
+    files[_METADATA] = json.dumps(metadata, indent=2) + "\n"
+    return Response(as_zip(files), media_type="application/zip")
+
+
+@router.post("/v1/workflows/push", response_model=WorkflowPushResponse)
+def push(
+    state: Served,
+    artifact: Annotated[UploadFile, File(description="The module, as tar.gz.")],
+    *,
+    exec_config: Annotated[str, Form(description="JSON; its runner_config is used.")] = "{}",
+    workflow_sandbox_id: Annotated[str | None, Form(max_length=60)] = None,
+    deployment_config: Annotated[str | None, Form(description="JSON; releases the code.")] = None,
+    dataset: Annotated[str | None, Form(description="JSON; the cases of the project.")] = None,
+    dry_run: Annotated[bool, Form(description="Store nothing, return the differences.")] = False,
+    strict: Annotated[bool, Form(description="Changes nothing here.")] = False,  # noqa: ARG001
+) -> Response:
+    """Store the code of a project as a sandbox and, with a deployment config, release it."""
+    config = _parsed(deployment_config, DeploymentConfig, "deployment_config")
+    old = None
+    if workflow_sandbox_id:
+        old = _pushed(state.ledger, workflow_sandbox_id)
+        if old is None:
+            msg = f"There is no workflow sandbox {workflow_sandbox_id!r:.60}"
+            raise not_found(msg)
+    module = PurePath(artifact.filename or "workflow").name.partition(".")[0].replace("__", ".")
+    files = _unpacked(artifact, module)
+    sandbox_id = old.sandbox_id if old else str(uuid.uuid4())
+    if dry_run:
+        diffs = _differences(_sandbox_texts(state, old), files) if old else None
+        return reply(WorkflowPushResponse(workflow_sandbox_id=sandbox_id, proposed_diffs=diffs))
+    runner = _parsed(exec_config, dict[str, Any], "exec_config") or {}
+    pushed = Pushed(
+        module=module,
+        snapshot=state.registry.snapshots.add(files).package,
+        sandbox_id=sandbox_id,
+        label=config.label if config else None,
+        dataset=_cases(dataset, module),
+        runner_config=runner.get("runner_config") or {},
+    )
+    deployment_id = None
+    if config is not None:
+        deployment_id = _deployed(state, files, pushed, config)
+    _store(state.ledger, sandbox_id, pushed)
+    return reply(
+        WorkflowPushResponse(workflow_sandbox_id=sandbox_id, workflow_deployment_id=deployment_id)
+    )
+
+
+def _deployed(
+    state: State, files: Mapping[str, bytes], pushed: Pushed, config: DeploymentConfig
+) -> str:
+    """Release the code and return the deployment's id."""
+    last = pushed.module.rpartition(".")[2]
+    deployment, release = state.registry.deploy(
+        _built(state, files, pushed),
+        name=config.name or last.replace("_", "-"),
+        release_tags=config.release_tags,
+        description=config.release_description or config.description,
+        label=config.label,
+    )
+    _store(state.ledger, release.id, pushed)
+    return deployment.id
+
+
+def _built(state: State, files: Mapping[str, bytes], pushed: Pushed) -> Build:
+    """Return the code of a release: in the image that the project names, else in the kernel."""
+    image = image_name(pushed.runner_config)
+    if image is None:
+        return build(files, state.registry.snapshots)
+    limit = DEFAULT_MEMORY_LIMIT
+    return build(
+        files, state.registry.snapshots, isolation="container", image=image, memory_limit=limit
+    )
+
+
+def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
+    """Return the files of a tar.gz; links and special files are left out."""
+    files: dict[str, bytes] = {}
+    size = 0
+    try:
+        with tarfile.open(fileobj=artifact.file, mode="r|gz") as archive:
+            for member in archive:
+                size += member.size
+                if size > _MAX_BYTES or len(files) >= _MAX_FILES:
+                    msg = f"The artifact has more than {_MAX_FILES:,} files or {_MAX_BYTES:,} bytes"
+                    raise bad_request(msg)
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    files[member.name] = content.read()
+    except (tarfile.TarError, EOFError, OSError, ValueError) as exc:
+        msg = f"The artifact is not a tar.gz archive: {exc}"
+        raise bad_request(msg) from None
+    return check_files(files, f"The module {module}")
+
+
+def _parsed(text: str | None, kind: Any, name: str) -> Any:
+    if not text:
+        return None
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as exc:
+        error = exc.errors(include_url=False, include_input=False)[0]
+        msg = f"{name}: {error['msg']}"
+        raise bad_request(msg) from None
+
+
+def _cases(dataset: str | None, module: str) -> tuple[Json, ...]:
+    """Return the rows of a dataset; their mocks name the module, which node ids are made from."""
+    rows = _parsed(dataset, tuple[dict[str, Any], ...], "dataset") or ()
+    for row in rows:
+        row["mocks"] = [{"module": module, **mock} for mock in row.get("mocks") or ()]
+    return tuple(rows)
+
+
+def _differences(before: Mapping[str, str], files: Mapping[str, bytes]) -> Json | None:
+    """Return what a push changes, as unified diffs by path; None when nothing."""
+    after = {path: content.decode("utf-8", "replace") for path, content in files.items()}
+    found = {
+        path: list(
+            difflib.unified_diff(
+                before.get(path, "").splitlines(),
+                after.get(path, "").splitlines(),
+                f"a/{path}",
+                f"b/{path}",
+                lineterm="",
+            )
+        )
+        for path in sorted({*before, *after})
+        if before.get(path) != after.get(path)
+    }
+    return found or None
+
+
+# Beside the code
+
+
+def _store(ledger: Ledger, id_: str, pushed: Pushed) -> None:
+    content = pushed.model_dump_json().encode()
+    ledger.add_file(pushed.module, content, media_type="application/json", id_=f"push-{id_}")
+
+
+def _pushed(ledger: Ledger, id_: str) -> Pushed | None:
+    """Return what was pushed for a sandbox or a release."""
+    file = ledger.file(f"push-{id_}")
+    return None if file is None else Pushed.model_validate_json(file.content)
+
+
+def _sandbox_texts(state: State, pushed: Pushed) -> dict[str, str]:
+    try:
+        return dict(state.registry.snapshots.get(pushed.snapshot).texts())
+    except SourceError as exc:
+        msg = f"The code of this sandbox cannot be read ({exc}); push it again"
+        raise not_found(msg) from exc
+
+
+def _metadata(pushed: Pushed) -> dict[str, Any]:
+    names = ("container_image_name", "container_image_tag")
+    return {
+        "label": pushed.label or pushed.module.rpartition(".")[2],
+        "workflow_sandbox_id": pushed.sandbox_id,
+        "runner_config": {name: pushed.runner_config.get(name) for name in names},
+    }
+
+
+def _release_metadata(
+    deployment: Deployment, release: Release, pushed: Pushed | None
+) -> dict[str, Any]:
+    return {
+        **(_metadata(pushed) if pushed else {}),
+        "label": deployment.label,
+        "deployment_id": deployment.id,
+        "deployment_name": deployment.name,
+        "deployment_history_item_id": release.id,
+        "workflow_version_id": release.version_id,
+    }

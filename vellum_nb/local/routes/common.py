@@ -1,0 +1,264 @@
+"""What all routes share: the state they serve, strict JSON bodies, replies, pages of lists."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, BeforeValidator
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.deployments.releases import Deployment, Release
+from vellum_nb.local.engine.events import to_json
+from vellum_nb.local.engine.executions import Executions
+from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
+from vellum_nb.local.prompts import Models
+from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.strict_json import strict_json
+from vellum_nb.models import Page
+
+__all__ = [
+    "LARGEST_PAGE",
+    "NDJSON",
+    "STREAM_RESPONSES",
+    "Body",
+    "Limit",
+    "LineResponse",
+    "Named",
+    "Offset",
+    "Served",
+    "State",
+    "failure",
+    "json_line",
+    "json_reply",
+    "new_router",
+    "on_hang_up",
+    "ordered",
+    "page",
+    "release_of",
+    "reply",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+M = TypeVar("M", bound=BaseModel)
+LARGEST_PAGE = 1000
+NDJSON = "application/x-ndjson"
+_HANG_UP_DELAY = 0.02  # seconds: a run that ends within them is not worth cancelling
+
+Limit = Annotated[int, Query(ge=1, description="How many results a page holds: at most 1000.")]
+Offset = Annotated[int, Query(ge=0, description="How many results come before this page.")]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The registry, the executions and the ledger of one running server."""
+
+    registry: Registry
+    executions: Executions
+    ledger: Ledger
+    started: datetime
+    models: Models = field(default_factory=Models)
+
+
+async def _state(request: Request) -> State:
+    state: State = request.app.state.served
+    return state
+
+
+Served = Annotated[State, Depends(_state)]
+
+
+async def _named(
+    state: Served,
+    id: Annotated[str, Path(description="Its id (a UUID) or its name.")],  # noqa: A002
+) -> Deployment:
+    return state.registry.get(id)
+
+
+Named = Annotated[Deployment, Depends(_named)]
+
+
+def release_of(state: State, record: ExecutionRecord) -> Release | None:
+    """Return the release that an execution ran; None when its deployment is unknown here."""
+    for deployment in state.registry.all():
+        if deployment.id == record.deployment_id:
+            return deployment.release(record.release_id)
+    return None
+
+
+# Requests
+
+
+def _without_nulls(content: Any) -> Any:
+    """Leave out null fields, which count as absent."""
+    if not isinstance(content, Mapping):
+        return content
+    return {key: value for key, value in content.items() if value is not None}
+
+
+Body = Annotated[M, BeforeValidator(_without_nulls)]
+
+
+class _StrictRequest(Request):
+    """A request whose JSON has no NaN, no infinity, and a limited depth."""
+
+    async def json(self) -> Any:
+        try:
+            return strict_json(await self.body())
+        except RecursionError:
+            raise HTTPException(400, "The body is nested too deeply") from None
+        except ValueError as exc:
+            raise HTTPException(400, f"The body is not JSON: {exc}") from None
+
+
+class _StrictRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(_StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+class Failure(BaseModel):
+    """The body of every answer that is not 2xx."""
+
+    detail: str
+
+
+_FAILURE = "Any failure; `detail` says what to do."
+
+
+def new_router() -> APIRouter:
+    """Return a router whose bodies are strict JSON and whose failures have one shape."""
+    return APIRouter(
+        route_class=_StrictRoute,
+        responses={"default": {"model": Failure, "description": _FAILURE}},
+    )
+
+
+# For routes with `response_class=LineResponse`: FastAPI would document failures as lines, too.
+STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "One JSON object a line, as it happens."},
+    "default": {
+        "description": _FAILURE,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+    },
+}
+
+
+@contextmanager
+def on_hang_up(receive: Receive, callback: Callable[[], object]) -> Iterator[None]:
+    """Call `callback` if the client hangs up while the block runs; the body was received."""
+    watches: list[asyncio.Task[object]] = []
+
+    def watch() -> None:
+        watches.append(asyncio.ensure_future(receive()))
+        watches[0].add_done_callback(lambda task: None if task.cancelled() else callback())
+
+    timer = asyncio.get_running_loop().call_later(_HANG_UP_DELAY, watch)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for task in watches:
+            task.cancel()
+
+
+# Replies
+
+
+def reply(model: BaseModel) -> Response:
+    """Return `model` with the keys that were set, under their names on the wire."""
+    return json_reply(model.model_dump(mode="json", by_alias=True, exclude_unset=True))
+
+
+def json_reply(content: Any, status_code: int = 200) -> Response:
+    """Return plain JSON, in ASCII."""
+    return Response(to_json(content), status_code=status_code, media_type="application/json")
+
+
+def failure(status_code: int, detail: str) -> Response:
+    """Return a failure."""
+    return json_reply({"detail": detail}, status_code)
+
+
+def json_line(content: Any) -> bytes:
+    """Return plain JSON as a line of a stream."""
+    return to_json(content).encode("ascii") + b"\n"
+
+
+class LineResponse(JSONResponse):
+    """An answer that is sent line by line while it is produced; a JSON one to FastAPI's document.
+
+    Parameters
+    ----------
+    chunks : async iterable of bytes
+        One or more whole lines each.
+    hung_up : callable
+        Called when the client hangs up before the end; the chunks must end then.
+    """
+
+    media_type = NDJSON
+
+    def __init__(self, chunks: AsyncIterable[bytes], *, hung_up: Callable[[], None]) -> None:
+        super().__init__(None)
+        del self.headers["Content-Length"]
+        self._chunks = chunks
+        self._hung_up = hung_up
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send it."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        with on_hang_up(receive, self._hung_up):
+            await send(start)
+            async for chunk in self._chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+# Pages
+
+
+def ordered(
+    items: Sequence[T], ordering: str | None, keys: Mapping[str, Callable[[T], Any]]
+) -> list[T]:
+    """Return `items` ordered by one or more of `keys`, each reversed by a leading minus."""
+    result = list(items)
+    for part in reversed([part.strip() for part in (ordering or "").split(",") if part.strip()]):
+        name = part.removeprefix("-")
+        if name not in keys:
+            known = ", ".join(f"{key}, -{key}" for key in keys)
+            msg = f"ordering: {part!r:.60} is not known; use {known}"
+            raise bad_request(msg)
+        result.sort(key=keys[name], reverse=part.startswith("-"))
+    return result
+
+
+def page(
+    request: Request, items: Sequence[T], limit: int, offset: int, show: Callable[[T], R]
+) -> Page[R]:
+    """Return the page of `items` that begins at `offset`, each item as `show` returns it."""
+    limit = min(limit, LARGEST_PAGE)
+    after = offset + limit
+
+    def address(start: int) -> str:
+        return str(request.url.include_query_params(limit=limit, offset=start))
+
+    return Page(
+        count=len(items),
+        next=address(after) if after < len(items) else None,
+        previous=address(max(0, offset - limit)) if offset > 0 else None,
+        results=tuple(show(item) for item in items[offset:after]),
+    )

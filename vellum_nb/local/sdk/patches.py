@@ -1,0 +1,156 @@
+"""Patches of the Workflows SDK: shared inputs, stable ids, nodes that end their thread."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.errors import WorkflowErrorCode
+from vellum.workflows.exceptions import NodeException
+from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.loaders.base import BaseWorkflowFinder
+from vellum.workflows.nodes import BaseNode
+
+from vellum_nb.local.engine.events import describe_exception
+
+__all__ = ["fail_with_nodes", "leave_out_of_ids", "share_inputs", "with_inner"]
+
+
+class _Namespace(BaseWorkflowFinder):
+    """Tells the SDK that a package's name is only where a project happens to be loaded."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Find nothing: the modules are ordinary files."""
+
+    def format_error_message(self, error_message: str) -> str:
+        """Return the message with the project's own module names."""
+        return error_message.replace(f"{self.namespace}.", "")
+
+    def virtual_open(self, file_path: str) -> StringIO | None:  # noqa: ARG002 - the SDK names it
+        """Open nothing: the files are ordinary ones."""
+        return None
+
+
+class _UsersOfInputs(type(BaseWorkflow)):  # type: ignore[misc]
+    """The type of a class that is equal to every workflow with certain inputs."""
+
+    inputs: type[BaseInputs]
+
+    def __eq__(cls, other: object) -> bool:
+        if cls is other:
+            return True
+        return (
+            isinstance(other, type)
+            and issubclass(other, BaseWorkflow)
+            and issubclass(other.get_inputs_class(), cls.inputs)
+        )
+
+    __hash__ = type.__hash__
+
+
+def leave_out_of_ids(package: str) -> None:
+    """Have the SDK make ids as if the modules of `package` were at the top.
+
+    The SDK makes the ids of nodes, inputs and outputs from module paths, and each release of a
+    project is loaded as a package of its own name. Call it before the project is imported.
+    """
+    if not any(getattr(finder, "namespace", "") == package for finder in sys.meta_path):
+        sys.meta_path.append(_Namespace(package))
+
+
+def with_inner(workflow: type[BaseWorkflow[Any, Any]]) -> Iterator[type[BaseWorkflow[Any, Any]]]:
+    """Yield `workflow` and the workflows in its nodes, however deep, each once."""
+    yield from _with_inner(workflow, set())
+
+
+def _with_inner(
+    workflow: type[BaseWorkflow[Any, Any]], seen: set[type]
+) -> Iterator[type[BaseWorkflow[Any, Any]]]:
+    seen.add(workflow)
+    yield workflow
+    for node in workflow.get_all_nodes():
+        for reference in node:
+            inner = reference.instance
+            if isinstance(inner, type) and issubclass(inner, BaseWorkflow) and inner not in seen:
+                yield from _with_inner(inner, seen)
+
+
+def share_inputs(workflow: type[BaseWorkflow[Any, Any]]) -> None:
+    """Make the inputs of `workflow`, and of those inside it, resolve in all that have the same.
+
+    The SDK resolves ``Inputs.text`` only in the workflow that ``Inputs.__parent_class__`` names,
+    which is the first one: a second release in the same notebook would miss its inputs, and a
+    second map those of ``MapNode.SubworkflowInputs``. The ids of the inputs are made from that
+    first workflow's id and stay as they are.
+    """
+    for inner in with_inner(workflow):
+        for inputs in inner.get_inputs_class().__mro__:
+            if issubclass(inputs, BaseInputs) and inputs is not BaseInputs:
+                _share(inputs)
+
+
+def _share(inputs: type[BaseInputs]) -> None:
+    first = inputs.__parent_class__
+    if not issubclass(first, BaseWorkflow) or isinstance(first, _UsersOfInputs):
+        return
+    body = {
+        "Outputs": type("Outputs", (), {}),
+        "inputs": inputs,
+        "__module__": first.__module__,
+        "__qualname__": first.__qualname__,
+    }
+    users = _UsersOfInputs(first.__name__, (BaseWorkflow,), body)
+    users.__id__ = first.__id__
+    inputs.__parent_class__ = users
+
+
+def fail_with_nodes(workflow: type[BaseWorkflow[Any, Any]]) -> None:
+    """Have the nodes of `workflow` fail when they raise something that is not an ``Exception``.
+
+    The SDK catches an ``Exception`` and nothing else: after ``sys.exit()`` in a node, or a
+    cancelled call of asyncio, it would wait for ever for a thread that has ended.
+    """
+    for inner in with_inner(workflow):
+        for node in inner.get_all_nodes():
+            for base in node.__mro__:
+                run = vars(base).get("run")
+                if inspect.isfunction(run) and not base.__module__.startswith("vellum."):
+                    _guard(base, run)
+
+
+def _guard(node: type[BaseNode[Any]], run: Callable[..., Any]) -> None:
+    if hasattr(run, "__guarded__"):
+        return
+
+    @functools.wraps(run)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        with _as_node_error():
+            return run(*args, **kwargs)
+
+    @functools.wraps(run)
+    def guarded_stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with _as_node_error():
+            yield from run(*args, **kwargs)
+
+    replaced: Any = guarded_stream if inspect.isgeneratorfunction(run) else guarded
+    replaced.__guarded__ = True
+    node.run = replaced  # type: ignore[method-assign]
+
+
+@contextmanager
+def _as_node_error() -> Iterator[None]:
+    try:
+        yield
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as exc:
+        raise NodeException(describe_exception(exc), code=WorkflowErrorCode.NODE_EXECUTION) from exc

@@ -1,0 +1,319 @@
+"""Translates the events of the Workflows SDK to ours: plain JSON, with the keys of the contract."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+from pydantic_core import PydanticSerializationError
+from vellum.workflows.types.definition import serialize_type_encoder_with_id
+from vellum.workflows.utils.module_path import normalize_module_path
+
+from vellum_nb.local.deployments.sources import strip_packages
+from vellum_nb.local.engine import events as names
+from vellum_nb.local.engine.events import Event, Rejection, RunContext
+from vellum_nb.local.engine.inputs import non_finite_path, typed_output
+from vellum_nb.models import VellumVariable, WorkflowOutput
+
+__all__ = ["EventTranslator", "node_kind", "own_frames"]
+
+_PAUSED = "workflow.execution.paused"
+_BODIES: dict[str, tuple[str, ...]] = {
+    names.WORKFLOW_INITIATED: ("inputs", "trigger"),
+    names.WORKFLOW_STREAMING: ("output",),
+    names.WORKFLOW_FULFILLED: ("outputs", "final_state", "server_metadata"),
+    names.WORKFLOW_REJECTED: ("error", "stacktrace"),
+    names.NODE_INITIATED: ("inputs",),
+    names.NODE_STREAMING: ("output",),
+    names.NODE_FULFILLED: ("invoked_ports", "outputs", "mocked"),
+    names.NODE_REJECTED: ("error", "stacktrace"),
+    "node.execution.log": ("message", "severity", "attributes"),
+}
+_EMPTY: dict[str, Any] = {
+    names.NODE_INITIATED: {"inputs": {}},
+    names.NODE_STREAMING: {"output": {"name": ""}},
+    names.NODE_FULFILLED: {"outputs": {}, "invoked_ports": None, "mocked": None},
+}
+# The stack trace of these would be that of the SDK's own threads.
+_WITHOUT_STACK = frozenset({"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT", "NODE_CANCELLED"})
+_NODE_KINDS = {
+    "BaseInlinePromptNode": "PROMPT",
+    "BasePromptDeploymentNode": "PROMPT",
+    "BasePromptNode": "PROMPT",
+    "ToolCallingNode": "PROMPT",
+    "TemplatingNode": "TEMPLATING",
+    "CodeExecutionNode": "CODE_EXECUTION",
+    "ConditionalNode": "CONDITIONAL",
+    "BaseSearchNode": "SEARCH",
+    "BaseAPINode": "API",
+    "FinalOutputNode": "TERMINAL",
+    "MergeNode": "MERGE",
+    "MapNode": "MAP",
+    "InlineSubworkflowNode": "SUBWORKFLOW",
+    "SubworkflowDeploymentNode": "SUBWORKFLOW",
+    "GuardrailNode": "METRIC",
+}
+_FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
+_FOREIGN = re.compile(r"[\\/](site-packages|dist-packages|vellum_nb[\\/]local[\\/]sdk)[\\/]")
+_LIBRARY = re.compile(r"[\\/](python\d\.\d+|Lib)[\\/]|^<(frozen|unknown)")
+_LINK = re.compile(r"\n\n(?:During handling|The above exception)[^\n]*\n\n")
+
+
+class EventTranslator:
+    """Translates the events of one run.
+
+    Nodes inside maps and inline workflows are translated too, with the outer node as their parent;
+    the workflows that hold them are left out, as are snapshots of the state.
+
+    Attributes
+    ----------
+    has_begun, has_ended : bool
+        Whether the run's *initiated* event, and its end, were translated.
+    rejection : Rejection, optional
+        Why the run is rejected where the SDK says otherwise.
+    """
+
+    def __init__(
+        self, workflow: type, outputs: Mapping[str, VellumVariable], context: RunContext
+    ) -> None:
+        self._definition = _definition_of(workflow)
+        self._outputs = outputs
+        self._context = context
+        self._complete: set[str] = set()
+        self._inner: dict[str, list[tuple[int, str]]] = {}
+        self.has_begun = self.has_ended = False
+        self.rejection: Rejection | None = None
+
+    def initiated(self, inputs: Mapping[str, Any]) -> Event:
+        """Return the event of the start, where the SDK did not come so far."""
+        return self._own(names.WORKFLOW_INITIATED, {"inputs": dict(inputs), "trigger": None})
+
+    def translate(self, event: Any) -> Iterator[Event]:
+        """Yield the events of an event of the SDK."""
+        if self.has_ended:
+            return
+        if event.name.startswith("node.") and event.name in _BODIES:
+            yield self._node(event)
+        elif str(event.span_id) == self._context.execution_id:
+            yield from self._workflow(event)
+        elif event.name == names.WORKFLOW_INITIATED and event.parent is not None:
+            place = getattr(event.inputs, "index", None)  # of an item of a map, which has no order
+            inner = self._inner.setdefault(str(event.parent.span_id), [])
+            number = place if isinstance(place, int) else len(inner)
+            inner.append((number, str(event.span_id)))
+
+    def _workflow(self, event: Any) -> Iterator[Event]:
+        if event.name == names.WORKFLOW_STREAMING:
+            yield from self._streaming(event)
+        elif event.name == names.WORKFLOW_FULFILLED:
+            yield from self._fulfilled(event)
+        elif event.name == _PAUSED:
+            msg = "The workflow waits for an input from outside, which cannot be given here"
+            self._reject(msg, "INVALID_STATE")
+        elif event.name in _BODIES:
+            self.has_begun = True
+            self.has_ended = event.name == names.WORKFLOW_REJECTED
+            yield self._own(event.name, _body_of(event), event)
+
+    def _reject(self, message: str, code: str) -> None:
+        self.has_ended = True
+        self.rejection = Rejection(message, code)
+
+    def _streaming(self, event: Any) -> Iterator[Event]:
+        body = _body_of(event)
+        output = body.get("output") or {}
+        name = output.get("name")
+        if name is None:
+            return  # it holds what JSON cannot carry; the run is rejected for it when it ends
+        if "value" in output:
+            self._complete.add(name)
+        elif self._type(name) != "STRING" or not isinstance(output.get("delta", ""), str):
+            return  # only text grows; a map streams the states of its items
+        yield self._own(
+            event.name, body, event, (typed_output(self._outputs, name, output.get("value")),)
+        )
+
+    def _fulfilled(self, event: Any) -> Iterator[Event]:
+        body = _body_of(event)
+        outputs = body.get("outputs")
+        problem = "The outputs hold what JSON cannot carry" if outputs is None else ""
+        places = (non_finite_path(value, reference.name) for reference, value in event.outputs)
+        if where := next(filter(None, places), ""):
+            problem = f"The output {where!r} is not a finite number, which JSON cannot carry"
+        if problem:
+            self._reject(problem, "INVALID_OUTPUTS")
+            return
+        typed = {
+            name: typed_output(self._outputs, name, value)
+            for name, value in (outputs or {}).items()
+        }
+        for name, output in typed.items():
+            if name not in self._complete:
+                part = {"output": {"name": name, "value": (outputs or {})[name]}}
+                yield self._own(names.WORKFLOW_STREAMING, part, None, (output,))
+        self.has_ended = True
+        yield self._own(event.name, body, event, tuple(typed.values()))
+
+    def _node(self, event: Any) -> Event:
+        kind, span = node_kind(event.node_definition), str(event.span_id)
+        has_used = kind == "PROMPT" and event.name == names.NODE_FULFILLED
+        inner: list[tuple[int, str]] = []
+        if event.name in {names.NODE_FULFILLED, names.NODE_REJECTED}:
+            inner = sorted(self._inner.pop(span, []))
+        parent = event.parent
+        source = str(parent.span_id) if parent is not None and parent.type == "WORKFLOW" else None
+        return Event(
+            name=event.name,
+            span_id=span,
+            trace_id=self._context.trace_id,
+            body=_body_of(event),
+            parent=None if parent is None else _without_inner(parent.model_dump(mode="json")),
+            kind=kind,
+            usage=self._context.usage(span) if has_used else (),
+            execution_ids=tuple(id_ for _, id_ in inner),
+            source_execution_id=None if source == self._context.execution_id else source,
+            id=str(event.id),
+            timestamp=_utc(event),
+        )
+
+    def _own(
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        event: Any = None,
+        outputs: tuple[WorkflowOutput, ...] = (),
+    ) -> Event:
+        return Event(
+            name=name,
+            span_id=self._context.execution_id,
+            trace_id=self._context.trace_id,
+            body={"workflow_definition": self._definition, **body},
+            parent=self._context.parent,
+            outputs=outputs,
+            timestamp=datetime.now(UTC) if event is None else _utc(event),
+        )
+
+    def _type(self, name: str) -> str:
+        declared = self._outputs.get(name)
+        return declared.type if declared is not None else "JSON"
+
+
+def node_kind(node: type) -> str:
+    """Return the kind as node results name it; an empty string for a node of one's own making.
+
+    Examples
+    --------
+    >>> node_kind(dict)
+    ''
+    """
+    for base in node.__mro__:
+        if base.__module__.startswith("vellum.workflows.nodes.") and base.__name__ in _NODE_KINDS:
+            return _NODE_KINDS[base.__name__]
+    return ""
+
+
+def own_frames(stacktrace: str | None) -> str | None:
+    """Return `stacktrace` without the frames of libraries; None when no other is in it.
+
+    Files and modules have the names of the project: where it was loaded is not shown.
+
+    Examples
+    --------
+    >>> print(
+    ...     own_frames('''Traceback (most recent call last):
+    ...   File "/x/site-packages/vellum/workflows/runner/runner.py", line 5, in run
+    ...     self.node.run()
+    ...   File "/home/ada/nodes.py", line 7, in run
+    ...     1 / 0
+    ... ZeroDivisionError: division by zero''')
+    ... )
+    Traceback (most recent call last):
+      File "nodes.py", line 7, in run
+        1 / 0
+    ZeroDivisionError: division by zero
+    """
+    links = _LINK.findall(stacktrace or "")
+    blocks = [_own_block(block) for block in _LINK.split((stacktrace or "").rstrip())]
+    text = ""
+    for link, block in zip(["", *links], blocks, strict=True):
+        if block:
+            text = f"{text}{link if text else ''}{block}"
+    return strip_packages(text) or None
+
+
+def _own_block(block: str) -> str:
+    """Return one exception's part, or nothing if no frame of it is the workflow's."""
+    lines: list[str] = []
+    is_own, frames = True, 0
+    for line in block.splitlines():
+        frame = _FRAME.fullmatch(line)
+        if frame is not None:
+            file = frame["file"]
+            is_own = not (_FOREIGN.search(file) or _LIBRARY.search(file))
+            frames += is_own
+            name = "<cell>" if "ipykernel_" in file else PurePath(file).name
+            lines += [f'  File "{name}"{frame["rest"]}'] if is_own else []
+        elif is_own or not line.startswith("    "):
+            is_own = True
+            lines.append(line)
+    return "\n".join(lines) if frames else ""
+
+
+def _body_of(event: Any) -> dict[str, Any]:
+    """Return the body; what JSON cannot carry is left out."""
+    key = "node_definition" if event.name.startswith("node.") else "workflow_definition"
+    definition = {key: _definition_of(getattr(event.body, key))}
+    try:
+        dumped = event.body.model_dump(mode="json")
+    except (PydanticSerializationError, TypeError, ValueError, RecursionError):
+        return {**_EMPTY.get(event.name, {}), **definition}
+    body = {name: _finite(dumped.get(name)) for name in _BODIES[event.name]}
+    if "error" in body:
+        error = event.body.error
+        body["error"] = {name: body["error"].get(name) for name in ("message", "raw_data", "code")}
+        is_silent = error.code.value in _WITHOUT_STACK
+        body["stacktrace"] = None if is_silent else own_frames(event.body.stacktrace)
+    return {**body, **definition}
+
+
+def _definition_of(code: Any) -> dict[str, Any]:
+    """Return the definition of a node or workflow, without the package of its release."""
+    definition = serialize_type_encoder_with_id(code)
+    module = _module(definition["module"])
+    return {"id": str(definition["id"]), "name": definition["name"], "module": module}
+
+
+def _module(parts: list[str]) -> list[str]:
+    return normalize_module_path(".".join(parts)).split(".")
+
+
+def _without_inner(parent: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a parent context without workflows that are inside a node."""
+    if parent is None:
+        return None
+    outer = parent.get("parent")
+    if parent["type"] == "WORKFLOW" and outer is not None and outer["type"] == "WORKFLOW_NODE":
+        return _without_inner(outer)
+    parent = {**parent, "parent": _without_inner(outer)}
+    for key in ("node_definition", "workflow_definition"):
+        if key in parent:
+            parent[key] = {**parent[key], "module": _module(parent[key]["module"])}
+    return parent
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _utc(event: Any) -> datetime:
+    """Return when an event happened; the SDK gives the local time, without its zone."""
+    when: datetime = event.timestamp
+    return when.astimezone(UTC)
