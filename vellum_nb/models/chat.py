@@ -7,7 +7,7 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.models.media import MEDIA_TYPES, media_dict
-from vellum_nb.models.plain import ROLES, is_pair, plain, shown
+from vellum_nb.models.plain import ROLES, format_value, is_pair, plain
 
 __all__ = ["chat_messages", "is_chat"]
 
@@ -26,7 +26,7 @@ def chat_messages(value: object) -> list[dict[str, Any]]:
         Names the first message that is not one, by its place.
     """
     if not isinstance(value, list | tuple) or is_pair(value):
-        msg = f"{shown(value)} is no list of messages; give [('user', 'text'), ...]"
+        msg = f"{format_value(value)} is no list of messages; give [('user', 'text'), ...]"
         raise InputError(msg)
     return [_message(item, number) for number, item in enumerate(value, start=1)]
 
@@ -49,7 +49,7 @@ def _message(item: object, number: int) -> dict[str, Any]:
     if isinstance(item, tuple | list) and len(item) == 2:  # noqa: PLR2004  # (role, text)
         item = {"role": item[0], "text": item[1]}
     if not isinstance(item, Mapping):
-        msg = f"message {number} is {shown(item)}; give a dict or a (role, text) pair"
+        msg = f"message {number} is {format_value(item)}; give a dict or a (role, text) pair"
         raise InputError(msg)
     role = item.get("role")
     if not isinstance(role, str) or role.upper() not in ROLES:
@@ -58,7 +58,7 @@ def _message(item: object, number: int) -> dict[str, Any]:
         raise InputError(msg)
     text = item.get("text")
     if text is not None and not isinstance(text, str):
-        msg = f"message {number} has {shown(text)} as its text; text is expected"
+        msg = f"message {number} has {format_value(text)} as its text; text is expected"
         raise InputError(msg)
     rest = {key: each for key, each in item.items() if key not in {"role", "content"}}
     return {"role": role.upper(), **plain(rest), **_content(item.get("content"), number)}
@@ -83,17 +83,17 @@ def _part(part: object, allowed: tuple[str, ...]) -> dict[str, Any]:
         part = {"type": "STRING", "value": part}
     kind = part.get("type") if isinstance(part, Mapping) else None
     if not isinstance(part, Mapping) or kind not in allowed:
-        msg = f"its content is {shown(part)}; its type must be one of {', '.join(allowed)}"
+        msg = f"its content is {format_value(part)}; its type must be one of {', '.join(allowed)}"
         raise InputError(msg)
     value = part.get("value")
     if kind in MEDIA_TYPES:
         return {"type": kind, "value": plain(media_dict(value, kind))}
     if kind == "ARRAY":
         if not isinstance(value, list | tuple):
-            msg = f"its content is an ARRAY of {shown(value)}; a list is expected"
+            msg = f"its content is an ARRAY of {format_value(value)}; a list is expected"
             raise InputError(msg)
         return {"type": kind, "value": [_part(item, _PARTS) for item in value]}
     if kind == "STRING" and not isinstance(value, str):
-        msg = f"its content is a STRING of {shown(value)}; text is expected"
+        msg = f"its content is a STRING of {format_value(value)}; text is expected"
         raise InputError(msg)
     return {"type": kind, "value": plain(value)}

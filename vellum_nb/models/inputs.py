@@ -11,7 +11,7 @@ from vellum_nb.models.chat import chat_messages, is_chat
 from vellum_nb.models.deployments import VellumVariable
 from vellum_nb.models.execution import WorkflowInput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
-from vellum_nb.models.plain import plain, shown
+from vellum_nb.models.plain import format_value, plain
 from vellum_nb.models.schema import schema_problem
 
 __all__ = [
@@ -215,7 +215,7 @@ def _schema_problem(value: Any, variable: VellumVariable) -> str | None:
 
 
 def _wrong(value: object, expected: str) -> InputError:
-    return InputError(f"{shown(value)} is given; {expected} is expected")
+    return InputError(f"{format_value(value)} is given; {expected} is expected")
 
 
 def _string(value: object, _: VellumVariable) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from vellum_nb.errors import InputError
 from vellum_nb.models.media import media_dict
 
-__all__ = ["ROLES", "is_pair", "plain", "shown"]
+__all__ = ["ROLES", "is_pair", "plain", "format_value"]
 
 ROLES = ("SYSTEM", "ASSISTANT", "USER", "FUNCTION")
 _DEEPEST = 100
@@ -51,7 +51,7 @@ def is_pair(value: object) -> bool:
     return isinstance(role, str) and role.upper() in ROLES and isinstance(text, str)
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Return `value` as messages show it: its kind and a short `repr`."""
     if value is None:
         return "None"
@@ -95,7 +95,7 @@ def _scalar(value: object) -> Any:
     for kind, convert in _SCALARS:
         if isinstance(value, kind):
             return convert(value)
-    msg = f"{shown(value)} is nothing that JSON knows; give text, numbers, lists or dicts"
+    msg = f"{format_value(value)} is nothing that JSON knows; give text, numbers, lists or dicts"
     raise InputError(msg)
 
 
@@ -126,7 +126,7 @@ def _text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        msg = f"{shown(value)} contains half of a surrogate pair, which UTF-8 cannot carry"
+        msg = f"{format_value(value)} contains half of a surrogate pair, which UTF-8 cannot carry"
         raise InputError(msg) from None
     return str(value)
 
@@ -152,7 +152,7 @@ def _key(key: object) -> str:
     if isinstance(key, Enum):
         key = key.value
     if not isinstance(key, str):
-        msg = f"{shown(key)} is a key of a dict; keys must be text"
+        msg = f"{format_value(key)} is a key of a dict; keys must be text"
         raise InputError(msg)
     return _text(key)
 
