@@ -59,8 +59,6 @@ from vellum_nb.models.checks import check_text, check_texts, refuse
 from vellum_nb.models.inputs import plain, to_wire
 from vellum_nb.models.secret import stands_in
 
-__all__ = ["Client"]
-
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 T = TypeVar("T")
 Inputs: TypeAlias = Mapping[str, object] | Sequence[WorkflowInput | Mapping[str, Any]]

@@ -23,17 +23,6 @@ from vellum_nb.errors import (
     ServerError,
 )
 
-__all__ = [
-    "bad_reply",
-    "cancelled_error",
-    "connection_error",
-    "decoded",
-    "interrupted_error",
-    "late_error",
-    "status_error",
-    "too_large_error",
-]
-
 _LONGEST = 500
 _LEAVES: dict[int, type[APIStatusError]] = {
     400: BadRequestError,

@@ -6,8 +6,6 @@ import random
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["TRIES", "may_resend_after_failure", "may_resend_after_status", "pause", "retry_after"]
-
 TRIES = 4
 LONGEST = 30.0
 _FIRST = 0.25

@@ -42,8 +42,6 @@ from vellum_nb.models.base import read_json
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.secret import HIDDEN, SecretMask
 
-__all__ = ["Answer", "Request", "Session", "build_request"]
-
 M = TypeVar("M", bound=BaseModel)
 _JSON = "application/json"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import one_line, plural
 from vellum_nb.rendering.values import json_text, same_value
 

@@ -51,7 +51,7 @@ from vellum_nb.comparison.replay import Chosen, replay_rows
 from vellum_nb.errors import InputError
 from vellum_nb.history import BlindRatings, History
 from vellum_nb.models import Run
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.files import refuse_existing, refuse_key, save_frame, save_text
 from vellum_nb.rendering.format import plural

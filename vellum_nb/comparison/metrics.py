@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from vellum_nb.comparison.cases import RunSummary, checks
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import cut
 from vellum_nb.rendering.values import value_text
 

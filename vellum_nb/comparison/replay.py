@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import format_value
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from vellum_nb.comparison.cases import Case, RunSummary, in_turn
 from vellum_nb.comparison.figures import Against, ComparisonFigures, cases_by
 from vellum_nb.errors import InputError
 from vellum_nb.history import clean, from_micros
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.diff import Difference, difference
 from vellum_nb.rendering.format import (
     cut,

@@ -11,15 +11,6 @@ from typing import Literal
 from vellum_nb.models.base import Model
 from vellum_nb.models.run import canonical_json
 
-__all__ = [
-    "BlindChoice",
-    "BlindPair",
-    "BlindRating",
-    "BlindRecord",
-    "a_is_first",
-    "blind_signature",
-]
-
 BlindChoice = Literal["first", "second", "tie", "skip"]
 """Which release's answer was better; "skip" leaves it open."""
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 
-__all__ = ["DATA_URL_LIMIT", "MEDIA_TYPES", "media_dict", "media_src", "media_type_of"]
-
 MEDIA_TYPES = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
 DATA_URL_LIMIT = 4 * 2**20
 """Characters of a data URL; what is longer is uploaded before it is sent."""

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-__all__ = ["schema_problem"]
-
 _AT_MOST = 3
 _UNCHECKED = ("pattern", "patternProperties")
 _NAMES = {

@@ -6,8 +6,6 @@ import re
 from functools import cached_property, lru_cache
 from html import escape
 
-__all__ = ["HIDDEN", "SecretMask", "stands_in"]
-
 HIDDEN = "[API key]"
 _LONG = 16
 """A shorter secret may be a part of other words, so it is masked as a whole word only."""

@@ -14,16 +14,6 @@ from pydantic import Field
 from vellum_nb.models.base import Model
 from vellum_nb.models.run import canonical_json
 
-__all__ = [
-    "IN_DOUBT_SQL",
-    "Place",
-    "SweepCase",
-    "SweepRecord",
-    "is_in_doubt",
-    "planned_id",
-    "signature",
-]
-
 _UNKNOWN_CODES = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
 _REFUSED_CODES = ("HTTP_400", "HTTP_409", "HTTP_422")
 IN_DOUBT_SQL = (

@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.models.base import Model
-from vellum_nb.models.events import VellumSpan, WorkflowEvent
-from vellum_nb.models.execution import PromptNodeExecutionMeta, WorkflowExecutionUsageResult
-from vellum_nb.models.stream import WorkflowNodeResultEvent, WorkflowStreamEvent
-
-__all__ = ["NodeRun", "nodes_of_spans", "nodes_of_stream", "totals", "usage_totals"]
+from vellum_nb.models.contract import (
+    PromptNodeExecutionMeta,
+    VellumSpan,
+    WorkflowEvent,
+    WorkflowExecutionUsageResult,
+    WorkflowNodeResultEvent,
+    WorkflowStreamEvent,
+)
 
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
 _LATEST = datetime.max.replace(tzinfo=UTC)

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import SEPARATORS, Separator, split, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
-from vellum_nb.models.inputs import field_kind, plain, to_wire
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:

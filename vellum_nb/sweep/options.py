@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import format_value
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, RunSummary, moment
 from vellum_nb.models import Run, WorkflowDeploymentRelease
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, checked_cases, read_table
 from vellum_nb.sweep.sweep import Sweep

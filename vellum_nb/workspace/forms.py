@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from vellum_nb.errors import AuthenticationError, HistoryError, InputError, InputProblem
 from vellum_nb.history import History
 from vellum_nb.models import Run, VellumVariable, WorkflowReleaseTagRead
-from vellum_nb.models.inputs import field_kind, infer_type
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import field_kind, format_value, infer_type
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 

@@ -34,8 +34,7 @@ from vellum_nb.models import (
     WorkflowDeploymentRelease,
     WorkflowInput,
 )
-from vellum_nb.models.inputs import to_wire
-from vellum_nb.models.plain import format_value
+from vellum_nb.models.inputs import format_value, to_wire
 from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, Lookup, NoLookupError
