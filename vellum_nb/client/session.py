@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar, cast
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from pydantic import BaseModel
 from requests import PreparedRequest, RequestException, Response
@@ -252,12 +253,14 @@ class _Headers(dict[str, str]):
 
 def build_request(
     method: str,
-    url: str,
+    base: str,
+    path: Sequence[str],
     *,
     query: Mapping[str, object] | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> Request:
     """Return a request with `body` as JSON; what is None in `query` or `body` is left out."""
+    url = "/".join([base, "v1", *map(_segment, path)])
     pairs = [(name, _query_value(name, value)) for name, value in (query or {}).items()]
     given = {name: value for name, value in pairs if value is not None}
     full = f"{url}?{urlencode(given)}" if given else url
@@ -269,6 +272,14 @@ def _version() -> str:
         return version("vellum-nb")
     except PackageNotFoundError:
         return "0"
+
+
+def _segment(name: object) -> str:
+    if isinstance(name, str) and name not in {"", ".", ".."}:
+        with suppress(UnicodeEncodeError):
+            return quote(name, safe="")
+    msg = f"{name!r:.60} cannot name a deployment, release, release tag or execution."
+    raise InputError(msg)
 
 
 def _query_value(name: str, value: object) -> str | None:
