@@ -627,18 +627,16 @@ def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iter
 
 
 def _wire(inputs: object) -> list[dict[str, Any]]:
-    if isinstance(inputs, Mapping):
-        return [_input_fields(item) for item in to_wire(inputs, None)]
-    if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
-        return [_input_fields(item) for item in inputs]
-    refuse("inputs", inputs, "a dict of values, or a list of typed inputs")
+    items = to_wire(inputs, None) if isinstance(inputs, Mapping) else inputs
+    if not isinstance(items, Sequence) or isinstance(items, str | bytes):
+        refuse("inputs", inputs, "a dict of values, or a list of typed inputs")
+    return [_input_fields(item) for item in items]
 
 
 def _input_fields(item: object) -> dict[str, Any]:
     """Return an input as sent; a value that was never set stays absent."""
     if isinstance(item, WorkflowInput):
-        names = item.model_fields_set
-        return {name: getattr(item, name) for name in ("name", "type", "value") if name in names}
+        return {name: value for name, value in item if name in item.model_fields_set}
     if isinstance(item, Mapping):
         return dict(item)
     refuse("inputs", item, "typed inputs, as models or dicts")

@@ -96,9 +96,9 @@ def connection_error(
     return APIConnectionError(f"{what} failed: {_cause(exc)}. {outcome}", sent=sent)
 
 
-def late_error(what: str, *, sent: bool, total: float | None) -> APITimeoutError:
+def late_error(what: str, *, sent: bool, total: float) -> APITimeoutError:
     """Return the error for `what` when its answer was not complete in the whole time."""
-    limit = f"within {total:g} s" if total else "in time"
+    limit = f"within {total:g} s"
     if not sent:
         return APITimeoutError(f"{what} could not connect {limit}. Nothing was sent.", sent=False)
     message = (

@@ -174,7 +174,7 @@ class Session:
         if cut == CANCELLED:
             return _Failure(cancelled_error(request.what, sent=call.sent))
         if cut == TIMED_OUT:
-            return _Failure(late_error(request.what, sent=call.sent, total=self._total))
+            return _Failure(late_error(request.what, sent=call.sent, total=self._total or 0.0))
         return outcome if error is None else self._failed(request, error, sent=call.sent)
 
     def _read(self, request: Request, response: Response) -> Answer | _Failure:

@@ -193,12 +193,8 @@ class WorkflowEvent(Reply):
 
     Examples
     --------
-    >>> event = WorkflowEvent.model_validate(
-    ...     {
-    ...         "name": "workflow.execution.streaming",
-    ...         "body": {"output": {"name": "answer", "delta": "He"}},
-    ...     }
-    ... )
+    >>> body = {"output": {"name": "answer", "delta": "He"}}
+    >>> event = WorkflowEvent(name="workflow.execution.streaming", body=body)
     >>> event.output_name, event.delta, event.ends
     ('answer', 'He', False)
     """
@@ -508,11 +504,16 @@ class ReleaseRef(Reply):
     timestamp: Moment | None = None
 
 
-class WorkflowReleaseTagRead(Reply):
-    """A release tag and the release it points at now. `source` is SYSTEM or USER."""
+class ReleaseTagName(Reply):
+    """A tag on a release; `source` is SYSTEM or USER."""
 
     name: str
     source: str = "USER"
+
+
+class WorkflowReleaseTagRead(ReleaseTagName):
+    """A release tag and the release it points at now."""
+
     history_item: ReleaseRef | None = None
     release: ReleaseRef | None = None
 
@@ -547,13 +548,6 @@ class ReleaseDeployment(Reply):
 
     id: str = ""
     name: str = ""
-
-
-class ReleaseTagName(Reply):
-    """A tag on a release."""
-
-    name: str
-    source: str = "USER"
 
 
 class WorkflowDeploymentRelease(Reply):
@@ -692,14 +686,8 @@ class WorkflowStreamEvent(Reply):
 
     Examples
     --------
-    >>> output = {"name": "answer", "state": "STREAMING", "delta": "He", "type": "STRING"}
-    >>> event = WorkflowStreamEvent.model_validate(
-    ...     {
-    ...         "execution_id": "e1",
-    ...         "type": "WORKFLOW",
-    ...         "data": {"state": "STREAMING", "output": output},
-    ...     }
-    ... )
+    >>> data = {"state": "STREAMING", "output": {"name": "answer", "delta": "He"}}
+    >>> event = WorkflowStreamEvent.model_validate({"execution_id": "e1", "data": data})
     >>> event.state, event.output_name, event.delta, event.ends
     ('STREAMING', 'answer', 'He', False)
     """

@@ -22,8 +22,17 @@ from vellum_nb.models.schema import schema_problem
 # Plain JSON values
 
 ROLES = ("SYSTEM", "ASSISTANT", "USER", "FUNCTION")
+_KIND_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (bool, "bool"),
+    (str, "text"),
+    ((int, float), "number"),
+    (Mapping, "dict"),
+    ((list, tuple), "list"),
+    (bytes, "bytes"),
+    (Path, "path"),
+)
 _DEEPEST = 100
-_SHOWN = 60
+_LONGEST = 60
 _MOST_BITS = 13_288  # 4,000 digits; Python itself writes 4,300
 
 
@@ -62,22 +71,10 @@ def format_value(value: object) -> str:
         text = " ".join(repr(value).split())
     except (ValueError, RecursionError):  # an integer of too many digits, perhaps in a list
         text = "that is too large to be shown"
-    if len(text) > _SHOWN:
-        text = f"{text[: _SHOWN - 1]}…"
-    return f"the {_kind(value)} {text}"
-
-
-def _kind(value: object) -> str:
-    kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
-        (bool, "bool"),
-        (str, "text"),
-        ((int, float), "number"),
-        (Mapping, "dict"),
-        ((list, tuple), "list"),
-        (bytes, "bytes"),
-        (Path, "path"),
-    )
-    return next((name for of, name in kinds if isinstance(value, of)), type(value).__name__)
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - 1]}…"
+    kind = next((name for of, name in _KIND_NAMES if isinstance(value, of)), type(value).__name__)
+    return f"the {kind} {text}"
 
 
 def _plain(value: object, depth: int) -> Any:

@@ -67,9 +67,7 @@ class SecretMask:
         return b"".join([*match.groups(b""), HIDDEN.encode()])
 
 
-@lru_cache(maxsize=8)
-def _mask_of(secret: str) -> SecretMask:
-    return SecretMask(secret)
+_mask_of = lru_cache(maxsize=8)(SecretMask)
 
 
 def stands_in(secret: str, text: str) -> bool:
