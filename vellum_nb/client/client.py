@@ -14,8 +14,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 from pydantic import ValidationError
 from urllib3.filepost import encode_multipart_formdata
 
-from vellum_nb.client.retry import TRIES
-from vellum_nb.client.session import Request, Session, build_request
+from vellum_nb.client.session import TRIES, Request, Session, build_request
 from vellum_nb.client.settings import (
     DEFAULT_TIMEOUT,
     MAX_REPLY_BYTES,
