@@ -6,7 +6,7 @@ import uuid
 
 from vellum_nb.local.deployments.releases import Deployment, Release, Tag
 from vellum_nb.models import WorkflowDeploymentRelease, WorkflowReleaseTagRead
-from vellum_nb.models.deployments import (
+from vellum_nb.models.contract import (
     ReleaseDeployment,
     ReleaseEnvironment,
     ReleaseRef,
