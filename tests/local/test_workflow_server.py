@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import requests
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -325,6 +326,8 @@ if command == "image":
     if sys.argv[-1] == "missing:1":
         sys.exit("Error: No such image: missing:1")
     print("mine@sha256:0123")
+elif command == "network":
+    print("127.0.0.2")
 elif command == "pull":
     sys.exit("Error: pull access denied for missing")
 elif command == "run":
@@ -395,6 +398,22 @@ def test_a_container_is_published_on_loopback_with_limits_and_removed(
     assert "--rm" in started
     name = started[started.index("--name") + 1]
     until(lambda: ["rm", "--force", name] in docker())
+
+
+def test_a_container_reaches_the_local_server_through_its_bridge(docker, project, asking):
+    with LocalServer() as server:
+        server.deploy(project, isolation="container", image="mine:1")
+        _, url = outputs(run(asking(server)))["where"][1].split()
+        host, _, port = url.removeprefix("http://").partition(":")
+        assert host == "host.docker.internal"
+        answer = requests.get(
+            f"http://127.0.0.2:{port}/v1/environments/identity",
+            headers={"Host": f"{host}:{port}", "X-API-KEY": server.api_key},
+            timeout=20,
+        )
+        assert answer.json()["name"] == "local"
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.2:{port}/", timeout=20)
 
 
 def test_an_image_that_is_missing_is_an_error_at_deploy(docker, project, server):
