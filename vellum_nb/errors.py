@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "VellumNBError",
-    "APIError",
     "APIConnectionError",
-    "APITimeoutError",
-    "APIStatusError",
-    "BadRequestError",
-    "AuthenticationError",
-    "NotFoundError",
-    "RateLimitError",
-    "ServerError",
+    "APIError",
     "APIResponseError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "HistoryError",
     "InputError",
     "InputProblem",
-    "HistoryError",
+    "NotFoundError",
+    "RateLimitError",
     "RegressionError",
+    "ServerError",
+    "VellumNBError",
 ]
 
 _OURS = f"{Path(__file__).parent}{os.sep}"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from vellum_nb.errors import VellumNBError
 
@@ -44,11 +44,13 @@ WAIT_S = 30.0
 Parameters = Mapping[str, Any]
 Migration = Callable[[Any], None]  # is called with a Transaction
 T = TypeVar("T")
+C = TypeVar("C")
 
 _NO_PARAMETERS: Parameters = {}
 _CHECKED_BYTES = 8 * 2**20  # a larger file would take too long to check at each opening
 _SMALLEST_FILE = 512  # bytes: one page; SQLite takes a file of one byte for an empty one
 _CANNOT_OPEN = "it cannot be opened; check that it is a file and that its folder can be written"
+_NOT_UTF8 = "decode to UTF-8"  # Python's own words, which have no code
 _NOT_SQLITE = "it is not an SQLite file and was left as it is; choose another file"
 _ADVICE = {
     sqlite3.SQLITE_BUSY: f"another program has kept it locked for more than {WAIT_S:.0f} seconds; "
@@ -95,7 +97,7 @@ class Transaction:
 
     def read(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> list[tuple[Any, ...]]:
         """Return all rows of a statement, such as ``SELECT`` or ``INSERT ... RETURNING``."""
-        return self._connection.execute(sql, parameters).fetchall()
+        return _fetch(self._connection, sql, parameters)
 
     def execute(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> int:
         """Execute a statement; return how many rows it changed."""
@@ -112,46 +114,60 @@ class Snapshot(Transaction):
     def stream(
         self, sql: str, parameters: Parameters = _NO_PARAMETERS, *, rows: int = 1000
     ) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of a query in lists of at most `rows`."""
-        cursor = self._connection.execute(sql, parameters)
-        while batch := cursor.fetchmany(rows):
-            yield batch
+        """Yield the rows of a query in lists of at most `rows`; damaged texts as bytes."""
+        done = 0
+        for factory in (str, text_or_bytes):  # the second is slow
+            self._connection.text_factory = factory
+            cursor = self._connection.execute(sql, parameters)
+            try:
+                for _ in range(done):
+                    cursor.fetchmany(rows)
+                while batch := cursor.fetchmany(rows):
+                    done += 1
+                    yield batch
+            except sqlite3.OperationalError as exc:
+                if _NOT_UTF8 not in str(exc) or factory is text_or_bytes:
+                    raise
+            else:
+                return
 
     def cancel(self) -> None:
         """End the query under way, from another thread; it raises there."""
         self._connection.interrupt()
 
 
-class _Link:
-    """A connection that is opened on first use, and the lock under which it is used."""
+class Link(Generic[C]):
+    """A connection that is opened on first use, and the lock under which it is used.
 
-    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
+    One that `is_lost` is opened again.
+    """
+
+    def __init__(
+        self, opener: Callable[[], C], is_lost: Callable[[C], bool] = lambda _: False
+    ) -> None:
         self.lock = threading.RLock()
         self.in_write = False
-        self._opener = opener
-        self._connection: sqlite3.Connection | None = None
+        self.connection: C | None = None  # has a method close
+        self._opener, self._is_lost = opener, is_lost
 
-    def open(self) -> sqlite3.Connection:
+    def open(self) -> C:
         """Return the connection; the caller holds the lock."""
-        if self._connection is None:
-            self._connection = self._opener()
-        return self._connection
+        if self.connection is None or self._is_lost(self.connection):
+            self.connection = None
+            self.connection = self._opener()
+        return self.connection
 
     def close(self) -> None:
         """Close the connection once no thread uses it; the next use opens another."""
         with self.lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            if self.connection is not None:
+                self.connection.close()  # type: ignore[attr-defined]
+                self.connection = None
 
     def renew(self) -> None:
-        """Start again in a forked process; SQLite forbids to use or close what is inherited."""
-        _INHERITED.append(self._connection)
-        self.lock, self.in_write, self._connection = threading.RLock(), False, None
-
-    def has_transaction(self) -> bool:
-        """Whether a transaction is under way."""
-        return self._connection is not None and self._connection.in_transaction
+        """Start again in a forked process; what is inherited is neither used nor closed."""
+        _INHERITED.append(self.connection)
+        self.lock, self.in_write, self.connection = threading.RLock(), False, None
 
 
 class SqliteFile:
@@ -186,8 +202,8 @@ class SqliteFile:
         self._format = file_format
         self._read_only = read_only
         self._forked = False
-        self._writer = _Link(self._open_writer)
-        self._reader = _Link(self._open_reader) if isinstance(path, Path) else self._writer
+        self._writer = Link(self._open_writer)
+        self._reader = Link(self._open_reader) if isinstance(path, Path) else self._writer
         with self._errors(OSError):
             if isinstance(path, Path):
                 self._prepare(path)
@@ -196,14 +212,14 @@ class SqliteFile:
                 with self._writer.lock:
                     self._writer.open()
         self._identity = self._file_now()
-        _OPEN.add(self)
+        survive_forks(self)
 
     def read(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         deadline = time.monotonic() + WAIT_S
         with self._errors(), self._reader.lock:
-            run = partial(self._usable(self._reader).execute, sql, parameters)
-            return retry_while_locked(lambda: run().fetchall(), deadline)
+            run = partial(_fetch, self._usable(self._reader), sql, parameters)
+            return retry_while_locked(run, deadline)
 
     def write(self, change: Callable[[Any], T]) -> T:
         """Call `change` in one transaction, commit it, and return what it returned.
@@ -273,14 +289,15 @@ class SqliteFile:
         if hasattr(self, "_writer") and not self._forked:
             self.close()
 
-    def links(self) -> list[_Link]:
+    def links(self) -> list[Link[Any]]:
         """Return the connections that a fork must not find in use."""
         return [self._writer, self._reader]
 
     def before_fork(self) -> None:
         """Close idle connections, so that the child inherits no state of SQLite's."""
         for link in self.links():
-            if isinstance(self.path, Path) and not link.has_transaction():
+            connection = link.connection
+            if isinstance(self.path, Path) and connection and not connection.in_transaction:
                 link.close()
 
     def after_fork(self) -> None:
@@ -289,7 +306,7 @@ class SqliteFile:
         for link in self.links():
             link.renew()
 
-    def _usable(self, link: _Link) -> sqlite3.Connection:
+    def _usable(self, link: Link[sqlite3.Connection]) -> sqlite3.Connection:
         """Return the connection of `link`, whose lock is held; refuse what would be lost."""
         noun = f"The {self._format.name} {self.path}"
         if self.closed:
@@ -327,7 +344,7 @@ class SqliteFile:
 
     def _explained(self, exc: Exception) -> VellumNBError:
         noun = f"The {self._format.name} {self.path!s:.300} cannot be used"
-        if isinstance(exc, UnicodeDecodeError) or "decode to UTF-8" in str(exc):
+        if isinstance(exc, UnicodeDecodeError) or _NOT_UTF8 in str(exc):
             # Python quotes the whole text, which may be long, or a secret.
             return self._format.error(
                 f"{noun}: {_ADVICE[sqlite3.SQLITE_CORRUPT]} (a text is not UTF-8)"
@@ -450,6 +467,30 @@ class SqliteFile:
         connection.execute(f"PRAGMA user_version = {target}")
 
 
+def _fetch(
+    connection: sqlite3.Connection, sql: str, parameters: Parameters
+) -> list[tuple[Any, ...]]:
+    """Return all rows; a damaged text, which is not UTF-8, is returned as bytes."""
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    except sqlite3.OperationalError as exc:
+        if _NOT_UTF8 not in str(exc) or not sql.lstrip().startswith("SELECT"):
+            raise
+    connection.text_factory = text_or_bytes
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    finally:
+        connection.text_factory = str
+
+
+def text_or_bytes(content: bytes) -> str | bytes:
+    """Return the text; bytes, which fit no column, where it is not UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open a file to read it, also where its folder cannot be written and no other has it open."""
     uri = f"{path.as_uri()}?mode=ro"
@@ -554,19 +595,24 @@ def _copy_beside(path: Path, version: int) -> Path:
     raise OSError(msg)
 
 
-_OPEN: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
-_INHERITED: list[sqlite3.Connection | None] = []
+_OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
+_INHERITED: list[object] = []
 _FORK_WAIT_S = 5.0
-_at_fork: list[_Link] = []
+_at_fork: list[Link[Any]] = []
+
+
+def survive_forks(store: Any) -> None:
+    """Let `store` start again in forked processes: it has `links`, `before_fork`, `after_fork`."""
+    _OPEN.add(store)
 
 
 def _before_fork() -> None:
-    """Wait until no thread is within SQLite: the child would wait for its locks forever."""
-    for file in list(_OPEN):
-        found = (link for link in file.links() if link.lock.acquire(timeout=_FORK_WAIT_S))
+    """Wait until no thread is within a database's library: the child would wait forever."""
+    for store in list(_OPEN):
+        found = (link for link in store.links() if link.lock.acquire(timeout=_FORK_WAIT_S))
         _at_fork.extend(found)
-    for file in list(_OPEN):
-        file.before_fork()
+    for store in list(_OPEN):
+        store.before_fork()
 
 
 def _after_fork_in_parent() -> None:
@@ -576,8 +622,8 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     _at_fork.clear()
-    for file in list(_OPEN):
-        file.after_fork()
+    for store in list(_OPEN):
+        store.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

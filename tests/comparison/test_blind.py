@@ -155,7 +155,7 @@ def test_after_the_end_nothing_changes(history):
     with pytest.raises(InputError, match="nothing left to rate"):
         session.rate("B")
     assert compared(history, 2).blind().state == "ended"
-    assert compared(history, 2).blind(fresh=True).state == "asking"
+    assert compared(history, 2).blind(restart=True).state == "asking"
 
 
 def test_equal_outputs_are_ties_and_missing_answers_are_left_out(history):

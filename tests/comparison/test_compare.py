@@ -211,3 +211,18 @@ def test_a_data_url_is_named_by_its_type_size_and_digest() -> None:
     text = value_text({"src": "data:image/png;base64," + "A" * 5000}, "IMAGE")
     assert text.startswith("[image/png, 5,022 characters, sha256 ")
     assert len(text) < 60
+
+
+def test_answers_are_one_tidy_frame_one_row_a_run() -> None:
+    runs = [run("v1"), run("v1", category="account"), run("v2"), run("v2", "b", state="FAILED")]
+    comparison = compared(*runs, metrics=["length"])
+    table = comparison.answers
+    assert table[["case", "release", "repeat", "counts"]].to_numpy().tolist() == [
+        [0, 0, 0, False],
+        [0, 0, 1, True],
+        [0, 1, 0, True],
+        [1, 1, 0, True],
+    ]
+    assert table["kind"].tolist() == [0, 1, 0, -1]
+    assert table["metric.length"].tolist()[:3] == [7, 7, 7]
+    assert table.groupby("release")["is_answer"].sum().tolist() == [2, 1]

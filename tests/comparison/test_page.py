@@ -11,6 +11,8 @@ from report_kit import compared, failed, judged, run, wanted
 from scipy.stats import binomtest
 
 from vellum_nb import HistoryError, read_csv
+from vellum_nb.comparison.code_diff import CodeDiff
+from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.statistics import mean_interval, paired, share_interval
 from vellum_nb.models import RunError
 from vellum_nb.rendering.format import figure
@@ -240,3 +242,28 @@ def test_two_reports_whose_names_have_dots_keep_their_tables(tmp_path):
         "triage.v1", "triage.v1.cases.csv", "triage.v1.runs.csv",
         "triage.v2", "triage.v2.cases.csv", "triage.v2.runs.csv",
     ]  # fmt: skip
+
+
+def test_the_code_of_releases_is_folded_in_reports_and_read_once():
+    read = []
+
+    def code_diff(old, new):
+        read.append((old, new))
+        before, after = {"a.py": "x = 1\n"}, {"a.py": "x = '<script>'\n"}
+        return CodeDiff("words", old, new, before, after) if new == "v2" else None
+
+    cmp = compared(
+        *(run(tag) for tag in ("v1", "v2", "v3")),
+        tags=("v1", "v2", "v3"),
+        services=Services(code_diff=code_diff),
+    )
+    repr(cmp), cmp._repr_html_(), cmp.to_text()
+    assert read == []
+    html, markdown = cmp.to_html(), cmp.to_markdown()
+    assert read == [("v1", "v2"), ("v1", "v3")]
+    folded = re.search(r"<h2>Code of v2</h2><details><summary>(.*?)</summary>", html)
+    assert folded[1] == "1 file differs (+1 -1)"
+    assert "<script" not in html
+    assert "Code of v3" not in html
+    assert "### Code of v2" in markdown
+    assert "x = '&#60;script&#62;'" in markdown

@@ -12,7 +12,7 @@ import vellum_nb as vnb
 from vellum_nb.history.reading.records import Record
 from vellum_nb.models import case_id
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.widgets.grid import ComparisonView, Hands
+from vellum_nb.widgets.grid import ComparisonView, Callbacks
 
 NOON = datetime(2026, 11, 24, 16, 51, tzinfo=UTC)
 COSTS = {"v1": 0.0021, "v2": 0.0034, "v3": 0.0048}
@@ -84,7 +84,7 @@ def rate(run, quality, desired):
 def replay(case, tag):
     return made(case.number - 1, tag=tag, repeat=9)
 
-HANDS = Hands(
+HANDS = Callbacks(
     rate=rate, replay=replay, trace=lambda run: (), about="sweep of 24 Nov 16:51",
     same={"v2": ("production",)},
 )
@@ -103,8 +103,8 @@ class GridPage:
         self.grid = self.root.get_by_role("grid", name="Cases and releases")
         self.rows = self.grid.locator(".vnb-grid-row")
         self.summary = self.root.locator(".vnb-grid-summary")
-        self.count = self.root.locator(".vnb-grid-count")
-        self.where = self.root.locator(".vnb-grid-foot > span").first
+        self.count = self.root.locator(".vnb-view-count")
+        self.where = self.root.locator(".vnb-view-where")
         self.search = self.root.get_by_label("Search inputs and outputs")
         self.case = self.output.get_by_role("region", name="The case in full")
         expect(self.rows.first).to_be_visible()
@@ -120,7 +120,7 @@ class GridPage:
         return self.rows.locator(".vnb-grid-caption > span:first-child").all_inner_texts()
 
     def active(self) -> Locator:
-        return self.grid.locator(".vnb-grid-active")
+        return self.grid.locator(".vnb-view-active")
 
 
 def open_grid(lab, code: str = SHOWN, *, width: int = 1400) -> GridPage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from form_page import FormPage, open_form
+from form_page import FormPage
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -29,51 +29,6 @@ server.deploy(patient, name="reply", release_tags=["v2"])
 ws = vnb.connect(server)
 form = ws.form("reply")
 """
-
-
-@pytest.fixture
-def answered(lab) -> FormPage:
-    form = open_form(lab, TWO)
-    form.run_on("v1", "v2")
-    form.field("text *").fill("Two words. ")
-    form.run_and_wait()
-    return form
-
-
-def copy_button(form: FormPage, tag: str):
-    return form.root.get_by_role("button", name=f"Copy the outputs of {tag}")
-
-
-def test_an_answer_is_copied_as_plain_text_with_mouse_or_keyboard(lab, answered):
-    lab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    copy_button(answered, "v2").click()
-    expect(copy_button(answered, "v2")).to_have_text("Copied")
-    read = "navigator.clipboard.readText()"
-    assert lab.page.evaluate(read) == "reply:\nI see:\nTwo words. \ntags: []"
-    answered.act("Correct the outputs of v1…").focus()
-    lab.page.keyboard.press("Tab")
-    expect(copy_button(answered, "v1")).to_be_focused()
-    lab.page.keyboard.press("Enter")
-    expect(copy_button(answered, "v1")).to_have_text("Copied")
-    assert lab.page.evaluate(read).startswith("reply: Two words. Two words. ")
-
-
-def test_answers_keep_their_place_while_the_next_ones_come_in(answered):
-    height = answered.answers.bounding_box()["height"]
-    answered.kernel("gate.clear()")
-    answered.field("text *").fill("a")
-    answered.run.click()
-    expect(answered.column("v2")).to_contain_text("no answer yet")
-    assert answered.answers.bounding_box()["height"] >= height
-    expect(copy_button(answered, "v2")).to_be_disabled()
-    expect(copy_button(answered, "v1")).to_be_enabled()
-    answered.kernel("gate.set()")
-    answered.wait()
-    expect(answered.column("v2")).to_contain_text("I see:")
-    assert answered.answers.bounding_box()["height"] >= height
-    answered.run_and_wait()
-    expect(copy_button(answered, "v2")).to_be_enabled()
-    assert answered.answers.bounding_box()["height"] < height
 
 
 AGAIN = """

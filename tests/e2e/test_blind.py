@@ -16,7 +16,6 @@ TRAITS = (
 )
 
 
-SOME = 'view.session.rate("A", note="said before"); view.session.rate("skip")'
 RUN_SECRETS = (
     "import json; print(json.dumps([x for r in ws.history.runs() "
     "for x in (r.id, r.execution_id, r.release_id)]))"
@@ -83,41 +82,6 @@ def test_two_releases_are_rated_by_keys_and_nothing_is_told_too_early(lab):
     notebook.kernel_becomes("len([r for r in ws.history.runs() if r.quality is not None])", "6")
 
 
-def test_a_later_kernel_goes_on_and_shows_the_results_at_the_end(lab):
-    notebook = lab.run_notebook([CONNECT + RUN + VIEW + SOME, "view"])
-    old = notebook.output(1).get_by_role("alert")
-    BlindPage(notebook, cell=1).rated("0 of 4")  # as drawn at first: it hears of the restart
-    notebook.restart()
-    expect(old).to_contain_text("What was rated is kept: run the cell again.")
-    expect(notebook.output(1).get_by_role("button", name="A better")).to_be_disabled()
-    notebook.edit(0, CONNECT + VIEW)
-    notebook.run()
-    page = BlindPage(notebook, cell=1)
-    page.rated("1 of 4")
-    Untold(page).check()
-    expect(page.root).to_contain_text("case 3")
-    expect(page.root).to_contain_text("last: skipped")
-    page.button("Tie").click()
-    page.rated("2 of 4")
-    expect(page.button("Tie")).to_be_focused()
-    page.press("1")
-    page.button("Rate the skipped").click()
-    expect(page.a).to_be_visible()
-    page.press("3")
-    expect(page.root).to_contain_text("After the results nothing can be changed")
-    page.button("Show the results").click()
-    expect(page.root.get_by_role("heading")).to_contain_text("decided cases")
-    expect(page.root).to_contain_text("95 % interval")
-    expect(page.root).to_contain_text("seed 3")
-    page.root.get_by_text("Which was which").click()
-    expect(page.root.get_by_role("cell", name="said before")).to_be_visible()
-    notebook.screenshot("blind-results", page.root)
-    counts = notebook.kernel_eval(
-        "cmp.blind_summary()[['wins', 'losses', 'ties']].values.sum().item()"
-    )
-    assert counts == "5"
-
-
 def test_the_view_fits_its_place(lab):
     notebook = lab.run_notebook([CONNECT + RUN, VIEW], width=1100)
     page = BlindPage(notebook, cell=1)
@@ -153,24 +117,3 @@ def test_the_view_fits_its_place(lab):
         with lab.looking(look):
             assert page.root.evaluate(spill) <= 0
             notebook.screenshot(f"blind-ended-{look}", page.root)
-
-
-def test_the_grid_is_out_of_sight_while_its_releases_are_rated_blind(lab):
-    grid = f'ws.compare("triage", release_tags=["{FIRST}", "{SECOND}"]).view()'
-    notebook = lab.run_notebook([CONNECT + RUN, grid])
-    output = notebook.output(1)
-    rows = output.get_by_role("grid", name="Cases and releases")
-    rows.focus()
-    notebook.page.keyboard.press("b")
-    page = BlindPage(notebook, cell=1)
-    expect(page.root).to_be_focused()
-    expect(rows).to_be_hidden()
-    assert [each for each in (FIRST, SECOND) if each in output.inner_text()] == []
-    page.press("1")
-    page.rated("1 of 4")
-    notebook.screenshot("blind-in-the-grids-place", output)
-    output.get_by_role("button", name="Back to the grid").click()
-    expect(rows).to_be_focused()
-    expect(page.root).to_have_count(0)
-    notebook.page.keyboard.press("b")
-    page.rated("1 of 4")

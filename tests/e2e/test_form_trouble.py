@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import subprocess
-import sys
 import time
 
 import pytest
@@ -73,77 +71,6 @@ def test_a_slow_run_is_cancelled_at_once_and_the_kernel_stays_responsive(lab):
     expect(form.answers).to_contain_text("FULFILLED")
 
 
-def test_what_is_typed_while_a_cell_runs_is_what_is_run(lab):
-    form = open_form(lab, SLOW)
-    form.kernel("gate.set()")
-    form.field("text *").fill("old")
-    form.run_and_wait()
-    lab.page.evaluate(EXECUTE, UNTIL_GO)
-    form.field("text *").fill("new")
-    form.run.click()
-    (form.notebook.folder / "go").touch()
-    expect(form.answers).to_contain_text("new")
-    form.notebook.kernel_becomes("calls", "['old', 'new']")
-
-
-def test_a_kernel_interrupt_ends_the_runs_and_leaves_the_form_usable(lab):
-    form = open_form(lab, SLOW)
-    form.field("text *").fill("hello")
-    expect(form.mend).to_be_empty()
-    lab.page.evaluate(EXECUTE, "form.submit(); form.wait()")
-    expect(form.progress).to_contain_text("0 of 1")
-    form.notebook.interrupt()
-    expect(form.answers).to_contain_text("CANCELLED")
-    form.kernel("gate.set()")
-    form.run_and_wait()
-    expect(form.answers).to_contain_text("FULFILLED")
-
-
-EXECUTE = """(code) => {
-    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    kernel.requestExecute({code, stop_on_error: false});
-}"""
-UNTIL_GO = """
-import os
-while not os.path.exists("go"):
-    time.sleep(0.01)
-"""
-SERVER = """
-import sys, threading
-import vellum_nb as vnb
-
-def slow(text: str) -> dict[str, str]:
-    print("called", flush=True)
-    threading.Event().wait(30)
-    return {"output": text}
-
-with vnb.LocalServer(api_key="test") as server:
-    server.deploy(slow, name="slow", release_tags=["v1"])
-    print(server.url, flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_server_that_dies_in_mid_call_is_told_and_the_form_lives_on(lab):
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        try:
-            url = server.stdout.readline().strip()
-            setup = f"import vellum_nb as vnb\nws = vnb.connect({url!r}, api_key='test')\n"
-            form = open_form(lab, setup + "form = ws.form('slow')")
-            form.field("text *").fill("hello")
-            form.run.click()
-            assert server.stdout.readline().strip() == "called"
-        finally:
-            server.kill()
-    expect(form.answers).to_contain_text("FAILED")
-    expect(form.run).to_be_enabled()
-    assert form.kernel("form.runs[0].state, form.runs[0].error.code") == "('FAILED', 'CONNECTION')"
-    form.run.click()
-    expect(form.root.get_by_role("alert").first).to_contain_text("127.0.0.1")
-
-
 def test_a_picture_is_uploaded_shown_and_sent(lab, tmp_path):
     file = tmp_path / "dot.png"
     file.write_bytes(PNG)
@@ -153,33 +80,6 @@ def test_a_picture_is_uploaded_shown_and_sent(lab, tmp_path):
     expect(form.root.get_by_text("dot.png")).to_be_visible()
     form.run_and_wait()
     expect(form.answers).to_contain_text("data:image/png;base64,iVBORw0")
-
-
-def test_a_picture_is_taken_from_a_path_or_an_address(lab, tmp_path):
-    file = tmp_path / "dot.png"
-    file.write_bytes(PNG)
-    form = open_form(lab, LOOK)
-    form.root.locator(".vnb-how label").filter(has_text="Path").click()
-    form.field("picture: path").fill(str(file))
-    expect(form.root.locator(".vnb-preview img")).to_be_visible()
-    form.run_and_wait()
-    expect(form.answers).to_contain_text("data:image/png;base64,iVBORw0")
-    form.root.locator(".vnb-how label").filter(has_text="URL").click()
-    form.field("picture: URL").fill("https://pictures.invalid/cat.png")
-    form.run_and_wait()
-    expect(form.answers).to_contain_text("https://pictures.invalid/cat.png")
-
-
-def test_an_upload_that_is_too_large_is_refused_with_a_way_out(lab, tmp_path):
-    file = tmp_path / "huge.png"
-    with file.open("wb") as huge:
-        huge.truncate(21 * 1024 * 1024)
-    form = open_form(lab, LOOK)
-    form.root.locator("input[type=file]").set_input_files(file)
-    alert = form.root.locator(".vnb-uploader").get_by_role("alert")
-    expect(alert).to_contain_text("huge.png is 22 MB")
-    expect(alert).to_contain_text("Give its path or its address instead.")
-    assert form.value() == {}
 
 
 HOSTILE = (

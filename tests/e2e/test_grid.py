@@ -6,7 +6,6 @@ import re
 
 import pytest
 from grid_page import SETUP, open_grid
-from places import settled
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -26,76 +25,6 @@ def test_the_grid_has_room_in_wide_and_narrow_pages(lab):
             grid.notebook.screenshot(f"grid-{look}", of=grid.output)
             assert grid.root.evaluate(OVERFLOW) == []
             assert grid.grid.evaluate("grid => grid.scrollWidth - grid.clientWidth") <= 1
-
-
-def test_the_summary_tells_each_release_against_the_baseline(lab):
-    grid = open_grid(lab)
-    row = grid.summary.locator("tr[data-release='v2']")
-    expect(row).to_contain_text("30 better · 8 same · 2 worse")
-    expect(row).to_contain_text("larger than the noise floor")
-    expect(row).to_contain_text("= production")
-    expect(row.get_by_role("img")).to_have_attribute("aria-label", re.compile("95 % interval"))
-    expect(grid.summary.locator("tr[data-release='v3']")).to_contain_text("1 missing")
-    expect(grid.summary.locator("tr[data-release='v1']")).to_contain_text("noise floor ±")
-    expect(grid.count).to_have_text("40 cases, regressions first")
-
-
-def test_cases_chosen_elsewhere_are_shown_alone(lab):
-    grid = open_grid(lab)
-    expect(grid.count).to_have_text("40 cases, regressions first")
-    grid.notebook.kernel_eval("view.choose([case.case_id for case in cmp.cases[:3]])")
-    expect(grid.count).to_have_text("3 of 40 cases, regressions first")
-    grid.filter("Chosen").click()
-    expect(grid.count).to_have_text("40 cases, regressions first")
-
-
-def test_filters_show_fewer_cases_and_say_how_many(lab):
-    grid = open_grid(lab)
-    grid.filter("Regressions").click()
-    expect(grid.filter("Regressions")).to_have_attribute("aria-pressed", "true")
-    expect(grid.count).to_have_text("10 of 40 cases, regressions first")
-    grid.filter("Missing").click()
-    expect(grid.count).to_have_text("11 of 40 cases, regressions first")
-    grid.filter("refund").click()
-    expect(grid.count).to_have_text(re.compile(r"^\d of 40 cases"))
-    for chip in grid.rows.locator(".vnb-grid-case .vnb-grid-chip:not(.vnb-grid-is-warn)").all():
-        assert chip.inner_text() == "refund"
-    grid.filter("refund").click()
-    grid.filter("Regressions").click()
-    expect(grid.rows).to_have_count(1)
-    expect(grid.rows).to_contain_text("Counted as missing, never as a pass.")
-    grid.filter("Missing").click()
-    expect(grid.count).to_have_text("40 cases, regressions first")
-
-
-def test_a_text_is_searched_while_it_is_typed(lab):
-    grid = open_grid(lab)
-    grid.search.press_sequentially("colleague who has no company address? (29)")
-    expect(grid.count).to_have_text("1 of 40 cases, regressions first")
-    expect(grid.row(29)).to_be_visible()
-    grid.search.fill("nobody wrote this")
-    expect(grid.root.get_by_text("No case is in these filters.")).to_be_visible()
-    grid.search.press("Escape")
-    expect(grid.count).to_have_text("40 cases, regressions first")
-    expect(grid.rows.first).to_be_visible()
-
-
-def test_words_are_searched_in_whatever_order_as_in_the_table(lab):
-    grid = open_grid(lab)
-    for text, cases in (("ADDRESS colleag 29", 1), ('"has no company" 29', 1), ("olleague 29", 0)):
-        grid.search.fill(text)
-        expect(grid.count).to_have_text(f"{cases} of 40 cases, regressions first")
-    grid.notebook.screenshot("grid-searched-by-words", of=grid.output)
-
-
-def test_regressions_stand_first_and_same_ones_last(lab):
-    grid = open_grid(lab)
-    expect(grid.rows.first.locator(".vnb-grid-verdict").first).to_contain_text("worse")
-    grid.grid.focus()
-    grid.page.keyboard.press("End")
-    expect(grid.where).to_have_text(re.compile("of 40$"))
-    expect(grid.where).to_have_text(re.compile("\u201340 of 40"))
-    expect(grid.rows.last.locator(".vnb-grid-at-worse")).to_have_count(0)
 
 
 MANY = f"""{SETUP}
@@ -141,37 +70,6 @@ def test_ten_thousand_cases_scroll_to_the_end_and_back(lab):
     )
     grid.page.keyboard.press("Home")
     expect(grid.where).to_have_text(re.compile(r"^cases 1\u2013"))
-
-
-def test_what_is_read_stays_where_it_is_while_rows_above_are_measured(lab):
-    grid = open_grid(lab, MANY.replace("10_000", "1_000"))
-    expect(grid.count).to_contain_text("those that differ first")
-    grid.grid.evaluate("grid => { grid.scrollTop = 20_000; }")
-    loaded = grid.page.locator(".vnb-grid-row:has([role='rowheader'])")
-    expect(loaded.nth(3)).to_be_visible()
-    settled(loaded.nth(2))
-    name = loaded.nth(2).locator(".vnb-grid-caption").inner_text()
-    seen = grid.rows.filter(has=grid.page.get_by_text(name, exact=True))
-    before = settled(seen)["y"]
-    grid.grid.evaluate("grid => { grid.scrollTop -= 40; }")
-    grid.page.wait_for_timeout(300)  # for the rows above, which are measured once they are there
-    after = settled(seen)["y"]
-    assert abs(after - before - 40) <= 2, (before, after, settled(grid.grid))
-
-
-def test_the_baseline_stays_pinned_beside_many_releases(lab):
-    grid = open_grid(lab, MANY.replace("10_000", "12"))
-    grid.grid.evaluate("grid => { grid.scrollLeft = grid.scrollWidth; }")
-    assert grid.grid.evaluate("grid => grid.scrollLeft") > 50
-    left = settled(grid.grid)["x"]
-    for role, of in (("columnheader", grid.grid), ("gridcell", grid.rows.first)):
-        cell = of.get_by_role(role).filter(has_text="v1").first
-        assert abs(settled(cell)["x"] - left - 176) <= 1
-    last = settled(grid.grid.get_by_role("columnheader", name="v5"))
-    assert last["x"] + last["width"] <= left + settled(grid.grid)["width"] + 1
-    grid.grid.focus()
-    grid.page.keyboard.press("j")  # the first release beside the baseline is the chosen one
-    assert settled(grid.active())["x"] >= left + 385
 
 
 HOSTILE = f"""{SETUP}

@@ -47,33 +47,3 @@ def test_what_the_form_ran_is_found_selected_and_compared(lab):
     panel = root.get_by_role("tabpanel", name=re.compile("^Compare"))
     expect(panel.get_by_role("heading", name="Selected runs")).to_be_visible()
     expect(panel.locator("ins").first).to_be_visible()
-
-
-def test_the_tabs_work_from_the_keyboard(lab):
-    notebook = lab.run_notebook([SETUP])
-    root = notebook.output(0).locator(".vnb-lab")
-    tab(root, "Run").focus()
-    keys = notebook.page.keyboard
-    keys.press("ArrowRight")
-    expect(tab(root, "History")).to_be_focused()
-    expect(tab(root, "History")).to_have_attribute("aria-selected", "true")
-    expect(root.get_by_role("grid", name="Runs")).to_be_visible()
-    keys.press("End")
-    expect(tab(root, "Compare")).to_be_focused()
-    keys.press("ArrowRight")
-    expect(root.locator(".vnb-form")).to_be_visible()
-    assert notebook.kernel_eval("lab.tab") == "'Run'"
-    notebook.kernel_eval("lab.tab = 'History'")
-    expect(root.get_by_role("grid", name="Runs")).to_be_visible()
-
-
-def test_the_panel_fits_its_place(lab):
-    notebook = lab.run_notebook([SETUP], width=640)
-    root = run_two(notebook)
-    for look in ("light-640", "dark-640", "dark-1400", "light-1400"):
-        with lab.looking(look):
-            for name in ("Run", "History", "Compare"):
-                tab(root, name).click()
-                expect(root.get_by_role("tabpanel", name=re.compile(f"^{name}"))).to_be_visible()
-                assert root.evaluate("panel => panel.scrollWidth - panel.clientWidth") <= 0
-                notebook.screenshot(f"lab-{name.lower()}-{look}", root)

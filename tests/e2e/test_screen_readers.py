@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from accessibility import focus_walk, spoken
 from blind_page import CONNECT, FIRST, RUN, SECOND, VIEW, BlindPage
@@ -51,30 +49,3 @@ def test_every_control_has_a_name_and_the_focus_is_seen_in_a_sane_order(lab):
         walk = focus_walk(place)
         assert len(walk) > 3
         assert [each for each in walk if not each["ring"] or not each["inside"]] == []
-
-
-def test_what_happens_is_announced(lab):
-    notebook = lab.run_notebook([CONNECT + RUN, *VIEWS])
-    form, table, grid = (notebook.output(at) for at in (1, 2, 3))
-    for label in ("ticket", "tier"):
-        form.get_by_label(label, exact=False).first.fill("a refund")
-    form.get_by_role("button", name="Run on 1").click()
-    heard = form.locator(".vnb-form > .vnb-heard")
-    expect(heard).to_contain_text("1 of 1")
-    expect(heard).to_contain_text(f"{SECOND} FULFILLED")
-    rows = spoken(table).one("grid", "Runs").all("row")
-    assert rows[1].states["selected"] is False
-    grid.get_by_role("button", name="Regressions").click()
-    assert spoken(grid).one("button", "Regressions").states["pressed"] == "true"
-    cells = grid.get_by_role("grid")
-    expect(cells).not_to_have_attribute("aria-busy", "true")
-    cells.focus()
-    notebook.page.keyboard.press("j")
-    notebook.page.keyboard.press("l")
-    expect(cells).to_have_attribute("aria-activedescendant", re.compile("-0-2$|-0-3$|-0-1$"))
-    chosen = cells.get_attribute("aria-activedescendant")
-    assert grid.locator(f"[id='{chosen}']").get_attribute("role") == "gridcell"
-    notebook.page.keyboard.press("5")
-    status = grid.locator(".vnb-grid-heard[role=status]")
-    expect(status).to_contain_text("rated 1")
-    expect(grid.get_by_role("status").first).to_contain_text("regressions first")

@@ -300,10 +300,9 @@ REFUSED = {"code": "HTTP_400", "message": "An execution with this external_id al
     ids=lambda error: error["code"],
 )
 def test_a_run_in_doubt_is_completed_by_its_answer(history, make_run, put, error):
-    doubtful = put(history, state="FAILED", error=error, external_id="p", sweep_id="s", repeat=1)
-    answer = make_run(
-        state="FULFILLED", external_id="p", execution_id="x", outputs={"a": 1}, release_id="r"
-    )
+    sent = {"external_id": "p", "inputs": {"q": 1}}
+    doubtful = put(history, state="FAILED", error=error, sweep_id="s", repeat=1, **sent)
+    answer = make_run(state="FULFILLED", execution_id="x", outputs={"a": 1}, release_id="r", **sent)
     report = history.merge([answer])
     assert (report.completed, report.added, report.conflicts) == (1, 0, ())
     found = history.get(doubtful.id)
@@ -312,10 +311,14 @@ def test_a_run_in_doubt_is_completed_by_its_answer(history, make_run, put, error
     assert history.merge([answer]).known == 1
 
 
+@pytest.mark.parametrize(
+    "error",
+    [{"code": "HTTP_400", "message": "Input 'a' is missing"}, REFUSED],
+    ids=["for its inputs", "for an external id of the user's own, of other inputs"],
+)
 def test_a_run_that_the_server_refused_is_not_the_execution_of_its_external_id(
-    history, make_run, put
+    history, make_run, put, error
 ):
-    error = {"code": "HTTP_400", "message": "Input 'a' is missing"}
     refused = put(history, state="FAILED", error=error, external_id="p")
     answer = make_run(state="FULFILLED", external_id="p", execution_id="x")
     assert history.merge([answer]).added == 1

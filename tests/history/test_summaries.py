@@ -73,7 +73,7 @@ def test_a_stored_answer_has_the_mark_and_the_fields_of_the_run_itself(stored):
             assert same(getattr(found, name), getattr(run, name)), name
         assert found.output_names == tuple(run.outputs)
         assert found.group == found.release_tag == "v1"
-        assert repr(found.made()) == repr(run)
+        assert repr(found.run) == repr(run)
 
 
 def test_many_summaries_do_not_hold_their_payloads(stored):
@@ -120,5 +120,5 @@ def test_filters_choose_and_a_tag_that_a_sweep_reuses_is_that_of_the_run(stored)
     (found,) = stored.summaries(ids=["v1-1"])
     found.release_tag = found.group = "production"
     fetch([found])
-    assert found.made().release_tag == "production"
+    assert found.run.release_tag == "production"
     assert stored.summaries(release_tag="v2") == []

@@ -80,8 +80,8 @@ def test_short_json_is_marked_in_its_line() -> None:
 
 def test_an_item_that_moved_is_not_deleted_and_inserted() -> None:
     found = difference(["a", "b", "c", "d"], ["d", "a", "b", "c"], "JSON")
-    assert [(change.kind, change.was, change.path) for change in found.changes] == [
-        ("move", (3,), (0,))
+    assert [(each.kind, each.moved_from, each.path) for each in found.changes] == [
+        ("move", 3, (0,))
     ]
     assert found.to_text() == "[0]: d moved from [3]"
     assert found.summary == "1 moved"

@@ -16,7 +16,7 @@ from vellum_nb.models import (
     case_id,
 )
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.bars import AnswerBars
+from vellum_nb.widgets.results import AnswerBars
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 
 PATIENCE = 20
@@ -125,7 +125,7 @@ def press(form: RunForm, tag: str, event: str, **more: Any) -> None:
     """Do what the browser does for a click in the bar of a release tag, and wait for the end."""
     run_id = next(bar["id"] for bar in bars(form).bars if bar["tag"] == tag)
     bars(form)._handle_custom_msg({"event": event, "id": run_id, **more}, [])
-    assert form._launch._judging.wait(PATIENCE)
+    assert form._runs._actions.wait(PATIENCE)
 
 
 def bar(form: RunForm, tag: str) -> dict[str, Any]:

@@ -50,14 +50,14 @@ def until(view: SweepView, holds: Callable[[dict[str, Any]], bool]) -> dict[str,
     seen = threading.Event()
 
     def look(*_: object) -> None:
-        if holds(view._told):
+        if holds(view.view_model):
             seen.set()
 
-    view.observe(look, "_told")
+    view.observe(look, "view_model")
     look()
-    assert seen.wait(PATIENCE), view._told
-    view.unobserve(look, "_told")
-    return view._told
+    assert seen.wait(PATIENCE), view.view_model
+    view.unobserve(look, "view_model")
+    return view.view_model
 
 
 def press(view: SweepView, kind: object) -> None:

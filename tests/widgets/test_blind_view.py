@@ -37,11 +37,11 @@ def compared():
 
 
 def view_of(compared, **options: Any) -> Any:
-    return compared.view(blind=True, fresh=True, **options)
+    return compared.view(blind=True, restart=True, **options)
 
 
 def say(view: Any, kind: str, **more: Any) -> None:
-    view._on_message(None, {"kind": kind, "step": view._told["step"], **more}, [])
+    view._on_message(None, {"kind": kind, "step": view.view_model["step"], **more}, [])
 
 
 def state_of(view: Any) -> str:
@@ -61,7 +61,7 @@ def test_no_trait_and_no_static_form_tells_which_release_is_which(compared, seed
         say(view, "rate", said="tie")
     assert "tag-alpha" not in state_of(view) + view._html()
     say(view, "finish")
-    assert "tag-alpha" in view._told["result"]
+    assert "tag-alpha" in view.view_model["result"]
     assert "tag-alpha" in view._html()
 
 
@@ -71,39 +71,39 @@ def test_an_output_that_one_release_lacks_has_the_same_place_whoever_has_it(comp
         view = view_of(compared, seed=seed)
         say(view, "rate", said="tie")
         say(view, "rate", said="tie")
-        a = view._told["a"]
+        a = view.view_model["a"]
         orders.add(tuple(sorted(("reply", "list", "only_here"), key=a.index)))
     assert len(orders) == 1
 
 
 def test_hostile_outputs_are_text(compared):
     view = view_of(compared)
-    told = view._told
+    told = view.view_model
     for html in (told["a"], told["b"], told["inputs"]):
         assert_harmless(html)
     assert len(told["a"]) + len(told["b"]) < 250_000
     while view.session.state == "asking":
         say(view, "rate", said="A", note="<script>note()</script>")
     say(view, "finish")
-    assert_harmless(view._told["result"])
+    assert_harmless(view.view_model["result"])
     assert_harmless(view._html())
 
 
 def test_a_message_that_was_meant_for_the_case_before_does_nothing(compared):
     view = view_of(compared)
-    step = view._told["step"]
+    step = view.view_model["step"]
     say(view, "rate", said="A")
     view._on_message(None, {"kind": "rate", "step": step, "said": "B"}, [])
-    assert view._told["rated"] == 1
-    for odd in (None, {}, {"kind": 5}, {"kind": "finish", "step": view._told["step"]}):
+    assert view.view_model["rated"] == 1
+    for odd in (None, {}, {"kind": 5}, {"kind": "finish", "step": view.view_model["step"]}):
         view._on_message(None, odd, [])
-    assert view._told["state"] == "asking"
+    assert view.view_model["state"] == "asking"
     say(view, "rate", said="C", note=7)
     assert "is no rating" in view.error
     say(view, "undo")
-    assert (view.error, view._told["rated"]) == ("", 0)
-    view.set_state({"_told": {}})
-    assert view._told
+    assert (view.error, view.view_model["rated"]) == ("", 0)
+    view.set_state({"view_model": {}})
+    assert view.view_model
 
 
 def test_every_way_to_compare_leads_to_a_blind_rating():
@@ -114,23 +114,23 @@ def test_every_way_to_compare_leads_to_a_blind_rating():
         view = sweep.compare().view(blind=True)
         say(view, "rate", said="A")
         again = ws.compare("blind", release_tags=["v1", "v2"]).view(blind=True)
-        assert again._told["state"] == "ready"
+        assert again.view_model["state"] == "ready"
         assert repr(again) == "BlindView(blind: 1 of 1 rated)"
         alone = vnb.compare(ws.history.frame()).view(blind=True)
-        assert alone._told["state"] == "asking"
+        assert alone.view_model["state"] == "asking"
         say(alone, "rate", said="B")
         say(alone, "finish")
-        assert alone._told["unsent"] == 0
+        assert alone.view_model["unsent"] == 0
         assert alone.send_actuals() == 0
         assert "no workspace" in alone.error
 
 
 def test_nothing_to_rate_is_said(compared):
     one = vnb.compare(pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 2]}))
-    told = view_of(one)._told
+    told = view_of(one).view_model
     assert (told["state"], told["total"], told["same"]) == ("empty", 0, 0)
     assert told["foot"].startswith("Run the deployment on both releases")
-    assert "end with the kernel" in view_of(compared)._told["foot"]
+    assert "end with the kernel" in view_of(compared).view_model["foot"]
 
 
 def test_ratings_go_to_vellum_as_actuals_when_they_are_sent(compared):
@@ -142,7 +142,7 @@ def test_ratings_go_to_vellum_as_actuals_when_they_are_sent(compared):
     assert view.wait(30)
     assert "1 could not be sent" in view.error  # a rejected run has no output to rate
     assert view.sending == "3 sent"
-    assert view._told["unsent"] == 1
+    assert view.view_model["unsent"] == 1
 
 
 def test_what_was_ended_or_taken_back_in_another_view_is_said(compared):
@@ -159,7 +159,7 @@ def test_what_was_ended_or_taken_back_in_another_view_is_said(compared):
     say(other, "rate", said="A")
     say(view, "finish")
     say(other, "undo")
-    assert other._told["state"] == "ended"
+    assert other.view_model["state"] == "ended"
     assert "ended" in other.error
 
 
@@ -176,7 +176,7 @@ def test_actuals_that_no_server_takes_are_said_once_and_wait_to_be_sent(tmp_path
     assert view.send_actuals() == 0
     assert view.error.count("Connection refused") == 1
     assert view.error.startswith("2 could not be sent: POST ")
-    assert (view._told["unsent"], view.sending) == (2, "")
+    assert (view.view_model["unsent"], view.sending) == (2, "")
     assert [run.quality for run in ws.history.runs()] == [None] * 4
     ws.close()
     assert view.send_actuals() == 0

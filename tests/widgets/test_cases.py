@@ -16,9 +16,8 @@ from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.widgets import RunForm, SweepView
-from vellum_nb.widgets.case_plan import case_plan_html, problems_html
-from vellum_nb.widgets.cases import CaseCalls
-from vellum_nb.widgets.upload import Uploader
+from vellum_nb.widgets.cases import CaseCalls, case_plan_html, problems_html
+from vellum_nb.widgets.media_field import Uploader
 
 GOOD = b"ticket\ncharged twice\nno login\n"
 
@@ -217,7 +216,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
 def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts(make):
     go_on, begun, asked = threading.Event(), threading.Event(), []
 
-    def plan(file: CaseFile | str, tags: object, repeats: int) -> SweepPlan:
+    def plan(file: CaseFile | str, tags: object, repeats: int, *_: object) -> SweepPlan:
         asked.append(repeats)
         begun.set()
         assert go_on.wait(PATIENCE)
@@ -240,7 +239,7 @@ def test_a_fault_while_checking_is_shown_and_the_next_file_is_heard(make, monkey
     seen = []
     monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_type))
 
-    def plan(file: CaseFile | str, tags: object, repeats: int) -> SweepPlan:
+    def plan(file: CaseFile | str, *_: object) -> SweepPlan:
         raise ZeroDivisionError("a bug")
 
     form, _ = make(cases=CaseCalls(plan, lambda *_: None))
@@ -296,7 +295,7 @@ def test_the_plan_tells_what_is_there_and_what_it_takes():
     tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
     html = case_plan_html(SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x"))
     assert (
-        "1 found, 1 to be looked up, 2 to be sent, about 2 s at up to 2 at once, about $0.50"
+        "1 found, 1 to be looked up, 2 to be sent, about 2.50 s at up to 2 at once, about $0.50"
         in html
     )
     assert "<td>2</td><td>1</td><td>1</td><td>2.50</td><td>0.25</td>" in html

@@ -234,6 +234,7 @@ def test_a_path_that_is_no_file_is_refused(field: Field, tmp_path: Path) -> None
     field.value = tmp_path / "none.png"
     assert "There is no file" in str(field.problem())
     (tmp_path / "none.png").write_bytes(PNG)
+    field.look()  # as a try to run does
     assert field.problem() is None
     assert field.value == tmp_path / "none.png"
 
@@ -249,7 +250,7 @@ def upload(field: Any, content: bytes, *, size: int | None = None, piece: int = 
     """Send a file as the browser does; return what the kernel answered."""
     answers: list[Any] = []
     field._uploader.send = lambda message, *_: answers.append(message)
-    heard = field._uploader._heard
+    heard = field._uploader._on_message
     start = {"kind": "start", "id": "a", "name": "p.png", "type": "image/png"}
     heard(None, {**start, "size": len(content) if size is None else size}, [])
     for at in range(0, len(content), piece):

@@ -90,8 +90,8 @@ def ids(client: BlockingKernelClient, form: str = "form") -> dict[str, str]:
         "cancel": f"{form}._bar._cancel",
         "progress": f"{form}._bar._progress",
         "stream": f"{form}._bar.stream",
-        "answers": f"{form}._launch.results._answers",
-        "bars": f"{form}._launch.results._bars",
+        "answers": f"{form}._runs.answers._answers",
+        "bars": f"{form}._runs.answers._bars",
         "sign": "sign",
     }
     text = run(client, f"print({', '.join(f'{w}.model_id' for w in widgets.values())})")

@@ -11,7 +11,7 @@ from form_kit import PATIENCE, SPEC, answer, bars, click, parts, release, shown
 
 from vellum_nb.models import Cancellation, Run, RunError, RunRequest
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.live import live_facts, live_texts
+from vellum_nb.widgets.job import live_facts, live_texts
 from vellum_nb.widgets.spec import FormSpec, Progressing
 
 Tell = Callable[[Progressing], None]

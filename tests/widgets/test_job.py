@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from vellum_nb.models import Cancellation, Run, RunRequest, case_id
 from vellum_nb.widgets.job import Job, Progress
-from vellum_nb.widgets.results import alert_html
+from vellum_nb.widgets.markup import alert_html
 
 PATIENCE = 10
 

@@ -8,9 +8,9 @@ import comm
 import traitlets
 from comm.base_comm import BaseComm
 
-from vellum_nb.widgets.bars import AnswerBars
+from vellum_nb.widgets.base import ThreadSafeWidget
 from vellum_nb.widgets.lab import LabHead
-from vellum_nb.widgets.late import LateWidget
+from vellum_nb.widgets.results import AnswerBars
 from vellum_nb.widgets.sweep_view import SweepView
 from vellum_nb.widgets.table import HistoryView
 
@@ -36,7 +36,7 @@ def test_an_old_state_is_never_sent_after_a_newer_one(monkeypatch):
             go_on.wait(10)
         return word
 
-    class Told(LateWidget):
+    class Told(ThreadSafeWidget):
         word = traitlets.Unicode().tag(sync=True, to_json=read)
 
     told = Told()
@@ -56,4 +56,4 @@ def test_an_old_state_is_never_sent_after_a_newer_one(monkeypatch):
 
 def test_the_widgets_that_threads_change_send_so():
     kinds = (AnswerBars, LabHead, HistoryView, SweepView)
-    assert all(issubclass(kind, LateWidget) for kind in kinds)
+    assert all(issubclass(kind, ThreadSafeWidget) for kind in kinds)

@@ -6,7 +6,7 @@ import threading
 
 from form_kit import PATIENCE, SPEC, parts, shown, variable
 
-from vellum_nb.widgets.errands import Errands
+from vellum_nb.widgets.base import SerialExecutor
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 
 TURNED = "v1\u202e2v"
@@ -31,19 +31,19 @@ def test_names_and_tags_that_turn_text_round_are_written_out(make):
 def test_errands_are_run_in_turn_and_a_fault_stops_none(monkeypatch):
     faults: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: faults.append(str(args.exc_value)))
-    errands, done, gate = Errands("vellum-nb-test"), [], threading.Event()
+    errands, done, gate = SerialExecutor("vellum-nb-test"), [], threading.Event()
 
     def fail() -> None:
         assert gate.wait(PATIENCE)
         msg = "planted"
         raise RuntimeError(msg)
 
-    errands.do(lambda: done.append(1))
-    errands.do(fail)
-    errands.do(lambda: done.append(2))
+    errands.submit(lambda: done.append(1))
+    errands.submit(fail)
+    errands.submit(lambda: done.append(2))
     assert not errands.wait(0)
     gate.set()
     assert errands.wait(PATIENCE)
-    errands.do(lambda: done.append(3))
+    errands.submit(lambda: done.append(3))
     assert errands.wait(PATIENCE)
     assert (done, faults) == ([1, 2, 3], ["planted"])

@@ -13,12 +13,11 @@ from html_kit import (
     run,
     shapes,
 )
-from vellum_nb.widgets.comparison import comparison_html
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.models import RunError
-from vellum_nb.widgets.copying import outputs_text
-from vellum_nb.widgets.outputs import run_html, side_by_side_html
+from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.results import outputs_text
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -40,9 +39,9 @@ def test_hostile_runs_are_harmless(text: str) -> None:
     assert_harmless(side_by_side_html(runs))
     assert_harmless(side_by_side_html(runs, markdown=True))
     for one in runs:
-        assert_harmless(run_html(one, baseline=runs[1]))
+        assert_harmless(side_by_side_html([runs[1], one]))
     tags = [one.release_tag for one in runs]
-    assert_harmless(comparison_html(Comparison(runs, deployment=text, release_tags=tags)))
+
     assert_harmless(Comparison(runs, deployment=text, release_tags=tags)._repr_html_())
 
 
@@ -59,7 +58,7 @@ def test_side_by_side_marks_the_words_that_differ() -> None:
 def test_a_number_that_changed_tells_by_how_much() -> None:
     a, b = run("v1", {"n": 0.5}), run("v2", {"n": 0.8})
     types = {"output_types": {"n": "NUMBER"}}
-    html = run_html(b.model_copy(update=types), baseline=a.model_copy(update=types))
+    html = side_by_side_html([a.model_copy(update=types), b.model_copy(update=types)])
     assert "\N{MINUS SIGN}0.5 +0.8 by +0.3" in Page(html).text
 
 
@@ -81,7 +80,7 @@ def test_a_missing_output_says_missing_and_counts_as_a_difference() -> None:
 )
 def test_a_run_without_outputs_says_why_in_plain_words(state: str, code: str, words: str) -> None:
     failed = run("v1", state=state, error=RunError(code=code, message="details: 1 < 2"))
-    text = Page(run_html(failed)).text
+    text = Page(side_by_side_html([failed])).text
     assert f"v1 {' '}{state}".replace("  ", " ") in re.sub(r"\s+", " ", text)
     assert words in text
     assert ("details: 1 < 2" in text) is (code != state)
@@ -89,7 +88,7 @@ def test_a_run_without_outputs_says_why_in_plain_words(state: str, code: str, wo
 
 def test_a_run_that_waits_says_so() -> None:
     waiting = run("v2", state="STARTED")
-    assert "no answer yet" in Page(run_html(waiting)).text
+    assert "no answer yet" in Page(side_by_side_html([waiting])).text
     assert "nothing to compare" not in Page(side_by_side_html([run("v1"), waiting])).text
 
 
@@ -120,7 +119,7 @@ def test_what_a_release_was_not_sent_stands_above_the_answers() -> None:
     runs = [run("v1", {"x": "1"}, not_sent=("vip", "tier")), run("v2", {"x": "1"})]
     words = "v1 was not sent vip, tier"
     assert Page(side_by_side_html(runs)).text.count(words) == 1
-    assert words in Page(run_html(runs[0])).text
+    assert words in Page(side_by_side_html([runs[0]])).text
     assert "not sent" not in Page(side_by_side_html(runs[1:])).text
 
 
@@ -146,10 +145,10 @@ def test_no_runs_is_a_sentence() -> None:
 
 def test_a_difference_at_the_end_of_a_long_text_is_in_sight() -> None:
     a, b = run("v1", {"x": "a" * 120_000}), run("v2", {"x": "a" * 120_000 + "b"})
-    html = run_html(b, baseline=a)
+    html = side_by_side_html([a, b])
     assert "119,800 characters the same" in Page(html).text
     assert Page(html).text.endswith("aaa+b")
-    assert len(html) < 30_000
+    assert len(html) < 30_000 + len(side_by_side_html([a]))
 
 
 def test_values_with_parts_tell_how_many_differ_and_keep_the_whole() -> None:
@@ -157,7 +156,7 @@ def test_values_with_parts_tell_how_many_differ_and_keep_the_whole() -> None:
     types = {"output_types": {"chat": "CHAT_HISTORY"}}
     a = run("v1", {"chat": turns}, **types)
     b = run("v2", {"chat": [turns[0], {"role": "ASSISTANT", "text": "We looked"}]}, **types)
-    page = Page(run_html(b, baseline=a))
+    page = Page(side_by_side_html([a, b]))
     assert "1 of 2 turns differs" in page.text
     assert "turn 2 ASSISTANT: We \N{MINUS SIGN}will look +looked" in page.text
     assert page.text.endswith("the whole valueUSER hiASSISTANT We looked")
@@ -167,4 +166,4 @@ def test_values_with_parts_tell_how_many_differ_and_keep_the_whole() -> None:
 def test_an_output_that_became_an_error_is_told() -> None:
     a = run("v1", {"x": "fine"}, output_types={"x": "STRING"})
     b = run("v2", {"x": {"code": "X", "message": "broke"}}, output_types={"x": "ERROR"})
-    assert "\N{MINUS SIGN}fine +X: broke" in Page(run_html(b, baseline=a)).text
+    assert "\N{MINUS SIGN}fine +X: broke" in Page(side_by_side_html([a, b])).text

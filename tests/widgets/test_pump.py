@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from vellum_nb.widgets.pump import Pump
+from vellum_nb.widgets.base import Debouncer
 
 PATIENCE = 20
 
@@ -19,7 +19,7 @@ def test_it_shows_until_there_is_nothing_more_and_starts_again_when_poked():
         shown.release()
         return next(answers)
 
-    pump = Pump(show, name="example", least=0.01)
+    pump = Debouncer(show, name="example", least=0.01)
     for count in (3, 1):
         pump.poke()
         assert all(shown.acquire(timeout=PATIENCE) for _ in range(count))
@@ -35,7 +35,7 @@ def test_a_poke_while_it_shows_asks_for_another_time():
             pump.poke()
         return False
 
-    pump = Pump(show, name="example", least=0.01)
+    pump = Debouncer(show, name="example", least=0.01)
     pump.poke()
     assert pump.wait(PATIENCE)
     assert len(shown) == 2
@@ -50,7 +50,7 @@ def test_closed_it_is_silent_also_when_it_closes_itself():
         pump.close()
         return True
 
-    pump = Pump(show, name="example", least=0.01)
+    pump = Debouncer(show, name="example", least=0.01)
     pump.poke()
     assert pump.wait(PATIENCE)
     pump.poke()
@@ -71,7 +71,7 @@ def test_what_show_raises_ends_the_thread_and_a_poke_starts_another():
         seen.append("shown")
         return False
 
-    pump = Pump(show, name="example", least=0.01)
+    pump = Debouncer(show, name="example", least=0.01)
     for _ in range(2):
         pump.poke()
         assert pump.wait(PATIENCE)
@@ -81,7 +81,7 @@ def test_what_show_raises_ends_the_thread_and_a_poke_starts_another():
 
 def test_a_poke_that_comes_too_soon_waits_also_for_a_thread_that_ended():
     calls = []
-    pump = Pump(lambda: calls.append(1), name="example", least=3600)
+    pump = Debouncer(lambda: calls.append(1), name="example", least=3600)
     pump.poke()
     assert pump.wait(PATIENCE)
     pump.poke()
@@ -100,7 +100,7 @@ def test_a_poke_during_a_call_that_fails_is_heard():
             pump.poke()
             raise ValueError("broken")
 
-    pump = Pump(show, name="example", least=0.01)
+    pump = Debouncer(show, name="example", least=0.01)
     pump.poke()
     assert pump.wait(PATIENCE)
     threads[0].join(PATIENCE)

@@ -8,7 +8,7 @@ import pytest
 
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.sweep.progress import Progress, TagProgress
-from vellum_nb.widgets.sweep_told import told
+from vellum_nb.widgets.sweep_view import sweep_view_model
 
 AGAIN = "1 sent again: the server knew no execution of"
 LOST = datetime(2026, 11, 25, 15, 48, 39, tzinfo=UTC)
@@ -31,7 +31,7 @@ def said(*, again: int = 0, done: int = 300, **counts) -> dict:
     )
     counts = {"began": LOST} | counts
     now = Progress("running", (TagProgress("v1", 360, done, 0, 12, 2.3, None),), **counts)
-    return told(record, now, same={}, numbers={})
+    return sweep_view_model(record, now, same={}, numbers={})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_was_there_and_what_was_in_doubt_are_counted_apart(counts, expected
 def test_the_rate_counts_what_ended_since_it_went_on():
     now = said(found=220, reused=20, adopted=6, began=LOST, seconds=17.0, rate=4.3)
     rate = next(each for each in now["sums"] if each["label"] == "rate")
-    assert rate["below"] == "86 in 17 s"
+    assert rate["below"] == "86 in 17.0 s"
 
 
 def test_when_the_process_was_lost_is_told_as_a_moment():

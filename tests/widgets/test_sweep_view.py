@@ -86,7 +86,7 @@ def test_closing_the_view_leaves_the_sweep_alone(gated):
     assert not any(t.name == "vellum-nb-sweep-view" for t in threading.enumerate())
     gated.gate.release(100)
     assert sweep.wait(PATIENCE).state == "done"
-    assert ended(view._told) != "12 of 12"
+    assert ended(view.view_model) != "12 of 12"
 
 
 def test_messages_that_mean_nothing_do_nothing(gated):
@@ -94,7 +94,7 @@ def test_messages_that_mean_nothing_do_nothing(gated):
     for kind in (None, "close", 3, ["pause"], {"kind": "pause"}):
         press(view, kind)
     view._handle_custom_msg("pause", [])
-    view.set_state({"_told": {}, "error": "<b>", "hint": "x"})
+    view.set_state({"view_model": {}, "error": "<b>", "hint": "x"})
     assert (view.error, view.hint) == ("", "")
     assert view.sweep.state == "running"
 
@@ -148,18 +148,9 @@ def test_hostile_text_stays_text_and_no_key_is_told(gated):
     sweep = gated.ws.sweep("triage-2", cases, release_tags=["v1"], progress=False)
     view = sweep.view()
     assert view.wait(PATIENCE)
-    sent = json.dumps(view.get_state(["_told", "hint", "error"]))
+    sent = json.dumps(view.get_state(["view_model", "hint", "error"]))
     assert gated.server.api_key not in sent + repr(view) + sweep._repr_mimebundle_()[0]["text/html"]
     assert_harmless(sweep._repr_mimebundle_()[0]["text/html"].replace("left;", "right;"))
-
-
-def test_a_sweep_without_a_viewer_is_text(gated):
-    gated.gate.release(100)
-    sweep = gated.sweep()
-    sweep.wait(PATIENCE)
-    sweep.viewer = None
-    assert sweep.view() is None
-    assert sweep._repr_mimebundle_() == ({"text/plain": repr(sweep)}, {})
 
 
 def test_it_is_one_view_however_often_it_is_asked_for(gated):

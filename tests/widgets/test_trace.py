@@ -9,7 +9,7 @@ import pytest
 from html_kit import HOSTILE, Page, assert_harmless
 
 from vellum_nb.models import NodeRun
-from vellum_nb.widgets.trace import in_order, trace_html
+from vellum_nb.widgets.outputs import in_order, trace_html
 
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -282,6 +282,12 @@ def test_a_judge_of_the_workspace_serves_a_frame_too(ws, sweep, grader):
     assert compared.frame()["metric.loudness@v2"].tolist() == [1.0] * 8
 
 
+def test_calls_of_a_judge_of_a_frame_are_limited_too(ws, sweep, grader):
+    judge = ws.judge("grader", inputs={"answer": "output.loud"})
+    vnb.compare(sweep.frame(), metrics=judge, max_calls=3, progress=False)
+    assert grader.calls == 3
+
+
 def test_a_judge_with_several_figures_asks_which(ws, sweep, server):
     server.deploy(lambda answer: {"a": len(answer), "b": 2}, name="two")
     compared = ws.compare("shout", metrics=ws.judge("two", inputs={"answer": "output.loud"}))

@@ -40,6 +40,6 @@ def test_the_form_shows_the_answer_and_that_it_could_not_be_recorded(ws):
     form.submit()
     (run,) = form.wait(20)
     assert run.outputs == {"output": "paid for tea"}
-    assert "was deleted" in form._launch.results._trouble.value
-    assert "paid for tea" in form._launch.results._answers.value
+    assert "was deleted" in form._runs.answers._trouble.value
+    assert "paid for tea" in form._runs.answers._answers.value
     form.close()

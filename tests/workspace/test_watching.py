@@ -95,7 +95,7 @@ def test_the_line_says_how_a_sweep_stopped_and_leaves_no_thread(ws):
 def test_the_facts_tell_what_matters_in_each_state():
     tags = (TagProgress("v1", 10, 4, 1, 2, 1.0, 0.5),)
     assert facts(Progress("running", tags, rate=0.5)) == (
-        "0.5 runs/s, about 10 s left, 1 failed, $0.50"
+        "0.5 runs/s, about 10.0 s left, 1 failed, $0.50"
     )
     assert facts(Progress("paused", tags)) == "paused, 1 failed, $0.50"
     assert facts(Progress("stopped", tags, why="no answer for a minute")) == (

@@ -12,8 +12,6 @@ from vellum_nb.cli.compare import add_compare
 from vellum_nb.cli.lab import lab
 from vellum_nb.cli.sweep import add_sweep
 
-__all__ = ["parser"]
-
 DEFAULT_TARGET = "Vellum when VELLUM_API_KEY is set, else a local server with sample deployments"
 
 

@@ -22,19 +22,6 @@ if TYPE_CHECKING:
     from vellum_nb.models import Run
     from vellum_nb.workspace import Workspace
 
-__all__ = [
-    "MODELS_KEY",
-    "check",
-    "deployments",
-    "existing",
-    "export",
-    "merge",
-    "opened",
-    "run",
-    "serve",
-    "sync",
-    "vacuum",
-]
 
 MODELS_KEY = "VELLUM_NB_MODELS_KEY"  # not a vendor's name: the URL may be anybody's
 

@@ -13,7 +13,6 @@ from vellum_nb.errors import InputError, RegressionError
 if TYPE_CHECKING:
     from vellum_nb.comparison import Comparison
 
-__all__ = ["add_compare", "compare"]
 
 _STDOUT = "-"
 _LISTED = ("worse", "missing")
@@ -48,13 +47,13 @@ def _add_gate(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--fail-on-regression", action="store_true", help="exit with 1 when a release is worse"
     )
-    for name, told in (("regressions", "may be worse"), ("missing", "may have no answer")):
+    for name, text in (("regressions", "may be worse"), ("missing", "may have no answer")):
         made.add_argument(
             f"--max-{name}",
             type=_limit,
             default=0,
             metavar="N",
-            help=f"so many cases {told}, or any; default: 0",
+            help=f"so many cases {text}, or any; default: 0",
         )
     made.add_argument(
         "--alpha", type=float, default=0.05, metavar="P", help="what counts as chance; 0.05"
@@ -129,13 +128,13 @@ def _markdown(
     """Return the summary, which begins with whether the releases pass where that was asked."""
     from vellum_nb.rendering.marks import markdown_code
 
-    told = ""
+    head = ""
     if error is not None:
         reasons = "".join(f"> - {markdown_code(each)}\n" for each in error.reasons)
-        told = f"> **Does not pass.**\n>\n{reasons}\n"
+        head = f"> **Does not pass.**\n>\n{reasons}\n"
     elif args.fail_on_regression:
-        told = "> **Passes.**\n\n"
-    return told + comparison.to_markdown(only=_LISTED)
+        head = "> **Passes.**\n\n"
+    return head + comparison.to_markdown(only=_LISTED)
 
 
 def _write(comparison: Comparison, args: argparse.Namespace, error: RegressionError | None) -> None:

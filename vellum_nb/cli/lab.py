@@ -13,8 +13,6 @@ from pathlib import Path
 from vellum_nb.cli.printing import say
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["lab"]
-
 _PACKAGE = Path(__file__).parents[1]
 
 

@@ -6,8 +6,6 @@ import io
 import sys
 from typing import TextIO
 
-__all__ = ["data", "let_any_text_through", "say"]
-
 
 def let_any_text_through() -> None:
     """Have what the terminal's encoding cannot write appear as an escape, not as a traceback."""

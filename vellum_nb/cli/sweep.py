@@ -12,7 +12,6 @@ from vellum_nb.cli.printing import data, say
 if TYPE_CHECKING:
     from vellum_nb.sweep import Sweep, SweepPlan
 
-__all__ = ["add_sweep", "sweep"]
 
 _LIMITS: tuple[tuple[str, type, str], ...] = (
     ("repeats", int, "how often each case is run on each tag; default: 1"),

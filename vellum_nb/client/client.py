@@ -661,13 +661,7 @@ def _segment(name: object) -> str:
 
 
 def _all_pages(page: Callable[..., Page[T]]) -> Iterator[T]:
-    """Yield the items of all pages; the offset follows from what came, not from a link.
-
-    Raises
-    ------
-    APIResponseError
-        The same page came twice in a row, or there is no end of pages.
-    """
+    """Yield the items of all pages; the offset follows from what came, not from a link."""
     count = 0
     last: Sequence[T] = ()
     for _ in range(_MAX_PAGES):

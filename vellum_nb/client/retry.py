@@ -6,7 +6,7 @@ import random
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["TRIES", "pause", "retry_after", "may_resend_after_failure", "may_resend_after_status"]
+__all__ = ["TRIES", "may_resend_after_failure", "may_resend_after_status", "pause", "retry_after"]
 
 TRIES = 4
 LONGEST = 30.0

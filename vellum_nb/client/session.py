@@ -79,13 +79,7 @@ class Answer(NamedTuple):
         return f"<{self.status}, {len(self.content)} bytes>"
 
     def parse(self, model: type[M]) -> M:
-        """Return the body as a model.
-
-        Raises
-        ------
-        APIResponseError
-            It is not as the contract has it.
-        """
+        """Return the body as a model, or raise `APIResponseError`."""
         parsed = read_json(model, self.content)
         if isinstance(parsed, str):
             raise bad_reply(self.what, self.status, self.content, parsed)
@@ -127,19 +121,9 @@ class Session:
         self._adapter.close()
 
     def send(self, request: Request, cancel: Cancellation | None = None) -> Answer:
-        """Send a request until there is a good answer, and return it.
+        """Send a request until there is a good answer, or an error that no other try may change.
 
-        Parameters
-        ----------
-        request
-            What to send.
-        cancel
-            Ends it from another thread.
-
-        Raises
-        ------
-        APIError
-            There is no good answer, and no further try may bring one.
+        `cancel` ends it from another thread.
         """
         attempt, redirects, wait = 1, 0, 0.0
         while True:
@@ -275,13 +259,7 @@ def build_request(
     query: Mapping[str, object] | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> Request:
-    """Return a request with `body` as JSON; what is None in `query` or `body` is left out.
-
-    Raises
-    ------
-    InputError
-        It cannot be written.
-    """
+    """Return a request with `body` as JSON; what is None in `query` or `body` is left out."""
     pairs = [(name, _query_value(name, value)) for name, value in (query or {}).items()]
     given = {name: value for name, value in pairs if value is not None}
     full = f"{url}?{urlencode(given)}" if given else url
@@ -316,13 +294,7 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 
 def _content(raw: Any, limit: int | None, *, cut: bool) -> bytes | None:
-    """Read a body, decoded; one that is longer than `limit` is `cut`, or None.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
+    """Read a body, decoded; one that is longer than `limit` is `cut`, or None."""
     most = sys.maxsize if limit is None else limit
     length = raw.length_remaining
     parts, size = [], 0

@@ -37,13 +37,7 @@ _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class Call:
-    """One exchange in one thread: its socket, and why it was cut off.
-
-    Attributes
-    ----------
-    sent : bool
-        Whether any byte of the request was handed to the network.
-    """
+    """One exchange in one thread: its socket, why it was cut off, whether any byte was `sent`."""
 
     __slots__ = ("_cancel", "_handle", "_held", "_lock", "_over", "_reason", "_socket", "sent")
 
@@ -258,11 +252,6 @@ class RecordingAdapter(HTTPAdapter):
     """Sends without retries of its own, over connections that record on the thread's `Call`.
 
     What `requests` looks up for each request (pool, proxy, certificates) is looked up once a host.
-
-    Parameters
-    ----------
-    connections
-        How many connections a host keeps open.
     """
 
     def __init__(self, connections: int) -> None:

@@ -185,18 +185,9 @@ def bisected(
 ) -> Bisection:
     """Find the first of `releases`, oldest first, that changed the answer.
 
-    Parameters
-    ----------
-    check
-        What is looked at. None: state, outputs and error.
-    runs_of
-        Returns runs of the case on a release.
-    repeats
-        How many runs of each release count. None: one, and more where runs disagree.
-    known
-        The ids of the runs that the history had before.
-    can_try
-        Whether there are, or can be, runs on a release.
+    `runs_of` returns runs of the case on a release, `known` are the ids of those that the history
+    had; `can_try` is whether there are, or can be, runs on a release. Without `check` state,
+    outputs and error count; without `repeats` one run, and more where runs disagree.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import uuid
 from collections import Counter
@@ -150,12 +151,8 @@ class BlindResult:
 
     def row(self) -> dict[str, Any]:
         """Return it as a row of figures."""
-        rate = self.rate
-        return {
-            "first": self.first,
-            "second": self.second,
-            "wins": self.wins,
-            "losses": self.losses,
+        rate, names = self.rate, ("first", "second", "wins", "losses")
+        return {name: getattr(self, name) for name in names} | {
             "ties": self.ties + self.same,
             "same_outputs": self.same,
             "skipped": self.skipped,
@@ -163,7 +160,7 @@ class BlindResult:
             "win_rate": rate.mean,
             "win_rate.low": rate.low,
             "win_rate.high": rate.high,
-            "p": float("nan") if rate.p is None else rate.p,
+            "p": math.nan if rate.p is None else rate.p,
             "first_was_a": self.a_first,
             "preferred_a": self.preferred_a,
         }
@@ -187,12 +184,17 @@ def _result(
         unrated=len(pairs) - same - len(ratings),
         rate=win_rate(found["second"], found["first"]),
         a_first=sum(each.a_first for each in rated),
-        preferred_a=sum(each.choice != "tie" and _chose_a(each) for each in rated),
+        preferred_a=sum(_letter(each) == "A" for each in rated),
     )
 
 
-def _chose_a(rating: BlindRating) -> bool:
-    return (rating.choice == "first") == rating.a_first
+def _letter(rating: BlindRating | None) -> Choice | None:
+    """Return a rating as it was given, in letters."""
+    if rating is None:
+        return None
+    if rating.choice in {"tie", "skip"}:
+        return rating.choice
+    return "A" if (rating.choice == "first") == rating.a_first else "B"
 
 
 class BlindSession:
@@ -278,11 +280,7 @@ class BlindSession:
     @property
     def last(self) -> Choice | None:
         """The last choice, in letters."""
-        if self._last is None:
-            return None
-        if self._last.choice in {"tie", "skip"}:
-            return self._last.choice
-        return "A" if (self._last.choice == "first") == self._last.a_first else "B"
+        return _letter(self._last)
 
     @property
     def note(self) -> str:
@@ -467,12 +465,6 @@ def _row(record: BlindRecord, pair: BlindPair, rating: BlindRating | None) -> di
     return row
 
 
-def _letter(rating: BlindRating | None) -> str | None:
-    if rating is None or rating.choice in {"tie", "skip"}:
-        return None if rating is None else rating.choice
-    return "A" if (rating.choice == "first") == rating.a_first else "B"
-
-
 def newest(
     deployment: str,
     cases: Sequence[Case],
@@ -495,11 +487,11 @@ def opened(
     *,
     question: str,
     seed: int | None,
-    fresh: bool,
+    restart: bool,
 ) -> BlindSession:
     """Return the newest session of the same plan and seed; where there is none, another one."""
     pairs, signature = _plan(deployment, cases, pair, question)
-    record = None if fresh else ratings.newest(signature)
+    record = None if restart else ratings.newest(signature)
     if record is None or seed not in {None, record.seed}:
         record = BlindRecord(
             id=str(uuid.uuid4()),

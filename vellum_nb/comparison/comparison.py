@@ -578,7 +578,7 @@ class Comparison:
         pair: Sequence[str] | None = None,
         question: str = QUESTION,
         seed: int | None = None,
-        fresh: bool = False,
+        restart: bool = False,
     ) -> Any:
         """Return the grid: cases down, releases across, to filter, open and rate.
 
@@ -600,7 +600,7 @@ class Comparison:
             What is asked. Another question is another rating.
         seed : int, optional
             Of the order in which the two stand in each case. Default: drawn, and kept.
-        fresh : bool, default False
+        restart : bool, default False
             Begin another rating, whatever there is.
 
         Raises
@@ -609,7 +609,7 @@ class Comparison:
             There are not two releases, or `pair` does not fit.
         """
         if blind:
-            session = self.blind(pair, question=question, seed=seed, fresh=fresh)
+            session = self.blind(pair, question=question, seed=seed, restart=restart)
             return session if self._services.blind is None else self._services.blind(session)
         return self if self._services.grid is None else self._services.grid(self)
 
@@ -619,13 +619,13 @@ class Comparison:
         *,
         question: str = QUESTION,
         seed: int | None = None,
-        fresh: bool = False,
+        restart: bool = False,
     ) -> BlindSession:
         """Return the blind rating itself, to go on with from code; `view` shows it.
 
         Parameters
         ----------
-        pair, question, seed, fresh
+        pair, question, seed, restart
             As of `view`.
 
         Raises
@@ -646,7 +646,7 @@ class Comparison:
         'v2 against v1: nothing but ties, 0 better · 0 worse · 1 tie'
         """
         chosen = checked_pair(self.releases, self.baseline, pair)
-        options = {"question": question, "seed": seed, "fresh": fresh}
+        options = {"question": question, "seed": seed, "restart": restart}
         return opened(self.deployment, self.cases, chosen, self._ratings, **options)  # type: ignore[arg-type]
 
     def blind_results(
@@ -903,7 +903,7 @@ class Comparison:
         HistoryError, VellumNBError
             As of `to_csv`.
         """
-        text = report.markdown(self._report_model(), report.checked_groups(only))
+        text = report.markdown(self._report_model(self.code_diffs), report.checked_groups(only))
         return self._saved(text, path, "the Markdown")
 
     @overload
@@ -930,20 +930,21 @@ class Comparison:
         VellumNBError
             The API key stands in it. Nothing was written.
         """
-        if path is None:
-            return self._saved(report.page(self._report_model(), {}), None, "the HTML")
-        target = Path(path)
-        if not target.name:
+        target = None if path is None else Path(path)
+        if target is not None and not target.name:
             msg = f"{str(path)!r} names no file; give one, such as 'report.html'"
             raise InputError(msg)
-        files = report.tables_beside(target)
-        html = report.page(self._report_model(), {rows: file.name for rows, file in files.items()})
-        frames = self._checked_frames(str(path), html)
+        files = {} if target is None else report.tables_beside(target)
+        names = {rows: file.name for rows, file in files.items()}
+        html = report.page(self._report_model(self.code_diffs), names)
+        frames = self._checked_frames("the HTML" if target is None else str(path), html)
+        if target is None:
+            return html
         others = [file for file in files.values() if not report.is_named_in(target, file)]
         refuse_existing(others, overwrite=overwrite)
         for rows, file in files.items():
             save_frame(file, frames[rows], "csv")
-        return save_text(path, html)
+        return save_text(target, html)
 
     def to_junit(
         self,
@@ -981,12 +982,16 @@ class Comparison:
         """Return the comparison in a few lines for a terminal, as ``vellum-nb compare`` prints."""
         return report.text(self._report_model())
 
-    def _report_model(self) -> report.ReportModel:
+    def _report_model(self, code: Mapping[str, Any] | None = None) -> report.ReportModel:
         summary: list[Mapping[str, Any]] = self.summary().to_dict("records")  # type: ignore[assignment]
-        return report.report_model(self.figures, summary, self._code_diffs())
+        return report.report_model(self.figures, summary, code or {})
 
-    def _code_diffs(self) -> dict[str, Any]:
-        """Return how the code of each release differs from the baseline's, where that is known."""
+    @cached_property
+    def code_diffs(self) -> dict[str, Any]:
+        """Release to how its code differs from the baseline's, where Vellum lets it be read.
+
+        It is read from the server once, for reports and when it is asked for.
+        """
         reads = self._services.code_diff
         if reads is None or self.by != "release_tag":
             return {}

@@ -77,18 +77,20 @@ _SOMETIMES: tuple[Verdict, ...] = ("noise", "missing", "unscored", "error")
 def runs_table(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
     """Return one row a run: case and release by place, repeat, and what is known of it.
 
-    `kind` is a number that equal answers share, -1 where no answer came.
+    `kind` is a number that equal answers share, -1 where no answer came; `counts` is whether it is
+    the run that counts of its case on its release.
     """
     import pandas as pd
 
     rows = [
-        (at, column, repeat, run)
+        (at, column, repeat, run, run is counting)
         for at, case in enumerate(cases)
         for column, release in enumerate(releases)
+        for counting in (case.counting(release),)
         for repeat, run in enumerate(case.tries.get(release, ()))
     ]
-    table = pd.DataFrame(rows, columns=["case", "release", "repeat", "run"])
-    table = table.astype({"case": "int64", "release": "int64", "repeat": "int64"})
+    table = pd.DataFrame(rows, columns=["case", "release", "repeat", "run", "counts"])
+    table = table.astype({"case": "int64", "release": "int64", "repeat": "int64", "counts": "bool"})
     runs: list[RunSummary] = table["run"].tolist()
     for name in ("state", "is_answer", "latency_s", "cost_usd", "quality"):
         kind = {"state": "object", "is_answer": "bool"}.get(name, "float64")
@@ -108,15 +110,7 @@ def evaluated(
     metric: Metric,
     known: Mapping[str, Evaluation] | None = None,
 ) -> tuple[list[float], list[str | None]]:
-    """Return of each run the figure of `metric`, NaN without one, and why there is none.
-
-    Parameters
-    ----------
-    table
-        As of `runs_table`; only answers are evaluated.
-    known
-        `id` of a run to what the metric returned before.
-    """
+    """Return of each run the figure of `metric`, NaN without one, and why there is none."""
     known = known or {}
     rows = table[table["is_answer"]]
     runs: list[RunSummary] = rows["run"].tolist()
@@ -552,8 +546,8 @@ def figures_of(
         releases=releases,
         baseline=baseline,
         table=table,
-        output_names=_output_names(cases, releases),
-        statuses={each: [case.status(each) for case in cases] for each in others},
+        output_names=_output_names(table),
+        statuses=_statuses(table, shape, releases, baseline),
         scored=found,
         against=against,
         p=_corrected(of_mean, list(found)),
@@ -575,9 +569,28 @@ def _corrected(
     return found
 
 
-def _output_names(cases: Sequence[Case], releases: Sequence[str]) -> tuple[str, ...]:
-    counting = (case.counting(release) for case in cases for release in releases)
-    return tuple(dict.fromkeys(name for run in counting if run for name in run.output_names))
+def _output_names(table: pd.DataFrame) -> tuple[str, ...]:
+    runs = table.loc[table["counts"], "run"].tolist()
+    return tuple(dict.fromkeys(name for run in runs for name in run.output_names))
+
+
+def _statuses(
+    table: pd.DataFrame, shape: tuple[int, int], releases: Sequence[str], baseline: str
+) -> dict[str, list[Status]]:
+    """Return of each release but the baseline whether each case's answer differs from its."""
+    import numpy as np
+
+    rows = table[table["counts"]]
+    kinds = np.full(shape, -1)
+    kinds[rows["case"], rows["release"]] = rows["kind"]
+    base = kinds[:, releases.index(baseline)]
+    found: dict[str, list[Status]] = {}
+    for at, release in enumerate(releases):
+        if release != baseline:
+            own = kinds[:, at]
+            status = np.where(own == base, "same", "differs")
+            found[release] = np.where((own < 0) | (base < 0), "missing", status).tolist()
+    return found
 
 
 def cases_by(

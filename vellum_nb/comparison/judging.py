@@ -89,13 +89,6 @@ class JudgePlan:
 def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePlan:
     """Return the calls that the judges among the metrics of `comparison` need.
 
-    Parameters
-    ----------
-    comparison : Comparison
-        Whose answers are judged.
-    service : JudgeService, optional
-        What looks judgements up; that of a judge goes before.
-
     Raises
     ------
     InputError
@@ -112,7 +105,7 @@ def _calls(comparison: Comparison, judge: Judge, service: JudgeService | None) -
         if judge.rejected is not None and run.state == "REJECTED":
             continue
         try:
-            inputs = judge.request(run.made(), dict(expected))
+            inputs = judge.request(run.run, dict(expected))
             requests.setdefault(case_id(inputs), inputs)
         except Exception:  # noqa: BLE001, S112  (`evaluate` reports it, for this run)
             continue
@@ -145,17 +138,6 @@ def judged(
 
     An answer that could not be judged, or was left out because of a limit, is an error of the
     metric on that run; the next call goes on with what is missing.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        As made; its judges have no judgement yet.
-    service : JudgeService, optional
-        What runs the judges.
-    max_calls, max_cost_usd : optional
-        Limits of all judges together.
-    progress : bool, default False
-        Whether to show progress.
     """
     plan = plan_judges(comparison, service)
     metrics = {metric.name: metric for metric in comparison.metrics}

@@ -116,7 +116,7 @@ class Metric:
     def evaluate(self, run: RunSummary, expected: Mapping[str, Any]) -> Evaluation:
         """Return the figure of a run, or why there is none; never raises but on an interrupt."""
         try:
-            value = self(run if self.is_built_in else run.made(), expected)  # type: ignore[arg-type]
+            value = self(run if self.is_built_in else run.run, expected)  # type: ignore[arg-type]
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
             return None, f"{type(exc).__name__}: {exc}"
         return _checked(value)

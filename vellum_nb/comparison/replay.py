@@ -25,13 +25,6 @@ def replay_rows(
 ) -> list[dict[str, Any]]:
     """Return the cases that are chosen as rows, each with the label ``replay_of``.
 
-    Parameters
-    ----------
-    releases
-        Of the run that is replayed the first that has one.
-    chosen
-        Rows of a frame, ids, cases or runs. None: all.
-
     Raises
     ------
     InputError

@@ -187,15 +187,7 @@ class ReportModel:
 def report_model(
     figures: ComparisonFigures, summary: Sequence[Mapping[str, Any]], code: Mapping[str, Any]
 ) -> ReportModel:
-    """Return the view model of a comparison.
-
-    Parameters
-    ----------
-    figures, summary
-        Its figures, and the rows of its summary.
-    code
-        Release to how its code differs from the baseline's, where that is known.
-    """
+    """Return the view model of a comparison."""
     releases = (figures.baseline, *figures.others)
     rows = dict(zip(figures.releases, summary, strict=True))
     others = ", ".join(figures.others)
@@ -337,15 +329,7 @@ def checked_groups(only: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def page(model: ReportModel, beside: Mapping[str, str]) -> str:
-    """Return the report as one HTML page with all cases: no script, nothing loaded.
-
-    Parameters
-    ----------
-    model
-        What is shown.
-    beside
-        What is in which file beside the page: ``"runs"`` and ``"cases"`` to names.
-    """
+    """Return the report as one HTML page with all cases: no script, nothing loaded."""
     return render(
         "report.html.j2",
         model=model,
@@ -359,15 +343,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
 
 
 def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
-    """Return the comparison as HTML for a notebook, regressions first; it needs no script.
-
-    Parameters
-    ----------
-    model : ReportModel
-        What is shown.
-    limit : int, default 50
-        How many cases are shown; a sentence says how many there are.
-    """
+    """Return the comparison as HTML for a notebook, regressions first; it needs no script."""
     cases = [case for group in ("worse", "changed", "better", "missing", "same")
              for case in model.groups[group]]  # fmt: skip
     return render(

@@ -133,13 +133,6 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
     Agresti and Min's adjusted Wald interval, which also holds where all cases agree; McNemar's
     exact test.
 
-    Parameters
-    ----------
-    gained, lost
-        How many cases only the second, and only the first, has.
-    number
-        How many cases there are.
-
     Examples
     --------
     >>> found = paired_share(86, 150, 1600)
@@ -200,15 +193,7 @@ def _bootstrapped(values: Floats, seed: int) -> tuple[Estimate, float]:
 
 
 def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
-    """Return how many pairs of repeats differ, and how many pairs there are.
-
-    Parameters
-    ----------
-    cells
-        Of each run, which case on which release it repeats.
-    kinds
-        Of each run, a number that equal answers share.
-    """
+    """Return how many pairs of repeats differ, and how many pairs there are."""
     import numpy as np
 
     if not len(cells):
@@ -262,13 +247,7 @@ def two_sided_z(alpha: float) -> float:
 def cases_needed(
     mean: float, spread: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> int | None:
-    """Return how many cases would show a mean difference like this one; None: hardly any number.
-
-    Parameters
-    ----------
-    mean, spread
-        Mean and standard deviation of the paired differences.
-    """
+    """Return how many cases would show a mean difference like this one; None: hardly any number."""
     from scipy.stats import norm
 
     if mean == 0 or not math.isfinite(mean) or not math.isfinite(spread):

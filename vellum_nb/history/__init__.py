@@ -13,7 +13,7 @@ from vellum_nb.history.export import write_csv_frame, write_parquet_frame
 from vellum_nb.history.files import refuse_other_ending, replacing, write_file
 from vellum_nb.history.frames import column, frame_of_cells, trace_frame
 from vellum_nb.history.history import History
-from vellum_nb.history.location import DatabaseUrl, parse_location
+from vellum_nb.history.location import parse_location
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, Sweeps
 from vellum_nb.history.progress import terminal_line
@@ -21,6 +21,7 @@ from vellum_nb.history.query import Filters, OrderedRuns, PageFilters, moment
 from vellum_nb.history.read_files import read_csv, read_jsonl, read_parquet
 from vellum_nb.history.rows import cell, clean, from_micros, micros
 from vellum_nb.history.search import Search, Term, document
+from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.summaries import MissingRunError, RunSummary, fetch, in_turn
 from vellum_nb.history.writes import Deletion
 

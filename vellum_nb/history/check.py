@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,10 +12,10 @@ from pathlib import Path
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large
 from vellum_nb.history.location import existing_file
-from vellum_nb.history.rows import PAYLOADS, SCALARS, WHOLE, DamagedRunError, micros, run_of
+from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, micros, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
-from vellum_nb.sqlite import open_read_only
+from vellum_nb.sqlite import open_read_only, text_or_bytes
 
 _SHOWN = 20
 _LONG = timedelta(days=1)
@@ -111,7 +110,7 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     found = _Findings()
     try:
         with closing(open_read_only(file)) as opened:
-            opened.text_factory = _text
+            opened.text_factory = text_or_bytes
             opened.execute("PRAGMA busy_timeout = 30000")
             _look(opened, found)
         size = file.stat().st_size
@@ -123,38 +122,19 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     return HistoryCheck(file, tuple(found.problems), tuple(found.notes), found.runs, size)
 
 
-def _text(content: bytes) -> str | bytes:
-    """Return the text; bytes, which no run can be made of, where it is not UTF-8."""
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content
-
-
 def _look(connection: sqlite3.Connection, found: _Findings) -> None:
+    """Look in every way; damage in one place does not hide what is broken in another."""
     for look in (_format, _pages, _relations, _runs, _large, _long_started):
-        if look is not _format and found.problems and found.runs == 0:
+        if found.problems and found.runs == 0:
             return  # not a history
-        _try(look, connection, found)
-
-
-def _try(
-    look: Callable[[sqlite3.Connection, _Findings], None],
-    connection: sqlite3.Connection,
-    found: _Findings,
-) -> None:
-    """Look; damage in one place does not hide what is broken in another."""
-    try:
-        look(connection, found)
-    except (sqlite3.DatabaseError, UnicodeDecodeError, ValueError) as exc:
-        if getattr(exc, "sqlite_errorcode", 0) & 0xFF in {
-            sqlite3.SQLITE_BUSY,
-            sqlite3.SQLITE_CANTOPEN,
-        }:
-            raise
-        text = f"SQLite cannot read all of it: {exc}"
-        if text not in found.problems:
-            found.problems.append(text)
+        try:
+            look(connection, found)
+        except (sqlite3.DatabaseError, ValueError) as exc:
+            locked = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}
+            if getattr(exc, "sqlite_errorcode", 0) & 0xFF in locked:
+                raise
+            text = f"SQLite cannot read all of it: {exc}"
+            found.problems += [] if text in found.problems else [text]
 
 
 def _format(connection: sqlite3.Connection, found: _Findings) -> None:
@@ -184,9 +164,10 @@ def _relations(connection: sqlite3.Connection, found: _Findings) -> None:
 
 
 def _runs(connection: sqlite3.Connection, found: _Findings) -> None:
-    damaged, found.runs = [], None
-    count = 0
-    for row in _rows(connection):
+    damaged, count = [], 0
+    columns = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in WHOLE)
+    sql = f"SELECT {columns} FROM runs r JOIN payloads p ON p.seq = r.seq ORDER BY r.seq"
+    for row in connection.execute(sql):
         count += 1
         try:
             run_of(row)
@@ -196,13 +177,6 @@ def _runs(connection: sqlite3.Connection, found: _Findings) -> None:
     found.problems += damaged[:_SHOWN]
     if len(damaged) > _SHOWN:
         found.problems.append(f"… and {len(damaged) - _SHOWN:,} more damaged runs")
-
-
-def _rows(connection: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
-    names = [f"r.{name}" for name in SCALARS] + [f"p.{name}" for name in PAYLOADS]
-    assert len(names) == len(WHOLE)  # noqa: S101  (the row is one of WHOLE)
-    sql = f"SELECT {', '.join(names)} FROM runs r JOIN payloads p ON p.seq = r.seq ORDER BY r.seq"
-    yield from connection.execute(sql)
 
 
 def _large(connection: sqlite3.Connection, found: _Findings) -> None:

@@ -244,10 +244,10 @@ def _warn_of_unknown_names(snapshot: Snapshot, filters: Filters, title: str) -> 
     """Warn where no run is exported because none has a name that `filters` choose by."""
     for name in _NAMED:
         value: Any = filters.get(name)
-        wanted = [value] if isinstance(value, str) else [*(value or ())]
+        names = [value] if isinstance(value, str) else [*(value or ())]
         sql = f"SELECT DISTINCT {name} FROM runs r WHERE deletion IS NULL AND {name} IS NOT NULL"
-        known = sorted(text for (text,) in snapshot.read(sql)) if wanted else []
-        if wanted and set(known).isdisjoint(wanted):
+        known = sorted(text for (text,) in snapshot.read(sql)) if names else []
+        if names and set(known).isdisjoint(names):
             more = f" and {len(known) - 20} more" if len(known) > 20 else ""  # noqa: PLR2004
             there_are = f"; there are: {', '.join(known[:20])}{more}" if known else ""
             msg = f"{title} has no run: none has {name}={value!r}{there_are}"

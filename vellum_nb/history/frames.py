@@ -229,7 +229,7 @@ def _cells(texts: Sequence[str | None]) -> list[Any]:
     found: list[Any] = []
     for first in range(0, len(texts), _AT_ONCE):
         values, has_halves = _parse(texts[first : first + _AT_ONCE], "null")
-        found += _shown(values, has_halves=has_halves)
+        found += _frame_values(values, has_halves=has_halves)
     return found
 
 
@@ -254,8 +254,8 @@ def _members(
     objects, has_halves = _parse(texts, "{}")
     names = only or dict.fromkeys(chain.from_iterable(reversed(objects)))
     each = {name: list(map(dict.get, objects, repeat(name))) for name in names}
-    shown = {name: _shown(values, has_halves=has_halves) for name, values in each.items()}
-    return shown, len(texts)
+    cells = {name: _frame_values(values, has_halves=has_halves) for name, values in each.items()}
+    return cells, len(texts)
 
 
 def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
@@ -270,7 +270,7 @@ def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
     return values, "\\u" in joined and bool(_SURROGATE.search(joined))
 
 
-def _shown(values: list[Any], *, has_halves: bool) -> list[Any]:
+def _frame_values(values: list[Any], *, has_halves: bool) -> list[Any]:
     """Return `cell` of each."""
     kinds = set(map(type, values))
     if has_halves or (float in kinds and any(map(operator.ne, values, values))):  # NaN

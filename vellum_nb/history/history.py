@@ -10,7 +10,7 @@ import copy
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date, datetime
 from enum import Enum
 from functools import partial
@@ -22,13 +22,13 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import trace_frame
-from vellum_nb.history.location import DatabaseUrl, open_backend, parse_location
+from vellum_nb.history.location import open_backend, parse_location
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
-from vellum_nb.history.rows import WHOLE, clean, run_of, tags_text
-from vellum_nb.history.store import OutOfReachError, Store, Transaction
+from vellum_nb.history.rows import clean, run_of, tags_text
+from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Store, Transaction
 from vellum_nb.history.summaries import RunSummary, read_summaries
 from vellum_nb.models import NodeRun, Run
 
@@ -168,8 +168,6 @@ class History:
         """The blind ratings that are stored; ``blind_ratings.frame()`` lists them."""
         return BlindRatings(self._store)
 
-    # ------------------------------------------------------------------ recording
-
     def begin(self, run: Run) -> Run:
         """Record `run`, with its author; it is on disk when this returns.
 
@@ -243,8 +241,6 @@ class History:
             payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
         self._update(_checked(str, "id", id), scalars, payloads)
 
-    # ------------------------------------------------------------------ reading
-
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
         store = self._store
@@ -267,7 +263,7 @@ class History:
             left out; else they raise.
         """
         store = self._store
-        return query.read_runs(store, self._select(filters))
+        return query.read_runs(store, query.select(filters, store))
 
     def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
@@ -423,7 +419,10 @@ class History:
             The nodes are not here, and this history has no workspace to read them from.
         """
         run = self.get(run) if isinstance(run, str) else run
-        nodes: Sequence[NodeRun] = run.nodes or self._stored_nodes(run.id)
+        nodes: Sequence[NodeRun] = run.nodes
+        if not nodes:
+            with suppress(HistoryError):  # it is not here
+                nodes = self.get(run.id).nodes
         if not nodes:
             if self._read_nodes is None:
                 msg = f"The nodes of run {run.id} are not in the history: use ws.trace(run)"
@@ -432,8 +431,6 @@ class History:
             if nodes and run.state != "STARTED" and self.count(ids=[run.id]):
                 self.set_nodes(run.id, nodes)
         return trace_frame(nodes)
-
-    # ------------------------------------------------------------------ exports
 
     def to_csv(
         self,
@@ -516,8 +513,6 @@ class History:
         to the same values; all others come back in any reader. All else is as in `to_csv`.
         """
         return export.to_parquet(self._store, path, filters, columns=columns, progress=progress)
-
-    # ------------------------------------------------------------------ maintenance
 
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
         """Delete the runs with these ids; return which they were.
@@ -711,8 +706,6 @@ class History:
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
-    # ------------------------------------------------------------------ inner parts
-
     @property
     def _store(self) -> Store:
         """The open store, after runs that waited for its server were merged into it."""
@@ -765,11 +758,6 @@ class History:
             self._notify(run_id)
         return report
 
-    def _stored_nodes(self, run_id: str) -> Sequence[NodeRun]:
-        store = self._store
-        rows = query.read_rows(store, query.select({"ids": [run_id]}, store), WHOLE)
-        return run_of(rows[0]).nodes if rows else ()
-
     def _notify(self, run_id: str) -> None:
         if not self._subscribers:
             return
@@ -778,9 +766,6 @@ class History:
         except HistoryError:  # deleted since, or pending
             return
         self._subscribers.notify(run)
-
-    def _select(self, filters: Filters) -> query.Selection:
-        return query.select(filters, self._opened)
 
 
 def _call(callback: Callable[[], None], failed: str) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.rows import encoded
+from vellum_nb.history.rows import DamagedRunError, encoded
 from vellum_nb.history.store import Reader, Row, Transaction
 
 LARGE = 32_768
@@ -90,18 +90,27 @@ def restore(
     lost = 0
     for start in range(0, len(at), _AT_ONCE):
         chosen = at[start : start + _AT_ONCE]
-        values = _values(reader, set().union(*(place_hashes(rows[i][-1]) for i in chosen)))
+        hashes = {place[2] for i in chosen for place in _places(rows[i], names)}
+        values = _values(reader, hashes)
         for i in chosen:
-            places = [p for p in json.loads(rows[i][-1]) if p[0] in names]
-            gone = [place for place in places if place[2] not in values]
-            if gone and missing == "raise":
-                raise _missing(dict(zip(names, found[i], strict=True)).get("id"), gone[0])
-            lost += len(gone)
+            places = _places(rows[i], names)
+            absent = [place for place in places if place[2] not in values]
+            if absent and missing == "raise":
+                raise _missing(dict(zip(names, found[i], strict=True)).get("id"), absent[0])
+            lost += len(absent)
             found[i] = _filled(found[i], names, places, values)
     if lost:
         msg = f"{lost} large value(s) are missing from the history; they are read as missing"
         warnings.warn(msg, UserWarning, stacklevel=4)
     return found
+
+
+def _places(row: Row, names: Sequence[str]) -> list[Any]:
+    """Return the places of a row's `large` that are in the columns `names`."""
+    try:
+        return [(name, path, found) for name, path, found in json.loads(row[-1]) if name in names]
+    except (ValueError, TypeError) as exc:
+        raise DamagedRunError(str(dict(zip(names, row, strict=False)).get("id")), "large") from exc
 
 
 def _missing(run_id: object, place: Sequence[Any]) -> HistoryError:

@@ -6,74 +6,15 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.sqlite_store import SqliteStore
-from vellum_nb.history.store import Store
+from vellum_nb.history.store import DatabaseUrl, Store
 from vellum_nb.sqlite import MEMORY
 
-_SCHEMES = ("postgresql://", "postgres://")
 _ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a password, too
     r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE
 )
-_SECRET = ("password", "sslpassword")
-
-
-class DatabaseUrl:
-    """The URL of a PostgreSQL database.
-
-    Parameters
-    ----------
-    url : str
-        As libpq takes it. Without a password libpq looks into ``PGPASSWORD`` and ``~/.pgpass``.
-
-    Examples
-    --------
-    >>> DatabaseUrl("postgresql://ada:secret@db.example/team")
-    postgresql://ada@db.example/team
-    """
-
-    __slots__ = ("_secrets", "is_valid", "shown")
-
-    def __init__(self, url: str) -> None:
-        self._secrets: dict[str, str] = {}
-        self.shown = "postgresql://…"
-        self.is_valid = False
-        """Whether it could be parsed; what could not may have its password anywhere."""
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            return
-        if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
-            return
-        if not url.lower().startswith(_SCHEMES):
-            return
-        self.is_valid = True
-        user, at, hosts = parts.netloc.rpartition("@")
-        user, colon, password = user.partition(":")
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self._secrets |= {name: options.pop(name) for name in _SECRET if name in options}
-        if colon:
-            self._secrets["password"] = unquote(password)
-        query = urlencode(options, quote_via=quote)
-        self.shown = f"postgresql://{user}{at}{hosts}{parts.path}{'?' * bool(query)}{query}"
-
-    def secrets(self) -> dict[str, Any]:
-        """Return what libpq needs beside `shown`; do not store it in a variable."""
-        return dict(self._secrets)
-
-    def masked(self, text: str) -> str:
-        """Return `text` without the password, should it contain it."""
-        for secret in self._secrets.values():
-            text = text.replace(secret, "[secret]") if secret else text
-        return text
-
-    def __repr__(self) -> str:
-        return self.shown
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DatabaseUrl, (self.shown,)
 
 
 def parse_location(path: Any) -> Any:

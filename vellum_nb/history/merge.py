@@ -28,6 +28,7 @@ from vellum_nb.history.rows import (
     SCALARS,
     WHOLE,
     DamagedRunError,
+    encoded,
     payload_row,
     run_of,
     scalar_row,
@@ -265,7 +266,8 @@ def _merge_batch(runs: Sequence[Run], tx: Transaction) -> list[tuple[str, _Merge
             merged = _Merged("deleted", ours["id"])
         else:
             merged = _merge_known(tx, ours, row)
-            ours = _known(tx, "id", [merged.run_id])[merged.run_id]
+            if merged.outcome != "known":
+                ours = _known(tx, "id", [merged.run_id])[merged.run_id]
         found.append((row["id"], merged))
         for name in _KEYS:  # the next ones of the batch may be the same run
             known[name] |= {ours[name]: ours} if ours[name] is not None else {}
@@ -274,11 +276,11 @@ def _merge_batch(runs: Sequence[Run], tx: Transaction) -> list[tuple[str, _Merge
 
 def _known(tx: Transaction, name: str, values: Iterable[str | None]) -> dict[Any, Values]:
     """Return rows by a column, their large values in place."""
-    wanted = [value for value in values if value is not None]
-    if not wanted:
+    present = [value for value in values if value is not None]
+    if not present:
         return {}
-    sql = f"{_ROWS} WHERE {tx.dialect.one_of(f'r.{name}', 'wanted')}"
-    rows = tx.read(sql, {"wanted": tx.dialect.listed(wanted)})
+    sql = f"{_ROWS} WHERE {tx.dialect.one_of(f'r.{name}', 'present')}"
+    rows = tx.read(sql, {"present": tx.dialect.listed(present)})
     whole = large.restore(tx, [row[:-1] for row in rows], WHOLE, "mark")
     found = [
         dict(zip(WHOLE, each, strict=True)) | {"deletion": row[-1]}
@@ -387,14 +389,14 @@ def _people(ours: Values, theirs: Values) -> Values:
     """Return quality, note, tags and desired outputs of both; ours where they differ."""
     mine, others = _loaded(ours["desired"]), _loaded(theirs["desired"])
     overruled = "\n".join(line for _, line in _overruled(ours, theirs))
-    both = others | mine
+    desired = theirs["desired"] if ours["desired"] is None else ours["desired"]
+    if (both := others | mine).keys() != _loaded(desired).keys():
+        desired = encoded(both, "desired", ours["id"])
     return {
         "quality": ours["quality"] if ours["quality"] is not None else theirs["quality"],
         "note": _joined_lines(_joined_lines(ours["note"], theirs["note"]), overruled or None),
         "tags": _joined_tags(ours["tags"], theirs["tags"]),
-        "desired": ours["desired"]
-        if both == mine and ours["desired"]
-        else (theirs["desired"] if ours["desired"] is None else json.dumps(both)),
+        "desired": desired,
     }
 
 

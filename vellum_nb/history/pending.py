@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.history import writes
 from vellum_nb.history.merge import merge_store
 from vellum_nb.history.sqlite_store import SqliteStore
@@ -85,6 +86,11 @@ class PendingRuns:
                 store.write(lambda transaction: transaction.read("SELECT 1"))  # does not wait
                 merged = self._open().write(change)
             except OutOfReachError:
+                return False
+            except HistoryError as exc:
+                self._may_have_runs = False  # the next process tries again
+                msg = f"Runs in {self.path} cannot be merged into the history {self._url}: {exc}"
+                warnings.warn(msg, UserWarning, stacklevel=5)
                 return False
             self._may_have_runs = False
             return merged

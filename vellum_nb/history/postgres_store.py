@@ -7,17 +7,14 @@ stored in no variable; errors of connecting come without their cause, whose fram
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 import time
 import uuid
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.abc import Buffer
@@ -27,11 +24,12 @@ from psycopg.types.numeric import FloatDumper
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.location import DatabaseUrl
 from vellum_nb.history.schema import MIGRATIONS, TABLES
-from vellum_nb.history.store import OutOfReachError, Parameters, Row
+from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Parameters, Row
+from vellum_nb.sqlite import Link, survive_forks
 
 T = TypeVar("T")
+_Link: TypeAlias = "Link[psycopg.Connection[Any]]"
 
 _WAIT_S = 30  # for a lock
 _RESTART_S = 5.0  # a read waits for a server that is restarted
@@ -54,6 +52,7 @@ _CONNECT_DEFAULTS = {
     "tcp_user_timeout": 30_000,
 }
 _NO_SLOT = ("too many", "connection slots")
+_TRIES = 3
 _RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _OF_THE_VALUES = frozenset({"", "0A", "21", "22", "23", "54", "P0"})
 """Classes of errors that come again, however long one waits. All others are the server's."""
@@ -155,35 +154,6 @@ class _Snapshot(_Transaction):
             self._connection.cancel()
 
 
-class _Link:
-    """A connection that is opened on first use, and the lock under which it is used."""
-
-    def __init__(self, opener: Callable[[], psycopg.Connection[Any]]) -> None:
-        self.lock = threading.RLock()
-        self.in_write = False
-        self._opener = opener
-        self._connection: psycopg.Connection[Any] | None = None
-
-    def open(self) -> psycopg.Connection[Any]:
-        """Return the connection, opened again where it was lost; the caller holds the lock."""
-        if self._connection is None or self._connection.closed:
-            self._connection = None
-            self._connection = self._opener()
-        return self._connection
-
-    def close(self) -> None:
-        """Close the connection once no thread uses it."""
-        with self.lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    def renew(self) -> None:
-        """Start again in a forked process: closing what is inherited would end the parent's."""
-        _INHERITED.append(self._connection)
-        self.lock, self.in_write, self._connection = threading.RLock(), False, None
-
-
 class PostgresStore:
     """An open history in PostgreSQL.
 
@@ -201,13 +171,14 @@ class PostgresStore:
     dialect: ClassVar[PostgresDialect] = _DIALECT
 
     def __init__(self, url: DatabaseUrl) -> None:
-        self.path = url.shown
+        self.path = url.public
         self.closed = False
         self._url = url
-        self._writer = _Link(lambda: _connect(url, _SETTINGS))
-        self._reader = _Link(lambda: _connect(url, _SETTINGS + _READ_ONLY))
+        self._is_committing = False
+        self._writer = self._link(_SETTINGS)
+        self._reader = self._link(_SETTINGS + _READ_ONLY)
         self.write(_prepare)
-        _OPEN.add(self)
+        survive_forks(self)
 
     def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Return all rows of a query; a server that is restarted is waited for."""
@@ -218,7 +189,7 @@ class PostgresStore:
                     with self._errors(self._reader):
                         return _Transaction(self._reader.open()).read(sql, parameters)
                 except OutOfReachError:
-                    if time.monotonic() > until or not self._is_lost(self._reader):
+                    if time.monotonic() > until or not _is_lost(self._reader):
                         raise
                 time.sleep(_PAUSE_S)
 
@@ -234,29 +205,26 @@ class PostgresStore:
                 msg = f"A write to the history {self.path} began within another write"
                 raise HistoryError(msg)
             with self._errors(link):
-                for _ in range(_MOST_TRIES):
+                for left in reversed(range(_TRIES)):
+                    self._is_committing = False
                     try:
                         return self._write_once(link, change)
-                    except _NotCommittedError:
-                        continue
-                return self._write_once(link, change)
+                    except psycopg.Error as exc:
+                        is_lost = _is_lost(link) and not self._is_committing
+                        if not left or not (is_lost or exc.sqlstate in _RETRIED):
+                            raise
+        raise AssertionError
 
     def _write_once(self, link: _Link, change: Callable[[Any], T]) -> T:
         connection = link.open()
-        commits = False
         try:
             link.in_write = True
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             if connection.prepare_threshold is None:  # behind a pooler
                 connection.execute(_POOLED)
             result = change(_Transaction(connection))
-            commits = True
+            self._is_committing = True  # what is lost from here on may be committed
             connection.execute("COMMIT")
-        except psycopg.Error as exc:
-            is_lost = connection.closed and not commits
-            if is_lost or exc.sqlstate in _RETRIED:
-                raise _NotCommittedError(exc) from exc
-            raise
         finally:
             link.in_write = False
             _roll_back(connection)
@@ -265,7 +233,7 @@ class PostgresStore:
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold one state of the history, on a connection of its own; no writer waits for it."""
-        link = _Link(lambda: _connect(self._url, _SETTINGS + _READ_ONLY + _LONG_READ))
+        link = self._link(_SETTINGS + _READ_ONLY + _LONG_READ)
         try:
             with self._errors(link):
                 connection = link.open()
@@ -315,13 +283,20 @@ class PostgresStore:
         if hasattr(self, "_reader"):
             self.close()
 
-    def after_fork(self) -> None:
-        """Start again in the child."""
-        self._writer.renew()
-        self._reader.renew()
+    def links(self) -> list[_Link]:
+        """Return the connections that a fork must not find in use."""
+        return [self._writer, self._reader]
 
-    def _is_lost(self, link: _Link) -> bool:
-        return link._connection is None or link._connection.closed  # noqa: SLF001  (of this module)
+    def before_fork(self) -> None:
+        """Do nothing: the child leaves what it inherits alone."""
+
+    def after_fork(self) -> None:
+        """Start again in the child; closing what it inherits would end the parent's sessions."""
+        for link in self.links():
+            link.renew()
+
+    def _link(self, settings: str) -> _Link:
+        return Link(lambda: _connect(self._url, settings), lambda connection: connection.closed)
 
     @contextmanager
     def _errors(self, link: _Link) -> Iterator[None]:
@@ -331,10 +306,8 @@ class PostgresStore:
             raise HistoryError(msg)
         try:
             yield
-        except _NotCommittedError as exc:
-            raise self._explained(exc.cause, is_lost=self._is_lost(link)) from exc.cause
         except psycopg.Error as exc:
-            raise self._explained(exc, is_lost=self._is_lost(link)) from exc
+            raise self._explained(exc, is_lost=_is_lost(link)) from exc
 
     def _explained(self, exc: psycopg.Error, *, is_lost: bool) -> HistoryError:
         text = self._url.masked(" ".join(str(exc).split()))
@@ -347,15 +320,8 @@ class PostgresStore:
         return kind(f"The history {self.path} cannot be used: {advice} ({text})")
 
 
-_MOST_TRIES = 2
-
-
-class _NotCommittedError(Exception):
-    """A transaction that can be tried again."""
-
-    def __init__(self, cause: psycopg.Error) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+def _is_lost(link: _Link) -> bool:
+    return link.connection is None or link.connection.closed
 
 
 def _roll_back(connection: psycopg.Connection[Any]) -> None:
@@ -375,10 +341,10 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     """
     problem = ""
     defaults: dict[str, Any] = {
-        name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.shown
+        name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.public
     }
     try:
-        raw = psycopg.connect(url.shown, autocommit=True, **defaults, **url.secrets())
+        raw = psycopg.connect(url.public, autocommit=True, **defaults, **url.secrets())
         ((backend,),) = raw.execute("SELECT pg_backend_pid()").fetchall()
         if backend == raw.info.backend_pid:
             raw.execute(settings)
@@ -479,16 +445,3 @@ class _Loader(TextLoader):
         if not isinstance(found, str) or "\x01" not in found:
             return found
         return found.replace("\x01\x01", "\0").replace("\x01\x02", "\x01")
-
-
-_OPEN: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
-_INHERITED: list[psycopg.Connection[Any] | None] = []
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_OPEN):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

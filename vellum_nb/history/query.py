@@ -57,19 +57,8 @@ class Filters(PageFilters, total=False):
     limit: int | None
 
 
-_ONE_OF = {
-    name: f"r.{name}"
-    for name in (
-        "deployment",
-        "release_tag",
-        "state",
-        "case_id",
-        "sweep_id",
-        "execution_id",
-        "external_id",
-        "author",
-    )
-} | {"ids": "r.id"}
+_NAMES = ("deployment", "release_tag", "state", "case_id", "sweep_id", "execution_id")
+_ONE_OF = {name: f"r.{name}" for name in (*_NAMES, "external_id", "author")} | {"ids": "r.id"}
 _STATES = get_args(RunState)
 _STREAMED = 200  # rows that are fetched at a time
 _FEW = 8  # rows with large values that are in memory at a time

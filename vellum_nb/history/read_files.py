@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,26 +46,16 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     >>> len(vnb.read_csv(path))
     0
     """
-    try:
+    with _errors(path, "a CSV of a history"):
         content = Path(path).read_bytes()
         text = content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
         separator = separator_of(text)
         head, *rows = [*split(text, separator)] or [[]]
         names = [unguarded(text) for text, _ in head]
         _check_shape(names, rows)
-        has_commas = separator != ","
         cells = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-        columns = {name: _column(name, each, has_commas) for name, each in cells.items()}
-    except OSError as exc:
-        msg = f"{path} cannot be read: {exc.strerror}"
-        raise HistoryError(msg) from exc
-    except UnicodeDecodeError as exc:
-        msg = f"{path} is not UTF-8 at byte {exc.start}; save it as 'CSV UTF-8' and try again"
-        raise HistoryError(msg) from exc
-    except (ValueError, OverflowError) as exc:
-        msg = f"{path} is not a CSV of a history: {exc}"
-        raise HistoryError(msg) from exc
-    return frame_of_cells(columns)
+        has_commas = separator != ","
+        return frame_of_cells({name: _column(name, cells[name], has_commas) for name in names})
 
 
 def read_jsonl(path: str | Path) -> pd.DataFrame:
@@ -86,21 +77,15 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
     >>> len(vnb.read_jsonl(path))
     0
     """
-    try:
+    with _errors(path, "JSON lines of a history"):
         with Path(path).open(encoding="utf-8-sig", newline="\n") as file:
             lines = list(_objects(file))
         if lines and "inputs" not in lines[0]:
             return frame_of_cells(_chosen_columns(lines))
-        runs = (_run(line, number) for number, line in enumerate(lines, 1))
+        runs = [_run(line, number) for number, line in enumerate(lines, 1)]
         return frame_of_rows(
-            [(*scalar_row(run).values(), *payload_row(run, FRAMED).values()) for run in runs]
+            [(*scalar_row(r).values(), *payload_row(r, FRAMED).values()) for r in runs]
         )
-    except OSError as exc:
-        msg = f"{path} cannot be read: {exc.strerror}"
-        raise HistoryError(msg) from exc
-    except (ValueError, OverflowError) as exc:
-        msg = f"{path} is not JSON lines of a history: {exc}"
-        raise HistoryError(msg) from exc
 
 
 def runs_of_jsonl(path: Path) -> Iterator[Run]:
@@ -111,15 +96,26 @@ def runs_of_jsonl(path: Path) -> Iterator[Run]:
     HistoryError
         The file cannot be read, or a line is not a run; the line is named.
     """
+    with (
+        _errors(path, "JSON lines of a history"),
+        path.open(encoding="utf-8-sig", newline="\n") as file,
+    ):
+        for number, line in enumerate(_objects(file), 1):
+            yield _run(line, number)
+
+
+@contextmanager
+def _errors(path: str | Path, what: str) -> Iterator[None]:
     try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(_objects(file), 1):
-                yield _run(line, number)
+        yield
     except OSError as exc:
         msg = f"{path} cannot be read: {exc.strerror}"
         raise HistoryError(msg) from exc
-    except ValueError as exc:
-        msg = f"{path} is not JSON lines of a history: {exc}"
+    except UnicodeDecodeError as exc:
+        msg = f"{path} is not UTF-8 at byte {exc.start}; save it as 'CSV UTF-8' and try again"
+        raise HistoryError(msg) from exc
+    except (ValueError, OverflowError) as exc:
+        msg = f"{path} is not {what}: {exc}"
         raise HistoryError(msg) from exc
 
 

@@ -21,50 +21,18 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.models import Run, canonical_json
 
 SCALARS = (
-    "id",
-    "execution_id",
-    "external_id",
-    "deployment",
-    "release_tag",
-    "release_id",
-    "environment",
-    "timestamp",
-    "finished_at",
-    "latency_s",
-    "state",
-    "error_code",
-    "error_message",
-    "case_id",
-    "sweep_id",
-    "repeat",
-    "previous_execution_id",
-    "quality",
-    "note",
-    "tags",
-    "cost_usd",
-    "tokens_in",
-    "tokens_out",
-    "model",
-    "tag_moved",
-    "author",
+    *("id", "execution_id", "external_id", "deployment", "release_tag", "release_id"),
+    *("environment", "timestamp", "finished_at", "latency_s", "state", "error_code"),
+    *("error_message", "case_id", "sweep_id", "repeat", "previous_execution_id", "quality"),
+    *("note", "tags", "cost_usd", "tokens_in", "tokens_out", "model", "tag_moved", "author"),
 )
 FRAMED = ("inputs", "outputs", "output_types", "not_sent", "metadata", "desired")
 """The payload columns that a frame shows."""
 PAYLOADS = (*FRAMED, "nodes")
 WHOLE = (*SCALARS, *PAYLOADS)
 ENDED = (
-    "execution_id",
-    "release_id",
-    "environment",
-    "finished_at",
-    "latency_s",
-    "state",
-    "error_code",
-    "error_message",
-    "cost_usd",
-    "tokens_in",
-    "tokens_out",
-    "model",
+    *("execution_id", "release_id", "environment", "finished_at", "latency_s", "state"),
+    *("error_code", "error_message", "cost_usd", "tokens_in", "tokens_out", "model"),
 )
 """The columns that finishing a run sets."""
 
@@ -72,11 +40,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST = 2**63
 _INTEGERS = ("repeat", "tokens_in", "tokens_out")
-_TEXTS = tuple(
-    name
-    for name in SCALARS
-    if name not in {"timestamp", "finished_at", "latency_s", "quality", "cost_usd", "tag_moved"}
-    and name not in {*_INTEGERS, "tags", "error_code", "error_message"}
+_TEXTS = (
+    *("id", "execution_id", "external_id", "deployment", "release_tag", "release_id"),
+    *("environment", "state", "case_id", "sweep_id", "previous_execution_id", "note", "model"),
+    "author",
 )
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _SURROGATES = re.compile("[\ud800-\udfff]")

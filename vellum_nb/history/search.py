@@ -15,7 +15,6 @@ import re
 import unicodedata
 import warnings
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -349,7 +348,8 @@ class _Fts5:
 class _Tsvector:
     """PostgreSQL's tsvector under a GIN index; no parser of PostgreSQL reads the words.
 
-    A document takes several rows, because a tsvector has at most 16,383 positions and 1 MB.
+    A long document takes several rows, because a tsvector stores 255 places of a word, up to
+    16,383, and is at most 1 MB. Each row begins with the last words of the one before.
     """
 
     known = "search_words"
@@ -360,7 +360,7 @@ class _Tsvector:
         "(seq BIGINT, part BIGINT, words TSVECTOR, PRIMARY KEY (seq, part))",
         "CREATE INDEX search_words_index ON search_words USING gin (words)",
     )
-    _limits = (8_000, 225_000, 250)  # words and letters of a row, places of one word
+    _words = 250  # of a row
 
     @classmethod
     def add(cls, tx: Transaction, seq: int, text: str) -> None:
@@ -368,8 +368,11 @@ class _Tsvector:
             "INSERT INTO search_words (seq, part, words) "
             "VALUES (:seq, :part, CAST(:words AS TSVECTOR)) ON CONFLICT DO NOTHING"
         )
-        parts = enumerate(cls.parts(text.split()))
-        tx.execute_many(sql, [{"seq": seq, "part": part, "words": words} for part, words in parts])
+        words, step = text.split(), cls._words - _LONGEST_PHRASE
+        starts = range(0, max(1, len(words) - _LONGEST_PHRASE), step)
+        parts = [cls._vector(words[start : start + cls._words]) for start in starts]
+        rows = [{"seq": seq, "part": part, "words": text} for part, text in enumerate(parts)]
+        tx.execute_many(sql, rows)
 
     @staticmethod
     def remove_orphans(tx: Transaction) -> None:
@@ -386,22 +389,6 @@ class _Tsvector:
             sql = f"SELECT seq FROM search_words WHERE words @@ CAST(:search_{at} AS TSQUERY)"
             terms.append(f"r.seq IN ({sql})")
         return " AND ".join(terms), parameters
-
-    @classmethod
-    def parts(cls, words: Sequence[str]) -> Iterator[str]:
-        """Yield words as tsvectors; each begins with the last words of the one before."""
-        most_words, most_letters, most_places = cls._limits
-        start, letters, counts = 0, 0, Counter[str]()
-        for at, word in enumerate(words):
-            is_full = at - start == most_words or letters > most_letters
-            if is_full or counts[word] == most_places:
-                yield cls._vector(words[start:at])
-                start = max(start + 1, at - _LONGEST_PHRASE)
-                counts = Counter(words[start:at])
-                letters = sum(map(len, words[start:at]))
-            counts[word] += 1
-            letters += len(word)
-        yield cls._vector(words[start:])
 
     @staticmethod
     def _vector(words: Sequence[str]) -> str:

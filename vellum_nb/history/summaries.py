@@ -14,20 +14,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from sys import intern
-from typing import Any
+from typing import Any, get_args
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, query
 from vellum_nb.history.query import Filters
-from vellum_nb.history.rows import (
-    FRAMED,
-    SCALARS,
-    DamagedRunError,
-    micros,
-    run_of,
-)
+from vellum_nb.history.rows import FRAMED, SCALARS, DamagedRunError, from_micros, micros, run_of
 from vellum_nb.history.store import Row, Store
-from vellum_nb.models import Run
+from vellum_nb.models import Run, RunState
 
 _AT_ONCE = 100  # rows that are read at once
 _FEW, _MEMORY = 10_000, 8_000_000  # runs, and characters of payloads
@@ -225,10 +219,6 @@ class RunSummary:
     @property
     def run(self) -> Run:
         """The whole run, without its trace; where the history has it, it is read each time."""
-        return self.made()
-
-    def made(self) -> Run:
-        """Return the whole run, without its trace."""
         if isinstance(self._source, Run):
             return self._source
         payloads, number = self._source
@@ -251,10 +241,26 @@ def read_summaries(store: Store, filters: Filters) -> list[RunSummary]:
                 whole: Sequence[Any] = row[:-1]
                 if row[-1]:
                     whole = large.restore(snapshot, [tuple(row)], _SUMMARY, "mark")[0]
-                found.append(RunSummary._of_row(whole, payloads, number))  # noqa: SLF001
+                try:
+                    found.append(_summary(whole, payloads, number))
+                except DamagedRunError:
+                    if not selection.skip_damaged:
+                        raise
+                    continue
                 numbers.append(number)
         if len(found) <= _FEW:
             payloads.read_ahead(numbers)
+    return found
+
+
+def _summary(row: Sequence[Any], payloads: _Payloads, number: int) -> RunSummary:
+    try:
+        found = RunSummary._of_row(row, payloads, number)  # noqa: SLF001
+        from_micros(found.micros)
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise DamagedRunError(row[0], f"{exc!s:.100}") from exc
+    if found.state not in get_args(RunState):
+        raise DamagedRunError(row[0], "state")
     return found
 
 
@@ -278,12 +284,12 @@ def in_turn(summaries: Iterable[RunSummary]) -> Iterator[RunSummary]:
 
 def fetch(summaries: Iterable[RunSummary]) -> None:
     """Read the payloads of some runs at once, as they are going to be asked for."""
-    wanted: dict[_Payloads, list[int]] = {}
+    numbers_by_payloads: dict[_Payloads, list[int]] = {}
     for each in summaries:
         if not isinstance(each._source, Run):  # noqa: SLF001  (of this module)
             payloads, number = each._source  # noqa: SLF001
-            wanted.setdefault(payloads, []).append(number)
-    for payloads, numbers in wanted.items():
+            numbers_by_payloads.setdefault(payloads, []).append(number)
+    for payloads, numbers in numbers_by_payloads.items():
         payloads.fetch(numbers)
 
 

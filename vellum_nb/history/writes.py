@@ -332,8 +332,8 @@ def undelete(store: Store, number: int | None) -> Restored:
     bound = {"number": number, "most": _AT_ONCE}
     some = "SELECT seq FROM runs WHERE deletion = :number LIMIT :most"
     sql = f"UPDATE runs SET deletion = NULL WHERE seq IN ({some}) RETURNING id, timestamp"
-    gone = "DELETE FROM deletions WHERE number = :number"
-    left = f"{gone} AND NOT EXISTS (SELECT 1 FROM runs WHERE deletion = :number)"
+    remove = "DELETE FROM deletions WHERE number = :number"
+    left = f"{remove} AND NOT EXISTS (SELECT 1 FROM runs WHERE deletion = :number)"
     while rows := store.write(lambda transaction: transaction.read(sql, bound)):
         back += rows
     store.write(lambda transaction: transaction.execute(left, bound))

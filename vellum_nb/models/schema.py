@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["schema_problem"]
 
 _AT_MOST = 3
+_UNCHECKED = ("pattern", "patternProperties")
 _NAMES = {
     "string": "text",
     "number": "a number",
@@ -52,7 +53,11 @@ def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
     from referencing.exceptions import Unresolvable
 
     nothing_fetched: referencing.Registry[Any] = referencing.Registry()
-    validator = jsonschema.Draft202012Validator(json.loads(schema), registry=nothing_fetched)
+    # A pattern of a stranger can take for ever (`^(a+)+$`): the server checks those.
+    checks = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+        jsonschema.Draft202012Validator, dict.fromkeys(_UNCHECKED, lambda *_: ())
+    )
+    validator = checks(json.loads(schema), registry=nothing_fetched)
     try:
         validator.check_schema(validator.schema)
     except jsonschema.SchemaError:

@@ -61,23 +61,23 @@ class Change:
         A `move` is an item of a list that stands elsewhere; changes inside it are separate.
     path : tuple
         Keys and places that lead there in the new value; for a deletion the last one is the old.
-    was : tuple
-        The same in the old value; for an insertion the last one is the new.
     old, new : object
         The values; `MISSING` where there is none.
     delta : float or None
         By how much a number grew.
     ops : tuple of Op
         The pieces of a text that changed, in reading order.
+    moved_from : int or None
+        The place in the old list of an item that moved.
     """
 
     kind: Literal["insert", "delete", "change", "move"]
     path: Path
-    was: Path
     old: Any
     new: Any
     delta: float | None = None
     ops: tuple[Op, ...] = ()
+    moved_from: int | None = None
 
 
 class Row(NamedTuple):
@@ -225,15 +225,6 @@ def difference(old: Any, new: Any, kind: str, *, old_kind: str | None = None) ->
     may move), a chat by its turns, numbers by how much they grew, a function call by its name and
     arguments, search results by document, media by what they refer to.
 
-    Parameters
-    ----------
-    old, new : object
-        Plain JSON values; `MISSING` for one that is not there.
-    kind : str
-        Vellum's type of `new`, such as STRING, JSON or CHAT_HISTORY.
-    old_kind : str, optional
-        Vellum's type of `old`. Default: the same.
-
     Examples
     --------
     >>> difference({"n": 1, "tags": ["a", "b"]}, {"tags": ["b"], "n": 1.0}, "JSON")
@@ -256,9 +247,9 @@ def _changes(comparer: _Comparer, old: Any, new: Any, kinds: tuple[str, str]) ->
     if comparer.number(old) == comparer.number(new):
         return ()
     if old is MISSING or new is MISSING:
-        return (Change("insert" if old is MISSING else "delete", (), (), old, new),)
+        return (Change("insert" if old is MISSING else "delete", (), old, new),)
     if kinds[0] != kinds[1] and "ERROR" in kinds:
-        return (Change("change", (), (), old, new),)
+        return (Change("change", (), old, new),)
     return tuple(comparer.changes(old, new, kinds[1] if kinds[0] == kinds[1] else "JSON"))
 
 
@@ -269,7 +260,6 @@ class _Pair(NamedTuple):
     new: Any
     kind: str
     path: Path
-    was: Path
 
 
 class _Item(NamedTuple):
@@ -335,7 +325,7 @@ class _Comparer:
     def changes(self, old: Any, new: Any, kind: str) -> list[Change]:
         """Return the changes in the order of the new value, deletions last in each part."""
         found: list[Change] = []
-        stack: list[_Pair | Change] = [_Pair(old, new, kind, (), ())]
+        stack: list[_Pair | Change] = [_Pair(old, new, kind, ())]
         while stack:
             step = stack.pop()
             if isinstance(step, Change):
@@ -346,18 +336,18 @@ class _Comparer:
 
     def _steps(self, pair: _Pair) -> Sequence[_Pair | Change]:
         """Return what to compare instead of `pair`."""
-        old, new, _, path, was = pair
+        old, new, _, path = pair
         if isinstance(old, Mapping) and isinstance(new, Mapping) and _has_common_parts(pair):
             return _of_objects(pair)
         if isinstance(old, list | tuple) and isinstance(new, list | tuple):
             return self._of_lists(pair)
         if isinstance(old, str) and isinstance(new, str):
-            return [Change("change", path, was, old, new, ops=tuple(word_diff(old, new)))]
+            return [Change("change", path, old, new, ops=tuple(word_diff(old, new)))]
         delta = _delta(old, new) if _is_number(old) and _is_number(new) else None
-        return [Change("change", path, was, old, new, delta)]
+        return [Change("change", path, old, new, delta)]
 
     def _of_lists(self, pair: _Pair) -> list[_Pair | Change]:
-        old, new, kind, path, was = pair
+        old, new, kind, path = pair
         item = _ITEM.get(kind, "JSON")
         sides = [[self._item(value, item) for value in side] for side in (old, new)]
         pairs = _aligned(*sides)
@@ -366,17 +356,16 @@ class _Comparer:
         for place, value in enumerate(new):
             here = (*path, place)
             if place not in pairs:
-                steps.append(Change("insert", here, (*was, place), MISSING, value))
+                steps.append(Change("insert", here, MISSING, value))
                 continue
             before = pairs[place]
-            there = (*was, before)
             if place in moved:
-                steps.append(Change("move", here, there, old[before], value))
+                steps.append(Change("move", here, old[before], value, moved_from=before))
             if sides[0][before].number != sides[1][place].number:
-                steps.append(_Pair(old[before], value, item, here, there))
+                steps.append(_Pair(old[before], value, item, here))
         used = set(pairs.values())
         steps += [
-            Change("delete", (*path, place), (*was, place), value, MISSING)
+            Change("delete", (*path, place), value, MISSING)
             for place, value in enumerate(old)
             if place not in used
         ]
@@ -402,16 +391,15 @@ class _Comparer:
 
 
 def _of_objects(pair: _Pair) -> list[_Pair | Change]:
-    old, new, _, path, was = pair
+    old, new, _, path = pair
     steps: list[_Pair | Change] = []
     for key, value in new.items():
-        here, there = (*path, key), (*was, key)
         if key in old:
-            steps.append(_Pair(old[key], value, _kind_of_part(pair, key), here, there))
+            steps.append(_Pair(old[key], value, _kind_of_part(pair, key), (*path, key)))
         else:
-            steps.append(Change("insert", here, there, MISSING, value))
+            steps.append(Change("insert", (*path, key), MISSING, value))
     steps += [
-        Change("delete", (*path, key), (*was, key), value, MISSING)
+        Change("delete", (*path, key), value, MISSING)
         for key, value in old.items()
         if key not in new
     ]
@@ -544,12 +532,16 @@ def _row_of(change: Change, kinds: tuple[str, str], roots: tuple[Any, Any]) -> R
     """Return `change`, between two roots of these kinds, as a row."""
     kind = kinds[1]
     label = _label(change, kind, roots)
-    if change.kind == "move":
+    if change.moved_from is not None:
         text = _text(change, change.new, kind)
         if kind == "SEARCH_RESULTS" and isinstance(change.new, Mapping):
             text = str(change.new.get("text", ""))  # the label has the rest
         glimpse = textwrap.shorten(text[: 4 * _GLIMPSE], _GLIMPSE, placeholder="…") or "…"
-        return Row(label, [Op("equal", glimpse)], f"moved from {_place(change, kind)}")
+        return Row(
+            label,
+            [Op("equal", glimpse)],
+            f"moved from {_place(change.moved_from, change.path, kind)}",
+        )
     if change.ops:
         return Row(label, change.ops, "")
     sides = [(change.old, kinds[0]), (change.new, kind)]
@@ -586,10 +578,9 @@ def _text(change: Change, value: Any, kind: str) -> str:
     return value_text(value, kind) or '""'
 
 
-def _place(change: Change, kind: str) -> str:
+def _place(place: int, path: Path, kind: str) -> str:
     """Return where an item was before it moved."""
-    place = int(change.was[-1])
-    noun = _NOUNS.get(kind) if len(change.was) == 1 else None
+    noun = _NOUNS.get(kind) if len(path) == 1 else None
     return f"{noun} {place + 1}" if noun else f"[{place}]"
 
 

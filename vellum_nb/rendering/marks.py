@@ -28,13 +28,6 @@ def diff_html(ops: Iterable[Op], *, fold: bool = False) -> str:
 
     The plus and minus marks are part of the text, so that the difference reads without any style.
 
-    Parameters
-    ----------
-    ops : iterable of Op
-        The pieces.
-    fold : bool, default False
-        Leave out the middle of long pieces and say how much was left out.
-
     Examples
     --------
     >>> diff_html([Op("insert", "<b>")])

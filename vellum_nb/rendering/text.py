@@ -16,20 +16,7 @@ __all__ = ["side_by_side_text"]
 
 
 def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
-    """Return `runs` as columns of text, differences against the first marked word by word.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-        At least one.
-    width : int, default 100
-        Characters a line; a column is never narrower than 20.
-
-    Returns
-    -------
-    str
-        A deleted word reads ``[-word-]``, an inserted one ``{+word+}``.
-    """
+    """Return `runs` as columns of text, differences against the first marked word by word."""
     names = list(dict.fromkeys(name for run in runs for name in run.outputs))
     label = max([len(name) for name in names] + [5]) + 2
     column = max(20, (width - label) // len(runs) - 2)

@@ -51,16 +51,6 @@ def word_diff(a: str, b: str) -> list[Op]:
     The equal and deleted pieces joined give `a`, the equal and inserted ones `b`. Where the two
     have little in common the result is one replacement rather than confetti.
 
-    Parameters
-    ----------
-    a, b : str
-        The old and the new text.
-
-    Returns
-    -------
-    list of Op
-        In reading order; a deletion comes before the insertion that replaces it.
-
     Examples
     --------
     >>> [(op.kind, op.text) for op in word_diff("charged twice", "charged once")]

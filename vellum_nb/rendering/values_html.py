@@ -64,15 +64,6 @@ def value_html(value: object, kind: str, *, markdown: bool = False) -> str:
 
     A value that is not what its type says is shown as JSON; so is one of an unknown type.
 
-    Parameters
-    ----------
-    value : object
-        A plain JSON value.
-    kind : str
-        Vellum's type: STRING, NUMBER, JSON, CHAT_HISTORY, SEARCH_RESULTS and so on.
-    markdown : bool, default False
-        Show text as Markdown.
-
     Examples
     --------
     >>> value_html("<b>hi</b>", "STRING")
@@ -363,15 +354,6 @@ _ALLOWED: dict[str, tuple[Element, ...]] = {
 
 def media_html(value: object, kind: str, *, name: str = "") -> str | None:
     """Return `value`, ``{"src": ...}``, as safe HTML; None when it is no such thing.
-
-    Parameters
-    ----------
-    value : object
-        What came as the output.
-    kind : {"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}
-        Its type.
-    name : str, optional
-        The output's name, for those who cannot see the image.
 
     Examples
     --------

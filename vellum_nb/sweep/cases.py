@@ -23,27 +23,6 @@ from vellum_nb.models.sweeps import SweepCase
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Bare",
-    "CaseFile",
-    "Cases",
-    "CheckedCases",
-    "Columns",
-    "MOCKS",
-    "OF_A_FRAME",
-    "Releases",
-    "SUFFIXES",
-    "Table",
-    "Use",
-    "checked_cases",
-    "natural",
-    "read_table",
-    "recheck",
-    "sorted_out",
-    "untyped",
-    "with_mocks",
-]
-
 
 Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
 """What a sweep takes as its cases."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from math import ceil
 
-__all__ = ["FIRST", "AdaptiveConcurrency", "rounds"]
-
-
 FIRST = 16
 """How many calls begin at once, where that is not fixed."""
 _LESS = 0.7

@@ -33,17 +33,6 @@ from vellum_nb.sweep.retry_policy import (
     after_loss,
 )
 
-__all__ = [
-    "Attempt",
-    "DaemonThreadPool",
-    "Driver",
-    "FailureTimeout",
-    "Recorder",
-    "RetryQueue",
-    "Session",
-    "WorkerPool",
-]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 Result: TypeAlias = Outcome | BaseException

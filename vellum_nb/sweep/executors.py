@@ -25,7 +25,6 @@ from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, Retry, after_loss
 if TYPE_CHECKING:
     from distributed.cfexecutor import ClientExecutor
 
-__all__ = ["RemoteExecutor", "remote_executor"]
 
 _OURS = "vellum_nb"
 _NAME = "vellum_nb_call"  # what a cluster calls its tasks

@@ -14,18 +14,6 @@ from typing import Any, TypedDict
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models.plain import shown
 
-__all__ = [
-    "STORED",
-    "SweepOptions",
-    "Limits",
-    "SweepArguments",
-    "SweepLimits",
-    "checked_options",
-    "checked_repeats",
-    "checked_tags",
-    "stored_options",
-]
-
 
 @dataclass(slots=True)
 class Limits:

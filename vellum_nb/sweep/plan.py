@@ -22,18 +22,6 @@ from vellum_nb.sweep.options import SweepOptions
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "PreparedSweep",
-    "PlannedRun",
-    "SweepPlan",
-    "TagPlan",
-    "SweepRequest",
-    "not_begun",
-    "plan_sweep",
-    "planned_runs",
-    "superseded",
-]
-
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -93,7 +81,9 @@ class SweepPlan:
     resumes : str or None
         The id of the unfinished sweep that this goes on with.
     last_seen : datetime or None
-        When that one last got on.
+        When that one last made progress.
+    ended : str or None
+        The id of the sweep of the same plan that has ended, and is returned as it is.
 
     Examples
     --------
@@ -110,6 +100,7 @@ class SweepPlan:
     notes: tuple[str, ...] = ()
     resumes: str | None = None
     last_seen: datetime | None = None
+    ended: str | None = None
 
     @property
     def planned(self) -> int:
@@ -360,8 +351,9 @@ def plan_sweep(
         tags=counts.tags(reused),
         at_once=max(1, min(options.concurrency or options.max_concurrency, record.planned)),
         fixed=options.concurrency is not None,
-        resumes=earlier.id if earlier else None,
+        resumes=record.id if earlier and record.ended is None else None,
         last_seen=sweeps.last_seen(record.id) if earlier else None,
+        ended=None if record.ended is None else record.id,
     )
     notes = (*_resumed(plan, record, request), *_input_notes(request), *_limited(plan, options))
     return PreparedSweep(record, replace(plan, notes=notes), earlier is None, reused)
@@ -456,11 +448,10 @@ def _expected(past: Sequence[PastRun], tag: str, release_id: str | None) -> dict
 
 
 def _resumed(plan: SweepPlan, record: SweepRecord, request: SweepRequest) -> Iterable[str]:
-    if plan.resumes is None:
-        return
     if record.ended is not None:
         ended = record.ended.strftime("%Y-%m-%d %H:%M")
         yield f"the same sweep ended at {ended} UTC: nothing is sent; restart=True runs it again"
+    if plan.resumes is None:
         return
     began = record.created.strftime("%Y-%m-%d %H:%M")
     last = record.lost or plan.last_seen

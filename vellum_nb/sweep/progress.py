@@ -18,17 +18,6 @@ from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import duration, money
 
-__all__ = [
-    "BY_HAND",
-    "Counter",
-    "Progress",
-    "State",
-    "TagProgress",
-    "speed",
-    "terminal_bar",
-]
-
-
 _OF_A_LIMIT = re.compile(r"(max_\w+|stop_after_failures)=\S+ is reached")
 BY_HAND = "stopped"
 """Why a sweep stands still that was stopped, or interrupted: nobody needs to be told."""
@@ -392,7 +381,7 @@ def facts(now: Progress) -> str:
     --------
     >>> from vellum_nb.sweep.progress import TagProgress
     >>> facts(Progress("running", (TagProgress("v1", 360, 285, 3, 12, 2.3, 0.92),), rate=4.3))
-    '4.3 runs/s, about 17 s left, 3 failed, $0.92'
+    '4.3 runs/s, about 16.7 s left, 3 failed, $0.92'
     """
     parts = []
     if now.state == "running":

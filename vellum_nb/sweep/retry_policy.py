@@ -29,31 +29,6 @@ from vellum_nb.errors import (
 )
 from vellum_nb.models import Run, RunError
 
-__all__ = [
-    "LOOKUP_S",
-    "Doubt",
-    "ErrorKind",
-    "Finished",
-    "InDoubt",
-    "LookupStatus",
-    "Outcome",
-    "PreparedRun",
-    "Retry",
-    "after_loss",
-    "after_lookup",
-    "after_lookup_error",
-    "after_send_error",
-    "after_upload_error",
-    "error_kind",
-    "finished",
-    "id_was_used",
-    "is_busy",
-    "lookup_pause",
-    "no_lookup",
-    "run_error",
-    "summary",
-]
-
 LOOKUP_S = 120.0
 """Seconds for which a run in doubt is looked up before it is sent again, unless more is known."""
 

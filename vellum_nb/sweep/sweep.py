@@ -25,7 +25,9 @@ from vellum_nb.sweep.retry_policy import PreparedRun
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Sweep", "SweepActions", "SweepInterrupt", "SweepState", "Worker"]
+    from vellum_nb.comparison import Comparison
+    from vellum_nb.comparison.metrics import Metrics
+
 
 _INTERRUPTS = 3  # after which it is not waited for any longer
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
@@ -68,7 +70,7 @@ class SweepActions:
     `watch` returns a context in which the progress is shown; `save` writes a frame as CSV.
     """
 
-    compare: Callable[..., Any] | None = None
+    compare: Callable[..., Comparison] | None = None
     view: Callable[[Sweep], Any] | None = None
     watch: Callable[[Sweep], AbstractContextManager[None]] | None = None
     save: Callable[[str | Path, pd.DataFrame], Path] | None = None
@@ -351,10 +353,13 @@ class Sweep:
         self,
         *,
         baseline: str | None = None,
-        metrics: Any = None,
+        metrics: Metrics | None = None,
         alpha: float = 0.05,
         seed: int = 0,
-    ) -> Any:
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+    ) -> Comparison:
         """Return its runs side by side, one row a case; a case that was not run is missing.
 
         Parameters
@@ -363,6 +368,8 @@ class Sweep:
             The tag that the others are compared with. Default: the first.
         metrics, alpha, seed
             As of `vellum_nb.Comparison`. Metrics see what the cases expect.
+        max_calls, max_cost_usd, progress
+            Limits of the judges among the metrics, as of `vellum_nb.Workspace.compare`.
 
         Returns
         -------
@@ -385,7 +392,14 @@ class Sweep:
             msg = "This sweep has no workspace: open it with ws.open_sweep(id) to compare its runs"
             raise VellumNBError(msg)
         return self._actions.compare(
-            self, baseline=baseline, metrics=metrics, alpha=alpha, seed=seed
+            self,
+            baseline=baseline,
+            metrics=metrics,
+            alpha=alpha,
+            seed=seed,
+            max_calls=max_calls,
+            max_cost_usd=max_cost_usd,
+            progress=progress,
         )
 
     def to_csv(self, path: str | Path) -> Path:

@@ -15,8 +15,6 @@ from vellum_nb.sweep.progress import BY_HAND
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["find_sweep", "sweeps_frame"]
-
 
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
 _TIME_COLUMNS = ("created", "ended")

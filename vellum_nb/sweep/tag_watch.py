@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from vellum_nb.errors import APIError, HistoryError
 from vellum_nb.models import WorkflowDeploymentRelease
 
-__all__ = ["TagWatch"]
-
 _EVERY = 5.0  # seconds
 _LAST = 10.0  # seconds that the last look may take
 

@@ -12,9 +12,9 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError
 from vellum_nb.models.chat import chat_messages
 from vellum_nb.models.plain import ROLES
-from vellum_nb.widgets.field import Field, UnreadableError, close_tree, note
-from vellum_nb.widgets.icons import ALERT
-from vellum_nb.widgets.json_field import read_json
+from vellum_nb.widgets.base import button, close_tree, note
+from vellum_nb.widgets.field import Field, UnreadableError, read_json
+from vellum_nb.widgets.markup import ALERT, page_safe
 
 __all__ = ["ChatField"]
 
@@ -26,14 +26,13 @@ class ChatField(Field):
     """An ordered list of turns."""
 
     LONG = True
+    CLASSES = ("vnb-chat",)
 
     def _build(self) -> list[Any]:
         self._turns: list[_Turn] = []
         self._list = ipw.VBox()
         self._list.add_class("vnb-turns")
-        self._add = ipw.Button(description="Add turn", tooltip=f"Add a turn to {self.name}")
-        self._add.add_class("vnb-add")
-        self._add.on_click(lambda _: self.add())
+        self._add = button("Add turn", "vnb-add", self.add, tooltip=f"Add a turn to {self.name}")
         self._paste = _Paste(self)
         buttons = ipw.Box([self._add, self._paste.toggle])
         buttons.add_class("vnb-buttons")
@@ -43,9 +42,6 @@ class ChatField(Field):
         head = note(f'<span class="vnb-label" aria-hidden="true">{escape(self.label)}</span>')
         head.add_class("vnb-caption")
         return [head, self._note, self._list, buttons, self._paste.widget]
-
-    def _classes(self) -> tuple[str, ...]:
-        return ("vnb-chat",)
 
     def _get_typed(self) -> list[Message]:
         return [turn.message for turn in self._turns]
@@ -133,9 +129,9 @@ class ChatField(Field):
     def _resize(self, count: int) -> None:
         while len(self._turns) < count:
             self._turns.append(_Turn(self, len(self._turns)))
-        gone, self._turns = self._turns[count:], self._turns[:count]
+        removed, self._turns = self._turns[count:], self._turns[:count]
         self._list.children = [turn.widget for turn in self._turns]
-        for turn in gone:
+        for turn in removed:
             turn.close()
         for place, turn in enumerate(self._turns):
             turn.set_ends(first=place == 0, last=place == count - 1)
@@ -157,10 +153,10 @@ class _Turn:
         for control in (self._role, self._text):
             control.add_class("vnb-unlabelled")
             control.observe(field.touched, "value")
-        self._up = _icon_button("up", f"Move turn {number} up", lambda: field.move(place, -1))
-        self._down = _icon_button("down", f"Move turn {number} down", lambda: field.move(place, 1))
-        gone = _icon_button("remove", f"Remove turn {number}", lambda: field.remove(place))
-        self.widget = ipw.Box([self._role, self._text, self._up, self._down, gone])
+        self._up = _turn_button("up", f"Move turn {number} up", lambda: field.move(place, -1))
+        self._down = _turn_button("down", f"Move turn {number} down", lambda: field.move(place, 1))
+        remove = _turn_button("remove", f"Remove turn {number}", lambda: field.remove(place))
+        self.widget = ipw.Box([self._role, self._text, self._up, self._down, remove])
         self.widget.add_class("vnb-turn-row")
 
     @property
@@ -181,8 +177,8 @@ class _Turn:
         self._rest = {key: v for key, v in message.items() if key not in {"role", "text"}}
         self._role.value = message["role"]
         content = self._rest.get("content")
-        shown = message.get("text") or ""
-        self._text.value = json.dumps(content, ensure_ascii=False) if content else shown
+        text = json.dumps(content, ensure_ascii=False) if content else message.get("text") or ""
+        self._text.value = page_safe(text)
         self._text.disabled = content is not None  # parts are edited as JSON
 
     def _with_text(self, role: Message) -> Message:
@@ -218,8 +214,7 @@ class _Paste:
         self._text = ipw.Textarea(description=f"{field.name} as JSON", rows=5)
         self._text.add_class("vnb-unlabelled")
         self._text.add_class("vnb-json")
-        self._use = ipw.Button(description="Use these turns")
-        self._use.on_click(lambda _: self._used())
+        self._use = button("Use these turns", "", self._used)
         self._why = note("", "vnb-problem")
         self.widget = ipw.VBox()
         self.widget.add_class("vnb-paste")
@@ -247,9 +242,5 @@ class _Paste:
             close_tree(widget)
 
 
-def _icon_button(name: str, tooltip: str, clicked: Callable[[], None]) -> ipw.Button:
-    button = ipw.Button(tooltip=tooltip)
-    button.add_class("vnb-icon-button")
-    button.add_class(f"vnb-{name}")
-    button.on_click(lambda _: clicked())
-    return button
+def _turn_button(name: str, tooltip: str, clicked: Callable[[], None]) -> Any:
+    return button("", f"vnb-icon-button vnb-{name}", clicked, tooltip=tooltip)

@@ -11,10 +11,17 @@ import traitlets
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.rendering.format import visible_name
-from vellum_nb.widgets.assets import asset
+from vellum_nb.widgets.base import (
+    Readable,
+    ThreadSafeWidget,
+    button,
+    close_former,
+    close_tree,
+    note,
+    static_html,
+)
 from vellum_nb.widgets.form import RunForm
-from vellum_nb.widgets.late import LateWidget
-from vellum_nb.widgets.readable import Readable, static_html
+from vellum_nb.widgets.markup import alert_html, asset, script
 from vellum_nb.widgets.table import HistoryView
 
 __all__ = ["LabPanel"]
@@ -24,10 +31,10 @@ _TITLES = ("Run", "History", "Compare")
 _FEWEST = 2
 
 
-class LabHead(LateWidget):
+class LabHead(ThreadSafeWidget):
     """The heading of the panel and its tabs, as real tabs for keyboard and screen reader."""
 
-    _esm = traitlets.Unicode(asset("hearing.js", "lab.js")).tag(sync=True)
+    _esm = traitlets.Unicode(script("lab.js")).tag(sync=True)
     _css = traitlets.Unicode(asset("colours.css", "lab.css")).tag(sync=True)
 
     heading = traitlets.Unicode("").tag(sync=True)
@@ -37,8 +44,10 @@ class LabHead(LateWidget):
     tabs = traitlets.List(traitlets.Dict()).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
+    FROM_PAGE = frozenset({"index"})
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take from the browser what it may set: which tab is open."""
+        """Take from the page which tab is open."""
         index = sync_data.get("index")
         if type(index) is int and 0 <= index < len(self.tabs):
             super().set_state({"index": index})
@@ -50,8 +59,9 @@ class LabHead(LateWidget):
 class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Three tabs, Run, History and Compare, that share one selection; `Workspace.lab` makes it.
 
-    What the form runs appears in the history; two or more runs selected there stand side by side
-    under Compare, above the stored runs of the form's release tags.
+    What the form runs appears in the history. Compare shows the grid of the form's release tags,
+    and above it the runs that are selected in the history, if there are two or more. It is made
+    when the tab is opened, and when *Compare again* is pressed.
 
     Parameters
     ----------
@@ -60,7 +70,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
     history_view : HistoryView
         The table, under History.
     compare : callable
-        Returns safe HTML of the comparison of the form's release tags.
+        Returns the grid of the comparison of the form's release tags, a widget.
     source : str, optional
         What runs are sent to, in a word or two, for the heading.
 
@@ -68,6 +78,8 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
     ----------
     form, history_view
         The parts, as given.
+    comparison_view : ComparisonView or None
+        The grid, once Compare was opened.
     tab : str
         The open tab: "Run", "History" or "Compare"; set it to open another.
 
@@ -86,42 +98,74 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         self,
         form: RunForm,
         history_view: HistoryView,
-        compare: Callable[[], str],
+        compare: Callable[[], Any],
         *,
         source: str = "",
     ) -> None:
         super().__init__()
         self.form = form
         self.history_view = history_view
+        self.comparison_view: Any = None
+        self.cells: set[str] = set()
         self._compare = compare
-        self._comparison_html = ipywidgets.HTML()
-        self._comparison_html.add_class("vnb-lab-compare")
+        self._is_outdated = True
+        self._selected = note("", "vnb-lab-compare")
+        self._notice = note("", "vnb-lab-notice")
+        self._again = button("Compare again", "vnb-lab-again", self.compare_again)
         self._head = LabHead(heading=history_view.title or "Lab", source=source, tabs=self._tabs())
         self._panes = tuple(
-            self._pane(child) for child in (form, history_view, self._comparison_html)
+            self._pane(*parts) for parts in ((form,), (history_view,), (self._selected,))
         )
         self.children = (self._head, *self._panes)
         self.add_class("vnb-lab")
         self._head.observe(self._on_index, "index")
         self.observe(self._on_tab, "tab")
-        history_view.observe(self._on_change, ["selected_ids", "total", "recorded"])
-        form.observe(self._on_change, ["runs", "release_tags"])
+        history_view.observe(self._on_selection, ["selected_ids"])
+        history_view.observe(self._on_runs, ["total", "recorded"])
+        form.observe(self._on_runs, ["runs", "release_tags"])
         self._show()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the form's runs are under way."""
+        return bool(self.form.busy)
+
+    def compare_again(self) -> None:
+        """Compare the runs there are now, as the button does."""
+        former, self.comparison_view = self.comparison_view, None
+        if former is not None:
+            former.close()
+        self._notice.value = ""
+        try:
+            self.comparison_view = self._compare()
+            self._is_outdated = False
+        except VellumNBError as exc:
+            self._notice.value = alert_html(exc)
+        except Exception as exc:
+            self._notice.value = alert_html(exc)
+            raise
+        finally:
+            self._show_compare()
 
     def close(self) -> None:
         """Close the panel and its parts; the table stops following the history."""
         if self.comm is None:  # ipywidgets closes a second time, when it is collected
             return
-        self.form.unobserve(self._on_change, ["runs", "release_tags"])
-        self.history_view.unobserve(self._on_change, ["selected_ids", "total", "recorded"])
-        self.form.close()
-        self.history_view.close()
-        for widget in (*self._panes, self._comparison_html, self._head):
-            widget.close()
+        self.form.unobserve(self._on_runs, ["runs", "release_tags"])
+        self.history_view.unobserve_all()
+        for part in (self.form, self.history_view, self.comparison_view):
+            if part is not None:
+                part.close()
+        for pane in self._panes:
+            pane.children = ()
+        self.children = ()
+        parts = (*self._panes, self._selected, self._notice, self._again, self._head, self.layout)
+        for part in parts:
+            close_tree(part)
         super().close()
 
-    def _pane(self, child: Any) -> Any:
-        pane = ipywidgets.VBox([child])
+    def _pane(self, *children: Any) -> Any:
+        pane = ipywidgets.VBox(children)
         pane.add_class("vnb-lab-pane")
         return pane
 
@@ -133,7 +177,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         ]
 
     def _compared(self) -> str:
-        """Return what stands under Compare, in a word or two."""
+        """Return what is under Compare, in a word or two."""
         count = len(self.history_view.selected_ids)
         if count >= _FEWEST:
             return f"{count} selected"
@@ -144,9 +188,15 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     def _on_tab(self, _change: object) -> None:
         self._head.index = _TITLES.index(self.tab)
+        if self.tab == "Compare" and self._is_outdated:
+            self.compare_again()
         self._show()
 
-    def _on_change(self, _change: object) -> None:
+    def _on_selection(self, _change: object) -> None:
+        self._show()
+
+    def _on_runs(self, _change: object) -> None:
+        self._is_outdated = True
         self._show()
 
     def _show(self) -> None:
@@ -158,28 +208,29 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         for at, pane in enumerate(self._panes):
             (pane.remove_class if at == head.index else pane.add_class)("vnb-lab-hidden")
         if head.index == _COMPARE:
-            self._show_comparison()
+            self._show_compare()
 
-    def _show_comparison(self) -> None:
-        try:
-            self._comparison_html.value = self._comparison()
-        except VellumNBError as exc:
-            self._comparison_html.value = _alert(str(exc))
-        except Exception as exc:
-            self._comparison_html.value = _alert(f"{type(exc).__name__}: {exc}")
-            raise
-
-    def _comparison(self) -> str:
+    def _show_compare(self) -> None:
         view = self.history_view
-        if len(view.selected_ids) < _FEWEST:
-            return self._compare()
-        return (
-            f"{_heading('Selected runs')}{view.selected_html()}"
-            f"{_heading('Stored runs, by case')}{self._compare()}"
-        )
+        selected = len(view.selected_ids) >= _FEWEST
+        html = f"{_heading('Selected runs')}{view.selected_html()}" if selected else ""
+        if self._selected.value != html:
+            self._selected.value = html
+        if self.comparison_view is not None and self._is_outdated:
+            text = "Runs or release tags have changed since."
+            self._notice.value = f'<span role="status">{text}</span>'
+        grid = [] if self.comparison_view is None else [self.comparison_view]
+        again = [self._again] if self._is_outdated else []
+        children = (self._selected, self._notice, *again, *grid)
+        if self._panes[_COMPARE].children != children:
+            self._panes[_COMPARE].children = children
 
     def __repr__(self) -> str:
         return f"LabPanel({self._head.heading!r}, {self.tab})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        close_former(self)
+        return super()._repr_mimebundle_(**kwargs)
 
     def _html(self) -> str:
         return static_html(self.form) + static_html(self.history_view)
@@ -187,7 +238,3 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
 def _heading(text: str) -> str:
     return f'<h3 class="vnb-lab-heading">{escape(text)}</h3>'
-
-
-def _alert(text: str) -> str:
-    return f'<div class="vnb-lab-alert" role="alert">{escape(text)}</div>'

@@ -1,57 +1,169 @@
-"""The outputs of runs as safe static HTML: one value, one run, several runs side by side.
-
-Nothing here needs a kernel or a widget, and everything reads without its style, as on GitHub.
-"""
+"""The outputs of runs as safe static HTML: one run, several side by side, and the trace of one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 from itertools import chain
 
-from vellum_nb.models import Run
+from vellum_nb.models import NodeRun, Run
 from vellum_nb.rendering.diff import difference
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import duration, money, visible_name
 from vellum_nb.rendering.marks import diff_html
 from vellum_nb.rendering.states import error_html, icon, state_html
 from vellum_nb.rendering.text_diff import Op
 from vellum_nb.rendering.values import same_value
 from vellum_nb.rendering.values_html import difference_html, value_html
-from vellum_nb.widgets.outputs_style import output_style_html
+from vellum_nb.widgets.markup import asset
 
 __all__ = [
-    "latency_text",
+    "LEFT",
+    "OUTPUT_CSS",
+    "in_order",
     "legend_html",
     "output_html",
-    "run_html",
+    "output_style_html",
     "side_by_side_html",
+    "trace_html",
     "value_html",
 ]
 
-_SECOND = 1000  # milliseconds
-_LEGEND = (Op("insert", "inserted"), Op("delete", "deleted"))
+LEFT = ' style="text-align: left"'
+"""For cells: Jupyter sets tables right-aligned, and drops the style sheet of untrusted outputs."""
 
 
-def run_html(run: Run, *, baseline: Run | None = None, markdown: bool = False) -> str:
-    """Return one run: its release tag, state and latency, and a row for each output.
+OUTPUT_CSS = asset("colours.css", "outputs.css")
+
+
+def output_style_html() -> str:
+    """Return the style as an element, to stand before the HTML that needs it."""
+    return f"<style>{OUTPUT_CSS}</style>"
+
+
+_NODES = 200
+_DEEPEST = 6
+_NARROWEST = 0.5  # per cent: a node of no time at all is still seen
+_ERROR = 2000  # characters
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
+_NODE_STATES = {
+    "FULFILLED": ("ok", ""),
+    "REJECTED": ("bad", "REJECTED"),
+    "INITIATED": ("waiting", "not ended"),
+    "STREAMING": ("waiting", "streaming"),
+}
+
+
+def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
+    """Return `nodes` as a table: name and state, a bar in time, how long it took, its error.
 
     Parameters
     ----------
-    run : Run
-        What is shown.
-    baseline : Run, optional
-        The run to mark the differences against.
-    markdown : bool, default False
-        Show text outputs as Markdown; differences are then told, not marked.
+    nodes : sequence of NodeRun
+        In any order.
+    title : str, optional
+        What the nodes are those of, for the caption.
 
-    Returns
-    -------
-    str
-        HTML with its own ``style`` element.
+    Examples
+    --------
+    >>> "1 node" in trace_html([NodeRun(name="Reply", state="FULFILLED")])
+    True
     """
-    runs = [run] if baseline is None else [baseline, run]
-    column = _column(run, baseline, _names(runs), markdown=markdown)
-    return _page(f'{_not_sent([run])}<div class="vnb-out-grid">{column}</div>')
+    if not nodes:
+        return '<p class="vnb-note">No node of this run is known.</p>'
+    begin, length = _span(nodes)
+    rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]]
+    count = "1 node" if len(nodes) == 1 else f"{len(nodes):,} nodes"
+    facts = [escape(visible_name(title)), count, duration(length)]
+    more = f"the first {_NODES} are shown; run.trace() has all" if len(nodes) > _NODES else ""
+    caption = " · ".join(part for part in (*facts, more) if part)
+    body = "".join(rows)
+    return f'<table class="vnb-trace"><caption>{caption}</caption><tbody>{body}</tbody></table>'
+
+
+def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
+    """Return nodes by their start, each behind the one it ran in, with its depth from 0."""
+    by_start = sorted(nodes, key=lambda node: _utc(node.start) or _BEFORE_ALL)
+    known = {node.span_id for node in by_start if node.span_id}
+    inside: dict[str | None, list[NodeRun]] = {}
+    for node in by_start:
+        parent = node.parent_span_id if node.parent_span_id in known else None
+        inside.setdefault(parent, []).append(node)
+    found: list[tuple[int, NodeRun]] = []
+    todo = [(0, node) for node in reversed(inside.pop(None, []))]
+    while todo:
+        depth, node = todo.pop()
+        found.append((depth, node))
+        todo += [(depth + 1, each) for each in reversed(inside.pop(node.span_id, []))]
+    # A server may tell of nodes that ran in each other: those have no place of their own.
+    return found + [(0, node) for rest in inside.values() for node in rest]
+
+
+def _span(nodes: Sequence[NodeRun]) -> tuple[datetime | None, float]:
+    starts = [start for node in nodes if (start := _utc(node.start))]
+    if not starts:
+        return None, 0.0
+    ends = [end for node in nodes if (end := _utc(node.end))]
+    begin = min(starts)
+    return begin, max((max(ends + starts) - begin).total_seconds(), 0.0)
+
+
+def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> str:
+    picture, word = _NODE_STATES.get(node.state, ("waiting", node.state))
+    kind = f' <span class="vnb-trace-kind">{escape(visible_name(node.kind))}</span>'
+    state = f' <span class="vnb-trace-kind">{escape(word)}</span>' if word else ""
+    spoken = "" if word else '<span class="vnb-heard">FULFILLED</span>'
+    start, end = _utc(node.start), _utc(node.end)
+    took = max((end - start).total_seconds(), 0.0) if start and end else None
+    return (
+        f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{spoken} '
+        f"{escape(visible_name(node.name))}{kind if node.kind else ''}{state}</th>"
+        f'<td class="vnb-trace-time">{_bar(node, begin, length)}</td>'
+        f'<td class="vnb-trace-took vnb-number">{"" if took is None else duration(took)}</td>'
+        f"</tr>{_details(node)}"
+    )
+
+
+def _bar(node: NodeRun, begin: datetime | None, length: float) -> str:
+    start = _utc(node.start)
+    if begin is None or start is None:
+        return ""
+    end = _utc(node.end)
+    offset = (start - begin).total_seconds()
+    lasted = max((end - start).total_seconds(), 0.0) if end else length - offset
+    left = min(100 * offset / length, 100 - _NARROWEST) if length else 0.0
+    width = min(max(100 * lasted / length, _NARROWEST), 100 - left) if length else 100.0
+    bad = " vnb-trace-bad" if node.state == "REJECTED" else ""
+    return (
+        f'<span class="vnb-trace-track{bad}" aria-hidden="true">'
+        f'<span style="margin-left:{left:.2f}%;width:{width:.2f}%"></span></span>'
+    )
+
+
+def _details(node: NodeRun) -> str:
+    facts = [escape(visible_name(node.model))] if node.model else []
+    if node.tokens_in is not None or node.tokens_out is not None:
+        facts.append(f"{node.tokens_in or 0:,} tokens in · {node.tokens_out or 0:,} out")
+    if node.cost_usd is not None:
+        facts.append(money(node.cost_usd))
+    used = f'<span class="vnb-quiet">{" · ".join(facts)}</span>' if facts else ""
+    text = node.error or ""
+    error = f'<pre class="vnb-text vnb-error">{escape(text[:_ERROR])}</pre>' if text else ""
+    return (
+        f'<tr class="vnb-trace-more"><td colspan="3">{used}{error}</td></tr>'
+        if used or error
+        else ""
+    )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    return moment.replace(tzinfo=UTC)
+
+
+_MOST_OUTPUTS = 200
+_LEGEND = (Op("insert", "inserted"), Op("delete", "deleted"))
 
 
 def side_by_side_html(
@@ -85,7 +197,8 @@ def side_by_side_html(
         return _page('<p class="vnb-note">No runs to show.</p>')
     baseline = runs[0] if len(runs) > 1 else None
     live = live or {}
-    names = _names(runs, *live.values())
+    all_names = _names(runs, *live.values())
+    names = all_names[:_MOST_OUTPUTS]
     columns = "".join(
         _live_column(run, names, live[run.release_tag])
         if run.release_tag in live and run.state == "STARTED"
@@ -93,7 +206,8 @@ def side_by_side_html(
         for run in runs
     )
     return _page(
-        f'{_notes(runs, legend=legend and not markdown)}<div class="vnb-out-grid">{columns}</div>'
+        f"{_notes(runs, legend=legend and not markdown)}{_left_out(len(all_names))}"
+        f'<div class="vnb-out-grid">{columns}</div>'
     )
 
 
@@ -125,20 +239,6 @@ def legend_html(release_tag: str) -> str:
     """
     marked = " ".join(diff_html([op]) for op in _LEGEND)
     return f"changed words are marked {marked} against {escape(visible_name(release_tag))}"
-
-
-def latency_text(seconds: float | None) -> str:
-    """Return a latency for people.
-
-    Examples
-    --------
-    >>> latency_text(1.8391), latency_text(0.004)
-    ('1.84 s', '4 ms')
-    """
-    if seconds is None:
-        return ""
-    milliseconds = round(seconds * 1000)
-    return f"{seconds:.2f} s" if milliseconds >= _SECOND else f"{milliseconds} ms"
 
 
 def _changed(name: str, run: Run, baseline: Run, *, markdown: bool) -> str:
@@ -200,9 +300,9 @@ def _row(name: str, html: str) -> str:
 def _head(run: Run, right: str, *more: str) -> str:
     facts = [state_html(run), *more]
     if run.latency_s is not None:
-        facts.append(f'<span class="vnb-number">{latency_text(run.latency_s)}</span>')
+        facts.append(f'<span class="vnb-number">{duration(run.latency_s)}</span>')
     if run.cost_usd is not None:
-        facts.append(f'<span class="vnb-number">${run.cost_usd:.4f}</span>')
+        facts.append(f'<span class="vnb-number">{money(run.cost_usd)}</span>')
     if run.tag_moved:
         facts.append("the tag moved during the call")
     facts_html = ' <span class="vnb-dot">·</span> '.join(facts)
@@ -253,6 +353,11 @@ def _not_sent(runs: Sequence[Run]) -> str:
         if run.not_sent
     ]
     return _note(" · ".join(lacks)) if lacks else ""
+
+
+def _left_out(count: int) -> str:
+    more = count - _MOST_OUTPUTS
+    return _note(f"{more:,} outputs more are not shown; the run holds them all") if more > 0 else ""
 
 
 def _note(html: str) -> str:

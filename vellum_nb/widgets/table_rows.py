@@ -1,7 +1,7 @@
 """What the history table shows of a run: columns, cells, excerpts, and the static form.
 
-Pure: runs in, plain values out. Texts are cut here, so that a long output never travels; they are
-escaped by whoever makes HTML of them.
+Pure: runs in, plain values out. Texts are cut here, so that a long output is never sent whole;
+they are escaped where HTML is made of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Any
 
 from vellum_nb.history import Search
-from vellum_nb.models import Run, canonical_json
-from vellum_nb.widgets.outputs_style import LEFT
+from vellum_nb.models import Run
+from vellum_nb.widgets.outputs import LEFT
 
 __all__ = [
     "JOINED",
@@ -132,7 +132,7 @@ def fitting_rows(
     while True:
         marked = looking if limit > _SHORTEST else NOTHING
         rows = [_row(run, columns, marked, limit) for run in runs]
-        if limit <= _SHORTEST or len(json.dumps(rows, ensure_ascii=False).encode()) <= _MOST_BYTES:
+        if limit <= _SHORTEST or len(json.dumps(rows)) <= _MOST_BYTES:
             return rows
         limit = max(limit // 4, _SHORTEST)
 
@@ -201,7 +201,9 @@ def _cell(value: Any, search: Search, limit: int) -> Cell:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def _outputs(run: Run) -> str:
@@ -226,10 +228,10 @@ def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
     begin = start - lead if start > 2 * lead else 0
     piece = " ".join(text[begin : begin + 2 * limit].split())
     cut = len(piece) > limit or begin + 2 * limit < len(text)
-    shown = ("…" if begin else "") + piece[:limit].rstrip() + ("…" if cut else "")
-    marks = search.spans(shown) if search.terms else []
-    edges = [0, *(edge for mark in marks for edge in mark), len(shown)]
-    return [shown[a:b] for a, b in pairwise(edges)] if marks else shown
+    visible = ("…" if begin else "") + piece[:limit].rstrip() + ("…" if cut else "")
+    marks = search.spans(visible) if search.terms else []
+    edges = [0, *(edge for mark in marks for edge in mark), len(visible)]
+    return [visible[a:b] for a, b in pairwise(edges)] if marks else visible
 
 
 def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
@@ -239,12 +241,12 @@ def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     """
     if not runs:
         return "<p>History: no runs.</p>"
-    shown = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
-    sides = ["" if column_kind(name) in _FIGURES else LEFT for name in shown]
+    visible = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
+    sides = ["" if column_kind(name) in _FIGURES else LEFT for name in visible]
     head = "".join(
-        f"<th{side}>{escape(name)}</th>" for name, side in zip(shown, sides, strict=True)
+        f"<th{side}>{escape(name)}</th>" for name, side in zip(visible, sides, strict=True)
     )
-    lines = (zip(cells(run, shown), sides, strict=True) for run in runs)
+    lines = (zip(cells(run, visible), sides, strict=True) for run in runs)
     body = "".join(f"<tr>{''.join(_static_cell(*cell) for cell in line)}</tr>" for line in lines)
     more = "" if total.split(maxsplit=1)[0] == str(len(runs)) else f", the first {len(runs)} shown"
     return (

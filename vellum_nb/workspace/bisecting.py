@@ -16,8 +16,6 @@ from vellum_nb.sweep.options import checked_repeats
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.runner import Runner
 
-__all__ = ["OneCase", "bisect"]
-
 _LATEST = "LATEST"
 Releases = Sequence[WorkflowDeploymentRelease]
 OneCase: TypeAlias = "Mapping[str, object] | Run | Case | str"

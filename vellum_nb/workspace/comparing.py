@@ -23,17 +23,6 @@ from vellum_nb.workspace.views import plain_services
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Chosen",
-    "CompareOptions",
-    "WorkspaceJudges",
-    "check_tags",
-    "chosen_cases",
-    "compare",
-    "compared_runs",
-    "nothing_run",
-    "tags_run",
-]
 
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
@@ -49,6 +38,9 @@ def compare(
     deployment: str | None = None,
     alpha: float = 0.05,
     seed: int = 0,
+    max_calls: int | None = None,
+    max_cost_usd: float | None = None,
+    progress: bool = True,
 ) -> Comparison:
     """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
 
@@ -69,6 +61,8 @@ def compare(
         Which one, where the frame has runs of several.
     alpha, seed
         As of `vellum_nb.Comparison`.
+    max_calls, max_cost_usd, progress
+        Of judges among the metrics; as of `vellum_nb.Workspace.compare`.
 
     Raises
     ------
@@ -94,7 +88,8 @@ def compare(
         alpha=alpha,
         seed=seed,
     )
-    return judged(comparison, None, progress=True)
+    limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+    return judged(comparison, None, progress=progress, **limits)  # type: ignore[arg-type]
 
 
 class CompareOptions(TypedDict, total=False):

@@ -17,7 +17,6 @@ from vellum_nb.workspace.workspace import Workspace
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
 
-__all__ = ["connect", "embedded_server", "open_workspace"]
 
 VELLUM_URL = "https://api.vellum.ai"
 

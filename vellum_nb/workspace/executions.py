@@ -30,8 +30,6 @@ from vellum_nb.models import (
 from vellum_nb.models.base import utc
 from vellum_nb.workspace.lookup import Lookup, all_of
 
-__all__ = ["Synchroniser", "nodes_of", "run_fields"]
-
 _AT_ONCE = 200
 _MOST_PAGES = 1_000
 

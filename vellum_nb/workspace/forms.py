@@ -17,9 +17,6 @@ from vellum_nb.models.plain import shown
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 
-__all__ = ["form_spec", "parse_arguments", "run_count"]
-
-
 _MEDIA = {"image", "audio", "video", "document"}
 _EXPECTED = {"number": "not a number", "bool": "neither true nor false"}
 

@@ -17,8 +17,6 @@ from vellum_nb.models import (
 )
 from vellum_nb.sweep.retry_policy import LookupStatus
 
-__all__ = ["ExecutionLookup", "Lookup", "NoLookupError", "all_of"]
-
 
 def all_of(*conditions: tuple[str, str, str]) -> dict[str, Any]:
     """Return the filter of executions for which all `conditions` hold.

@@ -18,8 +18,6 @@ from vellum_nb.models import (
 )
 from vellum_nb.workspace.recording import RunRecorder, ended
 
-__all__ = ["PendingRun"]
-
 _GROWTH = 1.5
 _LONGEST_S = 30.0
 _SHORTEST_S = 0.01

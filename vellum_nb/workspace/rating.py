@@ -14,8 +14,6 @@ from vellum_nb.models import ActualRequest, Run, canonical_json
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import plain
 
-__all__ = ["find_run", "rate_run"]
-
 OutputType = Literal["STRING", "JSON", "CHAT_HISTORY"]
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import mimetypes
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from vellum_nb.client import Client
 from vellum_nb.errors import APIConnectionError, APIError, HistoryError, InputError, InputProblem
@@ -33,25 +39,9 @@ from vellum_nb.models import (
     totals,
 )
 from vellum_nb.models.inputs import plain
+from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
 from vellum_nb.models.stream import WorkflowNodeResultEvent
 from vellum_nb.sweep.retry_policy import run_error
-
-__all__ = [
-    "Attempt",
-    "EVERYTHING",
-    "RunRecorder",
-    "StreamAccumulator",
-    "answered",
-    "cancelled",
-    "check_external_id",
-    "ended",
-    "executed",
-    "options_of",
-    "started",
-    "streamed",
-    "unanswered",
-    "with_plain_options",
-]
 
 
 def with_plain_options(request: RunRequest) -> RunRequest:
@@ -137,34 +127,53 @@ def cancelled() -> dict[str, Any]:
     return {"state": "CANCELLED", "error": error}
 
 
-Inputs = Sequence[Mapping[str, Any]]
+Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 EVERYTHING = {"usage": True, "cost": True, "model_name": True}
 """What `expand_meta` asks of nodes."""
 
 
-def executed(
-    client: Client, run: Run, inputs: Inputs, cancel: Cancellation | None
+def send_run(
+    client: Client,
+    uploads: Uploads,
+    run: Run,
+    inputs: Inputs,
+    cancel: Cancellation | None,
+    *,
+    expand_meta: bool = False,
 ) -> dict[str, Any]:
-    """Execute `run` and wait for its outputs."""
+    """Upload the files of `run`, execute it and return how it ended, as fields of `Run`.
+
+    With `expand_meta` it is streamed with its nodes, which have tokens, models and cost.
+
+    Raises
+    ------
+    UploadError
+        A file could not be uploaded: nothing was executed.
+    APIError
+        No usable answer came.
+    """
+    try:
+        inputs = uploads.sent(inputs, cancel)
+    except APIError as exc:
+        raise UploadError(exc) from exc
     clock = time.perf_counter()
-    reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
-    check_external_id(run, reply.external_id)
-    return {"latency_s": round(time.perf_counter() - clock, 6), **answered(reply)}
+    if expand_meta:
+        how = _streamed(client, run, inputs, cancel)
+    else:
+        reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
+        check_external_id(run, reply.external_id)
+        how = answered(reply)
+    return {"latency_s": round(time.perf_counter() - clock, 6), **how}
 
 
-def streamed(
+def _streamed(
     client: Client, run: Run, inputs: Inputs, cancel: Cancellation | None
 ) -> dict[str, Any]:
-    """Execute `run` with the events of its nodes, which tell tokens, models and cost."""
     gathered = StreamAccumulator()
     execution_id = None
-    clock = time.perf_counter()
+    options: dict[str, Any] = {"expand_meta": EVERYTHING, "cancel": cancel}
     with client.execute_workflow_stream(
-        inputs,
-        **options_of(run),
-        event_types=["NODE", "WORKFLOW"],
-        expand_meta=EVERYTHING,
-        cancel=cancel,
+        inputs, **options_of(run), event_types=["NODE", "WORKFLOW"], **options
     ) as events:
         for event in events:
             check_external_id(run, event.external_id)
@@ -173,8 +182,15 @@ def streamed(
     if gathered.end is None:
         msg = "The stream was closed before the run had ended; the server may go on with it."
         raise APIConnectionError(msg)
-    latency = round(time.perf_counter() - clock, 6)
-    return {"execution_id": execution_id, "latency_s": latency, **gathered.fields()}
+    return {"execution_id": execution_id, **gathered.fields()}
+
+
+class UploadError(Exception):
+    """A file of a run could not be uploaded, because of `error`."""
+
+    def __init__(self, error: APIError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
@@ -367,3 +383,73 @@ def _retry_once(write: Callable[[], None]) -> None:
         with suppress(HistoryError):  # the first time did it
             write()
         raise
+
+
+_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
+
+
+class Uploads:
+    """Puts files where the server finds them; the same content once a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+        self._busy: dict[str, threading.Lock] = {}
+
+    def sent(self, inputs: Inputs, cancel: Cancellation | None = None) -> Inputs:
+        """Return `inputs` as they are sent: large data URLs as ids of uploaded files.
+
+        Raises
+        ------
+        APIError
+            A file could not be uploaded.
+        """
+        found = [self._input(each, cancel) for each in inputs]
+        return inputs if all(a is b for a, b in zip(found, inputs, strict=True)) else found
+
+    def _input(self, item: Any, cancel: Cancellation | None) -> Any:
+        is_model = isinstance(item, WorkflowInput)
+        type_, value = (item.type, item.value) if is_model else (item["type"], item["value"])
+        news = self._replaced(value, cancel) if type_ in _WITH_FILES else value
+        if news is value:
+            return item
+        changed = {"value": news}
+        return item.model_copy(update=changed) if is_model else {**item, **changed}
+
+    def _replaced(self, value: Any, cancel: Cancellation | None) -> Any:
+        """Return `value` itself where nothing in it is too large."""
+        if isinstance(value, list):
+            items = [self._replaced(item, cancel) for item in value]
+            return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
+        if not isinstance(value, dict):
+            return value
+        news = {key: self._replaced(item, cancel) for key, item in value.items()}
+        src = value.get("src")
+        if isinstance(src, str) and len(src) > DATA_URL_LIMIT and src.startswith("data:"):
+            news["src"] = self._uploaded(src, cancel)
+        return news if any(news[key] is not value[key] for key in value) else value
+
+    def _uploaded(self, src: str, cancel: Cancellation | None) -> str:
+        key = hashlib.sha256(src.encode("utf-8", "surrogatepass")).hexdigest()
+        with self._lock:
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:  # a second thread with the same file waits for the first one's id
+            if key not in self._known:
+                content, filename = _file(src)
+                upload = self._client.upload_file
+                self._known[key] = upload(content, filename=filename, cancel=cancel).src
+            return self._known[key]
+
+
+def _file(src: str) -> tuple[bytes, str]:
+    """Return content and a name for the data URL `src`."""
+    head, _, data = src.partition(",")
+    mime, *marks = head.removeprefix("data:").split(";")
+    content = unquote_to_bytes(data)
+    if "base64" in (mark.strip().lower() for mark in marks):
+        try:
+            content = base64.b64decode(content)
+        except binascii.Error:  # not ours to judge: sent as it is written
+            return src.encode(), "upload"
+    return content, f"upload{mimetypes.guess_extension(mime.lower()) or ''}"

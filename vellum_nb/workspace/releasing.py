@@ -26,8 +26,6 @@ from vellum_nb.workspace.lookup import Lookup
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["cases_frame", "deployments_frame", "move_tag", "releases_frame", "texts_of"]
-
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:
     """Return one row a deployment."""

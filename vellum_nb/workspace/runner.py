@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -44,20 +45,19 @@ from vellum_nb.workspace.recording import (
     Attempt,
     RunRecorder,
     StreamAccumulator,
-    answered,
+    UploadError,
+    Uploads,
     cancelled,
-    check_external_id,
+    send_run,
     started,
     unanswered,
     with_plain_options,
 )
 from vellum_nb.workspace.streaming import RunStream
-from vellum_nb.workspace.uploads import Uploads
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Outcome", "Runner", "event_types", "run_request"]
 
 _EVENT_TYPES = ("WORKFLOW", "NODE")
 
@@ -91,10 +91,7 @@ class Runner:
         with self._begun(request) as attempt:
             error: VellumNBError | None = None
             try:
-                inputs = self._uploads.sent(attempt.inputs, cancel)
-                reply = self._client.execute_workflow(inputs, **attempt.options, cancel=cancel)
-                check_external_id(attempt.run, reply.external_id)
-                ended = answered(reply)
+                ended = self._send(attempt, cancel)
             except APIError as exc:
                 if self._was_executed(attempt, exc):
                     return self._adopt(attempt, exc, cancel)
@@ -177,6 +174,12 @@ class Runner:
             with suppress(HistoryError):  # another process completed it
                 self.recorder.finish(run.model_copy(update=fields))
 
+    def _send(self, attempt: Attempt, cancel: Cancellation | None) -> dict[str, Any]:
+        try:
+            return send_run(self._client, self._uploads, attempt.run, attempt.inputs, cancel)
+        except UploadError as exc:
+            raise exc.error from None
+
     def _was_executed(self, attempt: Attempt, exc: APIError) -> bool:
         """Return whether `exc` refuses an external id of our own making: an earlier try used it."""
         return id_was_used(exc) and attempt.run.external_id == attempt.run.id
@@ -232,7 +235,7 @@ class Runner:
         run = started(request, release, inputs)
         attempt = Attempt(request, run, tuple(inputs))
         try:
-            self.recorder.begin(attempt.run)
+            attempt = replace(attempt, run=self.recorder.begin(attempt.run))  # with its author
             yield attempt
         except BaseException:  # an interrupt, most of all
             if self.recorder.has(attempt.run):

@@ -26,8 +26,6 @@ from vellum_nb.workspace.recording import (
 if TYPE_CHECKING:
     from vellum_nb.client import EventStream
 
-__all__ = ["RunStream"]
-
 
 class RunStream:
     """The events of one run, as they arrive; made by `Workspace.stream`.

@@ -38,12 +38,9 @@ from vellum_nb.sweep.retry_policy import (
 from vellum_nb.sweep.tag_watch import TagWatch
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, NoLookupError
-from vellum_nb.workspace.recording import executed, streamed
-from vellum_nb.workspace.uploads import Uploads
+from vellum_nb.workspace.recording import UploadError, Uploads, send_run
 
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
-
-__all__ = ["LateWorker", "Releases", "SweepAttempt", "SweepWorker"]
 
 
 Releases = Mapping[str, WorkflowDeploymentRelease | None]
@@ -142,13 +139,12 @@ class SweepAttempt:
     def _send(
         self, prepared: PreparedRun, session: ClientSession, cancel: Cancellation | None
     ) -> Outcome:
-        send = streamed if self._expand_meta else executed
+        client, uploads = session
+        run, meta = prepared.run, self._expand_meta
         try:
-            inputs = session.uploads.sent(prepared.inputs, cancel)
-        except APIError as exc:
-            return after_upload_error(prepared, exc)
-        try:
-            how = send(session.client, prepared.run, inputs, cancel)
+            how = send_run(client, uploads, run, prepared.inputs, cancel, expand_meta=meta)
+        except UploadError as exc:
+            return after_upload_error(prepared, exc.error)
         except APIError as exc:
             return after_send_error(prepared, exc)
         except VellumNBError as exc:

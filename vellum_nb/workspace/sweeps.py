@@ -23,8 +23,6 @@ from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.sweep_worker import LateWorker, Releases, SweepWorker
 from vellum_nb.workspace.views import announce, view_sweep
 
-__all__ = ["SweepStarter", "refuse_mocks_elsewhere"]
-
 _LOOKUPS = 8  # at once
 _UNDER_WAY = frozenset({"running", "paused", "stopping"})
 _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()

@@ -26,17 +26,6 @@ if TYPE_CHECKING:
     from vellum_nb.widgets import BlindView, HistoryView, SweepView
     from vellum_nb.widgets.grid import ComparisonView
 
-__all__ = [
-    "announce",
-    "plain_services",
-    "replay",
-    "same_releases",
-    "sweep_title",
-    "view_blind",
-    "view_history",
-    "view_sweep",
-    "watch",
-]
 
 Rate = Callable[[Run, float, Mapping[str, Any]], object]
 _HINT = "interrupt the kernel to stop: ■ in the toolbar, or I, I"

@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from vellum_nb.widgets.cases import CaseCalls
     from vellum_nb.widgets.spec import Progressing
 
-__all__ = ["Workspace"]
 
 _ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
 
@@ -322,9 +321,8 @@ class Workspace:
         form = self.form(deployment)
         view = views.view_history(self.history, deployment=deployment)
 
-        def compare() -> str:
-            tags = list(form.release_tags)
-            return self.compare(deployment, release_tags=tags)._repr_html_()
+        def compare() -> Any:
+            return self.compare(deployment, release_tags=list(form.release_tags)).view()
 
         return LabPanel(form, view, compare, source=self.source)
 
@@ -1090,9 +1088,9 @@ p = 1.00 · noise floor unknown>
         )
 
     def _grid(self, comparison: Comparison, *, title: str) -> ComparisonView:
-        from vellum_nb.widgets.grid import ComparisonView, Hands
+        from vellum_nb.widgets.grid import Callbacks, ComparisonView
 
-        hands = Hands(
+        hands = Callbacks(
             rate=self._rate_of_form,
             trace=self._nodes,
             replay=partial(views.replay, self._runner, comparison.deployment),
@@ -1154,15 +1152,23 @@ p = 1.00 · noise floor unknown>
         """Return what the form of `deployment` plans and sweeps a file of cases with."""
         from vellum_nb.widgets.cases import CaseCalls
 
-        def plan(file: Cases, tags: Sequence[str], repeats: int) -> SweepPlan:
-            return self.sweep(deployment, file, release_tags=tags, repeats=repeats, dry_run=True)
-
-        def begin(file: Cases, tags: Sequence[str], repeats: int) -> Sweep:
+        def plan(file: Cases, tags: Sequence[str], repeats: int, restart: bool) -> SweepPlan:  # noqa: FBT001
             return self.sweep(
                 deployment,
                 file,
                 release_tags=tags,
                 repeats=repeats,
+                restart=restart,
+                dry_run=True,
+            )
+
+        def begin(file: Cases, tags: Sequence[str], repeats: int, restart: bool) -> Sweep:  # noqa: FBT001
+            return self.sweep(
+                deployment,
+                file,
+                release_tags=tags,
+                repeats=repeats,
+                restart=restart,
                 progress=False,
                 background=True,
             )

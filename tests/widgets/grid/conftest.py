@@ -11,7 +11,7 @@ from wire_kit import Page, Wire
 from vellum_nb import Comparison, Run
 from vellum_nb.models import RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.widgets.grid import ComparisonView, Hands
+from vellum_nb.widgets.grid import Callbacks, ComparisonView
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ class GridPage(Page):
     """What the JavaScript of one view of the grid does, without drawing."""
 
     def __init__(self, view):
-        super().__init__(view._table)
+        super().__init__(view.table)
         self.whole = view
 
     def rows(self, offset=0, limit=40, **query):
@@ -112,4 +112,4 @@ def hands():
         done.append((case.number, tag))
         return run(case.number - 1, tag, repeat=5)
 
-    return Hands(rate=rate, replay=replay), done
+    return Callbacks(rate=rate, replay=replay), done

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.widgets.grid import Hands
+from vellum_nb.widgets.grid import Callbacks
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_cannot_be_understood_is_refused_in_words(page, message, said):
 def test_the_browser_can_set_nothing(page):
     page.set(error="x", opened="y", _head={}, _esm="export default {}")
     assert (page.view.error, page.view.opened) == ("", "")
-    assert "class Grid" in page.view._esm
+    assert "class CasesGrid" in page.view._esm
     assert page.view._head["title"] == "triage"
 
 
@@ -118,7 +118,7 @@ def test_a_rating_is_kept_and_shown(page, hands):
     assert page.whole.wait(10)
     assert hands[1] == [("v2-1-0", 0.25, None)]
     assert page.cell(2, "v2")["quality"] == 0.25
-    assert page.wire.customs("told")[-1]["text"] == "Case 2 on v2: rated 0.25"
+    assert page.wire.customs("status")[-1]["text"] == "Case 2 on v2: rated 0.25"
     assert page.whole.comparison.cases[1].runs["v2"].quality == 0.25
 
 
@@ -128,7 +128,7 @@ def test_a_rating_that_fails_says_so_in_its_cell(made, show):
         raise vnb.HistoryError(msg)
 
     run = made[0]
-    page = show([run(0, "v1"), run(0, "v2")], hands=Hands(rate=refuse))
+    page = show([run(0, "v1"), run(0, "v2")], hands=Callbacks(rate=refuse))
     page.send(kind="rate", id=case(page, 1), release="v2", quality=1.0)
     assert page.whole.wait(10)
     assert page.cell(1, "v2")["problem"] == "the history is locked"
@@ -182,7 +182,7 @@ def test_blind_rating_is_opened_by_the_function_it_was_handed(made, show):
         return ipw.HTML("blind")
 
     tags = ("v1", "v2", "v3")
-    page = show([run(0, tag) for tag in tags], tags=tags, hands=Hands(blind=blind))
+    page = show([run(0, tag) for tag in tags], tags=tags, hands=Callbacks(blind=blind))
     assert page.view._head["can"] == ["blind"]
     for release in ("", "v3"):
         page.send(kind="blind", release=release)
@@ -196,6 +196,7 @@ def test_blind_rating_is_opened_by_the_function_it_was_handed(made, show):
 
 
 def test_an_export_is_written_and_never_over_another_file(page, tmp_path):
+    page.whole.export_folder = tmp_path
     path = tmp_path / "compared.csv"
     page.send(kind="export", format="csv", path=str(path))
     assert page.wire.customs("exported")[-1] == {

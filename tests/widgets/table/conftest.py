@@ -91,15 +91,16 @@ def multiply(history):
     """Return how to double the number of runs, in SQL: recording them one by one takes long."""
 
     def multiply(times):
-        with history._store.write() as connection:
-            for _ in range(times):
-                (top,) = connection.execute("SELECT max(seq) FROM runs").fetchone()
-                for table in ("runs", "payloads"):
-                    info = connection.execute(f"PRAGMA table_info({table})").fetchall()
-                    names = [name for _, name, *_ in info]
-                    new = {"seq": "seq + :top", "id": "id || '-' || :top", "external_id": "NULL"}
-                    values = ", ".join(new.get(name, name) for name in names)
-                    sql = f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table}"
-                    connection.execute(sql, {"top": top})
+        def double(tx):
+            ((top,),) = tx.read("SELECT max(seq) FROM runs")
+            for table in ("runs", "payloads"):
+                names = [name for _, name, *_ in tx.read(f"PRAGMA table_info({table})")]
+                new = {"seq": "seq + :top", "id": "id || '-' || :top", "external_id": "NULL"}
+                values = ", ".join(new.get(name, name) for name in names)
+                sql = f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table}"
+                tx.execute(sql, {"top": top})
+
+        for _ in range(times):
+            history._store.write(double)
 
     return multiply

@@ -92,7 +92,7 @@ def test_a_closed_table_follows_the_history_no_more(history, browse, record, sho
     view.close()
     before = len(wire.sent)
     record(0)
-    assert history._subscribers == []
+    assert not history._subscribers
     assert len(wire.sent) == before
     assert not [
         t for t in threading.enumerate() if t.name == "vellum-nb-history-view" and t.is_alive()

@@ -69,7 +69,7 @@ def test_the_browser_may_set_the_selection_and_nothing_else(browse, record, show
     assert view.selected_ids == ["run-0"]
     assert view.search == ""
     assert view._side == ""
-    assert "class Table" in view._esm
+    assert "class RunsTable" in view._esm
     browser.set(selected_ids=[f"run-{number}" for number in range(1001)])
     assert view.selected_ids == ["run-0"]
     assert "at most 1,000 run ids" in view.error

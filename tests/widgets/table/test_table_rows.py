@@ -81,8 +81,7 @@ def test_filters_by_text_and_counts_what_it_finds(browse, record, show):
 
 def test_the_rows_of_large_values_are_shown_without_loading_them(history, browse, record, show):
     record(0, inputs={"ticket": "Dear team. " * 5_000})
-    with history._store.write() as connection:
-        connection.execute("DELETE FROM large_values")
+    history._store.write(lambda tx: tx.execute("DELETE FROM large_values", {}))
     cells = browse(show()).rows()["rows"][0]["cells"]
     assert cells[4].startswith("Dear team. Dear team. ")
 
@@ -138,7 +137,7 @@ def test_filters_given_in_code_are_chips_that_can_be_taken_away(browse, record, 
 
 
 def test_an_unknown_filter_is_refused_with_those_there_are(history):
-    with pytest.raises(TypeError, match=r"no filter is called tag; there are: .*release_tag"):
+    with pytest.raises(TypeError, match=r"no filter tag; there are: .*release_tag"):
         HistoryView(history, side_by_side=side_by_side_html, tag="v1")
 
 
@@ -188,7 +187,10 @@ def test_repr_and_static_form_are_the_same_for_the_same_runs(record, show):
 def test_an_empty_history_says_so(show):
     view = show()
     assert repr(view) == "HistoryView(0 runs)"
-    assert view._repr_mimebundle_()[0]["text/html"] == "<p>History: no runs.</p>"
+    assert (
+        view._repr_mimebundle_()[0]["text/html"]
+        == '<div class="tex2jax_ignore mathjax_ignore"><p>History: no runs.</p></div>'
+    )
 
 
 def test_runs_of_several_deployments_say_whose_they_are_and_show_all_their_inputs(record, show):

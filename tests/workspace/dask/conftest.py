@@ -30,7 +30,7 @@ def server():
 
 @pytest.fixture
 def ws(server, tmp_path):
-    with vnb.connect(server.url, api_key=KEY, history=tmp_path / "runs.db", timeout=20) as ws:
+    with vnb.connect(server.url, api_key=KEY, history=tmp_path / "runs.db", timeout=(20, 6)) as ws:
         yield ws
 
 

@@ -53,33 +53,15 @@ _PARAMETERS = re.compile(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kind:
-    """Kind of value that an annotation declares.
+    """Kind of value that an annotation declares."""
 
-    Attributes
-    ----------
-    type : str
-        Vellum's type.
-    schema : dict or None
-        Its JSON schema, where that says more than the type.
-    optional : bool
-        Whether None is allowed.
-    description : str
-        From `Annotated`.
-    field : FieldInfo or None
-        The pydantic field of the annotation, which may hold a default.
-    adapter : TypeAdapter or None
-        Converts JSON to the annotated type; None where pydantic cannot.
-    problem : str
-        Why there is no adapter.
-    """
-
-    type: str
-    schema: Mapping[str, Any] | None
-    optional: bool
+    type: str  # Vellum's
+    schema: Mapping[str, Any] | None  # where that says more than the type
+    optional: bool  # whether None is allowed
     description: str = ""
-    field: FieldInfo | None = None
-    adapter: TypeAdapter[Any] | None = None
-    problem: str = ""
+    field: FieldInfo | None = None  # of the annotation; it may hold a default
+    adapter: TypeAdapter[Any] | None = None  # converts JSON to it; None where pydantic cannot
+    problem: str = ""  # why there is no adapter
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

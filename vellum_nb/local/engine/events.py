@@ -84,41 +84,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of an execution, with the keys of Vellum's ``WorkflowEvent``.
+    """One event of an execution, with the keys of Vellum's ``WorkflowEvent``, as plain JSON."""
 
-    Attributes
-    ----------
-    name : str
-        Such as ``node.execution.fulfilled``.
-    span_id : str
-        Of the node; for the workflow's own events it is the execution id.
-    body : mapping
-        Plain JSON, with the keys that the contract gives to this name.
-    parent : mapping, optional
-        The parent context, plain JSON.
-    outputs : tuple of WorkflowOutput
-        Typed outputs: of a streaming event the one that it carries (with a value when it is
-        complete), of a fulfilled event all.
-    kind : str
-        Of a node: PROMPT, TEMPLATING, CODE_EXECUTION and so on, as node results name them.
-    usage : tuple of Usage
-        Of a fulfilled prompt node.
-    execution_ids : tuple of str
-        Of a node that has ended: the executions that ran inside it, in order.
-    source_execution_id : str, optional
-        Of a node inside another one: the execution of the inner workflow.
-    """
-
-    name: str
-    span_id: str
+    name: str  # such as node.execution.fulfilled
+    span_id: str  # of the node; of the workflow's own events it is the execution id
     trace_id: str
     body: Mapping[str, Any]
     parent: Mapping[str, Any] | None = None
-    outputs: tuple[WorkflowOutput, ...] = ()
-    kind: str = ""
-    usage: tuple[Usage, ...] = ()
-    execution_ids: tuple[str, ...] = ()
-    source_execution_id: str | None = None
+    outputs: tuple[WorkflowOutput, ...] = ()  # streaming: the one it carries; fulfilled: all
+    kind: str = ""  # of a node: PROMPT, TEMPLATING and so on, as node results name them
+    usage: tuple[Usage, ...] = ()  # of a fulfilled prompt node
+    execution_ids: tuple[str, ...] = ()  # of a node that has ended: what ran inside it, in order
+    source_execution_id: str | None = None  # of a node inside another: the inner workflow's
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -154,38 +131,18 @@ class Rejection(Exception):  # noqa: N818 - the outcome of a run, not an error o
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """Context of one run: its ids, its limits and the server it belongs to.
-
-    Attributes
-    ----------
-    execution_id, trace_id : str
-        UUIDs; the workflow's own events have the execution id as their span id.
-    parent : mapping, optional
-        The WORKFLOW_RELEASE_TAG parent context of the workflow's own events.
-    state : mapping, optional
-        The final state of the execution that this one continues.
-    timeout : float, optional
-        Seconds; for code that can stop itself. The engine enforces it in any case.
-    url, api_key : str
-        The local server, for nodes that call Vellum. Never shown.
-    usage : callable
-        Returns the usage of a node by its span id, once the node has ended.
-    trigger : str, optional
-        As ``execute-stream`` has it.
-    mocks : sequence of mapping
-        Node output mocks: nodes of a Workflows SDK class that do not run.
-    """
+    """Context of one run: its ids, its limits and the server it belongs to."""
 
     execution_id: str
     trace_id: str
-    parent: Mapping[str, Any] | None = None
-    state: Mapping[str, Any] | None = None
-    timeout: float | None = None
-    url: str = field(default="", repr=False)
+    parent: Mapping[str, Any] | None = None  # the WORKFLOW_RELEASE_TAG context of its events
+    state: Mapping[str, Any] | None = None  # of the execution that this one continues
+    timeout: float | None = None  # for code that can stop itself; the engine enforces it anyway
+    url: str = field(default="", repr=False)  # the server, for nodes that call Vellum
     api_key: str = field(default="", repr=False)
-    usage: Callable[[str], tuple[Usage, ...]] = field(default=lambda _: (), repr=False)
+    usage: Callable[[str], tuple[Usage, ...]] = field(default=lambda _: (), repr=False)  # by span
     trigger: str | None = None
-    mocks: Sequence[Mapping[str, Any]] = ()
+    mocks: Sequence[Mapping[str, Any]] = ()  # nodes of a Workflows SDK class that do not run
 
 
 class Execution(Protocol):

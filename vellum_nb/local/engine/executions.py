@@ -50,15 +50,10 @@ _RETRY_AFTER = 1
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a server.
+    """Limits of a server: seconds for a run (None: no limit), runs at once, and runs that wait.
 
-    Attributes
-    ----------
-    timeout : float or None
-        Seconds after which a run is rejected with ``WORKFLOW_TIMEOUT``; None is never. The thread
-        of a plain callable goes on to its end, as Python cannot stop it.
-    concurrency, queue : int
-        How many executions run at once, and how many more wait for their turn.
+    At its timeout a run is rejected with ``WORKFLOW_TIMEOUT``. The thread of a plain callable goes
+    on to its end, as Python cannot stop it.
     """
 
     timeout: float | None = None
@@ -71,19 +66,8 @@ class LiveExecution:
 
     Its thread publishes events; the event loop reads them. It ends once: with the last event that
     is published, or with `reject`, whichever is first; what is published afterwards is dropped.
-
-    Parameters
-    ----------
-    record : ExecutionRecord
-        The execution as it begins.
-    ledger : Ledger
-        Records it before it runs, and its end before anybody sees the end.
-    prepare : callable
-        Called first in the thread: checks all that can be refused, and returns the run.
-    parent : mapping, optional
-        The parent context of its events.
-    inner : bool
-        Whether it is part of another execution, which waits for it.
+    `prepare` is called first in the thread: it checks all that can be refused, and returns the run.
+    An `inner` one is part of another execution, which waits for it.
     """
 
     def __init__(
@@ -321,16 +305,8 @@ class LiveExecution:
 class Executions:
     """The executions of a running server; on its event loop, but for `join`.
 
-    Parameters
-    ----------
-    ledger, registry
-        Where executions are recorded, and where releases are.
-    limits : Limits
-        How long they may take, and how many run and wait at once.
-    url, api_key : str
-        This server, for nodes that call Vellum.
-    usage : callable
-        Returns the usage of a node by its span id.
+    `url` and `api_key` are this server's, for nodes that call Vellum; `usage` returns the usage of
+    a node by its span id.
     """
 
     def __init__(

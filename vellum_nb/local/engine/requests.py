@@ -117,13 +117,10 @@ class ExecutionRequest:
 
 def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
     """Return the request of a body with typed inputs."""
-    deployment = _addressed(registry, body)
     context = body.execution_context or {}
-    return _request(
-        registry,
-        deployment,
-        body,
-        inputs=lambda _: body.inputs,
+    return ExecutionRequest(
+        **_addressed_release(registry, _addressed(registry, body), body),
+        inputs=body.inputs,
         parent=outer_context(context.get("parent_context")),
         trace_id=_trace_id(context.get("trace_id")),
         mocks=_mocks(body.metadata),
@@ -134,15 +131,14 @@ def parse_stream_request(
     registry: Registry, deployment: Deployment, body: DeploymentExecuteStreamRequest
 ) -> ExecutionRequest:
     """Return the request of a body with plain values; the input variables give their types."""
-
-    def inputs(release: Release) -> tuple[WorkflowInput, ...]:
-        types = {v.key: v.type for v in release.input_variables if v.type in WIRE_TYPES}
-        return tuple(
-            WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
-            for name, value in body.inputs.items()
-        )
-
-    return _request(registry, deployment, body, inputs=inputs, trigger=body.trigger)
+    fields = _addressed_release(registry, deployment, body)
+    variables = fields["release"].input_variables
+    types = {v.key: v.type for v in variables if v.type in WIRE_TYPES}
+    inputs = tuple(
+        WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
+        for name, value in body.inputs.items()
+    )
+    return ExecutionRequest(**fields, inputs=inputs, trigger=body.trigger)
 
 
 def get_tag(deployment: Deployment, name: str) -> Tag:
@@ -205,26 +201,20 @@ def derived_id(*parts: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))
 
 
-def _request(
+def _addressed_release(
     registry: Registry,
     deployment: Deployment,
     body: ExecuteBody | DeploymentExecuteStreamRequest,
-    *,
-    inputs: Any,
-    **more: Any,
-) -> ExecutionRequest:
+) -> dict[str, Any]:
     tag = get_tag(deployment, body.release_tag or LATEST)
-    release = registry.release(deployment, tag.release_id)
-    return ExecutionRequest(
-        deployment=deployment,
-        tag=tag,
-        release=release,
-        inputs=inputs(release),
-        external_id=body.external_id,
-        metadata=body.metadata,
-        previous_execution_id=body.previous_execution_id,
-        **more,
-    )
+    return {
+        "deployment": deployment,
+        "tag": tag,
+        "release": registry.release(deployment, tag.release_id),
+        "external_id": body.external_id,
+        "metadata": body.metadata,
+        "previous_execution_id": body.previous_execution_id,
+    }
 
 
 def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:

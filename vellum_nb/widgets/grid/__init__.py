@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vellum_nb.widgets.grid.hands import Hands
+from vellum_nb.widgets.grid.head import Callbacks
 from vellum_nb.widgets.grid.view import ComparisonView
 
-__all__ = ["ComparisonView", "Hands"]
+__all__ = ["ComparisonView", "Callbacks"]
 
 
 def __dir__() -> list[str]:

@@ -1,18 +1,10 @@
 // Blind rating. Built once; after that only texts, answers and attributes change, so that the focus
 // stays where it is. Answers come as safe HTML, everything else goes in as text.
+import { h, onKernelEnd, resync, say } from "./kit.js";
 
 const BUSY_MS = 1500;
 const KEYS = { 1: "A", 2: "B", 3: "tie", s: "skip" };
 const LAST = { A: "A better", B: "B better", tie: "tie", skip: "skipped" };
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function say(node, text) { if (node.textContent !== text) node.textContent = text; }
 
 function fill(node, html) {
   if (node.dataset.html === undefined || node.vnbHtml !== html) node.innerHTML = html;
@@ -27,9 +19,9 @@ class Blind {
     this.build();
     el.append(this.root);
     const show = () => this.show();
-    model.on("change:_told change:error change:sending", show);
-    const deaf = whenKernelEnds(model, () => this.ended());
-    this.off = () => { deaf(); model.off("change:_told change:error change:sending", show); };
+    model.on("change:view_model change:error change:sending", show);
+    const stop = onKernelEnd(model, () => this.end());
+    this.off = () => { stop(); model.off("change:view_model change:error change:sending", show); };
     this.show();
   }
 
@@ -39,50 +31,50 @@ class Blind {
   }
 
   // The kernel is gone, and with it whoever asked; what was rated is in the history.
-  ended() {
-    this.gone = true;
+  end() {
+    this.ended = true;
     clearTimeout(this.timer);
     for (const bar of this.bars) for (const button of bar.querySelectorAll("button")) button.disabled = true;
     this.alert.hidden = false;
-    const { kept, state } = this.model.get("_told");
+    const { kept, state } = this.model.get("view_model");
     say(this.alert, kept ? `The kernel behind this has ended. ${state === "ended" ? "The results are" : "What was rated is"} kept: run the cell again.` : "The kernel behind this has ended, and the ratings with it: there was no history.");
   }
 
   build() {
-    this.facts = make("span", { class: "vnb-blind-quiet vnb-blind-facts" });
-    this.bar = make("span", { class: "vnb-blind-progress", role: "progressbar", "aria-label": "rated", "aria-valuemin": 0 }, make("i"));
-    this.count = make("b");
-    this.of = make("span");
-    this.progress = make("span", { class: "vnb-blind-count" }, this.bar, make("span", {}, this.count, this.of));
-    this.alert = make("div", { class: "vnb-blind-notice", role: "alert" });
-    this.question = make("h3", { class: "vnb-blind-question" });
-    this.caption = make("div", { class: "vnb-blind-caption" });
-    this.inputs = make("div");
-    this.answers = make("div", { class: "vnb-blind-answers" });
-    this.asked = make("div", { class: "vnb-blind-body vnb-out" }, this.question,
-      make("div", { class: "vnb-blind-case" }, this.caption, this.inputs), this.answers);
-    this.words = make("div", { class: "vnb-blind-body vnb-blind-words" });
-    this.result = make("div", { class: "vnb-blind-body vnb-blind-result", tabindex: -1 });
+    this.facts = h("span", { class: "vnb-blind-quiet vnb-blind-facts" });
+    this.bar = h("span", { class: "vnb-blind-progress", role: "progressbar", "aria-label": "rated", "aria-valuemin": 0 }, h("i"));
+    this.count = h("b");
+    this.of = h("span");
+    this.progress = h("span", { class: "vnb-blind-count" }, this.bar, h("span", {}, this.count, this.of));
+    this.alert = h("div", { class: "vnb-blind-notice", role: "alert" });
+    this.question = h("h3", { class: "vnb-blind-question" });
+    this.caption = h("div", { class: "vnb-blind-caption" });
+    this.inputs = h("div");
+    this.answers = h("div", { class: "vnb-blind-answers" });
+    this.asked = h("div", { class: "vnb-blind-body vnb-out" }, this.question,
+      h("div", { class: "vnb-blind-case" }, this.caption, this.inputs), this.answers);
+    this.words = h("div", { class: "vnb-blind-body vnb-blind-words" });
+    this.result = h("div", { class: "vnb-blind-body vnb-blind-result", tabindex: -1 });
     this.bars = [this.rating(), this.ending(), this.sends()];
-    this.noteField = make("textarea", { rows: 2, "aria-label": "Note on this case", maxlength: 10000 });
-    this.note = make("div", { class: "vnb-blind-note" }, this.noteField,
-      make("span", { class: "vnb-blind-quiet" }, "kept with your rating of this case; Esc goes back to the keys"));
+    this.noteField = h("textarea", { rows: 2, "aria-label": "Note on this case", maxlength: 10000 });
+    this.note = h("div", { class: "vnb-blind-note" }, this.noteField,
+      h("span", { class: "vnb-blind-quiet" }, "kept with your rating of this case; Esc goes back to the keys"));
     this.note.hidden = true;
-    this.foot = make("div", { class: "vnb-blind-foot" });
-    this.status = make("span", { class: "vnb-blind-heard", role: "status" });
-    this.root = make("div", { class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true" },
-      make("div", { class: "vnb-blind-head" }, make("b", {}, "Blind rating"), this.facts, this.progress),
+    this.foot = h("div", { class: "vnb-blind-foot" });
+    this.status = h("span", { class: "vnb-blind-heard", role: "status" });
+    this.root = h("div", { class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true" },
+      h("div", { class: "vnb-blind-head" }, h("b", {}, "Blind rating"), this.facts, this.progress),
       this.alert, this.asked, this.words, this.result, ...this.bars, this.note, this.foot, this.status);
     this.root.addEventListener("keydown", (event) => this.key(event));
   }
 
   rating() {
-    const tool = make("div", { class: "vnb-blind-bar-of-keys", role: "group", "aria-label": "Your rating" });
+    const tool = h("div", { class: "vnb-blind-bar-of-keys", role: "group", "aria-label": "Your rating" });
     const choice = (key, said, label) => this.button(label, () => this.rate(said), key);
     this.first = choice("1", "A", "A better");
     this.undone = this.button("Undo", () => this.act("undo"), "u");
     this.undone.classList.add("vnb-blind-plain");
-    this.last = make("span", { class: "vnb-blind-quiet vnb-blind-last" });
+    this.last = h("span", { class: "vnb-blind-quiet vnb-blind-last" });
     this.noting = this.button("Add a note…", () => this.openNote());
     this.noting.setAttribute("aria-keyshortcuts", "n");
     this.noting.title = "n";
@@ -101,18 +93,18 @@ class Blind {
     this.again = this.button("Rate the skipped", () => this.act("again"));
     const undo = this.button("Undo", () => this.act("undo"), "u");
     undo.classList.add("vnb-blind-plain");
-    return make("div", { class: "vnb-blind-bar-of-keys", role: "group", "aria-label": "All rated" }, this.finish, this.again, undo);
+    return h("div", { class: "vnb-blind-bar-of-keys", role: "group", "aria-label": "All rated" }, this.finish, this.again, undo);
   }
 
   sends() {
-    this.actuals = this.button("", () => { if (!this.gone) this.model.send({ kind: "actuals" }); });
-    this.sent = make("span", { class: "vnb-blind-quiet", role: "status" });
-    return make("div", { class: "vnb-blind-bar-of-keys" }, this.actuals, this.sent);
+    this.actuals = this.button("", () => { if (!this.ended) this.model.send({ kind: "actuals" }); });
+    this.sent = h("span", { class: "vnb-blind-quiet", role: "status" });
+    return h("div", { class: "vnb-blind-bar-of-keys" }, this.actuals, this.sent);
   }
 
   button(label, call, key) {
-    const parts = key ? [make("kbd", { "aria-hidden": "true" }, key), make("span", {}, label)] : [make("span", {}, label)];
-    const button = make("button", { type: "button", ...(key ? { "aria-keyshortcuts": key } : {}) }, ...parts);
+    const parts = key ? [h("kbd", { "aria-hidden": "true" }, key), h("span", {}, label)] : [h("span", {}, label)];
+    const button = h("button", { type: "button", ...(key ? { "aria-keyshortcuts": key } : {}) }, ...parts);
     button.addEventListener("click", call);
     return button;
   }
@@ -129,7 +121,7 @@ class Blind {
   }
 
   known(key) {
-    const { state } = this.model.get("_told");
+    const { state } = this.model.get("view_model");
     if (state === "asking" && KEYS[key]) this.rate(KEYS[key]);
     else if (state === "asking" && key === "n") this.openNote();
     else if ((state === "asking" || state === "ready") && key === "u") this.act("undo");
@@ -144,11 +136,11 @@ class Blind {
   }
 
   act(kind, more = {}) {
-    const { step } = this.model.get("_told");
-    if (this.gone || this.asking === step) return false;  // the kernel has not answered yet
+    const { step } = this.model.get("view_model");
+    if (this.ended || this.asking === step) return false;  // the kernel has not answered yet
     this.asking = step;
     this.model.send({ kind, step, ...more });
-    this.timer = setTimeout(() => say(this.status, "the kernel is busy and will hear this later"), BUSY_MS);
+    this.timer = setTimeout(() => say(this.status, "the kernel is busy and will do this later"), BUSY_MS);
     return true;
   }
 
@@ -158,8 +150,8 @@ class Blind {
   }
 
   show() {
-    const told = this.model.get("_told");
-    if (!told.state || this.gone) return;
+    const told = this.model.get("view_model");
+    if (!told.state || this.ended) return;
     const fresh = told.step !== this.step;
     const hadFocus = this.root.contains(this.root.getRootNode().activeElement);
     this.root.setAttribute("aria-label", `Blind rating of ${told.title}`);
@@ -233,7 +225,7 @@ class Blind {
 
 export default {
   render({ model, el }) {
-    hearAgain(model);
+    resync(model);
     const view = new Blind(model, el);
     return () => view.close();
   },

@@ -1,28 +1,22 @@
 // The heading of the lab panel: what it is, and the tabs that say which part is shown.
-
-function piece(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
+import { h, resync } from "./kit.js";
 
 function render({ model, el }) {
-  hearAgain(model);
+  resync(model);
   const id = `vnb-lab-${model.model_id ?? ""}-${Math.random().toString(36).slice(2, 8)}`;
-  const title = piece("b", { class: "vnb-lab-title" });
-  const source = piece("span", { class: "vnb-lab-source" });
-  const count = piece("span", { class: "vnb-lab-count" });
-  const list = piece("div", { role: "tablist", class: "vnb-lab-list", "aria-label": "Parts of the lab" });
-  const status = piece("span", { class: "vnb-lab-count", role: "status" });
+  const title = h("b", { class: "vnb-lab-title" });
+  const source = h("span", { class: "vnb-lab-source" });
+  const count = h("span", { class: "vnb-lab-count" });
+  const list = h("div", { role: "tablist", class: "vnb-lab-list", "aria-label": "Parts of the lab" });
+  const status = h("span", { class: "vnb-lab-count", role: "status" });
   const tabs = model.get("tabs").map((_tab, at) => {
-    const tab = piece("button", { type: "button", role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-pane-${at}` });
+    const tab = h("button", { type: "button", role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-pane-${at}` });
     tab.addEventListener("click", () => choose(at));
     list.append(tab);
     return tab;
   });
-  const root = piece("div", { class: "vnb-lab-head", "data-lm-suppress-shortcuts": "true" },
-    piece("div", { class: "vnb-lab-name" }, title, source, count), piece("div", { class: "vnb-lab-bar" }, list, status));
+  const root = h("div", { class: "vnb-lab-head", "data-lm-suppress-shortcuts": "true" },
+    h("div", { class: "vnb-lab-name" }, title, source, count), h("div", { class: "vnb-lab-bar" }, list, status));
   el.append(root);
 
   function choose(at) {
@@ -52,7 +46,7 @@ function render({ model, el }) {
       const on = at === model.get("index");
       tabs[at].setAttribute("aria-selected", on);
       tabs[at].tabIndex = on ? 0 : -1;
-      tabs[at].replaceChildren(piece("span", {}, tab.title), ...(tab.detail ? [piece("span", { class: "vnb-lab-detail" }, tab.detail)] : []));
+      tabs[at].replaceChildren(h("span", {}, tab.title), ...(tab.detail ? [h("span", { class: "vnb-lab-detail" }, tab.detail)] : []));
     });
     name();
   }

@@ -1,4 +1,6 @@
 // Picks a file and sends it in pieces of 1 MiB, each after the last one was acknowledged.
+import { resync } from "./kit.js";
+
 const PIECE = 1024 * 1024;
 
 function megabytes(bytes) {
@@ -6,7 +8,7 @@ function megabytes(bytes) {
 }
 
 function render({ model, el }) {
-  hearAgain(model);
+  resync(model);
   const label = document.createElement("label");
   label.className = "vnb-upload";
   const input = document.createElement("input");
@@ -20,7 +22,7 @@ function render({ model, el }) {
   el.append(label, status);
   let sending = null;
 
-  function say(text, bad) {
+  function report(text, bad) {
     status.textContent = text;
     status.classList.toggle("vnb-loud", Boolean(bad));
     if (bad) status.setAttribute("role", "alert");
@@ -37,7 +39,7 @@ function render({ model, el }) {
     const limit = model.get("max_bytes");
     if (file.size > limit) {
       sending = null;
-      say(
+      report(
         `${file.name} is ${megabytes(file.size)}; uploads end at ${megabytes(limit)}. ` +
           `Nothing was sent. ${model.get("instead")}`,
         true,
@@ -45,21 +47,21 @@ function render({ model, el }) {
       return;
     }
     sending = { file, id: crypto.randomUUID ? crypto.randomUUID() : String(Math.random()) };
-    say(`Sending ${file.name}…`);
+    report(`Sending ${file.name}…`);
     const { name, size, type } = file;
     model.send({ kind: "start", id: sending.id, name, size, type });
   }
 
-  function heard(message) {
+  function receive(message) {
     if (message.do === "focus") input.focus();
     if (!sending || message.id !== sending.id) return;
     const { file } = sending;
     if (message.kind === "next" && message.at < file.size) {
-      say(`Sending ${file.name}: ${Math.round((100 * message.at) / file.size)} %`);
-      piece(message.at).catch((error) => say(`${file.name} cannot be read: ${error.message}`, true));
+      report(`Sending ${file.name}: ${Math.round((100 * message.at) / file.size)} %`);
+      piece(message.at).catch((error) => report(`${file.name} cannot be read: ${error.message}`, true));
     } else {
       const whole = message.kind === "next";
-      say(whole ? "" : `${file.name} did not arrive whole; try again.`, !whole);
+      report(whole ? "" : `${file.name} did not arrive whole; try again.`, !whole);
       sending = null;
     }
   }
@@ -73,8 +75,8 @@ function render({ model, el }) {
     event.preventDefault();
     if (event.dataTransfer.files.length) start(event.dataTransfer.files[0]);
   });
-  model.on("msg:custom", heard);
-  return () => model.off("msg:custom", heard);
+  model.on("msg:custom", receive);
+  return () => model.off("msg:custom", receive);
 }
 
 export default { render };

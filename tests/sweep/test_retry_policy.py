@@ -1,0 +1,172 @@
+"""What follows from each attempt at a run, as a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from vellum_nb import errors
+from vellum_nb.models import Run, RunError
+from vellum_nb.sweep.retry_policy import (
+    Doubt,
+    Finished,
+    InDoubt,
+    LookupStatus,
+    PreparedRun,
+    Retry,
+    after_lookup,
+    after_lookup_error,
+    after_send_error,
+    after_upload_error,
+    finished,
+    no_lookup,
+)
+
+RUN = Run(
+    id="1",
+    external_id="1",
+    deployment="d",
+    release_tag="v1",
+    timestamp=datetime(2026, 1, 1, tzinfo=UTC),
+    inputs={},
+    case_id="c",
+)
+SENT = PreparedRun(RUN, (), lookup_s=60.0)
+USED = "external_id 1 already exists"
+UNKNOWN, RUNNING = LookupStatus.UNKNOWN, LookupStatus.RUNNING
+
+
+def status(code, text="no", **fields):
+    kinds = {401: errors.AuthenticationError, 429: errors.RateLimitError, 500: errors.ServerError}
+    kind = kinds.get(code, errors.ServerError if code > 500 else errors.APIStatusError)
+    return kind(text, status_code=code, **fields)
+
+
+def whole():
+    exc = errors.APIResponseError("It begins with '{'")
+    exc.is_whole = True
+    return exc
+
+
+def summary(outcome):
+    """Return an outcome in short: its kind, when, and what it is known for."""
+    if isinstance(outcome, Finished):
+        error = outcome.run.error
+        return ("Finished", outcome.run.state, error and error.code)
+    doubt = outcome.prepared.doubt
+    known = "executed" if doubt is not None and doubt.executed else ""
+    return (type(outcome).__name__, outcome.after, known)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.APIConnectionError("refused", sent=False), ("Retry", None, "")),
+        (status(429, retry_after=2.0), ("Retry", 2.0, "")),
+        (status(503, retry_after=3.0), ("Retry", 3.0, "")),
+        (status(425), ("Retry", None, "")),
+        (status(401), ("Retry", None, "")),
+        (status(503), ("InDoubt", 0.0, "")),
+        (status(500), ("InDoubt", 0.0, "")),
+        (status(408), ("InDoubt", 0.0, "")),
+        (errors.APIConnectionError("reset"), ("InDoubt", 0.0, "")),
+        (errors.APITimeoutError("slow"), ("InDoubt", 0.0, "")),
+        (errors.APIResponseError("<html>"), ("InDoubt", 0.0, "")),
+        (status(400, USED), ("InDoubt", 0.0, "executed")),
+        (status(409, USED), ("InDoubt", 0.0, "executed")),
+        (status(400, "text: a value is required"), ("InDoubt", 0.0, "")),
+        (status(404), ("Finished", "FAILED", "HTTP_404")),
+        (whole(), ("Finished", "FAILED", "BAD_RESPONSE")),
+    ],
+)
+def test_what_follows_from_an_attempt_to_send(error, expected):
+    assert summary(after_send_error(SENT, error)) == expected
+
+
+def doubted(**fields):
+    return replace(SENT, doubt=Doubt("reset", **fields))
+
+
+REFUSED = RunError(code="HTTP_400", message="no")
+FAILED = RUN.model_copy(update={"state": "FAILED", "error": RunError(code="TIMEOUT")})
+
+
+@pytest.mark.parametrize(
+    ("prepared", "answer", "expected"),
+    [
+        (doubted(), UNKNOWN, ("InDoubt", 0.2, "")),
+        (doubted(waited_s=20.0), UNKNOWN, ("InDoubt", 10.0, "")),
+        (doubted(waited_s=58.0), UNKNOWN, ("InDoubt", 2.0, "")),
+        (doubted(waited_s=60.0), UNKNOWN, ("Retry", 0.0, "")),
+        (replace(doubted(waited_s=60.0), may_resend=False), UNKNOWN, ("InDoubt", None, "")),
+        (doubted(waited_s=60.0, refusal=REFUSED), UNKNOWN, ("Finished", "FAILED", "HTTP_400")),
+        (doubted(waited_s=math.inf, refusal=REFUSED), UNKNOWN, ("Finished", "FAILED", "HTTP_400")),
+        (doubted(waited_s=60.0, executed=True), UNKNOWN, ("InDoubt", 30.0, "executed")),
+        (doubted(waited_s=3600.0, executed=True), UNKNOWN, ("InDoubt", None, "executed")),
+        (doubted(waited_s=50.0), RUNNING, ("InDoubt", 0.2, "executed")),
+        (doubted(waited_s=3600.0, executed=True), RUNNING, ("InDoubt", None, "executed")),
+        (replace(doubted(), run=FAILED), UNKNOWN, ("InDoubt", 0.2, "")),
+        (
+            replace(doubted(waited_s=60.0), run=FAILED, may_resend=False),
+            UNKNOWN,
+            ("Finished", "FAILED", "TIMEOUT"),
+        ),
+        (replace(doubted(waited_s=60.0), run=FAILED), UNKNOWN, ("Retry", 0.0, "")),
+        (
+            replace(doubted(waited_s=60.0, executed=True), run=FAILED),
+            UNKNOWN,
+            ("Finished", "FAILED", "TIMEOUT"),
+        ),
+    ],
+)
+def test_what_follows_from_a_look_up(prepared, answer, expected):
+    assert summary(after_lookup(prepared, answer)) == expected
+
+
+@pytest.mark.parametrize(
+    ("prepared", "error", "expected"),
+    [
+        (doubted(), status(429, retry_after=2.0), ("InDoubt", 2.0, "")),
+        (doubted(), status(401), ("InDoubt", 0.0, "")),
+        (doubted(), status(500), ("InDoubt", 0.25, "")),
+        (doubted(silent=10), status(500), ("InDoubt", 10.0, "")),
+        (doubted(silent=11), status(500), ("InDoubt", None, "")),
+        (doubted(), whole(), ("Finished", "FAILED", "UNKNOWN_FATE")),
+    ],
+)
+def test_what_follows_from_a_look_up_that_fails(prepared, error, expected):
+    assert summary(after_lookup_error(prepared, error)) == expected
+
+
+@pytest.mark.parametrize(
+    ("prepared", "expected"),
+    [
+        (doubted(), ("Finished", "FAILED", "UNKNOWN_FATE")),
+        (replace(doubted(), force=True), ("Retry", 0.0, "")),
+        (replace(doubted(executed=True), force=True), ("Finished", "FAILED", "UNKNOWN_FATE")),
+        (replace(doubted(), run=FAILED), ("Finished", "FAILED", "TIMEOUT")),
+    ],
+)
+def test_what_follows_where_a_server_cannot_tell(prepared, expected):
+    assert summary(no_lookup(prepared, "HTTP 403")) == expected
+
+
+def test_an_upload_that_fails_is_no_doubt_of_the_run():
+    assert summary(after_upload_error(SENT, status(500))) == ("Retry", None, "")
+    assert isinstance(after_upload_error(SENT, status(401)), Retry)
+    often = replace(SENT, tries=5)
+    assert summary(after_upload_error(often, status(500))) == ("Finished", "FAILED", "HTTP_500")
+
+
+def test_a_run_that_is_sent_often_and_never_answered_fails_when_it_is_not_listed():
+    outcome = after_send_error(replace(SENT, sends=5), errors.APIConnectionError("reset"))
+    assert isinstance(outcome, InDoubt)
+    assert outcome.prepared.doubt.refusal.code == "CONNECTION"
+
+
+def test_what_is_found_late_shows_the_lag_of_the_server():
+    outcome = finished(doubted(waited_s=12.5), {"state": "FULFILLED", "outputs": {}}, found=True)
+    assert (outcome.found, outcome.lag_s, outcome.run.error) == (True, 12.5, None)

@@ -1,0 +1,246 @@
+"""What a page, a file of cases, a schema or an answer may not do to the kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import comm
+import pytest
+from form_kit import SPEC, answer, parts, variable
+from ipywidgets.widgets.widget import _instances
+from wire_kit import Page, Wire
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputError
+from vellum_nb.models import Run, RunRequest, case_id
+from vellum_nb.models.inputs import value_problem
+from vellum_nb.sweep.cases import CaseFile, read_table
+from vellum_nb.widgets.base import static_html
+from vellum_nb.widgets.outputs import side_by_side_html
+
+BROKEN = {"nan": float("nan"), "inf": [float("-inf")], "half": "a \ud83d b"}
+HOSTILE_TEXT = "price in $ and $? \u202e"
+
+
+def echo(ticket: str) -> dict[str, object]:
+    """Answer with the ticket."""
+    return {"reply": f"about {ticket}"}
+
+
+@pytest.fixture
+def ws(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with vnb.LocalServer() as server:
+        server.deploy(echo, name="answer", release_tags=["v1"])
+        server.deploy(echo, name="answer", release_tags=["v2"])
+        with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+            for tag in ("v1", "v2"):
+                ws.run("answer", {"ticket": "help"}, release_tag=tag)
+            yield ws
+
+
+@pytest.fixture
+def wired(monkeypatch):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+
+
+@pytest.fixture
+def no_widget_left():
+    """Check that a test leaves no widget behind."""
+    before = set(_instances)
+    yield
+    left = [type(_instances[key]).__name__ for key in set(_instances) - before]
+    assert not left, f"{len(left)} widgets left: {sorted(left)}"
+
+
+def record(ws, outputs, number=0):
+    run = Run(
+        id=f"run-{number}",
+        deployment="answer",
+        release_tag="v1",
+        timestamp=datetime.now(UTC),
+        inputs={"ticket": f"{HOSTILE_TEXT}{number}"},
+        case_id=case_id({"ticket": f"{HOSTILE_TEXT}{number}"}),
+    )
+    ws.history.begin(run)
+    ws.history.finish(run.model_copy(update={"state": "FULFILLED", "outputs": outputs}))
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "conftest.py", "x.csv.pth"])
+def test_an_export_from_the_page_has_the_ending_of_its_format(ws, wired, tmp_path, name):
+    view = ws.history.view()
+    Page(view).send(kind="export", path=name)
+    [done] = view.comm.customs("exported")
+    assert not (tmp_path / name).exists()
+    assert done["path"] == str(tmp_path / f"{name}.csv")
+
+
+@pytest.mark.parametrize("name", ["../out.csv", "/vnb-out.csv", "~/vnb-out.csv", "a/../../b.csv"])
+def test_an_export_from_the_page_stays_in_the_working_directory(ws, wired, tmp_path, name):
+    (tmp_path / "a").mkdir()
+    view = ws.history.view()
+    Page(view).send(kind="export", path=name)
+    [done] = view.comm.customs("exported")
+    assert "folder" in done["error"]
+
+
+def test_an_export_of_a_comparison_has_its_ending_and_stays_here(ws, wired, tmp_path):
+    view = ws.compare("answer").view()
+    page = Page(view.table)
+    page.send(kind="export", format="markdown", path="sitecustomize.py")
+    page.send(kind="export", format="markdown", path="../report.md")
+    first, second = page.wire.customs("exported")
+    assert first["path"] == str(tmp_path / "sitecustomize.py.md")
+    assert "folder" in second["error"]
+    view.close()
+
+
+def test_the_page_cannot_raise_the_limit_of_an_upload(make, wired):
+    page = variable("page", "IMAGE", required=False)
+    form, _ = make(spec=replace(SPEC, variables=(page,)))
+    uploader = parts(form, "vnb-uploader")[0]
+    limit = uploader.max_bytes
+    Page(uploader).set(max_bytes=10**12)
+    assert uploader.max_bytes == limit
+    Page(uploader).send(kind="start", id="1", name="x.csv", size="many", type="")
+    assert uploader.max_bytes == limit
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "pipe.csv"])
+def test_a_device_or_pipe_is_no_file_of_cases(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.csv")
+    Path("zero.csv").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="no regular file"):
+        read_table("zero.csv" if path.startswith("/dev") else path)
+
+
+def test_a_file_of_cases_with_very_many_columns_is_refused_soon():
+    content = ",".join(f"c{n}" for n in range(50_000)).encode() + b"\n"
+    began = time.monotonic()
+    with pytest.raises(InputError, match="50,000 columns"):
+        read_table(CaseFile("wide.csv", content))
+    assert time.monotonic() - began < 2
+
+
+def test_a_small_parquet_that_unpacks_to_gigabytes_is_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    text = pa.array(["x" * 1000]).dictionary_encode()
+    indices = pa.array([0] * 3_000_000, pa.int32())
+    column = pa.DictionaryArray.from_arrays(indices, text.dictionary)
+    pq.write_table(pa.table({"ticket": column}), tmp_path / "bomb.parquet", compression="zstd")
+    assert (tmp_path / "bomb.parquet").stat().st_size < 1_000_000
+    with pytest.raises(InputError, match="rows"):
+        read_table(tmp_path / "bomb.parquet")
+
+
+def test_a_pattern_of_a_schema_does_not_freeze_the_kernel():
+    slow = variable("code", schema={"type": "string", "pattern": "^(a+)+$"})
+    began = time.monotonic()
+    value_problem("a" * 34 + "!", slow)
+    assert time.monotonic() - began < 1
+
+
+def test_ten_thousand_outputs_are_cut_with_a_sentence():
+    request = RunRequest(deployment="d", inputs={}, release_tag="v1")
+    run = answer(request, outputs={f"name-{n}": n for n in range(10_000)})
+    began = time.monotonic()
+    html = side_by_side_html([run, run.model_copy(update={"release_tag": "v2"})])
+    assert time.monotonic() - began < 2
+    assert len(html) < 1_000_000
+    assert "9,800 outputs more" in html
+
+
+def test_a_table_of_ten_thousand_outputs_opens_soon(ws, wired):
+    record(ws, {f"name-{n}": n for n in range(10_000)})
+    began = time.monotonic()
+    view = ws.history.view()
+    assert time.monotonic() - began < 3
+    assert len(view._head["columns"]) < 600
+    assert "10,001 outputs" in view._head["note"]
+
+
+def test_every_value_that_the_history_keeps_opens_everywhere(ws, wired):
+    record(ws, BROKEN)
+    view, lab = ws.history.view(), ws.lab("answer")
+    row = Page(view).view._first["rows"][0]
+    assert "NaN" in str(row["cells"])
+    assert "\ud83d" not in str(row["cells"])
+    lab.tab = "Compare"
+    for each in list(_instances.values()):
+        for data in getattr(each.comm, "sent", []):
+            json.dumps(data, allow_nan=False).encode()
+            str(data).encode()
+    lab.close()
+
+
+def test_names_with_dollar_signs_are_no_mathematics(ws):
+    record(ws, {"reply": HOSTILE_TEXT})
+    form = ws.form("answer")
+    form.value = {"ticket": HOSTILE_TEXT}
+    for view in (form, ws.history.view()):
+        before, found, _ = static_html(view).partition(HOSTILE_TEXT[:9])
+        assert found
+        assert "tex2jax_ignore" in before
+    form.close()
+
+
+def test_closed_views_leave_no_widgets(ws, no_widget_left):
+    ws.compare("answer").view().close()
+    ws.lab("answer").close()
+    ws.form("answer").close()
+    ws.history.view().close()
+
+
+def test_a_form_drawn_again_by_its_cell_closes_the_one_before(ws, monkeypatch):
+    count = iter(range(1, 9))
+
+    class Shell:
+        execution_count = 0
+
+        def get_parent(self):
+            return {"metadata": {"cellId": "cell-1"}}
+
+    shell = Shell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    shell.execution_count = next(count)
+    first = ws.form("answer")
+    first._repr_mimebundle_()
+    twin = ws.form("answer")
+    twin._repr_mimebundle_()  # two in one cell stay
+    assert all((first.children, twin.children))
+    shell.execution_count = next(count)
+    second = ws.form("answer")
+    second._repr_mimebundle_()
+    assert not any((first.children, twin.children))
+    assert second.children
+    second.close()
+
+
+def test_a_path_typed_into_a_field_is_read_when_it_is_used(make, tmp_path, monkeypatch):
+    looked: list[str] = []
+    stat = os.stat
+
+    def watched(path, *more, **named):
+        looked.append(str(path))
+        return stat(path, *more, **named)
+
+    monkeypatch.setattr(os, "stat", watched)
+    page = variable("page", "IMAGE", required=False)
+    form, recorder = make(spec=replace(SPEC, variables=(page,)))
+    [how] = [each for each in parts(form, "vnb-how") if each.description == "page"]
+    how.value = "Path"
+    [text] = [each for each in parts(form, "vnb-unlabelled") if "path" in str(each.description)]
+    for end in range(1, 6):
+        text.value = "/nowhere"[:end]
+    assert not [path for path in looked if path.startswith("/n")]
+    form.submit()
+    assert not recorder.requests
+    assert "There is no file" in form.errors["page"]

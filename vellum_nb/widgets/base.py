@@ -1,0 +1,393 @@
+"""What all widgets of ours are built on: strict JSON, threads, static forms, shown exceptions."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import anywidget
+import ipywidgets as ipw
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.rendering.values_html import NO_MATH
+from vellum_nb.widgets.markup import alert_html, page_safe
+
+__all__ = [
+    "Debouncer",
+    "ErrorBoundary",
+    "Readable",
+    "SerialExecutor",
+    "ThreadSafeWidget",
+    "button",
+    "close_former",
+    "close_tree",
+    "export_target",
+    "keep_order",
+    "note",
+    "static_html",
+]
+
+_LONGEST_PAUSE = 1.0  # seconds until the next call of a `Debouncer` that nobody poked
+_LONGEST_PATH = 500
+_ROUTE = "_reply_subshell_for"
+
+
+class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
+    """A widget that is stored in a notebook with its text and its HTML, see `_html`."""
+
+    def _html(self) -> str:
+        """Return the HTML that replaces the widget where there is no kernel."""
+        raise NotImplementedError
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """Return the state as strict JSON: without NaN, infinity and half surrogate pairs."""
+        return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self._bundle(repr(self), self._html(), **kwargs)
+
+    def _bundle(self, text: str, html: str, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if isinstance(data, dict):
+            data["text/plain"] = text
+            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{html}</div>')
+        return bundle
+
+
+def static_html(widget: Any) -> str:
+    """Return the HTML that replaces `widget` where there is no kernel."""
+    bundle = widget._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    return str((data or {}).get("text/html", ""))
+
+
+class ThreadSafeWidget(Readable, anywidget.AnyWidget):
+    """A widget with a script, changed from several threads; the page sets only `FROM_PAGE`.
+
+    The state is sent in one piece, so that nothing older arrives after something newer: a page
+    whose script came late (see ``static/kit.js``) asks for the whole state while another thread
+    goes on changing it.
+    """
+
+    FROM_PAGE: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, **traits: Any) -> None:
+        self._sending = threading.RLock()
+        super().__init__(**traits)
+
+    def send_state(self, key: Any = None) -> None:
+        """Send the whole state, or that of some traits."""
+        with self._sending:
+            super().send_state(key)
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        """Send a message as strict JSON."""
+        super().send(page_safe(content), buffers)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take from the page the traits that it may set."""
+        accepted = {key: value for key, value in sync_data.items() if key in self.FROM_PAGE}
+        if accepted:
+            super().set_state(accepted)
+
+    def close(self) -> None:
+        """Close the widget and its layout."""
+        layout = self.layout
+        super().close()
+        layout.close()
+
+    def _html(self) -> str:
+        return ""
+
+
+class _Html(ipw.HTML):  # type: ignore[misc]  # no types are published for ipywidgets
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002
+        return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
+
+
+def note(html: str, *classes: str) -> Any:
+    """Return `html`, which is escaped already, as a widget."""
+    widget = _Html(html)
+    for name in classes:
+        widget.add_class(name)
+    return widget
+
+
+def button(text: str, classes: str, clicked: Callable[[], object], *, tooltip: str = "") -> Any:
+    """Return a button with CSS classes, separated by spaces."""
+    made = ipw.Button(description=text, **({"tooltip": tooltip} if tooltip else {}))
+    for name in classes.split():
+        made.add_class(name)
+    made.on_click(lambda _: clicked())
+    return made
+
+
+def close_tree(widget: Any) -> None:
+    """Close a widget with its children, layouts and styles, which ipywidgets leaves open."""
+    for child in getattr(widget, "children", ()):
+        close_tree(child)
+    for part in (getattr(widget, "style", None), getattr(widget, "layout", None)):
+        if isinstance(part, ipw.Widget):
+            part.close()
+    widget.close()
+
+
+_displayed: dict[str, tuple[int, list[weakref.ref[Any]]]] = {}
+
+
+def close_former(widget: Any) -> None:
+    """Close the forms that an earlier execution of the present cell has displayed.
+
+    A form that is busy stays open, and so does one that another cell displays as well.
+    """
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = (parent.get("metadata") or {}).get("cellId")
+    if shell is None or not isinstance(cell, str):
+        return
+    count, former = _displayed.get(cell, (shell.execution_count, []))
+    if count != shell.execution_count:
+        for other in filter(None, [each() for each in former]):
+            if other is not widget and not other.busy and other.cells == {cell}:
+                other.close()
+        former = []
+    widget.cells.add(cell)
+    _displayed[cell] = (shell.execution_count, [*former, weakref.ref(widget)])
+
+
+class ErrorBoundary:
+    """Shows exceptions of callbacks, which Jupyter hides in its log; they are raised all the same.
+
+    Use it as a context manager, or wrap callbacks with `guarded`; `widget` shows the exception.
+    """
+
+    def __init__(self) -> None:
+        self.widget = note("", "vnb-trouble")
+
+    def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Return `callback` with its exceptions shown."""
+
+        def call(*args: object) -> None:
+            with self:
+                callback(*args)
+
+        return call
+
+    def clear(self) -> None:
+        """Show nothing any more."""
+        self.widget.value = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(exc, Exception):
+            self.widget.value = alert_html(exc)
+
+
+class SerialExecutor:
+    """Runs calls one after the other, in a thread that ends when there are none left.
+
+    Examples
+    --------
+    >>> done = []
+    >>> executor = SerialExecutor("example")
+    >>> executor.submit(lambda: done.append("first"))
+    >>> executor.submit(lambda: done.append("second"))
+    >>> executor.wait(5), done
+    (True, ['first', 'second'])
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()
+        self._is_working = False
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Have `call` called soon; returns at once."""
+        with self._changed:
+            self._calls.append(call)
+            if not self._is_working:
+                self._is_working = True
+                self._start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to do; return whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._is_working, timeout)
+
+    def _start(self) -> None:
+        threading.Thread(target=self._work, name=self._name, daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            while (call := self._next()) is not None:
+                call()
+        except BaseException:
+            with self._changed:
+                self._start()  # the calls after the one that failed are made all the same
+            raise
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            if self._calls:
+                return self._calls.popleft()
+            self._is_working = False
+            self._changed.notify_all()
+            return None
+
+
+class Debouncer:
+    """Calls `show` soon after a `poke`, and again and again as long as it returns True.
+
+    However many pokes there are, `show` is called once for those that came since it began, never
+    twice at once, and never in the thread that poked. Its thread ends when there is nothing more
+    to show. The pause between two calls grows with the time that a call takes.
+
+    Examples
+    --------
+    >>> done = threading.Event()
+    >>> debouncer = Debouncer(done.set, name="example")
+    >>> debouncer.poke()
+    >>> done.wait(5)
+    True
+    >>> debouncer.close()
+    """
+
+    def __init__(self, show: Callable[[], bool | None], *, name: str, least: float = 0.2) -> None:
+        self._show = show
+        self._name = name
+        self._least = least
+        self._changed = threading.Condition()
+        self._poked = False
+        self._closed = False
+        self._ready_at = 0.0
+        self._thread: threading.Thread | None = None
+
+    def poke(self) -> None:
+        """Ask for a call soon; returns at once."""
+        with self._changed:
+            self._poked = True
+            if self._thread is None and not self._closed:
+                self._start()
+            self._changed.notify_all()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there is nothing to show any more; return whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._thread is None, timeout)
+
+    def close(self) -> None:
+        """Make no further call; wait for one that is under way, unless it is the caller."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            if self._thread is not threading.current_thread():
+                self._changed.wait_for(lambda: self._thread is None)
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while self._call_once():
+                pass
+        except BaseException:
+            with self._changed:
+                self._end()
+                if self._poked and not self._closed:
+                    self._start()  # pokes after the one that failed count all the same
+            raise
+
+    def _call_once(self) -> bool:
+        """Call when it is time, and wait for the next time; return whether there is one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, self._ready_at - time.monotonic())
+            if self._closed:
+                return self._end()
+            self._poked = False
+        began = time.monotonic()
+        try:
+            goes_on = self._show()
+        finally:
+            ended = time.monotonic()
+            self._ready_at = ended + max(self._least, 2 * (ended - began))
+        with self._changed:
+            if not (goes_on or self._poked):
+                return self._end()
+            pause = self._ready_at - time.monotonic() + _LONGEST_PAUSE
+            self._changed.wait_for(lambda: self._closed or self._poked, pause)
+        return True
+
+    def _end(self) -> bool:
+        self._thread = None
+        self._changed.notify_all()
+        return False
+
+
+def export_target(name: object, suffix: str, folder: Path | None = None) -> Path:
+    """Return the new file in `folder`, by default the working directory, that a page names.
+
+    It gets the ending of its format, and is never a file that exists.
+
+    Raises
+    ------
+    HistoryError
+        `name` is not a file name, leads out of the folder, or there is such a file already.
+    """
+    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _LONGEST_PATH:
+        msg = f"Give the file a name, such as runs{suffix}"
+        raise HistoryError(msg)
+    inside = Path(os.path.realpath(folder or Path.cwd()))
+    name = name.strip()
+    named = name if name.lower().endswith(suffix) else f"{name}{suffix}"
+    target = Path(os.path.realpath(inside / Path(named).expanduser()))
+    if not target.is_relative_to(inside):
+        msg = f"{named} is not in the folder {inside}; files are written there only"
+        raise HistoryError(msg)
+    if target.exists():
+        msg = f"{target} exists already and was left as it is; choose another name"
+        raise HistoryError(msg)
+    return target
+
+
+def keep_order(widget: Any) -> None:
+    """Let one thread receive the messages of `widget` and all its children, also later ones.
+
+    ipykernel 7.4 hands a message to the thread that last wrote to its widget, so that in a busy
+    kernel a click on Run overtakes the text typed before it. JupyterLab asks for one thread for
+    all widgets; here it gets it. Other kernels do so by themselves.
+    """
+    comm = getattr(widget, "comm", None)
+    if getattr(comm, _ROUTE, _as_requested) is _as_requested:
+        return
+    setattr(comm, _ROUTE, _as_requested)
+    if widget.has_trait("children"):
+        widget.observe(_keep_children, "children")
+        for child in widget.children:
+            keep_order(child)
+
+
+def _keep_children(change: Any) -> None:
+    for child in change["new"]:
+        keep_order(child)
+
+
+def _as_requested(_data: object, subshell_id: str | None) -> str | None:
+    return subshell_id

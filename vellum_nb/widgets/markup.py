@@ -1,0 +1,125 @@
+"""Assets, icons, names and states as HTML, for widgets and for static pages alike."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from html import escape
+from importlib import resources
+from typing import Any
+
+from vellum_nb.errors import VellumNBError
+
+__all__ = [
+    "ALERT",
+    "WARN",
+    "alert_html",
+    "asset",
+    "page_safe",
+    "script",
+]
+
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(async )?(const|class|function) )", re.MULTILINE)
+_MASK = re.compile(r"icon\(([\w-]+)\)")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def asset(*names: str) -> str:
+    """Return style sheets of ``static/`` as one text; ``icon(name)`` becomes an image in it."""
+    return _MASK.sub(lambda found: _mask(found[1]), "\n".join(map(_read, names)))
+
+
+def script(name: str) -> str:
+    """Return an ES module of ``static/`` with the modules that it imports inside.
+
+    Text, not a path: anywidget keeps every widget alive whose source is a path, and a widget's
+    script has no address from which it could import another.
+
+    Examples
+    --------
+    >>> "export default" in script("upload.js")
+    True
+    """
+
+    def inline(found: re.Match[str]) -> str:
+        body = _EXPORT.sub("", script(found[2]))
+        return f"const {found[1]} = (() => {{\n{body}\nreturn {found[1]};\n}})();"
+
+    return _IMPORT.sub(inline, _read(name))
+
+
+def _read(name: str) -> str:
+    folder = resources.files("vellum_nb.widgets").joinpath("static")
+    return folder.joinpath(name).read_text("utf-8")
+
+
+def _read_icons() -> dict[str, str]:
+    text = _read("icons.js")
+    found: dict[str, str] = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    return found
+
+
+_ICONS = _read_icons()
+
+
+def _mask(name: str) -> str:
+    """Return an icon as a CSS image, to be used as a mask over the colour of the text."""
+    path = f"<path d='{_ICONS[name]}'/>"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>{path}</svg>"
+    return f'url("data:image/svg+xml,{svg.replace("<", "%3C").replace(">", "%3E")}")'
+
+
+def _svg(name: str) -> str:
+    return (
+        '<svg class="vnb-glyph" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">'
+        f'<path fill="currentColor" d="{_ICONS[name]}"/></svg>'
+    )
+
+
+ALERT = _svg("alert")
+WARN = _svg("warn")
+
+
+def page_safe(value: Any) -> Any:
+    r"""Return `value` as a page can take it: strict JSON in UTF-8.
+
+    NaN and infinity become their names, half of a surrogate pair a replacement character.
+
+    Examples
+    --------
+    >>> page_safe({"score": float("nan"), "reply": "cut \ud83d"})
+    {'score': 'NaN', 'reply': 'cut \ufffd'}
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {page_safe(key): page_safe(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(page_safe, value))
+    return value
+
+
+def alert_html(exc: BaseException, *, what: str = "") -> str:
+    """Return an exception as a line that is read out; one that is not ours names its type.
+
+    Examples
+    --------
+    >>> "ZeroDivisionError: division by zero" in alert_html(ZeroDivisionError("division by zero"))
+    True
+    """
+    known = isinstance(exc, VellumNBError)
+    text = str(exc) if known else f"{_words(exc)} (a fault in the form, please report)"
+    where = f"<b><code>{escape(what)}</code></b>: " if what else ""
+    return f'<div role="alert" class="vnb-alert">{ALERT}<pre>{where}{escape(text)}</pre></div>'
+
+
+def _words(exc: BaseException) -> str:
+    try:
+        return f"{type(exc).__name__}: {exc}"
+    except Exception:  # noqa: BLE001 - an exception may fail to say what it is
+        return type(exc).__name__

@@ -1,0 +1,76 @@
+// What all widgets are drawn with. Text goes in as text nodes, never as HTML.
+import { ICONS } from "./icons.js";
+
+export function h(tag, options = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(options)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "class") node.className = value;
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  return node;
+}
+
+export function icon(name, css = "vnb-view-icon") {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", css);
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", ICONS[name] ?? "");
+  path.setAttribute("fill", "currentColor");
+  svg.append(path);
+  return svg;
+}
+
+export function redraw(svg, name) { put(svg.firstChild, "d", ICONS[name] ?? ""); }
+
+export function say(node, text) { if (node.textContent !== String(text)) node.textContent = text; }
+
+export function put(node, name, value) { if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value); }
+
+export function figure(value) { return typeof value === "number" ? value.toLocaleString("en-US") : value; }
+
+export function plural(count, word) { return count === 1 ? word : `${word}s`; }
+
+export function select(label, options, value, changed) {
+  const node = h("select", { "aria-label": label }, options.map(([name, text]) => h("option", { value: name }, text)));
+  node.value = value;
+  node.addEventListener("change", () => changed(node.value));
+  return h("span", { class: "vnb-view-select" }, node);
+}
+
+// anywidget gives a model up whose module has not loaded within 2 s, as on a busy machine: it would
+// be drawn all the same, and never receive a message again. Such a model is handed its messages
+// without anywidget (0.9 to 0.11: `_handle_comm_msg`), and asks for what it missed.
+export function resync(model) {
+  const raw = ownModel(model);
+  if (typeof raw?._handle_comm_msg !== "function" || !raw.comm?.on_msg) return;
+  const nothing = { content: { data: { method: "nothing" } } };
+  raw._handle_comm_msg(nothing).catch(() => {
+    if (Object.hasOwn(raw, "_handle_comm_msg")) return;  // another view of the model was first
+    let own = raw;
+    while (!Object.hasOwn(own, "_handle_comm_msg")) own = Object.getPrototypeOf(own);
+    raw._handle_comm_msg = Object.getPrototypeOf(own)._handle_comm_msg;
+    raw.comm.on_msg(raw._handle_comm_msg.bind(raw));
+    raw.comm.send({ method: "request_state" }, {});
+  });
+}
+
+function ownModel(model) {
+  let raw = null;
+  const take = (it) => { raw = it; };
+  model.on("change:_vnb_views", take);  // the only way from anywidget's model to Jupyter's own
+  model.set("_vnb_views", (model.get("_vnb_views") ?? 0) + 1);
+  model.off("change:_vnb_views", take);
+  return raw;
+}
+
+// Calls when the kernel behind the model ends, of which the model itself learns nothing; returns what stops that.
+export function onKernelEnd(model, call) {
+  const changed = ownModel(model)?.widget_manager?.kernel?.statusChanged;
+  const listen = (_, status) => { if (["restarting", "autorestarting", "terminating", "dead"].includes(status)) call(); };
+  changed?.connect(listen);
+  return () => changed?.disconnect(listen);
+}
