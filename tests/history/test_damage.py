@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb import History, HistoryError, Run
+from vellum_nb import History, HistoryError, Run, sqlite
 
 PAGE = 2048
 NOBODY = 65534
@@ -272,3 +273,46 @@ def test_a_history_that_may_only_be_read_can_be_checked(open_folder):
     with nobody(place):
         assert vnb.check_history(path).ok
     assert sorted(file.name for file in open_folder.iterdir()) == ["mine", "runs.db"]
+
+
+READS = {
+    "count": lambda history: history.count(),
+    "runs": lambda history: history.runs(),
+    "frame": lambda history: history.frame(skip_damaged=True),
+    "search": lambda history: history.search("text"),
+    "summaries": lambda history: [each.outputs for each in history.summaries()],
+    "page": lambda history: history.page(order_by="input.text"),
+    "merge": lambda history: History(":memory:").merge(history),
+    "annotate": lambda history: history.annotate("run-1", note="x"),
+    "delete": lambda history: history.delete(["run-2"]),
+    "undelete": lambda history: history.undelete(),
+    "html": lambda history: history._repr_html_(),
+    "vacuum": lambda history: history.vacuum(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_is_damaged_every_error_is_a_sentence_of_ours(content, path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_CHECKED_BYTES", 0)  # as if it were too large to check at opening
+    chance, refused_reads = random.Random(11), 0  # noqa: S311  (no secret depends on it)
+    for _ in range(30):
+        harmed = bytearray(content)
+        for _ in range(chance.choice([1, 1, 5, 40])):
+            at = chance.randrange(PAGE, len(harmed))
+            if chance.random() < 0.3:
+                start = at // PAGE * PAGE
+                harmed[start : start + PAGE] = chance.choice([bytes, chance.randbytes])(PAGE)
+            else:
+                harmed[at] ^= 1 << chance.randrange(8)
+        for left in path.parent.iterdir():
+            left.unlink()
+        path.write_bytes(harmed)
+        vnb.check_history(path)
+        with suppress(HistoryError), History(path) as history:
+            for read in READS.values():
+                try:
+                    read(history)
+                except HistoryError:
+                    refused_reads += 1
+    assert refused_reads > 30

@@ -13,7 +13,6 @@ import psycopg
 import pytest
 
 from vellum_nb import History
-from vellum_nb.local import postgres as tryout
 
 SETTINGS = """
 [databases]
@@ -32,7 +31,8 @@ query_wait_timeout = 20
 @pytest.fixture
 def pooled_url(postgres, postgres_url):
     """Return the URL of an empty history behind a pooler with two sessions."""
-    port = tryout._free_port()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     file = postgres.folder / "pgbouncer.ini"
     file.write_text(SETTINGS.format(server=postgres.port, port=port))
     program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"

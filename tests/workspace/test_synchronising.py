@@ -141,7 +141,7 @@ def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(ws,
         "url, key, history = sys.argv[1:]\n"
         "ws = vnb.connect(url, api_key=key, history=history)\n"
         "die = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "ws.history.subscribe(print, many=die)\n"
+        "ws.history.subscribe(print, on_bulk_change=die)\n"
         "ws.history.sync('shout')\n"
     )
     command = [sys.executable, "-c", script, server.url, server.api_key, tmp_path / "runs.db"]

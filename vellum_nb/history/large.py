@@ -16,12 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.rows import DamagedRunError, encoded
+from vellum_nb.history.rows import encoded
 from vellum_nb.history.store import Reader, Row, Transaction
 
 LARGE = 32_768
 EXCERPT = 1_000
 _COLUMNS = ("inputs", "outputs", "desired", "nodes")
+_DAMAGED = "{"  # stands for a payload that cannot be read: who reads its row as a run names it
 _AT_ONCE = 100  # that many large values are in memory at a time
 _NOT_TEXT = re.compile("[\ud800-\udfff\x00]")
 _INSERT = (
@@ -94,7 +95,7 @@ def restore(
         values = _values(reader, hashes)
         for i in chosen:
             places = _places(rows[i], names)
-            absent = [place for place in places if place[2] not in values]
+            absent = [place for place in places if place[2] and place[2] not in values]
             if absent and missing == "raise":
                 raise _missing(dict(zip(names, found[i], strict=True)).get("id"), absent[0])
             lost += len(absent)
@@ -109,8 +110,8 @@ def _places(row: Row, names: Sequence[str]) -> list[Any]:
     """Return the places of a row's `large` that are in the columns `names`."""
     try:
         return [(name, path, found) for name, path, found in json.loads(row[-1]) if name in names]
-    except (ValueError, TypeError) as exc:
-        raise DamagedRunError(str(dict(zip(names, row, strict=False)).get("id")), "large") from exc
+    except (ValueError, TypeError):  # damaged: no value is known by a hash that is empty
+        return [(name, [], "") for name in names if name in _COLUMNS]
 
 
 def _missing(run_id: object, place: Sequence[Any]) -> HistoryError:
@@ -126,11 +127,14 @@ def _filled(
 ) -> Row:
     texts = dict(zip(names, row, strict=True))
     for name in dict.fromkeys(name for name, _, _ in places if texts.get(name) is not None):
-        whole = json.loads(texts[name])
-        for column, path, found in places:
-            if column == name:
-                _put(whole, path, values.get(found))
-        texts[name] = encoded(whole, name, "")
+        try:
+            whole = json.loads(texts[name])
+            for column, path, found in places:
+                if column == name:
+                    _put(whole, path, values.get(found))
+            texts[name] = encoded(whole, name, "")
+        except (ValueError, TypeError, LookupError):
+            texts[name] = _DAMAGED
     return tuple(texts.values())
 
 

@@ -125,7 +125,8 @@ def document(inputs: str | None, outputs: str | None, *texts: str | None) -> str
             _collect(json.loads(payload, parse_constant=str), values)
         except (ValueError, RecursionError):  # damaged, or deeper than Python reads
             values.append(payload)
-    return normalize([*values, *filter(None, texts)])
+    every = (*values, *texts)
+    return normalize(text for text in every if isinstance(text, str))  # bytes: damaged
 
 
 def _collect(value: Any, into: list[str]) -> None:
