@@ -42,7 +42,7 @@ from vellum_nb.local.isolation.workflow_server import (
 )
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, WorkflowReleaseTagRead
-from vellum_nb.models.deployments import (
+from vellum_nb.models.contract import (
     ReleaseDeployment,
     ReleaseEnvironment,
     ReleaseRef,
