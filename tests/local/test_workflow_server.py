@@ -101,12 +101,12 @@ def python(tmp_path_factory):
     if known := os.environ.get("VELLUM_WORKFLOW_SERVER_PYTHON"):
         return known
     folder = tmp_path_factory.mktemp("environment") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     found = str(folder / "bin" / "python")
     package = f"vellum-workflow-server=={version('vellum-ai')}"
-    done = subprocess.run(
-        [found, "-m", "pip", "install", "--quiet", package], capture_output=True, check=False
-    )
+    uv = str(Path(sys.executable).with_name("uv"))
+    command = [uv, "pip", "install", "--quiet", "--python", found, package]
+    done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         pytest.skip(f"{package} cannot be installed here")
     return found
