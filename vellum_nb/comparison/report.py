@@ -390,7 +390,7 @@ def markdown(model: ReportModel, groups: Sequence[str]) -> str:
 
 def _markdown_metric(rows: Sequence[MetricRow]) -> str:
     head = ["release", "mean (95 %)", "difference (95 %)", "better", "worse", "same", "noise"]
-    head += ["no figure", "p of the mean", "p of the signs", "noise floor", "finding"]
+    head += ["no figure", "p (difference of means)", "p (sign test)", "noise floor", "finding"]
     lines = []
     for row in rows:
         mean = _interval(row, "", "low", "high")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -221,6 +222,9 @@ class LocalServer:
         >>> server = LocalServer()
         >>> server.models(base_url="http://127.0.0.1:11434/v1", model="llama3.2")
         """
+        if find_spec("openai") is None:
+            msg = 'Models are called with the openai client: pip install "vellum-nb[models]"'
+            raise VellumNBError(msg)
         self._models.provider = Provider(
             base_url=base_url,
             api_key=api_key,
