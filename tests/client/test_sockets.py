@@ -63,7 +63,7 @@ def test_no_thread_is_left_when_there_are_no_calls(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_child_calls_with_the_client_of_its_parent(
+def test_a_child_calls_with_the_client_of_its_parent_over_connections_of_its_own(
     server: Any, client: Client, fulfilled: dict[str, Any]
 ) -> None:
     server.will(server.reply(200, fulfilled))
@@ -76,6 +76,9 @@ def test_a_child_calls_with_the_client_of_its_parent(
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    client.execute_workflow({}, workflow_deployment_name="w")
+    first, of_child, last = (request.connection for request in server.seen)
+    assert first == last != of_child
 
 
 def test_a_session_shows_no_key(key: str) -> None:

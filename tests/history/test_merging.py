@@ -156,6 +156,16 @@ def test_a_run_that_was_deleted_here_stays_deleted(history, other, put):
     assert history.runs() == [run]
 
 
+def test_an_answer_to_a_run_that_was_deleted_here_comes_back_with_it(history, put, make_run):
+    run = put(history, state="STARTED", external_id="x")
+    history.delete([run.id])
+    answer = make_run(external_id="x", execution_id="e", state="FULFILLED", outputs={"a": 1})
+    assert history.merge([answer]).deleted == 1
+    history.undelete()
+    stored = history.get(run.id)
+    assert (stored.state, stored.outputs, stored.execution_id) == ("FULFILLED", {"a": 1}, "e")
+
+
 def sweep_of(run, **fields):
     usual = {"id": "s", "deployment": "d", "release_tags": ("v1",), "cases": 1, "signature": "x"}
     return SweepRecord(**usual | {"created": run.timestamp} | fields)

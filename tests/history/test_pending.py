@@ -6,13 +6,14 @@ import io
 import os
 import random
 import signal
+import sqlite3
 import stat
 import sys
 import threading
 import time
 import warnings
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import psycopg
 import pytest
@@ -362,3 +363,40 @@ def test_a_merge_that_lost_its_server_is_finished_by_the_next(postgres_url, down
         report = history.merge(path)
         assert report.added + report.known == 900
         assert [run.id for run in history.runs()] == [run.id for run in reversed(runs)]
+
+
+def test_a_run_that_waits_ends_where_it_waits_when_the_server_is_just_back(
+    postgres_url, guest_url, ask, make_run
+):
+    with History(postgres_url):
+        ask("GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO reader")
+    run = make_run()
+    with History(guest_url) as history:
+        ask("REVOKE INSERT ON runs FROM reader")
+        with pytest.warns(UserWarning, match="are recorded in"):
+            history.begin(run)
+        assert history.count() == 0  # tries to merge it, in vain
+        ask("GRANT INSERT ON runs TO reader")
+        history.finish(ended(run, a=1))
+    with History(guest_url) as history:
+        assert history.get(run.id).outputs == {"a": 1}
+
+
+def test_a_damaged_run_that_waits_is_reported_and_stays_where_it_is(
+    postgres_url, down, make_run, folder
+):
+    with History(postgres_url) as history, down:
+        with pytest.warns(UserWarning, match="are recorded in"):
+            history.begin(make_run(id="good"))
+        history.begin(make_run(id="damaged"))
+    (file,) = folder.glob("pending-*.db")
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("UPDATE runs SET timestamp = 1 << 62 WHERE id = 'damaged'")
+        db.commit()
+    with (
+        pytest.warns(UserWarning, match=r"cannot be merged .*1 damaged and left out: damaged"),
+        History(postgres_url) as history,
+    ):
+        assert [run.id for run in history.runs()] == ["good"]
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT count(*) FROM runs WHERE id = 'damaged'").fetchone() == (1,)

@@ -4,7 +4,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from vellum_nb import History, HistoryError
@@ -104,3 +107,34 @@ def test_tables_of_others_in_the_same_schema_are_left_alone(postgres, postgres_u
         history.vacuum()
     assert postgres.execute(file.format("theirs"), database) == theirs
     assert postgres.execute(file.format("runs"), database) != runs
+
+
+def test_a_vacuum_while_runs_are_restored_leaves_none_without_its_values(postgres_url, make_run):
+    run = make_run()
+    with (
+        History(postgres_url) as history,
+        History(postgres_url) as other,
+        psycopg.connect(postgres_url) as blocker,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        history.begin(run)
+        history.delete([run.id])
+        blocker.execute("SELECT 1 FROM runs FOR UPDATE")
+        restored = pool.submit(history.undelete)
+        wait_for_waiting(blocker, 1)
+        vacuumed = pool.submit(other.vacuum)
+        wait_for_waiting(blocker, 2)
+        blocker.rollback()
+        assert (restored.result().runs, vacuumed.result().forgotten) == ((run.id,), 0)
+        assert history.get(run.id).inputs == run.inputs
+
+
+def wait_for_waiting(db, number):
+    """Wait until so many sessions wait for a lock."""
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    until = time.monotonic() + 20
+    while db.execute(sql).fetchone()[0] < number and time.monotonic() < until:
+        time.sleep(0.02)

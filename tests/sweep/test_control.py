@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
 import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.models import RunError
+from vellum_nb.sweep import driver
 from vellum_nb.sweep.retry_policy import Retry
 
 
@@ -215,6 +218,38 @@ def test_a_wrong_key_stops_it_and_leaves_no_row_behind(history):
     assert (sweep.state, sweep.progress().why) == ("stopped", "HTTP 401")
     assert history.runs() == []
     assert sweep.progress().tags[0].to_go == 20
+
+
+def test_a_driver_that_lost_its_lease_takes_back_no_run_of_the_other(history, monkeypatch):
+    monkeypatch.setattr(driver, "_RENEW_EVERY", 0.5)  # private: else the test takes 10 s
+    arrived = threading.Event()
+
+    def refused(task, cancel):
+        arrived.set()
+        return Retry(replace(task, tries=1), "HTTP 429", 60.0, busy=True)
+
+    sweep = swept(history, planned(history, 3), refused).start()
+    assert arrived.wait(LONG)
+    with closing(sqlite3.connect(history.path)) as db:  # as another host does that takes it over
+        db.execute("UPDATE leases SET token = 'other'")
+        db.commit()
+    with pytest.raises(HistoryError, match="is under way"):
+        sweep.wait()
+    assert states(history) == ["STARTED"] * len(history.runs())
+    assert history.runs()
+
+
+def test_a_deleted_run_whose_answer_never_came_is_not_waited_for(history):
+    record = planned(history, 2)
+    gate = Gate()
+    sweep = swept(history, record, gate, concurrency=2).start()
+    gate.wait_for(2)
+    sweep.cut()
+    sweep.wait()
+    (run, _) = history.runs()
+    history.delete([run.id])
+    later = again_later(history, sweep, answered).run()
+    assert (later.state, states(history)) == ("done", ["FULFILLED"])
 
 
 def test_failed_runs_are_retried_under_new_ids_when_asked(history):

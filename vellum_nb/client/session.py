@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
@@ -52,6 +53,7 @@ TRIES = 4
 _LONGEST_PAUSE = 30.0  # seconds
 _FIRST_PAUSE = 0.25
 _JITTER = 0.25
+_INHERITED: list[RecordingAdapter] = []
 
 
 class Request(NamedTuple):
@@ -111,8 +113,13 @@ class Session:
         )
         self._proxies: dict[str, dict[str, str]] = {}
         self._closed = threading.Event()
-        self._adapter = RecordingAdapter(settings.max_connections)
         self._total = None if read is None or connect is None else connect + read
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin without connections; a fork inherits those of its parent, which go on there."""
+        self._process = os.getpid()
+        self._adapter = RecordingAdapter(self._settings.max_connections)
         self._watchdog = Watchdog(self._total)
 
     def close(self) -> None:
@@ -126,6 +133,9 @@ class Session:
         `cancel` ends it from another thread.
         """
         attempt, redirects, wait = 1, 0, 0.0
+        if self._process != os.getpid():
+            _INHERITED.append(self._adapter)  # a thread may have held its locks
+            self._begin()
         while True:
             self._wait(request, cancel, wait)
             outcome = self._attempt(request, cancel)

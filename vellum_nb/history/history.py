@@ -720,13 +720,19 @@ class History:
         begun: Sequence[Run] = (),
         ended: Sequence[Run] = (),
     ) -> HistoryError | None:
-        """Write runs; while the server is away they go to the pending history."""
+        """Write runs; while the server is away they go to the pending history.
+
+        They do too while others wait there: a run ends where it began.
+        """
+        store, pending = self._store, self._pending
         try:
-            problem = self._store.write(change)
+            if pending is not None:
+                pending.raise_if_waiting()
+            problem = store.write(change)
         except OutOfReachError:
-            if self._pending is None:
+            if pending is None:
                 raise
-            self._pending.record(begun, ended)
+            pending.record(begun, ended)
             return None
         for run in (*ended, *begun):
             self._notify(run.id)

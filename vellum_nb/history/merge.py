@@ -264,6 +264,8 @@ def _merge_batch(runs: Sequence[Run], tx: Transaction) -> list[tuple[str, _Merge
             ours = row | {"external_id": external_id, "deletion": None}
         elif ours["deletion"] is not None:
             merged = _Merged("deleted", ours["id"])
+            if _completes(ours, row):  # its answer comes back with it
+                writes.complete_run(tx, run.model_copy(update={"id": ours["id"]}))
         else:
             merged = _merge_known(tx, ours, row)
             if merged.outcome != "known":

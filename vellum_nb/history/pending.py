@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError
@@ -64,27 +65,26 @@ class PendingRuns:
             )
             warnings.warn(msg, UserWarning, stacklevel=5)
 
+    def raise_if_waiting(self) -> None:
+        """Raise an `OutOfReachError` where runs wait: a run ends where it began."""
+        if self._may_have_runs:
+            msg = f"Runs in {self.path} wait for the history {self._url}"
+            raise OutOfReachError(msg)
+
     def merge_into(self, store: Store) -> bool:
         """Merge pending runs into `store`, unless its server is still away; return whether any.
 
         Other processes that record pending runs wait, so that none is removed unmerged.
         """
+        if not self._may_have_runs:  # without the lock, which a fork may find held
+            return False
         with self._lock:
-            if not self._may_have_runs or time.monotonic() - self._tried < _RETRY_S:
+            if time.monotonic() - self._tried < _RETRY_S:
                 return False
             self._tried = time.monotonic()
-
-            def change(transaction: Transaction) -> bool:
-                if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
-                    return False
-                merge_store(store, transaction)
-                for table in ("payloads", "runs", "large_values"):
-                    transaction.execute(f"DELETE FROM {table}")
-                return True
-
             try:
                 store.write(lambda transaction: transaction.read("SELECT 1"))  # does not wait
-                merged = self._open().write(change)
+                merged = self._open().write(partial(_merge, store))
             except OutOfReachError:
                 return False
             except HistoryError as exc:
@@ -106,3 +106,15 @@ class PendingRuns:
         if self._store is None:
             self._store = SqliteStore(self.path)
         return self._store
+
+
+def _merge(store: Store, transaction: Transaction) -> bool:
+    """Merge what waits into `store` and remove it; one that is damaged keeps all of it there."""
+    if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
+        return False
+    report, _ = merge_store(store, transaction)
+    if report.unreadable:
+        raise HistoryError(str(report))
+    for table in ("payloads", "runs", "large_values"):
+        transaction.execute(f"DELETE FROM {table}")
+    return True

@@ -44,6 +44,7 @@ REUSED = ("position", "release_tag", "repeat", "run")
 _RECENT = 2_000
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _NONE: Mapping[Place, str] = MappingProxyType({})
+_STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
 _LAST_SEEN = "CASE WHEN finished_at > timestamp THEN finished_at ELSE timestamp END"
 
 
@@ -227,8 +228,11 @@ class Sweeps:
             warnings.warn(msg, UserWarning, stacklevel=2)
 
     def states(self, sweep_id: str) -> dict[str, str]:
-        """Return the state of each run of a sweep that was begun, by its id; deleted ones too."""
-        sql = "SELECT id, state FROM runs WHERE sweep_id = :sweep"
+        """Return the state of each run of a sweep that was begun, by its id; deleted ones too.
+
+        A deleted run whose answer never came is CANCELLED: nobody waits for it.
+        """
+        sql = f"SELECT id, {_STATE} FROM runs WHERE sweep_id = :sweep"
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
     def in_doubt(self, sweep_id: str) -> set[str]:
@@ -242,8 +246,8 @@ class Sweeps:
     def tallies(self) -> dict[str, Counter[str]]:
         """Return of each sweep how many runs are in which state, reused ones too."""
         own = (
-            "SELECT sweep_id, state, count(*) FROM runs WHERE sweep_id IS NOT NULL "
-            "GROUP BY sweep_id, state"
+            f"SELECT sweep_id, {_STATE}, count(*) FROM runs WHERE sweep_id IS NOT NULL "
+            "GROUP BY 1, 2"
         )
         reused = (
             "SELECT u.sweep, r.state, count(*) FROM sweep_reused u JOIN runs r ON r.id = u.run "

@@ -68,7 +68,6 @@ CREATE TABLE large_values (hash TEXT PRIMARY KEY, size INTEGER NOT NULL, value T
 CREATE TABLE deletions (
     number COUNTER,
     deleted_at INTEGER NOT NULL,
-    runs INTEGER NOT NULL,
     why TEXT NOT NULL
 );
 CREATE TABLE sweeps (

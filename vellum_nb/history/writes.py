@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
@@ -28,14 +29,13 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
-from vellum_nb.history.store import Reader, Store, Transaction
+from vellum_nb.history.store import Reader, Row, Store, Transaction
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_AT_ONCE = 2_000  # runs of a transaction: no other writer waits for long
 _NAMED = 3
 
 
@@ -258,20 +258,8 @@ def _counted(runs: int) -> str:
 
 
 def delete(store: Store, ids: Ids, why: str) -> Deletion:
-    """Mark the runs with these ids as deleted, a few thousand in a transaction."""
-    named = _named(ids)
-    number: int | None = None
-    rows: list[tuple[str, int, str]] = []
-    for first in range(0, len(named), _AT_ONCE):
-        some = named[first : first + _AT_ONCE]
-
-        def change(
-            transaction: Transaction, number: int | None = number, some: list[str] = some
-        ) -> tuple[int | None, list[Any]]:
-            return _delete_some(transaction, number, some, why)
-
-        number, found = store.write(change)
-        rows += found
+    """Mark the runs with these ids as deleted."""
+    number, rows = store.write(partial(_delete, _named(ids), why))
     if not rows:
         return Deletion()
     rows.sort(key=lambda row: row[1])
@@ -299,25 +287,17 @@ def _named(ids: Any) -> list[str]:
     return [clean(each) for each in names]
 
 
-def _delete_some(
-    transaction: Transaction, number: int | None, ids: Sequence[str], why: str
-) -> tuple[int | None, list[Any]]:
+def _delete(ids: Sequence[str], why: str, transaction: Transaction) -> tuple[int, list[Row]]:
+    transaction.serialize("deletions")
     chosen = f"deletion IS NULL AND {transaction.dialect.one_of('id', 'ids')}"
     bound = {"ids": transaction.dialect.listed(ids)}
     if not transaction.read(f"SELECT 1 FROM runs WHERE {chosen} LIMIT 1", bound):
-        return number, []
+        return 0, []
+    sql = "INSERT INTO deletions (deleted_at, why) VALUES (:at, :why) RETURNING number"
     row = {"at": micros(datetime.now(UTC)), "why": clean(why)}
-    if number is None:
-        sql = "INSERT INTO deletions (deleted_at, runs, why) VALUES (:at, 0, :why) RETURNING number"
-        ((number,),) = transaction.read(sql, row)
+    ((number,),) = transaction.read(sql, row)
     sql = f"UPDATE runs SET deletion = :number WHERE {chosen} RETURNING id, timestamp, deployment"
-    rows = transaction.read(sql, bound | {"number": number})
-    sql = (  # another process may have restored what was deleted before, and removed the deletion
-        "INSERT INTO deletions (number, deleted_at, runs, why) VALUES (:number, :at, :runs, :why) "
-        "ON CONFLICT (number) DO UPDATE SET runs = deletions.runs + excluded.runs"
-    )
-    transaction.execute(sql, row | {"runs": len(rows), "number": number})
-    return number, rows
+    return number, transaction.read(sql, bound | {"number": number})
 
 
 def undelete(store: Store, number: int | None) -> Restored:
@@ -331,16 +311,16 @@ def undelete(store: Store, number: int | None) -> Restored:
         listed = ", ".join(map(str, known[-20:]))
         msg = f"There is no deletion {number!r:.100}; history.deletions() lists them: {listed}"
         raise HistoryError(msg)
-    back: list[tuple[str, int]] = []
-    bound = {"number": number, "most": _AT_ONCE}
-    some = "SELECT seq FROM runs WHERE deletion = :number LIMIT :most"
-    sql = f"UPDATE runs SET deletion = NULL WHERE seq IN ({some}) RETURNING id, timestamp"
-    remove = "DELETE FROM deletions WHERE number = :number"
-    left = f"{remove} AND NOT EXISTS (SELECT 1 FROM runs WHERE deletion = :number)"
-    while rows := store.write(lambda transaction: transaction.read(sql, bound)):
-        back += rows
-    store.write(lambda transaction: transaction.execute(left, bound))
+    back = store.write(partial(_undelete, {"number": number}))
     return Restored(number, tuple(run_id for run_id, _ in sorted(back, key=lambda row: row[1])))
+
+
+def _undelete(bound: Mapping[str, int], transaction: Transaction) -> list[Row]:
+    transaction.serialize("deletions")
+    sql = "UPDATE runs SET deletion = NULL WHERE deletion = :number RETURNING id, timestamp"
+    back = transaction.read(sql, bound)
+    transaction.execute("DELETE FROM deletions WHERE number = :number", bound)
+    return back
 
 
 def deletions(reader: Reader) -> pd.DataFrame:
@@ -415,6 +395,7 @@ def vacuum(store: Store) -> Vacuumed:
 
 
 def _forget(transaction: Transaction) -> int:
+    transaction.serialize("deletions")
     sql = "DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE deletion IS NOT NULL)"
     transaction.execute(sql)
     forgotten = transaction.execute("DELETE FROM runs WHERE deletion IS NOT NULL")
