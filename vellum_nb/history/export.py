@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypedDict, Unpack
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.files import refuse_other_ending, replacing, replacing_bytes
 from vellum_nb.history import query
 from vellum_nb.history.csv_text import csv_lines, header_line
-from vellum_nb.history.files import refuse_other_ending, replacing, replacing_bytes
 from vellum_nb.history.frames import (
     EXACT,
     KINDS,
