@@ -135,8 +135,12 @@ def test_a_query_of_a_snapshot_is_cancelled_from_another_thread(filled):
 
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     store = SqliteStore(filled, FORMAT)
-    with store.snapshot() as snapshot:
-        threading.Timer(0.2, snapshot.cancel).start()
-        with pytest.raises(HistoryError, match="interrupted"):
+
+    def read_and_cancel():
+        with store.snapshot() as snapshot:
+            threading.Timer(0.2, snapshot.cancel).start()
             snapshot.read(endless)
+
+    with pytest.raises(HistoryError, match="interrupted"):
+        read_and_cancel()
     store.close()
