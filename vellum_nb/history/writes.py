@@ -306,14 +306,17 @@ def _delete_some(
     bound = {"ids": transaction.dialect.listed(ids)}
     if not transaction.read(f"SELECT 1 FROM runs WHERE {chosen} LIMIT 1", bound):
         return number, []
+    row = {"at": micros(datetime.now(UTC)), "why": clean(why)}
     if number is None:
         sql = "INSERT INTO deletions (deleted_at, runs, why) VALUES (:at, 0, :why) RETURNING number"
-        row = {"at": micros(datetime.now(UTC)), "why": clean(why)}
         ((number,),) = transaction.read(sql, row)
     sql = f"UPDATE runs SET deletion = :number WHERE {chosen} RETURNING id, timestamp, deployment"
     rows = transaction.read(sql, bound | {"number": number})
-    sql = "UPDATE deletions SET runs = runs + :runs WHERE number = :number"
-    transaction.execute(sql, {"runs": len(rows), "number": number})
+    sql = (  # another process may have restored what was deleted before, and removed the deletion
+        "INSERT INTO deletions (number, deleted_at, runs, why) VALUES (:number, :at, :runs, :why) "
+        "ON CONFLICT (number) DO UPDATE SET runs = deletions.runs + excluded.runs"
+    )
+    transaction.execute(sql, row | {"runs": len(rows), "number": number})
     return number, rows
 
 

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import Declared, Target, build
+from vellum_nb.local.deployments.releases import Declared, Target, build, release_read
 from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import stop_servers
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
-from vellum_nb.local.views import release_read
 from vellum_nb.models import WorkflowDeploymentRelease
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ class LocalServer:
         Parameters
         ----------
         ready : callable, optional
-            Called once when the server answers; whoever it tells may end the server at once.
+            Called once when the server answers; it may end the server at once.
         """
         ended: list[bool] = []  # not an Event: a signal may come while its lock is held
         with _signals(lambda: ended.append(True)), self:
