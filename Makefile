@@ -47,7 +47,7 @@ docs: $(VENV)/.dev programs ## Run the notebooks anew, keep their outputs, and t
 lock: $(VENV)/.uv ## Resolve the lock files anew
 	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra models --extra charts --extra postgres --group dev -o requirements/dev.lock
-	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra sdk --extra postgres -c requirements/dev.lock -o requirements/lab.lock
+	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra models --extra postgres -c requirements/dev.lock -o requirements/lab.lock
 LOCK := --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 programs:

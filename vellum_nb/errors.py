@@ -33,30 +33,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "APIResponseError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AuthenticationError",
-    "BadRequestError",
-    "HistoryError",
-    "InputError",
-    "InputProblem",
-    "NotFoundError",
-    "RateLimitError",
-    "RegressionError",
-    "ServerError",
-    "VellumNBError",
-]
-
 _OURS = f"{Path(__file__).parent}{os.sep}"
-_IPYTHON = "IPython"
-_CELL = "The cell"
 _A_CELL = re.compile(r"ipykernel_\d+|^<ipython-input")
-_SHOWN = 20
-_ROWS_SHOWN = 5
+_MOST = 20
+_MOST_ROWS = 5
 
 
 class VellumNBError(Exception):
@@ -67,12 +47,12 @@ class VellumNBError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows: the lines of the reader's own code, and the message."""
-        places = [
-            f"{_CELL if _A_CELL.search(frame.filename) else frame.filename}, "
-            f"line {frame.lineno}: {frame.line}"
-            for frame in extract_tb(self.__traceback__)
-            if not frame.filename.startswith(_OURS) and _IPYTHON not in Path(frame.filename).parts
-        ]
+        places = []
+        for frame in extract_tb(self.__traceback__):
+            path = frame.filename
+            if not path.startswith(_OURS) and "IPython" not in Path(path).parts:
+                place = "The cell" if _A_CELL.search(path) else path
+                places.append(f"{place}, line {frame.lineno}: {frame.line}")
         notes = getattr(self, "__notes__", [])
         return [*places, f"\x1b[31m{type(self).__name__}\x1b[0m: {self}", *notes]
 
@@ -247,17 +227,17 @@ def _lines(problems: Sequence[InputProblem]) -> list[str]:
         found = rows.setdefault(str(each), [])
         if each.row is not None:
             found.append(each.row)
-    lines = [f"  - {text}{_in_rows(found)}" for text, found in list(rows.items())[:_SHOWN]]
-    if len(rows) > _SHOWN:
-        lines.append(f"  … and {len(rows) - _SHOWN} more; the error's frame() lists them all")
+    lines = [f"  - {text}{_in_rows(found)}" for text, found in list(rows.items())[:_MOST]]
+    if len(rows) > _MOST:
+        lines.append(f"  … and {len(rows) - _MOST} more; the error's frame() lists them all")
     return lines
 
 
 def _in_rows(rows: Sequence[int]) -> str:
     if not rows:
         return ""
-    named = ", ".join(map(str, rows[:_ROWS_SHOWN]))
-    more = f" and {len(rows) - _ROWS_SHOWN:,} more" if len(rows) > _ROWS_SHOWN else ""
+    named = ", ".join(map(str, rows[:_MOST_ROWS]))
+    more = f" and {len(rows) - _MOST_ROWS:,} more" if len(rows) > _MOST_ROWS else ""
     return f" (row{'' if len(rows) == 1 else 's'} {named}{more})"
 
 

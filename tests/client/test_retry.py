@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.client.retry import (
+from vellum_nb.client.session import (
     may_resend_after_failure,
     may_resend_after_status,
     pause,

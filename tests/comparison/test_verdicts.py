@@ -86,7 +86,7 @@ def test_two_equal_coins_are_called_noise_and_a_better_coin_is_not():
     # Most cases alone are within the noise of five throws; their mean is not.
     assert found.p("v3", signs=True) > 0.05
     assert found.remark("v3") == (
-        "better on average (p = 0.0004): hardly chance, larger than the noise floor"
+        "better on average (p = 0.0004): unlikely to be chance, larger than the noise floor"
     )
     # two flips of a coin of 0.7 differ 42 times of 100
     assert found.against("v2").noise_floor == pytest.approx(0.42, abs=0.05)
@@ -149,10 +149,10 @@ def test_few_cases_say_what_they_cannot_tell():
     found = compared([0] * 12, [1] * 2 + [0] * 10)
     assert found.finding("v2") == "undecided"
     assert found.remark("v2") == (
-        "may be chance: the interval holds 0; 12 cases: cannot distinguish less than 50 points; "
-        "about 43 would show this difference"
+        "could be chance: the 95 % interval includes 0; "
+        "12 cases: cannot distinguish less than 50 points; about 43 would show this difference"
     )
-    assert compared([0, 0], [1, 1]).remark("v2").endswith("2 cases: too few to show any difference")
+    assert compared([0, 0], [1, 1]).remark("v2").endswith("2 cases: too few to show a difference")
     seconds = Metric(value, name="seconds")
     noisy = compared([1.0, 2.0, 3.0, 4.0] * 3, [1.5, 1.9, 3.5, 3.4] * 3, metrics=seconds)
     assert "cannot distinguish less than 0.27 in seconds" in noisy.remark("v2")
@@ -163,18 +163,20 @@ def test_what_may_be_chance_says_why_and_claims_no_zero_outside_of_the_interval(
     assert (gains.against("v2").change.low, gains.against("v2").change.high) == (1, 1)
     assert gains.p("v2") == 0.0625  # 2 x 1/32: two releases are held against v1
     assert gains.remark("v2") == (
-        "may be chance: p = 0.06, corrected for several releases; "
-        "6 cases: too few to show any difference"
+        "could be chance: p = 0.06, corrected for several releases; "
+        "6 cases: too few to show a difference"
     )
     one = compared([0] * 5, [1] * 5)
-    assert one.remark("v2") == ("may be chance: p = 0.06; 5 cases: too few to show any difference")
+    assert one.remark("v2") == ("could be chance: p = 0.06; 5 cases: too few to show a difference")
 
 
 def test_most_cases_better_and_no_better_on_average_says_both():
     often = compared([0.0] * 20, [1.0] * 18 + [-60.0, 0.0])
     assert often.p("v2", signs=True) < 0.001
     assert often.finding("v2") == "undecided"
-    assert often.remark("v2").startswith("may be chance on average: the interval holds 0; ")
+    assert often.remark("v2").startswith(
+        "could be chance on average: the 95 % interval includes 0; "
+    )
 
 
 def test_what_cannot_be_told_knows_of_the_correction_and_of_alpha():

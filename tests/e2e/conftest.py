@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -26,15 +26,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def _page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def _browser() -> Iterator[Browser]:
     try:
         find_chromium()
     except RuntimeError as exc:
         pytest.fail(str(exc), pytrace=False)
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def _page(tmp_path_factory: pytest.TempPathFactory, _browser: Browser) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("jupyterlab")
     screenshots = HERE.parents[1] / "screenshots"
-    with lab_server(folder) as url, chromium() as browser:
-        yield Lab(browser, url, folder, screenshots=screenshots)
+    with lab_server(folder) as url:
+        yield Lab(_browser, url, folder, screenshots=screenshots)
 
 
 @pytest.hookimpl(wrapper=True)

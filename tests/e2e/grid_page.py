@@ -9,7 +9,6 @@ __all__ = ["SETUP", "GridPage", "open_grid"]
 SETUP = """
 from datetime import UTC, datetime, timedelta
 import vellum_nb as vnb
-from vellum_nb.history.reading.records import Record
 from vellum_nb.models import case_id
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.widgets.grid import ComparisonView, Callbacks

@@ -10,8 +10,7 @@ from typing import Any
 
 import axe_playwright_python
 import pytest
-from lab import chromium, find_chromium
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from vellum_nb.widgets.markup import asset, script
 
@@ -98,13 +97,10 @@ class Blank:
 
 
 @pytest.fixture(scope="module")
-def _blank_page() -> Iterator[Page]:
-    try:
-        find_chromium()
-    except RuntimeError as exc:
-        pytest.fail(str(exc), pytrace=False)
-    with chromium() as browser:
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
+def _blank_page(_browser: Browser) -> Iterator[Page]:
+    page = _browser.new_page(viewport={"width": 1280, "height": 900})
+    yield page
+    page.close()
 
 
 @pytest.fixture
@@ -176,6 +172,7 @@ def test_a_table_shows_pages_of_rows_and_turns_them(table: Blank) -> None:
     assert table.sent("rows")[-1]["offset"] == 200
     reply(table)
     expect(table.page.locator(".vnb-table-row")).to_have_count(50)
+    expect(table.page.locator(".vnb-view-active")).to_contain_text("text 249")
     expect(table.page.get_by_role("button", name="Next")).to_be_disabled()
 
 

@@ -28,6 +28,7 @@ def test_a_sweep_is_seen_paused_resumed_and_stopped(lab):
     expect(view.outputs.filter(has_text="REJECTED").first).to_contain_text("nobody can read this")
     expect(view.outputs.first).to_contain_text("case ")
 
+    expect(view.button("Pause").locator("path")).to_have_attribute("d", re.compile("^M"))
     view.button("Pause").click()
     expect(view.status).to_have_text("paused: nothing new begins")
     view.let(4)

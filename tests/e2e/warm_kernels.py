@@ -33,7 +33,7 @@ IMPORTED = (
     "rapidfuzz.fuzz",
     "scipy.stats",
     "vellum_nb.workspace.comparing",
-    "vellum_nb.workspace.sweeping",
+    "vellum_nb.sweep.driver",
     "vellum_nb.local.serving",
     "vellum_nb.widgets",
     "vellum_nb.widgets.grid",

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import pytest
 
 from vellum_nb import History, HistoryError
+from vellum_nb.history import writes
 
 LONG = "long text " * 4_000
 
@@ -112,17 +111,27 @@ def test_no_number_of_a_deletion_is_given_twice(history, record):
             history.undelete(gone)
 
 
-def test_what_another_process_restores_during_a_deletion_loses_no_run(history, record, place):
-    ids = [record().id for _ in range(60)]
-    with History(place) as other, ThreadPoolExecutor(1) as pool:
-        deletions = [pool.submit(history.delete, [run_id]) for run_id in ids]
-        while not deletions[-1].done():
-            with suppress(HistoryError):
-                other.undelete()
-        assert [deletion.result().runs for deletion in deletions] == [1] * 60
-    while not history.deletions().empty:
-        history.undelete()
-    assert history.count() == 60
+def test_what_another_process_restores_during_a_deletion_loses_no_run(
+    history, record, place, monkeypatch
+):
+    ids = [record().id for _ in range(6)]
+    restored = []
+    write = history._store.write  # private: the moment between two transactions
+
+    def write_and_restore(change):
+        result = write(change)
+        if not restored:
+            restored.extend(other.undelete().runs)
+        return result
+
+    monkeypatch.setattr(writes, "_AT_ONCE", 2)  # thousands of runs otherwise
+    with History(place) as other:
+        monkeypatch.setattr(history._store, "write", write_and_restore)
+        assert history.delete(ids).runs == 6
+    assert len(restored) == 2
+    assert history.deletions()["runs"].tolist() == [4]
+    history.undelete()
+    assert history.count() == 6
 
 
 def test_a_kill_during_a_deletion_leaves_a_deletion_that_can_be_undone(history, record, path):

@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import Search, document
 from vellum_nb.history import search as search_module
 from vellum_nb.models import RunError
+from vellum_nb.search_text import Search, document
 
 PIECES = [
     *["refund", "Refunds", "POLICY", "pol", "größe", "GROSSE", "re\u00adfund", "e\u0301", "n"],

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from vellum_nb import History, HistoryError, read_csv, read_jsonl, read_parquet
-from vellum_nb.history import replacing, write_csv_frame
+from vellum_nb.files import replacing
+from vellum_nb.history import write_csv_frame
 
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)

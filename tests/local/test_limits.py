@@ -125,7 +125,7 @@ def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking
         api = asking(quick)
         end = time.monotonic() + 6
         while time.monotonic() < end:
-            assert answer_time(api) < 4
+            assert answer_time(api) < 10
             time.sleep(0.2)
         for sock in opened:
             assert len(closed(sock, 10)) < 8_000_000

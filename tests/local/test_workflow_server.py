@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import requests
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -100,12 +101,12 @@ def python(tmp_path_factory):
     if known := os.environ.get("VELLUM_WORKFLOW_SERVER_PYTHON"):
         return known
     folder = tmp_path_factory.mktemp("environment") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     found = str(folder / "bin" / "python")
     package = f"vellum-workflow-server=={version('vellum-ai')}"
-    done = subprocess.run(
-        [found, "-m", "pip", "install", "--quiet", package], capture_output=True, check=False
-    )
+    uv = str(Path(sys.executable).with_name("uv"))
+    command = [uv, "pip", "install", "--quiet", "--python", found, package]
+    done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         pytest.skip(f"{package} cannot be installed here")
     return found
@@ -186,18 +187,23 @@ def test_a_project_runs_in_an_environment_of_its_own(python, project, server, as
     assert "text" in answer.json()["detail"]
 
 
-def test_a_failure_a_crash_and_a_time_limit_are_rejections(python, project, tmp_path, asking):
-    with LocalServer(timeout=4) as server:
+def test_a_failure_and_a_crash_are_rejections(python, project, tmp_path, asking):
+    with LocalServer(timeout=60) as server:
         server.deploy(project, isolation="environment", python=python)
         api = asking(server)
         failed = run(api, "fail")["error"]
         assert (failed["code"], failed["message"]) == ("NODE_EXECUTION", "no such text")
-        late = run(api, "sleep")["error"]
-        assert late["code"] == "WORKFLOW_TIMEOUT", late
         crashed = run(api, "crash")
         assert crashed["state"] == "REJECTED"
         assert crashed["error"]["message"]
         assert outputs(run(api))["loud"] == ("STRING", "HI")
+
+
+def test_a_run_that_takes_too_long_is_a_rejection(python, project, tmp_path, asking):
+    with LocalServer(timeout=2) as server:
+        server.deploy(project, isolation="environment", python=python)
+        late = run(asking(server), "sleep")["error"]
+        assert late["code"] == "WORKFLOW_TIMEOUT", late
 
 
 def test_a_cancelled_run_is_rejected_at_once(python, project, server, asking):
@@ -325,6 +331,8 @@ if command == "image":
     if sys.argv[-1] == "missing:1":
         sys.exit("Error: No such image: missing:1")
     print("mine@sha256:0123")
+elif command == "network":
+    print("127.0.0.2")
 elif command == "pull":
     sys.exit("Error: pull access denied for missing")
 elif command == "run":
@@ -395,6 +403,22 @@ def test_a_container_is_published_on_loopback_with_limits_and_removed(
     assert "--rm" in started
     name = started[started.index("--name") + 1]
     until(lambda: ["rm", "--force", name] in docker())
+
+
+def test_a_container_reaches_the_local_server_through_its_bridge(docker, project, asking):
+    with LocalServer() as server:
+        server.deploy(project, isolation="container", image="mine:1")
+        _, url = outputs(run(asking(server)))["where"][1].split()
+        host, _, port = url.removeprefix("http://").partition(":")
+        assert host == "host.docker.internal"
+        answer = requests.get(
+            f"http://127.0.0.2:{port}/v1/environments/identity",
+            headers={"Host": f"{host}:{port}", "X-API-KEY": server.api_key},
+            timeout=20,
+        )
+        assert answer.json()["name"] == "local"
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.2:{port}/", timeout=20)
 
 
 def test_an_image_that_is_missing_is_an_error_at_deploy(docker, project, server):

@@ -42,8 +42,9 @@ class Gate:
         if cancel is None:
             self.open.wait(LONG)
         else:
-            with cancel.calling(self.open.set):
-                self.open.wait(LONG)
+            cancel.add_callback(self.open.set)
+            self.open.wait(LONG)
+            cancel.remove_callback(self.open.set)
             if cancel.cancelled:
                 return InDoubt(
                     PreparedRun(task.run, task.inputs, doubt=Doubt("cut off")),

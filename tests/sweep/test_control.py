@@ -374,3 +374,18 @@ def test_cut_off_it_does_not_wait_for_calls_that_it_cannot_reach(history):
         gate.open.set()
     assert sweep.progress().at_once == 0
     assert again_later(history, sweep, answered).run().state == "done"
+
+
+def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(history, monkeypatch):
+    monkeypatch.setattr("vellum_nb.sweep.driver._RENEW_EVERY", 0.05)
+    gate = Gate()
+    sweep = swept(history, planned(history, 10), gate, concurrency=2).start()
+    gate.wait_for(2)
+    sweep.pause()
+    history.sweeps.release(sweep.id, sweep._lease)  # as when it expired
+    history.sweeps.acquire(sweep.id)
+    gate.open.set()
+    with pytest.raises(HistoryError, match=f"Sweep {sweep.id} is under way in this process"):
+        sweep.wait(timeout=LONG)
+    assert sweep.state == "stopped"
+    assert states(history) == ["FULFILLED"] * 2

@@ -33,8 +33,8 @@ class Stream:
         with self._begun:
             self._tells[tag] = tell
             self._begun.notify_all()
-        with cancel.calling(end.set):
-            assert end.wait(PATIENCE)
+        cancel.add_callback(end.set)
+        assert end.wait(PATIENCE)
         if cancel.cancelled:
             error = RunError(code="CANCELLED", message="cancelled")
             return answer(request, state="CANCELLED", error=error, outputs={"reply": "half"})

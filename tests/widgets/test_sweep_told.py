@@ -52,7 +52,7 @@ def said(*, again: int = 0, done: int = 300, **counts) -> dict:
         ({"found": 2, "adopted": 2}, "2 looked up, and had run"),
         ({"resent": 3}, f"{AGAIN} them".replace("1", "3")),
         ({"found": 5, "began": None}, "5 runs found in the history"),
-        ({"found": 5, "again": 1}, "what failed is tried anew: 5 runs kept, 0 sent twice"),
+        ({"found": 5, "again": 1}, "failed runs are run again: 5 runs kept, 0 sent twice"),
     ],
 )
 def test_what_was_there_and_what_was_in_doubt_are_counted_apart(counts, expected):

@@ -97,7 +97,7 @@ def test_many_nodes_are_cut_with_a_word_where_all_are():
     html = trace_html([node(f"n{n}", n, n + 1) for n in range(500)])
     assert html.count("<tr") == 200
     assert "500 nodes" in html
-    assert "run.trace() has all" in html
+    assert "ws.trace(run) has all" in html
 
 
 def test_no_node_is_a_sentence():

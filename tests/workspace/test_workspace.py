@@ -218,3 +218,31 @@ def test_a_database_in_place_of_the_target_is_refused_without_its_password():
     with pytest.raises(vnb.VellumNBError, match="is given as history=") as caught:
         vnb.connect("postgresql://ada:open-sesame@127.0.0.1/team", api_key="k")
     assert "open-sesame" not in str(caught.value)
+
+
+def test_two_workspaces_share_a_history_and_each_syncs_with_its_own_server(server):
+    def other(text: str) -> str:
+        return text
+
+    with vnb.LocalServer() as second, vnb.History(":memory:") as history:
+        second.deploy(other, name="other")
+        one = vnb.connect(server, history=history)
+        two = vnb.connect(second, history=history)
+        run = one.run("shout", {"text": "a"})
+        two.run("other", {"text": "b"})
+        assert one.history.sync("shout").known == 1
+        assert two.history.sync("other").known == 1
+        two.close()
+        assert one.trace(run) is not None
+        assert history.count() == 2
+        with pytest.raises(vnb.HistoryError):
+            history.view()  # nothing was written into the one that was handed in
+        one.close()
+
+
+def test_connect_local_works_again_after_its_server_was_stopped():
+    first = vnb.connect("local", history=":memory:")
+    first.server.stop()
+    with vnb.connect("local", history=":memory:") as again:
+        assert again.run("ticket-triage", {"ticket": "charged twice"}).state == "FULFILLED"
+    first.close()

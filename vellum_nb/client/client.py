@@ -9,15 +9,12 @@ import json
 import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Self, TypeAlias, TypeVar
-from urllib.parse import quote
 
 from pydantic import ValidationError
 from urllib3.filepost import encode_multipart_formdata
 
-from vellum_nb.client.retry import TRIES
-from vellum_nb.client.session import Request, Session, build_request
+from vellum_nb.client.session import TRIES, Request, Session, build_request
 from vellum_nb.client.settings import (
     DEFAULT_TIMEOUT,
     MAX_REPLY_BYTES,
@@ -58,8 +55,6 @@ from vellum_nb.models import (
 from vellum_nb.models.checks import check_text, check_texts, refuse
 from vellum_nb.models.inputs import plain, to_wire
 from vellum_nb.models.secret import stands_in
-
-__all__ = ["Client"]
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 T = TypeVar("T")
@@ -145,6 +140,7 @@ class Client:
 
     def _open(self, settings: ClientSettings) -> None:
         self._settings, self._session = settings, Session(settings)
+        self._send = self._session.send
 
     def settings(self, *, max_connections: int, max_tries: int) -> ClientSettings:
         """Return what another client for the same server with the same key is made from."""
@@ -230,7 +226,7 @@ class Client:
         """
         body = {
             "inputs": _wire(inputs),
-            "expand_meta": _expanded(expand_meta),
+            "expand_meta": _plain(expand_meta),
             "workflow_deployment_id": workflow_deployment_id,
             "workflow_deployment_name": workflow_deployment_name,
             "release_tag": release_tag,
@@ -239,7 +235,7 @@ class Client:
             "previous_execution_id": previous_execution_id,
         }
         request = self._predict("POST", "execute-workflow", body=body)
-        return self._session.send(request, cancel).parse(ExecuteWorkflowResponse)
+        return self._send(request, cancel).parse(ExecuteWorkflowResponse)
 
     def execute_workflow_stream(
         self,
@@ -263,7 +259,7 @@ class Client:
         types = None if event_types is None else check_texts("event_types", event_types)
         body = {
             "inputs": _wire(inputs),
-            "expand_meta": _expanded(expand_meta),
+            "expand_meta": _plain(expand_meta),
             "workflow_deployment_id": workflow_deployment_id,
             "workflow_deployment_name": workflow_deployment_name,
             "release_tag": release_tag,
@@ -302,7 +298,7 @@ class Client:
             "previous_execution_id": previous_execution_id,
         }
         request = self._predict("POST", "execute-workflow-async", body=body)
-        return self._session.send(request, cancel).parse(ExecuteWorkflowAsyncResponse)
+        return self._send(request, cancel).parse(ExecuteWorkflowAsyncResponse)
 
     def execute_stream(
         self,
@@ -335,12 +331,12 @@ class Client:
     def workflow_execution_status(self, execution_id: str) -> CheckWorkflowExecutionStatusResponse:
         """Return the state of an execution, and its outputs once it has ended."""
         request = self._predict("GET", "workflows", "executions", execution_id, "status")
-        return self._session.send(request).parse(CheckWorkflowExecutionStatusResponse)
+        return self._send(request).parse(CheckWorkflowExecutionStatusResponse)
 
     def retrieve_state(self, span_id: str) -> WorkflowResolvedState:
         """Return the state variables of the workflow with this execution id when it ended."""
         request = self._predict("GET", "workflows", span_id, "state")
-        return self._session.send(request).parse(WorkflowResolvedState)
+        return self._send(request).parse(WorkflowResolvedState)
 
     def submit_workflow_execution_actuals(
         self,
@@ -360,7 +356,7 @@ class Client:
             "execution_id": execution_id,
             "external_id": external_id,
         }
-        self._session.send(self._predict("POST", "submit-workflow-execution-actuals", body=body))
+        self._send(self._predict("POST", "submit-workflow-execution-actuals", body=body))
 
     def list_workflow_deployment_event_executions(
         self,
@@ -390,7 +386,7 @@ class Client:
         query = {"filters": _filters(filters), "limit": limit, "offset": offset}
         query |= {"ordering": ordering}
         request = self._api("GET", "workflow-deployments", id, "execution-events", query=query)
-        return self._session.send(request, cancel).parse(Page[SlimWorkflowExecutionRead])
+        return self._send(request, cancel).parse(Page[SlimWorkflowExecutionRead])
 
     def iter_workflow_deployment_event_executions(
         self,
@@ -401,33 +397,23 @@ class Client:
         ordering: str | None = None,
     ) -> Iterator[SlimWorkflowExecutionRead]:
         """Iterate over all executions of a deployment, `limit` a page."""
-        page = partial(
-            self.list_workflow_deployment_event_executions,
-            id,
-            filters=filters,
-            limit=limit,
-            ordering=ordering,
-        )
-        return _all_pages(page)
+        options = {"filters": filters, "limit": limit, "ordering": ordering}
+        return _all_pages(self.list_workflow_deployment_event_executions, id, **options)
 
     def workflow_deployment_event_execution(
         self, id: str, execution_id: str
     ) -> WorkflowEventExecutionRead:
         """Return one execution of a deployment, with its spans."""
         path = ("workflow-deployments", id, "execution-events", execution_id)
-        return self._session.send(self._api("GET", *path)).parse(WorkflowEventExecutionRead)
+        return self._send(self._api("GET", *path)).parse(WorkflowEventExecutionRead)
 
     def retrieve_workflow_execution_detail(
-        self,
-        execution_id: str,
-        *,
-        prev_span_id: str | None = None,
-        span_limit: int | None = None,
+        self, execution_id: str, *, prev_span_id: str | None = None, span_limit: int | None = None
     ) -> WorkflowExecutionDetail:
         """Return one execution, with at most `span_limit` spans that follow `prev_span_id`."""
         query = {"prev_span_id": prev_span_id, "span_limit": span_limit}
         request = self._api("GET", "workflow-executions", execution_id, "detail", query=query)
-        return self._session.send(request).parse(WorkflowExecutionDetail)
+        return self._send(request).parse(WorkflowExecutionDetail)
 
     # Deployments, their release tags and releases; `id` is an id or a name
 
@@ -442,19 +428,18 @@ class Client:
         """Return one page of the workflow deployments."""
         query = {"limit": limit, "offset": offset, "ordering": ordering, "status": status}
         request = self._api("GET", "workflow-deployments", query=query)
-        return self._session.send(request).parse(Page[SlimWorkflowDeployment])
+        return self._send(request).parse(Page[SlimWorkflowDeployment])
 
     def iter_workflow_deployments(
         self, *, ordering: str | None = None, status: str | None = None
     ) -> Iterator[SlimWorkflowDeployment]:
         """Iterate over all workflow deployments, page by page."""
-        page = partial(self.list_workflow_deployments, ordering=ordering, status=status)
-        return _all_pages(page)
+        return _all_pages(self.list_workflow_deployments, ordering=ordering, status=status)
 
     def retrieve_workflow_deployment(self, id: str) -> WorkflowDeploymentRead:
         """Return a deployment by its id or name; its variables are those of LATEST."""
         request = self._api("GET", "workflow-deployments", id)
-        return self._session.send(request).parse(WorkflowDeploymentRead)
+        return self._send(request).parse(WorkflowDeploymentRead)
 
     def list_workflow_release_tags(
         self,
@@ -468,36 +453,26 @@ class Client:
         """Return one page of a deployment's release tags; `source` is SYSTEM or USER."""
         query = {"limit": limit, "offset": offset, "ordering": ordering, "source": source}
         request = self._api("GET", "workflow-deployments", id, "release-tags", query=query)
-        return self._session.send(request).parse(Page[WorkflowReleaseTagRead])
+        return self._send(request).parse(Page[WorkflowReleaseTagRead])
 
     def iter_workflow_release_tags(
-        self,
-        id: str,
-        *,
-        ordering: str | None = None,
-        source: str | None = None,
+        self, id: str, *, ordering: str | None = None, source: str | None = None
     ) -> Iterator[WorkflowReleaseTagRead]:
         """Iterate over all release tags of a deployment, page by page."""
-        page = partial(self.list_workflow_release_tags, id, ordering=ordering, source=source)
-        return _all_pages(page)
+        return _all_pages(self.list_workflow_release_tags, id, ordering=ordering, source=source)
 
     def retrieve_workflow_release_tag(self, id: str, name: str) -> WorkflowReleaseTagRead:
         """Return one release tag of a deployment."""
         request = self._api("GET", "workflow-deployments", id, "release-tags", name)
-        return self._session.send(request).parse(WorkflowReleaseTagRead)
+        return self._send(request).parse(WorkflowReleaseTagRead)
 
     def update_workflow_release_tag(
-        self,
-        id: str,
-        name: str,
-        *,
-        history_item_id: str | None = None,
+        self, id: str, name: str, *, history_item_id: str | None = None
     ) -> WorkflowReleaseTagRead:
         """Point a release tag to another release, by its id, and return it."""
         body = {"history_item_id": history_item_id}
         path = ("workflow-deployments", id, "release-tags", name)
-        request = self._api("PATCH", *path, body=body)
-        return self._session.send(request).parse(WorkflowReleaseTagRead)
+        return self._send(self._api("PATCH", *path, body=body)).parse(WorkflowReleaseTagRead)
 
     def list_workflow_deployment_releases(
         self,
@@ -510,28 +485,27 @@ class Client:
         """Return one page of a deployment's releases."""
         query = {"limit": limit, "offset": offset, "ordering": ordering}
         request = self._api("GET", "workflow-deployments", id, "releases", query=query)
-        return self._session.send(request).parse(Page[WorkflowDeploymentRelease])
+        return self._send(request).parse(Page[WorkflowDeploymentRelease])
 
     def iter_workflow_deployment_releases(
         self, id: str, *, ordering: str | None = None
     ) -> Iterator[WorkflowDeploymentRelease]:
         """Iterate over all releases of a deployment, page by page."""
-        page = partial(self.list_workflow_deployment_releases, id, ordering=ordering)
-        return _all_pages(page)
+        return _all_pages(self.list_workflow_deployment_releases, id, ordering=ordering)
 
     def retrieve_workflow_deployment_release(
         self, id: str, release_id_or_release_tag: str
     ) -> WorkflowDeploymentRelease:
         """Return one release, with its own variables, by its id or by a release tag."""
         path = ("workflow-deployments", id, "releases", release_id_or_release_tag)
-        return self._session.send(self._api("GET", *path)).parse(WorkflowDeploymentRelease)
+        return self._send(self._api("GET", *path)).parse(WorkflowDeploymentRelease)
 
     def workflow_deployment_history_item_retrieve(
         self, id: str, history_id_or_release_tag: str
     ) -> WorkflowDeploymentHistoryItem:
         """Return a release in the form that Vellum had before there were releases."""
         path = ("workflow-deployments", id, "history", history_id_or_release_tag)
-        return self._session.send(self._api("GET", *path)).parse(WorkflowDeploymentHistoryItem)
+        return self._send(self._api("GET", *path)).parse(WorkflowDeploymentHistoryItem)
 
     def deploy_workflow(
         self,
@@ -553,7 +527,7 @@ class Client:
             "release_description": release_description,
         }
         request = self._api("POST", "workflow-sandboxes", id, "deploy", body=body)
-        return self._session.send(request).parse(WorkflowDeploymentRead)
+        return self._send(request).parse(WorkflowDeploymentRead)
 
     # Files
 
@@ -580,7 +554,7 @@ class Client:
             "version": version,
         }
         request = self._predict("GET", "workflows", id, "pull", query=query)
-        return self._session.send(request._replace(accept="*/*")).content
+        return self._send(request._replace(accept="*/*")).content
 
     def upload_file(
         self, content: bytes, *, filename: str = "upload", cancel: Cancellation | None = None
@@ -594,78 +568,50 @@ class Client:
         data, content_type = encode_multipart_formdata(fields)
         request = self._api("POST", "uploaded-files")
         sent = request._replace(data=data, content_type=content_type)
-        return self._session.send(sent, cancel).parse(UploadedFileRead)
+        return self._send(sent, cancel).parse(UploadedFileRead)
 
     def retrieve_uploaded_file(
-        self,
-        id: str,
-        *,
-        expiry_seconds: int | None = None,
+        self, id: str, *, expiry_seconds: int | None = None
     ) -> UploadedFileRead:
         """Return an uploaded file's address, good for `expiry_seconds` (604800 by default)."""
         query = {"expiry_seconds": expiry_seconds}
         request = self._api("GET", "uploaded-files", id, query=query)
-        return self._session.send(request).parse(UploadedFileRead)
+        return self._send(request).parse(UploadedFileRead)
 
     # Identity of the API key
 
     def environment_identity(self) -> EnvironmentRead:
         """Return the environment that the API key belongs to."""
-        request = self._api("GET", "environments", "identity")
-        return self._session.send(request).parse(EnvironmentRead)
+        return self._send(self._api("GET", "environments", "identity")).parse(EnvironmentRead)
 
     def workspace_identity(self) -> WorkspaceRead:
         """Return the workspace that the API key belongs to."""
-        return self._session.send(self._api("GET", "workspaces", "identity")).parse(WorkspaceRead)
+        return self._send(self._api("GET", "workspaces", "identity")).parse(WorkspaceRead)
 
     def organization_identity(self) -> OrganizationRead:
         """Return the organization that the API key belongs to."""
-        request = self._api("GET", "organizations", "identity")
-        return self._session.send(request).parse(OrganizationRead)
+        return self._send(self._api("GET", "organizations", "identity")).parse(OrganizationRead)
 
     def _api(self, method: str, *path: str, **parts: Mapping[str, Any]) -> Request:
-        return build_request(method, _url(self._settings.base_url, path), **parts)
+        return build_request(method, self._settings.base_url, path, **parts)
 
     def _predict(self, method: str, *path: str, **parts: Mapping[str, Any]) -> Request:
-        return build_request(method, _url(self._settings.predict_url, path), **parts)
+        return build_request(method, self._settings.predict_url, path, **parts)
 
     def _stream(
-        self,
-        kind: type[E],
-        request: Request,
-        cancel: Cancellation | None,
-        *,
-        has_end: bool = True,
+        self, kind: type[E], request: Request, cancel: Cancellation | None, *, has_end: bool = True
     ) -> EventStream[E]:
-        answer = self._session.send(request._replace(accept="*/*", stream=True), cancel)
+        answer = self._send(request._replace(accept="*/*", stream=True), cancel)
         assert answer.stream is not None  # noqa: S101  # a good answer to such a request has it
         return EventStream(answer.stream, kind, has_end=has_end)
 
 
-def _url(base: str, path: Sequence[str]) -> str:
-    return "/".join([base, "v1", *map(_segment, path)])
-
-
-def _segment(name: object) -> str:
-    if not isinstance(name, str) or name in {"", ".", ".."}:
-        msg = f"{name!r:.60} cannot name a deployment, release, release tag or execution."
-        raise InputError(msg)
-    try:
-        return quote(name, safe="")
-    except UnicodeEncodeError:
-        msg = (
-            f"{name!r} cannot name a deployment, release, release tag or execution: "
-            "it is no plain text."
-        )
-    raise InputError(msg)
-
-
-def _all_pages(page: Callable[..., Page[T]]) -> Iterator[T]:
+def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iterator[T]:
     """Yield the items of all pages; the offset follows from what came, not from a link."""
     count = 0
     last: Sequence[T] = ()
     for _ in range(_MAX_PAGES):
-        current = page(offset=count or None)
+        current = call(*args, offset=count or None, **options)
         if current.results and current.results == last:
             msg = f"The server sends the same page again after {count} items; the rest is unknown"
             raise APIResponseError(msg)
@@ -680,30 +626,24 @@ def _all_pages(page: Callable[..., Page[T]]) -> Iterator[T]:
 
 
 def _wire(inputs: object) -> list[dict[str, Any]]:
-    if isinstance(inputs, Mapping):
-        return [_input_fields(item) for item in to_wire(inputs, None)]
-    if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
-        return [_input_fields(item) for item in inputs]
-    refuse("inputs", inputs, "a dict of values, or a list of typed inputs")
+    items = to_wire(inputs, None) if isinstance(inputs, Mapping) else inputs
+    if not isinstance(items, Sequence) or isinstance(items, str | bytes):
+        refuse("inputs", inputs, "a dict of values, or a list of typed inputs")
+    return [_input_fields(item) for item in items]
 
 
 def _input_fields(item: object) -> dict[str, Any]:
     """Return an input as sent; a value that was never set stays absent."""
     if isinstance(item, WorkflowInput):
-        names = item.model_fields_set
-        return {name: getattr(item, name) for name in ("name", "type", "value") if name in names}
+        return {name: value for name, value in item if name in item.model_fields_set}
     if isinstance(item, Mapping):
         return dict(item)
     refuse("inputs", item, "typed inputs, as models or dicts")
 
 
-def _expanded(expand_meta: ExpandMeta | Mapping[str, Any] | None) -> Any:
-    if isinstance(expand_meta, ExpandMeta):
-        return expand_meta.model_dump(exclude_none=True)
-    return _plain(expand_meta)
-
-
-def _plain(value: Mapping[str, Any] | None) -> Any:
+def _plain(value: object) -> Any:
+    if isinstance(value, ExpandMeta):
+        return value.model_dump(exclude_none=True)
     return None if value is None else plain(value)
 
 
@@ -715,15 +655,12 @@ def _filters(filters: Filters | None) -> str | None:
 
 def _actual(actual: ActualRequest | Mapping[str, Any]) -> dict[str, Any]:
     """Return an actual as sent; what is None stays absent."""
-    if not isinstance(actual, ActualRequest):
-        try:
-            actual = ActualRequest.model_validate(plain(actual))
-        except ValidationError as exc:
-            first = exc.errors(include_url=False, include_context=False)[0]
-            place = ".".join(str(step) for step in first["loc"])
-            msg = f"An actual cannot be {first['input']!r:.60} in {place}: {first['msg']}."
-        else:
-            return _actual(actual)
-        raise InputError(msg)
-    fields = {name: getattr(actual, name) for name in ActualRequest.model_fields}
-    return {name: plain(value) for name, value in fields.items() if value is not None}
+    given = dict(actual) if isinstance(actual, ActualRequest) else actual
+    try:
+        fields = dict(ActualRequest.model_validate(plain(given)))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        msg = f"An actual cannot be {first['input']!r:.60} in {place}: {first['msg']}."
+        raise InputError(msg) from None
+    return {name: value for name, value in fields.items() if value is not None}

@@ -23,17 +23,6 @@ from vellum_nb.errors import (
     ServerError,
 )
 
-__all__ = [
-    "bad_reply",
-    "cancelled_error",
-    "connection_error",
-    "decoded",
-    "interrupted_error",
-    "late_error",
-    "status_error",
-    "too_large_error",
-]
-
 _LONGEST = 500
 _LEAVES: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -69,7 +58,11 @@ def status_error(
     `location` is where a redirect points to, `wait` is the server's Retry-After.
     """
     leaf = _LEAVES.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
-    detail = _cut(_error_text(body)).rstrip(".")
+    is_page = isinstance(body, str) and body.lstrip().startswith("<")  # for a browser
+    try:
+        detail = "" if is_page else _cut(_detail(body)).rstrip(".")
+    except RecursionError:
+        detail = "(its reason is nested too deeply to print)"
     phrase = _PHRASES.get(status, "(no standard status)")
     sentences = [f"{what} answered {status} {phrase}{': ' if detail else ''}{detail}."]
     if location is not None:
@@ -103,9 +96,9 @@ def connection_error(
     return APIConnectionError(f"{what} failed: {_cause(exc)}. {outcome}", sent=sent)
 
 
-def late_error(what: str, *, sent: bool, total: float | None) -> APITimeoutError:
+def late_error(what: str, *, sent: bool, total: float) -> APITimeoutError:
     """Return the error for `what` when its answer was not complete in the whole time."""
-    limit = f"within {total:g} s" if total else "in time"
+    limit = f"within {total:g} s"
     if not sent:
         return APITimeoutError(f"{what} could not connect {limit}. Nothing was sent.", sent=False)
     message = (
@@ -169,15 +162,6 @@ def _place(location: str) -> str:
     except ValueError:
         return "no valid address"
     return f"{place.scheme}://{place.netloc}{place.path}"
-
-
-def _error_text(body: object) -> str:
-    if isinstance(body, str) and body.lstrip().startswith("<"):
-        return ""  # a page for a browser
-    try:
-        return _detail(body)
-    except RecursionError:
-        return "(its reason is nested too deeply to print)"
 
 
 def _detail(body: object) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar, cast
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from pydantic import BaseModel
 from requests import PreparedRequest, RequestException, Response
@@ -28,12 +32,6 @@ from vellum_nb.client.failures import (
     status_error,
     too_large_error,
 )
-from vellum_nb.client.retry import (
-    may_resend_after_failure,
-    may_resend_after_status,
-    pause,
-    retry_after,
-)
 from vellum_nb.client.settings import ClientSettings, is_loopback
 from vellum_nb.client.sockets import CANCELLED, TIMED_OUT, Call, RecordingAdapter, Watchdog
 from vellum_nb.client.streaming import StreamBody
@@ -43,8 +41,6 @@ from vellum_nb.models.base import read_json
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.secret import HIDDEN, SecretMask
 
-__all__ = ["Answer", "Request", "Session", "build_request"]
-
 M = TypeVar("M", bound=BaseModel)
 _JSON = "application/json"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -53,6 +49,10 @@ _MAX_REDIRECTS = 5
 _MAX_ERROR_BYTES = 2**20
 _STEP = 2**20  # bytes
 _GOOD = range(200, 300)
+TRIES = 4
+_LONGEST_PAUSE = 30.0  # seconds
+_FIRST_PAUSE = 0.25
+_JITTER = 0.25
 _INHERITED: list[RecordingAdapter] = []
 
 
@@ -185,7 +185,7 @@ class Session:
         if cut == CANCELLED:
             return _Failure(cancelled_error(request.what, sent=call.sent))
         if cut == TIMED_OUT:
-            return _Failure(late_error(request.what, sent=call.sent, total=self._total))
+            return _Failure(late_error(request.what, sent=call.sent, total=self._total or 0.0))
         return outcome if error is None else self._failed(request, error, sent=call.sent)
 
     def _read(self, request: Request, response: Response) -> Answer | _Failure:
@@ -264,16 +264,76 @@ class _Headers(dict[str, str]):
 
 def build_request(
     method: str,
-    url: str,
+    base: str,
+    path: Sequence[str],
     *,
     query: Mapping[str, object] | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> Request:
     """Return a request with `body` as JSON; what is None in `query` or `body` is left out."""
+    url = "/".join([base, "v1", *map(_segment, path)])
     pairs = [(name, _query_value(name, value)) for name, value in (query or {}).items()]
     given = {name: value for name, value in pairs if value is not None}
     full = f"{url}?{urlencode(given)}" if given else url
     return Request(method, full, f"{method} {url}", None if body is None else _encoded(body))
+
+
+def may_resend_after_failure(method: str, *, sent: bool, timed_out: bool) -> bool:
+    """Return whether a request without an answer may be sent again.
+
+    What was not sent may. What was sent may have run: only a GET goes again, unless the time was
+    up, which it would be again.
+    """
+    return not sent or (method == "GET" and not timed_out)
+
+
+def may_resend_after_status(method: str, status: int, requested: float | None) -> bool:
+    """Return whether a request with the answer `status` may be sent again.
+
+    A 429 says that nothing ran. A 503 says so when it names a time to come back (`requested`);
+    without, it may come from a gateway that lost the server's answer.
+    """
+    if method == "GET":
+        return status in {429, 502, 503, 504}
+    return status == 429 or (status == 503 and requested is not None)  # noqa: PLR2004
+
+
+def retry_after(header: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks to wait, or None.
+
+    Examples
+    --------
+    >>> retry_after("2"), retry_after("soon"), retry_after(None)
+    (2.0, None, None)
+    """
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        return _until(header)
+    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124  # NaN
+
+
+def pause(attempt: int, requested: float | None = None) -> float:
+    """Return the seconds to wait after the attempt numbered `attempt` (from 1), with jitter.
+
+    Never less than `requested`, the server's Retry-After, of which at most 30 seconds are kept.
+    """
+    jitter = 1 + _JITTER * random.random()  # noqa: S311  # spreads load, guards nothing
+    if requested is not None:
+        return min(requested, _LONGEST_PAUSE) * jitter
+    return _FIRST_PAUSE * 2.0 ** (attempt - 1) * jitter
+
+
+def _until(header: str) -> float | None:
+    try:
+        when = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max((when - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _version() -> str:
@@ -281,6 +341,14 @@ def _version() -> str:
         return version("vellum-nb")
     except PackageNotFoundError:
         return "0"
+
+
+def _segment(name: object) -> str:
+    if isinstance(name, str) and name not in {"", ".", ".."}:
+        with suppress(UnicodeEncodeError):
+            return quote(name, safe="")
+    msg = f"{name!r:.60} cannot name a deployment, release, release tag or execution."
+    raise InputError(msg)
 
 
 def _query_value(name: str, value: object) -> str | None:

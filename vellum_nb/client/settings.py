@@ -16,18 +16,6 @@ from pydantic import SecretStr
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.models.checks import check_integer, check_text, refuse
 
-__all__ = [
-    "DEFAULT_TIMEOUT",
-    "MAX_REPLY_BYTES",
-    "ClientSettings",
-    "Timeout",
-    "checked_timeout",
-    "find_key",
-    "find_urls",
-    "is_loopback",
-    "warn_of_plain_http",
-]
-
 Timeout: TypeAlias = float | tuple[float | None, float | None] | None
 
 DEFAULT_TIMEOUT: Timeout = (10.0, 120.0)

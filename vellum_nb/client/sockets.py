@@ -26,8 +26,6 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from vellum_nb.models import Cancellation
 
-__all__ = ["CANCELLED", "TIMED_OUT", "Call", "RecordingAdapter", "Watchdog"]
-
 CANCELLED, TIMED_OUT = "cancelled", "timed out"
 _THREAD = threading.local()
 _JOINED = 65536  # bytes; a body up to this is sent with its head: each write may wake threads

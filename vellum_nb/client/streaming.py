@@ -20,8 +20,6 @@ from vellum_nb.errors import APIConnectionError, APIError, VellumNBError
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 from vellum_nb.models.base import read_json
 
-__all__ = ["EventStream", "StreamBody"]
-
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 _CHUNK = 65_536
 _LINGER = 0.5  # seconds that a server may keep the connection open after the last event

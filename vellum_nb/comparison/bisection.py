@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import one_line, plural
 from vellum_nb.rendering.values import json_text, same_value
 
@@ -307,7 +307,7 @@ def _everything(run: Run) -> Any:
 
 def _listed(values: Sequence[Any]) -> str:
     different = list(dict.fromkeys(value_line(value) for value in values))
-    return ", ".join(shown(each) for each in different[:3])
+    return ", ".join(format_value(each) for each in different[:3])
 
 
 def _too_few(deployment: str, releases: Sequence[Candidate], usable: Sequence[Candidate]) -> str:

@@ -16,7 +16,7 @@ import vl_convert
 
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
-from vellum_nb.history import write_file
+from vellum_nb.files import write_file
 from vellum_nb.rendering.format import duration, figure
 
 __all__ = ["Chart", "Picture", "picture"]

@@ -51,7 +51,7 @@ from vellum_nb.comparison.replay import Chosen, replay_rows
 from vellum_nb.errors import InputError
 from vellum_nb.history import BlindRatings, History
 from vellum_nb.models import Run
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.files import refuse_existing, refuse_key, save_frame, save_text
 from vellum_nb.rendering.format import plural
@@ -1010,7 +1010,7 @@ class Comparison:
 
     def _checked_frame(self, rows: str, path: str | Path) -> pd.DataFrame:
         if rows not in {"cases", "runs"}:
-            msg = f"rows={shown(rows)}: there are 'cases' and 'runs'; nothing was written"
+            msg = f"rows={format_value(rows)}: there are 'cases' and 'runs'; nothing was written"
             raise InputError(msg)
         frame = self.frame() if rows == "cases" else self.long()
         refuse_key(str(path), self._services.leaks, [frame])
@@ -1134,6 +1134,7 @@ def _checked_tags(release_tags: Sequence[str]) -> tuple[str, ...]:
 
 def _checked_alpha(alpha: Any) -> float:
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        msg = f"alpha={shown(alpha)} does not fit: give a number between 0 and 1, such as 0.05"
+        given = format_value(alpha)
+        msg = f"alpha={given} does not fit: give a number between 0 and 1, such as 0.05"
         raise InputError(msg)
     return float(alpha)

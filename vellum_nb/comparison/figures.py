@@ -504,15 +504,15 @@ class ComparisonFigures:
         if finding in {"better", "worse"}:
             floor = "" if found.band is None else ", larger than the noise floor"
             mean = "" if signs_decide else f" on average ({p_sentence(p)})"
-            return f"{finding}{mean}: hardly chance{floor}"
+            return f"{finding}{mean}: unlikely to be chance{floor}"
         if finding == "noise":
             return "within the noise: repeats of one release differ as much"
         head = "no difference"
         if finding == "undecided":
             corrected = ", corrected for several releases" if len(self.others) > 1 else ""
             holds_zero = found.change.low <= 0 <= found.change.high
-            why = "the interval holds 0" if holds_zero else f"{p_sentence(p)}{corrected}"
-            head = f"may be chance{' on average' if signs_decide else ''}: {why}"
+            why = "the 95 % interval includes 0" if holds_zero else f"{p_sentence(p)}{corrected}"
+            head = f"could be chance{' on average' if signs_decide else ''}: {why}"
         return f"{head}; {_too_few(found, self.scored[metric])}"
 
 
@@ -627,7 +627,7 @@ def _too_few(found: Against, figures: Scored) -> str:
     number = int((~np.isnan(found.delta)).sum())
     cases = plural(number, "case")
     if found.least is None:
-        return f"{cases}: too few to show any difference"
+        return f"{cases}: too few to show a difference"
     name = figures.metric.name
     in_points = name == "score" or figures.passes
     points = percent(found.least).removesuffix(" %")

@@ -14,7 +14,7 @@ from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import InputError
 from vellum_nb.history import from_micros
 from vellum_nb.models import Run, RunError, case_id
-from vellum_nb.models.plain import plain
+from vellum_nb.models.inputs import plain
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import ComparisonFigures, cases_by, p_sentence
 from vellum_nb.errors import InputError, RegressionError
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import one_line, plural
 from vellum_nb.rendering.marks import printable
 from vellum_nb.rendering.values import json_text, number_text
@@ -210,5 +210,6 @@ def _check_limits(**limits: Any) -> None:
         fits = isinstance(value, kinds) and not isinstance(value, bool) and value >= 0
         if value is not None and not (fits and (name != "alpha" or value <= 1)):
             expected = "a number from 0 to 1" if name == "alpha" else "a whole number from 0 on"
-            msg = f"{name}={shown(value)} does not fit: give {expected}, or None for no limit"
+            given = format_value(value)
+            msg = f"{name}={given} does not fit: give {expected}, or None for no limit"
             raise InputError(msg)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from vellum_nb.comparison.cases import RunSummary, checks
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import cut
 from vellum_nb.rendering.values import value_text
 
@@ -158,9 +158,9 @@ def _checked(value: object) -> Evaluation:
     try:
         number = float("x" if isinstance(value, str) else value)  # type: ignore[arg-type]  # numpy
     except (TypeError, ValueError):
-        return None, f"{shown(value)} is neither a bool nor a number"
+        return None, f"{format_value(value)} is neither a bool nor a number"
     except OverflowError:
-        return None, f"{shown(value)} is too large to compare"
+        return None, f"{format_value(value)} is too large to compare"
     if not math.isfinite(number):
         return None, f"{number} is not a figure to compare"
     return number, None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def _listed(cases: Any) -> Iterable[Any]:
         return [cases["case_id"]]
     if isinstance(cases, Iterable) and not isinstance(cases, Mapping):
         return cases
-    msg = f"{shown(cases)} is no case: give rows of frame(), a case_id, cases or runs"
+    msg = f"{format_value(cases)} is no case: give rows of frame(), a case_id, cases or runs"
     raise InputError(msg)
 
 
@@ -58,7 +58,7 @@ def _one(known: Mapping[str, Case], given: Any) -> Case | Run:
         return given
     found = known.get(given) if isinstance(given, str) else None
     if found is None:
-        msg = f"{shown(given)} is no case of this comparison; frame() has each case_id"
+        msg = f"{format_value(given)} is no case of this comparison; frame() has each case_id"
         raise InputError(msg)
     return found
 

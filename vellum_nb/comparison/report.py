@@ -12,7 +12,7 @@ from vellum_nb.comparison.cases import Case, RunSummary, in_turn
 from vellum_nb.comparison.figures import Against, ComparisonFigures, cases_by
 from vellum_nb.errors import InputError
 from vellum_nb.history import clean, from_micros
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.diff import Difference, difference
 from vellum_nb.rendering.format import (
     cut,
@@ -323,7 +323,7 @@ def checked_groups(only: str | Sequence[str] | None) -> tuple[str, ...]:
     unknown = sorted(str(each) for each in chosen - set(GROUPS))
     if unknown:
         known = ", ".join(GROUPS)
-        msg = f"only={shown(only)}: no cases are called {unknown[0]}; there are: {known}"
+        msg = f"only={format_value(only)}: no cases are called {unknown[0]}; there are: {known}"
         raise InputError(msg)
     return tuple(each for each in GROUPS if each in chosen)
 
@@ -390,7 +390,7 @@ def markdown(model: ReportModel, groups: Sequence[str]) -> str:
 
 def _markdown_metric(rows: Sequence[MetricRow]) -> str:
     head = ["release", "mean (95 %)", "difference (95 %)", "better", "worse", "same", "noise"]
-    head += ["no figure", "p of the mean", "p of the signs", "noise floor", "finding"]
+    head += ["no figure", "p (difference of means)", "p (sign test)", "noise floor", "finding"]
     lines = []
     for row in rows:
         mean = _interval(row, "", "low", "high")

@@ -10,7 +10,6 @@ from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.check import HistoryCheck, check_history
 from vellum_nb.history.csv_text import SEPARATORS, Separator, split, typed, unguarded
 from vellum_nb.history.export import write_csv_frame, write_parquet_frame
-from vellum_nb.history.files import refuse_other_ending, replacing, write_file
 from vellum_nb.history.frames import column, frame_of_cells, trace_frame
 from vellum_nb.history.history import History
 from vellum_nb.history.location import parse_location
@@ -20,7 +19,6 @@ from vellum_nb.history.progress import terminal_line
 from vellum_nb.history.query import Filters, OrderedRuns, PageFilters, moment
 from vellum_nb.history.read_files import read_csv, read_jsonl, read_parquet
 from vellum_nb.history.rows import cell, clean, from_micros, micros
-from vellum_nb.history.search import Search, Term, document
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.summaries import MissingRunError, RunSummary, fetch, in_turn
 from vellum_nb.history.writes import Deletion
@@ -38,16 +36,13 @@ __all__ = [
     "PageFilters",
     "PastRun",
     "RunSummary",
-    "Search",
     "Separator",
     "Sweeps",
     "SyncReport",
-    "Term",
     "cell",
     "check_history",
     "clean",
     "column",
-    "document",
     "fetch",
     "frame_of_cells",
     "from_micros",
@@ -58,14 +53,11 @@ __all__ = [
     "read_csv",
     "read_jsonl",
     "read_parquet",
-    "refuse_other_ending",
-    "replacing",
     "split",
     "terminal_line",
     "trace_frame",
     "typed",
     "unguarded",
     "write_csv_frame",
-    "write_file",
     "write_parquet_frame",
 ]

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypedDict, Unpack
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.files import refuse_other_ending, replacing, replacing_bytes
 from vellum_nb.history import query
 from vellum_nb.history.csv_text import csv_lines, header_line
-from vellum_nb.history.files import refuse_other_ending, replacing, replacing_bytes
 from vellum_nb.history.frames import (
     EXACT,
     KINDS,
@@ -338,10 +338,11 @@ def _kind_of(values: pd.Series[Any]) -> str:
         return "tag" if values.name == "release_tag" else "state"
     if dtype in _KIND_OF_DTYPE:
         return _KIND_OF_DTYPE[dtype]
-    present = values.dropna()
-    if present.empty:
+    if values.isna().all():
         return "empty"
-    return "text" if dtype == "str" or all(isinstance(v, str) for v in present) else "mixed"
+    if dtype == "str":
+        return "text"
+    return "text" if all(isinstance(value, str) for value in values.dropna()) else "mixed"
 
 
 def _merged_kind(newer: str, older: str, *, is_exact: bool) -> str:
@@ -399,6 +400,8 @@ def _values(series: pd.Series[Any], kind: str) -> list[Any]:
         missing = series.isna().to_numpy()
         micros = series.dt.tz_convert(None).astype("datetime64[us]").astype("int64").tolist()
         return [None if gap else each for gap, each in zip(missing, micros, strict=True)]
+    if kind == "empty":
+        return [None] * len(series)
     if series.hasnans:
         series = series.astype("object").where(series.notna(), None)
     return list(series.tolist())

@@ -117,7 +117,7 @@ class FaultBox:
 
     @property
     def faults(self) -> Faults | None:
-        """What goes wrong now; setting it throws the dice anew from its seed."""
+        """What goes wrong now; setting it restarts the dice from its seed."""
         return self._faults
 
     @faults.setter

@@ -95,16 +95,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _deploy(shell: Any, server: Callable[[], LocalServer], line: str, cell: str) -> None:
     __tracebackhide__ = True
-    args = _parser().parse_args(_words(line))
-    tree = _parsed(shell, cell)
+    args = _parser().parse_args(_split(line))
+    tree = _parse(shell, cell)
     missing = undefined_names(cell)
     if missing and args.isolation == "process":
-        raise VellumNBError(_not_alone(missing, "so it cannot run in a process of its own"))
+        raise VellumNBError(_undefined_message(missing, "so it cannot run in a process of its own"))
     place = shell.compile.cache(cell, shell.execution_count)
     exec(compile(tree, place, "exec", dont_inherit=True), shell.user_ns)  # noqa: S102 - the user's
-    target = args.target or _last(tree, shell.user_ns)
+    target = args.target or _last_target(tree, shell.user_ns)
     release = _server(server, args.server, shell.user_ns).deploy(
-        _found(target, shell.user_ns),
+        _defined(target, shell.user_ns),
         name=args.name,
         release_tags=args.tag,
         description=args.description,
@@ -115,12 +115,12 @@ def _deploy(shell: Any, server: Callable[[], LocalServer], line: str, cell: str)
         memory_limit=args.memory_limit,
         env=args.env,
     )
-    print(_told(args.name, release))  # noqa: T201 - it is the output of the cell
+    print(_summary(args.name, release))  # noqa: T201 - it is the output of the cell
     if missing:
-        print(_not_alone(missing, "so it cannot be loaded again after a restart"))  # noqa: T201
+        print(_undefined_message(missing, "so it cannot be loaded again after a restart"))  # noqa: T201
 
 
-def _words(line: str) -> list[str]:
+def _split(line: str) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as exc:
@@ -128,7 +128,7 @@ def _words(line: str) -> list[str]:
         raise VellumNBError(msg) from exc
 
 
-def _parsed(shell: Any, cell: str) -> ast.Module:
+def _parse(shell: Any, cell: str) -> ast.Module:
     try:
         return ast.parse(cell)
     except SyntaxError:
@@ -140,7 +140,7 @@ def _parsed(shell: Any, cell: str) -> ast.Module:
         raise
 
 
-def _last(tree: ast.Module, namespace: dict[str, Any]) -> str:
+def _last_target(tree: ast.Module, namespace: dict[str, Any]) -> str:
     """Return the name of the last function or Workflows SDK class of a cell."""
     found = [
         node.name
@@ -154,7 +154,7 @@ def _last(tree: ast.Module, namespace: dict[str, Any]) -> str:
     return found[-1]
 
 
-def _found(name: str, namespace: dict[str, Any]) -> Any:
+def _defined(name: str, namespace: dict[str, Any]) -> Any:
     if name not in namespace:
         msg = f"There is no {name!r} after the cell has run; --target takes a name it defines"
         raise VellumNBError(msg)
@@ -168,14 +168,14 @@ def _server(
 
     if variable is None:
         return server()
-    found = namespace.get(variable)
-    if not isinstance(found, LocalServer):
+    server_found = namespace.get(variable)
+    if not isinstance(server_found, LocalServer):
         msg = f"--server {variable}: that is no LocalServer of this notebook"
         raise VellumNBError(msg)
-    return found
+    return server_found
 
 
-def _told(name: str, release: WorkflowDeploymentRelease) -> str:
+def _summary(name: str, release: WorkflowDeploymentRelease) -> str:
     version = release.workflow_version
     tags = ", ".join(tag.name for tag in release.release_tags)
     inputs, outputs = (
@@ -185,7 +185,7 @@ def _told(name: str, release: WorkflowDeploymentRelease) -> str:
     return f"{name} ({tags}): {inputs or 'no inputs'} → {outputs or 'outputs not declared'}"
 
 
-def _not_alone(missing: list[str], so: str) -> str:
+def _undefined_message(missing: list[str], so: str) -> str:
     return (
         f"The cell uses {', '.join(missing)}, which it neither defines nor imports, {so}; "
         "put it into the cell"

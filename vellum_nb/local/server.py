@@ -10,20 +10,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import Declared, Target, build
+from vellum_nb.local.deployments.releases import Declared, Target, build, release_read
 from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import stop_servers
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
-from vellum_nb.local.views import release_read
 from vellum_nb.models import WorkflowDeploymentRelease
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class LocalServer:
         Parameters
         ----------
         ready : callable, optional
-            Called once when the server answers; whoever it tells may end the server at once.
+            Called once when the server answers; it may end the server at once.
         """
         ended: list[bool] = []  # not an Event: a signal may come while its lock is held
         with _signals(lambda: ended.append(True)), self:
@@ -222,6 +222,9 @@ class LocalServer:
         >>> server = LocalServer()
         >>> server.models(base_url="http://127.0.0.1:11434/v1", model="llama3.2")
         """
+        if find_spec("openai") is None:
+            msg = 'Models are called with the openai client: pip install "vellum-nb[models]"'
+            raise VellumNBError(msg)
         self._models.provider = Provider(
             base_url=base_url,
             api_key=api_key,

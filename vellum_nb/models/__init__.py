@@ -3,47 +3,39 @@
 from __future__ import annotations
 
 from vellum_nb.models.cancel import Cancellation
-from vellum_nb.models.deployments import (
+from vellum_nb.models.contract import (
+    ActualRequest,
+    CheckWorkflowExecutionStatusResponse,
     EnvironmentRead,
+    ExecuteWorkflowAsyncResponse,
+    ExecuteWorkflowRequest,
+    ExecuteWorkflowResponse,
+    ExpandMeta,
     OrganizationRead,
     Page,
     SlimWorkflowDeployment,
+    SlimWorkflowExecutionRead,
+    UploadedFileRead,
+    VellumSpan,
     VellumVariable,
     WorkflowDeploymentHistoryItem,
     WorkflowDeploymentRead,
     WorkflowDeploymentRelease,
-    WorkflowReleaseTagRead,
-    WorkspaceRead,
-)
-from vellum_nb.models.events import (
-    ParentContext,
-    VellumCodeResourceDefinition,
-    VellumSpan,
     WorkflowEvent,
-)
-from vellum_nb.models.execution import (
-    ExecuteWorkflowRequest,
-    ExecuteWorkflowResponse,
-    ExpandMeta,
-    MlModelUsage,
-    MlModelUsageWrapper,
-    Price,
     WorkflowEventError,
+    WorkflowEventExecutionRead,
+    WorkflowExecutionDetail,
     WorkflowExecutionUsageResult,
     WorkflowInput,
+    WorkflowNodeResultEvent,
     WorkflowOutput,
-    WorkflowResult,
-)
-from vellum_nb.models.executions import (
-    ActualRequest,
-    CheckWorkflowExecutionStatusResponse,
-    ExecuteWorkflowAsyncResponse,
-    SlimWorkflowExecutionRead,
-    UploadedFileRead,
-    WorkflowEventExecutionRead,
-    WorkflowExecutionActual,
-    WorkflowExecutionDetail,
+    WorkflowReleaseTagRead,
     WorkflowResolvedState,
+    WorkflowResult,
+    WorkflowResultEvent,
+    WorkflowResultEventOutputData,
+    WorkflowStreamEvent,
+    WorkspaceRead,
 )
 from vellum_nb.models.run import (
     Run,
@@ -53,12 +45,6 @@ from vellum_nb.models.run import (
     canonical_json,
     case_id,
     new_run_id,
-)
-from vellum_nb.models.stream import (
-    WorkflowNodeResultEvent,
-    WorkflowResultEvent,
-    WorkflowResultEventOutputData,
-    WorkflowStreamEvent,
 )
 from vellum_nb.models.trace import (
     NodeRun,
@@ -77,13 +63,9 @@ __all__ = [
     "ExecuteWorkflowRequest",
     "ExecuteWorkflowResponse",
     "ExpandMeta",
-    "MlModelUsage",
-    "MlModelUsageWrapper",
     "NodeRun",
     "OrganizationRead",
     "Page",
-    "ParentContext",
-    "Price",
     "Run",
     "RunError",
     "RunRequest",
@@ -91,7 +73,6 @@ __all__ = [
     "SlimWorkflowDeployment",
     "SlimWorkflowExecutionRead",
     "UploadedFileRead",
-    "VellumCodeResourceDefinition",
     "VellumSpan",
     "VellumVariable",
     "WorkflowDeploymentHistoryItem",
@@ -100,7 +81,6 @@ __all__ = [
     "WorkflowEvent",
     "WorkflowEventError",
     "WorkflowEventExecutionRead",
-    "WorkflowExecutionActual",
     "WorkflowExecutionDetail",
     "WorkflowExecutionUsageResult",
     "WorkflowInput",

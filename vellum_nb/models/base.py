@@ -15,8 +15,6 @@ from pydantic import (
     field_validator,
 )
 
-__all__ = ["Model", "Moment", "Reply", "read_json", "utc", "validated"]
-
 M = TypeVar("M", bound=BaseModel)
 
 

@@ -1,4 +1,4 @@
-"""A blind rating as it is planned and kept: two releases, their runs by case, what was said."""
+"""A blind rating as it is planned and kept: two releases, their runs by case, the ratings."""
 
 from __future__ import annotations
 
@@ -11,83 +11,44 @@ from typing import Literal
 from vellum_nb.models.base import Model
 from vellum_nb.models.run import canonical_json
 
-__all__ = [
-    "BlindChoice",
-    "BlindPair",
-    "BlindRating",
-    "BlindRecord",
-    "a_is_first",
-    "blind_signature",
-]
-
 BlindChoice = Literal["first", "second", "tie", "skip"]
 """Which release's answer was better; "skip" leaves it open."""
 
 
 class BlindRecord(Model):
-    """A blind rating of two releases as the history keeps it.
-
-    Attributes
-    ----------
-    first, second : str
-        The releases, the first is the baseline.
-    seed : int
-        Of the order in which the two stand in each case.
-    ended : datetime or None
-        When it was shown which release is which; None while it is not known.
-    """
+    """A blind rating of two releases as the history keeps it; `first` is the baseline."""
 
     id: str
     deployment: str
     first: str
     second: str
-    seed: int
+    seed: int  # of the order in which the two stand in each case
     question: str
     signature: str
     created: datetime
-    ended: datetime | None = None
+    ended: datetime | None = None  # when it was revealed which release is which
 
 
 @dataclass(frozen=True, slots=True)
 class BlindPair:
-    """Two runs of one case that are held against each other.
+    """Two runs of one case that are compared; `first` and `second` are their ids."""
 
-    Attributes
-    ----------
-    position : int
-        Its place among the pairs, from 0.
-    number : int
-        The number of the case in its comparison.
-    first, second : str
-        The ids of the runs.
-    same : bool
-        Whether they brought the same outputs, so that nobody is asked.
-    """
-
-    position: int
-    number: int
+    position: int  # among the pairs, from 0
+    number: int  # of the case in its comparison
     case_id: str
     first: str
     second: str
-    same: bool
+    same: bool  # the outputs are equal, so that the pair is not rated
 
 
 @dataclass(frozen=True, slots=True)
 class BlindRating:
-    """What was said of one pair.
+    """The rating of one pair."""
 
-    Attributes
-    ----------
-    seq : int
-        The order in which ratings were given.
-    a_first : bool
-        Whether the first release stood under A.
-    """
-
-    seq: int
+    seq: int  # the order of the ratings
     position: int
     choice: BlindChoice
-    a_first: bool
+    a_first: bool  # the first release stood under A
     note: str
     rated: datetime
     undone: datetime | None = None

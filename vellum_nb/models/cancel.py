@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-
-__all__ = ["Cancellation"]
+from collections.abc import Callable
+from contextlib import suppress
 
 
 class Cancellation:
@@ -18,8 +16,8 @@ class Cancellation:
     Examples
     --------
     >>> cancel = Cancellation()
-    >>> with cancel.calling(lambda: print("cut off")):
-    ...     cancel.cancel()
+    >>> cancel.add_callback(lambda: print("cut off"))
+    >>> cancel.cancel()
     cut off
     >>> cancel.cancelled
     True
@@ -63,12 +61,3 @@ class Cancellation:
         """Forget a callback."""
         with self._lock:
             self._callbacks.remove(callback)
-
-    @contextmanager
-    def calling(self, callback: Callable[[], object]) -> Iterator[None]:
-        """Have `callback` run on `cancel` while the block runs."""
-        self.add_callback(callback)
-        try:
-            yield
-        finally:
-            self.remove_callback(callback)

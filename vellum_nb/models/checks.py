@@ -8,8 +8,6 @@ from typing import NoReturn
 
 from vellum_nb.errors import InputError, VellumNBError
 
-__all__ = ["check_integer", "check_text", "check_texts", "describe", "refuse"]
-
 _LONGEST = 60
 
 

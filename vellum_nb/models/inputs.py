@@ -1,28 +1,279 @@
-"""From natural Python values to typed inputs, checked before anything is sent."""
+"""From natural Python values to plain JSON values and typed inputs, checked before the call."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date, time
 from difflib import get_close_matches
+from enum import Enum
+from pathlib import Path
 from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.models.chat import chat_messages, is_chat
-from vellum_nb.models.deployments import VellumVariable
-from vellum_nb.models.execution import WorkflowInput
+from vellum_nb.models.contract import VellumVariable, WorkflowInput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
-from vellum_nb.models.plain import plain, shown
 from vellum_nb.models.schema import schema_problem
 
-__all__ = [
-    "default_of",
-    "field_kind",
-    "infer_type",
-    "plain",
-    "to_wire",
-    "value_problem",
-    "wire_type",
-]
+# Plain JSON values
+
+ROLES = ("SYSTEM", "ASSISTANT", "USER", "FUNCTION")
+_KIND_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (bool, "bool"),
+    (str, "text"),
+    ((int, float), "number"),
+    (Mapping, "dict"),
+    ((list, tuple), "list"),
+    (bytes, "bytes"),
+    (Path, "path"),
+)
+_DEEPEST = 100
+_LONGEST = 60
+_MOST_BITS = 13_288  # 4,000 digits; Python itself writes 4,300
+
+
+def plain(value: object) -> Any:
+    """Return `value` as the plain JSON value that is sent.
+
+    Paths and bytes become ``{"src": "data:..."}``, ``(role, text)`` pairs become messages, NumPy
+    and pandas scalars become numbers, dataclasses and pydantic models become dicts.
+
+    Raises
+    ------
+    InputError
+        For NaN and for what JSON does not know.
+
+    Examples
+    --------
+    >>> plain({"turns": [("user", "hello")], "n": 3})
+    {'turns': [{'role': 'USER', 'text': 'hello'}], 'n': 3}
+    """
+    return _plain(value, 0)
+
+
+def is_pair(value: object) -> bool:
+    """Return whether `value` is a ``(role, text)`` pair."""
+    if not isinstance(value, tuple | list) or len(value) != 2:  # noqa: PLR2004
+        return False
+    role, text = value
+    return isinstance(role, str) and role.upper() in ROLES and isinstance(text, str)
+
+
+def format_value(value: object) -> str:
+    """Return `value` as messages show it: its kind and a short `repr`."""
+    if value is None:
+        return "None"
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # an integer of too many digits, perhaps in a list
+        text = "that is too large to be shown"
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - 1]}…"
+    kind = next((name for of, name in _KIND_NAMES if isinstance(value, of)), type(value).__name__)
+    return f"the {kind} {text}"
+
+
+def _plain(value: object, depth: int) -> Any:
+    if depth > _DEEPEST:
+        msg = f"is nested more than {_DEEPEST} deep, or contains itself"
+        raise InputError(msg)
+    value = _unwrapped(value)
+    if isinstance(value, Mapping):
+        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return _sequence(value, depth)
+    return _scalar(value)
+
+
+def _scalar(value: object) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    for kind, convert in _SCALARS:
+        if isinstance(value, kind):
+            return convert(value)
+    msg = f"{format_value(value)} is nothing that JSON knows; give text, numbers, lists or dicts"
+    raise InputError(msg)
+
+
+def _unwrapped(value: object) -> object:
+    """Return what an enum member, NumPy scalar or model stands for."""
+    if isinstance(value, Enum):
+        return value.value
+    if type(value).__name__ in {"NAType", "NaTType"}:
+        msg = f"a value is missing ({value}); give one, or leave the input out"
+        raise InputError(msg)
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        return _from_array(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value
+
+
+def _from_array(value: Any) -> object:
+    """Return a NumPy scalar or array (or a pandas series) as Python values."""
+    if value.dtype.kind in "Mm":
+        return str(value) if getattr(value, "ndim", 0) == 0 else [str(item) for item in value]
+    return value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        msg = f"{format_value(value)} contains half of a surrogate pair, which UTF-8 cannot carry"
+        raise InputError(msg) from None
+    return str(value)
+
+
+def _whole(value: int) -> int:
+    if value.bit_length() > _MOST_BITS:
+        msg = "is an integer of more than 4,000 digits, which JSON readers refuse"
+        raise InputError(msg)
+    return int(value)
+
+
+def _number(value: float) -> float:
+    if math.isnan(value):
+        msg = "is not a number (NaN); give a value, or leave the input out"
+        raise InputError(msg)
+    if math.isinf(value):
+        msg = "is infinite, which JSON does not know"
+        raise InputError(msg)
+    return float(value)
+
+
+def _key(key: object) -> str:
+    if isinstance(key, Enum):
+        key = key.value
+    if not isinstance(key, str):
+        msg = f"{format_value(key)} is a key of a dict; keys must be text"
+        raise InputError(msg)
+    return _text(key)
+
+
+def _sequence(value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+    if value and all(_is_message(item) for item in value):
+        value = [
+            {"role": item[0].upper(), "text": item[1]} if isinstance(item, tuple) else item
+            for item in value
+        ]
+    return [_plain(item, depth + 1) for item in value]
+
+
+def _is_message(item: object) -> bool:
+    """Return whether `item` is a pair, or a dict with a role; lists stay lists."""
+    if isinstance(item, tuple):
+        return is_pair(item)
+    return isinstance(item, Mapping) and isinstance(item.get("role"), str)
+
+
+_SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
+    (str, _text),
+    (int, _whole),
+    (float, _number),
+    ((Path, bytes, bytearray), media_dict),
+    ((date, time), lambda value: value.isoformat()),
+    (UUID, str),
+)
+
+
+# Chat messages
+
+_PARTS = ("STRING", "FUNCTION_CALL", *MEDIA_TYPES)
+
+
+def chat_messages(value: object) -> list[dict[str, Any]]:
+    """Return `value` as a list of messages.
+
+    A message is a ``(role, text)`` pair or a dict with ``role`` and ``text`` or ``content``.
+    ``content`` may be text, a typed value, or a list of both.
+
+    Raises
+    ------
+    InputError
+        Names the first message that is not one, by its place.
+    """
+    if not isinstance(value, list | tuple) or is_pair(value):
+        msg = f"{format_value(value)} is no list of messages; give [('user', 'text'), ...]"
+        raise InputError(msg)
+    return [_message(item, number) for number, item in enumerate(value, start=1)]
+
+
+def is_chat(value: object) -> bool:
+    """Return whether `value` is surely a list of messages."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    return all((isinstance(item, tuple) and is_pair(item)) or _has_role(item) for item in value)
+
+
+def _has_role(item: object) -> bool:
+    if not isinstance(item, Mapping) or not ("text" in item or "content" in item):
+        return False
+    role = item.get("role")
+    return isinstance(role, str) and role.upper() in ROLES
+
+
+def _message(item: object, number: int) -> dict[str, Any]:
+    if isinstance(item, tuple | list) and len(item) == 2:  # noqa: PLR2004  # (role, text)
+        item = {"role": item[0], "text": item[1]}
+    if not isinstance(item, Mapping):
+        msg = f"message {number} is {format_value(item)}; give a dict or a (role, text) pair"
+        raise InputError(msg)
+    role = item.get("role")
+    if not isinstance(role, str) or role.upper() not in ROLES:
+        given = repr(role)
+        msg = f"message {number} has the role {given:.60}; it must be one of {', '.join(ROLES)}"
+        raise InputError(msg)
+    text = item.get("text")
+    if text is not None and not isinstance(text, str):
+        msg = f"message {number} has {format_value(text)} as its text; text is expected"
+        raise InputError(msg)
+    rest = {key: each for key, each in item.items() if key not in {"role", "content"}}
+    return {"role": role.upper(), **plain(rest), **_content(item.get("content"), number)}
+
+
+def _content(content: object, number: int) -> dict[str, Any]:
+    if content is None:
+        return {}
+    if isinstance(content, str):
+        return {"text": plain(content)}
+    if isinstance(content, list | tuple):
+        content = {"type": "ARRAY", "value": content}
+    try:
+        return {"content": _part(content, (*_PARTS, "ARRAY"))}
+    except InputError as exc:
+        msg = f"message {number}: {exc}"
+        raise InputError(msg) from None
+
+
+def _part(part: object, allowed: tuple[str, ...]) -> dict[str, Any]:
+    if isinstance(part, str):
+        part = {"type": "STRING", "value": part}
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or kind not in allowed:
+        msg = f"its content is {format_value(part)}; its type must be one of {', '.join(allowed)}"
+        raise InputError(msg)
+    value = part.get("value")
+    if kind in MEDIA_TYPES:
+        return {"type": kind, "value": plain(media_dict(value, kind))}
+    if kind == "ARRAY":
+        if not isinstance(value, list | tuple):
+            msg = f"its content is an ARRAY of {format_value(value)}; a list is expected"
+            raise InputError(msg)
+        return {"type": kind, "value": [_part(item, _PARTS) for item in value]}
+    if kind == "STRING" and not isinstance(value, str):
+        msg = f"its content is a STRING of {format_value(value)}; text is expected"
+        raise InputError(msg)
+    return {"type": kind, "value": plain(value)}
+
+
+# Typed inputs
 
 _KINDS = {
     "STRING": "text",
@@ -31,6 +282,13 @@ _KINDS = {
     **{name: name.lower() for name in MEDIA_TYPES},
 }
 _WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
+_PYTHON_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "STRING": (str, "text"),
+    "NUMBER": ((int, float), "a number"),
+    "ARRAY": (list, "a list"),
+    "SEARCH_RESULTS": (list, "a list"),
+    "FUNCTION_CALL": (dict, "a dict"),
+}
 _EXPECTED = {
     "text": "text",
     "number": "a number",
@@ -85,7 +343,7 @@ def to_wire(
         except InputError as exc:
             problems.append(InputProblem(variable.key, str(exc)))
             continue
-        if value is not None or _keeps_none(variable):
+        if value is not None or _takes_none(variable):
             inputs.append(WorkflowInput(name=variable.key, type=wire_type(variable), value=sent))
     problems += _unknown(values, [variable.key for variable in variables], where)
     if problems:
@@ -170,10 +428,8 @@ def wire_type(variable: VellumVariable) -> str:
     return variable.type if variable.type in _KINDS else "JSON"
 
 
-def _keeps_none(variable: VellumVariable) -> bool:
-    if wire_type(variable) != "JSON":
-        return False
-    return variable.is_required or _schema_problem(None, variable) is None
+def _takes_none(variable: VellumVariable) -> bool:
+    return wire_type(variable) == "JSON" and _schema_problem(None, variable) is None
 
 
 def _unknown(values: Mapping[str, object], known: list[str], where: str) -> list[InputProblem]:
@@ -191,21 +447,15 @@ def _unknown(values: Mapping[str, object], known: list[str], where: str) -> list
 def _checked(value: object, variable: VellumVariable) -> Any:
     """Return `value` as it is sent."""
     if value is None:
-        return _checked_none(variable)
-    sent = _CONVERTERS.get(variable.type, _json)(value, variable)
+        if variable.is_required and not _takes_none(variable):
+            msg = f"a value is required: {_EXPECTED[field_kind(variable)]}"
+            raise InputError(msg)
+        return None
+    sent = _converted(value, variable.type)
     problem = _schema_problem(sent, variable)
     if problem:
         raise InputError(problem)
     return sent
-
-
-def _checked_none(variable: VellumVariable) -> None:
-    if not variable.is_required:
-        return
-    if wire_type(variable) == "JSON" and _schema_problem(None, variable) is None:
-        return
-    msg = f"a value is required: {_EXPECTED[field_kind(variable)]}"
-    raise InputError(msg)
 
 
 def _schema_problem(value: Any, variable: VellumVariable) -> str | None:
@@ -214,52 +464,15 @@ def _schema_problem(value: Any, variable: VellumVariable) -> str | None:
     return schema_problem(value, variable.json_schema)
 
 
-def _wrong(value: object, expected: str) -> InputError:
-    return InputError(f"{shown(value)} is given; {expected} is expected")
-
-
-def _string(value: object, _: VellumVariable) -> str:
-    sent = value if isinstance(value, bytes) else plain(value)
-    if not isinstance(sent, str):
-        raise _wrong(value, "text")
-    return sent
-
-
-def _numeric(value: object, _: VellumVariable) -> float:
-    sent = value if isinstance(value, bytes) else plain(value)
-    if isinstance(sent, bool) or not isinstance(sent, int | float):
-        raise _wrong(value, "a number")
-    return sent
-
-
-def _list(value: object, _: VellumVariable) -> list[Any]:
+def _converted(value: object, kind: str) -> Any:
+    """Return `value` as an input of the type `kind` carries it."""
+    if kind == "CHAT_HISTORY":
+        return chat_messages(value)
+    if kind in MEDIA_TYPES:
+        return plain(media_dict(value, kind))
     sent = plain(value)
-    if not isinstance(sent, list):
-        raise _wrong(value, "a list")
+    types, expected = _PYTHON_TYPES.get(kind, (object, ""))
+    if not isinstance(sent, types) or (kind == "NUMBER" and isinstance(sent, bool)):
+        msg = f"{format_value(value)} is given; {expected} is expected"
+        raise InputError(msg)
     return sent
-
-
-def _dict(value: object, _: VellumVariable) -> dict[str, Any]:
-    sent = plain(value)
-    if not isinstance(sent, dict):
-        raise _wrong(value, "a dict")
-    return sent
-
-
-def _json(value: object, _: VellumVariable) -> Any:
-    return plain(value)
-
-
-def _media(value: object, variable: VellumVariable) -> dict[str, Any]:
-    return dict(plain(media_dict(value, variable.type)))
-
-
-_CONVERTERS: dict[str, Callable[[object, VellumVariable], Any]] = {
-    "STRING": _string,
-    "NUMBER": _numeric,
-    "CHAT_HISTORY": lambda value, _: chat_messages(value),
-    "ARRAY": _list,
-    "SEARCH_RESULTS": _list,
-    "FUNCTION_CALL": _dict,
-    **dict.fromkeys(MEDIA_TYPES, _media),
-}

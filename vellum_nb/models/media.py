@@ -10,8 +10,6 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 
-__all__ = ["DATA_URL_LIMIT", "MEDIA_TYPES", "media_dict", "media_src", "media_type_of"]
-
 MEDIA_TYPES = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
 DATA_URL_LIMIT = 4 * 2**20
 """Characters of a data URL; what is longer is uploaded before it is sent."""
@@ -43,26 +41,19 @@ def media_dict(value: object, type_: str | None = None) -> dict[str, Any]:
     InputError
         When `value` is no file, no address, or a file of another kind.
     """
-    if isinstance(value, Mapping):
-        return _from_dict(value, type_)
-    return {"src": media_src(value, type_)}
-
-
-def media_src(value: object, type_: str | None = None) -> str:
-    """Return the ``src`` for a path, bytes, an address, or a path in a string."""
-    if isinstance(value, bytes | bytearray):
-        return _data_url(bytes(value), None, type_)
-    if isinstance(value, Path):
-        return _from_path(value, type_)
-    if not isinstance(value, str):
-        msg = (
-            f"{value!r:.60} is no {_noun(type_)}; "
-            "give a path, bytes, a data URL, or an http(s) address"
-        )
+    if not isinstance(value, Mapping):
+        return {"src": _src(value, type_)}
+    src, metadata = value.get("src"), value.get("metadata")
+    if not src:
+        msg = 'has no "src"; give {"src": "https://..."}, a path or bytes'
         raise InputError(msg)
-    if value.startswith(_ADDRESSES):
-        return _address(value, type_)
-    return _from_text(value, type_)
+    if isinstance(src, str) and not src.startswith(_ADDRESSES):
+        msg = f"src {src!r:.60} is no data:, http(s): or vellum:uploaded-file: address"
+        raise InputError(msg)
+    if metadata is not None and not isinstance(metadata, Mapping):
+        msg = f'"metadata" is {metadata!r:.60}; a dict is expected'
+        raise InputError(msg)
+    return {**value, "src": _src(src, type_)}
 
 
 def media_type_of(value: object) -> str | None:
@@ -82,20 +73,21 @@ def media_type_of(value: object) -> str | None:
     return _type_of_mime(mime) if mime or src.startswith("vellum:") else None
 
 
-def _from_dict(value: Mapping[Any, Any], type_: str | None) -> dict[str, Any]:
-    src = value.get("src")
-    if isinstance(src, str) and src and not src.startswith(_ADDRESSES):
-        msg = f"src {src!r:.60} is no data:, http(s): or vellum:uploaded-file: address"
-        raise InputError(msg)
-    if not src:
-        msg = 'has no "src"; give {"src": "https://..."}, a path or bytes'
-        raise InputError(msg)
-    metadata = value.get("metadata")
-    if metadata is not None and not isinstance(metadata, Mapping):
-        msg = f'"metadata" is {metadata!r:.60}; a dict is expected'
-        raise InputError(msg)
-    rest = {key: item for key, item in value.items() if key != "src"}
-    return {"src": media_src(src, type_), **rest}
+def _src(value: object, type_: str | None) -> str:
+    """Return the ``src`` for a path, bytes, an address, or a path in a string."""
+    if isinstance(value, bytes | bytearray):
+        return _data_url(bytes(value), None, type_)
+    if isinstance(value, Path):
+        return _from_path(value, type_)
+    if isinstance(value, str) and value.startswith(_ADDRESSES):
+        return _address(value, type_)
+    if isinstance(value, str) and _is_file(value):
+        return _from_path(Path(value), type_)
+    expected = "; give a path, bytes, a data URL, or an http(s) address"
+    if isinstance(value, str):
+        expected = ": no file of this name, and no data:, http(s): or vellum:uploaded-file: address"
+    msg = f"{value!r:.60} is no {_noun(type_)}{expected}"
+    raise InputError(msg)
 
 
 def _from_path(path: Path, type_: str | None) -> str:
@@ -105,16 +97,6 @@ def _from_path(path: Path, type_: str | None) -> str:
         msg = f"the file {str(path)!r} cannot be read: {exc.strerror or exc}"
         raise InputError(msg) from None
     return _data_url(content, mimetypes.guess_type(path.name)[0], type_)
-
-
-def _from_text(value: str, type_: str | None) -> str:
-    if _is_file(value):
-        return _from_path(Path(value), type_)
-    msg = (
-        f"{value!r:.60} is no {_noun(type_)}: no file of this name, and no data:, http(s): "
-        "or vellum:uploaded-file: address"
-    )
-    raise InputError(msg)
 
 
 def _is_file(value: str) -> bool:
@@ -158,10 +140,7 @@ def _named_mime(src: str) -> str | None:
 
 
 def _sniffed(content: bytes) -> str | None:
-    for offset, magic, mime in _MAGIC:
-        if content.startswith(magic, offset):
-            return mime
-    return None
+    return next((mime for at, magic, mime in _MAGIC if content.startswith(magic, at)), None)
 
 
 def _head(path: Path) -> str | None:

@@ -15,18 +15,7 @@ from pydantic import Field
 from vellum_nb.models.base import Model
 from vellum_nb.models.trace import NodeRun
 
-__all__ = [
-    "Run",
-    "RunError",
-    "RunRequest",
-    "RunState",
-    "canonical_json",
-    "case_id",
-    "new_run_id",
-]
-
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
-
 
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False

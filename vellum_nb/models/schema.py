@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-__all__ = ["schema_problem"]
-
 _AT_MOST = 3
 _UNCHECKED = ("pattern", "patternProperties")
 _NAMES = {
@@ -129,7 +127,6 @@ _WORDS: dict[str, Callable[[str, Any], str]] = {
     "const": lambda value, limit: f"{value} is not {limit!r}",
     "minLength": lambda value, limit: f"{value} is shorter than {limit} characters",
     "maxLength": lambda value, limit: f"{value} is longer than {limit} characters",
-    "pattern": lambda value, limit: f"{value} does not match the pattern {limit}",
     "minItems": lambda value, limit: f"{value} has fewer than {limit} items",
     "maxItems": lambda value, limit: f"{value} has more than {limit} items",
 }

@@ -6,8 +6,6 @@ import re
 from functools import cached_property, lru_cache
 from html import escape
 
-__all__ = ["HIDDEN", "SecretMask", "stands_in"]
-
 HIDDEN = "[API key]"
 _LONG = 16
 """A shorter secret may be a part of other words, so it is masked as a whole word only."""
@@ -69,9 +67,7 @@ class SecretMask:
         return b"".join([*match.groups(b""), HIDDEN.encode()])
 
 
-@lru_cache(maxsize=8)
-def _mask_of(secret: str) -> SecretMask:
-    return SecretMask(secret)
+_mask_of = lru_cache(maxsize=8)(SecretMask)
 
 
 def stands_in(secret: str, text: str) -> bool:

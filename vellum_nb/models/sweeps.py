@@ -14,16 +14,6 @@ from pydantic import Field
 from vellum_nb.models.base import Model
 from vellum_nb.models.run import canonical_json
 
-__all__ = [
-    "IN_DOUBT_SQL",
-    "Place",
-    "SweepCase",
-    "SweepRecord",
-    "is_in_doubt",
-    "planned_id",
-    "signature",
-]
-
 _UNKNOWN_CODES = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
 _REFUSED_CODES = ("HTTP_400", "HTTP_409", "HTTP_422")
 IN_DOUBT_SQL = (
@@ -37,48 +27,17 @@ IN_DOUBT_SQL = (
 
 @dataclass(frozen=True, slots=True)
 class SweepCase:
-    """One case of a sweep.
+    """One case of a sweep; `inputs` are plain JSON values."""
 
-    Attributes
-    ----------
-    position : int
-        Its place among the cases, from 0.
-    case_id : str
-        The identity of its inputs.
-    inputs : dict
-        Plain JSON values.
-    expected : dict
-        Output name to what it should be, where that is known.
-    labels : dict
-        The other columns of the row it came from.
-    """
-
-    position: int
+    position: int  # among the cases, from 0
     case_id: str
     inputs: Mapping[str, Any]
-    expected: Mapping[str, Any] = field(default_factory=dict)
-    labels: Mapping[str, Any] = field(default_factory=dict)
+    expected: Mapping[str, Any] = field(default_factory=dict)  # by output name
+    labels: Mapping[str, Any] = field(default_factory=dict)  # other columns of the case's row
 
 
 class SweepRecord(Model):
-    """A sweep as the history keeps it.
-
-    Attributes
-    ----------
-    round : int
-        How often failed runs were tried anew, each time under new ids.
-    ended : datetime or None
-        When the last planned run had ended; None while it is unfinished.
-    why : str or None
-        Why it stands still, where it was stopped.
-    releases : dict
-        Release tag to the id of the release that it pointed at when the sweep was planned.
-    options : dict
-        How it goes about it: its limits, calls at once, and whether cost is asked for.
-    lost : datetime or None
-        When the process that drove it was last heard of, where that ended without a word. It is
-        read, not kept.
-    """
+    """A sweep as the history keeps it."""
 
     id: str
     deployment: str
@@ -88,12 +47,12 @@ class SweepRecord(Model):
     cases: int
     signature: str
     created: datetime
-    round: int = 0
-    ended: datetime | None = None
-    why: str | None = None
-    releases: dict[str, str | None] = Field(default_factory=dict)
-    options: dict[str, Any] = Field(default_factory=dict)
-    lost: datetime | None = None
+    round: int = 0  # how often failed runs were repeated, each time under new ids
+    ended: datetime | None = None  # None while a planned run is missing
+    why: str | None = None  # why it stopped before its end
+    releases: dict[str, str | None] = Field(default_factory=dict)  # by tag, as it was planned
+    options: dict[str, Any] = Field(default_factory=dict)  # limits, concurrency, cost
+    lost: datetime | None = None  # last sign of a driver that died; read, not kept
 
     @property
     def planned(self) -> int:

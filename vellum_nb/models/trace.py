@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb.models.base import Model
-from vellum_nb.models.events import VellumSpan, WorkflowEvent
-from vellum_nb.models.execution import PromptNodeExecutionMeta, WorkflowExecutionUsageResult
-from vellum_nb.models.stream import WorkflowNodeResultEvent, WorkflowStreamEvent
-
-__all__ = ["NodeRun", "nodes_of_spans", "nodes_of_stream", "totals", "usage_totals"]
+from vellum_nb.models.contract import (
+    PromptNodeExecutionMeta,
+    VellumSpan,
+    WorkflowEvent,
+    WorkflowExecutionUsageResult,
+    WorkflowNodeResultEvent,
+    WorkflowStreamEvent,
+)
 
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -64,8 +67,15 @@ def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...
     for event in events:
         if event.type == "NODE" and isinstance(event.data, WorkflowNodeResultEvent):
             key = event.data.node_result_id or event.data.node_id
-            begun = found.get(key) or _begun(event.data, key, event.execution_id)
-            found[key] = _grown(begun, event.data)
+            if key not in found:
+                parent = event.data.parent_span_id or event.data.source_execution_id
+                found[key] = NodeRun(
+                    name="",
+                    span_id=key,
+                    parent_span_id=parent or event.execution_id,
+                    start=event.data.ts,
+                )
+            found[key] = _grown(found[key], event.data)
     return tuple(found.values())
 
 
@@ -90,9 +100,9 @@ def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
     {'cost_usd': None, 'tokens_in': 7, 'tokens_out': None, 'model': 'm'}
     """
     return {
-        "cost_usd": _sum(node.cost_usd for node in nodes),
-        "tokens_in": _count(node.tokens_in for node in nodes),
-        "tokens_out": _count(node.tokens_out for node in nodes),
+        "cost_usd": _total((node.cost_usd for node in nodes), math.fsum),
+        "tokens_in": _total(node.tokens_in for node in nodes),
+        "tokens_out": _total(node.tokens_out for node in nodes),
         "model": _models(node.model for node in nodes),
     }
 
@@ -102,16 +112,11 @@ def usage_totals(results: Sequence[WorkflowExecutionUsageResult] | None) -> dict
     used = [each for result in results or () for each in result.usage or ()]
     costs = [each for result in results or () for each in result.cost or ()]
     return {
-        "cost_usd": _sum(price.value for price in costs),
-        "tokens_in": _count(each.ml_model_usage.input_token_count for each in used),
-        "tokens_out": _count(each.ml_model_usage.output_token_count for each in used),
+        "cost_usd": _total((price.value for price in costs), math.fsum),
+        "tokens_in": _total(each.ml_model_usage.input_token_count for each in used),
+        "tokens_out": _total(each.ml_model_usage.output_token_count for each in used),
         "model": _models(each.ml_model_name for each in used),
     }
-
-
-def _begun(data: WorkflowNodeResultEvent, key: str, execution_id: str) -> NodeRun:
-    parent = data.parent_span_id or data.source_execution_id or execution_id
-    return NodeRun(name="", span_id=key, parent_span_id=parent, start=data.ts)
 
 
 def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
@@ -183,14 +188,9 @@ def _parent(span: VellumSpan, by_id: dict[str, VellumSpan]) -> str | None:
     return parent
 
 
-def _sum(figures: Iterable[float | None]) -> float | None:
+def _total(figures: Iterable[Any], add: Callable[[list[Any]], Any] = sum) -> Any:
     known = [figure for figure in figures if figure is not None]
-    return math.fsum(known) if known else None
-
-
-def _count(figures: Iterable[int | None]) -> int | None:
-    known = [figure for figure in figures if figure is not None]
-    return sum(known) if known else None
+    return add(known) if known else None
 
 
 def _models(names: Iterable[str | None]) -> str | None:

@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.history import (
-    refuse_other_ending,
-    replacing,
-    write_csv_frame,
-    write_parquet_frame,
-)
+from vellum_nb.files import refuse_other_ending, replacing
+from vellum_nb.history import write_csv_frame, write_parquet_frame
 from vellum_nb.models.secret import stands_in
 
 if TYPE_CHECKING:

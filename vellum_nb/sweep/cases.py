@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import SEPARATORS, Separator, split, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
-from vellum_nb.models.inputs import field_kind, plain, to_wire
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _listed(cases: object) -> list[Any]:
         return [cases]
     if isinstance(cases, Mapping) or not isinstance(cases, Iterable):
         msg = (
-            f"{shown(cases)} is no table of cases; give a DataFrame, a list of dicts "
+            f"{format_value(cases)} is no table of cases; give a DataFrame, a list of dicts "
             "([{'ticket': '...'}, ...]), runs, or the path of a file"
         )
         raise InputError(msg)
@@ -135,7 +134,7 @@ def _of_dicts(cases: Sequence[Any], name: str) -> Table:
         if isinstance(case, Run):
             case = vars(case)  # noqa: PLW2901
         if not isinstance(case, Mapping):
-            msg = f"Case {number} of {name} is {shown(case)}; each must be a dict of inputs"
+            msg = f"Case {number} of {name} is {format_value(case)}; each must be a dict of inputs"
             raise InputError(msg)
         if set(case) >= _OF_A_RUN:
             stored = True
@@ -267,7 +266,7 @@ def _of_json(file: CaseFile) -> Table:
         msg = f"{file.name} is no JSON: {exc}"
         raise InputError(msg) from exc
     if not isinstance(found, list):
-        msg = f"{file.name} holds {shown(found)}; a list of objects is expected"
+        msg = f"{file.name} holds {format_value(found)}; a list of objects is expected"
         raise InputError(msg)
     return _of_dicts(found, _short(file))
 
@@ -286,7 +285,8 @@ def _json_lines(file: CaseFile) -> Iterator[dict[str, Any]]:
             msg = f"{file.name}, line {number}: {exc}; each line must be a JSON object"
             raise InputError(msg) from exc
         if not isinstance(found, dict):
-            msg = f"{file.name}, line {number} holds {shown(found)}; it must be a JSON object"
+            what = format_value(found)
+            msg = f"{file.name}, line {number} holds {what}; it must be a JSON object"
             raise InputError(msg)
         yield found
 
@@ -518,7 +518,7 @@ def _parsed(text: str) -> Any:
         raise InputError(msg) from None
     except ValueError as exc:
         hint = "; json.dumps writes it" if "'" in text else ""
-        msg = f"{shown(str(text))} is no JSON: {exc}{hint}"
+        msg = f"{format_value(str(text))} is no JSON: {exc}{hint}"
         raise InputError(msg) from exc
 
 
@@ -828,5 +828,5 @@ def _label_value(value: Any) -> Any:
         return plain(value)
     try:
         return str(value)
-    except (ValueError, RecursionError):  # as in `shown`, which puts up with it
-        return shown(value)
+    except (ValueError, RecursionError):  # as in `format_value`, which puts up with it
+        return format_value(value)

@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from vellum_nb.models.checks import refuse
 from vellum_nb.sweep.driver import Attempt
 from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, Retry, after_loss
 
@@ -35,8 +36,11 @@ _CLAIM_S = 1.0  # seconds that a claim outlives its call: by then the scheduler 
 _LOCK = threading.Lock()
 
 
-def remote_executor(executor: Executor) -> Executor:
+def remote_executor(executor: Any) -> Executor:
     """Return what a sweep hands its calls to, so that `executor` makes them."""
+    if not isinstance(executor, Executor):
+        expected = "a concurrent.futures.Executor, such as client.get_executor() of a Dask client"
+        refuse("executor", executor, expected)
     if "distributed" in sys.modules:
         from distributed.cfexecutor import ClientExecutor
 

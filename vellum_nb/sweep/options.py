@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value
 
 
 @dataclass(slots=True)
@@ -191,7 +191,8 @@ def checked_options(
         expected = "a whole number from 1 on" if name in _WHOLE else "a number above 0"
         found = _whole_number(value) if name in _WHOLE else _positive(value)
         if found is None:
-            problems.append(InputProblem(name, f"{shown(value)} is given; {expected} is expected"))
+            message = f"{format_value(value)} is given; {expected} is expected"
+            problems.append(InputProblem(name, message))
         else:
             limits[name] = found
     if problems:

@@ -47,7 +47,7 @@ def _head(found: BlindResult) -> str:
         share, low, high = 1 - share, 1 - high, 1 - low
     decided = found.wins + found.losses
     p = found.row()["p"]
-    chance = "hardly chance" if p <= 0.05 else "may be chance"  # noqa: PLR2004  (as everywhere)
+    chance = "unlikely to be chance" if p <= 0.05 else "could be chance"  # noqa: PLR2004  (as everywhere)
     if share == 0.5:  # noqa: PLR2004
         title = f"{_name(ahead)} and {_name(behind)} won equally often"
     else:
@@ -247,9 +247,9 @@ def _value(value: Any) -> str:
 
 def _foot(session: BlindSession, *, is_saved: bool) -> str:
     if session.state == "ended":
-        return "Which release stood under A was drawn anew for each case. Results stay as they are."
+        return "Which release stood under A was shuffled per case. Results stay as they are."
     if not session.total and not session.same:
-        return "Run the deployment on both releases with the same inputs, then compare anew."
+        return "Run the deployment on both releases with the same inputs, then compare again."
     parts = []
     if session.state != "empty":
         number = f"all {session.total:,} are" if session.total > 1 else "it is"

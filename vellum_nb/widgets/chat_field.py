@@ -10,8 +10,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError
-from vellum_nb.models.chat import chat_messages
-from vellum_nb.models.plain import ROLES
+from vellum_nb.models.inputs import ROLES, chat_messages
 from vellum_nb.widgets.base import button, close_tree, note
 from vellum_nb.widgets.field import Field, UnreadableError, read_json
 from vellum_nb.widgets.markup import ALERT, page_safe

@@ -12,8 +12,7 @@ import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import Run, VellumVariable
-from vellum_nb.models.chat import chat_messages
-from vellum_nb.models.inputs import default_of, field_kind
+from vellum_nb.models.inputs import chat_messages, default_of, field_kind
 from vellum_nb.models.schema import schema_problem
 from vellum_nb.widgets.base import close_tree
 from vellum_nb.widgets.chat_field import ChatField

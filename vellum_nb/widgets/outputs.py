@@ -75,7 +75,7 @@ def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
     rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]]
     count = "1 node" if len(nodes) == 1 else f"{len(nodes):,} nodes"
     facts = [escape(visible_name(title)), count, duration(length)]
-    more = f"the first {_NODES} are shown; run.trace() has all" if len(nodes) > _NODES else ""
+    more = f"the first {_NODES} are shown; ws.trace(run) has all" if len(nodes) > _NODES else ""
     caption = " · ".join(part for part in (*facts, more) if part)
     body = "".join(rows)
     return f'<table class="vnb-trace"><caption>{caption}</caption><tbody>{body}</tbody></table>'

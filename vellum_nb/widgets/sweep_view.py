@@ -122,7 +122,7 @@ def _resumed(record: SweepRecord, now: Progress) -> Parts:
                 (f" {words}", False),
             ]
     if parts:
-        lead = "what failed is tried anew: " if retries else "resumed: "
+        lead = "failed runs are run again: " if retries else "resumed: "
         parts[0] = (lead if goes_on and now.began else "", False)
     return parts
 
@@ -203,7 +203,7 @@ def _limit(now: Progress) -> str:
 def _cost(now: Progress) -> dict[str, str]:
     limit = "" if now.max_cost_usd is None else f"of {money(now.max_cost_usd)} limit"
     if now.cost_usd is None:
-        return _sum("cost", "—", limit, "not told so far")
+        return _sum("cost", "—", limit, "not reported yet")
     end = _cost_at_the_end(now)
     below = "" if end is None else f"≈ {money(end)} at the end"
     return _sum("cost", money(now.cost_usd), limit, below)

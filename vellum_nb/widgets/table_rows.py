@@ -13,8 +13,8 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-from vellum_nb.history import Search
 from vellum_nb.models import Run
+from vellum_nb.search_text import Search
 from vellum_nb.widgets.outputs import LEFT
 
 __all__ = [

@@ -10,8 +10,7 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
-from vellum_nb.models.inputs import to_wire
-from vellum_nb.models.plain import plain, shown
+from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.sweep.options import checked_repeats
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.runner import Runner
@@ -172,7 +171,7 @@ def _plain_inputs(
     try:
         case = dict(case)  # a pandas row, too
     except (TypeError, ValueError) as exc:
-        msg = f"{shown(case)} is no case: give a dict of inputs, a run, or a case_id"
+        msg = f"{format_value(case)} is no case: give a dict of inputs, a run, or a case_id"
         raise InputError(msg) from exc
     for release in releases:
         known |= {each.key: each for each in release.workflow_version.input_variables}

@@ -14,7 +14,7 @@ from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, RunSummary, moment
 from vellum_nb.models import Run, WorkflowDeploymentRelease
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, checked_cases, read_table
 from vellum_nb.sweep.sweep import Sweep
@@ -216,7 +216,7 @@ def _release_or_none(
 def _checked_ids(given: Sequence[object]) -> list[str]:
     wrong = [each for each in given if not (isinstance(each, str) and _CASE_ID.match(each))]
     if wrong:
-        msg = f"{shown(wrong[0])} is no case_id; frame() has them: 16 hex digits each"
+        msg = f"{format_value(wrong[0])} is no case_id; frame() has them: 16 hex digits each"
         raise InputError(msg)
     return [str(each) for each in given]
 

@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from vellum_nb.errors import AuthenticationError, HistoryError, InputError, InputProblem
 from vellum_nb.history import History
 from vellum_nb.models import Run, VellumVariable, WorkflowReleaseTagRead
-from vellum_nb.models.inputs import field_kind, infer_type
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import field_kind, format_value, infer_type
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 
@@ -167,7 +166,7 @@ def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
         return VellumVariable.model_validate(item)
     except ValidationError as exc:
         msg = (
-            f"variables has {shown(item)}, which is no input variable; "
+            f"variables has {format_value(item)}, which is no input variable; "
             'write one like {"key": "ticket", "type": "STRING", "required": True}'
         )
         raise InputError(msg) from exc

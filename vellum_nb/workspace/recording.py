@@ -38,9 +38,9 @@ from vellum_nb.models import (
     nodes_of_stream,
     totals,
 )
+from vellum_nb.models.contract import WorkflowNodeResultEvent
 from vellum_nb.models.inputs import plain
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
-from vellum_nb.models.stream import WorkflowNodeResultEvent
 from vellum_nb.sweep.retry_policy import run_error
 
 

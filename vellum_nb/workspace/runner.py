@@ -34,8 +34,7 @@ from vellum_nb.models import (
     WorkflowDeploymentRelease,
     WorkflowInput,
 )
-from vellum_nb.models.inputs import to_wire
-from vellum_nb.models.plain import shown
+from vellum_nb.models.inputs import format_value, to_wire
 from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, Lookup, NoLookupError
@@ -308,7 +307,7 @@ def _problem(found: ErrorDetails) -> InputProblem:
     expected = "keys that are text are" if "[key]" in found["loc"] else "text is"
     if what in {"mapping_type", "dict_type"}:
         expected = "a dict is"
-    return InputProblem(where, f"{shown(found['input'])} is given; {expected} expected")
+    return InputProblem(where, f"{format_value(found['input'])} is given; {expected} expected")
 
 
 def event_types(names: Sequence[str], *, expand_meta: bool) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from vellum_nb.client import Client, ClientSettings
@@ -40,6 +40,7 @@ from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, NoLookupError
 from vellum_nb.workspace.recording import UploadError, Uploads, send_run
 
+_RENEWED_WITHIN = timedelta(seconds=60)  # as long as a lease lasts
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
 
 
@@ -214,7 +215,7 @@ class SweepWorker:
         return PreparedRun(
             run,
             inputs,
-            doubt=_earlier_doubt(run),
+            doubt=_earlier_doubt(run, self._sweep.lost),
             lookup_s=self._lookup_s,
             may_resend=self._may_resend and (retry or not failed),
             force=failed and retry and self._may_resend,
@@ -297,13 +298,21 @@ class LateWorker:
             self._worker.close()
 
 
-def _earlier_doubt(run: Run) -> Doubt:
-    """Return the doubt of a run of an earlier session; a FAILED one is not under way any more."""
-    if run.state == "STARTED" or run.error is None:
-        return Doubt("it was begun, and no answer was seen")
-    executed = run.error.code.startswith("HTTP_4")  # its external id was refused as used
-    age = (datetime.now(UTC) - (run.finished_at or run.timestamp)).total_seconds()
-    return Doubt(run.error.code, executed=executed, waited_s=max(0.0, age))
+def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
+    """Return the doubt of a run of an earlier session, whose driver was `lost` then.
+
+    The time since it can have been sent last counts as waited: a FAILED one was sent before it was
+    recorded so, and a driver that was lost renewed its lease every ten seconds until then.
+    """
+    sent, executed = None, False
+    if run.state != "STARTED" and run.error is not None:
+        sent = run.finished_at or run.timestamp
+        executed = run.error.code.startswith("HTTP_4")  # its external id was refused as used
+    elif lost is not None:
+        sent = lost + _RENEWED_WITHIN
+    waited = 0.0 if sent is None else (datetime.now(UTC) - sent).total_seconds()
+    why = "it was begun, and no answer was seen" if run.error is None else run.error.code
+    return Doubt(why, executed=executed, waited_s=max(0.0, waited))
 
 
 def _moved_before(

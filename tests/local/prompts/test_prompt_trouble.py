@@ -204,6 +204,12 @@ def test_without_the_sdk_the_message_says_what_to_install(server, monkeypatch):
     assert 'pip install "vellum-nb[sdk]"' in answer.json()["error"]["message"]
 
 
+def test_models_need_the_openai_client_and_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(VellumNBError, match=r'pip install "vellum-nb\[models\]"'):
+        LocalServer().models(base_url="http://127.0.0.1:11434/v1")
+
+
 def test_prompt_deployments_are_refused_in_words(server, vellum):
     from vellum.client.errors.not_found_error import NotFoundError
 

@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, PydanticUndefined
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.types import State, VellumType
 from vellum_nb.models import VellumVariable
-from vellum_nb.models.deployments import VariableExtensions
+from vellum_nb.models.contract import VariableExtensions
 
 __all__ = [
     "ABSENT",

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import textwrap
+import uuid
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,21 +41,32 @@ from vellum_nb.local.isolation.workflow_server import (
     server_options,
 )
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.models import VellumVariable
+from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, WorkflowReleaseTagRead
+from vellum_nb.models.contract import (
+    ReleaseDeployment,
+    ReleaseEnvironment,
+    ReleaseRef,
+    ReleaseTagName,
+    WorkflowVersion,
+)
 
 __all__ = [
-    "LATEST",
     "Build",
     "Declared",
     "Deployment",
+    "ENVIRONMENT",
+    "LATEST",
     "Release",
+    "SPACE",
     "Tag",
     "Target",
     "as_text",
     "as_zip",
     "build",
     "release_definition",
+    "release_read",
     "source_of",
+    "tag_read",
 ]
 
 LATEST = "LATEST"
@@ -328,3 +340,52 @@ def as_zip(files: Mapping[str, str]) -> bytes:
 def as_text(files: Mapping[str, str]) -> str:
     """Return files as one text, each under a line with its path."""
     return "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))
+
+
+# Releases and release tags as the contract has them
+
+SPACE = uuid.UUID("0f0e3a3c-8a7c-4a5e-9c11-5d1f2b6c7e10")
+ENVIRONMENT = ReleaseEnvironment(
+    id=str(uuid.uuid5(SPACE, "environment")), name="local", label="Local"
+)
+
+
+def release_read(deployment: Deployment, release: Release) -> WorkflowDeploymentRelease:
+    """Return a release with the tags that are on it now."""
+    return WorkflowDeploymentRelease(
+        id=release.id,
+        created=release.created,
+        environment=ENVIRONMENT,
+        created_by=None,
+        workflow_version=WorkflowVersion(
+            id=release.version_id,
+            input_variables=release.input_variables,
+            output_variables=release.output_variables,
+            dependencies=(),
+            **_container_image(release),
+        ),
+        deployment=ReleaseDeployment(id=deployment.id, name=deployment.name),
+        description=release.description,
+        release_tags=tuple(
+            ReleaseTagName(name=tag.name, source=tag.source)
+            for tag in deployment.tags.values()
+            if tag.release_id == release.id
+        ),
+        reviews=(),
+    )
+
+
+def tag_read(deployment: Deployment, tag: Tag) -> WorkflowReleaseTagRead:
+    """Return a release tag."""
+    release = deployment.release(tag.release_id)
+    created = release.created if release else tag.moved
+    ref = ReleaseRef(id=tag.release_id, timestamp=created)
+    return WorkflowReleaseTagRead(name=tag.name, source=tag.source, history_item=ref, release=ref)
+
+
+def _container_image(release: Release) -> dict[str, str | None]:
+    """Return an addition of ours, of releases that run in a container."""
+    process = release.process
+    if process is None or process.isolation != "container":
+        return {}
+    return {"container_image": process.digest}

@@ -9,13 +9,14 @@ Source: https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -42,6 +43,7 @@ __all__ = [
     "event_error",
     "events_from_json",
     "execution_code",
+    "from_json",
     "to_json",
     "values_by_name",
 ]
@@ -315,6 +317,24 @@ def to_json(value: Any) -> str:
     except ValueError:
         text = json.dumps(value, default=_plain)
     return json.dumps(json.loads(text, parse_constant=lambda _: None), separators=(",", ":"))
+
+
+def from_json(text: bytes | str) -> Any:
+    """Return the value of JSON text; NaN, infinity and other nonsense raise a `ValueError`."""
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+
+
+def _no_constant(name: str) -> NoReturn:
+    msg = f"JSON has no {name}"
+    raise ValueError(msg)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        msg = f"the number {text:.40} is too large"
+        raise ValueError(msg)
+    return value
 
 
 def events_from_json(text: str | bytes) -> list[Event]:

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -553,7 +553,7 @@ class _Container(_Server):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._log = ""
+        self._relays: dict[int, _Relay | None] = {}
         try:
             _call(self._docker, *arguments, options.digest or str(options.image))
             published = _call(self._docker, "port", self._name, f"{_PORT}/tcp").split()
@@ -578,13 +578,70 @@ class _Container(_Server):
         return ""
 
     def url_from_inside(self, url: str) -> str:
-        return url.replace("127.0.0.1", _DOCKER_HOST)
+        port = int(url.rpartition(":")[2])
+        if port not in self._relays:
+            self._relays[port] = self._relay(port)
+        relay = self._relays[port]
+        return f"http://{_DOCKER_HOST}:{port if relay is None else relay.port}"
+
+    def _relay(self, port: int) -> _Relay | None:
+        """Listen where containers reach this machine; Docker Desktop reaches loopback itself."""
+        form = "{{(index .IPAM.Config 0).Gateway}}"
+        with suppress(_ServerError, OSError):
+            gateway = _call(self._docker, "network", "inspect", "--format", form, "bridge").strip()
+            return _Relay(gateway, port)
+        return None
 
     def stop(self) -> None:
+        for relay in filter(None, self._relays.values()):
+            relay.close()
         if self._watch.stdin is not None:
             self._watch.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             self._watch.wait(3 * _STOP_S)
+
+
+class _Relay:
+    """Forwards connections from the bridge of containers to the local server on loopback."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._to = ("127.0.0.1", port)
+        self._listener = socket.create_server((address, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._run(self._accept)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it was closed
+            while True:
+                inside, _ = self._listener.accept()
+                self._run(self._forward, inside)
+
+    def _forward(self, inside: socket.socket) -> None:
+        with inside, suppress(OSError), socket.create_connection(self._to) as outside:
+            back = self._run(_pump, outside, inside)
+            _pump(inside, outside)
+            back.join()
+
+    def _run(self, function: Callable[..., None], *arguments: Any) -> threading.Thread:
+        thread = threading.Thread(target=function, args=arguments, daemon=True)
+        thread.start()
+        return thread
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Copy what comes until the end; the thread that copies the other way then ends, too."""
+    with suppress(OSError):
+        while part := source.recv(65536):
+            target.sendall(part)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+    with suppress(OSError):
+        source.shutdown(socket.SHUT_RD)
 
 
 def _docker() -> str:

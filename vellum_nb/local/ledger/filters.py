@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from vellum_nb.local.engine.events import from_json
 from vellum_nb.local.ledger.ledger import EVERYTHING, Where, metadata_text, micros, storable
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.local.strict_json import strict_json
 
 __all__ = ["parse_filters", "parse_ordering"]
 
@@ -31,7 +31,7 @@ def parse_filters(filters: str | None) -> Where:
     if filters is None or not filters.strip():
         return EVERYTHING
     try:
-        content = strict_json(filters)
+        content = from_json(filters)
     except (ValueError, RecursionError) as exc:
         msg = f"filters: not valid JSON ({exc})"
         raise bad_request(msg) from None

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,7 +111,9 @@ async def _events(
     request = chat_request(body.parameters, body.functions, messages, model=model, stream=stream)
     answer = _Answer()
     limit = body.settings.timeout
-    async with _completion_chunks()(provider, request, time_limit=limit) as chunks:
+    from vellum_nb.local.prompts.chat import completion_chunks  # imports openai, a second
+
+    async with completion_chunks(provider, request, time_limit=limit) as chunks:
         yield {
             "state": "INITIATED",
             "meta": {"model_name": model} if body.expand_meta.model_name else None,
@@ -133,17 +134,6 @@ async def _events(
             yield _streamed(output, index)
     meta = _figures(body.expand_meta, answer, used)
     yield {"state": "FULFILLED", "outputs": tuple(outputs), "meta": meta}
-
-
-def _completion_chunks() -> Callable[..., AbstractAsyncContextManager[AsyncIterator[Any]]]:
-    try:
-        from vellum_nb.local.prompts.chat import completion_chunks  # imports openai, a second
-    except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] != "openai":
-            raise
-        msg = 'Models are called with the openai client: pip install "vellum-nb[models]"'
-        raise PromptFailed(msg, code="INTERNAL_SERVER_ERROR") from exc
-    return completion_chunks
 
 
 def _streamed(output: Json, index: int) -> dict[str, Any]:

@@ -18,12 +18,11 @@ from starlette.types import Receive, Scope, Send
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import Deployment, Release
-from vellum_nb.local.engine.events import to_json
+from vellum_nb.local.engine.events import from_json, to_json
 from vellum_nb.local.engine.executions import Executions
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.prompts import Models
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.local.strict_json import strict_json
 from vellum_nb.models import Page
 
 __all__ = [
@@ -114,7 +113,7 @@ class _StrictRequest(Request):
 
     async def json(self) -> Any:
         try:
-            return strict_json(await self.body())
+            return from_json(await self.body())
         except RecursionError:
             raise HTTPException(400, "The body is nested too deeply") from None
         except ValueError as exc:

@@ -10,7 +10,11 @@ from fastapi import Query, Request, Response
 from pydantic import BaseModel
 
 from vellum_nb.local.deployments.releases import (
+    ENVIRONMENT,
+    SPACE,
     Deployment,
+    release_read,
+    tag_read,
 )
 from vellum_nb.local.engine.requests import get_tag
 from vellum_nb.local.refusals import bad_request
@@ -25,7 +29,6 @@ from vellum_nb.local.routes.common import (
     page,
     reply,
 )
-from vellum_nb.local.views import ENVIRONMENT, SPACE, release_read, tag_read
 from vellum_nb.models import (
     EnvironmentRead,
     OrganizationRead,

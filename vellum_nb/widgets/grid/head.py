@@ -14,7 +14,8 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import Against
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.history import RunSummary, replacing
+from vellum_nb.files import replacing
+from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import duration, figure, money, p_value, signed, visible_name
 from vellum_nb.widgets.base import export_target
@@ -195,7 +196,7 @@ def _baseline(comparison: Comparison) -> dict[str, Any]:
     words = f"{number:,} case{'' if number == 1 else 's'}"
     words += f" \N{MULTIPLICATION SIGN} {most:,} repeats" if most > 1 else ""
     remark = f"{missing:,} missing" if missing else ""
-    return {"parts": [], "counts": words, "words": "what the others are held against"} | {
+    return {"parts": [], "counts": words, "words": "the others are compared with it"} | {
         "remark": remark,
         "interval": None,
         "p": "",

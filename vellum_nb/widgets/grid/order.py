@@ -13,7 +13,8 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, in_turn
 from vellum_nb.comparison.figures import VERDICTS
 from vellum_nb.errors import InputError
-from vellum_nb.history import MissingRunError, RunSummary, Search, Term, clean, document
+from vellum_nb.history import MissingRunError, RunSummary, clean
+from vellum_nb.search_text import Search, Term, document
 from vellum_nb.widgets.table import read_int
 
 if TYPE_CHECKING:

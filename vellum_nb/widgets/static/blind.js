@@ -156,7 +156,7 @@ class Blind {
     const hadFocus = this.root.contains(this.root.getRootNode().activeElement);
     this.root.setAttribute("aria-label", `Blind rating of ${told.title}`);
     this.root.dataset.state = told.state;
-    say(this.facts, `${told.title} · two releases, order drawn anew for each case`);
+    say(this.facts, `${told.title} · two releases, shuffled per case`);
     this.showProgress(told);
     const error = this.model.get("error");
     this.alert.hidden = !error;

@@ -89,10 +89,12 @@ class View {
 
   working() { return "Loading…"; }
 
-  page(offset) {
+  // Show the page that has the row at `offset`; `then` is called when all its rows are there.
+  page(offset, then = null) {
     this.active = -1;
+    this.then = then;
     this.grid.scrollTop = 0;
-    this.ask(Math.min(offset, Math.max(0, Math.ceil(this.total / this.size) - 1) * this.size));
+    this.ask(Math.floor(Math.min(offset, Math.max(0, this.total - 1)) / this.size) * this.size);
   }
 
   restart() { this.page(0); }
@@ -123,7 +125,12 @@ class View {
     // What did not fit into one message comes in the next.
     const last = Math.min(this.total, this.offset + this.size);
     const next = this.offset + this.rows.length;
-    if (message.seq === 0 || !message.rows.length || next >= last) return;
+    if (message.seq === 0 || !message.rows.length || next >= last) {
+      const { then } = this;
+      this.then = null;
+      then?.();
+      return;
+    }
     this.seq += 1;
     this.restSeq = this.seq;
     this.send("rows", { view: this.id, seq: this.seq, offset: next, limit: last - next, scroll: true, ...this.query() });
@@ -163,8 +170,8 @@ class View {
   activate(at, extend = false) {
     if (!this.rows.length) return;
     const index = Math.max(0, Math.min(at, this.rows.length - 1));
-    if (at >= this.rows.length && this.offset + this.rows.length < this.total && !extend) { this.page(this.offset + this.size); this.active = 0; return; }
-    if (at < 0 && this.offset > 0 && !extend) { this.page(this.offset - this.size); this.active = 0; return; }
+    if (at >= this.rows.length && this.offset + this.rows.length < this.total && !extend) { this.page(this.offset + this.size, () => this.activate(0)); return; }
+    if (at < 0 && this.offset > 0 && !extend) { this.page(this.offset - this.size, () => this.activate(this.rows.length - 1)); return; }
     this.active = index;
     this.mark();
     this.focusNode()?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -185,8 +192,8 @@ class View {
     const page = Math.max(1, Math.floor(this.grid.clientHeight / Math.max(28, this.focusNode()?.offsetHeight ?? 28)) - 1);
     const to = { ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page }[event.key];
     if (to !== undefined) this.activate(this.active < 0 && to < 0 ? 0 : to, event.shiftKey);
-    else if (event.key === "Home") { if (this.offset) this.page(0); this.activate(0); }
-    else if (event.key === "End") { if (this.offset + this.rows.length < this.total) this.page(this.total - 1); else this.activate(this.rows.length - 1); }
+    else if (event.key === "Home") { if (this.offset) this.page(0, () => this.activate(0)); else this.activate(0); }
+    else if (event.key === "End") { if (this.offset + this.rows.length < this.total) this.page(this.total - 1, () => this.activate(this.rows.length - 1)); else this.activate(this.rows.length - 1); }
     else if (event.key === "/") this.field.focus();
     else if (!this.key(event)) return;
     event.preventDefault();
