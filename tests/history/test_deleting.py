@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import writes
 
 LONG = "long text " * 4_000
 
@@ -109,29 +108,6 @@ def test_no_number_of_a_deletion_is_given_twice(history, record):
     for gone in (first, second):
         with pytest.raises(HistoryError, match=f"no deletion {gone.number}; .* lists them: 3"):
             history.undelete(gone)
-
-
-def test_what_another_process_restores_during_a_deletion_loses_no_run(
-    history, record, place, monkeypatch
-):
-    ids = [record().id for _ in range(6)]
-    restored = []
-    write = history._store.write  # private: the moment between two transactions
-
-    def write_and_restore(change):
-        result = write(change)
-        if not restored:
-            restored.extend(other.undelete().runs)
-        return result
-
-    monkeypatch.setattr(writes, "_AT_ONCE", 2)  # thousands of runs otherwise
-    with History(place) as other:
-        monkeypatch.setattr(history._store, "write", write_and_restore)
-        assert history.delete(ids).runs == 6
-    assert len(restored) == 2
-    assert history.deletions()["runs"].tolist() == [4]
-    history.undelete()
-    assert history.count() == 6
 
 
 def test_a_kill_during_a_deletion_leaves_a_deletion_that_can_be_undone(history, record, path):
