@@ -276,8 +276,12 @@ class SqliteFile:
 
     def backup(self, target: Path) -> None:
         """Copy the store as it is now to the new file `target`; others may write during it."""
-        with self._errors(OSError), self.snapshot() as state:
-            copy_database(state._connection, target)  # noqa: SLF001  (of this module)
+        with self._errors(), self.snapshot() as state:
+            try:
+                copy_database(state._connection, target)  # noqa: SLF001  (of this module)
+            except OSError as exc:
+                msg = f"The copy {target!s:.300} cannot be written: {exc.strerror or exc}"
+                raise self._format.error(msg) from exc
 
     def close(self) -> None:
         """Close the file; does nothing the second time. Waits for what is under way."""

@@ -161,3 +161,26 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     with History("~/runs.db") as history:
         assert history.path == tmp_path / "runs.db"
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("x" * 300, "The copy .* cannot be written: File name too long"),
+        ("there/is/no/folder.db", "The copy .* cannot be written: No such file"),
+        ("\0", "is not a history; name a file"),
+        (7, "is not a history; name a file"),
+        (None, "is not a history; name a file"),
+    ],
+)
+def test_a_backup_that_cannot_be_written_names_its_own_place(tmp_path, target, reason):
+    with History(tmp_path / "a.db") as history, pytest.raises(HistoryError, match=reason):
+        history.backup(target)
+
+
+def test_a_trace_of_what_is_not_a_run_is_refused(tmp_path):
+    with (
+        History(tmp_path / "a.db") as history,
+        pytest.raises(HistoryError, match="id=7 is not text"),
+    ):
+        history.trace(7)

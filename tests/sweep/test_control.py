@@ -237,6 +237,7 @@ def test_a_driver_that_lost_its_lease_takes_back_no_run_of_the_other(history, mo
         sweep.wait()
     assert states(history) == ["STARTED"] * len(history.runs())
     assert history.runs()
+    assert (sweep.state, history.sweeps.every()[0].why) == ("stopped", None)
 
 
 def test_a_deleted_run_whose_answer_never_came_is_not_waited_for(history):

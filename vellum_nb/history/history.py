@@ -7,6 +7,7 @@ never overwritten; note, tags and quality are the reader's and may change.
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import trace_frame
-from vellum_nb.history.location import open_backend, parse_location
+from vellum_nb.history.location import file_location, open_backend, parse_location
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
@@ -418,7 +419,7 @@ class History:
         HistoryError
             The nodes are not here, and this history has no workspace to read them from.
         """
-        run = self.get(run) if isinstance(run, str) else run
+        run = run if isinstance(run, Run) else self.get(run)
         nodes: Sequence[NodeRun] = run.nodes
         if not nodes:
             with suppress(HistoryError):  # it is not here
@@ -569,12 +570,12 @@ class History:
         Use it instead of a copy of the open file. A history in PostgreSQL is backed up by
         ``pg_dump``.
         """
-        target = Path(path).expanduser().absolute()
+        target = file_location(path or "")
         copy_to = getattr(self._opened, "backup", None)
         if copy_to is None:
             msg = f"The history {self.path} is on a server: back it up with pg_dump"
             raise HistoryError(msg)
-        if target.exists():
+        if not isinstance(target, Path) or os.path.lexists(target):
             msg = f"{target} exists; a backup overwrites nothing, so choose another name"
             raise HistoryError(msg)
         copy_to(target)

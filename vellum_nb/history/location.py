@@ -31,7 +31,7 @@ def open_backend(path: Any, *, read_only: bool = False) -> Store:
     """
     location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
     if not isinstance(location, DatabaseUrl):
-        place = existing_file(location) if read_only else _file(location)
+        place = existing_file(location) if read_only else file_location(location)
         return SqliteStore(place, read_only=read_only)
     if not location.is_valid:
         msg = (
@@ -54,14 +54,15 @@ def existing_file(path: Any) -> Path:
     if isinstance(location, DatabaseUrl):
         msg = f"The history {location} is not a file; PostgreSQL has tools of its own for it"
         raise HistoryError(msg)
-    found = _file(location)
+    found = file_location(location)
     if not isinstance(found, Path) or not os.path.isfile(found):  # noqa: PTH113  (never raises)
         msg = f"There is no history {found!s:.300}; name its file, such as runs.db"
         raise HistoryError(msg)
     return found
 
 
-def _file(path: object) -> Path | str:
+def file_location(path: object) -> Path | str:
+    """Return the file that `path` names, or `MEMORY`; None is the user's own history."""
     if path is None:
         from platformdirs import user_data_path
 

@@ -363,7 +363,7 @@ class Driver:
         self._on_change = on_change
         self._renew = renew
         self._renew_at = clock() + _RENEW_EVERY
-        self._has_lease = True
+        self.has_lease = True
         self._clock = clock
         self.concurrency = concurrency
         self.why: str | None = None
@@ -460,9 +460,9 @@ class Driver:
         now = self._clock()
         if now >= self._renew_at:
             self._renew_at = now + _RENEW_EVERY
-            self._has_lease = False
+            self.has_lease = False
             self._renew()
-            self._has_lease = True
+            self.has_lease = True
         self._run_clock()
         self._check_limits()
         room = self._room(now)
@@ -596,7 +596,7 @@ class Driver:
         never = [each.run for each in back if each.doubt is None and not each.resent]
         try:
             self._record(())
-            if never and self._has_lease:  # else another driver may have sent them
+            if never and self.has_lease:  # else another driver may have sent them
                 self._recorder.withdraw(never)
         except Exception as exc:  # noqa: BLE001  (raised at the end)
             self._fail(exc)

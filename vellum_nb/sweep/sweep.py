@@ -548,7 +548,7 @@ class Sweep:
         except BaseException:
             driver.cut()
             with suppress(HistoryError):  # it may be what broke the sweep
-                self._settle(driver.why)
+                self._settle(driver.why, has_lease=driver.has_lease)
             raise
         else:
             self._settle(driver.why)
@@ -558,14 +558,15 @@ class Sweep:
             with suppress(HistoryError):  # closed, or out of reach: its lease expires
                 self._release()
 
-    def _settle(self, why: str | None) -> None:
-        """Record that it is done, or why it stands still."""
+    def _settle(self, why: str | None, *, has_lease: bool = True) -> None:
+        """Record that it is done, or why it stands still, unless another process drives it."""
         done = self._state.counter.left <= 0
         self._why = None if done else why
         ended = (self.record.ended or datetime.now(UTC)) if done else None
         now = {"ended": ended, "why": self._why, "lost": self.record.lost if done else None}
         self.record = self.record.model_copy(update=now)
-        self._history.sweeps.change(self.id, ended=ended, why=self._why)
+        if has_lease:
+            self._history.sweeps.change(self.id, ended=ended, why=self._why)
 
     def _refuse_other_calls(self, options: SweepOptions) -> None:
         """Refuse what cannot be changed under way, where it is given and another."""
