@@ -161,7 +161,7 @@ def test_few_cases_say_what_they_cannot_tell():
 def test_what_may_be_chance_says_why_and_claims_no_zero_outside_of_the_interval():
     gains = compared([[0, 0]] * 6, [[1, 1]] * 6, [[1, 1]] * 6)
     assert (gains.against("v2").change.low, gains.against("v2").change.high) == (1, 1)
-    assert gains.p("v2") == 0.0625  # 2 x 1/32: two releases are held against v1
+    assert gains.p("v2") == 0.0625  # 2 x 1/32: two releases are compared with v1
     assert gains.remark("v2") == (
         "could be chance: p = 0.06, corrected for several releases; "
         "6 cases: too few to show a difference"

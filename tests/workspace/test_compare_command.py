@@ -69,7 +69,7 @@ def test_what_is_compared_is_told_and_by_itself_fails_nothing(swept):
         "shout against v1, 3 cases",
         "  v2: 0 better · 2 worse · 1 same · p = 0.50 · noise floor unknown (exact)",
     ]
-    assert lines[2].startswith("    may be chance")
+    assert lines[2].startswith("    could be chance")
     assert len(lines) == 3
 
 

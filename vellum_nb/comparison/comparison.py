@@ -474,7 +474,7 @@ class Comparison:
         """Return what a release is as a whole, against the baseline.
 
         ``"better"``, ``"worse"``, ``"same"``; ``"noise"`` where repeats alone differ as much,
-        ``"undecided"`` where it may be chance, ``"missing"`` where there is nothing to compare.
+        ``"undecided"`` where it could be chance, ``"missing"`` where there is nothing to compare.
         """
         self._column(release)
         return self.figures.finding(release, self._metric(metric))

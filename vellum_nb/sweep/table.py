@@ -85,7 +85,7 @@ def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
 def _tally(
     sweeps: Sweeps, record: SweepRecord, tallies: Mapping[str, Mapping[str, int]]
 ) -> Mapping[str, int]:
-    """Return how many runs are in which state; of those tried anew the latest counts."""
+    """Return how many runs are in which state; of those run again the latest counts."""
     if not record.round:
         return tallies.get(record.id, {})
     states = sweeps.states(record.id)
