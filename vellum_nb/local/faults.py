@@ -10,8 +10,6 @@ from dataclasses import dataclass, fields
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["Fault", "FaultBox", "Faults"]
-
 _RATES = (
     "rate_429",
     "rate_500",

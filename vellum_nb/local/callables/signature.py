@@ -23,23 +23,6 @@ from vellum_nb.local.types import State, VellumType
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.contract import VariableExtensions
 
-__all__ = [
-    "ABSENT",
-    "Kind",
-    "Parameter",
-    "description_extension",
-    "inputs_of",
-    "kind_of",
-    "name_of",
-    "outputs_of",
-    "parameter_descriptions",
-    "state_of",
-    "summary",
-    "summary_of",
-    "typed_default",
-    "variable_id",
-]
-
 ABSENT = inspect.Parameter.empty
 _PLAIN_SCHEMAS: tuple[dict[str, Any], ...] = ({"type": "string"}, {"type": "number"}, {})
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}

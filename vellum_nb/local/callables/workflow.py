@@ -52,8 +52,6 @@ from vellum_nb.local.types import State
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 
-__all__ = ["Chunk", "FunctionExecution", "OutputError", "Outputs", "Workflow", "final_state"]
-
 _SINGLE = "output"
 _HERE = __file__
 

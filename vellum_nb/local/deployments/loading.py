@@ -17,15 +17,6 @@ from vellum_nb.local.deployments.sources import MODULE, Snapshot, SourceError
 from vellum_nb.local.engine.events import Code, describe_exception
 from vellum_nb.local.refusals import Refused, bad_request
 
-__all__ = [
-    "CodeUnavailableError",
-    "code_of",
-    "import_path",
-    "imported",
-    "is_sdk_class",
-    "load",
-]
-
 _LOCK = threading.RLock()
 
 

@@ -25,8 +25,6 @@ from vellum_nb.local.refusals import StoreError, bad_request, not_found
 from vellum_nb.models import VellumVariable
 from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
 
-__all__ = ["Registry"]
-
 T = TypeVar("T")
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")

@@ -50,25 +50,6 @@ from vellum_nb.models.contract import (
     WorkflowVersion,
 )
 
-__all__ = [
-    "Build",
-    "Declared",
-    "Deployment",
-    "ENVIRONMENT",
-    "LATEST",
-    "Release",
-    "SPACE",
-    "Tag",
-    "Target",
-    "as_text",
-    "as_zip",
-    "build",
-    "release_definition",
-    "release_read",
-    "source_of",
-    "tag_read",
-]
-
 LATEST = "LATEST"
 _IN_SERVERS = frozenset({"container", "environment"})
 Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]

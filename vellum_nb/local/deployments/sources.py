@@ -24,19 +24,6 @@ from vellum_nb.local.refusals import bad_request
 
 fcntl: Any = importlib.import_module("fcntl") if os.name != "nt" else None
 
-__all__ = [
-    "MODULE",
-    "Snapshot",
-    "Snapshots",
-    "SourceError",
-    "check_files",
-    "local_module",
-    "module_of",
-    "read_source",
-    "strip_packages",
-    "undefined_names",
-]
-
 MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
 _TEMPORARY_PREFIX = "vellum_nb-sources-"

@@ -22,32 +22,6 @@ from pydantic import BaseModel, TypeAdapter
 
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
-__all__ = [
-    "NODE_FULFILLED",
-    "NODE_INITIATED",
-    "NODE_REJECTED",
-    "NODE_STREAMING",
-    "WORKFLOW_FULFILLED",
-    "WORKFLOW_INITIATED",
-    "WORKFLOW_REJECTED",
-    "WORKFLOW_STREAMING",
-    "Code",
-    "Event",
-    "EventBuilder",
-    "Execution",
-    "Rejection",
-    "RunContext",
-    "Usage",
-    "code_definition",
-    "describe_exception",
-    "event_error",
-    "events_from_json",
-    "execution_code",
-    "from_json",
-    "to_json",
-    "values_by_name",
-]
-
 WORKFLOW_INITIATED = "workflow.execution.initiated"
 WORKFLOW_STREAMING = "workflow.execution.streaming"
 WORKFLOW_FULFILLED = "workflow.execution.fulfilled"

@@ -43,8 +43,6 @@ from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowEventError
 
-__all__ = ["Executions", "Limits", "LiveExecution"]
-
 _RETRY_AFTER = 1
 
 

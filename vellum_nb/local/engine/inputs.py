@@ -21,20 +21,6 @@ from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.schema import schema_problem
 
-__all__ = [
-    "WIRE_TYPES",
-    "ExecutionWithUploads",
-    "bind_inputs",
-    "check_inputs",
-    "media_type",
-    "non_finite_path",
-    "resolve_uploads",
-    "uploaded_contents",
-    "wire_problem",
-    "wire_value",
-    "typed_output",
-]
-
 WIRE_TYPES = frozenset({"STRING", "NUMBER", "JSON", "CHAT_HISTORY", *MEDIA_TYPES})
 _UPLOAD_PREFIX = "vellum:uploaded-file:"
 _TYPES_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})

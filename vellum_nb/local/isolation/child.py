@@ -27,8 +27,6 @@ from vellum_nb.local.deployments.sources import Snapshot, Snapshots
 from vellum_nb.local.engine.events import Rejection, RunContext, describe_exception, to_json
 from vellum_nb.models import WorkflowInput
 
-__all__ = ["ForkedChild", "serve"]
-
 Send = Callable[[str, Any], None]
 _M_ARENA_MAX = -8
 

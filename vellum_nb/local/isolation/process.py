@@ -38,8 +38,6 @@ from vellum_nb.local.isolation.child import ForkedChild
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput
 
-__all__ = ["DEFAULT_MEMORY_LIMIT", "ProcessCode", "ProcessOptions", "process_options"]
-
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
 """Bytes of address space of a run in a process of its own."""
 _LEAST_MEMORY = 256 * 1024**2

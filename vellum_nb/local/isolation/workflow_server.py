@@ -40,8 +40,6 @@ from vellum_nb.local.isolation.process import ProcessOptions
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
-__all__ = ["ServerCode", "image_name", "image_of_project", "server_options", "stop_servers"]
-
 _MODULE = "workflow"
 _PORT = 8000  # of the workflow server in its container
 _READY_S = 120.0

@@ -13,8 +13,6 @@ from vellum_nb.local.engine.events import from_json
 from vellum_nb.local.ledger.ledger import EVERYTHING, Where, metadata_text, micros, storable
 from vellum_nb.local.refusals import bad_request
 
-__all__ = ["parse_filters", "parse_ordering"]
-
 _MAX_DEPTH = 20
 _MAX_CONDITIONS = 200
 _COMPARED = {"==": "=", "=": "=", "!=": "<>", ">=": ">=", "<=": "<=", ">": ">", "<": "<"}

@@ -27,18 +27,6 @@ from vellum_nb.local.refusals import StoreError, bad_request
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 from vellum_nb.sqlite import TEMPORARY, FileFormat, SqliteFile, Transaction
 
-__all__ = [
-    "EVERYTHING",
-    "Actual",
-    "ExecutionRecord",
-    "Ledger",
-    "StoredFile",
-    "Where",
-    "metadata_text",
-    "micros",
-    "storable",
-]
-
 T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_OFFSET = 2**62  # SQLite counts no further

@@ -13,8 +13,6 @@ import openai
 from vellum_nb.local.prompts.messages import PromptFailed
 from vellum_nb.local.prompts.models import Provider
 
-__all__ = ["completion_chunks"]
-
 _CONNECT = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _MOST_BYTES = 64 * 1024 * 1024  # of one answer

@@ -20,8 +20,6 @@ from vellum_nb.local.prompts.messages import PromptFailed, chat_request, compile
 from vellum_nb.local.prompts.models import Models, Provider
 from vellum_nb.models.base import Model, Reply
 
-__all__ = ["ExecutePromptRequest", "PromptEvent", "prompt_events"]
-
 Json = Mapping[str, Any]
 _NO_MODEL = (
     "No model answers prompts on this local server. Write: "

@@ -8,8 +8,6 @@ from typing import Any
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["PromptFailed", "chat_request", "compiled_messages"]
-
 Json = Mapping[str, Any]
 _ROLES = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION": "tool"}
 _MEDIA = frozenset({"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"})

@@ -13,8 +13,6 @@ from urllib.parse import SplitResult, urlsplit
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import Usage
 
-__all__ = ["Models", "Provider", "UsageLog"]
-
 _MILLION = 1_000_000
 _LATEST = 10_000  # nodes; a node asks right after it used a model
 

@@ -37,8 +37,6 @@ from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes.common import Served, State, new_router, reply
 from vellum_nb.models.base import Model
 
-__all__ = ["router"]
-
 router: APIRouter = new_router()
 _DATASET = "dataset.json"
 _METADATA = "metadata.json"

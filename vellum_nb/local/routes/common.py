@@ -21,31 +21,9 @@ from vellum_nb.local.deployments.releases import Deployment, Release
 from vellum_nb.local.engine.events import from_json, to_json
 from vellum_nb.local.engine.executions import Executions
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
-from vellum_nb.local.prompts import Models
+from vellum_nb.local.prompts.models import Models
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import Page
-
-__all__ = [
-    "LARGEST_PAGE",
-    "NDJSON",
-    "STREAM_RESPONSES",
-    "Body",
-    "Limit",
-    "LineResponse",
-    "Named",
-    "Offset",
-    "Served",
-    "State",
-    "failure",
-    "json_line",
-    "json_reply",
-    "new_router",
-    "on_hang_up",
-    "ordered",
-    "page",
-    "release_of",
-    "reply",
-]
 
 T = TypeVar("T")
 R = TypeVar("R")

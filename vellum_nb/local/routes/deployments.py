@@ -42,8 +42,6 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.base import Model
 
-__all__ = ["router"]
-
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
 router = new_router()
 

@@ -41,8 +41,6 @@ from vellum_nb.models import (
     WorkflowStreamEvent,
 )
 
-__all__ = ["router"]
-
 router = new_router()
 _HUNG_UP = "The client hung up"
 _NO_VALUES = DeploymentExecuteStreamRequest()

@@ -41,8 +41,6 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.base import Model
 
-__all__ = ["router", "slim_execution", "spans_of", "usage_body"]
-
 router = new_router()
 _EVENTS = "/v1/workflow-deployments/{id}/execution-events"
 _INSIDE = frozenset({"WORKFLOW", "WORKFLOW_NODE"})

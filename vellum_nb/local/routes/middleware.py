@@ -16,8 +16,6 @@ from vellum_nb.local.faults import Fault, FaultBox
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import failure
 
-__all__ = ["FaultInjection", "Guard"]
-
 _HOST = re.compile(
     r"(127\.0\.0\.1|localhost|host\.docker\.internal)(:\d{1,5})?", re.ASCII | re.IGNORECASE
 )

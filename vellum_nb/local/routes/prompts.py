@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from vellum_nb.local.prompts import ExecutePromptRequest, Models, PromptEvent, prompt_events
+from vellum_nb.local.prompts.execution import ExecutePromptRequest, PromptEvent, prompt_events
+from vellum_nb.local.prompts.models import Models
 from vellum_nb.local.refusals import Refused, not_found
 from vellum_nb.local.routes.common import (
     NDJSON,
@@ -21,8 +22,6 @@ from vellum_nb.local.routes.common import (
     new_router,
     reply,
 )
-
-__all__ = ["router"]
 
 _NO_DEPLOYMENTS = (
     "The local server has no prompt deployments; use an InlinePromptNode, whose prompt is part "

@@ -25,8 +25,6 @@ from vellum_nb.local.engine.events import (
 from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.models import ExpandMeta, WorkflowOutput
 
-__all__ = ["WorkflowStream", "node_data"]
-
 _Json = dict[str, Any]
 _STATES = {
     NODE_INITIATED: "INITIATED",

@@ -19,8 +19,6 @@ from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
 from vellum_nb.models import VellumVariable
 
-__all__ = ["cases", "declared", "deploy_samples", "names", "project_files"]
-
 _DATA = Path(__file__).parent / "data"
 _PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
 _ID_SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["STOP_WORDS", "sentences", "stem", "stems", "words"]
-
 _COMMON = """
 a about after again all also am an and any are as at be because been before being but by can
 could did do does doing don't each for from further had has have having he her here hers him his

@@ -18,20 +18,6 @@ from pydantic import Field
 from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import stems, words
 
-__all__ = [
-    "Facts",
-    "NaiveBayes",
-    "facts_of",
-    "labelled_texts",
-    "points_of",
-    "redact",
-    "reply_to",
-    "ticket_triage_v1",
-    "ticket_triage_v2",
-    "ticket_triage_v3",
-    "word_tags",
-]
-
 
 class NaiveBayes:
     """Multinomial naive Bayes with add-half smoothing.

@@ -21,8 +21,6 @@ from vellum.workflows.state.context import WorkflowContext
 if TYPE_CHECKING:
     from vellum_nb.local.engine.events import RunContext
 
-__all__ = ["LocalContext"]
-
 _NOWHERE = "http://127.0.0.1:9"  # a run without a server must not end up in the cloud
 _LAST_READS_S = 5.0  # they end at once, as their sockets are shut
 

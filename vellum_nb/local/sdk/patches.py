@@ -19,8 +19,6 @@ from vellum.workflows.nodes import BaseNode
 
 from vellum_nb.local.engine.events import describe_exception
 
-__all__ = ["fail_with_nodes", "leave_out_of_ids", "share_inputs", "with_inner"]
-
 
 class _Namespace(BaseWorkflowFinder):
     """Tells the SDK that a package's name is only where a project happens to be loaded."""

@@ -19,8 +19,6 @@ with warnings.catch_warnings():
     from vellum.prompts.blocks.exceptions import PromptCompilationError
     from vellum.utils.templating.exceptions import JinjaTemplateError
 
-__all__ = ["compile_blocks"]
-
 _INPUT: TypeAdapter[Any] = TypeAdapter(PromptRequestInput)
 
 

@@ -19,8 +19,6 @@ from vellum_nb.local.engine.events import Event, Rejection, RunContext
 from vellum_nb.local.engine.inputs import non_finite_path, typed_output
 from vellum_nb.models import VellumVariable, WorkflowOutput
 
-__all__ = ["EventTranslator", "node_kind", "own_frames"]
-
 _PAUSED = "workflow.execution.paused"
 _BODIES: dict[str, tuple[str, ...]] = {
     names.WORKFLOW_INITIATED: ("inputs", "trigger"),

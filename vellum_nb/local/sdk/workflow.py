@@ -41,8 +41,6 @@ from vellum_nb.local.sdk.translation import EventTranslator, own_frames
 from vellum_nb.local.sdk.variables import inputs_of, outputs_of
 from vellum_nb.models import VellumVariable, WorkflowInput
 
-__all__ = ["SdkExecution", "SdkWorkflow"]
-
 _SPAN = re.compile(r".*:span:([^:]*):.*")
 _CANCELLED = "Workflow run cancelled"
 
