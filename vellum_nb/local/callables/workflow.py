@@ -117,19 +117,7 @@ class Chunk(NamedTuple):
 
 
 class Outputs:
-    """The outputs of one run as they come in.
-
-    Examples
-    --------
-    >>> outputs = Outputs(())
-    >>> outputs.add("Hel")
-    Chunk(name='output', text='Hel', first=True)
-    >>> outputs.add("lo")
-    Chunk(name='output', text='lo', first=False)
-    >>> outputs.finish({"words": 1})
-    >>> [(o.name, o.type, o.value) for o in outputs.typed()]
-    [('output', 'STRING', 'Hello'), ('words', 'NUMBER', 1)]
-    """
+    """The outputs of one run as they come in."""
 
     def __init__(self, declared: Sequence[VellumVariable]) -> None:
         self._declared = {variable.key: variable for variable in declared}

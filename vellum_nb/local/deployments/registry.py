@@ -36,16 +36,6 @@ class Registry:
     """Every deployment of a server. Any thread may use it.
 
     Readers get frozen deployments; a change replaces them, one at a time.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        Made when it is missing. Its folder ``sources`` holds the source of releases.
-
-    Attributes
-    ----------
-    snapshots : Snapshots
-        The source of releases that have any.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -40,13 +40,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable copy of source files, named by their content.
-
-    Attributes
-    ----------
-    package : str
-        The name under which its modules are imported, the same for the same content.
-    """
+    """An immutable copy of source files, named by their content."""
 
     package: str
     snapshots: Snapshots = field(compare=False, repr=False)
@@ -194,13 +188,7 @@ def module_of(target: object) -> str:
 
 
 def local_module(module: str) -> str:
-    """Return the name of a module, without the package of its snapshot.
-
-    Examples
-    --------
-    >>> local_module("vellum_nb_source_0123.nodes.rate")
-    'nodes.rate'
-    """
+    """Return the name of a module, without the package of its snapshot."""
     package, _, rest = module.partition(".")
     return rest if package.startswith(_PREFIX) else module
 
@@ -211,13 +199,7 @@ def strip_packages(text: str) -> str:
 
 
 def undefined_names(source: str) -> list[str]:
-    r"""Return the names that a module of this text uses, but neither defines nor imports.
-
-    Examples
-    --------
-    >>> undefined_names("import json\ndef f(x): return json.dumps(x, indent=WIDTH)")
-    ['WIDTH']
-    """
+    r"""Return the names that a module of this text uses, but neither defines nor imports."""
     module = symtable.symtable(source, "<cell>", "exec")
     symbols = [symbol for table in _tables(module) for symbol in table.get_symbols()]
     defined = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}

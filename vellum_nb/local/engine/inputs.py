@@ -101,13 +101,7 @@ def wire_value(value: Any, type_: str) -> Any:
 
 
 def non_finite_path(value: Any, path: str) -> str:
-    """Return where `value`, which is at `path`, holds NaN or infinity; empty when nowhere.
-
-    Examples
-    --------
-    >>> non_finite_path({"scores": [1.0, float("nan")]}, "result")
-    'result.scores.1'
-    """
+    """Return where `value`, which is at `path`, holds NaN or infinity; empty when nowhere."""
     if isinstance(value, float):
         return "" if math.isfinite(value) else path
     items: Any = ()

@@ -38,13 +38,7 @@ def parse_filters(filters: str | None) -> Where:
 
 
 def parse_ordering(ordering: str | None) -> str:
-    """Return the query parameter `ordering` as SQL; default: newest first.
-
-    Examples
-    --------
-    >>> parse_ordering("state,-timestamp")
-    'state, timestamp DESC, number DESC'
-    """
+    """Return the query parameter `ordering` as SQL; default: newest first."""
     parts = [part.strip() for part in (ordering or "").split(",") if part.strip()]
     columns: list[str] = []
     for part in parts or ["-timestamp"]:

@@ -123,13 +123,7 @@ EVERYTHING = Where("1")
 
 
 class Ledger:
-    """Every execution of a server. Any thread may use it.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        Made when it is missing. None keeps things as long as the ledger lives.
-    """
+    """Every execution of a server. Any thread may use it."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._path = TEMPORARY if folder is None else folder / "executions.db"

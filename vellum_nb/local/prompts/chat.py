@@ -35,13 +35,7 @@ _DECLARED = ("model", "messages", "stream")  # the rest goes along as it is
 async def completion(
     provider: Provider, request: Mapping[str, Any], *, time_limit: float | None
 ) -> AsyncIterator[Answer]:
-    """Send `request` and give the answer; leaving the block stops the model.
-
-    Raises
-    ------
-    PromptFailed
-        When the model cannot be reached, refuses, or is cut off.
-    """
+    """Send `request` and give the answer; leaving the block stops the model."""
     seconds = time_limit or provider.timeout
     body = _Body()
     try:

@@ -310,11 +310,6 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
     """Return the tokens and cost of model calls as the contract has them; None without any call.
 
     The cost is left out when the price of one of the models is unknown.
-
-    Examples
-    --------
-    >>> usage_body([Usage("m", 3, 4, 0.5), Usage("m", 1, 1, 0.25)])["cost"]
-    [{'value': 0.75, 'unit': 'USD'}]
     """
     if not usage:
         return None

@@ -141,23 +141,13 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class FaultInjection:
-    """Faults made on purpose, outside of everything else.
-
-    Parameters
-    ----------
-    app : ASGI application
-        What serves the requests.
-    box : FaultBox
-        Which request meets which fault.
-    transport_of : callable
-        The client's address to its connection, for which ASGI has no name.
-    """
+    """Faults made on purpose, outside of everything else."""
 
     def __init__(
         self,
         app: ASGIApp,
         box: FaultBox,
-        transport_of: Callable[[tuple[str, int]], asyncio.Transport],
+        transport_of: Callable[[tuple[str, int]], asyncio.Transport],  # ASGI has no name for it
     ) -> None:
         self._app = app
         self._box = box

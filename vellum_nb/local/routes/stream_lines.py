@@ -43,15 +43,6 @@ class WorkflowStream:
     """Makes the lines of one execution from its events.
 
     The text of an output is streamed whole: what its events left out is one more delta.
-
-    Parameters
-    ----------
-    record : ExecutionRecord
-        The execution.
-    event_types : collection of str
-        NODE, WORKFLOW, or both.
-    expand_meta : ExpandMeta, optional
-        Which figures the results of prompt nodes have.
     """
 
     def __init__(
