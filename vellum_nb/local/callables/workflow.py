@@ -46,7 +46,13 @@ from vellum_nb.local.engine.events import (
     describe_exception,
     values_by_name,
 )
-from vellum_nb.local.engine.inputs import bind_inputs, non_finite_path, wire_problem, wire_value
+from vellum_nb.local.engine.inputs import (
+    bind_inputs,
+    non_finite_path,
+    plain_type,
+    wire_problem,
+    wire_value,
+)
 from vellum_nb.local.refusals import Reject, bad_request
 from vellum_nb.local.types import State
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
@@ -325,7 +331,7 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
             value = media_dict(value, declared)
         declared = declared or media_type_of(value)
     plain = _plain(name, value)
-    type_ = declared or _inferred(plain)
+    type_ = declared or plain_type(plain)
     if plain is None:
         return type_, None
     problem = wire_problem(plain, type_)
@@ -333,13 +339,6 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
         msg = f"the output {name!r} is {_preview(plain)}, but {problem}"
         raise OutputError(msg)
     return type_, wire_value(plain, type_)
-
-
-def _inferred(plain: Any) -> str:
-    if isinstance(plain, str):
-        return "STRING"
-    number = isinstance(plain, int | float) and not isinstance(plain, bool)
-    return "NUMBER" if number else "JSON"
 
 
 def _plain(name: str, value: Any, *, what: str = "output") -> Any:

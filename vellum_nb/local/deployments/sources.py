@@ -34,8 +34,8 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
 _ALWAYS_DEFINED = frozenset({*dir(builtins), "__name__", "__file__", "__doc__", "__annotations__"})
 
 
-class SourceError(Exception):
-    """A snapshot is missing, or was changed."""
+class CodeUnavailableError(Exception):
+    """The code of a release cannot be loaded any more: it is missing, or was changed."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Snapshot:
         }
 
     def check(self) -> None:
-        """Raise a `SourceError` when its folder is missing or was changed."""
+        """Raise a `CodeUnavailableError` when its folder is missing or was changed."""
         _read(self.folder)
 
 
@@ -108,7 +108,7 @@ class Snapshots:
             return folder
 
     def files_of(self, name: str) -> Mapping[str, bytes]:
-        """Return the files of a snapshot: path to content; raises a `SourceError`."""
+        """Return the files of a snapshot: path to content; raises a `CodeUnavailableError`."""
         return self._in_memory.get(name) or _read(self.folder_of(name))
 
     def close(self) -> None:
@@ -280,11 +280,11 @@ def _too_much(what: str) -> str:
 def _read(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         msg = f"its source {folder.name} is missing"
-        raise SourceError(msg)
+        raise CodeUnavailableError(msg)
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files_in(folder)}
     if _name(files) != folder.name:
         msg = f"its source {folder.name} was changed on disk; a release never changes"
-        raise SourceError(msg)
+        raise CodeUnavailableError(msg)
     return files
 
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from vellum_nb.local.deployments.loading import CodeUnavailableError
 from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.deployments.sources import CodeUnavailableError
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     NODE_INITIATED,

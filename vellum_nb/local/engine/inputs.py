@@ -302,13 +302,14 @@ def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) 
     variable = declared.get(name)
     type_ = variable.type if variable is not None else "JSON"
     if value is not None:
-        type_ = _type_of(value) if wire_problem(value, type_) else type_
+        type_ = plain_type(value) if wire_problem(value, type_) else type_
         value = wire_value(value, type_)
     id_ = variable.id if variable is not None else variable_id("output", name)
     return WorkflowOutput(id=id_, name=name, type=type_, value=value)
 
 
-def _type_of(value: Any) -> str:
+def plain_type(value: Any) -> str:
+    """Return the type of an undeclared plain value: STRING, NUMBER or JSON."""
     if isinstance(value, str):
         return "STRING"
     return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"

@@ -23,8 +23,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from vellum_nb.local.deployments.loading import CodeUnavailableError
-from vellum_nb.local.deployments.sources import Snapshot
+from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     Event,

@@ -25,8 +25,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from vellum_nb.local.deployments.loading import CodeUnavailableError
-from vellum_nb.local.deployments.sources import Snapshot
+from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     WORKFLOW_FULFILLED,

@@ -28,7 +28,7 @@ from vellum_nb.local.deployments.releases import (
     release_definition,
     source_of,
 )
-from vellum_nb.local.deployments.sources import SourceError, check_files
+from vellum_nb.local.deployments.sources import CodeUnavailableError, check_files
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import image_name
@@ -273,7 +273,7 @@ def _pushed(ledger: Ledger, id_: str) -> Pushed | None:
 def _sandbox_texts(state: State, pushed: Pushed) -> dict[str, str]:
     try:
         return dict(state.registry.snapshots.get(pushed.snapshot).texts())
-    except SourceError as exc:
+    except CodeUnavailableError as exc:
         msg = f"The code of this sandbox cannot be read ({exc}); push it again"
         raise not_found(msg) from exc
 

@@ -22,7 +22,7 @@ from vellum_nb.local.engine.events import from_json, to_json
 from vellum_nb.local.engine.executions import Executions
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.prompts.models import Models
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.models import Page
 
 T = TypeVar("T")
@@ -45,6 +45,14 @@ class State:
     ledger: Ledger
     started: datetime
     models: Models = field(default_factory=Models)
+
+    def execution(self, execution_id: str) -> ExecutionRecord:
+        """Return an execution as it is now."""
+        record = self.executions.record(execution_id)
+        if record is None:
+            msg = f"No execution {execution_id!r:.60} is here"
+            raise not_found(msg)
+        return record
 
 
 async def _state(request: Request) -> State:

@@ -114,7 +114,7 @@ def workflow_deployment_event_execution(
     state: Served, deployment: Named, execution_id: str
 ) -> Response:
     """Retrieve an execution of a deployment, with its spans and its final state."""
-    record = _execution(state, execution_id)
+    record = state.execution(execution_id)
     if record.deployment_id != deployment.id:
         names = f"{record.deployment_name!r}, not of {deployment.name!r}"
         msg = f"The execution {execution_id} is one of {names}"
@@ -122,7 +122,7 @@ def workflow_deployment_event_execution(
     latest = state.ledger.latest_actual(execution_id)
     slim = slim_execution(record, deployment.release(record.release_id), latest)
     spans = spans_of(_events(state, execution_id))
-    return json_reply({**slim, "spans": spans, "state": _plain(record.state)})
+    return json_reply({**slim, "spans": spans, "state": record.state})
 
 
 @router.get("/v1/workflow-executions/{execution_id}/detail", response_model=WorkflowExecutionDetail)
@@ -133,10 +133,10 @@ def retrieve_workflow_execution_detail(
     span_limit: Annotated[int | None, Query(ge=1, description="Default: all spans.")] = None,
 ) -> Response:
     """Retrieve an execution by its id alone, with its spans."""
-    record = _execution(state, execution_id)
+    record = state.execution(execution_id)
     spans = _after(spans_of(_events(state, execution_id)), prev_span_id)[:span_limit]
     common = _common(record, release_of(state, record))
-    return json_reply({**common, "spans": spans, "state": _plain(record.state)})
+    return json_reply({**common, "spans": spans, "state": record.state})
 
 
 @router.get("/v1/workflows/{span_id}/state", response_model=WorkflowResolvedState)
@@ -153,7 +153,7 @@ def retrieve_state(state: Served, span_id: str) -> Response:
             "trace_id": record.trace_id,
             "timestamp": (record.end or record.start).isoformat(),
             "span_id": record.execution_id,
-            "state": _plain(record.state),
+            "state": record.state,
             "previous_span_id": previous and previous.execution_id,
             "previous_trace_id": previous and previous.trace_id,
             "root_span_id": root and root.execution_id,
@@ -177,14 +177,6 @@ async def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActu
     actuals = _checked_actuals(body.actuals, record, release_of(state, record))
     state.ledger.add_actuals(record.execution_id, actuals)
     return json_reply({})
-
-
-def _execution(state: State, execution_id: str) -> ExecutionRecord:
-    record = state.ledger.record(execution_id)
-    if record is None:
-        msg = f"No execution {execution_id!r:.60} is here"
-        raise not_found(msg)
-    return record
 
 
 def _events(state: State, execution_id: str) -> Sequence[Event]:
@@ -288,10 +280,6 @@ def _output_id(record: ExecutionRecord, release: Release | None, name: str) -> s
     return derived_id(record.release_id, name)
 
 
-def _plain(state: Mapping[str, Any] | None) -> _Json | None:
-    return None if state is None else dict(state)
-
-
 # Spans
 
 
@@ -373,7 +361,7 @@ def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
         msg = "Give either execution_id or external_id"
         raise bad_request(msg)
     if body.execution_id is not None:
-        record = _execution(state, body.execution_id)
+        record = state.execution(body.execution_id)
         if body.external_id not in {None, record.external_id}:
             msg = f"The execution {body.execution_id} does not have that external_id"
             raise bad_request(msg)
