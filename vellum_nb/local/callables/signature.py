@@ -69,7 +69,7 @@ def kind_of(annotation: Any) -> Kind:
     )
     description = _description(metadata)
     try:
-        adapter = _adapter(Annotated[(core, *rest)] if rest else core)
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(core, *rest)] if rest else core)
         raw = adapter.json_schema()
         json.dumps(raw, allow_nan=False)
     except (PydanticUserError, ValueError, TypeError) as exc:
@@ -182,10 +182,6 @@ def description_extension(description: str) -> VariableExtensions | None:
     if not description:
         return None
     return VariableExtensions(color=None, description=description, title=None)
-
-
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, list[Any], bool]:

@@ -28,8 +28,8 @@ MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
 _TEMPORARY_PREFIX = "vellum_nb-sources-"
 _TOO_YOUNG_S = 60.0  # a temporary folder that may not have its lock yet
-_MAX_FILES = 2_000
-_MAX_BYTES = 32 * 1024 * 1024
+MAX_FILES = 2_000
+MAX_BYTES = 32 * 1024 * 1024
 _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
 _ALWAYS_DEFINED = frozenset({*dir(builtins), "__name__", "__file__", "__doc__", "__annotations__"})
 
@@ -243,7 +243,7 @@ def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
             raise bad_request(msg)
         if all(map(_counts, path.parts)) and path.suffix not in {".pyc", ".pyo"}:
             counted[path.as_posix()] = content
-    if len(counted) > _MAX_FILES or sum(map(len, counted.values())) > _MAX_BYTES:
+    if len(counted) > MAX_FILES or sum(map(len, counted.values())) > MAX_BYTES:
         raise bad_request(_too_much(what))
     if not any(name.endswith(".py") for name in counted):
         msg = f"{what} holds no .py file"
@@ -264,7 +264,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise bad_request(msg)
         size += path.stat().st_size
-        if len(files) == _MAX_FILES or size > _MAX_BYTES:
+        if len(files) == MAX_FILES or size > MAX_BYTES:
             raise bad_request(_too_much(f"{what}, counted up to {name},"))
         files[name] = path.read_bytes()
     return check_files(files, what)
@@ -272,7 +272,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 def _too_much(what: str) -> str:
     return (
-        f"{what} has more than {_MAX_FILES:,} files or 32 MiB; "
+        f"{what} has more than {MAX_FILES:,} files or 32 MiB; "
         "deploy a folder that holds the workflow alone"
     )
 

@@ -429,12 +429,12 @@ class Executions:
         self, request: ExecutionRequest, record: ExecutionRecord, parent: Mapping[str, Any]
     ) -> Execution:
         """Check the request and return the run; in the run's thread."""
-        previous = request.previous_execution_id
+        previous = self._ledger.record(request.previous_execution_id or "")
         context = RunContext(
             execution_id=record.execution_id,
             trace_id=request.trace_id,
             parent=parent,
-            state=None if previous is None else self._ledger.state(previous),
+            state=None if previous is None else previous.state,
             timeout=self._limits.timeout,
             url=self._url,
             api_key=self._api_key,

@@ -86,11 +86,6 @@ class ExecutionRecord:
     usage: tuple[Usage, ...] = ()
     parent: Mapping[str, Any] | None = None
 
-    @property
-    def ended(self) -> bool:
-        """Whether it is FULFILLED or REJECTED."""
-        return self.status in {"FULFILLED", "REJECTED"}
-
 
 @dataclass(frozen=True, slots=True)
 class Actual:
@@ -242,11 +237,6 @@ class Ledger:
         """Return the events of an execution that has ended; none before."""
         found = self._find("SELECT events FROM executions WHERE execution_id = :id", execution_id)
         return events_from_json(zlib.decompress(found[0])) if found and found[0] else []
-
-    def state(self, execution_id: str) -> Mapping[str, Any] | None:
-        """Return the final state of an execution; None when it has none, or is not known."""
-        record = self.record(execution_id)
-        return None if record is None else record.state
 
     def add_actuals(self, execution_id: str, actuals: Sequence[Actual]) -> None:
         """Store actuals of an execution, all or none."""

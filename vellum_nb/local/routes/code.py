@@ -28,7 +28,12 @@ from vellum_nb.local.deployments.releases import (
     release_definition,
     source_of,
 )
-from vellum_nb.local.deployments.sources import CodeUnavailableError, check_files
+from vellum_nb.local.deployments.sources import (
+    MAX_BYTES,
+    MAX_FILES,
+    CodeUnavailableError,
+    check_files,
+)
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import image_name
@@ -40,8 +45,6 @@ from vellum_nb.models.base import Model
 router: APIRouter = new_router()
 _DATASET = "dataset.json"
 _METADATA = "metadata.json"
-_MAX_FILES = 2_000
-_MAX_BYTES = 32 * 1024 * 1024
 _PULLED: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {
@@ -206,8 +209,8 @@ def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
         with tarfile.open(fileobj=artifact.file, mode="r|gz") as archive:
             for member in archive:
                 size += member.size
-                if size > _MAX_BYTES or len(files) >= _MAX_FILES:
-                    msg = f"The artifact has more than {_MAX_FILES:,} files or {_MAX_BYTES:,} bytes"
+                if size > MAX_BYTES or len(files) >= MAX_FILES:
+                    msg = f"The artifact has more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes"
                     raise bad_request(msg)
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is not None:
