@@ -59,23 +59,11 @@ _PASSED_ON = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class ProcessOptions:
-    """Options of the process of each run.
+    """Options of the process of each run."""
 
-    Attributes
-    ----------
-    memory_limit : int, optional
-        Bytes of address space, Python's own part of about 200 MiB included.
-    env : tuple of str
-        Names of environment variables that are passed on to the run.
-    isolation : str
-        ``process``, or where Vellum's workflow server runs: ``container`` or ``environment``.
-    image, digest, python : str, optional
-        The container's image, and the environment's Python.
-    """
-
-    memory_limit: int | None = None
-    env: tuple[str, ...] = ()
-    isolation: str = "process"
+    memory_limit: int | None = None  # bytes of address space, some 200 MiB of Python's included
+    env: tuple[str, ...] = ()  # names of environment variables that are passed on
+    isolation: str = "process"  # or where Vellum's workflow server runs: container, environment
     image: str | None = None
     digest: str | None = None
     python: str | None = None

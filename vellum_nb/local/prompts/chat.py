@@ -125,21 +125,11 @@ class _Limited:
 
 
 class Answer:
-    """The answer of a model, streamed or whole; it is complete when `texts` has ended.
-
-    Attributes
-    ----------
-    finish_reason : str, optional
-        Vellum's word; None when the answer was cut off.
-    counts : openai.types.CompletionUsage, optional
-        The tokens, where the model counted them.
-    length : int
-        Characters so far, those of function calls too.
-    """
+    """The answer of a model, streamed or whole; it is complete when `texts` has ended."""
 
     def __init__(self, source: Any, body: _Body) -> None:
-        self.finish_reason: str | None = None
-        self.counts: Any = None
+        self.finish_reason: str | None = None  # Vellum's word; None when it was cut off
+        self.counts: Any = None  # openai's CompletionUsage, where the model counted
         self.length = 0
         self._source = source
         self._body = body

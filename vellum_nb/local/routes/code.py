@@ -192,13 +192,10 @@ def _deployed(
 
 def _built(state: State, files: Mapping[str, bytes], pushed: Pushed) -> Build:
     """Return the code of a release: in the image that the project names, else in the kernel."""
-    image = image_name(pushed.runner_config)
-    if image is None:
-        return build(files, state.registry.snapshots)
-    limit = DEFAULT_MEMORY_LIMIT
-    return build(
-        files, state.registry.snapshots, isolation="container", image=image, memory_limit=limit
-    )
+    options: dict[str, Any] = {}
+    if image := image_name(pushed.runner_config):
+        options = {"isolation": "container", "image": image, "memory_limit": DEFAULT_MEMORY_LIMIT}
+    return build(files, state.registry.snapshots, **options)
 
 
 def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:

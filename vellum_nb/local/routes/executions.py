@@ -258,7 +258,7 @@ def _actual(record: ExecutionRecord, release: Release | None, actual: Actual) ->
     name = str(body["output_key"])
     return {
         "output": {
-            "id": _output_id(record, release, name),
+            "id": _output_ids(record, release).get(name) or derived_id(record.release_id, name),
             "name": name,
             "type": body["output_type"],
             "value": body.get("desired_output_value"),
@@ -269,15 +269,12 @@ def _actual(record: ExecutionRecord, release: Release | None, actual: Actual) ->
     }
 
 
-def _output_id(record: ExecutionRecord, release: Release | None, name: str) -> str:
-    """Return the id of an output: the one it came with, or that of its variable."""
-    for output in record.outputs:
-        if output.name == name and output.id:
-            return output.id
-    for variable in release.output_variables if release else ():
-        if variable.key == name:
-            return variable.id
-    return derived_id(record.release_id, name)
+def _output_ids(record: ExecutionRecord, release: Release | None) -> dict[str, str]:
+    """Return the ids of outputs by name: the ones they came with, or those of their variables."""
+    declared = {each.key: each.id for each in release.output_variables} if release else {}
+    came = {each.name: each.id or declared.get(each.name) for each in record.outputs}
+    ids = {name: id_ or derived_id(record.release_id, name) for name, id_ in came.items()}
+    return {**ids, **{name: id_ for name, id_ in declared.items() if name not in ids}}
 
 
 # Spans
@@ -377,18 +374,16 @@ def _checked_actuals(
     submitted: Sequence[SubmittedActual], record: ExecutionRecord, release: Release | None
 ) -> list[Actual]:
     """Return actuals of outputs that the execution has, or name each that does not fit."""
-    declared = [variable.key for variable in release.output_variables] if release else []
-    names = list(dict.fromkeys([*(output.name for output in record.outputs), *declared]))
-    ids = {_output_id(record, release, name): name for name in names}
+    names = {id_: name for name, id_ in _output_ids(record, release).items()}
     problems: list[str] = []
     found: list[Actual] = []
     now = datetime.now(UTC)
     for number, actual in enumerate(submitted):
-        problem = _name_problem(actual, names, ids) or _value_problem(actual)
+        problem = _name_problem(actual, names) or _value_problem(actual)
         if problem:
             problems.append(f"actuals[{number}]: {problem}")
             continue
-        name = actual.output_key or ids[str(actual.output_id)]
+        name = actual.output_key or names[str(actual.output_id)]
         body = {**actual.model_dump(exclude={"timestamp", "output_id"}), "output_key": name}
         found.append(Actual(record.execution_id, _time(actual.timestamp) or now, body))
     if problems:
@@ -396,18 +391,18 @@ def _checked_actuals(
     return found
 
 
-def _name_problem(actual: SubmittedActual, names: list[str], ids: Mapping[str, str]) -> str:
+def _name_problem(actual: SubmittedActual, names: Mapping[str, str]) -> str:
     if actual.output_key is None and actual.output_id is None:
         return "give output_key or output_id"
-    known = ", ".join(names) or "none"
-    if actual.output_key is not None and actual.output_key not in names:
+    known = ", ".join(names.values()) or "none"
+    if actual.output_key is not None and actual.output_key not in names.values():
         return f"there is no output {actual.output_key!r:.160}; there are: {known}"
     if actual.output_id is None:
         return ""
-    if actual.output_id not in ids:
+    if actual.output_id not in names:
         return f"no output has the id {actual.output_id!r:.60}; there are: {known}"
-    if actual.output_key not in {None, ids[actual.output_id]}:
-        return f"output_id belongs to {ids[actual.output_id]!r}, not to {actual.output_key!r}"
+    if actual.output_key not in {None, names[actual.output_id]}:
+        return f"output_id belongs to {names[actual.output_id]!r}, not to {actual.output_key!r}"
     return ""
 
 

@@ -32,17 +32,6 @@ class Guard:
     """Access control and limits: this machine's names only, no foreign page, the key.
 
     Any web page can reach a port of this machine: a foreign ``Host`` or ``Origin`` is refused.
-
-    Parameters
-    ----------
-    app : ASGI application
-        What serves the requests that pass.
-    api_key : str
-        The key that clients must send.
-    limit : int
-        Bytes of the largest body.
-    timeout : float
-        Seconds in which a body must have come.
     """
 
     def __init__(self, app: ASGIApp, *, api_key: str, limit: int, timeout: float) -> None:
