@@ -82,7 +82,7 @@ class LocalContext(WorkflowContext):
         request.extensions["trace"] = self._traced
 
     def _traced(self, event: str, info: dict[str, Any]) -> None:
-        """Hear each step of a request: note who is at it, and its socket, so that it can be cut."""
+        """Count who is at work on a request, and note its socket, so that it can be cut."""
         with self._lock:
             self._busy += 1 if event.endswith(".started") else -1
             self._lock.notify_all()

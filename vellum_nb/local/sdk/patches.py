@@ -21,7 +21,7 @@ from vellum_nb.local.engine.events import describe_exception
 
 
 class _Namespace(BaseWorkflowFinder):
-    """Tells the SDK that a package's name is only where a project happens to be loaded."""
+    """Finder for the SDK: a package's name is only where a project happens to be loaded."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
