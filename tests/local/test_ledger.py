@@ -32,13 +32,12 @@ def test_a_record_comes_back_as_it_was_kept(ledger: Ledger):
     ledger.begin(kept)
     assert ledger.record(kept.execution_id) == kept
     assert ledger.by_external_id("job 7") == kept
-    assert ledger.state(kept.execution_id) == {"turns": 2}
+    assert ledger.record(kept.execution_id).state == {"turns": 2}
 
 
 def test_what_is_not_kept_is_none(ledger: Ledger):
     assert ledger.record("x\ud800") is None
     assert ledger.by_external_id("x") is None
-    assert ledger.state("x") is None
     assert ledger.latest_actual("x") is None
     assert ledger.file("x") is None
     assert ledger.events("x") == []

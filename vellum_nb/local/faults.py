@@ -10,8 +10,6 @@ from dataclasses import dataclass, fields
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["Fault", "FaultBox", "Faults"]
-
 _RATES = (
     "rate_429",
     "rate_500",
@@ -100,14 +98,6 @@ class Faults:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What one request meets: the name of a share of `Faults`, or ``""``, and its measures."""
-
-    name: str
-    faults: Faults
-
-
 class FaultBox:
     """The faults of one server, and its dice; threads may share it."""
 
@@ -126,10 +116,10 @@ class FaultBox:
             self._faults = faults
             self._dice = random.Random(faults.seed if faults else 0)  # noqa: S311 - no secret
 
-    def draw(self, path: str) -> Fault | None:
-        """Return what a request for `path` meets."""
+    def draw(self, path: str) -> tuple[str, Faults] | None:
+        """Return what a request for `path` meets: the name of a share, or ``""``, and the rest."""
         with self._lock:
             faults = self._faults
             if faults is None or not fnmatch.fnmatchcase(path, faults.paths):
                 return None
-            return Fault(faults.at(self._dice.random()), faults)
+            return faults.at(self._dice.random()), faults

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
     from vellum_nb.models import WorkflowDeploymentRelease
 
-__all__ = ["NAME", "offer", "register"]
-
 NAME = "vellum_deploy"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["Refused", "Reject", "StoreError", "bad_request", "not_found"]
-
 
 class Reject(Exception):  # noqa: N818 - the verb reads as what it does
     """Raise it in a callable to reject the run with ``USER_DEFINED_ERROR``.

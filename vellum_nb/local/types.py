@@ -5,17 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-__all__ = [
-    "Audio",
-    "ChatHistory",
-    "Document",
-    "Image",
-    "SearchResults",
-    "State",
-    "VellumType",
-    "Video",
-]
-
 
 @dataclass(frozen=True)
 class VellumType:

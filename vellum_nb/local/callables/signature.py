@@ -23,23 +23,6 @@ from vellum_nb.local.types import State, VellumType
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.contract import VariableExtensions
 
-__all__ = [
-    "ABSENT",
-    "Kind",
-    "Parameter",
-    "description_extension",
-    "inputs_of",
-    "kind_of",
-    "name_of",
-    "outputs_of",
-    "parameter_descriptions",
-    "state_of",
-    "summary",
-    "summary_of",
-    "typed_default",
-    "variable_id",
-]
-
 ABSENT = inspect.Parameter.empty
 _PLAIN_SCHEMAS: tuple[dict[str, Any], ...] = ({"type": "string"}, {"type": "number"}, {})
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
@@ -75,15 +58,7 @@ class Parameter:
 
 
 def kind_of(annotation: Any) -> Kind:
-    """Return the kind of value that `annotation` declares.
-
-    Examples
-    --------
-    >>> from typing import Literal
-    >>> kind = kind_of(Literal["free", "pro"] | None)
-    >>> kind.type, kind.schema, kind.optional
-    ('JSON', {'type': 'string', 'enum': ['free', 'pro']}, True)
-    """
+    """Return the kind of value that `annotation` declares."""
     core, metadata, optional = _unwrapped(annotation)
     marker = next((m for m in metadata if isinstance(m, VellumType)), None)
     field = next((m for m in metadata if isinstance(m, FieldInfo)), None)
@@ -94,7 +69,7 @@ def kind_of(annotation: Any) -> Kind:
     )
     description = _description(metadata)
     try:
-        adapter = _adapter(Annotated[(core, *rest)] if rest else core)
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(core, *rest)] if rest else core)
         raw = adapter.json_schema()
         json.dumps(raw, allow_nan=False)
     except (PydanticUserError, ValueError, TypeError) as exc:
@@ -108,14 +83,7 @@ def kind_of(annotation: Any) -> Kind:
 
 
 def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
-    """Return the parameters of `target`, in order.
-
-    Examples
-    --------
-    >>> def triage(ticket: str, hours: int = 24): ...
-    >>> [(p.variable.key, p.variable.type, p.variable.required) for p in inputs_of(triage)]
-    [('ticket', 'STRING', True), ('hours', 'NUMBER', False)]
-    """
+    """Return the parameters of `target`, in order."""
     name = name_of(target)
     if inspect.isclass(target):
         msg = f"{name} is a class; deploy a function, or an instance that can be called"
@@ -177,19 +145,7 @@ def summary(doc: str | None) -> str:
 
 
 def parameter_descriptions(doc: str | None) -> dict[str, str]:
-    """Return the descriptions of parameters in a numpy docstring.
-
-    Examples
-    --------
-    >>> parameter_descriptions('''Sort.
-    ...
-    ... Parameters
-    ... ----------
-    ... ticket, mail : str
-    ...     What the customer wrote.
-    ... ''')
-    {'ticket': 'What the customer wrote.', 'mail': 'What the customer wrote.'}
-    """
+    """Return the descriptions of parameters in a numpy docstring."""
     section = _PARAMETERS.search(inspect.cleandoc(doc or ""))
     found: dict[str, str] = {}
     names: list[str] = []
@@ -226,10 +182,6 @@ def description_extension(description: str) -> VariableExtensions | None:
     if not description:
         return None
     return VariableExtensions(color=None, description=description, title=None)
-
-
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, list[Any], bool]:

@@ -46,13 +46,17 @@ from vellum_nb.local.engine.events import (
     describe_exception,
     values_by_name,
 )
-from vellum_nb.local.engine.inputs import bind_inputs, non_finite_path, wire_problem, wire_value
+from vellum_nb.local.engine.inputs import (
+    bind_inputs,
+    non_finite_path,
+    plain_type,
+    wire_problem,
+    wire_value,
+)
 from vellum_nb.local.refusals import Reject, bad_request
 from vellum_nb.local.types import State
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
-
-__all__ = ["Chunk", "FunctionExecution", "OutputError", "Outputs", "Workflow", "final_state"]
 
 _SINGLE = "output"
 _HERE = __file__
@@ -119,19 +123,7 @@ class Chunk(NamedTuple):
 
 
 class Outputs:
-    """The outputs of one run as they come in.
-
-    Examples
-    --------
-    >>> outputs = Outputs(())
-    >>> outputs.add("Hel")
-    Chunk(name='output', text='Hel', first=True)
-    >>> outputs.add("lo")
-    Chunk(name='output', text='lo', first=False)
-    >>> outputs.finish({"words": 1})
-    >>> [(o.name, o.type, o.value) for o in outputs.typed()]
-    [('output', 'STRING', 'Hello'), ('words', 'NUMBER', 1)]
-    """
+    """The outputs of one run as they come in."""
 
     def __init__(self, declared: Sequence[VellumVariable]) -> None:
         self._declared = {variable.key: variable for variable in declared}
@@ -339,7 +331,7 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
             value = media_dict(value, declared)
         declared = declared or media_type_of(value)
     plain = _plain(name, value)
-    type_ = declared or _inferred(plain)
+    type_ = declared or plain_type(plain)
     if plain is None:
         return type_, None
     problem = wire_problem(plain, type_)
@@ -347,13 +339,6 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
         msg = f"the output {name!r} is {_preview(plain)}, but {problem}"
         raise OutputError(msg)
     return type_, wire_value(plain, type_)
-
-
-def _inferred(plain: Any) -> str:
-    if isinstance(plain, str):
-        return "STRING"
-    number = isinstance(plain, int | float) and not isinstance(plain, bool)
-    return "NUMBER" if number else "JSON"
 
 
 def _plain(name: str, value: Any, *, what: str = "output") -> Any:

@@ -13,24 +13,11 @@ from types import ModuleType
 from typing import Any, TypeGuard
 
 from vellum_nb.local.callables.workflow import Workflow
-from vellum_nb.local.deployments.sources import MODULE, Snapshot, SourceError
+from vellum_nb.local.deployments.sources import MODULE, CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import Code, describe_exception
 from vellum_nb.local.refusals import Refused, bad_request
 
-__all__ = [
-    "CodeUnavailableError",
-    "code_of",
-    "import_path",
-    "imported",
-    "is_sdk_class",
-    "load",
-]
-
 _LOCK = threading.RLock()
-
-
-class CodeUnavailableError(Exception):
-    """The code of a release cannot be loaded any more."""
 
 
 def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
@@ -102,8 +89,8 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
             module = _module(snapshot, module_name)
             target, name = _chosen(module, name, module_name)
             return f"{module_name}:{name}", code_of(target)
-    except SourceError as exc:
-        raise CodeUnavailableError(str(exc)) from exc
+    except CodeUnavailableError:
+        raise
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
     except (Exception, SystemExit) as exc:  # a module may raise anything when it is imported

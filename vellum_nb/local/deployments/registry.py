@@ -25,8 +25,6 @@ from vellum_nb.local.refusals import StoreError, bad_request, not_found
 from vellum_nb.models import VellumVariable
 from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
 
-__all__ = ["Registry"]
-
 T = TypeVar("T")
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
@@ -38,16 +36,6 @@ class Registry:
     """Every deployment of a server. Any thread may use it.
 
     Readers get frozen deployments; a change replaces them, one at a time.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        Made when it is missing. Its folder ``sources`` holds the source of releases.
-
-    Attributes
-    ----------
-    snapshots : Snapshots
-        The source of releases that have any.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 
 from vellum_nb.local.callables.signature import name_of
 from vellum_nb.local.deployments.loading import (
-    CodeUnavailableError,
     code_of,
     import_path,
     imported,
@@ -26,9 +25,9 @@ from vellum_nb.local.deployments.loading import (
 )
 from vellum_nb.local.deployments.sources import (
     MODULE,
+    CodeUnavailableError,
     Snapshot,
     Snapshots,
-    SourceError,
     check_files,
     read_source,
     undefined_names,
@@ -49,25 +48,6 @@ from vellum_nb.models.contract import (
     ReleaseTagName,
     WorkflowVersion,
 )
-
-__all__ = [
-    "Build",
-    "Declared",
-    "Deployment",
-    "ENVIRONMENT",
-    "LATEST",
-    "Release",
-    "SPACE",
-    "Tag",
-    "Target",
-    "as_text",
-    "as_zip",
-    "build",
-    "release_definition",
-    "release_read",
-    "source_of",
-    "tag_read",
-]
 
 LATEST = "LATEST"
 _IN_SERVERS = frozenset({"container", "environment"})
@@ -129,10 +109,7 @@ class Release(Build):
     @property
     def source(self) -> Mapping[str, str] | None:
         """The text files it was deployed from, path to text; None where there are none."""
-        try:
-            return self.snapshot.texts() if self.snapshot else None
-        except SourceError as exc:
-            raise CodeUnavailableError(str(exc)) from exc
+        return self.snapshot.texts() if self.snapshot else None
 
     def workflow(self) -> Code:
         """Return the code, imported again after a restart."""

@@ -24,42 +24,23 @@ from vellum_nb.local.refusals import bad_request
 
 fcntl: Any = importlib.import_module("fcntl") if os.name != "nt" else None
 
-__all__ = [
-    "MODULE",
-    "Snapshot",
-    "Snapshots",
-    "SourceError",
-    "check_files",
-    "local_module",
-    "module_of",
-    "read_source",
-    "strip_packages",
-    "undefined_names",
-]
-
 MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
 _TEMPORARY_PREFIX = "vellum_nb-sources-"
 _TOO_YOUNG_S = 60.0  # a temporary folder that may not have its lock yet
-_MAX_FILES = 2_000
-_MAX_BYTES = 32 * 1024 * 1024
+MAX_FILES = 2_000
+MAX_BYTES = 32 * 1024 * 1024
 _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
 _ALWAYS_DEFINED = frozenset({*dir(builtins), "__name__", "__file__", "__doc__", "__annotations__"})
 
 
-class SourceError(Exception):
-    """A snapshot is missing, or was changed."""
+class CodeUnavailableError(Exception):
+    """The code of a release cannot be loaded any more: it is missing, or was changed."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable copy of source files, named by their content.
-
-    Attributes
-    ----------
-    package : str
-        The name under which its modules are imported, the same for the same content.
-    """
+    """An immutable copy of source files, named by their content."""
 
     package: str
     snapshots: Snapshots = field(compare=False, repr=False)
@@ -85,7 +66,7 @@ class Snapshot:
         }
 
     def check(self) -> None:
-        """Raise a `SourceError` when its folder is missing or was changed."""
+        """Raise a `CodeUnavailableError` when its folder is missing or was changed."""
         _read(self.folder)
 
 
@@ -127,7 +108,7 @@ class Snapshots:
             return folder
 
     def files_of(self, name: str) -> Mapping[str, bytes]:
-        """Return the files of a snapshot: path to content; raises a `SourceError`."""
+        """Return the files of a snapshot: path to content; raises a `CodeUnavailableError`."""
         return self._in_memory.get(name) or _read(self.folder_of(name))
 
     def close(self) -> None:
@@ -207,13 +188,7 @@ def module_of(target: object) -> str:
 
 
 def local_module(module: str) -> str:
-    """Return the name of a module, without the package of its snapshot.
-
-    Examples
-    --------
-    >>> local_module("vellum_nb_source_0123.nodes.rate")
-    'nodes.rate'
-    """
+    """Return the name of a module, without the package of its snapshot."""
     package, _, rest = module.partition(".")
     return rest if package.startswith(_PREFIX) else module
 
@@ -224,13 +199,7 @@ def strip_packages(text: str) -> str:
 
 
 def undefined_names(source: str) -> list[str]:
-    r"""Return the names that a module of this text uses, but neither defines nor imports.
-
-    Examples
-    --------
-    >>> undefined_names("import json\ndef f(x): return json.dumps(x, indent=WIDTH)")
-    ['WIDTH']
-    """
+    r"""Return the names that a module of this text uses, but neither defines nor imports."""
     module = symtable.symtable(source, "<cell>", "exec")
     symbols = [symbol for table in _tables(module) for symbol in table.get_symbols()]
     defined = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
@@ -274,7 +243,7 @@ def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
             raise bad_request(msg)
         if all(map(_counts, path.parts)) and path.suffix not in {".pyc", ".pyo"}:
             counted[path.as_posix()] = content
-    if len(counted) > _MAX_FILES or sum(map(len, counted.values())) > _MAX_BYTES:
+    if len(counted) > MAX_FILES or sum(map(len, counted.values())) > MAX_BYTES:
         raise bad_request(_too_much(what))
     if not any(name.endswith(".py") for name in counted):
         msg = f"{what} holds no .py file"
@@ -295,7 +264,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise bad_request(msg)
         size += path.stat().st_size
-        if len(files) == _MAX_FILES or size > _MAX_BYTES:
+        if len(files) == MAX_FILES or size > MAX_BYTES:
             raise bad_request(_too_much(f"{what}, counted up to {name},"))
         files[name] = path.read_bytes()
     return check_files(files, what)
@@ -303,7 +272,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 def _too_much(what: str) -> str:
     return (
-        f"{what} has more than {_MAX_FILES:,} files or 32 MiB; "
+        f"{what} has more than {MAX_FILES:,} files or 32 MiB; "
         "deploy a folder that holds the workflow alone"
     )
 
@@ -311,11 +280,11 @@ def _too_much(what: str) -> str:
 def _read(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         msg = f"its source {folder.name} is missing"
-        raise SourceError(msg)
+        raise CodeUnavailableError(msg)
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files_in(folder)}
     if _name(files) != folder.name:
         msg = f"its source {folder.name} was changed on disk; a release never changes"
-        raise SourceError(msg)
+        raise CodeUnavailableError(msg)
     return files
 
 

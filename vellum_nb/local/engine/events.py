@@ -22,32 +22,6 @@ from pydantic import BaseModel, TypeAdapter
 
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
-__all__ = [
-    "NODE_FULFILLED",
-    "NODE_INITIATED",
-    "NODE_REJECTED",
-    "NODE_STREAMING",
-    "WORKFLOW_FULFILLED",
-    "WORKFLOW_INITIATED",
-    "WORKFLOW_REJECTED",
-    "WORKFLOW_STREAMING",
-    "Code",
-    "Event",
-    "EventBuilder",
-    "Execution",
-    "Rejection",
-    "RunContext",
-    "Usage",
-    "code_definition",
-    "describe_exception",
-    "event_error",
-    "events_from_json",
-    "execution_code",
-    "from_json",
-    "to_json",
-    "values_by_name",
-]
-
 WORKFLOW_INITIATED = "workflow.execution.initiated"
 WORKFLOW_STREAMING = "workflow.execution.streaming"
 WORKFLOW_FULFILLED = "workflow.execution.fulfilled"
@@ -280,24 +254,12 @@ def event_error(event: Event) -> dict[str, Any]:
 
 
 def execution_code(code: str) -> str:
-    """Return the execution's error code for an event's; others stay as they are.
-
-    Examples
-    --------
-    >>> execution_code("PROVIDER_ERROR"), execution_code("NODE_TIMEOUT")
-    ('LLM_PROVIDER', 'NODE_TIMEOUT')
-    """
+    """Return the execution's error code for an event's; others stay as they are."""
     return _EXECUTION_CODES.get(code, code)
 
 
 def describe_exception(exc: BaseException) -> str:
-    """Return type and message of an exception, even if its ``__str__`` raises.
-
-    Examples
-    --------
-    >>> describe_exception(ValueError("no digits")), describe_exception(StopIteration())
-    ('ValueError: no digits', 'StopIteration')
-    """
+    """Return type and message of an exception, even if its ``__str__`` raises."""
     text = ""
     with suppress(BaseException):
         text = str(exc)
@@ -305,13 +267,7 @@ def describe_exception(exc: BaseException) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Return plain values, models and dataclasses as ASCII JSON; NaN and infinity become null.
-
-    Examples
-    --------
-    >>> to_json({"mean": float("nan"), "n": [1, 2.5]})
-    '{"mean":null,"n":[1,2.5]}'
-    """
+    """Return plain values, models and dataclasses as ASCII JSON; NaN and infinity become null."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_plain)
     except ValueError:

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from vellum_nb.local.deployments.loading import CodeUnavailableError
 from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.deployments.sources import CodeUnavailableError
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     NODE_INITIATED,
@@ -42,8 +42,6 @@ from vellum_nb.local.engine.requests import ExecutionRequest, release_context
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowEventError
-
-__all__ = ["Executions", "Limits", "LiveExecution"]
 
 _RETRY_AFTER = 1
 
@@ -431,12 +429,12 @@ class Executions:
         self, request: ExecutionRequest, record: ExecutionRecord, parent: Mapping[str, Any]
     ) -> Execution:
         """Check the request and return the run; in the run's thread."""
-        previous = request.previous_execution_id
+        previous = self._ledger.record(request.previous_execution_id or "")
         context = RunContext(
             execution_id=record.execution_id,
             trace_id=request.trace_id,
             parent=parent,
-            state=None if previous is None else self._ledger.state(previous),
+            state=None if previous is None else previous.state,
             timeout=self._limits.timeout,
             url=self._url,
             api_key=self._api_key,

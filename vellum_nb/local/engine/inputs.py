@@ -21,20 +21,6 @@ from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.schema import schema_problem
 
-__all__ = [
-    "WIRE_TYPES",
-    "ExecutionWithUploads",
-    "bind_inputs",
-    "check_inputs",
-    "media_type",
-    "non_finite_path",
-    "resolve_uploads",
-    "uploaded_contents",
-    "wire_problem",
-    "wire_value",
-    "typed_output",
-]
-
 WIRE_TYPES = frozenset({"STRING", "NUMBER", "JSON", "CHAT_HISTORY", *MEDIA_TYPES})
 _UPLOAD_PREFIX = "vellum:uploaded-file:"
 _TYPES_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
@@ -115,13 +101,7 @@ def wire_value(value: Any, type_: str) -> Any:
 
 
 def non_finite_path(value: Any, path: str) -> str:
-    """Return where `value`, which is at `path`, holds NaN or infinity; empty when nowhere.
-
-    Examples
-    --------
-    >>> non_finite_path({"scores": [1.0, float("nan")]}, "result")
-    'result.scores.1'
-    """
+    """Return where `value`, which is at `path`, holds NaN or infinity; empty when nowhere."""
     if isinstance(value, float):
         return "" if math.isfinite(value) else path
     items: Any = ()
@@ -322,13 +302,14 @@ def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) 
     variable = declared.get(name)
     type_ = variable.type if variable is not None else "JSON"
     if value is not None:
-        type_ = _type_of(value) if wire_problem(value, type_) else type_
+        type_ = plain_type(value) if wire_problem(value, type_) else type_
         value = wire_value(value, type_)
     id_ = variable.id if variable is not None else variable_id("output", name)
     return WorkflowOutput(id=id_, name=name, type=type_, value=value)
 
 
-def _type_of(value: Any) -> str:
+def plain_type(value: Any) -> str:
+    """Return the type of an undeclared plain value: STRING, NUMBER or JSON."""
     if isinstance(value, str):
         return "STRING"
     return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"

@@ -26,21 +26,6 @@ from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.models import ExecuteWorkflowRequest, WorkflowInput
 from vellum_nb.models.base import Model
 
-__all__ = [
-    "DeploymentExecuteStreamRequest",
-    "ExecuteBody",
-    "ExecuteWorkflowStreamRequest",
-    "ExecutionRequest",
-    "Metadata",
-    "ShortText",
-    "derived_id",
-    "get_tag",
-    "outer_context",
-    "parse_request",
-    "parse_stream_request",
-    "release_context",
-]
-
 _MAX_DEPTH = 50  # contexts inside each other
 _MAX_METADATA = 256 * 1024  # bytes of JSON
 

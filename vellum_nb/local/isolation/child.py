@@ -22,12 +22,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.loading import CodeUnavailableError, load
-from vellum_nb.local.deployments.sources import Snapshot, Snapshots
+from vellum_nb.local.deployments.loading import load
+from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot, Snapshots
 from vellum_nb.local.engine.events import Rejection, RunContext, describe_exception, to_json
 from vellum_nb.models import WorkflowInput
-
-__all__ = ["ForkedChild", "serve"]
 
 Send = Callable[[str, Any], None]
 _M_ARENA_MAX = -8

@@ -23,8 +23,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from vellum_nb.local.deployments.loading import CodeUnavailableError
-from vellum_nb.local.deployments.sources import Snapshot
+from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     Event,
@@ -37,8 +36,6 @@ from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation.child import ForkedChild
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput
-
-__all__ = ["DEFAULT_MEMORY_LIMIT", "ProcessCode", "ProcessOptions", "process_options"]
 
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
 """Bytes of address space of a run in a process of its own."""
@@ -62,23 +59,11 @@ _PASSED_ON = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class ProcessOptions:
-    """Options of the process of each run.
+    """Options of the process of each run."""
 
-    Attributes
-    ----------
-    memory_limit : int, optional
-        Bytes of address space, Python's own part of about 200 MiB included.
-    env : tuple of str
-        Names of environment variables that are passed on to the run.
-    isolation : str
-        ``process``, or where Vellum's workflow server runs: ``container`` or ``environment``.
-    image, digest, python : str, optional
-        The container's image, and the environment's Python.
-    """
-
-    memory_limit: int | None = None
-    env: tuple[str, ...] = ()
-    isolation: str = "process"
+    memory_limit: int | None = None  # bytes of address space, some 200 MiB of Python's included
+    env: tuple[str, ...] = ()  # names of environment variables that are passed on
+    isolation: str = "process"  # or where Vellum's workflow server runs: container, environment
     image: str | None = None
     digest: str | None = None
     python: str | None = None

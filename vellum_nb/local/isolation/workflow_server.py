@@ -25,8 +25,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from vellum_nb.local.deployments.loading import CodeUnavailableError
-from vellum_nb.local.deployments.sources import Snapshot
+from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     WORKFLOW_FULFILLED,
@@ -39,8 +38,6 @@ from vellum_nb.local.engine.inputs import check_inputs, typed_output
 from vellum_nb.local.isolation.process import ProcessOptions
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
-
-__all__ = ["ServerCode", "image_name", "image_of_project", "server_options", "stop_servers"]
 
 _MODULE = "workflow"
 _PORT = 8000  # of the workflow server in its container
@@ -77,13 +74,7 @@ def server_options(
     memory_limit: int | None,
     env: Sequence[str],
 ) -> ProcessOptions:
-    """Return the options of a release that runs in a workflow server.
-
-    Raises
-    ------
-    VellumNBError
-        When something is missing; the message says what to install.
-    """
+    """Return the options of a release that runs in a workflow server."""
     if isolation == "container":
         if not image:
             msg = (
@@ -154,13 +145,7 @@ class ServerCode:
         entry: str,  # noqa: ARG003 - the server runs the one workflow of workflow.py
         options: ProcessOptions,
     ) -> tuple[str, ServerCode]:
-        """Have the server read the code, and return its place and the code with its variables.
-
-        Raises
-        ------
-        CodeUnavailableError
-            When the server does not start, or cannot read the code; the message says why.
-        """
+        """Have the server read the code, and return its place and the code with its variables."""
         body = {"files": dict(snapshot.texts()), "module": _MODULE}
         try:
             with _server_of(snapshot.package, options).post("/workflow/serialize", body) as answer:
@@ -178,13 +163,7 @@ class ServerCode:
             raise CodeUnavailableError(msg) from exc
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> ServerExecution:
-        """Check the inputs and return the run; nothing has run yet.
-
-        Raises
-        ------
-        VellumNBError
-            Names every input that is missing, unknown, given twice or does not fit.
-        """
+        """Check the inputs and return the run; nothing has run yet."""
         check_inputs(self.input_variables, inputs)
         if context.mocks:
             msg = "node_output_mocks cannot be used with an image or environment; leave them out"
@@ -386,13 +365,7 @@ class _Server:
         return url
 
     def post(self, path: str, body: Mapping[str, Any]) -> _Answer:
-        """Send a request; the answer is a context manager.
-
-        Raises
-        ------
-        _ServerError
-            When the server is not there, or refuses.
-        """
+        """Send a request; the answer is a context manager."""
         return _Answer(self, "POST", path, json.dumps(body).encode())
 
     def wait_until_ready(self) -> None:
@@ -436,13 +409,7 @@ class _Answer:
         return self._response.read()
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the lines that are not empty.
-
-        Raises
-        ------
-        _ServerError
-            When the server dies.
-        """
+        """Yield the lines that are not empty."""
         try:
             yield from filter(None, map(bytes.strip, self._response))
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as exc:

@@ -5,7 +5,7 @@ Source: https://docs.vellum.ai/developers/workflows-sdk/tutorials/workflow-execu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,12 +13,9 @@ from vellum_nb.local.engine.events import from_json
 from vellum_nb.local.ledger.ledger import EVERYTHING, Where, metadata_text, micros, storable
 from vellum_nb.local.refusals import bad_request
 
-__all__ = ["parse_filters", "parse_ordering"]
-
 _MAX_DEPTH = 20
 _MAX_CONDITIONS = 200
 _COMPARED = {"==": "=", "=": "=", "!=": "<>", ">=": ">=", "<=": "<=", ">": ">", "<": "<"}
-_ORDERINGS = {"timestamp": "timestamp", "state": "state"}
 _TEXTS = ("state", "execution_id", "external_id")
 _FIELDS = ("timestamp", *_TEXTS, "metadata")
 # SQLite does not read JSON as deeply nested as Python does.
@@ -40,24 +37,21 @@ def parse_filters(filters: str | None) -> Where:
 
 
 def parse_ordering(ordering: str | None) -> str:
-    """Return the query parameter `ordering` as SQL; default: newest first.
+    """Return the query parameter `ordering` as SQL; default: newest first."""
+    keys = ordering_keys(ordering, ("timestamp", "state")) or [("timestamp", True)]
+    columns = [*keys, ("number", keys[-1][1])]
+    return ", ".join(f"{name} DESC" if is_reversed else name for name, is_reversed in columns)
 
-    Examples
-    --------
-    >>> parse_ordering("state,-timestamp")
-    'state, timestamp DESC, number DESC'
-    """
+
+def ordering_keys(ordering: str | None, known: Collection[str]) -> list[tuple[str, bool]]:
+    """Return the keys of an ordering, each with whether it is reversed by a leading minus."""
     parts = [part.strip() for part in (ordering or "").split(",") if part.strip()]
-    columns: list[str] = []
-    for part in parts or ["-timestamp"]:
-        column = _ORDERINGS.get(part.removeprefix("-"))
-        if column is None:
-            known = ", ".join(f"{name}, -{name}" for name in _ORDERINGS)
-            msg = f"ordering: {part!r:.60} is not known; use {known}"
+    for part in parts:
+        if part.removeprefix("-") not in known:
+            names = ", ".join(f"{name}, -{name}" for name in known)
+            msg = f"ordering: {part!r:.60} is not known; use {names}"
             raise bad_request(msg)
-        columns.append(f"{column} DESC" if part.startswith("-") else column)
-    last = "number DESC" if columns[-1].endswith("DESC") else "number"
-    return ", ".join([*columns, last])
+    return [(part.removeprefix("-"), part.startswith("-")) for part in parts]
 
 
 class _Reader:

@@ -27,18 +27,6 @@ from vellum_nb.local.refusals import StoreError, bad_request
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 from vellum_nb.sqlite import TEMPORARY, FileFormat, SqliteFile, Transaction
 
-__all__ = [
-    "EVERYTHING",
-    "Actual",
-    "ExecutionRecord",
-    "Ledger",
-    "StoredFile",
-    "Where",
-    "metadata_text",
-    "micros",
-    "storable",
-]
-
 T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_OFFSET = 2**62  # SQLite counts no further
@@ -98,11 +86,6 @@ class ExecutionRecord:
     usage: tuple[Usage, ...] = ()
     parent: Mapping[str, Any] | None = None
 
-    @property
-    def ended(self) -> bool:
-        """Whether it is FULFILLED or REJECTED."""
-        return self.status in {"FULFILLED", "REJECTED"}
-
 
 @dataclass(frozen=True, slots=True)
 class Actual:
@@ -135,13 +118,7 @@ EVERYTHING = Where("1")
 
 
 class Ledger:
-    """Every execution of a server. Any thread may use it.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        Made when it is missing. None keeps things as long as the ledger lives.
-    """
+    """Every execution of a server. Any thread may use it."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._path = TEMPORARY if folder is None else folder / "executions.db"
@@ -260,11 +237,6 @@ class Ledger:
         """Return the events of an execution that has ended; none before."""
         found = self._find("SELECT events FROM executions WHERE execution_id = :id", execution_id)
         return events_from_json(zlib.decompress(found[0])) if found and found[0] else []
-
-    def state(self, execution_id: str) -> Mapping[str, Any] | None:
-        """Return the final state of an execution; None when it has none, or is not known."""
-        record = self.record(execution_id)
-        return None if record is None else record.state
 
     def add_actuals(self, execution_id: str, actuals: Sequence[Actual]) -> None:
         """Store actuals of an execution, all or none."""

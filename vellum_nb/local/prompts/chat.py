@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,8 +13,6 @@ import openai
 
 from vellum_nb.local.prompts.messages import PromptFailed
 from vellum_nb.local.prompts.models import Provider
-
-__all__ = ["completion_chunks"]
 
 _CONNECT = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -28,34 +27,23 @@ _CODES = {
     504: "REQUEST_TIMEOUT",
 }
 _CLIENT_ERRORS = range(400, 500)
+_FINISHED = {"stop": "STOP", "length": "LENGTH", "tool_calls": "STOP", "function_call": "STOP"}
+_DECLARED = ("model", "messages", "stream")  # the rest goes along as it is
 
 
 @asynccontextmanager
-async def completion_chunks(
+async def completion(
     provider: Provider, request: Mapping[str, Any], *, time_limit: float | None
-) -> AsyncIterator[AsyncIterator[Any]]:
-    """Send `request` and give the chunks of the answer, and at its end ``{"done": True}``.
-
-    Leaving the block closes the connection, so that the model stops.
-
-    Raises
-    ------
-    PromptFailed
-        When the model cannot be reached, refuses, or is cut off.
-    """
+) -> AsyncIterator[Answer]:
+    """Send `request` and give the answer; leaving the block stops the model."""
     seconds = time_limit or provider.timeout
     body = _Body()
     try:
         async with _client(provider, seconds, body) as client:
-            # Not `chat.completions.create`: other servers' chunks need not be what it expects.
-            answer = await client.post(
-                "/chat/completions",
-                cast_to=object,
-                body=dict(request),
-                stream=bool(request.get("stream")),
-                stream_cls=openai.AsyncStream[object],
-            )
-            yield _chunks(answer, body)
+            create: Any = client.chat.completions.create
+            declared = {name: request[name] for name in _DECLARED if name in request}
+            rest = {name: value for name, value in request.items() if name not in declared}
+            yield Answer(await create(**declared, extra_body=rest), body)
     except openai.APIStatusError as exc:
         usual = "INVALID_REQUEST" if exc.status_code in _CLIENT_ERRORS else "PROVIDER_ERROR"
         text = _error_text(exc.response.text if exc.body is None else exc.body)
@@ -136,27 +124,84 @@ class _Limited:
         await self._stream.aclose()
 
 
-async def _chunks(answer: Any, body: _Body) -> AsyncIterator[Any]:
-    if not isinstance(answer, openai.AsyncStream):
-        yield _parsed(answer)
-        yield {"done": True}
-        return
-    if "text/event-stream" not in answer.response.headers.get("content-type", ""):
-        yield _parsed(json.loads(await answer.response.aread()))  # it does not stream
-        yield {"done": True}
-        return
-    async for chunk in answer:
-        yield _parsed(chunk)
-    if body.is_complete:
-        yield {"done": True}
+class Answer:
+    """The answer of a model, streamed or whole; it is complete when `texts` has ended."""
+
+    def __init__(self, source: Any, body: _Body) -> None:
+        self.finish_reason: str | None = None  # Vellum's word; None when it was cut off
+        self.counts: Any = None  # openai's CompletionUsage, where the model counted
+        self.length = 0
+        self._source = source
+        self._body = body
+        self._texts: list[str] = []
+        self._calls: dict[int, _FunctionCall] = {}
+
+    async def texts(self) -> AsyncIterator[str]:
+        """Yield the pieces of the text as they come."""
+        if isinstance(self._source, openai.AsyncStream):
+            async for chunk in self._source:
+                yield self._added(chunk)
+        else:
+            yield self._added(self._source)
+            self._body.is_complete = True
+        if self._body.is_complete:
+            self.finish_reason = self.finish_reason or "UNKNOWN"
+
+    def outputs(self) -> list[dict[str, Any]]:
+        """Return the outputs as Vellum types them: the text, then the function calls."""
+        calls = [call.value() for _, call in sorted(self._calls.items())]
+        text = "".join(self._texts)
+        texts = [{"type": "STRING", "value": text}] if text or not calls else []
+        return texts + [{"type": "FUNCTION_CALL", "value": call} for call in calls]
+
+    def _added(self, chunk: Any) -> str:
+        try:
+            self.counts = chunk.usage or self.counts
+            return "".join(self._choice(choice) for choice in (chunk.choices or ())[:1])
+        except (AttributeError, TypeError):  # the client does not check what it gives
+            msg = f"The model answered with something that is no completion: {chunk!r}"
+            raise PromptFailed(msg, code="PROVIDER_ERROR") from None
+
+    def _choice(self, choice: Any) -> str:
+        if choice.finish_reason:
+            self.finish_reason = _FINISHED.get(choice.finish_reason, "UNKNOWN")
+        message = choice.delta if hasattr(choice, "delta") else choice.message
+        text: str = (message.content or "") + (message.refusal or "")
+        self._texts.append(text)
+        self.length += len(text)
+        for number, part in enumerate(message.tool_calls or ()):
+            place = number if getattr(part, "index", None) is None else part.index
+            call = self._calls.setdefault(place, _FunctionCall())
+            self.length += call.add(part)
+        return text
 
 
-def _parsed(chunk: Any) -> Any:
-    error = chunk.get("error") if isinstance(chunk, Mapping) else None
-    if error:
-        msg = f"The model failed: {_error_text(error)}"
-        raise PromptFailed(msg, code="PROVIDER_ERROR")
-    return chunk
+@dataclass(slots=True)
+class _FunctionCall:
+    """A function call, put together from its parts."""
+
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def add(self, part: Any) -> int:
+        """Add a part and return its length."""
+        name, arguments = part.function.name or "", part.function.arguments or ""
+        self.id = self.id or part.id or ""
+        self.name += name
+        self.arguments.append("" + arguments)
+        return len(name) + len(arguments)
+
+    def value(self) -> dict[str, Any]:
+        text = "".join(self.arguments) or "{}"
+        try:
+            arguments = json.loads(text)
+        except ValueError:
+            arguments = None
+        if not isinstance(arguments, dict):
+            msg = f"The model called {self.name!r} with arguments that are no JSON object: {text}"
+            raise PromptFailed(msg, code="PROVIDER_ERROR")
+        return {"name": self.name, "arguments": arguments, "id": self.id or None}
 
 
 def _error_text(error: Any) -> str:

@@ -6,20 +6,19 @@ Source: https://docs.vellum.ai/developers/client-sdk/ad-hoc/adhoc-execute-prompt
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vellum_nb.local.engine.events import Usage
 from vellum_nb.local.prompts.messages import PromptFailed, chat_request, compiled_messages
 from vellum_nb.local.prompts.models import Models, Provider
-from vellum_nb.models.base import Model, Reply
+from vellum_nb.models.base import Model
 
-__all__ = ["ExecutePromptRequest", "PromptEvent", "prompt_events"]
+if TYPE_CHECKING:
+    from vellum_nb.local.prompts.chat import Answer
 
 Json = Mapping[str, Any]
 _NO_MODEL = (
@@ -29,7 +28,6 @@ _NO_MODEL = (
 )
 _LONGEST_MESSAGE = 600
 _LETTERS_PER_TOKEN = 4  # as a rule of thumb
-_FINISHED = {"stop": "STOP", "length": "LENGTH", "tool_calls": "STOP", "function_call": "STOP"}
 
 
 class PromptSettings(Model):
@@ -109,17 +107,15 @@ async def _events(
         compiled_messages, body.blocks, body.input_values, body.input_variables
     )
     request = chat_request(body.parameters, body.functions, messages, model=model, stream=stream)
-    answer = _Answer()
     limit = body.settings.timeout
-    from vellum_nb.local.prompts.chat import completion_chunks  # imports openai, a second
+    from vellum_nb.local.prompts.chat import completion  # imports openai, a second
 
-    async with completion_chunks(provider, request, time_limit=limit) as chunks:
+    async with completion(provider, request, time_limit=limit) as answer:
         yield {
             "state": "INITIATED",
             "meta": {"model_name": model} if body.expand_meta.model_name else None,
         }
-        async for chunk in chunks:
-            text = answer.add(chunk)
+        async for text in answer.texts():
             if text:
                 yield _streamed({"type": "STRING", "value": text}, 0)
     used = _used(provider, model, request, answer)
@@ -140,27 +136,27 @@ def _streamed(output: Json, index: int) -> dict[str, Any]:
     return {"state": "STREAMING", "output": output, "output_index": index}
 
 
-def _used(provider: Provider, model: str, request: Json, answer: _Answer) -> Usage:
+def _used(provider: Provider, model: str, request: Json, answer: Answer) -> Usage:
     """Return the tokens and cost of the call; estimated when the model did not count."""
     counts = answer.counts
     if counts is not None:
-        return provider.used(model, counts.prompt_tokens, counts.completion_tokens)
+        return provider.used(model, counts.prompt_tokens or 0, counts.completion_tokens or 0)
     sizes = len(str(request["messages"])), answer.length
     tokens_in, tokens_out = (-(-size // _LETTERS_PER_TOKEN) for size in sizes)
     return provider.used(model, tokens_in, tokens_out, estimated=True)
 
 
-def _figures(asked: ExpandPromptMeta, answer: _Answer, used: Usage) -> dict[str, Any] | None:
+def _figures(asked: ExpandPromptMeta, answer: Answer, used: Usage) -> dict[str, Any] | None:
     meta: dict[str, Any] = {}
     if asked.finish_reason:
         meta["finish_reason"] = answer.finish_reason
     if asked.usage:
-        counts = answer.counts
+        details = answer.counts and answer.counts.prompt_tokens_details
         meta["usage"] = {
             "input_token_count": used.tokens_in,
             "output_token_count": used.tokens_out,
             "output_char_count": answer.length,
-            "cache_read_input_tokens": counts and counts.prompt_tokens_details.cached_tokens,
+            "cache_read_input_tokens": details and details.cached_tokens,
         } | ({"estimated": True} if used.estimated else {})
     if asked.cost and used.cost_usd is not None:
         meta["cost"] = {"value": used.cost_usd, "unit": "USD"}
@@ -173,125 +169,3 @@ def _shortened(message: str, provider: Provider | None) -> str:
     if key is not None:  # before it is cut, which may leave a part of the key
         message = message.replace(key, "***")
     return message[:_LONGEST_MESSAGE]
-
-
-# The answer of the model: lenient, as the servers differ
-
-
-class _Function(Reply):
-    name: str = ""
-    arguments: str | Mapping[str, Any] = ""
-
-
-class _Call(Reply):
-    index: int = -1
-    id: str = ""
-    function: _Function = _Function()
-
-
-class _Message(Reply):
-    content: str | tuple[Mapping[str, Any], ...] = ""
-    refusal: str = ""
-    tool_calls: tuple[_Call, ...] = ()
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, str):
-            return self.content + self.refusal
-        return "".join(str(part.get("text") or "") for part in self.content) + self.refusal
-
-
-class _Choice(Reply):
-    delta: _Message | None = None
-    message: _Message | None = None
-    finish_reason: str | None = None
-
-
-class _Cached(Reply):
-    cached_tokens: int | None = None
-
-
-class _Counts(Reply):
-    prompt_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
-    prompt_tokens_details: _Cached = _Cached()
-
-
-class _Chunk(Reply):
-    choices: tuple[_Choice, ...] = ()
-    usage: _Counts | None = None
-    done: bool = False
-
-
-@dataclass(slots=True)
-class _PendingCall:
-    """A function call that is still being written."""
-
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-
-
-class _Answer:
-    """Adds up the chunks of a completion, streamed or whole; `outputs` are complete at the end."""
-
-    def __init__(self) -> None:
-        self.counts: _Counts | None = None
-        self.finish_reason: str | None = None
-        self._texts: list[str] = []
-        self._calls: dict[int, _PendingCall] = {}
-
-    @property
-    def length(self) -> int:
-        """Characters so far, those of function calls too."""
-        calls = self._calls.values()
-        return sum(map(len, self._texts)) + sum(
-            len(call.name) + sum(map(len, call.arguments)) for call in calls
-        )
-
-    def add(self, content: Any) -> str:
-        """Add a chunk and return its text; ``{"done": True}`` is the last one."""
-        try:
-            chunk = _Chunk.model_validate(content)
-        except ValidationError:
-            msg = f"The model answered with something that is no completion: {content!r}"
-            raise PromptFailed(msg, code="PROVIDER_ERROR") from None
-        self.counts = chunk.usage or self.counts
-        if chunk.done:
-            self.finish_reason = self.finish_reason or "UNKNOWN"
-        return "".join(self._choice(choice) for choice in chunk.choices[:1])
-
-    def outputs(self) -> list[dict[str, Any]]:
-        """Return the outputs as Vellum types them: the text, then the function calls."""
-        calls = [_function_call(call) for _, call in sorted(self._calls.items())]
-        text = "".join(self._texts)
-        texts = [{"type": "STRING", "value": text}] if text or not calls else []
-        return texts + [{"type": "FUNCTION_CALL", "value": call} for call in calls]
-
-    def _choice(self, choice: _Choice) -> str:
-        if choice.finish_reason:
-            self.finish_reason = _FINISHED.get(choice.finish_reason, "UNKNOWN")
-        message = choice.delta or choice.message or _Message()
-        for number, call in enumerate(message.tool_calls):
-            self._call(call, call.index if call.index >= 0 else number)
-        self._texts.append(message.text)
-        return message.text
-
-    def _call(self, call: _Call, index: int) -> None:
-        pending = self._calls.setdefault(index, _PendingCall())
-        pending.id = pending.id or call.id
-        pending.name += call.function.name
-        part = call.function.arguments
-        pending.arguments.append(part if isinstance(part, str) else json.dumps(dict(part)))
-
-
-def _function_call(call: _PendingCall) -> dict[str, Any]:
-    text = "".join(call.arguments) or "{}"
-    try:
-        arguments = json.loads(text)
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        msg = f"The model called {call.name!r} with arguments that are no JSON object: {text}"
-        raise PromptFailed(msg, code="PROVIDER_ERROR")
-    return {"name": call.name, "arguments": arguments, "id": call.id or None}

@@ -8,8 +8,6 @@ from typing import Any
 
 from vellum_nb.errors import VellumNBError
 
-__all__ = ["PromptFailed", "chat_request", "compiled_messages"]
-
 Json = Mapping[str, Any]
 _ROLES = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION": "tool"}
 _MEDIA = frozenset({"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"})
@@ -30,13 +28,7 @@ class PromptFailed(Exception):  # noqa: N818 - it is what happened to the prompt
 def compiled_messages(
     blocks: Sequence[Json], values: Sequence[Json], variables: Sequence[Json]
 ) -> list[dict[str, Any]]:
-    """Return the messages of a prompt with variables and templates filled in.
-
-    Raises
-    ------
-    PromptFailed
-        When blocks and inputs do not fit together, or the Workflows SDK is not installed.
-    """
+    """Return the messages of a prompt with variables and templates filled in."""
     inputs = [_input(value) for value in values]
     names = {v.get("id"): v.get("key") for v in variables}
     by_name = {each["key"]: each for each in inputs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -13,29 +14,13 @@ from urllib.parse import SplitResult, urlsplit
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import Usage
 
-__all__ = ["Models", "Provider", "UsageLog"]
-
 _MILLION = 1_000_000
 _LATEST = 10_000  # nodes; a node asks right after it used a model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """An address that speaks OpenAI's ``/chat/completions``.
-
-    Attributes
-    ----------
-    base_url : str
-        What stands before ``/chat/completions``, such as ``http://127.0.0.1:11434/v1``.
-    api_key : str, optional
-        Sent as ``Authorization: Bearer``. Never shown.
-    model : str, optional
-        Answers every prompt. Default: the one that the prompt node names.
-    prices : mapping
-        Model to US dollars for a million tokens in and a million tokens out.
-    timeout : float
-        Seconds without a sign of life after which a call is given up.
-    """
+    """An address that speaks OpenAI's ``/chat/completions``; see `LocalServer.models`."""
 
     base_url: str
     api_key: str | None = field(default=None, repr=False)
@@ -51,7 +36,7 @@ class Provider:
                 "and a key goes into api_key"
             )
             raise VellumNBError(msg)
-        if self.api_key is not None and not _is_key(self.api_key):
+        if self.api_key is not None and not re.fullmatch("[!-~]+", self.api_key):
             msg = "The model's api_key must be ASCII letters, digits and signs without spaces"
             raise VellumNBError(msg)
         if not self.timeout > 0:
@@ -75,26 +60,16 @@ class Provider:
         >>> provider.used("tiny", 500_000, 1_000_000).cost_usd
         2.5
         """
-        price = self.prices.get(model)
-        cost = None if price is None else _cost(price, tokens_in, tokens_out)
+        cost = None
+        if price := self.prices.get(model):
+            cost = (price[0] * tokens_in + price[1] * tokens_out) / _MILLION
         return Usage(model, tokens_in, tokens_out, cost, estimated)
 
 
 class UsageLog:
-    """The model calls of the latest nodes, by span; threads may share it.
+    """The model calls of the latest nodes, by span; threads may share it."""
 
-    Examples
-    --------
-    >>> log = UsageLog()
-    >>> log.add("span-1", Usage(model="tiny", tokens_in=3, tokens_out=5))
-    >>> [usage.tokens_out for usage in log.of("span-1")]
-    [5]
-    >>> log.of("span-2")
-    ()
-    """
-
-    def __init__(self, *, size: int = _LATEST) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._used: OrderedDict[str, tuple[Usage, ...]] = OrderedDict()
 
@@ -103,7 +78,7 @@ class UsageLog:
         with self._lock:
             self._used[span_id] = (*self._used.get(span_id, ()), usage)
             self._used.move_to_end(span_id)
-            while len(self._used) > self._size:
+            while len(self._used) > _LATEST:
                 self._used.popitem(last=False)
 
     def of(self, span_id: str) -> tuple[Usage, ...]:
@@ -129,10 +104,6 @@ def _parts(url: str) -> SplitResult | None:
     return parts if known and not parts.query and not parts.fragment else None
 
 
-def _is_key(text: str) -> bool:
-    return bool(text) and all("!" <= letter <= "~" for letter in text)
-
-
 def _check_price(model: str, price: Any) -> None:
     numbers = isinstance(price, tuple | list) and len(price) == 2  # noqa: PLR2004
     if not numbers or not all(math.isfinite(part) and part >= 0 for part in price):
@@ -141,7 +112,3 @@ def _check_price(model: str, price: Any) -> None:
             "tokens in and a million tokens out"
         )
         raise VellumNBError(msg)
-
-
-def _cost(price: tuple[float, float], tokens_in: int, tokens_out: int) -> float:
-    return (price[0] * tokens_in + price[1] * tokens_out) / _MILLION

@@ -14,8 +14,6 @@ from vellum_nb.local.routes import code, deployments, execute, executions, files
 from vellum_nb.local.routes.common import State, failure
 from vellum_nb.local.routes.middleware import Guard
 
-__all__ = ["create_app"]
-
 _PACKAGE = "vellum-nb"
 _MOST_PROBLEMS = 5
 

@@ -28,7 +28,12 @@ from vellum_nb.local.deployments.releases import (
     release_definition,
     source_of,
 )
-from vellum_nb.local.deployments.sources import SourceError, check_files
+from vellum_nb.local.deployments.sources import (
+    MAX_BYTES,
+    MAX_FILES,
+    CodeUnavailableError,
+    check_files,
+)
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import image_name
@@ -37,13 +42,9 @@ from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes.common import Served, State, new_router, reply
 from vellum_nb.models.base import Model
 
-__all__ = ["router"]
-
 router: APIRouter = new_router()
 _DATASET = "dataset.json"
 _METADATA = "metadata.json"
-_MAX_FILES = 2_000
-_MAX_BYTES = 32 * 1024 * 1024
 _PULLED: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {
@@ -191,13 +192,10 @@ def _deployed(
 
 def _built(state: State, files: Mapping[str, bytes], pushed: Pushed) -> Build:
     """Return the code of a release: in the image that the project names, else in the kernel."""
-    image = image_name(pushed.runner_config)
-    if image is None:
-        return build(files, state.registry.snapshots)
-    limit = DEFAULT_MEMORY_LIMIT
-    return build(
-        files, state.registry.snapshots, isolation="container", image=image, memory_limit=limit
-    )
+    options: dict[str, Any] = {}
+    if image := image_name(pushed.runner_config):
+        options = {"isolation": "container", "image": image, "memory_limit": DEFAULT_MEMORY_LIMIT}
+    return build(files, state.registry.snapshots, **options)
 
 
 def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
@@ -208,8 +206,8 @@ def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
         with tarfile.open(fileobj=artifact.file, mode="r|gz") as archive:
             for member in archive:
                 size += member.size
-                if size > _MAX_BYTES or len(files) >= _MAX_FILES:
-                    msg = f"The artifact has more than {_MAX_FILES:,} files or {_MAX_BYTES:,} bytes"
+                if size > MAX_BYTES or len(files) >= MAX_FILES:
+                    msg = f"The artifact has more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes"
                     raise bad_request(msg)
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is not None:
@@ -275,7 +273,7 @@ def _pushed(ledger: Ledger, id_: str) -> Pushed | None:
 def _sandbox_texts(state: State, pushed: Pushed) -> dict[str, str]:
     try:
         return dict(state.registry.snapshots.get(pushed.snapshot).texts())
-    except SourceError as exc:
+    except CodeUnavailableError as exc:
         msg = f"The code of this sandbox cannot be read ({exc}); push it again"
         raise not_found(msg) from exc
 

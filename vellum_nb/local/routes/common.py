@@ -20,32 +20,11 @@ from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import Deployment, Release
 from vellum_nb.local.engine.events import from_json, to_json
 from vellum_nb.local.engine.executions import Executions
+from vellum_nb.local.ledger.filters import ordering_keys
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
-from vellum_nb.local.prompts import Models
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.prompts.models import Models
+from vellum_nb.local.refusals import not_found
 from vellum_nb.models import Page
-
-__all__ = [
-    "LARGEST_PAGE",
-    "NDJSON",
-    "STREAM_RESPONSES",
-    "Body",
-    "Limit",
-    "LineResponse",
-    "Named",
-    "Offset",
-    "Served",
-    "State",
-    "failure",
-    "json_line",
-    "json_reply",
-    "new_router",
-    "on_hang_up",
-    "ordered",
-    "page",
-    "release_of",
-    "reply",
-]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,6 +46,14 @@ class State:
     ledger: Ledger
     started: datetime
     models: Models = field(default_factory=Models)
+
+    def execution(self, execution_id: str) -> ExecutionRecord:
+        """Return an execution as it is now."""
+        record = self.executions.record(execution_id)
+        if record is None:
+            msg = f"No execution {execution_id!r:.60} is here"
+            raise not_found(msg)
+        return record
 
 
 async def _state(request: Request) -> State:
@@ -199,15 +186,7 @@ def json_line(content: Any) -> bytes:
 
 
 class LineResponse(JSONResponse):
-    """An answer that is sent line by line while it is produced; a JSON one to FastAPI's document.
-
-    Parameters
-    ----------
-    chunks : async iterable of bytes
-        One or more whole lines each.
-    hung_up : callable
-        Called when the client hangs up before the end; the chunks must end then.
-    """
+    """An answer that is sent line by line as it is produced; a JSON one to FastAPI's document."""
 
     media_type = NDJSON
 
@@ -215,7 +194,7 @@ class LineResponse(JSONResponse):
         super().__init__(None)
         del self.headers["Content-Length"]
         self._chunks = chunks
-        self._hung_up = hung_up
+        self._hung_up = hung_up  # called before the end; the chunks must end then
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send it."""
@@ -235,13 +214,8 @@ def ordered(
 ) -> list[T]:
     """Return `items` ordered by one or more of `keys`, each reversed by a leading minus."""
     result = list(items)
-    for part in reversed([part.strip() for part in (ordering or "").split(",") if part.strip()]):
-        name = part.removeprefix("-")
-        if name not in keys:
-            known = ", ".join(f"{key}, -{key}" for key in keys)
-            msg = f"ordering: {part!r:.60} is not known; use {known}"
-            raise bad_request(msg)
-        result.sort(key=keys[name], reverse=part.startswith("-"))
+    for name, is_reversed in reversed(ordering_keys(ordering, keys)):
+        result.sort(key=keys[name], reverse=is_reversed)
     return result
 
 

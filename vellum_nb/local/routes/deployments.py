@@ -42,8 +42,6 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.base import Model
 
-__all__ = ["router"]
-
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
 router = new_router()
 
@@ -188,14 +186,7 @@ async def workflow_deployment_history_item_retrieve(
 @router.get("/v1/environments/identity", response_model=EnvironmentRead)
 async def environment_identity() -> Response:
     """Retrieve the environment of the key."""
-    return reply(
-        EnvironmentRead(
-            id=ENVIRONMENT.id,
-            name=ENVIRONMENT.name,
-            label=ENVIRONMENT.label,
-            display_config=None,
-        )
-    )
+    return reply(EnvironmentRead(**dict(ENVIRONMENT), display_config=None))
 
 
 @router.get("/v1/workspaces/identity", response_model=WorkspaceRead)

@@ -18,7 +18,6 @@ from vellum_nb.local.engine.requests import (
     parse_stream_request,
 )
 from vellum_nb.local.ledger.ledger import ExecutionRecord
-from vellum_nb.local.refusals import not_found
 from vellum_nb.local.routes.common import (
     STREAM_RESPONSES,
     Body,
@@ -40,8 +39,6 @@ from vellum_nb.models import (
     WorkflowResult,
     WorkflowStreamEvent,
 )
-
-__all__ = ["router"]
 
 router = new_router()
 _HUNG_UP = "The client hung up"
@@ -95,10 +92,7 @@ async def execute_workflow_async(state: Served, body: Body[ExecuteBody]) -> Resp
 )
 async def workflow_execution_status(state: Served, execution_id: str) -> Response:
     """Return the state of an execution, with its outputs or its error."""
-    record = state.executions.record(execution_id)
-    if record is None:
-        msg = f"No execution {execution_id!r:.60} is here"
-        raise not_found(msg)
+    record = state.execution(execution_id)
     error = record.error
     return reply(
         CheckWorkflowExecutionStatusResponse(

@@ -41,8 +41,6 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.base import Model
 
-__all__ = ["router", "slim_execution", "spans_of", "usage_body"]
-
 router = new_router()
 _EVENTS = "/v1/workflow-deployments/{id}/execution-events"
 _INSIDE = frozenset({"WORKFLOW", "WORKFLOW_NODE"})
@@ -116,7 +114,7 @@ def workflow_deployment_event_execution(
     state: Served, deployment: Named, execution_id: str
 ) -> Response:
     """Retrieve an execution of a deployment, with its spans and its final state."""
-    record = _execution(state, execution_id)
+    record = state.execution(execution_id)
     if record.deployment_id != deployment.id:
         names = f"{record.deployment_name!r}, not of {deployment.name!r}"
         msg = f"The execution {execution_id} is one of {names}"
@@ -124,7 +122,7 @@ def workflow_deployment_event_execution(
     latest = state.ledger.latest_actual(execution_id)
     slim = slim_execution(record, deployment.release(record.release_id), latest)
     spans = spans_of(_events(state, execution_id))
-    return json_reply({**slim, "spans": spans, "state": _plain(record.state)})
+    return json_reply({**slim, "spans": spans, "state": record.state})
 
 
 @router.get("/v1/workflow-executions/{execution_id}/detail", response_model=WorkflowExecutionDetail)
@@ -135,10 +133,10 @@ def retrieve_workflow_execution_detail(
     span_limit: Annotated[int | None, Query(ge=1, description="Default: all spans.")] = None,
 ) -> Response:
     """Retrieve an execution by its id alone, with its spans."""
-    record = _execution(state, execution_id)
+    record = state.execution(execution_id)
     spans = _after(spans_of(_events(state, execution_id)), prev_span_id)[:span_limit]
     common = _common(record, release_of(state, record))
-    return json_reply({**common, "spans": spans, "state": _plain(record.state)})
+    return json_reply({**common, "spans": spans, "state": record.state})
 
 
 @router.get("/v1/workflows/{span_id}/state", response_model=WorkflowResolvedState)
@@ -155,7 +153,7 @@ def retrieve_state(state: Served, span_id: str) -> Response:
             "trace_id": record.trace_id,
             "timestamp": (record.end or record.start).isoformat(),
             "span_id": record.execution_id,
-            "state": _plain(record.state),
+            "state": record.state,
             "previous_span_id": previous and previous.execution_id,
             "previous_trace_id": previous and previous.trace_id,
             "root_span_id": root and root.execution_id,
@@ -179,14 +177,6 @@ async def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActu
     actuals = _checked_actuals(body.actuals, record, release_of(state, record))
     state.ledger.add_actuals(record.execution_id, actuals)
     return json_reply({})
-
-
-def _execution(state: State, execution_id: str) -> ExecutionRecord:
-    record = state.ledger.record(execution_id)
-    if record is None:
-        msg = f"No execution {execution_id!r:.60} is here"
-        raise not_found(msg)
-    return record
 
 
 def _events(state: State, execution_id: str) -> Sequence[Event]:
@@ -268,7 +258,7 @@ def _actual(record: ExecutionRecord, release: Release | None, actual: Actual) ->
     name = str(body["output_key"])
     return {
         "output": {
-            "id": _output_id(record, release, name),
+            "id": _output_ids(record, release).get(name) or derived_id(record.release_id, name),
             "name": name,
             "type": body["output_type"],
             "value": body.get("desired_output_value"),
@@ -279,19 +269,12 @@ def _actual(record: ExecutionRecord, release: Release | None, actual: Actual) ->
     }
 
 
-def _output_id(record: ExecutionRecord, release: Release | None, name: str) -> str:
-    """Return the id of an output: the one it came with, or that of its variable."""
-    for output in record.outputs:
-        if output.name == name and output.id:
-            return output.id
-    for variable in release.output_variables if release else ():
-        if variable.key == name:
-            return variable.id
-    return derived_id(record.release_id, name)
-
-
-def _plain(state: Mapping[str, Any] | None) -> _Json | None:
-    return None if state is None else dict(state)
+def _output_ids(record: ExecutionRecord, release: Release | None) -> dict[str, str]:
+    """Return the ids of outputs by name: the ones they came with, or those of their variables."""
+    declared = {each.key: each.id for each in release.output_variables} if release else {}
+    came = {each.name: each.id or declared.get(each.name) for each in record.outputs}
+    ids = {name: id_ or derived_id(record.release_id, name) for name, id_ in came.items()}
+    return {**ids, **{name: id_ for name, id_ in declared.items() if name not in ids}}
 
 
 # Spans
@@ -312,11 +295,6 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
     """Return the tokens and cost of model calls as the contract has them; None without any call.
 
     The cost is left out when the price of one of the models is unknown.
-
-    Examples
-    --------
-    >>> usage_body([Usage("m", 3, 4, 0.5), Usage("m", 1, 1, 0.25)])["cost"]
-    [{'value': 0.75, 'unit': 'USD'}]
     """
     if not usage:
         return None
@@ -380,7 +358,7 @@ def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
         msg = "Give either execution_id or external_id"
         raise bad_request(msg)
     if body.execution_id is not None:
-        record = _execution(state, body.execution_id)
+        record = state.execution(body.execution_id)
         if body.external_id not in {None, record.external_id}:
             msg = f"The execution {body.execution_id} does not have that external_id"
             raise bad_request(msg)
@@ -396,18 +374,16 @@ def _checked_actuals(
     submitted: Sequence[SubmittedActual], record: ExecutionRecord, release: Release | None
 ) -> list[Actual]:
     """Return actuals of outputs that the execution has, or name each that does not fit."""
-    declared = [variable.key for variable in release.output_variables] if release else []
-    names = list(dict.fromkeys([*(output.name for output in record.outputs), *declared]))
-    ids = {_output_id(record, release, name): name for name in names}
+    names = {id_: name for name, id_ in _output_ids(record, release).items()}
     problems: list[str] = []
     found: list[Actual] = []
     now = datetime.now(UTC)
     for number, actual in enumerate(submitted):
-        problem = _name_problem(actual, names, ids) or _value_problem(actual)
+        problem = _name_problem(actual, names) or _value_problem(actual)
         if problem:
             problems.append(f"actuals[{number}]: {problem}")
             continue
-        name = actual.output_key or ids[str(actual.output_id)]
+        name = actual.output_key or names[str(actual.output_id)]
         body = {**actual.model_dump(exclude={"timestamp", "output_id"}), "output_key": name}
         found.append(Actual(record.execution_id, _time(actual.timestamp) or now, body))
     if problems:
@@ -415,18 +391,18 @@ def _checked_actuals(
     return found
 
 
-def _name_problem(actual: SubmittedActual, names: list[str], ids: Mapping[str, str]) -> str:
+def _name_problem(actual: SubmittedActual, names: Mapping[str, str]) -> str:
     if actual.output_key is None and actual.output_id is None:
         return "give output_key or output_id"
-    known = ", ".join(names) or "none"
-    if actual.output_key is not None and actual.output_key not in names:
+    known = ", ".join(names.values()) or "none"
+    if actual.output_key is not None and actual.output_key not in names.values():
         return f"there is no output {actual.output_key!r:.160}; there are: {known}"
     if actual.output_id is None:
         return ""
-    if actual.output_id not in ids:
+    if actual.output_id not in names:
         return f"no output has the id {actual.output_id!r:.60}; there are: {known}"
-    if actual.output_key not in {None, ids[actual.output_id]}:
-        return f"output_id belongs to {ids[actual.output_id]!r}, not to {actual.output_key!r}"
+    if actual.output_key not in {None, names[actual.output_id]}:
+        return f"output_id belongs to {names[actual.output_id]!r}, not to {actual.output_key!r}"
     return ""
 
 

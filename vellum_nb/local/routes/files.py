@@ -15,8 +15,6 @@ from vellum_nb.local.refusals import Refused, not_found
 from vellum_nb.local.routes.common import Served, State, json_reply, new_router
 from vellum_nb.models import UploadedFileRead
 
-__all__ = ["router"]
-
 router = new_router()
 _DEFAULT_EXPIRY = 604_800
 _LONGEST_EXPIRY = 2_592_000

@@ -12,11 +12,9 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vellum_nb.local.faults import Fault, FaultBox
+from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import failure
-
-__all__ = ["FaultInjection", "Guard"]
 
 _HOST = re.compile(
     r"(127\.0\.0\.1|localhost|host\.docker\.internal)(:\d{1,5})?", re.ASCII | re.IGNORECASE
@@ -34,17 +32,6 @@ class Guard:
     """Access control and limits: this machine's names only, no foreign page, the key.
 
     Any web page can reach a port of this machine: a foreign ``Host`` or ``Origin`` is refused.
-
-    Parameters
-    ----------
-    app : ASGI application
-        What serves the requests that pass.
-    api_key : str
-        The key that clients must send.
-    limit : int
-        Bytes of the largest body.
-    timeout : float
-        Seconds in which a body must have come.
     """
 
     def __init__(self, app: ASGIApp, *, api_key: str, limit: int, timeout: float) -> None:
@@ -143,23 +130,13 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class FaultInjection:
-    """Faults made on purpose, outside of everything else.
-
-    Parameters
-    ----------
-    app : ASGI application
-        What serves the requests.
-    box : FaultBox
-        Which request meets which fault.
-    transport_of : callable
-        The client's address to its connection, for which ASGI has no name.
-    """
+    """Faults made on purpose, outside of everything else."""
 
     def __init__(
         self,
         app: ASGIApp,
         box: FaultBox,
-        transport_of: Callable[[tuple[str, int]], asyncio.Transport],
+        transport_of: Callable[[tuple[str, int]], asyncio.Transport],  # ASGI has no name for it
     ) -> None:
         self._app = app
         self._box = box
@@ -167,40 +144,42 @@ class FaultInjection:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        fault = self._box.draw(scope["path"]) if scope["type"] == "http" else None
-        if fault is None:
+        drawn = self._box.draw(scope["path"]) if scope["type"] == "http" else None
+        if drawn is None:
             await self._app(scope, receive, send)
             return
-        await asyncio.sleep(fault.faults.latency_s)
-        if fault.name.startswith("rate_"):
-            await _status(fault)(scope, receive, send)
+        fault, faults = drawn
+        await asyncio.sleep(faults.latency_s)
+        if fault.startswith("rate_"):
+            await _status(fault, faults)(scope, receive, send)
             return
         transport = self._transport_of(scope["client"])
-        if fault.name == "reset_before":
+        if fault == "reset_before":
             _reset(transport)
             await _disconnected(receive)
             return
-        spoiled = _SpoiledSend(send, fault, transport)
+        spoiled = _SpoiledSend(send, fault, faults.drip_s, transport)
         await self._app(scope, receive, spoiled)
         if spoiled.over:
             await _disconnected(receive)
 
 
-def _status(fault: Fault) -> ASGIApp:
-    status = int(fault.name.removeprefix("rate_"))
+def _status(fault: str, faults: Faults) -> ASGIApp:
+    status = int(fault.removeprefix("rate_"))
     answer = failure(status, f"Fault injection: this server answers {status} on purpose")
     answer.headers["Connection"] = "close"  # the body of the request was not read
     if status in {429, 503}:
-        answer.headers["Retry-After"] = f"{fault.faults.retry_after_s:g}"
+        answer.headers["Retry-After"] = f"{faults.retry_after_s:g}"
     return answer
 
 
 class _SpoiledSend:
     """A `send` that cuts the answer off, or lets it drip."""
 
-    def __init__(self, send: Send, fault: Fault, transport: asyncio.Transport) -> None:
+    def __init__(self, send: Send, fault: str, drip_s: float, transport: asyncio.Transport) -> None:
         self._send = send
         self._fault = fault
+        self._drip_s = drip_s
         self._transport = transport
         self._streams = False
         self.over = False
@@ -212,21 +191,18 @@ class _SpoiledSend:
             await self._started(message)
             return
         body, more = message.get("body", b""), message.get("more_body", False)
-        if self._cuts and body:
+        cuts = self._fault == ("truncated_stream" if self._streams else "truncated_body")
+        if cuts and body:
             await self._send({**message, "body": body[: len(body) // 2], "more_body": True})
             self.over = True
             self._transport.close()
-        elif self._fault.faults.drip_s and body:
+        elif self._drip_s and body:
             await self._drip(body, more=more)
         else:
             await self._send(message)
 
-    @property
-    def _cuts(self) -> bool:
-        return self._fault.name == ("truncated_stream" if self._streams else "truncated_body")
-
     async def _started(self, message: Message) -> None:
-        if self._fault.name == "reset_after":
+        if self._fault == "reset_after":
             self.over = True
             _reset(self._transport)
             return
@@ -236,7 +212,7 @@ class _SpoiledSend:
 
     async def _drip(self, body: bytes, *, more: bool) -> None:
         for start in range(0, len(body), _PIECE):
-            await asyncio.sleep(self._fault.faults.drip_s)
+            await asyncio.sleep(self._drip_s)
             last = start + _PIECE >= len(body)
             piece = body[start : start + _PIECE]
             await self._send(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from vellum_nb.local.prompts import ExecutePromptRequest, Models, PromptEvent, prompt_events
+from vellum_nb.local.prompts.execution import ExecutePromptRequest, PromptEvent, prompt_events
+from vellum_nb.local.prompts.models import Models
 from vellum_nb.local.refusals import Refused, not_found
 from vellum_nb.local.routes.common import (
     NDJSON,
@@ -19,10 +19,9 @@ from vellum_nb.local.routes.common import (
     Served,
     json_line,
     new_router,
+    on_hang_up,
     reply,
 )
-
-__all__ = ["router"]
 
 _NO_DEPLOYMENTS = (
     "The local server has no prompt deployments; use an InlinePromptNode, whose prompt is part "
@@ -36,7 +35,14 @@ async def adhoc_execute_prompt(
     request: Request, state: Served, body: Body[ExecutePromptRequest]
 ) -> Response:
     """Run a prompt and answer with its last event."""
-    return reply(await _unless_hung_up(request, _last(state.models, body)))
+    task = asyncio.ensure_future(_last(state.models, body))
+    try:
+        with on_hang_up(request.receive, task.cancel):  # then the model stops
+            return reply(await task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
+        raise Refused(503, "The client hung up") from None  # nobody receives it
 
 
 @router.post(
@@ -61,21 +67,6 @@ async def execute_prompt() -> Response:
 async def _last(models: Models, body: ExecutePromptRequest) -> PromptEvent:
     events = [event async for event in prompt_events(models, body, stream=False)]
     return events[-1]
-
-
-async def _unless_hung_up(request: Request, work: Coroutine[Any, Any, PromptEvent]) -> PromptEvent:
-    """Return what `work` returns; it is cancelled, and the model stops, if the client hangs up."""
-    task = asyncio.ensure_future(work)
-    disconnected = asyncio.ensure_future(request.receive())
-    disconnected.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if not disconnected.done():
-            raise
-        raise Refused(503, "The client hung up") from None  # nobody receives it
-    finally:
-        disconnected.cancel()
 
 
 async def _lines(models: Models, body: ExecutePromptRequest) -> AsyncIterator[bytes]:

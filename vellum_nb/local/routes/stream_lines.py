@@ -22,10 +22,9 @@ from vellum_nb.local.engine.events import (
     Event,
     event_error,
 )
+from vellum_nb.local.engine.inputs import plain_type
 from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.models import ExpandMeta, WorkflowOutput
-
-__all__ = ["WorkflowStream", "node_data"]
 
 _Json = dict[str, Any]
 _STATES = {
@@ -45,15 +44,6 @@ class WorkflowStream:
     """Makes the lines of one execution from its events.
 
     The text of an output is streamed whole: what its events left out is one more delta.
-
-    Parameters
-    ----------
-    record : ExecutionRecord
-        The execution.
-    event_types : collection of str
-        NODE, WORKFLOW, or both.
-    expand_meta : ExpandMeta, optional
-        Which figures the results of prompt nodes have.
     """
 
     def __init__(
@@ -198,7 +188,12 @@ def _initiated(event: Event, _: ExpandMeta) -> _Json:
     inputs = event.body.get("inputs") or {}
     return {
         "input_values": [
-            {"node_input_id": _id(event, key), "key": key, "type": _type(value), "value": value}
+            {
+                "node_input_id": _id(event, key),
+                "key": key,
+                "type": plain_type(value),
+                "value": value,
+            }
             for key, value in inputs.items()
         ]
     }
@@ -211,7 +206,7 @@ def _streaming(event: Event, _: ExpandMeta) -> _Json:
     state = (
         "FULFILLED" if "value" in streamed else "STREAMING" if "delta" in streamed else "INITIATED"
     )
-    type_ = "STRING" if part is None else _type(part)
+    type_ = "STRING" if part is None else plain_type(part)
     output = {"node_output_id": _id(event, name), "state": state, "type": type_, "value": part}
     more: _Json = {"output": output, "output_index": None}
     if event.kind == "PROMPT" and isinstance(streamed.get("delta"), str):
@@ -258,7 +253,9 @@ def _values(event: Event) -> list[_Json]:
         found = [(o.id, o.name, o.type, o.value) for o in event.outputs]
     else:
         outputs = event.body.get("outputs") or {}
-        found = [(_id(event, name), name, _type(value), value) for name, value in outputs.items()]
+        found = [
+            (_id(event, name), name, plain_type(value), value) for name, value in outputs.items()
+        ]
     return [
         {"id": id_, "name": name, "type": type_ if type_ in _NODE_TYPES else "JSON", "value": value}
         for id_, name, type_, value in found
@@ -282,14 +279,6 @@ def _template(event: Event, values: _Values, _: ExpandMeta) -> _Json:
     if output["type"] == "THINKING":
         output["type"] = "JSON"
     return {"output": output}
-
-
-def _code(event: Event, values: _Values, expand: ExpandMeta) -> _Json:
-    return {**_template(event, values, expand), "log_output_id": None}
-
-
-def _terminal(event: Event, values: _Values, _: ExpandMeta) -> _Json:
-    return {"output": _first(event, values)}
 
 
 def _prompt_result(event: Event, values: _Values, expand: ExpandMeta) -> _Json:
@@ -334,11 +323,6 @@ def _sum(counts: Sequence[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _conditional(event: Event, _: _Values, __: ExpandMeta) -> _Json:
-    ports = event.body.get("invoked_ports") or []
-    return {"source_handle_id": ports[0].get("name") if ports else None}
-
-
 def _search(event: Event, values: _Values, _: ExpandMeta) -> _Json:
     by_name = {v["name"]: v["value"] for v in values}
     return {
@@ -361,41 +345,28 @@ def _api(event: Event, values: _Values, _: ExpandMeta) -> _Json:
     }
 
 
-def _merge(_: Event, __: _Values, ___: ExpandMeta) -> _Json:
-    return {"paused_node_data": None}
-
-
-def _subworkflow(event: Event, _: _Values, __: ExpandMeta) -> _Json:
-    return {"execution_id": event.execution_ids[0] if event.execution_ids else None}
-
-
-def _map(event: Event, _: _Values, __: ExpandMeta) -> _Json:
-    return {"execution_ids": list(event.execution_ids), "iteration_state": _STATES[event.name]}
-
-
 _INNER: Mapping[str, Callable[[Event, _Values, ExpandMeta], _Json]] = {
-    "SUBWORKFLOW": _subworkflow,
-    "MAP": _map,
+    "SUBWORKFLOW": lambda event, *_: {"execution_id": next(iter(event.execution_ids), None)},
+    "MAP": lambda event, *_: {
+        "execution_ids": list(event.execution_ids),
+        "iteration_state": _STATES[event.name],
+    },
 }
 _RESULTS: Mapping[str, Callable[[Event, _Values, ExpandMeta], _Json]] = {
     **_INNER,
     "PROMPT": _prompt_result,
     "SEARCH": _search,
     "TEMPLATING": _template,
-    "CODE_EXECUTION": _code,
-    "CONDITIONAL": _conditional,
+    "CODE_EXECUTION": lambda *node: {**_template(*node), "log_output_id": None},
+    "CONDITIONAL": lambda event, *_: {
+        "source_handle_id": next(
+            (port.get("name") for port in event.body.get("invoked_ports") or ()), None
+        )
+    },
     "API": _api,
-    "TERMINAL": _terminal,
-    "MERGE": _merge,
+    "TERMINAL": lambda event, values, _: {"output": _first(event, values)},
+    "MERGE": lambda *_: {"paused_node_data": None},
 }
-
-
-def _type(value: Any) -> str:
-    if isinstance(value, str):
-        return "STRING"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return "NUMBER"
-    return "JSON"
 
 
 def _id(event: Event, name: str) -> str:

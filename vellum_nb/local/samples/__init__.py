@@ -19,8 +19,6 @@ from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
 from vellum_nb.models import VellumVariable
 
-__all__ = ["cases", "declared", "deploy_samples", "names", "project_files"]
-
 _DATA = Path(__file__).parent / "data"
 _PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
 _ID_SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
@@ -82,13 +80,7 @@ def cases(name: str) -> Path:
 
 
 def project_files(tag: str) -> Mapping[str, bytes]:
-    """Return the files of a release of ``feedback-digest``: v2 replaces some of v1's.
-
-    Examples
-    --------
-    >>> sorted(project_files("v2"))
-    ['digest.py', 'inputs.py', 'workflow.py']
-    """
+    """Return the files of a release of ``feedback-digest``: v2 replaces some of v1's."""
     folders = [_PROJECT / each for each in ("v1", "v2") if each <= tag]
     return {path.name: path.read_bytes() for folder in folders for path in folder.glob("*.py")}
 

@@ -17,17 +17,6 @@ from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import sentences, stem, stems, words
 from vellum_nb.local.types import ChatHistory, SearchResults
 
-__all__ = [
-    "Article",
-    "Hit",
-    "Index",
-    "docs_qa_v1",
-    "docs_qa_v2",
-    "docs_qa_v3",
-    "handbook",
-    "overlap",
-]
-
 _HANDBOOK = Path(__file__).parent / "data" / "handbook.json"
 _K1, _B = 1.2, 0.6  # the usual BM25 settings: saturation of repeats, weight of length
 _SYNONYM_WEIGHT = 0.7

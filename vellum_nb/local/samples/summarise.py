@@ -18,8 +18,6 @@ from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import sentences as split
 from vellum_nb.local.samples.text import stems, words
 
-__all__ = ["summarise_v1", "summarise_v2"]
-
 _MOST_SENTENCES = 100  # of a very long text only the first are ranked
 _ROUNDS, _DAMPING = 15, 0.85
 _NOVELTY = 0.4  # how much a sentence loses for repeating one already chosen

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["STOP_WORDS", "sentences", "stem", "stems", "words"]
-
 _COMMON = """
 a about after again all also am an and any are as at be because been before being but by can
 could did do does doing don't each for from further had has have having he her here hers him his
@@ -31,13 +29,7 @@ _SUFFIXES = ("ingly", "edly", "ings", "ing", "ies", "ied", "ed", "es", "ly", "s"
 
 
 def words(text: str) -> list[str]:
-    """Return the words of `text`, case-folded, in order.
-
-    Examples
-    --------
-    >>> words("Café №1: don't PANIC!")
-    ['café', 'no1', "don't", 'panic']
-    """
+    """Return the words of `text`, case-folded, in order."""
     normal = unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold()
     return _WORD.findall(normal)
 
@@ -69,13 +61,7 @@ def stems(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """Split `text` into sentences: at full stops, question marks and empty lines.
-
-    Examples
-    --------
-    >>> sentences("Dr. Vega called. She was late! Why?")
-    ['Dr. Vega called.', 'She was late!', 'Why?']
-    """
+    """Split `text` into sentences: at full stops, question marks and empty lines."""
     found: list[str] = []
     for piece in _BOUNDARY.split(text):
         part = " ".join(piece.split())

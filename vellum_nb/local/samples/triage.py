@@ -18,20 +18,6 @@ from pydantic import Field
 from vellum_nb.local.refusals import Reject
 from vellum_nb.local.samples.text import stems, words
 
-__all__ = [
-    "Facts",
-    "NaiveBayes",
-    "facts_of",
-    "labelled_texts",
-    "points_of",
-    "redact",
-    "reply_to",
-    "ticket_triage_v1",
-    "ticket_triage_v2",
-    "ticket_triage_v3",
-    "word_tags",
-]
-
 
 class NaiveBayes:
     """Multinomial naive Bayes with add-half smoothing.
@@ -183,13 +169,7 @@ def word_tags(ticket: str) -> list[str]:
 
 
 def redact(ticket: str) -> tuple[str, list[str]]:
-    """Take e-mail addresses and card numbers out; return the text and what was taken.
-
-    Examples
-    --------
-    >>> redact("Card 4111 1111 1111 1111, mail ada@example.org")
-    ('Card [number], mail [e-mail]', ['e-mail address', 'number'])
-    """
+    """Take e-mail addresses and card numbers out; return the text and what was taken."""
     text, mails = _E_MAIL.subn("[e-mail]", ticket)
     text, numbers = _LONG_NUMBER.subn("[number]", text)
     return text, ["e-mail address"] * bool(mails) + ["number"] * bool(numbers)

@@ -21,8 +21,6 @@ from vellum.workflows.state.context import WorkflowContext
 if TYPE_CHECKING:
     from vellum_nb.local.engine.events import RunContext
 
-__all__ = ["LocalContext"]
-
 _NOWHERE = "http://127.0.0.1:9"  # a run without a server must not end up in the cloud
 _LAST_READS_S = 5.0  # they end at once, as their sockets are shut
 
@@ -84,7 +82,7 @@ class LocalContext(WorkflowContext):
         request.extensions["trace"] = self._traced
 
     def _traced(self, event: str, info: dict[str, Any]) -> None:
-        """Hear each step of a request: note who is at it, and its socket, so that it can be cut."""
+        """Count who is at work on a request, and note its socket, so that it can be cut."""
         with self._lock:
             self._busy += 1 if event.endswith(".started") else -1
             self._lock.notify_all()

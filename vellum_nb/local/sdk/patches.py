@@ -19,11 +19,9 @@ from vellum.workflows.nodes import BaseNode
 
 from vellum_nb.local.engine.events import describe_exception
 
-__all__ = ["fail_with_nodes", "leave_out_of_ids", "share_inputs", "with_inner"]
-
 
 class _Namespace(BaseWorkflowFinder):
-    """Tells the SDK that a package's name is only where a project happens to be loaded."""
+    """Finder for the SDK: a package's name is only where a project happens to be loaded."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace

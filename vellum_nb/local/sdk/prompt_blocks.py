@@ -19,21 +19,13 @@ with warnings.catch_warnings():
     from vellum.prompts.blocks.exceptions import PromptCompilationError
     from vellum.utils.templating.exceptions import JinjaTemplateError
 
-__all__ = ["compile_blocks"]
-
 _INPUT: TypeAdapter[Any] = TypeAdapter(PromptRequestInput)
 
 
 def compile_blocks(
     blocks: Sequence[Mapping[str, Any]], inputs: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the blocks with variables and templates filled in, as plain JSON.
-
-    Raises
-    ------
-    VellumNBError
-        When a block is not valid, a variable is missing, or a template fails.
-    """
+    """Return the blocks with variables and templates filled in, as plain JSON."""
     config = {"ml_model": "", "input_variables": [], "parameters": {}, "blocks": list(blocks)}
     try:
         parsed = PromptExecConfig.model_validate(config).blocks

@@ -19,8 +19,6 @@ from vellum_nb.local.engine.events import Event, Rejection, RunContext
 from vellum_nb.local.engine.inputs import non_finite_path, typed_output
 from vellum_nb.models import VellumVariable, WorkflowOutput
 
-__all__ = ["EventTranslator", "node_kind", "own_frames"]
-
 _PAUSED = "workflow.execution.paused"
 _BODIES: dict[str, tuple[str, ...]] = {
     names.WORKFLOW_INITIATED: ("inputs", "trigger"),
@@ -68,13 +66,6 @@ class EventTranslator:
 
     Nodes inside maps and inline workflows are translated too, with the outer node as their parent;
     the workflows that hold them are left out, as are snapshots of the state.
-
-    Attributes
-    ----------
-    has_begun, has_ended : bool
-        Whether the run's *initiated* event, and its end, were translated.
-    rejection : Rejection, optional
-        Why the run is rejected where the SDK says otherwise.
     """
 
     def __init__(
@@ -86,7 +77,7 @@ class EventTranslator:
         self._complete: set[str] = set()
         self._inner: dict[str, list[tuple[int, str]]] = {}
         self.has_begun = self.has_ended = False
-        self.rejection: Rejection | None = None
+        self.rejection: Rejection | None = None  # where the SDK says otherwise
 
     def initiated(self, inputs: Mapping[str, Any]) -> Event:
         """Return the event of the start, where the SDK did not come so far."""
@@ -203,13 +194,7 @@ class EventTranslator:
 
 
 def node_kind(node: type) -> str:
-    """Return the kind as node results name it; an empty string for a node of one's own making.
-
-    Examples
-    --------
-    >>> node_kind(dict)
-    ''
-    """
+    """Return the kind as node results name it; an empty string for a node of one's own making."""
     for base in node.__mro__:
         if base.__module__.startswith("vellum.workflows.nodes.") and base.__name__ in _NODE_KINDS:
             return _NODE_KINDS[base.__name__]
@@ -220,21 +205,6 @@ def own_frames(stacktrace: str | None) -> str | None:
     """Return `stacktrace` without the frames of libraries; None when no other is in it.
 
     Files and modules have the names of the project: where it was loaded is not shown.
-
-    Examples
-    --------
-    >>> print(
-    ...     own_frames('''Traceback (most recent call last):
-    ...   File "/x/site-packages/vellum/workflows/runner/runner.py", line 5, in run
-    ...     self.node.run()
-    ...   File "/home/ada/nodes.py", line 7, in run
-    ...     1 / 0
-    ... ZeroDivisionError: division by zero''')
-    ... )
-    Traceback (most recent call last):
-      File "nodes.py", line 7, in run
-        1 / 0
-    ZeroDivisionError: division by zero
     """
     links = _LINK.findall(stacktrace or "")
     blocks = [_own_block(block) for block in _LINK.split((stacktrace or "").rstrip())]

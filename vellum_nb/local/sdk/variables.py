@@ -28,8 +28,6 @@ from vellum_nb.local.callables.signature import (
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable
 
-__all__ = ["inputs_of", "outputs_of"]
-
 _WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
 
 

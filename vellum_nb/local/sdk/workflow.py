@@ -41,8 +41,6 @@ from vellum_nb.local.sdk.translation import EventTranslator, own_frames
 from vellum_nb.local.sdk.variables import inputs_of, outputs_of
 from vellum_nb.models import VellumVariable, WorkflowInput
 
-__all__ = ["SdkExecution", "SdkWorkflow"]
-
 _SPAN = re.compile(r".*:span:([^:]*):.*")
 _CANCELLED = "Workflow run cancelled"
 
@@ -70,11 +68,6 @@ class SdkWorkflow:
         """Check the inputs and return the run; nothing has run yet.
 
         With a trigger in `context` the inputs are the trigger's attributes, which the SDK checks.
-
-        Raises
-        ------
-        VellumNBError
-            Names every input that is missing, unknown, given twice or does not fit.
         """
         given = {each.name: each.value for each in inputs}
         outputs = {variable.key: variable for variable in self.output_variables}

@@ -196,7 +196,7 @@ def _baseline(comparison: Comparison) -> dict[str, Any]:
     words = f"{number:,} case{'' if number == 1 else 's'}"
     words += f" \N{MULTIPLICATION SIGN} {most:,} repeats" if most > 1 else ""
     remark = f"{missing:,} missing" if missing else ""
-    return {"parts": [], "counts": words, "words": "what the others are compared with"} | {
+    return {"parts": [], "counts": words, "words": "the others are compared with it"} | {
         "remark": remark,
         "interval": None,
         "p": "",
