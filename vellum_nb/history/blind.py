@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.frames import column, frame_of_cells
+from vellum_nb.history.frames import frame_of_records
 from vellum_nb.history.rows import clean, from_micros, micros
-from vellum_nb.history.store import Store, Transaction
+from vellum_nb.history.store import Store, Transaction, insert
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ _FRAMED = {
     "ended": "b.ended",
     "a_first": "r.a_first",
 }
-_COLUMNS = (
+_NAMES = (
     *("session_id", "deployment", "case_id", "choice", "preferred", "release_a", "release_b"),
     *("note", "rated", "undone", "sent", "question", "seed", "run_a", "run_b", "ended"),
 )
+_COLUMNS = dict.fromkeys(_NAMES, "text") | {"seed": "count"}
+_COLUMNS |= dict.fromkeys(("rated", "undone", "sent", "ended"), "time")
 _UNTIL_ENDED = ("preferred", "release_a", "release_b", "seed", "run_a", "run_b")
-_TIMES = ("rated", "undone", "sent", "ended")
 
 
 class BlindRatings:
@@ -65,9 +66,9 @@ class BlindRatings:
         ]
 
         def change(tx: Transaction) -> None:
-            tx.execute(_insert("blind", BLIND), blind)
+            tx.execute(insert("blind", BLIND), blind)
             tx.execute_many(
-                _insert("blind_pairs", ("session", *PAIR)),
+                insert("blind_pairs", ("session", *PAIR)),
                 [row | {"same": int(row["same"])} for row in rows],
             )
 
@@ -112,14 +113,8 @@ class BlindRatings:
         self, session_id: str, position: int, choice: BlindChoice, *, a_first: bool, note: str
     ) -> bool:
         """Store a rating; return whether it counts: not where there is one, or after the end."""
-        row = {
-            "session": session_id,
-            "position": position,
-            "choice": choice,
-            "a_first": int(a_first),
-            "note": clean(note),
-            "rated": _now(),
-        }
+        row = {"session": session_id, "position": position, "choice": choice}
+        row |= {"a_first": int(a_first), "note": clean(note), "rated": _now()}
         values = ", ".join(f":{name}" for name in row)
         sql = (
             f"INSERT INTO blind_ratings ({', '.join(row)}) SELECT {values} "
@@ -164,13 +159,9 @@ class BlindRatings:
         )
         values = {} if deployment is None else {"deployment": deployment}
         found = self._store.read(sql, values)
-        rows = [_framed(dict(zip(_FRAMED, row, strict=True))) for row in found]
-        cells = {name: [row[name] for row in rows] for name in _COLUMNS}
-        frame = frame_of_cells(cells)
-        for name in _TIMES:
-            frame[name] = column(cells[name], "time")
-        frame["seed"] = frame["seed"].astype("Int64")
-        return frame
+        return frame_of_records(
+            _COLUMNS, [_framed(dict(zip(_FRAMED, row, strict=True))) for row in found]
+        )
 
 
 def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,11 +175,6 @@ def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
     if choice in {"first", "second"}:
         choice = "A" if (choice == "first") == a_first else "B"
     return {**row, "choice": choice, "note": row["note"] or None, **hidden}
-
-
-def _insert(table: str, names: Sequence[str]) -> str:
-    values = ", ".join(f":{name}" for name in names)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
 
 
 def _record(row: Sequence[Any]) -> BlindRecord:

@@ -12,7 +12,7 @@ from pathlib import Path
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large
 from vellum_nb.history.location import existing_file
-from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, micros, run_of
+from vellum_nb.history.rows import WHOLE, DamagedRunError, columns, micros, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
 from vellum_nb.sqlite import open_read_only, text_or_bytes
@@ -165,8 +165,7 @@ def _relations(connection: sqlite3.Connection, found: _Findings) -> None:
 
 def _runs(connection: sqlite3.Connection, found: _Findings) -> None:
     damaged, count = [], 0
-    columns = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in WHOLE)
-    sql = f"SELECT {columns} FROM runs r JOIN payloads p ON p.seq = r.seq ORDER BY r.seq"
+    sql = f"SELECT {columns(WHOLE)} FROM runs r JOIN payloads p ON p.seq = r.seq ORDER BY r.seq"
     for row in connection.execute(sql):
         count += 1
         try:

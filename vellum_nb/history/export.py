@@ -322,14 +322,14 @@ def _layout(kinds: Mapping[str, str]) -> list[tuple[str, bool]]:
     return [(name, kind == "float") for name, kind in kinds.items()]
 
 
-_KIND_OF_DTYPE = {
-    "boolean": "bool",
-    "bool": "bool",
-    "int64": "int",
-    "Int64": "count",
-    "float64": "float",
-    "datetime64[us, UTC]": "time",
+_DTYPES: Mapping[str, Any] = {
+    "float": "float64",
+    "int": "int64",
+    "count": "Int64",
+    "bool": "boolean",
 }
+_KIND_OF_DTYPE = {dtype: kind for kind, dtype in _DTYPES.items()}
+_KIND_OF_DTYPE |= {"bool": "bool", "datetime64[us, UTC]": "time"}
 
 
 def _kind_of(values: pd.Series[Any]) -> str:
@@ -451,14 +451,6 @@ def _write_parquet(
                 group = []
         if group:
             writer.write_table(pa.concat_tables(group))
-
-
-_DTYPES: Mapping[str, Any] = {
-    "float": "float64",
-    "int": "int64",
-    "count": "Int64",
-    "bool": "boolean",
-}
 
 
 def _conformed(frame: pd.DataFrame, shape: _Shape) -> pd.DataFrame:

@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import date, datetime
-from enum import Enum
 from functools import partial
 from html import escape
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError
@@ -43,12 +43,6 @@ _HTML_COLUMNS = ("execution_id", "release_tag", "timestamp", "deployment", "stat
 View = Callable[..., Any]
 Sync = Callable[..., SyncReport]
 ReadNodes = Callable[[Run], Sequence[NodeRun]]
-
-
-class _Unchanged(Enum):
-    """Stands for an argument that was not given, where None has a meaning."""
-
-    VALUE = "unchanged"
 
 
 class _Subscribers:
@@ -215,10 +209,10 @@ class History:
         self,
         id: str,  # noqa: A002  (the run's own word)
         *,
-        note: str | _Unchanged | None = _Unchanged.VALUE,
-        tags: Sequence[str] | _Unchanged | None = _Unchanged.VALUE,
-        quality: float | _Unchanged | None = _Unchanged.VALUE,
-        desired: Mapping[str, Any] | _Unchanged | None = _Unchanged.VALUE,
+        note: str | EllipsisType | None = ...,
+        tags: Sequence[str] | EllipsisType | None = ...,
+        quality: float | EllipsisType | None = ...,
+        desired: Mapping[str, Any] | EllipsisType | None = ...,
     ) -> None:
         """Set note, tags, quality or desired outputs of the run `id`.
 
@@ -230,15 +224,15 @@ class History:
             There is no such run, or a value has another type; nothing was changed.
         """
         scalars: dict[str, Any] = {}
-        if not isinstance(note, _Unchanged):
+        if not isinstance(note, EllipsisType):
             scalars["note"] = None if note is None else clean(_checked(str, "note", note))
-        if not isinstance(tags, _Unchanged):
+        if not isinstance(tags, EllipsisType):
             some = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
             scalars["tags"] = tags_text([_checked(str, "tags", each) for each in some])
-        if not isinstance(quality, _Unchanged):
+        if not isinstance(quality, EllipsisType):
             scalars["quality"] = _checked_quality(quality)
         payloads = {}
-        if not isinstance(desired, _Unchanged):
+        if not isinstance(desired, EllipsisType):
             payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
         self._update(_checked(str, "id", id), scalars, payloads)
 
@@ -608,7 +602,7 @@ class History:
             elif isinstance(other, History):
                 report, changed = merge.merge_store(self._store, other._store)  # noqa: SLF001
             else:
-                return self._merge_runs(other)
+                report, changed = merge.merge_runs(self._store, _checked_runs(other))
         finally:
             self._subscribers.notify_bulk()
         for run_id in changed:
@@ -751,20 +745,6 @@ class History:
         self._store.write(change)
         self._notify(run_id)
 
-    def _merge_runs(self, runs: Any) -> SyncReport:
-        some = list(runs) if isinstance(runs, Iterable) else [runs]
-        for each in some:
-            if not isinstance(each, Run):
-                msg = (
-                    "merge needs another history (its file, its URL or a History) or a list of "
-                    f"Run, not {each!r:.100}"
-                )
-                raise HistoryError(msg)
-        report, changed = merge.merge_runs(self._store, some)
-        for run_id in changed:
-            self._notify(run_id)
-        return report
-
     def _notify(self, run_id: str) -> None:
         if not self._subscribers:
             return
@@ -788,6 +768,18 @@ def _checked(kind: type[Any], name: str, value: Any) -> Any:
         msg = f"{name}={value!r:.60} is not {what}"
         raise HistoryError(msg)
     return value
+
+
+def _checked_runs(runs: Any) -> list[Run]:
+    some = list(runs) if isinstance(runs, Iterable) else [runs]
+    for each in some:
+        if not isinstance(each, Run):
+            msg = (
+                "merge needs another history (its file, its URL or a History) or a list of "
+                f"Run, not {each!r:.100}"
+            )
+            raise HistoryError(msg)
+    return some
 
 
 def _checked_quality(quality: object) -> float | None:

@@ -28,13 +28,14 @@ from vellum_nb.history.rows import (
     SCALARS,
     WHOLE,
     DamagedRunError,
+    columns,
     encoded,
     payload_row,
     run_of,
     scalar_row,
     tags_text,
 )
-from vellum_nb.history.store import Reader, Store, Transaction
+from vellum_nb.history.store import Reader, Store, Transaction, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import is_in_doubt
 
@@ -47,8 +48,8 @@ _OF_PEOPLE = ("quality", "note", "tags", "desired")
 _ANSWER = ("state", "error_code", "error_message", "outputs", "output_types")
 _KEYS = ("id", "execution_id", "external_id")
 _ROWS = (
-    f"SELECT {', '.join(f'r.{n}' if n in SCALARS else f'p.{n}' for n in WHOLE)}, p.large, "
-    "r.deletion FROM runs r LEFT JOIN payloads p ON p.seq = r.seq"
+    f"SELECT {columns((*WHOLE, 'large'))}, r.deletion "
+    "FROM runs r LEFT JOIN payloads p ON p.seq = r.seq"
 )
 _IDENTITY = ("external_id", "sweep_id", "repeat", "case_id")
 _FACTS = tuple(
@@ -528,6 +529,4 @@ def _rows_of(reader: Reader, table: str, owner: str | None = None) -> list[Value
 
 def _add(tx: Transaction, table: str, row: Values) -> bool:
     """Insert a row unless it is there; return whether it was not."""
-    values = ", ".join(f":{name}" for name in row)
-    sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values}) ON CONFLICT DO NOTHING"
-    return tx.execute(sql, row) > 0
+    return tx.execute(f"{insert(table, row)} ON CONFLICT DO NOTHING", row) > 0

@@ -17,7 +17,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, leases, query, writes
 from vellum_nb.history.frames import SHOWN, frame_of_rows
 from vellum_nb.history.rows import encoded, from_micros, micros
-from vellum_nb.history.store import OutOfReachError, Store, Transaction
+from vellum_nb.history.store import OutOfReachError, Store, Transaction, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
 
@@ -25,19 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP = (
-    "id",
-    "deployment",
-    "environment",
-    "release_tags",
-    "repeats",
-    "cases",
-    "signature",
-    "created",
-    "round",
-    "ended",
-    "why",
-    "releases",
-    "options",
+    *("id", "deployment", "environment", "release_tags", "repeats", "cases", "signature"),
+    *("created", "round", "ended", "why", "releases", "options"),
 )
 CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
@@ -100,17 +89,18 @@ class Sweeps:
             Whether there may be an unfinished sweep of the same plan; else, where there is one,
             nothing is stored and this returns False.
         """
+        row = {name: _column(getattr(sweep, name)) for name in SWEEP}
         rows = [_case_row(case) for case in cases]
 
         def change(tx: Transaction) -> bool:
             unfinished = "SELECT 1 FROM sweeps WHERE signature = :signature AND ended IS NULL"
             if not allow_duplicate and tx.read(unfinished, {"signature": sweep.signature}):
                 return False
-            tx.execute(_insert("sweeps", SWEEP), _sweep_row(sweep))
-            for row in rows:
-                case = {"sweep": sweep.id, **row}
+            tx.execute(insert("sweeps", SWEEP), row)
+            for each in rows:
+                case = {"sweep": sweep.id, **each}
                 case["large"] = large.extract(tx, case, ("inputs",))
-                tx.execute(_insert("sweep_cases", ("sweep", *CASE)), case)
+                tx.execute(insert("sweep_cases", ("sweep", *CASE)), case)
             _insert_reused(sweep.id, reused, tx)
             return True
 
@@ -377,21 +367,12 @@ class Sweeps:
 
 
 def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:
-    sql = _insert("sweep_reused", ("sweep", *REUSED)) + " ON CONFLICT DO NOTHING"
+    sql = insert("sweep_reused", ("sweep", *REUSED)) + " ON CONFLICT DO NOTHING"
     rows = [
         {"sweep": sweep_id, "run": run, **{name: getattr(place, name) for name in REUSED[:-1]}}
         for place, run in reused.items()
     ]
     tx.execute_many(sql, rows)
-
-
-def _insert(table: str, names: Sequence[str]) -> str:
-    values = ", ".join(f":{name}" for name in names)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
-
-
-def _sweep_row(sweep: SweepRecord) -> dict[str, Any]:
-    return {name: _column(getattr(sweep, name)) for name in SWEEP}
 
 
 def _column(value: Any) -> Any:

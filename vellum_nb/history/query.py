@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, get_args
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
-from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, micros, run_of
+from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, columns, micros, run_of
 from vellum_nb.history.store import Dialect, Reader, Row, Snapshot, Store
 from vellum_nb.models import Run, RunState
 
@@ -26,7 +26,6 @@ JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
 
 Ids: TypeAlias = "str | Run | Iterable[str] | Iterable[Run] | pd.DataFrame"
 """Which runs: their ids, themselves, or a frame of them."""
-OnMissing: TypeAlias = Literal["raise", "mark"]
 
 
 class PageFilters(TypedDict, total=False):
@@ -62,7 +61,6 @@ _ONE_OF = {name: f"r.{name}" for name in (*_NAMES, "external_id", "author")} | {
 _STATES = get_args(RunState)
 _STREAMED = 200  # rows that are fetched at a time
 _FEW = 8  # rows with large values that are in memory at a time
-_PLACE = "(r.timestamp, r.seq)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +72,10 @@ class Selection:
     limit: int | None = None
     skip_damaged: bool = False
 
-    def sql(self, columns: str, source: str = "FROM runs r") -> str:
-        """Return a query for `columns` of these runs, newest first."""
+    def sql(self, terms: str, source: str = "FROM runs r") -> str:
+        """Return a query for `terms` of these runs, newest first."""
         limit = "" if self.limit is None else f" LIMIT {self.limit}"
-        return f"SELECT {columns} {source} WHERE {self.where} ORDER BY {NEWEST_FIRST}{limit}"
-
-    def narrowed(self, term: str, limit: int | None, **parameters: Any) -> Selection:
-        """Return those of the same runs for which `term` is true."""
-        where = f"{self.where} AND {term}"
-        return replace(self, where=where, limit=limit, parameters=self.parameters | parameters)
+        return f"SELECT {terms} {source} WHERE {self.where} ORDER BY {NEWEST_FIRST}{limit}"
 
 
 def select(filters: Filters | PageFilters, store: Store) -> Selection:
@@ -120,10 +113,10 @@ def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
 
 def ids_of(value: Any) -> Any:
     """Return the ids where runs are given in their place: a frame of them, a list, or one."""
-    columns = getattr(value, "columns", None)
-    if columns is not None:
-        if "id" not in columns:
-            msg = f"ids= is a frame without the column id; it has {', '.join(map(str, columns))}"
+    names = getattr(value, "columns", None)
+    if names is not None:
+        if "id" not in names:
+            msg = f"ids= is a frame without the column id; it has {', '.join(map(str, names))}"
             raise HistoryError(msg)
         return value["id"].tolist()
     if isinstance(value, Run):
@@ -172,31 +165,27 @@ def _limit(limit: object) -> int | None:
     return min(int(limit), 2**63 - 1)
 
 
-def _columns(names: Sequence[str]) -> str:
-    return ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in (*names, "large"))
-
-
 def read_rows(
     reader: Reader,
     selection: Selection,
     names: Sequence[str] = WHOLE,
     *,
-    missing: OnMissing = "raise",
+    missing: Literal["raise", "mark"] = "raise",
 ) -> list[Row]:
     """Return the columns `names` of the selected runs, newest first."""
-    rows = reader.read(selection.sql(_columns(names), JOINED), selection.parameters)
+    rows = reader.read(selection.sql(columns((*names, "large")), JOINED), selection.parameters)
     return large.restore(reader, rows, names, missing)
 
 
 def stream_rows(
-    snapshot: Snapshot, selection: Selection, names: Sequence[str], *, missing: OnMissing = "mark"
+    snapshot: Snapshot, selection: Selection, names: Sequence[str]
 ) -> Iterator[list[Row]]:
     """Yield the same a few hundred at a time."""
-    sql = selection.sql(_columns(names), JOINED)
+    sql = selection.sql(columns((*names, "large")), JOINED)
     for rows in snapshot.stream(sql, selection.parameters, rows=_STREAMED):
         step = _FEW if any(row[-1] for row in rows) else len(rows)
         for first in range(0, len(rows), step):
-            yield large.restore(snapshot, rows[first : first + step], names, missing)
+            yield large.restore(snapshot, rows[first : first + step], names, "mark")
 
 
 def read_runs(reader: Reader, selection: Selection) -> list[Run]:
@@ -226,29 +215,17 @@ def read_frame(reader: Reader, selection: Selection) -> pd.DataFrame:
 def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[pd.DataFrame]:
     """Yield the same in frames of at most `rows` rows; nothing is locked between two of them.
 
-    Each ends at a row that is looked up before it, and the next one begins behind that row: runs
-    that are recorded between them are newer, and move nothing.
+    Which runs these are is determined first: runs that are recorded later are left out.
     """
     if not isinstance(rows, int) or rows < 1:
         msg = f"chunk_rows={rows!r:.100} is not a number of rows; give one from 1"
         raise HistoryError(msg)
-    left, rest = selection.limit, selection
-    while left is None or left > 0:
-        size = rows if left is None else min(rows, left)
-        sql = replace(rest, limit=1).sql("r.timestamp, r.seq") + f" OFFSET {size - 1}"
-        ends = reader.read(sql, rest.parameters)
-        if not ends:
-            last = read_frame(reader, replace(rest, limit=size))
-            if len(last):
-                yield last
-            return
-        time, seq = ends[0]
-        window = rest.narrowed(f"{_PLACE} >= (:to_time, :to_seq)", size, to_time=time, to_seq=seq)
-        yield read_frame(reader, window)
-        rest = selection.narrowed(
-            f"{_PLACE} < (:from_time, :from_seq)", None, from_time=time, from_seq=seq
-        )
-        left = None if left is None else left - size
+    newest = ordered_numbers(reader, selection, offset=0, order_by="timestamp", descending=True)
+    numbers = array("q", newest)
+    for first in range(0, len(numbers), rows):
+        found = rows_at(reader, numbers[first : first + rows], SHOWN, whole=True)
+        if found:
+            yield frame_of_rows(found, skip_damaged=selection.skip_damaged)
 
 
 def count(reader: Reader, selection: Selection) -> int:
@@ -274,19 +251,21 @@ def ordered_numbers(
     return [seq for (seq,) in reader.read(sql, selection.parameters | key)]
 
 
-def rows_at(reader: Reader, numbers: Sequence[int], *, whole: bool) -> list[Row]:
-    """Return rows of `WHOLE` by their numbers, in this order; deleted ones are left out.
+def rows_at(
+    reader: Reader, numbers: Sequence[int], names: Sequence[str] = WHOLE, *, whole: bool
+) -> list[Row]:
+    """Return rows of the columns `names` by their numbers, in this order, without deleted ones.
 
     Unless `whole`, large values stay cut short.
     """
     dialect = reader.dialect
     sql = (
-        f"SELECT r.seq, {_columns(WHOLE)} {JOINED} "
+        f"SELECT r.seq, {columns((*names, 'large'))} {JOINED} "
         f"WHERE r.deletion IS NULL AND {dialect.one_of('r.seq', 'seqs')}"
     )
     found = {seq: rest for seq, *rest in reader.read(sql, {"seqs": dialect.listed(numbers)})}
     rows = [tuple(found[seq]) for seq in numbers if seq in found]
-    return large.restore(reader, rows, WHOLE, "mark") if whole else [row[:-1] for row in rows]
+    return large.restore(reader, rows, names, "mark") if whole else [row[:-1] for row in rows]
 
 
 class OrderedRuns:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import to_json
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import Run, canonical_json
@@ -45,9 +43,7 @@ _TEXTS = (
     *("environment", "state", "case_id", "sweep_id", "previous_execution_id", "note", "model"),
     "author",
 )
-_PLAIN = frozenset({str, int, float, bool, type(None)})
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_DIGITS = sys.int_info.default_max_str_digits
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
@@ -61,6 +57,11 @@ class DamagedRunError(HistoryError):
             "skip_damaged=True reads the others, and check_history lists all damaged runs"
         )
         self.run_id = run_id
+
+
+def columns(names: Iterable[str]) -> str:
+    """Return these columns for a SELECT from ``runs r`` and ``payloads p``."""
+    return ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in names)
 
 
 def micros(moment: datetime) -> int:
@@ -170,9 +171,6 @@ def encoded(value: Any, name: str, run_id: str) -> str | None:
     """Return `value` as the JSON text of the column `name`; None stays None."""
     if value is None:
         return None
-    quick = _encode_plain(value)
-    if quick is not None:
-        return quick
     try:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError) as exc:
@@ -181,21 +179,3 @@ def encoded(value: Any, name: str, run_id: str) -> str | None:
     if not text.isascii() and _SURROGATES.search(text):
         text = json.dumps(value, separators=(",", ":"))
     return text
-
-
-def _encode_plain(value: Any) -> str | None:
-    """Return the text of an object of scalars in a fraction of the time, else None.
-
-    This encoder would take sets, which are not JSON, and integers that nobody could read back.
-    """
-    is_named = isinstance(value, dict) and {str}.issuperset(map(type, value))
-    if not is_named or not _PLAIN.issuperset(map(type, value.values())):
-        return None
-    try:
-        text = to_json(value, inf_nan_mode="constants")
-    except ValueError:  # half of a surrogate pair
-        return None
-    numbers = (v for v in value.values() if isinstance(v, int))
-    if len(text) >= _DIGITS and any(abs(number) >= _MOST for number in numbers):
-        return None
-    return text.decode()

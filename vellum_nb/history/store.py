@@ -109,6 +109,13 @@ class Store(Reader, Protocol):
         """Close it; does nothing the second time."""
 
 
+def insert(table: str, names: Iterable[str]) -> str:
+    """Return an INSERT of one row, whose values are bound by `names`."""
+    listed = list(names)
+    values = ", ".join(f":{name}" for name in listed)
+    return f"INSERT INTO {table} ({', '.join(listed)}) VALUES ({values})"
+
+
 class DatabaseUrl:
     """The URL of a PostgreSQL database.
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from sys import intern
 from typing import Any, get_args
@@ -19,7 +18,15 @@ from typing import Any, get_args
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, query
 from vellum_nb.history.query import Filters
-from vellum_nb.history.rows import FRAMED, SCALARS, DamagedRunError, from_micros, micros, run_of
+from vellum_nb.history.rows import (
+    FRAMED,
+    SCALARS,
+    DamagedRunError,
+    columns,
+    from_micros,
+    micros,
+    run_of,
+)
 from vellum_nb.history.store import Row, Store
 from vellum_nb.models import Run, RunState
 
@@ -43,8 +50,8 @@ class MissingRunError(HistoryError):
 class _Payloads:
     """Whole rows by their number: those that were asked for last, within `_MEMORY`."""
 
-    def __init__(self, read: Callable[[Sequence[int]], Mapping[int, Row]]) -> None:
-        self._read = read
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._lock = threading.Lock()
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._size = 0
@@ -71,6 +78,15 @@ class _Payloads:
             while self._size > _MEMORY and len(self._rows) > len(found):
                 self._size -= _size(self._rows.popitem(last=False)[1])
         return found
+
+    def _read(self, numbers: Sequence[int]) -> dict[int, Row]:
+        if not numbers:
+            return {}
+        terms, dialect = columns((*_NAMES, "large")), self._store.dialect
+        sql = f"SELECT {terms}, r.seq {query.JOINED} WHERE {dialect.one_of('r.seq', 'seqs')}"
+        rows = self._store.read(sql, {"seqs": dialect.listed(numbers)})
+        whole = large.restore(self._store, [row[:-1] for row in rows], _NAMES, missing="mark")
+        return {row[-1]: each for row, each in zip(rows, whole, strict=True)}
 
     def read_ahead(self, numbers: Sequence[int]) -> None:
         """Read the rows of few runs while their payloads are little."""
@@ -231,9 +247,8 @@ class RunSummary:
 def read_summaries(store: Store, filters: Filters) -> list[RunSummary]:
     """Return the summaries of the runs that `filters` choose, newest first."""
     selection = query.select(filters, store)
-    payloads = _Payloads(partial(_whole_rows, store))
-    columns = ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in _SUMMARY)
-    sql = selection.sql(f"{columns}, p.large, r.seq", query.JOINED)
+    payloads = _Payloads(store)
+    sql = selection.sql(f"{columns((*_SUMMARY, 'large'))}, r.seq", query.JOINED)
     found, numbers = [], []
     with store.snapshot() as snapshot:
         for rows in snapshot.stream(sql, selection.parameters):
@@ -262,16 +277,6 @@ def _summary(row: Sequence[Any], payloads: _Payloads, number: int) -> RunSummary
     if found.state not in get_args(RunState):
         raise DamagedRunError(row[0], "state")
     return found
-
-
-def _whole_rows(store: Store, numbers: Sequence[int]) -> dict[int, Row]:
-    if not numbers:
-        return {}
-    columns = ", ".join(f"{'r' if n in SCALARS else 'p'}.{n}" for n in (*_NAMES, "large"))
-    sql = f"SELECT {columns}, r.seq {query.JOINED} WHERE {store.dialect.one_of('r.seq', 'seqs')}"
-    rows = store.read(sql, {"seqs": store.dialect.listed(numbers)})
-    whole = large.restore(store, [row[:-1] for row in rows], _NAMES, missing="mark")
-    return {row[-1]: each for row, each in zip(rows, whole, strict=True)}
 
 
 def in_turn(summaries: Iterable[RunSummary]) -> Iterator[RunSummary]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
-from vellum_nb.history.frames import frame_of_cells
+from vellum_nb.history.frames import frame_of_records
 from vellum_nb.history.query import Ids, ids_of
 from vellum_nb.history.rows import (
     ENDED,
@@ -29,7 +29,7 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
-from vellum_nb.history.store import Reader, Row, Store, Transaction
+from vellum_nb.history.store import Reader, Row, Store, Transaction, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
@@ -37,19 +37,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NAMED = 3
-
-
-def _insert(table: str, names: Sequence[str]) -> str:
-    values = ", ".join(f":{name}" for name in names)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+_DELETIONS = {  # columns of `deletions`, and what they hold
+    "deletion": "int",
+    "deleted_at": "time",
+    "runs": "int",
+    "deployments": "text",
+    "first": "time",
+    "last": "time",
+    "why": "text",
+}
 
 
 def _settings(names: Sequence[str]) -> str:
     return ", ".join(f"{name} = :{name}" for name in names)
 
 
-_BEGIN_RUN = _insert("runs", SCALARS) + " ON CONFLICT DO NOTHING RETURNING seq"
-_BEGIN_PAYLOAD = _insert("payloads", (*PAYLOADS, "large", "seq"))
+_BEGIN_RUN = insert("runs", SCALARS) + " ON CONFLICT DO NOTHING RETURNING seq"
+_BEGIN_PAYLOAD = insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
     "tag_moved = CASE WHEN :tag_moved = 1 THEN 1 ELSE tag_moved END "
@@ -326,7 +330,8 @@ def _undelete(bound: Mapping[str, int], transaction: Transaction) -> list[Row]:
 def deletions(reader: Reader) -> pd.DataFrame:
     """Return one row for each deletion that can be undone, newest first."""
     rows = reader.read(
-        "SELECT d.number, d.deleted_at, count(*), min(r.timestamp), max(r.timestamp), d.why "
+        "SELECT d.number, d.deleted_at, count(*), min(r.timestamp), max(r.timestamp), "
+        "nullif(d.why, '') "
         "FROM deletions d JOIN runs r ON r.deletion = d.number "
         "GROUP BY d.number, d.deleted_at, d.why ORDER BY d.number DESC"
     )
@@ -337,15 +342,11 @@ def deletions(reader: Reader) -> pd.DataFrame:
     )
     for number, deployment in reader.read(sql):
         named.setdefault(number, []).append(deployment)
-    at = {"deletion": 0, "deleted_at": 1, "runs": 2, "first": 3, "last": 4, "why": 5}
-    cells = {name: [row[i] for row in rows] for name, i in at.items()}
-    cells["deployments"] = [", ".join(named[row[0]]) for row in rows]
-    cells["why"] = [why or None for why in cells["why"]]
-    names = ("deletion", "deleted_at", "runs", "deployments", "first", "last", "why")
-    frame = frame_of_cells({name: cells[name] for name in names})
-    for name in ("deleted_at", "first", "last"):
-        frame[name] = frame_of_cells({"timestamp": cells[name]})["timestamp"]
-    return frame.astype({"deletion": "int64", "runs": "int64"})
+    names = ("deletion", "deleted_at", "runs", "first", "last", "why")
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    return frame_of_records(
+        _DELETIONS, [row | {"deployments": ", ".join(named[row["deletion"]])} for row in found]
+    )
 
 
 def remove_runs(transaction: Transaction, seqs: Sequence[int]) -> None:
