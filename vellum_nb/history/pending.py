@@ -21,7 +21,7 @@ from vellum_nb.history.sqlite_store import SqliteStore
 from vellum_nb.history.store import OutOfReachError, Store, Transaction
 from vellum_nb.models import Run
 
-_RETRY_S = 1.0
+_SHORTEST_PAUSE_S = 0.05
 
 
 class PendingRuns:
@@ -42,7 +42,7 @@ class PendingRuns:
         self._lock = threading.RLock()
         self._store: SqliteStore | None = None
         self._may_have_runs = self.path.exists()
-        self._tried = 0.0
+        self._next_try = 0.0
 
     def record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
         """Record runs locally; an ended one whose beginning is on the server is stored whole."""
@@ -79,13 +79,15 @@ class PendingRuns:
         if not self._may_have_runs:  # without the lock, which a fork may find held
             return False
         with self._lock:
-            if time.monotonic() - self._tried < _RETRY_S:
+            began = time.monotonic()
+            if began < self._next_try:
                 return False
-            self._tried = time.monotonic()
             try:
                 store.write(lambda transaction: transaction.read("SELECT 1"))  # does not wait
                 merged = self._open().write(partial(_merge, store))
             except OutOfReachError:
+                now = time.monotonic()  # a server that answers at once is tried again soon
+                self._next_try = now + max(_SHORTEST_PAUSE_S, now - began)
                 return False
             except HistoryError as exc:
                 self._may_have_runs = False  # the next process tries again
