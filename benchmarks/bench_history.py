@@ -179,7 +179,7 @@ def page(short: Path, long: Path) -> None:
     for _ in range(30):
         for path, history in histories.items():
             begun = time.process_time()
-            view = HistoryView(history)
+            view = HistoryView(history, side_by_side=str)
             times[path].append(time.process_time() - begun)
             view.close()
     for history in histories.values():

@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, get_args
@@ -80,6 +80,9 @@ _PANDAS_OF_OBJECT_TEXT = 2
 _AT_ONCE = 2000  # texts that are parsed as one
 _STRUCTURED = frozenset({dict, list})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_BETWEEN = "\0"
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_CUT = f",{_encode(_BETWEEN)},"
 
 
 def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) -> pd.DataFrame:
@@ -231,8 +234,11 @@ def _given(values: Iterable[Any]) -> list[Any]:
 
 def _cells(texts: Sequence[str | None]) -> list[Any]:
     """Return `cell` of each JSON text, None where there is none."""
-    values, has_halves = _parse(texts, "null")
-    return _frame_values(values, has_halves=has_halves)
+    found: list[Any] = []
+    for first in range(0, len(texts), _AT_ONCE):
+        values, has_halves = _parse(texts[first : first + _AT_ONCE], "null")
+        found += _frame_values(values, has_halves=has_halves)
+    return found
 
 
 def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
@@ -240,33 +246,57 @@ def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
 
     The names come in the order in which the oldest objects brought them.
     """
+    places = range(0, len(texts), _AT_ONCE)
+    chunks = [_members_of_some(texts[first : first + _AT_ONCE]) for first in places]
+    found: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(chain.from_iterable(chunk for chunk, _ in reversed(chunks))):
+        found[name] = []
+        for chunk, size in chunks:
+            found[name] += chunk.pop(name) if name in chunk else [None] * size
+    return found
+
+
+def _members_of_some(texts: Sequence[str | None]) -> tuple[dict[str, list[Any]], int]:
     objects, has_halves = _parse(texts, "{}")
     names = dict.fromkeys(chain.from_iterable(reversed(objects)))
     each = {name: list(map(dict.get, objects, repeat(name))) for name in names}
-    return {name: _frame_values(values, has_halves=has_halves) for name, values in each.items()}
+    cells = {name: _frame_values(values, has_halves=has_halves) for name, values in each.items()}
+    return cells, len(texts)
 
 
 def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
     """Return the values, and whether there may be halves of surrogate pairs in them."""
-    found: list[Any] = []
-    has_halves = False
-    for first in range(0, len(texts), _AT_ONCE):
-        some = [text or missing for text in texts[first : first + _AT_ONCE]]
-        joined = f"[{','.join(some)}]"
-        values = json.loads(joined)
-        # Two damaged texts may be one value together.
-        found += values if len(values) == len(some) else map(json.loads, some)
-        has_halves = has_halves or ("\\u" in joined and bool(_SURROGATE.search(joined)))
-    return found, has_halves
+    there = list(filter(None, texts))
+    if len(there) < len(texts):
+        there = [text or missing for text in texts]
+    joined = f"[{','.join(there)}]"
+    values = json.loads(joined)
+    if len(values) != len(there):  # two damaged texts may be one value together
+        values = list(map(json.loads, there))
+    return values, "\\u" in joined and bool(_SURROGATE.search(joined))
 
 
 def _frame_values(values: list[Any], *, has_halves: bool) -> list[Any]:
     """Return `cell` of each."""
     kinds = set(map(type, values))
-    has_nan = float in kinds and any(map(operator.ne, values, values))
-    if has_halves or has_nan or not kinds.isdisjoint(_STRUCTURED):
+    if has_halves or (float in kinds and any(map(operator.ne, values, values))):  # NaN
         return list(map(cell, values))
-    return values
+    if kinds.isdisjoint(_STRUCTURED):
+        return values
+    structured = list(map(_STRUCTURED.__contains__, map(type, values)))
+    sources: dict[bool, Iterator[Any]] = {
+        True: iter(_texts(list(compress(values, structured)))),
+        False: compress(values, map(operator.not_, structured)),
+    }
+    return list(map(next, map(sources.__getitem__, structured)))
+
+
+def _texts(values: list[Any]) -> list[str]:
+    """Return each value as JSON: encoded as one list, and cut where nothing else can be."""
+    both = [_BETWEEN] * (2 * len(values) - 1)
+    both[::2] = values
+    texts = _encode(both)[1:-1].split(_CUT)
+    return texts if len(texts) == len(values) else list(map(cell, values))
 
 
 _TRACE = {
