@@ -139,6 +139,7 @@ def runs(offset: int, count: int, total: int = 250, **more: Any) -> dict[str, An
 def table(blank: Blank) -> Blank:
     names = [column["name"] for column in COLUMNS]
     head = {"title": "triage", "chips": [], "columns": COLUMNS, "default": names, "note": ""}
+    head |= {"formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}]}
     traits = {"search": "", "order_by": "state", "descending": True, "columns": names}
     blank.render(
         "view.js", "view.css", kind="runs", _head=head, _first=runs(0, 40), _side="", error="",
@@ -189,14 +190,15 @@ def test_a_header_sorts_and_the_filter_searches(table: Blank) -> None:
     reply(table)
     table.page.get_by_role("button", name="latency_s").click()
     asked = table.sent("rows")[-1]
-    assert (asked["order_by"], asked["descending"], asked["offset"]) == ("latency_s", True, 0)
+    query = asked["query"]
+    assert (query["order_by"], query["descending"], asked["offset"]) == ("latency_s", True, 0)
     reply(table)
     expect(table.page.get_by_role("columnheader", name="latency_s")).to_have_attribute(
         "aria-sort", "descending"
     )
     table.page.get_by_label("Filter runs by text").fill("charged")
     table.page.keyboard.press("Enter")
-    table.page.wait_for_function("window.model.sent.at(-1).search === 'charged'")
+    table.page.wait_for_function("window.model.sent.at(-1).query.search === 'charged'")
 
 
 def test_rows_are_selected_by_mouse_and_keyboard(table: Blank) -> None:
@@ -232,7 +234,7 @@ def test_columns_are_chosen_and_an_export_reports(table: Blank) -> None:
     reply(table)
     table.page.get_by_role("button", name="Columns").click()
     table.page.get_by_label("latency_s").uncheck()
-    assert table.sent("rows")[-1]["columns"] == ["state", "release_tag", "outputs"]
+    assert table.sent("rows")[-1]["query"]["columns"] == ["state", "release_tag", "outputs"]
     table.page.keyboard.press("Escape")
     table.page.get_by_role("button", name="Export…").click()
     table.page.get_by_label("File to write").fill("found.csv")
@@ -254,7 +256,7 @@ def test_hostile_cells_stay_text(table: Blank) -> None:
 def test_progress_and_errors_are_shown(table: Blank) -> None:
     reply(table)
     view = table.sent("rows")[-1]["view"]
-    table.answer(kind="progress", view=view, what="searched", reach=[50, 200])
+    table.answer(kind="progress", view=view, reach=[50, 200])
     expect(table.page.get_by_role("status").first).to_have_text("Searching… 25 % of 200 runs")
     table.set("error", "The history was closed")
     expect(table.page.get_by_role("alert")).to_have_text("The history was closed")
@@ -262,7 +264,7 @@ def test_progress_and_errors_are_shown(table: Blank) -> None:
 
 
 def cell(kind: str, text: str, **more: Any) -> dict[str, Any]:
-    output = {"name": "reply", "pieces": [["=", text]], "note": "", "inline": False, "told": False}
+    output = {"name": "reply", "pieces": [["=", text]], "note": "", "inline": False, "named": False}
     return {
         "kind": kind, "word": "" if kind == "baseline" else kind, "run": f"{kind}-{text}",
         "quality": None, "latency": "1.84 s", "error": "", "outputs": [output], "cut": False,
@@ -279,33 +281,21 @@ def cases(offset: int, count: int, total: int = 40) -> dict[str, Any]:
     return {"offset": offset, "total": total, "all": total, "rows": rows, "seq": 0, "view": ""}
 
 
-def release(name: str, **more: Any) -> dict[str, Any]:
-    return {
-        "name": name, "label": name, "same": [], "baseline": name == "v1", "parts": [],
-        "counts": "40 cases", "words": "31 better · 2 worse", "remark": "", "interval": None, "p": "0.03",
-        "p_told": "", "worse": 2, "mean": "0.50", "mean_delta": "", "latency": "1.84 s",
-        "latency_delta": "", "cost": "", "cost_delta": "",
-    } | more  # fmt: skip
-
-
 @pytest.fixture
 def grid(blank: Blank) -> Blank:
-    named = [{"name": name, "label": name} for name in ("v1", "v2")]
-    summary = {
-        "metric": "score", "axis": None, "band": None, "cases": 40, "notes": [],
-        "releases": [release("v1"), release("v2")],
-    }  # fmt: skip
+    named = [{"name": name, "label": name, "worse": 2} for name in ("v1", "v2")]
+    summary = '<table class="vnb-grid-summary"><tbody><tr><th>v1</th></tr></tbody></table>'
     head = {
         "title": "triage", "about": "", "baseline": "v1", "columns": named, "releases": named,
         "metrics": [{"name": "score", "label": "score"}], "metric": "score", "can": ["rate"],
         "formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}], "filters":
         [{"name": "regressions", "label": "Regressions", "count": 2}], "labels": [],
-        "summary": summary, "order": "regressions first", "foot": "", "version": 0,
+        "summary": summary, "notes": [], "order": "regressions first", "foot": "",
     }  # fmt: skip
     html = '<div class="vnb-grid-view"><div id="el"></div></div>'
     blank.render(
         "view.js", "view.css", html, kind="cases", _head=head, _first=cases(0, 8), error="",
-        opened="", query={},
+        opened="", code="", search="", states=[], labels={},
     )  # fmt: skip
     asked = blank.sent("rows")[-1]
     blank.answer(**(cases(0, 25) | {"seq": asked["seq"], "view": asked["view"], "kind": "rows"}))

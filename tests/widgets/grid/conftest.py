@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import comm
 import pytest
+from html_kit import Page as Html
 from wire_kit import Page, Wire
 
 from vellum_nb import Comparison, Run
@@ -25,6 +26,7 @@ class GridPage(Page):
 
     def rows(self, offset=0, limit=40, **query):
         asked = {"view": "a", "seq": 1, "offset": offset, "limit": limit}
+        query = {"search": "", "states": [], "labels": {}} | query
         self.send(kind="rows", query=query, **asked)
         return self.wire.customs("rows")[-1]
 
@@ -37,8 +39,31 @@ class GridPage(Page):
         return row["cells"][names.index(release)]
 
     def release(self, name):
-        releases = self.view._head["summary"]["releases"]
-        return next(each for each in releases if each["name"] == name)
+        """Return the text of a release in the summary."""
+        rows = self.view._head["summary"].split("<tr data-release=")
+        return next(Html(f"<tr a={each}").text for each in rows if each.startswith(f'"{name}"'))
+
+
+def parts(widget):
+    """Yield a widget and all its children."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from parts(child)
+
+
+class FullCase:
+    """The case in full under a grid: its heading, its answers, the bars under them."""
+
+    def __init__(self, view):
+        every = [*parts(view.children[1])]
+        self.bars = next(each for each in every if hasattr(each, "bars"))
+        html = {
+            name: part.value
+            for part in every
+            if hasattr(part, "value")
+            for name in part._dom_classes
+        }
+        self.head, self.answers = html["vnb-case-head"], html["vnb-answers"]
 
 
 def run(number, tag, repeat=0, **fields):
@@ -97,6 +122,12 @@ def show(monkeypatch):
     yield show
     for view in views:
         view.close()
+
+
+@pytest.fixture(scope="session")
+def full_case():
+    """Return what reads the case in full of a view."""
+    return FullCase
 
 
 @pytest.fixture

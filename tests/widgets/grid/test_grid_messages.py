@@ -83,7 +83,7 @@ def test_a_missing_case_says_so_and_is_never_a_pass(page):
     cell = page.cell(4, "v2")
     assert (cell["kind"], cell["word"], cell["replay"]) == ("missing", "missing", True)
     assert cell["gap"] == "Not run on v2. Counted as missing, never as a pass."
-    assert page.release("v2")["words"] == "0 better · 1 same · 2 worse · 1 missing"
+    assert "0 better · 1 same · 2 worse · 1 missing" in page.release("v2")
 
 
 def test_a_rejected_answer_tells_its_error(page):
@@ -96,21 +96,21 @@ def test_an_answer_without_one_on_the_baseline_has_nothing_to_be_held_against(ma
     run, _, _, known = made
     page = show([run(0, "v2")], cases=known(0))
     cell = page.cell(1, "v2")
-    assert cell["word"] == "nothing to hold against: no answer on v1"
+    assert cell["word"] == "nothing to compare with: no answer on v1"
     assert cell["kind"] == "alone"
 
 
-def test_opening_a_case_shows_every_release_in_full(page):
+def test_opening_a_case_shows_every_release_in_full(page, full_case):
     page.send(kind="open", id=case(page, 2))
-    detail = page.whole._detail
+    detail = full_case(page.whole)
     assert page.view.opened == case(page, 2)
-    assert "ticket 1" in detail._head.value
-    assert "category (expected)" in detail._head.value
-    assert detail._answers.value.count("vnb-out-run") >= 2
-    assert detail._bars.controls == ["rate"]
+    assert "ticket 1" in detail.head
+    assert "category (expected)" in detail.head
+    assert detail.answers.count("vnb-out-run") >= 2
+    assert detail.bars.controls == ["rate"]
     page.send(kind="close")
     assert page.view.opened == ""
-    assert detail._answers.value == ""
+    assert full_case(page.whole).answers == ""
 
 
 def test_a_rating_is_kept_and_shown(page, hands):
@@ -140,7 +140,7 @@ def test_without_a_workspace_nothing_is_rated_or_run(made, show):
     page = show([run(0, "v1"), run(0, "v2"), run(1, "v1")])
     assert page.view._head["can"] == []
     page.send(kind="rate", id=case(page, 1), release="v2", quality=1.0)
-    assert "Ratings cannot be kept here" in page.view.error
+    assert "Ratings cannot be saved here" in page.view.error
     assert page.cell(2, "v2")["replay"] is False
     page.send(kind="replay", id=case(page, 2), release="v2")
     assert "Case 2 cannot be run on v2 from here" in page.view.error
@@ -156,7 +156,7 @@ def test_a_missing_case_is_run_and_counted(page, hands):
     assert page.whole.wait(10)
     assert hands[1] == [(4, "v2")]
     assert page.cell(4, "v2")["word"] == "same"
-    assert page.release("v2")["words"] == "0 better · 2 same · 2 worse"
+    assert "0 better · 2 same · 2 worse" in page.release("v2")
     assert page.whole.comparison.count("v2", "missing") == 0
 
 
@@ -165,7 +165,7 @@ def test_another_baseline_holds_the_others_against_it(page):
     page.send(kind="baseline", release="v2")
     assert [each["name"] for each in page.view._head["columns"]] == ["v2", "v1"]
     assert page.cell(2, "v1")["kind"] == "better"
-    assert page.release("v1")["words"] == "2 better · 1 same · 0 worse · 1 missing"
+    assert "2 better · 1 same · 0 worse · 1 missing" in page.release("v1")
     assert page.whole.comparison.baseline == "v2"
     page.send(kind="baseline", release="v1")
     assert page.cell(2, "v2")["kind"] == "worse"
@@ -233,7 +233,7 @@ def test_no_rows_and_no_releases_but_the_baseline_are_shown_too(made, show):
     run = made[0]
     empty = show([])
     assert empty.rows()["rows"] == []
-    assert empty.release("v1")["counts"] == "0 cases"
+    assert "0 cases" in empty.release("v1")
     alone = show([run(0, "v1")], tags=("v1",))
     assert alone.numbers() == [1]
     assert json.dumps(alone.view._head)

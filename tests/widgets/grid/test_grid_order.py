@@ -59,7 +59,8 @@ def test_labels_narrow_what_states_find(page):
     assert page.numbers(labels={"topic": ["outage"]}, states=["regressions"]) == [4]
     assert page.numbers(labels={"topic": ["refund", "outage"]}) == page.numbers()
     assert page.numbers(labels={"nobody": ["x"]}) == []
-    assert page.numbers(labels=["topic"]) == page.numbers()
+    assert page.numbers(labels=["topic"]) == []  # as it was
+    assert "labels" in page.view.error
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_without_a_metric_cases_that_differ_stand_first(made, show):
         "unstable",
     ]
     assert page.cell(2, "v2")["word"] == "differs"
-    assert page.release("v2")["words"] == "1 differs · 1 same · 1 missing"
+    assert "1 differs · 1 same · 1 missing" in page.release("v2")
 
 
 def test_repeats_that_differ_make_a_case_unstable(made, show):
@@ -170,6 +171,6 @@ def test_the_order_stays_while_answers_are_rated(made, show, hands):
     page.send(kind="rate", id=case, release="v2", quality=0.0)
     assert page.whole.wait(10)
     assert page.numbers() == before
-    assert page.release("v2")["worse"] == 1
+    assert page.view._head["columns"][1]["worse"] == 1
     page.send(kind="baseline", release="v2")
     assert page.numbers() == [3, 1, 2]

@@ -7,8 +7,8 @@ import json
 import pytest
 from html_kit import HOSTILE, assert_harmless
 
-from vellum_nb.widgets.grid.rows import changed, differing, plain
-from vellum_nb.widgets.grid.view import MAX_PAGE
+from vellum_nb.widgets.grid import MAX_PAGE
+from vellum_nb.widgets.grid_rows import changed, differing, plain
 
 LONG = 1_000_000
 
@@ -86,7 +86,7 @@ def test_a_text_is_cut_only_where_it_is_too_long(text):
     assert "".join(each for mark, each in pieces if mark == "=") == text[:700]
 
 
-def test_half_a_character_travels_as_a_replacement(made, show):
+def test_half_a_character_travels_as_a_replacement(made, show, full_case):
     run = made[0]
     half = "broken \ud83d end"
     runs = [
@@ -96,24 +96,24 @@ def test_half_a_character_travels_as_a_replacement(made, show):
     page = show(runs)
     json.dumps(page.rows(), ensure_ascii=False).encode()  # as Jupyter sends it
     page.send(kind="open", id=page.rows()["rows"][0]["id"])
-    page.whole._detail._answers.value.encode()
-    page.whole._detail._head.value.encode()
-    assert all(text.encode() for text in page.whole._detail._bars.texts)
+    full_case(page.whole).answers.encode()
+    full_case(page.whole).head.encode()
+    assert all(text.encode() for text in full_case(page.whole).bars.texts)
     assert page.view.error == ""
 
 
-def test_a_huge_answer_opens_cut(made, show):
+def test_a_huge_answer_opens_cut(made, show, full_case):
     run = made[0]
     runs = [run(0, "v1", outputs={"reply": "x" * LONG}), run(0, "v2", outputs={"reply": "y"})]
     page = show(runs)
     page.send(kind="open", id=page.rows()["rows"][0]["id"])
-    html = page.whole._detail._answers.value
+    html = full_case(page.whole).answers
     assert len(html) < 400_000
     assert "characters more" in html
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_hostile_stays_text(made, show, text):
+def test_what_is_hostile_stays_text(made, show, text, full_case):
     run, _, _, known = made
     inputs = {text: text, "other": {"deep": text}}
     runs = [
@@ -122,11 +122,12 @@ def test_what_is_hostile_stays_text(made, show, text):
     ]
     page = show(runs, tags=("v1", text), cases=known(0, labels=[text]))
     page.send(kind="open", id=page.rows()["rows"][0]["id"])
-    detail = page.whole._detail
+    detail = full_case(page.whole)
     assert page.view.error == ""
-    assert_harmless(detail._head.value)
-    assert_harmless(detail._answers.value)
+    assert_harmless(detail.head)
+    assert_harmless(detail.answers)
     assert_harmless(page.whole._html())
+    assert_harmless(page.view._head["summary"])
 
 
 def test_the_script_puts_in_as_html_only_what_the_kernel_escaped(made, show):

@@ -23,12 +23,21 @@ def test_a_window_is_clipped_whatever_is_asked_for(browse, record, show):
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ({"kind": "rows", "order_by": "1; DROP TABLE runs"}, "cannot sort by '1; DROP"),
-        ({"kind": "rows", "order_by": "outputs"}, "cannot sort by 'outputs'"),
-        ({"kind": "rows", "order_by": ["id"]}, "cannot sort by ['id']"),
-        ({"kind": "rows", "columns": ["state", "secret"]}, "there is no column 'secret'"),
-        ({"kind": "rows", "columns": "state"}, "the columns are no list"),
-        ({"kind": "rows", "search": {"$ne": 1}}, "the text to filter by is no text"),
+        (
+            {"kind": "rows", "query": {"order_by": "1; DROP TABLE runs"}},
+            "no order is called 1; DROP",
+        ),
+        ({"kind": "rows", "query": {"order_by": "outputs"}}, "no order is called outputs"),
+        (
+            {"kind": "rows", "query": {"order_by": ["id"]}},
+            "expected a unicode string, not the list ['id']",
+        ),
+        ({"kind": "rows", "query": {"columns": ["state", "secret"]}}, "no column is called secret"),
+        ({"kind": "rows", "query": {"columns": 7}}, "expected a list, not the int 7"),
+        (
+            {"kind": "rows", "query": {"search": {"$ne": 1}}},
+            "expected a unicode string, not the dict",
+        ),
         ({"kind": "drop_filter", "name": None}, "there is no filter None"),
         ({"kind": "side_by_side", "ids": "run-0"}, "a selection is a list"),
         ({"kind": "delete", "ids": ["run-0"]}, "does not know the message 'delete'"),
@@ -133,13 +142,13 @@ def test_export_writes_what_is_found_and_never_over_a_file(
         record(number)
     browser = browse(show())
     browser.rows(search="text 1")
-    browser.send(kind="export", path="found")
+    browser.send(kind="export", format="csv", path="found")
     told = browser.wire.customs("exported")[-1]
     assert told == {"kind": "exported", "path": str(tmp_path / "found.csv"), "count": 3}
     assert list(read_csv("found.csv")["id"]) == ["run-11", "run-10", "run-1"]
     before = (tmp_path / "found.csv").read_bytes()
     browser.rows(search="")
-    browser.send(kind="export", path="found.csv")
+    browser.send(kind="export", format="csv", path="found.csv")
     assert "exists already" in browser.wire.customs("exported")[-1]["error"]
     assert (tmp_path / "found.csv").read_bytes() == before
 
@@ -148,7 +157,7 @@ def test_export_writes_what_is_found_and_never_over_a_file(
 def test_export_says_why_it_wrote_nothing(browse, show, tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     browser = browse(show())
-    browser.send(kind="export", path=path)
+    browser.send(kind="export", format="csv", path=path)
     assert browser.wire.customs("exported")[-1]["error"]
     assert list(tmp_path.glob("**/*.csv")) == []
 
