@@ -263,19 +263,13 @@ def test_progress_and_errors_are_shown(table: Blank) -> None:
     expect(table.page.get_by_role("status").first).to_have_text("250 runs")
 
 
-def cell(kind: str, text: str, **more: Any) -> dict[str, Any]:
-    output = {"name": "reply", "pieces": [["=", text]], "note": "", "inline": False, "named": False}
-    return {
-        "kind": kind, "word": "" if kind == "baseline" else kind, "run": f"{kind}-{text}",
-        "quality": None, "latency": "1.84 s", "error": "", "outputs": [output], "cut": False,
-        "chips": [], "unstable": "", "busy": "", "problem": "",
-    } | more  # fmt: skip
-
-
 def cases(offset: int, count: int, total: int = 40) -> dict[str, Any]:
     rows = [
-        {"id": f"case-{n}", "n": n + 1, "labels": [], "unstable": False, "more": 0,
-         "inputs": [["", f"ticket {n}"]], "cells": [cell("baseline", "old"), cell("worse", f"new {n}")]}
+        {"id": f"case-{n}", "html": f"""<div role="row" class="vnb-grid-row">
+        <div role="rowheader" class="vnb-grid-cell vnb-grid-case">case {n + 1}</div>
+        <div role="gridcell" class="vnb-grid-cell vnb-grid-at-baseline">old</div>
+        <div role="gridcell" class="vnb-grid-cell vnb-grid-at-worse">new {n}
+        <button type="button" class="vnb-view-button" data-replay="v2">Run</button></div></div>"""}
         for n in range(offset, offset + count)
     ]  # fmt: skip
     return {"offset": offset, "total": total, "all": total, "rows": rows, "seq": 0, "view": ""}
@@ -321,6 +315,8 @@ def test_keys_go_over_cases_rate_and_open(grid: Blank) -> None:
     grid.page.keyboard.press("Enter")
     assert grid.sent("open")[-1]["id"] == "case-1"
     expect(grid.page.locator(".vnb-view-active")).to_contain_text("old")
+    grid.page.get_by_role("button", name="Run").nth(2).click()
+    assert grid.sent("replay")[-1] == {"kind": "replay", "id": "case-2", "release": "v2"}
 
 
 def test_filters_are_pressed_and_survive_a_new_view(grid: Blank) -> None:

@@ -312,6 +312,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     _unsubscribe: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, comparison: Comparison, callbacks: Callbacks | None = None) -> None:
+        self._back = button("Back to the grid", "vnb-grid-back", self._close_blind)
         self._own = comparison  # with the baseline that it was made with
         self._callbacks = callbacks = callbacks or Callbacks()
         self._releases = dict(_placed(comparison))
@@ -321,7 +322,6 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         on_missing = self._debouncer.poke if callbacks.again else lambda: None
         self.table = table = CasesTable(comparison, callbacks, on_missing)
         self._detail = Detail(callbacks, lambda run: self._take_runs([run]))
-        self._back = button("Back to the grid", "vnb-grid-back", self._close_blind)
         self._blind = ipw.VBox([])
         super().__init__([table, self._detail.widget, self._blind])
         self.add_class("vnb-grid-view")

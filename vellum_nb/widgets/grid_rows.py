@@ -1,4 +1,4 @@
-"""One row of the grid as it is sent to the page: a case, and a cell a release, cut to size.
+"""One row of the grid as HTML: a case, and a cell a release, cut to size.
 
 A piece of text is a mark and a text: ``"="`` is in both, ``"-"`` only in the old text, ``"+"``
 only in the new one, ``"~"`` is left out and the text says how much, ``"@"`` is where or by how
@@ -18,12 +18,16 @@ from vellum_nb.history import MissingRunError, RunSummary, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.diff import difference
 from vellum_nb.rendering.format import duration, figure, plural, signed, visible_name
+from vellum_nb.rendering.templates import render
 from vellum_nb.rendering.text_diff import Op, word_diff
 from vellum_nb.rendering.values import output_kind, plain_text, same_value, value_text
+from vellum_nb.widgets.markup import icon_html
 
 __all__ = ["MAX_ROW", "changed", "differing", "inputs_of", "label_text", "plain", "row", "short"]
 
 Piece: TypeAlias = tuple[str, str]
+Chip: TypeAlias = tuple[str, ...]
+"""Text, tone, tooltip, and the name of an icon."""
 
 MAX_ROW = 40_000  # bytes of one row
 _MARKS = {"equal": "=", "delete": "-", "insert": "+"}
@@ -36,6 +40,12 @@ _INPUT = 320
 _INPUTS, _OUTPUTS, _LABELS, _CHIPS = 6, 8, 8, 12
 _NAME = 40
 _INLINE = 40  # outputs as short as this stand beside each other
+_ICONS = {
+    "worse": "down-arrow",
+    "better": "up-arrow",
+    **dict.fromkeys(("missing", "alone"), "CANCELLED"),
+    "error": "FAILED",
+}
 _PASS = {True: "✓", False: "✗"}
 
 
@@ -154,10 +164,10 @@ def _fitted(pieces: list[Piece], limit: int) -> tuple[list[Piece], bool]:
     return fitted, any(mark == "~" for mark, _ in fitted)
 
 
-def _chips(comparison: Comparison, case: Case, release: str) -> list[tuple[str, str, str]]:
+def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
     """Return what was expected and what metrics say: text, tone and tooltip of each chip."""
     own, base = release == case.baseline, case.checks(case.baseline)
-    found = []
+    found: list[Chip] = []
     for name, met in case.checks(release).items():
         tone = "bad" if not met else "good" if base.get(name) is False and not own else ""
         compared = "as expected" if met else "not as expected"
@@ -166,9 +176,7 @@ def _chips(comparison: Comparison, case: Case, release: str) -> list[tuple[str, 
     return [*found, *filter(None, scores)][:_CHIPS]
 
 
-def _score(
-    comparison: Comparison, case: Case, release: str, metric: Metric
-) -> tuple[str, str, str] | None:
+def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:
     name, scored = _name(metric.name), comparison.scored(metric.name)
     value = comparison.value(case, release, metric.name)
     place = case.number - 1, comparison.releases.index(release)
@@ -196,41 +204,42 @@ Busy = Mapping[tuple[str, str], tuple[str, str]]
 def row(
     comparison: Comparison, case: Case, metric: str | None, replayed: frozenset[str], busy: Busy
 ) -> dict[str, Any]:
-    """Return what travels for one case; never more than about `MAX_ROW`.
+    """Return what travels for one case, its HTML; never more than about `MAX_ROW`.
 
     `metric` says what is better or worse; on the releases in `replayed` a missing case can be run.
     """
     limit = _TEXT
+    inputs = [(name, value) for name, value in inputs_of(case).items() if value is not None]
+    labels = [(name, value) for name, value in case.labels.items() if value is not None]
     while True:
         size = min(_INPUT, limit)
-        inputs = [(name, value) for name, value in inputs_of(case).items() if value is not None]
-        labels = [(name, value) for name, value in case.labels.items() if value is not None]
-        made = {
-            "id": case.case_id,
-            "n": case.number,
-            "labels": [[_name(n), short(label_text(v), _NAME)] for n, v in labels[:_LABELS]],
-            "unstable": case.is_unstable,
-            "inputs": [
-                [
-                    _name(name) if len(inputs) > 1 else "",
-                    short(plain_text(value), size),
-                ]
+        html = render(
+            "grid_row.html.j2",
+            icon=icon_html,
+            icons=_ICONS,
+            case=case,
+            labels=[(_name(n), short(label_text(v), _NAME)) for n, v in labels[:_LABELS]],
+            inputs=[
+                (_name(name) if len(inputs) > 1 else "", short(plain_text(value), size))
                 for name, value in inputs[:_INPUTS]
             ],
-            "more": max(0, len(inputs) - _INPUTS),
-            "cells": [
-                _cell(comparison, case, each, metric, limit)
-                | _state(each in replayed, *busy.get((case.case_id, each), ("", "")))
+            more=len(inputs) - _INPUTS,
+            cells=[
+                _state(each, each in replayed, *busy.get((case.case_id, each), ("", "")))
+                | _cell(comparison, case, each, metric, limit)
                 for each in (comparison.baseline, *comparison.others)
             ],
-        }
-        if len(json.dumps(made)) <= MAX_ROW or limit <= _LEAST:
-            return made
+        )
+        if len(json.dumps(html)) <= MAX_ROW or limit <= _LEAST:
+            return {"id": case.case_id, "html": html}
         limit //= 2
 
 
-def _state(can_replay: bool, busy: str, problem: str) -> dict[str, Any]:  # noqa: FBT001
-    return {"replay": can_replay, "busy": clean(busy), "problem": short(problem, 300)}
+def _state(release: str, can_replay: bool, busy: str, problem: str) -> dict[str, Any]:  # noqa: FBT001
+    named = {"name": release, "release": short(visible_name(release), 120)}
+    can_replay = can_replay and not busy
+    state = {"can_replay": can_replay, "busy": busy, "problem": short(problem, 300)}
+    return {"gap": "", "latency": "", **named, **state}
 
 
 def _name(name: str) -> str:
@@ -251,18 +260,26 @@ def _cell(
     base = base if base is not None and base.is_answer else None
     kind, word = _verdict(comparison, case, release, metric, base)
     against = base.run if base is not None and release != case.baseline else None
-    outputs, is_cut = _outputs(found.run, against, limit)
+    lines, is_cut = _lines(found.run, against, limit)
     unlike, answers = case.repeats(release)
+    chips: list[Chip] = _chips(comparison, case, release)
+    if unlike:
+        text, title = (
+            f"differs in {unlike:,} of {answers:,} repeats",
+            "Repeats brought other answers",
+        )
+        chips.append((text, "warn", title, "unstable"))
+    if found.quality is not None:
+        rated = f"rated {found.quality:.2f}"
+        chips.append((rated, "", "How a person rated this answer, from 0 to 1"))
     return {
         "kind": kind,
         "word": word,
-        "quality": found.quality,
         "latency": duration(found.latency_s),
         "error": short(error, limit),
-        "outputs": outputs,
+        "lines": lines,
         "cut": is_cut,
-        "chips": _chips(comparison, case, release),
-        "unstable": f"differs in {unlike:,} of {answers:,} repeats" if unlike else "",
+        "chips": chips,
     }
 
 
@@ -287,17 +304,21 @@ def _verdict(
     return (verdict, words[verdict]) if verdict in words else (status, status)
 
 
-def _outputs(run: Run, base: Run | None, limit: int) -> tuple[list[dict[str, Any]], bool]:
-    """Return the outputs, short ones to stand in a line, and whether something is left out."""
-    names = list(dict.fromkeys([*(base.outputs if base else ()), *run.outputs]))
+def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, Any]]], bool]:
+    """Return the outputs in lines, short ones beside each other; whether something is left out."""
     if not run.outputs:
         return [], False
+    names = list(dict.fromkeys([*(base.outputs if base else ()), *run.outputs]))
     made = [_output(name, run, base, limit) for name in names[:_OUTPUTS]]
-    is_cut = len(names) > _OUTPUTS or any(each.pop("cut") for each in made)
     long = sum(not each["inline"] for each in made)
+    lines: list[list[dict[str, Any]]] = []
     for each in made:  # a bare number says nothing without its name
-        each["named"] = not each.pop("is_text") or (long > 1 and not each["inline"])
-    return made, is_cut
+        each["named"] = not each["is_text"] or (long > 1 and not each["inline"])
+        if each["inline"] and lines and lines[-1][0]["inline"]:
+            lines[-1].append(each)
+        else:
+            lines.append([each])
+    return lines, len(names) > _OUTPUTS or any(each["cut"] for each in made)
 
 
 def _output(name: str, run: Run, base: Run | None, limit: int) -> dict[str, Any]:
@@ -305,11 +326,14 @@ def _output(name: str, run: Run, base: Run | None, limit: int) -> dict[str, Any]
     old, new = (None if each is None else _value(each, name) for each in (base, run))
     note = ""
     if new is None:
-        (pieces, is_cut), note = changed(value_text(*(old or ("", ""))), "", limit), "missing"
+        (pieces, is_cut), note = (
+            changed(value_text(*(old or ("", ""))), "", limit),
+            "output missing",
+        )
     elif base is None:
         pieces, is_cut = plain(value_text(*new), limit)
     elif old is None:
-        (pieces, is_cut), note = changed("", value_text(*new), limit), "new"
+        (pieces, is_cut), note = changed("", value_text(*new), limit), "new output"
     else:
         pieces, is_cut = differing(old[0], new[0], (old[1], new[1]), limit)
     sides = ("".join(text for mark, text in pieces if mark != left_out) for left_out in "+-")

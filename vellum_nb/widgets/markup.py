@@ -17,6 +17,7 @@ __all__ = [
     "WARN",
     "alert_html",
     "asset",
+    "icon_html",
     "page_safe",
     "script",
 ]
@@ -72,15 +73,15 @@ def _mask(name: str) -> str:
     return f'url("data:image/svg+xml,{svg.replace("<", "%3C").replace(">", "%3E")}")'
 
 
-def _svg(name: str) -> str:
+def icon_html(name: str, css: str = "vnb-view-icon") -> str:
+    """Return an icon as SVG in the colour of the text."""
     return (
-        '<svg class="vnb-glyph" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">'
+        f'<svg class="{css}" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">'
         f'<path fill="currentColor" d="{_ICONS[name]}"/></svg>'
     )
 
 
-ALERT = _svg("alert")
-WARN = _svg("warn")
+ALERT, WARN = (icon_html(name, "vnb-glyph") for name in ("alert", "warn"))
 
 
 def page_safe(value: Any) -> Any:

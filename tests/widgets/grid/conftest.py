@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import comm
@@ -30,13 +31,25 @@ class GridPage(Page):
         self.send(kind="rows", query=query, **asked)
         return self.wire.customs("rows")[-1]
 
+    def cases(self, **query):
+        """Return the number of each case that is found to its HTML."""
+        rows = self.rows(**query)["rows"]
+        return {int(re.search(r">case ([\d,]+)<", each["html"])[1]): each for each in rows}
+
     def numbers(self, **query):
-        return [row["n"] for row in self.rows(**query)["rows"]]
+        return list(self.cases(**query))
 
     def cell(self, number, release):
+        """Return a cell: kind, word, latency, chips, its HTML and its text."""
         names = [each["name"] for each in self.view._head["columns"]]
-        row = next(each for each in self.rows()["rows"] if each["n"] == number)
-        return row["cells"][names.index(release)]
+        cells = self.cases()[number]["html"].split('<div role="gridcell"')
+        html = f"<div {cells[1 + names.index(release)]}"
+        kind = re.search(r"vnb-grid-at-(\w+)", html)[1]
+        verdict = re.search(r'class="vnb-grid-verdict">.*?<span>(.*?)</span>', html)
+        chips = re.findall(r'vnb-grid-chip(?: vnb-grid-is-(\w+))?" title=".*?">(.*?)</span>', html)
+        word = verdict[1] if verdict else ""
+        texts = [(Html(text).text, tone) for tone, text in chips]
+        return {"kind": kind, "word": word, "chips": texts, "html": html, "text": Html(html).text}
 
     def release(self, name):
         """Return the text of a release in the summary."""

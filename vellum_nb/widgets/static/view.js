@@ -1,7 +1,7 @@
 // The history table and the grid of a comparison: one view of pages of rows that the kernel renders.
 // The page sorts, filters, selects and acts by messages; all text goes in as text nodes.
 import { button, figure, h, icon, plural, put, refill, resync, say, select } from "./kit.js";
-import { answerCell, caseCell, needOf, runCell, tracksOf } from "./cells.js";
+import { needOf, runCell, tracksOf } from "./cells.js";
 
 const DEBOUNCE_MS = 200;
 const PATIENCE_MS = 400;
@@ -167,7 +167,7 @@ class View {
     const drawn = new Set();
     this.rows.forEach((row, at) => {
       drawn.add(row.id);
-      const content = JSON.stringify([row, this.offset + at, this.look(row)]);
+      const content = JSON.stringify([row, this.offset + at, this.look?.(row)]);
       let node = this.nodes.get(row.id);
       if (!node || node.vnbContent !== content) {
         const made = this.rowNode(row, this.offset + at);
@@ -623,13 +623,11 @@ class CasesGrid extends View {
     this.root.classList.toggle("vnb-grid-narrow", narrow);
   }
 
-  look() { return this.get("_head").columns; }
-
   rowNode(row, index) {
-    const { columns } = this.get("_head");
-    const options = (column) => ({ id: `${this.id}-${index}-${column}`, "aria-colindex": column + 1, "data-column": column });
-    const act = { open: () => this.open(row.id), replay: (release) => this.send("replay", { id: row.id, release }) };
-    return h("div", { role: "row", class: "vnb-grid-row", "aria-rowindex": index + 2 }, caseCell(row, options(0)), row.cells.map((cell, at) => answerCell(cell, columns[at] ?? { name: "", label: "" }, options(at + 1), act)));
+    const node = trusted(row.html).firstElementChild;
+    put(node, "aria-rowindex", index + 2);
+    [...node.children].forEach((cell, at) => { cell.id = `${this.id}-${index}-${at}`; cell.dataset.column = at; put(cell, "aria-colindex", at + 1); });
+    return node;
   }
 
   // --- the active cell
@@ -638,11 +636,14 @@ class CasesGrid extends View {
 
   click(event) {
     const cell = event.target.closest(".vnb-grid-row > [data-column]");
-    if (!cell || event.target.closest("button")) return;
+    if (!cell) return;
+    const { id } = this.rows[cell.parentNode.vnbAt];
+    const acts = event.target.closest("button");
+    if (acts) { if (acts.dataset.replay) this.send("replay", { id, release: acts.dataset.replay }); else this.open(id); return; }
     this.grid.focus({ preventScroll: true });
     this.column = Number(cell.dataset.column);
     this.activate(cell.parentNode.vnbAt);
-    if (!String(window.getSelection() ?? "")) this.open(this.rows[this.active]?.id);
+    if (!String(window.getSelection() ?? "")) this.open(id);
   }
 
   key(event) {
