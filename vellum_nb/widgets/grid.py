@@ -41,9 +41,9 @@ __all__ = ["Callbacks", "ComparisonView"]
 
 MAX_PAGE = 80_000  # bytes of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
-_MAX_ROWS, _MAX_LABELS = 60, 50
 _FIRST_CELLS, _FIRST_ROWS = 24, 4  # as many cells as fill the page, at least four rows
 _MAX_ORDERS = 8  # that are remembered
+_ALL_THERE = "All runs that were compared are there again"
 _INPUT = 20_000  # characters of an input that are shown at once
 
 
@@ -92,7 +92,7 @@ class Callbacks:
 class CasesTable(TableView):
     """The rows of the grid: a case each, with a cell a release.
 
-    `comparison`, `metric` and `chosen` are what is shown; `renew` draws it when they changed.
+    `comparison` and `metric` are what is shown; `renew` draws it when they changed.
     `on_missing` is called where a run that is to be shown was deleted.
     """
 
@@ -110,7 +110,6 @@ class CasesTable(TableView):
     ) -> None:
         self.comparison = comparison
         self.metric = comparison.metric.name if comparison.metric else None
-        self.chosen: frozenset[str] = frozenset()
         self.busy: dict[tuple[str, str], tuple[str, str]] = {}
         self._callbacks, self._on_missing = callbacks, on_missing
         self._found: dict[str, list[int]] = {}
@@ -123,7 +122,7 @@ class CasesTable(TableView):
         can = [name for name in ("rate", "blind") if getattr(callbacks, name) is not None]
         can += ["code"] if callbacks.replayed(comparison) and comparison.others else []
         with self.lock:
-            self._order = CaseOrder(comparison, self.metric, self.chosen)
+            self._order = CaseOrder(comparison, self.metric)
             if reorder:
                 self._found.clear()
             shown = head(self._order, about=callbacks.about, same=callbacks.same, can=can)
@@ -133,17 +132,11 @@ class CasesTable(TableView):
             ]
             rows = max(_FIRST_ROWS, _FIRST_CELLS // max(1, len(comparison.releases)))
             with self.hold_sync():
-                if not shown["filters"] or shown["filters"][0]["name"] != "chosen":
-                    self.states = [each for each in self.states if each != "chosen"]
                 self._head = shown | {"formats": formats}
                 self._first = self._answer(self.query, Window("", 0, 0, rows))
             self.send({"kind": "changed", "restart": reorder})
 
-    def most_rows(self) -> int:
-        """Return how many rows may travel at once."""
-        return _MAX_ROWS
-
-    def show_rows(self, query: dict[str, Any], window: Window, count: str) -> None:  # noqa: ARG002
+    def show_rows(self, query: dict[str, Any], window: Window, *, again: bool) -> None:  # noqa: ARG002
         """Send the rows of `window`."""
         self.send(self._answer(query, window))
 
@@ -157,8 +150,9 @@ class CasesTable(TableView):
             "parquet": Format("Parquet", ".parquet", shown.to_parquet),
         }
 
+    @property
     def exported_rows(self) -> int:
-        """Return how many cases an export has."""
+        """How many cases an export has."""
         return len(self.comparison.cases)
 
     def send_case(self, case: Case) -> None:
@@ -195,11 +189,6 @@ class CasesTable(TableView):
     def _row(self, case: Case) -> dict[str, Any]:
         replayed = self._callbacks.replayed(self.comparison)
         return row(self.comparison, case, self.metric, replayed, dict(self.busy))
-
-    @traitlets.validate("labels")
-    def _valid_labels(self, proposal: Mapping[str, Any]) -> dict[str, list[str]]:
-        chosen = {name: values for name, values in proposal["value"].items() if values}
-        return dict(sorted(chosen.items())[:_MAX_LABELS])
 
 
 class Detail:
@@ -330,8 +319,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             "close": lambda _message: self.close_case(),
             "rate": self._on_rate,
             "replay": lambda message: self.replay(self._case(message), _text(message, "release")),
-            "baseline": lambda message: self.set_baseline(_text(message, "release")),
-            "metric": lambda message: self.set_metric(_text(message, "name")),
+            "baseline": self._on_baseline,
+            "metric": self._on_metric,
             "blind": lambda message: self.rate_blind(_text(message, "release")),
             "code": lambda _message: self._executor.submit(self._show_code),
         }
@@ -367,28 +356,6 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             close_tree(part)
         super().close()
 
-    def choose(self, case_ids: Iterable[str]) -> None:
-        """Show only these cases, until the reader takes the filter *Chosen* away; none: all.
-
-        Parameters
-        ----------
-        case_ids : iterable of str
-            As `Case.case_id`; those that are not in this comparison are passed over.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> for tag in ("v1", "v2"):
-        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
-        >>> grid = ws.compare("ticket-triage").view()
-        >>> grid.choose([run.case_id])
-        """
-        known = {case.case_id for case in self.comparison.cases}
-        self.table.chosen = frozenset(case_ids) & known
-        self.table.states = ["chosen"] if self.table.chosen else []
-        self.table.renew()
-
     def open_case(self, case: Case) -> None:
         """Show `case` in full under the grid."""
         self._detail.show(self.comparison, case)
@@ -400,13 +367,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.table.opened = ""
 
     def rate(self, case: Case, release: str, quality: float) -> None:
-        """Rate the answer of `case` on `release`, from 0 to 1, in a thread.
-
-        Raises
-        ------
-        InputError
-            Ratings cannot be saved here, or there is no answer.
-        """
+        """Rate the answer of `case` on `release`, from 0 to 1, in a thread."""
         rate, run = self._callbacks.rate, case.answer(release)
         if rate is None:
             msg = "Ratings cannot be saved here: this comparison was made without a workspace"
@@ -423,13 +384,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._work(case, release, "saving the rating…", save)
 
     def replay(self, case: Case, release: str) -> None:
-        """Run `case` on `release`, in a thread; its cell shows the answer when it has come.
-
-        Raises
-        ------
-        InputError
-            Nothing can be run here, or not on `release`.
-        """
+        """Run `case` on `release`, in a thread; its cell shows the answer when it has come."""
         replay = self._callbacks.replay
         if replay is None or release not in self._callbacks.replayed(self.comparison):
             msg = f"Case {case.number} cannot be run on {release} from here"
@@ -443,19 +398,12 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
         self._work(case, release, "running…", run_case)
 
-    def set_baseline(self, release: str) -> None:
-        """Compare the others with `release`."""
-        if release != self.comparison.baseline:
+    def _on_baseline(self, message: Mapping[str, Any]) -> None:
+        if (release := _text(message, "release")) != self.comparison.baseline:
             self._show(self._own, baseline=release)
 
-    def set_metric(self, name: str) -> None:
-        """Rank the cases by another metric.
-
-        Raises
-        ------
-        InputError
-            There is no such metric in this comparison.
-        """
+    def _on_metric(self, message: Mapping[str, Any]) -> None:
+        name = _text(message, "name")
         known = [each.name for each in self.comparison.metrics]
         if name not in known:
             msg = f"There is no metric {name!r}; there are: {', '.join(known) or 'none'}"
@@ -464,13 +412,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.table.renew()
 
     def rate_blind(self, release: str = "") -> None:
-        """Rate the baseline and `release` (default: the first) blind, in the grid's place.
-
-        Raises
-        ------
-        InputError
-            There is no workspace, or one release only.
-        """
+        """Rate the baseline and `release` (default: the first) blind, in the grid's place."""
         comparison = self.comparison
         if self._callbacks.blind is None or not comparison.others:
             one = "A blind rating is of two releases, and this comparison has one"
@@ -515,7 +457,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 problem = f"{type(exc).__name__}: {exc}"
                 raise
             finally:
-                table.busy.pop(key)
+                table.busy.pop(key, None)
                 table.busy |= {key: ("", problem)} if problem else {}
                 table.send_case(case)
 
@@ -555,7 +497,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                     self._show(own.with_runs(without=deleted))
                     self._deleted += len(deleted) - len(restored)
                     self.table.error = ""
-                    self.table.send({"kind": "status", "text": _deleted_text(self._deleted)})
+                    gone = f"Deleted of what was compared: {plural(self._deleted, 'run')}"
+                    text = f"{gone}, see history.deletions()" if self._deleted else _ALL_THERE
+                    self.table.send({"kind": "status", "text": text})
             self._take_runs(there.values())
 
     def _take_runs(self, runs: Iterable[Run | RunSummary]) -> None:
@@ -606,9 +550,3 @@ def _placed(comparison: Comparison) -> list[tuple[str, str]]:
 def _text(message: Mapping[str, Any], key: str) -> str:
     value = message.get(key)
     return value if isinstance(value, str) else refuse(f"{value!r:.60} is no {key}")
-
-
-def _deleted_text(number: int) -> str:
-    if not number:
-        return "All runs that were compared are there again"
-    return f"Deleted of what was compared: {plural(number, 'run')}, see history.deletions()"

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["STATES", "CaseOrder", "head"]
 
 STATES = {
-    "chosen": "Chosen",
     "different": "Different",
     "regressions": "Regressions",
     "missing": "Missing",
@@ -65,9 +64,7 @@ class CaseOrder:
         All cases by rank; within it by how much they lost or won, over all releases.
     """
 
-    def __init__(
-        self, comparison: Comparison, metric: str | None, chosen: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, comparison: Comparison, metric: str | None) -> None:
         import numpy as np
 
         self.comparison, self.metric = comparison, metric
@@ -89,7 +86,6 @@ class CaseOrder:
 
         alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
         self.states = {
-            "chosen": np.array([case.case_id in chosen for case in cases], dtype=bool),
             "different": is_on_any("differs"),
             "regressions": has("worse"),
             "missing": is_on_any("missing") if others else alone,
@@ -125,7 +121,8 @@ class CaseOrder:
         if states:
             found = [at for at in found if any(self.states[each][at] for each in states)]
         for name, values in labels.items():
-            found = [at for at in found if label_text(cases[at].labels.get(name)) in values]
+            if values:
+                found = [at for at in found if label_text(cases[at].labels.get(name)) in values]
         if search:
             looking = Search.of(search)
             read = in_turn(cases[at] for at in found)
@@ -161,8 +158,6 @@ def head(
     elif found is not None:
         which = "lower" if found.lower_is_better else "higher"
         parts.append(f"{_name(found.name)}: {which} is better")
-    counts = {name: int(order.states[name].sum()) for name in STATES}
-    is_offered = {"chosen": counts["chosen"] > 0, "regressions": metric is not None}
     return {
         "title": _name(comparison.deployment),
         "about": " · ".join(parts),
@@ -173,9 +168,9 @@ def head(
         "metric": metric or "",
         "can": list(can),
         "filters": [
-            {"name": name, "label": label, "count": counts[name]}
+            {"name": name, "label": label, "count": int(order.states[name].sum())}
             for name, label in STATES.items()
-            if is_offered.get(name, True)
+            if name != "regressions" or metric is not None
         ],
         "labels": [
             {

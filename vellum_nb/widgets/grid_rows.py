@@ -70,24 +70,12 @@ def inputs_of(case: Case) -> Mapping[str, Any]:
 
 
 def plain(text: str, limit: int) -> tuple[list[Piece], bool]:
-    """Return `text` in pieces, and whether some of it is left out.
-
-    Examples
-    --------
-    >>> plain("charged twice", 7)
-    ([('=', 'charged'), ('~', '6 characters')], True)
-    """
+    """Return `text` in pieces, and whether some of it is left out."""
     return _fitted([("=", text)] if text else [], limit)
 
 
 def differing(old: Any, new: Any, kinds: tuple[str, str], limit: int) -> tuple[list[Piece], bool]:
-    """Return how one value differs from another, by Vellum's types of the two.
-
-    Examples
-    --------
-    >>> differing(2, 5, ("NUMBER", "NUMBER"), 100)
-    ([('-', '2'), ('+', '5'), ('@', ' by +3')], False)
-    """
+    """Return how one value differs from another, by Vellum's types of the two."""
     texts = value_text(old, kinds[0]), value_text(new, kinds[1])
     if same_value(old, new):
         return plain(texts[1], limit)
@@ -107,13 +95,7 @@ def differing(old: Any, new: Any, kinds: tuple[str, str], limit: int) -> tuple[l
 
 
 def changed(old: str, new: str, limit: int) -> tuple[list[Piece], bool]:
-    """Return how `new` differs from `old`, in pieces; a change is in sight however far down it is.
-
-    Examples
-    --------
-    >>> changed("charged twice", "charged once", 100)
-    ([('=', 'charged '), ('-', 'twice'), ('+', 'once')], False)
-    """
+    """Return how `new` differs from `old`; a change is in sight however far down it is."""
     start, end = _start(old, new), _WINDOW * limit
     pieces: list[Piece] = [("~", f"{start:,} characters")] if start else []
     ops = word_diff(old[start : start + end], new[start : start + end])

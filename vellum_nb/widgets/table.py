@@ -33,7 +33,8 @@ from vellum_nb.widgets.table_view import MAX_TEXT, Format, TableView, Window, re
 
 __all__ = ["HistoryView"]
 
-_MAX_ROWS, _FEWEST_ROWS, _FIRST_ROWS = 200, 40, 40
+_MAX_ROWS, _FEWEST_ROWS = 200, 40
+_FIRST = Window("", 0, 0, 40)
 _MAX_CELLS = 4_000
 _MAX_SELECTED = 1000
 _MAX_COLUMNS = 100
@@ -121,19 +122,18 @@ class HistorySource:
         return self.history.count(limit=_LONG + 1) > _LONG
 
     def rows(
-        self, query: Mapping[str, Any], window: Window, count: str, on_start: OnStart
+        self, query: Mapping[str, Any], window: Window, on_start: OnStart, *, again: bool
     ) -> dict[str, Any]:
         """Return the rows of `window`; `on_start` is called with what cancels a sort."""
         key = repr((self.filters(query), query["order_by"]))
         known, counts = self._counts
-        again = count != "no" or known != key
+        again = again or known != key
         runs = self.page(
             query, offset=window.offset, limit=window.limit, again=again, on_start=on_start
         )
-        seen = window.offset + len(runs)
         if again or counts.rough:
-            seen = seen if again else max(seen, counts.total)
-            counts = self.count(query, seen, exact=again and count == "exact")
+            seen = max(window.offset + len(runs), counts.total if known == key else 0)
+            counts = self.count(query, seen, exact=not self.is_long)
         self._counts = key, counts
         self._meet(runs)
         rows = fitting_rows(runs, query["columns"], search=query["search"])
@@ -167,7 +167,6 @@ class HistorySource:
 
     def count(self, query: Mapping[str, Any], seen: int = 0, *, exact: bool) -> Counts:
         """Return how many runs are found and stored: counted, or, of many, at least so many."""
-        exact = exact or not self.is_long
 
         def counted(filters: Mapping[str, Any], at_least: int) -> tuple[int, bool]:
             if exact:
@@ -275,7 +274,7 @@ class HistoryView(TableView):
         super().__init__(
             kind="runs", search=source.first_search, columns=head["default"], _head=head
         )
-        self._first = self._read(self.query, Window("", 0, 0, _FIRST_ROWS), "quick")
+        self._first = self._read(self.query, _FIRST, again=True)
         self.actions |= {
             "select_range": self._on_range,
             "side_by_side": self._on_side,
@@ -334,8 +333,9 @@ class HistoryView(TableView):
         if "selected_ids" in sync_data:
             self.guarded("action", select)
 
+    @property
     def most_rows(self) -> int:
-        """Return how many rows may travel at once: the fewer, the more columns they have."""
+        """How many rows may travel at once: the fewer, the more columns they have."""
         return min(_MAX_ROWS, max(_FEWEST_ROWS, _MAX_CELLS // max(1, len(self.columns))))
 
     def submit(self, topic: str, call: Callable[[], None]) -> None:
@@ -350,8 +350,9 @@ class HistoryView(TableView):
         write, filters = self._source.history.to_csv, self._source.filters(self.query)
         return {"csv": Format("CSV", ".csv", partial(write, progress=False, **filters))}
 
+    @property
     def exported_rows(self) -> int:
-        """Return how many runs an export has."""
+        """How many runs an export has."""
         return self._source.count(self.query, exact=True).total
 
     def _on_rows(self, message: Mapping[str, Any]) -> None:
@@ -363,25 +364,25 @@ class HistoryView(TableView):
         self._cancel_replaced()
         super()._on_rows(message)
 
-    def show_rows(self, query: dict[str, Any], window: Window, count: str) -> None:
+    def show_rows(self, query: dict[str, Any], window: Window, *, again: bool) -> None:
         """Send the rows of a window, and count what was not counted."""
         with suppress(_ReplacedError):
             self._refuse_replaced(window)
             if query["search"].strip():
                 self._source.history.index_for_search(partial(self._on_progress, window))
-            answer = self._read(query, window, count)
+            answer = self._read(query, window, again=again)
             self._refuse_replaced(window)
             self.send(answer)
             if answer["rough"]:
                 self._counting.submit(partial(self._send_counts, query, window))
 
-    def _read(self, query: dict[str, Any], window: Window, count: str) -> dict[str, Any]:
+    def _read(self, query: dict[str, Any], window: Window, *, again: bool) -> dict[str, Any]:
         def on_start(cancel: Callable[[], None]) -> None:
             self._cancel = window, cancel
             self._cancel_replaced()
 
         try:
-            answer = self._source.rows(query, window, count, on_start)
+            answer = self._source.rows(query, window, on_start, again=again)
         except HistoryError:
             self._refuse_replaced(window)
             raise
@@ -437,7 +438,7 @@ class HistoryView(TableView):
         if self._windows:
             self.send({"kind": "changed"})
         else:
-            self._first = self._read(self.query, Window("", 0, 0, _FIRST_ROWS), "exact")
+            self._first = self._read(self.query, _FIRST, again=True)
 
     def _on_range(self, message: Mapping[str, Any]) -> None:
         """Select rows by position, also those that never travelled to the browser."""

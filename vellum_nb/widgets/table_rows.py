@@ -67,13 +67,7 @@ Cell = str | float | int | bool | list[str] | None
 def known_columns(
     inputs: Iterable[str], outputs: Iterable[str], *, authors: bool = False
 ) -> list[str]:
-    """Return the names of all columns: those of the history frame, and two for all values.
-
-    Examples
-    --------
-    >>> known_columns(["ticket"], ["reply"])[6:10]
-    ['inputs', 'input.ticket', 'outputs', 'output.reply']
-    """
+    """Return the names of all columns: those of the history frame, and two for all values."""
     values = [f"input.{name}" for name in inputs], [f"output.{name}" for name in outputs]
     tail = [*_TAIL, "author"] if authors else _TAIL
     return [*_HEAD, "inputs", *values[0], "outputs", *values[1], *tail]
@@ -88,13 +82,7 @@ def default_columns(known: Sequence[str], *, mixed: bool = False) -> list[str]:
 
 
 def column_kind(name: str) -> str:
-    """Return how the cells of a column are shown.
-
-    Examples
-    --------
-    >>> column_kind("latency_s"), column_kind("input.ticket")
-    ('seconds', 'text')
-    """
+    """Return how the cells of a column are shown."""
     return _KINDS.get(name, "text")
 
 
@@ -124,22 +112,6 @@ def cells(
     """Return the cells of one run: texts cut to about `limit`, times as ISO 8601 in UTC.
 
     A text in which `search` finds something is a list: what is at odd places was found.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> run = Run(
-    ...     id="1",
-    ...     deployment="triage",
-    ...     release_tag="v2",
-    ...     timestamp=datetime(2026, 11, 24, tzinfo=UTC),
-    ...     inputs={"ticket": "charged twice"},
-    ...     case_id="c",
-    ... )
-    >>> cells(run, ["release_tag", "input.ticket", "latency_s", "timestamp"])
-    ['v2', 'charged twice', None, '2026-11-24T00:00:00+00:00']
-    >>> cells(run, ["input.ticket"], search=Search.of("charge"))
-    [['', 'charged', ' twice']]
     """
     return [
         _cell(_value(run, name), search if name.startswith(_SEARCHED) else NOTHING, limit)

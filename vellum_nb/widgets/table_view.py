@@ -52,7 +52,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Format:
-    """What a table can be written as; `write` is called with the file and returns nothing."""
+    """What a table can be written as; `write` is called with the file."""
 
     label: str
     suffix: str
@@ -60,13 +60,7 @@ class Format:
 
 
 def read_int(value: object, low: int, high: int) -> int:
-    """Return `value` between `low` and `high`; what is no whole number is `low`.
-
-    Examples
-    --------
-    >>> read_int(10**9, 1, 60), read_int("all", 1, 60)
-    (60, 1)
-    """
+    """Return `value` between `low` and `high`; what is no whole number is `low`."""
     if isinstance(value, bool) or not isinstance(value, int):
         return low
     return max(low, min(value, high))
@@ -112,20 +106,22 @@ class TableView(ThreadSafeWidget):
         """What is shown now, by the names in `QUERY`."""
         return {name: getattr(self, name) for name in self.QUERY}
 
+    @property
     def most_rows(self) -> int:
-        """Return how many rows may travel at once."""
-        raise NotImplementedError
+        """How many rows may travel at once."""
+        return 60
 
-    def show_rows(self, query: dict[str, Any], window: Window, count: str) -> None:
-        """Send the rows of `window`; `count` is quick, exact, or no: as they were counted."""
+    def show_rows(self, query: dict[str, Any], window: Window, *, again: bool) -> None:
+        """Send the rows of `window`; unless `again`, only the window has moved."""
         raise NotImplementedError
 
     def formats(self) -> dict[str, Format]:
         """Return what Export can write."""
         raise NotImplementedError
 
+    @property
     def exported_rows(self) -> int:
-        """Return how many rows an export has."""
+        """How many rows an export has."""
         raise NotImplementedError
 
     def submit(self, topic: str, call: Callable[[], None]) -> None:
@@ -168,12 +164,11 @@ class TableView(ThreadSafeWidget):
 
     def _on_rows(self, message: Mapping[str, Any]) -> None:
         before, problems = self.query, self._take_query(message.get("query"))
-        query, window = self.query, Window.of(message, self.most_rows())
-        moved = query == before and message.get("scroll") is True
-        count = "no" if moved else "exact" if message.get("refresh") is True else "quick"
+        query, window = self.query, Window.of(message, self.most_rows)
+        again = query != before or message.get("scroll") is not True
 
         def answer() -> None:
-            self.show_rows(query, window, count)
+            self.show_rows(query, window, again=again)
             if problems:
                 refuse("; ".join(problems))
 
@@ -204,7 +199,7 @@ class TableView(ThreadSafeWidget):
                     refuse(f"it is written as {', '.join(formats)}, not as {name!r:.60}")
                 path = export_target(message.get("path"), formats[name].suffix, self.export_folder)
                 formats[name].write(path)
-                answer = {"path": str(path), "count": self.exported_rows()}
+                answer = {"path": str(path), "count": self.exported_rows}
             except (OSError, ImportError, VellumNBError) as exc:
                 answer = {"error": str(exc)}
             self.send({"kind": "exported", **answer})

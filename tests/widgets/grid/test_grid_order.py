@@ -42,18 +42,6 @@ def test_the_filters_say_how_many_cases_are_in_each(page):
     assert counts == {"different": 4, "regressions": 2, "missing": 1, "unstable": 0}
 
 
-def test_chosen_cases_are_a_filter_until_none_is_chosen(page):
-    page.whole.choose(
-        [page.whole.comparison.cases[number - 1].case_id for number in (6, 1)] + ["x"]
-    )
-    filters = {each["name"]: each["count"] for each in page.view._head["filters"]}
-    assert filters["chosen"] == 2
-    assert page.numbers(states=["chosen"]) == [6, 1]
-    page.whole.choose([])
-    assert "chosen" not in {each["name"] for each in page.view._head["filters"]}
-    assert page.numbers() == [3, 4, 2, 5, 6, 1]
-
-
 def test_labels_narrow_what_states_find(page):
     assert page.numbers(labels={"topic": ["outage"]}) == [4, 2, 6]
     assert page.numbers(labels={"topic": ["outage"]}, states=["regressions"]) == [4]

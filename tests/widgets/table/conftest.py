@@ -39,7 +39,7 @@ class Browser(Page):
 
     def becomes(self, condition, **content):
         """Wait until the rows, asked for again at each change, are so."""
-        assert self.wire.wait_for(lambda: condition(self.rows(refresh=True, **content)))
+        assert self.wire.wait_for(lambda: condition(self.rows(**content)))
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ class View {
       clearTimeout(this.patience);
       this.take(message);
       this.follow();
-    } else if (message.kind === "changed") { if (message.restart) this.page(0); else this.ask(this.offset, true, { refresh: true }); }
+    } else if (message.kind === "changed") { if (message.restart) this.page(0); else this.ask(this.offset, true); }
     else if (message.kind === "exported") this.exported(message);
     else if (message.kind === "status") say(this.status, message.text);
     else if (message.kind === "progress" && mine) this.progress(message);
