@@ -23,6 +23,6 @@ def data() -> TextIO:
 
 def say(text: str) -> None:
     """Write a message to stderr; nothing in it drives the terminal."""
-    from vellum_nb.rendering.marks import printable
+    from vellum_nb.rendering.format import printable
 
     print(printable(text), file=sys.stderr)

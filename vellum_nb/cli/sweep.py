@@ -132,6 +132,6 @@ def _status(done: Sweep) -> int:
 
 
 def _printable(text: str) -> str:
-    from vellum_nb.rendering.marks import printable
+    from vellum_nb.rendering.format import printable
 
     return printable(text)

@@ -20,13 +20,14 @@ from vellum_nb.rendering.format import (
     cut,
     duration,
     figure,
+    markdown_code,
     money,
     one_line,
     p_value,
     percent,
     plural,
+    printable,
 )
-from vellum_nb.rendering.marks import markdown_code, printable
 from vellum_nb.rendering.states import error_html
 from vellum_nb.rendering.templates import render, stylesheet
 from vellum_nb.rendering.values import output_kind, plain_text, value_text

@@ -8,11 +8,9 @@ from html import escape
 from itertools import chain
 
 from vellum_nb.models import NodeRun, Run
-from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.diff import Op, diff_html, difference
 from vellum_nb.rendering.format import duration, money, visible_name
-from vellum_nb.rendering.marks import diff_html
 from vellum_nb.rendering.states import error_html, icon, state_html
-from vellum_nb.rendering.text_diff import Op
 from vellum_nb.rendering.values import same_value
 from vellum_nb.rendering.values_html import difference_html, value_html
 from vellum_nb.widgets.markup import asset
