@@ -20,8 +20,8 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.rendering.html import clipped, value_html
 from vellum_nb.rendering.values import value_text
-from vellum_nb.rendering.values_html import clipped, value_html
 from vellum_nb.widgets.base import (
     Debouncer,
     ErrorBoundary,
