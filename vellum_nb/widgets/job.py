@@ -13,7 +13,7 @@ from typing import Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import Cancellation, Run, RunRequest
 from vellum_nb.rendering.format import visible_name
-from vellum_nb.rendering.values_html import clipped
+from vellum_nb.rendering.html import clipped
 from vellum_nb.widgets.spec import Progressing
 
 __all__ = ["Job", "Live", "Progress", "Stream", "answer", "live_facts", "live_texts"]
