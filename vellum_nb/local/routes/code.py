@@ -7,9 +7,11 @@ with the code (module name, cases of `sandbox.py`, container image) is stored be
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import tarfile
 import uuid
+import zipfile
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -22,8 +24,6 @@ from vellum_nb.local.deployments.releases import (
     LATEST,
     Deployment,
     Release,
-    as_text,
-    as_zip,
     build,
     release_definition,
     source_of,
@@ -43,6 +43,7 @@ from vellum_nb.local.routes.common import Served, new_router
 from vellum_nb.models.base import Model
 
 router: APIRouter = new_router()
+_DATE = (1980, 1, 1, 0, 0, 0)  # the same code is the same archive
 _DATASET = "dataset.json"
 _METADATA = "metadata.json"
 _PULLED: dict[int | str, dict[str, Any]] = {
@@ -133,9 +134,16 @@ def pull(
     if options.include_sandbox and pushed is not None and pushed.dataset:
         files[_DATASET] = to_json(list(pushed.dataset))
     if "text/plain" in request.headers.get("accept", ""):
-        return Response(as_text(files).encode("utf-8", "replace"), media_type="text/plain")
+        text = "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))
+        return Response(text.encode("utf-8", "replace"), media_type="text/plain")
     files[_METADATA] = json.dumps(metadata, indent=2) + "\n"
-    return Response(as_zip(files), media_type="application/zip")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, text in sorted(files.items()):
+            info = zipfile.ZipInfo(path, _DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, text.encode("utf-8", "surrogatepass"))
+    return Response(buffer.getvalue(), media_type="application/zip")
 
 
 @router.post("/v1/workflows/push")
