@@ -149,7 +149,7 @@ class LocalServer:
 
     @faults.setter
     def faults(self, faults: Faults | None) -> None:
-        self._faults.faults = faults
+        self._faults.set(faults)
 
     def start(self) -> Self:
         """Serve in a thread of this process; a running server goes on."""
