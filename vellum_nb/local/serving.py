@@ -34,6 +34,8 @@ class Serving:
         self,
         registry: Registry,
         ledger: Ledger,
+        models: Models,
+        faults: FaultBox,
         *,
         port: int,
         api_key: str,
@@ -41,8 +43,6 @@ class Serving:
         grace: float,
         body_limit: int,
         request_timeout: float,
-        models: Models,
-        faults: FaultBox,
     ) -> None:
         ledger.hold()
         ledger.reject_running("The server ended while it ran")
