@@ -31,6 +31,7 @@ from vellum_nb.local.engine.events import (
     code_definition,
     describe_exception,
     event_error,
+    not_loaded,
     values_by_name,
 )
 from vellum_nb.local.engine.inputs import (
@@ -447,8 +448,7 @@ class Executions:
         try:
             execution: Execution = request.release.workflow().begin(inputs, context)
         except CodeUnavailableError as exc:
-            msg = f"The code of this release is not loaded: {exc}. Deploy it again to run it."
-            raise Rejection(msg, "INVALID_WORKFLOW") from exc
+            raise not_loaded(exc) from exc
         return ExecutionWithUploads(execution, files) if files else execution
 
 
