@@ -57,7 +57,7 @@ class Serving:
             limits,
             url=f"http://127.0.0.1:{self.port}",
             api_key=api_key,
-            usage=models.usage.of,
+            usage=models.usage_of,
         )
         state = State(registry, executions, ledger, datetime.now(UTC), models)
         transports: _Transports = {}
