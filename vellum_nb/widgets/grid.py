@@ -14,13 +14,13 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case, in_turn
+from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.history import MissingRunError, RunSummary, clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.rendering.html import clipped, value_html
 from vellum_nb.rendering.values import plain_text
-from vellum_nb.rendering.values_html import clipped, value_html
 from vellum_nb.widgets.base import (
     Debouncer,
     ErrorBoundary,
@@ -32,9 +32,9 @@ from vellum_nb.widgets.base import (
 )
 from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_cases import STATES, CaseOrder, head
-from vellum_nb.widgets.grid_rows import inputs_of, label_text, row
+from vellum_nb.widgets.grid_rows import label_text, row
 from vellum_nb.widgets.outputs import side_by_side_html
-from vellum_nb.widgets.results import AnswerActions, AnswerBars, Rate, Trace
+from vellum_nb.widgets.results import AnswerBars, Rate, Trace
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 
 __all__ = ["Callbacks", "ComparisonView"]
@@ -77,7 +77,7 @@ class Callbacks:
     replay: Callable[[Case, str], Run] | None = None
     blind: Callable[[Any, tuple[str, str]], Any] | None = None
     subscribe: Callable[..., Callable[[], None]] | None = None
-    again: Callable[[Collection[str]], list[RunSummary]] | None = None
+    again: Callable[[Collection[str]], list[Run]] | None = None
     about: str = ""
     same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -93,7 +93,6 @@ class CasesTable(TableView):
     """The rows of the grid: a case each, with a cell a release.
 
     `comparison` and `metric` are what is shown; `renew` draws it when they changed.
-    `on_missing` is called where a run that is to be shown was deleted.
     """
 
     QUERY = ("search", "states", "labels")
@@ -105,13 +104,11 @@ class CasesTable(TableView):
     opened = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(
-        self, comparison: Comparison, callbacks: Callbacks, on_missing: Callable[[], None]
-    ) -> None:
+    def __init__(self, comparison: Comparison, callbacks: Callbacks) -> None:
         self.comparison = comparison
         self.metric = comparison.metric.name if comparison.metric else None
         self.busy: dict[tuple[str, str], tuple[str, str]] = {}
-        self._callbacks, self._on_missing = callbacks, on_missing
+        self._callbacks = callbacks
         self._found: dict[str, list[int]] = {}
         super().__init__(kind="cases")
         self.renew()
@@ -157,14 +154,8 @@ class CasesTable(TableView):
 
     def send_case(self, case: Case) -> None:
         """Send one row; where it is in sight it is drawn again."""
-        with self.lock, suppress(MissingRunError):  # the next request for rows says it
+        with self.lock:
             self.send({"kind": "row", "row": self._row(self.comparison.cases[case.number - 1])})
-
-    def fail(self, exc: BaseException, topic: str) -> None:
-        """Show an error; of a run that is missing look which there are still."""
-        super().fail(exc, topic)
-        if isinstance(exc, MissingRunError):
-            self._on_missing()
 
     def _answer(self, query: dict[str, Any], window: Window) -> dict[str, Any]:
         """Return the rows of `window`, as many as may travel at once; at least one."""
@@ -176,10 +167,8 @@ class CasesTable(TableView):
         places, cases = self._found[key], self.comparison.cases
         rows: list[dict[str, Any]] = []
         size = 0
-        for case in in_turn(
-            cases[place] for place in places[window.offset : window.offset + window.limit]
-        ):
-            rows.append(self._row(case))
+        for place in places[window.offset : window.offset + window.limit]:
+            rows.append(self._row(cases[place]))
             size += len(json.dumps(rows[-1]))
             if size > MAX_PAGE and len(rows) > 1:
                 rows.pop()
@@ -198,20 +187,17 @@ class Detail:
     """
 
     def __init__(self, callbacks: Callbacks, changed: Callable[[Run], None]) -> None:
-        controls = [name for name in ("rate", "trace") if getattr(callbacks, name) is not None]
-        self._bars = AnswerBars(controls)
         self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
-        self.actions = AnswerActions(
-            self._bars,
+        self.bars = AnswerBars(
             rate=callbacks.rate,
             trace=callbacks.trace,
             boundary=self._edge,
             changed=changed,
             go_on=lambda _run: None,
         )
-        results = ipw.VBox([self._edge.widget, self._answers, self._bars])
+        results = ipw.VBox([self._edge.widget, self._answers, self.bars])
         results.add_class("vnb-results")
         self.widget = ipw.VBox([note(FORM_STYLE, "vnb-style"), self._head, results])
         self.widget.add_class("vnb").add_class("vnb-case").add_class("vnb-none")
@@ -228,7 +214,7 @@ class Detail:
             head_html = _case_html(case, [e for e in comparison.releases if e not in found])
         self._edge.clear()
         self._head.value = clean(head_html)
-        self._bars.show(runs)
+        self.bars.show(runs)
         self._answers.value = clean(side_by_side_html(runs)) if runs else ""
         (self.widget.add_class if case is None else self.widget.remove_class)("vnb-none")
 
@@ -240,7 +226,7 @@ def _case_html(case: Case, missing: list[str]) -> str:
         for name, value in case.labels.items()
         if value is not None
     )
-    inputs = {name: value for name, value in inputs_of(case).items() if value is not None}
+    inputs = {name: value for name, value in case.inputs.items() if value is not None}
     shown = inputs | {f"{name} (expected)": value for name, value in case.expected.items()}
     rows = "".join(
         f"<div><dt>{escape(visible_name(name))}</dt><dd>{_input_html(value)}</dd></div>"
@@ -308,8 +294,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._deleted = 0
         self._executor = SerialExecutor("vellum-nb-grid")
         self._debouncer = Debouncer(self._sync, name="vellum-nb-grid-runs")
-        on_missing = self._debouncer.poke if callbacks.again else lambda: None
-        self.table = table = CasesTable(comparison, callbacks, on_missing)
+        self.table = table = CasesTable(comparison, callbacks)
         self._detail = Detail(callbacks, lambda run: self._take_runs([run]))
         self._blind = ipw.VBox([])
         super().__init__([table, self._detail.widget, self._blind])
@@ -345,7 +330,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no rating or run is under way; return whether that is so."""
-        waits = (self._executor.wait, self._detail.actions.wait, self._debouncer.wait)
+        waits = (self._executor.wait, self._detail.bars.wait, self._debouncer.wait)
         return all(wait(timeout) for wait in waits)
 
     def close(self) -> None:
@@ -502,7 +487,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                     self.table.send({"kind": "status", "text": text})
             self._take_runs(there.values())
 
-    def _take_runs(self, runs: Iterable[Run | RunSummary]) -> None:
+    def _take_runs(self, runs: Iterable[Run]) -> None:
         """Take in runs that were rated: their rows and the summary show it, no row moves."""
         with self.table.lock:
             known = {each.id: each for each in self._own.answers["run"].tolist()}

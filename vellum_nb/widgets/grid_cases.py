@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case, in_turn
+from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import VERDICTS
 from vellum_nb.rendering.format import (
     duration,
@@ -22,9 +22,9 @@ from vellum_nb.rendering.format import (
     signed,
     visible_name,
 )
-from vellum_nb.rendering.templates import render
+from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search, document
-from vellum_nb.widgets.grid_rows import inputs_of, label_text, short
+from vellum_nb.widgets.grid_rows import label_text, short
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,22 +125,21 @@ class CaseOrder:
                 found = [at for at in found if label_text(cases[at].labels.get(name)) in values]
         if search:
             looking = Search.of(search)
-            read = in_turn(cases[at] for at in found)
-            found = [at for at, case in zip(found, read, strict=True) if _matches(looking, case)]
+            found = [at for at in found if _matches(looking, cases[at])]
         return found
 
 
 def _matches(search: Search, case: Case) -> bool:
     """Return whether a run of the case has all terms in inputs, outputs or error."""
-    inputs = json.dumps(dict(inputs_of(case)))
+    inputs = json.dumps(dict(case.inputs))
     runs = [run for tries in case.tries.values() for run in tries]
-    for outputs, error in [("{}", ()), *((run.text, run.error or ()) for run in runs)]:
-        raw = " ".join((inputs, outputs, *error)).lower()
+    for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]:
+        raw = f"{inputs} {outputs} {error}".lower()
         if raw.isascii() and "\\u" not in raw:  # much quicker than to normalize it
             words = (word for term in search.terms for word in term.words)
             if not all(word in raw for word in words):
                 continue
-        if search.matches_document(document(inputs, outputs, *error)):
+        if search.matches_document(document(inputs, outputs, error)):
             return True
     return False
 

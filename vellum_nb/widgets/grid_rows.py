@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.metrics import Metric
-from vellum_nb.history import MissingRunError, RunSummary, clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
-from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.diff import Op, difference, word_diff
 from vellum_nb.rendering.format import duration, figure, plural, signed, visible_name
-from vellum_nb.rendering.templates import render
-from vellum_nb.rendering.text_diff import Op, word_diff
+from vellum_nb.rendering.html import render
 from vellum_nb.rendering.values import output_kind, plain_text, same_value, value_text
-from vellum_nb.widgets.markup import icon_html
+from vellum_nb.widgets.markup import icon
 
-__all__ = ["MAX_ROW", "changed", "differing", "inputs_of", "label_text", "plain", "row", "short"]
+__all__ = ["MAX_ROW", "changed", "differing", "label_text", "plain", "row", "short"]
 
 Piece: TypeAlias = tuple[str, str]
 Chip: TypeAlias = tuple[str, ...]
@@ -59,14 +59,6 @@ def label_text(value: object) -> str:
     """Return a label as it is shown and filtered by: its beginning, where it is long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return clean(text[:200])
-
-
-def inputs_of(case: Case) -> Mapping[str, Any]:
-    """Return the inputs of a case; none where all its runs were deleted before these were read."""
-    try:
-        return case.inputs
-    except MissingRunError:
-        return {}
 
 
 def plain(text: str, limit: int) -> tuple[list[Piece], bool]:
@@ -191,13 +183,13 @@ def row(
     `metric` says what is better or worse; on the releases in `replayed` a missing case can be run.
     """
     limit = _TEXT
-    inputs = [(name, value) for name, value in inputs_of(case).items() if value is not None]
+    inputs = [(name, value) for name, value in case.inputs.items() if value is not None]
     labels = [(name, value) for name, value in case.labels.items() if value is not None]
     while True:
         size = min(_INPUT, limit)
         html = render(
             "grid_row.html.j2",
-            icon=icon_html,
+            icon=partial(icon, kind="vnb-view-icon"),
             icons=_ICONS,
             case=case,
             labels=[(_name(n), short(label_text(v), _NAME)) for n, v in labels[:_LABELS]],
@@ -232,17 +224,17 @@ def _cell(
     comparison: Comparison, case: Case, release: str, metric: str | None, limit: int
 ) -> dict[str, Any]:
     found, base = case.counting(release), case.counting(case.baseline)
-    error = "" if found is None or found.error is None else ": ".join(filter(None, found.error))
-    if found is None or not found.is_answer:
+    error = error_text(found)
+    if found is None or not is_answer(found):
         tries = len(case.tries.get(release, ()))
         what = f"No answer from {_name(release)} in {plural(tries, 'try', 'tries')}."
         gap = what if tries else f"Not run on {_name(release)}."
         gap = f"{gap} Counted as missing, never as a pass."
         return {"kind": "missing", "word": "missing", "gap": gap, "error": short(error, 300)}
-    base = base if base is not None and base.is_answer else None
+    base = base if is_answer(base) else None
     kind, word = _verdict(comparison, case, release, metric, base)
-    against = base.run if base is not None and release != case.baseline else None
-    lines, is_cut = _lines(found.run, against, limit)
+    against = base if release != case.baseline else None
+    lines, is_cut = _lines(found, against, limit)
     unlike, answers = case.repeats(release)
     chips: list[Chip] = _chips(comparison, case, release)
     if unlike:
@@ -266,7 +258,7 @@ def _cell(
 
 
 def _verdict(
-    comparison: Comparison, case: Case, release: str, metric: str | None, base: RunSummary | None
+    comparison: Comparison, case: Case, release: str, metric: str | None, base: Run | None
 ) -> tuple[str, str]:
     """Return how a case fares on a release, as a kind and in words."""
     if release == case.baseline:

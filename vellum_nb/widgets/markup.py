@@ -17,7 +17,7 @@ __all__ = [
     "WARN",
     "alert_html",
     "asset",
-    "icon_html",
+    "icon",
     "page_safe",
     "script",
 ]
@@ -68,15 +68,16 @@ def _mask(name: str) -> str:
     return f'url("data:image/svg+xml,{svg.replace("<", "%3C").replace(">", "%3E")}")'
 
 
-def icon_html(name: str, css: str = "vnb-view-icon") -> str:
-    """Return an icon as SVG in the colour of the text."""
+def icon(name: str, kind: str = "vnb-glyph", size: int = 16) -> str:
+    """Return an icon as inline SVG; the word beside it says the same."""
     return (
-        f'<svg class="{css}" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">'
-        f'<path fill="currentColor" d="{_ICONS[name]}"/></svg>'
+        f'<svg class="{kind}" viewBox="0 0 24 24" width="{size}" height="{size}" '
+        f'aria-hidden="true"><path fill="currentColor" d="{_ICONS[name]}"/></svg>'
     )
 
 
-ALERT, WARN = (icon_html(name, "vnb-glyph") for name in ("alert", "warn"))
+ALERT = icon("alert")
+WARN = icon("warn")
 
 
 def page_safe(value: Any) -> Any:
