@@ -57,7 +57,7 @@ class Blank:
         self.page.evaluate(
             """async ([code, model, traits]) => {
               const url = URL.createObjectURL(new Blob([code], {type: "text/javascript"}));
-              const widget = (await import(url)).default;
+              const widget = window.widget = (await import(url)).default;
               window.model = new (eval(`(${model})`))(traits);
               window.close_ = widget.render({model, el: document.getElementById("el")});
             }""".replace("model, el:", "model: window.model, el:"),
@@ -246,11 +246,13 @@ def test_columns_are_chosen_and_an_export_reports(table: Blank) -> None:
 
 def test_hostile_cells_stay_text(table: Blank) -> None:
     fields = runs(0, 1, total=1)
-    fields["rows"][0]["cells"] = ["FULFILLED", HOSTILE, 0.5, ["", HOSTILE, ""]]
+    fields["rows"][0]["cells"] = ["FULFILLED", HOSTILE, 0.5, ["\u202e", HOSTILE, ""]]
     asked = table.sent("rows")[-1]
     table.answer(**(fields | {"seq": asked["seq"], "view": asked["view"], "kind": "rows"}))
     expect(row(table, "onerror")).to_be_visible()
     assert table.page.title() == ""
+    cell = row(table, "onerror").locator(".vnb-table-outputs")
+    expect(cell).to_have_css("unicode-bidi", "isolate")  # U+202E turns nothing round it
 
 
 def test_progress_and_errors_are_shown(table: Blank) -> None:
@@ -281,7 +283,7 @@ def grid(blank: Blank) -> Blank:
     summary = '<table class="vnb-grid-summary"><tbody><tr><th>v1</th></tr></tbody></table>'
     head = {
         "title": "triage", "about": "", "baseline": "v1", "columns": named, "releases": named,
-        "metrics": [{"name": "score", "label": "score"}], "metric": "score", "can": ["rate"],
+        "metrics": [{"name": "score", "label": "score"}], "metric": "score", "can": ["rate", "code"],
         "formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}], "filters":
         [{"name": "regressions", "label": "Regressions", "count": 2}], "labels": [],
         "summary": summary, "notes": [], "order": "regressions first", "foot": "",
@@ -319,12 +321,27 @@ def test_keys_go_over_cases_rate_and_open(grid: Blank) -> None:
     assert grid.sent("replay")[-1] == {"kind": "replay", "id": "case-2", "release": "v2"}
 
 
+def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid: Blank) -> None:
+    grid.page.get_by_text("Code and prompts of the releases").click()
+    expect(grid.page.get_by_text("Reading…")).to_be_visible()
+    assert len(grid.sent("code")) == 1
+    grid.set("code", "<h4>v2: 1 file differs</h4>")
+    expect(grid.page.get_by_role("heading", name="v2: 1 file differs")).to_be_visible()
+
+
 def test_filters_are_pressed_and_survive_a_new_view(grid: Blank) -> None:
     grid.page.get_by_role("button", name="Regressions").click()
     assert grid.sent("rows")[-1]["query"]["states"] == ["regressions"]
-    expect(grid.page.get_by_role("button", name="Regressions")).to_have_attribute(
-        "aria-pressed", "true"
-    )
+    pressed = grid.page.get_by_role("button", name="Regressions")
+    expect(pressed).to_have_attribute("aria-pressed", "true")
+    grid.page.evaluate("""async () => {
+      window.close_();
+      document.getElementById("el").replaceChildren();
+      window.model.traits.states = window.model.sent.at(-1).query.states;
+      window.close_ = window.widget.render({model: window.model, el: document.getElementById("el")});
+    }""")
+    expect(pressed).to_have_attribute("aria-pressed", "true")
+    assert grid.sent("rows")[-1]["query"]["states"] == ["regressions"]
 
 
 def test_answers_are_copied_rated_and_corrected(blank: Blank) -> None:

@@ -41,7 +41,7 @@ class GridPage(Page):
 
     def cell(self, number, release):
         """Return a cell: kind, word, latency, chips, its HTML and its text."""
-        names = [each["name"] for each in self.view._head["columns"]]
+        names = [each["name"] for each in self.state("_head")["columns"]]
         cells = self.cases()[number]["html"].split('<div role="gridcell"')
         html = f"<div {cells[1 + names.index(release)]}"
         kind = re.search(r"vnb-grid-at-(\w+)", html)[1]
@@ -53,7 +53,7 @@ class GridPage(Page):
 
     def release(self, name):
         """Return the text of a release in the summary."""
-        rows = self.view._head["summary"].split("<tr data-release=")
+        rows = self.state("_head")["summary"].split("<tr data-release=")
         return next(Html(f"<tr a={each}").text for each in rows if each.startswith(f'"{name}"'))
 
 

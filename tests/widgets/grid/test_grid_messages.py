@@ -60,8 +60,8 @@ def test_what_cannot_be_understood_is_refused_in_words(page, message, said):
 def test_the_browser_can_set_nothing(page):
     page.set(error="x", opened="y", _head={}, _esm="export default {}")
     assert (page.view.error, page.view.opened) == ("", "")
-    assert "class CasesGrid" in page.view._esm
-    assert page.view._head["title"] == "triage"
+    assert "class CasesGrid" in page.state("_esm")
+    assert page.state("_head")["title"] == "triage"
 
 
 def test_a_cell_tells_verdict_difference_and_chips(page):
@@ -137,7 +137,7 @@ def test_a_rating_that_fails_says_so_in_its_cell(made, show):
 def test_without_a_workspace_nothing_is_rated_or_run(made, show):
     run = made[0]
     page = show([run(0, "v1"), run(0, "v2"), run(1, "v1")])
-    assert page.view._head["can"] == []
+    assert page.state("_head")["can"] == []
     page.send(kind="rate", id=case(page, 1), release="v2", quality=1.0)
     assert "Ratings cannot be saved here" in page.view.error
     assert "data-replay" not in page.cell(2, "v2")["html"]
@@ -162,7 +162,7 @@ def test_a_missing_case_is_run_and_counted(page, hands):
 def test_another_baseline_holds_the_others_against_it(page):
     page.send(kind="open", id=case(page, 2))
     page.send(kind="baseline", release="v2")
-    assert [each["name"] for each in page.view._head["columns"]] == ["v2", "v1"]
+    assert [each["name"] for each in page.state("_head")["columns"]] == ["v2", "v1"]
     assert page.cell(2, "v1")["kind"] == "better"
     assert "2 better · 1 same · 0 worse · 1 missing" in page.release("v1")
     assert page.whole.comparison.baseline == "v2"
@@ -182,7 +182,7 @@ def test_blind_rating_is_opened_by_the_function_it_was_handed(made, show):
 
     tags = ("v1", "v2", "v3")
     page = show([run(0, tag) for tag in tags], tags=tags, hands=Callbacks(blind=blind))
-    assert page.view._head["can"] == ["blind"]
+    assert page.state("_head")["can"] == ["blind"]
     for release in ("", "v3"):
         page.send(kind="blind", release=release)
     assert asked == [(page.whole.comparison, ("v1", other)) for other in ("v2", "v3")]
@@ -235,4 +235,4 @@ def test_no_rows_and_no_releases_but_the_baseline_are_shown_too(made, show):
     assert "0 cases" in empty.release("v1")
     alone = show([run(0, "v1")], tags=("v1",))
     assert alone.numbers() == [1]
-    assert json.dumps(alone.view._head)
+    assert json.dumps(alone.state("_head"))

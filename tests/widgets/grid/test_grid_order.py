@@ -19,7 +19,7 @@ def page(made, show):
 
 def test_regressions_then_improvements_then_changed_missing_same(page):
     assert page.numbers() == [3, 4, 2, 5, 6, 1]
-    assert page.view._head["order"] == "regressions first"
+    assert page.state("_head")["order"] == "regressions first"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_states_are_filtered_by_together(page, states, numbers):
 
 
 def test_the_filters_say_how_many_cases_are_in_each(page):
-    counts = {each["name"]: each["count"] for each in page.view._head["filters"]}
+    counts = {each["name"]: each["count"] for each in page.state("_head")["filters"]}
     assert counts == {"different": 4, "regressions": 2, "missing": 1, "unstable": 0}
 
 
@@ -115,8 +115,8 @@ def test_without_a_metric_cases_that_differ_stand_first(made, show):
     run, wrong, *_ = made
     page = show([run(0, "v1"), run(0, "v2"), run(1, "v1"), wrong(1, "v2"), run(2, "v1")])
     assert page.numbers() == [2, 3, 1]
-    assert page.view._head["order"] == "those that differ first"
-    assert [each["name"] for each in page.view._head["filters"]] == [
+    assert page.state("_head")["order"] == "those that differ first"
+    assert [each["name"] for each in page.state("_head")["filters"]] == [
         "different",
         "missing",
         "unstable",
@@ -145,7 +145,7 @@ def test_another_metric_ranks_anew(made, show):
     page.send(kind="metric", name="latency_s")
     assert page.view.error == ""
     assert page.numbers(states=["regressions"]) == [2]
-    assert page.view._head["metric"] == "latency_s"
+    assert page.state("_head")["metric"] == "latency_s"
     page.send(kind="metric", name="charm")
     assert "no metric 'charm'" in page.view.error
 
@@ -159,6 +159,6 @@ def test_the_order_stays_while_answers_are_rated(made, show, hands):
     page.send(kind="rate", id=case, release="v2", quality=0.0)
     assert page.whole.wait(10)
     assert page.numbers() == before
-    assert page.view._head["columns"][1]["worse"] == 1
+    assert page.state("_head")["columns"][1]["worse"] == 1
     page.send(kind="baseline", release="v2")
     assert page.numbers() == [3, 1, 2]

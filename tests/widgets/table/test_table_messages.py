@@ -54,10 +54,9 @@ def test_what_cannot_be_understood_is_ignored_and_said(browse, record, show, mes
     assert len(browser.rows()["rows"]) == 1
 
 
-def test_a_message_that_is_no_object_is_ignored_and_said(show):
+def test_a_message_that_is_no_object_is_ignored_and_said(browse, show):
     view = show()
-    data = {"method": "custom", "content": "rows"}
-    view._handle_msg({"content": {"data": data}, "buffers": []})
+    browse(view)._receive(method="custom", content="rows")
     assert "does not know the message" in view.error
 
 
@@ -77,8 +76,8 @@ def test_the_browser_may_set_the_selection_and_nothing_else(browse, record, show
     browser.set(selected_ids=["run-0"], search="x", _side="<script>", _esm="export default {}")
     assert view.selected_ids == ["run-0"]
     assert view.search == ""
-    assert view._side == ""
-    assert "class RunsTable" in view._esm
+    assert browser.state("_side") == ""
+    assert "class RunsTable" in browser.state("_esm")
     browser.set(selected_ids=[f"run-{number}" for number in range(1001)])
     assert view.selected_ids == ["run-0"]
     assert "at most 1,000 run ids" in view.error
@@ -124,14 +123,14 @@ def test_side_by_side_shows_the_selected_runs_and_follows_the_selection(
     browser = browse(view)
     browser.send(kind="side_by_side", ids=["run-1", "run-0"])
     shown = side_by_side_html([history.get("run-0"), history.get("run-1")])
-    assert view._side == shown
+    assert browser.state("_side") == shown
     assert escape("<b>one</b>") in shown
     view.selected_ids = ["run-1"]
-    assert view._side == side_by_side_html([history.get("run-1")])
+    assert browser.state("_side") == side_by_side_html([history.get("run-1")])
     browser.send(kind="close_side")
-    assert view._side == ""
+    assert browser.state("_side") == ""
     view.show_side_by_side()
-    assert view._side == side_by_side_html([history.get("run-1")])
+    assert browser.state("_side") == side_by_side_html([history.get("run-1")])
 
 
 def test_export_writes_what_is_found_and_never_over_a_file(

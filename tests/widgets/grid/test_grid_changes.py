@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from wire_kit import Page
 
 import vellum_nb as vnb
 
@@ -108,4 +109,21 @@ def test_a_grid_shows_what_is_deleted_and_brought_back(ws, full_case):
     assert grid.wait(10)
     assert answered(grid) == set()
     assert not full_case(grid).answers  # the head says where the case was not run
+    grid.close()
+
+
+def test_the_code_of_two_releases_is_read_when_it_is_asked_for(ws):
+    def louder(ticket: str) -> str:
+        return f"{ticket}!"
+
+    ws.server.deploy(louder, name="echo", release_tags=["v3"])
+    ws.run("echo", {"ticket": "a"}, release_tag="v3")
+    grid = ws.compare("echo", release_tags=["v1", "v3"]).view()
+    page = Page(grid.table)
+    assert "code" in page.state("_head")["can"]
+    assert page.state("code") == ""
+    page.send(kind="code")
+    assert grid.wait(10)
+    assert "v3: 1 file differs" in page.state("code")
+    assert "louder" in page.state("code")
     grid.close()
