@@ -16,9 +16,8 @@ import pytest
 
 from vellum_nb.errors import APIConnectionError, BadRequestError, RateLimitError, ServerError
 from vellum_nb.models import Run
-from vellum_nb.sweep.concurrency import AdaptiveConcurrency
 from vellum_nb.sweep.driver import Driver
-from vellum_nb.sweep.options import Limits
+from vellum_nb.sweep.limits import SweepOptions
 from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import (
     Doubt,
@@ -175,8 +174,7 @@ def session(world, server, dice):
         process,
         recorder=process,
         counter=counter,
-        concurrency=AdaptiveConcurrency(dice.choice([1, 3, None])),
-        limits=Limits(),
+        options=SweepOptions(concurrency=dice.choice([1, 3, None])),
         in_doubt=[
             PreparedRun(run, (), doubt=begun, lookup_s=LOOKUP_S)
             for run in rows.values()

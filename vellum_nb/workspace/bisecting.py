@@ -11,7 +11,7 @@ from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import format_value, plain, to_wire
-from vellum_nb.sweep.options import checked_repeats
+from vellum_nb.sweep.limits import checked_repeats
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.runner import Runner
 
