@@ -157,7 +157,11 @@ def test_an_upload_that_fails_is_no_doubt_of_the_run():
     assert summary(after_send_error(SENT, status(500), upload=True)) == ("Retry", None, "")
     assert isinstance(after_send_error(SENT, status(401), upload=True), Retry)
     often = replace(SENT, tries=5)
-    assert summary(after_send_error(often, status(500), upload=True)) == ("Finished", "FAILED", "HTTP_500")
+    assert summary(after_send_error(often, status(500), upload=True)) == (
+        "Finished",
+        "FAILED",
+        "HTTP_500",
+    )
 
 
 def test_a_run_that_is_sent_often_and_never_answered_fails_when_it_is_not_listed():

@@ -6,7 +6,6 @@ printed: ``SWEEP_SEED=123 SWEEP_HISTORIES=1 pytest tests/sweep/test_simulation.p
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import os
 import random
@@ -182,8 +181,9 @@ def session(world, server, dice):
         ],
         clock=lambda: world["now"],
     )
-    with contextlib.suppress(CrashError):
-        driver.drive()
+    driver.run()  # in this thread
+    if driver.error is not None and not isinstance(driver.error, CrashError):
+        raise driver.error
 
 
 def check(seed):

@@ -479,7 +479,9 @@ class _Checker:
             with suppress(ValueError):
                 mocks = json.loads(mocks)
         if not isinstance(mocks, list):
-            self._problems.append(InputProblem("mocks", "is no list of node output mocks", number))
+            self._problems.append(
+                InputProblem("mocks", "is not a list of node output mocks", number)
+            )
         return mocks
 
     def _value(self, use: Use, name: str, value: Any) -> Any:

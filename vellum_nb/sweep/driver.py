@@ -167,8 +167,8 @@ def _result(future: Future[Outcome]) -> Result:
         return exc
 
 
-class Driver:
-    """Drives the runs of one sweep. `drive` is called once; the rest from any thread.
+class Driver(threading.Thread):
+    """The thread that drives the runs of one sweep; its methods are for any other.
 
     Parameters
     ----------
@@ -178,8 +178,8 @@ class Driver:
         How many runs earlier sessions began, and for how long they ran.
     in_doubt : iterable of PreparedRun
         Those of earlier sessions: they are looked up first.
-    on_change : callable
-        Called after every turn.
+    on_change, on_end : callable
+        Called after every turn; when nothing is under way any more.
     renew : callable
         Called every ten seconds, also while it waits or is paused, to keep the lease of the sweep;
         an error of it stops the sweep.
@@ -199,16 +199,18 @@ class Driver:
         seconds: float = 0.0,
         in_doubt: Iterable[PreparedRun] = (),
         on_change: Callable[[], None] = lambda: None,
+        on_end: Callable[[Driver], None] = lambda _: None,
         renew: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(name="vellum-nb-sweep", daemon=True)
         self._runs = runs
         self._pool = pool
         self._recorder = recorder
         self._counter = counter
         self.options = options
         self._calls, self._seconds = calls, seconds
-        self._on_change = on_change
+        self._on_change, self._on_end = on_change, on_end
         self._renew, self._renew_at = renew, clock() + _RENEW_EVERY
         self.has_lease = True
         self._clock = clock
@@ -216,8 +218,9 @@ class Driver:
         self.why: str | None = None
         self.note: str | None = None
         self.paused = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._lock = threading.Lock()
+        self._has_ended = threading.Event()
         self._over = self._cut = self._exhausted = False
         self._waiting: list[tuple[float, int, PreparedRun]] = []  # a heap, by when they are due
         self._number = self._unresolved = 0
@@ -260,21 +263,41 @@ class Driver:
         self._pool.wake()
         return True
 
-    def drive(self) -> None:
-        """Run until all has ended, or it was stopped and nothing is under way.
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs, in this process: a fork takes no threads along."""
+        return self.is_alive() and not self._has_ended.is_set()
 
-        What fails here stops the sweep. It is raised when what was under way has ended and, as far
-        as possible, is recorded.
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for the end. An interrupt ends the waiting."""
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while self.is_running and (left := until - time.monotonic()) > 0:
+            self._has_ended.wait(min(_SLICE, left))
+
+    def run(self) -> None:
+        """Drive until all has ended, or it was stopped and nothing is under way.
+
+        What fails here stops the sweep, and is the `error`: what was under way ends first and, as
+        far as possible, is recorded.
         """
+        _RUNNING.add(self)
         try:
             while not self._is_over():
                 for run_id, result in self._pool.ended(self._sleep()):
                     self._take(run_id, result)
-        finally:
+        except BaseException as exc:  # noqa: BLE001  (raised where somebody waits)
+            self._fail(exc)
+            self._pool.cut()
+        try:
             self._put_back()
             self._counter.hold()
-        if self.error is not None:
-            raise self.error
+            self._on_end(self)
+        except BaseException as exc:  # noqa: BLE001
+            self._fail(exc)
+        finally:
+            _RUNNING.discard(self)
+            self._has_ended.set()
+            self._on_change()
 
     def _is_over(self) -> bool:
         """Take a turn; return whether it was the last."""
@@ -294,7 +317,7 @@ class Driver:
             self._over = self.why is not None or nothing_left or self._counter.left <= 0
             return self._over
 
-    def _fail(self, exc: Exception) -> None:
+    def _fail(self, exc: BaseException) -> None:
         self.error = self.error or exc
         self.stop(str(exc) or type(exc).__name__)
 
@@ -450,55 +473,18 @@ class Driver:
             self._fail(exc)
 
 
-class Session(threading.Thread):
-    """Runs `drive` in a thread, then calls `on_end`."""
-
-    def __init__(
-        self, driver: Driver, drive: Callable[[], None], on_end: Callable[[], None]
-    ) -> None:
-        super().__init__(name="vellum-nb-sweep", daemon=True)
-        self.driver = driver
-        self.error: BaseException | None = None
-        self._drive = drive
-        self._on_end = on_end
-        self._over = threading.Event()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it runs, in this process: a fork takes no threads along."""
-        return self.is_alive() and not self._over.is_set()
-
-    def run(self) -> None:
-        """Drive it to its end."""
-        _RUNNING.add(self)
-        try:
-            self._drive()
-        except BaseException as exc:  # noqa: BLE001  (raised where somebody waits)
-            self.error = exc
-        finally:
-            _RUNNING.discard(self)
-            self._over.set()
-            self._on_end()
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait for the end. An interrupt ends the waiting."""
-        until = math.inf if timeout is None else time.monotonic() + timeout
-        while self.is_running and (left := until - time.monotonic()) > 0:
-            self._over.wait(min(_SLICE, left))
-
-
-_RUNNING: set[Session] = set()
+_RUNNING: set[Driver] = set()
 
 
 @atexit.register
 def _end_with_interpreter() -> None:
     """Stop every sweep: what cannot end soon is looked up when the sweep is resumed."""
-    running = [session for session in _RUNNING if session.is_running]
-    for session in running:
-        session.driver.stop("the interpreter ended")
+    running = [driver for driver in _RUNNING if driver.is_running]
+    for driver in running:
+        driver.stop("the interpreter ended")
     until = time.monotonic() + _GRACE
-    for session in running:
-        session.wait(until - time.monotonic())
-        session.driver.cut()
-    for session in running:
-        session.wait(_WRITING)
+    for driver in running:
+        driver.wait(until - time.monotonic())
+        driver.cut()
+    for driver in running:
+        driver.wait(_WRITING)

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from math import ceil
-from numbers import Integral, Real
-from operator import index
-from typing import Any, SupportsIndex, TypedDict
+from numbers import Real
+from typing import Any, TypedDict
 
-from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.models.inputs import format_value
+from vellum_nb.models.checks import check_integer, check_texts, refuse
 
 FIRST = 16
 """How many calls begin at once, where that is not fixed."""
@@ -22,8 +20,6 @@ _WORTH = 0.3  # of what more at once would bring, were the server not to notice
 _FULL = 0.7
 _REST = 8  # rounds, at most
 _WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
-_MOST_REPEATS = 1_000_000
-_NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,28 +101,15 @@ class SweepArguments(SweepLimits, total=False):
 
 
 def checked_options(executor: Executor | None, **options: Any) -> SweepOptions:
-    """Return the options that say how a sweep goes about it.
-
-    Raises
-    ------
-    InputError
-        Names each limit that is none.
-    """
-    problems = []
+    """Return the options that say how a sweep goes about it, or raise `InputError`."""
     for name, value in options.items():
-        if isinstance(DEFAULTS[name], bool) or (value is None and DEFAULTS[name] is None):
-            continue
-        is_number = isinstance(value, Integral if name in _WHOLE else Real)
-        if is_number and not isinstance(value, bool) and value > 0:
-            is_whole = isinstance(value, Integral)
-            options[name] = min(int(value), _NO_LIMIT) if is_whole else float(value)
-            continue
-        expected = "a whole number from 1 on" if name in _WHOLE else "a number above 0"
-        message = f"{format_value(value)} is given; {expected} is expected"
-        problems.append(InputProblem(name, message))
-    if problems:
-        msg = "This sweep cannot be; nothing was sent:"
-        raise InputError(msg, problems)
+        if name in _WHOLE:
+            check_integer(name, value, least=1, optional=DEFAULTS[name] is None)
+            options[name] = value and int(value)
+        elif name in LIMITS and value is not None:
+            if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:  # type: ignore[operator]
+                refuse(name, value, "a number above 0")
+            options[name] = float(value)
     return SweepOptions(executor=executor, **options)
 
 
@@ -135,27 +118,13 @@ def stored_options(stored: Mapping[str, Any], given: SweepLimits) -> SweepOption
     return checked_options(None, **{**stored, **given})
 
 
-def checked_repeats(repeats: object) -> int:
-    """Return how often each case is run."""
-    if isinstance(repeats, SupportsIndex) and not isinstance(repeats, bool):
-        found = index(repeats)
-        if 1 <= found <= _MOST_REPEATS:
-            return found
-    msg = f"repeats={repeats!r:.60}: a sweep runs every case 1 to {_MOST_REPEATS:,} times"
-    raise InputError(msg)
-
-
-def checked_tags(release_tags: object) -> tuple[str, ...]:
+def checked_tags(release_tags: Any) -> tuple[str, ...]:
     """Return the release tags, each once."""
-    tags = (release_tags,) if isinstance(release_tags, str) else release_tags
-    if (
-        not isinstance(tags, Sequence)
-        or not tags
-        or not all(isinstance(tag, str) and tag for tag in tags)
-    ):
-        msg = f"release_tags={release_tags!r:.60}: give names, such as release_tags=['v1', 'v2']"
-        raise InputError(msg)
-    return tuple(dict.fromkeys(tags))
+    tags = [release_tags] if isinstance(release_tags, str) else release_tags
+    found = dict.fromkeys(check_texts("release_tags", tags))
+    if not found or "" in found:
+        refuse("release_tags", release_tags, "names, such as release_tags=['v1', 'v2']")
+    return tuple(found)
 
 
 def rounds(calls: int, *, first: int, most: int) -> float:

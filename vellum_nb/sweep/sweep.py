@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,9 +17,9 @@ from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History, RunSummary, Sweeps, cell, column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
-from vellum_nb.sweep.driver import Attempt, Driver, Session, WorkerPool
+from vellum_nb.sweep.driver import Attempt, Driver, WorkerPool
 from vellum_nb.sweep.executors import remote_pool
-from vellum_nb.sweep.limits import DEFAULTS, LIMITS, SweepOptions
+from vellum_nb.sweep.limits import LIMITS, SweepOptions
 from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State
 from vellum_nb.sweep.retry_policy import PreparedRun
@@ -55,16 +56,13 @@ class Worker(Protocol):
         """The release tags that pointed at more than one release while it ran."""
 
     def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
-        """Return a planned run as it is sent, or as it is looked up where it was begun.
-
-        `retry`: one that is FAILED and in doubt may be sent again.
-        """
+        """Return a planned run as it is sent, or looked up; `retry`: one in doubt may be resent."""
 
     def attempt(self, at_once: int) -> Attempt:
-        """Return what sends, for so many at once."""
+        """Open connections, and return what sends, for so many at once."""
 
     def close(self) -> None:
-        """Close the connections; the next `attempt` opens new ones."""
+        """Close the connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class Sweep:
         self._shows_progress = True
         self._lock = threading.RLock()
         self._lease: str | None = None
-        self._session: Session | None = None
+        self._last_driver: Driver | None = None
         self._why: str | None = record.why
         self._listeners: list[Callable[[], None]] = []
         self._counter = Counter(record.release_tags, record.cases * record.repeats)
@@ -129,7 +127,7 @@ class Sweep:
 
     def progress(self) -> Progress:
         """Return how far it is."""
-        driver = self._session.driver if self._session is not None else None
+        driver = self._last_driver
         return self._counter.progress(
             self.state,
             lost=self.record.lost,
@@ -369,8 +367,8 @@ class Sweep:
     @property
     def _driver(self) -> Driver | None:
         """The driver where it runs, in this process."""
-        session = self._session
-        return session.driver if session is not None and session.is_running else None
+        driver = self._last_driver
+        return driver if driver is not None and driver.is_running else None
 
     def _read(
         self, *, look_up: bool
@@ -404,8 +402,8 @@ class Sweep:
                     self._lease = self._history.sweeps.acquire(self.id)
                 else:  # an interrupt broke the last start
                     self._history.sweeps.renew(self.id, self._lease)
-                self._session = session = self._new_session(retry=retry)
-                if session is None:
+                self._last_driver = driver = self._new_driver(retry=retry)
+                if driver is None:
                     self._settle(None)
                     self._release()
                     return
@@ -413,9 +411,9 @@ class Sweep:
                 self._worker.close()
                 self._release()
                 raise
-            session.start()
+            driver.start()
 
-    def _new_session(self, *, retry: bool) -> Session | None:
+    def _new_driver(self, *, retry: bool) -> Driver | None:
         states, reused, in_doubt = self._read(look_up=True)
         if retry and self._counter.failed:
             self._change(round=self.record.round + 1, ended=None)
@@ -432,7 +430,7 @@ class Sweep:
             else remote_pool(attempt, executor)
         )
         planned = planned_runs(self.record, states, reused)
-        driver = Driver(
+        return Driver(
             (self._worker.prepare(each) for each in planned if each.state is None),
             pool,
             recorder=sweeps,
@@ -442,22 +440,16 @@ class Sweep:
             seconds=sweeps.seconds(self.id) if options.max_seconds else 0.0,
             in_doubt=[self._worker.prepare(each, retry=retry) for each in in_doubt],
             on_change=self._changed,
+            on_end=partial(self._end, pool),
             renew=self._renew_lease,
         )
-        return Session(driver, lambda: self._drive(driver, pool), self._changed)
 
-    def _drive(self, driver: Driver, pool: WorkerPool) -> None:
-        try:
-            driver.drive()
-        except BaseException:
-            driver.cut()
-            raise
-        finally:
-            with suppress(HistoryError):  # it may be what broke the sweep
-                self._settle(driver.why, has_lease=driver.has_lease)
-            pool.close()
-            self._worker.close()
-            self._release()
+    def _end(self, pool: WorkerPool, driver: Driver) -> None:
+        with suppress(HistoryError):  # it may be what broke the sweep
+            self._settle(driver.why, has_lease=driver.has_lease)
+        pool.close()
+        self._worker.close()
+        self._release()
 
     def _settle(self, why: str | None, *, has_lease: bool = True) -> None:
         """Record that it is done, or why it stands still, unless another process drives it."""
@@ -484,9 +476,9 @@ class Sweep:
             self._history.sweeps.renew(self.id, self._lease)
 
     def _go_on(self) -> None:
-        session = self._session
-        if session is not None and session.is_running and not session.driver.go_on():
-            session.wait()  # it is about to end, and cannot be held back
+        driver = self._driver
+        if driver is not None and not driver.go_on():
+            driver.wait()  # it is about to end, and cannot be held back
         self._start()
 
     def _attend(
@@ -499,26 +491,21 @@ class Sweep:
             while interrupts <= _INTERRUPTS:
                 try:
                     (begin, self.stop, self.cut, self.cut)[interrupts]()
-                    if self._session is not None:
-                        self._session.wait(timeout)
+                    if self._last_driver is not None:
+                        self._last_driver.wait(timeout)
                     break
                 except KeyboardInterrupt:
                     interrupts += 1
-        if self._session is not None and self._session.error is not None:
-            raise self._session.error
+        if self._last_driver is not None and self._last_driver.error is not None:
+            raise self._last_driver.error
         if interrupts:
             raise SweepInterrupt(self)
         return self
 
     def _refuse_other_calls(self, options: SweepOptions) -> None:
         """Refuse what cannot be changed under way, where it is given and another."""
-        now = self._options
-        differ = [
-            name
-            for name in DEFAULTS
-            if name not in LIMITS
-            and getattr(options, name) not in (DEFAULTS[name], getattr(now, name))
-        ]
+        now, given = self._options, options.stored
+        differ = [n for n in given if n not in LIMITS and given[n] != getattr(now, n)]
         if options.executor is not None and now.executor is None:
             differ.append("executor")
         if options.max_cost_usd is not None and not now.expands_meta:

@@ -13,9 +13,10 @@ from vellum_nb.client import Client
 from vellum_nb.errors import AuthenticationError, InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run
+from vellum_nb.models.checks import check_integer
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
 from vellum_nb.sweep.cases import Cases, Releases, Table, checked_cases, read_table
-from vellum_nb.sweep.limits import SweepOptions, checked_repeats, checked_tags
+from vellum_nb.sweep.limits import SweepOptions, checked_tags
 from vellum_nb.sweep.plan import PreparedSweep, SweepPlan, SweepRequest, plan_sweep, planned_runs
 from vellum_nb.sweep.sweep import Sweep, SweepActions
 from vellum_nb.workspace.lookup import ExecutionLookup, Lookup
@@ -60,11 +61,12 @@ class SweepStarter:
         mocks: bool = False,
     ) -> SweepRequest:
         """Return what is to be run, checked on the releases of now."""
-        tags, times = checked_tags(release_tags), checked_repeats(repeats)
+        tags = checked_tags(release_tags)
+        check_integer("repeats", repeats, least=1)
         table = read_table(cases)
         releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
         checked = checked_cases(table, releases, deployment, mocks=mocks)
-        return SweepRequest(deployment, releases, checked, times, workspace_id(self._client))
+        return SweepRequest(deployment, releases, checked, int(repeats), workspace_id(self._client))
 
     def plan(
         self, request: SweepRequest, options: SweepOptions, *, restart: bool, reuse: bool
