@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.history import History, RunSummary, Sweeps, cell, column
+from vellum_nb.history import History, Sweeps, cell, column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
 from vellum_nb.sweep.driver import Attempt, Driver, WorkerPool
@@ -249,15 +249,6 @@ class Sweep:
             where = {"release_tag": place.release_tag, "repeat": place.repeat}
             runs.append(run.model_copy(update=where))
         return sorted(runs, key=lambda run: run.timestamp, reverse=True)
-
-    def summaries(self) -> list[RunSummary]:
-        """Return its runs as light rows, in no order, for comparisons; those of `runs`."""
-        places, left_out = self._places(), self._superseded()
-        own = self._history.summaries(sweep_id=self.id)
-        reused = self._history.summaries(ids=list(places)) if places else []
-        for each in reused:
-            each.release_tag = each.group = places[each.id].release_tag
-        return [each for each in own if each.id not in left_out] + reused
 
     def frame(self) -> pd.DataFrame:
         """Return its runs as a DataFrame, newest first, one row a run.
