@@ -22,6 +22,7 @@ from vellum_nb.models import (
     RunError,
     SlimWorkflowExecutionRead,
     VellumSpan,
+    WorkflowExecutionDetail,
     case_id,
     new_run_id,
     nodes_of_spans,
@@ -146,7 +147,9 @@ def _once(found: Iterator[SlimWorkflowExecutionRead]) -> Iterator[SlimWorkflowEx
             yield execution
 
 
-def run_fields(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
+def run_fields(
+    execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail,
+) -> dict[str, Any]:
     """Return what an execution that has ended adds to its run."""
     context = execution.parent_context
     found = _ended(execution) | usage_totals(execution.usage_results)
@@ -156,7 +159,7 @@ def run_fields(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
     return found
 
 
-def _ended(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
+def _ended(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
     took = execution.duration_s
     found: dict[str, Any] = {
         "state": execution.status,

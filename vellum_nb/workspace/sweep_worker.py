@@ -38,7 +38,7 @@ from vellum_nb.sweep.retry_policy import (
 from vellum_nb.sweep.tag_watch import TagWatch
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, NoLookupError
-from vellum_nb.workspace.recording import UploadError, Uploads, send_run
+from vellum_nb.workspace.runner import StreamAccumulator, Uploads, send_run
 
 _RENEWED_WITHIN = timedelta(seconds=60)  # as long as a lease lasts
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
@@ -141,11 +141,14 @@ class SweepAttempt:
         self, prepared: PreparedRun, session: ClientSession, cancel: Cancellation | None
     ) -> Outcome:
         client, uploads = session
-        run, meta = prepared.run, self._expand_meta
+        run = prepared.run
         try:
-            how = send_run(client, uploads, run, prepared.inputs, cancel, expand_meta=meta)
-        except UploadError as exc:
-            return after_upload_error(prepared, exc.error)
+            inputs = uploads.sent(prepared.inputs, cancel)
+        except APIError as exc:
+            return after_upload_error(prepared, exc)
+        so_far = StreamAccumulator(run) if self._expand_meta else None
+        try:
+            how = send_run(client, run, inputs, cancel, so_far=so_far)
         except APIError as exc:
             return after_send_error(prepared, exc)
         except VellumNBError as exc:

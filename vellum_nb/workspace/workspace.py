@@ -43,9 +43,8 @@ from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudge
 from vellum_nb.workspace.executions import Synchroniser, nodes_of
 from vellum_nb.workspace.forms import form_spec, parse_arguments, run_count
 from vellum_nb.workspace.lookup import Lookup
-from vellum_nb.workspace.pending import PendingRun
+from vellum_nb.workspace.pending import PendingRun, submit
 from vellum_nb.workspace.rating import find_run, rate_run
-from vellum_nb.workspace.recording import StreamAccumulator
 from vellum_nb.workspace.releasing import (
     cases_frame,
     deployments_frame,
@@ -53,8 +52,7 @@ from vellum_nb.workspace.releasing import (
     releases_frame,
     texts_of,
 )
-from vellum_nb.workspace.runner import Runner, run_request
-from vellum_nb.workspace.runner import event_types as types_of
+from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
 from vellum_nb.workspace.streaming import RunStream
 from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
 
@@ -390,8 +388,7 @@ class Workspace:
             metadata=metadata,
             previous_execution_id=previous_execution_id,
         )
-        runner = self._runner
-        run, error = runner.streamed(request) if expand_meta else runner.execute(request)
+        run, error = self._runner.execute(request, expand_meta=expand_meta)
         if error is not None:
             raise error
         return run
@@ -441,8 +438,7 @@ class Workspace:
             metadata=metadata,
             previous_execution_id=previous_execution_id,
         )
-        types = types_of(event_types, expand_meta=expand_meta)
-        return self._runner.stream(request, event_types=types, expand_meta=expand_meta)
+        return RunStream(self._runner, request, event_types=event_types, expand_meta=expand_meta)
 
     def submit(
         self,
@@ -471,7 +467,7 @@ class Workspace:
             metadata=metadata,
             previous_execution_id=previous_execution_id,
         )
-        return self._runner.submit(request)
+        return submit(self._runner, request)
 
     def resume_pending(self) -> list[PendingRun]:
         """Take up the runs that are STARTED in the history, newest first.
@@ -491,7 +487,7 @@ class Workspace:
             elsewhere = None not in {here, run.environment} and run.environment != here
             if run.execution_id is None or elsewhere or self._runner.recorder.has(run):
                 continue
-            pending = self._runner.pending(run, run.execution_id)
+            pending = PendingRun(self._runner, run)
             try:
                 pending.status()
             except InputError:  # its id is no part of an address
@@ -1189,7 +1185,7 @@ p = 1.00 · noise floor unknown>
             texts = dict(so_far.texts)
             show(Progressing(texts, so_far.node, so_far.nodes_done, so_far.first_s))
 
-        return self._runner.streamed(request, cancel, report)[0]
+        return self._runner.execute(request, cancel, on_event=report)[0]
 
     def _rate_of_form(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
