@@ -241,7 +241,8 @@ def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(hostile, ws
     main = threading.main_thread().ident
 
     def interrupt():
-        while EVENTS not in hostile.asked:
+        until = time.monotonic() + 20
+        while EVENTS not in hostile.asked and time.monotonic() < until:
             time.sleep(0.01)
         signal.pthread_kill(main, signal.SIGINT)
 

@@ -299,6 +299,22 @@ def run_request(deployment: str, inputs: Mapping[str, object], **options: Any) -
     return request
 
 
+def case_request(
+    deployment: str,
+    inputs: Mapping[str, Any],
+    tag: str,
+    release: WorkflowDeploymentRelease | None,
+) -> RunRequest:
+    """Return the request of a stored case on a tag; what its release does not know is not sent."""
+    known = set(inputs)
+    if release is not None:
+        known = {variable.key for variable in release.workflow_version.input_variables}
+    not_sent = tuple(name for name in inputs if name not in known)
+    return RunRequest(
+        deployment=deployment, inputs=dict(inputs), release_tag=tag, not_sent=not_sent
+    )
+
+
 def _started(
     request: RunRequest, release: WorkflowDeploymentRelease | None, wire: list[WorkflowInput]
 ) -> Run:
