@@ -51,7 +51,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def deployments(args: argparse.Namespace) -> int:
     """Print the deployments; nothing in them drives the terminal."""
-    from vellum_nb.rendering.marks import printable
+    from vellum_nb.rendering.format import printable
 
     with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
@@ -86,7 +86,7 @@ def _streamed(
     workspace: Workspace, name: str, inputs: Mapping[str, object], *, release_tag: str
 ) -> Run:
     """Run, and print each text as it grows, then whatever is no text."""
-    from vellum_nb.rendering.marks import printable
+    from vellum_nb.rendering.format import printable
 
     print(release_tag, end="")
     with workspace.stream(name, inputs, release_tag=release_tag) as stream:

@@ -100,7 +100,7 @@ def _markdown(
     comparison: Comparison, args: argparse.Namespace, error: RegressionError | None
 ) -> str:
     """Return the summary, which begins with whether the releases pass where that was asked."""
-    from vellum_nb.rendering.marks import markdown_code
+    from vellum_nb.rendering.format import markdown_code
 
     head = ""
     if error is not None:
