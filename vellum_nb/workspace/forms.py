@@ -71,12 +71,7 @@ Variables = Sequence[VellumVariable | Mapping[str, Any]]
 
 
 def form_spec(
-    name: str,
-    *,
-    lookup: Lookup,
-    history: History,
-    source: str,
-    variables: Variables | None = None,
+    name: str, lookup: Lookup, history: History, *, source: str, variables: Variables | None = None
 ) -> FormSpec:
     """Return what the form of a deployment is made from; raise as `Workspace.form` does."""
     given = None if variables is None else tuple(_variable(item) for item in variables)
