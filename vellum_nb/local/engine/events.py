@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
+from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, TypeAdapter
 
+from vellum_nb.local.deployments.sources import strip_packages
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
 WORKFLOW_INITIATED = "workflow.execution.initiated"
@@ -41,6 +44,11 @@ _EXECUTION_CODES: Mapping[str, str] = MappingProxyType(
         "INTERNAL_ERROR": "INTERNAL_SERVER_ERROR",
         "PROVIDER_ERROR": "LLM_PROVIDER",
     }
+)
+_FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
+_FOREIGN = re.compile(
+    r"[\\/](site-packages|dist-packages|python\d\.\d+|Lib)[\\/]|^<(frozen|unknown)|"
+    r"[\\/]vellum_nb[\\/]local[\\/](callables|engine|isolation|sdk)[\\/]"
 )
 
 
@@ -272,6 +280,26 @@ def describe_exception(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
+def own_frames(text: str) -> str:
+    """Return a stack trace, or what was printed, with the workflow's own frames only.
+
+    Files are shown by name: folders, and the packages in which releases are loaded, are not shown.
+    """
+    lines: list[str] = []
+    is_own = True
+    for line in text.splitlines():
+        frame = _FRAME.fullmatch(line)
+        if frame is not None:
+            file = frame["file"]
+            is_own = not _FOREIGN.search(file)
+            name = "<cell>" if "ipykernel_" in file else PurePath(file).name
+            lines += [f'  File "{name}"{frame["rest"]}'] if is_own else []
+        elif is_own or not line.startswith("    "):
+            is_own = True
+            lines.append(line)
+    return strip_packages("\n".join(lines))
+
+
 def to_json(value: Any) -> str:
     """Return plain values, models and dataclasses as ASCII JSON; NaN and infinity become null."""
     try:
@@ -283,18 +311,13 @@ def to_json(value: Any) -> str:
 
 def from_json(text: bytes | str) -> Any:
     """Return the value of JSON text; NaN, infinity and other nonsense raise a `ValueError`."""
-    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-
-
-def _no_constant(name: str) -> NoReturn:
-    msg = f"JSON has no {name}"
-    raise ValueError(msg)
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        msg = f"the number {text:.40} is too large"
+        msg = f"JSON has no {text:.40}: it is not a number, or too large"
         raise ValueError(msg)
     return value
 

@@ -6,16 +6,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import PurePath
 from typing import Any
 
 from pydantic_core import PydanticSerializationError
 from vellum.workflows.types.definition import serialize_type_encoder_with_id
 from vellum.workflows.utils.module_path import normalize_module_path
 
-from vellum_nb.local.deployments.sources import strip_packages
 from vellum_nb.local.engine import events as names
-from vellum_nb.local.engine.events import Event, Rejection, RunContext
+from vellum_nb.local.engine.events import Event, Rejection, RunContext, own_frames
 from vellum_nb.local.engine.inputs import non_finite_path, typed_output
 from vellum_nb.models import VellumVariable, WorkflowOutput
 
@@ -55,9 +53,6 @@ _NODE_KINDS = {
     "SubworkflowDeploymentNode": "SUBWORKFLOW",
     "GuardrailNode": "METRIC",
 }
-_FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
-_FOREIGN = re.compile(r"[\\/](site-packages|dist-packages|vellum_nb[\\/]local[\\/]sdk)[\\/]")
-_LIBRARY = re.compile(r"[\\/](python\d\.\d+|Lib)[\\/]|^<(frozen|unknown)")
 _LINK = re.compile(r"\n\n(?:During handling|The above exception)[^\n]*\n\n")
 
 
@@ -201,36 +196,15 @@ def node_kind(node: type) -> str:
     return ""
 
 
-def own_frames(stacktrace: str | None) -> str | None:
-    """Return `stacktrace` without the frames of libraries; None when no other is in it.
-
-    Files and modules have the names of the project: where it was loaded is not shown.
-    """
-    links = _LINK.findall(stacktrace or "")
-    blocks = [_own_block(block) for block in _LINK.split((stacktrace or "").rstrip())]
-    text = ""
-    for link, block in zip(["", *links], blocks, strict=True):
-        if block:
-            text = f"{text}{link if text else ''}{block}"
-    return strip_packages(text) or None
-
-
-def _own_block(block: str) -> str:
-    """Return one exception's part, or nothing if no frame of it is the workflow's."""
-    lines: list[str] = []
-    is_own, frames = True, 0
-    for line in block.splitlines():
-        frame = _FRAME.fullmatch(line)
-        if frame is not None:
-            file = frame["file"]
-            is_own = not (_FOREIGN.search(file) or _LIBRARY.search(file))
-            frames += is_own
-            name = "<cell>" if "ipykernel_" in file else PurePath(file).name
-            lines += [f'  File "{name}"{frame["rest"]}'] if is_own else []
-        elif is_own or not line.startswith("    "):
-            is_own = True
-            lines.append(line)
-    return "\n".join(lines) if frames else ""
+def own_stacktrace(stacktrace: str | None) -> str | None:
+    """Return the frames of the workflow in a stack trace; None when none is in it."""
+    text = (stacktrace or "").rstrip()
+    links = ["", *_LINK.findall(text)]
+    found = ""
+    for link, block in zip(links, map(own_frames, _LINK.split(text)), strict=True):
+        if '  File "' in block:
+            found = f"{found}{link if found else ''}{block}"
+    return found or None
 
 
 def _body_of(event: Any) -> dict[str, Any]:
@@ -246,7 +220,7 @@ def _body_of(event: Any) -> dict[str, Any]:
         error = event.body.error
         body["error"] = {name: body["error"].get(name) for name in ("message", "raw_data", "code")}
         is_silent = error.code.value in _WITHOUT_STACK
-        body["stacktrace"] = None if is_silent else own_frames(event.body.stacktrace)
+        body["stacktrace"] = None if is_silent else own_stacktrace(event.body.stacktrace)
     return {**body, **definition}
 
 

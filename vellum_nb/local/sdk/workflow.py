@@ -37,7 +37,7 @@ from vellum_nb.local.engine.inputs import bind_inputs
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.connection import LocalContext
 from vellum_nb.local.sdk.patches import fail_with_nodes, share_inputs, with_inner
-from vellum_nb.local.sdk.translation import EventTranslator, own_frames
+from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
 from vellum_nb.local.sdk.variables import inputs_of, outputs_of
 from vellum_nb.models import VellumVariable, WorkflowInput
 
@@ -137,7 +137,7 @@ class SdkExecution:
             self.cancel()
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever a workflow raises rejects its run
-            stacktrace = own_frames(traceback.format_exc())
+            stacktrace = own_stacktrace(traceback.format_exc())
             why = Rejection(describe_exception(exc), "INTERNAL_ERROR", stacktrace)
         if self._cancelled.is_set() and not translator.has_begun:
             why = Rejection(_CANCELLED, "WORKFLOW_CANCELLED")
