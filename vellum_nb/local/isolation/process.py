@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -287,6 +288,7 @@ def _fork(descriptors: Sequence[int], *, sdk: bool) -> tuple[int, int, int]:
                 return forkserver.read_signed(status), status, jobs
             os.close(status)
             os.close(jobs)
+        time.sleep(0.1)  # until it is seen to have ended
     msg = "the fork server does not answer"
     raise OSError(msg)
 
