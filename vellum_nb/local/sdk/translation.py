@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from vellum.workflows.types.definition import serialize_type_encoder_with_id
 from vellum.workflows.utils.module_path import normalize_module_path
 
 from vellum_nb.local.engine import events as names
-from vellum_nb.local.engine.events import Event, Rejection, RunContext, own_frames
+from vellum_nb.local.engine.events import Event, Rejection, RunContext, own_frames, to_json
 from vellum_nb.local.engine.inputs import non_finite_path, typed_output
 from vellum_nb.models import VellumVariable, WorkflowOutput
 
@@ -69,8 +69,8 @@ class EventTranslator:
         self._definition = _definition_of(workflow)
         self._outputs = outputs
         self._context = context
-        self._complete: set[str] = set()
-        self._inner: dict[str, list[tuple[int, str]]] = {}
+        self._complete: set[str] = set()  # outputs whose value was streamed
+        self._inner: dict[str, list[tuple[int, str]]] = {}  # by span of a node: what ran inside it
         self.has_begun = self.has_ended = False
         self.rejection: Rejection | None = None  # where the SDK says otherwise
 
@@ -89,17 +89,24 @@ class EventTranslator:
         elif event.name == names.WORKFLOW_INITIATED and event.parent is not None:
             place = getattr(event.inputs, "index", None)  # of an item of a map, which has no order
             inner = self._inner.setdefault(str(event.parent.span_id), [])
-            number = place if isinstance(place, int) else len(inner)
-            inner.append((number, str(event.span_id)))
+            inner.append((place if isinstance(place, int) else len(inner), str(event.span_id)))
 
     def _workflow(self, event: Any) -> Iterator[Event]:
         if event.name == names.WORKFLOW_STREAMING:
-            yield from self._streaming(event)
+            body = _body_of(event)
+            output = body.get("output") or {}
+            name, delta = output.get("name", ""), output.get("delta", "")
+            if "value" in output:
+                self._complete.add(name)
+            elif self._type(name) != "STRING" or not isinstance(delta, str):
+                return  # only text grows; a map streams the states of its items
+            typed = typed_output(self._outputs, name, output.get("value"))
+            yield self._own(event.name, body, event, (typed,))
         elif event.name == names.WORKFLOW_FULFILLED:
             yield from self._fulfilled(event)
         elif event.name == _PAUSED:
-            msg = "The workflow waits for an input from outside, which cannot be given here"
-            self._reject(msg, "INVALID_STATE")
+            message = "The workflow waits for an input from outside, which cannot be given here"
+            self._reject(message, "INVALID_STATE")
         elif event.name in _BODIES:
             self.has_begun = True
             self.has_ended = event.name == names.WORKFLOW_REJECTED
@@ -109,47 +116,30 @@ class EventTranslator:
         self.has_ended = True
         self.rejection = Rejection(message, code)
 
-    def _streaming(self, event: Any) -> Iterator[Event]:
-        body = _body_of(event)
-        output = body.get("output") or {}
-        name = output.get("name")
-        if name is None:
-            return  # it holds what JSON cannot carry; the run is rejected for it when it ends
-        if "value" in output:
-            self._complete.add(name)
-        elif self._type(name) != "STRING" or not isinstance(output.get("delta", ""), str):
-            return  # only text grows; a map streams the states of its items
-        yield self._own(
-            event.name, body, event, (typed_output(self._outputs, name, output.get("value")),)
-        )
-
     def _fulfilled(self, event: Any) -> Iterator[Event]:
         body = _body_of(event)
-        outputs = body.get("outputs")
-        problem = "The outputs hold what JSON cannot carry" if outputs is None else ""
+        values = body.get("outputs")
         places = (non_finite_path(value, reference.name) for reference, value in event.outputs)
-        if where := next(filter(None, places), ""):
-            problem = f"The output {where!r} is not a finite number, which JSON cannot carry"
-        if problem:
-            self._reject(problem, "INVALID_OUTPUTS")
+        if values is None:
+            self._reject("The outputs hold what JSON cannot carry", "INVALID_OUTPUTS")
             return
-        typed = {
-            name: typed_output(self._outputs, name, value)
-            for name, value in (outputs or {}).items()
-        }
-        for name, output in typed.items():
-            if name not in self._complete:
-                part = {"output": {"name": name, "value": (outputs or {})[name]}}
+        if where := next(filter(None, places), ""):
+            message = f"The output {where!r} is not a finite number, which JSON cannot carry"
+            self._reject(message, "INVALID_OUTPUTS")
+            return
+        outputs = [typed_output(self._outputs, name, value) for name, value in values.items()]
+        for output in outputs:
+            if output.name not in self._complete:
+                part = {"output": {"name": output.name, "value": values[output.name]}}
                 yield self._own(names.WORKFLOW_STREAMING, part, None, (output,))
         self.has_ended = True
-        yield self._own(event.name, body, event, tuple(typed.values()))
+        yield self._own(event.name, body, event, tuple(outputs))
 
     def _node(self, event: Any) -> Event:
         kind, span = node_kind(event.node_definition), str(event.span_id)
         has_used = kind == "PROMPT" and event.name == names.NODE_FULFILLED
-        inner: list[tuple[int, str]] = []
-        if event.name in {names.NODE_FULFILLED, names.NODE_REJECTED}:
-            inner = sorted(self._inner.pop(span, []))
+        has_ended = event.name in {names.NODE_FULFILLED, names.NODE_REJECTED}
+        inner = sorted(self._inner.pop(span, [])) if has_ended else []
         parent = event.parent
         source = str(parent.span_id) if parent is not None and parent.type == "WORKFLOW" else None
         return Event(
@@ -163,7 +153,7 @@ class EventTranslator:
             execution_ids=tuple(id_ for _, id_ in inner),
             source_execution_id=None if source == self._context.execution_id else source,
             id=str(event.id),
-            timestamp=_utc(event),
+            timestamp=event.timestamp.astimezone(UTC),  # the SDK gives the local time
         )
 
     def _own(
@@ -180,7 +170,7 @@ class EventTranslator:
             body={"workflow_definition": self._definition, **body},
             parent=self._context.parent,
             outputs=outputs,
-            timestamp=datetime.now(UTC) if event is None else _utc(event),
+            timestamp=datetime.now(UTC) if event is None else event.timestamp.astimezone(UTC),
         )
 
     def _type(self, name: str) -> str:
@@ -215,11 +205,11 @@ def _body_of(event: Any) -> dict[str, Any]:
         dumped = event.body.model_dump(mode="json")
     except (PydanticSerializationError, TypeError, ValueError, RecursionError):
         return {**_EMPTY.get(event.name, {}), **definition}
-    body = {name: _finite(dumped.get(name)) for name in _BODIES[event.name]}
+    dumped = json.loads(to_json(dumped))  # NaN and infinity are null
+    body = {name: dumped.get(name) for name in _BODIES[event.name]}
     if "error" in body:
-        error = event.body.error
         body["error"] = {name: body["error"].get(name) for name in ("message", "raw_data", "code")}
-        is_silent = error.code.value in _WITHOUT_STACK
+        is_silent = body["error"]["code"] in _WITHOUT_STACK
         body["stacktrace"] = None if is_silent else own_stacktrace(event.body.stacktrace)
     return {**body, **definition}
 
@@ -247,17 +237,3 @@ def _without_inner(parent: dict[str, Any] | None) -> dict[str, Any] | None:
         if key in parent:
             parent[key] = {**parent[key], "module": _module(parent[key]["module"])}
     return parent
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
-
-
-def _utc(event: Any) -> datetime:
-    """Return when an event happened; the SDK gives the local time, without its zone."""
-    when: datetime = event.timestamp
-    return when.astimezone(UTC)
