@@ -9,7 +9,6 @@ import functools
 import inspect
 import threading
 import traceback
-import uuid
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -38,11 +37,11 @@ from vellum_nb.local.callables.signature import (
 from vellum_nb.local.deployments.sources import module_of
 from vellum_nb.local.engine.events import (
     Event,
-    EventBuilder,
     Rejection,
     RunContext,
     code_definition,
     describe_exception,
+    initiated,
     own_frames,
     values_by_name,
 )
@@ -92,14 +91,14 @@ class Workflow:
             code_definition(variable_id(what, f"{module}:{name}"), name, module)
             for what in ("workflow", "node")
         )
-        builder = EventBuilder(context.execution_id, context.trace_id, workflow, context.parent)
+        given = values_by_name(inputs)
+        first = initiated(context, workflow, given)
         return FunctionExecution(
             functools.partial(self.target, *args, **kwargs),
             {variable.key: variable for variable in self.output_variables},
-            builder,
-            builder.node(node, "CODE_EXECUTION", str(uuid.uuid4())),
-            inputs=values_by_name(inputs),
-            state=state,
+            first,
+            first.node_initiated(node, "CODE_EXECUTION", given),
+            state,
         )
 
 
@@ -118,17 +117,14 @@ class FunctionExecution:
         self,
         call: Callable[[], Any],
         declared: Mapping[str, VellumVariable],
-        workflow: EventBuilder,
-        node: EventBuilder,
-        *,
-        inputs: Mapping[str, Any],
-        state: Mapping[Any, Any] | None = None,
+        workflow: Event,
+        node: Event,
+        state: Mapping[Any, Any] | None,
     ) -> None:
         self._call = call
         self._declared = declared
         self._workflow = workflow
         self._node = node
-        self._inputs = inputs
         self._state = state
         self._returned: Any = None
         self._arrived: deque[Any] = deque()
@@ -144,8 +140,8 @@ class FunctionExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, and yield what happens as it happens; raises a `Rejection` when it fails."""
-        yield self._workflow.initiated(self._inputs)
-        yield self._node.initiated(self._inputs)
+        yield self._workflow
+        yield self._node
         texts: dict[str, list[str]] = {}
         items = self._run()
         while (item := self._step(next, items, _END)) is not _END:
