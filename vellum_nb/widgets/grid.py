@@ -406,6 +406,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         other = release if release in comparison.others else comparison.others[0]
         rating = self._callbacks.blind(comparison, (comparison.baseline, other))
         self.close_case()
+        for former in self._blind.children[1:]:
+            close_tree(former)
         self._blind.children = (self._back, rating)
         self.table.layout.display = self._detail.widget.layout.display = "none"
 
