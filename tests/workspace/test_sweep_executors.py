@@ -39,7 +39,10 @@ class Counting:
 
 @pytest.fixture
 def ws(tmp_path):
-    with vnb.LocalServer() as server, vnb.connect(server, history=tmp_path / "runs.db") as ws:
+    with (
+        vnb.LocalServer() as server,
+        vnb.connect(server, history=tmp_path / "runs.db", timeout=(10, 3)) as ws,
+    ):
         yield ws
 
 
@@ -48,6 +51,7 @@ def pool():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_look_ups")
 def test_a_process_that_is_killed_in_mid_sweep_loses_nothing_and_doubles_nothing(ws):
     counting = Counting()
     ws.server.deploy(counting, name="count", release_tags=["v1"])

@@ -249,13 +249,3 @@ def test_a_sweep_under_way_takes_other_limits(server, ws):
     assert first.wait(LONG).progress().why == "max_calls=3 is reached"
     assert server.executed.total() == 3
     assert ws.open_sweep(first.id).record.options["max_calls"] == 3
-
-
-def test_a_run_of_now_is_not_taken_for_one_in_doubt():
-    from vellum_nb.models.sweeps import is_in_doubt
-
-    refused = "external_id 1 was used before"
-    assert is_in_doubt("STARTED", None, None)
-    assert is_in_doubt("FAILED", "HTTP_400", refused)
-    assert not is_in_doubt("FAILED", "HTTP_400", "text: a value is required")
-    assert not is_in_doubt("REJECTED", "HTTP_400", refused)
