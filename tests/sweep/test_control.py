@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from sweep_kit import LONG, Gate, again_later, answered, planned, swept
+from sweep_kit import LONG, Gate, Maker, again_later, answered, planned, swept
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import RunError
@@ -206,13 +206,15 @@ def test_a_deleted_run_whose_answer_never_came_is_not_waited_for(history):
 def test_failed_runs_are_retried_under_new_ids_when_asked(history):
     failure = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_404")}
 
+    fails = {0, 1, 2}
+
     def some_fail(task, cancel):
-        return answered(task, **failure) if task.run.inputs["n"] < 3 else answered(task)
+        return answered(task, **failure) if task.run.inputs["n"] in fails else answered(task)
 
     sweep = swept(history, planned(history, 10), some_fail).run()
     assert (sweep.state, sweep.progress().failed, len(sweep.failed())) == ("done", 3, 3)
     assert sweep.run().progress().failed == 3  # nothing is done twice without being asked
-    sweep._worker.made = answered
+    fails.clear()
     assert sweep.retry_failed().progress().failed == 0
     assert states(history) == ["FAILED"] * 3 + ["FULFILLED"] * 10
 
@@ -243,17 +245,13 @@ def test_a_start_that_fails_leaves_nothing_open_and_holds_nothing_back(history):
     gate.wait_for(2)
     sweep.cut()
     sweep.wait()
-    later = again_later(history, sweep, answered)
-    make = later._worker.prepare
-
-    def broken(standing, **_):
-        raise HistoryError("cannot be read just now")
-
-    later._worker.prepare = broken
+    worker = Maker(history, sweep.record, answered)
+    later = swept(history, sweep.record, answered, worker=worker)
+    worker.breaks = True
     with pytest.raises(HistoryError, match="just now"):
         later.run()
-    assert (later._worker.opened, later._worker.closed) == (1, 1)
-    later._worker.prepare = make
+    assert (worker.opened, worker.closed) == (1, 1)
+    worker.breaks = False
     assert later.run().state == "done"
 
 
@@ -287,7 +285,9 @@ def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(histor
     sweep = swept(history, planned(history, 10), gate, concurrency=2).start()
     gate.wait_for(2)
     sweep.pause()
-    history.sweeps.release(sweep.id, sweep._lease)  # as when it expired
+    with closing(sqlite3.connect(history.path)) as db:  # as when it expired
+        db.execute("DELETE FROM leases")
+        db.commit()
     history.sweeps.acquire(sweep.id)
     gate.open.set()
     with pytest.raises(HistoryError, match=f"Sweep {sweep.id} is under way in this process"):

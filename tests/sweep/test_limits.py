@@ -45,14 +45,16 @@ def test_max_cost_counts_what_earlier_sessions_spent(history):
 
 
 def test_stop_after_failures_forgives_what_is_retried(history):
+    failing = [True]
+
     def fails(task, cancel):
-        return answered(task, **FAILURE)
+        return answered(task, **FAILURE if failing else {})
 
     record = planned(history, 20)
     sweep = swept(history, record, fails, stop_after_failures=3, concurrency=1).run()
     assert sweep.progress().why == "stop_after_failures=3 is reached"
     assert (sweep.progress().failed, sweep.run().progress().failed) == (3, 3)
-    sweep._worker.made = answered
+    failing.clear()
     assert sweep.retry_failed().progress().done == 20
 
 

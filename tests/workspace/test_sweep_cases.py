@@ -53,7 +53,8 @@ def read(ws):
     """Return what checks a table on release tags."""
 
     def read(cases, *tags):
-        releases = {tag: ws._runner.resolve("echo", tag) for tag in tags or ("v2",)}
+        release = ws.client.retrieve_workflow_deployment_release
+        releases = {tag: release("echo", tag) for tag in tags or ("v2",)}
         return checked_cases(read_table(cases), releases, "echo")
 
     return read
@@ -137,38 +138,28 @@ def test_a_csv_of_a_spreadsheet_that_has_no_commas_is_read(read, tmp_path, mark)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"", "has no rows"),
-        (b"text\n", "has no rows"),
-        (b"text,text\na,b\n", "are called text"),
-        (b"text,who\n\na\n", "row 1 has 1 cells, the header has 2"),
-        (b'text\n"a\n', "row 1: the quotes of cell 1 do not fit"),
-        (b'"text\na\n', "the header: the quotes of cell 1 do not fit"),
-        ("text\né\n".encode("latin-1"), "save it as UTF-8"),
-    ],
-)
-def test_a_csv_that_cannot_be_read_is_refused_with_what_to_do(tmp_path, content, told):
-    path = tmp_path / "cases.csv"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=told):
-        read_table(path)
-
-
-@pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("cases.jsonl", '{"text": "a"}\n{oops\n', "line 2"),
-        ("cases.jsonl", "[1]\n", "line 1 holds the list"),
-        ("cases.json", '{"text": "a"}', "a list of objects is expected"),
-        ("cases.xlsx", "", "must end in one of .csv"),
+        ("a.csv", b"", "has no rows"),
+        ("a.csv", b"text\n", "has no rows"),
+        ("a.csv", b"text,text\na,b\n", "are called text"),
+        ("a.csv", b"text,who\n\na\n", "row 1 has 1 cells, the header has 2"),
+        ("a.csv", b'text\n"a\n', "row 1: the quotes of cell 1 do not fit"),
+        ("a.csv", b'"text\na\n', "the header: the quotes of cell 1 do not fit"),
+        ("a.csv", "text\né\n".encode("latin-1"), "save it as UTF-8"),
+        ("a.jsonl", b'{"text": "a"}\n{oops\n', "line 2"),
+        ("a.jsonl", b"[1]\n", "line 1 holds the list"),
+        ("a.json", b'{"text": "a"}', "a list of objects is expected"),
+        ("a.json", b"", "a.json is no JSON"),
+        ("a.parquet", b"", "a.parquet cannot be read as Parquet"),
+        ("a.xlsx", b"", "must end in one of .csv"),
     ],
 )
-def test_other_files_that_cannot_be_read_are_refused(tmp_path, name, content, told):
-    path = tmp_path / name
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=told):
-        read_table(path)
+def test_a_file_that_cannot_be_read_is_refused_with_what_to_do(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    for cases in (tmp_path / name, CaseFile(name, content)):
+        with pytest.raises(InputError, match=told):
+            read_table(cases)
 
 
 @pytest.mark.parametrize("cases", [{"text": "a"}, 7, None, ["a"], [{"text": "a"}, 3]])
@@ -191,7 +182,7 @@ def test_a_file_in_memory_is_read_as_the_same_file_on_disk(tmp_path, suffix):
     assert read_table(CaseFile(path.name, path.read_bytes())) == read_table(path)
 
 
-@pytest.mark.parametrize("path", ["~no-such-user/cases.csv", "a\0.csv", "."])
+@pytest.mark.parametrize("path", ["~no-such-user/cases.csv", "a\0.csv", ".", "nowhere.csv"])
 def test_a_path_that_cannot_be_is_refused_in_a_sentence(path):
     with pytest.raises(InputError, match="cannot be read|its name must end in"):
         read_table(path)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
-import signal
 import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -59,8 +57,8 @@ def test_a_process_that_is_killed_in_mid_sweep_loses_nothing_and_doubles_nothing
     with pool() as executor:
         sweep = ws.sweep("count", CASES, executor=executor, background=True, **options)
         assert counting.reached.wait(60)
-        for pid in list(executor._processes):
-            os.kill(pid, signal.SIGKILL)
+        for process in multiprocessing.active_children():
+            process.kill()
         with pytest.raises(BrokenProcessPool):
             sweep.wait()
     assert 0 < sweep.progress().ended < len(CASES)
