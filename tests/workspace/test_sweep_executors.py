@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.workspace.sweep_worker import SweepAttempt
+from vellum_nb.workspace.sweeps import SweepAttempt
 
 CASES = [{"text": str(number)} for number in range(12)]
 

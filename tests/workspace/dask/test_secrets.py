@@ -13,7 +13,7 @@ from counting_server import KEY
 from distributed import Client
 
 from vellum_nb.sweep.executors import sealed
-from vellum_nb.workspace.sweep_worker import SweepAttempt
+from vellum_nb.workspace.sweeps import SweepAttempt
 
 CASES = [{"text": str(number)} for number in range(12)]
 DEBUG = {"logging": {"distributed": "debug"}, "distributed.admin.log-length": 100_000}
