@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Self
 
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.models import Cancellation, Run, RunRequest, WorkflowStreamEvent
+from vellum_nb.models import Cancellation, RunRequest, WorkflowStreamEvent
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, cancelled, open_stream
 
 _EVENT_TYPES = ("WORKFLOW", "NODE")
@@ -57,7 +57,7 @@ class RunStream:
         self._closed = self._iterated = False
         self._lock = threading.RLock()
         with runner.begun(request) as (run, inputs):
-            self._run = run
+            self.run = run
             self._so_far = StreamAccumulator(run)
             try:
                 sent = runner.uploads.sent(inputs, cancel)
@@ -71,14 +71,9 @@ class RunStream:
             self._over = False
 
     @property
-    def run(self) -> Run:
-        """The run as it is kept."""
-        return self._run
-
-    @property
     def execution_id(self) -> str | None:
         """Vellum's id of the execution."""
-        return self._run.execution_id
+        return self.run.execution_id
 
     @property
     def texts(self) -> Mapping[str, str]:
@@ -102,7 +97,7 @@ class RunStream:
         try:
             for event in self._events:
                 self._so_far.take(event)
-                self._run = self._recorder.set_execution_id(self._run, event.execution_id)
+                self.run = self._recorder.set_execution_id(self.run, event.execution_id)
                 if self._so_far.end is not None:
                     self._end()
                 if event.type in self._types:
@@ -122,10 +117,10 @@ class RunStream:
             has_ended = self._so_far.end is not None
             try:
                 if exc is not None and not has_ended:
-                    self._run = self._fail(self._run, exc, self._cancel, self._so_far)
+                    self.run = self._fail(self.run, exc, self._cancel, self._so_far)
                 else:
                     how = self._so_far.fields() | ({} if has_ended else cancelled())
-                    self._run = self._recorder.finish(self._run, how)
+                    self.run = self._recorder.finish(self.run, how)
             except HistoryError:
                 self._over = True
                 raise
@@ -143,7 +138,7 @@ class RunStream:
                 self.close()
 
     def __repr__(self) -> str:
-        run = self._run
+        run = self.run
         return f"<RunStream {run.deployment} {run.release_tag}: {run.state}>"
 
     def _repr_html_(self) -> str:
