@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vellum_nb.errors import AuthenticationError, HistoryError, InputError, InputProblem
+from vellum_nb.errors import AuthenticationError, InputError, InputProblem
 from vellum_nb.history import History
 from vellum_nb.models import VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.inputs import field_kind, format_value, infer_type
@@ -115,14 +115,6 @@ def form_spec(
         tags=_choices(tags),
         outputs=tuple(variable.key for variable in deployment.output_variables),
     )
-
-
-def run_count(history: History, deployment: str) -> int | None:
-    """Return how many runs there are, or None where that cannot be read: a run will say why."""
-    try:
-        return history.count(deployment=deployment)
-    except HistoryError:
-        return None
 
 
 def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:

@@ -19,7 +19,7 @@ from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
-from vellum_nb.errors import APIError, APIStatusError, InputError
+from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History, trace_frame
 from vellum_nb.models import (
     Cancellation,
@@ -40,7 +40,7 @@ from vellum_nb.workspace import comparing, views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
 from vellum_nb.workspace.executions import Synchroniser, nodes_of
-from vellum_nb.workspace.forms import form_spec, parse_arguments, run_count
+from vellum_nb.workspace.forms import form_spec, parse_arguments
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.pending import PendingRun, submit
 from vellum_nb.workspace.rating import find_run, rate_run
@@ -248,7 +248,7 @@ class Workspace:
             spec,
             run=lambda request, cancel: self._runner.execute(request, cancel)[0],
             release=lambda tag: self._lookup.release(deployment, tag),
-            count=lambda: run_count(self.history, deployment),
+            count=partial(self._run_count, deployment),
             stream=self._stream_of_form,
             rate=self._rate_of_form,
             trace=self._nodes,
@@ -977,6 +977,12 @@ p = 1.00 · noise floor unknown>
             return save_frame(path, frame, "csv")
 
         return SweepActions(compare=compare, view=view, watch=views.watch, save=save)
+
+    def _run_count(self, deployment: str) -> int | None:
+        """Return how many runs there are, or None where that cannot be read: a run will say why."""
+        with suppress(HistoryError):
+            return self.history.count(deployment=deployment)
+        return None
 
     def _stream_of_form(
         self, request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]
