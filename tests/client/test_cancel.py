@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,18 +69,6 @@ def test_a_call_that_waits_is_cut_off_and_the_next_is_served(
     assert server.hung_up.acquire(timeout=20)
     assert len(server.seen) == 1
     assert execute(client).execution_id == "e-1"
-
-
-def test_a_call_over_tls_is_cut_off(
-    tls_server: Any, authority: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    tls_server.will(tls_server.hang())
-    with Client(api_key="k", base_url=tls_server.url, timeout=PATIENCE_S) as client:
-        cancel = Cancellation()
-        pending = pool.submit(execute, client, cancel=cancel)
-        tls_server.arrived.acquire()
-        error_after(cancel, pending)
 
 
 def test_a_call_that_waits_for_a_connection_is_cut_off(

@@ -21,24 +21,18 @@ def sent_key(server: Any, **options: Any) -> str:
     return str(server.seen[-1].headers["x-api-key"])
 
 
-def test_the_key_comes_from_the_argument_then_the_environment(
+def test_the_key_comes_from_the_argument_then_the_environment_or_is_typed_unseen(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VELLUM_API_KEY", "from-environment")
-    assert sent_key(server, api_key="from-argument") == "from-argument"
-    assert sent_key(server) == "from-environment"
-
-
-def test_a_key_can_be_typed_unseen(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vellum_nb.client.settings.getpass", lambda _: "typed")
-    assert sent_key(server, api_key="ask") == "typed"
-
-
-def test_without_a_key_the_error_names_every_way_to_give_one() -> None:
     with pytest.raises(VellumNBError) as caught:
         Client()
     for way in ("api_key=...", "VELLUM_API_KEY", 'api_key="ask"'):
         assert way in str(caught.value)
+    monkeypatch.setenv("VELLUM_API_KEY", "from-environment")
+    monkeypatch.setattr("vellum_nb.client.settings.getpass", lambda _: "typed")
+    assert sent_key(server, api_key="from-argument") == "from-argument"
+    assert sent_key(server) == "from-environment"
+    assert sent_key(server, api_key="ask") == "typed"
 
 
 @pytest.mark.parametrize(

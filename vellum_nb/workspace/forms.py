@@ -107,7 +107,7 @@ def form_spec(
         )
     return FormSpec(
         name=name,
-        label=deployment.label or name,
+        label=f"{deployment.label} ({name})" if deployment.label not in {"", name} else name,
         description=deployment.description or "",
         source=source,
         variables=deployment.input_variables if given is None else given,

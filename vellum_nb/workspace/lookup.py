@@ -80,12 +80,14 @@ class Lookup:
             try:
                 known = [deployment.name for deployment in self.deployments()]
                 message = f"There is no deployment {name!r}; there are: "
-                if name in known:
-                    known = [t.name for t in self._client.iter_workflow_release_tags(name)]
+                if name in known and tag is not None:
+                    known = [each.name for each in self._client.iter_workflow_release_tags(name)]
                     message = f"{name} has no release tag {tag!r}; it has: "
+                elif name in known:
+                    message = ""
             except APIError:
-                raise exc from None
-            if tag is None and "no deployment" not in message:
+                message = ""
+            if not message:
                 raise
             message += ", ".join(known) or "none"
             raise NotFoundError(message, status_code=exc.status_code, body=exc.body) from exc
