@@ -6,10 +6,11 @@ Handed to a history, which knows no client.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -60,75 +61,69 @@ def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
     return nodes_of_spans(list(found.values()))
 
 
-class Synchroniser:
-    """Brings executions of a deployment into a history."""
+def synchronise(
+    client: Client,
+    lookup: Lookup,
+    history: History,
+    deployment: str,
+    *,
+    since: datetime | date | str | None = None,
+    until: datetime | date | str | None = None,
+    limit: int | None = None,
+) -> SyncReport:
+    """Take over the executions that began in this time, the newest first."""
+    given: object = limit
+    if limit is not None and not (isinstance(given, int) and given >= 0):
+        msg = f"limit={limit!r:.60} brings no runs; give a number from 0, or None for all"
+        raise HistoryError(msg)
+    known = lookup.deployment(deployment)
+    found = client.iter_workflow_deployment_event_executions(
+        known.id, filters=_filters(since, until), limit=_AT_ONCE, ordering="-timestamp"
+    )
 
-    def __init__(self, client: Client, lookup: Lookup) -> None:
-        self._client = client
-        self._lookup = lookup
+    @cache
+    def environment(release_id: str) -> str | None:
+        with suppress(APIError):
+            own = lookup.release(known.name, release_id).environment
+            return None if own is None else own.name
+        return None
 
-    def __call__(
-        self,
-        history: History,
-        deployment: str,
-        *,
-        since: datetime | date | str | None = None,
-        until: datetime | date | str | None = None,
-        limit: int | None = None,
-    ) -> SyncReport:
-        """Take over the executions that began in this time, the newest first."""
-        given: object = limit
-        if limit is not None and not (isinstance(given, int) and given >= 0):
-            msg = f"limit={limit!r:.60} brings no runs; give a number from 0, or None for all"
-            raise HistoryError(msg)
-        known = self._lookup.deployment(deployment)
-        found = self._client.iter_workflow_deployment_event_executions(
-            known.id, filters=_filters(since, until), limit=_AT_ONCE, ordering="-timestamp"
-        )
-        chosen = islice(found, limit)
-        environments: dict[str, str | None] = {}
-        report, seen = SyncReport(), set[str]()
-        while page := list(islice(chosen, _AT_ONCE)):
-            # Pages shift while new executions begin: each is taken once.
-            batch = {each.execution_id: each for each in page if each.execution_id not in seen}
-            seen |= set(batch)
-            ended = [each for each in batch.values() if each.status != "INITIATED"]
-            runs = [self._run(each, known.name, environments) for each in ended]
-            report += history.merge(runs)
-            report = replace(report, running=report.running + len(batch) - len(ended))
-        return report
+    chosen = islice(found, limit)
+    report, seen = SyncReport(), set[str]()
+    while page := list(islice(chosen, _AT_ONCE)):
+        # Pages shift while new executions begin: each is taken once.
+        batch = {each.execution_id: each for each in page if each.execution_id not in seen}
+        seen |= set(batch)
+        ended = [each for each in batch.values() if each.status != "INITIATED"]
+        report += history.merge([_run(each, known.name, environment) for each in ended])
+        report = replace(report, running=report.running + len(batch) - len(ended))
+    return report
 
-    def _run(
-        self,
-        execution: SlimWorkflowExecutionRead,
-        deployment: str,
-        environments: dict[str, str | None],
-    ) -> Run:
-        context = execution.parent_context
-        release_id = context and context.deployment_history_item_id
-        if release_id and release_id not in environments:
-            environments[release_id] = None
-            with suppress(APIError):
-                release = self._lookup.release(deployment, release_id)
-                if release.environment is not None:
-                    environments[release_id] = release.environment.name
-        inputs = {item.name: item.value for item in execution.inputs}
-        try:
-            case = case_id(inputs)
-        except ValueError:  # NaN, which canonical JSON has not, counts as its name
-            case = case_id({"": json.dumps(inputs, sort_keys=True)})
-        return Run(
-            id=new_run_id(),
-            external_id=context and context.external_id,
-            deployment=deployment,
-            release_tag=(context and context.release_tag_name) or "",
-            environment=environments.get(release_id or ""),
-            timestamp=execution.start or execution.end or datetime.now(UTC),
-            inputs=inputs,
-            case_id=case,
-            metadata=dict(context.metadata) if context and context.metadata else None,
-            **{**run_fields(execution), **_rating(execution)},
-        )
+
+def _run(
+    execution: SlimWorkflowExecutionRead,
+    deployment: str,
+    environment: Callable[[str], str | None],
+) -> Run:
+    context = execution.parent_context
+    release_id = context and context.deployment_history_item_id
+    inputs = {item.name: item.value for item in execution.inputs}
+    try:
+        case = case_id(inputs)
+    except ValueError:  # NaN, which canonical JSON has not, counts as its name
+        case = case_id({"": json.dumps(inputs, sort_keys=True)})
+    return Run(
+        id=new_run_id(),
+        external_id=context and context.external_id,
+        deployment=deployment,
+        release_tag=(context and context.release_tag_name) or "",
+        environment=environment(release_id) if release_id else None,
+        timestamp=execution.start or execution.end or datetime.now(UTC),
+        inputs=inputs,
+        case_id=case,
+        metadata=dict(context.metadata) if context and context.metadata else None,
+        **{**run_fields(execution), **_rating(execution)},
+    )
 
 
 def run_fields(

@@ -39,7 +39,7 @@ from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
 from vellum_nb.workspace import comparing, views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
-from vellum_nb.workspace.executions import Synchroniser, nodes_of
+from vellum_nb.workspace.executions import nodes_of, synchronise
 from vellum_nb.workspace.forms import form_spec, parse_arguments
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.pending import PendingRun, submit
@@ -112,7 +112,7 @@ class Workspace:
         self._lookup = Lookup(client)
         self.history = history.with_callbacks(
             view=views.view_history,
-            sync=Synchroniser(client, self._lookup),
+            sync=partial(synchronise, client, self._lookup),
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
