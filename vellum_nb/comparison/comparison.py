@@ -52,7 +52,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.history import BlindRatings, History
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models.sweeps import SweepCase, SweepRuns
 from vellum_nb.rendering.files import refuse_existing, refuse_key, save_frame, save_text
 from vellum_nb.rendering.format import plural
 
@@ -90,7 +90,7 @@ class Services:
         read.
     """
 
-    sweep: Callable[[str, Any, Mapping[str, Any]], Any] | None = None
+    sweep: Callable[[str, Any, Mapping[str, Any]], SweepRuns] | None = None
     leaks: Callable[[str], bool] | None = None
     grid: Callable[[Any], Any] | None = None
     blind: Callable[[Any], Any] | None = None
@@ -747,7 +747,7 @@ class Comparison:
         release_tag: str,
         repeats: int = 1,
         progress: bool = True,
-    ) -> Any:
+    ) -> SweepRuns | None:
         """Run cases of this comparison once more, on any release tag.
 
         They are run as a sweep, so that they can be stopped and resumed. Each carries the label
