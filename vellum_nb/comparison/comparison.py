@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.blind import QUESTION, BlindSession, checked_pair, newest, opened
@@ -52,7 +52,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.history import BlindRatings, History
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
-from vellum_nb.models.sweeps import SweepCase, SweepRuns
+from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.files import refuse_existing, refuse_key, save_frame, save_text
 from vellum_nb.rendering.format import plural
 
@@ -66,6 +66,14 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Services"]
 
 Rows = Literal["cases", "runs"]
+
+
+class SweepRuns(Protocol):
+    """A `vellum_nb.Sweep`, which this room does not know."""
+
+    def frame(self) -> pd.DataFrame: ...
+    def runs(self) -> list[Run]: ...
+    def compare(self, *args: Any, **options: Any) -> Comparison: ...
 
 
 @dataclass(frozen=True, slots=True)

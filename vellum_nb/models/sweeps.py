@@ -6,16 +6,13 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 from uuid import UUID, uuid5
 
 from pydantic import Field
 
 from vellum_nb.models.base import Model
-from vellum_nb.models.run import Run, canonical_json
-
-if TYPE_CHECKING:
-    import pandas as pd
+from vellum_nb.models.run import canonical_json
 
 _UNKNOWN_CODES = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
 _REFUSED_CODES = ("HTTP_400", "HTTP_409", "HTTP_422")
@@ -37,16 +34,6 @@ class SweepCase:
     inputs: Mapping[str, Any]
     expected: Mapping[str, Any] = field(default_factory=dict)  # by output name
     labels: Mapping[str, Any] = field(default_factory=dict)  # other columns of the case's row
-
-
-class SweepRuns(Protocol):
-    """A sweep, for rooms that do not know it."""
-
-    @property
-    def id(self) -> str: ...  # noqa: D102
-    def frame(self) -> pd.DataFrame: ...  # noqa: D102
-    def runs(self) -> list[Run]: ...  # noqa: D102
-    def compare(self, *args: Any, **options: Any) -> Any: ...  # noqa: D102
 
 
 class SweepRecord(Model):
