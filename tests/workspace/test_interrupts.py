@@ -13,7 +13,7 @@ import vellum_nb as vnb
 PLACES = (
     "history/sqlite_store.py",
     "workspace/runner.py",
-    "workspace/streaming.py",
+    "workspace/live_runs.py",
 )
 
 

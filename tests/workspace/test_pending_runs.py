@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.workspace.pending import PendingRun
+from vellum_nb.workspace.live_runs import PendingRun
 
 PATIENCE = 20
 

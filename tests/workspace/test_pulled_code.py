@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.workspace.releasing import texts_of
+from vellum_nb.workspace.lookup import texts_of
 
 
 def zipped(files):

@@ -39,12 +39,10 @@ from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
 from vellum_nb.workspace import comparing, views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
-from vellum_nb.workspace.executions import nodes_of, synchronise
-from vellum_nb.workspace.forms import form_spec, parse_arguments
-from vellum_nb.workspace.lookup import Lookup
-from vellum_nb.workspace.pending import PendingRun, submit
-from vellum_nb.workspace.rating import find_run, rate_run
-from vellum_nb.workspace.releasing import (
+from vellum_nb.workspace.executions import find_run, nodes_of, rate_run, synchronise
+from vellum_nb.workspace.live_runs import PendingRun, RunStream, submit
+from vellum_nb.workspace.lookup import (
+    Lookup,
     cases_frame,
     deployments_frame,
     move_tag,
@@ -52,8 +50,8 @@ from vellum_nb.workspace.releasing import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.streaming import RunStream
 from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
+from vellum_nb.workspace.views import form_spec, parse_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
