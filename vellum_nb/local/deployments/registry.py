@@ -11,13 +11,12 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.releases import LATEST, Build, Deployment, Release, Tag
+from vellum_nb.local.deployments.releases import LATEST, Deployment, Release, Tag
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import ProcessOptions
@@ -86,7 +85,7 @@ class Registry:
 
     def deploy(
         self,
-        build: Build,
+        release: Release,
         *,
         name: str | None,
         release_tags: Sequence[str],
@@ -94,8 +93,8 @@ class Registry:
         label: str | None,
         release_id: str | None = None,
     ) -> tuple[Deployment, Release]:
-        """Make a release of `build`; LATEST and `release_tags` move to it."""
-        name = _checked_name(_own_name(build) if name is None else name)
+        """Add a release; LATEST and `release_tags` move to it."""
+        name = _checked_name(_own_name(release) if name is None else name)
         tags = _checked_tags(release_tags)
         if label is not None and not 0 < len(label) <= _MAX_LENGTH:
             msg = f"a label has 1 to {_MAX_LENGTH} characters; this has {len(label)}"
@@ -103,23 +102,17 @@ class Registry:
         if release_id is not None and not _is_uuid(release_id):
             msg = f"release_id {release_id!r:.60} is not a UUID; leave it out for a new one"
             raise bad_request(msg)
-        now = datetime.now(UTC)
-        release = Release(
-            **vars(build),
-            id=str(uuid.UUID(release_id) if release_id else uuid.uuid4()),
-            version_id=str(uuid.uuid4()),
-            created=now,
-            description=description or "",
-        )
+        release = replace(release, description=description or "")
+        if release_id is not None:
+            release = replace(release, id=str(uuid.UUID(release_id)))
         words = name.replace("-", " ").replace("_", " ").strip() or name
-        first = Deployment(str(uuid.uuid4()), name, words[:1].upper() + words[1:], now)
         with self._lock:
             if any(r.id == release.id for d in self._deployments.values() for r in d.releases):
                 msg = f"release_id {release.id} is taken; a release never changes"
                 raise bad_request(msg)
-            old = self._deployments.get(name, first)
+            old = self._deployments.get(name) or Deployment(name, words[:1].upper() + words[1:])
             new = replace(old, label=label or old.label, releases=(*old.releases, release))
-            self._save(new.tagged(release, LATEST, *tags, at=now))
+            self._save(new.tagged(release, LATEST, *tags, at=release.created))
             return self._deployments[name], release
 
     def move_tag(self, name: str, tag: str, release: str) -> Deployment:
@@ -154,8 +147,8 @@ class Registry:
                 content = json.loads(text)
                 tags = {tag: Tag(tag, to, _time(moved)) for tag, to, moved in content["tags"]}
                 created = _time(content["created"])
-                parts = content["label"], created, tuple(releases[id_]), MappingProxyType(tags)
-                found[name] = Deployment(id_, name, *parts)
+                parts = id_, created, tuple(releases[id_]), tags
+                found[name] = Deployment(name, content["label"], *parts)
         except (ValueError, KeyError, TypeError) as exc:
             msg = f"The registry {path} cannot be read ({exc}); it was left as it is"
             raise VellumNBError(msg) from exc
@@ -217,8 +210,8 @@ _VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVa
 _PROCESS: TypeAdapter[ProcessOptions] = TypeAdapter(ProcessOptions)
 
 
-def _own_name(build: Build) -> str:
-    name = build.name.strip("_").replace("_", "-")
+def _own_name(release: Release) -> str:
+    name = release.name.strip("_").replace("_", "-")
     if "<" in name:
         msg = "a lambda has no name; say deploy(..., name='my-workflow')"
         raise bad_request(msg)
