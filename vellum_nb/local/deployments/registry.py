@@ -102,17 +102,18 @@ class Registry:
         if release_id is not None and not _is_uuid(release_id):
             msg = f"release_id {release_id!r:.60} is not a UUID; leave it out for a new one"
             raise bad_request(msg)
-        release = replace(release, description=description or "")
-        if release_id is not None:
-            release = replace(release, id=str(uuid.UUID(release_id)))
+        id_ = str(uuid.UUID(release_id)) if release_id else release.id
+        now = datetime.now(UTC)
+        release = replace(release, id=id_, created=now, description=description or "")
         words = name.replace("-", " ").replace("_", " ").strip() or name
+        first = Deployment(name, words[:1].upper() + words[1:], now)
         with self._lock:
             if any(r.id == release.id for d in self._deployments.values() for r in d.releases):
                 msg = f"release_id {release.id} is taken; a release never changes"
                 raise bad_request(msg)
-            old = self._deployments.get(name) or Deployment(name, words[:1].upper() + words[1:])
+            old = self._deployments.get(name, first)
             new = replace(old, label=label or old.label, releases=(*old.releases, release))
-            self._save(new.tagged(release, LATEST, *tags, at=release.created))
+            self._save(new.tagged(release, LATEST, *tags, at=now))
             return self._deployments[name], release
 
     def move_tag(self, name: str, tag: str, release: str) -> Deployment:
@@ -147,7 +148,7 @@ class Registry:
                 content = json.loads(text)
                 tags = {tag: Tag(tag, to, _time(moved)) for tag, to, moved in content["tags"]}
                 created = _time(content["created"])
-                parts = id_, created, tuple(releases[id_]), tags
+                parts = created, id_, tuple(releases[id_]), tags
                 found[name] = Deployment(name, content["label"], *parts)
         except (ValueError, KeyError, TypeError) as exc:
             msg = f"The registry {path} cannot be read ({exc}); it was left as it is"

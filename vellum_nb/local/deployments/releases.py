@@ -117,8 +117,8 @@ class Deployment:
 
     name: str
     label: str
+    created: datetime
     id: str = field(default_factory=_new_id)
-    created: datetime = field(default_factory=partial(datetime.now, UTC))
     releases: tuple[Release, ...] = ()
     tags: Mapping[str, Tag] = field(default_factory=dict)
 
