@@ -102,7 +102,7 @@ def test_an_actual_that_names_two_outputs_is_refused(api):
     actual = {"output_type": "STRING", "output_key": "text", "output_id": other["id"]}
     answer = api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual]})
     assert answer.status_code == 400
-    assert answer.json()["detail"] == "actuals[0]: output_id belongs to 'turns', not to 'text'"
+    assert answer.json()["detail"] == "actuals[0]: output_id belongs to another output than 'text'"
 
 
 def test_an_output_that_a_rejected_run_never_gave_can_be_judged(api):

@@ -27,7 +27,7 @@ from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_TAG = re.compile(r"\w(?:[\w.-]*\w)?")
+_TAG = re.compile(r"(?!.*\.\.)\w(?:[\w.-]*\w)?")
 
 
 class Registry:
@@ -220,13 +220,8 @@ def _own_name(release: Release) -> str:
 
 
 def _checked_name(name: str) -> str:
-    if len(name) <= _MAX_LENGTH and _NAME.fullmatch(name) and not _is_uuid(name):
-        return name
-    msg = (
-        f"{name!r:.60} cannot be the name of a deployment: 1 to {_MAX_LENGTH} letters, digits, "
-        "spaces and _ - . that begin and end with a letter or digit, and not a UUID"
-    )
-    raise bad_request(msg)
+    _check(name, _NAME, "the name of a deployment: letters, digits, spaces and _ - .")
+    return name
 
 
 def _checked_tags(tags: Sequence[str]) -> list[str]:
@@ -237,13 +232,15 @@ def _checked_tags(tags: Sequence[str]) -> list[str]:
         if tag == LATEST:
             msg = "LATEST always is the newest release; it cannot be set by hand"
             raise bad_request(msg)
-        if len(tag) > _MAX_LENGTH or not _TAG.fullmatch(tag) or ".." in tag or _is_uuid(tag):
-            msg = (
-                f"{tag!r:.60} cannot be a release tag: 1 to {_MAX_LENGTH} letters, digits and "
-                "_ - . that begin and end with a letter or digit, without '..', and not a UUID"
-            )
-            raise bad_request(msg)
+        _check(tag, _TAG, "a release tag: letters, digits and _ - .")
     return list(dict.fromkeys(tags))
+
+
+def _check(text: str, pattern: re.Pattern[str], what: str) -> None:
+    if len(text) > _MAX_LENGTH or not pattern.fullmatch(text) or _is_uuid(text):
+        limits = f"1 to {_MAX_LENGTH}, with a letter or digit at both ends, and not a UUID"
+        msg = f"{text!r:.60} cannot be {what}, {limits}"
+        raise bad_request(msg)
 
 
 def _names(deployments: Mapping[str, Deployment]) -> str:
