@@ -55,27 +55,6 @@ def test_a_stacktrace_names_files_without_their_folders(api):
     assert lines[2:] == ["KeyError: 'x'"]
 
 
-def test_reject_is_a_user_defined_error(api):
-    error = api.run("refuse", text=("STRING", "soup"))["error"]
-    assert (error["code"], error["message"]) == ("USER_DEFINED_ERROR", "no soup today")
-    assert error["stacktrace"] is None
-
-
-@pytest.mark.parametrize("name", ["later", "streamed"])
-def test_async_callables_and_generators_run(api, name):
-    assert outputs(api.run(name, text=("STRING", "abc")))["output"] == "abc"
-
-
-def test_a_generator_returns_further_outputs(api):
-    found = outputs(api.run("streamed", text=("STRING", "abc")))
-    assert found == {"output": "abc", "letters": 3}
-
-
-def test_an_async_generator_yields_named_chunks(api):
-    found = outputs(api.run("streamed_later".replace("_", "-"), text=("STRING", "abc")))
-    assert found == {"first": "abc", "second": "ABC"}
-
-
 def test_inputs_arrive_as_the_types_of_the_parameters(api):
     data = api.run(
         "typed",
@@ -92,46 +71,6 @@ def test_inputs_arrive_as_the_types_of_the_parameters(api):
         "colour": "Colour <Colour.GREEN: 'green'>",
         "data": "dict {'a': [1, None]}",
     }
-
-
-def test_a_whole_number_may_come_as_a_float(api):
-    data = api.run("count", text=("STRING", "a b"), times=("NUMBER", 2.0))
-    assert outputs(data) == {"text": "a b a b", "words": 4}
-
-
-def test_absent_inputs_take_the_defaults_of_the_callable(api):
-    assert outputs(api.run("typed"))["tier"] == "str 'free'"
-
-
-def test_an_optional_input_may_be_null(api):
-    assert outputs(api.run("typed", data=("JSON", None)))["data"] == "NoneType None"
-
-
-@pytest.mark.parametrize("kind", ["image", "audio", "video", "document"])
-def test_media_come_and_go_as_they_are(api, kind):
-    data = api.run("media", **{kind: (kind.upper(), SOURCE)})
-    assert outputs(data) == {kind: SOURCE}
-
-
-def test_every_output_type_is_answered_with_its_name(api):
-    data = api.run("every-type", chat=("CHAT_HISTORY", CHAT))
-    types = {output["name"]: output["type"] for output in data["outputs"]}
-    assert types == {
-        "text": "STRING",
-        "number": "NUMBER",
-        "data": "JSON",
-        "chat": "CHAT_HISTORY",
-        "found": "SEARCH_RESULTS",
-        "image": "IMAGE",
-        "audio": "AUDIO",
-        "video": "VIDEO",
-        "document": "DOCUMENT",
-    }
-    assert outputs(data)["chat"] == CHAT
-
-
-def test_an_empty_chat_may_come_as_json_as_vellums_own_sdk_sends_it(api):
-    assert outputs(api.run("every-type", chat=("JSON", [])))["chat"] == []
 
 
 def test_answers_are_ascii(api):
@@ -229,33 +168,6 @@ def test_requests_that_name_nothing_are_refused(api, body, status, message):
     assert message in answer.json()["detail"]
 
 
-def test_the_id_wins_and_a_name_that_disagrees_is_refused(api):
-    id_ = api.get("/v1/workflow-deployments/echo").json()["id"]
-    values = inputs(text=("STRING", "a"))
-    both = {"workflow_deployment_id": id_, "inputs": values}
-    assert api.send(**both).status_code == 200
-    assert api.send(**both, workflow_deployment_name="echo").status_code == 200
-    refused = api.send(**both, workflow_deployment_name="count")
-    assert refused.status_code == 400
-    assert "belongs to 'echo'" in refused.json()["detail"]
-
-
-def test_null_is_absent_and_unknown_keys_are_ignored(api):
-    answer = api.send(
-        workflow_deployment_name="echo",
-        workflow_deployment_id=None,
-        release_tag=None,
-        external_id=None,
-        metadata=None,
-        previous_execution_id=None,
-        expand_meta=None,
-        execution_context={"trace_id": "x"},
-        event_types=["WORKFLOW"],
-        inputs=inputs(text=("STRING", "a")),
-    )
-    assert answer.status_code == 200
-
-
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -273,26 +185,3 @@ def test_what_is_no_json_object_is_400(api, body, message):
     answer = api.post(data=body)
     assert answer.status_code == 400
     assert message in answer.json()["detail"]
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("external_id", "x" * 1_000_000),
-        ("release_tag", "x" * 1001),
-        ("workflow_deployment_name", "x" * 1001),
-        ("workflow_deployment_id", "x" * 1001),
-        ("previous_execution_id", "x" * 1001),
-        ("metadata", {"note": "x" * 300_000}),
-    ],
-)
-def test_ids_names_tags_and_metadata_have_a_largest_size(fresh, asking, field, value):
-    def echo(text: str) -> str:
-        return text
-
-    fresh.deploy(echo)
-    body = {"workflow_deployment_name": "echo", "inputs": [], field: value}
-    answer = asking(fresh).send(**body)
-    assert answer.status_code == 400
-    assert answer.json()["detail"].startswith(f"{field}: ")
-    assert len(answer.content) < 1000

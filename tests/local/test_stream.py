@@ -94,14 +94,6 @@ def test_deltas_add_up_to_the_final_text(stream, name):
     assert final
 
 
-def test_what_a_stream_has_no_place_for_comes_with_the_last_event(stream):
-    found = stream("every-type", inputs=inputs(chat=("CHAT_HISTORY", [])))
-    progress = {e["data"]["output"]["type"] for e in found if e["data"]["output"]}
-    assert progress == {"STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS"}
-    last = {output["type"] for output in found[-1]["data"]["outputs"]}
-    assert last == progress | {"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}
-
-
 def test_a_returned_value_has_the_last_word(fresh, asking):
     def corrected():
         yield "draft"
@@ -111,18 +103,6 @@ def test_a_returned_value_has_the_last_word(fresh, asking):
     found = events(post(asking(fresh), workflow_deployment_name="corrected", inputs=[]))
     assert told(found[-2]) == ("STREAMING", "output", "FULFILLED", "final")
     assert found[-1]["data"]["outputs"][0]["value"] == "final"
-
-
-@pytest.mark.parametrize(
-    ("name", "code"), [("fail", "NODE_EXECUTION"), ("refuse", "USER_DEFINED_ERROR")]
-)
-def test_a_rejected_stream_ends_with_its_error(stream, name, code):
-    first, last = stream(name)
-    assert told(first) == ("INITIATED",)
-    assert told(last) == ("REJECTED",)
-    assert last["data"]["error"]["code"] == code
-    assert list(last["data"]["error"]) == ["message", "code", "raw_data", "stacktrace"]
-    assert last["data"]["outputs"] is None
 
 
 @pytest.mark.parametrize("kind", ["generator", "async generator"])
@@ -161,56 +141,6 @@ def test_an_async_generator_stays_in_one_task(fresh, asking):
     assert len(set(output["value"].split())) == 1
 
 
-def test_event_types_choose_what_is_told(stream):
-    def types(**body):
-        return {event["type"] for event in stream("echo", **body)}
-
-    assert types() == types(event_types=None) == types(event_types=[]) == {"WORKFLOW"}
-    assert types(event_types=["NODE"]) == {"NODE"}
-    assert types(event_types=["NODE", "WORKFLOW"]) == {"NODE", "WORKFLOW"}
-
-
-def test_node_events_tell_of_the_function(stream):
-    begun, done = stream("echo", event_types=["NODE"])
-    for event in (begun, done):
-        assert event["data"]["node_name"] == "echo"
-        assert event["data"]["source_execution_id"] is None
-    assert begun["data"]["state"] == "INITIATED"
-    assert begun["data"]["input_values"][0]["value"] == "abc"
-    assert done["data"]["state"] == "FULFILLED"
-    assert done["data"]["data"]["type"] == "CODE_EXECUTION"
-    assert done["data"]["output_values"][0]["value"] == "abc"
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"workflow_deployment_name": "nope", "inputs": []}, 404),
-        ({"workflow_deployment_name": "echo", "release_tag": "v9", "inputs": []}, 404),
-        ({"workflow_deployment_name": "echo", "inputs": []}, 400),
-        ({"inputs": []}, 400),
-        ({"workflow_deployment_name": "echo", "inputs": [], "event_types": ["LOG"]}, 400),
-    ],
-)
-def test_what_is_refused_is_no_stream(api, body, status):
-    answer = post(api, **body)
-    assert answer.status_code == status
-    assert answer.headers["Content-Type"] == "application/json"
-    assert set(answer.json()) == {"detail"}
-
-
-def test_an_external_id_is_used_up_by_every_way_to_execute(api):
-    body = {
-        "workflow_deployment_name": "echo",
-        "inputs": inputs(text=("STRING", "a")),
-        "external_id": "every-way",
-    }
-    assert post(api, **body).status_code == 200
-    for path in ("execute-workflow", "execute-workflow-async", "execute-workflow-stream"):
-        answer = post(api, f"/v1/{path}", **body)
-        assert (answer.status_code, "used before" in answer.text) == (400, True)
-
-
 def envelopes(api, name, **body):
     return events(post(api, f"/v1/workflow-deployments/{name}/execute-stream", **body))
 
@@ -240,39 +170,7 @@ def test_execute_stream_tells_the_events_in_their_envelopes(api):
     assert found[1]["parent"]["span_id"] == found[0]["span_id"]
 
 
-def test_execute_stream_has_the_error_codes_of_events(api):
-    *_, last = envelopes(api, "fail", inputs={"text": "x"})
-    assert last["name"] == "workflow.execution.rejected"
-    assert last["body"]["error"]["code"] == "NODE_EXECUTION"
-    assert last["body"]["stacktrace"].endswith("KeyError: 'x'")
-
-
 def test_execute_stream_gives_plain_values_the_types_of_the_variables(api):
     *_, last = envelopes(api, "typed", inputs={"number": 2, "tier": "pro", "data": {"a": 1}})
     assert last["body"]["outputs"]["number"] == "float 2.0"
     assert last["body"]["outputs"]["data"] == "dict {'a': 1}"
-
-
-def test_execute_stream_takes_an_empty_body(fresh, asking):
-    fresh.deploy(lambda: "hi", name="hi")
-    url = f"{fresh.url}/v1/workflow-deployments/hi/execute-stream"
-    answer = asking(fresh).session.post(url, timeout=20)
-    assert events(answer)[-1]["body"]["outputs"] == {"output": "hi"}
-
-
-@pytest.mark.parametrize(
-    ("name", "body", "status", "message"),
-    [
-        ("nope", {}, 404, "'nope'"),
-        ("echo", {}, 400, "'text'"),
-        ("echo", {"inputs": {"text": 5}}, 400, "text is expected"),
-        ("echo", {"inputs": {"text": "a", "more": 1}}, 400, "Unknown input variable 'more'"),
-        ("echo", {"inputs": [1]}, 400, "inputs"),
-        ("echo", {"inputs": {"text": "a"}, "release_tag": "v9"}, 404, "no release tag 'v9'"),
-        ("echo", {"inputs": {"text": "a"}, "trigger": "chat"}, 400, "no trigger 'chat'"),
-    ],
-)
-def test_execute_stream_refuses_what_does_not_fit(api, name, body, status, message):
-    answer = post(api, f"/v1/workflow-deployments/{name}/execute-stream", **body)
-    assert answer.status_code == status
-    assert message in answer.json()["detail"]
