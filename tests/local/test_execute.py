@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 
 CHAT = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": None, "metadata": {"a": 1}}]
@@ -18,41 +16,13 @@ def outputs(data):
     return {output["name"]: output["value"] for output in data["outputs"]}
 
 
-def test_an_answer_has_the_keys_of_the_contract_and_no_others(api):
-    answer = api.send(
-        workflow_deployment_name="echo", inputs=inputs(text=("STRING", "hi")), external_id="once"
-    )
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert set(body) == {"execution_id", "external_id", "run_id", "data"}
-    assert (body["external_id"], body["run_id"]) == ("once", None)
-    uuid.UUID(body["execution_id"])
-    assert set(body["data"]) == {"id", "state", "ts", "outputs"}
-    (output,) = body["data"]["outputs"]
-    assert {key: output[key] for key in ("name", "type", "value")} == {
-        "name": "output",
-        "type": "STRING",
-        "value": "hi",
-    }
-    uuid.UUID(output["id"])
-
-
-def test_a_rejected_run_has_an_error_and_no_outputs(api):
-    data = api.run("fail", text=("STRING", "x"))
-    assert set(data) == {"id", "state", "ts", "error"}
-    assert data["state"] == "REJECTED"
-    assert set(data["error"]) == {"message", "code", "raw_data", "stacktrace"}
-    assert (data["error"]["code"], data["error"]["message"]) == ("NODE_EXECUTION", "KeyError: 'x'")
-
-
 def test_a_stacktrace_names_files_without_their_folders(api):
     trace = api.run("fail", text=("STRING", "x"))["error"]["stacktrace"]
     lines = trace.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[1].startswith('  File "conftest.py", line ')
     assert lines[1].endswith("in fail")
-    assert lines[2:] == ["KeyError: 'x'"]
+    assert lines[2:] == ["    raise KeyError(text)", "KeyError: 'x'"]
 
 
 def test_inputs_arrive_as_the_types_of_the_parameters(api):
@@ -71,6 +41,20 @@ def test_inputs_arrive_as_the_types_of_the_parameters(api):
         "colour": "Colour <Colour.GREEN: 'green'>",
         "data": "dict {'a': [1, None]}",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("streamed-later", {"text": ("STRING", "abc")}, {"first": "abc", "second": "ABC"}),
+        ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 2.0)}, {"text": "a a", "words": 2}),
+        ("typed", {}, {"tier": "str 'free'"}),
+        ("typed", {"data": ("JSON", None)}, {"data": "NoneType None"}),
+        ("every-type", {"chat": ("JSON", [])}, {"chat": []}),
+    ],
+)
+def test_values_may_come_in_other_ways_or_not_at_all(api, name, values, expected):
+    assert outputs(api.run(name, **values)).items() >= expected.items()
 
 
 def test_answers_are_ascii(api):

@@ -25,31 +25,6 @@ def api(served, asking):
     return asking(served)
 
 
-def test_spans_hold_the_events_of_the_workflow_and_of_its_node(api):
-    id_ = run(api, "spell", "abc")
-    found = read(api, "spell", id_)
-    workflow, node = found["spans"]
-    assert (workflow["name"], node["name"]) == ("workflow.execution", "node.execution")
-    assert workflow["span_id"] == id_
-    assert workflow["parent_span_id"] is None
-    assert node["parent_span_id"] == id_
-    assert set(node["attributes"]) == {"label", "filepath", "node_id", "kind"}
-    assert set(workflow["attributes"]) == {"label", "workflow_id"}
-    for span in (workflow, node):
-        names = [event["name"].rpartition(".")[2] for event in span["events"]]
-        assert names[0] == "initiated"
-        assert names[-1] == "fulfilled"
-        assert span["start_ts"] == span["events"][0]["timestamp"]
-        assert span["end_ts"] == span["events"][-1]["timestamp"]
-        assert {event["span_id"] for event in span["events"]} == {span["span_id"]}
-    deltas = [
-        event["body"]["output"].get("delta", "")
-        for event in workflow["events"]
-        if event["name"] == "workflow.execution.streaming"
-    ]
-    assert "".join(deltas) == "abc"
-
-
 def test_the_state_of_a_run_is_resolved_with_those_it_continues(api):
     first = run(api, "turn", "one")
     second = run(api, "turn", "two", previous_execution_id=first)

@@ -55,7 +55,7 @@ class Serving:
             limits,
             url=f"http://127.0.0.1:{self.port}",
             api_key=api_key,
-            usage=models.usage.of,
+            usage=models.usage_of,
         )
         app = create_app(State(registry, executions, ledger, datetime.now(UTC), models))
         unread = _UNREAD * request_timeout

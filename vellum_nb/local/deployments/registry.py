@@ -197,6 +197,8 @@ def _write(tx: Transaction, deployment: Deployment) -> None:
     )
     for release in deployment.releases:
         content = {k: v for k, v in vars(release).items() if k not in {"id", "loaded"}}
+        for key in ("input_variables", "output_variables"):
+            content[key] = [each.model_dump(exclude_unset=True) for each in content[key]]
         content["snapshot"] = release.snapshot and release.snapshot.package
         tx.execute(
             "INSERT OR IGNORE INTO releases (id, deployment_id, content) "
