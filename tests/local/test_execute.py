@@ -133,7 +133,7 @@ def test_nothing_runs_when_an_input_does_not_fit(fresh, asking):
             404,
             "'nope' exists; there are: echo",
         ),
-        ({"inputs": [], "workflow_deployment_id": "nope"}, 404, "the id 'nope'"),
+        ({"inputs": [], "workflow_deployment_id": "nope"}, 404, "No deployment 'nope' exists"),
         ({"workflow_deployment_name": "echo"}, 400, "inputs: Field required"),
         ({"inputs": None, "workflow_deployment_name": "echo"}, 400, "inputs"),
         ({"inputs": {}, "workflow_deployment_name": "echo"}, 400, "inputs"),

@@ -46,7 +46,7 @@ def cell(shell, server, capsys):
 
 
 def source(server, name, tag="LATEST"):
-    return server._registry.named(name).release(tag).source
+    return server._registry.get(name).release(tag).source
 
 
 def answer(api, name, tag="LATEST"):
@@ -90,7 +90,7 @@ def test_releases_of_two_cells_stay_apart(cell, server, asking):
 def test_a_cell_can_run_in_a_process(cell, server, asking):
     said, well = cell(f"%%vellum_deploy loud --isolation process --env A_KEY\n{SHOUT}")
     assert well, said
-    assert server._registry.named("loud").latest.process.env == ("A_KEY",)
+    assert server._registry.get("loud").latest.process.env == ("A_KEY",)
     assert answer(asking(server.start()), "loud") == "AB"
 
 
@@ -159,7 +159,7 @@ def test_a_cell_that_needs_other_cells_is_told_so(cell, server, asking):
     said, well = cell(f"%%vellum_deploy wide --isolation process\n{wide}")
     assert not well
     assert said.startswith("UsageError: The cell uses WIDTH")
-    assert len(server._registry.named("wide").releases) == 1
+    assert len(server._registry.get("wide").releases) == 1
 
 
 @pytest.mark.parametrize(

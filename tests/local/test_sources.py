@@ -43,7 +43,7 @@ def answer(api, name, tag="LATEST", text="Ab"):
 
 
 def release_of(server, name):
-    return server._registry.named(name).latest
+    return server._registry.get(name).latest
 
 
 def test_a_release_stays_what_it_was_when_its_folder_changes(fresh, project, asking):

@@ -346,7 +346,7 @@ class LocalServer:
             A release's id, or a tag that is on it.
         """
         deployment = self._registry.move_tag(name, tag, release)
-        return release_read(deployment, self._registry.release(deployment, tag))
+        return release_read(deployment, deployment.release(tag))
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the deployments, oldest first."""

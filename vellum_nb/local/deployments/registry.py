@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -53,35 +53,15 @@ class Registry:
         releases = (r for d in self._deployments.values() for r in d.releases)
         return [release.snapshot.package for release in releases if release.snapshot]
 
-    def named(self, name: str) -> Deployment:
-        """Return a deployment by its name."""
-        deployments = self._deployments
-        if name not in deployments:
-            msg = f"No deployment {name!r:.160} exists; there are: {_names(deployments)}"
-            raise not_found(msg)
-        return deployments[name]
-
-    def with_id(self, id_: str) -> Deployment:
-        """Return a deployment by its id."""
-        deployments = self._deployments
-        found = next((each for each in deployments.values() if each.id == id_), None)
-        if found is None:
-            msg = f"No deployment has the id {id_!r:.160}; there are: {_names(deployments)}"
-            raise not_found(msg)
-        return found
-
     def get(self, id_or_name: str) -> Deployment:
         """Return a deployment by its id or name."""
-        return self.with_id(id_or_name) if _is_uuid(id_or_name) else self.named(id_or_name)
-
-    def release(self, deployment: Deployment, tag_or_id: str) -> Release:
-        """Return a release of `deployment` by a tag on it or its id."""
-        release = deployment.release(tag_or_id)
-        if release is None:
-            known = ", ".join(deployment.tags)
-            msg = f"{deployment.name} has no release {tag_or_id!r:.160}; its release tags: {known}"
+        found = self._deployments.values()
+        deployment = next((d for d in found if id_or_name in {d.id, d.name}), None)
+        if deployment is None:
+            names = ", ".join(each.name for each in found) or "none"
+            msg = f"No deployment {id_or_name!r:.160} exists; there are: {names}"
             raise not_found(msg)
-        return release
+        return deployment
 
     def deploy(
         self,
@@ -119,8 +99,8 @@ class Registry:
     def move_tag(self, name: str, tag: str, release: str) -> Deployment:
         """Put `tag` on the release with the tag or id `release`."""
         with self._lock:
-            deployment = self.named(name)
-            found = self.release(deployment, release)
+            deployment = self.get(name)
+            found = deployment.release(release)
             new = deployment.tagged(found, *_checked_tags([tag]), at=datetime.now(UTC))
             self._save(new)
             return new
@@ -189,11 +169,11 @@ def _write(tx: Transaction, deployment: Deployment) -> None:
         )
         raise VellumNBError(msg)
     tags = [(tag.name, tag.release_id, tag.moved) for tag in deployment.tags.values()]
-    content = {"label": deployment.label, "created": deployment.created, "tags": tags}
+    content: dict[str, Any] = {"label": deployment.label, "created": deployment.created}
     tx.execute(
         "INSERT INTO deployments VALUES (:id, :name, :content) "
         "ON CONFLICT (id) DO UPDATE SET content = excluded.content",
-        {**row, "content": to_json(content)},
+        {**row, "content": to_json({**content, "tags": tags})},
     )
     for release in deployment.releases:
         content = {k: v for k, v in vars(release).items() if k not in {"id", "loaded"}}
@@ -243,10 +223,6 @@ def _check(text: str, pattern: re.Pattern[str], what: str) -> None:
         limits = f"1 to {_MAX_LENGTH}, with a letter or digit at both ends, and not a UUID"
         msg = f"{text!r:.60} cannot be {what}, {limits}"
         raise bad_request(msg)
-
-
-def _names(deployments: Mapping[str, Deployment]) -> str:
-    return ", ".join(deployments) or "none"
 
 
 def _is_uuid(text: str) -> bool:

@@ -31,7 +31,7 @@ from vellum_nb.local.isolation.workflow_server import (
     image_of_project,
     server_options,
 )
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.models import contract
 
 LATEST = "LATEST"
@@ -127,8 +127,25 @@ class Deployment:
         """The newest release."""
         return self.releases[-1]
 
-    def release(self, tag_or_id: str) -> Release | None:
+    def tag(self, name: str) -> Tag:
+        """Return a release tag."""
+        if name not in self.tags:
+            known = ", ".join(self.tags)
+            msg = f"{self.name} has no release tag {name!r:.160}; it has: {known}"
+            raise not_found(msg)
+        return self.tags[name]
+
+    def release(self, tag_or_id: str) -> Release:
         """Return the release with this tag or id."""
+        release = self.find_release(tag_or_id)
+        if release is None:
+            known = ", ".join(self.tags)
+            msg = f"{self.name} has no release {tag_or_id!r:.160}; its release tags: {known}"
+            raise not_found(msg)
+        return release
+
+    def find_release(self, tag_or_id: str) -> Release | None:
+        """Return the release with this tag or id; None when there is none."""
         tag = self.tags.get(tag_or_id)
         id_ = tag.release_id if tag else tag_or_id
         return next((release for release in self.releases if release.id == id_), None)
@@ -280,9 +297,8 @@ def release_read(deployment: Deployment, release: Release) -> contract.WorkflowD
 
 def tag_read(deployment: Deployment, tag: Tag) -> contract.WorkflowReleaseTagRead:
     """Return a release tag."""
-    release = deployment.release(tag.release_id)
-    moment = release.created if release else tag.moved
-    ref = contract.ReleaseRef(id=tag.release_id, timestamp=moment)
+    created = deployment.release(tag.release_id).created
+    ref = contract.ReleaseRef(id=tag.release_id, timestamp=created)
     return contract.WorkflowReleaseTagRead(
         name=tag.name, source=tag.source, history_item=ref, release=ref
     )

@@ -114,7 +114,7 @@ def pull(
         files, metadata = _sandbox_texts(state.registry, pushed), _metadata(pushed)
     else:
         deployment = state.registry.get(id)
-        release = state.registry.release(deployment, options.release_tag or LATEST)
+        release = deployment.release(options.release_tag or LATEST)
         pushed = _pushed(state.ledger, release.id)
         files = {} if options.exclude_code else dict(source_of(deployment, release))
         metadata = {

@@ -99,7 +99,7 @@ async def execute_stream(
     state: Served, deployment: Named, body: Body[DeploymentExecuteStreamRequest] = _NO_VALUES
 ) -> Response:
     """Run a release with plain values, and send its events in their envelopes."""
-    live = await state.executions.begin(parse_stream_request(state.registry, deployment, body))
+    live = await state.executions.begin(parse_stream_request(deployment, body))
     return _streamed(live, lambda event: iter((event.envelope(),)))
 
 

@@ -80,7 +80,7 @@ def list_workflow_deployment_event_executions(
     )
     latest = state.ledger.latest_actual
     results = [
-        slim_execution(each, deployment.release(each.release_id), latest(each.execution_id))
+        slim_execution(each, deployment.find_release(each.release_id), latest(each.execution_id))
         for each in records
     ]
     return JSON({"count": count, "results": results})
@@ -97,7 +97,7 @@ def workflow_deployment_event_execution(
         msg = f"The execution {execution_id} is one of {names}"
         raise not_found(msg)
     latest = state.ledger.latest_actual(execution_id)
-    slim = slim_execution(record, deployment.release(record.release_id), latest)
+    slim = slim_execution(record, deployment.find_release(record.release_id), latest)
     spans = spans_of(_events(state, execution_id))
     return JSON({**slim, "spans": spans, "state": record.state})
 
