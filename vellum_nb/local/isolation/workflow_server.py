@@ -40,7 +40,7 @@ from vellum_nb.local.engine.events import (
     RunContext,
 )
 from vellum_nb.local.engine.inputs import check_inputs, typed_output
-from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, ProcessOptions, cancelled
+from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, ProcessOptions
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.base import utc
@@ -197,8 +197,6 @@ class ServerExecution:
                 message = "The workflow server ended the run without a result"
                 raise Rejection(message, "NODE_EXECUTION", server.log() or None)
         except _ServerError as exc:
-            if self._cancelled:
-                raise cancelled() from exc
             raise Rejection(str(exc), "NODE_EXECUTION", exc.log or None) from exc
 
     def _body(self, server: _Server) -> dict[str, Any]:

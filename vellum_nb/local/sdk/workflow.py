@@ -128,8 +128,6 @@ class SdkExecution:
             stacktrace = own_stacktrace(traceback.format_exc())
             why = Rejection(describe_exception(exc), "INTERNAL_ERROR", stacktrace)
         if not translator.has_begun:
-            if self._cancelled.is_set():
-                why = Rejection("Workflow run cancelled", "WORKFLOW_CANCELLED")
             yield translator.initiated(self._given)
         if translator.rejection is not None or not translator.has_ended:
             raise translator.rejection or why
