@@ -72,11 +72,7 @@ def test_cancelling_before_the_run_begins_runs_nothing():
     begun = execution(Wait, {"text": "x"})
     begun.cancel()
     begun.cancel()
-    events = events_of(begun)
-    assert [e.name for e in events] == [
-        "workflow.execution.initiated",
-        "workflow.execution.rejected",
-    ]
+    assert events_of(begun) == []
     assert not ENTERED.acquire(blocking=False)
 
 
