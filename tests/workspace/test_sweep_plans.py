@@ -76,7 +76,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(ws, deployed):
     assert (plan.planned, plan.calls, plan.found) == (12, 12, 0)
     assert (plan.seconds, plan.cost_usd) == (None, None)
     assert repr(plan) == ("<SweepPlan of echo: 3 cases x 2 release tags x 2 repeats = 12 calls>")
-    assert "flag: not sent to v1, which does not know it" in str(plan)
+    assert "flag: not sent to v1, which knows no such input" in str(plan)
     assert "<td>v2</td>" in plan._repr_html_()
     assert plan.frame()["calls"].tolist() == [6, 6]
     assert deployed.calls == []
@@ -372,7 +372,7 @@ def test_cases_alike_keep_their_own_labels(ws):
 def test_a_key_that_may_only_execute_sweeps_too(execute_only, server, path):
     with vnb.connect(execute_only, api_key=server.api_key, history=path) as ws:
         plan = ws.sweep("echo", [{"text": "a"}], **BOTH, dry_run=True)
-        assert plan.notes[0].startswith("this key may not read v1 and v2")
+        assert plan.notes[0].startswith("this key may not read v1, v2")
         done = ws.sweep("echo", [{"text": "a"}], **BOTH)
         assert done.progress().done == 2
         assert done.frame()["release_id"].isna().all()

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.errors import APIError, AuthenticationError, HistoryError, InputError, VellumNBError
@@ -61,16 +61,12 @@ _LOOKUPS = 8  # at once
 _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 
 
-class ClientSession(NamedTuple):
-    """A client, and the files that it has uploaded."""
-
-    client: Client
-    uploads: Uploads
+ClientSession = tuple[Client, Uploads]
 
 
 def _new_session(settings: ClientSettings) -> ClientSession:
     client = Client.of(settings)
-    return ClientSession(client, Uploads(client))
+    return client, Uploads(client)
 
 
 @lru_cache(maxsize=8)
@@ -110,17 +106,17 @@ class SweepAttempt:
 
     def __call__(self, prepared: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
         """Make one attempt."""
-        session = self._own or _session_of(self._settings, os.getpid())
+        client, uploads = self._own or _session_of(self._settings, os.getpid())
         if prepared.doubt is not None:
-            return self._look_up(prepared, session, cancel)
+            return self._look_up(prepared, client, cancel)
         run = prepared.run
         so_far = StreamAccumulator(run) if self._expand_meta else None
         try:
-            inputs = session.uploads.sent(prepared.inputs, cancel)
+            inputs = uploads.sent(prepared.inputs, cancel)
         except APIError as exc:
             return after_send_error(prepared, exc, upload=True)
         try:
-            how = send_run(session.client, run, inputs, cancel, so_far=so_far)
+            how = send_run(client, run, inputs, cancel, so_far=so_far)
         except APIError as exc:
             return after_send_error(prepared, exc)
         except VellumNBError as exc:
@@ -135,7 +131,7 @@ class SweepAttempt:
     def close(self) -> None:
         """Close its own connections."""
         if self._own is not None:
-            self._own.client.close()
+            self._own[0].close()
 
     def __repr__(self) -> str:
         return f"<SweepAttempt to {self._settings.base_url}>"
@@ -144,13 +140,13 @@ class SweepAttempt:
         return {**vars(self), "_own": None}
 
     def _look_up(
-        self, prepared: PreparedRun, session: ClientSession, cancel: Cancellation | None
+        self, prepared: PreparedRun, client: Client, cancel: Cancellation | None
     ) -> Outcome:
-        lookup = ExecutionLookup(session.client, self._deployment_id)
+        lookup = ExecutionLookup(client, self._deployment_id)
         try:
             found = lookup.find(str(prepared.run.external_id), cancel)
             if found is LookupStatus.UNKNOWN and self._workspace is not None:
-                now = session.client.workspace_identity().id
+                now = client.workspace_identity().id
                 if now != self._workspace:  # what it lists says nothing about this sweep
                     why = other_workspace(self._workspace, now)
                     return InDoubt(prepared, why, answered=False, hopeless=True)
