@@ -255,6 +255,7 @@ class SweepWorker:
         VellumNBError
             The sweep was planned on another server, or the cases no longer fit.
         """
+        self.close()  # where an interrupt broke the last start
         planned, now = self._sweep.workspace, workspace_id(self._client)
         if planned and now and planned != now:
             msg = f"Sweep {self._sweep.id} stays as it is: {other_workspace(planned, now)}"
@@ -485,7 +486,8 @@ class SweepStarter:
         sweep = self._made(prepared, request, options)
         note = next(iter(prepared.plan.notes))
         sys.stderr.write(f"vellum-nb: {request.deployment}: {note} (sweep {sweep.id})\n")
-        if self._history.sweeps.in_doubt(sweep.id):
+        is_same_server = request.workspace in {None, prepared.record.workspace}
+        if is_same_server and self._history.sweeps.in_doubt(sweep.id):
             sweep.resume(progress=False)
         return sweep
 
