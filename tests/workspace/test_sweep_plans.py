@@ -142,13 +142,6 @@ def test_the_same_call_goes_on_with_what_was_stopped(ws, deployed):
     assert len(deployed.calls) == 12
 
 
-def test_a_moved_tag_is_told_when_its_sweep_goes_on(ws, server, deployed):
-    ws.sweep("echo", CASES, **BOTH, max_calls=1)
-    server.deploy(deployed.second, name="echo", release_tags=["v1"])
-    plan = ws.sweep("echo", CASES, **BOTH, dry_run=True)
-    assert "v1 moved to another release since that sweep began" in plan.notes
-
-
 def test_a_cell_that_is_run_again_meets_the_sweep_that_is_under_way(ws, deployed):
     deployed.open.clear()
     first = ws.sweep("echo", CASES, **BOTH, background=True)
