@@ -98,13 +98,7 @@ class CheckedCases:
 
 
 def read_table(cases: Cases) -> Table:
-    """Return the table that `cases` is.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, `cases` is no table, or it has no rows.
-    """
+    """Return the table that `cases` is; raise `InputError` where it cannot be read, or is empty."""
     given: Any = [cases] if isinstance(cases, Run) else cases
     if isinstance(given, str | Path | CaseFile):
         table = _of_file(given)
@@ -369,14 +363,9 @@ def _parsed(text: str) -> Any:
 def checked_cases(
     table: Table, releases: Releases, deployment: str, *, mocks: bool = False
 ) -> CheckedCases:
-    """Return the cases of `table`, checked on every release.
+    """Return the cases of `table`, checked on every release, or raise all of its problems.
 
     `mocks`: the column of this name makes other cases of them; else it is left out.
-
-    Raises
-    ------
-    InputError
-        Lists every problem, with its row.
     """
     return _Checker(table, releases, deployment, mocks=mocks).checked()
 

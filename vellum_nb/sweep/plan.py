@@ -15,7 +15,7 @@ from vellum_nb.models import new_run_id
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id, signature
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.cases import CheckedCases, Releases
-from vellum_nb.sweep.limits import FIRST, LIMITS, SweepOptions, rounds
+from vellum_nb.sweep.limits import LIMITS, SweepOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,9 +109,7 @@ class SweepPlan:
         if not medians or len(medians) < len(tags):
             return None
         all_of_it = sum(tag.calls * (tag.median_s or 0.0) for tag in tags)
-        first = self.at_once if self.fixed else min(FIRST, self.at_once)
-        in_turn = rounds(self.calls, first=first, most=max(1, self.at_once))
-        return max(all_of_it / self.calls * in_turn, *medians)
+        return max(all_of_it / self.at_once, *medians)
 
     @property
     def cost_usd(self) -> float | None:

@@ -32,7 +32,6 @@ from vellum_nb.sweep.plan import (
     SweepPlan,
     SweepRequest,
     plan_sweep,
-    planned_runs,
 )
 from vellum_nb.sweep.retry_policy import (
     LOOKUP_S,
@@ -78,16 +77,8 @@ def _session_of(settings: ClientSettings, process: int) -> ClientSession:  # noq
 class SweepAttempt:
     """Makes one attempt at a run of a sweep: looks it up where it is in doubt, else sends it.
 
-    Parameters
-    ----------
-    settings
-        What the client of a process is made from; it tries once.
-    deployment_id
-        Where executions are looked up; None where the key may not read it.
-    workspace
-        The id of the workspace that the sweep was planned on, where that is known.
-    expand_meta
-        Whether runs are streamed with their nodes, so that they have tokens and cost.
+    `settings` make the client of a process, which tries once; executions of `deployment_id` are
+    looked up on the `workspace` that the sweep was planned on, where the key may read the two.
     """
 
     def __init__(
@@ -178,14 +169,7 @@ def workspace_id(client: Client) -> str | None:
 class SweepWorker:
     """Makes the runs of one sweep, and watches its release tags while it does.
 
-    Parameters
-    ----------
-    load : callable
-        Returns the cases and the releases of now, when the sweep begins or goes on.
-    look_up : callable
-        Returns the release that a tag points at.
-    deployment_id : callable
-        Returns where executions are looked up; None where the key may not read it.
+    `load` returns the cases and the releases of now, when the sweep begins or goes on.
     """
 
     def __init__(
@@ -355,13 +339,7 @@ def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
 
 
 class SweepStarter:
-    """Plans and starts the sweeps of a workspace.
-
-    Parameters
-    ----------
-    actions : callable
-        Returns what a sweep that is shown by this view is given by its workspace.
-    """
+    """Plans and starts the sweeps of a workspace, which gives `actions` to each with its view."""
 
     def __init__(
         self,
@@ -464,12 +442,7 @@ class SweepStarter:
         try:
             sweeps.change(record.id, options=record.options)
             self._update_cases(record, cases)
-            if reused:
-                states = sweeps.states(record.id)
-                planned = planned_runs(record, states, {})
-                free = {each.place for each in planned if each.state is None}
-                reused = {place: run for place, run in reused.items() if place in free}
-                sweeps.add_reused(record.id, reused)
+            sweeps.add_reused(record.id, reused)
         finally:
             sweeps.release(record.id, token)
         return True
