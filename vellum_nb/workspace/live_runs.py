@@ -203,17 +203,8 @@ class PendingRun:
     def status(self) -> str:
         """Ask how far it is, and complete its row when it has ended.
 
-        Returns
-        -------
-        str
-            PENDING, INITIATED, STREAMING, FULFILLED or REJECTED.
-
-        Raises
-        ------
-        NotFoundError
-            The server knows no such execution.
-        APIError
-            No usable answer came; the row stays as it is.
+        Returns PENDING, INITIATED, STREAMING, FULFILLED or REJECTED; raises `NotFoundError` when
+        the server knows no such execution. On errors the row stays as it is.
         """
         if self.run.state != "STARTED":
             return self.run.state
@@ -232,22 +223,15 @@ class PendingRun:
     def wait(self, timeout: float | None = None, *, poll: float = 0.5) -> Run:
         """Wait until it has ended, and return the run.
 
+        It is still STARTED when the time was over, or when `cancel_waiting` was called. After an
+        `APIError` it stays STARTED, too: wait again, or resume it later.
+
         Parameters
         ----------
         timeout : float, optional
             Seconds to wait at most. Default: for ever.
         poll : float, default 0.5
             Seconds between the first two questions; they grow by half each time, up to 30 s.
-
-        Returns
-        -------
-        Run
-            It is still STARTED when the time was over, or when `cancel_waiting` was called.
-
-        Raises
-        ------
-        APIError
-            No usable answer came. The run stays STARTED; wait again, or resume it later.
         """
         stop, pause = self._stop, max(poll, _SHORTEST_S)
         until = float("inf") if timeout is None else time.monotonic() + timeout
