@@ -353,7 +353,7 @@ def test_memory_has_a_limit_by_default_and_the_options_outlive_a_restart(tmp_pat
         server = LocalServer(data=tmp_path / "data", **limit)
         if more is not None:
             server.deploy(tmp_path / "file.py", isolation="process", **more)
-        return server._registry.named("f").latest.process  # its options are in no answer
+        return server._registry.get("f").latest.process  # its options are in no answer
 
     assert options({}) == options() == ProcessOptions(2 * 1024**3)
     assert options({}, memory_limit=None) == ProcessOptions()

@@ -101,18 +101,6 @@ def test_an_async_generator_stays_in_one_task(fresh, asking):
     assert len(set(output["value"].split())) == 1
 
 
-def test_an_external_id_is_used_up_by_every_way_to_execute(api):
-    body = {
-        "workflow_deployment_name": "echo",
-        "inputs": inputs(text=("STRING", "a")),
-        "external_id": "every-way",
-    }
-    assert post(api, **body).status_code == 200
-    for path in ("execute-workflow", "execute-workflow-async", "execute-workflow-stream"):
-        answer = post(api, f"/v1/{path}", **body)
-        assert (answer.status_code, "used before" in answer.text) == (400, True)
-
-
 def envelopes(api, name, **body):
     return events(post(api, f"/v1/workflow-deployments/{name}/execute-stream", **body))
 

@@ -32,7 +32,6 @@ from vellum_nb.models import (
 from vellum_nb.models.inputs import to_wire
 from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.executors import check_executor
 from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
@@ -619,7 +618,7 @@ class Workspace:
         0          v2         billing           billing
         """
         options = checked_options(
-            check_executor(executor),
+            executor,
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,

@@ -123,7 +123,7 @@ def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
     if not isinstance(mocks, list) or not all(isinstance(mock, Mapping) for mock in mocks):
         msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
         raise bad_request(msg)
-    request = _request(registry, _addressed(registry, body), body)
+    request = _request(_addressed(registry, body), body)
     return replace(
         request,
         inputs=body.inputs,
@@ -134,10 +134,10 @@ def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
 
 
 def parse_stream_request(
-    registry: Registry, deployment: Deployment, body: DeploymentExecuteStreamRequest
+    deployment: Deployment, body: DeploymentExecuteStreamRequest
 ) -> ExecutionRequest:
     """Return the request of a body with plain values; the input variables give their types."""
-    request = _request(registry, deployment, body)
+    request = _request(deployment, body)
     types = {v.key: v.type for v in request.release.input_variables if v.type in WIRE_TYPES}
     inputs = tuple(
         WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
@@ -147,27 +147,17 @@ def parse_stream_request(
 
 
 def _request(
-    registry: Registry, deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
+    deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
 ) -> ExecutionRequest:
-    tag = get_tag(deployment, body.release_tag or LATEST)
+    tag = deployment.tag(body.release_tag or LATEST)
     return ExecutionRequest(
         deployment=deployment,
         tag=tag,
-        release=registry.release(deployment, tag.release_id),
+        release=deployment.release(tag.release_id),
         external_id=body.external_id,
         metadata=body.metadata,
         previous_execution_id=body.previous_execution_id,
     )
-
-
-def get_tag(deployment: Deployment, name: str) -> Tag:
-    """Return a release tag of a deployment."""
-    tag = deployment.tags.get(name)
-    if tag is None:
-        known = ", ".join(deployment.tags)
-        msg = f"{deployment.name} has no release tag {name!r:.160}; it has: {known}"
-        raise not_found(msg)
-    return tag
 
 
 def release_context(record: ExecutionRecord) -> dict[str, Any]:
@@ -250,8 +240,11 @@ def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
         msg = "Give either workflow_deployment_id or workflow_deployment_name"
         raise bad_request(msg)
     if id_ is None:
-        return registry.named(str(name))
-    deployment = registry.with_id(id_)
+        return registry.get(str(name))
+    deployment = registry.get(id_)
+    if deployment.id != id_:
+        msg = f"No deployment has the id {id_!r:.160}"
+        raise not_found(msg)
     if name is not None and name != deployment.name:
         msg = (
             f"workflow_deployment_id belongs to {deployment.name!r}, "
