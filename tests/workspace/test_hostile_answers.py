@@ -152,6 +152,7 @@ def test_an_execution_that_never_ends_can_be_waited_for_and_left(hostile, ws):
     hostile.answers[path] = {"status": "FULFILLED", "execution_id": "e1", "outputs": {"a": 1}}
     run = pending.wait(20, poll=0.01)
     assert run.finished_at.tzinfo is not None
+    assert run.outputs == {"a": 1}
     assert run == ws.history.get(run.id)
 
 

@@ -214,7 +214,8 @@ class PendingRun:
         how = ended(reply.status, (), reply.error) | {"outputs": dict(reply.outputs or {})}
         with suppress(APIError):  # an execution has ended without types, times and cost, too
             detail = self._client.retrieve_workflow_execution_detail(self.execution_id)
-            how |= run_fields(detail) if detail.status == reply.status else {}
+            if detail.status == reply.status:
+                how |= {name: value for name, value in run_fields(detail).items() if value}
         with self._lock:
             if self.run.state == "STARTED":
                 self.run = self._recorder.finish(self.run, how)
