@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Self
 
 from vellum_nb.errors import APIError, HistoryError, InputError, NotFoundError, VellumNBError
-from vellum_nb.models import Cancellation, Run, RunRequest, WorkflowStreamEvent
+from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.runner import (
     Runner,
@@ -55,27 +55,26 @@ class RunStream:
         self,
         runner: Runner,
         request: RunRequest,
-        cancel: Cancellation | None = None,
         *,
         event_types: Sequence[str] = ("WORKFLOW",),
         expand_meta: bool = False,
     ) -> None:
         self._over = True  # until the stream is open, there is nothing to end
         self._types = _checked_types(event_types, expand_meta=expand_meta)
-        self._recorder, self._fail, self._cancel = runner.recorder, runner.fail, cancel
+        self._recorder, self._fail = runner.recorder, runner.fail
         self._closed = self._iterated = False
         self._lock = threading.RLock()
         with runner.begun(request) as (run, inputs):
             self.run = run
             self._so_far = StreamAccumulator(run)
             try:
-                sent = runner.uploads.sent(inputs, cancel)
+                sent = runner.uploads.sent(inputs)
                 types = self._types | {"WORKFLOW"}  # whose last event ends the run
                 self._events = open_stream(
-                    runner.client, run, sent, cancel, event_types=types, expand_meta=expand_meta
+                    runner.client, run, sent, event_types=types, expand_meta=expand_meta
                 )
             except APIError as exc:
-                runner.fail(run, exc, cancel)
+                runner.fail(run, exc)
                 raise
             self._over = False
 
@@ -126,7 +125,7 @@ class RunStream:
             has_ended = self._so_far.end is not None
             try:
                 if exc is not None and not has_ended:
-                    self.run = self._fail(self.run, exc, self._cancel, self._so_far)
+                    self.run = self._fail(self.run, exc, so_far=self._so_far)
                 else:
                     how = self._so_far.fields() | ({} if has_ended else cancelled())
                     self.run = self._recorder.finish(self.run, how)

@@ -386,7 +386,7 @@ def open_stream(
     client: Client,
     run: Run,
     inputs: Inputs,
-    cancel: Cancellation | None,
+    cancel: Cancellation | None = None,
     *,
     event_types: Iterable[str] = ("NODE", "WORKFLOW"),
     expand_meta: bool = False,
