@@ -51,6 +51,8 @@ class RunStream:
     ('FULFILLED', 'FULFILLED')
     """
 
+    _over = True  # until the stream is open, there is nothing to end
+
     def __init__(
         self,
         runner: Runner,
@@ -59,7 +61,6 @@ class RunStream:
         event_types: Sequence[str] = ("WORKFLOW",),
         expand_meta: bool = False,
     ) -> None:
-        self._over = True  # until the stream is open, there is nothing to end
         self._types = _checked_types(event_types, expand_meta=expand_meta)
         self._recorder, self._fail = runner.recorder, runner.fail
         self._closed = self._iterated = False
