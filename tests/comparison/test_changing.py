@@ -53,7 +53,7 @@ def test_metrics_are_not_asked_again_for_another_baseline(sweep):
 
 
 def test_a_baseline_that_is_not_there_names_those_that_are(sweep):
-    with pytest.raises(InputError, match="'v9' is not among the release tags compared: v1, v2"):
+    with pytest.raises(InputError, match="'v9' is not among those compared: v1, v2"):
         sweep.compare().with_baseline("v9")
 
 

@@ -107,7 +107,7 @@ def test_the_baseline_may_be_any_tag() -> None:
 
 
 def test_an_unknown_baseline_is_refused_with_the_tags_there_are() -> None:
-    with pytest.raises(InputError, match=r"'v9' is not among the release tags compared: v1, v2"):
+    with pytest.raises(InputError, match=r"'v9' is not among those compared: v1, v2"):
         compared(run("v1"), baseline="v9")
 
 

@@ -148,7 +148,7 @@ def test_what_a_run_says_does_not_drive_the_terminal():
     ("options", "message"),
     [
         ({"metric": "speed"}, "no metric of this comparison is called 'speed'; there are: exact"),
-        ({"release": "v9"}, "'v9' is not among the release tags compared"),
+        ({"release": "v9"}, "'v9' is not among those compared"),
         ({"release": "v1"}, "v1 is the baseline"),
         (
             {"max_regressions": -1},

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.comparison.cases import Case, same_answer
-from vellum_nb.comparison.figures import p_sentence
 from vellum_nb.comparison.statistics import Estimate, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import BlindRatings, column, frame_of_cells, micros
@@ -25,7 +24,7 @@ from vellum_nb.models.blind import (
     a_is_first,
     blind_signature,
 )
-from vellum_nb.rendering.format import percent, plural
+from vellum_nb.rendering.format import p_sentence, percent, plural
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,6 +13,7 @@ __all__ = [
     "markdown_code",
     "money",
     "one_line",
+    "p_sentence",
     "p_value",
     "percent",
     "plural",
@@ -51,6 +52,18 @@ def p_value(p: float | None) -> str:
     if p < _LEAST_P:
         return f"< {_LEAST_P:.5f}"
     return f"{p:.2f}" if p >= _CENT else f"{p:.{-math.floor(math.log10(p))}f}"
+
+
+def p_sentence(p: float | None) -> str:
+    """Return a p value as it stands in a sentence.
+
+    Examples
+    --------
+    >>> p_sentence(0.5), p_sentence(1e-9), p_sentence(None)
+    ('p = 0.50', 'p < 0.00001', 'no p')
+    """
+    text = p_value(p)
+    return "no p" if p is None else f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def money(usd: float | None) -> str:

@@ -68,17 +68,24 @@ def stylesheet(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    def line(name: object) -> str:
+        """Return a name as Markdown in one line."""
+        return formats.markdown_code(formats.one_line(str(name)) or " ")
 
     environment = Environment(
         loader=PackageLoader("vellum_nb.rendering"),
-        autoescape=True,
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "code": lambda value: formats.markdown_code(str(value)),
+        "line": line,
+        "words": lambda name: line(name).removeprefix("<code>").removesuffix("</code>"),
         "duration": formats.duration,
         "figure": formats.figure,
         "money": formats.money,
