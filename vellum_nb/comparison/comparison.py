@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from vellum_nb.comparison import report
-from vellum_nb.comparison.blind import QUESTION, BlindSession, checked_pair, newest, opened
+from vellum_nb.comparison.blind import (
+    QUESTION,
+    BlindSession,
+    blind_session,
+    checked_pair,
+    new_blind_session,
+)
 from vellum_nb.comparison.cases import (
     Case,
     Chosen,
@@ -192,7 +198,7 @@ class Comparison:
         seed: int = 0,
         services: Services | None = None,
     ) -> None:
-        if not isinstance(alpha, float) or not 0 < alpha < 1:
+        if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
             given = format_value(alpha)
             msg = f"alpha={given} does not fit: give a number between 0 and 1, such as 0.05"
             raise InputError(msg)
@@ -580,9 +586,16 @@ class Comparison:
         >>> session.finish().line
         'v2 against v1: nothing but ties, 0 better · 0 worse · 1 tie'
         """
+        found = None if restart else self._session(pair, question)
+        if found is not None and seed in {None, found.record.seed}:
+            return found
         chosen = checked_pair(self.releases, self.baseline, pair)
-        options = {"question": question, "seed": seed, "restart": restart}
-        return opened(self.deployment, self.cases, chosen, self._ratings, **options)  # type: ignore[arg-type]
+        plan = self.deployment, self.cases, chosen, self._ratings
+        return new_blind_session(*plan, question=question, seed=seed)
+
+    def _session(self, pair: Sequence[str] | None, question: str) -> BlindSession | None:
+        chosen = checked_pair(self.releases, self.baseline, pair)
+        return blind_session(self.deployment, self.cases, chosen, self._ratings, question=question)
 
     def blind_results(
         self, pair: Sequence[str] | None = None, *, question: str = QUESTION
@@ -619,12 +632,12 @@ class Comparison:
         return pd.DataFrame([row | {"seed": session.record.seed, "session_id": session.record.id}])
 
     def _rated(self, pair: Sequence[str] | None, question: str) -> BlindSession:
-        chosen = checked_pair(self.releases, self.baseline, pair)
-        found = newest(self.deployment, self.cases, chosen, self._ratings, question=question)
+        found = self._session(pair, question)
         if found is None:
+            first, second = checked_pair(self.releases, self.baseline, pair)
             msg = (
-                f"{chosen[0]} and {chosen[1]} were not rated blind on these cases with the "
-                f"question {question!r}: view(blind=True) begins it"
+                f"{first} and {second} were not rated blind on these cases with the question "
+                f"{question!r}: view(blind=True) begins it"
             )
             raise InputError(msg)
         return found

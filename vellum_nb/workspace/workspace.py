@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
 from vellum_nb.client import Client
-from vellum_nb.comparison import Comparison
+from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
+from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.errors import APIError, APIStatusError, InputError
 from vellum_nb.history import History, trace_frame
 from vellum_nb.models import (
@@ -958,16 +958,16 @@ p = 1.00 · noise floor unknown>
         >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
         [0.07]
         """
-        return Judge(
+        made = metrics.judge(
             deployment,
             inputs=inputs,
             output=output,
             release_tag=release_tag,
-            name=name or deployment,
+            name=name,
             lower_is_better=lower_is_better,
             rejected=rejected,
-            service=self._judges(),
         )
+        return made.replaced(service=self._judges())
 
     def bisect(
         self,
