@@ -37,9 +37,14 @@ from vellum_nb.sweep.options import SweepArguments, SweepLimits, checked_options
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, SweepActions
 from vellum_nb.sweep.table import find_sweep, sweeps_frame
-from vellum_nb.workspace import comparing, views
+from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
-from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
+from vellum_nb.workspace.comparing import (
+    Chosen,
+    CompareOptions,
+    WorkspaceJudges,
+    stored_comparison,
+)
 from vellum_nb.workspace.executions import Synchroniser, nodes_of
 from vellum_nb.workspace.forms import form_spec, parse_arguments, run_count
 from vellum_nb.workspace.lookup import Lookup
@@ -912,13 +917,20 @@ p = 1.00 · noise floor unknown>
         """
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
         of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        comparison = self._compared(
+        title = "" if of is None else views.sweep_title(of.record)
+        comparison = stored_comparison(
+            self.history,
+            self._runner.resolve,
             deployment,
             tags,
             sweep=of,
             since=since,
             cases=cases,
-            options={"baseline": baseline, "metrics": metrics, "alpha": alpha, "seed": seed},
+            services=self._services(deployment, title),
+            baseline=baseline,
+            metrics=metrics,
+            alpha=alpha,
+            seed=seed,
         )
         if dry_run:
             return plan_judges(comparison, self._judges())
@@ -1037,39 +1049,6 @@ p = 1.00 · noise floor unknown>
             first=first,
             last=last,
             repeats=repeats,
-        )
-
-    def _compared(
-        self,
-        deployment: str,
-        tags: Sequence[str] | None,
-        *,
-        sweep: Sweep | None,
-        since: datetime | str | None,
-        cases: Chosen | None,
-        options: Mapping[str, Any],
-    ) -> Comparison:
-        """Return the comparison, whose judges have not judged yet."""
-        resolve = self._runner.resolve
-        runs, known = comparing.compared_runs(self.history, deployment, tags, sweep, since)
-        if tags is None:
-            if not runs:
-                raise comparing.nothing_run(self.history, resolve, deployment, None, since)
-            tags = comparing.tags_run(runs)
-        elif runs:
-            comparing.check_tags(self.history, resolve, deployment, tags, runs)
-        chosen, only = comparing.chosen_cases(resolve, deployment, tags, cases)
-        if not runs and not chosen and not known:
-            raise comparing.nothing_run(self.history, resolve, deployment, tags, since)
-        title = "" if sweep is None else views.sweep_title(sweep.record)
-        return Comparison(
-            runs,
-            deployment=deployment,
-            release_tags=tags,
-            cases=[*chosen, *known],
-            only=only,
-            services=self._services(deployment, title),
-            **options,
         )
 
     def _judges(self) -> WorkspaceJudges:
