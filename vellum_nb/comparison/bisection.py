@@ -164,8 +164,6 @@ class Bisection:
 def value_line(value: Any) -> str:
     """Return what `check` returned, in a line.
 
-    Examples
-    --------
     >>> value_line({"b": 1, "a": "x"})
     '{"a": "x", "b": 1}'
     """

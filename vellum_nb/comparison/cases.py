@@ -137,8 +137,6 @@ class Case:
 def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
     """Return for each output with a known expected value whether it is that value.
 
-    Examples
-    --------
     >>> checks({"category": "billing"}, {"category": "billing", "priority": "high"})
     {'category': True, 'priority': False}
     """

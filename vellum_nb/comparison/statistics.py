@@ -59,8 +59,6 @@ def sign_test(better: int, worse: int) -> float:
 
     For pass and fail this is McNemar's exact test, of the pairs that disagree.
 
-    Examples
-    --------
     >>> sign_test(9, 0)
     0.00390625
     """
@@ -75,8 +73,6 @@ def win_rate(won: int, lost: int) -> Estimate:
     Clopper and Pearson's interval: it leaves one half out where the sign test says so, and nowhere
     else.
 
-    Examples
-    --------
     >>> found = win_rate(682, 243)
     >>> round(found.low, 4), round(found.high, 4)
     (0.7077, 0.7654)
@@ -93,8 +89,6 @@ def win_rate(won: int, lost: int) -> Estimate:
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """Return p values corrected for their number by Holm's method; None stays None.
 
-    Examples
-    --------
     >>> holm([0.01, None, 0.04])
     [0.02, None, 0.04]
     """
@@ -112,8 +106,6 @@ def share_interval(share: float, number: int) -> Estimate:
 
     A case that passed in some of its repeats counts by its part; repeats do not make more cases.
 
-    Examples
-    --------
     >>> found = share_interval(81 / 263, 263)
     >>> round(found.low, 4), round(found.high, 4)
     (0.2553, 0.3662)
@@ -133,8 +125,6 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
     Agresti and Min's adjusted Wald interval, which also holds where all cases agree; McNemar's
     exact test.
 
-    Examples
-    --------
     >>> found = paired_share(86, 150, 1600)
     >>> round(found.low, 3), round(found.high, 3)
     (-0.059, -0.021)
@@ -222,8 +212,6 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
 
     As many cases as a sign test needs, if all of them went one way.
 
-    Examples
-    --------
     >>> detectable_share(12), detectable_share(5)
     (0.5, None)
     """
@@ -234,8 +222,6 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
 def two_sided_z(alpha: float) -> float:
     """Return how many standard errors leave `alpha` outside.
 
-    Examples
-    --------
     >>> round(two_sided_z(0.05), 4)
     1.96
     """
