@@ -256,11 +256,7 @@ class Comparison:
         return self._replaced(baseline=baseline, cases=cases)
 
     def with_runs(
-        self,
-        runs: Iterable[Run] = (),
-        *,
-        release: str | None = None,
-        without: Collection[str] = (),
+        self, runs: Iterable[Run] = (), *, release: str | None = None, without: Collection[str] = ()
     ) -> Comparison:
         """Return a comparison that knows of runs that were rated, made or deleted since.
 

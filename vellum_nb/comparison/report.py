@@ -16,13 +16,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.diff import Difference, difference
 from vellum_nb.rendering.format import cut, duration, plural, printable
-from vellum_nb.rendering.html import (
-    difference_html,
-    error_html,
-    render,
-    stylesheet,
-    value_html,
-)
+from vellum_nb.rendering.html import difference_html, error_html, render, stylesheet, value_html
 from vellum_nb.rendering.values import output_kind, plain_text, value_text
 
 __all__ = [
