@@ -193,11 +193,6 @@ def bisected(
     `runs_of` returns runs of the case on a release, `known` are the ids of those that the history
     had; `can_try` is whether there are, or can be, runs on a release. Without `check` state,
     outputs and error count; without `repeats` one run, and more where runs disagree.
-
-    Raises
-    ------
-    VellumNBError
-        There is no change, `check` raised, or the runs of a release disagree too much.
     """
     usable = [each for each in releases if can_try(each)]
     if len(usable) < 2:  # noqa: PLR2004  (an oldest and a newest)

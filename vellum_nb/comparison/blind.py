@@ -55,13 +55,7 @@ _TWO = 2
 def checked_pair(
     known: Sequence[str], baseline: str, pair: Sequence[str] | None
 ) -> tuple[str, str]:
-    """Return the two releases, the baseline first.
-
-    Raises
-    ------
-    InputError
-        There are not two, or more and none was chosen.
-    """
+    """Return the two releases, the baseline first."""
     chosen = tuple(known if pair is None else [pair] if isinstance(pair, str) else pair)
     if len(set(chosen)) == len(chosen) == _TWO and set(chosen) <= set(known):
         first, second = chosen

@@ -169,13 +169,7 @@ class Columns:
         return tuple(label for own in self.of_tag.values() for label in own)
 
     def baseline(self, name: str | None) -> str:
-        """Return the column that is the baseline; of a tag that moved, its newest.
-
-        Raises
-        ------
-        InputError
-            There is no such column.
-        """
+        """Return the column that is the baseline; of a tag that moved, its newest."""
         if name is None:
             return next(iter(self.of_tag.values()))[-1]
         if name in self.labels:
@@ -288,13 +282,7 @@ def without_run(case: Case, release: str, run_id: str) -> Case:
 def replay_rows(
     deployment: str, cases: Sequence[Case], releases: Sequence[str], chosen: Chosen | None
 ) -> list[dict[str, Any]]:
-    """Return the cases that are chosen as rows of stored runs, each with the label ``replay_of``.
-
-    Raises
-    ------
-    InputError
-        One of them is not a case.
-    """
+    """Return the chosen cases as rows of stored runs, each with the label ``replay_of``."""
     known = {case.case_id: case for case in cases}
     found: dict[str, Case | Run] = {}
     for each in cases if chosen is None else _listed(chosen):

@@ -94,13 +94,7 @@ class Picture:
 def picture(
     figures: ComparisonFigures, what: Chart, *, metric: str, release: str | None
 ) -> Picture:
-    """Return one of the charts.
-
-    Raises
-    ------
-    InputError
-        There is no such chart, or nothing to draw.
-    """
+    """Return one of the charts."""
     if what not in get_args(Chart):
         charts = ", ".join(map(repr, get_args(Chart)))
         msg = f"there is no chart {what!r}; there are: {charts}"

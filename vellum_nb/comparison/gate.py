@@ -48,13 +48,7 @@ class Result:
 def failures(
     figures: ComparisonFigures, metrics: Sequence[str], releases: Sequence[str], **limits: Any
 ) -> list[Result]:
-    """Return how each release fares by each metric; `limits` as of `assert_no_regressions`.
-
-    Raises
-    ------
-    InputError
-        There is nothing to compare with the baseline, or a limit does not fit.
-    """
+    """Return how each release fares by each metric; `limits` as of `assert_no_regressions`."""
     for name, value in limits.items():
         kinds = (int, float) if name == "alpha" else (int,)
         fits = isinstance(value, kinds) and not isinstance(value, bool) and value >= 0

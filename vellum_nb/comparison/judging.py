@@ -91,13 +91,7 @@ class JudgePlan:
 
 
 def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePlan:
-    """Return the calls that the judges among the metrics of `comparison` need.
-
-    Raises
-    ------
-    InputError
-        There is no service, so nothing can run a judge.
-    """
+    """Return the calls that the judges among the metrics of `comparison` need."""
     plans = []
     for judge in comparison.metrics:
         if not isinstance(judge, Judge):

@@ -1,7 +1,8 @@
 """Metrics: how good a run is, as a figure. `vellum_nb.metrics`.
 
 Each function makes a `vellum_nb.Metric`; those without required arguments may be handed over
-uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``.
+uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``. `output` is the name of the one
+output that it reads; without it those count whose expected value is known, or all.
 """
 
 from __future__ import annotations
@@ -185,13 +186,7 @@ def score() -> Metric:
 
 
 def exact(output: str | None = None) -> Metric:
-    """Return whether every expected output was met; or this one.
-
-    Parameters
-    ----------
-    output : str, optional
-        The output's name. Default: all whose expected value is known.
-    """
+    """Return whether every expected output was met; or the one called `output`."""
 
     def every(run: Run, expected: Expected) -> bool | None:
         met = checks(run.outputs, _part(expected, output))
@@ -203,10 +198,10 @@ def exact(output: str | None = None) -> Metric:
 def numeric_close(output: str | None = None, *, rel: float = 1e-9, abs: float = 0.0) -> Metric:  # noqa: A002  (as in math.isclose)
     """Return whether the expected numbers were met, nearly; numbers written as text count too.
 
+    All whose expected value is a number, or the one called `output`.
+
     Parameters
     ----------
-    output : str, optional
-        The output's name. Default: all whose expected value is a number.
     rel, abs : float
         The relative and the absolute tolerance, as of `math.isclose`.
     """
@@ -232,12 +227,8 @@ def similarity(output: str | None = None) -> Metric:
     """Return how alike the expected outputs are to the texts that came, from 0 to 1.
 
     The share of characters that need not be inserted or deleted (rapidfuzz's Indel similarity);
-    over several outputs the mean. Structured values are compared as JSON text.
-
-    Parameters
-    ----------
-    output : str, optional
-        The output's name. Default: all whose expected value is known.
+    over several outputs the mean; or of the one called `output`. Structured values are compared as
+    JSON text.
     """
 
     def alike(run: Run, expected: Expected) -> float | None:
@@ -255,14 +246,12 @@ def similarity(output: str | None = None) -> Metric:
 
 
 def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) -> Metric:
-    """Return whether an output contains `text`.
+    """Return whether any output, or the one called `output`, contains `text`.
 
     Parameters
     ----------
     text : str
         What is looked for.
-    output : str, optional
-        The output's name. Default: any output.
     ignore_case : bool, default True
         Whether capitals and small letters are the same.
     """
@@ -279,14 +268,12 @@ def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) 
 
 
 def regex(pattern: str, output: str | None = None) -> Metric:
-    """Return whether an output has a place that matches `pattern`.
+    """Return whether any output, or the one called `output`, has a place that matches `pattern`.
 
     Parameters
     ----------
     pattern : str
         A regular expression of Python's `re`.
-    output : str, optional
-        The output's name. Default: any output.
 
     Raises
     ------
@@ -306,13 +293,7 @@ def regex(pattern: str, output: str | None = None) -> Metric:
 
 
 def json_valid(output: str | None = None) -> Metric:
-    """Return whether the outputs that are text are JSON; structured ones are.
-
-    Parameters
-    ----------
-    output : str, optional
-        The output's name. Default: every output.
-    """
+    """Return whether all outputs, or the one called `output`, are JSON; structured ones are."""
 
     def valid(run: Run) -> bool:
         values = _values(run, output)
@@ -322,14 +303,14 @@ def json_valid(output: str | None = None) -> Metric:
 
 
 def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
-    """Return whether an output fits a JSON schema; text is read as JSON first.
+    """Return whether all outputs, or the one called `output`, fit a JSON schema.
+
+    Text is read as JSON first.
 
     Parameters
     ----------
     schema : mapping
         A JSON schema; its ``$schema`` names the draft, 2020-12 by default.
-    output : str, optional
-        The output's name. Default: every output.
 
     Raises
     ------
@@ -357,12 +338,10 @@ def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
 
 
 def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric:
-    """Return how many characters the outputs have.
+    """Return how many characters all outputs, or the one called `output`, have.
 
     Parameters
     ----------
-    output : str, optional
-        The output's name. Default: all outputs together.
     lower_is_better : bool, default True
         Whether short is good.
     """
@@ -567,13 +546,7 @@ _WITH_ARGUMENTS = (contains, regex, json_schema, judge)
 
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
-    """Return `metrics` as metrics: ``vnb.metrics.exact`` and ``"exact"`` are ``exact()``.
-
-    Raises
-    ------
-    InputError
-        One is not a metric, or two have one name.
-    """
+    """Return `metrics` as metrics: ``vnb.metrics.exact`` and ``"exact"`` are ``exact()``."""
     given = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
     found = tuple(_as_metric(each) for each in given)
     names = [metric.name for metric in found]

@@ -297,13 +297,7 @@ def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
 
 
 def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str:
-    """Return the comparison as Markdown with all cases of some groups; hostile text is literal.
-
-    Raises
-    ------
-    InputError
-        There is no such group.
-    """
+    """Return the comparison as Markdown with all cases of some groups; hostile text is literal."""
     chosen = set(GROUPS) if only is None else {only} if isinstance(only, str) else set(only)
     unknown = sorted(str(each) for each in chosen - set(GROUPS))
     if unknown:

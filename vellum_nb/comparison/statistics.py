@@ -1,8 +1,4 @@
-"""How sure one can be: paired tests, intervals, and the noise between repeats. Pure.
-
-Everything is two-sided. Figures are scipy's where scipy has the test; the tests compare them with
-R and published tables.
-"""
+"""Paired tests, intervals, and the noise between repeats; two-sided, scipy's where it has them."""
 
 from __future__ import annotations
 
