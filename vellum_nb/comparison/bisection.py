@@ -18,7 +18,6 @@ from vellum_nb.rendering.values import json_text, same_value
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Bisection", "Candidate", "Check", "bisected"]
 
 _GLIMPSE = 60  # characters of an answer
 _UNSTABLE = 5  # runs of a release whose runs disagree

@@ -29,14 +29,6 @@ from vellum_nb.rendering.format import p_sentence, percent, plural
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "QUESTION",
-    "BlindResult",
-    "BlindSession",
-    "blind_session",
-    "checked_pair",
-    "new_blind_session",
-]
 
 QUESTION = "Which answer would you rather send?"
 

@@ -15,21 +15,6 @@ from vellum_nb.rendering.values import same_value
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Case",
-    "Chosen",
-    "Columns",
-    "Status",
-    "align",
-    "checks",
-    "error_text",
-    "is_answer",
-    "replay_rows",
-    "same_answer",
-    "split",
-    "with_run",
-    "without_run",
-]
 
 Chosen: TypeAlias = "pd.DataFrame | str | Case | Run | Iterable[str | Case | Run]"
 Status = Literal["same", "differs", "missing"]

@@ -19,8 +19,6 @@ from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
 from vellum_nb.rendering.format import duration, figure
 
-__all__ = ["Chart", "Picture", "picture"]
-
 Chart = Literal["metric", "latency", "wins", "scatter"]
 Rows = list[dict[str, Any]]
 

@@ -11,8 +11,6 @@ from vellum_nb.rendering.diff import diff_html, word_diff
 from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.rendering.html import NO_MATH
 
-__all__ = ["CodeDiff"]
-
 
 @dataclass(frozen=True, repr=False)
 class CodeDiff:

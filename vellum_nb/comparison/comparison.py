@@ -66,7 +66,6 @@ if TYPE_CHECKING:
 
     from vellum_nb.comparison.charts import Chart, Picture
 
-__all__ = ["Comparison", "Services"]
 
 Rows = Literal["cases", "runs"]
 Names = str | Sequence[str] | None

@@ -37,21 +37,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = [
-    "VERDICTS",
-    "Against",
-    "ComparisonFigures",
-    "Finding",
-    "Scored",
-    "Verdict",
-    "case_frame",
-    "error_frame",
-    "figures_of",
-    "run_frame",
-    "runs_table",
-    "summary_frame",
-    "summary_rows",
-]
 
 Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "error"]
 """How a case fares on a release against the baseline.

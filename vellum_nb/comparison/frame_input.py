@@ -18,7 +18,6 @@ from vellum_nb.models.sweeps import SweepCase
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["compare_rows"]
 
 _SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
 

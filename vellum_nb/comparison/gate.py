@@ -16,8 +16,6 @@ from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import one_line, p_sentence, plural, printable
 from vellum_nb.rendering.values import json_text, number_text
 
-__all__ = ["Result", "check", "failures", "junit"]
-
 _SHOWN = 20
 _GLIMPSE = 70  # characters
 # What XML 1.0 has no way to write.

@@ -13,8 +13,6 @@ from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.rendering.format import plural
 
-__all__ = ["JudgeCalls", "JudgePlan", "JudgeService", "judged", "plan_judges"]
-
 
 class JudgeService(Protocol):
     """Finds and makes the runs of judges; a workspace provides it."""

@@ -19,18 +19,6 @@ from vellum_nb.rendering.format import cut, duration, plural, printable
 from vellum_nb.rendering.html import difference_html, error_html, render, stylesheet, value_html
 from vellum_nb.rendering.values import output_kind, plain_text, value_text
 
-__all__ = [
-    "GROUPS",
-    "ReportModel",
-    "is_named_in",
-    "markdown",
-    "overview",
-    "page",
-    "report_model",
-    "tables_beside",
-    "text",
-]
-
 GROUPS = {
     "worse": "Worse",
     "missing": "Missing, or without a figure",

@@ -14,22 +14,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
 
-__all__ = [
-    "Z95",
-    "Estimate",
-    "cases_needed",
-    "detectable_share",
-    "holm",
-    "mean_interval",
-    "paired",
-    "paired_share",
-    "pooled_variance",
-    "share_interval",
-    "sign_test",
-    "two_sided_z",
-    "unlike_pairs",
-    "win_rate",
-]
 
 Z95 = 1.959963984540054
 _RESAMPLES = 9_999

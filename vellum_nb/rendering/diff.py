@@ -15,11 +15,6 @@ from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering.format import cut, markdown_code, plural, printable
 from vellum_nb.rendering.values import json_text, number_text, same_value, value_key, value_text
 
-__all__ = [
-    "MISSING", "Change", "Difference", "Op", "Row", "diff_html", "difference", "matches",
-    "word_diff",
-]  # fmt: skip
-
 # Words with their accents; numbers and contractions stay whole; scripts written without spaces go
 # by character.
 _WORD = re.compile(

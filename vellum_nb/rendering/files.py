@@ -15,7 +15,6 @@ from vellum_nb.models.secret import stands_in
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["refuse_existing", "refuse_key", "save_frame", "save_text"]
 
 Leaks = Callable[[str], bool]
 """Whether the API key stands in a text."""

@@ -5,23 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = [
-    "DASH",
-    "cut",
-    "duration",
-    "figure",
-    "markdown_code",
-    "money",
-    "one_line",
-    "p_sentence",
-    "p_value",
-    "percent",
-    "plural",
-    "printable",
-    "signed",
-    "visible_name",
-]
-
 DASH = "\N{EN DASH}"
 """Stands for a figure that is not known."""
 

@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markdown_it import MarkdownIt
 
-__all__ = [
-    "MAX_SHOWN",
-    "NO_MATH",
-    "clipped",
-    "difference_html",
-    "error_html",
-    "markdown_html",
-    "media_html",
-    "render",
-    "stylesheet",
-    "value_html",
-]
 
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 """Classes of what MathJax must leave alone: a price in dollars is not a formula."""

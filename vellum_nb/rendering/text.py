@@ -11,8 +11,6 @@ from vellum_nb.rendering.diff import MISSING, difference
 from vellum_nb.rendering.format import duration, printable
 from vellum_nb.rendering.values import json_text, output_kind
 
-__all__ = ["side_by_side_text"]
-
 
 def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
     """Return `runs` as columns of text, differences against the first marked word by word."""

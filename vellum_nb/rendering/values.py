@@ -7,16 +7,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = [
-    "json_text",
-    "number_text",
-    "output_kind",
-    "plain_text",
-    "same_value",
-    "value_key",
-    "value_text",
-]
-
 _EXACT = 1e15  # beyond it a float has no digit to spare
 _NESTED = (Mapping, list, tuple)
 _ONE_LINE = 100  # characters of JSON that are written in one line
