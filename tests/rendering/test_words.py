@@ -130,7 +130,7 @@ def test_html_holds_both_texts_and_nothing_that_they_could_add(a: str, b: str) -
 def test_the_middle_of_a_long_equal_piece_is_folded_and_counted() -> None:
     lines = [f"line {n} of the text\n" for n in range(200)]
     a, b = "".join(lines), "".join([*lines[:100], "changed\n", *lines[101:]])
-    html = diff_html(word_diff(a, b), fold=True)
+    html = diff_html(word_diff(a, b), fold=1_200)
     assert "line 98 of the text" in html
     assert "line 3 of the text" not in html
     assert "97 lines the same" in html

@@ -11,6 +11,8 @@ from vellum_nb.rendering.diff import diff_html, word_diff
 from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.rendering.html import NO_MATH
 
+_FOLD = 200  # characters; more of code that is the same is folded
+
 
 @dataclass(frozen=True, repr=False)
 class CodeDiff:
@@ -78,7 +80,7 @@ class CodeDiff:
         parts = ["<b>{}: code of {} and of {}</b>".format(*map(escape, names))]
         for path in self.paths:
             ops = word_diff(self.before.get(path, ""), self.after.get(path, ""))
-            pieces = diff_html(ops, fold=True)
+            pieces = diff_html(ops, fold=_FOLD)
             parts.append(f'<p>{escape(path)}</p><pre class="vnb-text vnb-change">{pieces}</pre>')
         parts += [] if self.paths else ["<p>no difference</p>"]
         return f'<div class="{NO_MATH}">{"".join(parts)}</div>'

@@ -196,10 +196,11 @@ def _shared_ends(old: str, new: str) -> tuple[int, int]:
     return head, min(tail, len(old) - head - len(old[head:].rstrip()))
 
 
-def diff_html(ops: Iterable[Op], *, fold: bool = False) -> str:
+def diff_html(ops: Iterable[Op], *, fold: int = 0) -> str:
     """Return `ops` as escaped HTML with ``ins`` and ``del`` elements.
 
     The plus and minus marks are part of the text, so that the difference reads without any style.
+    Equal pieces of more than `fold` characters are folded; 0: none.
 
     >>> diff_html([Op("insert", "<b>")])
     '<ins class="vnb-ins"><b class="vnb-mark">+</b><span>&lt;b&gt;</span></ins>'
@@ -211,7 +212,7 @@ def diff_html(ops: Iterable[Op], *, fold: bool = False) -> str:
             parts.append(" ")  # so that the two are not read as one word
         head, gap, tail = op.text, "", ""
         if fold:
-            head, gap, tail = _folded(op, first=place == 0, last=place == last)
+            head, gap, tail = _folded(op, fold, first=place == 0, last=place == last)
         html = escape(head) + (_aside(gap) if gap else "") + escape(tail)
         if op.kind != "equal":
             tag, mark = ("ins", "+") if op.kind == "insert" else ("del", "\N{MINUS SIGN}")
@@ -229,10 +230,10 @@ def _aside(text: str) -> str:
     return f'<span class="vnb-quiet vnb-fold">{text}</span>'
 
 
-def _folded(op: Op, *, first: bool, last: bool) -> tuple[str, str, str]:
+def _folded(op: Op, limit: int, *, first: bool, last: bool) -> tuple[str, str, str]:
     """Return the beginning of a piece, what says how much is left out, and its end."""
     text = op.text
-    if len(text) <= (_FOLD if op.kind == "equal" else _MOST):
+    if len(text) <= (limit if op.kind == "equal" else _MOST):
         return text, "", ""
     if op.kind != "equal":
         return text[:_MOST], f" … {len(text) - _MOST:,} characters more ", ""
@@ -292,7 +293,7 @@ class Row(NamedTuple):
         remark = ""
         if self.remark:
             remark = f'<span class="vnb-quiet vnb-number"> {escape(self.remark)}</span>'
-        pieces = diff_html(self.ops, fold=True)
+        pieces = diff_html(self.ops, fold=_FOLD)
         return f'<pre class="vnb-text vnb-change">{label}{pieces}{remark}</pre>'
 
     def to_text(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 DASH = "\N{EN DASH}"
 """Stands for a figure that is not known."""
@@ -25,14 +26,14 @@ _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 def p_value(p: float | None) -> str:
     """Return a p value: two decimals, one digit below 0.01, never less than 0.00001.
 
-    >>> p_value(0.4531), p_value(0.00391), p_value(0.0000119), p_value(1e-9), p_value(1)
-    ('0.45', '0.004', '0.00001', '< 0.00001', '1.00')
+    >>> p_value(0.4531), p_value(0.00391), p_value(0.00098), p_value(0.0000119), p_value(1e-9)
+    ('0.45', '0.004', '0.001', '0.00001', '< 0.00001')
     """
     if p is None or math.isnan(p):
         return DASH
     if p < _LEAST_P:
         return f"< {_LEAST_P:.5f}"
-    return f"{p:.2f}" if p >= _CENT else f"{p:.{-math.floor(math.log10(p))}f}"
+    return f"{p:.2f}" if p >= _CENT else f"{Decimal(f'{p:.1g}'):f}"
 
 
 def p_sentence(p: float | None) -> str:
