@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from report_kit import compared as of_runs
 from report_kit import run
 
@@ -71,7 +72,7 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
     svg = view.save(tmp_path / "a.svg").read_text("utf-8")
     assert svg.startswith("<svg")
     assert "http" not in svg.replace("http://www.w3.org", "")
-    bundle = view._repr_mimebundle_()
+    bundle, _ = DisplayFormatter().format(view)
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert bundle["text/plain"] == repr(view)
     with pytest.raises(InputError, match=r"neither \.png nor \.svg"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from runs_kit import html_of
+
 from vellum_nb.comparison.code_diff import CodeDiff
 
 
@@ -23,7 +25,7 @@ def test_only_line_feeds_end_a_line_and_the_last_one_may_be_missing():
 
 def test_code_names_and_tags_are_escaped():
     evil = "<script>alert(1)</script>"
-    html = CodeDiff("d", evil, "v2", {evil: "a"}, {evil: f'"{evil}"'})._repr_html_()
+    html = html_of(CodeDiff("d", evil, "v2", {evil: "a"}, {evil: f'"{evil}"'}))
     assert "<script" not in html
     assert "&lt;script&gt;" in html
 
@@ -31,7 +33,7 @@ def test_code_names_and_tags_are_escaped():
 def test_words_are_marked_and_far_away_lines_folded():
     lines = [f"line {n}\n" for n in range(1_000)]
     found = diff({"a": "".join(lines)}, {"a": "".join([*lines[:500], "line new\n", *lines[501:]])})
-    shown = found._repr_html_()
+    shown = html_of(found)
     assert "line 100\n" not in shown
     assert "497 lines the same" in shown
     assert "<span>500</span></del>" in shown

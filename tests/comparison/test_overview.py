@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from report_kit import compared, failed, judged, run
+from runs_kit import html_of
 
 
 def text_of(html: str) -> str:
@@ -21,7 +22,7 @@ def rows(html: str) -> list[str]:
 
 
 def shown(*runs: Any, **options: Any) -> str:
-    return compared(*runs, **options)._repr_html_()
+    return html_of(compared(*runs, **options))
 
 
 def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_last() -> None:
@@ -67,7 +68,7 @@ def test_a_tag_that_moved_is_announced() -> None:
 
 
 def test_what_a_metric_makes_of_a_release_stands_on_top_and_regressions_come_first() -> None:
-    html = judged({"v1": ["<b>no</b>", "yes"], "v2": ["yes", "no"]})._repr_html_()
+    html = html_of(judged({"v1": ["<b>no</b>", "yes"], "v2": ["yes", "no"]}))
     assert "v2: 1 better · 1 worse · 0 same · p = 1.00 · noise floor unknown" in text_of(html)
     assert "by exact: " in text_of(html)
     assert "case 2 case 1" in rows(html)[0]
@@ -84,7 +85,7 @@ ODD = [
 def test_every_value_that_the_history_keeps_is_shown(odd: Any) -> None:
     runs = [run("v1", outputs={"x": odd}), run("v2", outputs={"x": 1, "y": odd})]
     found = compared(*runs, metrics=["length", "latency_s"])
-    texts = (found._repr_html_(), found.to_html(), found.to_markdown(), found.to_text())
+    texts = (html_of(found), found.to_html(), found.to_markdown(), found.to_text())
     for text in (*texts, repr(found)):
         text.encode()
     assert len(found.frame()) == len(found.cases)
@@ -94,7 +95,7 @@ def test_every_value_that_the_history_keeps_is_shown(odd: Any) -> None:
 def test_dollar_signs_are_no_mathematics() -> None:
     """MathJax leaves elements of these classes alone, in JupyterLab and in nbconvert's HTML."""
     found = compared(run("v1", "price in $ and $?"))
-    for html in (found._repr_html_(), found.to_html()):
+    for html in (html_of(found), found.to_html()):
         outermost = re.search(r"<(?:body|div)[^>]*class=\"([^\"]*)\"", html)
         assert {"tex2jax_ignore", "mathjax_ignore"} <= set(outermost[1].split())
 
@@ -102,7 +103,7 @@ def test_dollar_signs_are_no_mathematics() -> None:
 def test_text_that_turns_around_leaves_its_surroundings_alone() -> None:
     turned = "\u202ev2"
     found = compared(run("v1", "a"), run(turned, "a", turned), tags=("v1", turned))
-    for html in (found._repr_html_(), found.to_html()):
+    for html in (html_of(found), found.to_html()):
         style, _, page = html.partition("</style>")
         assert "unicode-bidi: isolate" in style
         assert "[U+202E]v2" in page

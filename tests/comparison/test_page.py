@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from report_kit import compared, failed, judged, run, wanted
+from runs_kit import html_of
 from scipy.stats import binomtest
 
 from vellum_nb import HistoryError, read_csv
@@ -221,7 +222,7 @@ def test_the_code_of_releases_is_folded_in_reports_and_read_once():
         tags=("v1", "v2", "v3"),
         services=Services(code_diff=code_diff),
     )
-    repr(cmp), cmp._repr_html_(), cmp.to_text()
+    repr(cmp), html_of(cmp), cmp.to_text()
     assert read == []
     html, markdown = cmp.to_html(), cmp.to_markdown()
     assert read == [("v1", "v2"), ("v1", "v3")]

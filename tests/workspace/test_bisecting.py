@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.local.faults import Faults
@@ -71,7 +72,7 @@ def test_runs_of_the_history_are_taken_and_nothing_is_run_twice(server, ws):
         "<Bisection of words: v4 is the first that changed, v3 the last that did not; "
         f"0 runs and {count} of the history, 5 releases>"
     )
-    assert "0 runs and" in again._repr_html_()
+    assert "0 runs and" in html_of(again)
     other = ws.bisect("words", {"text": "bye"})
     assert other.reused == 0
 

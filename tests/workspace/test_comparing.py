@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
@@ -157,7 +158,7 @@ def test_a_tag_that_moved_between_runs_has_a_column_a_release(ws, server):
     assert compared.moved_tags == ("v2",)
     assert compared.baseline == new  # what the tag points at now
     assert [compared.verdict(case, old) for case in compared.cases] == ["better", "missing"]
-    assert "v2</span> moved" in compared._repr_html_()
+    assert "v2</span> moved" in html_of(compared)
     assert "moved" in compared.to_html()
 
 
@@ -189,7 +190,7 @@ def test_a_constructor_runs_no_judge(ws, sweep, grader):
     judge = ws.judge("grader", inputs={"answer": "output.loud"})
     runs = sweep.runs()
     compared = vnb.Comparison(runs, deployment="shout", release_tags=["v1", "v2"], metrics=judge)
-    compared.summary(), compared._repr_html_()
+    compared.summary(), html_of(compared)
     assert grader.calls == 0
     assert set(compared.errors()["message"]) == {"the judge grader was not called"}
 

@@ -39,20 +39,11 @@ if TYPE_CHECKING:
 
 
 Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "error"]
-"""How a case fares on a release against the baseline.
-
-``noise``: the difference is no larger than repeats of the case on one release differ by.
-``missing``: no answer on one of the two. ``unscored``: the metric does not apply to one of them.
-``error``: it raised on one of them.
-"""
+"""How a case fares on a release against the baseline; see `Comparison.verdict`."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
-"""What a release is as a whole, against the baseline.
-
-``noise``: its mean difference is no larger than repeats alone bring about. ``undecided``: it may
-be chance.
-"""
+"""What a release is as a whole, against the baseline; see `Comparison.finding`."""
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
