@@ -40,7 +40,7 @@ def test_a_window_is_clipped_whatever_is_asked_for(made, show):
         ({}, "does not know the message None"),
         ({"kind": "open", "id": "<script>"}, "there is no case '<script>'"),
         ({"kind": "open", "id": {"a": 1}}, "there is no case {'a': 1}"),
-        ({"kind": "baseline", "release": "v9"}, "'v9' is not among the release tags compared"),
+        ({"kind": "baseline", "release": "v9"}, "'v9' is not among those compared"),
         ({"kind": "baseline"}, "None is no release"),
         ({"kind": "metric", "name": 7}, "7 is no name"),
         ({"kind": "rate", "quality": 0.3}, "a rating is one of"),
