@@ -324,7 +324,7 @@ def test_keys_go_over_cases_rate_and_open(grid: Blank) -> None:
 def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid: Blank) -> None:
     grid.page.get_by_text("Code and prompts of the releases").click()
     expect(grid.page.get_by_text("Reading…")).to_be_visible()
-    assert len(grid.sent("code")) == 1
+    grid.page.wait_for_function("window.model.sent.some(({ kind }) => kind === 'code')")
     grid.set("code", "<h4>v2: 1 file differs</h4>")
     expect(grid.page.get_by_role("heading", name="v2: 1 file differs")).to_be_visible()
 

@@ -10,7 +10,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import anywidget
@@ -52,14 +51,11 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self._bundle(repr(self), self._html(), **kwargs)
-
-    def _bundle(self, text: str, html: str, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if isinstance(data, dict):
-            data["text/plain"] = text
-            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{html}</div>')
+            data["text/plain"] = repr(self)
+            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{self._html()}</div>')
         return bundle
 
 
@@ -189,12 +185,7 @@ class ErrorBoundary:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, exc: object, _traceback: object) -> None:
         if isinstance(exc, Exception):
             self.widget.value = alert_html(exc)
 
@@ -305,11 +296,6 @@ def export_target(name: object, suffix: str, folder: Path | None = None) -> Path
     """Return the new file in `folder`, by default the working directory, that a page names.
 
     It gets the ending of its format, and is never a file that exists.
-
-    Raises
-    ------
-    HistoryError
-        `name` is not a file name, leads out of the folder, or there is such a file already.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _LONGEST_PATH:
         msg = f"Give the file a name, such as runs{suffix}"

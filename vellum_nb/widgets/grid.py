@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
@@ -16,7 +16,7 @@ import traitlets
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.history import clean
+from vellum_nb.history import History, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.rendering.html import clipped, value_html
@@ -62,10 +62,8 @@ class Callbacks:
     blind : callable, optional
         Called with the comparison and two of its releases; returns the widget of their blind
         rating.
-    subscribe : callable, optional
-        As `History.subscribe`.
-    again : callable, optional
-        Called with ids; returns the runs that there are of these, as they are now.
+    history : History, optional
+        Where the runs are; the grid follows what is rated, deleted and restored there.
     about : str
         What the comparison is of, in a word or two, for the heading.
     same : mapping
@@ -76,8 +74,7 @@ class Callbacks:
     trace: Trace | None = None
     replay: Callable[[Case, str], Run] | None = None
     blind: Callable[[Any, tuple[str, str]], Any] | None = None
-    subscribe: Callable[..., Callable[[], None]] | None = None
-    again: Callable[[Collection[str]], list[Run]] | None = None
+    history: History | None = None
     about: str = ""
     same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -309,10 +306,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             "blind": lambda message: self.rate_blind(_text(message, "release")),
             "code": lambda _message: self._executor.submit(self._show_code),
         }
-        if callbacks.subscribe is not None and callbacks.again is not None:
-            self._unsubscribe = callbacks.subscribe(
-                self._on_run, on_bulk_change=self._debouncer.poke
-            )
+        if callbacks.history is not None:
+            poke = self._debouncer.poke
+            self._unsubscribe = callbacks.history.subscribe(self._on_run, on_bulk_change=poke)
 
     @property
     def comparison(self) -> Comparison:
@@ -406,6 +402,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         other = release if release in comparison.others else comparison.others[0]
         rating = self._callbacks.blind(comparison, (comparison.baseline, other))
         self.close_case()
+        for former in self._blind.children[1:]:
+            close_tree(former)
         self._blind.children = (self._back, rating)
         self.table.layout.display = self._detail.widget.layout.display = "none"
 
@@ -468,10 +466,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _sync(self) -> None:
         """Take in which runs were rated elsewhere, deleted or restored."""
-        ids, again = set(self._releases), self._callbacks.again
-        assert again is not None  # noqa: S101  (else nothing pokes)
+        ids, history = set(self._releases), self._callbacks.history
+        assert history is not None  # noqa: S101  (else nothing pokes)
         with suppress(HistoryError):  # the history was closed
-            there = {each.id: each for each in again(ids)}
+            there = {each.id: each for each in history.runs(ids=list(ids))}
             with self.table.lock:
                 known = {run_id for run_id, _ in _placed(self._own)}
                 deleted, restored = (known & ids) - there.keys(), there.keys() - known

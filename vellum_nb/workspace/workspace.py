@@ -913,8 +913,7 @@ p = 1.00 · noise floor unknown>
             trace=self._nodes,
             replay=partial(views.replay, self._runner, comparison.deployment),
             blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
-            subscribe=self.history.subscribe,
-            again=lambda ids: self.history.runs(ids=list(ids)),
+            history=self.history,
             about=title,
             same=views.same_releases(self._runner, comparison),
         )

@@ -7,14 +7,11 @@ const WIDTHS = {
   code: [112, "1fr"], outputs: [120, "2fr"], text: [120, "2fr"],
 };
 
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
 function localTime(iso) {
-  const t = new Date(iso);
-  const two = (n) => String(n).padStart(2, "0");
-  const day = `${two(t.getDate())} ${MONTHS[t.getMonth()]}`;
-  const clock = `${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}`;
-  return t.getFullYear() === new Date().getFullYear() ? `${day} ${clock}` : `${day} ${t.getFullYear()} ${clock.slice(0, 5)}`;
+  const time = new Date(iso);
+  const seconds = time.getFullYear() === new Date().getFullYear();
+  const day = time.toLocaleDateString("en-GB", { day: "2-digit", month: "short", year: seconds ? undefined : "numeric" });
+  return `${day} ${time.toLocaleTimeString("en-GB", { timeStyle: seconds ? "medium" : "short" })}`;
 }
 
 // A text in which something was found comes in pieces: those at odd places were found.

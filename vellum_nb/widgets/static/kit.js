@@ -49,7 +49,7 @@ export function select(label, options, value, changed) {
   const node = h("select", { "aria-label": label }, options.map(([name, text]) => h("option", { value: name }, text)));
   node.value = value;
   node.addEventListener("change", () => changed(node.value));
-  return h("span", { class: "vnb-view-select" }, node);
+  return node;
 }
 
 // anywidget gives a model up whose module has not loaded within 2 s, as on a busy machine: it would

@@ -1,46 +1,70 @@
-"""Comparisons of runs made by hand, their grid, and a page that speaks to it."""
+"""Runs made by hand, and pages that speak to the history's table and to the grid."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
 
-import comm
-import pytest
 from html_kit import Page as Html
-from wire_kit import Page, Wire
+from wire_kit import Page
 
-from vellum_nb import Comparison, Run
+from vellum_nb import Run
 from vellum_nb.models import RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.widgets.grid import Callbacks, ComparisonView
+
+__all__ = ["NOON", "FullCase", "GridPage", "TablePage", "ids", "known", "rejected", "run", "wrong"]
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
+def ids(answer):
+    return [row["id"] for row in answer["rows"]]
+
+
+class TablePage(Page):
+    """What the script of one view of a history's table does, without drawing."""
+
+    def rows(self, **content):
+        """Return the answer to a question; of a long history the last one, with what is counted."""
+        query = {name: content.pop(name) for name in self.view.QUERY if name in content}
+        asked = {"view": "a", "seq": 1, "offset": 0, "limit": 40, **content, "query": query}
+        self.send(kind="rows", **asked)
+        assert self.view.wait(10)  # where another thread answers
+        answer = self.wire.customs("rows")[-1]
+        return {**answer, **self.wire.customs("total")[-1]} if answer["rough"] else answer
+
+    def becomes(self, condition, **content):
+        """Wait until the rows, asked for again at each change, are so."""
+        assert self.wire.wait_for(lambda: condition(self.rows(**content)))
+
+
 class GridPage(Page):
-    """What the JavaScript of one view of the grid does, without drawing."""
+    """What the script of one view of the grid does, without drawing."""
 
     def __init__(self, view):
         super().__init__(view.table)
         self.whole = view
 
     def rows(self, offset=0, limit=40, **query):
-        asked = {"view": "a", "seq": 1, "offset": offset, "limit": limit}
         query = {"search": "", "states": [], "labels": {}} | query
-        self.send(kind="rows", query=query, **asked)
+        window = {"view": "a", "seq": 1, "offset": offset, "limit": limit}
+        self.send(kind="rows", query=query, **window)
         return self.wire.customs("rows")[-1]
 
     def cases(self, **query):
-        """Return the number of each case that is found to its HTML."""
+        """Return the number of each case that is found to its row."""
         rows = self.rows(**query)["rows"]
         return {int(re.search(r">case ([\d,]+)<", each["html"])[1]): each for each in rows}
 
     def numbers(self, **query):
         return list(self.cases(**query))
 
+    def act(self, kind, number, **content):
+        """Do something about a case."""
+        self.send(kind=kind, id=self.cases()[number]["id"], **content)
+
     def cell(self, number, release):
-        """Return a cell: kind, word, latency, chips, its HTML and its text."""
+        """Return a cell: kind, word, chips, its HTML and its text."""
         names = [each["name"] for each in self.state("_head")["columns"]]
         cells = self.cases()[number]["html"].split('<div role="gridcell"')
         html = f"<div {cells[1 + names.index(release)]}"
@@ -57,31 +81,24 @@ class GridPage(Page):
         return next(Html(f"<tr a={each}").text for each in rows if each.startswith(f'"{name}"'))
 
 
-def parts(widget):
-    """Yield a widget and all its children."""
+def _parts(widget):
     yield widget
     for child in getattr(widget, "children", ()):
-        yield from parts(child)
+        yield from _parts(child)
 
 
 class FullCase:
     """The case in full under a grid: its heading, its answers, the bars under them."""
 
     def __init__(self, view):
-        every = [*parts(view.children[1])]
+        every = [*_parts(view.children[1])]
         self.bars = next(each for each in every if hasattr(each, "bars"))
-        html = {
-            name: part.value
-            for part in every
-            if hasattr(part, "value")
-            for name in part._dom_classes
-        }
-        self.head, self.answers = html["vnb-case-head"], html["vnb-answers"]
+        _, self.head, _, self.answers = (each.value for each in every if hasattr(each, "value"))
 
 
 def run(number, tag, repeat=0, **fields):
     inputs = fields.pop("inputs", {"ticket": f"ticket {number}"})
-    known = {
+    default = {
         "id": f"{tag}-{number}-{repeat}",
         "deployment": "triage",
         "release_tag": tag,
@@ -92,7 +109,7 @@ def run(number, tag, repeat=0, **fields):
         "state": "FULFILLED",
         "latency_s": 1.5,
     }
-    return Run(**(known | fields))
+    return Run(**(default | fields))
 
 
 def rejected(number, tag):
@@ -110,50 +127,5 @@ def known(*numbers, labels=None):
     for number in numbers:
         inputs = {"ticket": f"ticket {number}"}
         topic = {"topic": labels[number % len(labels)]} if labels else {}
-        expected = {"category": "billing"}
-        found.append(SweepCase(number, case_id(inputs), inputs, expected, topic))
+        found.append(SweepCase(number, case_id(inputs), inputs, {"category": "billing"}, topic))
     return found
-
-
-@pytest.fixture(scope="session")
-def made():
-    """Return how to make runs: right, wrong, rejected ones, and cases."""
-    return run, wrong, rejected, known
-
-
-@pytest.fixture
-def show(monkeypatch):
-    """Return how to open the grid of some runs in a page; it is closed at the end."""
-    monkeypatch.setattr(comm, "create_comm", Wire)
-    views = []
-
-    def show(runs, *, tags=("v1", "v2"), hands=None, **options):
-        comparison = Comparison(runs, deployment="triage", release_tags=tags, **options)
-        views.append(ComparisonView(comparison, hands))
-        return GridPage(views[-1])
-
-    yield show
-    for view in views:
-        view.close()
-
-
-@pytest.fixture(scope="session")
-def full_case():
-    """Return what reads the case in full of a view."""
-    return FullCase
-
-
-@pytest.fixture
-def hands():
-    """Return hands that note what they are asked to do."""
-    done = []
-
-    def rate(each, quality, desired):
-        done.append((each.id, quality, desired))
-        return each.model_copy(update={"quality": quality})
-
-    def replay(case, tag):
-        done.append((case.number, tag))
-        return run(case.number - 1, tag, repeat=5)
-
-    return Callbacks(rate=rate, replay=replay), done
