@@ -14,7 +14,6 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
-    Coroutine,
     Generator,
     Iterator,
     Mapping,
@@ -182,7 +181,7 @@ class FunctionExecution:
         elif isinstance(result, AsyncGenerator):
             result = yield from self._awaited(self._drained_async(result))
         elif inspect.isawaitable(result):
-            result = yield from self._awaited(_await(result))
+            result = yield from self._awaited(result)
         self._returned = result
 
     def _drained(self, stream: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
@@ -205,11 +204,11 @@ class FunctionExecution:
         finally:
             await stream.aclose()
 
-    def _awaited(self, work: Coroutine[Any, Any, Any]) -> Generator[Any, None, Any]:
+    def _awaited(self, work: Awaitable[Any]) -> Generator[Any, None, Any]:
         """Run `work` as one task on an event loop of this thread, stopping for each item."""
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
-            task = loop.create_task(work)
+            task = asyncio.ensure_future(work, loop=loop)
             task.add_done_callback(lambda _: loop.stop())
             with self._lock:
                 self._abort = lambda: loop.call_soon_threadsafe(task.cancel)
@@ -247,10 +246,6 @@ class FunctionExecution:
         declared = self._declared.get(name)
         id_ = declared.id if declared else variable_id("output", name)
         return WorkflowOutput(id=id_, name=name, type=type_, value=value)
-
-
-async def _await(result: Awaitable[Any]) -> Any:
-    return await result
 
 
 def _chunk(yielded: Any) -> tuple[str, str]:
