@@ -17,7 +17,6 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.events import Rejection, RunContext
-from vellum_nb.local.isolation import process as isolation
 from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions
 from vellum_nb.models import WorkflowInput
 
@@ -382,11 +381,11 @@ def test_options_that_make_no_sense_are_refused(options, message):
 
 
 def test_runs_go_on_when_the_fork_server_was_killed(code):
-    """The fork server of `multiprocessing` has no public way to its process."""
     *_, last = run_of(code, "abc").events()
     assert last.name == "workflow.execution.fulfilled"
-    server = isolation._fork_server(os.getpid(), sdk=False)
-    os.kill(server._forkserver_pid, signal.SIGKILL)
+    mine = ["pgrep", "-P", str(os.getpid()), "-f", "multiprocessing.forkserver"]
+    for pid in subprocess.run(mine, capture_output=True, check=True, text=True).stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
     ended = [list(run_of(code, "abc").events())[-1] for _ in range(3)]
     assert {event.name for event in ended} == {"workflow.execution.fulfilled"}
 

@@ -57,10 +57,6 @@ def always(seconds: float) -> Callable[[random.Random], float]:
     return lambda _: seconds
 
 
-def uneven(seconds: float) -> Callable[[random.Random], float]:
-    return lambda chance: seconds * chance.lognormvariate(0, 0.8)
-
-
 def test_it_grows_from_16_to_the_most_on_a_server_that_keeps_up():
     pace = AdaptiveConcurrency(most=128)
     seconds, limits = Server(always(0.05)).drive(pace, 4000)
@@ -75,13 +71,6 @@ def test_it_grows_no_further_than_helps(a_second, low, high):
     later = limits[len(limits) // 2 :]
     assert low <= min(later) <= max(later) <= high
     assert seconds < 1.15 * 6000 / a_second
-
-
-def test_it_finds_how_many_a_server_takes_at_once():
-    pace = AdaptiveConcurrency(most=128)
-    _, limits = Server(uneven(0.5), at_once=40).drive(pace, 4000)
-    later = limits[len(limits) // 2 :]
-    assert 20 <= sum(later) / len(later) <= 50
 
 
 def test_one_trouble_lowers_it_once_however_many_calls_meet_it():
@@ -108,10 +97,3 @@ def test_a_fixed_one_only_waits():
     for moment in range(100):
         pace.ended(float(moment), moment + 0.1, 5)
     assert (pace.limit, pace.most, pace.room(3, 2.0), pace.room(3, 3.0)) == (5, 5, 0, 2)
-
-
-def test_the_end_of_a_sweep_teaches_nothing():
-    pace = AdaptiveConcurrency(most=128)
-    for moment in range(200):
-        pace.ended(float(moment), moment + 0.1, 3)  # three under way, sixteen allowed
-    assert pace.limit == 16

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -217,26 +216,6 @@ def test_failed_runs_are_retried_under_new_ids_when_asked(history):
     fails.clear()
     assert sweep.retry_failed().progress().failed == 0
     assert states(history) == ["FAILED"] * 3 + ["FULFILLED"] * 10
-
-
-def test_nobody_needs_to_keep_hold_of_a_sweep_that_runs(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 10), gate, concurrency=2).start()
-    gate.wait_for(2)
-    over = threading.Event()
-    sweep.subscribe(lambda: over.set() if history.count(state="STARTED") == 0 else None)
-    gone = weakref.ref(sweep)
-    del sweep
-    gate.open.set()
-    assert over.wait(LONG)
-    for thread in threading.enumerate():
-        if thread.name.startswith("vellum-nb-"):
-            thread.join(LONG)
-    assert states(history) == ["FULFILLED"] * 10
-    import gc
-
-    gc.collect()
-    assert gone() is None
 
 
 def test_a_start_that_fails_leaves_nothing_open_and_holds_nothing_back(history):

@@ -62,12 +62,6 @@ def check(counting, sweep, state, *, executed, posts, lookups):
     return run
 
 
-@pytest.mark.parametrize("fault", ["429", "503 with Retry-After"])
-def test_a_busy_server_did_nothing_and_is_asked_again_without_a_look(counting, ws, fault):
-    counting.script.extend([fault, fault])
-    check(counting, swept(ws), "FULFILLED", executed=1, posts=3, lookups=0)
-
-
 @pytest.mark.usefixtures("quick_look_ups")
 def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(counting, ws):
     faults = ["503", "500", "504", "reset before"]
@@ -92,15 +86,6 @@ def test_an_execution_that_still_runs_is_waited_for(counting, ws):
     counting.held = False
     sweep.wait(LONG)
     check(counting, sweep, "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
-
-
-@pytest.mark.parametrize("fault", ["late by 2 s", "reset after"])
-def test_a_call_that_is_read_or_told_of_late_is_not_sent_again(counting, ws, fault):
-    """A server that would execute it twice reads it after 2 s, or tells of it after 2 s."""
-    counting.refuses = False
-    counting.lag = 2.0 if fault == "reset after" else 0.0
-    counting.script.append(fault)
-    check(counting, swept(ws), "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
 
 
 def test_a_call_that_is_told_of_very_late_is_refused_as_a_duplicate_and_then_found(counting, ws):

@@ -59,13 +59,6 @@ def test_a_tag_that_moves_is_told_and_its_runs_are_marked(ws, server):
     assert sweep.compare().moved_tags == ("live",)
 
 
-def test_a_tag_that_stays_is_not_told(ws, server):
-    server.deploy(new, name="echo", release_tags=["live"])
-    sweep = ws.sweep("echo", [{"text": "a"}], release_tags=["live"])
-    assert sweep.progress().moved == ()
-    assert not any(run.tag_moved for run in sweep.runs())
-
-
 def test_a_tag_that_moved_before_a_sweep_went_on_is_told(ws, server):
     server.deploy(new, name="echo", release_tags=["live"])
     cases = [{"text": "a"}, {"text": "b"}]

@@ -557,13 +557,7 @@ def _case_columns(cases: list[SweepCase], found: list[SweepCase | None]) -> dict
 
 
 def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
-    """Return the sweep of this id, or of the only id that begins so.
-
-    Raises
-    ------
-    HistoryError
-        There is no such sweep, or several.
-    """
+    """Return the sweep of this id, or of the only id that begins so."""
     found = sweeps.every(sweep_id) if sweep_id else []
     if len(found) == 1:
         record = found[0]

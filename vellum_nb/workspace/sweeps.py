@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.errors import APIError, AuthenticationError, HistoryError, InputError, VellumNBError
@@ -32,7 +32,6 @@ from vellum_nb.sweep.plan import (
     SweepPlan,
     SweepRequest,
     plan_sweep,
-    planned_runs,
 )
 from vellum_nb.sweep.retry_policy import (
     LOOKUP_S,
@@ -61,16 +60,12 @@ _LOOKUPS = 8  # at once
 _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 
 
-class ClientSession(NamedTuple):
-    """A client, and the files that it has uploaded."""
-
-    client: Client
-    uploads: Uploads
+ClientSession = tuple[Client, Uploads]
 
 
 def _new_session(settings: ClientSettings) -> ClientSession:
     client = Client.of(settings)
-    return ClientSession(client, Uploads(client))
+    return client, Uploads(client)
 
 
 @lru_cache(maxsize=8)
@@ -82,16 +77,8 @@ def _session_of(settings: ClientSettings, process: int) -> ClientSession:  # noq
 class SweepAttempt:
     """Makes one attempt at a run of a sweep: looks it up where it is in doubt, else sends it.
 
-    Parameters
-    ----------
-    settings
-        What the client of a process is made from; it tries once.
-    deployment_id
-        Where executions are looked up; None where the key may not read it.
-    workspace
-        The id of the workspace that the sweep was planned on, where that is known.
-    expand_meta
-        Whether runs are streamed with their nodes, so that they have tokens and cost.
+    `settings` make the client of a process, which tries once; executions of `deployment_id` are
+    looked up on the `workspace` that the sweep was planned on, where the key may read the two.
     """
 
     def __init__(
@@ -110,17 +97,17 @@ class SweepAttempt:
 
     def __call__(self, prepared: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
         """Make one attempt."""
-        session = self._own or _session_of(self._settings, os.getpid())
+        client, uploads = self._own or _session_of(self._settings, os.getpid())
         if prepared.doubt is not None:
-            return self._look_up(prepared, session, cancel)
+            return self._look_up(prepared, client, cancel)
         run = prepared.run
         so_far = StreamAccumulator(run) if self._expand_meta else None
         try:
-            inputs = session.uploads.sent(prepared.inputs, cancel)
+            inputs = uploads.sent(prepared.inputs, cancel)
         except APIError as exc:
             return after_send_error(prepared, exc, upload=True)
         try:
-            how = send_run(session.client, run, inputs, cancel, so_far=so_far)
+            how = send_run(client, run, inputs, cancel, so_far=so_far)
         except APIError as exc:
             return after_send_error(prepared, exc)
         except VellumNBError as exc:
@@ -135,7 +122,7 @@ class SweepAttempt:
     def close(self) -> None:
         """Close its own connections."""
         if self._own is not None:
-            self._own.client.close()
+            self._own[0].close()
 
     def __repr__(self) -> str:
         return f"<SweepAttempt to {self._settings.base_url}>"
@@ -144,13 +131,13 @@ class SweepAttempt:
         return {**vars(self), "_own": None}
 
     def _look_up(
-        self, prepared: PreparedRun, session: ClientSession, cancel: Cancellation | None
+        self, prepared: PreparedRun, client: Client, cancel: Cancellation | None
     ) -> Outcome:
-        lookup = ExecutionLookup(session.client, self._deployment_id)
+        lookup = ExecutionLookup(client, self._deployment_id)
         try:
             found = lookup.find(str(prepared.run.external_id), cancel)
             if found is LookupStatus.UNKNOWN and self._workspace is not None:
-                now = session.client.workspace_identity().id
+                now = client.workspace_identity().id
                 if now != self._workspace:  # what it lists says nothing about this sweep
                     why = other_workspace(self._workspace, now)
                     return InDoubt(prepared, why, answered=False, hopeless=True)
@@ -182,14 +169,7 @@ def workspace_id(client: Client) -> str | None:
 class SweepWorker:
     """Makes the runs of one sweep, and watches its release tags while it does.
 
-    Parameters
-    ----------
-    load : callable
-        Returns the cases and the releases of now, when the sweep begins or goes on.
-    look_up : callable
-        Returns the release that a tag points at.
-    deployment_id : callable
-        Returns where executions are looked up; None where the key may not read it.
+    `load` returns the cases and the releases of now, when the sweep begins or goes on.
     """
 
     def __init__(
@@ -259,6 +239,7 @@ class SweepWorker:
         VellumNBError
             The sweep was planned on another server, or the cases no longer fit.
         """
+        self.close()  # where an interrupt broke the last start
         planned, now = self._sweep.workspace, workspace_id(self._client)
         if planned and now and planned != now:
             msg = f"Sweep {self._sweep.id} stays as it is: {other_workspace(planned, now)}"
@@ -358,13 +339,7 @@ def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
 
 
 class SweepStarter:
-    """Plans and starts the sweeps of a workspace.
-
-    Parameters
-    ----------
-    actions : callable
-        Returns what a sweep that is shown by this view is given by its workspace.
-    """
+    """Plans and starts the sweeps of a workspace, which gives `actions` to each with its view."""
 
     def __init__(
         self,
@@ -467,12 +442,7 @@ class SweepStarter:
         try:
             sweeps.change(record.id, options=record.options)
             self._update_cases(record, cases)
-            if reused:
-                states = sweeps.states(record.id)
-                planned = planned_runs(record, states, {})
-                free = {each.place for each in planned if each.state is None}
-                reused = {place: run for place, run in reused.items() if place in free}
-                sweeps.add_reused(record.id, reused)
+            sweeps.add_reused(record.id, reused)
         finally:
             sweeps.release(record.id, token)
         return True
@@ -489,7 +459,8 @@ class SweepStarter:
         sweep = self._made(prepared, request, options)
         note = next(iter(prepared.plan.notes))
         sys.stderr.write(f"vellum-nb: {request.deployment}: {note} (sweep {sweep.id})\n")
-        if self._history.sweeps.in_doubt(sweep.id):
+        is_same_server = request.workspace in {None, prepared.record.workspace}
+        if is_same_server and self._history.sweeps.in_doubt(sweep.id):
             sweep.resume(progress=False)
         return sweep
 

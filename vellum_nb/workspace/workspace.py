@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
 from vellum_nb.client import Client
-from vellum_nb.comparison import Comparison
+from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
+from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History, trace_frame
 from vellum_nb.models import (
@@ -35,9 +35,14 @@ from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
-from vellum_nb.workspace import comparing, views
+from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
-from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
+from vellum_nb.workspace.comparing import (
+    Chosen,
+    CompareOptions,
+    WorkspaceJudges,
+    stored_comparison,
+)
 from vellum_nb.workspace.executions import find_run, nodes_of, rate_run, synchronise
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, submit
 from vellum_nb.workspace.lookup import (
@@ -311,12 +316,7 @@ class Workspace:
             The run could not be recorded.
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         run, error = self._runner.execute(request, expand_meta=expand_meta)
         if error is not None:
@@ -357,12 +357,7 @@ class Workspace:
         'FULFILLED'
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         return RunStream(self._runner, request, event_types=event_types, expand_meta=expand_meta)
 
@@ -382,12 +377,7 @@ class Workspace:
         `resume_pending` takes it up in the next. Everything else is as in `run`.
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         return submit(self._runner, request)
 
@@ -782,13 +772,20 @@ p = 1.00 · noise floor unknown>
         """
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
         of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        comparison = self._compared(
+        title = "" if of is None else views.sweep_title(of.record)
+        comparison = stored_comparison(
+            self.history,
+            self._runner.resolve,
             deployment,
             tags,
             sweep=of,
             since=since,
             cases=cases,
-            options={"baseline": baseline, "metrics": metrics, "alpha": alpha, "seed": seed},
+            services=self._services(deployment, title),
+            baseline=baseline,
+            metrics=metrics,
+            alpha=alpha,
+            seed=seed,
         )
         if dry_run:
             return plan_judges(comparison, self._judges())
@@ -827,16 +824,16 @@ p = 1.00 · noise floor unknown>
         >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
         [0.07]
         """
-        return Judge(
+        made = metrics.judge(
             deployment,
             inputs=inputs,
             output=output,
             release_tag=release_tag,
-            name=name or deployment,
+            name=name,
             lower_is_better=lower_is_better,
             rejected=rejected,
-            service=self._judges(),
         )
+        return made.replaced(service=self._judges())
 
     def bisect(
         self,
@@ -892,39 +889,6 @@ p = 1.00 · noise floor unknown>
             first=first,
             last=last,
             repeats=repeats,
-        )
-
-    def _compared(
-        self,
-        deployment: str,
-        tags: Sequence[str] | None,
-        *,
-        sweep: Sweep | None,
-        since: datetime | str | None,
-        cases: Chosen | None,
-        options: Mapping[str, Any],
-    ) -> Comparison:
-        """Return the comparison, whose judges have not judged yet."""
-        resolve = self._runner.resolve
-        runs, known = comparing.compared_runs(self.history, deployment, tags, sweep, since)
-        if tags is None:
-            if not runs:
-                raise comparing.nothing_run(self.history, resolve, deployment, None, since)
-            tags = comparing.tags_run(runs)
-        elif runs:
-            comparing.check_tags(self.history, resolve, deployment, tags, runs)
-        chosen, only = comparing.chosen_cases(resolve, deployment, tags, cases)
-        if not runs and not chosen and not known:
-            raise comparing.nothing_run(self.history, resolve, deployment, tags, since)
-        title = "" if sweep is None else views.sweep_title(sweep.record)
-        return Comparison(
-            runs,
-            deployment=deployment,
-            release_tags=tags,
-            cases=[*chosen, *known],
-            only=only,
-            services=self._services(deployment, title),
-            **options,
         )
 
     def _judges(self) -> WorkspaceJudges:

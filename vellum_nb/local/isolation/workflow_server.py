@@ -147,8 +147,8 @@ class ServerCode:
             inputs = VARIABLES.validate_python(config["input_variables"])
             outputs = VARIABLES.validate_python(config["output_variables"])
             return place, cls(snapshot, place, options, inputs, outputs, "")
-        except _ServerError as exc:
-            raise CodeUnavailableError(str(exc)) from exc
+        except Rejection as exc:
+            raise CodeUnavailableError(exc.message) from exc
         except (ValueError, KeyError, TypeError, ValidationError) as exc:
             msg = f"the workflow server answered with something unknown ({type(exc).__name__})"
             raise CodeUnavailableError(msg) from exc
@@ -187,17 +187,14 @@ class ServerExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
-        try:
-            server = _server_of(self._code.snapshot.package, self._code.options)
-            with server.request("/workflow/stream", self._body(server)) as (answer, connected):
-                self._socket = connected
-                if self._cancelled:  # before there was a socket
-                    self.cancel()
-                yield from self._events(filter(None, map(bytes.strip, answer)))
-                message = "The workflow server ended the run without a result"
-                raise Rejection(message, "NODE_EXECUTION", server.log() or None)
-        except _ServerError as exc:
-            raise Rejection(str(exc), "NODE_EXECUTION", exc.log or None) from exc
+        server = _server_of(self._code.snapshot.package, self._code.options)
+        with server.request("/workflow/stream", self._body(server)) as (answer, connected):
+            self._socket = connected
+            if self._cancelled:  # before there was a socket
+                self.cancel()
+            yield from self._events(filter(None, map(bytes.strip, answer)))
+            message = "The workflow server ended the run without a result"
+            raise server.rejection(message)
 
     def _body(self, server: _Server) -> dict[str, Any]:
         context = self._context
@@ -273,14 +270,6 @@ class ServerExecution:
 
 
 # Servers
-
-
-class _ServerError(Exception):
-    """A workflow server did not start, refused a request, or died; `log` is what it printed."""
-
-    def __init__(self, message: str, log: str = "") -> None:
-        super().__init__(message)
-        self.log = log
 
 
 _starting = threading.Lock()
@@ -371,12 +360,12 @@ class _Server:
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + _READY_S
         while True:
-            with suppress(_ServerError), self.request("/healthz"):
+            with suppress(Rejection), self.request("/healthz"):
                 return
             if not self.is_running() or time.monotonic() > until:
-                log = self.log()
-                msg = f"The workflow server did not start: {log[-600:] or 'it printed nothing'}"
-                raise _ServerError(msg, log)
+                why = self.rejection("").stacktrace or "it printed nothing"
+                message = f"The workflow server did not start: {why[-600:]}"
+                raise self.rejection(message)
             time.sleep(0.1)
 
     @contextmanager
@@ -397,12 +386,12 @@ class _Server:
                 with suppress(ValueError, AttributeError):
                     text = json.loads(text).get("detail", text)
                 msg = f"The workflow server refused the request ({answer.status}): {text:.600}"
-                raise _ServerError(msg, self.log())
+                raise self.rejection(msg)
             yield answer, connected
         except (OSError, http.client.HTTPException) as exc:
             why = str(exc) or type(exc).__name__
             msg = f"The workflow server cannot be reached, or died during the run ({why})"
-            raise _ServerError(msg, self.log()) from exc
+            raise self.rejection(msg) from exc
         finally:
             connection.close()
 
@@ -422,11 +411,12 @@ class _Server:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def log(self) -> str:
-        """Return what it printed last."""
+    def rejection(self, message: str) -> Rejection:
+        """Return the rejection of a run, with what the server printed last."""
         with suppress(OSError):
-            return (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
-        return ""
+            log = (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
+            return Rejection(message, "NODE_EXECUTION", log or None)
+        return Rejection(message, "NODE_EXECUTION")
 
     def url_from_inside(self, url: str) -> str:
         """Return the address of the local server as the workflow server reaches it."""
@@ -467,7 +457,7 @@ def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
                 back.join()
 
     form = "{{(index .IPAM.Config 0).Gateway}}"
-    with suppress(_ServerError, OSError):
+    with suppress(Rejection, OSError):
         gateway = _call(docker, "network", "inspect", "--format", form, "bridge").strip()
         relay = socketserver.ThreadingTCPServer((gateway, 0), Forwarding)
         relay.daemon_threads = True
@@ -501,13 +491,13 @@ def _digest(docker: str, image: str) -> str:
     """Return the digest of an image, which is pulled if it is not here."""
     form = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
     inspect = ("image", "inspect", "--format", form, "--", image)
-    with suppress(_ServerError):
+    with suppress(Rejection):
         return _call(docker, *inspect).strip()
     try:
         _call(docker, "pull", "--", image)
         return _call(docker, *inspect).strip()
-    except _ServerError as exc:
-        msg = f"The image {image!r} is not here and cannot be pulled: {exc}"
+    except Rejection as exc:
+        msg = f"The image {image!r} is not here and cannot be pulled: {exc.message}"
         raise bad_request(msg) from exc
 
 
@@ -518,7 +508,8 @@ def _call(docker: str, *arguments: str) -> str:
             [docker, *arguments], capture_output=True, text=True, check=False, timeout=600
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise _ServerError(str(exc)) from exc
+        raise Rejection(str(exc), "NODE_EXECUTION") from exc
     if done.returncode:
-        raise _ServerError(done.stderr.strip()[-600:] or f"{arguments[0]} failed")
+        message = done.stderr.strip()[-600:] or f"{arguments[0]} failed"
+        raise Rejection(message, "NODE_EXECUTION")
     return done.stdout

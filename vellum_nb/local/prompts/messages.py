@@ -10,20 +10,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from vellum_nb.local.engine.events import Rejection
+
 Json = Mapping[str, Any]
 _ROLES = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION": "tool"}
 _MEDIA = frozenset({"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"})
 _RESERVED = frozenset({"messages", "model", "stream", "stream_options", "json_schema", "json_mode"})
 _NEUTRAL = {"top_p": 1.0, "top_k": 0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
-
-
-class PromptFailed(Exception):  # noqa: N818 - it is what happened to the prompt
-    """A prompt that is rejected; `code` is one of Vellum's error codes."""
-
-    def __init__(self, message: str, *, code: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 def compiled_messages(
@@ -43,7 +36,7 @@ def compiled_messages(
         if (exc.name or "").partition(".")[0] != "vellum":
             raise
         msg = 'Prompts need the Workflows SDK on the server: pip install "vellum-nb[sdk]"'
-        raise PromptFailed(msg, code="INTERNAL_SERVER_ERROR") from exc
+        raise Rejection(msg, "INTERNAL_SERVER_ERROR") from exc
 
 
 def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, Any]]:
@@ -68,11 +61,11 @@ def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, 
         parsed = PromptExecConfig.model_validate(config).blocks
         compiled = compile_prompt_blocks(parsed, values, [])
     except (PromptCompilationError, JinjaTemplateError) as exc:
-        raise PromptFailed(str(exc), code="INVALID_INPUTS") from exc
+        raise Rejection(str(exc), "INVALID_INPUTS") from exc
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         msg = f"The prompt's blocks or inputs are not what Vellum knows: {first['msg']}"
-        raise PromptFailed(msg, code="INVALID_INPUTS") from None
+        raise Rejection(msg, "INVALID_INPUTS") from None
     return [block.model_dump(mode="json") for block in compiled]
 
 
@@ -191,7 +184,7 @@ def _messages(blocks: Sequence[Json]) -> list[dict[str, Any]]:
                 messages += _message(block, messages)
     if not messages:
         msg = "The prompt has no message: every block is empty or disabled"
-        raise PromptFailed(msg, code="INVALID_INPUTS")
+        raise Rejection(msg, "INVALID_INPUTS")
     return messages
 
 
@@ -241,14 +234,14 @@ def _part(value: Json) -> dict[str, Any]:
     source = content.get("src") if isinstance(content, Mapping) else None
     if not isinstance(source, str) or not source:
         msg = f"A block of the type {kind} has no src"
-        raise PromptFailed(msg, code="INVALID_INPUTS")
+        raise Rejection(msg, "INVALID_INPUTS")
     if kind in {"IMAGE", "VIDEO"}:
         name = f"{kind.lower()}_url"
         return {"type": name, name: {"url": source}}
     head, comma, data = source.removeprefix("data:").partition(",")
     if not source.startswith("data:") or not comma:
         msg = f"{kind} reaches the model as a data URL only; the prompt has {source!r:.60}"
-        raise PromptFailed(msg, code="INVALID_INPUTS")
+        raise Rejection(msg, "INVALID_INPUTS")
     if kind == "AUDIO":
         form = head.partition(";")[0].rpartition("/")[2] or "wav"
         return {"type": "input_audio", "input_audio": {"data": data, "format": form}}

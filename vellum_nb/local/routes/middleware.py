@@ -146,6 +146,7 @@ class Connections:
 
     def _wait(self, peer: object, seconds: float) -> None:
         """Wait for a request, and until then for the last answer to be read."""
+        self._cancel(peer)
         if transport := self._open.get(peer):
             seconds = self._unread if transport.get_write_buffer_size() else seconds
             timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
