@@ -19,7 +19,7 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plural, visible_name
-from vellum_nb.rendering.html import clipped, value_html
+from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.rendering.values import plain_text
 from vellum_nb.widgets.base import (
     Debouncer,
@@ -208,34 +208,14 @@ class Detail:
             # A column is known by its release, not by the tag alone, where a tag has moved.
             found = case.runs
             runs = tuple(found[e].model_copy(update={"release_tag": e}) for e in columns)
-            head_html = _case_html(case, [e for e in comparison.releases if e not in found])
+            missing = [e for e in comparison.releases if e not in found]
+            of = {"case": case, "missing": missing, "label": label_text, "html": _input_html}
+            head_html = render("grid_case.html.j2", **of)
         self._edge.clear()
-        self._head.value = clean(head_html)
+        self._head.value = head_html
         self.bars.show(runs)
         self._answers.value = clean(side_by_side_html(runs)) if runs else ""
         (self.widget.add_class if case is None else self.widget.remove_class)("vnb-none")
-
-
-def _case_html(case: Case, missing: list[str]) -> str:
-    labels = "".join(
-        f'<span class="vnb-source">{escape(visible_name(name))}: '
-        f"{escape(label_text(value))}</span> "
-        for name, value in case.labels.items()
-        if value is not None
-    )
-    inputs = {name: value for name, value in case.inputs.items() if value is not None}
-    shown = inputs | {f"{name} (expected)": value for name, value in case.expected.items()}
-    rows = "".join(
-        f"<div><dt>{escape(visible_name(name))}</dt><dd>{_input_html(value)}</dd></div>"
-        for name, value in shown.items()
-    )
-    lacks = ", ".join(f"<code>{escape(visible_name(each))}</code>" for each in missing)
-    note_html = f'<p class="vnb-case-note">Not run on {lacks}: missing there.</p>' if lacks else ""
-    return (
-        f'<div class="vnb-head"><b class="vnb-title">Case {case.number:,}</b> {labels}</div>'
-        f'<div class="vnb-out vnb-case-inputs"><dl class="vnb-case-rows">{rows}</dl>'
-        f"</div>{note_html}"
-    )
 
 
 def _input_html(value: object) -> str:
