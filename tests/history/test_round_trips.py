@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
-from vellum_nb.history import split, write_csv_frame
+from vellum_nb.history import split
 
 TRICKY = ["", "NaN", "None", "null", "1", "1.0", "True", "=1+1", "+x", "-1", "@a", "\tx", "\rx"]
 TRICKY += ["'", "''", "'=1", "'a", '"', '""', 'a"b', "a,b", "a\nb", "a\r\nb", "\n", "é", "😀"]
@@ -56,9 +56,9 @@ def frames_of_runs(draw):
 @given(runs=frames_of_runs(), data=st.data())
 def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
     folder = tmp_path_factory.mktemp("exports")
-    rows = data.draw(st.sampled_from([1, 2_000]), "rows of a frame")
+    rows = data.draw(st.sampled_from([1, 4_000]), "rows of a frame")
     with History(":memory:") as history, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vellum_nb.history.export._ROWS", rows)  # private: 2,000 runs take long
+        patch.setattr("vellum_nb.history.export._ROWS", rows)  # private: 4,000 runs take long
         patch.setattr("vellum_nb.history.query._STREAMED", rows)
         for number, run in enumerate(runs):
             history.begin(run)
@@ -71,7 +71,6 @@ def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
             _assert_equal(read_csv(history.to_csv(folder / "a.csv", columns=columns)), frame)
             _assert_equal(read_jsonl(history.to_jsonl(folder / "a.jl", columns=columns)), frame)
             _assert_equal(read_parquet(history.to_parquet(folder / "a.pq", columns=columns)), frame)
-            assert (folder / "a.csv").read_bytes() == _whole(frame).encode()
 
 
 def test_texts_of_a_megabyte_come_back_from_every_export(history, record, tmp_path):
@@ -89,12 +88,6 @@ def test_texts_of_a_megabyte_come_back_from_every_export(history, record, tmp_pa
 def _assert_equal(read, written):
     pd.testing.assert_frame_equal(read, written, check_exact=True)
     assert _exactly(read) == _exactly(written)
-
-
-def _whole(frame):
-    file = io.StringIO(newline="")
-    write_csv_frame(frame, file)
-    return file.getvalue()
 
 
 def _exactly(frame):
