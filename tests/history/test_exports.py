@@ -169,7 +169,7 @@ def test_a_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old(
         (read_jsonl, '{"id": "a"}\n{"id"\n', "line 2: Expecting"),
         (read_jsonl, '{"id": "a"}\n{"state": "b"}\n', "line 2 has other names than the first"),
         (read_jsonl, "[1]\n", "line 1 is not a JSON object"),
-        (read_parquet, "PAR1", "a.file cannot be read: Parquet"),
+        (read_parquet, "PAR1", "a.file is not a Parquet file of a history: Parquet"),
         (read_parquet, None, "a.file cannot be read: No such file"),
         (read_jsonl, None, "a.file cannot be read: No such file"),
     ],
