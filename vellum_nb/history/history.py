@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -38,48 +37,11 @@ if TYPE_CHECKING:
 
 _NEWEST = 10
 _LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs between machines
-_HTML_COLUMNS = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
 
+Listener = Callable[[Run], None]
 View = Callable[..., Any]
 Sync = Callable[..., SyncReport]
 ReadNodes = Callable[[Run], Sequence[NodeRun]]
-
-
-class _Subscribers:
-    """The callbacks of a history; what one raises becomes a warning."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._entries: list[tuple[Callable[[Run], None], Callable[[], None] | None]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._entries)
-
-    def add(
-        self, callback: Callable[[Run], None], on_bulk_change: Callable[[], None] | None
-    ) -> Callable[[], None]:
-        entry = (callback, on_bulk_change)
-        with self._lock:
-            self._entries.append(entry)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                if entry in self._entries:
-                    self._entries.remove(entry)
-
-        return unsubscribe
-
-    def notify(self, run: Run) -> None:
-        with self._lock:
-            callbacks = [callback for callback, _ in self._entries]
-        for callback in callbacks:
-            _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
-
-    def notify_bulk(self) -> None:
-        with self._lock:
-            callbacks = [callback for _, callback in self._entries if callback is not None]
-        for callback in callbacks:
-            _call(callback, f"{callback!r} failed")
 
 
 class History:
@@ -122,7 +84,7 @@ class History:
         is_shared = self._opened.dialect.name != "sqlite"
         self._pending = PendingRuns(str(self._opened.path)) if is_shared else None
         self._author = writes.author_here(is_shared=is_shared)
-        self._subscribers = _Subscribers()
+        self._subscribers: list[tuple[Listener, Callable[[], None] | None]] = []
         if self._pending is not None:
             self._pending.merge_into(self._opened)
         self._view, self._sync, self._read_nodes = view, sync, trace
@@ -156,7 +118,7 @@ class History:
     @property
     def sweeps(self) -> Sweeps:
         """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
-        return Sweeps(self._store, self._record, self._author)
+        return Sweeps(self._store, self._record)
 
     @property
     def blind_ratings(self) -> BlindRatings:
@@ -171,8 +133,7 @@ class History:
         HistoryError
             The history has a run with this id or external id, or cannot be written.
         """
-        if self._author is not None and run.author is None:
-            run = run.model_copy(update={"author": self._author})
+        run = self._signed(run)
         self._write_run(partial(writes.begin, run=run), begun=(run,))
         return run
 
@@ -250,12 +211,11 @@ class History:
         Parameters
         ----------
         **filters
-            Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
-            `case_id`, `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a
-            list of them, `ids` also runs or a frame of them. `since` (inclusive) and `until`
-            (exclusive): a datetime or an ISO text, UTC when no zone is given. `search`: words, as
-            in `search`. `limit`: how many. `skip_damaged`: whether runs whose row is damaged are
-            left out; else they raise.
+            Joined by "and"; None means all. `deployment`, `release_tag`, `state`, `case_id`,
+            `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a list of
+            them, `ids` also runs or a frame of them. `since` (inclusive) and `until` (exclusive): a
+            datetime or an ISO text, UTC when no zone is given. `search`: words, as in `search`.
+            `limit`: how many. `skip_damaged`: leave out runs whose row is damaged; else they raise.
         """
         store = self._store
         return query.read_runs(store, query.select(filters, store))
@@ -276,11 +236,9 @@ class History:
     ) -> Iterator[pd.DataFrame]:
         """Yield the runs of `frame`, newest first, in frames of at most `chunk_rows` rows.
 
-        Only one of them is in memory at a time, and nothing is locked between them. What is
-        recorded in between is newer and is left out; a run that ends or is annotated in between
-        comes as it is when its turn has come. Each frame has the columns and dtypes of its own
-        runs: an input or output that none of them has is not a column there, and integers without
-        a gap are ``int64`` where with one they are ``Int64``.
+        Only one of them is in memory at a time, and nothing is locked between them: a run that is
+        recorded in between is left out, one that changes comes as it is when its turn has come.
+        Each frame has the columns and dtypes of its own runs.
 
         Examples
         --------
@@ -309,22 +267,10 @@ class History:
 
         Examples
         --------
-        >>> from datetime import UTC, datetime
-        >>> from vellum_nb import History, Run
-        >>> history = History(":memory:")
-        >>> _ = history.begin(
-        ...     Run(
-        ...         id="1",
-        ...         deployment="ticket-triage",
-        ...         release_tag="v1",
-        ...         timestamp=datetime(2026, 11, 25, tzinfo=UTC),
-        ...         inputs={"ticket": "May I have a refund?"},
-        ...         case_id="c",
-        ...     )
-        ... )
-        >>> history.search("refunds")["match"].tolist()
-        []
-        >>> history.search("REFUND")["match"].tolist()
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> run = ws.run("ticket-triage", {"ticket": "May I have a refund?"}, release_tag="v1")
+        >>> ws.history.search("REFUND")["match"].tolist()
         ['input.ticket: May I have a refund?']
         """
         words = _checked(str, "text", text)
@@ -354,11 +300,9 @@ class History:
         1,000 characters. `filters` as in `runs`.
         """
         store = self._store
-        selection = query.select({**filters, "limit": limit}, store)
-        numbers = query.ordered_numbers(
-            store, selection, offset=offset, order_by=order_by, descending=descending
-        )
-        rows = query.rows_at(store, numbers, whole=whole)
+        selection = query.select({**filters, "limit": max(0, offset) + limit}, store)
+        numbers = query.ordered_numbers(store, selection, order_by, descending=descending)
+        rows = query.rows_at(store, numbers[max(0, offset) :], whole=whole)
         return query.runs_of(rows, skip_damaged=selection.skip_damaged)
 
     def ordered(
@@ -380,9 +324,7 @@ class History:
         with store.snapshot() as snapshot:
             if on_start is not None:
                 on_start(snapshot.cancel)
-            numbers = query.ordered_numbers(
-                snapshot, selection, offset=0, order_by=order_by, descending=descending
-            )
+            numbers = query.ordered_numbers(snapshot, selection, order_by, descending=descending)
         return OrderedRuns(store, numbers, whole=whole)
 
     def index_for_search(self, on_progress: Callable[[int, int], None]) -> None:
@@ -437,36 +379,25 @@ class History:
     ) -> Path | None:
         r"""Write the frame as CSV that `vellum_nb.read_csv` reads back to the same frame.
 
-        The file is what the history was when the export began, whatever is recorded during it, and
-        needs little memory, however many runs there are. It replaces an old one when it is
-        complete.
+        The file is what the history was when the export began, and needs little memory, however
+        many runs there are. It replaces an old one when it is complete.
 
         Parameters
         ----------
         path : str, Path or text file
-            Where to; an open file is written to and stays open.
+            Where to; an open file is written to and stays open, and None is returned.
         columns : str or sequence of str, optional
             Which columns, in this order. Default: all, as in `frame`.
         progress : bool, optional
             Whether to show the progress on standard error. Default: where it takes long.
         **filters
-            Which runs; as in `runs`.
-
-        Returns
-        -------
-        Path or None
-            The path; None for an open file.
+            Which runs; as in `runs`. A deployment, release tag or author that no run has warns.
 
         Raises
         ------
         HistoryError
             The file cannot be written, is named after another format (``.jsonl``, ``.parquet``),
             or there is no such column. The old file stays.
-
-        Warns
-        -----
-        UserWarning
-            The file has no run, as there is none of that deployment, release tag or author.
 
         Examples
         --------
@@ -526,7 +457,7 @@ class History:
         try:
             return writes.delete(self._store, ids, _checked(str, "why", why))
         finally:
-            self._subscribers.notify_bulk()
+            self._notify_bulk()
 
     def undelete(self, deletion: writes.Deletion | int | None = None) -> writes.Restored:
         """Restore the runs of a deletion: the last one, or the one of this number.
@@ -540,7 +471,7 @@ class History:
         try:
             return writes.undelete(self._store, deletion)
         finally:
-            self._subscribers.notify_bulk()
+            self._notify_bulk()
 
     def deletions(self) -> pd.DataFrame:
         """Return one row for each deletion that `undelete` can restore, newest first.
@@ -595,16 +526,15 @@ class History:
         changed: Sequence[str] = ()
         try:
             if isinstance(other, str | Path) and str(other).lower().endswith(".jsonl"):
-                report, changed = merge.merge_jsonl(self._store, Path(other).expanduser())
+                report, changed = merge.merge(self._store, Path(other).expanduser())
             elif isinstance(other, str | Path | DatabaseUrl):
                 with closing(open_backend(other, read_only=True)) as source:
-                    report, changed = merge.merge_store(self._store, source)
-            elif isinstance(other, History):
-                report, changed = merge.merge_store(self._store, other._store)  # noqa: SLF001
+                    report, changed = merge.merge(self._store, source)
             else:
-                report, changed = merge.merge_runs(self._store, _checked_runs(other))
+                runs = other._store if isinstance(other, History) else _checked_runs(other)  # noqa: SLF001
+                report, changed = merge.merge(self._store, runs)
         finally:
-            self._subscribers.notify_bulk()
+            self._notify_bulk()
         for run_id in changed:
             self._notify(run_id)
         return report
@@ -651,7 +581,7 @@ class History:
         return self._view(self, **options)
 
     def subscribe(
-        self, callback: Callable[[Run], None], *, on_bulk_change: Callable[[], None] | None = None
+        self, callback: Listener, *, on_bulk_change: Callable[[], None] | None = None
     ) -> Callable[[], None]:
         """Call `callback` with each run that begins, ends or is annotated; return how to stop.
 
@@ -659,7 +589,14 @@ class History:
         `undelete`, `merge`, `sync`. Both are called after the commit, in the thread that wrote.
         What they raise becomes a warning: a view that breaks must not stop a run.
         """
-        return self._subscribers.add(callback, on_bulk_change)
+        entry = (callback, on_bulk_change)
+        self._subscribers.append(entry)
+
+        def unsubscribe() -> None:
+            with suppress(ValueError):
+                self._subscribers.remove(entry)
+
+        return unsubscribe
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""
@@ -686,26 +623,24 @@ class History:
         return f"<History {self.path}: {count:,} run{'' if count == 1 else 's'}{text}>"
 
     def _repr_html_(self) -> str:
-        title, runs = repr(self), []
-        if not self._opened.closed:
-            try:
-                runs = self.page(limit=_NEWEST, whole=False, skip_damaged=True)
-            except HistoryError as exc:
-                title = str(exc)
+        import pandas as pd
+
+        names = ["execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s"]
+        try:
+            runs = self.page(limit=_NEWEST, whole=False, skip_damaged=True)
+        except HistoryError as exc:
+            return f"<p>{escape(repr(self) if self._opened.closed else str(exc))}</p>"
         if not runs:
-            return f"<p>{escape(title)}</p>"
-        head = "".join(f"<th>{name}</th>" for name in _HTML_COLUMNS)
-        body = "".join(f"<tr>{_html_cells(run)}</tr>" for run in runs)
-        return (
-            f"<table><caption>{escape(title)}; the newest {len(runs)}:</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        )
+            return f"<p>{escape(repr(self))}</p>"
+        newest = pd.DataFrame([{name: getattr(run, name) for name in names} for run in runs])
+        table = newest.to_html(index=False, border=0, na_rep="", float_format="{:.3f}".format)
+        return f"<p>{escape(repr(self))}; the newest {len(runs)}:</p>{table}"
 
     @property
     def _store(self) -> Store:
         """The open store, after runs that waited for its server were merged into it."""
         if self._pending is not None and self._pending.merge_into(self._opened):
-            self._subscribers.notify_bulk()
+            self._notify_bulk()
         return self._opened
 
     def _write_run(
@@ -733,7 +668,13 @@ class History:
             self._notify(run.id)
         return problem
 
+    def _signed(self, run: Run) -> Run:
+        if self._author is None or run.author is not None:
+            return run
+        return run.model_copy(update={"author": self._author})
+
     def _record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
+        begun = [self._signed(run) for run in begun]
         change = partial(writes.record, begun=begun, ended=ended)
         self._write_run(change, begun=begun, ended=ended)
 
@@ -752,7 +693,13 @@ class History:
             run = self.get(run_id)
         except HistoryError:  # deleted since, or pending
             return
-        self._subscribers.notify(run)
+        for callback, _ in list(self._subscribers):
+            _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
+
+    def _notify_bulk(self) -> None:
+        for _, callback in list(self._subscribers):
+            if callback is not None:
+                _call(callback, f"{callback!r} failed")
 
 
 def _call(callback: Callable[[], None], failed: str) -> None:
@@ -789,12 +736,3 @@ def _checked_quality(quality: object) -> float | None:
         msg = f"quality={quality!r:.60} is not a number from 0 (bad) to 1 (good)"
         raise HistoryError(msg)
     return float(quality)
-
-
-def _html_cells(run: Run) -> str:
-    values = {name: getattr(run, name) for name in _HTML_COLUMNS}
-    values["timestamp"] = f"{run.timestamp:%Y-%m-%d %H:%M:%S}"
-    values["latency_s"] = None if run.latency_s is None else f"{run.latency_s:.3f}"
-    return "".join(
-        f"<td>{escape('' if value is None else str(value))}</td>" for value in values.values()
-    )

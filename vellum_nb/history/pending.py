@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import writes
-from vellum_nb.history.merge import merge_store
+from vellum_nb.history.merge import merge
 from vellum_nb.history.sqlite_store import SqliteStore
 from vellum_nb.history.store import OutOfReachError, Store, Transaction
 from vellum_nb.models import Run
@@ -114,9 +114,11 @@ def _merge(store: Store, transaction: Transaction) -> bool:
     """Merge what waits into `store` and remove it; one that is damaged keeps all of it there."""
     if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
         return False
-    report, _ = merge_store(store, transaction)
+    report, _ = merge(store, transaction)
     if report.unreadable:
         raise HistoryError(str(report))
+    if report.conflicts:
+        warnings.warn(f"Runs that waited for the history: {report}", UserWarning, stacklevel=8)
     for table in ("payloads", "runs", "large_values"):
         transaction.execute(f"DELETE FROM {table}")
     return True

@@ -55,19 +55,13 @@ class Sweeps:
         The history.
     record : callable
         Completes and begins runs, ``record(begun, ended)``, and notifies the subscribers.
-    author : str, optional
-        Who makes the runs that begin.
     """
 
     def __init__(
-        self,
-        store: Store,
-        record: Callable[[Sequence[Run], Sequence[Run]], None],
-        author: str | None = None,
+        self, store: Store, record: Callable[[Sequence[Run], Sequence[Run]], None]
     ) -> None:
         self._store = store
         self._record = record
-        self._author = author
 
     # ------------------------------------------------------------ plans
 
@@ -186,7 +180,7 @@ class Sweeps:
 
         The row of a run that ended otherwise, by a synchronisation, stays as it is.
         """
-        self._record([self._signed(run) for run in begun], ended)
+        self._record(begun, ended)
 
     def withdraw(self, runs: Sequence[Run]) -> None:
         """Remove runs that were begun and never sent."""
@@ -359,11 +353,6 @@ class Sweeps:
     def _select(self, where: str, values: Mapping[str, Any]) -> list[SweepRecord]:
         sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"
         return [_sweep(row) for row in self._store.read(sql, values)]
-
-    def _signed(self, run: Run) -> Run:
-        if self._author is None or run.author is not None:
-            return run
-        return run.model_copy(update={"author": self._author})
 
 
 def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:

@@ -220,8 +220,7 @@ def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[
     if not isinstance(rows, int) or rows < 1:
         msg = f"chunk_rows={rows!r:.100} is not a number of rows; give one from 1"
         raise HistoryError(msg)
-    newest = ordered_numbers(reader, selection, offset=0, order_by="timestamp", descending=True)
-    numbers = array("q", newest)
+    numbers = array("q", ordered_numbers(reader, selection, "timestamp", descending=True))
     for first in range(0, len(numbers), rows):
         found = rows_at(reader, numbers[first : first + rows], SHOWN, whole=True)
         if found:
@@ -239,15 +238,13 @@ def count(reader: Reader, selection: Selection) -> int:
 
 
 def ordered_numbers(
-    reader: Reader, selection: Selection, *, offset: int, order_by: str, descending: bool
+    reader: Reader, selection: Selection, order_by: str, *, descending: bool
 ) -> list[int]:
-    """Return the row numbers of runs from `offset` on in any order; missing values come last."""
+    """Return the row numbers of runs in any order; missing values come last."""
     terms, source, key = _order(order_by, reader.dialect, descending=descending)
     sql = f"SELECT r.seq {source} WHERE {selection.where} ORDER BY {terms}"
-    if selection.limit is not None or offset > 0:
-        most = 2**63 - 1
-        number = most if selection.limit is None else selection.limit
-        sql += f" LIMIT {number} OFFSET {min(max(0, offset), most)}"
+    if selection.limit is not None:
+        sql += f" LIMIT {selection.limit}"
     return [seq for (seq,) in reader.read(sql, selection.parameters | key)]
 
 

@@ -226,8 +226,7 @@ class Deletion:
     def __repr__(self) -> str:
         if self.number is None:
             return "<Deletion: no run has these ids>"
-        more = len(self.deployments) - _NAMED
-        names = ", ".join(self.deployments[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        names = cut_list(self.deployments)
         times = ("?" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in (self.first, self.last))
         span = f"{' to '.join(times)} UTC"
         return (
@@ -417,6 +416,12 @@ def _drop_values(transaction: Transaction) -> int:
     sql = f"DELETE FROM large_values WHERE {transaction.dialect.one_of('hash', 'hashes')}"
     transaction.execute(sql, {"hashes": transaction.dialect.listed(unused)})
     return len(unused)
+
+
+def cut_list(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def format_bytes(size: int) -> str:
