@@ -177,7 +177,7 @@ def _changes(case: Case, release: str) -> list[str]:
     if base is None or other is None:
         return []
     if other.error is not None:
-        return [f"{other.error[0]}: {_glimpse(other.error[1])}"]
+        return [f"{other.error.code}: {_glimpse(other.error.message)}"]
     found = []
     for name, value in other.outputs.items():
         old = base.outputs.get(name)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["json_text", "number_text", "output_kind", "plain_text", "same_value", "value_text"]
+__all__ = [
+    "json_text",
+    "number_text",
+    "output_kind",
+    "plain_text",
+    "same_value",
+    "value_key",
+    "value_text",
+]
 
 _EXACT = 1e15  # beyond it a float has no digit to spare
-_SCALARS = frozenset({str, int, bool, type(None)})
+_NESTED = (Mapping, list, tuple)
 _ONE_LINE = 100  # characters of JSON that are written in one line
 _TOO_LONG = "(an integer with too many digits to be shown)"
 
@@ -94,34 +101,37 @@ def same_value(a: object, b: object) -> bool:
     >>> same_value({"n": 1}, {"n": 1.0}), same_value(1, True)
     (True, False)
     """
-    if type(a) in _SCALARS and type(a) is type(b):
-        return a == b
-    pairs: list[tuple[Any, Any]] = [(a, b)]
-    while pairs:
-        one, other = pairs.pop()
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            if one.keys() != other.keys():
-                return False
-            pairs += [(one[key], other[key]) for key in one]
-        elif _is_list(one) and _is_list(other):
-            if len(one) != len(other):
-                return False
-            pairs += zip(one, other, strict=True)
-        elif not _same_scalar(one, other):
-            return False
-    return True
+    if isinstance(a, _NESTED) and isinstance(b, _NESTED):
+        return value_key(a) == value_key(b)
+    if isinstance(a, bool) is not isinstance(b, bool):
+        return False
+    return a == b or (a != a and b != b)  # noqa: PLR0124  (NaN differs from itself)
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+def value_key(value: object) -> str:
+    """Return a text that only values share which are the same for `same_value`.
+
+    Examples
+    --------
+    >>> value_key({"b": 1.0, "a": "x"})
+    '{"a":"x","b":1}'
+    """
+    try:
+        text = _encode(value)
+        if ".0" in text or "e+" in text:  # a whole number may be written with a point
+            text = _encode(_decode(text))
+    except (RecursionError, TypeError, ValueError):  # deeper, or larger, than JSON is written
+        return f"{type(value).__name__} {id(value)}"
+    return text
 
 
-def _same_scalar(a: object, b: object) -> bool:
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
-        return math.isnan(b)
-    return a == b
+def _whole(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr).encode
+_decode = json.JSONDecoder(parse_float=_whole).decode
 
 
 def _number(value: object) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.history import History, RunSummary, Sweeps, cell, column
+from vellum_nb.history import History, Sweeps, cell, column
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
 from vellum_nb.sweep.concurrency import AdaptiveConcurrency
@@ -315,16 +315,6 @@ class Sweep:
             runs += [_in_place(run, places[run.id]) for run in found]
             runs.sort(key=lambda run: run.timestamp, reverse=True)
         return runs
-
-    def summaries(self) -> list[RunSummary]:
-        """Return its runs as light rows, in no order, for comparisons; those of `runs`."""
-        places = self._places()
-        left_out = self._superseded()
-        own = self._history.summaries(sweep_id=self.id)
-        reused = self._history.summaries(ids=list(places)) if places else []
-        for each in reused:
-            each.release_tag = each.group = places[each.id].release_tag
-        return [each for each in own if each.id not in left_out] + reused
 
     def frame(self) -> pd.DataFrame:
         """Return its runs as a DataFrame, newest first, one row a run.

@@ -1096,7 +1096,7 @@ p = 1.00 · noise floor unknown>
             replay=partial(views.replay, self._runner, comparison.deployment),
             blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
             subscribe=self.history.subscribe,
-            again=lambda ids: self.history.summaries(ids=list(ids)),
+            again=lambda ids: self.history.runs(ids=list(ids)),
             about=title,
             same=views.same_releases(self._runner, comparison),
         )
@@ -1129,7 +1129,7 @@ p = 1.00 · noise floor unknown>
         **options: Any,
     ) -> Comparison:
         comparison = Comparison(
-            sweep.summaries(),
+            sweep.runs(),
             deployment=sweep.record.deployment,
             release_tags=sweep.record.release_tags,
             cases=self.history.sweeps.cases(sweep.id),
