@@ -154,9 +154,11 @@ def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(
 
 def test_ids_come_in_whatever_holds_them_and_nothing_else_will_do(history, record):
     record(), record(), record()
-    for wrong in ([], "", [""], 7, None, [7], history.frame()["id"][:0], history.frame()[:0]):
-        with pytest.raises(HistoryError, match="with at least one in it, not "):
+    for wrong in ("", [""], 7, None, [7]):
+        with pytest.raises(HistoryError, match="delete needs runs, their ids or a frame of them"):
             history.delete(wrong)
+    for nothing in ([], history.frame()["id"][:0], history.frame(until="2020-01-01")):
+        assert repr(history.delete(nothing)) == "<Deletion: no run has these ids>"
     with pytest.raises(HistoryError, match="a frame without the column id; it has state"):
         history.delete(history.frame()[["state"]])
     for right in (

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import leases
+from vellum_nb.history import plans
 from vellum_nb.models.sweeps import SweepRecord
 
 SWEEP = SweepRecord(
@@ -36,7 +36,7 @@ def test_a_sweep_is_driven_once_in_a_process_too(history, sweep):
     with pytest.raises(HistoryError, match="is under way in this process"):
         history.sweeps.acquire(sweep.id)
     history.sweeps.release(sweep.id, "another one's")
-    history.sweeps.renew(sweep.id, token)
+    assert history.sweeps.renew(sweep.id, token)
     assert history.sweeps.held() == {sweep.id}
     history.sweeps.release(sweep.id, token)
     assert history.sweeps.held() == set()
@@ -47,11 +47,11 @@ def test_a_sweep_is_driven_once_in_a_process_too(history, sweep):
 @pytest.fixture
 def elsewhere(monkeypatch):
     """Let leases be those of another host while it is set."""
-    myself = leases._myself  # private: another host is not at hand
+    myself = plans._this_process  # private: another host is not at hand
     other = {"host": "elsewhere", "pid": 7, "machine": "another boot"}
 
     def switch(*, on):
-        monkeypatch.setattr(leases, "_myself", (lambda: json.dumps(other)) if on else myself)
+        monkeypatch.setattr(plans, "_this_process", (lambda: json.dumps(other)) if on else myself)
 
     return switch
 
@@ -59,7 +59,7 @@ def elsewhere(monkeypatch):
 def test_a_lease_of_another_host_holds_while_it_is_renewed_and_is_lost_when_not(
     history, sweep, elsewhere, monkeypatch
 ):
-    monkeypatch.setattr(leases, "LEASE_S", 1)
+    monkeypatch.setattr(plans, "_LEASE", 1_000_000)
     elsewhere(on=True)
     token = history.sweeps.acquire(sweep.id)
     elsewhere(on=False)

@@ -156,6 +156,16 @@ def test_a_run_that_was_deleted_here_stays_deleted(history, other, put):
     assert history.runs() == [run]
 
 
+@pytest.mark.parametrize("deleted", ["a", "b"])
+def test_a_deleted_twin_of_an_execution_does_not_hide_the_living_one(history, other, put, deleted):
+    put(history, id="a", execution_id="x"), put(history, id="b", execution_id="x")
+    history.delete([deleted])
+    put(other, id="theirs", execution_id="x", note="seen")
+    report = history.merge(other)
+    assert (report.updated, report.deleted) == (1, 0)
+    assert [run.note for run in history.runs()] == ["seen"]
+
+
 def test_an_answer_to_a_run_that_was_deleted_here_comes_back_with_it(history, put, make_run):
     run = put(history, state="STARTED", external_id="x")
     history.delete([run.id])

@@ -20,6 +20,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
+from vellum_nb.models.sweeps import SweepRecord
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -118,9 +119,20 @@ def test_pending_runs_that_cannot_be_merged_do_not_keep_the_history_closed(
 
 
 def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_run):
+    sweep = SweepRecord(
+        id="s",
+        deployment="d",
+        release_tags=("v1",),
+        cases=0,
+        signature="",
+        created=make_run().timestamp,
+    )
     with History(postgres_url) as history:
         history.begin(make_run(id="a"))
+        history.sweeps.add(sweep, [])
+        token = history.sweeps.acquire("s")
         with down:
+            assert history.sweeps.renew("s", token) is False
             for call in (
                 lambda: history.delete(["a"]),
                 lambda: history.annotate("a", note="x"),
@@ -129,6 +141,7 @@ def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_
                 with pytest.raises(HistoryError, match=r"cannot be reached|was lost"):
                     call()
         assert history.count() == 1
+        assert history.sweeps.renew("s", token)
 
 
 def test_a_server_that_was_restarted_needs_no_word(postgres_url, down, make_run):
@@ -148,7 +161,7 @@ def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_u
     run = make_run(id="same", external_id="x")
     with History(postgres_url) as other:
         other.begin(run)
-    with warnings.catch_warnings(record=True):
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         history = History(postgres_url)
         with down:
@@ -161,6 +174,7 @@ def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_u
             time.sleep(0.1)
         assert history.get("same").outputs == {"b": 2}
         history.close()
+    assert any("1 differ, ours kept: same (outputs)" in str(each.message) for each in caught)
 
 
 def test_killing_the_client_while_runs_are_pending_loses_no_acknowledged_run(

@@ -96,28 +96,29 @@ def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) 
     try:
         return _frame(rows)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        damaged = {at: exc for at, row in enumerate(rows) if (exc := _damage(row)) is not None}
-        if not damaged:
+        whole = []
+        for row in rows:
+            try:
+                run_of((*row, None))
+                whole.append(row)
+            except DamagedRunError as exc:
+                if not skip_damaged:
+                    raise exc from None
+        if len(whole) == len(rows):
             raise
-        if not skip_damaged:
-            raise next(iter(damaged.values())) from None
-    return _frame([row for at, row in enumerate(rows) if at not in damaged])
-
-
-def _damage(row: Sequence[Any]) -> DamagedRunError | None:
-    try:
-        run_of((*row, None))
-    except DamagedRunError as exc:
-        return exc
-    return None
+    return _frame(whole)
 
 
 def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     import pandas as pd
 
     found = {name: list(map(operator.itemgetter(at), rows)) for at, name in enumerate(SHOWN)}
-    number = len(rows)
-    _check_ranges(found)
+    for name in ("timestamp", "finished_at"):
+        if not _all_in(_TIMES, _given(found[name])):
+            raise ValueError(name)
+    if not set(found["state"]) <= set(_STATES):
+        msg = "state"
+        raise ValueError(msg)
     columns = {
         name: column(found.pop(name), kind)
         for name, kind in KINDS.items()
@@ -130,35 +131,25 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
             ordered[clean(f"{prefix}.{key}")] = column(values, None)
     empty = {name for name in OPTIONAL_COLUMNS if columns[name].isna().all()}
     ordered |= {name: columns[name] for name in _TAIL if name not in empty}
-    return pd.DataFrame(ordered, index=pd.RangeIndex(number))
-
-
-def _check_ranges(found: Mapping[str, Sequence[Any]]) -> None:
-    """Raise for times that are out of range and for unknown states."""
-    for name in ("timestamp", "finished_at"):
-        times = _given(found[name])
-        if times and not (min(times) in _TIMES and max(times) in _TIMES):
-            raise ValueError(name)
-    if not set(found["state"]) <= set(_STATES):
-        msg = "state"
-        raise ValueError(msg)
+    return pd.DataFrame(ordered, index=pd.RangeIndex(len(rows)))
 
 
 def frame_of_cells(values: Mapping[str, list[Any]]) -> pd.DataFrame:
     """Return a frame of columns of plain values, None where one is missing, times in µs."""
-    import pandas as pd
-
-    rows = len(next(iter(values.values()), []))
-    columns = {name: column(each, KINDS.get(name)) for name, each in values.items()}
-    return pd.DataFrame(columns, index=pd.RangeIndex(rows))
+    return _typed({name: (each, KINDS.get(name)) for name, each in values.items()})
 
 
 def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a frame of `rows` with these columns, each of its kind; times are µs since 1970."""
+    return _typed({name: ([row[name] for row in rows], kind) for name, kind in kinds.items()})
+
+
+def _typed(columns: Mapping[str, tuple[list[Any], str | None]]) -> pd.DataFrame:
     import pandas as pd
 
-    columns = {name: column([row[name] for row in rows], kind) for name, kind in kinds.items()}
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(rows)))
+    rows = len(next(iter(columns.values()), ([], None))[0])
+    made = {name: column(values, kind) for name, (values, kind) in columns.items()}
+    return pd.DataFrame(made, index=pd.RangeIndex(rows))
 
 
 def column(values: list[Any], kind: str | None) -> Any:
@@ -266,13 +257,11 @@ def _members_of_some(texts: Sequence[str | None]) -> tuple[dict[str, list[Any]],
 
 def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
     """Return the values, and whether there may be halves of surrogate pairs in them."""
-    there = list(filter(None, texts))
-    if len(there) < len(texts):
-        there = [text or missing for text in texts]
-    joined = f"[{','.join(there)}]"
+    there = [text or missing for text in texts] if None in texts else texts
+    joined = f"[{','.join(there)}]"  # type: ignore[arg-type]
     values = json.loads(joined)
     if len(values) != len(there):  # two damaged texts may be one value together
-        values = list(map(json.loads, there))
+        values = list(map(json.loads, there))  # type: ignore[arg-type]
     return values, "\\u" in joined and bool(_SURROGATE.search(joined))
 
 
@@ -325,25 +314,17 @@ def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
     >>> trace_frame([NodeRun(name="classify", state="FULFILLED")])["name"].tolist()
     ['classify']
     """
-    starts = [None if node.start is None else micros(node.start) for node in nodes]
-    order = sorted(range(len(nodes)), key=lambda at: (starts[at] is None, starts[at] or 0))
     parents = {node.span_id: node.parent_span_id for node in nodes if node.span_id}
-    return frame_of_records(_TRACE, [_trace_row(nodes[at], starts[at], parents) for at in order])
-
-
-def _trace_row(
-    node: NodeRun, start: int | None, parents: Mapping[str, str | None]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(node, name, None) for name in _TRACE}
-    row |= {"start": start, "depth": _depth(node, parents)}
-    return {name: clean(value) if isinstance(value, str) else value for name, value in row.items()}
-
-
-def _depth(node: NodeRun, parents: Mapping[str, str | None]) -> int:
-    """Return how many of the nodes are around this one; a circle of parents ends."""
-    around: set[str] = set()
-    parent = node.parent_span_id
-    while parent is not None and parent in parents and parent not in around:
-        around.add(parent)
-        parent = parents[parent]
-    return len(around)
+    rows = []
+    for node in nodes:
+        around: set[str] = set()
+        parent = node.parent_span_id
+        while parent is not None and parent in parents and parent not in around:
+            around.add(parent)
+            parent = parents[parent]
+        values = {name: getattr(node, name, None) for name in _TRACE}
+        row = {n: clean(value) if isinstance(value, str) else value for n, value in values.items()}
+        start = None if node.start is None else micros(node.start)
+        rows.append(row | {"start": start, "depth": len(around)})
+    rows.sort(key=lambda row: (row["start"] is None, row["start"] or 0))
+    return frame_of_records(_TRACE, rows)

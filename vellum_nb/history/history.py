@@ -438,9 +438,8 @@ class History:
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
         """Delete the runs with these ids; return which they were.
 
-        Runs may be given as well, or a frame of them with its column `id`. `undelete` restores
-        them until `vacuum` is called. The list must be given and not be empty: nothing is deleted
-        by a filter that was forgotten. `why` is for `deletions`.
+        Runs may be given as well, or a frame of them with its column `id`; an empty one deletes
+        nothing. `undelete` restores them until `vacuum` is called. `why` is for `deletions`.
 
         Examples
         --------

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from operator import itemgetter
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import large, leases, query, writes
+from vellum_nb.history import large, query
 from vellum_nb.history.frames import SHOWN, frame_of_rows
 from vellum_nb.history.rows import encoded, from_micros, micros
-from vellum_nb.history.store import OutOfReachError, Store, Transaction, insert
+from vellum_nb.history.store import OutOfReachError, Reader, Row, Store, Transaction, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
 
@@ -30,6 +34,8 @@ SWEEP = (
 )
 CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
+_LEASE = 60_000_000  # µs after which a lease that was not renewed is free
+_PROC = Path("/proc")
 _RECENT = 2_000
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _NONE: Mapping[Place, str] = MappingProxyType({})
@@ -109,12 +115,14 @@ class Sweeps:
 
     def unfinished(self, signature: str) -> SweepRecord | None:
         """Return the newest sweep of this signature that has not ended."""
-        where = "signature = :signature AND ended IS NULL"
-        return next(iter(self._select(where, {"signature": signature})), None)
+        return self._newest(signature, "NULL")
 
     def ended(self, signature: str) -> SweepRecord | None:
         """Return the newest sweep of this signature that has ended."""
-        where = "signature = :signature AND ended IS NOT NULL"
+        return self._newest(signature, "NOT NULL")
+
+    def _newest(self, signature: str, ended: str) -> SweepRecord | None:
+        where = f"signature = :signature AND ended IS {ended}"
         return next(iter(self._select(where, {"signature": signature})), None)
 
     def change(self, sweep_id: str, **fields: Any) -> None:
@@ -124,8 +132,7 @@ class Sweeps:
         sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
         with suppress(OutOfReachError):
             if not self._store.write(lambda tx: tx.execute(sql, {**values, "sweep": sweep_id})):
-                msg = f"The history has no sweep {sweep_id!r}; ws.sweeps() lists those there are"
-                raise HistoryError(msg)
+                raise _no_sweep(sweep_id)
 
     def cases(self, sweep_id: str) -> list[SweepCase]:
         """Return the cases of a sweep, in their order."""
@@ -152,26 +159,70 @@ class Sweeps:
     # ------------------------------------------------------------ who drives it
 
     def acquire(self, sweep_id: str) -> str:
-        """Take the lease of a sweep for this process; see `leases.acquire`."""
-        return leases.acquire(self._store, sweep_id)
+        """Take the lease of a sweep for this process; return the token for `renew` and `release`.
 
-    def renew(self, sweep_id: str, token: str) -> None:
-        """Keep the lease; see `leases.renew`. Does nothing while the history is out of reach."""
-        with suppress(OutOfReachError):
-            leases.renew(self._store, sweep_id, token)
+        Raises
+        ------
+        HistoryError
+            Another process drives the sweep, or another part of this one; or there is no such one.
+        """
+        now = self._store.dialect.now
+        sql = (
+            "INSERT INTO leases (sweep, token, holder, expires_at) "
+            f"VALUES (:sweep, :token, :holder, {now} + :length) ON CONFLICT (sweep) DO UPDATE SET "
+            "token = excluded.token, holder = excluded.holder, expires_at = excluded.expires_at "
+            f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
+        )
+        lease = {"sweep": sweep_id, "token": uuid.uuid4().hex, "holder": _this_process()}
+
+        def change(tx: Transaction) -> str:
+            if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep_id}):
+                raise _no_sweep(sweep_id)
+            dead = next((token for token, who, *_ in _leases(tx, sweep_id) if _has_ended(who)), "")
+            if not tx.read(sql, {**lease, "length": _LEASE, "dead": dead}):
+                raise _is_held(sweep_id, _leases(tx, sweep_id))
+            return lease["token"]
+
+        return self._store.write(change)
+
+    def renew(self, sweep_id: str, token: str) -> bool:
+        """Keep the lease for another minute; return False while the history is out of reach.
+
+        Raises
+        ------
+        HistoryError
+            Another process has the sweep now: it was not renewed in time.
+        """
+        sql = (
+            f"UPDATE leases SET expires_at = {self._store.dialect.now} + :length "
+            "WHERE sweep = :sweep AND token = :token"
+        )
+        values = {"sweep": sweep_id, "token": token, "length": _LEASE}
+        try:
+            if self._store.write(lambda tx: tx.execute(sql, values)):
+                return True
+            held = _leases(self._store, sweep_id)
+        except OutOfReachError:
+            return False
+        raise _is_held(sweep_id, held)
 
     def release(self, sweep_id: str, token: str) -> None:
-        """Give the lease back."""
+        """Give the lease back; does nothing where another process has it."""
+        sql = "DELETE FROM leases WHERE sweep = :sweep AND token = :token"
         with suppress(OutOfReachError):  # it expires
-            leases.release(self._store, sweep_id, token)
+            self._store.write(lambda tx: tx.execute(sql, {"sweep": sweep_id, "token": token}))
 
     def held(self) -> set[str]:
         """Return the ids of the sweeps that a process drives now."""
-        return leases.held(self._store)
+        sql = f"SELECT sweep, holder FROM leases WHERE expires_at > {self._store.dialect.now}"
+        return {sweep_id for sweep_id, who in self._store.read(sql) if not _has_ended(who)}
 
     def lost(self, sweep_id: str) -> datetime | None:
         """Return when a driver that ended without releasing its lease last renewed it."""
-        return leases.lost_since(self._store, sweep_id)
+        for _, holder, expires_at, is_expired in _leases(self._store, sweep_id):
+            if is_expired or _has_ended(holder):
+                return from_micros(expires_at - _LEASE)
+        return None
 
     # ------------------------------------------------------------ runs
 
@@ -185,11 +236,12 @@ class Sweeps:
     def withdraw(self, runs: Sequence[Run]) -> None:
         """Remove runs that were begun and never sent."""
         dialect = self._store.dialect
-        sql = f"SELECT seq FROM runs WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
+        where = f"WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
         values = {"ids": dialect.listed([run.id for run in runs])}
 
         def change(tx: Transaction) -> None:
-            writes.remove_runs(tx, [seq for (seq,) in tx.read(sql, values)])
+            tx.execute(f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs {where})", values)
+            tx.execute(f"DELETE FROM runs {where}", values)
 
         with suppress(OutOfReachError):  # they are looked up by the next one who resumes
             self._store.write(change)
@@ -383,3 +435,59 @@ def _case_row(case: SweepCase) -> dict[str, Any]:
     names, where = CASE[2:-1], f"case {case.position}"
     texts = {name: encoded(dict(getattr(case, name)), name, where) for name in names}
     return {"position": case.position, "case_id": case.case_id, **texts}
+
+
+# A driver renews its lease while it works, by the database's clock, so that two hosts can never
+# hold it at once. On one Linux machine the lease of a process that has ended is free at once.
+
+
+def _leases(reader: Reader, sweep_id: str) -> list[Row]:
+    """Return token, holder, end, and whether it has come."""
+    sql = (
+        "SELECT token, holder, expires_at, "
+        f"CASE WHEN expires_at <= {reader.dialect.now} THEN 1 ELSE 0 END "
+        "FROM leases WHERE sweep = :sweep"
+    )
+    return reader.read(sql, {"sweep": sweep_id})
+
+
+def _no_sweep(sweep_id: str) -> HistoryError:
+    return HistoryError(f"The history has no sweep {sweep_id!r}; ws.sweeps() lists those there are")
+
+
+def _is_held(sweep_id: str, leases: Sequence[Row]) -> HistoryError:
+    if not leases:
+        return HistoryError(f"The lease of sweep {sweep_id} was released; resume the sweep")
+    holder = json.loads(leases[0][1])
+    is_mine = holder == json.loads(_this_process())
+    where = "in this process" if is_mine else f"in process {holder['pid']} on {holder['host']}"
+    return HistoryError(
+        f"Sweep {sweep_id} is under way {where}; wait until it ends or stop it there (a process "
+        "that was killed loses it within a minute), or start another with restart=True"
+    )
+
+
+def _this_process() -> str:
+    return json.dumps({"host": platform.node(), "pid": os.getpid(), "machine": _machine()})
+
+
+@cache
+def _machine() -> str | None:
+    """Return what no other machine, boot or container has; None where the system has no such id."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
+def _has_ended(holder: str) -> bool:
+    """Return whether the holder is known to have ended: a process of this machine."""
+    known = json.loads(holder)
+    if _machine() is None or known["machine"] != _machine():
+        return False
+    try:
+        stat = (_PROC / str(known["pid"]) / "stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}

@@ -5,6 +5,7 @@ Values are always bound; names come from our own lists.
 
 from __future__ import annotations
 
+import gc
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -180,7 +181,7 @@ def read_rows(
 def stream_rows(
     snapshot: Snapshot, selection: Selection, names: Sequence[str]
 ) -> Iterator[list[Row]]:
-    """Yield the same a few hundred at a time."""
+    """Yield the same a few hundred at a time, few where they have large values."""
     sql = selection.sql(columns((*names, "large")), JOINED)
     for rows in snapshot.stream(sql, selection.parameters, rows=_STREAMED):
         step = _FEW if any(row[-1] for row in rows) else len(rows)
@@ -208,8 +209,14 @@ def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
 
 def read_frame(reader: Reader, selection: Selection) -> pd.DataFrame:
     """Return the frame of the selected runs, newest first."""
-    rows = read_rows(reader, selection, SHOWN, missing="mark")
-    return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
+    collects = gc.isenabled()
+    gc.disable()  # it would look at each of the many new values again and again
+    try:
+        rows = read_rows(reader, selection, SHOWN, missing="mark")
+        return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[pd.DataFrame]:

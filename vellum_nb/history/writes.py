@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
@@ -261,8 +260,27 @@ def _counted(runs: int) -> str:
 
 
 def delete(store: Store, ids: Ids, why: str) -> Deletion:
-    """Mark the runs with these ids as deleted."""
-    number, rows = store.write(partial(_delete, _named(ids), why))
+    """Mark the runs with these ids as deleted; no id deletes nothing."""
+    names = ids_of([ids] if isinstance(ids, str) else ids)
+    if not isinstance(names, list) or not all(n and isinstance(n, str) for n in names):
+        msg = f"delete needs runs, their ids or a frame of them, not {ids!r:.100}"
+        raise HistoryError(msg)
+    chosen = f"deletion IS NULL AND {store.dialect.one_of('id', 'ids')}"
+    bound = {"ids": store.dialect.listed([clean(each) for each in names])}
+
+    def change(tx: Transaction) -> tuple[int, list[Row]]:
+        tx.serialize("deletions")
+        if not tx.read(f"SELECT 1 FROM runs WHERE {chosen} LIMIT 1", bound):
+            return 0, []
+        sql = "INSERT INTO deletions (deleted_at, why) VALUES (:at, :why) RETURNING number"
+        row = {"at": micros(datetime.now(UTC)), "why": clean(why)}
+        ((number,),) = tx.read(sql, row)
+        sql = (
+            f"UPDATE runs SET deletion = :number WHERE {chosen} RETURNING id, timestamp, deployment"
+        )
+        return number, tx.read(sql, bound | {"number": number})
+
+    number, rows = store.write(change)
     if not rows:
         return Deletion()
     rows.sort(key=lambda row: row[1])
@@ -279,30 +297,6 @@ def _time_or_none(at: int) -> datetime | None:
         return None
 
 
-def _named(ids: Any) -> list[str]:
-    names = ids_of([ids] if isinstance(ids, str) else ids)
-    if not isinstance(names, list) or not names or not all(n and isinstance(n, str) for n in names):
-        msg = (
-            "delete needs runs, their ids or a frame of them, with at least one in it, "
-            f"not {ids!r:.100}"
-        )
-        raise HistoryError(msg)
-    return [clean(each) for each in names]
-
-
-def _delete(ids: Sequence[str], why: str, transaction: Transaction) -> tuple[int, list[Row]]:
-    transaction.serialize("deletions")
-    chosen = f"deletion IS NULL AND {transaction.dialect.one_of('id', 'ids')}"
-    bound = {"ids": transaction.dialect.listed(ids)}
-    if not transaction.read(f"SELECT 1 FROM runs WHERE {chosen} LIMIT 1", bound):
-        return 0, []
-    sql = "INSERT INTO deletions (deleted_at, why) VALUES (:at, :why) RETURNING number"
-    row = {"at": micros(datetime.now(UTC)), "why": clean(why)}
-    ((number,),) = transaction.read(sql, row)
-    sql = f"UPDATE runs SET deletion = :number WHERE {chosen} RETURNING id, timestamp, deployment"
-    return number, transaction.read(sql, bound | {"number": number})
-
-
 def undelete(store: Store, number: int | None) -> Restored:
     """Restore the runs of a deletion: the last one, or that of this number."""
     known = [n for (n,) in store.read("SELECT number FROM deletions ORDER BY number")]
@@ -314,16 +308,16 @@ def undelete(store: Store, number: int | None) -> Restored:
         listed = ", ".join(map(str, known[-20:]))
         msg = f"There is no deletion {number!r:.100}; history.deletions() lists them: {listed}"
         raise HistoryError(msg)
-    back = store.write(partial(_undelete, {"number": number}))
-    return Restored(number, tuple(run_id for run_id, _ in sorted(back, key=lambda row: row[1])))
 
+    def change(tx: Transaction) -> list[Row]:
+        tx.serialize("deletions")
+        sql = "UPDATE runs SET deletion = NULL WHERE deletion = :number RETURNING id, timestamp"
+        back = tx.read(sql, {"number": number})
+        tx.execute("DELETE FROM deletions WHERE number = :number", {"number": number})
+        return back
 
-def _undelete(bound: Mapping[str, int], transaction: Transaction) -> list[Row]:
-    transaction.serialize("deletions")
-    sql = "UPDATE runs SET deletion = NULL WHERE deletion = :number RETURNING id, timestamp"
-    back = transaction.read(sql, bound)
-    transaction.execute("DELETE FROM deletions WHERE number = :number", bound)
-    return back
+    back = sorted(store.write(change), key=lambda row: row[1])
+    return Restored(number, tuple(run_id for run_id, _ in back))
 
 
 def deletions(reader: Reader) -> pd.DataFrame:
@@ -346,14 +340,6 @@ def deletions(reader: Reader) -> pd.DataFrame:
     return frame_of_records(
         _DELETIONS, [row | {"deployments": ", ".join(named[row["deletion"]])} for row in found]
     )
-
-
-def remove_runs(transaction: Transaction, seqs: Sequence[int]) -> None:
-    """Remove the rows of runs for good."""
-    bound = {"seqs": transaction.dialect.listed(seqs)}
-    for table in ("payloads", "runs"):
-        sql = f"DELETE FROM {table} WHERE {transaction.dialect.one_of('seq', 'seqs')}"
-        transaction.execute(sql, bound)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -388,34 +374,30 @@ class Vacuumed:
 def vacuum(store: Store) -> Vacuumed:
     """Forget deletions, drop what no run needs, and give the space back."""
     before = store.size()
-    forgotten = store.write(_forget)
-    dropped = store.write(_drop_values)
+    forgotten, dropped = store.write(_forget)
     store.vacuum()
     return Vacuumed(forgotten, dropped, before, store.size())
 
 
-def _forget(transaction: Transaction) -> int:
-    transaction.serialize("deletions")
+def _forget(tx: Transaction) -> tuple[int, int]:
+    """Remove deleted runs and large values without a run; return how many of each."""
+    tx.serialize("deletions")
+    if tx.dialect.name == "postgresql":  # others may be about to refer to a value
+        tx.execute("LOCK TABLE payloads, sweep_cases, large_values IN EXCLUSIVE MODE")
     sql = "DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE deletion IS NOT NULL)"
-    transaction.execute(sql)
-    forgotten = transaction.execute("DELETE FROM runs WHERE deletion IS NOT NULL")
-    transaction.execute("DELETE FROM deletions")
+    tx.execute(sql)
+    forgotten = tx.execute("DELETE FROM runs WHERE deletion IS NOT NULL")
+    tx.execute("DELETE FROM deletions")
     if forgotten:
-        search.clear(transaction)
-    return forgotten
-
-
-def _drop_values(transaction: Transaction) -> int:
-    if transaction.dialect.name == "postgresql":  # others may be about to refer to a value
-        transaction.execute("LOCK TABLE payloads, sweep_cases, large_values IN EXCLUSIVE MODE")
+        search.clear(tx)
     needed: set[str] = set()
     for table in ("payloads", "sweep_cases"):
-        rows = transaction.read(f"SELECT large FROM {table} WHERE large IS NOT NULL")
+        rows = tx.read(f"SELECT large FROM {table} WHERE large IS NOT NULL")
         needed.update(*(large.place_hashes(text) for (text,) in rows))
-    unused = {found for (found,) in transaction.read("SELECT hash FROM large_values")} - needed
-    sql = f"DELETE FROM large_values WHERE {transaction.dialect.one_of('hash', 'hashes')}"
-    transaction.execute(sql, {"hashes": transaction.dialect.listed(unused)})
-    return len(unused)
+    unused = {found for (found,) in tx.read("SELECT hash FROM large_values")} - needed
+    sql = f"DELETE FROM large_values WHERE {tx.dialect.one_of('hash', 'hashes')}"
+    tx.execute(sql, {"hashes": tx.dialect.listed(unused)})
+    return forgotten, len(unused)
 
 
 def cut_list(names: Sequence[str]) -> str:
