@@ -12,7 +12,7 @@ import pytest
 import vellum_nb as vnb
 
 PLACES = (
-    "history/sqlite_store.py",
+    "history/backends.py",
     "workspace/recording.py",
     "workspace/runner.py",
     "workspace/streaming.py",

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.backends import Store, Transaction
 from vellum_nb.history.frames import frame_of_records
 from vellum_nb.history.rows import clean, from_micros, micros
-from vellum_nb.history.store import Store, Transaction, insert
+from vellum_nb.history.store import insert
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.location import existing_file
+from vellum_nb.history.backends import existing_file
 from vellum_nb.history.rows import WHOLE, DamagedRunError, columns, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes

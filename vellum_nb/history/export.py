@@ -31,8 +31,9 @@ from vellum_nb.models import Run
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vellum_nb.history.backends import Snapshot, Store
     from vellum_nb.history.query import Filters, Selection
-    from vellum_nb.history.store import Row, Snapshot, Store
+    from vellum_nb.history.store import Row
 
 JSON_COLUMNS = b"vellum_nb.json"
 """Where a Parquet file lists its columns that hold JSON text in place of mixed types."""

@@ -20,15 +20,21 @@ from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import export, merge, query, search, writes
+from vellum_nb.history.backends import (
+    Store,
+    Transaction,
+    file_location,
+    open_backend,
+    parse_location,
+)
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import trace_frame
-from vellum_nb.history.location import file_location, open_backend, parse_location
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
 from vellum_nb.history.rows import clean, run_of, tags_text
-from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Store, Transaction
+from vellum_nb.history.store import DatabaseUrl, OutOfReachError
 from vellum_nb.models import NodeRun, Run
 
 if TYPE_CHECKING:
@@ -198,8 +204,8 @@ class History:
 
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
-        store = self._store
-        rows = query.read_rows(store, query.select({"ids": [_checked(str, "id", id)]}, store))
+        store, selection = self._selected({"ids": [_checked(str, "id", id)]})
+        rows = query.read_rows(store, selection)
         if not rows:
             raise writes.unknown_run(store, id)
         return run_of(rows[0])
@@ -216,8 +222,7 @@ class History:
             datetime or an ISO text, UTC when no zone is given. `search`: words, as in `search`.
             `limit`: how many. `skip_damaged`: leave out runs whose row is damaged; else they raise.
         """
-        store = self._store
-        return query.read_runs(store, query.select(filters, store))
+        return query.read_runs(*self._selected(filters))
 
     def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
@@ -227,8 +232,7 @@ class History:
         hold text, numbers and bools as themselves and everything else as canonical JSON; where runs
         were corrected, ``desired.<name>`` too.
         """
-        store = self._store
-        return query.read_frame(store, query.select(filters, store))
+        return query.read_frame(*self._selected(filters))
 
     def scan(
         self, *, chunk_rows: int = 50_000, **filters: Unpack[Filters]
@@ -246,8 +250,7 @@ class History:
         ...     sum(len(frame) for frame in history.scan(chunk_rows=1_000))
         0
         """
-        store = self._store
-        yield from query.scan_frames(store, query.select(filters, store), chunk_rows)
+        yield from query.scan_frames(*self._selected(filters), chunk_rows)
 
     def search(self, text: str, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return the runs in which all words of `text` are found, newest first.
@@ -279,8 +282,7 @@ class History:
 
     def count(self, **filters: Unpack[Filters]) -> int:
         """Return the number of runs; arguments as in `runs`."""
-        store = self._store
-        return query.count(store, query.select(filters, store))
+        return query.count(*self._selected(filters))
 
     def page(
         self,
@@ -298,8 +300,7 @@ class History:
         runs without a value come last. Unless `whole`, of a large value there are only the first
         1,000 characters. `filters` as in `runs`.
         """
-        store = self._store
-        selection = query.select({**filters, "limit": max(0, offset) + limit}, store)
+        store, selection = self._selected({**filters, "limit": max(0, offset) + limit})
         numbers = query.ordered_numbers(store, selection, order_by, descending=descending)
         rows = query.rows_at(store, numbers[max(0, offset) :], whole=whole)
         return query.runs_of(rows, skip_damaged=selection.skip_damaged)
@@ -318,8 +319,7 @@ class History:
         `on_start` is called with a function that cancels the query from another thread; it then
         raises a HistoryError here.
         """
-        store = self._store
-        selection = query.select(filters, store)
+        store, selection = self._selected(filters)
         with store.snapshot() as snapshot:
             if on_start is not None:
                 on_start(snapshot.cancel)
@@ -479,7 +479,7 @@ class History:
         """Forget deletions for good, drop what no run needs, and make the file smaller.
 
         Other processes may have the history open; a writer is waited for. Needs as much free
-        space as the history takes.
+        space as the history takes; on a server only the owner of the tables gets space back.
         """
         return writes.vacuum(self._store)
 
@@ -637,6 +637,10 @@ class History:
             self._notify_bulk()
         return self._opened
 
+    def _selected(self, filters: Filters) -> tuple[Store, query.Selection]:
+        store = self._store
+        return store, query.select(filters, store)
+
     def _write_run(
         self,
         change: Callable[[Transaction], HistoryError | None],
@@ -713,13 +717,12 @@ def _checked(kind: type[Any], name: str, value: Any) -> Any:
 
 def _checked_runs(runs: Any) -> list[Run]:
     some = list(runs) if isinstance(runs, Iterable) else [runs]
-    for each in some:
-        if not isinstance(each, Run):
-            msg = (
-                "merge needs another history (its file, its URL or a History) or a list of "
-                f"Run, not {each!r:.100}"
-            )
-            raise HistoryError(msg)
+    if wrong := [each for each in some if not isinstance(each, Run)]:
+        msg = (
+            "merge needs another history (its file, its URL or a History) or a list of Run, "
+            f"not {wrong[0]!r:.100}"
+        )
+        raise HistoryError(msg)
     return some
 
 

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.backends import Reader, Transaction
 from vellum_nb.history.rows import encoded
-from vellum_nb.history.store import Reader, Row, Transaction
+from vellum_nb.history.store import Row
 
 LARGE = 32_768
 EXCERPT = 1_000

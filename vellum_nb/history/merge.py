@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, writes
+from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING
 from vellum_nb.history.plans import CASE, REUSED, SWEEP
 from vellum_nb.history.read_files import runs_of_jsonl
@@ -34,7 +35,7 @@ from vellum_nb.history.rows import (
     scalar_row,
     tags_text,
 )
-from vellum_nb.history.store import Reader, Store, Transaction, insert
+from vellum_nb.history.store import insert
 from vellum_nb.history.writes import cut_list
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import is_in_doubt
@@ -63,6 +64,7 @@ _TABLES: Mapping[str, tuple[str, Sequence[str], str]] = {  # column of the owner
     "blind_pairs": ("session", PAIR, "position"),
     "blind_ratings": ("session", RATING, "seq"),
 }
+_CHILDREN = {"sweeps": ("sweep_cases", "sweep_reused"), "blind": ("blind_pairs",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +161,9 @@ def merge(store: Store, other: Reader | Path | list[Run]) -> tuple[SyncReport, l
             renamed |= {run.id: run_id} if run.id != run_id else {}
             changed += [run_id] if outcome in {"completed", "updated"} else []
     if not isinstance(other, list | Path):
-        for sweep in _rows_of(other, "sweeps"):
-            counts["sweeps"] += store.write(partial(_merge_sweep, other, renamed, sweep))
-        for blind in _rows_of(other, "blind"):
-            counts += store.write(partial(_merge_blind, other, renamed, blind))
+        for owner in ("sweeps", "blind"):
+            for plan in _rows_of(other, owner):
+                counts += store.write(partial(_merge_plan, other, renamed, owner, plan))
     report = SyncReport(**counts, conflicts=tuple(conflicts), unreadable=tuple(unreadable))
     return report, changed
 
@@ -373,51 +374,50 @@ def _joined_lines(ours: str | None, theirs: str | None) -> str | None:
 # ---------------------------------------------------------------- sweeps and blind ratings
 
 
-def _merge_sweep(other: Reader, renamed: Mapping[str, str], sweep: Values, tx: Transaction) -> bool:
-    """Merge a sweep with its cases and reused runs; return whether it was not here."""
-    is_new = _add(tx, "sweeps", sweep)
-    if is_new:
-        _copy_children(tx, other, "sweep_cases", sweep["id"], renamed)
-    else:
+def _merge_plan(
+    other: Reader, renamed: Mapping[str, str], owner: str, plan: Values, tx: Transaction
+) -> Counter[str]:
+    """Merge a sweep or a blind rating; return how many of them and of its ratings were not here."""
+    counts = Counter({owner: _add(tx, owner, plan)})
+    for table, (column, _, _) in _TABLES.items():
+        if table in _CHILDREN[owner]:
+            runs = [name for each, name in _REFERENCES if each == table]
+            for row in _rows_of(other, table, plan["id"]):
+                large.copy_values(tx, other, large.place_hashes(row.get("large")))
+                here = {name: renamed.get(row[name], row[name]) for name in runs}
+                _add(tx, table, {column: plan["id"], **row, **here})
+    if owner == "sweeps":
         sql = (
             "UPDATE sweeps SET round = CASE WHEN round < :round THEN :round ELSE round END, "
             "why = CASE WHEN coalesce(ended, :ended) IS NULL THEN why END, "
             "ended = coalesce(ended, :ended) WHERE id = :id"
         )
-        tx.execute(sql, {name: sweep[name] for name in ("id", "round", "ended")})
-    _copy_children(tx, other, "sweep_reused", sweep["id"], renamed)
-    return is_new
-
-
-def _merge_blind(
-    other: Reader, renamed: Mapping[str, str], blind: Values, tx: Transaction
-) -> Counter[str]:
-    """Merge a blind rating and its ratings; return how many of both were not here.
-
-    Where a pair is rated here, the rating from there is stored as one that was taken back.
-    """
-    is_new = _add(tx, "blind", blind)
-    if is_new:
-        _copy_children(tx, other, "blind_pairs", blind["id"], renamed)
+        tx.execute(sql, {name: plan[name] for name in ("id", "round", "ended")})
     else:
         sql = "UPDATE blind SET ended = :ended WHERE id = :id AND ended IS NULL"
-        tx.execute(sql, {"ended": blind["ended"], "id": blind["id"]})
-    here = {_rating_key(row): row for row in _rows_of(tx, "blind_ratings", blind["id"])}
-    theirs = {_rating_key(row): row for row in _rows_of(other, "blind_ratings", blind["id"])}
+        tx.execute(sql, {"ended": plan["ended"], "id": plan["id"]})
+        counts["ratings"] = _merge_ratings(tx, other, plan["id"])
+    return counts
+
+
+def _merge_ratings(tx: Transaction, other: Reader, session: str) -> int:
+    """Merge ratings; one of a pair that is rated here is stored as one that was taken back."""
+    ours = {_rating_key(row): row for row in _rows_of(tx, "blind_ratings", session)}
+    theirs = {_rating_key(row): row for row in _rows_of(other, "blind_ratings", session)}
     sql = (
         "UPDATE blind_ratings SET undone = coalesce(undone, :undone), "
         "sent = coalesce(sent, :sent) WHERE seq = :seq"
     )
-    for key in here.keys() & theirs.keys():  # taken back or sent since
-        tx.execute(sql, theirs[key] | {"seq": here[key]["seq"]})
-    rated = {row["position"] for row in _rows_of(tx, "blind_ratings", blind["id"]) if _counts(row)}
-    new = [row for key, row in theirs.items() if key not in here]
+    for key in ours.keys() & theirs.keys():  # taken back or sent since
+        tx.execute(sql, {**theirs[key], "seq": ours[key]["seq"]})
+    rated = {row["position"] for row in _rows_of(tx, "blind_ratings", session) if _counts(row)}
+    new = [row for key, row in theirs.items() if key not in ours]
     for row in new:
         is_overruled = _counts(row) and row["position"] in rated
         undone = row["rated"] if is_overruled else row["undone"]
         rating = {name: row[name] for name in RATING if name != "seq"} | {"undone": undone}
-        _add(tx, "blind_ratings", {"session": blind["id"], **rating})
-    return Counter(blind=is_new, ratings=len(new))
+        _add(tx, "blind_ratings", {"session": session, **rating})
+    return len(new)
 
 
 def _rating_key(rating: Values) -> tuple[Any, ...]:
@@ -426,17 +426,6 @@ def _rating_key(rating: Values) -> tuple[Any, ...]:
 
 def _counts(rating: Values) -> bool:
     return rating["undone"] is None and rating["choice"] != "skip"
-
-
-def _copy_children(
-    tx: Transaction, other: Reader, table: str, owner: str, renamed: Mapping[str, str]
-) -> None:
-    """Copy the rows of a table that belong to `owner`, with their large values."""
-    runs = [name for each, name in _REFERENCES if each == table]
-    for row in _rows_of(other, table, owner):
-        large.copy_values(tx, other, large.place_hashes(row.get("large")))
-        changed = {name: renamed.get(row[name], row[name]) for name in runs}
-        _add(tx, table, {_TABLES[table][0]: owner, **row, **changed})
 
 
 def _rows_of(reader: Reader, table: str, owner: str | None = None) -> list[Values]:

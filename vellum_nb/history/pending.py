@@ -16,9 +16,9 @@ from pathlib import Path
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import writes
+from vellum_nb.history.backends import SqliteStore, Store, Transaction
 from vellum_nb.history.merge import merge
-from vellum_nb.history.sqlite_store import SqliteStore
-from vellum_nb.history.store import OutOfReachError, Store, Transaction
+from vellum_nb.history.store import OutOfReachError
 from vellum_nb.models import Run
 
 _SHORTEST_PAUSE_S = 0.05

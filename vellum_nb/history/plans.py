@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, query
+from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows
 from vellum_nb.history.rows import encoded, from_micros, micros
-from vellum_nb.history.store import OutOfReachError, Reader, Row, Store, Transaction, insert
+from vellum_nb.history.store import OutOfReachError, Row, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
 
@@ -53,14 +54,9 @@ class PastRun(NamedTuple):
 
 
 class Sweeps:
-    """The sweeps of a history; for `vellum_nb.Workspace.sweep`, which documents them for users.
+    """The sweeps of a history, for `vellum_nb.Workspace.sweep`, which documents them for users.
 
-    Parameters
-    ----------
-    store : Store
-        The history.
-    record : callable
-        Completes and begins runs, ``record(begun, ended)``, and notifies the subscribers.
+    ``record(begun, ended)`` begins and completes runs, and notifies the subscribers.
     """
 
     def __init__(
@@ -79,15 +75,10 @@ class Sweeps:
         reused: Mapping[Place, str] = _NONE,
         allow_duplicate: bool = True,
     ) -> bool:
-        """Store the plan of a sweep; it is on disk when this returns.
+        """Store the plan of a sweep; `reused`: which runs stand for planned ones.
 
-        Parameters
-        ----------
-        reused
-            Which runs of the history stand for planned ones.
-        allow_duplicate
-            Whether there may be an unfinished sweep of the same plan; else, where there is one,
-            nothing is stored and this returns False.
+        Unless `allow_duplicate`, nothing is stored and False is returned where there is an
+        unfinished sweep of the same plan.
         """
         row = {name: _column(getattr(sweep, name)) for name in SWEEP}
         rows = [_case_row(case) for case in cases]
@@ -159,13 +150,7 @@ class Sweeps:
     # ------------------------------------------------------------ who drives it
 
     def acquire(self, sweep_id: str) -> str:
-        """Take the lease of a sweep for this process; return the token for `renew` and `release`.
-
-        Raises
-        ------
-        HistoryError
-            Another process drives the sweep, or another part of this one; or there is no such one.
-        """
+        """Take the lease of a sweep for this process; return the token that renews it."""
         now = self._store.dialect.now
         sql = (
             "INSERT INTO leases (sweep, token, holder, expires_at) "
@@ -188,10 +173,7 @@ class Sweeps:
     def renew(self, sweep_id: str, token: str) -> bool:
         """Keep the lease for another minute; return False while the history is out of reach.
 
-        Raises
-        ------
-        HistoryError
-            Another process has the sweep now: it was not renewed in time.
+        Where it was not renewed in time and another process has it, it raises.
         """
         sql = (
             f"UPDATE leases SET expires_at = {self._store.dialect.now} + :length "
@@ -313,18 +295,14 @@ class Sweeps:
         self, sweep_id: str, *, last: int = 1_000
     ) -> dict[str, tuple[float | None, list[float]]]:
         """Return the cost of the runs of each release tag, and the seconds the last ones took."""
-        costs = (
-            "SELECT release_tag, sum(cost_usd) FROM runs WHERE sweep_id = :sweep "
-            "GROUP BY release_tag"
+        sql = (
+            "SELECT release_tag, cost_usd, latency_s FROM runs WHERE sweep_id = :sweep ORDER BY seq"
         )
-        latencies = (
-            "SELECT latency_s FROM runs WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND latency_s IS NOT NULL ORDER BY seq DESC LIMIT :last"
-        )
-        found = {}
-        for tag, cost in self._store.read(costs, {"sweep": sweep_id}):
-            rows = self._store.read(latencies, {"sweep": sweep_id, "tag": tag, "last": last})
-            found[tag] = cost, [seconds for (seconds,) in reversed(rows)]
+        found: dict[str, tuple[float | None, list[float]]] = {}
+        for tag, cost, seconds in self._store.read(sql, {"sweep": sweep_id}):
+            total, latencies = found.get(tag, (None, []))
+            latencies += [] if seconds is None else [seconds]
+            found[tag] = total if cost is None else (total or 0) + cost, latencies[-last:]
         return found
 
     def seconds(self, sweep_id: str) -> float:

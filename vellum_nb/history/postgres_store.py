@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -108,7 +107,7 @@ class PostgresDialect:
 _DIALECT = PostgresDialect()
 
 
-class _Transaction:
+class PostgresTransaction:
     """A transaction under way."""
 
     dialect: ClassVar[PostgresDialect] = _DIALECT
@@ -136,7 +135,7 @@ class _Transaction:
         self.read(sql, {"name": name})
 
 
-class _Snapshot(_Transaction):
+class PostgresSnapshot(PostgresTransaction):
     """One state of the history, on a connection of its own."""
 
     def stream(
@@ -187,7 +186,7 @@ class PostgresStore:
             while True:
                 try:
                     with self._errors(self._reader):
-                        return _Transaction(self._reader.open()).read(sql, parameters)
+                        return PostgresTransaction(self._reader.open()).read(sql, parameters)
                 except OutOfReachError:
                     if time.monotonic() > until or not _is_lost(self._reader):
                         raise
@@ -222,7 +221,7 @@ class PostgresStore:
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             if connection.prepare_threshold is None:  # behind a pooler
                 connection.execute(_POOLED)
-            result = change(_Transaction(connection))
+            result = change(PostgresTransaction(connection))
             self._is_committing = True  # what is lost from here on may be committed
             connection.execute("COMMIT")
         finally:
@@ -231,7 +230,7 @@ class PostgresStore:
         return result
 
     @contextmanager
-    def snapshot(self) -> Iterator[_Snapshot]:
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Hold one state of the history, on a connection of its own; no writer waits for it."""
         link = self._link(_SETTINGS + _READ_ONLY + _LONG_READ)
         try:
@@ -239,7 +238,7 @@ class PostgresStore:
                 connection = link.open()
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 connection.execute("SELECT 1")  # the state is that of the first read
-                yield _Snapshot(connection)
+                yield PostgresSnapshot(connection)
         finally:
             link.close()
 
@@ -254,24 +253,8 @@ class PostgresStore:
 
     def vacuum(self) -> None:
         """Give unused space back to the server's disk, where the user owns the tables."""
-        notices: list[str | None] = []
-
-        def on_notice(notice: psycopg.errors.Diagnostic) -> None:
-            notices.append(notice.message_primary)  # cannot be read later
-
         with self._writer.lock, self._errors(self._writer):
-            connection = self._writer.open()
-            connection.add_notice_handler(on_notice)
-            try:
-                connection.execute(f"VACUUM (FULL) {', '.join(TABLES)}")
-            finally:
-                connection.remove_notice_handler(on_notice)
-        if notices:
-            msg = (
-                f"The server did not give back all the space of the history {self.path}: only the "
-                f"owner of its tables can ({notices[0]})"
-            )
-            warnings.warn(msg, UserWarning, stacklevel=4)
+            self._writer.open().execute(f"VACUUM (FULL) {', '.join(TABLES)}")
 
     def close(self) -> None:
         """Close the connections; does nothing the second time. Waits for what is under way."""
@@ -368,52 +351,41 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     return raw
 
 
-def _prepare(transaction: _Transaction) -> None:
+def _prepare(transaction: PostgresTransaction) -> None:
     """Make or migrate the tables; of several processes one does it."""
     transaction.serialize("schema")
-    version = _version(transaction)
-    reason = _unfit(transaction, version)
-    if reason:
-        msg = f"The history cannot be used: {reason}"
-        raise HistoryError(msg)
-    if version == len(MIGRATIONS):
-        return
-    for migrate in MIGRATIONS[version:]:
-        migrate(transaction)
-    transaction.execute("CREATE TABLE IF NOT EXISTS vnb_version (version BIGINT NOT NULL)")
-    transaction.execute("DELETE FROM vnb_version")
-    transaction.execute("INSERT INTO vnb_version VALUES (:n)", {"n": len(MIGRATIONS)})
-
-
-def _version(transaction: _Transaction) -> int:
     sql = "SELECT to_regclass(quote_ident(current_schema()) || '.vnb_version') IS NOT NULL"
-    if not transaction.read(sql)[0][0]:
-        return 0
-    return int(transaction.read("SELECT max(version) FROM vnb_version")[0][0])
-
-
-def _unfit(transaction: _Transaction, version: int) -> str | None:
-    """Return why this version cannot use the schema, or None."""
+    version = 0
+    if transaction.read(sql)[0][0]:
+        version = int(transaction.read("SELECT max(version) FROM vnb_version")[0][0])
+    sql = (
+        "SELECT string_agg(tablename, ', ') FROM pg_tables "
+        "WHERE schemaname = current_schema() AND tablename = ANY(:tables)"
+    )
+    ((others,),) = transaction.read(sql, {"tables": list(TABLES)})
     ((encoding,),) = transaction.read("SHOW server_encoding")
+    reason = ""
     if encoding != "UTF8":
-        return (
+        reason = (
             f"its database is encoded as {encoding}, which cannot hold every text; make one with "
             "ENCODING 'UTF8' TEMPLATE template0"
         )
-    if version > len(MIGRATIONS):
-        return f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
-    if version == 0:
-        sql = (
-            "SELECT string_agg(tablename, ', ') FROM pg_tables "
-            "WHERE schemaname = current_schema() AND tablename = ANY(:tables)"
+    elif version > len(MIGRATIONS):
+        reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
+    elif version == 0 and others:
+        reason = (
+            f"its schema already has tables of these names ({others}), of another program or of a "
+            "version before the first release; use another schema or database"
         )
-        found = transaction.read(sql, {"tables": list(TABLES)})[0][0]
-        if found:
-            return (
-                f"its schema already has tables of these names ({found}), of another program or "
-                "of a version before the first release; use another schema or database"
-            )
-    return None
+    if reason:
+        msg = f"The history cannot be used: {reason}"
+        raise HistoryError(msg)
+    if version < len(MIGRATIONS):
+        for migrate in MIGRATIONS[version:]:
+            migrate(transaction)
+        transaction.execute("CREATE TABLE IF NOT EXISTS vnb_version (version BIGINT NOT NULL)")
+        transaction.execute("DELETE FROM vnb_version")
+        transaction.execute("INSERT INTO vnb_version VALUES (:n)", {"n": len(MIGRATIONS)})
 
 
 def _escaped(text: str) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-
-from vellum_nb.history.store import Transaction
+from typing import Any
 
 APPLICATION_ID = 0x766E6231  # "vnb1"
 _UNRELEASED_ID = 0x766E6268  # the seven versions before the first release
@@ -179,7 +178,7 @@ _POSTGRESQL = {
 TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", _TABLES))
 
 
-def make_first_version(transaction: Transaction) -> None:
+def make_first_version(transaction: Any) -> None:
     """Make the tables of version 1."""
     is_sqlite = transaction.dialect.name == "sqlite"
     types = _SQLITE if is_sqlite else _POSTGRESQL
@@ -192,7 +191,7 @@ def make_first_version(transaction: Transaction) -> None:
         transaction.execute(_MEMBER)
 
 
-MIGRATIONS: Sequence[Callable[[Transaction], None]] = (make_first_version,)
+MIGRATIONS: Sequence[Callable[[Any], None]] = (make_first_version,)
 
 
 def refuse_old(application_id: int) -> str | None:

@@ -24,7 +24,7 @@ from vellum_nb.search_text import BREAK, LONGEST_PHRASE, VERSION, Search, docume
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vellum_nb.history.store import Reader, Store, Transaction
+    from vellum_nb.history.backends import Reader, Store, Transaction
 
 OnProgress = Callable[[int, int], object]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
+from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import frame_of_records
 from vellum_nb.history.query import Ids, ids_of
 from vellum_nb.history.rows import (
@@ -28,7 +29,7 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
-from vellum_nb.history.store import Reader, Row, Store, Transaction, insert
+from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 

@@ -1,20 +1,95 @@
-"""Where a history is: a file, memory, or a URL without its password; and how to open it."""
+"""Where a history is and how to open it: a file or memory in SQLite, or a PostgreSQL database."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.sqlite_store import SqliteStore
-from vellum_nb.history.store import DatabaseUrl, Store
-from vellum_nb.sqlite import MEMORY
+from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
+from vellum_nb.history.store import DatabaseUrl
+from vellum_nb.sqlite import MEMORY, FileFormat, SqliteFile
+from vellum_nb.sqlite import Snapshot as FileSnapshot
+from vellum_nb.sqlite import Transaction as FileTransaction
+
+if TYPE_CHECKING:
+    from vellum_nb.history.postgres_store import (
+        PostgresDialect,
+        PostgresSnapshot,
+        PostgresStore,
+        PostgresTransaction,
+    )
+
+Dialect: TypeAlias = "SqliteDialect | PostgresDialect"
+Transaction: TypeAlias = "SqliteTransaction | PostgresTransaction"
+Snapshot: TypeAlias = "SqliteSnapshot | PostgresSnapshot"
+Store: TypeAlias = "SqliteStore | PostgresStore"
+Reader: TypeAlias = "Store | Transaction | Snapshot"
+"""Anything that answers a query."""
 
 _ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a password, too
     r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE
 )
+FORMAT = FileFormat("history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old)
+
+
+_JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # takes NaN and infinities
+
+
+class SqliteDialect:
+    """The SQL that only SQLite understands."""
+
+    name = "sqlite"
+    now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000"
+
+    def one_of(self, column: str, name: str) -> str:
+        """Return a term for one of many values, which are bound as one JSON list."""
+        return f"{column} IN (SELECT value FROM json_each(:{name}))"
+
+    def listed(self, values: Iterable[str | int]) -> str:
+        """Return the JSON list."""
+        return json.dumps(list(values))
+
+    def member(self, column: str, name: str) -> str:
+        """Return a member of a JSON object; a JSON path cannot express every name."""
+        value = f"(SELECT value FROM json_each({column}) WHERE key = :{name})"
+        return f"CASE WHEN json_valid({column}{_JSON5}) THEN {value} END"
+
+
+_DIALECT = SqliteDialect()
+
+
+class SqliteTransaction(FileTransaction):
+    """A write under way."""
+
+    dialect: ClassVar[SqliteDialect] = _DIALECT
+
+    def serialize(self, name: str) -> None:
+        """Do nothing: SQLite has one writer at a time."""
+
+
+class SqliteSnapshot(FileSnapshot):
+    """One state of the history for several reads."""
+
+    dialect: ClassVar[SqliteDialect] = _DIALECT
+
+
+class SqliteStore(SqliteFile):
+    """An open history in SQLite; see `SqliteFile`."""
+
+    dialect: ClassVar[SqliteDialect] = _DIALECT
+    transaction_class: ClassVar[type[FileTransaction]] = SqliteTransaction
+    snapshot_class: ClassVar[type[FileSnapshot]] = SqliteSnapshot
+
+    def __init__(
+        self, path: Path | str, file_format: FileFormat = FORMAT, *, read_only: bool = False
+    ) -> None:
+        super().__init__(path, file_format, read_only=read_only)
 
 
 def parse_location(path: Any) -> Any:
