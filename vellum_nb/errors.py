@@ -15,6 +15,7 @@
         APIResponseError     2xx that is not our contract
       InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
       HistoryError           the history is locked, corrupt, newer than we are, or a wrong argument
+        OutOfReachError      its server cannot be reached, or takes no writes
       RegressionError (AssertionError)  a release is worse than its baseline
 
 A rejected run is a value, not an exception: see `vellum_nb.Run`.
@@ -203,6 +204,13 @@ class HistoryError(VellumNBError):
     """
 
     run: Any = None
+
+
+class OutOfReachError(HistoryError):
+    """The server of the history cannot be reached, or takes no writes.
+
+    Runs that begin and end are recorded locally then; a write under way may have been made.
+    """
 
 
 class RegressionError(VellumNBError, AssertionError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 
-import pandas as pd
 import pytest
 
 import vellum_nb as vnb
@@ -37,25 +36,6 @@ def test_the_frame_has_a_column_for_it_where_a_run_has_one(team):
     assert columns[-3:] == ["model", "author", "id"]
     assert team.frame()["author"].tolist()[:2] == ["bob", "ada"]
     assert "author" not in team.frame(ids=["nobody's"])
-
-
-def test_exports_keep_it(team, tmp_path):
-    for write, read in (
-        (team.to_csv, vnb.read_csv),
-        (team.to_parquet, vnb.read_parquet),
-        (team.to_jsonl, vnb.read_jsonl),
-    ):
-        pd.testing.assert_frame_equal(read(write(tmp_path / "file")), team.frame())
-    without = vnb.read_csv(team.to_csv(tmp_path / "file", ids=["nobody's"]))
-    assert "author" not in without
-    chosen = vnb.read_csv(team.to_csv(tmp_path / "file", columns=["author", "id"]))
-    assert chosen["author"].tolist()[:2] == ["bob", "ada"]
-
-
-def test_it_is_kept_when_a_run_is_deleted_and_comes_back(team):
-    team.delete(["ada's"])
-    team.undelete()
-    assert team.get("ada's").author == "ada"
 
 
 def test_a_file_of_ones_own_names_nobody_and_a_shared_history_the_user(

@@ -259,12 +259,6 @@ def test_without_permission_one_sentence_says_what_to_do(open_folder, file, fold
 
 
 @AS_ROOT
-def test_a_folder_that_cannot_be_made_says_so(open_folder):
-    with nobody(), pytest.raises(HistoryError, match="cannot be opened.*Permission denied"):
-        History(open_folder / "new" / "runs.db")
-
-
-@AS_ROOT
 def test_a_history_that_may_only_be_read_can_be_checked(open_folder):
     path = open_folder / "runs.db"
     path.chmod(0o444)

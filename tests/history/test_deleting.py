@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from vellum_nb import History, HistoryError
+from vellum_nb import HistoryError
 
 LONG = "long text " * 4_000
 
@@ -52,12 +52,6 @@ def test_each_deletion_is_listed_and_can_be_chosen(history, record):
         history.undelete(7)
 
 
-def test_without_deletions_the_list_has_its_columns(history):
-    listed = history.deletions()
-    assert len(listed) == 0
-    assert str(listed["deleted_at"].dtype) == "datetime64[us, UTC]"
-
-
 def test_the_ids_of_a_deleted_run_stay_taken_until_a_vacuum(history, record, make_run):
     run = record(external_id="a")
     history.delete([run.id])
@@ -77,25 +71,6 @@ def test_undoing_an_empty_deletion_restores_nothing(history, record):
     back = history.undelete(nothing)
     assert (nothing.number, back.number, back.runs, history.count()) == (None, None, (), 0)
     assert "nothing" in repr(back)
-
-
-def test_asking_for_a_deleted_run_says_where_it_went(history, record):
-    run = record()
-    history.delete([run.id])
-    with pytest.raises(HistoryError, match=r"was deleted on .* history.undelete\(1\) brings it"):
-        history.get(run.id)
-    with pytest.raises(HistoryError, match="was deleted on"):
-        history.annotate(run.id, note="x")
-    with pytest.raises(HistoryError, match="was deleted on"):
-        history.finish(run)
-
-
-def test_a_deletion_can_be_taken_back_by_another_process(history, record, path):
-    run = record()
-    history.delete([run.id])
-    with History(path) as other:
-        other.undelete()
-    assert history.get(run.id) == run
 
 
 def test_no_number_of_a_deletion_is_given_twice(history, record):

@@ -63,14 +63,6 @@ def test_the_dtypes_of_known_columns_do_not_depend_on_the_runs(history, record):
     assert frame["finished_at"][1] == pd.Timestamp("2026-07-01T12:00:01Z")
 
 
-def test_columns_keep_their_order_when_new_ones_come(history, record):
-    record(inputs={"z": 1, "a": 1})
-    before = [name for name in history.frame().columns if name.startswith("input.")]
-    record(inputs={"new": 1, "a": 1, "z": 1})
-    after = [name for name in history.frame().columns if name.startswith("input.")]
-    assert (before, after) == (["input.z", "input.a"], ["input.z", "input.a", "input.new"])
-
-
 @pytest.mark.parametrize(
     ("values", "dtype", "expected"),
     [
@@ -99,20 +91,6 @@ def test_an_output_column_has_the_dtype_of_its_values(history, record, values, d
     column = history.frame()["output.x"]
     assert str(column.dtype) == dtype
     assert [(v, type(v)) for v in column.tolist()] == [(v, type(v)) for v in expected]
-
-
-def test_a_column_without_any_value_is_text(history, record):
-    record(outputs={"x": None})
-    record(outputs={"x": float("nan")})
-    column = history.frame()["output.x"]
-    assert str(column.dtype) == TEXT
-    assert column.isna().all()
-
-
-def test_states_are_categories_in_the_order_of_a_runs_life(history, record):
-    record(state="FAILED")
-    categories = history.frame()["state"].cat.categories.tolist()
-    assert categories == ["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
 
 
 def test_release_tags_are_the_categories_that_occur_sorted(history, record):

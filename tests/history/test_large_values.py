@@ -69,12 +69,6 @@ def test_lists_and_table_pages_do_not_load_large_values(history, record, place):
     assert "missing" not in history._repr_html_()
 
 
-def test_a_search_finds_what_stands_at_the_end_of_a_long_document(history, record):
-    run = record(inputs={"doc": f"{DOCUMENT} Kündigungsfrist"})
-    record(inputs={"doc": DOCUMENT})
-    assert [found.id for found in history.runs(search="kündigungsfrist")] == [run.id]
-
-
 def test_corrections_and_traces_are_set_apart_and_leave_the_rest(history, record):
     run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
     history.annotate(run.id, desired={"o": DOCUMENT})
@@ -86,14 +80,6 @@ def test_corrections_and_traces_are_set_apart_and_leave_the_rest(history, record
     history.annotate(run.id, desired={"o": "short"})
     assert history.get(run.id).desired == {"o": "short"}
     assert history.get(run.id).inputs == {"doc": DOCUMENT}
-
-
-def test_text_that_looks_like_a_reference_is_only_text(history, record):
-    digest = "a" * 64
-    run = record(
-        inputs={"x": f'["inputs", ["x"], "{digest}"]', "large": [["inputs", ["x"], digest]]}
-    )
-    assert history.get(run.id).inputs["large"] == [["inputs", ["x"], digest]]
 
 
 def test_a_missing_value_is_an_error_in_runs_and_missing_in_frames(

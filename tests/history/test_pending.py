@@ -90,15 +90,6 @@ def test_runs_of_the_time_without_a_server_are_merged_when_it_is_back(
         assert pending.count() == 0
 
 
-def test_the_next_process_that_opens_the_history_merges_them(postgres_url, down, make_run):
-    history = History(postgres_url)
-    with down, pytest.warns(UserWarning, match="are recorded in"):
-        history.begin(make_run(id="waits"))
-    with History(postgres_url) as other:
-        assert [run.id for run in other.runs()] == ["waits"]
-    history.close()
-
-
 def test_pending_runs_that_cannot_be_merged_do_not_keep_the_history_closed(
     postgres_url, down, make_run, folder
 ):
@@ -261,23 +252,6 @@ def test_an_answer_that_comes_while_a_program_locks_the_history_is_not_lost(
         assert history.get(run.id).outputs == {"a": 1}
 
 
-def test_a_server_that_takes_no_writes_keeps_no_run_from_being_recorded(
-    postgres_url, ask, make_run
-):
-    with History(postgres_url):
-        setting(ask, "SET default_transaction_read_only = on")
-    with History(postgres_url) as history:
-        with pytest.warns(UserWarning, match="are recorded in"):
-            history.begin(make_run(id="a"))
-        with pytest.raises(HistoryError, match=r"takes no writes \(it is a standby, or read-only"):
-            history.annotate("a", note="x")
-        assert history.count() == 0  # pending runs do not keep it from being read
-        ask("SET default_transaction_read_only = off")
-        setting(ask, "RESET default_transaction_read_only")
-    with History(postgres_url) as history:
-        assert [run.id for run in history.runs()] == ["a"]
-
-
 def test_who_may_only_read_loses_no_run(postgres_url, guest_url, ask, make_run):
     with History(postgres_url) as history:
         history.begin(make_run(id="there"))
@@ -290,18 +264,6 @@ def test_who_may_only_read_loses_no_run(postgres_url, guest_url, ask, make_run):
     ask("GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO reader")
     with History(guest_url) as history:
         assert history.count() == 2
-
-
-def test_a_server_without_a_free_connection_says_so(postgres, guest_url):
-    postgres.execute("ALTER ROLE reader CONNECTION LIMIT 1")
-    try:
-        with (
-            History(guest_url) as history,
-            pytest.raises(HistoryError, match="no connection left; end another program"),
-        ):
-            history.count()
-    finally:
-        postgres.execute("ALTER ROLE reader CONNECTION LIMIT -1")
 
 
 @pytest.fixture
@@ -323,17 +285,6 @@ def test_a_scan_goes_on_over_a_restart(postgres_url, down):
         for frame in frames:
             found += frame["id"].tolist()
     assert found == [f"run-{number}" for number in reversed(range(600))]
-
-
-@pytest.mark.usefixtures("stored")
-def test_a_read_waits_for_a_server_that_is_started_again(postgres, postgres_url):
-    with History(postgres_url) as history:
-        assert history.count() == 600
-        postgres.kill()
-        starting = threading.Timer(0.5, postgres.start)
-        starting.start()
-        assert history.count() == 600
-        starting.join()
 
 
 @pytest.mark.usefixtures("stored")

@@ -66,35 +66,11 @@ def test_a_file_that_is_not_sqlite_is_refused(path, content):
     assert "not an SQLite file" in refused(path)
 
 
-def test_a_truncated_file_is_refused(closed):
-    content = closed.read_bytes()
-    closed.write_bytes(content[: len(content) // 2])
-    assert "damaged" in refused(closed)
-
-
-@pytest.mark.parametrize("at", [100, 2048, 5 * 2048, 2 * 2048 + 8])
-def test_a_file_with_overwritten_pages_is_refused(closed, at):
-    with closed.open("r+b") as file:
-        file.seek(at)
-        file.write(b"\xa5" * 64)
-    assert "damaged" in refused(closed)
-
-
-def test_a_file_of_only_the_header_is_refused(path):
-    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 500)
-    assert "left as it is" in refused(path)
-
-
 def test_an_empty_file_becomes_a_history(path, make_run):
     path.touch()
     with History(path) as history:
         history.begin(make_run())
         assert history.count() == 1
-
-
-def test_a_folder_is_no_history(tmp_path):
-    with pytest.raises(HistoryError, match="cannot be opened"):
-        History(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [5, 1.5, ["runs.db"]])
@@ -176,11 +152,3 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
 def test_a_backup_that_cannot_be_written_names_its_own_place(tmp_path, target, reason):
     with History(tmp_path / "a.db") as history, pytest.raises(HistoryError, match=reason):
         history.backup(target)
-
-
-def test_a_trace_of_what_is_not_a_run_is_refused(tmp_path):
-    with (
-        History(tmp_path / "a.db") as history,
-        pytest.raises(HistoryError, match="id=7 is not text"),
-    ):
-        history.trace(7)

@@ -14,8 +14,7 @@ import time
 import pandas as pd
 import pytest
 
-from vellum_nb import History, HistoryError, read_csv, read_jsonl, read_parquet
-from vellum_nb.files import replacing
+from vellum_nb import HistoryError, read_csv, read_jsonl, read_parquet
 
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)
@@ -69,16 +68,6 @@ def _in_thread(call):
     assert not thread.is_alive(), "a writer waits for the export"
 
 
-def test_a_history_in_memory_is_exported_as_it_was_too(make_run):
-    with History(":memory:") as history:
-        for _ in range(3):
-            history.begin(make_run())
-        stopped = Stops(lambda: history.begin(make_run(id="afterwards")))
-        history.to_csv(stopped)
-        assert "afterwards" not in stopped.getvalue()
-        assert history.count() == 4
-
-
 @pytest.mark.parametrize(
     "old",
     [
@@ -108,11 +97,6 @@ def test_columns_choose_and_order(many, tmp_path, write):
     columns = ["output.reply", "state", "timestamp", "id"]
     path = getattr(many, write)(tmp_path / "a", columns=columns, limit=20)
     pd.testing.assert_frame_equal(READERS[write](path), many.frame(limit=20)[columns])
-
-
-def test_one_column_may_be_given_by_its_name(many, tmp_path):
-    path = many.to_csv(tmp_path / "a.csv", columns="id", limit=2)
-    assert path.read_text() == '"id"\n"run-29"\n"run-28"\n'
 
 
 def test_chosen_columns_of_json_lines_hold_values_as_json_has_them(history, record, tmp_path):
@@ -209,15 +193,6 @@ def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path
     assert left.exists(), "it is that of another file"
     many.to_csv(target)
     assert not left.exists()
-
-
-def test_two_exports_to_one_file_leave_one_whole_file(many, tmp_path):
-    target = tmp_path / "runs.csv"
-    with replacing(target) as file:
-        many.to_csv(target)
-        file.write("the last one")
-    assert target.read_text() == "the last one"
-    assert list(tmp_path.glob("*.part")) == []
 
 
 SIZED = """

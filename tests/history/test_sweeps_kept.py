@@ -56,13 +56,6 @@ def test_expectations_and_labels_of_cases_change_and_inputs_do_not(history, swee
     assert (found.inputs, found.expected, found.labels) == ({"a": None}, {"b": 3}, {"who": "ben"})
 
 
-def test_an_unfinished_sweep_of_the_same_plan_is_not_added_twice(history, sweep):
-    twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
-    assert not history.sweeps.add(twin, CASES, allow_duplicate=False)
-    assert history.sweeps.add(twin, CASES)
-    assert history.sweeps.every() == [twin, sweep]
-
-
 def test_an_unknown_sweep_is_named(history):
     with pytest.raises(HistoryError, match="no sweep 'x'"):
         history.sweeps.change("x", why=None)
@@ -153,16 +146,6 @@ def test_a_reused_run_is_shown_where_it_stands(history, sweep, record):
     assert history.sweeps.reused(sweep.id) == {}
     assert history.sweeps.frame(sweep.id).empty
     assert history.sweeps.deleted(sweep.id) == 1
-
-
-def test_a_deleted_run_of_a_sweep_counts_as_run_so_that_it_is_not_paid_twice(
-    history, sweep, record
-):
-    run = record(sweep_id=sweep.id)
-    history.delete([run.id])
-    assert history.sweeps.states(sweep.id) == {run.id: "FULFILLED"}
-    assert history.sweeps.deleted(sweep.id) == 1
-    assert history.sweeps.frame(sweep.id).empty
 
 
 def test_planned_ids_are_all_different_and_never_change():

@@ -3,7 +3,6 @@
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,13 +30,6 @@ def test_a_vacuum_forgets_deletions_and_gives_the_space_back(history, record, pa
     assert "8 deleted run(s) forgotten for good; 8 large value(s) dropped" in repr(done)
 
 
-def test_a_vacuum_keeps_the_values_that_deleted_runs_share_with_others(history, record):
-    kept, gone = record(inputs={"doc": LONG}), record(inputs={"doc": LONG})
-    history.delete([gone.id])
-    assert history.vacuum().dropped == 0
-    assert history.get(kept.id).inputs == {"doc": LONG}
-
-
 def test_a_vacuum_leaves_no_word_of_deleted_runs_in_the_index(history, record):
     runs = [record(inputs={"q": f"refund {n}"}) for n in range(20)]
     assert history.count(search="refund") == 20
@@ -61,25 +53,6 @@ def test_a_vacuum_works_while_another_process_records(history, record, path):
         history.vacuum()
     assert child.returncode == 0
     assert history.count(deployment="d", state="FULFILLED") == 60
-
-
-def test_a_vacuum_of_a_history_in_memory_works(make_run):
-    with History(":memory:") as history:
-        history.begin(make_run(inputs={"doc": LONG}))
-        history.delete(["run-0"])
-        assert history.vacuum().forgotten == 1
-
-
-def test_a_reader_in_another_thread_is_not_disturbed(history, record):
-    for n in range(12):
-        record(inputs={"doc": LONG + str(n)})
-    history.delete([f"run-{n}" for n in range(2)])
-    counts = []
-    reader = threading.Thread(target=lambda: counts.extend(len(history.runs()) for _ in range(10)))
-    reader.start()
-    history.vacuum()
-    reader.join()
-    assert set(counts) == {10}
 
 
 def test_the_size_is_told_where_it_says_something(history, record, path):

@@ -100,10 +100,7 @@ def parse_location(path: Any) -> Any:
 
 
 def open_backend(path: Any, *, read_only: bool = False) -> Store:
-    """Open the history at `path`, else that of ``VELLUM_NB_HISTORY``, else the user's own.
-
-    With `read_only` it must exist, and is neither changed nor migrated.
-    """
+    """Open the history at `path`; with `read_only` it must exist, and is not changed."""
     location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
     if not isinstance(location, DatabaseUrl):
         place = existing_file(location) if read_only else file_location(location)

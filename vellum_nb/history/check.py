@@ -87,12 +87,7 @@ class HistoryCheck:
 def check_history(path: str | Path | None = None) -> HistoryCheck:
     """Read every page and every run of a history and report what is broken; nothing is changed.
 
-    Others may write to it during that.
-
-    Parameters
-    ----------
-    path : str or Path, optional
-        The file; default: as for `History`.
+    Others may write to it during that. `path` is the file; default: as for `History`.
 
     Raises
     ------

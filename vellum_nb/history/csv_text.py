@@ -72,7 +72,12 @@ def values_of(series: pd.Series[Any]) -> list[Any]:
 def _pattern(series: pd.Series[Any]) -> tuple[str, Sequence[Any]]:
     """Return what a column adds to the pattern of a line, and what is put into it, if anything."""
     if str(series.dtype).startswith("datetime64"):
-        return _time_pattern(series)
+        import numpy as np
+
+        texts = np.datetime_as_string(series.dt.tz_convert(None).to_numpy(), unit="us").tolist()
+        if not series.hasnans:
+            return "%s+00:00", texts
+        return "%s", ["" if text == "NaT" else f"{text}+00:00" for text in texts]
     values = values_of(series)
     kinds = set(map(type, values))
     has_gaps = type(None) in kinds
@@ -84,16 +89,6 @@ def _pattern(series: pd.Series[Any]) -> tuple[str, Sequence[Any]]:
     if not kinds <= _NUMBERS:
         return "%s", [_cell(value) for value in values]
     return "%s", ["" if value is None else value for value in values] if has_gaps else values
-
-
-def _time_pattern(series: pd.Series[Any]) -> tuple[str, Sequence[Any]]:
-    import numpy as np
-
-    moments = series.dt.tz_convert(None).to_numpy()
-    texts = np.datetime_as_string(moments, unit="us").tolist()
-    if not series.hasnans:
-        return "%s+00:00", texts
-    return "%s", ["" if text == "NaT" else f"{text}+00:00" for text in texts]
 
 
 def _text_pattern(values: Sequence[Any], *, has_gaps: bool) -> tuple[str, Sequence[Any]]:
@@ -108,13 +103,7 @@ def _text_pattern(values: Sequence[Any], *, has_gaps: bool) -> tuple[str, Sequen
 
 
 def _quoted(text: str) -> str:
-    r"""Return `text` as a quoted cell, guarded where a spreadsheet would run it.
-
-    Examples
-    --------
-    >>> _quoted('=HYPERLINK("x")')
-    '"\'=HYPERLINK(""x"")"'
-    """
+    """Return `text` as a quoted cell, guarded where a spreadsheet would run it."""
     guard = _GUARD if text[:1] in _DANGEROUS else ""
     return f'"{guard}{text.replace(chr(34), chr(34) * 2)}"'
 
@@ -158,13 +147,7 @@ def separator_of(text: str) -> Separator:
 
 
 def split(text: str, separator: Separator = ",") -> Iterator[list[tuple[str, bool]]]:
-    """Yield rows of cells, each its text and whether it was quoted.
-
-    Raises
-    ------
-    ValueError
-        With the number of the row in which the quotes do not fit.
-    """
+    """Yield rows of cells, each its text and whether it was quoted; raise a ValueError else."""
     cell = _CELLS[separator]
     row: list[tuple[str, bool]] = []
     at, number = 0, 1

@@ -129,13 +129,7 @@ def write_parquet_frame(frame: pd.DataFrame, path: str | Path) -> Path:
 
 
 def pyarrow(caller: str) -> Any:
-    """Return pyarrow.
-
-    Raises
-    ------
-    HistoryError
-        It is not installed; `caller` is named as what needs it.
-    """
+    """Return pyarrow, or raise an error that says that `caller` needs it."""
     try:
         import pyarrow as pa
         import pyarrow.parquet
@@ -287,14 +281,9 @@ def _flat(run: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _iso(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    msg = f"{type(value).__name__} is not plain JSON"
-    raise TypeError(msg)
-
-
-_encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, default=_iso).encode
+_encode: Callable[[Any], str] = json.JSONEncoder(
+    ensure_ascii=False, default=datetime.isoformat
+).encode
 
 
 # ---------------------------------------------------------------- Parquet
@@ -353,10 +342,9 @@ def _write_parquet(
     schema = pa.schema(fields, {**found.metadata, JSON_COLUMNS: json.dumps(mixed).encode()})
     with pa.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for frame in frames:
-            texts = {name: column(_json_texts(frame[name]), "text") for name in mixed}
-            part = frame.reset_index(drop=True).assign(**texts)
+            part = frame.reset_index(drop=True)
+            for name in mixed:
+                values = values_of(part[name])
+                cells = [v if v is None else json.dumps(v, ensure_ascii=False) for v in values]
+                part[name] = column(cells, "text")
             writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
-
-
-def _json_texts(values: pd.Series[Any]) -> list[str | None]:
-    return [v if v is None else json.dumps(v, ensure_ascii=False) for v in values_of(values)]

@@ -86,13 +86,7 @@ _CUT = f",{_encode(_BETWEEN)},"
 
 
 def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) -> pd.DataFrame:
-    """Return the frame of rows of `SHOWN`.
-
-    Raises
-    ------
-    DamagedRunError
-        A row is not a run any more, unless these are skipped.
-    """
+    """Return the frame of rows of `SHOWN`; damaged ones raise, unless they are skipped."""
     try:
         return _frame(rows)
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -173,9 +167,8 @@ def _series(values: Sequence[Any], dtype: str) -> Any:
 def _category(values: list[Any], known: Sequence[str]) -> Any:
     import pandas as pd
 
-    others = sorted({value for value in values if value is not None} - set(known))
-    categories = _text_column([*known, *others])
-    return pd.Series(pd.Categorical(values, categories=categories))
+    others = sorted(set(_given(values)) - set(known))
+    return pd.Series(pd.Categorical(values, categories=_text_column([*known, *others])))
 
 
 def _inferred(values: list[Any]) -> Any:
@@ -237,22 +230,19 @@ def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
 
     The names come in the order in which the oldest objects brought them.
     """
-    places = range(0, len(texts), _AT_ONCE)
-    chunks = [_members_of_some(texts[first : first + _AT_ONCE]) for first in places]
+    chunks: list[tuple[dict[str, list[Any]], int]] = []
+    for first in range(0, len(texts), _AT_ONCE):
+        objects, has_halves = _parse(texts[first : first + _AT_ONCE], "{}")
+        names = dict.fromkeys(chain.from_iterable(reversed(objects)))
+        members = {name: list(map(dict.get, objects, repeat(name))) for name in names}
+        cells = {n: _frame_values(each, has_halves=has_halves) for n, each in members.items()}
+        chunks.append((cells, len(objects)))
     found: dict[str, list[Any]] = {}
-    for name in dict.fromkeys(chain.from_iterable(chunk for chunk, _ in reversed(chunks))):
+    for name in dict.fromkeys(chain.from_iterable(cells for cells, _ in reversed(chunks))):
         found[name] = []
-        for chunk, size in chunks:
-            found[name] += chunk.pop(name) if name in chunk else [None] * size
+        for cells, size in chunks:
+            found[name] += cells.pop(name) if name in cells else [None] * size
     return found
-
-
-def _members_of_some(texts: Sequence[str | None]) -> tuple[dict[str, list[Any]], int]:
-    objects, has_halves = _parse(texts, "{}")
-    names = dict.fromkeys(chain.from_iterable(reversed(objects)))
-    each = {name: list(map(dict.get, objects, repeat(name))) for name in names}
-    cells = {name: _frame_values(values, has_halves=has_halves) for name, values in each.items()}
-    return cells, len(texts)
 
 
 def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
@@ -304,16 +294,7 @@ _TRACE = {
 
 
 def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
-    """Return one row a node, in the order in which they began.
-
-    Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`, `tokens_in`,
-    `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself).
-
-    Examples
-    --------
-    >>> trace_frame([NodeRun(name="classify", state="FULFILLED")])["name"].tolist()
-    ['classify']
-    """
+    """Return one row a node, in the order in which they began; columns as of `History.trace`."""
     parents = {node.span_id: node.parent_span_id for node in nodes if node.span_id}
     rows = []
     for node in nodes:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.backends import (
     Store,
@@ -32,9 +32,9 @@ from vellum_nb.history.frames import trace_frame
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
-from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
+from vellum_nb.history.query import Filters, Ids, OrderedRuns
 from vellum_nb.history.rows import clean, run_of, tags_text
-from vellum_nb.history.store import DatabaseUrl, OutOfReachError
+from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import NodeRun, Run
 
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ class History:
         HistoryError
             The history has a run with this id or external id, or cannot be written.
         """
-        run = self._signed(run)
-        self._write_run(partial(writes.begin, run=run), begun=(run,))
-        return run
+        return self._record((run,), ())[0]
 
     def finish(self, run: Run) -> None:
         """Complete the row that `begin` made: state, outputs, error, times, cost and nodes.
@@ -258,14 +256,10 @@ class History:
         The frame is that of `frame`, and its last column `match` shows where: the column and the
         words around. A search first indexes the runs that are new since the last one.
 
-        Parameters
-        ----------
-        text : str
-            Words; each matches the beginning of a word in inputs, outputs, error, note or tags:
-            ``refund`` finds "refunds". ``"in quotes"`` finds whole words that follow each other.
-            Case and accents do not matter. Scripts without spaces are found anywhere.
-        **filters
-            As in `runs`; `limit`: how many of the newest.
+        Each word matches the beginning of a word in inputs, outputs, error, note or tags:
+        ``refund`` finds "refunds". ``"in quotes"`` finds whole words that follow each other. Case
+        and accents do not matter. Scripts without spaces are found anywhere. `filters` as in
+        `runs`.
 
         Examples
         --------
@@ -288,21 +282,22 @@ class History:
         self,
         *,
         offset: int = 0,
-        limit: int = 100,
         order_by: str = "timestamp",
         descending: bool = True,
         whole: bool = True,
-        **filters: Unpack[PageFilters],
+        **filters: Unpack[Filters],
     ) -> list[Run]:
-        """Return `limit` runs from `offset` on, in any order; for tables.
+        """Return runs from `offset` on, in any order; for tables.
 
         `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
         runs without a value come last. Unless `whole`, of a large value there are only the first
-        1,000 characters. `filters` as in `runs`.
+        1,000 characters. `filters` as in `runs`; `limit` is 100 by default.
         """
-        store, selection = self._selected({**filters, "limit": max(0, offset) + limit})
+        offset, limit = max(0, offset), filters.get("limit", 100)
+        most = None if limit is None else offset + limit
+        store, selection = self._selected({**filters, "limit": most})
         numbers = query.ordered_numbers(store, selection, order_by, descending=descending)
-        rows = query.rows_at(store, numbers[max(0, offset) :], whole=whole)
+        rows = query.rows_at(store, numbers[offset:], whole=whole)
         return query.runs_of(rows, skip_damaged=selection.skip_damaged)
 
     def ordered(
@@ -509,12 +504,9 @@ class History:
         is reported; so is one whose row there is damaged. Sweeps and blind ratings come along. A
         second call adds nothing.
 
-        Parameters
-        ----------
-        other : path, URL, History or list of Run
-            A file or server is only read. A file that ends in ``.jsonl`` is an export of runs. From
-            a list, runs that have ended are taken, in one transaction; those that are STARTED are
-            counted as running.
+        `other` is a file, a URL or a History, which is only read; a ``.jsonl`` export of runs; or a
+        list of runs, of which those that have ended are taken in one transaction and those that
+        are STARTED are counted as running.
         """
         other = parse_location(other)  # before anything can fail: a traceback may show it
         changed: Sequence[str] = ()
@@ -544,16 +536,8 @@ class History:
         """Import executions of `deployment` that were made elsewhere into this history.
 
         They come with release, cost, tokens, duration and rating. Runs that are STARTED here are
-        completed; what is known stays as it is, so a second call adds nothing.
-
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        since, until : datetime or str, optional
-            Executions that began from then on, and before then; UTC when no zone is given.
-        limit : int, optional
-            How many of the newest. Default: all.
+        completed; what is known stays as it is, so a second call adds nothing. `since` and `until`
+        are when they began, as in `runs`; `limit`: how many of the newest.
 
         Raises
         ------
@@ -648,14 +632,12 @@ class History:
         begun: Sequence[Run] = (),
         ended: Sequence[Run] = (),
     ) -> HistoryError | None:
-        """Write runs; while the server is away they go to the pending history.
-
-        They do too while others wait there: a run ends where it began.
-        """
+        """Write runs; while the server is away or runs wait for it, they wait in a local file."""
         store, pending = self._store, self._pending
+        if pending is not None and pending.may_have_runs:  # a run ends where it began
+            pending.record(begun, ended)
+            return None
         try:
-            if pending is not None:
-                pending.raise_if_waiting()
             problem = store.write(change)
         except OutOfReachError:
             if pending is None:
@@ -666,15 +648,14 @@ class History:
             self._notify(run.id)
         return problem
 
-    def _signed(self, run: Run) -> Run:
-        if self._author is None or run.author is not None:
-            return run
-        return run.model_copy(update={"author": self._author})
-
-    def _record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
-        begun = [self._signed(run) for run in begun]
+    def _record(self, begun: Sequence[Run], ended: Sequence[Run]) -> Sequence[Run]:
+        """Begin and complete runs; return those that began, with their author."""
+        if self._author is not None:
+            author = {"author": self._author}
+            begun = [r if r.author is not None else r.model_copy(update=author) for r in begun]
         change = partial(writes.record, begun=begun, ended=ended)
         self._write_run(change, begun=begun, ended=ended)
+        return begun
 
     def _update(self, run_id: str, scalars: Mapping[str, Any], payloads: Mapping[str, Any]) -> None:
         def change(transaction: Transaction) -> None:

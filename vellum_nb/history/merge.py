@@ -317,14 +317,13 @@ def _conflicts(ours: Values, theirs: Values, overruled: Sequence[str]) -> tuple[
         return ()
     late = [n for n in _LATE if ours[n] is not None and theirs[n] is not None]
     names = (*_FACTS, *late) if ours["id"] == theirs["id"] else _SAME_EXECUTION
-    found = [name for name in names if not _is_equal(name, ours[name], theirs[name])]
+    found = []
+    for name in names:
+        both = [ours[name], theirs[name]]
+        if name in PAYLOADS and None not in both:
+            both = [_sorted_json(json.loads(text)) for text in both]
+        found += [name] if both[0] != both[1] else []
     return tuple(dict.fromkeys([*found, *overruled]))
-
-
-def _is_equal(name: str, ours: Any, theirs: Any) -> bool:
-    if ours == theirs or name not in PAYLOADS or None in (ours, theirs):
-        return bool(ours == theirs)
-    return _sorted_json(json.loads(ours)) == _sorted_json(json.loads(theirs))
 
 
 def _sorted_json(value: Any) -> str:

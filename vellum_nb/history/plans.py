@@ -17,12 +17,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import large, query
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows
 from vellum_nb.history.rows import encoded, from_micros, micros
-from vellum_nb.history.store import OutOfReachError, Row, insert
+from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
 
@@ -59,9 +59,7 @@ class Sweeps:
     ``record(begun, ended)`` begins and completes runs, and notifies the subscribers.
     """
 
-    def __init__(
-        self, store: Store, record: Callable[[Sequence[Run], Sequence[Run]], None]
-    ) -> None:
+    def __init__(self, store: Store, record: Callable[[Sequence[Run], Sequence[Run]], Any]) -> None:
         self._store = store
         self._record = record
 
@@ -140,11 +138,7 @@ class Sweeps:
             "UPDATE sweep_cases SET expected = :expected, labels = :labels "
             "WHERE sweep = :sweep AND position = :position"
         )
-        names = ("position", "expected", "labels")
-        rows = [
-            {"sweep": sweep_id, **{name: row[name] for name in names}}
-            for row in map(_case_row, cases)
-        ]
+        rows = [{"sweep": sweep_id, **_case_row(case)} for case in cases]
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
     # ------------------------------------------------------------ who drives it
@@ -298,12 +292,12 @@ class Sweeps:
         sql = (
             "SELECT release_tag, cost_usd, latency_s FROM runs WHERE sweep_id = :sweep ORDER BY seq"
         )
-        found: dict[str, tuple[float | None, list[float]]] = {}
+        costs: dict[str, float | None] = {}
+        latencies: dict[str, list[float]] = {}
         for tag, cost, seconds in self._store.read(sql, {"sweep": sweep_id}):
-            total, latencies = found.get(tag, (None, []))
-            latencies += [] if seconds is None else [seconds]
-            found[tag] = total if cost is None else (total or 0) + cost, latencies[-last:]
-        return found
+            costs[tag] = costs.get(tag) if cost is None else (costs.get(tag) or 0) + cost
+            latencies.setdefault(tag, []).extend([] if seconds is None else [seconds])
+        return {tag: (cost, latencies[tag][-last:]) for tag, cost in costs.items()}
 
     def seconds(self, sweep_id: str) -> float:
         """Return for how long any run of the sweep was under way."""

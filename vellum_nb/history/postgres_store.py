@@ -8,7 +8,6 @@ stored in no variable; errors of connecting come without their cause, whose fram
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,22 +16,19 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.abc import Buffer
-from psycopg.adapt import Dumper
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import FloatDumper
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history.schema import MIGRATIONS, TABLES
-from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Parameters, Row
+from vellum_nb.history.store import DatabaseUrl, Parameters, Row
 from vellum_nb.sqlite import Link, survive_forks
 
 T = TypeVar("T")
 _Link: TypeAlias = "Link[psycopg.Connection[Any]]"
 
 _WAIT_S = 30  # for a lock
-_RESTART_S = 5.0  # a read waits for a server that is restarted
-_PAUSE_S = 0.2
 _SETTINGS = (
     f"SET lock_timeout = '{_WAIT_S}s'; SET idle_in_transaction_session_timeout = '60s'; "
     "SET extra_float_digits = 3; SET client_min_messages = warning; "
@@ -154,18 +150,7 @@ class PostgresSnapshot(PostgresTransaction):
 
 
 class PostgresStore:
-    """An open history in PostgreSQL.
-
-    Parameters
-    ----------
-    url : DatabaseUrl
-        The database.
-
-    Raises
-    ------
-    HistoryError
-        The database cannot be used.
-    """
+    """An open history in PostgreSQL; has the methods of `SqliteStore`."""
 
     dialect: ClassVar[PostgresDialect] = _DIALECT
 
@@ -180,23 +165,19 @@ class PostgresStore:
         survive_forks(self)
 
     def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Return all rows of a query; a server that is restarted is waited for."""
-        until = time.monotonic() + _RESTART_S
-        with self._reader.lock:
-            while True:
-                try:
-                    with self._errors(self._reader):
-                        return PostgresTransaction(self._reader.open()).read(sql, parameters)
-                except OutOfReachError:
-                    if time.monotonic() > until or not _is_lost(self._reader):
-                        raise
-                time.sleep(_PAUSE_S)
+        """Return all rows of a query; a connection that was lost is opened again."""
+        with self._reader.lock, self._errors(self._reader):
+            try:
+                return PostgresTransaction(self._reader.open()).read(sql, parameters)
+            except psycopg.Error:
+                if not _is_lost(self._reader):
+                    raise
+            return PostgresTransaction(self._reader.open()).read(sql, parameters)
 
     def write(self, change: Callable[[Any], T]) -> T:
         """Call `change` in one transaction, commit it, and return what it returned.
 
-        It is called once more where the connection was lost before the commit, or where the
-        transaction was the victim of a deadlock.
+        It is called again where the connection was lost before the commit, or after a deadlock.
         """
         link = self._writer
         with link.lock:
@@ -344,7 +325,7 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
             advice = "its server has no connection left; end another program, or raise the limit"
         msg = f"The history {url} cannot be reached: {advice} ({problem})"
         raise OutOfReachError(msg)
-    for kind, dumper in ((str, _Text), (bool, _Bool), (float, _Float)):
+    for kind, dumper in ((str, _Text), (float, _Float)):
         raw.adapters.register_dumper(kind, dumper)
     for name in ("text", "varchar", "name"):
         raw.adapters.register_loader(name, _Loader)
@@ -388,22 +369,11 @@ def _prepare(transaction: PostgresTransaction) -> None:
         transaction.execute("INSERT INTO vnb_version VALUES (:n)", {"n": len(MIGRATIONS)})
 
 
-def _escaped(text: str) -> str:
-    if "\0" in text or "\x01" in text:
-        return text.replace("\x01", "\x01\x02").replace("\0", "\x01\x01")
-    return text
-
-
 class _Text(StrDumperUnknown):
     def dump(self, obj: str) -> Buffer | None:
-        return super().dump(_escaped(obj))
-
-
-class _Bool(Dumper):
-    oid = psycopg.adapters.types["int8"].oid
-
-    def dump(self, obj: bool) -> Buffer | None:  # noqa: FBT001  (psycopg's signature)
-        return b"1" if obj else b"0"
+        if "\0" in obj or "\x01" in obj:
+            obj = obj.replace("\x01", "\x01\x02").replace("\0", "\x01\x01")
+        return super().dump(obj)
 
 
 class _Float(FloatDumper):

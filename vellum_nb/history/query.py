@@ -30,12 +30,8 @@ Ids: TypeAlias = "str | Run | Iterable[str] | Iterable[Run] | pd.DataFrame"
 """Which runs: their ids, themselves, or a frame of them."""
 
 
-class PageFilters(TypedDict, total=False):
-    """Which runs, joined by "and"; None, like leaving it out, means all.
-
-    `since` is inclusive, `until` is not; without a zone they are UTC. `search`: words, as
-    `History.search` takes them. `skip_damaged`: whether damaged runs are left out.
-    """
+class Filters(TypedDict, total=False):
+    """Which runs, joined by "and"; None, like leaving it out, means all. See `History.runs`."""
 
     deployment: str | Sequence[str] | None
     release_tag: str | Sequence[str] | None
@@ -50,16 +46,9 @@ class PageFilters(TypedDict, total=False):
     ids: Ids | None
     search: str | None
     skip_damaged: bool
-
-
-class Filters(PageFilters, total=False):
-    """The same, and `limit`: how many of the newest."""
-
     limit: int | None
 
 
-_NAMES = ("deployment", "release_tag", "state", "case_id", "sweep_id", "execution_id")
-_ONE_OF = {name: f"r.{name}" for name in (*_NAMES, "external_id", "author")} | {"ids": "r.id"}
 _STATES = get_args(RunState)
 _STREAMED = 200  # rows that are fetched at a time
 _FEW = 8  # rows with large values that are in memory at a time
@@ -80,7 +69,7 @@ class Selection:
         return f"SELECT {terms} {source} WHERE {self.where} ORDER BY {NEWEST_FIRST}{limit}"
 
 
-def select(filters: Filters | PageFilters, store: Store) -> Selection:
+def select(filters: Filters, store: Store) -> Selection:
     """Return which runs `filters` mean; raise a TypeError for a name that is not a filter."""
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
@@ -90,27 +79,29 @@ def select(filters: Filters | PageFilters, store: Store) -> Selection:
     terms = ["r.deletion IS NULL"]
     bound: dict[str, Any] = {}
     for name, value in filters.items():
-        if value is not None and name not in {"limit", "search", "skip_damaged"}:
-            term, bound[name] = _term(name, value, store.dialect)
-            terms.append(term)
+        if value is None or name in {"limit", "search", "skip_damaged"}:
+            continue
+        if name in {"since", "until"}:
+            terms.append(f"r.timestamp {'>=' if name == 'since' else '<'} :{name}")
+            bound[name] = moment(name, value)  # type: ignore[arg-type]
+            continue
+        values, column = _names(name, value), "r.id" if name == "ids" else f"r.{name}"
+        is_one = len(values) == 1
+        terms.append(f"{column} = :{name}" if is_one else store.dialect.one_of(column, name))
+        bound[name] = values[0] if is_one else store.dialect.listed(values)
     words = filters.get("search")
     if words is not None and _text("search", words).strip():
         term, more = search.condition(store, words)
         terms.append(term)
         bound |= more
-    limit = _limit(filters.get("limit"))
+    limit: Any = filters.get("limit")
+    if limit is not None:
+        is_number = isinstance(limit, SupportsIndex) and not isinstance(limit, bool)
+        if not is_number or int(limit) < 0:
+            msg = f"limit={limit!r:.100} is not a number of runs; give one from 0, or None for all"
+            raise HistoryError(msg)
+        limit = min(int(limit), 2**63 - 1)
     return Selection(" AND ".join(terms), bound, limit, bool(filters.get("skip_damaged")))
-
-
-def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
-    if name == "since":
-        return "r.timestamp >= :since", moment(name, value)
-    if name == "until":
-        return "r.timestamp < :until", moment(name, value)
-    values = _names(name, value)
-    if len(values) == 1:
-        return f"{_ONE_OF[name]} = :{name}", values[0]
-    return dialect.one_of(_ONE_OF[name], name), dialect.listed(values)
 
 
 def ids_of(value: Any) -> Any:
@@ -156,15 +147,6 @@ def moment(name: str, value: datetime | date | str) -> int:
     except ValueError as exc:
         msg = f"{name}={value!r:.100} is not a time; write it like '2026-07-01T09:30Z'"
         raise HistoryError(msg) from exc
-
-
-def _limit(limit: object) -> int | None:
-    if limit is None:
-        return None
-    if not isinstance(limit, SupportsIndex) or isinstance(limit, bool) or int(limit) < 0:
-        msg = f"limit={limit!r:.100} is not a number of runs; give one from 0, or None for all"
-        raise HistoryError(msg)
-    return min(int(limit), 2**63 - 1)
 
 
 def read_rows(

@@ -87,12 +87,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
     """Read JSON lines of a history: the frame is equal to the one that was exported.
 
     The lines are whole runs, or the columns that were chosen. A file without a line has the
-    columns that every frame has.
-
-    Raises
-    ------
-    HistoryError
-        The file cannot be read, or is not such a file; the line is named.
+    columns that every frame has. Errors are those of `read_csv`.
 
     Examples
     --------
@@ -122,13 +117,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
 
 
 def runs_of_jsonl(path: Path) -> Iterator[Run]:
-    """Yield the runs of a file that `History.to_jsonl` wrote, one line at a time.
-
-    Raises
-    ------
-    HistoryError
-        The file cannot be read, or a line is not a run; the line is named.
-    """
+    """Yield the runs of a file that `History.to_jsonl` wrote, one line at a time."""
     with _errors(path, _LINES):
         for number, line in enumerate(_objects(path), 1):
             yield _run(line, number)
@@ -153,12 +142,8 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
     """Read a Parquet file of a history: the frame is equal to the one that was exported.
 
     It is what ``pandas.read_parquet`` reads, but for columns of mixed types, which are JSON text
-    in the file and the values themselves here. Needs pyarrow, from the extra ``parquet``.
-
-    Raises
-    ------
-    HistoryError
-        The file cannot be read, or pyarrow is not installed.
+    in the file and the values themselves here. Needs pyarrow, from the extra ``parquet``. Errors
+    are those of `read_csv`.
 
     Examples
     --------

@@ -112,6 +112,7 @@ def scalar_row(run: Run, names: Sequence[str] = SCALARS) -> dict[str, Any]:
             row[name] = None  # fits no database; the run must not be lost for it
     if run.error is not None:
         row |= {"error_code": clean(run.error.code), "error_message": clean(run.error.message)}
+    row["tag_moved"] = int(run.tag_moved)
     if "timestamp" in row:
         row["timestamp"] = micros(run.timestamp)
         row["tags"] = tags_text(run.tags)
@@ -140,13 +141,7 @@ def tags_text(tags: Sequence[str]) -> str | None:
 
 
 def run_of(row: Sequence[Any]) -> Run:
-    """Return the run of a row of `WHOLE`.
-
-    Raises
-    ------
-    DamagedRunError
-        The row is not a run any more.
-    """
+    """Return the run of a row of `WHOLE`; raise a `DamagedRunError` where it is not one."""
     found = dict(zip(WHOLE, row, strict=True))
     try:
         found["timestamp"] = from_micros(found["timestamp"])

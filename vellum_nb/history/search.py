@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
     from vellum_nb.history.backends import Reader, Store, Transaction
 
-OnProgress = Callable[[int, int], object]
-
-Condition: TypeAlias = "tuple[str, dict[str, Any]]"
-"""SQL that is true or false of a run `r`, and its parameters."""
+Condition: TypeAlias = "tuple[str, dict[str, Any]]"  # SQL that is true or false of a run `r`
 
 _BATCH, _AT_ONCE = 500, 100
 _SEARCHED_COLUMNS = ("input.", "output.", "error_", "note", "tags")
@@ -151,7 +148,12 @@ def condition(store: Store, text: str) -> Condition:
     _indexed_upto(store, index)  # raises when nothing can be read
     try:
         with progress_line("Indexing runs for the search", None) as line:
-            catch_up(store, partial(_show, line))
+
+            def show(done: int, total: int) -> None:
+                line.total = total
+                line.update(done - line.n)
+
+            catch_up(store, show)
     except HistoryError as exc:
         msg = f"The search index cannot be written, so every run is compared, which is slow: {exc}"
         warnings.warn(msg, UserWarning, stacklevel=2)
@@ -162,12 +164,7 @@ def condition(store: Store, text: str) -> Condition:
     return f"({sql} OR {others})", parameters | {"search_rest": store.dialect.listed(rest)}
 
 
-def _show(line: Any, done: int, total: int) -> None:
-    line.total = total
-    line.update(done - line.n)
-
-
-def catch_up(store: Store, on_progress: OnProgress | None = None) -> None:
+def catch_up(store: Store, on_progress: Callable[[int, int], object] | None = None) -> None:
     """Index the runs that are not indexed, in small transactions.
 
     `on_progress` is called with the number of runs indexed by this call, and of those to index.
@@ -216,8 +213,8 @@ def _rebuild(index: _Index, tx: Transaction) -> None:
     tx.execute(sql, {"name": _SETTING, "value": f"{VERSION} 0"})
 
 
+# Number of the run, number of its last change (or 0), and document (None: it is STARTED).
 _Batch: TypeAlias = "list[tuple[int, int, str | None]]"
-"""Number of the run, number of its last change (or 0), and document (None: it is STARTED)."""
 
 
 def _next_batch(store: Store, upto: int) -> _Batch:
@@ -269,8 +266,7 @@ def _matching_rest(store: Store, search: Search, upto: int | None) -> list[int]:
     """Return which of the runs that are not in the index a search finds."""
     new = "r.seq > :upto OR r.seq IN (SELECT seq FROM search_due)"
     sql = f"SELECT r.seq FROM runs r WHERE {'TRUE' if upto is None else new} ORDER BY r.seq"
-    parameters = {} if upto is None else {"upto": upto}
-    rest = [seq for (seq,) in store.read(sql, parameters)]
+    rest = [seq for (seq,) in store.read(sql, {} if upto is None else {"upto": upto})]
     texts = _texts_of(store, rest)
     return [seq for seq, _, *each in texts if search.matches_document(document(*each))]
 

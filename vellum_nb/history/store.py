@@ -6,16 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from vellum_nb.errors import HistoryError
-
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRET = ("password", "sslpassword")
 Row: TypeAlias = tuple[Any, ...]
 Parameters: TypeAlias = Mapping[str, Any]
-
-
-class OutOfReachError(HistoryError):
-    """The server cannot be reached; the write under way may have been made."""
 
 
 def insert(table: str, names: Iterable[str]) -> str:
@@ -28,10 +22,7 @@ def insert(table: str, names: Iterable[str]) -> str:
 class DatabaseUrl:
     """The URL of a PostgreSQL database.
 
-    Parameters
-    ----------
-    url : str
-        As libpq takes it. Without a password libpq looks into ``PGPASSWORD`` and ``~/.pgpass``.
+    Without a password libpq looks into ``PGPASSWORD`` and ``~/.pgpass``.
 
     Examples
     --------

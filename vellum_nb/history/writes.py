@@ -74,19 +74,20 @@ def author_here(*, is_shared: bool) -> str | None:
         return None
 
 
-def begin(transaction: Transaction, run: Run) -> None:
-    """Add the rows of `run`."""
-    if not insert_run(transaction, run):
-        raise _duplicate(transaction, run)
-
-
 def finish(transaction: Transaction, run: Run) -> HistoryError | None:
     """Complete the row of `run`, which must be STARTED; return the error where it was deleted."""
     if run.state == "STARTED":
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
     if not complete_run(transaction, run):
-        raise _not_started(transaction, clean(run.id))
+        sql = "SELECT state FROM runs WHERE id = :id AND deletion IS NULL"
+        for (state,) in transaction.read(sql, {"id": clean(run.id)}):
+            msg = (
+                f"Run {run.id} has already ended as {state}, and what is recorded is not "
+                "overwritten; record another run under another id"
+            )
+            raise HistoryError(msg)
+        raise unknown_run(transaction, clean(run.id))
     sql = "SELECT 1 FROM runs WHERE id = :id AND deletion IS NOT NULL"
     is_deleted = transaction.read(sql, {"id": clean(run.id)})
     return unknown_run(transaction, clean(run.id)) if is_deleted else None
@@ -97,7 +98,8 @@ def record(transaction: Transaction, begun: Sequence[Run], ended: Sequence[Run])
     for run in ended:
         complete_run(transaction, run)
     for run in begun:
-        begin(transaction, run)
+        if not insert_run(transaction, run):
+            raise _duplicate(transaction, run)
 
 
 def insert_run(transaction: Transaction, run: Run) -> bool:
@@ -168,17 +170,6 @@ def unknown_run(reader: Reader, run_id: str) -> HistoryError:
         )
     return HistoryError(
         f"The history has no run {run_id!r:.100}; `Run.id` and the column `id` of frame() name them"
-    )
-
-
-def _not_started(reader: Reader, run_id: str) -> HistoryError:
-    sql = "SELECT state FROM runs WHERE id = :id AND deletion IS NULL"
-    found = reader.read(sql, {"id": run_id})
-    if not found:
-        return unknown_run(reader, run_id)
-    return HistoryError(
-        f"Run {run_id} has already ended as {found[0][0]}, and what is recorded is not "
-        "overwritten; record another run under another id"
     )
 
 
@@ -408,13 +399,7 @@ def cut_list(names: Sequence[str]) -> str:
 
 
 def format_bytes(size: int) -> str:
-    """Return a number of bytes as text.
-
-    Examples
-    --------
-    >>> format_bytes(512), format_bytes(3_400_000)
-    ('512 bytes', '3.4 MB')
-    """
+    """Return a number of bytes as text, such as ``3.4 MB``."""
     value, units = float(size), ["bytes", "kB", "MB", "GB"]
     while round(value, 1) >= 1_000 and len(units) > 1:  # noqa: PLR2004
         value /= 1_000
