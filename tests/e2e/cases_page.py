@@ -21,7 +21,7 @@ class CasesPage:
         self.plan = self.root.locator(".vnb-case-plan")
         self.problem = self.root.get_by_role("alert")
         self.repeats = self.root.get_by_label("Repeats", exact=True)
-        self.path = self.root.get_by_label("File of cases: path", exact=True)
+        self.path = self.root.get_by_label("cases: path", exact=True)
         self.sweep = form.root.get_by_role("region", name=re.compile("^Sweep of"))
         expect(self.run).to_be_hidden()
         self.fold.click()
@@ -30,7 +30,7 @@ class CasesPage:
     def upload(self, name: str, content: str) -> None:
         """Pick a file, as in the file picker."""
         file = {"name": name, "mimeType": "text/csv", "buffer": content.encode()}
-        picker = self.root.get_by_label("Choose a file for the cases…")
+        picker = self.root.get_by_label("Choose a file for cases…")
         picker.set_input_files(file)  # type: ignore[arg-type]
 
     def way(self, name: str) -> None:

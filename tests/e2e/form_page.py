@@ -22,7 +22,7 @@ class FormPage:
         self.cancel = self.root.locator("button.vnb-cancel")
         self.answers = self.root.locator(".vnb-answers")
         self.progress = self.root.locator(".vnb-progress")
-        self.mend = self.root.locator(".vnb-mend")
+        self.mend = self.root.locator(".vnb-fix")
         expect(self.run).to_be_visible()
 
     def field(self, label: str) -> Locator:

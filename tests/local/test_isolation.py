@@ -415,15 +415,6 @@ def test_runs_go_on_when_the_fork_server_was_killed(code):
     assert {event.name for event in ended} == {"workflow.execution.fulfilled"}
 
 
-def test_where_nothing_can_be_forked_a_fresh_process_does_the_job(code, monkeypatch):
-    """Only Windows has no forking: the choice is private."""
-    monkeypatch.setattr(isolation, "_fork", lambda *_, **__: None)
-    *_, last = run_of(code, "abc").events()
-    assert last.body["outputs"]["output"] == "abc"
-    *_, why = until_rejected(run_of(code, "exit"))
-    assert "exit status 7" in why.message
-
-
 def test_a_script_that_deploys_is_not_imported_by_its_processes(tmp_path):
     """`multiprocessing` would import it in each child: the fork server is one of our own."""
     script = tmp_path / "script.py"

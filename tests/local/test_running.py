@@ -139,19 +139,24 @@ def test_more_than_the_queue_holds_is_429_with_a_time_to_retry(asking, gate):
         assert again.status_code == 200  # what was refused did not use its external id up
 
 
-def test_a_run_inside_another_does_not_wait_for_its_turn(asking, gate):
-    trace = {"trace_id": "00000000-0000-4000-8000-0000000000aa"}
-    other = {"trace_id": "00000000-0000-4000-8000-0000000000bb"}
+def test_only_a_run_of_a_node_of_a_running_execution_does_not_wait_for_its_turn(asking, gate):
+    trace = "00000000-0000-4000-8000-0000000000aa"
+    code = {"id": trace, "name": "n", "module": ["m"]}
     with LocalServer(concurrency=1, queue=0) as server:
         server.deploy(gate.workflow, name="gate")
         api = asking(server)
-        runs = [begin(api, execution_context=trace) for _ in range(3)]
+        outer = begin(api, execution_context={"trace_id": trace})
+        workflow = {"type": "WORKFLOW", "span_id": outer, "workflow_definition": code}
+        node = {"type": "WORKFLOW_NODE", "span_id": trace, "node_definition": code}
+        context = {"trace_id": trace, "parent_context": {**node, "parent": workflow}}
+        runs = [outer, *(begin(api, execution_context=context) for _ in range(2))]
         assert [gate.entered.acquire(timeout=20) for _ in runs] == [True] * 3
         body = {"workflow_deployment_name": "gate", "inputs": TEXT}
-        assert api.send(**body, execution_context=other).status_code == 429
+        same_trace = api.send(**body, execution_context={"trace_id": trace})
+        assert same_trace.status_code == 429
         gate.open.set()
         assert {ended(api, run)["status"] for run in runs} == {"FULFILLED"}
-        assert api.send(**body, execution_context=other).status_code == 200
+        assert api.send(**body).status_code == 200
 
 
 def test_bad_inputs_leave_the_queue_at_once(asking, gate):

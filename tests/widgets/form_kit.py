@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from wire_kit import Page
+
 from vellum_nb.models import (
     Cancellation,
     Run,
@@ -124,8 +126,8 @@ def bars(form: Any) -> AnswerBars:
 def press(form: RunForm, tag: str, event: str, **more: Any) -> None:
     """Do what the browser does for a click in the bar of a release tag, and wait for the end."""
     run_id = next(bar["id"] for bar in bars(form).bars if bar["tag"] == tag)
-    bars(form)._handle_custom_msg({"event": event, "id": run_id, **more}, [])
-    assert form._runs._actions.wait(PATIENCE)
+    Page(bars(form)).send(event=event, id=run_id, **more)
+    assert bars(form).wait(PATIENCE)
 
 
 def bar(form: RunForm, tag: str) -> dict[str, Any]:

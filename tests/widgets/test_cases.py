@@ -16,7 +16,7 @@ from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.widgets import RunForm, SweepView
-from vellum_nb.widgets.cases import CaseCalls, case_plan_html, problems_html
+from vellum_nb.widgets.cases import case_plan_html, problems_html
 from vellum_nb.widgets.media_field import Uploader
 
 GOOD = b"ticket\ncharged twice\nno login\n"
@@ -116,8 +116,7 @@ def test_it_is_folded_and_the_page_gets_it_when_it_is_opened(gated):
 
 
 def test_a_form_that_cannot_sweep_does_not_offer_it(make):
-    form, _ = make()
-    assert "vnb-none" in form._cases.widget._dom_classes
+    assert [fold.description for fold in parts(make()[0], "vnb-fold")] == ["More options"]
 
 
 def test_a_file_is_planned_and_nothing_is_sent(cases, gated):
@@ -216,13 +215,14 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
 def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts(make):
     go_on, begun, asked = threading.Event(), threading.Event(), []
 
-    def plan(file: CaseFile | str, tags: object, repeats: int, *_: object) -> SweepPlan:
+    def plan(file: CaseFile | str, *, repeats: int, dry_run: bool, **_: object) -> SweepPlan:
+        assert dry_run  # nothing is run
         asked.append(repeats)
         begun.set()
         assert go_on.wait(PATIENCE)
         return SweepPlan("d", cases=1, repeats=repeats, tags=(TagPlan("v2", None, calls=repeats),))
 
-    form, _ = make(cases=CaseCalls(plan, lambda *_: pytest.fail("nothing was to be run")))
+    form, _ = make(cases=plan)
     cases = Cases(form)
     cases.choose(GOOD)
     assert begun.wait(PATIENCE)
@@ -239,10 +239,10 @@ def test_a_fault_while_checking_is_shown_and_the_next_file_is_heard(make, monkey
     seen = []
     monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_type))
 
-    def plan(file: CaseFile | str, *_: object) -> SweepPlan:
+    def plan(file: CaseFile | str, **_: object) -> SweepPlan:
         raise ZeroDivisionError("a bug")
 
-    form, _ = make(cases=CaseCalls(plan, lambda *_: None))
+    form, _ = make(cases=plan)
     cases = Cases(form)
     cases.choose(GOOD)
     assert cases.label == "Check again"

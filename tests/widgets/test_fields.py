@@ -10,8 +10,8 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 
 from vellum_nb.models import VellumVariable
-from vellum_nb.widgets.field import Field
-from vellum_nb.widgets.fields import FIELDS, FieldSet, make_field
+from vellum_nb.widgets.fields import Field, FieldSet
+from vellum_nb.widgets.form import FIELDS, make_field
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
 CHANGES: list[str] = []
@@ -291,7 +291,7 @@ def test_closing_a_field_closes_all_its_widgets() -> None:
 
 
 def test_what_was_typed_moves_to_the_field_of_another_release() -> None:
-    fields = FieldSet(lambda: None)
+    fields = FieldSet(make_field, lambda: None)
     fields.show({"v1": [TEXT]})
     fields["x"].value = "24"
     fields.show({"v2": [variable("NUMBER")]})
@@ -306,7 +306,7 @@ def test_what_was_typed_moves_to_the_field_of_another_release() -> None:
 
 
 def test_a_value_is_held_against_every_release_that_it_goes_to() -> None:
-    fields = FieldSet(lambda: None)
+    fields = FieldSet(make_field, lambda: None)
     wider = variable("NUMBER", schema={"maximum": 100})
     narrower = variable("NUMBER", schema={"maximum": 10})
     fields.show({"v1": [narrower], "v2": [wider]})

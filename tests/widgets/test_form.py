@@ -149,7 +149,7 @@ def test_an_empty_required_field_sends_nothing_and_is_named_only_after_a_try(mak
     assert not form.busy
     assert form.errors == {"ticket": "A value is required."}
     form.value = {"ticket": "hi"}
-    assert not parts(form, "vnb-mend")[0].children
+    assert not parts(form, "vnb-fix")[0].children
     assert "A value is required." not in shown(form)
 
 
@@ -158,7 +158,7 @@ def test_bad_json_sends_nothing_and_the_reason_stands_beside_run(make):
     form.value = {"ticket": "hi"}
     control = next(w for w in parts(form, "vnb-control") if w.description == "context")
     control.value = '{"a": 1,}'
-    assert "1 field to mend" in shown(form)
+    assert "1 field to fix" in shown(form)
     click(form)
     assert recorder.requests == []
     assert control.value == '{"a": 1,}'

@@ -16,7 +16,7 @@ import ipywidgets, sys, threading
 from datetime import UTC, datetime
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.job import Job
+from vellum_nb.widgets.results import FormRuns
 from vellum_nb.widgets.spec import FormSpec, Progressing, TagChoice
 
 sign = ipywidgets.HTML()
@@ -30,7 +30,7 @@ def run(request, cancel):
 
 def say_when_waiting(thread=threading.get_ident()):
     stack = []
-    while Job.wait.__code__ not in stack:
+    while FormRuns.wait.__code__ not in stack:
         frame, stack = sys._current_frames()[thread], []
         while frame:
             stack.append(frame.f_code)
@@ -91,7 +91,7 @@ def ids(client: BlockingKernelClient, form: str = "form") -> dict[str, str]:
         "progress": f"{form}._bar._progress",
         "stream": f"{form}._bar.stream",
         "answers": f"{form}._runs.answers._answers",
-        "bars": f"{form}._runs.answers._bars",
+        "bars": f"{form}._runs.bars",
         "sign": "sign",
     }
     text = run(client, f"print({', '.join(f'{w}.model_id' for w in widgets.values())})")

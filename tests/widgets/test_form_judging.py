@@ -157,7 +157,7 @@ def test_an_output_too_long_to_correct_in_the_page_is_named(make, judge):
 )
 def test_a_message_that_no_bar_sends_does_nothing(form, judge, content):
     bars(form)._handle_custom_msg(content, [])
-    assert form._runs._actions.wait(PATIENCE)
+    assert bars(form).wait(PATIENCE)
     assert judge.asked == []
 
 
@@ -194,7 +194,7 @@ def test_a_rating_goes_to_its_own_answer_though_others_have_come(make, judge):
     assert bar(form, "v2")["busy"] == "saving…"
     answered(form)
     gate.set()
-    assert form._runs._actions.wait(PATIENCE)
+    assert bars(form).wait(PATIENCE)
     assert [(run.id, run.quality) for run in form.runs] == [("2", None)]
     assert (bar(form, "v2")["id"], bar(form, "v2")["quality"]) == ("2", None)
 

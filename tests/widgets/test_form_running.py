@@ -29,7 +29,7 @@ from vellum_nb.models import (
     WorkflowDeploymentRelease,
 )
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.job import Job
+from vellum_nb.widgets.results import FormRuns
 
 
 def test_a_click_while_running_is_ignored_and_the_buttons_come_back(make):
@@ -91,7 +91,7 @@ def test_an_interrupt_while_waiting_cancels_the_runs(make):
 def interrupt_waiting(thread: int) -> None:
     """Interrupt a thread as soon as it waits for a job."""
     pause = threading.Event()
-    while not any(f.f_code is Job.wait.__code__ for f in frames(thread)):
+    while not any(f.f_code is FormRuns.wait.__code__ for f in frames(thread)):
         pause.wait(0.01)
     signal.pthread_kill(thread, signal.SIGINT)
 

@@ -11,7 +11,7 @@ from form_kit import PATIENCE, SPEC, answer, bars, click, parts, release, shown
 
 from vellum_nb.models import Cancellation, Run, RunError, RunRequest
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.job import live_facts, live_texts
+from vellum_nb.widgets.results import live_facts, live_texts
 from vellum_nb.widgets.spec import FormSpec, Progressing
 
 Tell = Callable[[Progressing], None]
@@ -100,6 +100,8 @@ def test_text_grows_while_the_run_goes_on_and_the_answer_takes_its_place(make, s
     seen.until(lambda: live(form).get("texts") == ["Thank you, Ann", ""])
     assert live(form)["facts"] == "streaming · first words after 0.62 s · 3 words"
     assert live(form)["growing"] == 0
+    stream.tell("v2", texts={"reply": "Thank you, Ann", "actions": "a"}, node="Draft", nodes_done=2)
+    seen.until(lambda: live(form).get("growing") == 1)
     seen.until(lambda: "node 3 · Draft · " in shown(form))
     assert "run recorded" in shown(form)
     assert bars(form).bars[0]["rates"] is False
@@ -201,16 +203,10 @@ def test_a_fault_while_streaming_is_shown_with_its_type(make):
 
 
 def test_half_a_character_waits_for_its_other_half_and_long_text_is_cut():
-    assert live_texts(Progressing({"a": "ok \ud83d"}), ["a"], {})["texts"] == ["ok \ufffd"]
-    assert live_texts(Progressing({"a": "\ud83d\ude00"}), ["a"], {})["texts"] == ["\U0001f600"]
-    (text,) = live_texts(Progressing({"a": "x" * 200_000}), ["a"], {})["texts"]
+    assert live_texts(Progressing({"a": "ok \ud83d"}), ["a"]) == ["ok \ufffd"]
+    assert live_texts(Progressing({"a": "\ud83d\ude00"}), ["a"]) == ["\U0001f600"]
+    (text,) = live_texts(Progressing({"a": "x" * 200_000}), ["a"])
     assert (len(text), text[-1]) == (100_001, "…")
-
-
-def test_the_caret_stays_with_the_output_that_grew_last():
-    shown_before = live_texts(Progressing({"a": "x", "b": "y"}), ["a", "b"], {})
-    assert live_texts(Progressing({"a": "xx", "b": "y"}), ["a", "b"], shown_before)["growing"] == 0
-    assert live_texts(Progressing({"a": "x", "b": "y"}), ["a", "b"], shown_before)["growing"] == 1
 
 
 def test_what_is_said_of_a_stream_before_its_first_words():

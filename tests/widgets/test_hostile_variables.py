@@ -9,8 +9,8 @@ import pytest
 
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import value_problem
-from vellum_nb.widgets.field import Field
-from vellum_nb.widgets.fields import FieldSet, make_field
+from vellum_nb.widgets.fields import Field, FieldSet
+from vellum_nb.widgets.form import make_field
 
 TYPES = (
     *("STRING", "NUMBER", "JSON", "CHAT_HISTORY", "IMAGE", "AUDIO", "VIDEO", "DOCUMENT"),
@@ -28,7 +28,7 @@ def variable(type_: str, **more: Any) -> VellumVariable:
 
 @pytest.fixture
 def shown() -> Iterator[FieldSet]:
-    made = FieldSet(lambda: None)
+    made = FieldSet(make_field, lambda: None)
     yield made
     made.close()
 

@@ -50,7 +50,7 @@ def test_a_run_that_is_under_way_keeps_no_half_a_trace(ws, gate):
 def test_the_form_is_handed_the_nodes(ws):
     form = ws.form("shout")
     run = ws.run("shout", {"text": "x"})
-    assert [node.name for node in form._runs._calls.trace(run)] == ["shout"]
+    assert [node.name for node in form._runs.bars._trace(run)] == ["shout"]
     form.close()
 
 

@@ -11,8 +11,7 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import ComparisonFigures, cases_by, p_sentence
 from vellum_nb.errors import InputError, RegressionError
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.format import one_line, plural
-from vellum_nb.rendering.marks import printable
+from vellum_nb.rendering.format import one_line, plural, printable
 from vellum_nb.rendering.values import json_text, number_text
 
 __all__ = ["Failure", "check", "failures", "reason_of"]

@@ -20,17 +20,23 @@ from vellum_nb.rendering.format import (
     cut,
     duration,
     figure,
+    markdown_code,
     money,
     one_line,
     p_value,
     percent,
     plural,
+    printable,
 )
-from vellum_nb.rendering.marks import markdown_code, printable
-from vellum_nb.rendering.states import error_html
-from vellum_nb.rendering.templates import render, stylesheet
+from vellum_nb.rendering.html import (
+    NO_MATH,
+    difference_html,
+    error_html,
+    render,
+    stylesheet,
+    value_html,
+)
 from vellum_nb.rendering.values import output_kind, plain_text, value_text
-from vellum_nb.rendering.values_html import NO_MATH, difference_html, value_html
 
 __all__ = [
     "GROUPS",

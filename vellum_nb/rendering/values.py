@@ -37,9 +37,10 @@ def value_text(value: object, kind: str) -> str:
     """
     if isinstance(value, str):
         return value
-    writer = _WRITERS.get(kind)
-    text = writer(value) if writer else None
-    return json_text(value) if text is None else text
+    try:
+        return _WRITERS.get(kind, json_text)(value)
+    except (AttributeError, KeyError, RecursionError, TypeError):
+        return json_text(value)
 
 
 def plain_text(value: object) -> str:
@@ -77,20 +78,14 @@ def json_text(value: object) -> str:
     >>> json_text({"b": 1, "a": "é"})
     '{"a": "é", "b": 1}'
     """
-    text = _dumped(value, None)
-    return text if len(text) <= _ONE_LINE else _dumped(value, 2)
-
-
-def _dumped(value: object, indent: int | None) -> str:
+    options: dict[str, Any] = {"ensure_ascii": False, "sort_keys": True, "default": str}
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent, default=str)
+        text = json.dumps(value, **options)
+        return text if len(text) <= _ONE_LINE else json.dumps(value, indent=2, **options)
     except RecursionError:
         return "(nested too deeply to be shown)"
     except (TypeError, ValueError):
-        try:
-            return str(value)
-        except ValueError:
-            return _TOO_LONG
+        return number_text(value)
 
 
 def same_value(a: object, b: object) -> bool:
@@ -134,18 +129,15 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr).
 _decode = json.JSONDecoder(parse_float=_whole).decode
 
 
-def _number(value: object) -> str | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number_text(value) if is_number else None
+def _number(value: Any) -> str:
+    return json_text(value) if isinstance(value, bool) else number_text(value + 0)
 
 
-def _chat(value: object) -> str | None:
-    if not isinstance(value, list) or not all(isinstance(turn, Mapping) for turn in value):
-        return None
-    return "\n".join(f"{turn.get('role', '?')}: {_turn_text(turn)}" for turn in value)
+def _chat(turns: Any) -> str:
+    return "\n".join(f"{turn.get('role', '?')}: {_turn(turn)}" for turn in turns)
 
 
-def _turn_text(turn: Mapping[str, Any]) -> str:
+def _turn(turn: Mapping[str, Any]) -> str:
     content = turn.get("content")
     if isinstance(content, Mapping) and "type" in content:
         return _typed(content)
@@ -154,63 +146,49 @@ def _turn_text(turn: Mapping[str, Any]) -> str:
 
 
 def _typed(item: Mapping[str, Any]) -> str:
-    return value_text(item.get("value"), str(item.get("type")))
+    return value_text(item.get("value"), str(item["type"]))
 
 
-def _array(value: object) -> str | None:
-    if not isinstance(value, list) or not all(
-        isinstance(item, Mapping) and "type" in item for item in value
-    ):
-        return None
-    return "\n".join(_typed(item) for item in value)
+def _array(items: Any) -> str:
+    return "\n".join(map(_typed, items))
 
 
-def _search_results(value: object) -> str | None:
-    if not isinstance(value, list) or not all(isinstance(hit, Mapping) for hit in value):
-        return None
-    return "\n\n".join(_hit(hit) for hit in value)
+def _search_results(hits: Any) -> str:
+    parts = []
+    for hit in hits:
+        document = hit.get("document")
+        label = document.get("label") if isinstance(document, Mapping) else document
+        head = f"{label or 'no document'} (score {number_text(hit.get('score'))})"
+        parts.append(f"{head}\n{hit.get('text', '')}")
+    return "\n\n".join(parts)
 
 
-def _hit(hit: Mapping[str, Any]) -> str:
-    document = hit.get("document")
-    label = document.get("label") if isinstance(document, Mapping) else document
-    head = f"{label or 'no document'} (score {number_text(hit.get('score'))})"
-    return f"{head}\n{hit.get('text', '')}"
-
-
-def _function_call(value: object) -> str | None:
-    if not isinstance(value, Mapping) or "name" not in value:
-        return None
-    arguments = value.get("arguments")
+def _function_call(call: Any) -> str:
+    name, arguments = call["name"], call.get("arguments")
     if not isinstance(arguments, Mapping):
-        return f"{value['name']}({json_text(arguments)})"
-    return f"{value['name']}({', '.join(f'{k}={json_text(v)}' for k, v in arguments.items())})"
+        return f"{name}({json_text(arguments)})"
+    return f"{name}({', '.join(f'{key}={json_text(each)}' for key, each in arguments.items())})"
 
 
-def _error(value: object) -> str | None:
-    if not isinstance(value, Mapping) or "message" not in value:
-        return None
-    return f"{value.get('code', 'ERROR')}: {value['message']}"
+def _error(error: Any) -> str:
+    return f"{error.get('code', 'ERROR')}: {error['message']}"
 
 
-def _media(value: object) -> str | None:
-    source = value.get("src") if isinstance(value, Mapping) else None
-    if not isinstance(source, str) or source[:5].lower() != "data:":
-        return source if isinstance(source, str) else None
+def _media(media: Any) -> str:
+    source: str = media["src"]
+    if source[:5].lower() != "data:":
+        return source
     mime = source[5:].partition(",")[0].partition(";")[0] or "data"
     digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
     return f"[{mime[:60]}, {len(source):,} characters, sha256 {digest[:8]}]"
 
 
-_WRITERS: dict[str, Callable[[object], str | None]] = {
+_WRITERS: dict[str, Callable[[Any], str]] = {
     "NUMBER": _number,
     "CHAT_HISTORY": _chat,
     "SEARCH_RESULTS": _search_results,
     "FUNCTION_CALL": _function_call,
     "ERROR": _error,
     "ARRAY": _array,
-    "IMAGE": _media,
-    "AUDIO": _media,
-    "VIDEO": _media,
-    "DOCUMENT": _media,
+    **dict.fromkeys(("IMAGE", "AUDIO", "VIDEO", "DOCUMENT"), _media),
 }

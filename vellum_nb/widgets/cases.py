@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from html import escape
-from typing import NamedTuple, Never
+from typing import Any, NamedTuple
 
 import ipywidgets as ipw
 
@@ -17,47 +16,22 @@ from vellum_nb.rendering.format import money, plural, visible_name
 from vellum_nb.sweep.cases import SUFFIXES, CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.sweep.sweep import Sweep
-from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, close_tree, note
+from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, button, close_tree, note
+from vellum_nb.widgets.fields import Fold, TagBar, styled
 from vellum_nb.widgets.markup import ALERT, alert_html
-from vellum_nb.widgets.media_field import Uploader, size_text
-from vellum_nb.widgets.run_bar import Fold, TagBar
+from vellum_nb.widgets.media_field import FileChoice
 from vellum_nb.widgets.spec import TagChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
 
-__all__ = ["CaseCalls", "CaseSection", "FileChoice", "case_plan_html", "problems_html"]
+__all__ = ["CaseSection", "case_plan_html", "problems_html"]
 
 File = CaseFile | str
-_NUMBER = re.compile("[1-9][0-9]{0,5}")
 _AGAIN = "Check again"
-
-
-@dataclass(frozen=True)
-class CaseCalls:
-    """How a form runs a file of cases: called with file, release tags, repeats and restart.
-
-    Attributes
-    ----------
-    plan : callable
-        Checks the cases and returns what there is to do; sends nothing.
-    sweep : callable
-        Starts it in the background, or goes on with it; returns the sweep.
-    """
-
-    plan: Callable[[File, Sequence[str], int, bool], SweepPlan]
-    sweep: Callable[[File, Sequence[str], int, bool], Sweep]
-
-
-def _cannot(*_: object) -> Never:
-    msg = "This form was made without a way to run a file of cases"
-    raise VellumNBError(msg)
-
-
-_NOTHING = CaseCalls(_cannot, _cannot)
+_MOST = 50  # rows of the table of problems
+_UNKNOWN = "—"
 
 
 class _Choice(NamedTuple):
-    """What is chosen."""
-
     file: File
     tags: tuple[str, ...]
     repeats: int
@@ -71,8 +45,8 @@ class CaseSection:
 
     Parameters
     ----------
-    calls : CaseCalls or None
-        What plans and sweeps; without it nothing is shown.
+    sweep : callable
+        `Workspace.sweep` of the deployment: takes the file and options, also ``dry_run``.
     choices : sequence of TagChoice
         The release tags that there are.
     boundary : ErrorBoundary
@@ -82,62 +56,60 @@ class CaseSection:
 
     Attributes
     ----------
-    widget : ipywidgets.Widget
-        To be shown in the form.
-    view : ipywidgets.Box
-        To be shown under it: the live view of the sweep.
+    widget, view : ipywidgets.Widget
+        To be shown in the form, and under it: the live view of the sweep.
     sweep : Sweep or None
         The one that was started last.
     """
 
     def __init__(
         self,
-        calls: CaseCalls | None,
+        sweep: Callable[..., Any],
         choices: Sequence[TagChoice],
         *,
         boundary: ErrorBoundary,
-        ended: Callable[[], None] = lambda: None,
+        ended: Callable[[], None],
     ) -> None:
         self.sweep: Sweep | None = None
-        self._calls = calls or _NOTHING
+        self._sweep = sweep
         self._boundary = boundary
-        self._tell_ended = ended
+        self._when_ended = ended
         self._lock = threading.RLock()
         self._executor = SerialExecutor("vellum-nb-cases")
         self._choice: _Choice | None = None
-        self._ready: _Choice | None = None  # what the plan that is shown is of
-        self._chosen_here = False
+        self._ready: _Choice | None = None  # the choice whose plan is shown
+        self._own_tags = False  # whether tags were ticked here
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
-        self._file = FileChoice(boundary.guarded(self._changed))
-        self._tags = TagBar(
-            choices if calls else (), boundary.guarded(self._tags_clicked), css="vnb-case-tags"
+        changed = boundary.guarded(self._changed)
+        self._file = FileChoice(
+            changed,
+            lambda name, _, content: CaseFile(name, content),
+            label="File of cases",
+            name="cases",
+            ways=("Upload", "Path"),
+            accept=",".join(SUFFIXES),
+            example="cases.csv",
         )
-        self._repeats = ipw.Text("1", description="Repeats", continuous_update=False)
-        self._repeats.add_class("vnb-case-repeats")
-        self._repeats.observe(boundary.guarded(self._changed), "value")
-        self.view = ipw.Box()
-        self.view.add_class("vnb-case-view")
-        self._build()
-        if calls is None:
-            self.widget.add_class("vnb-none")
-
-    def _build(self) -> None:
+        self._tags = TagBar(choices, boundary.guarded(self._tags_clicked), css="vnb-case-tags")
+        repeats = ipw.Text("1", description="Repeats", continuous_update=False)
+        self._repeats = styled(repeats, "vnb-case-repeats")
+        self._repeats.observe(changed, "value")
         self._plan = note("", "vnb-case-plan")
-        self._run = ipw.Button(description="Run", disabled=True)
-        self._run.add_class("vnb-case-run")
-        self._run.on_click(self._boundary.guarded(self._clicked))
+        self._run = button("Run", "vnb-case-run", boundary.guarded(self._clicked))
+        self._run.disabled = True
         self._state = note("", "vnb-case-state")
-        bar = ipw.Box([self._run, self._state])
-        bar.add_class("vnb-runbar")
-        parts = [self._file.widget, self._tags.widget, self._repeats, self._plan, bar]
+        file = styled(ipw.VBox(self._file.widgets), "vnb-case-file")
+        bar = styled(ipw.Box([self._run, self._state]), "vnb-runbar")
+        parts = [file, self._tags.widget, self._repeats, self._plan, bar]
         hint = "CSV, JSON lines, JSON or Parquet, a row a case"
         self._fold = Fold("Run on a file of cases", hint, parts, late=True)
         self.widget = self._fold.widget
+        self.view = styled(ipw.Box(), "vnb-case-view")
 
     def follow(self, tags: Sequence[str]) -> None:
         """Tick the tags of the form, unless others were ticked here."""
-        if not self._chosen_here:
+        if not self._own_tags:
             self._tags.ticked = tags
             self._changed()
 
@@ -158,7 +130,7 @@ class CaseSection:
         self._fold.close()
 
     def _tags_clicked(self) -> None:
-        self._chosen_here = True
+        self._own_tags = True
         self._changed()
 
     def _changed(self, *_: object) -> None:
@@ -174,15 +146,14 @@ class CaseSection:
                 self._show("")
                 return
             self._show(self._plan.value, state="Checking…")
-            self._executor.submit(partial(self._check, self._choice))
+            self._executor.submit(self._boundary.guarded(partial(self._check, self._choice)))
 
     def _chosen(self) -> _Choice | None:
         """Return what is chosen; None where there is no file yet."""
-        file = self._file.value
+        file, typed = self._file.value, self._repeats.value.strip()
         if file is None:
             return None
-        typed = str(self._repeats.value).strip()
-        if not _NUMBER.fullmatch(typed):
+        if not re.fullmatch("[1-9][0-9]{0,5}", typed):
             msg = f"Repeats is “{typed}”; give a whole number from 1 on: how often each case is run"
             raise InputError(msg)
         if not self._tags.ticked:
@@ -195,19 +166,27 @@ class CaseSection:
             return  # something else is chosen by now
         html, label, ready = self._plan.value, _AGAIN, choice
         try:
-            with self._boundary:
-                plan, html = _planned(partial(self._calls.plan, *choice))
-                if plan is not None and plan.ended is not None:  # all of it was run
-                    ready = choice._replace(restart=True)
-                    plan, html = _planned(partial(self._calls.plan, *ready))
-                label = _run_label(plan, again=ready.restart) if plan else _AGAIN
+            plan = self._call(choice, dry_run=True)
+            if plan.ended is not None:  # all of it was run
+                ready = choice._replace(restart=True)
+                plan = self._call(ready, dry_run=True)
+            calls = plural(plan.calls, "call")
+            again = " again" if ready.restart else ""
+            label = f"Go on: {calls}" if plan.resumes else f"Run {calls}{again}"
+            html = case_plan_html(plan)
+        except VellumNBError as exc:
+            html = problems_html(exc)
         finally:
             with self._lock:
                 if choice is self._choice:
                     self._ready = None if label == _AGAIN else ready
                     self._show(html, label)
 
-    def _clicked(self, _: object) -> None:
+    def _call(self, choice: _Choice, **options: bool) -> Any:
+        file, tags, repeats, restart = choice
+        return self._sweep(file, release_tags=tags, repeats=repeats, restart=restart, **options)
+
+    def _clicked(self) -> None:
         with self._lock:
             if self._is_active() or self._choice is None:
                 return
@@ -216,26 +195,22 @@ class CaseSection:
                 return
             choice, self._ready = self._ready, None
             self._show(self._plan.value, state="Starting…")
-            self._executor.submit(partial(self._start, choice))
+            self._executor.submit(self._boundary.guarded(partial(self._start, choice)))
 
     def _start(self, choice: _Choice) -> None:
         html = self._plan.value
         try:
-            with self._boundary:
-                sweep, problem = _started(partial(self._calls.sweep, *choice))
-                html = problem or html
-                if sweep is not None:
-                    self._take(sweep)
+            sweep = self._call(choice, progress=False, background=True)
+            self._unsubscribe()
+            self.sweep, self._was_active = sweep, True
+            self.view.children = (sweep.view(),)
+            self._unsubscribe = sweep.subscribe(self._followed)
+        except VellumNBError as exc:
+            html = problems_html(exc)
         finally:
             with self._lock:
                 self._show(html, _AGAIN)
         self._followed()
-
-    def _take(self, sweep: Sweep) -> None:
-        self._unsubscribe()
-        self.sweep, self._was_active = sweep, True
-        self.view.children = (sweep.view(),)
-        self._unsubscribe = sweep.subscribe(self._followed)
 
     def _followed(self) -> None:
         """Follow the sweep: while it is under way no other is started from here."""
@@ -246,10 +221,9 @@ class CaseSection:
             self._was_active = active
             if active:
                 self._show(self._plan.value)
-        if active:
-            return
-        self._tell_ended()
-        self._changed()
+        if not active:
+            self._when_ended()
+            self._changed()
 
     def _is_active(self) -> bool:
         return self.sweep is not None and self.sweep.state in ACTIVE
@@ -264,113 +238,6 @@ class CaseSection:
         (self._run.remove_class if label == _AGAIN else self._run.add_class)("vnb-case-go")
 
 
-def _run_label(plan: SweepPlan, *, again: bool) -> str:
-    calls = plural(plan.calls, "call")
-    if plan.resumes:
-        return f"Go on: {calls}"
-    return f"Run {calls} again" if again else f"Run {calls}"
-
-
-def _planned(plan: Callable[[], SweepPlan]) -> tuple[SweepPlan | None, str]:
-    """Return the plan, or None, and how it is shown."""
-    try:
-        found = plan()
-    except VellumNBError as exc:
-        return None, problems_html(exc)
-    return found, case_plan_html(found)
-
-
-def _started(sweep: Callable[[], Sweep]) -> tuple[Sweep | None, str]:
-    """Return the sweep, or None and why there is none."""
-    try:
-        return sweep(), ""
-    except VellumNBError as exc:
-        return None, problems_html(exc)
-
-
-class FileChoice:
-    """Upload or path, whichever is chosen; what the other way holds is kept.
-
-    Parameters
-    ----------
-    changed : callable
-        Called after every change.
-
-    Attributes
-    ----------
-    widget : ipywidgets.Widget
-        To be shown.
-    """
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
-        self._uploaded: CaseFile | None = None
-        self._how = ipw.RadioButtons(options=["Upload", "Path"], description="File of cases")
-        self._how.add_class("vnb-how")
-        self._uploader = Uploader(
-            self._received,
-            accept=",".join(SUFFIXES),
-            name="the cases",
-            instead="Give its path, where the kernel runs, instead.",
-        )
-        self._path = ipw.Text(
-            description="File of cases: path",
-            placeholder="a file on the kernel's machine, e.g. data/cases.csv",
-            continuous_update=False,
-        )
-        self._path.add_class("vnb-unlabelled")
-        self._facts = note("", "vnb-facts")
-        self._remove = ipw.Button(description="Remove", tooltip="Remove the file of cases")
-        self._remove.add_class("vnb-plain")
-        self._remove.on_click(self._removed)
-        self._row = ipw.Box()
-        self._row.add_class("vnb-media-row")
-        self.widget = ipw.VBox([self._how, self._row])
-        self.widget.add_class("vnb-case-file")
-        self._how.observe(self._touched, "value")
-        self._path.observe(self._touched, "value")
-        self._arrange()
-
-    @property
-    def value(self) -> CaseFile | str | None:
-        """The file, or its path; None where there is none yet."""
-        if self._how.value == "Upload":
-            return self._uploaded
-        return str(self._path.value).strip() or None
-
-    def close(self) -> None:
-        """Close every widget, also those that are not shown."""
-        for widget in (self._uploader, self._path, self._facts, self._remove):
-            close_tree(widget)
-        close_tree(self.widget)
-
-    def _received(self, name: str, _mime: str, content: bytes) -> None:
-        self._uploaded = CaseFile(name, content)
-        self._touched()
-
-    def _removed(self, _: object) -> None:
-        self._uploaded = None
-        self._touched()
-
-    def _touched(self, *_: object) -> None:
-        self._arrange()
-        self._changed()
-
-    def _arrange(self) -> None:
-        if self._how.value == "Path":
-            self._row.children = (self._path,)
-        elif self._uploaded is None:
-            self._row.children = (self._uploader,)
-        else:
-            name, size = visible_name(self._uploaded.name), len(self._uploaded.content)
-            self._facts.value = f"<code>{escape(name)}</code> {size_text(size)}"
-            self._row.children = (self._uploader, self._facts, self._remove)
-
-
-_MOST = 50  # rows of the table of problems
-_UNKNOWN = "—"
-
-
 def case_plan_html(plan: SweepPlan) -> str:
     """Return what is going to be sent, how long that takes and what it costs.
 
@@ -380,14 +247,26 @@ def case_plan_html(plan: SweepPlan) -> str:
     >>> "4 cases × 1 release tag = 4 calls; time and cost are not known yet" in case_plan_html(plan)
     True
     """  # noqa: RUF002  # the sign of a product
-    unknown = _not_known(plan)
-    line = f"{plan.headline}; {unknown}" if unknown else plan.headline
-    notes = "".join(f"<li>{escape(visible_name(each))}</li>" for each in plan.notes)
-    found, doubtful = plan.found > 0, any(tag.doubtful for tag in plan.tags)
-    names = ["calls", "s a call", "$ a call"]
-    names[1:1] = ["in the history"] * found + ["to be looked up"] * doubtful
-    rows = "".join(_tag_row(tag, found=found, doubtful=doubtful) for tag in plan.tags)
-    table = _table("vnb-plan-table", ["release tag", *names], rows)
+    figures = {"time": plan.seconds, "cost": plan.cost_usd}
+    unknown = [name for name, value in figures.items() if value is None]
+    line = plan.headline
+    if unknown:
+        line += f"; {' and '.join(unknown)} {'are' if len(unknown) > 1 else 'is'} not known yet"
+    notes = "".join(f"<li>{_cell(each)}</li>" for each in plan.notes)
+    columns: dict[str, Callable[[TagPlan], str]] = {"calls": lambda tag: f"{tag.calls:,}"}
+    if plan.found:
+        columns["in the history"] = lambda tag: f"{tag.found + tag.reused:,}"
+    if any(tag.doubtful for tag in plan.tags):
+        columns["to be looked up"] = lambda tag: f"{tag.doubtful:,}"
+    columns["s a call"] = lambda tag: _UNKNOWN if tag.median_s is None else f"{tag.median_s:.2f}"
+    columns["$ a call"] = lambda tag: _UNKNOWN if tag.cost_usd is None else money(tag.cost_usd)[1:]
+    rows = "".join(
+        f'<tr><th scope="row"><code>{_cell(tag.release_tag)}</code></th>'
+        + "".join(f"<td>{figure(tag)}</td>" for figure in columns.values())
+        + "</tr>"
+        for tag in plan.tags
+    )
+    table = _table("vnb-plan-table", ["release tag", *columns], rows)
     return f'<p class="vnb-plan">{escape(line)}</p>{table}{f"<ul>{notes}</ul>" if notes else ""}'
 
 
@@ -412,21 +291,6 @@ def problems_html(exc: VellumNBError) -> str:
 def _table(css: str, names: Sequence[str], rows: str) -> str:
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     return f'<table class="{css}"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-
-
-def _not_known(plan: SweepPlan) -> str:
-    if plan.seconds is None:
-        return "time and cost are not known yet" if plan.cost_usd is None else "time is not known"
-    return "cost is not known" if plan.cost_usd is None else ""
-
-
-def _tag_row(tag: TagPlan, *, found: bool, doubtful: bool) -> str:
-    figures = [f"{tag.calls:,}"]
-    figures += [f"{tag.found + tag.reused:,}"] * found + [f"{tag.doubtful:,}"] * doubtful
-    figures.append(_UNKNOWN if tag.median_s is None else f"{tag.median_s:.2f}")
-    figures.append(_UNKNOWN if tag.cost_usd is None else money(tag.cost_usd)[1:])
-    cells = "".join(f"<td>{each}</td>" for each in figures)
-    return f'<tr><th scope="row"><code>{_cell(tag.release_tag)}</code></th>{cells}</tr>'
 
 
 def _cell(text: str) -> str:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
 from html import escape
 from typing import Any
 
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError
+from vellum_nb.models import Run
 from vellum_nb.models.inputs import ROLES, chat_messages
+from vellum_nb.rendering.format import plural
 from vellum_nb.widgets.base import button, close_tree, note
-from vellum_nb.widgets.field import Field, UnreadableError, read_json
-from vellum_nb.widgets.markup import ALERT, page_safe
+from vellum_nb.widgets.fields import (
+    Field,
+    FieldSet,
+    TextField,
+    UnreadableError,
+    problem_html,
+    read_json,
+    styled,
+)
+from vellum_nb.widgets.markup import page_safe
 
-__all__ = ["ChatField"]
+__all__ = ["ChatField", "answer_text", "next_turn"]
 
 Message = dict[str, Any]
 _SIGNS_PER_TOKEN = 4
@@ -24,55 +35,66 @@ _SIGNS_PER_TOKEN = 4
 class ChatField(Field):
     """An ordered list of turns."""
 
-    LONG = True
-    CLASSES = ("vnb-chat",)
+    CLASSES = "vnb-long vnb-chat"
 
     def _build(self) -> list[Any]:
         self._turns: list[_Turn] = []
-        self._list = ipw.VBox()
-        self._list.add_class("vnb-turns")
-        self._add = button("Add turn", "vnb-add", self.add, tooltip=f"Add a turn to {self.name}")
-        self._paste = _Paste(self)
-        buttons = ipw.Box([self._add, self._paste.toggle])
-        buttons.add_class("vnb-buttons")
-        self._note = note("", "vnb-help", "vnb-count")
         self._filling = False
+        self._list = styled(ipw.VBox(), "vnb-turns")
+        self._add = button("Add turn", "vnb-add", self.add, tooltip=f"Add a turn to {self.name}")
+        self._paste = styled(ipw.ToggleButton(description="Paste as JSON…"), "vnb-plain")
+        self._paste.observe(self._paste_toggled, "value")
+        text = ipw.Textarea(description=f"{self.name} as JSON", rows=5)
+        self._pasted = styled(text, "vnb-unlabelled vnb-json")
+        self._why = note("", "vnb-problem")
+        self._use = button("Use these turns", "", self._use_pasted)
+        self._paste_box = styled(ipw.VBox(), "vnb-paste")
+        self._count = note("", "vnb-help", "vnb-count")
         self.reset()
-        head = note(f'<span class="vnb-label" aria-hidden="true">{escape(self.label)}</span>')
-        head.add_class("vnb-caption")
-        return [head, self._note, self._list, buttons, self._paste.widget]
+        label = f'<span class="vnb-label" aria-hidden="true">{escape(self.label)}</span>'
+        buttons = styled(ipw.Box([self._add, self._paste]), "vnb-buttons")
+        return [note(label, "vnb-caption"), self._count, self._list, buttons, self._paste_box]
 
-    def _get_typed(self) -> list[Message]:
+    @property
+    def typed(self) -> list[Message]:
+        """The turns as messages, also those without text."""
         return [turn.message for turn in self._turns]
 
-    def _set_typed(self, typed: Any) -> None:
+    @typed.setter
+    def typed(self, typed: list[Message]) -> None:
         self._filling = True
         try:
-            self._resize(len(typed))
+            while len(self._turns) < len(typed):
+                self._turns.append(_Turn(self, len(self._turns)))
+            removed, self._turns = self._turns[len(typed) :], self._turns[: len(typed)]
+            self._list.children = [turn.widget for turn in self._turns]
+            for turn in removed:
+                close_tree(turn.widget)
             for turn, message in zip(self._turns, typed, strict=True):
                 turn.message = message
+                turn.up.disabled = turn is self._turns[0]
+                turn.down.disabled = turn is self._turns[-1]
         finally:
             self._filling = False
         self.touched()
 
     def touched(self, *_: object) -> None:
-        """Count the turns again, and tell the form."""
+        """Count the turns again, and notify the form."""
         if self._filling:
             return
-        signs = sum(len(turn.text) for turn in self._turns)
-        turns = "1 turn" if len(self._turns) == 1 else f"{len(self._turns)} turns"
+        signs = sum(len(turn.text.value) for turn in self._turns)
         tokens = f" · about {max(1, signs // _SIGNS_PER_TOKEN)} tokens" if signs else ""
-        self._note.value = turns + tokens
+        self._count.value = plural(len(self._turns), "turn") + tokens
         super().touched()
 
     def _parse(self) -> list[Message] | None:
-        if all(turn.is_empty for turn in self._turns):
+        empty = [number for number, turn in enumerate(self._turns, start=1) if turn.is_empty]
+        if len(empty) == len(self._turns):
             return None
-        for number, turn in enumerate(self._turns, start=1):
-            if turn.is_empty:
-                msg = f"Turn {number} has no text: write it, or remove the turn."
-                raise UnreadableError(msg)
-        return self._get_typed()
+        if empty:
+            msg = f"Turn {empty[0]} has no text: write it, or remove the turn."
+            raise UnreadableError(msg)
+        return self.typed
 
     def _fill(self, value: Any) -> None:
         """Show messages; nothing is one empty turn to write in."""
@@ -85,161 +107,154 @@ class ChatField(Field):
             turn.is_empty == (turn is self._turns[-1]) for turn in self._turns
         )
 
-    def focus(self) -> None:
-        """Move the focus to the first empty turn, else to the first."""
-        empty = next((turn for turn in self._turns if turn.is_empty), None)
-        (empty or self._turns[0]).focus() if self._turns else self._add.focus()
-
-    def focus_last(self) -> None:
-        """Move the focus to the last turn."""
-        self._turns[-1].focus()
+    def focus(self, turn: int | None = None) -> None:
+        """Move the focus to a turn; without a number to the first empty one, else the first."""
+        if not self._turns:
+            self._add.focus()
+            return
+        empty = next((at for at, each in enumerate(self._turns) if each.is_empty), 0)
+        self._turns[empty if turn is None else turn].text.focus()
 
     def show(self, problem: str | None) -> None:
         """Show `problem`, and mark the turns that it is about: the empty ones if there are any."""
         super().show(problem)
         some_empty = any(turn.is_empty for turn in self._turns)
         for turn in self._turns:
-            turn.mark(bad=bool(problem) and (turn.is_empty or not some_empty))
+            is_bad = bool(problem) and (turn.is_empty or not some_empty)
+            (turn.widget.add_class if is_bad else turn.widget.remove_class)("vnb-turn-bad")
 
     def add(self) -> None:
-        """Add an empty turn of whoever is next to speak, ready to be written."""
+        """Add an empty turn of the role that is next to speak, ready to be written."""
         last = self._turns[-1].message["role"] if self._turns else ""
         role = "ASSISTANT" if last == "USER" else "USER"
         self.typed = [*self.typed, {"role": role, "text": ""}]
-        self._turns[-1].focus()
+        self.focus(-1)
 
     def move(self, place: int, step: int) -> None:
         """Move a turn up (-1) or down (+1); the focus goes with it."""
-        turns = self.typed
-        other = place + step
+        turns, other = self.typed, place + step
         if 0 <= other < len(turns):
             turns[place], turns[other] = turns[other], turns[place]
             self.typed = turns
-            self._turns[other].focus_on(step)
+            moved = self._turns[other]
+            go_on = moved.up if step < 0 else moved.down
+            (moved.text if go_on.disabled else go_on).focus()
 
     def remove(self, place: int) -> None:
         """Remove a turn; the focus goes to its neighbour."""
         self.typed = [turn for at, turn in enumerate(self.typed) if at != place]
-        if self._turns:
-            self._turns[min(place, len(self._turns) - 1)].focus()
-        else:
-            self._add.focus()
+        self.focus(min(place, len(self._turns) - 1))
 
-    def _resize(self, count: int) -> None:
-        while len(self._turns) < count:
-            self._turns.append(_Turn(self, len(self._turns)))
-        removed, self._turns = self._turns[count:], self._turns[:count]
-        self._list.children = [turn.widget for turn in self._turns]
-        for turn in removed:
-            turn.close()
-        for place, turn in enumerate(self._turns):
-            turn.set_ends(first=place == 0, last=place == count - 1)
+    def _paste_toggled(self, change: Any) -> None:
+        self._why.value = ""
+        if change["new"]:
+            turns = [turn for turn in self.typed if turn.get("text") or "content" in turn]
+            self._pasted.value = json.dumps(turns, ensure_ascii=False, indent=1)
+            self._paste_box.children = (self._pasted, self._why, self._use)
+        else:
+            self._paste_box.children = ()
+
+    def _use_pasted(self) -> None:
+        try:
+            self.value = read_json(self._pasted.value or "[]")
+        except (UnreadableError, InputError) as exc:
+            self._why.value = problem_html(exc)
+        else:
+            self._paste.value = False
 
     def close(self) -> None:
         """Close every widget of the field."""
         super().close()
-        self._paste.close()
-
-
-class _Turn:
-    """One turn: who, what, and the buttons to move and remove it."""
-
-    def __init__(self, field: ChatField, place: int) -> None:
-        number = place + 1
-        self._rest: Message = {}
-        self._role = ipw.Dropdown(options=list(ROLES), value="USER", description=f"role {number}")
-        self._text = ipw.Textarea(description=f"{field.name}, turn {number}", rows=1)
-        for control in (self._role, self._text):
-            control.add_class("vnb-unlabelled")
-            control.observe(field.touched, "value")
-        self._up = _turn_button("up", f"Move turn {number} up", lambda: field.move(place, -1))
-        self._down = _turn_button("down", f"Move turn {number} down", lambda: field.move(place, 1))
-        remove = _turn_button("remove", f"Remove turn {number}", lambda: field.remove(place))
-        self.widget = ipw.Box([self._role, self._text, self._up, self._down, remove])
-        self.widget.add_class("vnb-turn-row")
-
-    @property
-    def text(self) -> str:
-        return str(self._text.value)
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.text and "content" not in self._rest
-
-    @property
-    def message(self) -> Message:
-        role: Message = {"role": self._role.value}
-        return {**role, **self._rest} if "content" in self._rest else self._with_text(role)
-
-    @message.setter
-    def message(self, message: Message) -> None:
-        self._rest = {key: v for key, v in message.items() if key not in {"role", "text"}}
-        self._role.value = message["role"]
-        content = self._rest.get("content")
-        text = json.dumps(content, ensure_ascii=False) if content else message.get("text") or ""
-        self._text.value = page_safe(text)
-        self._text.disabled = content is not None  # parts are edited as JSON
-
-    def _with_text(self, role: Message) -> Message:
-        return {**role, "text": self.text, **self._rest}
-
-    def mark(self, *, bad: bool) -> None:
-        (self.widget.add_class if bad else self.widget.remove_class)("vnb-turn-bad")
-
-    def set_ends(self, *, first: bool, last: bool) -> None:
-        self._up.disabled = first
-        self._down.disabled = last
-
-    def focus(self) -> None:
-        self._text.focus()
-
-    def focus_on(self, step: int) -> None:
-        """Move the focus to the button that moves on, or to the text where that ends."""
-        button = self._up if step < 0 else self._down
-        (self._text if button.disabled else button).focus()
-
-    def close(self) -> None:
-        close_tree(self.widget)
-
-
-class _Paste:
-    """The turns as JSON: to paste a whole conversation, or take it away."""
-
-    def __init__(self, field: ChatField) -> None:
-        self._field = field
-        self.toggle = ipw.ToggleButton(description="Paste as JSON…")
-        self.toggle.add_class("vnb-plain")
-        self.toggle.observe(self._toggled, "value")
-        self._text = ipw.Textarea(description=f"{field.name} as JSON", rows=5)
-        self._text.add_class("vnb-unlabelled")
-        self._text.add_class("vnb-json")
-        self._use = button("Use these turns", "", self._used)
-        self._why = note("", "vnb-problem")
-        self.widget = ipw.VBox()
-        self.widget.add_class("vnb-paste")
-
-    def _toggled(self, change: Any) -> None:
-        if change["new"]:
-            turns = [turn for turn in self._field.typed if turn.get("text") or "content" in turn]
-            self._text.value = json.dumps(turns, ensure_ascii=False, indent=1)
-            self.widget.children = (self._text, self._why, self._use)
-        else:
-            self._why.value = ""
-            self.widget.children = ()
-
-    def _used(self) -> None:
-        try:
-            self._field.value = read_json(self._text.value or "[]")
-        except (UnreadableError, InputError) as exc:
-            text = f"<span>{escape(str(exc))}</span>"
-            self._why.value = f'<div role="alert">{ALERT}{text}</div>'
-            return
-        self.toggle.value = False
-
-    def close(self) -> None:
-        for widget in (self._text, self._why, self._use):
+        for widget in (self._pasted, self._why, self._use):
             close_tree(widget)
 
 
-def _turn_button(name: str, tooltip: str, clicked: Callable[[], None]) -> Any:
-    return button("", f"vnb-icon-button vnb-{name}", clicked, tooltip=tooltip)
+class _Turn:
+    """One turn: role, text, and the buttons to move and remove it."""
+
+    def __init__(self, field: ChatField, place: int) -> None:
+        number = place + 1
+        self._parts: Message = {}  # of the message, beside role and text
+        self._role = ipw.Dropdown(options=list(ROLES), value="USER", description=f"role {number}")
+        self.text = ipw.Textarea(description=f"{field.name}, turn {number}", rows=1)
+        for control in (self._role, self.text):
+            styled(control, "vnb-unlabelled").observe(field.touched, "value")
+        self.up, self.down, remove = (
+            button("", f"vnb-icon-button vnb-{name}", act, tooltip=words.format(number))
+            for name, words, act in (
+                ("up", "Move turn {} up", partial(field.move, place, -1)),
+                ("down", "Move turn {} down", partial(field.move, place, 1)),
+                ("remove", "Remove turn {}", partial(field.remove, place)),
+            )
+        )
+        parts = [self._role, self.text, self.up, self.down, remove]
+        self.widget = styled(ipw.Box(parts), "vnb-turn-row")
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.text.value and "content" not in self._parts
+
+    @property
+    def message(self) -> Message:
+        text = {} if "content" in self._parts else {"text": self.text.value}
+        return {"role": self._role.value, **text, **self._parts}
+
+    @message.setter
+    def message(self, message: Message) -> None:
+        self._parts = {key: v for key, v in message.items() if key not in {"role", "text"}}
+        self._role.value = message["role"]
+        content = self._parts.get("content")
+        text = json.dumps(content, ensure_ascii=False) if content else message.get("text") or ""
+        self.text.value = page_safe(text)
+        self.text.disabled = content is not None  # parts are edited as JSON
+
+
+def answer_text(run: Run) -> str:
+    """Return what `run` answered in a chat: the last turn it gave, else its longest text."""
+    for name, kind in run.output_types.items():
+        turns = run.outputs.get(name)
+        last = turns[-1] if kind == "CHAT_HISTORY" and isinstance(turns, list) and turns else None
+        if isinstance(last, Mapping) and isinstance(last.get("text"), str):
+            return str(last["text"])
+    return max((v for v in run.outputs.values() if isinstance(v, str)), key=len, default="")
+
+
+def next_turn(run: Run, fields: FieldSet) -> None:
+    """Put the answer of `run` into the chat that it was asked in, and ask for the next turn.
+
+    The chat goes on from the turns that were sent with `run`; a turn that the user has written
+    since is kept as the next one. Where the question is in a text field of its own, it joins the
+    chat, and that field is emptied for the next question. Without a chat field the first field
+    gets the focus.
+    """
+    chat = next((field for field in fields if isinstance(field, ChatField)), None)
+    if chat is None:
+        for field in list(fields)[:1]:
+            field.focus()
+        return
+    try:
+        sent = chat_messages(run.inputs.get(chat.name) or [])
+    except InputError:
+        sent = []
+    asks = (
+        field
+        for field in fields
+        if isinstance(field, TextField)
+        and field.variable.is_required
+        and isinstance(run.inputs.get(field.name), str)
+    )
+    question = None if sent and sent[-1]["role"] == "USER" else next(asks, None)
+    if question is not None:
+        sent = [*sent, {"role": "USER", "text": run.inputs[question.name]}]
+    text = answer_text(run)
+    answered = [*sent, {"role": "ASSISTANT", "text": text}] if text else sent
+    if question is not None:
+        chat.typed = answered
+        if question.value == run.inputs[question.name]:
+            question.value = None
+        question.focus()
+        return
+    begun = chat.typed[-1] if len(chat.typed) > len(sent) else {}
+    draft = begun if begun.get("role") == "USER" else {"role": "USER", "text": ""}
+    chat.typed = [*answered, draft]
+    chat.focus(-1)

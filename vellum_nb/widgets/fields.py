@@ -1,92 +1,369 @@
-"""Which field asks for which variable: one literal table, and all fields of a form together."""
+"""The controls of a form: one field a variable, all of them together, folds, release tags."""
 
 from __future__ import annotations
 
-import sys
-import threading
+import json
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from html import escape
+from typing import Any, ClassVar, NoReturn
 
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.models import Run, VellumVariable
-from vellum_nb.models.inputs import chat_messages, default_of, field_kind
-from vellum_nb.models.schema import schema_problem
-from vellum_nb.widgets.base import close_tree
-from vellum_nb.widgets.chat_field import ChatField
-from vellum_nb.widgets.field import BoolField, EnumField, Field, JsonField, NumberField, TextField
-from vellum_nb.widgets.media_field import MediaField
-from vellum_nb.widgets.spec import expectations, union
+from vellum_nb.models import VellumVariable
+from vellum_nb.models.inputs import default_of, plain, value_problem
+from vellum_nb.rendering.format import visible_name
+from vellum_nb.widgets.base import button, close_tree, note
+from vellum_nb.widgets.markup import ALERT, page_safe
+from vellum_nb.widgets.spec import TagChoice, Variables, expectations, type_name, union
 
-__all__ = ["FIELDS", "FieldSet", "answer_text", "make_field", "next_turn", "warm_up"]
+__all__ = [
+    "BoolField",
+    "EnumField",
+    "Field",
+    "FieldSet",
+    "Fold",
+    "JsonField",
+    "NumberField",
+    "TagBar",
+    "TextField",
+    "UnreadableError",
+    "problem_html",
+    "read_json",
+    "styled",
+    "write_json",
+]
 
-
-class FieldMaker(Protocol):
-    """Makes a field for a variable."""
-
-    def __call__(self, variable: VellumVariable, changed: Callable[[], None]) -> Field:
-        """Return the field."""
-        ...
-
-
-FIELDS: Mapping[str, FieldMaker] = {
-    "text": TextField,
-    "number": NumberField,
-    "bool": BoolField,
-    "enum": EnumField,
-    "json": JsonField,
-    "chat": ChatField,
-    "image": MediaField,
-    "audio": MediaField,
-    "video": MediaField,
-    "document": MediaField,
-}
+_ONE_LINE = 200  # characters of a text, at most, for a control of one line
+_SHORT_JSON = 80
+_CHIPS = 12
 
 
-def make_field(variable: VellumVariable, changed: Callable[[], None]) -> Field:
-    """Return the field that asks for `variable`."""
-    return FIELDS[field_kind(variable)](variable, changed)
+class UnreadableError(ValueError):
+    """What was typed is no value; the message says why, for people."""
 
 
-def warm_up() -> None:
-    """Load what checks values in a thread, so that the first key typed does not wait for it."""
-    if "jsonschema" not in sys.modules:
-        name, args = "vellum-nb-warm-up", (0, {"type": "integer"})
-        threading.Thread(target=schema_problem, args=args, name=name, daemon=True).start()
+class Field:
+    """One input variable: its control, label, type, description, and what is wrong with it.
+
+    A subclass builds its control and defines how what is typed becomes a value and back. Typed
+    text stays as it was typed, right or wrong. `changed` is called after every change, by hand or
+    by code.
+
+    Attributes
+    ----------
+    widget : ipywidgets.Widget
+        To be shown.
+    expects : sequence of (release tag, VellumVariable)
+        What each release wants; the tag is empty when there is only one.
+    """
+
+    CLASSES: ClassVar[str] = "vnb-short"
+
+    def __init__(self, variable: VellumVariable, changed: Callable[[], None]) -> None:
+        self.variable = variable
+        self.name = variable.key
+        self.label = visible_name(self.name) + (" *" if variable.is_required else "")
+        self.expects: Sequence[tuple[str, VellumVariable]] = (("", variable),)
+        self._control: Any = None
+        self._judged: tuple[Any, str | None] = (None, None)
+        self._changed: Callable[[], None] = lambda: None  # while the field is built
+        self._message = note("", "vnb-problem")
+        about = note(escape(variable.description), "vnb-help")
+        caption = note(escape(self._caption()), "vnb-type")
+        parts = [*self._build(), about, caption, self._message]
+        self.widget = styled(ipw.VBox(parts), f"vnb-field {self.CLASSES}")
+        self._changed = changed
+
+    def _build(self) -> list[Any]:
+        """Return the controls; the first one carries the label."""
+        raise NotImplementedError
+
+    def _labelled(self, kind: Any, **options: Any) -> list[Any]:
+        """Build one control that carries the label, and show the default in it."""
+        self._control = styled(kind(description=self.label, **options), "vnb-control")
+        self.reset()
+        self._control.observe(self.touched, "value")
+        return [self._control]
+
+    def _parse(self) -> Any:
+        """Return what is typed as a natural value, None for nothing; raise `UnreadableError`."""
+        raise NotImplementedError
+
+    def _fill(self, value: Any) -> None:
+        """Show `value`; None empties the control."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Show the default; nothing where it is no value of this kind."""
+        try:
+            self._fill(default_of(self.variable))
+        except InputError:
+            self._fill(None)
+
+    def focus(self) -> None:
+        """Move the keyboard's focus to the control."""
+        self._control.focus()
+
+    def _caption(self) -> str:
+        return type_name(self.variable)
+
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
+        """Return what is wrong with a value that could be read."""
+        if value is None and variable.is_required:
+            return "A value is required."
+        if variable.json_schema and value == default_of(variable):
+            return None  # the server made it, and checking a schema costs an import of 0.4 s
+        return value_problem(value, variable)
+
+    @property
+    def typed(self) -> Any:
+        """What is in the control, as it was typed."""
+        return self._control.value
+
+    @typed.setter
+    def typed(self, typed: Any) -> None:
+        self._control.value = typed
+
+    @property
+    def value(self) -> Any:
+        """The natural value; None when nothing, or nothing readable, is typed."""
+        return self._read()[0]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._fill(value)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is typed."""
+        value, problem = self._read()
+        return value is None and problem is None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether what is wrong, if anything, is only that something is still to be typed."""
+        return self.is_empty
+
+    def _read(self) -> tuple[Any, str | None]:
+        try:
+            return self._parse(), None
+        except UnreadableError as exc:
+            return None, str(exc)
+
+    def problem(self) -> str | None:
+        """Return why no run can start with what is typed, or None."""
+        state = (self.typed, self.expects)
+        if self._judged[0] != state:
+            self._judged = (state, self._problem())
+        return self._judged[1]
+
+    def _problem(self) -> str | None:
+        value, problem = self._read()
+        if problem is not None:
+            return problem
+        for tag, variable in self.expects:
+            if found := self._check(value, variable):
+                return f"{tag}: {found}" if tag else found
+        return None
+
+    def show(self, problem: str | None) -> None:
+        """Show `problem` beside the control, or remove it."""
+        self._message.value = problem_html(problem) if problem else ""
+        (self.widget.add_class if problem else self.widget.remove_class)("vnb-bad")
+
+    def look(self) -> None:
+        """Read what the value points at, before it is used; most point at nothing."""
+
+    def touched(self, *_: object) -> None:
+        """Notify the form that something was typed."""
+        self._changed()
+
+    def close(self) -> None:
+        """Close every widget of the field."""
+        close_tree(self.widget)
+
+
+class TextField(Field):
+    """A STRING: one line where the schema makes it short, else a text area."""
+
+    CLASSES = "vnb-long"
+
+    def _build(self) -> list[Any]:
+        schema = self.variable.json_schema or {}
+        longest, several = schema.get("maxLength"), schema.get("x-multiline")
+        if not isinstance(several, bool):
+            several = not (isinstance(longest, int) and longest <= _ONE_LINE)
+        return self._labelled(ipw.Textarea, rows=3) if several else self._labelled(ipw.Text)
+
+    def _parse(self) -> str | None:
+        return self.typed or None
+
+    def _fill(self, value: Any) -> None:
+        self._control.value = "" if value is None else page_safe(str(value))
+
+
+class NumberField(Field):
+    """A NUMBER, with the bounds of its schema; a wrong number stays as it was typed."""
+
+    CLASSES = "vnb-short vnb-number"
+
+    def _build(self) -> list[Any]:
+        return self._labelled(ipw.Text)
+
+    def _caption(self) -> str:
+        schema = self.variable.json_schema or {}
+        low, high = schema.get("minimum"), schema.get("maximum")
+        if low is not None and high is not None:
+            return f"NUMBER {low}–{high}"  # noqa: RUF001  # the dash of a range
+        bounds = [f"{sign} {end}" for sign, end in (("≥", low), ("≤", high)) if end is not None]
+        return " ".join(["NUMBER", *bounds])
+
+    def _parse(self) -> float | None:
+        text = self.typed.strip()
+        if not text:
+            return None
+        try:
+            number = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+            if math.isfinite(number):
+                return number
+        except (ValueError, OverflowError):
+            pass
+        msg = f"“{text}” is not a number."
+        raise UnreadableError(msg)
+
+    def _fill(self, value: Any) -> None:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        self._control.value = "" if value is None else str(value)
+
+
+class BoolField(Field):
+    """Yes or no."""
+
+    CLASSES = "vnb-short vnb-bool"
+
+    def _build(self) -> list[Any]:
+        return self._labelled(ipw.Checkbox, indent=False)
+
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
+        return None if variable.type == "JSON" else super()._check(value, variable)
+
+    def _parse(self) -> bool:
+        return bool(self._control.value)
+
+    def _fill(self, value: Any) -> None:
+        self._control.value = value is True
+
+
+class EnumField(Field):
+    """One of the values that the schema names."""
+
+    def _build(self) -> list[Any]:
+        none = "choose…" if self.variable.is_required else "none"
+        self._values = [None, *(self.variable.json_schema or {}).get("enum", ())]
+        labels = [none, *(page_safe(str(value)) for value in self._values[1:])]
+        options = [(label, place) for place, label in enumerate(labels)]
+        return self._labelled(ipw.Dropdown, options=options, value=0)
+
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
+        allowed = (variable.json_schema or {}).get("enum", ())
+        return None if value in allowed else super()._check(value, variable)
+
+    @property
+    def typed(self) -> Any:
+        """The value that is chosen."""
+        return self._values[self._control.value]
+
+    @typed.setter
+    def typed(self, value: Any) -> None:
+        if value not in self._values:  # it is shown with its problem, like a mistyped text
+            self._values.append(value)
+            label = (page_safe(str(value)), len(self._values) - 1)
+            self._control.options = (*self._control.options, label)
+        self._control.value = self._values.index(value)
+
+    def _parse(self) -> Any:
+        return self.typed
+
+    def _fill(self, value: Any) -> None:
+        self.typed = value
+
+
+class JsonField(Field):
+    """JSON as text; a mistake is named by line and column, and the text stays."""
+
+    CLASSES = "vnb-long vnb-json"
+
+    def _build(self) -> list[Any]:
+        return self._labelled(ipw.Textarea, rows=2)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is typed; null is a value."""
+        return not self.typed.strip()
+
+    def _parse(self) -> Any:
+        return None if self.is_empty else read_json(self.typed)
+
+    def _fill(self, value: Any) -> None:
+        self._control.value = "" if value is None else page_safe(write_json(value))
+
+    def _check(self, value: Any, variable: VellumVariable) -> str | None:
+        if self.is_empty:
+            return "A value is required." if variable.is_required else None
+        return super()._check(value, variable)
 
 
 class FieldSet:
     """The fields of a form: shows those that the chosen releases want, and keeps what was typed.
 
-    Parameters
-    ----------
-    changed : callable
-        Called after every change of a field.
+    `make` returns the field for a variable; `changed` is called after every change of a field.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.widget = ipw.Box()
-        self.widget.add_class("vnb-fields")
+    def __init__(
+        self,
+        make: Callable[[VellumVariable, Callable[[], None]], Field],
+        changed: Callable[[], None],
+    ) -> None:
+        self.widget = styled(ipw.Box(), "vnb-fields")
+        self._make = make
         self._changed = changed
         self._silent = False
         self._visible: dict[str, Field] = {}
-        self._pool: dict[tuple[str, str], Field] = {}
+        self._fields: dict[str, Field] = {}  # also those that no chosen release wants
 
-    def show(self, by_tag: Mapping[str, Sequence[VellumVariable]]) -> None:
+    def show(self, by_tag: Mapping[str, Variables]) -> None:
         """Show the union of what the releases want; what was typed moves to the new fields."""
-        before = self._visible
+        replaced: list[Field] = []
         self._visible = {}
         with self._silently():
             for variable in union(list(by_tag.values())):
-                field = self._field(variable, before.get(variable.key))
+                field = self._field(variable, replaced)
                 field.expects = expectations(variable.key, by_tag)
                 self._visible[variable.key] = field
         children = tuple(field.widget for field in self._visible.values())
         if self.widget.children != children:
             self.widget.children = children
-        self.show_problems()
+        for field in replaced:
+            field.close()
+
+    def _field(self, variable: VellumVariable, replaced: list[Field]) -> Field:
+        old = self._fields.get(variable.key)
+        if old is not None and old.variable == variable:
+            return old
+        field = self._fields[variable.key] = self._make(variable, self._notify)
+        if old is not None:
+            is_readable = old.value is not None or old.is_empty
+            is_default = is_readable and bool(old.value == default_of(old.variable))
+            texts = isinstance(old.typed, str) and isinstance(field.typed, str)
+            if not is_default and (texts or type(old) is type(field)):
+                field.typed = old.typed
+            replaced.append(old)
+        return field
 
     def _notify(self) -> None:
         if not self._silent:
@@ -101,25 +378,11 @@ class FieldSet:
         finally:
             self._silent = False
 
-    def _field(self, variable: VellumVariable, old: Field | None) -> Field:
-        key = (variable.key, repr(variable))
-        known = key in self._pool
-        if not known:
-            self._pool[key] = make_field(variable, self._notify)
-        field = self._pool[key]
-        if old is None or old is field:
-            return field
-        if not _is_pristine(old):
-            field.typed = old.typed if type(old) is type(field) else _carried(old, field)
-        elif known:  # what was typed here once has been taken away meanwhile
-            field.reset()
-        field.shows_required = old.shows_required
-        return field
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self._visible.values())
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the inputs shown."""
-        return list(self._visible)
+    def __contains__(self, name: object) -> bool:
+        return name in self._visible
 
     def __getitem__(self, name: str) -> Field:
         return self._visible[name]
@@ -128,15 +391,15 @@ class FieldSet:
     def values(self) -> dict[str, Any]:
         """Natural values of all inputs that have a readable one."""
         return {
-            name: field.value
-            for name, field in self._visible.items()
+            field.name: field.value
+            for field in self
             if not field.is_empty and (field.value is not None or field.problem() is None)
         }
 
     @property
     def typed(self) -> dict[str, Any]:
-        """What stands in each field, right or wrong."""
-        return {name: field.typed for name, field in self._visible.items()}
+        """What is in each field, right or wrong."""
+        return {field.name: field.typed for field in self}
 
     def set_values(self, values: Mapping[str, Any], *, where: str) -> None:
         """Show `values`; inputs that are not named go back to their defaults.
@@ -147,147 +410,173 @@ class FieldSet:
             A name is no input; the message lists the known ones and nothing is changed.
         """
         known = ", ".join(self._visible) or "none"
-        problems = [
-            InputProblem(str(name), f"is no input. The form's inputs: {known}")
-            for name in values
-            if name not in self._visible
-        ]
-        if problems:
+        unknown = [str(name) for name in values if name not in self._visible]
+        if unknown:
+            words = f"is no input. The form's inputs: {known}"
             msg = f"These values do not fit the form of {where}:"
-            raise InputError(msg, problems)
+            raise InputError(msg, [InputProblem(name, words) for name in unknown])
         with self._silently():
-            for name, field in self._visible.items():
-                if name in values:
-                    field.value = values[name]
+            for field in self:
+                if field.name in values:
+                    field.value = values[field.name]
                 else:
                     field.reset()
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong, by the input's name, in the order of the fields."""
-        found = {name: field.problem() for name, field in self._visible.items()}
-        return {name: problem for name, problem in found.items() if problem}
+        return {field.name: problem for field in self if (problem := field.problem())}
 
-    def hide_required(self) -> None:
-        """Show nothing beside empty fields until the next try to run."""
-        for field in self._visible.values():
-            field.shows_required = False
-
-    def show_problems(self, *, required: bool = False) -> dict[str, str]:
-        """Show what is wrong beside each field; empty ones only after a try to run.
-
-        Returns
-        -------
-        dict
-            What `problems` returns.
-        """
-        if required:
-            for field in self._visible.values():
-                field.look()
+    def show_problems(self, *, tried: bool) -> dict[str, str]:
+        """Show what is wrong beside each field, empty ones only after a try to run; return it."""
         found = self.problems()
-        for name, field in self._visible.items():
-            field.shows_required = field.shows_required or required
-            unfinished = field.is_unfinished and not field.shows_required
-            field.show(None if unfinished else found.get(name))
+        for field in self:
+            field.show(found.get(field.name) if tried or not field.is_unfinished else None)
         return found
 
     def close(self) -> None:
         """Close every field, also those that are not shown."""
-        for field in self._pool.values():
-            field.close()
         self.widget.children = ()
+        for field in self._fields.values():
+            field.close()
         close_tree(self.widget)
 
 
-def _is_pristine(field: Field) -> bool:
-    unreadable = field.value is None and not field.is_empty
-    return not unreadable and bool(field.value == default_of(field.variable))
+class Fold:
+    """A heading that opens and closes what is under it; closed at first.
 
-
-def _carried(old: Field, new: Field) -> Any:
-    """Return what was typed in a field of one kind for a field of another kind."""
-    if isinstance(old.typed, str) and isinstance(new.typed, str):
-        return old.typed
-    return new.typed
-
-
-Message = dict[str, Any]
-
-
-def answer_text(run: Run) -> str:
-    """Return what `run` answered in a chat: the last turn it gave, else its longest text.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> run = Run(
-    ...     id="1",
-    ...     deployment="d",
-    ...     release_tag="v1",
-    ...     timestamp=datetime.now(UTC),
-    ...     inputs={},
-    ...     case_id="c",
-    ...     outputs={"category": "billing", "reply": "I am sorry about that."},
-    ... )
-    >>> answer_text(run)
-    'I am sorry about that.'
+    With `late` the page gets the parts only when it is opened first.
     """
-    for name, kind in run.output_types.items():
-        if kind == "CHAT_HISTORY":
-            turns = run.outputs.get(name)
-            last = turns[-1] if isinstance(turns, list) and turns else None
-            if isinstance(last, Mapping) and isinstance(last.get("text"), str):
-                return str(last["text"])
-    texts = [value for value in run.outputs.values() if isinstance(value, str)]
-    return max(texts, key=len, default="")
+
+    def __init__(self, title: str, hint: str, parts: Sequence[Any], *, late: bool = False) -> None:
+        self._parts = tuple(parts)
+        self._toggle = styled(ipw.ToggleButton(description=title), "vnb-fold")
+        self._toggle.observe(self._turned, "value")
+        head = styled(ipw.Box([self._toggle, note(escape(hint), "vnb-hint")]), "vnb-fold-head")
+        self._body = styled(ipw.Box(() if late else self._parts), "vnb-fields vnb-folded")
+        self.widget = styled(ipw.VBox([head, self._body]), "vnb-options")
+
+    def open(self) -> None:
+        """Unfold it."""
+        self._toggle.value = True
+
+    def close(self) -> None:
+        """Close its widgets and all parts."""
+        for widget in (self.widget, *self._parts):
+            close_tree(widget)
+
+    def _turned(self, change: Any) -> None:
+        is_open = change["new"]
+        if is_open:
+            self._body.children = self._parts
+        (self._body.remove_class if is_open else self._body.add_class)("vnb-folded")
+        (self._toggle.add_class if is_open else self._toggle.remove_class)("vnb-open")
 
 
-def next_turn(run: Run, fields: FieldSet) -> None:
-    """Put the answer of `run` into the chat that it was asked in, and ask for the next turn.
+class TagBar:
+    """The release tags to run on: a chip with a check box for each release, oldest first.
 
-    The chat goes on from the turns that were sent with `run`; a turn that the user has written
-    since is kept as the next one. Where the question stands in a text field of its own, it joins
-    the chat, and that field is emptied for the next question. Without a chat field the first
-    field gets the focus.
+    `changed` is called after each change by hand; `css` is the class of the whole bar.
     """
-    visible = [fields[name] for name in fields.names]
-    chat = next((field for field in visible if isinstance(field, ChatField)), None)
-    if chat is None:
-        for field in visible[:1]:
-            field.focus()
-        return
-    sent = _turns_sent(run, chat.name)
-    question = None if sent and sent[-1]["role"] == "USER" else _question(run, fields)
-    if question is not None:
-        sent = [*sent, {"role": "USER", "text": run.inputs[question]}]
-    text = answer_text(run)
-    answered = [*sent, {"role": "ASSISTANT", "text": text}] if text else sent
-    if question is None:
-        chat.typed = [*answered, _draft(chat.typed, sent)]
-        chat.focus_last()
-    else:
-        chat.typed = answered
-        if fields[question].value == run.inputs[question]:
-            fields[question].value = None
-        fields[question].focus()
+
+    def __init__(
+        self, choices: Sequence[TagChoice], changed: Callable[[], None], *, css: str = "vnb-tags"
+    ) -> None:
+        self._changed = changed
+        self._silent = False
+        self._boxes: dict[str, Any] = {}
+        self._chips = []
+        for choice in choices:
+            box = ipw.Checkbox(description=visible_name(choice.tag), indent=False)
+            styled(box, "vnb-check").observe(self._clicked, "value")
+            others = "".join(f" = {escape(visible_name(name))}" for name in choice.names[1:])
+            parts = [box, note(others, "vnb-others")] if others else [box]
+            self._boxes[choice.tag] = box
+            self._chips.append(styled(ipw.Box(parts), "vnb-chip"))
+        hidden = len(choices) - _CHIPS
+        self._more = button(f"{hidden} older…", "vnb-link", self._unfold)
+        label = note('<span class="vnb-label">Run on</span>')
+        more = [self._more] if hidden > 0 else []
+        self.widget = styled(ipw.Box([label, *self._chips[-_CHIPS:], *more]), css)
+
+    @property
+    def ticked(self) -> list[str]:
+        """The tags of the ticked chips, oldest first."""
+        return [tag for tag, box in self._boxes.items() if box.value]
+
+    @ticked.setter
+    def ticked(self, tags: Sequence[str]) -> None:
+        self._silent = True
+        try:
+            for tag, box in self._boxes.items():
+                box.value = tag in tags
+        finally:
+            self._silent = False
+        if any(tag in tags for tag in list(self._boxes)[:-_CHIPS]):
+            self._unfold()
+
+    def _clicked(self, _: object) -> None:
+        if not self._silent:
+            self._changed()
+
+    def _unfold(self) -> None:
+        self.widget.children = (self.widget.children[0], *self._chips)
+
+    def close(self) -> None:
+        """Close what the bar made, also chips that are not shown."""
+        for widget in (*self._chips, self._more):
+            if widget not in self.widget.children:
+                close_tree(widget)
 
 
-def _turns_sent(run: Run, name: str) -> list[Message]:
+def styled(widget: Any, classes: str) -> Any:
+    """Give `widget` CSS classes, separated by spaces; return it."""
+    for name in classes.split():
+        widget.add_class(name)
+    return widget
+
+
+def problem_html(problem: object) -> str:
+    """Return a problem as HTML that is read out."""
+    return f'<div role="alert">{ALERT}<span>{escape(str(problem))}</span></div>'
+
+
+def read_json(text: str) -> Any:
+    """Return what `text` stands for; raise `UnreadableError` in plain words."""
     try:
-        return chat_messages(run.inputs.get(name) or [])
-    except InputError:
-        return []
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as exc:
+        msg = _json_problem(text, exc)
+        raise UnreadableError(msg) from None
+    except RecursionError:
+        msg = "Not valid JSON that can be sent: it is nested too deep."
+        raise UnreadableError(msg) from None
 
 
-def _question(run: Run, fields: FieldSet) -> str | None:
-    for name in fields.names:
-        field = fields[name]
-        is_text = isinstance(field, TextField) and field.variable.is_required
-        if is_text and isinstance(run.inputs.get(name), str):
-            return name
-    return None
+def _json_problem(text: str, exc: json.JSONDecodeError) -> str:
+    """Return where and why `text` is no JSON; what Python allows is named as such."""
+    at, why = exc.pos, exc.msg[:1].lower() + exc.msg[1:]
+    before, rest = text[:at].rstrip(), text[at:].lstrip()
+    word = re.match("True|False|None|'", rest)
+    if before.endswith(",") and rest[:1] in {"]", "}"}:
+        at, why = len(before) - 1, f"a comma before the closing {rest[0]}"
+    elif word:
+        why = f"{word[0]} is Python; JSON has true, false, null and double quotes"
+    elif not rest:
+        at, why = len(text), "the end is missing"
+    line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+    return (
+        f"Not valid JSON, line {line}, column {column}: {why}. Nothing is sent until it is fixed."
+    )
 
 
-def _draft(typed: list[Message], sent: list[Message]) -> Message:
-    """Return the turn that the user has begun to write since, or an empty one."""
-    last = typed[-1] if len(typed) > len(sent) else {}
-    return last if last.get("role") == "USER" else {"role": "USER", "text": ""}
+def _refuse_constant(word: str) -> NoReturn:
+    msg = f"Not valid JSON: {word} is no JSON number."
+    raise UnreadableError(msg)
+
+
+def write_json(value: Any) -> str:
+    """Return `value` as JSON: on one line when it is short."""
+    short = json.dumps(plain(value), ensure_ascii=False)
+    if len(short) <= _SHORT_JSON:
+        return short
+    return json.dumps(plain(value), ensure_ascii=False, indent=2)

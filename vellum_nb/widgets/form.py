@@ -2,130 +2,90 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any, Unpack
+from typing import Any
 
 import anywidget
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind, plain
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.models.schema import schema_problem
+from vellum_nb.rendering.format import cut, plural, visible_name
 from vellum_nb.rendering.values import value_text
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import (
     ErrorBoundary,
     Readable,
+    SerialExecutor,
+    button,
     close_former,
     close_tree,
     keep_order,
     note,
 )
-from vellum_nb.widgets.cases import CaseCalls, CaseSection
-from vellum_nb.widgets.fields import FieldSet, next_turn, warm_up
-from vellum_nb.widgets.markup import WARN, asset, script
+from vellum_nb.widgets.cases import CaseSection
+from vellum_nb.widgets.chat_field import ChatField, next_turn
+from vellum_nb.widgets.fields import (
+    BoolField,
+    EnumField,
+    Field,
+    FieldSet,
+    Fold,
+    JsonField,
+    NumberField,
+    TagBar,
+    TextField,
+    styled,
+)
+from vellum_nb.widgets.markup import ALERT, WARN, asset, script
+from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
-from vellum_nb.widgets.results import CallArguments, Calls, FormRuns, make_requests
-from vellum_nb.widgets.run_bar import Options, ReleaseReader, RunBar, TagBar, show_problems
-from vellum_nb.widgets.spec import FormSpec, Releases, differences_html, not_sent_html, union
+from vellum_nb.widgets.results import Execute, FormRuns, Progress, Rate, Stream, Trace
+from vellum_nb.widgets.spec import (
+    FormSpec,
+    Releases,
+    Variables,
+    differences_html,
+    not_sent,
+    not_sent_html,
+    type_name,
+    union,
+)
 
-__all__ = ["FORM_STYLE", "RunForm", "form_html", "header_html", "notices_html"]
+__all__ = ["FIELDS", "FORM_STYLE", "RunForm", "make_field"]
 
+FIELDS: Mapping[str, Callable[[VellumVariable, Callable[[], None]], Field]] = {
+    "text": TextField,
+    "number": NumberField,
+    "bool": BoolField,
+    "enum": EnumField,
+    "json": JsonField,
+    "chat": ChatField,
+    "image": MediaField,
+    "audio": MediaField,
+    "video": MediaField,
+    "document": MediaField,
+}
 FORM_STYLE = f"<style>{asset('colours.css', 'form.css')}</style>"
-_LONGEST = 2_000
-_MEDIA = {"image", "audio", "video", "document"}
-_TYPES = {"bool": "BOOLEAN", "enum": "ENUM"}
-_HEAD = "".join(f"<th{LEFT}>{name}</th>" for name in ("input", "type", "value"))
+
+_LONGEST = 2_000  # characters of an input in the static form
+_NAMED = 4  # problems that are named beside Run
+_SHORTEST = 0.1  # seconds
+_OPTIONS = (
+    ("external id", "STRING", "yours, unique; several releases get -tag", {"x-multiline": False}),
+    ("metadata", "JSON", "a JSON object kept with the run", {"type": "object"}),
+    ("previous execution", "STRING", "the id to go on from", {"x-multiline": False}),
+)
 
 
-def form_html(
-    spec: FormSpec,
-    variables: Sequence[VellumVariable],
-    values: Mapping[str, Any],
-    *,
-    tags: Sequence[str],
-    runs: Sequence[Run],
-) -> str:
-    """Return the form as a table of its inputs, below it the answers and traces there are.
-
-    The same form gives the same text; there is no time in it before a run.
-    """
-    rows = "".join(_row(variable, values) for variable in variables)
-    about = "".join(f"<p>{escape(line)}</p>" for line in (spec.description, *spec.notes) if line)
-    chosen = ", ".join(tags) or "no release tag"
-    answers = side_by_side_html(runs) + "".join(map(_trace, runs)) if runs else ""
-    return (
-        f"<div><p><b>{escape(spec.label)}</b> · {escape(spec.source)} · "
-        f"run on: {escape(chosen)}</p>{about}"
-        f"<table><thead><tr>{_HEAD}</tr></thead><tbody>{rows}</tbody></table>{answers}</div>"
-    )
-
-
-def _row(variable: VellumVariable, values: Mapping[str, Any]) -> str:
-    name = f"{variable.key} *" if variable.is_required else variable.key
-    kind = _TYPES.get(field_kind(variable), variable.type)
-    value = _text(variable, values[variable.key]) if variable.key in values else ""
-    return (
-        f"<tr><td{LEFT}>{escape(name)}</td><td{LEFT}>{escape(kind)}</td>"
-        f"<td{LEFT}><pre>{escape(value)}</pre></td></tr>"
-    )
-
-
-def _trace(run: Run) -> str:
-    if not run.nodes:
-        return ""
-    title = f"Trace of {run.release_tag}"
-    table = trace_html(run.nodes, title=title)
-    return f'<details class="vnb-out"><summary>{escape(title)}</summary>{table}</details>'
-
-
-def _text(variable: VellumVariable, value: Any) -> str:
-    if field_kind(variable) in _MEDIA:
-        src = value.get("src", "") if isinstance(value, Mapping) else value
-        text = str(src)
-        return f"{text.partition(',')[0]},…" if text.startswith("data:") else text
-    text = value_text(plain(value), variable.type)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def header_html(spec: FormSpec, *, count: int | None) -> str:
-    """Return the form's title, where runs go, and how many there are."""
-    releases = "1 release" if len(spec.tags) == 1 else f"{len(spec.tags)} releases"
-    facts = [releases]
-    if count is not None:
-        facts.append("history: 1 run" if count == 1 else f"history: {count:,} runs")
-    about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
-    return (
-        f'<div class="vnb-head"><b class="vnb-title">{escape(visible_name(spec.label))}</b>'
-        f'<span class="vnb-source">{escape(spec.source)}</span>'
-        f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'
-    )
-
-
-def notices_html(
-    spec: FormSpec,
-    by_tag: Mapping[str, Sequence[VellumVariable]],
-    *,
-    unread: Sequence[str] = (),
-) -> str:
-    """Return a line for each thing that one should know before a run.
-
-    For one release: how its inputs differ from LATEST. For several: what is not sent to which.
-    """
-    lines = [escape(text) for text in (*spec.notes, *unread)]
-    if len(by_tag) == 1:
-        ((tag, variables),) = by_tag.items()
-        lines.append(differences_html(tag, variables, spec.variables))
-    else:
-        lines.append(not_sent_html(by_tag))
-    return "".join(
-        f'<div class="vnb-notice" role="status">{WARN}<span>{line}</span></div>'
-        for line in lines
-        if line
-    )
+def make_field(variable: VellumVariable, changed: Callable[[], None]) -> Field:
+    """Return the field that asks for `variable`."""
+    return FIELDS[field_kind(variable)](variable, changed)
 
 
 class _Accessibility(anywidget.AnyWidget):
@@ -150,8 +110,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         Returns how many runs of the deployment the history holds; None where it cannot tell.
     rate, trace : callable, optional
         Rates a run by thumbs and desired outputs, and returns it so; returns the nodes of a run.
-    cases : CaseCalls, optional
-        Plans and runs a file of cases.
+    cases : callable, optional
+        `Workspace.sweep` of the deployment: plans and runs a file of cases.
 
     Attributes
     ----------
@@ -185,10 +145,13 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self,
         spec: FormSpec,
         *,
+        run: Execute,
         release: Callable[[str], WorkflowDeploymentRelease],
         count: Callable[[], int | None] | None = None,
-        cases: CaseCalls | None = None,
-        **calls: Unpack[CallArguments],
+        stream: Stream | None = None,
+        rate: Rate | None = None,
+        trace: Trace | None = None,
+        cases: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__()
         self._spec = spec
@@ -196,70 +159,72 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._lock = threading.RLock()
         self._reads_fields = False  # `value` is being set to what is in the fields
         self._sent: dict[str, Any] | None = None
-        self._tried = False
+        self._tried = False  # to run with something wrong
+        self._reading = False  # releases that were ticked
+        self._submit_then = False  # when they are read
         self.cells: set[str] = set()
-        self._make_parts(release)
-        self._cases = CaseSection(cases, spec.tags, boundary=self._boundary, ended=self._show_head)
+        boundary = self._boundary = ErrorBoundary()
+        self._releases = Releases(spec, release)
+        self._reader = SerialExecutor("vellum-nb-release")
+        edited = boundary.guarded(self._edited)
+        self._fields = FieldSet(make_field, edited)
+        self._options = FieldSet(make_field, edited)
+        self._options.show({"": [_option(*each) for each in _OPTIONS]})
+        more = [field.widget for field in self._options]
+        self._more = Fold("More options", ", ".join(each[0] for each in _OPTIONS), more)
+        self._tags = TagBar(spec.tags, boundary.guarded(self._tags_clicked))
+        self._bar = RunBar(
+            run=boundary.guarded(self.submit),
+            cancel=boundary.guarded(self.cancel),
+            fix=boundary.guarded(self._focus),
+            streams=stream is not None,
+        )
+        self._cases = (
+            CaseSection(cases, spec.tags, boundary=boundary, ended=self._show_head)
+            if cases is not None
+            else None
+        )
         self._runs = FormRuns(
-            Calls(**calls),
+            run=run,
+            stream=stream,
+            rate=rate,
+            trace=trace,
             outputs=spec.outputs,
-            bar=self._bar,
-            boundary=self._boundary,
+            boundary=boundary,
+            reported=self._bar.progress,
             answered=lambda runs: self.set_trait("runs", runs),
             ended=self._on_end,
             go_on=self.continue_from,
         )
         self._build()
-        self._begin()
-
-    def _make_parts(self, release: Callable[[str], WorkflowDeploymentRelease]) -> None:
-        boundary = self._boundary = ErrorBoundary()
-        self._releases = Releases(self._spec, release)
-        self._fields = FieldSet(boundary.guarded(self._edited))
-        self._tags = TagBar(self._spec.tags, boundary.guarded(self._tags_clicked))
-        self._options = Options(boundary.guarded(self._edited))
-        self._bar = RunBar(
-            run=boundary.guarded(self.submit),
-            cancel=boundary.guarded(self.cancel),
-            fix=boundary.guarded(self._focus),
-        )
-        self._reader = ReleaseReader(
-            self._tags,
-            self._releases,
-            boundary=boundary,
-            lock=self._lock,
-            reading=self._bar.reading,
-            ticked=self._take_tags,
-        )
 
     def _build(self) -> None:
         self._head = note("", "vnb-header")
         self._show_head()
         self._notice = note("", "vnb-notices")
-        parts = (self._tags, self._bar, self._options, self._cases)
-        actions = ipw.VBox([part.widget for part in parts])
-        actions.add_class("vnb-actions")
+        cases = [] if self._cases is None else [self._cases.widget]
+        actions = [self._tags.widget, self._bar.widget, self._more.widget, *cases]
         self.children = [
             note(FORM_STYLE, "vnb-style"),
             self._head,
             self._boundary.widget,
             self._fields.widget,
             self._notice,
-            actions,
+            styled(ipw.VBox(actions), "vnb-actions"),
             self._runs.answers.widget,
-            self._cases.view,
+            *([] if self._cases is None else [self._cases.view]),
             _Accessibility(),
         ]
-        keep_order(self.add_class("vnb").add_class("vnb-form"))
-
-    def _begin(self) -> None:
+        keep_order(styled(self, "vnb vnb-form"))
         self.observe(self._tags_set, "release_tags")
         traitlets.link((self, "streaming"), (self._bar.stream, "value"))
         if self._spec.latest:
             self.release_tags = [self._spec.latest.tag]
         else:
             self._show_fields()
-        warm_up()
+        if "jsonschema" not in sys.modules:  # so that the first key typed does not wait for it
+            args = (0, {"type": "integer"})
+            threading.Thread(target=schema_problem, args=args, daemon=True).start()
 
     @property
     def errors(self) -> dict[str, str]:
@@ -269,7 +234,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     @property
     def sweep(self) -> Sweep | None:
         """The sweep that was started last, by Run on a file of cases."""
-        return self._cases.sweep
+        return None if self._cases is None else self._cases.sweep
 
     def submit(self) -> None:
         """Run on every chosen release tag, as the button does; returns at once.
@@ -277,40 +242,62 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         Nothing is sent while a field is wrong, no release tag is chosen, or runs are under way.
         """
         with self._lock:
-            if self.busy or self._reader.postpone(self.submit):
+            self._submit_then = self._reading
+            if self.busy or self._reading:
                 return
-            if self._has_problems() or not self.release_tags:
+            for field in self._fields:
+                field.look()
+            found = self._show_problems(trying=True)
+            self._tried = bool(found)
+            if found:
+                self._focus(next(iter(found)))
+            if found or not self.release_tags:
                 return
-            by_tag = self._releases.by_tag(self.release_tags)
-            values, options = self._fields.values, self._options.value
-            requests = make_requests(self._spec.name, values, by_tag, options=options)
             self._sent = self._fields.typed
-            self._runs.start(requests, streaming=self.streaming)
             self.busy = True
+            self._show_bar()
+            self._runs.start(self._requests(), streaming=self.streaming)
 
-    def _has_problems(self) -> bool:
-        """Show all problems and move the focus to the first; return whether there is one."""
-        found = self._show_problems(trying=True)
-        self._tried = bool(found)
-        if found:
-            self._focus(next(iter(found)))
-        else:
-            self._fields.hide_required()
-        return bool(found)
+    def _requests(self) -> list[RunRequest]:
+        """Return one request a release: the same case for all, with what is not sent to it."""
+        by_tag = self._releases.by_tag(self.release_tags)
+        inputs, options = self._fields.values, self._options.values
+        external_id = options.get("external id")
+        return [
+            RunRequest(
+                deployment=self._spec.name,
+                inputs=dict(inputs),
+                release_tag=tag,
+                not_sent=not_sent(list(inputs), variables),
+                external_id=f"{external_id}-{tag}"  # it must be unique
+                if external_id and len(by_tag) > 1
+                else external_id,
+                metadata=options.get("metadata"),
+                previous_execution_id=options.get("previous execution"),
+            )
+            for tag, variables in by_tag.items()
+        ]
 
     def _show_problems(self, *, trying: bool = False) -> Mapping[str, str]:
-        bar, options = self._bar, self._options
-        return show_problems(self._fields, options, bar, trying=trying, tried=self._tried)
+        """Show what is wrong beside each field and beside Run; return it by name."""
+        found = self._fields.show_problems(tried=trying or self._tried)
+        is_unfinished = all(self._fields[name].is_unfinished for name in found)
+        more = self._options.show_problems(tried=True)
+        calm = is_unfinished and not more
+        self._bar.show_problems([*found, *more], only_empty=calm, tried=trying or self._tried)
+        return found | more
 
     def _focus(self, name: str) -> None:
-        if name in self._fields.names:
+        if name in self._fields:
             self._fields[name].focus()
         else:
-            self._options.focus(name)
+            self._more.open()
+            self._options[name].focus()
 
     def cancel(self) -> None:
         """Cut off the runs that are under way; those that have ended stay."""
-        self._runs.cancel()
+        if self._runs.cancel():
+            self._bar.cancelling()
 
     def wait(self, timeout: float | None = None) -> tuple[Run, ...]:
         """Wait until no run is under way, or `timeout` seconds; return `runs`.
@@ -327,34 +314,63 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         """
         with self._lock:
             if run.execution_id:
-                self._options.go_on_from(run.execution_id)
+                self._options["previous execution"].value = run.execution_id
+                self._more.open()
             next_turn(run, self._fields)
 
     def close(self) -> None:
         """Cancel what is under way and close every widget of the form."""
-        if not self.children:  # closed before, or never built
-            super().close()
-            return
-        for part in (self._runs, self._cases, self._fields, self._tags, self._bar):
-            part.close()
-        children, self.children = self.children, []
-        for part in (*children, self.layout):
-            close_tree(part)
+        if self.children:  # else it was closed before
+            cases = [] if self._cases is None else [self._cases]
+            parts: list[Any] = [
+                self._runs,
+                *cases,
+                self._fields,
+                self._options,
+                self._tags,
+                self._bar,
+            ]
+            for part in parts:
+                part.close()
+            children, self.children = self.children, []
+            for child in (*children, self.layout):
+                close_tree(child)
         super().close()
 
     def _on_end(self) -> None:
         with self._lock:
             try:
                 self._show_head()
-                self._compare_to_sent()
+                self._show_whether_edited()
             finally:
                 self.busy = False
+                self._show_bar()
 
     def _tags_clicked(self) -> None:
-        self._reader.clicked()
+        """Take up the ticks; releases that are not known are read in a thread first."""
+        with self._lock:
+            if self._releases.knows(self._tags.ticked):
+                self._take_tags(self._tags.ticked)
+                return
+            self._reading = True
+            self._show_bar()
+            self._reader.submit(self._boundary.guarded(self._read_releases))
 
-    def _take_tags(self, tags: list[str] | None) -> None:
-        self._tags.ticked = self.release_tags = self.release_tags if tags is None else tags
+    def _read_releases(self) -> None:
+        ticked, tags = self._tags.ticked, self.release_tags
+        try:
+            self._releases.read(ticked)
+            tags = ticked
+        finally:
+            with self._lock:
+                if self._tags.ticked == ticked:  # else the user went on ticking
+                    self._reading = False
+                    self._take_tags(tags)
+        if self._submit_then and not self._reading:
+            self.submit()
+
+    def _take_tags(self, tags: list[str]) -> None:
+        self._tags.ticked = self.release_tags = tags
         self._edited()
 
     @traitlets.validate("release_tags")
@@ -364,7 +380,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     def _tags_set(self, change: Any) -> None:
         self._tags.ticked = change["new"]
-        self._cases.follow(change["new"])
+        if self._cases is not None:
+            self._cases.follow(change["new"])
         with self._lock:
             self._show_fields()
             self._edited()
@@ -379,13 +396,26 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self._refresh()
             return self._fields.values
 
-    def _variables(self) -> dict[str, Sequence[VellumVariable]]:
+    def _variables(self) -> dict[str, Variables]:
         return self._releases.by_tag(self.release_tags) or {"LATEST": self._spec.variables}
 
     def _show_fields(self) -> None:
+        """Show the fields of the chosen releases, and what one should know before a run.
+
+        For one release: how its inputs differ from LATEST. For several: what is not sent to which.
+        """
         by_tag = self._variables()
         unread = self._releases.unread(self.release_tags)
-        self._notice.value = notices_html(self._spec, by_tag, unread=unread)
+        lines = [escape(text) for text in (*self._spec.notes, *unread)]
+        if len(by_tag) == 1:
+            ((tag, variables),) = by_tag.items()
+            lines.append(differences_html(tag, variables, self._spec.variables))
+        else:
+            lines.append(not_sent_html(by_tag))
+        self._notice.value = "".join(
+            f'<div class="vnb-notice" role="status">{WARN}<span>{line}</span></div>'
+            for line in filter(None, lines)
+        )
         self._fields.show(by_tag)
 
     def _edited(self) -> None:
@@ -400,16 +430,29 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     def _refresh(self) -> None:
         self._show_problems()
-        self._bar.ready(len(self.release_tags))
-        self._compare_to_sent()
+        self._show_bar()
+        self._show_whether_edited()
 
-    def _compare_to_sent(self) -> None:
+    def _show_bar(self) -> None:
+        doing = "Running…" if self.busy else "Reading…" if self._reading else ""
+        self._bar.show(len(self.release_tags), doing=doing)
+
+    def _show_whether_edited(self) -> None:
         edited = self._sent is not None and self._sent != self._fields.typed
         self._runs.answers.compare_to(edited=edited)
 
     def _show_head(self) -> None:
-        count = None if self._count is None else self._count()
-        self._head.value = header_html(self._spec, count=count)
+        """Show the form's title, where runs go, and how many there are."""
+        spec, count = self._spec, None if self._count is None else self._count()
+        facts = [plural(len(spec.tags), "release")]
+        if count is not None:
+            facts.append(f"history: {plural(count, 'run')}")
+        about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
+        self._head.value = (
+            f'<div class="vnb-head"><b class="vnb-title">{escape(visible_name(spec.label))}</b>'
+            f'<span class="vnb-source">{escape(spec.source)}</span>'
+            f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'
+        )
 
     def __repr__(self) -> str:
         return f"RunForm({self._spec.name!r}, run on: {', '.join(self.release_tags) or 'nothing'})"
@@ -419,6 +462,130 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         return super()._repr_mimebundle_(**kwargs)
 
     def _html(self) -> str:
-        variables = union(list(self._variables().values()))
-        values, tags = self._fields.values, self.release_tags
-        return form_html(self._spec, variables, values, tags=tags, runs=self.runs)
+        """Return a table of the inputs, below it the answers and traces there are.
+
+        The same form gives the same text; there is no time in it before a run.
+        """
+        spec, values = self._spec, self._fields.values
+        head = "".join(f"<th{LEFT}>{name}</th>" for name in ("input", "type", "value"))
+        rows = "".join(
+            f"<tr><td{LEFT}>{escape(v.key)}{' *' if v.is_required else ''}</td>"
+            f"<td{LEFT}>{escape(type_name(v))}</td>"
+            f"<td{LEFT}><pre>{escape(_value_text(v, values.get(v.key)))}</pre></td></tr>"
+            for v in union(list(self._variables().values()))
+        )
+        about = "".join(
+            f"<p>{escape(text)}</p>" for text in (spec.description, *spec.notes) if text
+        )
+        traces = "".join(
+            f'<details class="vnb-out"><summary>Trace of {escape(run.release_tag)}</summary>'
+            f"{trace_html(run.nodes, title=f'Trace of {run.release_tag}')}</details>"
+            for run in self.runs
+            if run.nodes
+        )
+        answers = side_by_side_html(self.runs) + traces if self.runs else ""
+        chosen = escape(", ".join(self.release_tags) or "no release tag")
+        return (
+            f"<div><p><b>{escape(spec.label)}</b> · {escape(spec.source)} · run on: {chosen}</p>"
+            f"{about}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+            f"{answers}</div>"
+        )
+
+
+def _value_text(variable: VellumVariable, value: Any) -> str:
+    if value is None:
+        return ""
+    if FIELDS[field_kind(variable)] is MediaField:
+        src = str(value.get("src", "") if isinstance(value, Mapping) else value)
+        return f"{src.partition(',')[0]},…" if src.startswith("data:") else src
+    return cut(value_text(plain(value), variable.type), _LONGEST)
+
+
+def _option(key: str, kind: str, description: str, schema: Mapping[str, Any]) -> VellumVariable:
+    about = {"description": description}
+    fields = {"key": key, "type": kind, "required": False, "schema": schema, "extensions": about}
+    return VellumVariable.model_validate(fields)
+
+
+class RunBar:
+    """Run, Cancel, progress, and why nothing can be sent.
+
+    `fix` is called with the name of the field that the user wants to correct. `stream` is the
+    switch, a check box, shown where `streams`.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Callable[[], None],
+        cancel: Callable[[], None],
+        fix: Callable[[str], None],
+        streams: bool,
+    ) -> None:
+        self._run = button("Run", "vnb-run", run)
+        self._cancel = button("Cancel", "vnb-cancel", cancel)
+        self._cancel.disabled = True
+        self._progress = note("", "vnb-progress")
+        self._first = ""
+        self._why = note("", "vnb-why")
+        self._link = button("", "vnb-link", lambda: fix(self._first))
+        self._others = note("", "vnb-why")
+        self._problems = styled(ipw.Box(), "vnb-fix")
+        self.stream = styled(
+            ipw.Checkbox(description="Stream", indent=False), "vnb-check vnb-stream"
+        )
+        self.stream.tooltip = "Show the text of the answers while it grows"
+        parts = [self._run, self._cancel, self._progress, self._problems]
+        self.widget = styled(ipw.Box([*parts, *([self.stream] * streams)]), "vnb-runbar")
+
+    def show(self, count: int, *, doing: str = "") -> None:
+        """Offer to run on `count` releases, or show what is being done."""
+        running = doing == "Running…"
+        if running:
+            self._cancel.disabled = False  # first, so that the focus has somewhere to go
+        self._run.disabled = bool(doing) or not count
+        self._run.description = doing or (f"Run on {count}" if count else "Run")
+        if not running:
+            self._cancel.disabled = True
+            self._cancel.description = "Cancel"
+
+    def cancelling(self) -> None:
+        """Show that the runs are being cancelled."""
+        self._cancel.description = "Cancelling…"
+
+    def progress(self, progress: Progress, node: str = "") -> None:
+        """Show how far the runs are, and which node runs if that is known."""
+        done, count = progress.done, len(progress.outcomes)
+        share = round(100 * done / count) if count else 100
+        busy = "" if progress.finished else " vnb-busy"
+        elapsed = f"{progress.elapsed:.1f} s" if progress.elapsed >= _SHORTEST else "<0.1 s"
+        far = node if node and not progress.finished else f"{done} of {count}"
+        words = f"{'cancelled · ' * progress.cancelled}{escape(far)} · {escape(elapsed)}"
+        self._progress.value = (
+            f'<div class="vnb-bar{busy}" role="progressbar" aria-label="runs" aria-valuemin="0"'
+            f' aria-valuemax="{count}" aria-valuenow="{done}">'
+            f'<div style="width:{share}%"></div></div><span>{words}</span>'
+        )
+
+    def show_problems(self, names: Sequence[str], *, only_empty: bool, tried: bool) -> None:
+        """Show which fields keep Run from sending anything; calmly before a try to run."""
+        if not names:
+            self._problems.children = ()
+            return
+        verb = "to fill" if only_empty else "to fix"
+        calm = only_empty and not tried
+        icon, tone, role = ("", "vnb-calm", "") if calm else (ALERT, "vnb-loud", ' role="alert"')
+        fields = plural(len(names), "field")
+        self._why.value = f'<span class="{tone}"{role}>{icon}{fields} {verb}:</span>'
+        self._first = names[0]
+        self._link.description = visible_name(names[0])
+        more = "".join(f", {escape(visible_name(name))}" for name in names[1:_NAMED])
+        self._others.value = f"{more}{' …' if len(names) > _NAMED else ''}"
+        if not self._problems.children:
+            self._problems.children = (self._why, self._link, self._others)
+
+    def close(self) -> None:
+        """Close what is not shown at the moment."""
+        for widget in (self._why, self._link, self._others, self.stream):
+            if widget not in (*self._problems.children, *self.widget.children):
+                close_tree(widget)

@@ -8,14 +8,11 @@ from html import escape
 from itertools import chain
 
 from vellum_nb.models import NodeRun, Run
-from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.diff import Op, diff_html, difference
 from vellum_nb.rendering.format import duration, money, visible_name
-from vellum_nb.rendering.marks import diff_html
-from vellum_nb.rendering.states import error_html, icon, state_html
-from vellum_nb.rendering.text_diff import Op
+from vellum_nb.rendering.html import difference_html, error_html, value_html
 from vellum_nb.rendering.values import same_value
-from vellum_nb.rendering.values_html import difference_html, value_html
-from vellum_nb.widgets.markup import asset
+from vellum_nb.widgets.markup import asset, icon
 
 __all__ = [
     "LEFT",
@@ -47,11 +44,15 @@ _NARROWEST = 0.5  # per cent: a node of no time at all is still seen
 _ERROR = 2000  # characters
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _NODE_STATES = {
-    "FULFILLED": ("ok", ""),
-    "REJECTED": ("bad", "REJECTED"),
-    "INITIATED": ("waiting", "not ended"),
-    "STREAMING": ("waiting", "streaming"),
+    "FULFILLED": ("FULFILLED", ""),
+    "REJECTED": ("REJECTED", "REJECTED"),
+    "INITIATED": ("STARTED", "not ended"),
+    "STREAMING": ("STARTED", "streaming"),
 }
+
+
+def _state_icon(state: str) -> str:
+    return icon(state, f"vnb-icon vnb-icon-{state}", 14)
 
 
 def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
@@ -109,15 +110,16 @@ def _span(nodes: Sequence[NodeRun]) -> tuple[datetime | None, float]:
 
 
 def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> str:
-    picture, word = _NODE_STATES.get(node.state, ("waiting", node.state))
+    picture, word = _NODE_STATES.get(node.state, ("STARTED", node.state))
     kind = f' <span class="vnb-trace-kind">{escape(visible_name(node.kind))}</span>'
     state = f' <span class="vnb-trace-kind">{escape(word)}</span>' if word else ""
     spoken = "" if word else '<span class="vnb-heard">FULFILLED</span>'
     start, end = _utc(node.start), _utc(node.end)
     took = max((end - start).total_seconds(), 0.0) if start and end else None
     return (
-        f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{spoken} '
-        f"{escape(visible_name(node.name))}{kind if node.kind else ''}{state}</th>"
+        f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">'
+        f"{_state_icon(picture)}{spoken} {escape(visible_name(node.name))}"
+        f"{kind if node.kind else ''}{state}</th>"
         f'<td class="vnb-trace-time">{_bar(node, begin, length)}</td>'
         f'<td class="vnb-trace-took vnb-number">{"" if took is None else duration(took)}</td>'
         f"</tr>{_details(node)}"
@@ -217,7 +219,7 @@ def output_html(name: str, run: Run, baseline: Run | None = None, *, markdown: b
     An output that `run` lacks is *missing*, never empty.
     """
     if name not in run.outputs:
-        return f'<div class="vnb-missing">{icon("missing")} missing</div>'
+        return f'<div class="vnb-missing">{_state_icon("CANCELLED")} missing</div>'
     value, kind = run.outputs[name], _kind(run, name)
     if baseline is None or baseline is run or not baseline.outputs:
         return value_html(value, kind, markdown=markdown)
@@ -298,7 +300,7 @@ def _row(name: str, html: str) -> str:
 
 
 def _head(run: Run, right: str, *more: str) -> str:
-    facts = [state_html(run), *more]
+    facts = [f'{_state_icon(run.state)} <span class="vnb-state">{run.state}</span>', *more]
     if run.latency_s is not None:
         facts.append(f'<span class="vnb-number">{duration(run.latency_s)}</span>')
     if run.cost_usd is not None:

@@ -20,24 +20,18 @@ __all__ = [
     "expectations",
     "not_sent",
     "not_sent_html",
+    "type_name",
     "union",
 ]
+
+Variables = Sequence[VellumVariable]
 
 
 @dataclass(frozen=True)
 class Progressing:
-    """How a run that streams gets on.
+    """How a run that streams gets on: the texts so far by output name, the node that runs.
 
-    Attributes
-    ----------
-    texts : mapping of str to str
-        Output name to its text so far.
-    node : str
-        The node that runs; empty where it is not known.
-    nodes_done : int
-        How many nodes have ended.
-    first_s : float or None
-        Seconds until the first words came; None before.
+    `node` is empty where it is not known; `first_s` are the seconds until the first words came.
     """
 
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -48,20 +42,14 @@ class Progressing:
 
 @dataclass(frozen=True)
 class TagChoice:
-    """One release to run on: all tags that point at it, the user's own first."""
+    """One release to run on: all tags that point at it; runs are sent with the first."""
 
     release_id: str
     names: tuple[str, ...]
 
     @property
     def tag(self) -> str:
-        """The tag that runs are sent with.
-
-        Examples
-        --------
-        >>> TagChoice("r2", ("v2", "production", "LATEST")).tag
-        'v2'
-        """
+        """The tag that runs are sent with."""
         return self.names[0]
 
 
@@ -78,7 +66,7 @@ class FormSpec:
     latest_release_id : str or None
         That release; None where it could not be read.
     tags : tuple of TagChoice
-        One choice a release.
+        One choice a release, oldest first.
     notes : tuple of str
         Lines to show above the fields.
     outputs : tuple of str
@@ -103,33 +91,58 @@ class FormSpec:
                 return choice
         return self.tags[-1] if self.tags else None
 
-    def choice(self, tag: str) -> TagChoice | None:
-        """Return the choice that bears `tag`."""
-        return next((choice for choice in self.tags if tag in choice.names), None)
-
     def known(self, tag: str) -> str:
-        """Return the tag that runs are sent with for `tag`.
-
-        Raises
-        ------
-        InputError
-            There is no such tag; the message lists those there are.
-        """
-        choice = self.choice(tag)
-        if choice is None:
-            known = ", ".join(name for choice in self.tags for name in choice.names)
-            msg = f"{self.name} has no such release tag:"
-            raise InputError(msg, [InputProblem(tag, f"is unknown; there are: {known}")])
-        return choice.tag
+        """Return the tag that runs are sent with for `tag`; raise `InputError` if it is unknown."""
+        for choice in self.tags:
+            if tag in choice.names:
+                return choice.tag
+        known = ", ".join(name for choice in self.tags for name in choice.names)
+        msg = f"{self.name} has no such release tag:"
+        raise InputError(msg, [InputProblem(tag, f"is unknown; there are: {known}")])
 
 
-_KEPT = "The answers stay comparable; the difference is kept with the run."
+class Releases:
+    """The input variables of each release; `read` retrieves the release of a tag."""
 
-Variables = Sequence[VellumVariable]
+    def __init__(self, spec: FormSpec, read: Callable[[str], WorkflowDeploymentRelease]) -> None:
+        self._spec = spec
+        self._read = read
+        self._unread: dict[str, str] = {}
+        self._known: dict[str, Variables] = {}
+        if spec.latest is not None:
+            self._known[spec.latest.tag] = spec.variables
+
+    def knows(self, tags: Sequence[str]) -> bool:
+        """Return whether `read` has nothing to do."""
+        return all(tag in self._known for tag in tags)
+
+    def read(self, tags: Sequence[str]) -> None:
+        """Read the releases that are not known, also those that could not be read before."""
+        for tag in tags:
+            if tag in self._known:
+                continue
+            try:
+                self._known[tag] = self._read(tag).workflow_version.input_variables
+                self._unread.pop(tag, None)
+            except VellumNBError as exc:
+                self._unread[tag] = str(exc)
+
+    def by_tag(self, tags: Sequence[str]) -> dict[str, Variables]:
+        """Return the variables of each release; those of LATEST where one cannot be read."""
+        self.read([tag for tag in tags if tag not in self._unread])
+        return {tag: self._known.get(tag, self._spec.variables) for tag in tags}
+
+    def unread(self, tags: Sequence[str]) -> list[str]:
+        """Return a sentence for each release that could not be read."""
+        return [
+            f"{tag} could not be read, so its inputs are assumed to be those of LATEST: {why}"
+            for tag, why in self._unread.items()
+            if tag in tags
+        ]
 
 
 def union(releases: Sequence[Variables]) -> tuple[VellumVariable, ...]:
-    """Return every variable of `releases` once; the last release has the say on type and order.
+    """Return every variable of `releases` once; the last release decides type and order.
 
     What one of them requires is required.
 
@@ -154,15 +167,16 @@ def expectations(
 ) -> tuple[tuple[str, VellumVariable], ...]:
     """Return what each release wants of `name`; without the tag where they all want the same."""
     expected = [(tag, v) for tag, variables in by_tag.items() for v in variables if v.key == name]
-    if all(_same(expected[0][1], variable) for _, variable in expected[1:]):
+    wants = [(v.type, v.is_required, v.json_schema) for _, v in expected]
+    if all(want == wants[0] for want in wants):
         return tuple(("", variable) for _, variable in expected[:1])
     return tuple(expected)
 
 
-def not_sent(values: Mapping[str, object], variables: Variables) -> tuple[str, ...]:
-    """Return the names of `values` that a release with `variables` does not know."""
+def not_sent(names: Sequence[str], variables: Variables) -> tuple[str, ...]:
+    """Return those of `names` that a release with `variables` does not know."""
     known = {variable.key for variable in variables}
-    return tuple(name for name in values if name not in known)
+    return tuple(name for name in names if name not in known)
 
 
 def not_sent_html(by_tag: Mapping[str, Variables]) -> str:
@@ -170,16 +184,16 @@ def not_sent_html(by_tag: Mapping[str, Variables]) -> str:
     names = [variable.key for variable in union(list(by_tag.values()))]
     sentences = []
     for tag, variables in by_tag.items():
-        missing = not_sent(dict.fromkeys(names), variables)
-        if missing:
+        if missing := not_sent(names, variables):
             are, they = ("it is", "input") if len(missing) == 1 else ("they are", "inputs")
             sentences.append(
-                f"<b>{_code(tag)}</b> has no {they} {_listed(missing)}: "
-                f"{are} not sent to {_code(tag)}."
+                f"<b>{_codes(tag)}</b> has no {they} {_codes(*missing)}: "
+                f"{are} not sent to {_codes(tag)}."
             )
     if not sentences:
         return ""
-    return f'{" ".join(sentences)} <span class="vnb-quiet">{_KEPT}</span>'
+    kept = "The answers stay comparable; the difference is kept with the run."
+    return f'{" ".join(sentences)} <span class="vnb-quiet">{kept}</span>'
 
 
 def differences_html(tag: str, variables: Variables, latest: Variables) -> str:
@@ -195,98 +209,27 @@ def differences_html(tag: str, variables: Variables, latest: Variables) -> str:
     own = {variable.key: variable for variable in variables}
     parts = []
     if more := [name for name in own if name not in new]:
-        parts.append(f"it also has {_listed(more)}")
+        parts.append(f"it also has {_codes(*more)}")
     if less := [name for name in new if name not in own]:
-        parts.append(f"it has no {_listed(less)}")
-    for name, variable in own.items():
-        if name in new and (words := _change(variable, new[name])):
-            parts.append(f"{_code(name)} {words}")
-    if not parts:
-        return ""
-    return f"<b>{_code(tag)}</b> differs from LATEST: {'; '.join(parts)}."
+        parts.append(f"it has no {_codes(*less)}")
+    for name, here in own.items():
+        there = new.get(name, here)
+        if type_name(here) != type_name(there):
+            words = f"is {escape(type_name(here))} (LATEST: {escape(type_name(there))})"
+        elif here.is_required != there.is_required:
+            words = "is required" if here.is_required else "is optional"
+        elif (here.json_schema or {}) != (there.json_schema or {}):
+            words = "allows other values"
+        else:
+            continue
+        parts.append(f"{_codes(name)} {words}")
+    return f"<b>{_codes(tag)}</b> differs from LATEST: {'; '.join(parts)}." if parts else ""
 
 
-def _change(own: VellumVariable, latest: VellumVariable) -> str:
-    here, there = _type_of(own), _type_of(latest)
-    if here != there:
-        return f"is {here} (LATEST: {there})"
-    if own.is_required != latest.is_required:
-        return "is required" if own.is_required else "is optional"
-    if (own.json_schema or {}) != (latest.json_schema or {}):
-        return "allows other values"
-    return ""
+def type_name(variable: VellumVariable) -> str:
+    """Return the type of a variable as people call it."""
+    return {"bool": "BOOLEAN", "enum": "ENUM"}.get(field_kind(variable), variable.type)
 
 
-def _type_of(variable: VellumVariable) -> str:
-    kind = field_kind(variable)
-    return {"bool": "BOOLEAN", "enum": "ENUM"}.get(kind, escape(variable.type))
-
-
-def _same(one: VellumVariable, other: VellumVariable) -> bool:
-    return (
-        one.type == other.type
-        and one.is_required == other.is_required
-        and one.json_schema == other.json_schema
-    )
-
-
-def _code(name: str) -> str:
-    return f"<code>{escape(visible_name(name))}</code>"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(_code(name) for name in names)
-
-
-class Releases:
-    """Knows what each release asks for.
-
-    Parameters
-    ----------
-    spec : FormSpec
-        Brings the variables of LATEST.
-    read : callable
-        Retrieves the release that a tag points at; may raise `VellumNBError`.
-    """
-
-    def __init__(self, spec: FormSpec, read: Callable[[str], WorkflowDeploymentRelease]) -> None:
-        self._spec = spec
-        self._read = read
-        self._known: dict[str, tuple[VellumVariable, ...]] = {}
-        self._unread: dict[str, str] = {}
-        if spec.latest is not None:
-            self._known[spec.latest.tag] = spec.variables
-
-    def knows(self, tags: Sequence[str]) -> bool:
-        """Return whether `by_tag` needs to read nothing."""
-        return all(tag in self._known for tag in tags)
-
-    def read(self, tags: Sequence[str]) -> None:
-        """Read the releases that are not known, also those that could not be read before."""
-        for tag in tags:
-            if tag not in self._known:
-                self._try(tag)
-
-    def by_tag(self, tags: Sequence[str]) -> dict[str, Sequence[VellumVariable]]:
-        """Return the variables of each release; those of LATEST where one cannot be read."""
-        for tag in tags:
-            if tag not in self._known and tag not in self._unread:
-                self._try(tag)
-        return {tag: self._known.get(tag, self._spec.variables) for tag in tags}
-
-    def unread(self, tags: Sequence[str]) -> list[str]:
-        """Return a sentence for each release that could not be read."""
-        return [
-            f"{tag} could not be read, so its inputs are taken to be those of LATEST: {why}"
-            for tag, why in self._unread.items()
-            if tag in tags
-        ]
-
-    def _try(self, tag: str) -> None:
-        try:
-            release = self._read(tag)
-        except VellumNBError as exc:
-            self._unread[tag] = str(exc)
-            return
-        self._unread.pop(tag, None)
-        self._known[tag] = release.workflow_version.input_variables
+def _codes(*names: str) -> str:
+    return ", ".join(f"<code>{escape(visible_name(name))}</code>" for name in names)

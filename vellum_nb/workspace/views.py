@@ -15,7 +15,7 @@ from vellum_nb.errors import APIError
 from vellum_nb.history import History
 from vellum_nb.models import Cancellation, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.rendering.marks import printable
+from vellum_nb.rendering.format import printable
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.progress import terminal_bar
 from vellum_nb.sweep.sweep import Sweep

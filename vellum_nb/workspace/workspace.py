@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 
     from vellum_nb.local import LocalServer
     from vellum_nb.widgets import ComparisonView, LabPanel, RunForm
-    from vellum_nb.widgets.cases import CaseCalls
     from vellum_nb.widgets.spec import Progressing
 
 
@@ -305,7 +304,7 @@ class Workspace:
             stream=self._stream_of_form,
             rate=self._rate_of_form,
             trace=self._nodes,
-            cases=self._case_calls(deployment),
+            cases=partial(self.sweep, deployment),
         )
 
     def lab(self, deployment: str) -> LabPanel:
@@ -1147,33 +1146,6 @@ p = 1.00 · noise floor unknown>
     def _save_frame(self, path: str | Path, frame: pd.DataFrame) -> Path:
         refuse_key(str(path), self.client.leaks, [frame])
         return save_frame(path, frame, "csv")
-
-    def _case_calls(self, deployment: str) -> CaseCalls:
-        """Return what the form of `deployment` plans and sweeps a file of cases with."""
-        from vellum_nb.widgets.cases import CaseCalls
-
-        def plan(file: Cases, tags: Sequence[str], repeats: int, restart: bool) -> SweepPlan:  # noqa: FBT001
-            return self.sweep(
-                deployment,
-                file,
-                release_tags=tags,
-                repeats=repeats,
-                restart=restart,
-                dry_run=True,
-            )
-
-        def begin(file: Cases, tags: Sequence[str], repeats: int, restart: bool) -> Sweep:  # noqa: FBT001
-            return self.sweep(
-                deployment,
-                file,
-                release_tags=tags,
-                repeats=repeats,
-                restart=restart,
-                progress=False,
-                background=True,
-            )
-
-        return CaseCalls(plan, begin)
 
     def _run_of_form(self, request: RunRequest, cancel: Cancellation) -> Run:
         """Run for the form: trouble with the API is a run that failed, not an exception."""

@@ -76,7 +76,7 @@ def test_usage_is_kept_for_the_node_that_asked(server, vellum, model):
     parent = {"type": "WORKFLOW_NODE", "span_id": span, "parent": None}
     more = {"execution_context": {"trace_id": str(uuid.uuid4()), "parent_context": parent}}
     ask(vellum, request_options={"additional_body_parameters": more})
-    (usage,) = server._models.usage.of(span)
+    (usage,) = server._models.usage_of(span)
     assert (usage.model, usage.tokens_in, usage.tokens_out) == ("tiny", 7, 3)
     assert usage.cost_usd == pytest.approx(13e-6)
 

@@ -105,6 +105,12 @@ class Rejection(Exception):  # noqa: N818 - the outcome of a run, not an error o
         self.stacktrace = stacktrace
 
 
+def not_loaded(reason: object) -> Rejection:
+    """Return the rejection of a run whose release has no code any more."""
+    message = f"The code of this release is not loaded: {reason}. Deploy it again to run it."
+    return Rejection(message, "INVALID_WORKFLOW")
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """Context of one run: its ids, its limits and the server it belongs to."""

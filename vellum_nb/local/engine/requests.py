@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -103,11 +105,14 @@ class ExecutionRequest:
 def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
     """Return the request of a body with typed inputs."""
     context = body.execution_context or {}
+    trace_id = str(uuid.uuid4())
+    with suppress(ValueError):
+        trace_id = str(uuid.UUID(str(context.get("trace_id"))))
     return ExecutionRequest(
         **_addressed_release(registry, _addressed(registry, body), body),
         inputs=body.inputs,
         parent=outer_context(context.get("parent_context")),
-        trace_id=_trace_id(context.get("trace_id")),
+        trace_id=trace_id,
         mocks=_mocks(body.metadata),
     )
 
@@ -168,17 +173,23 @@ def outer_context(given: Any) -> dict[str, Any] | None:
 
     None if the contract does not know it: readers of the contract are strict about it.
     """
-    depth, context = 0, given
-    while isinstance(context, dict) and depth <= _MAX_DEPTH:
-        context = context.get("parent")
-        depth += 1
-    if depth > _MAX_DEPTH:
-        msg = "It would run inside of too many other workflows; does its deployment run itself?"
-        raise bad_request(msg)
-    try:
-        return _Node.model_validate(given).model_dump(mode="json")
-    except ValidationError:
+    contexts: list[dict[str, Any]] = []
+    while isinstance(given, dict):
+        contexts.append(given)
+        given = given.get("parent")
+        if len(contexts) > _MAX_DEPTH:
+            msg = "It would run inside of too many other workflows; does its deployment run itself?"
+            raise bad_request(msg)
+    if not contexts or contexts[0].get("type") != "WORKFLOW_NODE":
         return None
+    found = None
+    try:
+        for context in reversed(contexts):
+            kind = _CONTEXTS[context.get("type")]
+            found = kind.model_validate({**context, "parent": found}).model_dump(mode="json")
+    except (KeyError, TypeError, ValidationError):
+        return None
+    return found
 
 
 def derived_id(*parts: str) -> str:
@@ -219,62 +230,45 @@ def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
     return deployment
 
 
-def _trace_id(given: Any) -> str:
-    """Return the trace of the outer workflow, or a new one."""
-    try:
-        return str(uuid.UUID(given)) if isinstance(given, str) else str(uuid.uuid4())
-    except ValueError:
-        return str(uuid.uuid4())
+class _Context(BaseModel):
+    type: str
+    span_id: UUID
+    parent: dict[str, Any] | None
+    links: Annotated[None, BeforeValidator(lambda _: None)] = None
 
 
 class _Definition(BaseModel):
-    id: uuid.UUID
+    id: UUID
     name: str
     module: Annotated[list[str], AfterValidator(lambda m: local_module(".".join(m)).split("."))]
 
 
-class _Context(BaseModel):
-    span_id: uuid.UUID
-    parent: _Parent | None = None
-    links: Annotated[None, BeforeValidator(lambda _: None)] = None
-
-
 class _Node(_Context):
-    type: Literal["WORKFLOW_NODE"]
     node_definition: _Definition
 
 
 class _Workflow(_Context):
-    type: Literal["WORKFLOW"]
     workflow_definition: _Definition
 
 
 class _ReleaseTag(_Context):
-    type: Literal["WORKFLOW_RELEASE_TAG"]
-    deployment_id: uuid.UUID
+    deployment_id: UUID
     deployment_name: str
-    deployment_history_item_id: uuid.UUID
-    release_tag_id: uuid.UUID
+    deployment_history_item_id: UUID
+    release_tag_id: UUID
     release_tag_name: str
-    workflow_version_id: uuid.UUID
+    workflow_version_id: UUID
     external_id: str | None = None
     metadata: dict[str, Any] | None = None
 
 
-class _Request(_Context):
-    type: Literal["API_REQUEST"]
-    api_actor_id: str | None = None
-    api_actor_type: str | None = None
-    api_actor_label: str | None = None
-
-
-class _External(_Context):
-    type: Literal["EXTERNAL"]
-
-
-_Parent = Annotated[
-    _Node | _Workflow | _ReleaseTag | _Request | _External, Field(discriminator="type")
-]
+_CONTEXTS: Mapping[Any, type[_Context]] = {
+    "WORKFLOW_NODE": _Node,
+    "WORKFLOW": _Workflow,
+    "WORKFLOW_RELEASE_TAG": _ReleaseTag,
+    "API_REQUEST": _Context,
+    "EXTERNAL": _Context,
+}
 
 
 def _mocks(metadata: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:

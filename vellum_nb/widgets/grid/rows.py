@@ -17,9 +17,8 @@ from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.history import clean
 from vellum_nb.models import Run
-from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.diff import Op, difference, word_diff
 from vellum_nb.rendering.format import duration, figure, signed, visible_name
-from vellum_nb.rendering.text_diff import Op, word_diff
 from vellum_nb.rendering.values import same_value, value_text
 from vellum_nb.widgets.grid.order import inputs_of, label_text
 

@@ -20,8 +20,8 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.rendering.html import clipped, value_html
 from vellum_nb.rendering.values import value_text
-from vellum_nb.rendering.values_html import clipped, value_html
 from vellum_nb.widgets.base import (
     Debouncer,
     ErrorBoundary,
@@ -47,7 +47,7 @@ from vellum_nb.widgets.grid.order import (
 from vellum_nb.widgets.grid.rows import RowSource, row
 from vellum_nb.widgets.markup import asset, script
 from vellum_nb.widgets.outputs import side_by_side_html
-from vellum_nb.widgets.results import AnswerActions, AnswerBars
+from vellum_nb.widgets.results import AnswerBars
 
 __all__ = [
     "BlindPlace",
@@ -240,16 +240,13 @@ class Detail:
     """
 
     def __init__(self, callbacks: Callbacks, judged: Callable[[Run], None]) -> None:
-        controls = [name for name in ("rate", "trace") if getattr(callbacks, name) is not None]
-        self._bars = AnswerBars(controls)
         self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
         self._runs: tuple[Run, ...] = ()
         self._columns: tuple[str, ...] = ()
         self._changed = judged
-        self.actions = AnswerActions(
-            self._bars,
+        self._bars = self.actions = AnswerBars(
             rate=callbacks.rate,
             trace=callbacks.trace,
             boundary=self._edge,
