@@ -1,11 +1,7 @@
 r"""CSV that keeps types apart, and that no spreadsheet runs as formulas.
 
-Text is always quoted, a missing value is nothing at all, numbers and bools stand bare: so ``""``,
-missing, ``"1"`` and ``1`` differ, and pandas, Excel and LibreOffice read the file as usual.
-
-A spreadsheet runs text that starts with ``=``, ``+``, ``-`` or ``@`` (also after a tab or a line
-break, and as wide as East Asian letters) as a formula. Such text, and text that starts with an
-apostrophe, gets an apostrophe in front; reading removes it.
+Text is always quoted, a missing value is nothing at all, numbers and bools stand bare. Text that a
+spreadsheet would run, and text that starts with an apostrophe, gets an apostrophe in front.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replacing, replacing_bytes
@@ -45,14 +46,7 @@ _HEAD = tuple(KINDS).index("latency_s")  # inputs and outputs stand behind it
 Target = str | Path | TextIO
 
 
-class _Options(TypedDict, total=False):
-    columns: str | Sequence[str] | None
-    progress: bool | None
-
-
-def to_csv(
-    store: Store, target: Target, filters: Filters, **options: Unpack[_Options]
-) -> Path | None:
+def to_csv(store: Store, target: Target, filters: Filters, **options: Any) -> Path | None:
     """Write a CSV; see `vellum_nb.History.to_csv`.
 
     It is written in the first reading, and once more where older runs bring other columns than
@@ -80,9 +74,7 @@ def to_csv(
     return _path(target)
 
 
-def to_jsonl(
-    store: Store, target: Target, filters: Filters, **options: Unpack[_Options]
-) -> Path | None:
+def to_jsonl(store: Store, target: Target, filters: Filters, **options: Any) -> Path | None:
     """Write JSON lines; see `vellum_nb.History.to_jsonl`."""
     with _export(store, target, "to_jsonl", filters, **options) as (file, source):
         found: dict[str, Any] = {}
@@ -97,9 +89,7 @@ def to_jsonl(
     return _path(target)
 
 
-def to_parquet(
-    store: Store, path: str | Path, filters: Filters, **options: Unpack[_Options]
-) -> Path:
+def to_parquet(store: Store, path: str | Path, filters: Filters, **options: Any) -> Path:
     """Write Parquet; see `vellum_nb.History.to_parquet`."""
     pyarrow("to_parquet")
     with _export(store, path, "to_parquet", filters, **options) as (file, source):
@@ -156,16 +146,13 @@ class _Source:
         chunk: list[Row] = []
         size = 0
         self.progress.total *= 1 + is_again
-        for rows in query.stream_rows(self.snapshot, self.selection, SHOWN):
+        for rows in chain(query.stream_rows(self.snapshot, self.selection, SHOWN), ([],)):
             chunk += rows
             size += sum(len(text) for row in rows for text in row[len(SCALARS) :] if text)
-            if len(chunk) >= _ROWS or size >= _TEXT:
+            if chunk and (not rows or len(chunk) >= _ROWS or size >= _TEXT):
                 yield frame_of_rows(chunk, skip_damaged=self.selection.skip_damaged)
                 self.progress.update(len(chunk))
                 chunk, size = [], 0
-        if chunk:
-            yield frame_of_rows(chunk, skip_damaged=self.selection.skip_damaged)
-            self.progress.update(len(chunk))
 
     def runs(self) -> Iterator[Run]:
         for rows in query.stream_rows(self.snapshot, self.selection, WHOLE):

@@ -1,19 +1,5 @@
 """Rows to pandas: the order of the columns, and one dtype a column, for frames and every export.
 
-=====================================  ==========================================================
-columns                                dtype
-=====================================  ==========================================================
-text, tags, metadata, `id` and so on   ``str`` (pandas 2: object)
-``timestamp``, ``finished_at``         ``datetime64[us, UTC]``
-``latency_s quality cost_usd``         ``float64``
-``tokens_in``, ``tokens_out``          ``Int64``
-``repeat``                             ``int64``
-``state``, ``release_tag``             category; `state` has all five states
-``input.…``, ``output.…``,             text ``str``; bools ``boolean``; integers ``int64``, with
-``desired.…`` (where runs were rated)  gaps ``Int64``; other numbers ``float64``; mixed types, and
-                                       integers that fit no such column, object
-=====================================  ==========================================================
-
 NaN is a missing value. Half a surrogate pair becomes U+FFFD; `History.runs` keeps it.
 """
 
@@ -75,7 +61,7 @@ INT64 = range(-(2**63), 2**63)
 EXACT = range(-(2**53), 2**53 + 1)
 NO_TIME = -(2**63)  # is NaT in numpy and pandas
 _STATES = get_args(RunState)
-_TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years that Python knows
+TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years that Python knows
 _PANDAS_OF_OBJECT_TEXT = 2
 _AT_ONCE = 2000  # texts that are parsed as one
 _STRUCTURED = frozenset({dict, list})
@@ -104,11 +90,9 @@ def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) 
 
 
 def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    import pandas as pd
-
     found = {name: list(map(operator.itemgetter(at), rows)) for at, name in enumerate(SHOWN)}
     for name in ("timestamp", "finished_at"):
-        if not _all_in(_TIMES, _given(found[name])):
+        if not _all_in(TIMES, _given(found[name])):
             raise ValueError(name)
     if not set(found["state"]) <= set(_STATES):
         msg = "state"
@@ -118,14 +102,14 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
         for name, kind in KINDS.items()
         if name in found and name != "metadata"
     }
-    columns["metadata"] = _text_column(_cells(found.pop("metadata")))
+    columns["metadata"] = _series(_cells(found.pop("metadata")), "str")
     ordered = {name: columns[name] for name in _HEAD}
     for prefix, name in PAYLOAD_PREFIXES.items():
         for key, values in _members(found.pop(name)).items():
             ordered[clean(f"{prefix}.{key}")] = column(values, None)
     empty = {name for name in OPTIONAL_COLUMNS if columns[name].isna().all()}
     ordered |= {name: columns[name] for name in _TAIL if name not in empty}
-    return pd.DataFrame(ordered, index=pd.RangeIndex(len(rows)))
+    return _data_frame(ordered, len(rows))
 
 
 def frame_of_cells(values: Mapping[str, list[Any]]) -> pd.DataFrame:
@@ -139,11 +123,14 @@ def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 
 
 def _typed(columns: Mapping[str, tuple[list[Any], str | None]]) -> pd.DataFrame:
+    rows = len(next(iter(columns.values()), ([], None))[0])
+    return _data_frame({name: column(*each) for name, each in columns.items()}, rows)
+
+
+def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
     import pandas as pd
 
-    rows = len(next(iter(columns.values()), ([], None))[0])
-    made = {name: column(values, kind) for name, (values, kind) in columns.items()}
-    return pd.DataFrame(made, index=pd.RangeIndex(rows))
+    return pd.DataFrame(columns, index=pd.RangeIndex(rows))
 
 
 def column(values: list[Any], kind: str | None) -> Any:
@@ -152,15 +139,15 @@ def column(values: list[Any], kind: str | None) -> Any:
 
 
 def _times(values: Sequence[int | None]) -> Any:
-    import pandas as pd
-
     micros = [NO_TIME if value is None else value for value in values]
-    return pd.Series(micros, dtype="int64").astype("datetime64[us]").dt.tz_localize("UTC")
+    return _series(micros, "int64").astype("datetime64[us]").dt.tz_localize("UTC")
 
 
 def _series(values: Sequence[Any], dtype: str) -> Any:
     import pandas as pd
 
+    if dtype == "str" and int(pd.__version__.split(".", 1)[0]) <= _PANDAS_OF_OBJECT_TEXT:
+        dtype = "object"
     return pd.Series(values, dtype=dtype)
 
 
@@ -168,14 +155,14 @@ def _category(values: list[Any], known: Sequence[str]) -> Any:
     import pandas as pd
 
     others = sorted(set(_given(values)) - set(known))
-    return pd.Series(pd.Categorical(values, categories=_text_column([*known, *others])))
+    return pd.Series(pd.Categorical(values, categories=_series([*known, *others], "str")))
 
 
 def _inferred(values: list[Any]) -> Any:
     there = _given(values)
     kinds = set(map(type, there))
     if kinds <= {str}:
-        return _text_column(values)
+        return _series(values, "str")
     if kinds == {bool}:
         return _series(values, "boolean")
     integers = list(compress(there, map(partial(operator.is_, int), map(type, there))))
@@ -190,16 +177,8 @@ def _all_in(limits: range, numbers: Sequence[int]) -> bool:
     return not numbers or (min(numbers) in limits and max(numbers) in limits)
 
 
-def _text_column(values: Sequence[Any]) -> Any:
-    """Return the column of texts; None is missing."""
-    import pandas as pd
-
-    modern = int(pd.__version__.split(".", 1)[0]) > _PANDAS_OF_OBJECT_TEXT
-    return pd.Series(values, dtype="str" if modern else "object")
-
-
 _MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
-    "text": _text_column,
+    "text": partial(_series, dtype="str"),
     "time": _times,
     "float": partial(_series, dtype="float64"),
     "int": lambda values: _series([v or 0 for v in values], "int64"),

@@ -1,8 +1,4 @@
-"""`History`: every run, in one SQLite file or in PostgreSQL.
-
-A run is recorded before it is sent and completed when its answer came. A row that has ended is
-never overwritten; note, tags and quality are the reader's and may change.
-"""
+"""`History`: every run, in one SQLite file or in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -194,7 +190,11 @@ class History:
             some = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
             scalars["tags"] = tags_text([_checked(str, "tags", each) for each in some])
         if not isinstance(quality, EllipsisType):
-            scalars["quality"] = _checked_quality(quality)
+            rated: Any = quality
+            if rated is not None and not (isinstance(rated, int | float) and 0 <= rated <= 1):
+                msg = f"quality={quality!r:.60} is not a number from 0 (bad) to 1 (good)"
+                raise HistoryError(msg)
+            scalars["quality"] = None if quality is None else float(quality)
         payloads = {}
         if not isinstance(desired, EllipsisType):
             payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
@@ -705,12 +705,3 @@ def _checked_runs(runs: Any) -> list[Run]:
         )
         raise HistoryError(msg)
     return some
-
-
-def _checked_quality(quality: object) -> float | None:
-    if quality is None:
-        return None
-    if not isinstance(quality, int | float) or not 0 <= quality <= 1:
-        msg = f"quality={quality!r:.60} is not a number from 0 (bad) to 1 (good)"
-        raise HistoryError(msg)
-    return float(quality)

@@ -1,9 +1,8 @@
 """Large values, an image or a long document, are stored once by their hash, beside the rows.
 
 In its place the payload holds the first `EXCERPT` characters, and the column `large` names each:
-``[column, path, hash]``, the hash that of the UTF-8 text. So nothing that a user may write can be
-taken for a reference. Below `LARGE` characters a second row would cost more than it saves. A text
-with half a surrogate pair or a NUL, which not every database can hold, stays in its row.
+``[column, path, hash]``. A text with half a surrogate pair or a NUL, which not every database can
+hold, stays in its row.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any, Literal
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Reader, Transaction
 from vellum_nb.history.rows import encoded
-from vellum_nb.history.store import Row
+from vellum_nb.history.store import Row, insert
 
 LARGE = 32_768
 EXCERPT = 1_000
@@ -26,10 +25,6 @@ _COLUMNS = ("inputs", "outputs", "desired", "nodes")
 _DAMAGED = "{"  # stands for a payload that cannot be read: who reads its row as a run names it
 _AT_ONCE = 100  # that many large values are in memory at a time
 _NOT_TEXT = re.compile("[\ud800-\udfff\x00]")
-_INSERT = (
-    "INSERT INTO large_values (hash, size, value) VALUES (:hash, :size, :value) "
-    "ON CONFLICT DO NOTHING"
-)
 Path = list[str | int]
 
 
@@ -136,8 +131,8 @@ def _filled(row: dict[str, Any], places: Sequence[Any], values: Mapping[str, str
 
 
 def _store(transaction: Transaction, found: str, value: str) -> None:
-    row = {"hash": found, "size": len(value.encode()), "value": value}
-    transaction.execute(_INSERT, row)
+    sql = insert("large_values", ("hash", "size", "value")) + " ON CONFLICT DO NOTHING"
+    transaction.execute(sql, {"hash": found, "size": len(value.encode()), "value": value})
 
 
 def _large_in(whole: Any) -> list[tuple[Path, str]]:

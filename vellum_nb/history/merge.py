@@ -1,9 +1,7 @@
 """Merge: runs, sweeps and blind ratings of another history, or a list of runs, come into this one.
 
-A run is known by its id, then by its execution id, then by its external id. One that is STARTED or
-in doubt here and has an answer there is completed. Where both have ended, what ours lacks is
-added; notes and tags are joined, and a rating that differs becomes a line of the note. A batch of
-runs is one transaction, so that a merge that was interrupted is finished by the next one.
+What is known stays, what it lacks is added. A batch of runs is one transaction, so that a merge
+that was interrupted is finished by the next one.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, writes
@@ -199,15 +197,7 @@ def _readable_runs(other: Reader, unreadable: list[str]) -> Iterator[tuple[Run, 
                 unreadable.append(str(run_id))
 
 
-# ---------------------------------------------------------------- runs
-
-
-class _Merged(NamedTuple):
-    """What became of a run: its id here, and which fields differ."""
-
-    outcome: str  # a field of SyncReport
-    run_id: str
-    conflicts: tuple[str, ...] = ()
+_Merged = tuple[str, str, tuple[str, ...]]  # field of SyncReport, id here, fields that differ
 
 
 def _merge_batch(runs: Sequence[Run], tx: Transaction) -> list[_Merged]:
@@ -228,15 +218,15 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
     if ours is None:
         is_taken = any(row["external_id"] == theirs["external_id"] for row in same)
         writes.insert_run(tx, run.model_copy(update={"external_id": None}) if is_taken else run)
-        return _Merged("added", theirs["id"])
+        return "added", theirs["id"], ()
     if ours["deletion"] is not None:
         if _completes(ours, theirs):  # its answer comes back with it
             writes.complete_run(tx, run.model_copy(update={"id": ours["id"]}))
-        return _Merged("deleted", ours["id"])
+        return "deleted", ours["id"], ()
     try:
         run_of([ours[name] for name in WHOLE])
     except DamagedRunError:  # check_history lists it
-        return _Merged("known", ours["id"])
+        return "known", ours["id"], ()
     overruled = _overruled(ours, theirs)
     changes = _late(ours, theirs) | _people(ours, theirs, [line for _, line in overruled])
     changes |= _place_in_sweep(same, ours, theirs)
@@ -244,9 +234,9 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
     completes = _completes(ours, theirs)
     fields = () if completes else _conflicts(ours, theirs, [name for name, _ in overruled])
     if not changes:
-        return _Merged("known", ours["id"], fields)
+        return "known", ours["id"], fields
     run_id = _change(tx, ours["id"], changes)
-    return _Merged("completed" if completes else "updated", run_id, fields)
+    return "completed" if completes else "updated", run_id, fields
 
 
 def _known(same: Sequence[Values], theirs: Values) -> Values | None:
@@ -368,9 +358,6 @@ def _joined_lines(ours: str | None, theirs: str | None) -> str | None:
     if set(mine) <= set(others):
         return theirs
     return "\n".join([ours, *(line for line in others if line not in mine)])
-
-
-# ---------------------------------------------------------------- sweeps and blind ratings
 
 
 def _merge_plan(

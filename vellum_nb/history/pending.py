@@ -1,8 +1,4 @@
-"""Pending runs: a local history for the time in which the PostgreSQL server cannot be reached.
-
-It lies beside the user's own history. Its runs are merged into the team's history when the server
-is back, by the process that wrote them, or by the next one on this machine that opens the history.
-"""
+"""Pending runs: a local history for the time in which the PostgreSQL server cannot be reached."""
 
 from __future__ import annotations
 

@@ -63,8 +63,6 @@ class Sweeps:
         self._store = store
         self._record = record
 
-    # ------------------------------------------------------------ plans
-
     def add(
         self,
         sweep: SweepRecord,
@@ -141,8 +139,6 @@ class Sweeps:
         rows = [{"sweep": sweep_id, **_case_row(case)} for case in cases]
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
-    # ------------------------------------------------------------ who drives it
-
     def acquire(self, sweep_id: str) -> str:
         """Take the lease of a sweep for this process; return the token that renews it."""
         now = self._store.dialect.now
@@ -200,8 +196,6 @@ class Sweeps:
                 return from_micros(expires_at - _LEASE)
         return None
 
-    # ------------------------------------------------------------ runs
-
     def record(self, *, begun: Sequence[Run] = (), ended: Sequence[Run] = ()) -> None:
         """Complete `ended` and begin `begun`, in one transaction, then notify the subscribers.
 
@@ -249,10 +243,8 @@ class Sweeps:
 
     def in_doubt(self, sweep_id: str) -> set[str]:
         """Return the ids of runs that FAILED, of which nobody knows whether they were executed."""
-        sql = (
-            "SELECT id FROM runs WHERE sweep_id = :sweep AND state = 'FAILED' "
-            f"AND deletion IS NULL AND {IN_DOUBT_SQL}"
-        )
+        where = f"state = 'FAILED' AND deletion IS NULL AND {IN_DOUBT_SQL}"
+        sql = f"SELECT id FROM runs WHERE sweep_id = :sweep AND {where}"
         return {run_id for (run_id,) in self._store.read(sql, {"sweep": sweep_id})}
 
     def tallies(self) -> dict[str, Counter[str]]:
@@ -331,8 +323,6 @@ class Sweeps:
         rows = [row for row in rows if row[_ID] not in exclude]
         return frame_of_rows(sorted(rows, key=itemgetter(_TIME), reverse=True))
 
-    # ------------------------------------------------------------ reuse
-
     def past(self, deployment: str) -> list[PastRun]:
         """Return what the latest fulfilled runs of a deployment took and cost, some thousands."""
         sql = (
@@ -371,8 +361,6 @@ class Sweeps:
         )
         rows = self._store.read(sql, {"sweep": sweep_id})
         return {Place(*place): run for *place, run in rows}
-
-    # ------------------------------------------------------------
 
     def _select(self, where: str, values: Mapping[str, Any]) -> list[SweepRecord]:
         sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"

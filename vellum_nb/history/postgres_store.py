@@ -46,7 +46,6 @@ _CONNECT_DEFAULTS = {
     "keepalives_idle": 30,
     "tcp_user_timeout": 30_000,
 }
-_NO_SLOT = ("too many", "connection slots")
 _TRIES = 3
 _RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _OF_THE_VALUES = frozenset({"", "0A", "21", "22", "23", "54", "P0"})
@@ -317,13 +316,11 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     except psycopg.Error as exc:
         problem = url.masked(" ".join(str(exc).split()))
     if problem:
-        advice = (
-            "check that its server runs, and that host, database and user are right; a password "
-            "is looked for in the URL, PGPASSWORD and ~/.pgpass"
+        msg = (
+            f"The history {url} cannot be reached: check that its server runs, and that host, "
+            "database and user are right; a password is looked for in the URL, PGPASSWORD and "
+            f"~/.pgpass ({problem})"
         )
-        if any(words in problem for words in _NO_SLOT):
-            advice = "its server has no connection left; end another program, or raise the limit"
-        msg = f"The history {url} cannot be reached: {advice} ({problem})"
         raise OutOfReachError(msg)
     for kind, dumper in ((str, _Text), (float, _Float)):
         raw.adapters.register_dumper(kind, dumper)

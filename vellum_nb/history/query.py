@@ -1,7 +1,4 @@
-"""Filters and orders as SQL, and rows, runs and frames of what they select.
-
-Values are always bound; names come from our own lists.
-"""
+"""Filters and orders as SQL, and rows, runs and frames of what they select."""
 
 from __future__ import annotations
 

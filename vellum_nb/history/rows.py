@@ -1,8 +1,4 @@
-"""A run as rows of the tables `runs` and `payloads`, and back.
-
-What is stored reads back to the same values, whatever JSON can express: big integers, NaN, lone
-surrogates in inputs and outputs, the order of names.
-"""
+"""A run as rows of the tables `runs` and `payloads`, and back to the same values."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
 """Full-text search: normalised text in FTS5 (SQLite) or tsvector (PostgreSQL).
 
-The index is derived data in the history itself. Recording a run does not touch it: a search
-catches up first, in small transactions, so that writers hardly wait and any number of processes
-may do it at once. A change of a run that is indexed is noted in `search_due` by `mark_changed`.
-Runs that the index does not know (STARTED, or where it cannot be written) are compared by the
-same words. The version of the normaliser is stored with the index, together with the Unicode
-version of the Python that made it; another one rebuilds it.
+Recording a run does not touch the index: a search catches up first, in small transactions. A
+change of a run that is indexed is noted in `search_due`. Runs that the index does not know are
+compared by the same words. An index of another normaliser or Unicode version is rebuilt.
 """
 
 from __future__ import annotations

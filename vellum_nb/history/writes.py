@@ -1,7 +1,6 @@
-"""Writes: a run begins, ends, is annotated, deleted and brought back. Each is one transaction.
+"""Writes: a run begins, ends, is annotated, deleted and restored. Each is one transaction.
 
-An answer is never overwritten: only a row that is STARTED or in doubt is completed. A deleted run
-keeps its row, with the number of its deletion, until `vacuum` removes it.
+An answer is never overwritten: only a row that is STARTED or in doubt is completed.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
 from vellum_nb.history.backends import Reader, Store, Transaction
-from vellum_nb.history.frames import frame_of_records
+from vellum_nb.history.frames import TIMES, frame_of_records
 from vellum_nb.history.query import Ids, ids_of
 from vellum_nb.history.rows import (
     ENDED,
@@ -278,15 +277,9 @@ def delete(store: Store, ids: Ids, why: str) -> Deletion:
     rows.sort(key=lambda row: row[1])
     deployments = tuple(sorted({deployment for _, _, deployment in rows}))
     ids_there = tuple(run_id for run_id, _, _ in rows)
-    span = _time_or_none(rows[0][1]), _time_or_none(rows[-1][1])
+    times = [from_micros(at) for _, at, _ in rows if at in TIMES]  # others are damaged
+    span = (times[0], times[-1]) if times else ()
     return Deletion(number, len(rows), ids_there, deployments, *span)
-
-
-def _time_or_none(at: int) -> datetime | None:
-    try:
-        return from_micros(at)
-    except OverflowError:  # of a damaged run
-        return None
 
 
 def undelete(store: Store, number: int | None) -> Restored:
