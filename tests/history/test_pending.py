@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -276,18 +276,6 @@ def stored(postgres_url, make_run):
 
 
 @pytest.mark.usefixtures("stored")
-def test_a_scan_goes_on_over_a_restart(postgres_url, down):
-    with History(postgres_url) as history:
-        frames = history.scan(chunk_rows=250)
-        found = next(frames)["id"].tolist()
-        with down:
-            pass
-        for frame in frames:
-            found += frame["id"].tolist()
-    assert found == [f"run-{number}" for number in reversed(range(600))]
-
-
-@pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("export", ["to_csv", "to_jsonl", "to_parquet"])
 def test_an_export_whose_server_is_lost_says_so_and_leaves_the_old_file(
     postgres, postgres_url, tmp_path, monkeypatch, export
@@ -308,26 +296,6 @@ def test_an_export_whose_server_is_lost_says_so_and_leaves_the_old_file(
             with pytest.raises(HistoryError, match=r"The connection .* was lost; try again"):
                 getattr(history, export)(old, progress=True)
         assert [each.read_text() for each in old.parent.iterdir()] == ["old"]
-
-
-def test_a_merge_that_lost_its_server_is_finished_by_the_next(postgres_url, down, make_run, path):
-    runs = [make_run(state="FULFILLED", outputs={"n": number}) for number in range(900)]
-    with History(path) as other:
-        other.sweeps.record(begun=runs)
-    with History(postgres_url) as history:
-
-        def merge():
-            with suppress(HistoryError):
-                history.merge(path)
-
-        merging = threading.Thread(target=merge)
-        merging.start()
-        with down:
-            pass
-        merging.join()
-        report = history.merge(path)
-        assert report.added + report.known == 900
-        assert [run.id for run in history.runs()] == [run.id for run in reversed(runs)]
 
 
 def test_a_run_that_waits_ends_where_it_waits_when_the_server_is_just_back(

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import select
+import shutil
+import socket
+import subprocess
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -65,15 +71,6 @@ def test_both_databases_give_the_same_values_for_the_same_runs(both, make_run):
             pages = [each.page(order_by=column, descending=descending) for each in both]
             assert [run.id for run in pages[0]] == [run.id for run in pages[1]], column
     assert {run.quality for run in shared.runs(ids=[runs[-4].id])} == {None}
-
-
-def test_odd_names_are_found_as_they_are(both, make_run):
-    for history in both:
-        for text in ODD:
-            history.begin(make_run(id=f"id {text}", release_tag=f"v{text}"))
-        for text in ODD:
-            assert [run.id for run in history.runs(release_tag=f"v{text}")] == [f"id {text}"]
-        assert history.count(ids=[f"id {text}" for text in ODD]) == len(ODD)
 
 
 def test_numbers_and_texts_are_ordered_alike(both, make_run):
@@ -191,3 +188,163 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres):
     postgres.execute("CREATE DATABASE narrow ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(HistoryError, match="encoded as LATIN1.*ENCODING 'UTF8'"):
         History(postgres.url("narrow"))
+
+
+RUNS = 12_000
+
+
+@pytest.fixture
+def many_url(postgres_url):
+    """Return the URL of a history of many small runs, whose planner knows that they are many."""
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute(
+            "INSERT INTO runs (id, external_id, deployment, release_tag, timestamp, state, "
+            "case_id, repeat, tag_moved) "
+            "SELECT 'run-' || n, 'ext-' || n, 'd', 'v', n, 'FULFILLED', 'c', 0, 0 "
+            "FROM generate_series(1, %s) AS n",
+            (RUNS,),
+        )
+        db.execute(
+            "INSERT INTO payloads (seq, inputs, outputs, output_types, not_sent) SELECT seq, "
+            """'{"word":"w' || seq || ' refund"}', '{"n":' || seq % 100 || '}', '{}', '[]' """
+            "FROM runs",
+        )
+        db.execute("VACUUM ANALYZE")
+    return postgres_url
+
+
+def fetched(url):
+    """Return how many payloads were fetched by their numbers, by who has gone since."""
+    with psycopg.connect(url, autocommit=True) as db:
+        sql = "SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'payloads'"
+        return db.execute(sql).fetchone()[0]
+
+
+def test_a_merge_fetches_each_run_of_the_other_once(many_url, tmp_path):
+    before = fetched(many_url)
+    with History(tmp_path / "runs.db") as history:
+        assert history.merge(many_url).added == RUNS
+    assert fetched(many_url) - before < 2 * RUNS
+
+
+def test_the_first_search_fetches_each_run_once(many_url):
+    before = fetched(many_url)
+    with History(many_url) as history:
+        assert [run.inputs for run in history.runs(search="w77")][-1] == {"word": "w77 refund"}
+    assert fetched(many_url) - before < 2 * RUNS
+
+
+SETTINGS = """
+[databases]
+* = host=127.0.0.1 port={server} user=vnb
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+query_wait_timeout = 20
+"""
+
+
+@pytest.fixture
+def pooled_url(postgres, postgres_url):
+    """Return the URL of an empty history behind a pooler with two sessions."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    file = postgres.folder / "pgbouncer.ini"
+    file.write_text(SETTINGS.format(server=postgres.port, port=port))
+    program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+    with subprocess.Popen([program, "-q", file], **postgres._as) as pooler:
+        while pooler.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            select.select([], [], [], 0.05)
+        yield f"postgresql://vnb@127.0.0.1:{port}/{postgres_url.rpartition('/')[2]}"
+        pooler.terminate()
+
+
+def test_several_writers_and_readers_share_the_sessions_of_a_pooler(
+    pooled_url, make_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    runs = [make_run(outputs={"n": number}) for number in range(80)]
+
+    def work(some):
+        with History(pooled_url) as history:
+            for run in some:
+                history.begin(run.model_copy(update={"outputs": {}}))
+                history.finish(run.model_copy(update={"state": "FULFILLED"}))
+                history.annotate(run.id, note="seen")
+                assert history.count(search="text") > 0
+                history.page(order_by="output.n")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        threads = [threading.Thread(target=work, args=(runs[at::4],)) for at in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with History(pooled_url) as history:
+            assert {run.id for run in history.runs(state="FULFILLED")} == {run.id for run in runs}
+            assert len(history.to_jsonl(tmp_path / "runs.jsonl").read_text().splitlines()) == 80
+            assert len(next(history.scan(chunk_rows=50))) == 50
+    assert not list(tmp_path.rglob("pending-*"))
+
+
+def test_who_shares_the_pooler_meets_no_setting_of_ours(pooled_url, make_run):
+    with History(pooled_url) as history:
+        history.begin(make_run())
+        history.count()
+    with psycopg.connect(pooled_url, autocommit=True) as other, other.transaction():
+        for name in ("lock_timeout", "default_transaction_read_only", "search_path"):
+            sql = "SELECT setting, reset_val FROM pg_settings WHERE name = %s"
+            now, before = other.execute(sql, (name,)).fetchone()
+            assert now == before, name
+
+
+@pytest.fixture
+def sealed_url(postgres, postgres_url, tmp_path):
+    """Return the URL of a history that is reached through TLS only, and its certificate."""
+    key, certificate = tmp_path / "server.key", tmp_path / "server.crt"
+    made = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -batch -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command = [*made.split(), *names, "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    owner = postgres.data.stat()
+    for file in (key, certificate):
+        copy = postgres.data / file.name
+        copy.touch(mode=0o600)
+        copy.write_bytes(file.read_bytes())
+        os.chown(copy, owner.st_uid, owner.st_gid)
+    rules = postgres.data / "pg_hba.conf"
+    before = rules.read_text()
+    database = postgres_url.rpartition("/")[2]
+    rules.write_text(f"hostnossl {database} all 127.0.0.1/32 reject\n{before}")
+    postgres.execute("ALTER SYSTEM SET ssl = on")
+    postgres.execute("SELECT pg_reload_conf()")
+    yield postgres_url, certificate
+    rules.write_text(before)
+    postgres.execute("ALTER SYSTEM RESET ssl")
+    postgres.execute("SELECT pg_reload_conf()")
+
+
+def test_a_history_is_written_and_read_through_tls(sealed_url, make_run):
+    url, certificate = sealed_url
+    for options in ("sslmode=require", f"sslmode=verify-full&sslrootcert={certificate}"):
+        with History(f"{url}?{options}") as history:
+            history.begin(make_run(id=options))
+            sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            assert history._store.read(sql) == [(True,)]
+            assert history.frame()["id"][0] == options
+
+
+def test_a_server_without_tls_or_with_another_certificate_is_refused(sealed_url):
+    url, _ = sealed_url
+    with pytest.raises(HistoryError, match="cannot be reached"):
+        History(f"{url}?sslmode=disable")
+    with pytest.raises(HistoryError, match="cannot be reached"):
+        History(f"{url}?sslmode=verify-full")

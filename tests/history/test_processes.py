@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,15 +61,6 @@ def test_eight_processes_open_and_write_one_fresh_history_at_once(recorder, requ
         assert recorder.stdout.readline().strip() == f"gone {[0] * 8}"
         with History(place) as history:
             assert history.count(state="FULFILLED") == 8 * 10
-
-
-def test_two_histories_on_one_file_see_each_others_runs(path, make_run):
-    with History(path) as one, History(path) as other:
-        one.begin(make_run(id="a"))
-        other.begin(make_run(id="b"))
-        other.finish(make_run(id="a", state="FULFILLED"))
-        assert [run.id for run in one.runs()] == ["b", "a"]
-        assert one.get("a").state == "FULFILLED"
 
 
 FORKED = """
@@ -133,15 +123,3 @@ with History(sys.argv[1]) as history:
     assert {run.id for run in history.runs()} >= {f"child-{n}" for n in range(40)}
 """
     forked(path, code)
-
-
-def test_reading_much_does_not_hold_up_recording(history, make_run):
-    scan = history.scan(chunk_rows=1)
-    history.begin(make_run())
-    history.begin(make_run())
-    next(scan)
-    with ThreadPoolExecutor(1) as pool, history._store.snapshot() as snapshot:
-        rows = snapshot.stream("SELECT * FROM runs", rows=1)
-        next(rows)
-        pool.submit(history.begin, make_run()).result(20)
-    assert history.count() == 3

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import getpass
 
 import pytest
 
+import vellum_nb as vnb
 from vellum_nb import History, HistoryError
 
 WHOLE = {
@@ -137,23 +138,6 @@ def test_a_history_in_memory_works_and_leaves_no_file(make_run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_many_threads_record_into_one_history(history, make_run):
-    runs = [make_run() for _ in range(160)]
-
-    def work(part):
-        for run in part:
-            history.begin(run)
-            history.finish(run.model_copy(update={"state": "FULFILLED"}))
-            history.runs(limit=2)
-
-    threads = [threading.Thread(target=work, args=(runs[i::16],)) for i in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {run.id for run in history.runs(state="FULFILLED")} == {run.id for run in runs}
-
-
 def test_callbacks_belong_to_one_of_two_views_of_the_same_history(path, make_run):
     with History(path, view=lambda history, **options: (history.path, options)) as history:
         assert history.view(limit=5) == (path, {"limit": 5})
@@ -225,3 +209,52 @@ def test_a_run_with_odd_signs_does_not_spoil_the_order_of_the_others(history, re
     record(id="plain", inputs={"n": 1, "\x00n": 3, "\ud83d": 4})
     found = [run.id for run in history.page(order_by=f"input.{name}", descending=False)]
     assert found == ["plain", "odd"]
+
+
+@pytest.fixture
+def team(place, make_run, monkeypatch):
+    """Return a history with a run of each of two people, and one of nobody."""
+    monkeypatch.setenv("VELLUM_NB_AUTHOR", "")
+    with History(place) as history:
+        history.begin(make_run(id="nobody's"))
+    for name in ("ada", "bob"):
+        monkeypatch.setenv("VELLUM_NB_AUTHOR", name)
+        with History(place) as history:
+            history.begin(make_run(id=f"{name}'s"))
+    with History(place) as history:
+        yield history
+
+
+def test_each_run_tells_who_made_it(team):
+    assert [run.author for run in team.runs()] == ["bob", "ada", None]
+    assert [run.id for run in team.runs(author="ada")] == ["ada's"]
+    assert team.count(author=["ada", "bob"]) == 2
+    assert [run.author for run in team.page(order_by="author")] == ["bob", "ada", None]
+
+
+def test_the_frame_has_a_column_for_it_where_a_run_has_one(team):
+    columns = list(team.frame())
+    assert columns[-3:] == ["model", "author", "id"]
+    assert team.frame()["author"].tolist()[:2] == ["bob", "ada"]
+    assert "author" not in team.frame(ids=["nobody's"])
+
+
+def test_a_file_of_ones_own_names_nobody_and_a_shared_history_the_user(
+    tmp_path, postgres_url, make_run, monkeypatch
+):
+    monkeypatch.delenv("VELLUM_NB_AUTHOR", raising=False)
+    for place, author in ((tmp_path / "runs.db", None), (postgres_url, getpass.getuser())):
+        with History(place) as history:
+            history.begin(make_run(id="mine"))
+            history.begin(make_run(id="theirs", author="eve"))
+            assert (history.get("mine").author, history.get("theirs").author) == (author, "eve")
+
+
+def test_runs_and_sweeps_of_a_workspace_are_signed(postgres_url, monkeypatch):
+    monkeypatch.setenv("VELLUM_NB_AUTHOR", "ada")
+    with vnb.LocalServer() as server:
+        server.deploy(lambda text: text, name="echo", release_tags=["v1"])
+        with vnb.connect(server, history=postgres_url) as ws:
+            assert ws.run("echo", {"text": "a"}, release_tag="v1").author == "ada"
+            ws.sweep("echo", [{"text": "b"}], release_tags=["v1"], progress=False)
+            assert [run.author for run in ws.history.runs()] == ["ada", "ada"]

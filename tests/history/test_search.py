@@ -193,15 +193,6 @@ def test_the_index_finds_what_words_find(history, make_run, runs, typed):
     )
 
 
-def test_a_run_is_found_before_it_ends_and_after(history, make_run):
-    run = make_run(inputs={"q": "question common"})
-    history.begin(run)
-    assert history.count(search="question") == 1
-    history.finish(run.model_copy(update={"state": "FULFILLED", "outputs": {"a": "answer"}}))
-    assert history.count(search="answer question") == 1
-    assert newly_indexed(history) == 0
-
-
 def test_no_word_of_a_very_long_document_is_lost(history, record):
     # More places than a tsvector counts, more of one word than it stores, a phrase at each edge.
     many = " ".join(f"w{number}" for number in range(20_000))

@@ -91,15 +91,6 @@ def test_corrected_outputs_are_columns_after_the_outputs(history, record):
     assert history.page(order_by="desired.score")[0].id == run.id
 
 
-def test_none_takes_a_correction_back(history, record):
-    run = record()
-    history.annotate(run.id, desired={"a": 1})
-    history.annotate(run.id, note="stays")
-    assert history.get(run.id).desired == {"a": 1}
-    history.annotate(run.id, desired=None)
-    assert history.get(run.id).desired is None
-
-
 def test_an_execution_id_is_stored_while_the_run_is_under_way(history, path, make_run):
     run = make_run()
     history.begin(run)

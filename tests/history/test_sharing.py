@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sqlite3
 import subprocess
 import sys
 import time
@@ -52,13 +54,6 @@ def test_an_answer_waits_for_a_long_transaction(history, path, make_run):
     assert history.get(run.id) == ended
 
 
-def test_opening_waits_too(path):
-    with History(path):
-        pass
-    with held(path) as child:
-        released(child, lambda: History(path)).close()
-
-
 @pytest.mark.parametrize("call", [lambda h: h.vacuum(), lambda h: h.annotate("x", note="y")])
 def test_a_lock_that_never_ends_is_an_error_after_the_wait(history, path, monkeypatch, call):
     monkeypatch.setattr(sqlite, "WAIT_S", 0.2)  # 30 s otherwise
@@ -89,3 +84,82 @@ def test_a_write_within_a_write_raises_at_once(history, place, make_run):
     seen = []
     history._store.write(lambda _: nested(make_run()))
     assert seen == ["run-0"]
+
+
+def test_a_closed_history_says_so_and_closes_twice(path, make_run):
+    history = History(path)
+    history.close()
+    history.close()
+    assert repr(history) == f"<History {path}: closed>"
+    with pytest.raises(HistoryError, match="was closed"):
+        history.begin(make_run())
+
+
+def test_a_history_that_is_dropped_closes_its_file(path):
+    history = History(path)
+    connection = history._store._writer.open()
+    del history
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
+ON_POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps open files in place")
+GONE = "was deleted, moved or replaced"
+
+
+@ON_POSIX
+def test_a_deleted_file_is_not_written_to(history, path, make_run):
+    history.begin(make_run())
+    path.unlink()
+    with pytest.raises(HistoryError, match=GONE):
+        history.begin(make_run())
+    with pytest.raises(HistoryError, match=GONE):
+        history.frame()
+    assert not path.exists()
+    assert repr(history) == f"<History {path}: cannot be read>"
+    assert GONE in history._repr_html_()
+
+
+@ON_POSIX
+def test_a_replaced_file_is_not_written_to(history, path, make_run, tmp_path):
+    history.begin(make_run())
+    with History(tmp_path / "other.db"):
+        pass
+    (tmp_path / "other.db").replace(path)
+    with pytest.raises(HistoryError, match=GONE):
+        history.begin(make_run())
+
+
+COME_AND_GO = """
+import sys
+from vellum_nb import History
+with History(sys.argv[1]) as history:
+    print(history.count())
+"""
+
+
+def count_elsewhere(path) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", COME_AND_GO, str(path)], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout)
+
+
+def test_a_second_history_in_one_process_leaves_the_locks_of_the_first(history, path, make_run):
+    history.begin(make_run())
+    with History(path):
+        assert count_elsewhere(path) == 1
+    assert path.with_name(path.name + "-wal").exists()
+    history.begin(make_run())
+    assert count_elsewhere(path) == 2
+    assert history.count() == 2
+    with History(path) as again:
+        assert again.count() == 2
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_makes_it(path, tmp_path, make_run):
+    path.symlink_to(tmp_path / "elsewhere.db")
+    with History(path) as history:
+        history.begin(make_run())
+    assert count_elsewhere(tmp_path / "elsewhere.db") == 1
