@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -80,10 +81,10 @@ def make_run():
 
 
 @pytest.fixture
-def record(history, make_run):
-    """Record a run, from its beginning to its end, and return it as the history has it."""
+def put(make_run):
+    """Record a run in a history, from its beginning to its end, and return it as it is there."""
 
-    def record(**fields):
+    def put(history, **fields):
         ended = make_run(**{"state": "FULFILLED", **fields})
         begun = ended.model_copy(update={"state": "STARTED", "outputs": {}, "error": None})
         history.begin(begun)
@@ -91,7 +92,13 @@ def record(history, make_run):
             history.finish(ended)
         return history.get(ended.id)
 
-    return record
+    return put
+
+
+@pytest.fixture
+def record(history, put):
+    """Record a run in the history of the test."""
+    return partial(put, history)
 
 
 @pytest.fixture

@@ -61,25 +61,6 @@ def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
 
 
 @pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
-def test_an_export_that_fails_leaves_the_old_file_and_no_other(filled, tmp_path, write):
-    target = tmp_path / "out" / "runs.out"
-    target.parent.mkdir()
-    target.write_text("old")
-    with pytest.raises(HistoryError):
-        getattr(filled, write)(target, limit=-1)
-    assert target.read_text() == "old"
-    assert [path.name for path in target.parent.iterdir()] == ["runs.out"]
-
-
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
-def test_what_is_not_a_path_or_a_name_is_refused_in_a_sentence(filled, tmp_path, write):
-    with pytest.raises(HistoryError, match="path=5 is not a path"):
-        getattr(filled, write)(5)
-    with pytest.raises(HistoryError, match="columns=5: give a list of names"):
-        getattr(filled, write)(tmp_path / "runs", columns=5)
-
-
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
@@ -93,20 +74,6 @@ def test_an_export_without_runs_says_which_name_none_has(filled, tmp_path, write
     with pytest.warns(UserWarning, match=message):
         path = getattr(filled, write)(tmp_path / "runs", **filters)
     assert path.exists()
-
-
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
-def test_a_folder_that_is_not_there_is_named(filled, tmp_path, write):
-    with pytest.raises(HistoryError, match=r"there is no folder .*nowhere, make it or"):
-        getattr(filled, write)(tmp_path / "nowhere" / "runs")
-    with pytest.raises(HistoryError, match="Is a directory; name a file in it"):
-        getattr(filled, write)(tmp_path)
-
-
-def test_parquet_without_pyarrow_names_the_extra(filled, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(HistoryError, match=r"pip install 'vellum-nb\[parquet\]'"):
-        filled.to_parquet(tmp_path / "a.parquet")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes here")
@@ -172,12 +139,21 @@ def test_no_export_replaces_a_history(filled, tmp_path, write):
     assert filled.count() == 3
 
 
-@pytest.mark.parametrize(
-    ("path", "said"), [("a\0b.csv", "is not a path"), ("x" * 300, "cannot be written")]
-)
-def test_a_name_that_no_file_can_have_is_told(filled, tmp_path, path, said):
-    with pytest.raises(HistoryError, match=said):
-        filled.to_csv(str(tmp_path / path))
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+def test_what_cannot_be_written_is_refused_in_a_sentence(filled, tmp_path, write, monkeypatch):
+    for target, options, message in (
+        (5, {}, "path=5 is not a path"),
+        (tmp_path / "runs", {"columns": 5}, "columns=5: give a list of names"),
+        (tmp_path / "nowhere" / "runs", {}, r"there is no folder .*nowhere, make it or"),
+        (tmp_path, {}, "Is a directory; name a file in it"),
+        (f"{tmp_path}/a\0b", {}, "is not a path"),
+        (tmp_path / ("x" * 300), {}, "cannot be written"),
+    ):
+        with pytest.raises(HistoryError, match=message):
+            getattr(filled, write)(target, **options)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(HistoryError, match=r"pip install 'vellum-nb\[parquet\]'"):
+        filled.to_parquet(tmp_path / "a.parquet")
 
 
 def test_a_file_that_is_named_after_another_format_is_refused(filled, tmp_path):

@@ -73,13 +73,6 @@ def test_since_is_inclusive_until_is_not_and_no_zone_means_utc(filled, moment):
     assert names(filled.runs(until=moment)) == "ba"
 
 
-@pytest.mark.parametrize("text", ['say "hi"', "a\\b", "line\nbreak", "tab\t", "straße"])
-def test_search_finds_text_that_json_writes_otherwise(history, record, text):
-    record(id="hit", inputs={"deep": [{"er": f"<{text}>"}]})
-    record(id="miss", inputs={"deep": "other"})
-    assert names(history.runs(search=text)) == "hit"
-
-
 def test_a_name_with_half_an_emoji_is_found_by_it(history, record):
     record(id="hit", deployment="a\ud83d", release_tag="v\ud83d")
     assert names(history.runs(deployment="a\ud83d", release_tag=["v\ud83d", "v1"])) == "hit"

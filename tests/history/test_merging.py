@@ -21,18 +21,6 @@ def other(tmp_path):
         yield other
 
 
-@pytest.fixture
-def put(make_run):
-    def put(history, **fields):
-        run = make_run(**{"state": "FULFILLED", **fields})
-        history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}, "error": None}))
-        if run.state != "STARTED":
-            history.finish(run)
-        return history.get(run.id)
-
-    return put
-
-
 def test_a_merge_brings_every_field_of_the_other_and_says_how_much(history, other, put):
     ours = put(history)
     theirs = [

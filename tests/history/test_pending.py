@@ -90,25 +90,6 @@ def test_runs_of_the_time_without_a_server_are_merged_when_it_is_back(
         assert pending.count() == 0
 
 
-def test_pending_runs_that_cannot_be_merged_do_not_keep_the_history_closed(
-    postgres_url, down, make_run, folder
-):
-    history = History(postgres_url)
-    with down, pytest.warns(UserWarning, match="are recorded in"):
-        history.begin(make_run(id="waits"))
-    history.close()
-    (file,) = folder.glob("pending-*.db")
-    whole = file.read_bytes()
-    file.write_bytes(b"damaged" * 400)
-    with pytest.warns(UserWarning, match="cannot be merged into the history"):
-        history = History(postgres_url)
-    assert history.count() == 0
-    history.close()
-    file.write_bytes(whole)
-    with History(postgres_url) as history:
-        assert history.count() == 1
-
-
 def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_run):
     sweep = SweepRecord(
         id="s",
@@ -236,20 +217,6 @@ def test_a_sweep_whose_server_is_lost_on_the_way_loses_no_answer(postgres_url, d
         == calls
         == Counter(case["text"] for case in cases)
     )
-
-
-def test_an_answer_that_comes_while_a_program_locks_the_history_is_not_lost(
-    postgres_url, ask, make_run
-):
-    run = make_run()
-    setting(ask, "SET statement_timeout = '100ms'")
-    with History(postgres_url) as history, psycopg.connect(postgres_url) as other:
-        history.begin(run)
-        other.execute("LOCK TABLE runs")  # as VACUUM FULL does
-        with pytest.warns(UserWarning, match="are recorded in"):
-            history.finish(ended(run, a=1))
-        other.rollback()
-        assert history.get(run.id).outputs == {"a": 1}
 
 
 def test_who_may_only_read_loses_no_run(postgres_url, guest_url, ask, make_run):

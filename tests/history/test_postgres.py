@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import select
 import shutil
 import socket
@@ -190,50 +189,6 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres):
         History(postgres.url("narrow"))
 
 
-RUNS = 12_000
-
-
-@pytest.fixture
-def many_url(postgres_url):
-    """Return the URL of a history of many small runs, whose planner knows that they are many."""
-    with psycopg.connect(postgres_url, autocommit=True) as db:
-        db.execute(
-            "INSERT INTO runs (id, external_id, deployment, release_tag, timestamp, state, "
-            "case_id, repeat, tag_moved) "
-            "SELECT 'run-' || n, 'ext-' || n, 'd', 'v', n, 'FULFILLED', 'c', 0, 0 "
-            "FROM generate_series(1, %s) AS n",
-            (RUNS,),
-        )
-        db.execute(
-            "INSERT INTO payloads (seq, inputs, outputs, output_types, not_sent) SELECT seq, "
-            """'{"word":"w' || seq || ' refund"}', '{"n":' || seq % 100 || '}', '{}', '[]' """
-            "FROM runs",
-        )
-        db.execute("VACUUM ANALYZE")
-    return postgres_url
-
-
-def fetched(url):
-    """Return how many payloads were fetched by their numbers, by who has gone since."""
-    with psycopg.connect(url, autocommit=True) as db:
-        sql = "SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'payloads'"
-        return db.execute(sql).fetchone()[0]
-
-
-def test_a_merge_fetches_each_run_of_the_other_once(many_url, tmp_path):
-    before = fetched(many_url)
-    with History(tmp_path / "runs.db") as history:
-        assert history.merge(many_url).added == RUNS
-    assert fetched(many_url) - before < 2 * RUNS
-
-
-def test_the_first_search_fetches_each_run_once(many_url):
-    before = fetched(many_url)
-    with History(many_url) as history:
-        assert [run.inputs for run in history.runs(search="w77")][-1] == {"word": "w77 refund"}
-    assert fetched(many_url) - before < 2 * RUNS
-
-
 SETTINGS = """
 [databases]
 * = host=127.0.0.1 port={server} user=vnb
@@ -293,58 +248,3 @@ def test_several_writers_and_readers_share_the_sessions_of_a_pooler(
             assert len(history.to_jsonl(tmp_path / "runs.jsonl").read_text().splitlines()) == 80
             assert len(next(history.scan(chunk_rows=50))) == 50
     assert not list(tmp_path.rglob("pending-*"))
-
-
-def test_who_shares_the_pooler_meets_no_setting_of_ours(pooled_url, make_run):
-    with History(pooled_url) as history:
-        history.begin(make_run())
-        history.count()
-    with psycopg.connect(pooled_url, autocommit=True) as other, other.transaction():
-        for name in ("lock_timeout", "default_transaction_read_only", "search_path"):
-            sql = "SELECT setting, reset_val FROM pg_settings WHERE name = %s"
-            now, before = other.execute(sql, (name,)).fetchone()
-            assert now == before, name
-
-
-@pytest.fixture
-def sealed_url(postgres, postgres_url, tmp_path):
-    """Return the URL of a history that is reached through TLS only, and its certificate."""
-    key, certificate = tmp_path / "server.key", tmp_path / "server.crt"
-    made = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -batch -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    command = [*made.split(), *names, "-keyout", key, "-out", certificate]
-    subprocess.run(command, check=True, capture_output=True)
-    owner = postgres.data.stat()
-    for file in (key, certificate):
-        copy = postgres.data / file.name
-        copy.touch(mode=0o600)
-        copy.write_bytes(file.read_bytes())
-        os.chown(copy, owner.st_uid, owner.st_gid)
-    rules = postgres.data / "pg_hba.conf"
-    before = rules.read_text()
-    database = postgres_url.rpartition("/")[2]
-    rules.write_text(f"hostnossl {database} all 127.0.0.1/32 reject\n{before}")
-    postgres.execute("ALTER SYSTEM SET ssl = on")
-    postgres.execute("SELECT pg_reload_conf()")
-    yield postgres_url, certificate
-    rules.write_text(before)
-    postgres.execute("ALTER SYSTEM RESET ssl")
-    postgres.execute("SELECT pg_reload_conf()")
-
-
-def test_a_history_is_written_and_read_through_tls(sealed_url, make_run):
-    url, certificate = sealed_url
-    for options in ("sslmode=require", f"sslmode=verify-full&sslrootcert={certificate}"):
-        with History(f"{url}?{options}") as history:
-            history.begin(make_run(id=options))
-            sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-            assert history._store.read(sql) == [(True,)]
-            assert history.frame()["id"][0] == options
-
-
-def test_a_server_without_tls_or_with_another_certificate_is_refused(sealed_url):
-    url, _ = sealed_url
-    with pytest.raises(HistoryError, match="cannot be reached"):
-        History(f"{url}?sslmode=disable")
-    with pytest.raises(HistoryError, match="cannot be reached"):
-        History(f"{url}?sslmode=verify-full")

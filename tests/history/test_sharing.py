@@ -63,18 +63,6 @@ def test_a_lock_that_never_ends_is_an_error_after_the_wait(history, path, monkey
         assert history.count() == 0
 
 
-def test_writers_that_wait_together_give_up_together(history, path, make_run, monkeypatch):
-    monkeypatch.setattr(sqlite, "WAIT_S", 0.3)
-    began = time.monotonic()
-    with held(path), ThreadPoolExecutor(8) as pool:
-        calls = [pool.submit(history.begin, make_run()) for _ in range(8)]
-        for call in calls:
-            with pytest.raises(HistoryError, match="kept it locked"):
-                call.result()
-    assert time.monotonic() - began < 8 * 0.3
-    history.begin(make_run())
-
-
 def test_a_write_within_a_write_raises_at_once(history, place, make_run):
     def nested(run):
         with pytest.raises(HistoryError, match="began within another write"):

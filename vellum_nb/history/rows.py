@@ -39,6 +39,7 @@ _TEXTS = (
     *("environment", "state", "case_id", "sweep_id", "previous_execution_id", "note", "model"),
     "author",
 )
+_FIELDS = set(Run.model_fields)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -150,12 +151,14 @@ def run_of(row: Sequence[Any]) -> Run:
         code, message = found.pop("error_code"), found.pop("error_message")
         if code is not None:
             found["error"] = {"code": code, "message": message or ""}
-        return Run.model_validate(found)
+        run = Run.model_validate(found)
     except ValidationError as exc:
         where = ", ".join(str(each["loc"][0]) for each in exc.errors() if each["loc"])
         raise DamagedRunError(row[0], where or "its values do not fit") from exc
     except (ValueError, TypeError, OverflowError, RecursionError) as exc:
         raise DamagedRunError(row[0], f"{exc!s:.100}") from exc
+    object.__setattr__(run, "__pydantic_fields_set__", _FIELDS)  # one for all: a set takes 2 kB
+    return run
 
 
 def encoded(value: Any, name: str, run_id: str) -> str | None:
