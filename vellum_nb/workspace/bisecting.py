@@ -10,8 +10,8 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
+from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import format_value, plain, to_wire
-from vellum_nb.sweep.options import checked_repeats
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.runner import Runner
 
@@ -33,7 +33,7 @@ def bisect(
     repeats: int | None,
 ) -> Bisection:
     """Find the first release that answers a case otherwise than the oldest one does."""
-    times = None if repeats is None else checked_repeats(repeats)
+    check_integer("repeats", repeats, least=1, optional=True)
     releases = _between(deployment, _oldest_first(lookup, deployment), first, last)
     inputs = _inputs_of(history, deployment, case, releases)
     trial = _Trial(runner, history, deployment, inputs, releases)
@@ -43,7 +43,7 @@ def bisect(
         [_candidate(each) for each in releases],
         check=check,
         runs_of=trial.runs_of,
-        repeats=times,
+        repeats=repeats,
         known=trial.known,
         can_try=trial.can_try,
     )

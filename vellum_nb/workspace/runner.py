@@ -186,6 +186,7 @@ class Runner:
     def _adopt(self, attempt: Attempt, exc: APIError, cancel: Cancellation | None) -> Outcome:
         """Return the run that an earlier try of the client executed; else leave it in doubt."""
         run = attempt.run
+        self.recorder.release(run)  # an interrupt of the look-up leaves it STARTED
         try:
             lookup = ExecutionLookup(self._client, self._lookup.deployment(run.deployment).id)
             found = self._look_up(lookup, run, 0.0, cancel)
@@ -193,7 +194,6 @@ class Runner:
             found = None
         if found is not None:
             return self.recorder.finish(run.model_copy(update=run_fields(found))), None
-        self.recorder.release(run)
         exc.add_note(
             f"It was executed by an earlier try, and the server does not list it yet. The run is "
             f"kept in the history as STARTED: {run.id}; "

@@ -37,15 +37,16 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def watch(sweep: Sweep) -> AbstractContextManager[None]:
+def watch(sweep: Sweep, *, show: bool = True) -> AbstractContextManager[None]:
     """Show how far `sweep` is while the context is open.
 
-    In a notebook its view, in a terminal one line on standard error, elsewhere nothing.
+    In a notebook its view (without `show` it stands elsewhere already), in a terminal one line on
+    standard error, elsewhere nothing.
     """
     if in_notebook():
-        return _in_cell(sweep)
+        return _in_cell(sweep, show=show)
     if sys.stderr is not None and sys.stderr.isatty():
-        return terminal_bar(sweep, title=sweep.record.deployment)
+        return terminal_bar(sweep.progress, sweep.subscribe, title=sweep.record.deployment)
     return nullcontext()
 
 
@@ -56,11 +57,11 @@ def announce(plan: SweepPlan) -> None:
 
 
 @contextmanager
-def _in_cell(sweep: Sweep) -> Iterator[None]:
+def _in_cell(sweep: Sweep, *, show: bool) -> Iterator[None]:
     from IPython.display import display
 
     view = sweep.view()
-    if not view.stands_here():
+    if show and not view.stands_here():
         view.stands_here(here=True)
         display(view)  # type: ignore[no-untyped-call]
     view.hint = _HINT

@@ -32,11 +32,10 @@ from vellum_nb.models.inputs import to_wire
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.executors import remote_executor
-from vellum_nb.sweep.options import SweepArguments, SweepLimits, checked_options, stored_options
+from vellum_nb.sweep.executors import check_executor
+from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
 from vellum_nb.sweep.plan import SweepPlan
-from vellum_nb.sweep.sweep import Sweep, SweepActions
-from vellum_nb.sweep.table import find_sweep, sweeps_frame
+from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
 from vellum_nb.workspace import comparing, views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
@@ -749,7 +748,7 @@ class Workspace:
         0          v2         billing           billing
         """
         options = checked_options(
-            None if executor is None else remote_executor(executor),
+            check_executor(executor),
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,
