@@ -129,9 +129,6 @@ def pyarrow(caller: str) -> Any:
     return pa
 
 
-# ---------------------------------------------------------------- what is exported
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """The runs of an export in one state of the history; may be read several times."""
@@ -254,9 +251,6 @@ def _ordered(names: Iterable[Any]) -> list[str]:
     return sorted(dict.fromkeys(names), key=rank)
 
 
-# ---------------------------------------------------------------- JSON lines
-
-
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
     """Return what a run has for the columns of the frame, structured values as they are."""
     error = run["error"] or {}
@@ -271,9 +265,6 @@ def _flat(run: dict[str, Any]) -> dict[str, Any]:
 _encode: Callable[[Any], str] = json.JSONEncoder(
     ensure_ascii=False, default=datetime.isoformat
 ).encode
-
-
-# ---------------------------------------------------------------- Parquet
 
 
 def _samples(frames: Iterable[pd.DataFrame]) -> dict[str, list[Any]]:

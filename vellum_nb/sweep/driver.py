@@ -182,7 +182,7 @@ class Driver(threading.Thread):
         Called after every turn; when nothing is under way any more.
     renew : callable
         Called every ten seconds, also while it waits or is paused, to keep the lease of the sweep;
-        an error of it stops the sweep.
+        an error of it stops the sweep; False: it could not be renewed now.
     clock : callable
         Seconds, for tests that do not wait.
     """
@@ -200,7 +200,7 @@ class Driver(threading.Thread):
         in_doubt: Iterable[PreparedRun] = (),
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Driver], None] = lambda _: None,
-        renew: Callable[[], None] = lambda: None,
+        renew: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="vellum-nb-sweep", daemon=True)
@@ -327,8 +327,7 @@ class Driver(threading.Thread):
         if now >= self._renew_at:
             self._renew_at = now + _RENEW_EVERY
             self.has_lease = False
-            self._renew()
-            self.has_lease = True
+            self.has_lease = self._renew() is not False
         if self.paused and not self._under_way:
             self._counter.hold()
             self._failing_since = None

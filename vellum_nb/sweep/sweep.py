@@ -462,9 +462,8 @@ class Sweep:
             with suppress(HistoryError):  # closed, or out of reach: its lease expires
                 self._history.sweeps.release(self.id, lease)
 
-    def _renew_lease(self) -> None:
-        if self._lease is not None:
-            self._history.sweeps.renew(self.id, self._lease)
+    def _renew_lease(self) -> bool:
+        return self._lease is None or self._history.sweeps.renew(self.id, self._lease)
 
     def _go_on(self) -> None:
         driver = self._driver
