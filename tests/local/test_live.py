@@ -167,14 +167,6 @@ def test_whatever_loading_code_raises_ends_that_run_alone(ledger, exc):
     assert ledger.record(IDS[0]) is None
 
 
-def test_an_exception_that_cannot_be_printed_ends_the_run_at_once(ledger):
-    def unprintable():
-        raise Unprintable
-
-    ended, _ = run_alone(ledger, lambda: Workflow(unprintable).begin([], RunContext(*IDS)))
-    assert (ended.error.code, ended.error.message) == ("NODE_EXECUTION", "Unprintable")
-
-
 def test_the_time_limit_holds_while_code_is_loaded_too(ledger):
     loading = threading.Event()
 

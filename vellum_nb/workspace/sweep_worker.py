@@ -38,7 +38,7 @@ from vellum_nb.sweep.retry_policy import (
 )
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, NoLookupError
-from vellum_nb.workspace.recording import UploadError, Uploads, send_run
+from vellum_nb.workspace.runner import StreamAccumulator, Uploads, send_run
 
 _RENEWED_WITHIN = timedelta(seconds=60)  # as long as a lease lasts
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
@@ -98,11 +98,14 @@ class SweepAttempt:
         session = self._own or _session_of(self._settings, os.getpid())
         if prepared.doubt is not None:
             return self._look_up(prepared, session, cancel)
-        run, meta = prepared.run, self._expand_meta
+        run = prepared.run
+        so_far = StreamAccumulator(run) if self._expand_meta else None
         try:
-            how = send_run(*session, run, prepared.inputs, cancel, expand_meta=meta)
-        except UploadError as exc:
-            return after_send_error(prepared, exc.error, upload=True)
+            inputs = session.uploads.sent(prepared.inputs, cancel)
+        except APIError as exc:
+            return after_send_error(prepared, exc, upload=True)
+        try:
+            how = send_run(session.client, run, inputs, cancel, so_far=so_far)
         except APIError as exc:
             return after_send_error(prepared, exc)
         except VellumNBError as exc:

@@ -34,7 +34,7 @@ class SweepStarter:
     Parameters
     ----------
     actions : callable
-        Returns what a sweep of this record, shown by this view, is given by its workspace.
+        Returns what a sweep that is shown by this view is given by its workspace.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SweepStarter:
         history: History,
         lookup: Lookup,
         runner: Runner,
-        actions: Callable[[SweepRecord, Callable[[Sweep], Any]], SweepActions],
+        actions: Callable[[Callable[[Sweep], Any]], SweepActions],
     ) -> None:
         self._client = client
         self._history = history
@@ -217,7 +217,7 @@ class SweepStarter:
             worker=worker,
             options=options,
             plan=plan,
-            actions=self._actions(record, view),
+            actions=self._actions(view),
         )
         return sweep
 

@@ -105,12 +105,6 @@ def test_a_function_call_is_put_together_from_its_pieces(server, vellum, model):
     assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
 
 
-def test_an_answer_that_was_too_long_says_so(server, vellum, model):
-    model.answer = chunks(delta(content="and then"), finish("length"))
-    last = ask(vellum, expand_meta={"finish_reason": True})[-1]
-    assert (last.state, last.meta.finish_reason) == ("FULFILLED", "LENGTH")
-
-
 def test_parameters_go_along_and_neutral_ones_stay_behind(server, vellum, model):
     parameters = {
         "temperature": 0.0,

@@ -23,7 +23,6 @@ from vellum_nb.local.engine.events import (
     WORKFLOW_FULFILLED,
     WORKFLOW_STREAMING,
     Event,
-    EventBuilder,
     Execution,
     Rejection,
     RunContext,
@@ -31,6 +30,7 @@ from vellum_nb.local.engine.events import (
     code_definition,
     describe_exception,
     event_error,
+    initiated,
     not_loaded,
     values_by_name,
 )
@@ -133,12 +133,16 @@ class LiveExecution:
         """Let it run, for at most `timeout` seconds; on the event loop."""
         if timeout is not None:
             why = Rejection(f"The run took longer than {timeout:g} seconds", "WORKFLOW_TIMEOUT")
-            self._clock = self._loop.call_later(timeout, self._reject, why)
+            self._clock = self._loop.call_later(timeout, self._reject_in_thread, why)
         self._turn.set()
 
-    def cancel(self, message: str) -> None:
-        """End it as cancelled, unless it has ended; from any thread."""
-        self._reject(Rejection(message, "WORKFLOW_CANCELLED"))
+    def cancel(self, message: str) -> asyncio.Future[None]:
+        """End it as cancelled, unless it has ended; on the event loop."""
+        return self._reject_in_thread(Rejection(message, "WORKFLOW_CANCELLED"))
+
+    def _reject_in_thread(self, why: Rejection) -> asyncio.Future[None]:
+        """Reject it in another thread: the event loop does not wait for the ledger."""
+        return self._loop.run_in_executor(None, self._reject, why)
 
     def add_inner(self, span_id: str, execution_id: str) -> None:
         """Note that its node with this span runs another execution."""
@@ -273,16 +277,15 @@ class LiveExecution:
     def _closing_events(self, why: Rejection) -> list[Event]:
         """Return the events that end it, and its open nodes, where its code does not."""
         record, past = self.record, self._events
-        if past:
-            builder = EventBuilder.of(past[0])
-        else:
+        first = []
+        if not past:
             code = code_definition(record.version_id, record.deployment_name)
-            builder = EventBuilder(record.execution_id, record.trace_id, code, self._parent)
-        first = [] if past else [builder.initiated(values_by_name(record.inputs))]
+            context = RunContext(record.execution_id, record.trace_id, self._parent)
+            first = [initiated(context, code, values_by_name(record.inputs))]
         is_cut_off = why.code in {"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT"}
         cause = Rejection(why.message, "NODE_CANCELLED") if is_cut_off else why
-        nodes = [EventBuilder.of(event).rejected(cause) for event in _open_nodes(past)]
-        return [*first, *map(self._with_inner_ids, nodes), builder.rejected(why)]
+        nodes = [event.rejected(cause) for event in _open_nodes(past)]
+        return [*first, *map(self._with_inner_ids, nodes), [*past, *first][0].rejected(why)]
 
 
 class Executions:
@@ -405,8 +408,7 @@ class Executions:
             async with asyncio.timeout(grace):
                 for live in list(self._live.values()):
                     await live.ended()
-        for live in list(self._live.values()):
-            live.cancel(message)
+        await asyncio.gather(*(live.cancel(message) for live in list(self._live.values())))
 
     def join(self, seconds: float) -> None:
         """Wait at most `seconds` in all for the threads of runs; from any thread."""

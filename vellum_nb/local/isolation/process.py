@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from vellum_nb.local.engine.events import (
     Rejection,
     RunContext,
     events_from_json,
+    own_frames,
 )
 from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation.child import ForkedChild
@@ -42,8 +44,6 @@ _DESCRIBE_S = 60.0
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
 _OUTPUT = 64 * 1024  # bytes that are kept of what the process printed last
 _ERROR_CHARS = 4000
-_OURS = (f'File "{Path(__file__).parent.parent}{os.sep}', 'File "<frozen runpy>"')
-_FOLDERS = re.compile(r'(File ")[^"\n]*[/\\](?=[^"/\\\n]+")')
 VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
 # fmt: off
 _CONTEXT = (
@@ -259,7 +259,8 @@ class _Child:
         os.close(self._status)
         os.close(self._jobs)
         self._listener.join(1.0)  # a process that left the group may hold the pipe
-        return _how_ended(status), _without_our_frames(bytes(self._output))
+        printed = self._output.decode(errors="replace").strip()
+        return _how_ended(status), own_frames(printed)[-_ERROR_CHARS:]
 
     def _signal(self, number: int) -> None:
         with self._lock, suppress(ProcessLookupError, PermissionError):
@@ -280,13 +281,14 @@ class _Child:
 
 def _fork(descriptors: Sequence[int], *, sdk: bool) -> tuple[int, int, int]:
     """Return the id of a new process, the descriptor of its status, and the one for its job."""
-    for _ in range(2):  # a fork server that was killed is started again
-        status, jobs = _fork_server(os.getpid(), sdk=sdk).connect_to_new_process(descriptors)
-        try:
-            return forkserver.read_signed(status), status, jobs
-        except EOFError:
+    for _ in range(3):  # one that was killed is started again
+        with suppress(ConnectionError):
+            status, jobs = _fork_server(os.getpid(), sdk=sdk).connect_to_new_process(descriptors)
+            with suppress(EOFError):
+                return forkserver.read_signed(status), status, jobs
             os.close(status)
             os.close(jobs)
+        time.sleep(0.1)  # until it is seen to have ended
     msg = "the fork server does not answer"
     raise OSError(msg)
 
@@ -351,13 +353,3 @@ def _how_ended(status: int) -> str:
         name = f"signal {-status}"
     hint = ", perhaps as memory ran out," if name == "SIGKILL" else ""
     return f"was ended by {name}{hint}"
-
-
-def _without_our_frames(printed: bytes) -> str:
-    """Return the end of what was printed; of tracebacks only frames that are not ours.
-
-    Files are shown by name only: folders are not shown.
-    """
-    lines = printed.decode(errors="replace").strip().splitlines()
-    theirs = [line for line in lines if not line.lstrip().startswith(_OURS)]
-    return _FOLDERS.sub(r"\1", "\n".join(theirs))[-_ERROR_CHARS:]
