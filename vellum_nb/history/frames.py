@@ -90,7 +90,7 @@ def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) 
 
 
 def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    found = {name: list(map(operator.itemgetter(at), rows)) for at, name in enumerate(SHOWN)}
+    found = dict(zip(SHOWN, zip(*rows, strict=True) if rows else ((),) * len(SHOWN), strict=False))
     for name in ("timestamp", "finished_at"):
         if not _all_in(TIMES, _given(found[name])):
             raise ValueError(name)
@@ -133,7 +133,7 @@ def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.RangeIndex(rows))
 
 
-def column(values: list[Any], kind: str | None) -> Any:
+def column(values: Sequence[Any], kind: str | None) -> Any:
     """Return a column of this kind; None finds the dtype that fits the values."""
     return _MAKERS[kind](values) if kind else _inferred(values)
 
@@ -146,19 +146,22 @@ def _times(values: Sequence[int | None]) -> Any:
 def _series(values: Sequence[Any], dtype: str) -> Any:
     import pandas as pd
 
-    if dtype == "str" and int(pd.__version__.split(".", 1)[0]) <= _PANDAS_OF_OBJECT_TEXT:
-        dtype = "object"
+    if dtype == "str":
+        is_modern = int(pd.__version__.split(".", 1)[0]) > _PANDAS_OF_OBJECT_TEXT
+        dtype = "str" if is_modern else "object"
+        if values.count(None) == len(values):  # faster, as most columns of most runs are empty
+            return pd.Series(None, index=pd.RangeIndex(len(values)), dtype=dtype)
     return pd.Series(values, dtype=dtype)
 
 
-def _category(values: list[Any], known: Sequence[str]) -> Any:
+def _category(values: Sequence[Any], known: Sequence[str]) -> Any:
     import pandas as pd
 
     others = sorted(set(_given(values)) - set(known))
     return pd.Series(pd.Categorical(values, categories=_series([*known, *others], "str")))
 
 
-def _inferred(values: list[Any]) -> Any:
+def _inferred(values: Sequence[Any]) -> Any:
     there = _given(values)
     kinds = set(map(type, there))
     if kinds <= {str}:
@@ -177,7 +180,7 @@ def _all_in(limits: range, numbers: Sequence[int]) -> bool:
     return not numbers or (min(numbers) in limits and max(numbers) in limits)
 
 
-_MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
+_MAKERS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     "text": partial(_series, dtype="str"),
     "time": _times,
     "float": partial(_series, dtype="float64"),
