@@ -6,8 +6,6 @@ import json
 import signal
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import command_kit
 import pytest
@@ -15,16 +13,6 @@ import pytest
 import vellum_nb as vnb
 
 KEY = "sk-hostile-0123456789"
-DEPLOYMENT = {
-    "id": "d1",
-    "name": "shout",
-    "label": "Shout",
-    "created": "2026-01-15T09:30:00Z",
-    "last_deployed_on": "2026-01-15T09:30:00Z",
-    "input_variables": [],
-    "output_variables": [],
-    "last_deployed_history_item_id": "h1",
-}
 NAME = "triage\x1b[2J\x1b]0;owned\x07\nfake\u202eline\x9b31m"
 NAMED = {
     "id": "00000000-0000-4000-8000-000000000001",
@@ -41,45 +29,6 @@ NAMED = {
 EVENTS = "/v1/workflow-deployments/d1/execution-events"
 TAGS = "/v1/workflow-deployments/shout/release-tags"
 RELEASES = "/v1/workflow-deployments/shout/releases"
-
-
-class Hostile(ThreadingHTTPServer):
-    """Answers each path with what the test set for it, a body or (status, body); else with 403."""
-
-    daemon_threads = False
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.answers = {"/v1/workflow-deployments/shout": DEPLOYMENT}
-        self.asked: list[str] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Answering(BaseHTTPRequestHandler):
-    def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append(urlsplit(self.path).path)
-        found = self.server.answers.get(self.server.asked[-1], (403, "no"))
-        status, found = found if isinstance(found, tuple) else (200, found)
-        body = found if isinstance(found, bytes) else json.dumps(found).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = do_PATCH = answer  # noqa: N815  (the names that http.server wants)
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture
-def hostile():
-    with Hostile() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -203,6 +152,7 @@ def test_an_execution_that_never_ends_can_be_waited_for_and_left(hostile, ws):
     hostile.answers[path] = {"status": "FULFILLED", "execution_id": "e1", "outputs": {"a": 1}}
     run = pending.wait(20, poll=0.01)
     assert run.finished_at.tzinfo is not None
+    assert run.outputs == {"a": 1}
     assert run == ws.history.get(run.id)
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Self
 
 from vellum_nb.errors import APIError, HistoryError, InputError, NotFoundError, VellumNBError
-from vellum_nb.models import Cancellation, Run, RunRequest, WorkflowStreamEvent
+from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.runner import (
     Runner,
@@ -51,31 +51,31 @@ class RunStream:
     ('FULFILLED', 'FULFILLED')
     """
 
+    _over = True  # until the stream is open, there is nothing to end
+
     def __init__(
         self,
         runner: Runner,
         request: RunRequest,
-        cancel: Cancellation | None = None,
         *,
         event_types: Sequence[str] = ("WORKFLOW",),
         expand_meta: bool = False,
     ) -> None:
-        self._over = True  # until the stream is open, there is nothing to end
         self._types = _checked_types(event_types, expand_meta=expand_meta)
-        self._recorder, self._fail, self._cancel = runner.recorder, runner.fail, cancel
+        self._recorder, self._fail = runner.recorder, runner.fail
         self._closed = self._iterated = False
         self._lock = threading.RLock()
         with runner.begun(request) as (run, inputs):
             self.run = run
             self._so_far = StreamAccumulator(run)
             try:
-                sent = runner.uploads.sent(inputs, cancel)
+                sent = runner.uploads.sent(inputs)
                 types = self._types | {"WORKFLOW"}  # whose last event ends the run
                 self._events = open_stream(
-                    runner.client, run, sent, cancel, event_types=types, expand_meta=expand_meta
+                    runner.client, run, sent, event_types=types, expand_meta=expand_meta
                 )
             except APIError as exc:
-                runner.fail(run, exc, cancel)
+                runner.fail(run, exc)
                 raise
             self._over = False
 
@@ -126,7 +126,7 @@ class RunStream:
             has_ended = self._so_far.end is not None
             try:
                 if exc is not None and not has_ended:
-                    self.run = self._fail(self.run, exc, self._cancel, self._so_far)
+                    self.run = self._fail(self.run, exc, so_far=self._so_far)
                 else:
                     how = self._so_far.fields() | ({} if has_ended else cancelled())
                     self.run = self._recorder.finish(self.run, how)
@@ -203,17 +203,8 @@ class PendingRun:
     def status(self) -> str:
         """Ask how far it is, and complete its row when it has ended.
 
-        Returns
-        -------
-        str
-            PENDING, INITIATED, STREAMING, FULFILLED or REJECTED.
-
-        Raises
-        ------
-        NotFoundError
-            The server knows no such execution.
-        APIError
-            No usable answer came; the row stays as it is.
+        Returns PENDING, INITIATED, STREAMING, FULFILLED or REJECTED; raises `NotFoundError` when
+        the server knows no such execution. On errors the row stays as it is.
         """
         if self.run.state != "STARTED":
             return self.run.state
@@ -223,7 +214,8 @@ class PendingRun:
         how = ended(reply.status, (), reply.error) | {"outputs": dict(reply.outputs or {})}
         with suppress(APIError):  # an execution has ended without types, times and cost, too
             detail = self._client.retrieve_workflow_execution_detail(self.execution_id)
-            how |= run_fields(detail) if detail.status == reply.status else {}
+            if detail.status == reply.status:
+                how |= {name: value for name, value in run_fields(detail).items() if value}
         with self._lock:
             if self.run.state == "STARTED":
                 self.run = self._recorder.finish(self.run, how)
@@ -232,22 +224,15 @@ class PendingRun:
     def wait(self, timeout: float | None = None, *, poll: float = 0.5) -> Run:
         """Wait until it has ended, and return the run.
 
+        It is still STARTED when the time was over, or when `cancel_waiting` was called. After an
+        `APIError` it stays STARTED, too: wait again, or resume it later.
+
         Parameters
         ----------
         timeout : float, optional
             Seconds to wait at most. Default: for ever.
         poll : float, default 0.5
             Seconds between the first two questions; they grow by half each time, up to 30 s.
-
-        Returns
-        -------
-        Run
-            It is still STARTED when the time was over, or when `cancel_waiting` was called.
-
-        Raises
-        ------
-        APIError
-            No usable answer came. The run stays STARTED; wait again, or resume it later.
         """
         stop, pause = self._stop, max(poll, _SHORTEST_S)
         until = float("inf") if timeout is None else time.monotonic() + timeout

@@ -62,10 +62,9 @@ def parse_arguments(
             continue
         try:
             values[name] = _value(text, kinds.get(name, "text"))
-        except OSError as exc:
-            problems.append(InputProblem(name, f"{text!r} cannot be read: {exc.strerror or exc}"))
-        except ValueError as exc:
-            problems.append(InputProblem(name, f"{text!r} cannot be read: {exc}"))
+        except (OSError, ValueError) as exc:
+            reason = getattr(exc, "strerror", None) or exc
+            problems.append(InputProblem(name, f"{text!r} cannot be read: {reason}"))
         except RecursionError:
             problems.append(InputProblem(name, "cannot be read: it is nested too deep"))
     if problems:

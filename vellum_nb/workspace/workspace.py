@@ -311,12 +311,7 @@ class Workspace:
             The run could not be recorded.
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         run, error = self._runner.execute(request, expand_meta=expand_meta)
         if error is not None:
@@ -357,12 +352,7 @@ class Workspace:
         'FULFILLED'
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         return RunStream(self._runner, request, event_types=event_types, expand_meta=expand_meta)
 
@@ -382,12 +372,7 @@ class Workspace:
         `resume_pending` takes it up in the next. Everything else is as in `run`.
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         return submit(self._runner, request)
 
