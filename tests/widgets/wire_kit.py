@@ -38,9 +38,15 @@ class Page:
         self.view, self.wire = view, view.comm
 
     def send(self, **content):
-        data = {"method": "custom", "content": content}
-        self.view._handle_msg({"content": {"data": data}, "buffers": []})
+        self.send_data(method="custom", content=content)
+
+    def state(self, name):
+        """Return a part of the state as the page has it."""
+        return self.view.get_state(name)[name]
 
     def set(self, **state):
-        data = {"method": "update", "state": state, "buffer_paths": []}
+        self.send_data(method="update", state=state, buffer_paths=[])
+
+    def send_data(self, **data):
+        """Send a message as it is."""
         self.view._handle_msg({"content": {"data": data}, "buffers": []})
