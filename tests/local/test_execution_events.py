@@ -5,24 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-from execution_kit import NO_ID, boom, detail, read, run, spell, turn
-
-from vellum_nb.local import LocalServer
-
-
-@pytest.fixture(scope="module")
-def served():
-    with LocalServer() as server:
-        server.deploy(turn, release_tags=["v1"])
-        server.deploy(turn, release_tags=["v2"])
-        server.deploy(spell)
-        server.deploy(boom)
-        yield server
+from execution_kit import NO_ID, detail, read, run, turn
 
 
 @pytest.fixture
-def api(served, asking):
-    return asking(served)
+def api(fresh, asking):
+    fresh.deploy(turn)
+    return asking(fresh)
 
 
 def test_the_state_of_a_run_is_resolved_with_those_it_continues(api):

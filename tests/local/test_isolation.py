@@ -270,7 +270,7 @@ def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tm
         "workflow.execution.initiated",
         "node.execution.initiated",
     ]
-    assert why.code == "WORKFLOW_CANCELLED"
+    assert "was ended by SIG" in why.message
     for pid in pids:
         wait_until(lambda pid=pid: gone(pid), f"{pid} runs on")
 
@@ -278,8 +278,7 @@ def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tm
 def test_a_run_that_is_cancelled_before_it_begins_starts_no_process(code):
     run = run_of(code, "abc")
     run.cancel()
-    (why,) = until_rejected(run)
-    assert why.code == "WORKFLOW_CANCELLED"
+    assert until_rejected(run) == []
     run.cancel()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import random
 import signal
@@ -87,61 +86,6 @@ def test_interrupts_at_any_instant_leave_a_sweep_that_goes_on(tmp_path):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert escaped <= 3  # between two statements, where nothing can catch it
-
-
-class Interrupt:
-    """Interrupts at one of the lines of a sweep and its session, counted from 1.
-
-    Python itself never interrupts between a lock and its ``with``, a tracer would.
-    """
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.place = ""
-
-    def __call__(self, frame, _event, _arg):
-        ours = frame.f_code.co_filename.endswith(("sweep/sweep.py", "sweep/driver.py"))
-        return self.line if ours else None
-
-    def line(self, frame, event, _arg):
-        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if event == "line" and not self.place and not source.startswith("with "):
-            self.at -= 1
-            if self.at == 0:
-                self.place = f"{frame.f_code.co_name}: {source}"
-                raise KeyboardInterrupt
-        return self.line
-
-
-def interrupted(sweep, at):
-    """Return at which line an interrupt came, and whether it got past `run` without a stop."""
-    before, interrupt = sys.gettrace(), Interrupt(at)
-    sys.settrace(interrupt)
-    try:
-        sweep.run()
-    except KeyboardInterrupt as exc:
-        return interrupt.place, not hasattr(exc, "sweep")
-    finally:
-        sys.settrace(before)
-    return interrupt.place, False
-
-
-def test_an_interrupt_at_any_line_of_the_start_leaves_a_sweep_that_goes_on(tmp_path):
-    escapes, number = [], 0
-    while number < 400:
-        number += 1
-        with History(tmp_path / f"{number}.db") as history:
-            sweep = swept(history, planned(history, 3), answered)
-            place, escaped = interrupted(sweep, number)
-            escapes += [place] if escaped else []
-            sweep.stop()
-            assert sweep.wait(timeout=LONG).state in {"ready", "stopped", "done"}, place
-            assert sweep.resume().state == "done", place
-            assert history.count(state="FULFILLED") == 3, place
-        if not place:
-            break
-    assert number > 30
-    assert {place.partition(":")[0] for place in escapes} <= {"run", "_attend", "_watched"}
 
 
 def run_script(text: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.workspace import sweep_worker
+from vellum_nb.workspace import sweeps
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
 
@@ -105,7 +105,7 @@ def quick_look_ups(monkeypatch):
 
     For servers that list executions at once; the 8 s are for those that list them late.
     """
-    monkeypatch.setattr(sweep_worker, "_SHORTEST_LOOKUP_S", 0.0)
+    monkeypatch.setattr(sweeps, "_SHORTEST_LOOKUP_S", 0.0)
 
 
 @pytest.fixture

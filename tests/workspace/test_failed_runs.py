@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import threading
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,21 +81,6 @@ def test_a_state_that_ends_no_run_is_a_failed_run(broken):
     assert broken.history.get(run.id) == run
 
 
-def test_an_interrupt_ends_the_run_and_the_row_says_cancelled(ws, gate):
-    main = threading.main_thread().ident
-
-    def interrupt() -> None:
-        gate.entered.wait(10)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        ws.run("gate", {"text": "x"})
-    thread.join()
-    assert [run.state for run in ws.history.runs()] == ["CANCELLED"]
-
-
 def test_metadata_is_sent_and_kept_in_plain_values(ws):
     run = ws.run("shout", {"text": "x"}, metadata={"day": date(2026, 7, 1), "n": (1, 2)})
     assert run.metadata == {"day": "2026-07-01", "n": [1, 2]}
@@ -108,15 +92,6 @@ def test_options_that_cannot_be_sent_are_all_named_before_anything_is_recorded(w
         ws.run("shout", {"text": "x"}, metadata={"a": math.nan}, external_id="\ud800")
     assert [problem.variable for problem in caught.value.problems] == ["external_id", "metadata"]
     assert ws.history.count() == 0
-
-
-def test_a_history_that_was_handed_in_has_the_table_and_stays_open(server):
-    with vnb.History(":memory:") as history:
-        with vnb.connect(server, history=history) as ws:
-            run = ws.run("shout", {"text": "x"})
-            view = ws.history.view()
-            view.close()
-        assert history.get(run.id) == run
 
 
 @pytest.mark.parametrize("way", ["run", "stream", "submit"])

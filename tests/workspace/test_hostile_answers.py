@@ -9,6 +9,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+import command_kit
 import pytest
 
 import vellum_nb as vnb
@@ -23,6 +24,19 @@ DEPLOYMENT = {
     "input_variables": [],
     "output_variables": [],
     "last_deployed_history_item_id": "h1",
+}
+NAME = "triage\x1b[2J\x1b]0;owned\x07\nfake\u202eline\x9b31m"
+NAMED = {
+    "id": "00000000-0000-4000-8000-000000000001",
+    "name": NAME,
+    "label": "\x1b[31mred",
+    "status": "ACTIVE",
+    "environment": "PRODUCTION",
+    "created": "2026-01-01T00:00:00Z",
+    "last_deployed_on": "2026-01-01T00:00:00Z",
+    "input_variables": [{"id": "i", "key": "text\x1b[5m", "type": "STRING"}],
+    "output_variables": [],
+    "description": "\x1b[0m",
 }
 EVENTS = "/v1/workflow-deployments/d1/execution-events"
 TAGS = "/v1/workflow-deployments/shout/release-tags"
@@ -257,3 +271,16 @@ def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(hostile, ws
         execution(1, parent_context={"external_id": run.external_id}), count=1
     )
     assert ws.history.sync("shout").completed == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_control_characters_of_a_name_do_not_reach_the_terminal(hostile, options):
+    hostile.answers["/v1/workflow-deployments"] = page(NAMED, count=1)
+    done = command_kit.run("deployments", *options, "--target", hostile.url, VELLUM_API_KEY=KEY)
+    assert done.returncode == 0, done.stderr
+    assert "triage" in done.stdout
+    assert not any(sign in done.stdout for sign in "\x1b\x07\x9b\u202e")
+    if options:
+        assert json.loads(done.stdout)[0]["name"] == NAME
+    else:
+        assert len(done.stdout.splitlines()) == 3

@@ -9,7 +9,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.local import Faults
-from vellum_nb.workspace import sweep_worker
+from vellum_nb.workspace import sweeps
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_tag_that_moved_before_a_sweep_went_on_is_told(ws, server):
 def test_runs_after_a_look_carry_the_new_release_and_no_earlier_one_is_forgotten(
     ws, server, monkeypatch, fault
 ):
-    monkeypatch.setattr(sweep_worker, "_LOOK_EVERY", 0.02)  # private: else it takes 5 s
+    monkeypatch.setattr(sweeps, "_LOOK_EVERY", 0.02)  # private: else it takes 5 s
     gate = Gate()
     server.deploy(gate, name="echo", release_tags=["live"])
     cases = [{"text": str(number)} for number in range(3)]

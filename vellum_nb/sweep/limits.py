@@ -100,8 +100,11 @@ class SweepArguments(SweepLimits, total=False):
     executor: Executor | None
 
 
-def checked_options(executor: Executor | None, **options: Any) -> SweepOptions:
+def checked_options(executor: Any, **options: Any) -> SweepOptions:
     """Return the options that say how a sweep goes about it, or raise `InputError`."""
+    if executor is not None and not isinstance(executor, Executor):
+        expected = "a concurrent.futures.Executor, such as client.get_executor() of a Dask client"
+        refuse("executor", executor, expected)
     for name, value in options.items():
         if name in _WHOLE:
             check_integer(name, value, least=1, optional=DEFAULTS[name] is None)

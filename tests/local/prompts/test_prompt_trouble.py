@@ -197,7 +197,6 @@ def test_a_model_need_not_say_why_it_ended(server, vellum, model, end):
 def test_without_the_sdk_the_message_says_what_to_install(server, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "vellum"]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "vellum_nb.local.sdk.prompt_blocks", raising=False)
     url = f"{server.url}/v1/ad-hoc/execute-prompt"
     answer = requests.post(url, json=order(), headers={"X-API-KEY": server.api_key}, timeout=20)
     assert answer.json()["state"] == "REJECTED"

@@ -165,8 +165,6 @@ class FunctionExecution:
             code, message = "USER_DEFINED_ERROR", str(exc) or "The workflow rejected the run"
         except (OutputError, InputError) as exc:
             code, message = "INVALID_OUTPUTS", str(exc)[:1].upper() + str(exc)[1:]
-        except asyncio.CancelledError:
-            code, message = "WORKFLOW_CANCELLED", "The run was cancelled"
         except BaseException as exc:  # noqa: BLE001 - whatever a callable raises rejects its run
             frames = "".join(traceback.format_tb(exc.__traceback__))
             message = describe_exception(exc)

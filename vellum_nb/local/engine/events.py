@@ -193,7 +193,8 @@ class Execution(Protocol):
         """Run in the thread that iterates, and yield the events.
 
         It ends with the workflow's *fulfilled* or *rejected* event, or by raising a `Rejection`,
-        for which the engine makes the missing events. The iterator is always drained.
+        for which the engine makes the missing events; anyhow after `cancel`, whose end the engine
+        makes. The iterator is always drained.
         """
 
     def cancel(self) -> None:
