@@ -199,12 +199,3 @@ def test_names_tags_ids_and_metadata_are_bounded(api, field):
 def test_a_limit_that_is_no_time_is_refused(timeout):
     with pytest.raises(VellumNBError, match="request_timeout"):
         LocalServer(request_timeout=timeout)
-
-
-def test_a_server_that_forgot_its_executions_is_another_workspace(tmp_path, asking):
-    def identity(**options):
-        with LocalServer(**options) as server:
-            return asking(server).get("/v1/workspaces/identity").json()["id"]
-
-    assert identity(data=tmp_path) == identity(data=tmp_path)
-    assert identity() != identity()

@@ -70,12 +70,6 @@ def test_a_state_survives_a_restart(tmp_path, asking):
     assert answer["data"]["outputs"][0]["value"] == "a a"
 
 
-def test_the_state_of_an_execution_can_be_read(fresh, asking, say):
-    execution_id, _ = say("a")
-    answer = asking(fresh).get(f"/v1/workflows/{execution_id}/state")
-    assert answer.json()["state"] == {"said": ["a"]}
-
-
 def test_a_state_that_json_cannot_carry_rejects_the_run(fresh, asking):
     def odd(memory: State) -> None:
         memory["thing"] = object()

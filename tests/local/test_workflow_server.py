@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from execution_kit import is_alive, until
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -138,21 +139,6 @@ def run(api, text="hi", name="my-flow", **more):
 def outputs(data):
     assert data["state"] == "FULFILLED", data
     return {output["name"]: (output["type"], output["value"]) for output in data["outputs"]}
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_project_runs_in_an_environment_of_its_own(python, project, server, asking):

@@ -65,7 +65,9 @@ def test_a_cell_that_ends_in_the_sweep_shows_the_same_view_again(kernel):
     (one,), (two,) = shown(kernel, "sweep"), shown(kernel, "sweep")
     assert one[VIEW] == two[VIEW]
     assert "<table>" in one["text/html"]
-    assert shown(kernel, "None; sweep.wait()")[-1]["text/plain"].startswith("<Sweep of triage")
+    (three,) = shown(kernel, "None; sweep.wait()")  # the result, and no second view
+    assert three["text/plain"].startswith("<Sweep of triage")
+    assert shown(kernel, "sweep.wait();") == []
 
 
 def test_without_progress_nothing_is_shown(kernel):

@@ -38,9 +38,14 @@ class Page:
         self.view, self.wire = view, view.comm
 
     def send(self, **content):
-        data = {"method": "custom", "content": content}
-        self.view._handle_msg({"content": {"data": data}, "buffers": []})
+        self._receive(method="custom", content=content)
+
+    def state(self, name):
+        """Return a part of the state as the page has it."""
+        return self.view.get_state(name)[name]
 
     def set(self, **state):
-        data = {"method": "update", "state": state, "buffer_paths": []}
+        self._receive(method="update", state=state, buffer_paths=[])
+
+    def _receive(self, **data):
         self.view._handle_msg({"content": {"data": data}, "buffers": []})

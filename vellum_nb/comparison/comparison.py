@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.blind import QUESTION, BlindSession, checked_pair, newest, opened
@@ -68,6 +68,14 @@ __all__ = ["Comparison", "Services"]
 Rows = Literal["cases", "runs"]
 
 
+class SweepRuns(Protocol):
+    """A `vellum_nb.Sweep`, which this room does not know."""
+
+    def frame(self) -> pd.DataFrame: ...
+    def runs(self) -> list[Run]: ...
+    def compare(self, *args: Any, **options: Any) -> Comparison: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What a comparison acts with and is shown by; it knows no server and no widget.
@@ -90,7 +98,7 @@ class Services:
         read.
     """
 
-    sweep: Callable[[str, Any, Mapping[str, Any]], Any] | None = None
+    sweep: Callable[[str, Any, Mapping[str, Any]], SweepRuns] | None = None
     leaks: Callable[[str], bool] | None = None
     grid: Callable[[Any], Any] | None = None
     blind: Callable[[Any], Any] | None = None
@@ -747,7 +755,7 @@ class Comparison:
         release_tag: str,
         repeats: int = 1,
         progress: bool = True,
-    ) -> Any:
+    ) -> SweepRuns | None:
         """Run cases of this comparison once more, on any release tag.
 
         They are run as a sweep, so that they can be stopped and resumed. Each carries the label

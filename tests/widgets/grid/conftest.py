@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import comm
 import pytest
+from html_kit import Page as Html
 from wire_kit import Page, Wire
 
 from vellum_nb import Comparison, Run
@@ -25,20 +27,56 @@ class GridPage(Page):
 
     def rows(self, offset=0, limit=40, **query):
         asked = {"view": "a", "seq": 1, "offset": offset, "limit": limit}
+        query = {"search": "", "states": [], "labels": {}} | query
         self.send(kind="rows", query=query, **asked)
         return self.wire.customs("rows")[-1]
 
+    def cases(self, **query):
+        """Return the number of each case that is found to its HTML."""
+        rows = self.rows(**query)["rows"]
+        return {int(re.search(r">case ([\d,]+)<", each["html"])[1]): each for each in rows}
+
     def numbers(self, **query):
-        return [row["n"] for row in self.rows(**query)["rows"]]
+        return list(self.cases(**query))
 
     def cell(self, number, release):
-        names = [each["name"] for each in self.view._head["columns"]]
-        row = next(each for each in self.rows()["rows"] if each["n"] == number)
-        return row["cells"][names.index(release)]
+        """Return a cell: kind, word, latency, chips, its HTML and its text."""
+        names = [each["name"] for each in self.state("_head")["columns"]]
+        cells = self.cases()[number]["html"].split('<div role="gridcell"')
+        html = f"<div {cells[1 + names.index(release)]}"
+        kind = re.search(r"vnb-grid-at-(\w+)", html)[1]
+        verdict = re.search(r'class="vnb-grid-verdict">.*?<span>(.*?)</span>', html)
+        chips = re.findall(r'vnb-grid-chip(?: vnb-grid-is-(\w+))?" title=".*?">(.*?)</span>', html)
+        word = verdict[1] if verdict else ""
+        texts = [(Html(text).text, tone) for tone, text in chips]
+        return {"kind": kind, "word": word, "chips": texts, "html": html, "text": Html(html).text}
 
     def release(self, name):
-        releases = self.view._head["summary"]["releases"]
-        return next(each for each in releases if each["name"] == name)
+        """Return the text of a release in the summary."""
+        rows = self.state("_head")["summary"].split("<tr data-release=")
+        return next(Html(f"<tr a={each}").text for each in rows if each.startswith(f'"{name}"'))
+
+
+def parts(widget):
+    """Yield a widget and all its children."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from parts(child)
+
+
+class FullCase:
+    """The case in full under a grid: its heading, its answers, the bars under them."""
+
+    def __init__(self, view):
+        every = [*parts(view.children[1])]
+        self.bars = next(each for each in every if hasattr(each, "bars"))
+        html = {
+            name: part.value
+            for part in every
+            if hasattr(part, "value")
+            for name in part._dom_classes
+        }
+        self.head, self.answers = html["vnb-case-head"], html["vnb-answers"]
 
 
 def run(number, tag, repeat=0, **fields):
@@ -97,6 +135,12 @@ def show(monkeypatch):
     yield show
     for view in views:
         view.close()
+
+
+@pytest.fixture(scope="session")
+def full_case():
+    """Return what reads the case in full of a view."""
+    return FullCase
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def page(made, show, hands):
 
 
 def case(page, number):
-    return next(row["id"] for row in page.rows()["rows"] if row["n"] == number)
+    return page.cases()[number]["id"]
 
 
 def test_a_window_is_clipped_whatever_is_asked_for(made, show):
@@ -60,35 +60,33 @@ def test_what_cannot_be_understood_is_refused_in_words(page, message, said):
 def test_the_browser_can_set_nothing(page):
     page.set(error="x", opened="y", _head={}, _esm="export default {}")
     assert (page.view.error, page.view.opened) == ("", "")
-    assert "class CasesGrid" in page.view._esm
-    assert page.view._head["title"] == "triage"
+    assert "class CasesGrid" in page.state("_esm")
+    assert page.state("_head")["title"] == "triage"
 
 
 def test_a_cell_tells_verdict_difference_and_chips(page):
     cell = page.cell(2, "v2")
-    assert (cell["kind"], cell["word"], cell["latency"]) == ("worse", "worse", "1.50 s")
-    category, reply = cell["outputs"]
-    assert category["pieces"] == [("-", "billing"), ("+", "account")]
-    assert reply["pieces"] == [("=", "Thanks for writing.")]
-    assert [chip[:2] for chip in cell["chips"]] == [
-        ("category ✗", "bad"),
-        ("score 0.00 \N{MINUS SIGN}1.00", "bad"),
-    ]
+    assert (cell["kind"], cell["word"]) == ("worse", "worse")
+    assert "1.50 s" in cell["text"]
+    assert "category: \N{MINUS SIGN}billing +account" in cell["text"]
+    assert "reply: Thanks for writing." in cell["text"]
+    assert cell["chips"] == [("category ✗", "bad"), ("score 0.00 \N{MINUS SIGN}1.00", "bad")]
     base = page.cell(2, "v1")
     assert (base["kind"], base["word"]) == ("baseline", "")
-    assert [chip[:2] for chip in base["chips"]] == [("category ✓", ""), ("score 1.00", "")]
+    assert base["chips"] == [("category ✓", ""), ("score 1.00", "")]
 
 
 def test_a_missing_case_says_so_and_is_never_a_pass(page):
     cell = page.cell(4, "v2")
-    assert (cell["kind"], cell["word"], cell["replay"]) == ("missing", "missing", True)
-    assert cell["gap"] == "Not run on v2. Counted as missing, never as a pass."
-    assert page.release("v2")["words"] == "0 better · 1 same · 2 worse · 1 missing"
+    assert (cell["kind"], cell["word"]) == ("missing", "missing")
+    assert "Not run on v2. Counted as missing, never as a pass." in cell["text"]
+    assert 'data-replay="v2"' in cell["html"]
+    assert "0 better · 1 same · 2 worse · 1 missing" in page.release("v2")
 
 
-def test_a_rejected_answer_tells_its_error(page):
+def test_a_rejected_answer_shows_its_error(page):
     cell = page.cell(3, "v2")
-    assert cell["error"] == "USER_DEFINED_ERROR: no such plan"
+    assert "USER_DEFINED_ERROR: no such plan" in cell["text"]
     assert cell["kind"] == "worse"
 
 
@@ -96,28 +94,28 @@ def test_an_answer_without_one_on_the_baseline_has_nothing_to_be_held_against(ma
     run, _, _, known = made
     page = show([run(0, "v2")], cases=known(0))
     cell = page.cell(1, "v2")
-    assert cell["word"] == "nothing to hold against: no answer on v1"
+    assert cell["word"] == "nothing to compare with: no answer on v1"
     assert cell["kind"] == "alone"
 
 
-def test_opening_a_case_shows_every_release_in_full(page):
+def test_opening_a_case_shows_every_release_in_full(page, full_case):
     page.send(kind="open", id=case(page, 2))
-    detail = page.whole._detail
+    detail = full_case(page.whole)
     assert page.view.opened == case(page, 2)
-    assert "ticket 1" in detail._head.value
-    assert "category (expected)" in detail._head.value
-    assert detail._answers.value.count("vnb-out-run") >= 2
-    assert detail._bars.controls == ["rate"]
+    assert "ticket 1" in detail.head
+    assert "category (expected)" in detail.head
+    assert detail.answers.count("vnb-out-run") >= 2
+    assert detail.bars.controls == ["rate"]
     page.send(kind="close")
     assert page.view.opened == ""
-    assert detail._answers.value == ""
+    assert full_case(page.whole).answers == ""
 
 
 def test_a_rating_is_kept_and_shown(page, hands):
     page.send(kind="rate", id=case(page, 2), release="v2", quality=0.25)
     assert page.whole.wait(10)
     assert hands[1] == [("v2-1-0", 0.25, None)]
-    assert page.cell(2, "v2")["quality"] == 0.25
+    assert ("rated 0.25", "") in page.cell(2, "v2")["chips"]
     assert page.wire.customs("status")[-1]["text"] == "Case 2 on v2: rated 0.25"
     assert page.whole.comparison.cases[1].runs["v2"].quality == 0.25
 
@@ -131,17 +129,18 @@ def test_a_rating_that_fails_says_so_in_its_cell(made, show):
     page = show([run(0, "v1"), run(0, "v2")], hands=Callbacks(rate=refuse))
     page.send(kind="rate", id=case(page, 1), release="v2", quality=1.0)
     assert page.whole.wait(10)
-    assert page.cell(1, "v2")["problem"] == "the history is locked"
-    assert page.cell(1, "v2")["busy"] == ""
+    cell = page.cell(1, "v2")
+    assert "the history is locked" in cell["text"]
+    assert "saving" not in cell["text"]
 
 
 def test_without_a_workspace_nothing_is_rated_or_run(made, show):
     run = made[0]
     page = show([run(0, "v1"), run(0, "v2"), run(1, "v1")])
-    assert page.view._head["can"] == []
+    assert page.state("_head")["can"] == []
     page.send(kind="rate", id=case(page, 1), release="v2", quality=1.0)
-    assert "Ratings cannot be kept here" in page.view.error
-    assert page.cell(2, "v2")["replay"] is False
+    assert "Ratings cannot be saved here" in page.view.error
+    assert "data-replay" not in page.cell(2, "v2")["html"]
     page.send(kind="replay", id=case(page, 2), release="v2")
     assert "Case 2 cannot be run on v2 from here" in page.view.error
 
@@ -156,16 +155,16 @@ def test_a_missing_case_is_run_and_counted(page, hands):
     assert page.whole.wait(10)
     assert hands[1] == [(4, "v2")]
     assert page.cell(4, "v2")["word"] == "same"
-    assert page.release("v2")["words"] == "0 better · 2 same · 2 worse"
+    assert "0 better · 2 same · 2 worse" in page.release("v2")
     assert page.whole.comparison.count("v2", "missing") == 0
 
 
 def test_another_baseline_holds_the_others_against_it(page):
     page.send(kind="open", id=case(page, 2))
     page.send(kind="baseline", release="v2")
-    assert [each["name"] for each in page.view._head["columns"]] == ["v2", "v1"]
+    assert [each["name"] for each in page.state("_head")["columns"]] == ["v2", "v1"]
     assert page.cell(2, "v1")["kind"] == "better"
-    assert page.release("v1")["words"] == "2 better · 1 same · 0 worse · 1 missing"
+    assert "2 better · 1 same · 0 worse · 1 missing" in page.release("v1")
     assert page.whole.comparison.baseline == "v2"
     page.send(kind="baseline", release="v1")
     assert page.cell(2, "v2")["kind"] == "worse"
@@ -183,7 +182,7 @@ def test_blind_rating_is_opened_by_the_function_it_was_handed(made, show):
 
     tags = ("v1", "v2", "v3")
     page = show([run(0, tag) for tag in tags], tags=tags, hands=Callbacks(blind=blind))
-    assert page.view._head["can"] == ["blind"]
+    assert page.state("_head")["can"] == ["blind"]
     for release in ("", "v3"):
         page.send(kind="blind", release=release)
     assert asked == [(page.whole.comparison, ("v1", other)) for other in ("v2", "v3")]
@@ -233,7 +232,7 @@ def test_no_rows_and_no_releases_but_the_baseline_are_shown_too(made, show):
     run = made[0]
     empty = show([])
     assert empty.rows()["rows"] == []
-    assert empty.release("v1")["counts"] == "0 cases"
+    assert "0 cases" in empty.release("v1")
     alone = show([run(0, "v1")], tags=("v1",))
     assert alone.numbers() == [1]
-    assert json.dumps(alone.view._head)
+    assert json.dumps(alone.state("_head"))

@@ -19,7 +19,7 @@ def page(made, show):
 
 def test_regressions_then_improvements_then_changed_missing_same(page):
     assert page.numbers() == [3, 4, 2, 5, 6, 1]
-    assert page.view._head["order"] == "regressions first"
+    assert page.state("_head")["order"] == "regressions first"
 
 
 @pytest.mark.parametrize(
@@ -38,20 +38,8 @@ def test_states_are_filtered_by_together(page, states, numbers):
 
 
 def test_the_filters_say_how_many_cases_are_in_each(page):
-    counts = {each["name"]: each["count"] for each in page.view._head["filters"]}
+    counts = {each["name"]: each["count"] for each in page.state("_head")["filters"]}
     assert counts == {"different": 4, "regressions": 2, "missing": 1, "unstable": 0}
-
-
-def test_chosen_cases_are_a_filter_until_none_is_chosen(page):
-    page.whole.choose(
-        [page.whole.comparison.cases[number - 1].case_id for number in (6, 1)] + ["x"]
-    )
-    filters = {each["name"]: each["count"] for each in page.view._head["filters"]}
-    assert filters["chosen"] == 2
-    assert page.numbers(states=["chosen"]) == [6, 1]
-    page.whole.choose([])
-    assert "chosen" not in {each["name"] for each in page.view._head["filters"]}
-    assert page.numbers() == [3, 4, 2, 5, 6, 1]
 
 
 def test_labels_narrow_what_states_find(page):
@@ -59,7 +47,8 @@ def test_labels_narrow_what_states_find(page):
     assert page.numbers(labels={"topic": ["outage"]}, states=["regressions"]) == [4]
     assert page.numbers(labels={"topic": ["refund", "outage"]}) == page.numbers()
     assert page.numbers(labels={"nobody": ["x"]}) == []
-    assert page.numbers(labels=["topic"]) == page.numbers()
+    assert page.numbers(labels=["topic"]) == []  # as it was
+    assert "labels" in page.view.error
 
 
 @pytest.mark.parametrize(
@@ -126,14 +115,14 @@ def test_without_a_metric_cases_that_differ_stand_first(made, show):
     run, wrong, *_ = made
     page = show([run(0, "v1"), run(0, "v2"), run(1, "v1"), wrong(1, "v2"), run(2, "v1")])
     assert page.numbers() == [2, 3, 1]
-    assert page.view._head["order"] == "those that differ first"
-    assert [each["name"] for each in page.view._head["filters"]] == [
+    assert page.state("_head")["order"] == "those that differ first"
+    assert [each["name"] for each in page.state("_head")["filters"]] == [
         "different",
         "missing",
         "unstable",
     ]
     assert page.cell(2, "v2")["word"] == "differs"
-    assert page.release("v2")["words"] == "1 differs · 1 same · 1 missing"
+    assert "1 differs · 1 same · 1 missing" in page.release("v2")
 
 
 def test_repeats_that_differ_make_a_case_unstable(made, show):
@@ -141,8 +130,8 @@ def test_repeats_that_differ_make_a_case_unstable(made, show):
     runs = [run(0, "v1"), run(0, "v2"), wrong(0, "v2", 1), run(0, "v2", 2), run(1, "v1")]
     page = show(runs, cases=known(0, 1))
     assert page.numbers(states=["unstable"]) == [1]
-    assert page.cell(1, "v2")["unstable"] == "differs in 1 of 3 repeats"
-    assert [row["unstable"] for row in page.rows()["rows"]] == [True, False]
+    assert ("differs in 1 of 3 repeats", "warn") in page.cell(1, "v2")["chips"]
+    assert ["unstable" in row["html"] for row in page.rows()["rows"]] == [True, False]
 
 
 def test_another_metric_ranks_anew(made, show):
@@ -156,7 +145,7 @@ def test_another_metric_ranks_anew(made, show):
     page.send(kind="metric", name="latency_s")
     assert page.view.error == ""
     assert page.numbers(states=["regressions"]) == [2]
-    assert page.view._head["metric"] == "latency_s"
+    assert page.state("_head")["metric"] == "latency_s"
     page.send(kind="metric", name="charm")
     assert "no metric 'charm'" in page.view.error
 
@@ -170,6 +159,6 @@ def test_the_order_stays_while_answers_are_rated(made, show, hands):
     page.send(kind="rate", id=case, release="v2", quality=0.0)
     assert page.whole.wait(10)
     assert page.numbers() == before
-    assert page.release("v2")["worse"] == 1
+    assert page.state("_head")["columns"][1]["worse"] == 1
     page.send(kind="baseline", release="v2")
     assert page.numbers() == [3, 1, 2]

@@ -7,8 +7,9 @@ import json
 import pytest
 from html_kit import HOSTILE, assert_harmless
 
-from vellum_nb.widgets.grid.rows import changed, differing, plain
-from vellum_nb.widgets.grid.view import MAX_PAGE
+from vellum_nb.widgets.base import static_html
+from vellum_nb.widgets.grid import MAX_PAGE
+from vellum_nb.widgets.grid_rows import changed, differing, plain
 
 LONG = 1_000_000
 
@@ -28,8 +29,8 @@ def test_a_page_of_huge_answers_stays_small(made, show, letter):
     message = page.rows(limit=60)
     assert 1 <= len(message["rows"]) < 30
     assert size(message) < MAX_PAGE + 1_000
-    assert size(page.view._first) < MAX_PAGE + 1_000
-    assert all(cell["cut"] for row in message["rows"] for cell in row["cells"])
+    assert size(page.state("_first")) < MAX_PAGE + 1_000
+    assert all(row["html"].count("show all") == len(tags) for row in message["rows"])
 
 
 def test_a_page_of_very_many_releases_stays_small(made, show):
@@ -51,7 +52,7 @@ def test_a_row_that_follows_one_that_was_left_out_can_be_asked_for(made, show):
     page = show(runs)
     found = []
     while len(found) < 40:
-        found += [row["n"] for row in page.rows(offset=len(found), limit=60)["rows"]]
+        found += page.numbers(offset=len(found), limit=60)
     assert sorted(found) == list(range(1, 41))
 
 
@@ -86,7 +87,7 @@ def test_a_text_is_cut_only_where_it_is_too_long(text):
     assert "".join(each for mark, each in pieces if mark == "=") == text[:700]
 
 
-def test_half_a_character_travels_as_a_replacement(made, show):
+def test_half_a_character_travels_as_a_replacement(made, show, full_case):
     run = made[0]
     half = "broken \ud83d end"
     runs = [
@@ -96,24 +97,24 @@ def test_half_a_character_travels_as_a_replacement(made, show):
     page = show(runs)
     json.dumps(page.rows(), ensure_ascii=False).encode()  # as Jupyter sends it
     page.send(kind="open", id=page.rows()["rows"][0]["id"])
-    page.whole._detail._answers.value.encode()
-    page.whole._detail._head.value.encode()
-    assert all(text.encode() for text in page.whole._detail._bars.texts)
+    full_case(page.whole).answers.encode()
+    full_case(page.whole).head.encode()
+    assert all(text.encode() for text in full_case(page.whole).bars.texts)
     assert page.view.error == ""
 
 
-def test_a_huge_answer_opens_cut(made, show):
+def test_a_huge_answer_opens_cut(made, show, full_case):
     run = made[0]
     runs = [run(0, "v1", outputs={"reply": "x" * LONG}), run(0, "v2", outputs={"reply": "y"})]
     page = show(runs)
     page.send(kind="open", id=page.rows()["rows"][0]["id"])
-    html = page.whole._detail._answers.value
+    html = full_case(page.whole).answers
     assert len(html) < 400_000
     assert "characters more" in html
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_hostile_stays_text(made, show, text):
+def test_what_is_hostile_stays_text(made, show, text, full_case):
     run, _, _, known = made
     inputs = {text: text, "other": {"deep": text}}
     runs = [
@@ -122,16 +123,18 @@ def test_what_is_hostile_stays_text(made, show, text):
     ]
     page = show(runs, tags=("v1", text), cases=known(0, labels=[text]))
     page.send(kind="open", id=page.rows()["rows"][0]["id"])
-    detail = page.whole._detail
+    detail = full_case(page.whole)
     assert page.view.error == ""
-    assert_harmless(detail._head.value)
-    assert_harmless(detail._answers.value)
-    assert_harmless(page.whole._html())
+    assert_harmless(detail.head)
+    assert_harmless(detail.answers)
+    assert_harmless(static_html(page.whole))
+    assert_harmless(page.state("_head")["summary"])
+    assert_harmless(page.rows()["rows"][0]["html"])
 
 
 def test_the_script_puts_in_as_html_only_what_the_kernel_escaped(made, show):
     page = show([made[0](0, "v1")])
-    assert page.view._esm.count("innerHTML") == 1  # the selected runs side by side
+    assert page.state("_esm").count("innerHTML") == 1  # the selected runs side by side
 
 
 def test_a_grid_reads_without_a_kernel(made, show):
@@ -139,10 +142,9 @@ def test_a_grid_reads_without_a_kernel(made, show):
     page = show([run(0, "v1"), wrong(0, "v2")], cases=known(0))
     view = page.whole
     assert repr(view) == "ComparisonView(triage against v1, 1 case on 2 releases)"
-    bundle = view._repr_mimebundle_()
-    assert bundle["text/plain"] == repr(view)
-    assert view.comparison._repr_html_() in bundle["text/html"]
-    assert "account" in bundle["text/html"]
+    html = static_html(view)
+    assert static_html(view).count("<table")
+    assert "account" in html
 
 
 @pytest.mark.parametrize(
@@ -176,8 +178,8 @@ def test_very_many_and_very_long_labels_stay_small_and_are_filtered_by(made, sho
     page = show(
         [run(n, "v1") for n in range(300)], tags=("v1",), cases=known(*range(300), labels=labels)
     )
-    assert size(page.view._head) < 100_000
-    [label] = page.view._head["labels"]
+    assert size(page.state("_head")) < 100_000
+    [label] = page.state("_head")["labels"]
     value, text, count = label["values"][0]
     assert (len(text), count, label["more"]) == (40, 1, 260)
     assert len(page.numbers(labels={"topic": [value]})) == 1

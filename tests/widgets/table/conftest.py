@@ -30,10 +30,16 @@ class Browser(Page):
 
     def rows(self, **content):
         """Return the answer to a question; of a long history the last one, with what is counted."""
-        self.send(**{"kind": "rows", "view": "a", "seq": 1, "offset": 0, "limit": 40, **content})
-        assert self.view._answers.wait(10)  # where another thread answers
+        query = {name: content.pop(name) for name in self.view.QUERY if name in content}
+        asked = {"view": "a", "seq": 1, "offset": 0, "limit": 40, **content, "query": query}
+        self.send(kind="rows", **asked)
+        assert self.view.wait(10)  # where another thread answers
         answer = self.wire.customs("rows")[-1]
         return {**answer, **self.wire.customs("total")[-1]} if answer["rough"] else answer
+
+    def becomes(self, condition, **content):
+        """Wait until the rows, asked for again at each change, are so."""
+        assert self.wire.wait_for(lambda: condition(self.rows(**content)))
 
 
 @pytest.fixture

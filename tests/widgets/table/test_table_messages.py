@@ -23,12 +23,21 @@ def test_a_window_is_clipped_whatever_is_asked_for(browse, record, show):
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ({"kind": "rows", "order_by": "1; DROP TABLE runs"}, "cannot sort by '1; DROP"),
-        ({"kind": "rows", "order_by": "outputs"}, "cannot sort by 'outputs'"),
-        ({"kind": "rows", "order_by": ["id"]}, "cannot sort by ['id']"),
-        ({"kind": "rows", "columns": ["state", "secret"]}, "there is no column 'secret'"),
-        ({"kind": "rows", "columns": "state"}, "the columns are no list"),
-        ({"kind": "rows", "search": {"$ne": 1}}, "the text to filter by is no text"),
+        (
+            {"kind": "rows", "query": {"order_by": "1; DROP TABLE runs"}},
+            "no order is called 1; DROP",
+        ),
+        ({"kind": "rows", "query": {"order_by": "outputs"}}, "no order is called outputs"),
+        (
+            {"kind": "rows", "query": {"order_by": ["id"]}},
+            "expected a unicode string, not the list ['id']",
+        ),
+        ({"kind": "rows", "query": {"columns": ["state", "secret"]}}, "no column is called secret"),
+        ({"kind": "rows", "query": {"columns": 7}}, "expected a list, not the int 7"),
+        (
+            {"kind": "rows", "query": {"search": {"$ne": 1}}},
+            "expected a unicode string, not the dict",
+        ),
         ({"kind": "drop_filter", "name": None}, "there is no filter None"),
         ({"kind": "side_by_side", "ids": "run-0"}, "a selection is a list"),
         ({"kind": "delete", "ids": ["run-0"]}, "does not know the message 'delete'"),
@@ -45,10 +54,9 @@ def test_what_cannot_be_understood_is_ignored_and_said(browse, record, show, mes
     assert len(browser.rows()["rows"]) == 1
 
 
-def test_a_message_that_is_no_object_is_ignored_and_said(show):
+def test_a_message_that_is_no_object_is_ignored_and_said(browse, show):
     view = show()
-    data = {"method": "custom", "content": "rows"}
-    view._handle_msg({"content": {"data": data}, "buffers": []})
+    browse(view)._receive(method="custom", content="rows")
     assert "does not know the message" in view.error
 
 
@@ -68,8 +76,8 @@ def test_the_browser_may_set_the_selection_and_nothing_else(browse, record, show
     browser.set(selected_ids=["run-0"], search="x", _side="<script>", _esm="export default {}")
     assert view.selected_ids == ["run-0"]
     assert view.search == ""
-    assert view._side == ""
-    assert "class RunsTable" in view._esm
+    assert browser.state("_side") == ""
+    assert "class RunsTable" in browser.state("_esm")
     browser.set(selected_ids=[f"run-{number}" for number in range(1001)])
     assert view.selected_ids == ["run-0"]
     assert "at most 1,000 run ids" in view.error
@@ -115,14 +123,14 @@ def test_side_by_side_shows_the_selected_runs_and_follows_the_selection(
     browser = browse(view)
     browser.send(kind="side_by_side", ids=["run-1", "run-0"])
     shown = side_by_side_html([history.get("run-0"), history.get("run-1")])
-    assert view._side == shown
+    assert browser.state("_side") == shown
     assert escape("<b>one</b>") in shown
     view.selected_ids = ["run-1"]
-    assert view._side == side_by_side_html([history.get("run-1")])
+    assert browser.state("_side") == side_by_side_html([history.get("run-1")])
     browser.send(kind="close_side")
-    assert view._side == ""
+    assert browser.state("_side") == ""
     view.show_side_by_side()
-    assert view._side == side_by_side_html([history.get("run-1")])
+    assert browser.state("_side") == side_by_side_html([history.get("run-1")])
 
 
 def test_export_writes_what_is_found_and_never_over_a_file(
@@ -133,13 +141,13 @@ def test_export_writes_what_is_found_and_never_over_a_file(
         record(number)
     browser = browse(show())
     browser.rows(search="text 1")
-    browser.send(kind="export", path="found")
+    browser.send(kind="export", format="csv", path="found")
     told = browser.wire.customs("exported")[-1]
     assert told == {"kind": "exported", "path": str(tmp_path / "found.csv"), "count": 3}
     assert list(read_csv("found.csv")["id"]) == ["run-11", "run-10", "run-1"]
     before = (tmp_path / "found.csv").read_bytes()
     browser.rows(search="")
-    browser.send(kind="export", path="found.csv")
+    browser.send(kind="export", format="csv", path="found.csv")
     assert "exists already" in browser.wire.customs("exported")[-1]["error"]
     assert (tmp_path / "found.csv").read_bytes() == before
 
@@ -148,7 +156,7 @@ def test_export_writes_what_is_found_and_never_over_a_file(
 def test_export_says_why_it_wrote_nothing(browse, show, tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     browser = browse(show())
-    browser.send(kind="export", path=path)
+    browser.send(kind="export", format="csv", path=path)
     assert browser.wire.customs("exported")[-1]["error"]
     assert list(tmp_path.glob("**/*.csv")) == []
 

@@ -8,6 +8,7 @@ import pytest
 import traitlets
 
 from vellum_nb import HistoryView
+from vellum_nb.widgets.base import static_html
 from vellum_nb.widgets.outputs import side_by_side_html
 
 
@@ -33,7 +34,7 @@ def test_shows_the_newest_runs_first_in_the_usual_columns(browse, record, show):
 def test_every_column_of_the_frame_can_be_shown(history, browse, record, show):
     record(0)
     view = show()
-    known = [column["name"] for column in view._head["columns"]]
+    known = [column["name"] for column in browse(view).state("_head")["columns"]]
     assert set(history.frame().columns) == set(known) - {"inputs", "outputs"}
     row = browse(view).rows(columns=known)["rows"][0]
     assert len(row["cells"]) == len(known)
@@ -126,12 +127,12 @@ def test_filters_given_in_code_are_chips_that_can_be_taken_away(browse, record, 
     view = show(deployment="ticket-triage", release_tag="v2", since="2026-07-01")
     browser = browse(view)
     assert ids(browser.rows()) == ["run-1"]
-    assert view._head["chips"] == [
+    assert browser.state("_head")["chips"] == [
         {"name": "release_tag", "text": "release_tag v2"},
         {"name": "since", "text": "since 1 Jul 2026"},
     ]
     browser.send(kind="drop_filter", name="release_tag")
-    assert ids(browser.wire.customs("rows")[-1]) == ["run-1", "run-0"]
+    assert ids(browser.rows()) == ["run-1", "run-0"]
     browser.send(kind="drop_filter", name="deployment")
     assert "no filter 'deployment'" in view.error
 
@@ -174,21 +175,20 @@ def test_code_sets_what_is_shown_and_is_told_what_there_is(browse, record, show)
 def test_repr_and_static_form_are_the_same_for_the_same_runs(record, show):
     for number in range(12):
         record(number, inputs={"ticket": f"<script>{number}</script>"})
-    first = show()._repr_mimebundle_()[0]
-    second = show()._repr_mimebundle_()[0]
-    assert first["text/plain"] == "HistoryView(12 runs)"
-    assert first["text/html"] == second["text/html"]
-    assert first["text/html"].count("<tr>") == 11
-    assert "History: 12 runs, the first 10 shown" in first["text/html"]
-    assert "<script>" not in first["text/html"]
-    assert "2026" not in first["text/html"]
+    assert repr(show()) == "HistoryView(12 runs)"
+    html = static_html(show())
+    assert html == static_html(show())
+    assert html.count("<tr>") == 11
+    assert "History: 12 runs, the first 10 shown" in html
+    assert "<script>" not in html
+    assert "2026" not in html
 
 
 def test_an_empty_history_says_so(show):
     view = show()
     assert repr(view) == "HistoryView(0 runs)"
     assert (
-        view._repr_mimebundle_()[0]["text/html"]
+        static_html(view)
         == '<div class="tex2jax_ignore mathjax_ignore"><p>History: no runs.</p></div>'
     )
 
@@ -198,7 +198,7 @@ def test_runs_of_several_deployments_say_whose_they_are_and_show_all_their_input
     record(1, inputs={"text": "a b", "sentences": 3}, deployment="summarise")
     mixed = show()
     assert mixed.columns[:2] == ["state", "deployment"]
-    html = mixed._repr_mimebundle_()[0]["text/html"]
+    html = static_html(mixed)
     assert ">summarise</td>" in html
     assert ">a b · 3</td>" in html
     assert ">hi</td>" in html

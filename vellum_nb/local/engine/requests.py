@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import LATEST, Deployment, Release, Tag
+from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.engine.inputs import WIRE_TYPES
@@ -116,17 +116,17 @@ def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
     if not isinstance(mocks, list) or not all(isinstance(mock, Mapping) for mock in mocks):
         msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
         raise bad_request(msg)
-    record, release = _new_record(registry, _addressed(registry, body), body)
+    record, release = _new_record(_addressed(registry, body), body)
     parent = outer_context(context.get("parent_context"))
     record = replace(record, inputs=body.inputs, parent=parent, trace_id=trace_id)
     return ExecutionRequest(record, release, mocks=tuple(mocks))
 
 
 def parse_stream_request(
-    registry: Registry, deployment: Deployment, body: DeploymentExecuteStreamRequest
+    deployment: Deployment, body: DeploymentExecuteStreamRequest
 ) -> ExecutionRequest:
     """Return the request of a body with plain values; the input variables give their types."""
-    record, release = _new_record(registry, deployment, body)
+    record, release = _new_record(deployment, body)
     types = {v.key: v.type for v in release.input_variables if v.type in WIRE_TYPES}
     inputs = tuple(
         WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
@@ -136,10 +136,10 @@ def parse_stream_request(
 
 
 def _new_record(
-    registry: Registry, deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
+    deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
 ) -> tuple[ExecutionRecord, Release]:
-    tag = get_tag(deployment, body.release_tag or LATEST)
-    release = registry.release(deployment, tag.release_id)
+    tag = deployment.tag(body.release_tag or LATEST)
+    release = deployment.release(tag.release_id)
     record = ExecutionRecord(
         execution_id=str(uuid.uuid4()),
         trace_id=str(uuid.uuid4()),
@@ -155,16 +155,6 @@ def _new_record(
         previous_execution_id=body.previous_execution_id,
     )
     return record, release
-
-
-def get_tag(deployment: Deployment, name: str) -> Tag:
-    """Return a release tag of a deployment."""
-    tag = deployment.tags.get(name)
-    if tag is None:
-        known = ", ".join(deployment.tags)
-        msg = f"{deployment.name} has no release tag {name!r:.160}; it has: {known}"
-        raise not_found(msg)
-    return tag
 
 
 def release_context(record: ExecutionRecord) -> dict[str, Any]:
@@ -247,8 +237,11 @@ def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
         msg = "Give either workflow_deployment_id or workflow_deployment_name"
         raise bad_request(msg)
     if id_ is None:
-        return registry.named(str(name))
-    deployment = registry.with_id(id_)
+        return registry.get(str(name))
+    deployment = registry.get(id_)
+    if deployment.id != id_:
+        msg = f"No deployment has the id {id_!r:.160}"
+        raise not_found(msg)
     if name is not None and name != deployment.name:
         msg = (
             f"workflow_deployment_id belongs to {deployment.name!r}, "

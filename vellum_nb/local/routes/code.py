@@ -25,7 +25,6 @@ from vellum_nb.local.deployments.releases import (
     Deployment,
     Release,
     build,
-    release_definition,
     source_of,
 )
 from vellum_nb.local.deployments.sources import (
@@ -115,7 +114,7 @@ def pull(
         files, metadata = _sandbox_texts(state.registry, pushed), _metadata(pushed)
     else:
         deployment = state.registry.get(id)
-        release = state.registry.release(deployment, options.release_tag or LATEST)
+        release = deployment.release(options.release_tag or LATEST)
         pushed = _pushed(state.ledger, release.id)
         files = {} if options.exclude_code else dict(source_of(deployment, release))
         metadata = {
@@ -126,7 +125,13 @@ def pull(
             "deployment_history_item_id": release.id,
             "workflow_version_id": release.version_id,
         }
-        extra = {"workflow.json": release_definition(deployment, release)}
+        variables = {
+            key: [v.model_dump(mode="json", by_alias=True) for v in getattr(release, key)]
+            for key in ("input_variables", "output_variables")
+        }
+        names = {"name": deployment.name, "label": deployment.label, "release_id": release.id}
+        definition = {**names, "description": release.description, **variables}
+        extra = {"workflow.json": json.dumps(definition, indent=2) + "\n"}
     if options.exclude_display:
         files = {path: text for path, text in files.items() if "display" not in path.split("/")}
     if options.include_json:

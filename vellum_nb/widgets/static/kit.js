@@ -8,8 +8,19 @@ export function h(tag, options = {}, ...children) {
     else if (name === "class") node.className = value;
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  node.append(...children.flat().filter((child) => child || child === 0));
   return node;
+}
+
+export function button(kind, onclick, options, ...children) {
+  return h("button", { type: "button", class: kind.split(" ").map((name, at) => (at ? name : `vnb-view-${name}`)).join(" "), onclick, ...options }, ...children);
+}
+
+// Put other children into a node; the focus stays on what has the same `data-key`.
+export function refill(node, ...children) {
+  const key = node.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  node.replaceChildren(...children.filter(Boolean));
+  if (key) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
 export function icon(name, css = "vnb-view-icon") {

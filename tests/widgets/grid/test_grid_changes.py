@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from wire_kit import Page
 
 import vellum_nb as vnb
 
@@ -31,20 +32,18 @@ def ratings(grid):
     }
 
 
-def test_a_grid_shows_what_another_grid_and_the_workspace_rated(ws):
+def test_a_grid_shows_what_another_grid_and_the_workspace_rated(ws, full_case):
     one, other = (ws.compare("echo", release_tags=["v1", "v2"]).view() for _ in range(2))
     one.rate(one.comparison.cases[0], "v2", 0.25)
     assert one.wait(10)
     assert other.wait(10)
     assert ratings(one) == ratings(other) == {(1, "v2"): 0.25}
-    versions = [grid.table._head["version"] for grid in (one, other)]
-    assert versions == [1, 1]  # what a grid rated itself is not news to it
     case = other.comparison.cases[1]
     other.open_case(case)
     ws.rate(case.runs["v1"], quality=1.0)
     assert all(grid.wait(10) for grid in (one, other))
     assert ratings(one) == ratings(other) == {(1, "v2"): 0.25, (2, "v1"): 1.0}
-    assert [run.quality for run in other._detail._runs] == [1.0, None]
+    assert [bar["quality"] for bar in full_case(other).bars.bars] == [1.0, None]
     ws.history.annotate(case.runs["v1"].id, quality=None)
     ws.history.annotate(case.runs["v1"].id, note="read")
     assert all(grid.wait(10) for grid in (one, other))
@@ -55,14 +54,15 @@ def test_a_grid_shows_what_another_grid_and_the_workspace_rated(ws):
 
 def test_a_grid_that_is_closed_and_runs_of_others_disturb_nobody(ws):
     grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
+    before = grid.comparison
     ws.run("echo", {"ticket": "c"}, release_tag="v1")
     run = next(iter(ws.history.runs(release_tag="v2")))
     assert grid.wait(10)
-    assert grid.table._head["version"] == 0
+    assert grid.comparison is before
     grid.close()
     ws.rate(run, quality=1.0)
     assert ratings(grid) == {}
-    assert "vellum-nb-grid-hearing" not in {thread.name for thread in threading.enumerate()}
+    assert "vellum-nb-grid-runs" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_history_that_is_closed_before_a_grid_has_read_anew_leaves_no_traceback(ws):
@@ -78,7 +78,7 @@ def answered(grid):
     return {(case.number, release) for case in grid.comparison.cases for release in case.tries}
 
 
-def test_a_grid_shows_what_is_deleted_and_brought_back(ws):
+def test_a_grid_shows_what_is_deleted_and_brought_back(ws, full_case):
     grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
     all_of_them = {(number, tag) for number in (1, 2) for tag in ("v1", "v2")}
     case = grid.comparison.cases[1]
@@ -95,8 +95,7 @@ def test_a_grid_shows_what_is_deleted_and_brought_back(ws):
     assert grid.wait(10)
     assert answered(grid) == all_of_them - {(2, "v2")}
     assert grid.comparison.statuses["v2"] == ["same", "missing"]
-    assert grid.table._head["version"] == 3
-    assert len(grid._detail._runs) == 1
+    assert len(full_case(grid).bars.bars) == 1
     ws.history.delete([grid.comparison.cases[0].runs["v1"].id])
     assert grid.wait(10)
     assert dict(grid.comparison.cases[0].inputs) == {"ticket": "a"}
@@ -109,5 +108,22 @@ def test_a_grid_shows_what_is_deleted_and_brought_back(ws):
     ws.history.delete(ws.history.runs())
     assert grid.wait(10)
     assert answered(grid) == set()
-    assert not grid._detail._answers.value  # the head says where the case was not run
+    assert not full_case(grid).answers  # the head says where the case was not run
+    grid.close()
+
+
+def test_the_code_of_two_releases_is_read_when_it_is_asked_for(ws):
+    def louder(ticket: str) -> str:
+        return f"{ticket}!"
+
+    ws.server.deploy(louder, name="echo", release_tags=["v3"])
+    ws.run("echo", {"ticket": "a"}, release_tag="v3")
+    grid = ws.compare("echo", release_tags=["v1", "v3"]).view()
+    page = Page(grid.table)
+    assert "code" in page.state("_head")["can"]
+    assert page.state("code") == ""
+    page.send(kind="code")
+    assert grid.wait(10)
+    assert "v3: 1 file differs" in page.state("code")
+    assert "louder" in page.state("code")
     grid.close()
