@@ -48,7 +48,7 @@ def said(*, again: int = 0, done: int = 300, **counts) -> dict:
             f"resumed: 2 runs found in the history, {AGAIN} it",
         ),
         ({"lost": LOST}, "resumed: 0 runs found in the history, 0 sent twice"),
-        ({"found": 9, "reused": 9}, "9 runs taken over from earlier ones"),
+        ({"found": 9, "reused": 9}, "9 runs reused from earlier ones"),
         ({"found": 2, "adopted": 2}, "2 looked up, and had run"),
         ({"resent": 3}, f"{AGAIN} them".replace("1", "3")),
         ({"found": 5, "began": None}, "5 runs found in the history"),
