@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 from test_scripts import HOSTILE, Blank, _blank_page, blank  # noqa: F401
 
-from vellum_nb.widgets.outputs import OUTPUT_CSS
+from vellum_nb.widgets.markup import asset
 
 pytestmark = pytest.mark.browser
 
@@ -44,14 +44,15 @@ BLIND: dict[str, Any] = {
 
 @pytest.fixture
 def sweep(blank: Blank) -> Blank:
-    blank.render("sweep.js", "sweep.css", view_model=SWEEP, hint="", error="")
+    blank.render("sweep.js", "panel.css", view_model=SWEEP, hint="", error="")
+    blank.page.add_style_tag(content=asset("sweep.css"))
     return blank
 
 
 @pytest.fixture
 def rating(blank: Blank) -> Blank:
-    blank.render("blind.js", "blind.css", view_model=BLIND, error="", sending="")
-    blank.page.add_style_tag(content=OUTPUT_CSS)
+    blank.render("blind.js", "outputs.css", view_model=BLIND, error="", sending="")
+    blank.page.add_style_tag(content=asset("panel.css", "blind.css"))
     return blank
 
 

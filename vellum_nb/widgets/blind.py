@@ -239,7 +239,7 @@ class BlindView(ThreadSafeWidget):
     """
 
     _esm = traitlets.Unicode(script("blind.js")).tag(sync=True)
-    _css = traitlets.Unicode(OUTPUT_CSS + asset("blind.css")).tag(sync=True)
+    _css = traitlets.Unicode(OUTPUT_CSS + asset("panel.css", "blind.css")).tag(sync=True)
 
     error = traitlets.Unicode("").tag(sync=True)
     sending = traitlets.Unicode("").tag(sync=True)

@@ -109,7 +109,7 @@ def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) 
             f'<span style="margin-left:{left:.2f}%;width:{width:.2f}%"></span></span>'
         )
     return (
-        f'<tr class="vnb-depth-{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{spoken} '
+        f'<tr style="--vnb-depth:{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{spoken} '
         f'{escape(visible_name(node.name))}{small}</th><td class="vnb-trace-time">{bar}</td>'
         f'<td class="vnb-trace-took vnb-number">{"" if took is None else duration(took)}</td>'
         f"</tr>{_node_details(node)}"
