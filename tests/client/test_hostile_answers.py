@@ -53,7 +53,7 @@ def test_a_chunk_of_negative_length_is_a_lost_connection(server: Any, client: Cl
 
 def test_a_redirect_to_no_address_is_shown_as_that(server: Any, client: Client) -> None:
     server.will(server.reply(307, b"", headers={"Location": "http://[bad"}))
-    with pytest.raises(errors.APIStatusError, match="points to no valid address"):
+    with pytest.raises(errors.APIStatusError, match="points to"):
         execute(client)
 
 

@@ -9,24 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.client.session import (
-    may_resend_after_failure,
-    may_resend_after_status,
-    pause,
-    retry_after,
-)
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_was_not_sent_may_always_be_sent(method: str) -> None:
-    assert may_resend_after_failure(method, sent=False, timed_out=True)
+from vellum_nb.client.session import may_resend_after_status, pause, retry_after
 
 
 @given(status=st.integers(400, 599), wanted=st.none() | st.floats(0, 60))
 def test_an_execution_is_sent_again_only_when_it_surely_did_not_run(
     status: int, wanted: float | None
 ) -> None:
-    assert not may_resend_after_failure("POST", sent=True, timed_out=False)
     surely = status == 429 or (status == 503 and wanted is not None)
     assert may_resend_after_status("POST", status, wanted) is surely
 

@@ -15,7 +15,7 @@ from pandas.testing import assert_frame_equal
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.errors import InputError
-from vellum_nb.history import History, RunSummary, read_csv
+from vellum_nb.history import History, read_csv
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.sweeps import SweepCase
 
@@ -125,8 +125,7 @@ def test_a_column_holds_runs_of_one_release_where_releases_are_known(runs):
 def test_the_rows_of_a_history_align_as_the_runs_do(runs):
     with History(":memory:") as history:
         history.merge([run for run in runs if run.state != "STARTED"])
-        stored = of(history.runs(deployment="triage"))
-        light = of(history.summaries(deployment="triage"))
+        stored, light = of([r for r in runs if r.state != "STARTED"]), of(history.runs())
         assert light.frame().equals(stored.frame())
         assert light.long().equals(stored.long())
         assert [case.runs for case in light.cases] == [case.runs for case in stored.cases]
@@ -218,10 +217,3 @@ def test_what_a_reader_said_goes_before_what_a_table_says():
         made(2, "v2", "a", desired={"said": "z"}),
     ]
     assert of(runs, cases=known).cases[0].expected == {"said": "z", "n": 1}
-
-
-def test_a_record_knows_what_its_run_knows():
-    run = made(1, "v1", "a", {"n": float("nan")}, desired={"said": 1}, latency_s=0.5)
-    record = RunSummary.of_run(run)
-    assert (record.run, record.outputs, record.desired) == (run, run.outputs, run.desired)
-    assert record.mark == RunSummary.of_run(made(2, "v1", "a", {"n": float("nan")})).mark

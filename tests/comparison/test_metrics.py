@@ -11,7 +11,6 @@ import pytest
 import vellum_nb as vnb
 from vellum_nb.comparison.metrics import Metric, as_metrics
 from vellum_nb.errors import InputError
-from vellum_nb.history import RunSummary
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
 
@@ -74,7 +73,7 @@ REJECTED = run(state="REJECTED", error=RunError(code="USER_DEFINED_ERROR"))
 )
 def test_a_metric_says(metric, outputs, expected, value):
     assert metric(run(outputs), expected) == value
-    assert metric.evaluate(RunSummary.of_run(run(outputs)), expected) == (value, None)
+    assert metric.evaluate(run(outputs), expected) == (value, None)
 
 
 def test_figures_of_the_run_itself():
@@ -105,7 +104,7 @@ def test_a_rejected_run_meets_nothing(metric):
     ],
 )
 def test_what_a_metric_raises_is_told_and_not_raised(fn, told):
-    assert Metric(fn).evaluate(RunSummary.of_run(run()), {}) == (None, told)
+    assert Metric(fn).evaluate(run(), {}) == (None, told)
 
 
 def test_an_interrupt_is_not_swallowed():
@@ -113,7 +112,7 @@ def test_an_interrupt_is_not_swallowed():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Metric(stop).evaluate(RunSummary.of_run(run()), {})
+        Metric(stop).evaluate(run(), {})
 
 
 def test_a_function_may_take_what_is_expected_and_say_that_low_is_good():

@@ -124,9 +124,7 @@ def files(tmp_path):
     cmp = judged(answers, repeats=2)
     extra = [run("v2", "case 3", "no", latency_s=number / 7) for number in range(3)]
     cases = wanted({f"case {number}": "yes" for number in range(24)})
-    runs = [
-        r for case in cmp.cases for tries in case.tries.values() for r in (t.run for t in tries)
-    ]
+    runs = [r for case in cmp.cases for tries in case.tries.values() for r in tries]
     cmp = compared(*runs, *extra, cases=cases, metrics=["exact", "latency_s"])
     path = cmp.to_html(tmp_path / "report.html")
     return (

@@ -138,7 +138,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("read", ["frame", "runs", "scan", "to_csv", "to_jsonl", "summaries"])
+@pytest.mark.parametrize("read", ["frame", "runs", "scan", "to_csv", "to_jsonl"])
 def test_a_damaged_row_is_named_by_every_reader_and_can_be_left_out(read, damage, content, path):
     path.write_bytes(content)
     spoil(path, damage)
@@ -280,7 +280,6 @@ READS = {
     "runs": lambda history: history.runs(),
     "frame": lambda history: history.frame(skip_damaged=True),
     "search": lambda history: history.search("text"),
-    "summaries": lambda history: [each.outputs for each in history.summaries()],
     "page": lambda history: history.page(order_by="input.text"),
     "merge": lambda history: History(":memory:").merge(history),
     "annotate": lambda history: history.annotate("run-1", note="x"),

@@ -54,7 +54,7 @@ def test_the_frame_pages_and_exports_have_the_whole_value(history, record, tmp_p
     assert frame["input.doc"][0] == DOCUMENT
     assert json.loads(frame["output.list"][0]) == [PICTURE]
     assert history.page()[0].outputs == {"list": [PICTURE]}
-    assert history.summaries()[0].outputs == {"list": [PICTURE]}
+    assert history.runs()[0].outputs == {"list": [PICTURE]}
     line = history.to_jsonl(tmp_path / "runs.jsonl").read_text(encoding="utf-8")
     assert json.loads(line)["inputs"] == {"doc": DOCUMENT}
 

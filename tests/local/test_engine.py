@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,41 +18,6 @@ def inputs(**values):
 
 def outputs(data):
     return {output["name"]: output["value"] for output in data["outputs"]}
-
-
-def test_a_release_tag_chooses_the_release(fresh, asking):
-    fresh.deploy(lambda text: text.lower(), name="case", release_tags=["v1"])
-    fresh.deploy(lambda text: text.upper(), name="case", release_tags=["v2", "production"])
-    api = asking(fresh)
-
-    def said(**tag):
-        values = inputs(text=("JSON", "Ab"))
-        body = api.send(workflow_deployment_name="case", inputs=values, **tag).json()
-        return outputs(body["data"])["output"]
-
-    assert said() == said(release_tag="LATEST") == said(release_tag="production") == "AB"
-    assert said(release_tag="v1") == "ab"
-    fresh.move_tag("case", "production", "v1")
-    assert said(release_tag="production") == "ab"
-
-
-def test_an_external_id_is_used_up_by_the_first_run_only(fresh, asking, gate):
-    fresh.deploy(gate.workflow, name="gate")
-    gate.open.set()
-    api = asking(fresh)
-    good = inputs(text=("STRING", "a"))
-
-    def status(values):
-        body = {"workflow_deployment_name": "gate", "inputs": values, "external_id": "e1"}
-        answer = api.send(**body)
-        return answer.status_code, answer.json().get("detail", "")
-
-    assert status([])[0] == 400  # did not run, so the id is still free
-    assert status(good)[0] == 200
-    assert status(good) == (
-        400,
-        "external_id 'e1' was used before; it must be unique in the workspace",
-    )
 
 
 def test_of_many_runs_with_one_external_id_just_one_runs(fresh, asking):
@@ -144,22 +108,3 @@ def test_sixty_four_runs_go_at_once(fresh, asking, gate):
         answers = [outputs(each.result())["output"] for each in running]
     assert all(arrived)
     assert answers == [str(n) for n in range(64)]
-
-
-def test_a_large_text_comes_back_whole(api):
-    text = "x" * 5_000_000
-    assert outputs(api.run("echo", text=("STRING", text))) == {"output": text}
-
-
-def test_numbers_keep_their_value(api):
-    for number in (0, -0.5, 1e308, 5e-324, 2**53 + 1):
-        answer = api.post(
-            data=json.dumps(
-                {
-                    "workflow_deployment_name": "typed",
-                    "inputs": inputs(number=("NUMBER", number)),
-                }
-            )
-        )
-        said = outputs(answer.json()["data"])["number"]
-        assert said == f"float {float(number)!r}"

@@ -17,10 +17,9 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.events import Rejection, RunContext
-from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation import process as isolation
 from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions
-from vellum_nb.models import VellumVariable, WorkflowInput
+from vellum_nb.models import WorkflowInput
 
 SOURCE = '''
 import ctypes, os, pathlib, signal, subprocess, sys, time
@@ -347,34 +346,19 @@ def test_source_for_a_process_is_never_imported_here(tmp_path):
     assert int((tmp_path / "pid").read_text()) != os.getpid()
 
 
-def test_the_options_of_a_process_outlive_a_restart(tmp_path):
+def test_memory_has_a_limit_by_default_and_the_options_outlive_a_restart(tmp_path):
     (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
-    process = ProcessOptions(memory_limit=2**31, env=("A", "B"))
-    LocalServer(data=tmp_path / "data").deploy(
-        tmp_path / "file.py", isolation="process", memory_limit=2**31, env=["A", "B"]
-    )
-    again = LocalServer(data=tmp_path / "data")
-    assert again._registry.named("f").latest.process == process
 
+    def options(more=None, **limit):
+        server = LocalServer(data=tmp_path / "data", **limit)
+        if more is not None:
+            server.deploy(tmp_path / "file.py", isolation="process", **more)
+        return server._registry.named("f").latest.process  # its options are in no answer
 
-@pytest.mark.skipif(os.name == "nt", reason="it cannot be enforced there")
-def test_memory_has_a_limit_by_default(tmp_path):
-    (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
-    server, free = LocalServer(), LocalServer(memory_limit=None)
-    for each in (server, free):
-        each.deploy(tmp_path / "file.py", isolation="process")
-    assert server._registry.named("f").latest.process == ProcessOptions(2 * 1024**3)
-    assert free._registry.named("f").latest.process == ProcessOptions()
-
-
-def test_the_server_has_a_limit_for_those_that_say_none(tmp_path):
-    (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
-    server = LocalServer(memory_limit=2**32)
-    server.deploy(tmp_path / "file.py", name="a", isolation="process")
-    server.deploy(tmp_path / "file.py", name="b", isolation="process", memory_limit=2**31)
-    server.deploy(tmp_path / "file.py", name="c")
-    made = {name: server._registry.named(name).latest.process for name in "abc"}
-    assert made == {"a": ProcessOptions(2**32), "b": ProcessOptions(2**31), "c": None}
+    assert options({}) == options() == ProcessOptions(2 * 1024**3)
+    assert options({}, memory_limit=None) == ProcessOptions()
+    given = {"memory_limit": 2**31, "env": ["A", "B"]}
+    assert options(given, memory_limit=2**32) == options() == ProcessOptions(2**31, ("A", "B"))
 
 
 def whisper(text: str) -> str:
@@ -398,13 +382,6 @@ def test_options_that_make_no_sense_are_refused(options, message):
         LocalServer().deploy(whisper, **options)
 
 
-def test_an_optional_input_may_be_null():
-    variable = VellumVariable(key="n", type="NUMBER", required=False)
-    check_inputs([variable], [WorkflowInput(name="n", type="NUMBER", value=None)])
-    with pytest.raises(VellumNBError, match="'n'"):
-        check_inputs([variable], [WorkflowInput(name="n", type="NUMBER", value="x")])
-
-
 def test_runs_go_on_when_the_fork_server_was_killed(code):
     """The fork server of `multiprocessing` has no public way to its process."""
     *_, last = run_of(code, "abc").events()
@@ -413,15 +390,6 @@ def test_runs_go_on_when_the_fork_server_was_killed(code):
     os.kill(server._forkserver_pid, signal.SIGKILL)
     ended = [list(run_of(code, "abc").events())[-1] for _ in range(3)]
     assert {event.name for event in ended} == {"workflow.execution.fulfilled"}
-
-
-def test_where_nothing_can_be_forked_a_fresh_process_does_the_job(code, monkeypatch):
-    """Only Windows has no forking: the choice is private."""
-    monkeypatch.setattr(isolation, "_fork", lambda *_, **__: None)
-    *_, last = run_of(code, "abc").events()
-    assert last.body["outputs"]["output"] == "abc"
-    *_, why = until_rejected(run_of(code, "exit"))
-    assert "exit status 7" in why.message
 
 
 def test_a_script_that_deploys_is_not_imported_by_its_processes(tmp_path):

@@ -180,10 +180,6 @@ def test_a_workflow_that_a_node_runs_is_not_inside_of_that_node_in_its_own_trace
     assert found["parent_span_id"] == EXECUTION
 
 
-def test_other_events_of_nodes_are_not_told():
-    assert node_data(event("node.execution.log", message="m"), RECORD, ALL) is None
-
-
 def test_media_come_as_json():
     made = fulfilled("CODE_EXECUTION", {})
     from vellum_nb.models import WorkflowOutput

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import namedtuple
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 import pytest
 from pydantic import BaseModel
 
-from vellum_nb.local.callables.workflow import OutputError, Outputs
-from vellum_nb.models import VellumVariable
+from vellum_nb.local import ChatHistory, Image, SearchResults
+from vellum_nb.local.callables.workflow import Workflow
+from vellum_nb.local.engine.events import Rejection, RunContext
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 
@@ -38,10 +40,25 @@ class Pair:
 Point = namedtuple("Point", "x y")  # noqa: PYI024 - a plain tuple with names
 
 
+TYPES = {
+    "NUMBER": float,
+    "STRING": str,
+    "IMAGE": Image,
+    "CHAT_HISTORY": ChatHistory,
+    "SEARCH_RESULTS": SearchResults,
+}
+
+
 def typed(returned: Any, **declared: str) -> list[tuple[str, str, Any]]:
-    outputs = Outputs([VellumVariable(key=k, type=t) for k, t in declared.items()])
-    outputs.finish(returned)
-    return [(o.name, o.type, o.value) for o in outputs.typed()]
+    def returns():
+        return returned
+
+    if declared:
+        fields = {name: TYPES[type_] for name, type_ in declared.items()}
+        returns.__annotations__["return"] = TypedDict("Declared", fields)  # type: ignore[operator]
+    context = RunContext(str(uuid.uuid4()), str(uuid.uuid4()))
+    *_, last = Workflow(returns).begin([], context).events()
+    return [(o.name, o.type, o.value) for o in last.outputs]
 
 
 @pytest.mark.parametrize(
@@ -117,26 +134,32 @@ def test_a_missing_value_keeps_the_declared_type():
     ],
 )
 def test_what_is_no_output_is_refused_with_its_name(returned, declared, message):
-    with pytest.raises(OutputError, match=message):
+    with pytest.raises(Rejection, match=f"(?i){message}"):
         typed(returned, **declared)
 
 
 def test_a_value_that_contains_itself_is_refused():
     ring: list[Any] = []
     ring.append(ring)
-    with pytest.raises(OutputError, match="Circular reference"):
+    with pytest.raises(Rejection, match="Circular reference"):
         typed({"a": ring})
 
 
+def yielding(*items: Any, returns: Any = None) -> list[Any]:
+    def generator():
+        yield from items
+        return returns
+
+    context = RunContext(str(uuid.uuid4()), str(uuid.uuid4()))
+    return list(Workflow(generator).begin([], context).events())
+
+
 def test_chunks_add_up_and_a_returned_value_wins():
-    outputs = Outputs(())
-    for chunk in ("a", ("b", "1"), "c", ("b", "2"), ("d", "lost")):
-        outputs.add(chunk)
-    outputs.finish({"d": 4})
-    assert {o.name: o.value for o in outputs.typed()} == {"output": "ac", "b": "12", "d": 4}
+    *_, last = yielding("a", ("b", "1"), "c", ("b", "2"), ("d", "lost"), returns={"d": 4})
+    assert {o.name: o.value for o in last.outputs} == {"output": "ac", "b": "12", "d": 4}
 
 
 @pytest.mark.parametrize("chunk", [1, ("a", 1), ("", "x"), ("a", "b", "c"), None])
 def test_a_generator_yields_only_text(chunk):
-    with pytest.raises(OutputError, match="the generator yielded"):
-        Outputs(()).add(chunk)
+    with pytest.raises(Rejection, match="The generator yielded"):
+        yielding(chunk)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 
 import pytest
-
-WORKFLOW_KEYS = ["id", "state", "ts", "output", "error", "outputs", "inputs"]
 
 
 def inputs(**values):
@@ -43,43 +40,6 @@ def told(event):
     return data["state"], output["name"], output["state"], said
 
 
-def test_a_stream_tells_each_output_from_its_beginning_to_its_value(stream):
-    assert [told(event) for event in stream("streamed")] == [
-        ("INITIATED",),
-        ("STREAMING", "output", "INITIATED", None),
-        ("STREAMING", "output", "STREAMING", "a"),
-        ("STREAMING", "output", "STREAMING", "b"),
-        ("STREAMING", "output", "STREAMING", "c"),
-        ("STREAMING", "output", "FULFILLED", "abc"),
-        ("STREAMING", "letters", "FULFILLED", 3),
-        ("FULFILLED",),
-    ]
-
-
-def test_lines_have_the_keys_of_the_contract_and_are_ascii(api):
-    body = {"inputs": inputs(text=("STRING", "ä\u2028🙂")), "external_id": "stream-keys"}
-    answer = post(api, workflow_deployment_name="streamed", **body)
-    assert answer.headers["Content-Type"] == "application/x-ndjson"
-    assert answer.content.isascii()
-    assert answer.content.endswith(b"\n")
-    found = events(answer)
-    assert len({event["execution_id"] for event in found}) == 1
-    assert len({event["data"]["id"] for event in found}) == 1
-    uuid.UUID(found[0]["execution_id"])
-    for event in found:
-        assert list(event) == ["execution_id", "run_id", "external_id", "type", "data"]
-        assert (event["run_id"], event["external_id"], event["type"]) == (
-            None,
-            "stream-keys",
-            "WORKFLOW",
-        )
-        assert list(event["data"]) == WORKFLOW_KEYS
-    (given,) = found[0]["data"]["inputs"]
-    assert (given["name"], given["type"], given["value"]) == ("text", "STRING", "ä\u2028🙂")
-    outputs = [(o["name"], o["type"], o["value"]) for o in found[-1]["data"]["outputs"]]
-    assert outputs == [("output", "STRING", "ä\u2028🙂"), ("letters", "NUMBER", 3)]
-
-
 @pytest.mark.parametrize("name", ["echo", "later", "streamed", "streamed-later", "count"])
 def test_deltas_add_up_to_the_final_text(stream, name):
     texts, final = {}, {}
@@ -94,14 +54,6 @@ def test_deltas_add_up_to_the_final_text(stream, name):
     assert final
 
 
-def test_what_a_stream_has_no_place_for_comes_with_the_last_event(stream):
-    found = stream("every-type", inputs=inputs(chat=("CHAT_HISTORY", [])))
-    progress = {e["data"]["output"]["type"] for e in found if e["data"]["output"]}
-    assert progress == {"STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS"}
-    last = {output["type"] for output in found[-1]["data"]["outputs"]}
-    assert last == progress | {"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"}
-
-
 def test_a_returned_value_has_the_last_word(fresh, asking):
     def corrected():
         yield "draft"
@@ -111,18 +63,6 @@ def test_a_returned_value_has_the_last_word(fresh, asking):
     found = events(post(asking(fresh), workflow_deployment_name="corrected", inputs=[]))
     assert told(found[-2]) == ("STREAMING", "output", "FULFILLED", "final")
     assert found[-1]["data"]["outputs"][0]["value"] == "final"
-
-
-@pytest.mark.parametrize(
-    ("name", "code"), [("fail", "NODE_EXECUTION"), ("refuse", "USER_DEFINED_ERROR")]
-)
-def test_a_rejected_stream_ends_with_its_error(stream, name, code):
-    first, last = stream(name)
-    assert told(first) == ("INITIATED",)
-    assert told(last) == ("REJECTED",)
-    assert last["data"]["error"]["code"] == code
-    assert list(last["data"]["error"]) == ["message", "code", "raw_data", "stacktrace"]
-    assert last["data"]["outputs"] is None
 
 
 @pytest.mark.parametrize("kind", ["generator", "async generator"])
@@ -161,44 +101,6 @@ def test_an_async_generator_stays_in_one_task(fresh, asking):
     assert len(set(output["value"].split())) == 1
 
 
-def test_event_types_choose_what_is_told(stream):
-    def types(**body):
-        return {event["type"] for event in stream("echo", **body)}
-
-    assert types() == types(event_types=None) == types(event_types=[]) == {"WORKFLOW"}
-    assert types(event_types=["NODE"]) == {"NODE"}
-    assert types(event_types=["NODE", "WORKFLOW"]) == {"NODE", "WORKFLOW"}
-
-
-def test_node_events_tell_of_the_function(stream):
-    begun, done = stream("echo", event_types=["NODE"])
-    for event in (begun, done):
-        assert event["data"]["node_name"] == "echo"
-        assert event["data"]["source_execution_id"] is None
-    assert begun["data"]["state"] == "INITIATED"
-    assert begun["data"]["input_values"][0]["value"] == "abc"
-    assert done["data"]["state"] == "FULFILLED"
-    assert done["data"]["data"]["type"] == "CODE_EXECUTION"
-    assert done["data"]["output_values"][0]["value"] == "abc"
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"workflow_deployment_name": "nope", "inputs": []}, 404),
-        ({"workflow_deployment_name": "echo", "release_tag": "v9", "inputs": []}, 404),
-        ({"workflow_deployment_name": "echo", "inputs": []}, 400),
-        ({"inputs": []}, 400),
-        ({"workflow_deployment_name": "echo", "inputs": [], "event_types": ["LOG"]}, 400),
-    ],
-)
-def test_what_is_refused_is_no_stream(api, body, status):
-    answer = post(api, **body)
-    assert answer.status_code == status
-    assert answer.headers["Content-Type"] == "application/json"
-    assert set(answer.json()) == {"detail"}
-
-
 def test_an_external_id_is_used_up_by_every_way_to_execute(api):
     body = {
         "workflow_deployment_name": "echo",
@@ -215,64 +117,7 @@ def envelopes(api, name, **body):
     return events(post(api, f"/v1/workflow-deployments/{name}/execute-stream", **body))
 
 
-def test_execute_stream_tells_the_events_in_their_envelopes(api):
-    found = envelopes(api, "streamed", inputs={"text": "ab"}, metadata={"a": 1})
-    assert [event["name"] for event in found] == [
-        "workflow.execution.initiated",
-        "node.execution.initiated",
-        *["workflow.execution.streaming"] * 5,
-        "node.execution.fulfilled",
-        "workflow.execution.fulfilled",
-    ]
-    assert [e["body"]["output"] for e in found if "output" in e["body"]] == [
-        {"name": "output"},
-        {"name": "output", "delta": "a"},
-        {"name": "output", "delta": "b"},
-        {"name": "output", "value": "ab"},
-        {"name": "letters", "value": 2},
-    ]
-    assert found[0]["body"]["inputs"] == {"text": "ab"}
-    assert found[-1]["body"]["outputs"] == {"output": "ab", "letters": 2}
-    assert len({event["trace_id"] for event in found}) == 1
-    parent = found[0]["parent"]
-    assert (parent["type"], parent["release_tag_name"]) == ("WORKFLOW_RELEASE_TAG", "LATEST")
-    assert parent["metadata"] == {"a": 1}
-    assert found[1]["parent"]["span_id"] == found[0]["span_id"]
-
-
-def test_execute_stream_has_the_error_codes_of_events(api):
-    *_, last = envelopes(api, "fail", inputs={"text": "x"})
-    assert last["name"] == "workflow.execution.rejected"
-    assert last["body"]["error"]["code"] == "NODE_EXECUTION"
-    assert last["body"]["stacktrace"].endswith("KeyError: 'x'")
-
-
 def test_execute_stream_gives_plain_values_the_types_of_the_variables(api):
     *_, last = envelopes(api, "typed", inputs={"number": 2, "tier": "pro", "data": {"a": 1}})
     assert last["body"]["outputs"]["number"] == "float 2.0"
     assert last["body"]["outputs"]["data"] == "dict {'a': 1}"
-
-
-def test_execute_stream_takes_an_empty_body(fresh, asking):
-    fresh.deploy(lambda: "hi", name="hi")
-    url = f"{fresh.url}/v1/workflow-deployments/hi/execute-stream"
-    answer = asking(fresh).session.post(url, timeout=20)
-    assert events(answer)[-1]["body"]["outputs"] == {"output": "hi"}
-
-
-@pytest.mark.parametrize(
-    ("name", "body", "status", "message"),
-    [
-        ("nope", {}, 404, "'nope'"),
-        ("echo", {}, 400, "'text'"),
-        ("echo", {"inputs": {"text": 5}}, 400, "text is expected"),
-        ("echo", {"inputs": {"text": "a", "more": 1}}, 400, "Unknown input variable 'more'"),
-        ("echo", {"inputs": [1]}, 400, "inputs"),
-        ("echo", {"inputs": {"text": "a"}, "release_tag": "v9"}, 404, "no release tag 'v9'"),
-        ("echo", {"inputs": {"text": "a"}, "trigger": "chat"}, 400, "no trigger 'chat'"),
-    ],
-)
-def test_execute_stream_refuses_what_does_not_fit(api, name, body, status, message):
-    answer = post(api, f"/v1/workflow-deployments/{name}/execute-stream", **body)
-    assert answer.status_code == status
-    assert message in answer.json()["detail"]

@@ -322,7 +322,7 @@ def test_the_image_is_the_one_that_the_project_names(project, name, text):
 
 
 FAKE = """#!{python}
-import json, os, signal, socket, subprocess, sys
+import json, os, signal, socket, sys
 with open({log!r}, "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
 command = sys.argv[1]
@@ -341,14 +341,11 @@ elif command == "run":
         port = sock.getsockname()[1]
     environment = dict(a.removeprefix("--env=").split("=", 1) for a in sys.argv if "--env=" in a)
     environment["MEMORY_LIMIT_MB"] = "1000000"
-    process = subprocess.Popen(
-        [{server!r}, "-m", "gunicorn", "--bind", f"127.0.0.1:{{port}}", "--worker-class", "gthread",
-         "--threads", "8", "workflow_server.server:app"],
-        env={{**os.environ, **environment}}, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with open(state, "w") as file:
-        file.write(f"{{process.pid}} {{port}}")
-    print("0" * 64)
+        file.write(f"{{os.getpid()}} {{port}}")
+    arguments = ["--bind", f"127.0.0.1:{{port}}", "--worker-class", "gthread", "--threads", "8"]
+    os.execve({server!r}, [{server!r}, "-m", "gunicorn", *arguments, "workflow_server.server:app"],
+              {{**os.environ, **environment}})
 else:
     try:
         pid, port = open(state).read().split()
@@ -356,10 +353,8 @@ else:
         sys.exit("Error: No such container")
     if command == "port":
         print(f"127.0.0.1:{{port}}")
-    elif command == "inspect":
-        print("true")
     elif command == "rm":
-        os.killpg(int(pid), signal.SIGKILL)
+        os.kill(int(pid), signal.SIGKILL)
         os.remove(state)
 """
 

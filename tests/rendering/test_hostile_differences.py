@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb.rendering.diff import difference
-from vellum_nb.rendering.marks import markdown_code
+from vellum_nb.rendering.format import markdown_code
 
 ALLOWED = {
     '<ins class="vnb-ins">', '<del class="vnb-del">', '<b class="vnb-mark">', "<span>",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vellum_nb.rendering.values_html import markdown_html
+from vellum_nb.rendering.html import markdown_html
 
 
 def body(text: str) -> str:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.rendering.marks import diff_html
-from vellum_nb.rendering.text_diff import Op, matches, word_diff
+from vellum_nb.rendering.diff import Op, diff_html, matches, word_diff
 
 WORDS = st.lists(
     st.sampled_from(["a", "b", "the", " ", "\n", ".", "é", "天", "\u0301", "12.5", "'"])

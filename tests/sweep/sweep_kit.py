@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb import History
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.sweep.options import SweepOptions
+from vellum_nb.sweep.limits import SweepOptions
 from vellum_nb.sweep.plan import PlannedRun
 from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
-from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.sweep import Sweep, SweepActions
 
 LONG = 60.0  # seconds; waits that end long before
 
@@ -112,7 +113,13 @@ def planned(history: History, cases: int, tags: tuple[str, ...] = ("v1",)) -> Sw
 def swept(history: History, record: SweepRecord, attempt: Attempt, **options: Any) -> Sweep:
     """Return a sweep that makes its calls by `attempt`."""
     worker = Maker(history, record, attempt)
-    return Sweep(record, history=history, worker=worker, options=SweepOptions(**options))
+    return Sweep(
+        record,
+        history=history,
+        worker=worker,
+        options=SweepOptions(**options),
+        actions=SweepActions(None, None, lambda *_, **__: nullcontext(), None),
+    )
 
 
 def again_later(history: History, sweep: Sweep, attempt: Attempt, **options: Any) -> Sweep:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vellum_nb.sweep.concurrency import AdaptiveConcurrency
+from vellum_nb.sweep.limits import AdaptiveConcurrency
 
 
 class Server:

@@ -7,8 +7,6 @@ import pytest
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
 from vellum_nb.models import RunError
-from vellum_nb.sweep.driver import FailureTimeout, RetryQueue
-from vellum_nb.sweep.options import Limits
 from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry
 
 FAILURE = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_500")}
@@ -103,41 +101,6 @@ def test_seconds_under_way_overlap_and_leave_gaps_out(history):
     span = max(run.finished_at for run in runs) - min(run.timestamp for run in runs)
     assert 0 < history.sweeps.seconds(sweep.id) <= span.total_seconds() + 1e-5
     assert history.sweeps.seconds("no such sweep") == 0
-
-
-def test_the_first_limit_that_is_reached_is_named():
-    limits = Limits(10, 60, 2.0, 5, calls=10, seconds=30)
-    assert limits.reached(31.0, cost=3.0, failures=9) == "max_calls=10 is reached"
-    assert limits.reached(31.0, cost=3.0, failures=9, in_hand=1) == "max_seconds=60 is reached"
-    assert limits.reached(29.0, cost=3.0, failures=9, in_hand=1) == "max_cost_usd=2.0 is reached"
-    assert limits.reached(29.0, cost=1.0, failures=4, in_hand=1) is None
-
-
-def test_what_waits_to_be_tried_again_is_due_in_its_time(history):
-    record, retries = planned(history, 3), RetryQueue()
-    maker = swept(history, record, answered)._worker
-    tasks = [maker.prepare(each) for each in swept(history, record, answered)._state.not_begun()]
-    for wait, task in zip([2.0, 0.5, None], tasks, strict=True):
-        retries.put(task, 10.0, wait)
-    assert retries.first == 10.25
-    assert retries.due(10.6, 5) == [tasks[2], tasks[1]]
-    assert (len(retries), retries.due(11.9, 5), retries.all()) == (1, [], [tasks[0]])
-    retries.put(replace(tasks[0], tries=50), 0.0)
-    assert retries.first == 10.0  # the longest pause
-
-
-def test_patience_leaves_out_what_the_server_asked_to_wait():
-    patience = FailureTimeout()
-    assert not patience.is_over(0.0)
-    assert not patience.is_over(130.0, not_before=120.0)
-    assert patience.is_over(181.0, not_before=120.0)
-
-
-def test_patience_lasts_while_a_call_from_before_the_trouble_is_under_way():
-    patience = FailureTimeout()
-    assert not patience.is_over(100.0)
-    assert not patience.is_over(300.0, oldest=40.0)
-    assert patience.is_over(300.0, oldest=160.0)
 
 
 def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeypatch):

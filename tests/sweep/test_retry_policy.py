@@ -20,7 +20,6 @@ from vellum_nb.sweep.retry_policy import (
     after_lookup,
     after_lookup_error,
     after_send_error,
-    after_upload_error,
     finished,
     no_lookup,
 )
@@ -155,10 +154,14 @@ def test_what_follows_where_a_server_cannot_tell(prepared, expected):
 
 
 def test_an_upload_that_fails_is_no_doubt_of_the_run():
-    assert summary(after_upload_error(SENT, status(500))) == ("Retry", None, "")
-    assert isinstance(after_upload_error(SENT, status(401)), Retry)
+    assert summary(after_send_error(SENT, status(500), upload=True)) == ("Retry", None, "")
+    assert isinstance(after_send_error(SENT, status(401), upload=True), Retry)
     often = replace(SENT, tries=5)
-    assert summary(after_upload_error(often, status(500))) == ("Finished", "FAILED", "HTTP_500")
+    assert summary(after_send_error(often, status(500), upload=True)) == (
+        "Finished",
+        "FAILED",
+        "HTTP_500",
+    )
 
 
 def test_a_run_that_is_sent_often_and_never_answered_fails_when_it_is_not_listed():

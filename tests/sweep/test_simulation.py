@@ -6,7 +6,6 @@ printed: ``SWEEP_SEED=123 SWEEP_HISTORIES=1 pytest tests/sweep/test_simulation.p
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import os
 import random
@@ -16,9 +15,8 @@ import pytest
 
 from vellum_nb.errors import APIConnectionError, BadRequestError, RateLimitError, ServerError
 from vellum_nb.models import Run
-from vellum_nb.sweep.concurrency import AdaptiveConcurrency
 from vellum_nb.sweep.driver import Driver
-from vellum_nb.sweep.options import Limits
+from vellum_nb.sweep.limits import SweepOptions
 from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import (
     Doubt,
@@ -175,8 +173,7 @@ def session(world, server, dice):
         process,
         recorder=process,
         counter=counter,
-        concurrency=AdaptiveConcurrency(dice.choice([1, 3, None])),
-        limits=Limits(),
+        options=SweepOptions(concurrency=dice.choice([1, 3, None])),
         in_doubt=[
             PreparedRun(run, (), doubt=begun, lookup_s=LOOKUP_S)
             for run in rows.values()
@@ -184,8 +181,9 @@ def session(world, server, dice):
         ],
         clock=lambda: world["now"],
     )
-    with contextlib.suppress(CrashError):
-        driver.drive()
+    driver.run()  # in this thread
+    if driver.error is not None and not isinstance(driver.error, CrashError):
+        raise driver.error
 
 
 def check(seed):

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb.rendering.diff import difference
-from vellum_nb.rendering.values_html import MAX_SHOWN, difference_html, value_html
+from vellum_nb.rendering.html import MAX_SHOWN, difference_html, value_html
 
 
 @pytest.mark.parametrize("kind", TYPES)

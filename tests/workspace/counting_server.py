@@ -66,6 +66,7 @@ class CountingServer:
         self.can_look_up = True
         self.held = False
         self.refuses = True
+        self.workspace = "w-1"
         self.kept = {}
         self._dice = random.Random(seed)
         self._loop = asyncio.new_event_loop()
@@ -170,6 +171,8 @@ class CountingServer:
         *_, room, name = unquote(target.path).split("/")
         if name == "executed":
             await _answer(writer, dict(self.executed))
+        elif name == "identity":
+            await _answer(writer, {"id": self.workspace, "name": "w"})
         elif name == "execution-events":
             await self._look_up(writer, parse_qs(target.query))
         elif room == "releases":

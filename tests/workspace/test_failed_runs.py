@@ -104,7 +104,7 @@ def test_metadata_is_sent_and_kept_in_plain_values(ws):
 
 
 def test_options_that_cannot_be_sent_are_all_named_before_anything_is_recorded(ws):
-    with pytest.raises(vnb.InputError, match="shout do not fit; nothing was sent") as caught:
+    with pytest.raises(vnb.InputError, match="shout' do not fit; nothing was sent") as caught:
         ws.run("shout", {"text": "x"}, metadata={"a": math.nan}, external_id="\ud800")
     assert [problem.variable for problem in caught.value.problems] == ["external_id", "metadata"]
     assert ws.history.count() == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -28,7 +30,7 @@ RELEASES = "/v1/workflow-deployments/shout/releases"
 
 
 class Hostile(ThreadingHTTPServer):
-    """Answers each path with what the test set for it, a status or a body; others with 403."""
+    """Answers each path with what the test set for it, a body or (status, body); else with 403."""
 
     daemon_threads = False
 
@@ -43,9 +45,10 @@ class Answering(BaseHTTPRequestHandler):
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append(urlsplit(self.path).path)
-        found = self.server.answers.get(self.server.asked[-1], 403)
+        found = self.server.answers.get(self.server.asked[-1], (403, "no"))
+        status, found = found if isinstance(found, tuple) else (200, found)
         body = found if isinstance(found, bytes) else json.dumps(found).encode()
-        self.send_response(found if isinstance(found, int) else 200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -160,7 +163,7 @@ def test_an_execution_of_another_workspace_holds_nobody_up(hostile, ws, status):
     run = ws.submit("shout", {"text": "x"}).run
     theirs = {"id": "theirs", "execution_id": "theirs", "external_id": None}
     ws.history.begin(run.model_copy(update=theirs))
-    hostile.answers["/v1/workflows/executions/theirs/status"] = status
+    hostile.answers["/v1/workflows/executions/theirs/status"] = (status, {})
     told = {"status": "FULFILLED", "execution_id": "ours", "outputs": {}}
     hostile.answers["/v1/workflows/executions/ours/status"] = told
     assert [pending.run.id for pending in ws.resume_pending()] == [run.id]
@@ -227,3 +230,30 @@ def test_a_key_that_the_server_echoes_reaches_no_row_and_no_export(hostile, ws, 
     kept = (tmp_path / "runs.jsonl").read_text() + repr(ws.history.frame().to_dict())
     assert KEY not in shown + kept
     assert "[API key]" in kept
+
+
+@pytest.mark.parametrize("way", ["run", "stream", "submit"])
+def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(hostile, ws, way):
+    used = (400, {"detail": "external_id already exists"})
+    for path in ("execute-workflow", "execute-workflow-stream", "execute-workflow-async"):
+        hostile.answers[f"/v1/{path}"] = used
+    hostile.answers[EVENTS] = page(count=0)
+    main = threading.main_thread().ident
+
+    def interrupt():
+        until = time.monotonic() + 20
+        while EVENTS not in hostile.asked and time.monotonic() < until:
+            time.sleep(0.01)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(ws, way)("shout", {})
+    thread.join()
+    (run,) = ws.history.runs()
+    assert (run.state, run.error) == ("STARTED", None)
+    hostile.answers[EVENTS] = page(
+        execution(1, parent_context={"external_id": run.external_id}), count=1
+    )
+    assert ws.history.sync("shout").completed == 1

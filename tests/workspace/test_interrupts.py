@@ -13,7 +13,6 @@ import vellum_nb as vnb
 
 PLACES = (
     "history/sqlite_store.py",
-    "workspace/recording.py",
     "workspace/runner.py",
     "workspace/streaming.py",
 )

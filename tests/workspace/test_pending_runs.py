@@ -11,6 +11,7 @@ import threading
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.workspace.pending import PendingRun
 
 PATIENCE = 20
 
@@ -159,7 +160,8 @@ def test_a_run_that_a_synchronisation_completed_first_keeps_its_answer(ws, later
 
 
 def test_an_execution_that_the_server_forgot_says_so(ws, gate):
-    pending = ws._runner.pending(ws.submit("gate", {"text": "x"}).run, "0" * 32)
+    run = ws.submit("gate", {"text": "x"}).run
+    pending = PendingRun(ws._runner, run.model_copy(update={"execution_id": "0" * 32}))
     with pytest.raises(vnb.NotFoundError):
         pending.status()
 

@@ -12,6 +12,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.models import Cancellation, RunRequest
+from vellum_nb.workspace.streaming import RunStream
 
 PATIENCE = 20
 
@@ -94,7 +95,7 @@ def test_close_from_another_thread_ends_the_loop(ws, faucet):
 def test_a_cancellation_ends_it_with_an_error(ws, faucet):
     cancel = Cancellation()
     request = RunRequest(deployment="faucet", inputs={"text": "hello"})
-    stream = ws._runner.stream(request, cancel)
+    stream = RunStream(ws._runner, request, cancel)
     events = iter(stream)
     until_first_words(stream, events)
     cancel.cancel()

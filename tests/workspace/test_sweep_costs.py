@@ -133,3 +133,14 @@ def test_a_limit_of_cost_that_cannot_hold_is_told(ws):
     assert sweep.progress().untold == "no run tells its cost, so max_cost_usd cannot stop it"
     assert facts(sweep.progress()) == sweep.progress().untold
     assert swept(ws, max_cost_usd=100).progress().untold is None
+
+
+def test_a_limit_of_cost_ends_the_calls_of_a_judge_and_a_higher_one_goes_on(ws):
+    ws.server.deploy(shout, name="shout")
+    runs = ws.sweep("shout", [{"text": str(n)} for n in range(40)], progress=False)
+    judge = vnb.metrics.judge("greet", inputs={"name": "output.output"})
+    limited = runs.compare(metrics=judge, max_cost_usd=OF_ONE, progress=False)
+    assert limited.errors()["message"].str.contains("its sweep stopped").any()
+    assert 0 < executions(ws) < 40
+    runs.compare(metrics=judge, max_cost_usd=1000 * OF_ONE, progress=False)
+    assert executions(ws) == 40

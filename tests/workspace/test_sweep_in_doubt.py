@@ -5,7 +5,9 @@ The server executes, loses answers and lists its executions late; times are scal
 
 from __future__ import annotations
 
+import _thread
 import os
+import threading
 import time
 from collections import deque
 
@@ -159,6 +161,44 @@ def test_a_single_run_that_is_not_listed_stays_started_and_sync_completes_it(ser
         assert [run.state for run in ws.history.runs()] == ["STARTED"]
         assert ws.history.sync("count").completed == 1
         assert [run.outputs for run in ws.history.runs()] == [{"said": "v1 one"}]
+
+
+def test_an_interrupt_of_the_look_up_leaves_an_executed_run_started(server, ws):
+    server.faults, server.lag, server.script = {}, 1e9, deque(["executed, then 429"])
+
+    def interrupt():
+        while server.lookups < 2:
+            time.sleep(0.01)
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        ws.run("count", {"text": "one"}, release_tag="v1")
+    assert [run.state for run in ws.history.runs()] == ["STARTED"]
+    assert ws.history.sync("count").completed == 1
+
+
+def forget(server):
+    """Come back as another server, as one without a memory does."""
+    server.kept.clear()
+    server.workspace = "w-2"
+
+
+def test_a_server_that_became_another_one_ends_the_sweep_before_anything_is_sent_again(server, ws):
+    server.faults, server.lag, server.script = {}, 1e9, deque(["reset after"] * 2)
+    sweep = ws.sweep("count", CASES[:4], **SWEEP, concurrency=2, background=True)
+    while server.lookups < 3:
+        time.sleep(0.01)
+    forget(server)
+    sweep.wait(LONG)
+    assert (sweep.state, server.posts) == ("stopped", 4)
+    assert "the server is another one" in sweep.progress().why
+    assert ws.history.count(state="STARTED") == 2
+    with pytest.raises(vnb.VellumNBError, match="workspace w-1, now w-2"):
+        ws.sweep("count", CASES[:4], **SWEEP)
+    assert server.posts == 4
+    assert ws.sweep("count", CASES[:4], **SWEEP, restart=True).state == "done"
+    server.workspace = "w-1"
 
 
 @pytest.mark.parametrize("body", ["digits", "levels", "shape"])

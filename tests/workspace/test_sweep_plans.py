@@ -109,26 +109,15 @@ def test_limits_that_will_end_it_early_are_told(ws):
         ({"repeats": True}, "repeats=True"),
         ({"release_tags": []}, "release_tags="),
         ({"release_tags": [3]}, "release_tags="),
-        ({"concurrency": 0}, "concurrency: the number 0"),
-        ({"max_calls": 1.5}, "max_calls: the number 1.5"),
-        ({"max_cost_usd": "1"}, "max_cost_usd: the text '1'"),
-        ({"max_concurrency": None}, "max_concurrency: None"),
+        ({"concurrency": 0}, "concurrency=0"),
+        ({"max_calls": 1.5}, "max_calls=1.5"),
+        ({"max_cost_usd": "1"}, "max_cost_usd='1'"),
+        ({"max_concurrency": None}, "max_concurrency=None"),
     ],
 )
 def test_options_that_cannot_be_are_refused_by_name(ws, options, told):
     with pytest.raises(InputError, match=told):
         ws.sweep("echo", CASES, **options)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["concurrency", "max_concurrency", "max_calls", "max_seconds", "max_cost_usd"],
-)
-def test_a_number_beyond_all_others_is_no_limit(ws, name):
-    sweep = ws.sweep("echo", CASES, **{name: 10**400}, progress=False)
-    assert sweep.state == "done"
-    with pytest.raises(InputError, match=name):
-        ws.sweep("echo", CASES, **{name: -(10**400)})
 
 
 def test_a_tag_that_is_not_there_is_told_with_those_there_are(ws, deployed):
@@ -262,7 +251,7 @@ def test_an_opened_sweep_goes_on_as_it_was_told_last(ws, server, path):
     told = {"concurrency": 2, "max_cost_usd": 1.5, "stop_after_failures": 9}
     first = ws.sweep("echo", CASES, **BOTH, max_calls=1, **told)
     with vnb.connect(server, history=path) as later:
-        kept = {"max_concurrency": 128, "max_calls": 1, **told}
+        kept = {"max_calls": 1, **told}
         assert later.open_sweep(first.id).record.options == kept
         opened = later.open_sweep(first.id, max_calls=3, expand_meta=True)
         assert opened.resume().progress().ended == 3
@@ -271,8 +260,8 @@ def test_an_opened_sweep_goes_on_as_it_was_told_last(ws, server, path):
     record = ws.history.sweeps.every(first.id)[0]
     assert record.options == kept | {"max_calls": 3, "expand_meta": True}
     ws.sweep("echo", CASES, **BOTH, max_calls=4)
-    assert ws.history.sweeps.every(first.id)[0].options == {"max_concurrency": 128, "max_calls": 4}
-    with pytest.raises(InputError, match="max_calls: the number 0"):
+    assert ws.history.sweeps.every(first.id)[0].options == {"max_calls": 4}
+    with pytest.raises(InputError, match="max_calls=0"):
         ws.open_sweep(first.id, max_calls=0)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.errors import APIConnectionError, HistoryError
-from vellum_nb.sweep.tag_watch import TagWatch
+from vellum_nb.local import Faults
+from vellum_nb.workspace import sweep_worker
 
 
 @pytest.fixture
@@ -78,68 +79,25 @@ def test_a_tag_that_moved_before_a_sweep_went_on_is_told(ws, server):
     assert not newest.tag_moved
 
 
-def release(ws, tag):
-    return ws.client.retrieve_workflow_deployment_release("echo", tag)
-
-
-def test_runs_after_a_look_carry_the_new_release(ws, server):
-    server.deploy(new, name="echo", release_tags=["live"])
-    marked = []
-    seen = threading.Event()
-
-    def mark(tag, run_ids):
-        marked.append((tag, list(run_ids)))
-        seen.set()
-
-    first = release(ws, "live")
-    watch = TagWatch({"live": first}, lambda tag: release(ws, tag), mark, every=0.01)
-    assert watch.begins("live", "before").id == first.id
+@pytest.mark.parametrize("fault", [None, Faults(rate_500=1.0, paths="/releases/")])
+def test_runs_after_a_look_carry_the_new_release_and_no_earlier_one_is_forgotten(
+    ws, server, monkeypatch, fault
+):
+    monkeypatch.setattr(sweep_worker, "_LOOK_EVERY", 0.02)  # private: else it takes 5 s
+    gate = Gate()
+    server.deploy(gate, name="echo", release_tags=["live"])
+    cases = [{"text": str(number)} for number in range(3)]
+    sweep = ws.sweep("echo", cases, release_tags=["live"], concurrency=1, background=True)
+    assert gate.runs.acquire(timeout=60)
+    server.faults = fault
+    time.sleep(0.1)
     later = server.deploy(new, name="echo", release_tags=["live"])
-    watch.start()
-    assert seen.wait(60)
-    assert watch.begins("live", "after").id == later.id
-    watch.stop()
-    assert marked == [("live", ["before"])]
-    assert watch.moved == ("live",)
-
-
-def test_a_look_that_fails_forgets_no_run(ws, server):
-    server.deploy(new, name="echo", release_tags=["live"])
-    first = release(ws, "live")
-    marked, failed = [], threading.Event()
-    down = True
-
-    def look_up(tag):
-        if down:
-            failed.set()
-            raise APIConnectionError("refused", sent=False)
-        return release(ws, tag)
-
-    watch = TagWatch({"live": first}, look_up, lambda _, ids: marked.extend(ids), every=0.01)
-    watch.begins("live", "a")
-    watch.start()
-    assert failed.wait(60)
-    server.deploy(new, name="echo", release_tags=["live"])
-    down = False
-    watch.stop()
-    assert marked == ["a"]
-
-
-def test_runs_that_could_not_be_marked_are_marked_by_the_next_look(ws, server):
-    server.deploy(new, name="echo", release_tags=["live"])
-    first = release(ws, "live")
-    marked, failed = [], threading.Event()
-
-    def mark(_, run_ids):
-        if not failed.is_set():
-            failed.set()
-            raise HistoryError("locked")
-        marked.extend(run_ids)
-
-    watch = TagWatch({"live": first}, lambda tag: release(ws, tag), mark, every=0.01)
-    watch.begins("live", "a")
-    server.deploy(new, name="echo", release_tags=["live"])
-    watch.start()
-    assert failed.wait(60)
-    watch.stop()
-    assert marked == ["a"]
+    server.faults = None
+    while sweep.progress().moved != ("live",):
+        time.sleep(0.01)
+    gate.may_end.release(100)
+    sweep.wait()
+    *others, first = sweep.runs()
+    assert first.tag_moved
+    assert {run.release_id for run in others} == {later.id}
+    assert not any(run.tag_moved for run in others)

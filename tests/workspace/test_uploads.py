@@ -15,7 +15,7 @@ import vellum_nb as vnb
 from vellum_nb.local import ChatHistory, Document, Faults
 from vellum_nb.models.media import DATA_URL_LIMIT
 from vellum_nb.sweep import retry_policy
-from vellum_nb.workspace.recording import Uploads
+from vellum_nb.workspace.runner import Uploads
 
 SMALL = b"%PDF-small"
 LARGE = b"%PDF-" + b"x" * DATA_URL_LIMIT

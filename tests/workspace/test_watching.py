@@ -85,7 +85,7 @@ def test_the_line_says_how_a_sweep_stopped_and_leaves_no_thread(ws):
     before = set(threading.enumerate())
     cases = [{"ticket": f"ticket {n}"} for n in range(9)]
     sweep = ws.sweep("ticket-triage", cases, max_calls=4, progress=False)
-    with terminal_bar(sweep, title="ticket-triage", file=file):
+    with terminal_bar(sweep.progress, sweep.subscribe, title="ticket-triage", file=file):
         pass
     assert "| 4/9 [" in file.getvalue()
     assert "stopped: max_calls=4 is reached]" in file.getvalue()

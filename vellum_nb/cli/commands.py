@@ -51,7 +51,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def deployments(args: argparse.Namespace) -> int:
     """Print the deployments; nothing in them drives the terminal."""
-    from vellum_nb.rendering.marks import printable
+    from vellum_nb.rendering.format import printable
 
     with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
@@ -86,7 +86,7 @@ def _streamed(
     workspace: Workspace, name: str, inputs: Mapping[str, object], *, release_tag: str
 ) -> Run:
     """Run, and print each text as it grows, then whatever is no text."""
-    from vellum_nb.rendering.marks import printable
+    from vellum_nb.rendering.format import printable
 
     print(release_tag, end="")
     with workspace.stream(name, inputs, release_tag=release_tag) as stream:
@@ -126,17 +126,12 @@ def existing(history: str | None) -> str | None:
 
 def export(args: argparse.Namespace) -> int:
     """Write runs to a file or to stdout."""
-    options: dict[str, Any] = {
-        "columns": _names(args.columns),
-        "progress": None if sys.stderr.isatty() else False,
-    }
-    filters = {
-        "deployment": args.deployment,
-        "release_tag": args.release_tag,
-        "state": args.state,
-        "since": args.since,
-        "sweep_id": args.sweep_id,
-    }
+    names = None  # as a row of CSV
+    if args.columns is not None:
+        names = [name for row in csv.reader(args.columns) for name in row]
+    options: dict[str, Any] = {"columns": names, "progress": None if sys.stderr.isatty() else False}
+    kinds = ("deployment", "release_tag", "state", "since", "sweep_id")
+    filters = {name: getattr(args, name) for name in kinds}
     with vellum_nb.History(existing(args.history)) as history:
         if args.path is not None:
             _written(history, Path(args.path), {**options, **filters})
@@ -185,17 +180,8 @@ def vacuum(args: argparse.Namespace) -> int:
     return 0
 
 
-def _names(given: Sequence[str] | None) -> list[str] | None:
-    """Return the names of ``--columns``, which are written as a row of CSV."""
-    return None if given is None else [name for row in csv.reader(given) for name in row]
-
-
 def _written(history: History, path: Path, options: dict[str, Any]) -> None:
-    writers = {
-        ".csv": history.to_csv,
-        ".parquet": history.to_parquet,
-        ".jsonl": history.to_jsonl,
-    }
+    writers = {".csv": history.to_csv, ".parquet": history.to_parquet, ".jsonl": history.to_jsonl}
     if path.suffix not in writers:
         msg = f"Cannot tell the format of {path}: end its name in {', '.join(writers)}"
         raise VellumNBError(msg)

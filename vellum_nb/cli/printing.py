@@ -21,8 +21,13 @@ def data() -> TextIO:
     return sys.stdout
 
 
-def say(text: str) -> None:
-    """Write a message to stderr; nothing in it drives the terminal."""
-    from vellum_nb.rendering.marks import printable
+def print_safely(text: str, file: TextIO | None = None) -> None:
+    """Print a text from elsewhere; nothing in it drives the terminal."""
+    from vellum_nb.rendering.format import printable
 
-    print(printable(text), file=sys.stderr)
+    print(printable(text), file=file)
+
+
+def say(text: str) -> None:
+    """Write a message to stderr."""
+    print_safely(text, sys.stderr)

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.cli.commands import opened
-from vellum_nb.cli.printing import data, say
+from vellum_nb.cli.printing import data, print_safely, say
 
 if TYPE_CHECKING:
     from vellum_nb.sweep import Sweep, SweepPlan
@@ -45,7 +45,6 @@ def add_sweep(made: argparse.ArgumentParser) -> None:
     again.add_argument("--restart", action="store_true", help="run all of it again")
     made.add_argument("--reuse", action="store_true", help="take runs that the history has")
     made.add_argument("--json", action="store_true", help="print plan or summary as JSON")
-    made.set_defaults(command=sweep)
 
 
 def sweep(args: argparse.Namespace) -> int:
@@ -72,37 +71,22 @@ def sweep(args: argparse.Namespace) -> int:
 
 def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
     if not args.json:
-        print(_printable(str(plan)))
+        print_safely(str(plan))
         return
-    fields = {
-        "deployment": plan.deployment,
-        "cases": plan.cases,
-        "repeats": plan.repeats,
-        "planned": plan.planned,
-        "found": plan.found,
-        "calls": plan.calls,
-        "seconds": plan.seconds,
-        "cost_usd": plan.cost_usd,
-        "resumes": plan.resumes,
-        "notes": plan.notes,
-        "release_tags": json.loads(plan.frame().to_json(orient="records")),
-    }
+    names = ("deployment", "cases", "repeats", "planned", "found", "calls", "seconds", "cost_usd")
+    fields = {name: getattr(plan, name) for name in (*names, "resumes", "notes")}
+    fields["release_tags"] = json.loads(plan.frame().to_json(orient="records"))
     print(json.dumps(fields, ensure_ascii=False), file=data())
 
 
 def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
     now = done.progress()
     if args.json:
-        names = ("release_tag", "planned", "done", "failed", "median_s", "cost_usd")
-        tags = [{name: getattr(tag, name) for name in names} for tag in now.tags]
-        fields: dict[str, Any] = {"sweep_id": done.id, "state": now.state, "why": now.why}
-        fields |= {
-            "found": now.found,
-            "planned": now.planned,
-            "done": now.done,
-            "failed": now.failed,
-        }
-        fields |= {"cost_usd": now.cost_usd, "moved": now.moved, "release_tags": tags}
+        of_tag = ("release_tag", "planned", "done", "failed", "median_s", "cost_usd")
+        tags = [{name: getattr(tag, name) for name in of_tag} for tag in now.tags]
+        names = ("state", "why", "found", "planned", "done", "failed", "cost_usd", "moved")
+        fields = {name: getattr(now, name) for name in names}
+        fields = {"sweep_id": done.id, **fields, "release_tags": tags}
         print(json.dumps(fields, ensure_ascii=False), file=data())
         return
     lines = [f"{args.name}: {now.state}, {now.ended:,} of {now.planned:,} runs"]
@@ -114,7 +98,7 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
         lines.append(f"  moved meanwhile: {', '.join(now.moved)}")
     if now.untold:
         lines.append(f"  {now.untold}")
-    print(_printable("\n".join([*lines, f"  sweep {done.id}"])))
+    print_safely("\n".join([*lines, f"  sweep {done.id}"]))
 
 
 def _status(done: Sweep) -> int:
@@ -129,9 +113,3 @@ def _status(done: Sweep) -> int:
         f"the same command{more} goes on with the other {now.planned - now.ended:,}"
     )
     return _INCOMPLETE if now.reason else _INTERRUPTED
-
-
-def _printable(text: str) -> str:
-    from vellum_nb.rendering.marks import printable
-
-    return printable(text)

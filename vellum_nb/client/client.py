@@ -5,7 +5,6 @@ Source: https://docs.vellum.ai/developers/client-sdk
 
 from __future__ import annotations
 
-import json
 import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -66,18 +65,13 @@ _MAX_PAGES = 10_000
 class Client:
     """Vellum's workflow API.
 
-    The API key is looked for in this order, and never stored, shown or logged:
-
-    1. `api_key`; ``"ask"`` prompts for it, unseen
-    2. the environment variable ``VELLUM_API_KEY``
-    3. neither: an error that names both
-
     One client serves any number of threads. Close it, or use it as a context manager.
 
     Parameters
     ----------
     api_key : str, optional
-        See above.
+        Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it, unseen. It
+        is never stored, shown or logged.
     base_url : str, optional
         Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix is kept. With
         ``http://`` the key travels unencrypted: that warns once, unless it is this machine, and is
@@ -99,11 +93,9 @@ class Client:
 
     Notes
     -----
-    Sent again, at most three times: what never left, 429, and 503 with Retry-After. Reads are also
-    sent again after a lost connection, 502, 503 and 504. An execution that may have run is never
-    sent again: see `vellum_nb.APIError`.
-
-    Requests to other machines go through the proxies of the environment, to this machine never.
+    Sent again are: what never left, 429, and 503 with Retry-After; reads also after a lost
+    connection, 502, 503 and 504. An execution that may have run is never sent again: see
+    `vellum_nb.APIError`. Requests to this machine go through no proxy of the environment.
 
     Examples
     --------
@@ -125,6 +117,7 @@ class Client:
         max_reply_bytes: int | None = MAX_REPLY_BYTES,
     ) -> None:
         base, predict = find_urls(base_url, predict_url)
+        warn_of_plain_http(base, predict)
         settings = ClientSettings(
             base_url=base,
             predict_url=predict,
@@ -135,7 +128,6 @@ class Client:
             max_tries=max_tries,
             max_reply_bytes=max_reply_bytes,
         )
-        warn_of_plain_http(base, predict)
         self._open(settings)
 
     def _open(self, settings: ClientSettings) -> None:
@@ -251,9 +243,9 @@ class Client:
         event_types: Sequence[str] | None = None,
         cancel: Cancellation | None = None,
     ) -> EventStream[WorkflowStreamEvent]:
-        """Execute a deployed workflow and return its events as they arrive.
+        """Execute a deployed workflow, at once, and return its events as they arrive.
 
-        It is sent at once. `event_types` are WORKFLOW (the default) and NODE, whose events carry
+        `event_types` are WORKFLOW (the default) and NODE, whose events carry
         what `expand_meta` asks for; the rest is as in `execute_workflow`.
         """
         types = None if event_types is None else check_texts("event_types", event_types)
@@ -370,21 +362,11 @@ class Client:
     ) -> Page[SlimWorkflowExecutionRead]:
         """Return one page of a deployment's executions, of all releases and callers.
 
-        Parameters
-        ----------
-        id
-            The deployment's id or name.
-        filters
-            A group of conditions as the API has it, as a dict or as JSON text.
-        limit, offset
-            How many, and after how many.
-        ordering
-            ``timestamp``, ``-timestamp``, ``state`` or ``-state``.
-        cancel
-            Ends the call from another thread, with an `APIConnectionError`.
+        `filters` is a group of conditions as the API has it, as a dict or as JSON text; `ordering`
+        is ``timestamp``, ``-timestamp``, ``state`` or ``-state``; `cancel` is as in
+        `execute_workflow`.
         """
-        query = {"filters": _filters(filters), "limit": limit, "offset": offset}
-        query |= {"ordering": ordering}
+        query = {"filters": filters, "limit": limit, "offset": offset, "ordering": ordering}
         request = self._api("GET", "workflow-deployments", id, "execution-events", query=query)
         return self._send(request, cancel).parse(Page[SlimWorkflowExecutionRead])
 
@@ -629,16 +611,15 @@ def _wire(inputs: object) -> list[dict[str, Any]]:
     items = to_wire(inputs, None) if isinstance(inputs, Mapping) else inputs
     if not isinstance(items, Sequence) or isinstance(items, str | bytes):
         refuse("inputs", inputs, "a dict of values, or a list of typed inputs")
-    return [_input_fields(item) for item in items]
-
-
-def _input_fields(item: object) -> dict[str, Any]:
-    """Return an input as sent; a value that was never set stays absent."""
-    if isinstance(item, WorkflowInput):
-        return {name: value for name, value in item if name in item.model_fields_set}
-    if isinstance(item, Mapping):
-        return dict(item)
-    refuse("inputs", item, "typed inputs, as models or dicts")
+    found = []
+    for item in items:
+        if isinstance(item, WorkflowInput):  # a value that was never set stays absent
+            found.append({name: value for name, value in item if name in item.model_fields_set})
+        elif isinstance(item, Mapping):
+            found.append(dict(item))
+        else:
+            refuse("inputs", item, "typed inputs, as models or dicts")
+    return found
 
 
 def _plain(value: object) -> Any:
@@ -647,20 +628,14 @@ def _plain(value: object) -> Any:
     return None if value is None else plain(value)
 
 
-def _filters(filters: Filters | None) -> str | None:
-    if filters is None or isinstance(filters, str):
-        return filters
-    return json.dumps(plain(filters), ensure_ascii=False, separators=(",", ":"))
-
-
 def _actual(actual: ActualRequest | Mapping[str, Any]) -> dict[str, Any]:
     """Return an actual as sent; what is None stays absent."""
     given = dict(actual) if isinstance(actual, ActualRequest) else actual
     try:
-        fields = dict(ActualRequest.model_validate(plain(given)))
+        checked = ActualRequest.model_validate(plain(given))
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(step) for step in first["loc"])
         msg = f"An actual cannot be {first['input']!r:.60} in {place}: {first['msg']}."
         raise InputError(msg) from None
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in checked if value is not None}

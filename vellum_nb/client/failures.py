@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from requests import exceptions
 from urllib3 import exceptions as urllib3_errors
@@ -41,6 +41,8 @@ _NEXT = {
     429: "Too many requests: lower the concurrency or try again later.",
 }
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_NOT_SENT_AGAIN = "The server may have received it; it was not sent again."
+_NOT_SENT = "Nothing was sent; check the address and that the server runs."
 _SERVER_NEXT = "The server failed; look whether the execution ran before you send it again."
 
 
@@ -66,13 +68,17 @@ def status_error(
     phrase = _PHRASES.get(status, "(no standard status)")
     sentences = [f"{what} answered {status} {phrase}{': ' if detail else ''}{detail}."]
     if location is not None:
+        place = _cut(re.split("[?#]", location)[0])  # a query may hold secrets
         sentences.append(
-            f"It points to {_place(location)}; requests are not sent "
+            f"It points to {place}; requests are not sent "
             "on to another host, and an execution only by 307 or 308. Set the new address."
         )
     if wait is not None and wait < math.inf:
         sentences.append(f"The server asks to wait {wait:.0f} s.")
-    sentences.append(_advice(status, method))
+    if status < 500:  # noqa: PLR2004
+        sentences.append(_NEXT.get(status, ""))
+    else:
+        sentences.append(_SERVER_NEXT if method != "GET" else "The server failed; try again later.")
     message = " ".join(sentences).rstrip()
     return leaf(message, status_code=status, body=body, retry_after=wait)
 
@@ -81,11 +87,7 @@ def connection_error(
     what: str, exc: Exception, *, sent: bool, read: float | None
 ) -> APIConnectionError:
     """Return the error for `what` when no answer came."""
-    outcome = (
-        "The server may have received it; it was not sent again."
-        if sent
-        else "Nothing was sent; check the address and that the server runs."
-    )
+    outcome = _NOT_SENT_AGAIN if sent else _NOT_SENT
     if isinstance(exc, exceptions.SSLError):
         outcome += " For a certificate authority of your own, set REQUESTS_CA_BUNDLE to its file."
     if isinstance(exc, exceptions.ConnectTimeout):
@@ -98,15 +100,13 @@ def connection_error(
 
 def late_error(what: str, *, sent: bool, total: float) -> APITimeoutError:
     """Return the error for `what` when its answer was not complete in the whole time."""
-    limit = f"within {total:g} s"
-    if not sent:
-        return APITimeoutError(f"{what} could not connect {limit}. Nothing was sent.", sent=False)
-    message = (
-        f"{what} got no complete answer {limit}, the time to connect and the time to read "
-        "together. The server may have received it; it was not sent again. "
-        "Raise timeout where an answer takes that long."
-    )
-    return APITimeoutError(message, sent=True)
+    message = f"{what} could not connect within {total:g} s. Nothing was sent."
+    if sent:
+        message = (
+            f"{what} got no complete answer within {total:g} s, the time to connect and the time "
+            f"to read together. {_NOT_SENT_AGAIN} Raise timeout where an answer takes that long."
+        )
+    return APITimeoutError(message, sent=sent)
 
 
 def cancelled_error(what: str, *, sent: bool) -> APIConnectionError:
@@ -155,15 +155,6 @@ def decoded(body: bytes) -> object:
         return body.decode("utf-8", "replace")
 
 
-def _place(location: str) -> str:
-    """Return a redirect's target without its query, which may hold secrets."""
-    try:
-        place = urlsplit(location)
-    except ValueError:
-        return "no valid address"
-    return f"{place.scheme}://{place.netloc}{place.path}"
-
-
 def _detail(body: object) -> str:
     """Return the reason in an error body: `detail`, or field errors as ``field: text``."""
     if isinstance(body, str):
@@ -180,12 +171,6 @@ def _detail(body: object) -> str:
     if isinstance(body, list):
         return "; ".join(_detail(item) for item in body)
     return "" if body is None else str(body)
-
-
-def _advice(status: int, method: str) -> str:
-    if status < 500:  # noqa: PLR2004
-        return _NEXT.get(status, "")
-    return _SERVER_NEXT if method != "GET" else "The server failed; try again later."
 
 
 def _timed_out(exc: BaseException) -> bool:

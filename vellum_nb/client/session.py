@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import sys
@@ -11,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import version
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -39,6 +41,7 @@ from vellum_nb.errors import APIConnectionError, APIError, APITimeoutError, Inpu
 from vellum_nb.models import Cancellation
 from vellum_nb.models.base import read_json
 from vellum_nb.models.checks import refuse
+from vellum_nb.models.inputs import plain
 from vellum_nb.models.secret import HIDDEN, SecretMask
 
 M = TypeVar("M", bound=BaseModel)
@@ -105,14 +108,14 @@ class Session:
         self._mask = SecretMask(key)
         self._headers = _Headers(
             {
-                "User-Agent": f"vellum_nb/{_version()}",
+                "User-Agent": f"vellum_nb/{version('vellum-nb')}",
                 "Accept-Encoding": "gzip, deflate",
                 "X-API-Version": settings.api_version,
                 "X-API-KEY": key,
             }
         )
-        self._proxies: dict[str, dict[str, str]] = {}
         self._closed = threading.Event()
+        self._proxies = cache(lambda url: {} if is_loopback(url) else get_environ_proxies(url))
         self._total = None if read is None or connect is None else connect + read
         self._begin()
 
@@ -146,10 +149,13 @@ class Session:
                 if target is not None and redirects < _MAX_REDIRECTS:
                     request, redirects, wait = request._replace(url=target), redirects + 1, 0.0
                     continue
-            next_wait = _retry_wait(request, outcome, attempt, self._settings.max_tries)
-            if next_wait is None:
+            requested, again = None, isinstance(outcome, _Failure) and outcome.may_resend
+            if isinstance(outcome, Answer):
+                requested = retry_after(outcome.headers.get("Retry-After"))
+                again = may_resend_after_status(request.method, outcome.status, requested)
+            if attempt >= self._settings.max_tries or not again:
                 raise self._error(request, outcome)
-            attempt, wait = attempt + 1, next_wait
+            attempt, wait = attempt + 1, pause(attempt, requested)
 
     def _wait(self, request: Request, cancel: Cancellation | None, seconds: float) -> None:
         """Wait before a try; raise when the call is cancelled or the client is closed."""
@@ -172,7 +178,7 @@ class Session:
                     self._prepared(request),
                     stream=True,
                     timeout=cast("Any", self._settings.timeout),
-                    proxies=self._proxies_for(request.url),
+                    proxies=self._proxies(request.url[: request.url.find("/", 8)]),  # of the host
                 )
                 if request.stream and response.status_code in _GOOD:
                     return self._opened(request, response, call)
@@ -209,8 +215,8 @@ class Session:
     def _failed(self, request: Request, exc: Exception, *, sent: bool) -> _Failure:
         error = connection_error(request.what, exc, sent=sent, read=self._settings.timeout[1])
         lasting = isinstance(exc, SSLError | InvalidURL | InvalidProxyURL)
-        timed_out = isinstance(error, APITimeoutError)
-        again = may_resend_after_failure(request.method, sent=sent, timed_out=timed_out)
+        # What was sent may have run; what timed out would do so again.
+        again = not sent or (request.method == "GET" and not isinstance(error, APITimeoutError))
         return _Failure(error, may_resend=again and not lasting)
 
     def _prepared(self, request: Request) -> PreparedRequest:
@@ -221,17 +227,8 @@ class Session:
         if request.data is not None:
             headers["Content-Type"] = request.content_type
             headers["Content-Length"] = str(len(request.data))
-        prepared.headers = cast("CaseInsensitiveDict[str]", headers)
+        prepared.headers = headers
         return prepared
-
-    def _proxies_for(self, url: str) -> dict[str, str]:
-        """Return the proxies of the environment for `url`, looked up once a host."""
-        origin = url[: url.find("/", 8)]
-        proxies = self._proxies.get(origin)
-        if proxies is None:
-            proxies = {} if is_loopback(url) else get_environ_proxies(url)
-            self._proxies[origin] = proxies
-        return proxies
 
     def _error(self, request: Request, outcome: Answer | _Failure) -> APIError:
         if isinstance(outcome, _Failure):
@@ -247,15 +244,11 @@ class Session:
         )
 
 
-class _Headers(dict[str, str]):
-    """Headers whose `repr` hides the key.
-
-    A plain dict: a CaseInsensitiveDict, which a prepared request usually has, is copied slowly.
-    """
+class _Headers(CaseInsensitiveDict[str]):
+    """Headers whose `repr` hides the key."""
 
     def __repr__(self) -> str:
-        visible = {name: HIDDEN if name == "X-API-KEY" else self[name] for name in self}
-        return f"{type(self).__name__}({visible})"
+        return str({name: HIDDEN if name == "X-API-KEY" else self[name] for name in self})
 
     def copy(self) -> _Headers:
         """Return a copy that hides the key too."""
@@ -271,27 +264,18 @@ def build_request(
     body: Mapping[str, Any] | None = None,
 ) -> Request:
     """Return a request with `body` as JSON; what is None in `query` or `body` is left out."""
-    url = "/".join([base, "v1", *map(_segment, path)])
+    url = full = "/".join([base, "v1", *map(_segment, path)])
     pairs = [(name, _query_value(name, value)) for name, value in (query or {}).items()]
-    given = {name: value for name, value in pairs if value is not None}
-    full = f"{url}?{urlencode(given)}" if given else url
+    if given := [(name, value) for name, value in pairs if value is not None]:
+        full = f"{url}?{urlencode(given)}"
     return Request(method, full, f"{method} {url}", None if body is None else _encoded(body))
-
-
-def may_resend_after_failure(method: str, *, sent: bool, timed_out: bool) -> bool:
-    """Return whether a request without an answer may be sent again.
-
-    What was not sent may. What was sent may have run: only a GET goes again, unless the time was
-    up, which it would be again.
-    """
-    return not sent or (method == "GET" and not timed_out)
 
 
 def may_resend_after_status(method: str, status: int, requested: float | None) -> bool:
     """Return whether a request with the answer `status` may be sent again.
 
-    A 429 says that nothing ran. A 503 says so when it names a time to come back (`requested`);
-    without, it may come from a gateway that lost the server's answer.
+    Nothing ran after a 429, and after a 503 with a time to come back (`requested`); without, it
+    may come from a gateway that lost the server's answer.
     """
     if method == "GET":
         return status in {429, 502, 503, 504}
@@ -299,20 +283,19 @@ def may_resend_after_status(method: str, status: int, requested: float | None) -
 
 
 def retry_after(header: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks to wait, or None.
-
-    Examples
-    --------
-    >>> retry_after("2"), retry_after("soon"), retry_after(None)
-    (2.0, None, None)
-    """
+    """Return the seconds that a Retry-After header asks to wait, or None."""
     if not header:
         return None
     try:
         seconds = float(header)
     except ValueError:
-        return _until(header)
-    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124  # NaN
+        try:
+            when = parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        seconds = (when - datetime.now(UTC)).total_seconds()
+    return None if math.isnan(seconds) else max(seconds, 0.0)
 
 
 def pause(attempt: int, requested: float | None = None) -> float:
@@ -326,23 +309,6 @@ def pause(attempt: int, requested: float | None = None) -> float:
     return _FIRST_PAUSE * 2.0 ** (attempt - 1) * jitter
 
 
-def _until(header: str) -> float | None:
-    try:
-        when = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max((when - datetime.now(UTC)).total_seconds(), 0.0)
-
-
-def _version() -> str:
-    try:
-        return version("vellum-nb")
-    except PackageNotFoundError:
-        return "0"
-
-
 def _segment(name: object) -> str:
     if isinstance(name, str) and name not in {"", ".", ".."}:
         with suppress(UnicodeEncodeError):
@@ -354,6 +320,8 @@ def _segment(name: object) -> str:
 def _query_value(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, Mapping):
+        return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
     if isinstance(value, Integral):
         return str(value).lower()
     refuse(name, value, "a text, a whole number, True or False")
@@ -389,20 +357,6 @@ def _content(raw: Any, limit: int | None, *, cut: bool) -> bytes | None:
     if size > most:
         raw.close()
     return b"".join(parts) if size <= most or cut else None
-
-
-def _retry_wait(
-    request: Request, outcome: Answer | _Failure, attempt: int, max_tries: int
-) -> float | None:
-    """Return the seconds to wait before another try, or None when there must be none."""
-    if attempt >= max_tries:
-        return None
-    if isinstance(outcome, _Failure):
-        return pause(attempt) if outcome.may_resend else None
-    requested = retry_after(outcome.headers.get("Retry-After"))
-    if may_resend_after_status(request.method, outcome.status, requested):
-        return pause(attempt, requested)
-    return None
 
 
 def _redirect_target(request: Request, answer: Answer) -> str | None:

@@ -68,9 +68,11 @@ def find_key(api_key: str | None) -> SecretStr:
         raise VellumNBError(msg)
     for place, letter in enumerate(key, start=1):
         if not "!" <= letter <= "~":
+            name = {"\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab"}
             msg = (
                 f"The API key {source} cannot be sent: character {place} of {len(key)} is "
-                f"{_character_name(letter)}. Copy the key again, without anything around it."
+                f"{name.get(letter, 'not a plain ASCII character')}. Copy the key again, without "
+                "anything around it."
             )
             raise VellumNBError(msg)
     return SecretStr(key)
@@ -93,13 +95,7 @@ def find_urls(base_url: str | None, predict_url: str | None) -> tuple[str, str]:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether `url` is of this machine; nothing to it ever leaves the machine.
-
-    Examples
-    --------
-    >>> is_loopback("http://127.0.0.1:8000/v1"), is_loopback("http://10.0.0.1")
-    (True, False)
-    """
+    """Return whether `url` is of this machine."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -139,11 +135,6 @@ def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
             msg = f"A timeout of {seconds!r} cannot be kept; give seconds above 0, or None."
             raise InputError(msg)
     return pair
-
-
-def _character_name(letter: str) -> str:
-    names = {"\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab"}
-    return names.get(letter, "not a plain ASCII character")
 
 
 def _checked_url(url: str) -> str:

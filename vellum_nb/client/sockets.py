@@ -1,8 +1,7 @@
 """A `requests` adapter that records what was sent, and can end a call from another thread.
 
-urllib3 has no way to end a call that waits for headers, and does not report whether anything was
-written before it failed. The connections here record both on the `Call` of their thread. They
-override one private method of urllib3, `_new_conn`; a test fails when it changes.
+urllib3 can do neither. One private method of it is overridden, `_new_conn`; a test fails when it
+changes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from requests import PreparedRequest, Response
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -66,15 +65,13 @@ class Call:
     def connecting(self, sock: socket.socket) -> None:
         """Record that `sock` is about to connect, and perhaps to be wrapped in TLS."""
         with self._lock:
-            self._raise_if_cut()
-            self._close_handle()
+            self._begin_step()
             self._handle = sock.dup()  # TLS detaches `sock`, and makes its own known too late
 
     def sending(self, sock: socket.socket | None) -> None:
         """Record that the request leaves through `sock` now."""
         with self._lock:
-            self._raise_if_cut()
-            self._close_handle()
+            self._begin_step()
             self._socket = sock
             self.sent = True
 
@@ -111,16 +108,14 @@ class Call:
             self._handle.close()
             self._handle = None
 
-    def _raise_if_cut(self) -> None:
+    def _begin_step(self) -> None:
         if self._reason:
             raise ConnectionAbortedError(self._reason)
+        self._close_handle()
 
 
 class Watchdog:
-    """Cuts calls that take too long in all, from one thread that runs while there are calls.
-
-    Without locks, so that a process forked while a thread holds one does not wait for ever.
-    """
+    """Cuts calls that take too long, from a thread while there are any; no lock outlives a fork."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
@@ -144,7 +139,11 @@ class Watchdog:
         self._deadlines.pop(call, None)
 
     def _watch(self) -> None:
-        while self._has_calls():
+        while True:
+            if not self._deadlines:
+                self._thread = None  # `add` starts another now; it may have seen this one alive
+            if not self._deadlines:
+                return
             now, wait = time.monotonic(), _WATCH_INTERVAL
             for call, deadline in list(self._deadlines.items()):
                 if deadline <= now:
@@ -153,11 +152,6 @@ class Watchdog:
                 else:
                     wait = min(wait, deadline - now)
             time.sleep(wait)
-
-    def _has_calls(self) -> bool:
-        if not self._deadlines:
-            self._thread = None  # from now on `add` starts another; it may have seen this one alive
-        return bool(self._deadlines)
 
 
 class _Connection(HTTPConnection):
@@ -253,8 +247,7 @@ class RecordingAdapter(HTTPAdapter):
     """
 
     def __init__(self, connections: int) -> None:
-        ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
-        self._ca = ca
+        self._ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
         self._pools: dict[tuple[str, str | None], Any] = {}
         super().__init__(pool_maxsize=min(connections, _MAX_IDLE))
 
@@ -282,11 +275,6 @@ class RecordingAdapter(HTTPAdapter):
             self._pools[key] = pool
         return pool
 
-    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        """Return what the request line names: the path, or for an HTTP proxy the whole URL."""
-        url = request.url or ""
-        return super().request_url(request, proxies) if proxies else url[url.find("/", 8) :]
-
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
@@ -298,15 +286,6 @@ class RecordingAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Do nothing: the TLS context verifies, and has loaded the certificates already."""
-
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """Return a response without cookies, of which the API has none."""
-        response = Response()
-        response.status_code = resp.status
-        response.headers = resp.headers
-        response.raw = resp
-        response.request = req
-        return response
 
     def close(self) -> None:
         """Close the connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from vellum_nb.client.failures import (
     too_large_error,
 )
 from vellum_nb.client.sockets import Call
-from vellum_nb.errors import APIConnectionError, APIError, VellumNBError
+from vellum_nb.errors import APIConnectionError, VellumNBError
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 from vellum_nb.models.base import read_json
 
@@ -34,9 +35,6 @@ class StreamBody(NamedTuple):
     read_timeout: float | None
     max_line: int | None
     hide: Callable[[bytes], bytes]
-
-    def __repr__(self) -> str:
-        return f"<body of {self.what}>"
 
 
 class EventStream(Generic[E]):
@@ -103,11 +101,6 @@ class EventStream(Generic[E]):
         self._started = True
         return self._events()
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed; no more events come then."""
-        return self._closed
-
     def close(self) -> None:
         """Close the connection at once, from any thread; a loop over the events then ends."""
         self._closed = True
@@ -147,16 +140,16 @@ class EventStream(Generic[E]):
         return data
 
     def _events(self) -> Iterator[E]:
-        lines, limit = _Lines(), self._body.max_line
+        line, limit = io.BytesIO(), self._body.max_line  # whose repr shows no key that is echoed
         try:
             while self._deadline is None or time.monotonic() <= self._deadline:
                 data = self._read()
                 if not isinstance(data, bytes) or not data:
-                    yield from self._parsed([lines.rest()])
+                    yield from self._parsed([line.getvalue()])
                     self._check_end(data)
                     return
-                yield from self._parsed(lines.add(data))
-                if limit is not None and lines.size > limit:
+                yield from self._parsed(_complete_lines(line, data))
+                if limit is not None and line.tell() > limit:
                     raise too_large_error(self._body.what, limit)
         finally:
             self.close()
@@ -172,17 +165,16 @@ class EventStream(Generic[E]):
                 self._reason = self._reason or event
                 self._start = self._start or text[:200]
                 continue
-            self._record(event)
+            self._count += 1
+            # The span of the workflow that the event is of: one may run inside of another.
+            is_own = getattr(event, "name", "").startswith("workflow.")
+            root = getattr(event, "span_id", "") if is_own else ""
+            self._root = self._root or root
+            if event.ends and root == self._root and self._deadline is None:
+                # After the last one the server may linger only for a moment.
+                self._deadline = time.monotonic() + _LINGER
+                self._body.call.limit_wait(_LINGER)
             yield event
-
-    def _record(self, event: E) -> None:
-        """Record an event; after the last one the server may linger only for a moment."""
-        self._count += 1
-        root = _workflow_span(event)
-        self._root = self._root or root
-        if event.ends and root == self._root and self._deadline is None:
-            self._deadline = time.monotonic() + _LINGER
-            self._body.call.limit_wait(_LINGER)
 
     def _check_end(self, last: bytes | APIConnectionError) -> None:
         """Raise unless the run's last event came, or the caller closed the stream."""
@@ -190,46 +182,24 @@ class EventStream(Generic[E]):
             return
         if isinstance(last, APIConnectionError):
             raise last
-        if self._has_end or (self._invalid and not self._count):
-            raise self._incomplete()
-
-    def _incomplete(self) -> APIError:
         what = self._body.what
-        if not self._count and self._invalid:
-            return bad_reply(what, 200, self._start, f"no stream of events: {self._reason}")
-        message = f"{what} ended after {self._count} events, but the run had not ended."
-        if self._invalid:
-            message += f" Lines that were no events: {self._invalid} ({self._reason})."
-        message += " The server may go on with it; it was not sent again."
-        return APIConnectionError(message, sent=True)
+        if self._invalid and not self._count:
+            raise bad_reply(what, 200, self._start, f"no stream of events: {self._reason}")
+        if self._has_end:
+            message = f"{what} ended after {self._count} events, but the run had not ended."
+            if self._invalid:
+                message += f" Lines that were no events: {self._invalid} ({self._reason})."
+            message += " The server may go on with it; it was not sent again."
+            raise APIConnectionError(message, sent=True)
 
 
-class _Lines:
-    """Cuts bytes at line feeds alone: other line separators may stand inside of JSON text."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.size = 0
-
-    def add(self, data: bytes) -> list[bytes]:
-        """Return the lines that are complete now."""
-        first, *more = data.split(b"\n")
-        self._parts.append(first)
-        self.size += len(first)
-        if not more:
-            return []
-        line = b"".join(self._parts)
-        self._parts = [more.pop()]
-        self.size = len(self._parts[0])
-        return [line, *more]
-
-    def rest(self) -> bytes:
-        """Return what follows the last line feed."""
-        return b"".join(self._parts)
-
-
-def _workflow_span(event: WorkflowStreamEvent | WorkflowEvent) -> str:
-    """Return the span of the workflow that an event is of: one may run inside of another."""
-    if isinstance(event, WorkflowEvent) and event.name.startswith("workflow."):
-        return event.span_id
-    return ""
+def _complete_lines(buffer: io.BytesIO, data: bytes) -> list[bytes]:
+    """Add `data`, and take the lines that end in it: at line feeds, no other separators."""
+    buffer.write(data)
+    if b"\n" not in data:
+        return []
+    *lines, rest = buffer.getvalue().split(b"\n")
+    buffer.seek(0)
+    buffer.truncate()
+    buffer.write(rest)
+    return lines

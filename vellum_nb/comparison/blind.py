@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from vellum_nb.comparison.cases import Case, RunSummary, same_answer
+from vellum_nb.comparison.cases import Case, same_answer
 from vellum_nb.comparison.figures import p_sentence
 from vellum_nb.comparison.statistics import Estimate, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
@@ -81,8 +81,8 @@ def _pairs_of(cases: Sequence[Case], first: str, second: str) -> list[BlindPair]
     """Return the cases that were answered on both, each with the two runs that count."""
     found: list[BlindPair] = []
     for case in cases:
-        one, other = case.counting(first), case.counting(second)
-        if one is None or other is None or not (one.is_answer and other.is_answer):
+        one, other = case.answer(first), case.answer(second)
+        if one is None or other is None:
             continue
         same = same_answer(one, other)
         at = len(found)
@@ -216,7 +216,7 @@ class BlindSession:
         self.record = record
         self._ratings = ratings
         self._number = len(cases)
-        self._runs: dict[str, RunSummary] = {
+        self._runs: dict[str, Run] = {
             each.id: each for case in cases for tries in case.tries.values() for each in tries
         }
         self.pairs = ratings.pairs(record.id)
@@ -293,13 +293,13 @@ class BlindSession:
 
     def names(self, pair: BlindPair) -> list[str]:
         """Return the names of the outputs in an order that does not reveal which release is A."""
-        first, second = self._runs[pair.first].run, self._runs[pair.second].run
+        first, second = self._runs[pair.first], self._runs[pair.second]
         common = [name for name in first.outputs if name in second.outputs]
         return common + sorted(set(first.outputs) ^ set(second.outputs))
 
     def answers(self, pair: BlindPair) -> tuple[Run, Run]:
         """Return the runs under A and B."""
-        first, second = self._runs[pair.first].run, self._runs[pair.second].run
+        first, second = self._runs[pair.first], self._runs[pair.second]
         return (first, second) if self._a_first(pair) else (second, first)
 
     def inputs(self, pair: BlindPair) -> Mapping[str, Any]:
@@ -433,7 +433,7 @@ class BlindSession:
         if rating.note:
             about["note"] = rating.note
         for run_id, quality in zip((pair.first, pair.second), _QUALITY[rating.choice], strict=True):
-            rate(self._runs[run_id].run, quality, about)
+            rate(self._runs[run_id], quality, about)
 
     def _a_first(self, pair: BlindPair) -> bool:
         return a_is_first(self.record.seed, pair.case_id)

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, Literal
 
 from vellum_nb.errors import InputError
-from vellum_nb.history import RunSummary, fetch
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.values import same_value
 
-__all__ = ["Case", "Columns", "RunSummary", "Status", "align", "in_turn", "same_answer", "split"]
+__all__ = [
+    "Case",
+    "Columns",
+    "Status",
+    "align",
+    "checks",
+    "error_text",
+    "is_answer",
+    "same_answer",
+    "split",
+]
 
 Status = Literal["same", "differs", "missing"]
-Kind = tuple[str | None, str | None]  # environment and release id
 
-_AT_ONCE = 20  # cases whose payloads are read at once
 _SHORT = 8  # characters of an id
 _NOTHING: Any = object()
+
+
+def is_answer(run: Run | None) -> bool:
+    """Return whether there is a run and it brought an answer, FULFILLED or REJECTED."""
+    return run is not None and run.state in {"FULFILLED", "REJECTED"}
+
+
+def error_text(run: Run | None) -> str:
+    """Return code and message of the error of a run, if there is one."""
+    if run is None or run.error is None:
+        return ""
+    return ": ".join(filter(None, (run.error.code, run.error.message)))
+
+
+def same_answer(a: Run, b: Run) -> bool:
+    """Return whether two runs brought the same outputs, or the same error."""
+    if a is b:
+        return True
+    return a.state == b.state and a.error == b.error and same_value(a.outputs, b.outputs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +71,7 @@ class Case:
     case_id: str
     baseline: str
     number: int = 0
-    tries: Mapping[str, Sequence[RunSummary]] = field(default_factory=dict)
+    tries: Mapping[str, Sequence[Run]] = field(default_factory=dict)
     expected: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     planned_inputs: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -56,34 +81,31 @@ class Case:
         """The inputs themselves."""
         if self.planned_inputs is not None:
             return self.planned_inputs
-        first = next((tries[0] for tries in self.tries.values() if tries), None)
-        return {} if first is None else first.inputs
+        return next((tries[0].inputs for tries in self.tries.values() if tries), {})
 
     @property
     def runs(self) -> dict[str, Run]:
         """Release to the run that counts; a release without any run is absent."""
-        return {release: tries.run for release in self.tries if (tries := self.counting(release))}
+        return {release: run for release in self.tries if (run := self.counting(release))}
 
-    def counting(self, release: str) -> RunSummary | None:
+    def counting(self, release: str) -> Run | None:
         """Return the run that counts: the newest that brought an answer, else the newest."""
-        tries = self.tries.get(release)
-        if not tries:
-            return None
-        return next((each for each in reversed(tries) if each.is_answer), tries[-1])
+        tries = self.tries.get(release, ())
+        return next(filter(is_answer, reversed(tries)), tries[-1] if tries else None)
 
-    def answers(self, release: str) -> list[RunSummary]:
+    def answers(self, release: str) -> list[Run]:
         """Return all runs on `release` that brought an answer, oldest first."""
-        return [each for each in self.tries.get(release, ()) if each.is_answer]
+        return list(filter(is_answer, self.tries.get(release, ())))
 
     def answer(self, release: str) -> Run | None:
         """Return the run that counts if it brought an answer, FULFILLED or REJECTED."""
-        found = self.counting(release)
-        return found.run if found is not None and found.is_answer else None
+        run = self.counting(release)
+        return run if is_answer(run) else None
 
     def status(self, release: str) -> Status:
         """Return whether the answer differs from the baseline's; missing without both."""
-        base, other = self.counting(self.baseline), self.counting(release)
-        if base is None or other is None or not (base.is_answer and other.is_answer):
+        base, other = self.answer(self.baseline), self.answer(release)
+        if base is None or other is None:
             return "missing"
         return "same" if same_answer(base, other) else "differs"
 
@@ -99,10 +121,8 @@ class Case:
 
     def checks(self, release: str) -> dict[str, bool]:
         """Return for each expected output whether the run that counts met it; {}: no answer."""
-        found = self.counting(release)
-        if found is None or not found.is_answer:
-            return {}
-        return checks(found.outputs, self.expected)
+        run = self.answer(release)
+        return {} if run is None else checks(run.outputs, self.expected)
 
 
 def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
@@ -118,32 +138,12 @@ def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str,
     }
 
 
-def same_answer(a: RunSummary, b: RunSummary) -> bool:
-    """Return whether two runs brought the same outputs, or the same error."""
-    return a is b or (a.state == b.state and a.error == b.error and a.mark == b.mark)
-
-
-def in_turn(cases: Iterable[Case], *, answers: bool = True) -> Iterator[Case]:
-    """Yield `cases`, the payloads of many read at once: of inputs, and of `answers`."""
-    rest = iter(cases)
-    while some := list(islice(rest, _AT_ONCE)):
-        fetch(
-            run
-            for case in some
-            for tries in case.tries.values()
-            for run in (tries if answers else tries[:1])
-        )
-        yield from some
-
-
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The columns of a comparison.
 
     Attributes
     ----------
-    labels : tuple of str
-        In their order.
     of_tag : dict
         Release tag to its columns, oldest first; one, but where a tag moved.
     moved : tuple of str
@@ -152,10 +152,14 @@ class Columns:
         Each run with its column.
     """
 
-    labels: tuple[str, ...]
     of_tag: dict[str, tuple[str, ...]]
     moved: tuple[str, ...]
-    runs: list[tuple[str, RunSummary]]
+    runs: list[tuple[str, Run]]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All columns, in their order."""
+        return tuple(label for own in self.of_tag.values() for label in own)
 
     def baseline(self, name: str | None) -> str:
         """Return the column that is the baseline; of a tag that moved, its newest.
@@ -175,59 +179,53 @@ class Columns:
         raise InputError(msg)
 
 
-def split(runs: Iterable[RunSummary], tags: Sequence[str], *, by_tag: bool = True) -> Columns:
+def split(runs: Sequence[Run], tags: Sequence[str], groups: Sequence[str] | None = None) -> Columns:
     """Return the columns of `tags`, and the column of each of `runs`.
 
     Runs of one tag on several releases, or in several environments, have columns of their own.
+    With `groups`, one for each run, the columns are those, and none is split.
     """
-    of_tag: dict[str, list[RunSummary]] = {tag: [] for tag in tags}
-    for run in runs:
-        if run.group in of_tag:
-            of_tag[run.group].append(run)
-    if not by_tag:
-        pairs = [(tag, run) for tag, own in of_tag.items() for run in own]
-        return Columns(tuple(tags), {tag: (tag,) for tag in tags}, (), pairs)
-    placed: list[tuple[str, RunSummary]] = []
+    of_tag: dict[str, list[Run]] = {tag: [] for tag in tags}
+    for run, group in zip(runs, groups or [run.release_tag for run in runs], strict=True):
+        if group in of_tag:
+            of_tag[group].append(run)
+    if groups is not None:
+        placed = [(tag, run) for tag, own in of_tag.items() for run in own]
+        return Columns({tag: (tag,) for tag in tags}, (), placed)
+    placed = []
     labels: dict[str, tuple[str, ...]] = {}
+    moved: list[str] = []
     for tag, own in of_tag.items():
-        pairs = sorted(_labelled(tag, own), key=lambda pair: pair[1].micros, reverse=True)
+        kinds = {(run.environment, run.release_id) for run in own if run.release_id}
+        names = _names(tag, kinds)
+        pairs = sorted(
+            ((names.get((run.environment, run.release_id), names[None]), run) for run in own),
+            key=lambda pair: pair[1].timestamp,
+            reverse=True,
+        )
         placed += pairs
-        newest_first = dict.fromkeys(label for label, _ in pairs)
-        labels[tag] = tuple(reversed(newest_first)) or (tag,)
-    moved = tuple(tag for tag, own in of_tag.items() if _has_moved(own))
-    return Columns(tuple(label for own in labels.values() for label in own), labels, moved, placed)
+        labels[tag] = tuple(reversed(dict.fromkeys(label for label, _ in pairs))) or (tag,)
+        environments = {environment for environment, _ in kinds}
+        if len(environments) < len(kinds) or any(run.tag_moved for run in own):
+            moved.append(tag)
+    return Columns(labels, tuple(moved), placed)
 
 
-def _labelled(tag: str, runs: Sequence[RunSummary]) -> list[tuple[str, RunSummary]]:
-    """Return each run of one tag with its column."""
-    kinds: set[Kind] = {(run.environment, run.release_id) for run in runs if run.release_id}
-    if len(kinds) < 2:  # noqa: PLR2004  (one release, or none is known)
-        return [(tag, run) for run in runs]
-    names = _names(tag, kinds)
-    unknown = f"{tag} (release unknown)"
-    return [(names.get((run.environment, run.release_id), unknown), run) for run in runs]
-
-
-def _names(tag: str, kinds: set[Kind]) -> dict[Kind, str]:
-    environments = {environment for environment, _ in kinds}
-    ids = [release or "" for _, release in kinds]
-    short = len({each[:_SHORT] for each in ids}) == len(set(ids))
-    names: dict[Kind, str] = {}
+def _names(tag: str, kinds: set[tuple[str | None, str]]) -> dict[Any, str]:
+    """Return the column of each environment and release of a tag; under None of any other."""
+    if len(kinds) <= 1:  # one release, or none is known
+        return dict.fromkeys([*kinds, None], tag)
+    environments = [environment for environment, _ in kinds]
+    ids = {release for _, release in kinds}
+    short = len({each[:_SHORT] for each in ids}) == len(ids)
+    names: dict[Any, str] = {None: f"{tag} (release unknown)"}
     for environment, release in kinds:
-        parts = [environment or "no environment"] if len(environments) > 1 else []
-        if sum(other == environment for other, _ in kinds) > 1:
-            text = release or ""
-            is_cut = short and len(text) > _SHORT
-            parts.append(f"release {text[:_SHORT]}…" if is_cut else f"release {text}")
+        parts = [environment or "no environment"] if len(set(environments)) > 1 else []
+        if environments.count(environment) > 1:
+            is_cut = short and len(release) > _SHORT
+            parts.append(f"release {release[:_SHORT]}…" if is_cut else f"release {release}")
         names[environment, release] = f"{tag} ({', '.join(parts)})"
     return names
-
-
-def _has_moved(runs: Sequence[RunSummary]) -> bool:
-    if any(run.tag_moved for run in runs):
-        return True
-    kinds = {(run.environment, run.release_id) for run in runs if run.release_id}
-    return len({environment for environment, _ in kinds}) < len(kinds)
 
 
 def align(
@@ -246,9 +244,9 @@ def align(
         old = cases.get(each.case_id, Case(each.case_id, baseline, planned_inputs=each.inputs))
         expected, labels = {**each.expected, **old.expected}, {**each.labels, **old.labels}
         cases[each.case_id] = replace(old, expected=expected, labels=labels)
-    tries: dict[str, dict[str, list[RunSummary]]] = {}
+    tries: dict[str, dict[str, list[Run]]] = {}
     desired: dict[str, dict[str, Any]] = {}
-    for release, run in sorted(columns.runs, key=lambda pair: pair[1].micros):
+    for release, run in sorted(columns.runs, key=lambda pair: pair[1].timestamp):
         tries.setdefault(run.case_id, {}).setdefault(release, []).append(run)
         cases.setdefault(run.case_id, Case(run.case_id, baseline))
         if run.desired:  # a correction goes before the table

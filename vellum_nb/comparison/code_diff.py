@@ -9,7 +9,7 @@ from html import escape
 from itertools import zip_longest
 
 from vellum_nb.rendering.format import plural
-from vellum_nb.rendering.values_html import NO_MATH
+from vellum_nb.rendering.html import NO_MATH
 
 __all__ = ["CodeDiff"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.blind import QUESTION, BlindSession, checked_pair, newest, opened
-from vellum_nb.comparison.cases import Case, RunSummary, Status, align, in_turn, split
+from vellum_nb.comparison.cases import Case, Status, align, split
 from vellum_nb.comparison.figures import (
     VERDICTS,
     Against,
@@ -127,7 +127,9 @@ class Comparison:
     only : iterable of str, optional
         The `case_id` of the cases that are compared. Default: all.
     by : str, default "release_tag"
-        What the columns are; of anything else than release tags none is split.
+        What the columns are.
+    groups : sequence of str, optional
+        The column of each run, where that is not its release tag; none is split then.
     alpha : float, default 0.05
         How likely chance may be where something counts as better or worse.
     seed : int, default 0
@@ -178,7 +180,7 @@ class Comparison:
 
     def __init__(
         self,
-        runs: Iterable[Run | RunSummary],
+        runs: Iterable[Run],
         *,
         deployment: str,
         release_tags: Sequence[str],
@@ -187,13 +189,14 @@ class Comparison:
         cases: Sequence[SweepCase] = (),
         only: Iterable[str] | None = None,
         by: str = "release_tag",
+        groups: Sequence[str] | None = None,
         alpha: float = 0.05,
         seed: int = 0,
         services: Services | None = None,
     ) -> None:
         tags = _checked_tags(release_tags)
-        own = [run for run in map(_summary, runs) if run.deployment == deployment]
-        columns = split(own, tags, by_tag=by == "release_tag")
+        own = [run for run in runs if run.deployment == deployment]
+        columns = split(own, tags, groups)
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
@@ -249,7 +252,7 @@ class Comparison:
 
     def with_runs(
         self,
-        runs: Iterable[Run | RunSummary] = (),
+        runs: Iterable[Run] = (),
         *,
         release: str | None = None,
         without: Collection[str] = (),
@@ -272,7 +275,7 @@ class Comparison:
         InputError
             A run is of none of the cases, or of none of the releases.
         """
-        changed = {run.id: run for run in map(_summary, runs)}
+        changed = {run.id: run for run in runs}
         known = {run.id: (column, at) for at, column, run in self._placed()}
         cases = list(self.cases)
         touched: set[int] = set()
@@ -315,12 +318,12 @@ class Comparison:
         table = _table(self.cases, self.releases, metrics, known)
         return self._replaced(metrics=metrics, answers=table)
 
-    def _placed(self) -> list[tuple[int, str, RunSummary]]:
+    def _placed(self) -> list[tuple[int, str, Run]]:
         """Return case, release and run of each row of the table."""
         columns = (self.answers[name].tolist() for name in ("case", "release", "run"))
         return [(case, self.releases[at], run) for case, at, run in zip(*columns, strict=True)]
 
-    def _case_of(self, run: RunSummary) -> int:
+    def _case_of(self, run: Run) -> int:
         found = next((c.number - 1 for c in self.cases if c.case_id == run.case_id), None)
         if found is None:
             msg = f"the run {run.id} is of none of the cases compared (case_id {run.case_id})"
@@ -343,7 +346,7 @@ class Comparison:
             }
         return found
 
-    def answered(self) -> list[tuple[RunSummary, Mapping[str, Any]]]:
+    def answered(self) -> list[tuple[Run, Mapping[str, Any]]]:
         """Return each run that brought an answer, with what is expected of its case."""
         rows = self.answers[self.answers["is_answer"]]
         pairs = zip(rows["run"].tolist(), rows["case"].tolist(), strict=True)
@@ -382,8 +385,7 @@ class Comparison:
     @cached_property
     def input_names(self) -> tuple[str, ...]:
         """The names of all inputs."""
-        cases = in_turn(self.cases, answers=False)
-        return tuple(dict.fromkeys(name for case in cases for name in case.inputs))
+        return tuple(dict.fromkeys(name for case in self.cases for name in case.inputs))
 
     @property
     def statuses(self) -> Mapping[str, Sequence[Status]]:
@@ -1082,10 +1084,6 @@ class Comparison:
         return report.overview(self._report_model())
 
 
-def _summary(run: Run | RunSummary) -> RunSummary:
-    return run if isinstance(run, RunSummary) else RunSummary.of_run(run)
-
-
 def _table(
     cases: tuple[Case, ...],
     releases: tuple[str, ...],
@@ -1103,10 +1101,10 @@ def _table(
     return table
 
 
-def _with_run(case: Case, release: str, run: RunSummary) -> Case:
+def _with_run(case: Case, release: str, run: Run) -> Case:
     """Return `case` with a run in its place; what its reader desired is expected from now on."""
     tries = [each for each in case.tries.get(release, ()) if each.id != run.id]
-    tries = sorted([*tries, run], key=lambda each: each.micros)
+    tries = sorted([*tries, run], key=lambda each: each.timestamp)
     expected = {**case.expected, **(run.desired or {})}
     return replace(case, tries={**case.tries, release: tries}, expected=expected)
 

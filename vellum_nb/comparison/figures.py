@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from vellum_nb.comparison.cases import Case, RunSummary, Status
+from vellum_nb.comparison.cases import Case, Status, is_answer
 from vellum_nb.comparison.metrics import Evaluation, Metric
 from vellum_nb.comparison.statistics import (
     Z95,
@@ -27,8 +27,9 @@ from vellum_nb.comparison.statistics import (
     two_sided_z,
     unlike_pairs,
 )
-from vellum_nb.history import in_turn
+from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_value, percent, plural
+from vellum_nb.rendering.values import value_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,16 +92,16 @@ def runs_table(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["case", "release", "repeat", "run", "counts"])
     table = table.astype({"case": "int64", "release": "int64", "repeat": "int64", "counts": "bool"})
-    runs: list[RunSummary] = table["run"].tolist()
-    for name in ("state", "is_answer", "latency_s", "cost_usd", "quality"):
-        kind = {"state": "object", "is_answer": "bool"}.get(name, "float64")
+    runs: list[Run] = table["run"].tolist()
+    table["is_answer"] = pd.Series([is_answer(run) for run in runs], dtype="bool")
+    for name in ("state", "latency_s", "cost_usd", "quality"):
+        kind = "object" if name == "state" else "float64"
         table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
-    known: dict[Any, int] = {}
-    kinds = [
-        known.setdefault((run.state, run.error, run.mark), len(known)) if run.is_answer else -1
+    keys = [
+        f"{run.state} {run.error!r} {value_key(run.outputs)}" if is_answer(run) else None
         for run in runs
     ]
-    table["kind"] = pd.Series(kinds, dtype="int64")
+    table["kind"] = pd.factorize(pd.Series(keys, dtype="object"))[0]
     return table
 
 
@@ -113,13 +114,11 @@ def evaluated(
     """Return of each run the figure of `metric`, NaN without one, and why there is none."""
     known = known or {}
     rows = table[table["is_answer"]]
-    runs: list[RunSummary] = rows["run"].tolist()
+    runs: list[Run] = rows["run"].tolist()
     places = dict(zip(rows.index.tolist(), rows["case"].tolist(), strict=True))
     values = [math.nan] * len(table)
     errors: list[str | None] = [None] * len(table)
     slip = _unknown_output(runs, metric)
-    rest = [run for run in runs if run.id not in known]
-    read = iter(in_turn(rest))
     for at, run in zip(places, runs, strict=True):
         if slip is not None:
             errors[at] = slip
@@ -127,18 +126,18 @@ def evaluated(
         if run.id in known:
             value, problem = known[run.id]
         else:
-            value, problem = metric.evaluate(next(read), cases[places[at]].expected)
+            value, problem = metric.evaluate(run, cases[places[at]].expected)
         values[at], errors[at] = (math.nan if value is None else value), problem
     return values, errors
 
 
-def _unknown_output(runs: Sequence[RunSummary], metric: Metric) -> str | None:
+def _unknown_output(runs: Sequence[Run], metric: Metric) -> str | None:
     """Return what is wrong where no run has the output that a metric reads: a slip."""
     if metric.looks_at is None:
         return None
     known: dict[str, None] = {}
     for run in runs:
-        outputs = run.output_names if run.state == "FULFILLED" else ()
+        outputs = run.outputs if run.state == "FULFILLED" else ()
         if metric.looks_at in outputs:
             return None
         known |= dict.fromkeys(outputs)
@@ -571,7 +570,7 @@ def _corrected(
 
 def _output_names(table: pd.DataFrame) -> tuple[str, ...]:
     runs = table.loc[table["counts"], "run"].tolist()
-    return tuple(dict.fromkeys(name for run in runs for name in run.output_names))
+    return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
 
 def _statuses(

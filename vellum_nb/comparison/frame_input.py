@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vellum_nb.comparison.cases import RunSummary
 from vellum_nb.comparison.comparison import Comparison, Services
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import InputError
@@ -47,15 +46,17 @@ def compare_rows(
     _check(frame, by)
     rows = _rows(frame)
     rows = [row for row in rows if by in row]
-    records = [_summary(row, at, name, by) for at, row in enumerate(rows)]
-    groups = dict.fromkeys(each.group for each in sorted(records, key=lambda each: each.micros))
+    runs = [_run(row, at, name, by) for at, row in enumerate(rows)]
+    groups = [_text(row[by]) for row in rows]
+    first = sorted(range(len(runs)), key=lambda at: runs[at].timestamp)
     return Comparison(
-        records,
+        runs,
         deployment=name,
-        release_tags=list(groups),
+        release_tags=list(dict.fromkeys(groups[at] for at in first)),
+        groups=None if by == "release_tag" else groups,
         baseline=None if baseline is None else str(baseline),
         metrics=metrics,
-        cases=_cases(records, rows),
+        cases=_cases([(runs[at], rows[at]) for at in first]),
         services=services,
         by=by,
         alpha=alpha,
@@ -115,7 +116,7 @@ def _micros(column: pd.Series[Any]) -> pd.Series[Any]:
     return times.astype("datetime64[us, UTC]").astype("int64").where(times.notna())
 
 
-def _summary(row: Mapping[str, Any], at: int, deployment: str, by: str) -> RunSummary:
+def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
     """Return a row as a run; without a time it is as old as its place in the frame."""
     inputs = _side(row, "input.")
     micros, code = row.get("timestamp"), row.get("error_code")
@@ -123,7 +124,7 @@ def _summary(row: Mapping[str, Any], at: int, deployment: str, by: str) -> RunSu
     if code is not None:
         error = RunError(code=str(code), message=str(row.get("error_message", "")))
     try:
-        run = Run(
+        return Run(
             **{name: row.get(name) for name in _SAME},
             id=str(row.get("id") or at),
             deployment=deployment,
@@ -141,9 +142,6 @@ def _summary(row: Mapping[str, Any], at: int, deployment: str, by: str) -> RunSu
         field = ".".join(map(str, first["loc"]))
         msg = f"row {at + 1} of the frame: {field}={first['input']!r:.60}: {first['msg']}"
         raise InputError(msg) from exc
-    summary = RunSummary.of_run(run)
-    summary.group = _text(row[by])
-    return summary
 
 
 def _text(value: Any) -> str:
@@ -174,13 +172,12 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
-def _cases(records: Sequence[RunSummary], rows: Sequence[Mapping[str, Any]]) -> list[SweepCase]:
+def _cases(rows: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[SweepCase]:
     """Return the cases as they were first run, with their expected outputs and labels."""
     found: dict[str, SweepCase] = {}
-    pairs = zip(records, rows, strict=True)
-    for record, row in sorted(pairs, key=lambda pair: pair[0].micros):
-        if record.case_id not in found:
+    for run, row in rows:
+        if run.case_id not in found:
             expected, labels = _side(row, "expected."), _side(row, "label.")
-            at, inputs = len(found), record.inputs
-            found[record.case_id] = SweepCase(at, record.case_id, inputs, expected, labels)
+            at, inputs = len(found), run.inputs
+            found[run.case_id] = SweepCase(at, run.case_id, inputs, expected, labels)
     return list(found.values())

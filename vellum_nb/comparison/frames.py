@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.comparison.cases import Case, RunSummary, Status, in_turn
+from vellum_nb.comparison.cases import Case, Status, error_text
 from vellum_nb.comparison.figures import VERDICTS, Against, Finding, Scored, estimate, noise_floor
-from vellum_nb.history import cell, clean, frame_of_cells
-from vellum_nb.history import in_turn as runs_in_turn
+from vellum_nb.history import cell, clean, frame_of_cells, micros
+from vellum_nb.models import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def _payload_cells(
     """Return the cells of inputs and of outputs, each run read once."""
     inputs: Cells = {}
     outputs: Cells = {f"output.{name}@{each}": [] for name in names for each in releases}
-    for at, case in enumerate(in_turn(cases)):
+    for at, case in enumerate(cases):
         for name, value in case.inputs.items():
             inputs.setdefault(f"input.{name}", [None] * len(cases))[at] = cell(value)
         for each in releases:
@@ -97,7 +97,7 @@ def run_frame(
     table: pd.DataFrame, cases: Sequence[Case], releases: Sequence[str], metrics: Sequence[str]
 ) -> pd.DataFrame:
     """Return one row a run."""
-    runs: list[RunSummary] = table["run"].tolist()
+    runs: list[Run] = table["run"].tolist()
     cells: Cells = {
         "case_id": [cases[at].case_id for at in table["case"].tolist()],
         "release": [releases[at] for at in table["release"].tolist()],
@@ -106,13 +106,13 @@ def run_frame(
         "environment": [run.environment for run in runs],
         "repeat": table["repeat"].tolist(),
         "state": [run.state for run in runs],
-        "timestamp": [run.micros for run in runs],
+        "timestamp": [micros(run.timestamp) for run in runs],
         "latency_s": [run.latency_s for run in runs],
         "cost_usd": [run.cost_usd for run in runs],
     }
-    names = dict.fromkeys(name for run in runs for name in run.output_names)
+    names = dict.fromkeys(name for run in runs for name in run.outputs)
     cells |= {f"output.{name}": [] for name in names}
-    for run in runs_in_turn(runs):
+    for run in runs:
         outputs = run.outputs
         for name in names:
             cells[f"output.{name}"].append(cell(outputs.get(name)))
@@ -123,7 +123,7 @@ def run_frame(
             cells[f"metric_error.{name}"] = [
                 cell(error) if isinstance(error, str) else None for error in errors
             ]
-    cells["error"] = [cell(": ".join(run.error)) if run.error else None for run in runs]
+    cells["error"] = [cell(error_text(run) or None) for run in runs]
     cells["id"] = [run.id for run in runs]
     return frame_of(cells)
 
@@ -162,7 +162,7 @@ def release_row(
 ) -> dict[str, Any]:
     """Return the counts of one release; `status` is missing for the baseline."""
     own = table[table["release"] == column]
-    runs: list[RunSummary] = own["run"].tolist()
+    runs: list[Run] = own["run"].tolist()
     answers = own[own["is_answer"]]
     run, answered = own["case"].nunique(), answers["case"].nunique()
     newest = answers.groupby("case")["state"].last()

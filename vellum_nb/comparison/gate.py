@@ -11,8 +11,7 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import ComparisonFigures, cases_by, p_sentence
 from vellum_nb.errors import InputError, RegressionError
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.format import one_line, plural
-from vellum_nb.rendering.marks import printable
+from vellum_nb.rendering.format import one_line, plural, printable
 from vellum_nb.rendering.values import json_text, number_text
 
 __all__ = ["Failure", "check", "failures", "reason_of"]
@@ -177,7 +176,7 @@ def _changes(case: Case, release: str) -> list[str]:
     if base is None or other is None:
         return []
     if other.error is not None:
-        return [f"{other.error[0]}: {_glimpse(other.error[1])}"]
+        return [f"{other.error.code}: {_glimpse(other.error.message)}"]
     found = []
     for name, value in other.outputs.items():
         old = base.outputs.get(name)

@@ -105,7 +105,7 @@ def _calls(comparison: Comparison, judge: Judge, service: JudgeService | None) -
         if judge.rejected is not None and run.state == "REJECTED":
             continue
         try:
-            inputs = judge.request(run.run, dict(expected))
+            inputs = judge.request(run, dict(expected))
             requests.setdefault(case_id(inputs), inputs)
         except Exception:  # noqa: BLE001, S112  (`evaluate` reports it, for this run)
             continue

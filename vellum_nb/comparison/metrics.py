@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from vellum_nb.comparison.cases import RunSummary, checks
+from vellum_nb.comparison.cases import checks
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.inputs import format_value
@@ -83,9 +83,6 @@ class Metric:
     looks_at: str | None = None
     """The one output that a metric of this module reads, where it is named."""
 
-    is_built_in = False
-    """Whether it only reads attributes that summaries of runs have."""
-
     def __init__(
         self,
         fn: Any,
@@ -113,10 +110,10 @@ class Metric:
             return self.rejected
         return self.fn(run, dict(expected or {})) if self._takes_expected else self.fn(run)
 
-    def evaluate(self, run: RunSummary, expected: Mapping[str, Any]) -> Evaluation:
+    def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
         """Return the figure of a run, or why there is none; never raises but on an interrupt."""
         try:
-            value = self(run if self.is_built_in else run.run, expected)  # type: ignore[arg-type]
+            value = self(run, expected)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
             return None, f"{type(exc).__name__}: {exc}"
         return _checked(value)
@@ -168,8 +165,6 @@ def _checked(value: object) -> Evaluation:
 
 class _BuiltIn(Metric):
     """A metric of this module."""
-
-    is_built_in = True
 
     def __init__(
         self, fn: Callable[..., Value], name: str, output: Any = None, **options: Any
@@ -532,7 +527,7 @@ class Judge(Metric):
             return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
         return {variable: _of_column(sides, column) for variable, column in self.inputs.items()}
 
-    def evaluate(self, run: RunSummary, expected: Mapping[str, Any]) -> Evaluation:
+    def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
         """Return the judge's figure of a run, or why there is none."""
         value, problem = super().evaluate(run, expected)
         return value, problem.removeprefix("ValueError: ") if problem else None

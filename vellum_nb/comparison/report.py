@@ -5,30 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vellum_nb.comparison.cases import Case, RunSummary, in_turn
+from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.figures import Against, ComparisonFigures, cases_by
 from vellum_nb.errors import InputError
-from vellum_nb.history import clean, from_micros
+from vellum_nb.history import clean
+from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.diff import Difference, difference
 from vellum_nb.rendering.format import (
     cut,
     duration,
     figure,
+    markdown_code,
     money,
     one_line,
     p_value,
     percent,
     plural,
+    printable,
 )
-from vellum_nb.rendering.marks import markdown_code, printable
-from vellum_nb.rendering.states import error_html
-from vellum_nb.rendering.templates import render, stylesheet
+from vellum_nb.rendering.html import (
+    NO_MATH,
+    difference_html,
+    error_html,
+    render,
+    stylesheet,
+    value_html,
+)
 from vellum_nb.rendering.values import output_kind, plain_text, value_text
-from vellum_nb.rendering.values_html import NO_MATH, difference_html, value_html
 
 __all__ = [
     "GROUPS",
@@ -52,7 +60,7 @@ GROUPS = {
 }
 """The groups of cases, in the order in which they are worth a look, and their titles."""
 
-_UNTIMED = 86_400_000_000  # µs; rows of a frame without times are counted from 0
+_UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
 _LIMIT = 50  # cases of the overview
 _INPUT = 400  # characters of an input there; the case is known by its beginning
 
@@ -122,7 +130,7 @@ class Cell:
 
     Attributes
     ----------
-    run : RunSummary or None
+    run : Run or None
         The run that counts.
     status : str
         ``same``, ``differs``, ``missing``; ``baseline`` on the baseline.
@@ -133,7 +141,7 @@ class Cell:
     """
 
     release: str
-    run: RunSummary | None
+    run: Run | None
     status: str
     scores: Mapping[str, tuple[float | None, str]]
     unlike: int
@@ -157,7 +165,7 @@ class Cell:
     @property
     def error(self) -> str:
         """Code and message of the error, if there is one."""
-        return "" if self.run is None or self.run.error is None else ": ".join(self.run.error)
+        return error_text(self.run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +237,11 @@ def _span(figures: ComparisonFigures) -> str:
     """Return how many cases and runs there are, and from when, in a line."""
     if not figures.cases:
         return f"no stored runs on {', '.join(figures.releases)}"
-    moments = [run.micros for run in figures.table["run"].tolist()]
+    moments = [run.timestamp for run in figures.table["run"].tolist()]
     counts = f"{plural(len(figures.cases), 'case')}, {plural(len(moments), 'run')}"
     if not moments or max(moments) < _UNTIMED:
         return counts
-    first, last = (f"{from_micros(each):%Y-%m-%d %H:%M}" for each in (min(moments), max(moments)))
+    first, last = (f"{each:%Y-%m-%d %H:%M}" for each in (min(moments), max(moments)))
     return f"{counts} of {first} UTC" if first == last else f"{counts} of {first} to {last} UTC"
 
 
@@ -270,7 +278,7 @@ def _is_missing(figures: ComparisonFigures, case: Case, metric: str | None) -> b
     )
 
 
-def _cell(figures: ComparisonFigures, case: Case, release: str, base: RunSummary | None) -> Cell:
+def _cell(figures: ComparisonFigures, case: Case, release: str, base: Run | None) -> Cell:
     run = case.counting(release)
     is_base = release == case.baseline
     scores = {
@@ -286,13 +294,13 @@ def _cell(figures: ComparisonFigures, case: Case, release: str, base: RunSummary
         for name in figures.output_names
         if (answer := _answer(run, None if is_base else base, name)) is not None
     }
-    status: str = "missing" if run is None or not run.is_answer else case.status(release)
+    status: str = "missing" if not is_answer(run) else case.status(release)
     if is_base and status != "missing":
         status = "baseline"
     return Cell(release, run, status, scores, unlike, answers, outputs)
 
 
-def _answer(run: RunSummary | None, base: RunSummary | None, name: str) -> Answer | None:
+def _answer(run: Run | None, base: Run | None, name: str) -> Answer | None:
     if run is None:
         return None
     if name not in run.outputs:
@@ -336,7 +344,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
         groups=GROUPS,
         beside=beside,
         css=stylesheet("report.css"),
-        in_turn=in_turn,
+        is_answer=is_answer,
         plain_text=plain_text,
         no_math=NO_MATH,
     )
@@ -349,12 +357,13 @@ def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
     return render(
         "comparison.html.j2",
         model=model,
-        cases=in_turn(cases[:limit]),
+        cases=cases[:limit],
+        is_answer=is_answer,
         total=len(cases),
         limit=limit,
         css=stylesheet("comparison.css"),
         short=lambda value: cut(plain_text(value), _INPUT),
-        state_html=lambda run: error_html(run.run),
+        state_html=error_html,
         no_math=NO_MATH,
     )
 
@@ -376,7 +385,7 @@ def markdown(model: ReportModel, groups: Sequence[str]) -> str:
     for group in groups:
         cases = model.groups[group]
         parts += [f"### {GROUPS[group]}: {plural(len(cases), 'case')}"] if cases else []
-        for case in in_turn(cases):
+        for case in cases:
             parts += [_markdown_head(case), _markdown_case(model, case)]
     left_out = [
         f"{len(cases):,} {group}"

@@ -20,7 +20,6 @@ from vellum_nb.history.query import Filters, OrderedRuns, PageFilters, moment
 from vellum_nb.history.read_files import read_csv, read_jsonl, read_parquet
 from vellum_nb.history.rows import cell, clean, from_micros, micros
 from vellum_nb.history.store import DatabaseUrl
-from vellum_nb.history.summaries import MissingRunError, RunSummary, fetch, in_turn
 from vellum_nb.history.writes import Deletion
 
 __all__ = [
@@ -31,11 +30,9 @@ __all__ = [
     "Filters",
     "History",
     "HistoryCheck",
-    "MissingRunError",
     "OrderedRuns",
     "PageFilters",
     "PastRun",
-    "RunSummary",
     "Separator",
     "Sweeps",
     "SyncReport",
@@ -43,10 +40,8 @@ __all__ = [
     "check_history",
     "clean",
     "column",
-    "fetch",
     "frame_of_cells",
     "from_micros",
-    "in_turn",
     "micros",
     "moment",
     "parse_location",

@@ -30,7 +30,6 @@ from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
 from vellum_nb.history.rows import clean, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Store, Transaction
-from vellum_nb.history.summaries import RunSummary, read_summaries
 from vellum_nb.models import NodeRun, Run
 
 if TYPE_CHECKING:
@@ -388,10 +387,6 @@ class History:
     def index_for_search(self, on_progress: Callable[[int, int], None]) -> None:
         """Bring the search index up to date, as `search` does by itself; for tables."""
         search.catch_up(self._store, on_progress)
-
-    def summaries(self, **filters: Unpack[Filters]) -> list[RunSummary]:
-        """Return runs as `RunSummary`, newest first, for comparisons; arguments as in `runs`."""
-        return read_summaries(self._store, filters)
 
     def release_tags(self, deployment: str) -> dict[str, int]:
         """Return the release tags of the runs of `deployment`, and how many runs each has."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP = (
-    *("id", "deployment", "environment", "release_tags", "repeats", "cases", "signature"),
-    *("created", "round", "ended", "why", "releases", "options"),
+    *("id", "deployment", "environment", "workspace", "release_tags", "repeats", "cases"),
+    *("signature", "created", "round", "ended", "why", "releases", "options"),
 )
 CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")

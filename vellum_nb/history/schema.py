@@ -75,6 +75,7 @@ CREATE TABLE sweeps (
     id TEXT NOT NULL UNIQUE,
     deployment TEXT NOT NULL,
     environment TEXT,
+    workspace TEXT,
     release_tags TEXT NOT NULL,
     repeats INTEGER NOT NULL,
     cases INTEGER NOT NULL,

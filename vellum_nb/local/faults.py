@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 import random
+import sys
 import threading
 from dataclasses import dataclass, fields
 
@@ -20,7 +20,6 @@ _RATES = (
     "truncated_body",
     "truncated_stream",
 )
-_SECONDS = ("latency_s", "retry_after_s", "drip_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +71,10 @@ class Faults:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (*_RATES, *_SECONDS):
-            value = getattr(self, name)
-            most = 1.0 if name in _RATES else math.inf
-            if not 0 <= value <= most or math.isinf(value):
-                what = "a share between 0 and 1" if name in _RATES else "seconds from 0 on"
+        for name in (*_RATES, "latency_s", "retry_after_s", "drip_s"):
+            value, is_rate = getattr(self, name), name in _RATES
+            if not 0 <= value <= (1 if is_rate else sys.float_info.max):
+                what = "a share between 0 and 1" if is_rate else "seconds from 0 on"
                 msg = f"Faults: {name} is {value!r}; give {what}"
                 raise VellumNBError(msg)
         total = sum(getattr(self, name) for name in _RATES)
@@ -85,17 +83,10 @@ class Faults:
             raise VellumNBError(msg)
 
     def __repr__(self) -> str:
-        set_ = {f.name: getattr(self, f.name) for f in fields(self)}
-        given = [f"{f.name}={set_[f.name]!r}" for f in fields(self) if set_[f.name] != f.default]
-        return f"Faults({', '.join(given)})"
-
-    def at(self, dice: float) -> str:
-        """Return the fault for a throw between 0 and 1, or ``""``."""
-        for name in _RATES:
-            dice -= getattr(self, name)
-            if dice < 0:
-                return name
-        return ""
+        values = [(f.name, getattr(self, f.name)) for f in fields(self)]
+        default = {f.name: f.default for f in fields(self)}
+        texts = [f"{name}={value!r}" for name, value in values if value != default[name]]
+        return f"Faults({', '.join(texts)})"
 
 
 class FaultBox:
@@ -103,23 +94,23 @@ class FaultBox:
 
     def __init__(self, faults: Faults | None = None) -> None:
         self._lock = threading.Lock()
-        self.faults = faults
+        self.set(faults)
 
-    @property
-    def faults(self) -> Faults | None:
-        """What goes wrong now; setting it restarts the dice from its seed."""
-        return self._faults
-
-    @faults.setter
-    def faults(self, faults: Faults | None) -> None:
+    def set(self, faults: Faults | None) -> None:
+        """Change what goes wrong, and restart the dice from its seed."""
         with self._lock:
-            self._faults = faults
+            self.faults = faults
             self._dice = random.Random(faults.seed if faults else 0)  # noqa: S311 - no secret
 
     def draw(self, path: str) -> tuple[str, Faults] | None:
         """Return what a request for `path` meets: the name of a share, or ``""``, and the rest."""
         with self._lock:
-            faults = self._faults
+            faults = self.faults
             if faults is None or not fnmatch.fnmatchcase(path, faults.paths):
                 return None
-            return faults.at(self._dice.random()), faults
+            throw = self._dice.random()
+        for name in _RATES:
+            throw -= getattr(faults, name)
+            if throw < 0:
+                return name, faults
+        return "", faults

@@ -8,12 +8,10 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
@@ -89,28 +87,31 @@ class LocalServer:
         faults: Faults | None = None,
         memory_limit: int | None = DEFAULT_MEMORY_LIMIT,
     ) -> None:
+        problem = ""
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
-            msg = "api_key must be ASCII letters, digits and signs; leave it out for a random one"
-            raise VellumNBError(msg)
-        if timeout is not None and not timeout > 0:
-            msg = f"A timeout of {timeout!r} cannot be kept; give seconds above 0, or None"
-            raise VellumNBError(msg)
-        if not request_timeout > 0:
-            msg = f"A request_timeout of {request_timeout!r} is no time; give seconds above 0"
-            raise VellumNBError(msg)
-        if concurrency < 1 or queue < 0 or not grace >= 0:
-            msg = (
+            problem = (
+                "api_key must be ASCII letters, digits and signs; leave it out for a random one"
+            )
+        elif timeout is not None and not timeout > 0:
+            problem = f"A timeout of {timeout!r} cannot be kept; give seconds above 0, or None"
+        elif not request_timeout > 0:
+            problem = f"A request_timeout of {request_timeout!r} is no time; give seconds above 0"
+        elif concurrency < 1 or queue < 0 or not grace >= 0:
+            problem = (
                 f"concurrency is 1 or more, queue and grace 0 or more; "
                 f"given are {concurrency!r}, {queue!r} and {grace!r}"
             )
-            raise VellumNBError(msg)
-        self._port = port
+        if problem:
+            raise VellumNBError(problem)
         self._api_key = api_key or secrets.token_urlsafe(24)
-        self._timeout = timeout
-        self._body_limit = body_limit
-        self._request_timeout = request_timeout
-        self._room = (concurrency, queue)
-        self._grace = grace
+        self._options: dict[str, Any] = {
+            "port": port,
+            "api_key": self._api_key,
+            "limits": Limits(timeout, concurrency, queue),
+            "grace": grace,
+            "body_limit": body_limit,
+            "request_timeout": request_timeout,
+        }
         self._memory_limit = memory_limit
         folder = Path(data) if data is not None else None
         self._registry = Registry(folder)
@@ -120,7 +121,9 @@ class LocalServer:
         self._lock = threading.RLock()
         self._serving: Serving | None = None
         if samples:
-            self._deploy_samples()
+            from vellum_nb.local.samples import deploy_samples
+
+            deploy_samples(self)
 
     @property
     def url(self) -> str:
@@ -149,7 +152,7 @@ class LocalServer:
 
     @faults.setter
     def faults(self, faults: Faults | None) -> None:
-        self._faults.faults = faults
+        self._faults.set(faults)
 
     def start(self) -> Self:
         """Serve in a thread of this process; a running server goes on."""
@@ -184,12 +187,20 @@ class LocalServer:
         ready : callable, optional
             Called once when the server answers; it may end the server at once.
         """
-        ended: list[bool] = []  # not an Event: a signal may come while its lock is held
-        with _signals(lambda: ended.append(True)), self:
-            if ready is not None:
-                ready()
-            while not ended:
-                time.sleep(0.2)
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        before = {each: signal.signal(each, signal.default_int_handler) for each in numbers}
+        try:
+            with self:
+                if ready is not None:
+                    ready()
+                while True:
+                    time.sleep(0.2)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def models(
         self,
@@ -223,12 +234,9 @@ class LocalServer:
         if find_spec("openai") is None:
             msg = 'Models are called with the openai client: pip install "vellum-nb[models]"'
             raise VellumNBError(msg)
+        known = dict(prices or {})
         self._models.provider = Provider(
-            base_url=base_url,
-            api_key=api_key,
-            model=model,
-            prices=dict(prices or {}),
-            timeout=timeout,
+            base_url=base_url, api_key=api_key, model=model, prices=known, timeout=timeout
         )
 
     def deploy(
@@ -349,12 +357,7 @@ class LocalServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -372,39 +375,5 @@ class LocalServer:
                 "To run against Vellum, set VELLUM_API_KEY."
             )
             raise VellumNBError(msg) from exc
-        concurrency, queue = self._room
-        return Serving(
-            self._registry,
-            self._ledger,
-            port=self._port,
-            api_key=self._api_key,
-            limits=Limits(self._timeout, concurrency, queue),
-            grace=self._grace,
-            body_limit=self._body_limit,
-            request_timeout=self._request_timeout,
-            models=self._models,
-            faults=self._faults,
-        )
-
-    def _deploy_samples(self) -> None:
-        from vellum_nb.local import samples
-
-        samples.deploy_samples(self)
-
-
-@contextmanager
-def _signals(handler: Callable[[], None]) -> Iterator[None]:
-    """Have SIGINT and SIGTERM call `handler`, as far as this thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_: int, __: FrameType | None) -> None:
-        handler()
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, previous in old.items():
-            signal.signal(number, previous)
+        parts = self._registry, self._ledger, self._models, self._faults
+        return Serving(*parts, **self._options)

@@ -42,6 +42,7 @@ class SweepRecord(Model):
     id: str
     deployment: str
     environment: str | None = None
+    workspace: str | None = None  # its id on the server
     release_tags: tuple[str, ...]
     repeats: int = 1
     cases: int

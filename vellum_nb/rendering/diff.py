@@ -5,27 +5,44 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from html import escape
 from typing import Any, Final, Literal, NamedTuple
 
 from vellum_nb.models.media import MEDIA_TYPES
-from vellum_nb.rendering.format import cut, plural
-from vellum_nb.rendering.marks import (
-    diff_html,
-    markdown_code,
-    marked_markdown,
-    marked_text,
-    printable,
+from vellum_nb.rendering.format import cut, markdown_code, plural, printable
+from vellum_nb.rendering.values import json_text, number_text, same_value, value_key, value_text
+
+__all__ = [
+    "MISSING", "Change", "Difference", "Op", "Row", "diff_html", "difference", "matches",
+    "word_diff",
+]  # fmt: skip
+
+# Words with their accents; numbers and contractions stay whole; scripts written without spaces go
+# by character.
+_WORD = re.compile(
+    r"\s+|\d+(?:[.,]\d+)*"
+    r"|[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+    r"|[^\W_]\w*(?:['\u2019]\w+)*[\u0300-\u036f\w]*"
+    r"|\S"
 )
-from vellum_nb.rendering.text_diff import Op, matches, word_diff
-from vellum_nb.rendering.values import json_text, number_text, value_text
+_MOST_PAIRS = 100_000_000  # pairs of tokens compared: about 20 ms, 15 MB
+_AT_MOST = 10_000  # tokens of each side that are compared where there would be more pairs
+_UNLIKE = 0.25  # texts that share less than this are shown as one replacement
+_ISLAND = 100  # characters; longer equal pieces are never merged into a change
+_LONG_WORD = 200  # characters; of such a word only the middle that differs is marked
 
-__all__ = ["MISSING", "Change", "Difference", "Row", "difference"]
+_AROUND = 3  # lines shown on each side of what is folded
+_NEAR = 200  # characters, where there are no lines
+_FOLD = 1_200  # characters; an equal piece with more is folded
+_MOST = 20_000  # characters shown of one piece that changed
+_TOTAL = 100_000  # characters shown of all pieces together
+_MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
-_MOST = 100  # rows shown as HTML
+_ROWS = 100  # rows shown as HTML
 _TYPED = {"CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "FUNCTION_CALL", "ERROR"}
 _NOUNS = {"CHAT_HISTORY": "turn", "ARRAY": "item", "SEARCH_RESULTS": "result"}
 _OWN = {"CHAT_HISTORY": "text", "ARRAY": "value", "SEARCH_RESULTS": "text"}  # goes without saying
@@ -38,7 +55,212 @@ _GLIMPSE = 80  # characters of an item that moved
 _STEPS = 12  # of a path that are written out
 _LABEL = 60  # characters of a key or a document's name
 
+Block = tuple[str, str, str]  # equal text, or deleted and inserted text
 Path = tuple[str | int, ...]
+
+
+class Op(NamedTuple):
+    """One piece of a difference: `insert` is only in the new text, `delete` only in the old."""
+
+    kind: Literal["equal", "insert", "delete"]
+    text: str
+
+
+def word_diff(a: str, b: str) -> list[Op]:
+    """Return how `b` differs from `a`, line by line and then word by word.
+
+    The equal and deleted pieces joined give `a`, the equal and inserted ones `b`. Where the two
+    have little in common the result is one replacement rather than confetti.
+
+    Examples
+    --------
+    >>> [(op.kind, op.text) for op in word_diff("charged twice", "charged once")]
+    [('equal', 'charged '), ('delete', 'twice'), ('insert', 'once')]
+    """
+    if a == b:
+        return [Op("equal", a)] if a else []
+    blocks: list[Block] = []
+    for block in _blocks(a.splitlines(keepends=True), b.splitlines(keepends=True)):
+        blocks += [block] if block[0] else _words(block[1], block[2])
+    ops: list[Op] = []
+    for equal, old, new in _joined(blocks):
+        head, tail = _shared_ends(old, new)
+        ends = len(old) - tail, len(new) - tail
+        pieces = (Op("equal", equal + old[:head]), Op("delete", old[head : ends[0]]))
+        for op in (*pieces, Op("insert", new[head : ends[1]]), Op("equal", old[ends[0] :])):
+            if op.text and ops and ops[-1].kind == op.kind:
+                ops[-1] = Op(op.kind, ops[-1].text + op.text)
+            elif op.text:
+                ops.append(op)
+    return ops
+
+
+def matches(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[tuple[int, int, int]]:
+    """Return the common parts of `a` and `b` in order: start in `a`, start in `b`, length.
+
+    The longest common subsequence, in bits; of very long sequences only what they share at both
+    ends, and between those only the head.
+
+    Examples
+    --------
+    >>> matches(["a", "b", "c"], ["a", "x", "c"])
+    [(0, 0, 1), (2, 2, 1)]
+    """
+    from rapidfuzz.distance import LCSseq
+
+    least = min(len(a), len(b))
+    head = next((n for n in range(least) if a[n] != b[n]), least)
+    tail = next((n for n in range(least - head) if a[-1 - n] != b[-1 - n]), least - head)
+    middle_a, middle_b = a[head : len(a) - tail], b[head : len(b) - tail]
+    if len(middle_a) * len(middle_b) > _MOST_PAIRS:
+        middle_a, middle_b = middle_a[:_AT_MOST], middle_b[:_AT_MOST]
+    found = [(0, 0, head)]
+    if middle_a and middle_b:
+        # rapidfuzz compares hashes: what it calls equal is compared once more.
+        found += [
+            (head + at.a, head + at.b, at.size)
+            for at in LCSseq.editops(middle_a, middle_b).as_matching_blocks()
+            if middle_a[at.a : at.a + at.size] == middle_b[at.b : at.b + at.size]
+        ]
+    found.append((len(a) - tail, len(b) - tail, tail))
+    return [match for match in found if match[2]]
+
+
+def _blocks(a: Sequence[str], b: Sequence[str]) -> list[Block]:
+    """Return what is equal and what differs, token by token, in turn."""
+    blocks: list[Block] = []
+    at_a = at_b = 0
+    for i, j, size in [*matches(a, b), (len(a), len(b), 0)]:
+        blocks.append(("", "".join(a[at_a:i]), "".join(b[at_b:j])))
+        at_a, at_b = i + size, j + size
+        blocks.append(("".join(a[i:at_a]), "", ""))
+    return _joined(blocks)
+
+
+def _joined(blocks: Iterable[Block]) -> list[Block]:
+    """Join neighbours, so that equal text and changes alternate."""
+    joined: list[Block] = []
+    for block in blocks:
+        if joined and bool(joined[-1][0]) == bool(block[0]):
+            equal, old, new = joined[-1]
+            joined[-1] = (equal + block[0], old + block[1], new + block[2])
+        elif any(block):
+            joined.append(block)
+    return joined
+
+
+def _words(old: str, new: str) -> list[Block]:
+    """Return the difference of two changed blocks of lines, word by word."""
+    if not old or not new:
+        return [("", old, new)]
+    blocks = _blocks(_WORD.findall(old), _WORD.findall(new))
+    merged: list[Block] = []
+    for block in blocks:
+        joined = block
+        while not block[0] and len(merged) > 1 and _is_island(merged[-1][0], merged[-2], joined):
+            island, before = merged.pop()[0], merged.pop()
+            joined = ("", before[1] + island + joined[1], before[2] + island + joined[2])
+        merged.append(joined)
+    shared = _weight("".join(block[0] for block in merged))
+    if shared >= _UNLIKE * min(_weight(old), _weight(new)):
+        return merged
+    # One replacement between the words with which both texts begin and end.
+    head, tail = (
+        end if any(map(str.isalnum, end)) else "" for end in (blocks[0][0], blocks[-1][0])
+    )
+    if min(len(old), len(new)) < len(head) + len(tail):
+        tail = ""
+    changed = [text[len(head) : len(text) - len(tail)] for text in (old, new)]
+    return [(head, "", ""), ("", changed[0], changed[1]), (tail, "", "")]
+
+
+def _weight(text: str) -> int:
+    """Return how many characters of `text` are visible."""
+    return sum(map(len, text.split()))
+
+
+def _is_island(island: str, before: Block, after: Block) -> bool:
+    """Return whether equal text is small beside the changes before and after it."""
+    if len(island) > _ISLAND or "\n" in island:
+        return False
+    least = 2 * len(island.strip())
+    if not least:
+        # A space between two replaced words; between two mere insertions it separates them.
+        return all(old or more for old, more in zip(before[1:], after[1:], strict=True))
+    return all(max(map(len, change[1:])) >= least for change in (before, after))
+
+
+def _shared_ends(old: str, new: str) -> tuple[int, int]:
+    """Return how many characters both sides of a change begin and end with, and need no mark.
+
+    These are spaces; of one very long word all letters.
+    """
+    from rapidfuzz.distance import Postfix, Prefix
+
+    head = Prefix.similarity(old, new)
+    tail = Postfix.similarity(old[head:], new[head:])
+    is_long = min(len(old), len(new)) >= _LONG_WORD
+    if is_long and all(len(text.split(maxsplit=1)) == 1 for text in (old, new)):
+        return head, tail
+    head = min(head, len(old) - len(old.lstrip()))
+    return head, min(tail, len(old) - head - len(old[head:].rstrip()))
+
+
+def diff_html(ops: Iterable[Op], *, fold: bool = False) -> str:
+    """Return `ops` as escaped HTML with ``ins`` and ``del`` elements.
+
+    The plus and minus marks are part of the text, so that the difference reads without any style.
+
+    Examples
+    --------
+    >>> diff_html([Op("insert", "<b>")])
+    '<ins class="vnb-ins"><b class="vnb-mark">+</b><span>&lt;b&gt;</span></ins>'
+    """
+    pieces = list(ops)
+    last = len(pieces) - 1
+    room = _TOTAL
+    parts = []
+    for place, op in enumerate(pieces):
+        if op.kind == "insert" and place and pieces[place - 1].kind == "delete":
+            parts.append(" ")  # so that the two are not read as one word
+        head, gap, tail = op.text, "", ""
+        if fold:
+            head, gap, tail = _folded(op, first=place == 0, last=place == last)
+        html = escape(head) + (_aside(gap) if gap else "") + escape(tail)
+        if op.kind != "equal":
+            tag, mark = ("ins", "+") if op.kind == "insert" else ("del", "\N{MINUS SIGN}")
+            mark = f'<b class="vnb-mark">{mark}</b>'
+            html = f'<{tag} class="vnb-{tag}">{mark}<span>{html}</span></{tag}>'
+        parts.append(html)
+        room -= len(head) + len(tail)
+        if fold and room < 0 and place < last:
+            parts.append(_aside(f" … {last - place:,} pieces more"))
+            break
+    return "".join(parts)
+
+
+def _aside(text: str) -> str:
+    return f'<span class="vnb-quiet vnb-fold">{text}</span>'
+
+
+def _folded(op: Op, *, first: bool, last: bool) -> tuple[str, str, str]:
+    """Return the beginning of a piece, what says how much is left out, and its end."""
+    text = op.text
+    if len(text) <= (_FOLD if op.kind == "equal" else _MOST):
+        return text, "", ""
+    if op.kind != "equal":
+        return text[:_MOST], f" … {len(text) - _MOST:,} characters more ", ""
+    lines = text.splitlines(keepends=True)
+    head = "" if first else "".join(lines[:_AROUND])
+    head = head if len(head) < _FOLD // 2 else head[:_NEAR]
+    tail = "" if last else "".join(lines[-_AROUND:])
+    tail = tail if len(tail) < _FOLD // 2 else tail[-_NEAR:]
+    left_out = text[len(head) : len(text) - len(tail)]
+    count = left_out.count("\n")
+    size = f"{count:,} lines" if count > 1 else plural(len(left_out), "character")
+    # Where whole lines are left out, what says so is a line too.
+    end = "\n" if tail and left_out.endswith("\n") else ""
+    return head, f" … {size} the same … ", end + tail
 
 
 class Missing(Enum):
@@ -63,10 +285,6 @@ class Change:
         Keys and places that lead there in the new value; for a deletion the last one is the old.
     old, new : object
         The values; `MISSING` where there is none.
-    delta : float or None
-        By how much a number grew.
-    ops : tuple of Op
-        The pieces of a text that changed, in reading order.
     moved_from : int or None
         The place in the old list of an item that moved.
     """
@@ -75,9 +293,18 @@ class Change:
     path: Path
     old: Any
     new: Any
-    delta: float | None = None
-    ops: tuple[Op, ...] = ()
     moved_from: int | None = None
+
+    @property
+    def growth(self) -> str:
+        """By how much a number grew, with its sign; empty where it is no number."""
+        if not (_is_number(self.old) and _is_number(self.new)):
+            return ""
+        try:
+            delta = self.new - self.old
+            return f"{'+' if delta > 0 else chr(0x2212)}{abs(delta):.6g}"
+        except OverflowError:
+            return ""
 
 
 class Row(NamedTuple):
@@ -95,7 +322,7 @@ class Row(NamedTuple):
 
     label: str
     ops: Sequence[Op]
-    remark: str
+    remark: str = ""
 
     def to_html(self) -> str:
         """Return the row as escaped HTML."""
@@ -108,13 +335,18 @@ class Row(NamedTuple):
 
     def to_text(self) -> str:
         """Return the row as plain text."""
-        label = f"{printable(self.label)}: " if self.label else ""
-        return f"{label}{marked_text(self.ops)}{f' {self.remark}' if self.remark else ''}"
+        return self._marked(printable(self.label), printable(self._pieces))
 
     def to_markdown(self) -> str:
         """Return the row as Markdown."""
-        label = f"{markdown_code(self.label)}: " if self.label else ""
-        return f"{label}{marked_markdown(self.ops)}{f' {self.remark}' if self.remark else ''}"
+        return self._marked(self.label and markdown_code(self.label), markdown_code(self._pieces))
+
+    @property
+    def _pieces(self) -> str:
+        return "".join(f"{_MARKS[op.kind][0]}{op.text}{_MARKS[op.kind][1]}" for op in self.ops)
+
+    def _marked(self, label: str, pieces: str) -> str:
+        return f"{f'{label}: ' if label else ''}{pieces}{f' {self.remark}' if self.remark else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +361,6 @@ class Difference:
         Vellum's types of the new and the old value.
     changes : tuple of Change
         What differs, in the order of the new value; empty when nothing does.
-    fields : int
-        How many scalars the two values have, each counted once.
-    differing : int
-        How many of them differ.
     """
 
     old: Any
@@ -140,11 +368,20 @@ class Difference:
     kind: str
     old_kind: str
     changes: tuple[Change, ...]
-    fields: int
-    differing: int
 
     def __bool__(self) -> bool:
         return bool(self.changes)
+
+    @property
+    def differing(self) -> tuple[int, int]:
+        """How many scalars differ, of how many that the two values have, each counted once."""
+        fields, differing = _fields(self.new), 0
+        for change in self.changes:
+            if change.kind != "move":
+                old, new = _fields(change.old), _fields(change.new)
+                fields += max(old, new) - new
+                differing += max(old, new)
+        return differing, fields
 
     @property
     def summary(self) -> str:
@@ -155,8 +392,21 @@ class Difference:
             return "new" if self.old is MISSING else "missing"
         if "ERROR" in {self.kind, self.old_kind} and self.kind != self.old_kind:
             return "an error instead of an answer" if self.kind == "ERROR" else "no error any more"
-        first = self.changes[0]
-        return _of_one(first) if first.path == () else _counted(self)
+        if self.changes[0].path == ():
+            return _of_one(self.changes[0])
+        noun = _NOUNS.get(self.kind, "field")
+        differing, fields = self.differing
+        if noun != "field" and isinstance(self.old, list) and isinstance(self.new, list):
+            parts = {
+                (change.kind == "delete" and len(change.path) == 1, change.path[0])
+                for change in self.changes
+                if change.kind != "move"
+            }
+            differing, fields = len(parts), len(self.new) + sum(deleted for deleted, _ in parts)
+        moved = sum(change.kind == "move" for change in self.changes)
+        verb = "differs" if differing == 1 else "differ"
+        words = [f"{differing:,} of {plural(fields, noun)} {verb}"] if differing else []
+        return ", ".join([*words, *([f"{moved:,} moved"] if moved else [])])
 
     @property
     def is_marked_whole(self) -> bool:
@@ -166,11 +416,10 @@ class Difference:
         return self._is_one_line() or any(change.path == () for change in self.changes)
 
     def rows(self, limit: int | None = None) -> list[Row]:
-        """Return the changes, or the first `limit`, for people: where, which pieces, a remark."""
+        """Return the changes, or the first `limit`, for people."""
         if self._is_one_line():
-            return [Row("", word_diff(json_text(self.old), json_text(self.new)), "")]
-        kinds, roots = (self.old_kind, self.kind), (self.old, self.new)
-        return [_row_of(change, kinds, roots) for change in self.changes[:limit]]
+            return [Row("", word_diff(json_text(self.old), json_text(self.new)))]
+        return [_row_of(self, change) for change in self.changes[:limit]]
 
     def _is_one_line(self) -> bool:
         """Return whether the whole value, marked, reads better than a list of changes."""
@@ -190,8 +439,8 @@ class Difference:
         ... )
         True
         """
-        html = "".join(row.to_html() for row in self.rows(_MOST))
-        rest = max(0, len(self.changes) - _MOST)
+        html = "".join(row.to_html() for row in self.rows(_ROWS))
+        rest = max(0, len(self.changes) - _ROWS)
         return html + (f'<p class="vnb-note">… {rest:,} changes more</p>' if rest else "")
 
     def to_text(self) -> str:
@@ -231,179 +480,104 @@ def difference(old: Any, new: Any, kind: str, *, old_kind: str | None = None) ->
     <Difference JSON: 1 of 3 fields differs>
     """
     old_kind = old_kind or kind
-    comparer = _Comparer()
-    changes = _changes(comparer, old, new, (old_kind, kind))
-    fields = comparer.fields(new)
-    differing = 0
-    for change in changes:
-        if change.kind != "move":
-            sizes = [comparer.fields(value) for value in (change.old, change.new)]
-            fields += max(sizes) - sizes[1]
-            differing += max(sizes)
-    return Difference(old, new, kind, old_kind, changes, fields, differing)
-
-
-def _changes(comparer: _Comparer, old: Any, new: Any, kinds: tuple[str, str]) -> tuple[Change, ...]:
-    if comparer.number(old) == comparer.number(new):
-        return ()
+    whole: Literal["insert", "delete", "change"] = "change"
     if old is MISSING or new is MISSING:
-        return (Change("insert" if old is MISSING else "delete", (), old, new),)
-    if kinds[0] != kinds[1] and "ERROR" in kinds:
-        return (Change("change", (), old, new),)
-    return tuple(comparer.changes(old, new, kinds[1] if kinds[0] == kinds[1] else "JSON"))
+        whole = "insert" if old is MISSING else "delete"
+    changes = [Change(whole, (), old, new)]
+    if same_value(old, new):
+        changes = []
+    elif whole == "change" and (kind == old_kind or "ERROR" not in {kind, old_kind}):
+        with suppress(RecursionError):  # a thousand levels deep: shown as replaced
+            changes = list(_changes(old, new, kind if kind == old_kind else "JSON", ()))
+    return Difference(old, new, kind, old_kind, tuple(changes))
 
 
-class _Pair(NamedTuple):
-    """Two values that belong together, and where they are."""
+def _changes(old: Any, new: Any, kind: str, path: Path) -> Iterator[Change]:
+    """Yield the changes in the order of the new value, deletions last in each part."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and _share_parts(old, new, kind, path):
+        for key, value in new.items():
+            if key in old:
+                part = _kind_of_part(old, new, kind, key)
+                yield from _changes(old[key], value, part, (*path, key))
+            else:
+                yield Change("insert", (*path, key), MISSING, value)
+        for key, value in old.items():
+            if key not in new:
+                yield Change("delete", (*path, key), value, MISSING)
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        yield from _list_changes(old, new, _ITEM.get(kind, "JSON"), path)
+    elif not same_value(old, new):
+        yield Change("change", path, old, new)
 
-    old: Any
-    new: Any
-    kind: str
-    path: Path
+
+def _share_parts(old: Mapping[str, Any], new: Mapping[str, Any], kind: str, path: Path) -> bool:
+    """Return whether it helps to look inside two objects."""
+    if kind in MEDIA_TYPES:
+        return False
+    if kind == "FUNCTION_CALL":
+        return bool(old.get("name") == new.get("name"))
+    return bool(old.keys() & new.keys()) or path == ()
+
+
+def _kind_of_part(old: Mapping[str, Any], new: Mapping[str, Any], kind: str, key: str) -> str:
+    """Return the kind of the value of `key` in both."""
+    if kind == "turn" and key == "content":
+        return "typed"
+    types = {str(side.get("type")) for side in (old, new)}
+    return types.pop() if kind == "typed" and key == "value" and len(types) == 1 else "JSON"
 
 
 class _Item(NamedTuple):
     """What identifies an item of a list.
 
-    Attributes
-    ----------
-    number : int
-        The same for the same values.
-    key : hashable, optional
-        The same for items about the same thing, such as an id.
-    shape : hashable
-        The same for items of which one may have become the other.
+    `value` is the same for the same values, `key` for items about the same thing, `shape` for
+    items of which one may have become the other.
     """
 
-    number: int
+    value: str
     key: Hashable
     shape: Hashable
 
 
-class _Comparer:
-    """Finds the changes between two values, without recursion: values may be nested deeply.
+def _list_changes(
+    old: Sequence[Any], new: Sequence[Any], kind: str, path: Path
+) -> Iterator[Change]:
+    sides = [[_item(value, kind) for value in side] for side in (old, new)]
+    pairs = _aligned(*sides)
+    in_old_order = [place for place, _ in sorted(pairs.items(), key=lambda pair: pair[1])]
+    in_new_order = sorted(pairs)
+    stayed = matches(in_old_order, in_new_order)
+    moved = pairs.keys() - {in_new_order[j + n] for _, j, size in stayed for n in range(size)}
+    for place, value in enumerate(new):
+        here = (*path, place)
+        if place not in pairs:
+            yield Change("insert", here, MISSING, value)
+            continue
+        before = pairs[place]
+        if place in moved:
+            yield Change("move", here, old[before], value, moved_from=before)
+        if sides[0][before].value != sides[1][place].value:
+            yield from _changes(old[before], value, kind, here)
+    used = set(pairs.values())
+    for place, value in enumerate(old):
+        if place not in used:
+            yield Change("delete", (*path, place), value, MISSING)
 
-    Each distinct value gets a number. As for `same_value`, 1 and 1.0 are the same, 1 and true are
-    not, and the order of keys does not matter.
-    """
 
-    def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {}
-        self._sizes: list[int] = []
-        self._by_object: dict[int, int] = {}
-
-    def number(self, value: Any) -> int:
-        """Return the number of `value`, after those of all it holds."""
-        if not _has_items(value):
-            return self._numbered(_scalar(value), 1)
-        stack = [value]
-        while stack and id(value) not in self._by_object:
-            top = stack[-1]
-            inner = list(top.values()) if isinstance(top, Mapping) else top
-            waiting = [v for v in inner if _has_items(v) and id(v) not in self._by_object]
-            stack += waiting
-            if not waiting:
-                stack.pop()
-                numbers = [self.number(item) for item in inner]
-                key = ("list", tuple(numbers))
-                if isinstance(top, Mapping):
-                    key = ("object", frozenset(zip(top, numbers, strict=True)))  # type: ignore[assignment]
-                size = sum(self._sizes[number] for number in numbers) or 1
-                self._by_object[id(top)] = self._numbered(key, size)
-        return self._by_object[id(value)]
-
-    def fields(self, value: Any) -> int:
-        """Return how many scalars `value` holds; what is empty counts as one, what is missing 0."""
-        return 0 if value is MISSING else self._sizes[self.number(value)]
-
-    def _numbered(self, key: Hashable, size: int) -> int:
-        number = self._numbers.setdefault(key, len(self._sizes))
-        if number == len(self._sizes):
-            self._sizes.append(size)
-        return number
-
-    def changes(self, old: Any, new: Any, kind: str) -> list[Change]:
-        """Return the changes in the order of the new value, deletions last in each part."""
-        found: list[Change] = []
-        stack: list[_Pair | Change] = [_Pair(old, new, kind, ())]
-        while stack:
-            step = stack.pop()
-            if isinstance(step, Change):
-                found.append(step)
-            elif self.number(step.old) != self.number(step.new):
-                stack += reversed(self._steps(step))
-        return found
-
-    def _steps(self, pair: _Pair) -> Sequence[_Pair | Change]:
-        """Return what to compare instead of `pair`."""
-        old, new, _, path = pair
-        if isinstance(old, Mapping) and isinstance(new, Mapping) and _has_common_parts(pair):
-            return _of_objects(pair)
-        if isinstance(old, list | tuple) and isinstance(new, list | tuple):
-            return self._of_lists(pair)
-        if isinstance(old, str) and isinstance(new, str):
-            return [Change("change", path, old, new, ops=tuple(word_diff(old, new)))]
-        delta = _delta(old, new) if _is_number(old) and _is_number(new) else None
-        return [Change("change", path, old, new, delta)]
-
-    def _of_lists(self, pair: _Pair) -> list[_Pair | Change]:
-        old, new, kind, path = pair
-        item = _ITEM.get(kind, "JSON")
-        sides = [[self._item(value, item) for value in side] for side in (old, new)]
-        pairs = _aligned(*sides)
-        moved = _moved(pairs)
-        steps: list[_Pair | Change] = []
-        for place, value in enumerate(new):
-            here = (*path, place)
-            if place not in pairs:
-                steps.append(Change("insert", here, MISSING, value))
-                continue
-            before = pairs[place]
-            if place in moved:
-                steps.append(Change("move", here, old[before], value, moved_from=before))
-            if sides[0][before].number != sides[1][place].number:
-                steps.append(_Pair(old[before], value, item, here))
-        used = set(pairs.values())
-        steps += [
-            Change("delete", (*path, place), value, MISSING)
-            for place, value in enumerate(old)
-            if place not in used
-        ]
-        return steps
-
-    def _item(self, value: Any, kind: str) -> _Item:
-        number = self.number(value)
-        if not isinstance(value, Mapping):
-            shape = "number" if _is_number(value) else type(value).__name__
-            return _Item(number, None, "list" if isinstance(value, list | tuple) else shape)
-        if kind == "hit":
-            document = self._document(value.get("document"))
-            return _Item(number, (document, self.number(value.get("text"))), document)
-        if kind != "JSON":
-            return _Item(number, None, self.number(value.get(_SHAPES[kind])))
-        keys = ((key, value[key]) for key in _KEYS if isinstance(value.get(key), str | int))
-        key = next(keys, None)
-        return _Item(number, key, ("object", key if key and key[0] in _IDS else ""))
-
-    def _document(self, document: Any) -> Hashable:
+def _item(value: Any, kind: str) -> _Item:
+    text = value_key(value)
+    if not isinstance(value, Mapping):
+        return _Item(text, None, "number" if _is_number(value) else type(value).__name__)
+    if kind == "hit":
+        document = value.get("document")
         named = isinstance(document, Mapping) and (document.get("id") or document.get("label"))
-        return named if isinstance(named, str) else self.number(document)
-
-
-def _of_objects(pair: _Pair) -> list[_Pair | Change]:
-    old, new, _, path = pair
-    steps: list[_Pair | Change] = []
-    for key, value in new.items():
-        if key in old:
-            steps.append(_Pair(old[key], value, _kind_of_part(pair, key), (*path, key)))
-        else:
-            steps.append(Change("insert", (*path, key), MISSING, value))
-    steps += [
-        Change("delete", (*path, key), value, MISSING)
-        for key, value in old.items()
-        if key not in new
-    ]
-    return steps
+        name = named if isinstance(named, str) else value_key(document)
+        return _Item(text, (name, value_key(value.get("text"))), name)
+    if kind != "JSON":
+        return _Item(text, None, value_key(value.get(_SHAPES[kind])))
+    keys = ((key, value[key]) for key in _KEYS if isinstance(value.get(key), str | int))
+    key = next(keys, None)
+    return _Item(text, key, ("object", key if key and key[0] in _IDS else ""))
 
 
 def _aligned(old: Sequence[_Item], new: Sequence[_Item]) -> dict[int, int]:
@@ -412,10 +586,10 @@ def _aligned(old: Sequence[_Item], new: Sequence[_Item]) -> dict[int, int]:
     The same ones first, in order, then anywhere if there is but one; then those with one key;
     then, between two that stayed, those of one shape.
     """
-    numbers = [[item.number for item in side] for side in (old, new)]
-    stayed = matches(*numbers)
+    values = [[item.value for item in side] for side in (old, new)]
+    stayed = matches(*values)
     pairs = {j + n: i + n for i, j, size in stayed for n in range(size)}
-    _pair_unique(pairs, *numbers)
+    _pair_unique(pairs, *values)
     _pair_unique(pairs, [item.key for item in old], [item.key for item in new])
     used = set(pairs.values())
     at_i = at_j = 0
@@ -443,127 +617,59 @@ def _pair_unique(pairs: dict[int, int], old: Sequence[Hashable], new: Sequence[H
             pairs[place] = places[token]
 
 
-def _moved(pairs: Mapping[int, int]) -> set[int]:
-    """Return the places in the new list of the items that left the order of the others."""
-    in_old_order = [place for place, _ in sorted(pairs.items(), key=lambda pair: pair[1])]
-    in_new_order = sorted(pairs)
-    stayed = matches(in_old_order, in_new_order)
-    return set(pairs) - {in_new_order[j + n] for _, j, size in stayed for n in range(size)}
-
-
-def _has_items(value: object) -> bool:
-    return isinstance(value, Mapping | list | tuple)
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _scalar(value: Any) -> Hashable:
-    if _is_number(value):
-        return "number", value if value == value else None  # noqa: PLR0124  (NaN differs from itself)
-    try:
-        hash(value)
-    except TypeError:
-        return type(value), repr(value)
-    return type(value), value
-
-
-def _has_common_parts(pair: _Pair) -> bool:
-    """Return whether it helps to look inside two objects."""
-    if pair.kind in MEDIA_TYPES:
-        return False
-    if pair.kind == "FUNCTION_CALL":
-        return bool(pair.old.get("name") == pair.new.get("name"))
-    return bool(pair.old.keys() & pair.new.keys()) or pair.path == ()
-
-
-def _kind_of_part(pair: _Pair, key: str) -> str:
-    """Return the kind of the value of `key` in both."""
-    if pair.kind == "turn" and key == "content":
-        return "typed"
-    if pair.kind == "typed" and key == "value":
-        kinds = {str(side.get("type")) for side in (pair.old, pair.new)}
-        return kinds.pop() if len(kinds) == 1 else "JSON"
-    return "JSON"
-
-
-def _delta(old: float, new: float) -> float | None:
-    try:
-        return new - old
-    except OverflowError:
-        return None
+def _fields(value: Any) -> int:
+    """Return how many scalars `value` holds; what is empty counts as one, what is missing 0."""
+    count, stack = 0, [] if value is MISSING else [value]
+    while stack:
+        top = stack.pop()
+        inner = list(top.values()) if isinstance(top, Mapping) else top
+        if isinstance(inner, list | tuple) and inner:
+            stack.extend(inner)
+        else:
+            count += 1
+    return count
 
 
 def _of_one(change: Change) -> str:
     """Return in words how a value that is compared whole differs."""
-    if change.delta is not None:
-        numbers = f"{number_text(change.old)} → {number_text(change.new)}"
-        return f"{numbers} ({_delta_text(change.delta)})"
-    if change.ops:
-        counts = [
-            f"{sign}{words}"
-            for kind, sign in (("insert", "+"), ("delete", "\N{MINUS SIGN}"))
-            if (words := sum(len(op.text.split()) for op in change.ops if op.kind == kind))
-        ]
-        return f"{' '.join(counts)} words" if counts else "only spaces differ"
-    return "replaced"
+    if change.growth:
+        return f"{number_text(change.old)} → {number_text(change.new)} ({change.growth})"
+    if not (isinstance(change.old, str) and isinstance(change.new, str)):
+        return "replaced"
+    ops = word_diff(change.old, change.new)
+    counts = [
+        f"{sign}{words}"
+        for kind, sign in (("insert", "+"), ("delete", "\N{MINUS SIGN}"))
+        if (words := sum(len(op.text.split()) for op in ops if op.kind == kind))
+    ]
+    return f"{' '.join(counts)} words" if counts else "only spaces differ"
 
 
-def _counted(found: Difference) -> str:
-    """Return how many parts differ, in the words of the type."""
-    noun = _NOUNS.get(found.kind)
-    fields, differing = found.fields, found.differing
-    if noun and isinstance(found.old, list | tuple) and isinstance(found.new, list | tuple):
-        parts = {
-            (change.kind == "delete" and len(change.path) == 1, change.path[0])
-            for change in found.changes
-            if change.kind != "move"
-        }
-        deleted = sum(is_deleted for is_deleted, _ in parts)
-        fields, differing = len(found.new) + deleted, len(parts)
-    moved = sum(change.kind == "move" for change in found.changes)
-    verb = "differs" if differing == 1 else "differ"
-    words = [f"{differing:,} of {plural(fields, noun or 'field')} {verb}"] if differing else []
-    return ", ".join([*words, *([f"{moved:,} moved"] if moved else [])])
-
-
-def _row_of(change: Change, kinds: tuple[str, str], roots: tuple[Any, Any]) -> Row:
-    """Return `change`, between two roots of these kinds, as a row."""
-    kind = kinds[1]
-    label = _label(change, kind, roots)
+def _row_of(found: Difference, change: Change) -> Row:
+    """Return a change of a difference as a row."""
+    kind = found.kind
+    label = _label(found, change)
     if change.moved_from is not None:
         text = _text(change, change.new, kind)
         if kind == "SEARCH_RESULTS" and isinstance(change.new, Mapping):
             text = str(change.new.get("text", ""))  # the label has the rest
         glimpse = textwrap.shorten(text[: 4 * _GLIMPSE], _GLIMPSE, placeholder="…") or "…"
-        return Row(
-            label,
-            [Op("equal", glimpse)],
-            f"moved from {_place(change.moved_from, change.path, kind)}",
-        )
-    if change.ops:
-        return Row(label, change.ops, "")
-    sides = [(change.old, kinds[0]), (change.new, kind)]
+        noun = _NOUNS.get(kind) if len(change.path) == 1 else None
+        place = f"{noun} {change.moved_from + 1}" if noun else f"[{change.moved_from}]"
+        return Row(label, [Op("equal", glimpse)], f"moved from {place}")
+    if isinstance(change.old, str) and isinstance(change.new, str):
+        return Row(label, word_diff(change.old, change.new))
+    sides = [(change.old, found.old_kind), (change.new, kind)]
     texts = [None if value is MISSING else _text(change, value, type_) for value, type_ in sides]
     if texts[0] == texts[1]:  # the text "3" and the number
         texts = [json_text(change.old), json_text(change.new)]
     ops = [Op("delete", texts[0])] if texts[0] is not None else []
     ops += [Op("insert", texts[1])] if texts[1] is not None else []
-    return Row(label, ops, f"by {_delta_text(change.delta)}" if change.delta is not None else "")
-
-
-def _delta_text(delta: float) -> str:
-    """Return by how much a number grew, with its sign.
-
-    >>> _delta_text(0.30000000000000004), _delta_text(2)
-    ('+0.3', '+2')
-    """
-    sign = "+" if delta > 0 else "\N{MINUS SIGN}"
-    try:
-        return f"{sign}{abs(delta):.6g}"
-    except OverflowError:
-        return f"{sign}{abs(delta)}"
+    return Row(label, ops, f"by {change.growth}" if change.growth else "")
 
 
 def _text(change: Change, value: Any, kind: str) -> str:
@@ -578,36 +684,23 @@ def _text(change: Change, value: Any, kind: str) -> str:
     return value_text(value, kind) or '""'
 
 
-def _place(place: int, path: Path, kind: str) -> str:
-    """Return where an item was before it moved."""
-    noun = _NOUNS.get(kind) if len(path) == 1 else None
-    return f"{noun} {place + 1}" if noun else f"[{place}]"
-
-
-def _label(change: Change, kind: str, roots: tuple[Any, Any]) -> str:
-    path = change.path
+def _label(found: Difference, change: Change) -> str:
+    path, kind = change.path, found.kind
     noun = _NOUNS.get(kind)
     if not noun or not path or not isinstance(path[0], int):
         return _path_text(path)
-    root = roots[0 if change.kind == "delete" and len(path) == 1 else 1]
-    name = _name(root[path[0]], kind)
+    root = found.old if change.kind == "delete" and len(path) == 1 else found.new
+    item, name = root[path[0]], ""
+    if isinstance(item, Mapping) and kind == "CHAT_HISTORY":
+        name = f" {str(item.get('role', '?'))[:_LABEL]}"
+    elif isinstance(item, Mapping) and kind == "SEARCH_RESULTS":
+        document = item.get("document")
+        document = document.get("label") if isinstance(document, Mapping) else document
+        name = f" ({str(document)[:_LABEL]})" if document else ""
     rest = [part for part in path[1:] if part != "content" or kind != "CHAT_HISTORY"]
     if rest and rest[0] in {_OWN[kind], "value"}:
         rest = rest[1:]
-    tail = f" {_path_text(rest)}" if rest else ""
-    return f"{noun} {path[0] + 1}{name}{tail}"
-
-
-def _name(item: Any, kind: str) -> str:
-    if not isinstance(item, Mapping):
-        return ""
-    if kind == "CHAT_HISTORY":
-        return f" {str(item.get('role', '?'))[:_LABEL]}"
-    if kind == "SEARCH_RESULTS":
-        document = item.get("document")
-        name = document.get("label") if isinstance(document, Mapping) else document
-        return f" ({str(name)[:_LABEL]})" if name else ""
-    return ""
+    return f"{noun} {path[0] + 1}{name}{f' {_path_text(rest)}' if rest else ''}"
 
 
 def _path_text(path: Sequence[str | int]) -> str:

@@ -1,4 +1,4 @@
-"""Numbers for people: the only formatters of p values, money, durations, percentages, plurals."""
+"""Numbers, names and short texts for people: their only formatters."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ __all__ = [
     "cut",
     "duration",
     "figure",
+    "markdown_code",
     "money",
     "one_line",
     "p_value",
     "percent",
     "plural",
+    "printable",
     "signed",
     "visible_name",
 ]
@@ -29,6 +31,9 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _COUNT = 10  # from here on a whole number is a count, not a score
 _WHOLE = 1000  # from here on a figure needs no decimals
 _HUNDREDTHS = 0.095  # from here on it has two
+# What GitHub's Markdown would take for more than a letter, and what would turn the text around.
+_MARKDOWN = re.compile(r"[<>&*_`\[\]|\\~$#@]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
+_INVISIBLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Bidirectional controls: they reorder the text after them, beyond the name itself.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -178,3 +183,27 @@ def visible_name(name: str) -> str:
     'v1[U+202E]2v'
     """
     return _BIDI.sub(lambda match: f"[U+{ord(match[0]):04X}]", name)
+
+
+def markdown_code(text: str) -> str:
+    """Return `text` as Markdown that GitHub shows letter by letter.
+
+    Examples
+    --------
+    >>> markdown_code("a|b")
+    '<code>a&#124;b</code>'
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    text = _MARKDOWN.sub(lambda match: _entity(match[0]), text)
+    return f"<code>{text.replace(chr(10), '<br>')}</code>"
+
+
+def _entity(letter: str) -> str:
+    # The comment keeps a mail address from becoming a link.
+    return "<!-- -->&#64;" if letter == "@" else f"&#{ord(letter)};"
+
+
+def printable(text: str) -> str:
+    """Replace what would control a terminal: text from a server is not to be trusted."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -8,8 +8,7 @@ from itertools import zip_longest
 
 from vellum_nb.models import Run
 from vellum_nb.rendering.diff import MISSING, difference
-from vellum_nb.rendering.format import duration
-from vellum_nb.rendering.marks import printable
+from vellum_nb.rendering.format import duration, printable
 from vellum_nb.rendering.values import json_text, output_kind
 
 __all__ = ["side_by_side_text"]

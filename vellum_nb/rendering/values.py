@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["json_text", "number_text", "output_kind", "plain_text", "same_value", "value_text"]
+__all__ = [
+    "json_text",
+    "number_text",
+    "output_kind",
+    "plain_text",
+    "same_value",
+    "value_key",
+    "value_text",
+]
 
 _EXACT = 1e15  # beyond it a float has no digit to spare
-_SCALARS = frozenset({str, int, bool, type(None)})
+_NESTED = (Mapping, list, tuple)
 _ONE_LINE = 100  # characters of JSON that are written in one line
 _TOO_LONG = "(an integer with too many digits to be shown)"
 
@@ -30,9 +37,10 @@ def value_text(value: object, kind: str) -> str:
     """
     if isinstance(value, str):
         return value
-    writer = _WRITERS.get(kind)
-    text = writer(value) if writer else None
-    return json_text(value) if text is None else text
+    try:
+        return _WRITERS.get(kind, json_text)(value)
+    except (AttributeError, KeyError, RecursionError, TypeError):
+        return json_text(value)
 
 
 def plain_text(value: object) -> str:
@@ -70,20 +78,14 @@ def json_text(value: object) -> str:
     >>> json_text({"b": 1, "a": "é"})
     '{"a": "é", "b": 1}'
     """
-    text = _dumped(value, None)
-    return text if len(text) <= _ONE_LINE else _dumped(value, 2)
-
-
-def _dumped(value: object, indent: int | None) -> str:
+    options: dict[str, Any] = {"ensure_ascii": False, "sort_keys": True, "default": str}
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent, default=str)
+        text = json.dumps(value, **options)
+        return text if len(text) <= _ONE_LINE else json.dumps(value, indent=2, **options)
     except RecursionError:
         return "(nested too deeply to be shown)"
     except (TypeError, ValueError):
-        try:
-            return str(value)
-        except ValueError:
-            return _TOO_LONG
+        return number_text(value)
 
 
 def same_value(a: object, b: object) -> bool:
@@ -94,48 +96,48 @@ def same_value(a: object, b: object) -> bool:
     >>> same_value({"n": 1}, {"n": 1.0}), same_value(1, True)
     (True, False)
     """
-    if type(a) in _SCALARS and type(a) is type(b):
-        return a == b
-    pairs: list[tuple[Any, Any]] = [(a, b)]
-    while pairs:
-        one, other = pairs.pop()
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            if one.keys() != other.keys():
-                return False
-            pairs += [(one[key], other[key]) for key in one]
-        elif _is_list(one) and _is_list(other):
-            if len(one) != len(other):
-                return False
-            pairs += zip(one, other, strict=True)
-        elif not _same_scalar(one, other):
-            return False
-    return True
+    if isinstance(a, _NESTED) and isinstance(b, _NESTED):
+        return value_key(a) == value_key(b)
+    if isinstance(a, bool) is not isinstance(b, bool):
+        return False
+    return a == b or (a != a and b != b)  # noqa: PLR0124  (NaN differs from itself)
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+def value_key(value: object) -> str:
+    """Return a text that only values share which are the same for `same_value`.
+
+    Examples
+    --------
+    >>> value_key({"b": 1.0, "a": "x"})
+    '{"a":"x","b":1}'
+    """
+    try:
+        text = _encode(value)
+        if ".0" in text or "e+" in text:  # a whole number may be written with a point
+            text = _encode(_decode(text))
+    except (RecursionError, TypeError, ValueError):  # deeper, or larger, than JSON is written
+        return f"{type(value).__name__} {id(value)}"
+    return text
 
 
-def _same_scalar(a: object, b: object) -> bool:
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
-        return math.isnan(b)
-    return a == b
+def _whole(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
-def _number(value: object) -> str | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number_text(value) if is_number else None
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr).encode
+_decode = json.JSONDecoder(parse_float=_whole).decode
 
 
-def _chat(value: object) -> str | None:
-    if not isinstance(value, list) or not all(isinstance(turn, Mapping) for turn in value):
-        return None
-    return "\n".join(f"{turn.get('role', '?')}: {_turn_text(turn)}" for turn in value)
+def _number(value: Any) -> str:
+    return json_text(value) if isinstance(value, bool) else number_text(value + 0)
 
 
-def _turn_text(turn: Mapping[str, Any]) -> str:
+def _chat(turns: Any) -> str:
+    return "\n".join(f"{turn.get('role', '?')}: {_turn(turn)}" for turn in turns)
+
+
+def _turn(turn: Mapping[str, Any]) -> str:
     content = turn.get("content")
     if isinstance(content, Mapping) and "type" in content:
         return _typed(content)
@@ -144,63 +146,49 @@ def _turn_text(turn: Mapping[str, Any]) -> str:
 
 
 def _typed(item: Mapping[str, Any]) -> str:
-    return value_text(item.get("value"), str(item.get("type")))
+    return value_text(item.get("value"), str(item["type"]))
 
 
-def _array(value: object) -> str | None:
-    if not isinstance(value, list) or not all(
-        isinstance(item, Mapping) and "type" in item for item in value
-    ):
-        return None
-    return "\n".join(_typed(item) for item in value)
+def _array(items: Any) -> str:
+    return "\n".join(map(_typed, items))
 
 
-def _search_results(value: object) -> str | None:
-    if not isinstance(value, list) or not all(isinstance(hit, Mapping) for hit in value):
-        return None
-    return "\n\n".join(_hit(hit) for hit in value)
+def _search_results(hits: Any) -> str:
+    parts = []
+    for hit in hits:
+        document = hit.get("document")
+        label = document.get("label") if isinstance(document, Mapping) else document
+        head = f"{label or 'no document'} (score {number_text(hit.get('score'))})"
+        parts.append(f"{head}\n{hit.get('text', '')}")
+    return "\n\n".join(parts)
 
 
-def _hit(hit: Mapping[str, Any]) -> str:
-    document = hit.get("document")
-    label = document.get("label") if isinstance(document, Mapping) else document
-    head = f"{label or 'no document'} (score {number_text(hit.get('score'))})"
-    return f"{head}\n{hit.get('text', '')}"
-
-
-def _function_call(value: object) -> str | None:
-    if not isinstance(value, Mapping) or "name" not in value:
-        return None
-    arguments = value.get("arguments")
+def _function_call(call: Any) -> str:
+    name, arguments = call["name"], call.get("arguments")
     if not isinstance(arguments, Mapping):
-        return f"{value['name']}({json_text(arguments)})"
-    return f"{value['name']}({', '.join(f'{k}={json_text(v)}' for k, v in arguments.items())})"
+        return f"{name}({json_text(arguments)})"
+    return f"{name}({', '.join(f'{key}={json_text(each)}' for key, each in arguments.items())})"
 
 
-def _error(value: object) -> str | None:
-    if not isinstance(value, Mapping) or "message" not in value:
-        return None
-    return f"{value.get('code', 'ERROR')}: {value['message']}"
+def _error(error: Any) -> str:
+    return f"{error.get('code', 'ERROR')}: {error['message']}"
 
 
-def _media(value: object) -> str | None:
-    source = value.get("src") if isinstance(value, Mapping) else None
-    if not isinstance(source, str) or source[:5].lower() != "data:":
-        return source if isinstance(source, str) else None
+def _media(media: Any) -> str:
+    source: str = media["src"]
+    if source[:5].lower() != "data:":
+        return source
     mime = source[5:].partition(",")[0].partition(";")[0] or "data"
     digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
     return f"[{mime[:60]}, {len(source):,} characters, sha256 {digest[:8]}]"
 
 
-_WRITERS: dict[str, Callable[[object], str | None]] = {
+_WRITERS: dict[str, Callable[[Any], str]] = {
     "NUMBER": _number,
     "CHAT_HISTORY": _chat,
     "SEARCH_RESULTS": _search_results,
     "FUNCTION_CALL": _function_call,
     "ERROR": _error,
     "ARRAY": _array,
-    "IMAGE": _media,
-    "AUDIO": _media,
-    "VIDEO": _media,
-    "DOCUMENT": _media,
+    **dict.fromkeys(("IMAGE", "AUDIO", "VIDEO", "DOCUMENT"), _media),
 }

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import escape
 from statistics import fmean, median
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.history import PastRun, Sweeps
@@ -16,42 +15,27 @@ from vellum_nb.models import new_run_id
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id, signature
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.cases import CheckedCases, Releases
-from vellum_nb.sweep.concurrency import FIRST, rounds
-from vellum_nb.sweep.options import SweepOptions
+from vellum_nb.sweep.limits import FIRST, LIMITS, SweepOptions, rounds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-_TIMES = "\N{MULTIPLICATION SIGN}"
+_COUNTS = ("planned", "found", "reused", "doubtful", "calls")
+_COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
 
 
 @dataclass(frozen=True, slots=True)
 class TagPlan:
-    """What is planned on one release tag.
-
-    Attributes
-    ----------
-    calls : int
-        Runs to be sent.
-    found : int
-        Runs of this sweep that the history has already.
-    reused : int
-        Runs of the history that stand for planned ones.
-    doubtful : int
-        Runs that were begun, and are looked up first.
-    median_s, cost_usd : float or None
-        What one call takes and costs, as past runs tell.
-    """
+    """What is planned on one release tag."""
 
     release_tag: str
     release_id: str | None
-    calls: int
-    found: int = 0
-    reused: int = 0
-    doubtful: int = 0
-    median_s: float | None = None
-    cost_usd: float | None = None
+    calls: int  # runs to be sent
+    found: int = 0  # runs of this sweep that the history has already
+    reused: int = 0  # runs of the history that stand for planned ones
+    doubtful: int = 0  # runs that were begun, and are looked up first
+    median_s: float | None = None  # what one call takes, by past runs
+    cost_usd: float | None = None  # what one call costs, by past runs
 
     @property
     def planned(self) -> int:
@@ -119,7 +103,7 @@ class SweepPlan:
 
     @property
     def seconds(self) -> float | None:
-        """About how long that takes; None where no past run tells."""
+        """About how long that takes; None where past runs do not say."""
         tags = [tag for tag in self.tags if tag.calls]
         medians = [tag.median_s for tag in tags if tag.median_s is not None]
         if not medians or len(medians) < len(tags):
@@ -131,7 +115,7 @@ class SweepPlan:
 
     @property
     def cost_usd(self) -> float | None:
-        """About what that costs; None where no past run tells, or not for every release tag."""
+        """About what that costs; None where past runs do not say so for every release tag."""
         tags = [tag for tag in self.tags if tag.calls]
         if not tags or any(tag.cost_usd is None for tag in tags):
             return None
@@ -140,25 +124,14 @@ class SweepPlan:
     @property
     def headline(self) -> str:
         """What is multiplied, what is left of it, and what that takes, in one line."""
-        return self._line(_TIMES)
+        return self._line("\N{MULTIPLICATION SIGN}")
 
     def frame(self) -> pd.DataFrame:
         """Return one row a release tag: what is planned, found, and expected of it."""
         import pandas as pd
 
-        columns = (
-            "release_tag",
-            "release_id",
-            "planned",
-            "found",
-            "reused",
-            "doubtful",
-            "calls",
-            "median_s",
-            "cost_usd",
-        )
-        rows = [[getattr(tag, name) for name in columns] for tag in self.tags]
-        frame = pd.DataFrame(rows, columns=list(columns))
+        rows = [[getattr(tag, name) for name in _COLUMNS] for tag in self.tags]
+        frame = pd.DataFrame(rows, columns=list(_COLUMNS))
         return frame.astype({"median_s": "float64", "cost_usd": "float64"})
 
     def __str__(self) -> str:
@@ -168,49 +141,28 @@ class SweepPlan:
         return f"<SweepPlan of {self.deployment}: {self._line('x')}>"
 
     def _repr_html_(self) -> str:
-        head = f"{self.deployment}: {self.headline}"
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
-        table = self.frame()
-        empty = [name for name in table.columns if not table[name].fillna(0).any()]
-        table = table.drop(columns=empty)
+        table = self.frame().dropna(axis="columns", how="all")
+        table = table.drop(columns=[name for name in _COUNTS if not table[name].any()])
         html: str = table.to_html(escape=True, index=False, border=0, float_format="{:.4g}".format)
-        return f"<p><b>Plan</b> {escape(head)}</p>{html}" + (f"<ul>{notes}</ul>" if notes else "")
+        head = f"<p><b>Plan</b> {escape(self.deployment)}: {escape(self.headline)}</p>"
+        return head + html + (f"<ul>{notes}</ul>" if notes else "")
 
     def _line(self, times: str) -> str:
         factors = [plural(self.cases, "case"), plural(len(self.tags), "release tag")]
         if self.repeats > 1:
             factors.append(plural(self.repeats, "repeat"))
+        at_once = f"{'' if self.fixed else 'up to '}{self.at_once} at once"
+        took = "" if self.seconds is None else f", about {duration(self.seconds)} at {at_once}"
+        took += "" if self.cost_usd is None else f", about {money(self.cost_usd)}"
         what = f" {times} ".join(factors)
         if self.calls == self.planned:
-            return f"{what} = {plural(self.calls, 'call')}{self._expected()}"
-        parts = [f"{self.found:,} found"] if self.found else []
+            return f"{what} = {plural(self.calls, 'call')}{took}"
         doubtful = sum(tag.doubtful for tag in self.tags)
-        if doubtful:
-            parts.append(f"{doubtful:,} to be looked up")
+        parts = [f"{self.found:,} found"] if self.found else []
+        parts += [f"{doubtful:,} to be looked up"] if doubtful else []
         parts.append(f"{self.calls:,} to be sent")
-        return f"{what} = {plural(self.planned, 'run')}: {', '.join(parts)}{self._expected()}"
-
-    def _expected(self) -> str:
-        seconds, cost = self.seconds, self.cost_usd
-        at_once = f"{'' if self.fixed else 'up to '}{self.at_once} at once"
-        took = "" if seconds is None else f", about {duration(seconds)} at {at_once}"
-        return took + ("" if cost is None else f", about {money(cost)}")
-
-
-def named(names: Sequence[str]) -> str:
-    """Return names joined as in a sentence.
-
-    Examples
-    --------
-    >>> named(["v1", "v2", "v3"])
-    'v1, v2 and v3'
-    """
-    if len(names) <= 1:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-_NONE: Mapping[Place, str] = MappingProxyType({})
+        return f"{what} = {plural(self.planned, 'run')}: {', '.join(parts)}{took}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,114 +173,83 @@ class PlannedRun:
     run_id: str
     state: str | None  # IN_DOUBT: it is FAILED, and may have been executed
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self.state is not None and self.state != "STARTED"
-
 
 def planned_runs(
-    sweep: SweepRecord, states: Mapping[str, str], reused: Mapping[Place, str] = _NONE
+    sweep: SweepRecord, states: Mapping[str, str], reused: Mapping[Place, str]
 ) -> Iterator[PlannedRun]:
     """Yield where every planned run stands, in the order of the plan.
 
-    A run that failed in an earlier round than the sweep's is to be made anew, under a new id. For
+    A run that failed in an earlier round than the sweep's is to be run again, under a new id. For
     a place in `reused` a run stands that the history had.
     """
     for place in sweep.places():
-        if reused and place in reused:
+        if place in reused:
             yield PlannedRun(place, reused[place], "FULFILLED")
-        else:
-            yield _planned_run(sweep, place, states)
+            continue
+        newest = run_id = planned_id(sweep.id, place, sweep.round)
+        for number in range(sweep.round, -1, -1):
+            if number < sweep.round:
+                run_id = planned_id(sweep.id, place, number)
+            if run_id in states:
+                break
+        state = states.get(run_id)
+        stands = run_id == newest or state in {"FULFILLED", "STARTED", "IN_DOUBT"}
+        yield PlannedRun(place, run_id, state) if stands else PlannedRun(place, newest, None)
 
 
-def not_begun(
-    sweep: SweepRecord, states: Mapping[str, str], reused: Mapping[Place, str] = _NONE
-) -> Iterator[PlannedRun]:
-    """Yield the planned runs that have not begun."""
-    return (each for each in planned_runs(sweep, states, reused) if each.state is None)
-
-
-def superseded(sweep: SweepRecord, states: Mapping[str, str]) -> set[str]:
-    """Return the runs that a later round has begun anew."""
+def superseded(sweep: SweepRecord, states: Collection[str]) -> set[str]:
+    """Return the runs that a later round has begun again."""
     found: set[str] = set()
-    for place in sweep.places():
+    for place in sweep.places() if sweep.round else ():
         ids = [planned_id(sweep.id, place, number) for number in range(sweep.round + 1)]
-        begun = [each for each in ids if each in states]
-        found.update(begun[:-1])
+        found.update([each for each in ids if each in states][:-1])
     return found
-
-
-def _planned_run(sweep: SweepRecord, place: Place, states: Mapping[str, str]) -> PlannedRun:
-    newest = planned_id(sweep.id, place, sweep.round)
-    if not states or newest in states:
-        return PlannedRun(place, newest, states.get(newest))
-    for number in range(sweep.round - 1, -1, -1):
-        earlier = planned_id(sweep.id, place, number)
-        if states.get(earlier) in {"FULFILLED", "STARTED", "IN_DOUBT"}:
-            return PlannedRun(place, earlier, states[earlier])
-        if earlier in states:
-            break
-    return PlannedRun(place, newest, None)
-
-
-_ENDED = "over"
-_LIMIT_NAMES = ("max_calls", "max_seconds", "max_cost_usd", "stop_after_failures")
 
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """What a sweep is asked to be: checked cases on releases."""
+    """What a sweep is to be: checked cases on releases of a workspace of the server."""
 
     deployment: str
     releases: Releases
     checked: CheckedCases
     repeats: int
+    workspace: str | None = None
 
     @property
     def release_ids(self) -> dict[str, str | None]:
         """Release tag to the release that it points at now, where that is known."""
         return {tag: release.id if release else None for tag, release in self.releases.items()}
 
-    def record(self) -> SweepRecord:
+    def record(self, options: SweepOptions) -> SweepRecord:
         """Return a new sweep of it."""
         cases, tags = self.checked.cases, tuple(self.releases)
-        environment = _environment(self.releases)
+        environments = (each.environment for each in self.releases.values() if each is not None)
+        environment = next((each.name for each in environments if each), None)
         ids = [case.case_id for case in cases]
         return SweepRecord(
             id=new_run_id(),
             deployment=self.deployment,
             environment=environment,
+            workspace=self.workspace,
             release_tags=tags,
             repeats=self.repeats,
             cases=len(cases),
             signature=signature(self.deployment, environment, tags, self.repeats, ids),
             created=datetime.now(UTC),
             releases=self.release_ids,
+            options=options.stored,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedSweep:
-    """A sweep about to begin: a new one, one that goes on, or one that has ended.
-
-    `reused`: runs of the history that are to stand for planned ones.
-    """
+    """A sweep about to begin: a new one, one that goes on, or one that has ended."""
 
     record: SweepRecord
     plan: SweepPlan
     is_new: bool
-    reused: dict[Place, str] = field(default_factory=dict)
-
-    def not_begun(self, begun: Collection[str]) -> dict[Place, str]:
-        """Return what is to be reused, without places that have begun since."""
-        record = self.record
-        rounds = range(record.round + 1)
-        return {
-            place: run
-            for place, run in self.reused.items()
-            if not any(planned_id(record.id, place, number) in begun for number in rounds)
-        }
+    reused: dict[Place, str] = field(default_factory=dict)  # runs to stand for planned ones
 
 
 def plan_sweep(
@@ -338,17 +259,25 @@ def plan_sweep(
 
     One that has ended counts where its release tags pointed at the same releases.
     """
-    record = request.record()
+    record = request.record(options)
     earlier = None if restart else _same_plan(sweeps, record)
-    lost = sweeps.lost(earlier.id) if earlier is not None and earlier.ended is None else None
-    record = (earlier or record).model_copy(update={"options": options.stored, "lost": lost})
-    counts = _Counts(request, record, sweeps, is_new=earlier is None)
-    reused = counts.reusable() if reuse and record.ended is None else {}
+    if earlier is not None:
+        lost = sweeps.lost(earlier.id) if earlier.ended is None else None
+        record = earlier.model_copy(update={"options": options.stored, "lost": lost})
+    states = sweeps.states(record.id) if earlier else {}
+    standing = sweeps.reused(record.id) if earlier else {}
+    counts: Counter[tuple[str, str | None]] = Counter()
+    if states or standing:
+        runs = planned_runs(record, states, standing)
+        counts.update((each.place.release_tag, each.state) for each in runs)
+    reused = {}
+    if reuse and record.ended is None:
+        reused = _reusable(request, record, sweeps, states, standing)
     plan = SweepPlan(
         request.deployment,
         cases=record.cases,
         repeats=record.repeats,
-        tags=counts.tags(reused),
+        tags=_tags(request, record, counts, reused, sweeps.past(record.deployment)),
         at_once=max(1, min(options.concurrency or options.max_concurrency, record.planned)),
         fixed=options.concurrency is not None,
         resumes=record.id if earlier and record.ended is None else None,
@@ -361,93 +290,71 @@ def plan_sweep(
 
 def _same_plan(sweeps: Sweeps, record: SweepRecord) -> SweepRecord | None:
     """Return the newest unfinished sweep of the same plan, else the newest that has ended."""
-    unfinished = sweeps.unfinished(record.signature)
-    if unfinished is not None:
-        return unfinished
     ended = sweeps.ended(record.signature)
-    return ended if ended is not None and _same_releases(ended, record) else None
+    now = record.releases.items()
+    if ended is not None and not all(
+        release is None or ended.releases.get(tag) in {None, release} for tag, release in now
+    ):
+        ended = None
+    return sweeps.unfinished(record.signature) or ended
 
 
-def _same_releases(earlier: SweepRecord, now: SweepRecord) -> bool:
-    return all(
-        release is None or earlier.releases.get(tag) in {None, release}
-        for tag, release in now.releases.items()
-    )
+def _reusable(
+    request: SweepRequest,
+    record: SweepRecord,
+    sweeps: Sweeps,
+    states: Mapping[str, str],
+    standing: Mapping[Place, str],
+) -> dict[Place, str]:
+    """Return which runs of the history may stand for planned ones that have not begun."""
+    cases, ids = request.checked.cases, request.release_ids
+    known = states.keys() | set(standing.values())
+    case_ids = {case.case_id for case in cases}
+    pools: dict[tuple[str, str], list[str]] = {}
+    for release in set(ids.values()) - {None}:
+        for case_id, runs in sweeps.reusable(record.deployment, str(release), case_ids).items():
+            pools[str(release), case_id] = [run for run in reversed(runs) if run not in known]
+    found: dict[Place, str] = {}
+    for planned in planned_runs(record, states, standing):
+        place = planned.place
+        pool = pools.get((ids[place.release_tag] or "", cases[place.position].case_id))
+        if planned.state is None and pool:
+            found[place] = pool.pop()
+    return found
 
 
-class _Counts:
-    """Where each planned run stands."""
-
-    def __init__(
-        self, request: SweepRequest, record: SweepRecord, sweeps: Sweeps, *, is_new: bool
-    ) -> None:
-        self._request = request
-        self._record = record
-        self._sweeps = sweeps
-        self._states = {} if is_new else sweeps.states(record.id)
-        self._reused = {} if is_new else sweeps.reused(record.id)
-        self._counts: Counter[tuple[str, str]] = Counter()
-        if self._states or self._reused:
-            for each in planned_runs(record, self._states, self._reused):
-                kind = _ENDED if each.is_over else each.state or ""
-                self._counts[each.place.release_tag, kind] += 1
-
-    def reusable(self) -> dict[Place, str]:
-        """Return which runs of the history may stand for planned ones that have not begun."""
-        ids = self._request.release_ids
-        pools = {each: self._pool(each) for each in dict.fromkeys(ids.values()) if each}
-        cases = self._request.checked.cases
-        found: dict[Place, str] = {}
-        for planned in planned_runs(self._record, self._states, self._reused):
-            place = planned.place
-            pool = pools.get(ids[place.release_tag] or "", {})
-            runs = pool.get(cases[place.position].case_id)
-            if planned.state is None and runs:
-                found[place] = runs.pop()
-        return found
-
-    def tags(self, reused: Mapping[Place, str]) -> tuple[TagPlan, ...]:
-        """Return what is planned on each release tag."""
-        past = self._sweeps.past(self._record.deployment)
-        counted = Counter(place.release_tag for place in reused)
-        return tuple(self._tag(tag, counted[tag], past) for tag in self._record.release_tags)
-
-    def _tag(self, tag: str, reused: int, past: Sequence[PastRun]) -> TagPlan:
-        found, doubtful = self._counts[tag, _ENDED], self._counts[tag, "STARTED"]
-        release_id = self._request.release_ids[tag]
-        return TagPlan(
-            tag,
-            release_id,
-            calls=self._record.cases * self._record.repeats - found - doubtful - reused,
-            found=found,
-            reused=reused,
-            doubtful=doubtful,
-            **_expected(past, tag, release_id),
+def _tags(
+    request: SweepRequest,
+    record: SweepRecord,
+    counts: Mapping[tuple[str, str | None], int],
+    reused: Mapping[Place, str],
+    past: Sequence[PastRun],
+) -> tuple[TagPlan, ...]:
+    """Return what is planned on each release tag, by what calls of its release took and cost."""
+    found = []
+    for tag, release_id in request.release_ids.items():
+        own = [run for run in past if release_id and run.release_id == release_id]
+        own = own or [run for run in past if run.release_tag == tag] or list(past)
+        costs = [run.cost_usd for run in own if run.cost_usd is not None]
+        begun = sum(n for (of, state), n in counts.items() if of == tag and state is not None)
+        doubtful = counts.get((tag, "STARTED"), 0)
+        taken = sum(place.release_tag == tag for place in reused)
+        found.append(
+            TagPlan(
+                tag,
+                release_id,
+                calls=record.cases * record.repeats - begun - taken,
+                found=begun - doubtful,
+                reused=taken,
+                doubtful=doubtful,
+                median_s=median(run.latency_s for run in own) if own else None,
+                cost_usd=fmean(costs) if costs else None,
+            )
         )
-
-    def _pool(self, release_id: str) -> dict[str, list[str]]:
-        """Return case id to runs, the newest last; without those that this sweep has already."""
-        known = self._states.keys() | set(self._reused.values())
-        case_ids = {case.case_id for case in self._request.checked.cases}
-        found = self._sweeps.reusable(self._record.deployment, release_id, case_ids)
-        return {
-            case_id: [run for run in reversed(runs) if run not in known]
-            for case_id, runs in found.items()
-        }
+    return tuple(found)
 
 
-def _expected(past: Sequence[PastRun], tag: str, release_id: str | None) -> dict[str, Any]:
-    """Return what a call takes and costs: on this release, else on any release."""
-    own = [run for run in past if release_id and run.release_id == release_id]
-    own = own or [run for run in past if run.release_tag == tag] or list(past)
-    costs = [run.cost_usd for run in own if run.cost_usd is not None]
-    return {
-        "median_s": median(run.latency_s for run in own) if own else None,
-        "cost_usd": fmean(costs) if costs else None,
-    }
-
-
-def _resumed(plan: SweepPlan, record: SweepRecord, request: SweepRequest) -> Iterable[str]:
+def _resumed(plan: SweepPlan, record: SweepRecord, request: SweepRequest) -> Iterator[str]:
     if record.ended is not None:
         ended = record.ended.strftime("%Y-%m-%d %H:%M")
         yield f"the same sweep ended at {ended} UTC: nothing is sent; restart=True runs it again"
@@ -463,38 +370,29 @@ def _resumed(plan: SweepPlan, record: SweepRecord, request: SweepRequest) -> Ite
     now = request.release_ids
     moved = [tag for tag, at in record.releases.items() if at and now.get(tag) not in {None, at}]
     if moved:
-        yield f"{named(moved)} moved to another release since that sweep began"
+        yield f"{_named(moved)} moved to another release since that sweep began"
 
 
-def _input_notes(request: SweepRequest) -> Iterable[str]:
+def _input_notes(request: SweepRequest) -> Iterator[str]:
     for tag, names in request.checked.not_sent.items():
-        yield f"{named(names)}: not sent to {tag}, which does not know {_it(names)}"
+        them = "it" if len(names) == 1 else "them"
+        yield f"{_named(names)}: not sent to {tag}, which does not know {them}"
     unread = [tag for tag, release in request.releases.items() if release is None]
     if unread:
-        yield f"this key may not read {named(unread)}: the server alone checks the inputs"
+        yield f"this key may not read {_named(unread)}: the server alone checks the inputs"
     yield from request.checked.notes
 
 
-def _it(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"
-
-
-def _limited(plan: SweepPlan, options: SweepOptions) -> Iterable[str]:
-    expected = {
-        "max_calls": plan.calls,
-        "max_seconds": plan.seconds,
-        "max_cost_usd": plan.cost_usd,
-        "stop_after_failures": None,
-    }
-    for name in _LIMIT_NAMES:
+def _limited(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
+    expected = (plan.calls, plan.seconds, plan.cost_usd, None)
+    for name, reached in zip(LIMITS, expected, strict=True):
         limit = getattr(options, name)
-        if limit is None:
-            continue
-        reached = expected[name]
-        early = reached is not None and reached > limit
-        yield f"{name}={limit}" + (": it is going to stop there" if early else "")
+        if limit is not None:
+            is_early = reached is not None and reached > limit
+            yield f"{name}={limit}" + (": it is going to stop there" if is_early else "")
 
 
-def _environment(releases: Releases) -> str | None:
-    names = [r.environment.name for r in releases.values() if r is not None and r.environment]
-    return names[0] if names else None
+def _named(names: Sequence[Any]) -> str:
+    """Return names joined as in a sentence."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else str(last)

@@ -9,33 +9,38 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
-from typing import Literal, Protocol, TextIO
+from typing import Any, Literal, TextIO
 
 from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import duration, money
 
 _OF_A_LIMIT = re.compile(r"(max_\w+|stop_after_failures)=\S+ is reached")
+_LATEST = 5
+_MEDIAN_OF = 1_000  # runs, the last ones
+_RATE_OVER = 10.0  # seconds
+_EVERY = 0.1  # seconds
+_LINE = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 BY_HAND = "stopped"
-"""Why a sweep stands still that was stopped, or interrupted: nobody needs to be told."""
+"""Why a sweep stands still that was stopped, or interrupted: nothing to report."""
 
 State = Literal["ready", "running", "paused", "stopping", "stopped", "done"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TagProgress:
-    """How far a sweep is on one release tag; `median_s` in seconds, `cost_usd` where it is told."""
+    """How far a sweep is on one release tag; `cost_usd` where it is known."""
 
     release_tag: str
     planned: int
-    done: int
-    failed: int
-    running: int
-    median_s: float | None
-    cost_usd: float | None
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    median_s: float | None = None
+    cost_usd: float | None = None
 
     @property
     def to_go(self) -> int:
@@ -45,56 +50,26 @@ class TagProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of a sweep.
-
-    Attributes
-    ----------
-    tags : tuple of TagProgress
-        In the order of the sweep.
-    found : int
-        Runs that the history had when it began, or that were looked up: not sent again.
-    reused, adopted : int
-        How many of these were runs of the history before this sweep, and how many were looked up.
-    resent : int
-        Runs sent once more, under the same external id: look-ups found no execution of them.
-    lost : datetime or None
-        When the process that drove it before was last heard of, where that ended without a word.
-    began, seconds : datetime or None, float
-        When this session began, and for how long it has run, pauses left out.
-    rate : float
-        Runs a second, over the last ten seconds that it ran.
-    left_s : float or None
-        Seconds until the end at this rate; None where it has ended, or no rate is known.
-    at_once, limit, most : int
-        Calls under way, how many may be, and how many may ever be.
-    note : str or None
-        The last thing worth telling, such as why `limit` was lowered.
-    latest : tuple of Run
-        The runs that ended last, the newest first.
-    why : str or None
-        Why it stands still.
-    moved : tuple of str
-        Release tags that pointed at more than one release while it ran.
-    """
+    """A moment of a sweep."""
 
     state: State
-    tags: tuple[TagProgress, ...]
-    found: int = 0
-    reused: int = 0
-    adopted: int = 0
-    resent: int = 0
-    lost: datetime | None = None
-    began: datetime | None = None
-    seconds: float = 0.0
-    rate: float = 0.0
-    at_once: int = 0
-    limit: int = 0
-    most: int = 0
-    note: str | None = None
-    latest: tuple[Run, ...] = ()
-    why: str | None = None
+    tags: tuple[TagProgress, ...]  # in the order of the sweep
+    found: int = 0  # runs that were not sent: the history had them, or a look-up found them
+    reused: int = 0  # of these, runs of the history before this sweep
+    adopted: int = 0  # of these, runs that were looked up
+    resent: int = 0  # runs sent once more, as look-ups found no execution of them
+    lost: datetime | None = None  # the last sign of an earlier driver that was killed
+    began: datetime | None = None  # this session
+    seconds: float = 0.0  # for which it has run, pauses left out
+    rate: float = 0.0  # runs a second, over the last ten seconds that it ran
+    at_once: int = 0  # calls under way,
+    limit: int = 0  # how many may be,
+    most: int = 0  # and how many may ever be
+    note: str | None = None  # such as why `limit` was lowered
+    latest: tuple[Run, ...] = ()  # that ended last, the newest first
+    why: str | None = None  # it stands still
     max_cost_usd: float | None = None
-    moved: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()  # release tags that pointed at more than one release
 
     @property
     def reason(self) -> str | None:
@@ -136,82 +111,40 @@ class Progress:
 
     @property
     def cost_usd(self) -> float | None:
-        """What it has cost so far, where that is told."""
+        """What it has cost so far, where that is known."""
         costs = [tag.cost_usd for tag in self.tags if tag.cost_usd is not None]
         return sum(costs) if costs else None
 
     @property
     def untold(self) -> str | None:
-        """Why a limit of cost cannot hold: the runs do not tell what they cost."""
+        """Why a limit of cost cannot hold: the runs do not say what they cost."""
         if self.max_cost_usd is None or self.cost_usd is not None or not self.done:
             return None
         return "no run tells its cost, so max_cost_usd cannot stop it"
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the end at this rate."""
+        """Seconds until the end at this rate; None where it has ended, or no rate is known."""
         left = self.planned - self.ended
         return left / self.rate if self.rate > 0 and left else None
-
-
-_LATEST = 5
-_MEDIAN_OF = 1_000  # runs, the last ones
-_RATE_OVER = 10.0  # seconds
-
-
-@dataclass(slots=True)
-class _Tally:
-    planned: int
-    done: int = 0
-    failed: int = 0
-    running: int = 0
-    cost: float | None = None
-    took: deque[float] = field(default_factory=lambda: deque(maxlen=_MEDIAN_OF))
-
-    def ended(self, state: str) -> None:
-        if state == "FULFILLED":
-            self.done += 1
-        else:
-            self.failed += 1
-
-    def spent(self, cost: float | None) -> None:
-        if cost is not None:
-            self.cost = (self.cost or 0.0) + cost
-
-    def read(self, tag: str) -> TagProgress:
-        middle = median(self.took) if self.took else None
-        return TagProgress(
-            tag, self.planned, self.done, self.failed, self.running, middle, self.cost
-        )
 
 
 class Counter:
     """Counts what begins and ends, by a clock that stands still while the sweep does.
 
-    Parameters
-    ----------
-    tags : sequence of str
-        The release tags of the sweep.
-    planned : int
-        How many runs each of them is to have.
-
-    Attributes
-    ----------
-    kept, reused : int
-        Runs that had ended before: of this sweep, and of the history before it.
-    adopted, resent : int
-        Runs in doubt: those that had run when they were looked up, and those sent once more.
+    `planned` is how many runs each of the release tags is to have.
     """
 
     def __init__(self, tags: Sequence[str], planned: int) -> None:
-        self._tallies = {tag: _Tally(planned) for tag in tags}
+        self._tags = {tag: TagProgress(tag, planned) for tag in tags}
+        self._took: dict[str, deque[float]] = {tag: deque(maxlen=_MEDIAN_OF) for tag in tags}
         self._latest: deque[Run] = deque(maxlen=_LATEST)
         self._ends: deque[float] = deque()
         self._lock = threading.Lock()
         self._began: datetime | None = None
         self._spent = 0.0
         self._since: float | None = None
-        self.kept = self.reused = self.adopted = self.resent = 0
+        self._kept = self._reused = self._adopted = self._resent = 0
 
     @property
     def seconds(self) -> float:
@@ -220,24 +153,19 @@ class Counter:
         return self._spent + (time.monotonic() - since if since is not None else 0.0)
 
     @property
-    def found(self) -> int:
-        """How many were not sent: the history had them, or a look-up found them."""
-        return self.kept + self.reused + self.adopted
-
-    @property
     def left(self) -> int:
         """How many planned runs have not ended."""
-        return sum(t.planned - t.done - t.failed for t in self._tallies.values())
+        return sum(tag.planned - tag.done - tag.failed for tag in self._tags.values())
 
     @property
     def failed(self) -> int:
         """How many ended without outputs."""
-        return sum(tally.failed for tally in self._tallies.values())
+        return sum(tag.failed for tag in self._tags.values())
 
     @property
     def cost(self) -> float:
-        """What it has cost so far, as far as that is told."""
-        return sum(tally.cost or 0.0 for tally in self._tallies.values())
+        """What it has cost so far, as far as that is known."""
+        return sum(tag.cost_usd or 0.0 for tag in self._tags.values())
 
     def go(self) -> None:
         """Let the clock run."""
@@ -254,48 +182,57 @@ class Counter:
     def had(self, tag: str, state: str, *, reused: bool = False) -> None:
         """Note a run that had ended before; `reused`: it is of the history before this sweep."""
         with self._lock:
-            self.kept += not reused
-            self.reused += reused
-            self._tallies[tag].ended(state)
+            self._kept += not reused
+            self._reused += reused
+            self._end(tag, state)
 
-    def spent(self, tag: str, cost: float | None, took: Iterable[float]) -> None:
-        """Note what earlier runs of `tag` have cost, and the seconds that the last ones took."""
-        with self._lock:
-            self._tallies[tag].spent(cost)
-            self._tallies[tag].took.extend(took)
+    def spent(self, tag: str, cost: float | None, took: Iterable[float] = ()) -> None:
+        """Note what runs of `tag` have cost, and the seconds that the last ones took."""
+        if cost is not None:
+            self._tags[tag].cost_usd = (self._tags[tag].cost_usd or 0.0) + cost
+        self._took[tag].extend(took)
 
     def begun(self, tag: str, by: int = 1) -> None:
         """Note a run that began, or with -1 one that was put back."""
         with self._lock:
-            self._tallies[tag].running += by
+            self._tags[tag].running += by
 
     def ended(self, run: Run, *, found: bool = False, resent: bool = False) -> None:
         """Note a run that ended; `found`: it was looked up, `resent`: it was sent once more."""
         with self._lock:
-            tally = self._tallies[run.release_tag]
-            tally.running -= 1
-            tally.ended(run.state)
-            tally.spent(run.cost_usd)
-            if run.latency_s is not None:
-                tally.took.append(run.latency_s)
-            self.adopted += found
-            self.resent += resent
+            self._tags[run.release_tag].running -= 1
+            self._end(run.release_tag, run.state)
+            took = () if run.latency_s is None else (run.latency_s,)
+            self.spent(run.release_tag, run.cost_usd, took)
+            self._adopted += found
+            self._resent += resent
             self._latest.appendleft(run)
             self._ends.append(self.seconds)
             self._forget(self._ends[-1])
 
-    def read(self) -> tuple[tuple[TagProgress, ...], tuple[Run, ...]]:
-        """Return the counts of each tag, and the runs that ended last."""
-        with self._lock:
-            tags = tuple(tally.read(tag) for tag, tally in self._tallies.items())
-            return tags, tuple(self._latest)
-
-    def timed(self) -> tuple[datetime | None, float, float]:
-        """Return when it began, the seconds that it ran, and runs a second lately."""
+    def progress(self, state: State, **facts: Any) -> Progress:
+        """Return this moment, with `facts` that are counted elsewhere."""
         with self._lock:
             seconds = self.seconds
             self._forget(seconds)
-            return self._began, seconds, len(self._ends) / max(min(seconds, _RATE_OVER), 1e-3)
+            medians = {tag: median(took) if took else None for tag, took in self._took.items()}
+            return Progress(
+                state,
+                tuple(replace(each, median_s=medians[tag]) for tag, each in self._tags.items()),
+                found=self._kept + self._reused + self._adopted,
+                reused=self._reused,
+                adopted=self._adopted,
+                resent=self._resent,
+                began=self._began,
+                seconds=seconds,
+                rate=len(self._ends) / max(min(seconds, _RATE_OVER), 1e-3),
+                latest=tuple(self._latest),
+                **facts,
+            )
+
+    def _end(self, tag: str, state: str) -> None:
+        self._tags[tag].done += state == "FULFILLED"
+        self._tags[tag].failed += state != "FULFILLED"
 
     def _forget(self, seconds: float) -> None:
         while self._ends and self._ends[0] < seconds - _RATE_OVER:
@@ -310,41 +247,25 @@ def speed(rate: float) -> str:
     >>> speed(4.31), speed(231.4), speed(0.05), speed(0)
     ('4.3 runs/s', '231 runs/s', '3.0 runs/min', '0 runs/s')
     """
-    if rate == 0:
-        return "0 runs/s"
-    if rate < 0.2:  # noqa: PLR2004
+    if 0 < rate < 0.2:  # noqa: PLR2004
         return f"{60 * rate:.1f} runs/min"
-    return f"{rate:.1f} runs/s" if rate < 100 else f"{rate:,.0f} runs/s"  # noqa: PLR2004
-
-
-_EVERY = 0.1  # seconds
-_LINE = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-
-
-class Watched(Protocol):
-    """What the line asks of a sweep."""
-
-    def progress(self) -> Progress:
-        """Return how far it is."""
-
-    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` at every change; return how to end that."""
+    return f"{rate:.1f} runs/s" if 0 < rate < 100 else f"{rate:,.0f} runs/s"  # noqa: PLR2004
 
 
 @contextmanager
-def terminal_bar(sweep: Watched, *, title: str, file: TextIO | None = None) -> Iterator[None]:
-    """Show how far `sweep` is while the context is open, ten times a second at most.
+def terminal_bar(
+    progress: Callable[[], Progress],
+    subscribe: Callable[[Callable[[], None]], Callable[[], None]],
+    *,
+    title: str,
+    file: TextIO | None = None,
+) -> Iterator[None]:
+    """Show how far a sweep is while the context is open, ten times a second at most.
 
-    Parameters
-    ----------
-    sweep : Sweep
-        Tells how far it is, from its own thread.
-    title : str
-        What stands before the bar.
-    file : file, optional
-        Where to write; standard error.
+    `progress` and `subscribe` are those of the sweep, `title` stands before the bar, and `file` is
+    standard error by default.
     """
-    now = sweep.progress()
+    now = progress()
     line = terminal_line(
         total=now.planned,
         initial=now.ended,
@@ -357,15 +278,14 @@ def terminal_bar(sweep: Watched, *, title: str, file: TextIO | None = None) -> I
 
     def show(*, last: bool = False) -> None:
         with lock:
-            if not last and time.monotonic() - shown_at[0] < _EVERY:
-                return
-            now = sweep.progress()
-            line.n = now.ended
-            line.set_postfix_str(facts(now), refresh=False)
-            line.refresh()
-            shown_at[0] = time.monotonic()
+            if last or time.monotonic() - shown_at[0] >= _EVERY:
+                now = progress()
+                line.n = now.ended
+                line.set_postfix_str(facts(now), refresh=False)
+                line.refresh()
+                shown_at[0] = time.monotonic()
 
-    unsubscribe = sweep.subscribe(show)
+    unsubscribe = subscribe(show)
     try:
         yield
     finally:
@@ -379,7 +299,6 @@ def facts(now: Progress) -> str:
 
     Examples
     --------
-    >>> from vellum_nb.sweep.progress import TagProgress
     >>> facts(Progress("running", (TagProgress("v1", 360, 285, 3, 12, 2.3, 0.92),), rate=4.3))
     '4.3 runs/s, about 16.7 s left, 3 failed, $0.92'
     """

@@ -1,10 +1,8 @@
 """Retry policy of a planned run: what an attempt's result means, and what is done next. Pure.
 
 All attempts at a run have the same external id. Only what certainly was not executed is sent again
-at once. What may have been executed is looked up by its external id, first often, then in growing
-pauses, for as long as the server may take to list it; only then is it sent again. A server that
-refuses the external id says that the run was executed: it is looked up for an hour, and never sent
-again.
+at once; else it is looked up for as long as the server may take to list it. A run whose external id
+is refused as used was executed: it is looked up for an hour, and never sent again.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
-from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from vellum_nb.errors import (
@@ -36,16 +33,14 @@ _EXECUTED_S = 3600.0  # for which an execution is looked up that has begun
 _SHORTEST_S, _LONGEST_S, _GROWTH = 0.2, 30.0, 0.5
 _SENDS = 6  # whose outcome is not known
 _SILENT = 12  # look-ups in a row without a usable answer
-_GAVE_UP = frozenset({HTTPStatus.REQUEST_TIMEOUT, 460, 499})
-"""Statuses of gateways that stopped waiting; the last two, of AWS and nginx, are no standard."""
-_REFUSALS = frozenset(
-    {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
-)
+_GAVE_UP = {408, 460, 499}  # of gateways that stopped waiting; the last two: of AWS and nginx
+_REFUSALS = {400, 409, 422}
+_OK, _TOO_EARLY, _UNAVAILABLE = 200, 425, 503
 _USED = ("already", "used", "exist", "unique", "duplicate", "taken", "conflict")
 
 
 class ErrorKind(Enum):
-    """What an error says about the execution that was asked for."""
+    """What an error says about the execution that was requested."""
 
     NOT_EXECUTED = "it was not executed: it may be sent again"
     UNAUTHORIZED = "it was not executed, and no other run would be"
@@ -65,144 +60,67 @@ class LookupStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why a run may have been executed, and how it was looked up since.
-
-    Attributes
-    ----------
-    why : str
-        What happened, in a few words.
-    executed : bool
-        Whether it certainly was executed.
-    refusal : RunError or None
-        How it ends when no execution is found: the server refuses it as it is.
-    waited_s : float
-        Seconds of pauses since it was sent last.
-    silent : int
-        Look-ups in a row without a usable answer.
-    """
+    """Why a run may have been executed, and how it was looked up since."""
 
     why: str
-    executed: bool = False
-    refusal: RunError | None = None
-    waited_s: float = 0.0
-    silent: int = 0
+    executed: bool = False  # certainly
+    refusal: RunError | None = None  # how it ends when no execution is found
+    waited_s: float = 0.0  # pauses since it was sent last
+    silent: int = 0  # look-ups in a row without a usable answer
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A run that is recorded, and sent or looked up next.
+    """A run that is recorded, and sent next; with a `doubt` it is looked up.
 
-    Attributes
-    ----------
-    run : Run
-        STARTED, or FAILED where its doubt is of an earlier session; its id is its external id.
-    inputs : tuple of dict
-        As they are sent.
-    doubt : Doubt or None
-        Set: it is looked up, not sent.
-    tries : int
-        Attempts to send it.
-    sends : int
-        Attempts whose outcome is not known.
-    resent : bool
-        Whether it was sent again after look-ups found no execution of it.
-    lookup_s : float
-        For how long it is looked up before it is sent again.
-    may_resend : bool
-        Whether it may be sent again at all while it is in doubt.
-    force : bool
-        Whether it is sent again, once, where this server cannot look it up.
+    `run` is STARTED, or FAILED where its doubt is of an earlier session; its id is its external id.
     """
 
     run: Run
-    inputs: tuple[Mapping[str, Any], ...]
+    inputs: tuple[Mapping[str, Any], ...]  # as they are sent
     doubt: Doubt | None = None
-    tries: int = 0
-    sends: int = 0
-    resent: bool = False
-    lookup_s: float = LOOKUP_S
-    may_resend: bool = True
-    force: bool = False
+    tries: int = 0  # attempts to send it
+    sends: int = 0  # those whose outcome is not known
+    resent: bool = False  # after look-ups found no execution of it
+    lookup_s: float = LOOKUP_S  # for which it is looked up before it is sent again
+    may_resend: bool = True  # while it is in doubt
+    force: bool = False  # sent again, once, where this server cannot look it up
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """It ended: `run` is complete.
-
-    `found`: by a look-up; `resent`: as in `PreparedRun`; `lag_s`: for how long the server did not
-    list its execution.
-    """
+    """It ended: `run` is complete."""
 
     run: Run
-    found: bool = False
+    found: bool = False  # by a look-up
     resent: bool = False
-    lag_s: float = 0.0
+    lag_s: float = 0.0  # for which the server did not list its execution
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It was not executed, and is sent again.
-
-    Attributes
-    ----------
-    prepared : PreparedRun
-        As it goes on.
-    why : str
-        What happened, in a few words.
-    after : float or None
-        Seconds to wait; None: longer after each try. Where `busy`, all others wait too.
-    busy : bool
-        Whether the server has too much to do.
-    hopeless : bool
-        Whether no other run would fare better, as with a wrong key.
-    """
+    """It was not executed, and is sent again, as `prepared`."""
 
     prepared: PreparedRun
     why: str
-    after: float | None = None
-    busy: bool = False
-    hopeless: bool = False
+    after: float | None = None  # seconds; None: longer after each try
+    busy: bool = False  # the server has too much to do: all others wait too
+    hopeless: bool = False  # no other run would fare better, as with a wrong key
 
 
 @dataclass(frozen=True, slots=True)
-class InDoubt:
-    """It may have been executed, and is looked up.
+class InDoubt(Retry):
+    """It may have been executed, and is looked up; with `after` None it is left in doubt."""
 
-    Attributes
-    ----------
-    prepared : PreparedRun
-        As it goes on.
-    why : str
-        What is known, in a few words.
-    after : float or None
-        Seconds until the next look-up; None: it is left in doubt, for a later session.
-    answered : bool
-        Whether the server answers, though it does not list the execution.
-    busy, hopeless : bool
-        As in `Retry`.
-    """
-
-    prepared: PreparedRun
-    why: str
     after: float | None = 0.0
-    answered: bool = True
-    busy: bool = False
-    hopeless: bool = False
+    answered: bool = True  # the server answers, though it does not list the execution
 
 
 Outcome: TypeAlias = Finished | Retry | InDoubt
 
 
 def error_kind(exc: APIError) -> ErrorKind:
-    """Return what `exc`, the answer to an execution, says about it.
-
-    Examples
-    --------
-    >>> error_kind(APIError("refused", sent=False)).name, error_kind(APIError("reset")).name
-    ('NOT_EXECUTED', 'UNKNOWN')
-    >>> [error_kind(APIStatusError("", status_code=n, body=None)).name for n in (103, 405, 499)]
-    ['UNKNOWN', 'FINAL', 'UNKNOWN']
-    """
+    """Return what `exc`, the answer to an execution, says about it."""
     if not exc.sent or is_busy(exc):
         return ErrorKind.NOT_EXECUTED
     if isinstance(exc, APIResponseError) and exc.is_whole:
@@ -213,19 +131,12 @@ def error_kind(exc: APIError) -> ErrorKind:
         return ErrorKind.UNKNOWN
     if exc.status_code in _REFUSALS:
         return ErrorKind.ID_USED if id_was_used(exc) else ErrorKind.REFUSED
-    unknown = exc.status_code in _GAVE_UP or exc.status_code < HTTPStatus.OK  # 1xx is no answer
+    unknown = exc.status_code in _GAVE_UP or exc.status_code < _OK  # 1xx is no answer
     return ErrorKind.UNKNOWN if unknown else ErrorKind.FINAL
 
 
 def id_was_used(exc: APIError) -> bool:
-    """Return whether `exc` refuses an external id because an execution has it.
-
-    Examples
-    --------
-    >>> used = "external_id 7 was used before"
-    >>> id_was_used(APIStatusError(used, status_code=400)), id_was_used(APIError(used))
-    (True, False)
-    """
+    """Return whether `exc` refuses an external id because an execution has it."""
     if not isinstance(exc, APIStatusError) or exc.status_code not in _REFUSALS:
         return False
     text = str(exc).lower()
@@ -239,12 +150,11 @@ def is_busy(exc: APIError) -> bool:
     A 503 says so when it names a time to come back; without, it may come from a gateway that lost
     the server's answer.
     """
-    if isinstance(exc, RateLimitError):
-        return True
-    if not isinstance(exc, APIStatusError):
-        return False
-    timed = exc.status_code == HTTPStatus.SERVICE_UNAVAILABLE and exc.retry_after is not None
-    return timed or exc.status_code == HTTPStatus.TOO_EARLY
+    if not isinstance(exc, APIStatusError) or isinstance(exc, RateLimitError):
+        return isinstance(exc, RateLimitError)
+    return exc.status_code == _TOO_EARLY or (
+        exc.status_code == _UNAVAILABLE and exc.retry_after is not None
+    )
 
 
 def summary(exc: APIError) -> str:
@@ -266,36 +176,29 @@ def run_error(exc: APIError) -> RunError:
 
 
 def lookup_pause(waited_s: float) -> float:
-    """Return the seconds to the next look-up of a run that was looked up for `waited_s`.
-
-    Examples
-    --------
-    >>> lookup_pause(0), lookup_pause(10), lookup_pause(600)
-    (0.2, 5.0, 30.0)
-    """
+    """Return the seconds to the next look-up of a run that was looked up for `waited_s`."""
     return min(max(_SHORTEST_S, waited_s * _GROWTH), _LONGEST_S)
 
 
-def finished(
-    prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = False, sent: bool = False
-) -> Finished:
-    """Return how a run ended, from fields of `Run`; `sent`: by this attempt."""
-    fields = {**how, "finished_at": how.get("finished_at") or datetime.now(UTC)}
+def finished(prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = False) -> Finished:
+    """Return how a run ended, from fields of `Run`."""
+    fields = {"error": None, **how, "finished_at": how.get("finished_at") or datetime.now(UTC)}
     lag = prepared.doubt.waited_s if found and prepared.doubt is not None else 0.0
-    resent = _sent(prepared).resent if sent else prepared.resent
-    run = prepared.run.model_copy(update={"error": None, **fields})
-    return Finished(run, found=found, resent=resent, lag_s=lag)
+    run = prepared.run.model_copy(update=fields)
+    return Finished(run, found=found, resent=prepared.resent, lag_s=lag)
 
 
-def after_send_error(prepared: PreparedRun, exc: APIError) -> Outcome:
-    """Return what follows from an attempt to send that brought no answer."""
-    prepared = _sent(prepared)
+def after_send_error(prepared: PreparedRun, exc: APIError, *, upload: bool = False) -> Outcome:
+    """Return what follows from an attempt to send; `upload`: of a file, nothing was executed."""
+    prepared = replace(prepared, tries=prepared.tries + 1, doubt=None)
     kind, why, error = error_kind(exc), summary(exc), run_error(exc)
     if kind is ErrorKind.NOT_EXECUTED:
         return Retry(prepared, why, _retry_after(exc), busy=is_busy(exc))
     if kind is ErrorKind.UNAUTHORIZED:
         return Retry(prepared, str(exc), hopeless=True)
-    if kind in {ErrorKind.FINAL, ErrorKind.UNUSABLE}:
+    if upload and kind is ErrorKind.UNKNOWN and prepared.tries < _SENDS:
+        return Retry(prepared, why)
+    if upload or kind in {ErrorKind.FINAL, ErrorKind.UNUSABLE}:
         return _failed(prepared, error)
     if kind is ErrorKind.ID_USED:
         doubt = Doubt(f"the server refuses its external id as used ({why})", executed=True)
@@ -306,19 +209,6 @@ def after_send_error(prepared: PreparedRun, exc: APIError) -> Outcome:
     waited = math.inf if kind is ErrorKind.REFUSED and sends == 0 else 0.0
     doubt = Doubt(why, refusal=error if refused else None, waited_s=waited)
     return InDoubt(replace(prepared, doubt=doubt, sends=sends), why)
-
-
-def after_upload_error(prepared: PreparedRun, exc: APIError) -> Outcome:
-    """Return what follows from a file that did not arrive: nothing was executed."""
-    prepared = replace(prepared, tries=prepared.tries + 1)
-    kind, why = error_kind(exc), summary(exc)
-    if kind is ErrorKind.UNAUTHORIZED:
-        return Retry(prepared, str(exc), hopeless=True)
-    if kind is ErrorKind.NOT_EXECUTED:
-        return Retry(prepared, why, _retry_after(exc), busy=is_busy(exc))
-    if kind is ErrorKind.UNKNOWN and prepared.tries < _SENDS:
-        return Retry(prepared, why)
-    return _failed(prepared, run_error(exc))
 
 
 def after_loss(prepared: PreparedRun, why: str) -> InDoubt:
@@ -337,17 +227,14 @@ def after_lookup(prepared: PreparedRun, status: LookupStatus) -> Outcome:
         doubt = replace(doubt, executed=True, refusal=None, waited_s=0.0)
     why = f"{doubt.why}; {status.value}"
     is_waited_for = doubt.executed and prepared.run.state == "STARTED"
-    limit = _EXECUTED_S if is_waited_for else prepared.lookup_s
-    left = limit - doubt.waited_s
+    left = (_EXECUTED_S if is_waited_for else prepared.lookup_s) - doubt.waited_s
     if left > 0:
         pause = min(lookup_pause(doubt.waited_s), left)
         doubt = replace(doubt, waited_s=doubt.waited_s + pause, silent=0)
         return InDoubt(replace(prepared, doubt=doubt), why, pause)
-    if doubt.executed:
-        return _unresolved(prepared, doubt, why)
-    if doubt.refusal is not None:
+    if doubt.refusal is not None and not doubt.executed:
         return _failed(prepared, doubt.refusal)
-    if not prepared.may_resend:
+    if doubt.executed or not prepared.may_resend:
         return _unresolved(prepared, doubt, why)
     return Retry(replace(prepared, doubt=None, resent=True, force=False), why, after=0.0)
 
@@ -389,10 +276,6 @@ def _failed(prepared: PreparedRun, error: RunError) -> Finished:
     if prepared.run.state != "STARTED":
         return Finished(prepared.run, resent=prepared.resent)
     return finished(prepared, {"state": "FAILED", "error": error})
-
-
-def _sent(prepared: PreparedRun) -> PreparedRun:
-    return replace(prepared, tries=prepared.tries + 1, doubt=None)
 
 
 def _retry_after(exc: APIError) -> float | None:

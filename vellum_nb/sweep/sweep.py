@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field
+from collections import Counter as Tally
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vellum_nb.errors import HistoryError, VellumNBError
-from vellum_nb.history import History, RunSummary, Sweeps, cell, column
-from vellum_nb.models import Cancellation, Run
+from vellum_nb.history import History, Sweeps, cell, column
+from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
-from vellum_nb.sweep.concurrency import AdaptiveConcurrency
-from vellum_nb.sweep.driver import Attempt, DaemonThreadPool, Driver, Session, WorkerPool
-from vellum_nb.sweep.options import SweepOptions
-from vellum_nb.sweep.plan import PlannedRun, SweepPlan, not_begun, planned_runs, superseded
+from vellum_nb.sweep.driver import Attempt, Driver, WorkerPool
+from vellum_nb.sweep.executors import remote_pool
+from vellum_nb.sweep.limits import LIMITS, SweepOptions
+from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State
 from vellum_nb.sweep.retry_policy import PreparedRun
 
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from vellum_nb.comparison import Comparison
     from vellum_nb.comparison.metrics import Metrics
 
-
 _INTERRUPTS = 3  # after which it is not waited for any longer
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
+_TEXTS = ("sweep_id", "deployment", "release_tags", "state")
+_NUMBERS = ("planned", "done", "failed", "started", "to_go", "cases", "repeats")
+_TIMES = ("created", "ended")
+_COLUMNS = (*_TEXTS, *_NUMBERS, *_TIMES, "why", "environment")
 
 
 class SweepInterrupt(KeyboardInterrupt):
@@ -51,81 +56,23 @@ class Worker(Protocol):
         """The release tags that pointed at more than one release while it ran."""
 
     def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
-        """Return a planned run as it is sent, or as it is looked up where it was begun.
-
-        `retry`: one that is FAILED and in doubt may be sent again.
-        """
+        """Return a planned run as it is sent, or looked up; `retry`: one in doubt may be resent."""
 
     def attempt(self, at_once: int) -> Attempt:
-        """Return what sends, for so many at once."""
+        """Open connections, and return what sends, for so many at once."""
 
     def close(self) -> None:
-        """Close the connections; the next `attempt` opens new ones."""
+        """Close the connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepActions:
-    """What a sweep is given by its workspace: callables that know comparisons and widgets.
+    """What a sweep is given by its workspace, which knows comparisons and widgets."""
 
-    `watch` returns a context in which the progress is shown; `save` writes a frame as CSV.
-    """
-
-    compare: Callable[..., Comparison] | None = None
-    view: Callable[[Sweep], Any] | None = None
-    watch: Callable[[Sweep], AbstractContextManager[None]] | None = None
-    save: Callable[[str | Path, pd.DataFrame], Path] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SweepState:
-    """Where a sweep is, from its history.
-
-    Attributes
-    ----------
-    counter : Counter
-        Has counted what has ended.
-    in_doubt : list of PlannedRun
-        What may have been executed, and is to be looked up.
-    states : dict
-        Run id to state, of all runs that were begun.
-    reused : dict
-        Which run of the history stands for which planned one.
-    """
-
-    record: SweepRecord
-    counter: Counter
-    states: Mapping[str, str]
-    reused: Mapping[Place, str]
-    in_doubt: list[PlannedRun] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, record: SweepRecord, sweeps: Sweeps, *, look_up: bool = False) -> SweepState:
-        """Read it; `look_up`: runs that are FAILED and in doubt have not ended yet."""
-        counter = Counter(record.release_tags, record.cases * record.repeats)
-        states = dict(sweeps.states(record.id))
-        if states:
-            states |= dict.fromkeys(sweeps.in_doubt(record.id), "IN_DOUBT")
-        found = cls(record, counter, states, sweeps.reused(record.id))
-        if not found.states and not found.reused:
-            return found
-        for planned in planned_runs(record, found.states, found.reused):
-            if planned.state == "STARTED" or (look_up and planned.state == "IN_DOUBT"):
-                found.in_doubt.append(planned)
-            elif planned.state is not None:
-                reused = planned.place in found.reused
-                counter.had(planned.place.release_tag, planned.state, reused=reused)
-        for tag, (cost, took) in sweeps.spent(record.id).items():
-            counter.spent(tag, cost, took)
-        return found
-
-    @property
-    def retryable(self) -> bool:
-        """Whether some runs ended without outputs that certainly were executed, or never will."""
-        return self.counter.failed > 0
-
-    def not_begun(self) -> Iterator[PlannedRun]:
-        """Yield the planned runs that have not begun."""
-        return not_begun(self.record, self.states, self.reused)
+    compare: Callable[..., Comparison]
+    view: Callable[[Sweep], Any]
+    watch: Callable[..., AbstractContextManager[None]]  # shows the progress in its context
+    save: Callable[[str | Path, pd.DataFrame], Path]  # as CSV
 
 
 class Sweep:
@@ -142,23 +89,24 @@ class Sweep:
         history: History,
         worker: Worker,
         options: SweepOptions,
+        actions: SweepActions,
         plan: SweepPlan | None = None,
-        actions: SweepActions | None = None,
     ) -> None:
         self.record = record
         self.plan = plan
         self._history = history
         self._worker = worker
         self._options = options
-        self._actions = actions or SweepActions()
+        self._actions = actions
         self._view: Any = None
         self._shows_progress = True
         self._lock = threading.RLock()
         self._lease: str | None = None
-        self._session: Session | None = None
+        self._last_driver: Driver | None = None
         self._why: str | None = record.why
         self._listeners: list[Callable[[], None]] = []
-        self._state = SweepState.read(record, history.sweeps)
+        self._counter = Counter(record.release_tags, record.cases * record.repeats)
+        self._read(look_up=False)
 
     @property
     def id(self) -> str:
@@ -168,37 +116,25 @@ class Sweep:
     @property
     def state(self) -> State:
         """``ready``, ``running``, ``paused``, ``stopping``, ``stopped`` or ``done``."""
-        driver = self._running()
+        driver = self._driver
         if driver is not None:
             if driver.why is not None:
                 return "stopping"
             return "paused" if driver.paused else "running"
-        if self._state.counter.left <= 0:
+        if self._counter.left <= 0:
             return "done"
         return "ready" if self._why is None else "stopped"
 
     def progress(self) -> Progress:
         """Return how far it is."""
-        counter = self._state.counter
-        tags, latest = counter.read()
-        began, seconds, rate = counter.timed()
-        driver = self._session.driver if self._session is not None else None
-        return Progress(
-            state=self.state,
-            tags=tags,
-            found=counter.found,
-            reused=counter.reused,
-            adopted=counter.adopted,
-            resent=counter.resent,
+        driver = self._last_driver
+        return self._counter.progress(
+            self.state,
             lost=self.record.lost,
-            began=began,
-            seconds=seconds,
-            rate=rate,
             at_once=driver.at_once if driver else 0,
             limit=driver.concurrency.limit if driver else 0,
             most=driver.concurrency.most if driver else 0,
             note=driver.note if driver else None,
-            latest=latest,
             why=self._why,
             max_cost_usd=self._options.max_cost_usd,
             moved=self._worker.moved,
@@ -212,11 +148,12 @@ class Sweep:
         HistoryError
             Another process runs this sweep; the message says which.
         """
-        return self._start(retry=False)
+        self._start()
+        return self
 
     def run(self) -> Sweep:
         """Run what is left, and wait for the end as `wait` does."""
-        return self._attend(self.start)
+        return self._attend(self._start)
 
     def wait(self, timeout: float | None = None) -> Sweep:
         """Wait until it is done or stopped.
@@ -232,12 +169,11 @@ class Sweep:
         Exception
             What broke the sweep, such as a history that cannot be written; `resume` goes on.
         """
-        return self._attend(lambda: None, timeout)
+        return self._attend(lambda: None, timeout, show=self._view is None)
 
     def pause(self) -> None:
         """Begin nothing more until `resume`; what is under way goes on."""
-        driver = self._running()
-        if driver is not None:
+        if (driver := self._driver) is not None:
             driver.pause()
 
     def resume(self, *, background: bool = False, progress: bool = True) -> Sweep:
@@ -254,14 +190,12 @@ class Sweep:
 
     def stop(self) -> None:
         """Begin nothing more, and end when what is under way has ended."""
-        driver = self._running()
-        if driver is not None:
+        if (driver := self._driver) is not None:
             driver.stop(BY_HAND)
 
     def cut(self) -> None:
         """Stop at once: what is under way is cut off, and looked up when the sweep is resumed."""
-        driver = self._running()
-        if driver is not None:
+        if (driver := self._driver) is not None:
             driver.cut()
 
     def retry_failed(self, *, background: bool = False) -> Sweep:
@@ -270,12 +204,13 @@ class Sweep:
         A failed run that may have been executed, because no answer came, is looked up first, and
         sent again under its old id only where the server does not list it.
         """
-        if self._running() is not None:
+        if self._driver is not None:
             msg = f"Sweep {self.id} is {self.state}: wait for it, or stop it, before retry_failed()"
             raise VellumNBError(msg)
         if not background:
             return self._attend(lambda: self._start(retry=True))
-        return self._start(retry=True)
+        self._start(retry=True)
+        return self
 
     def apply(self, options: SweepOptions) -> None:
         """Apply the limits of `options`, also while it is under way.
@@ -285,14 +220,15 @@ class Sweep:
         VellumNBError
             It is under way, and `options` differ in what cannot be changed then.
         """
-        driver = self._running()
+        driver = self._driver
         if driver is not None:
             self._refuse_other_calls(options)
-            driver.limit(options.limits(0, 0.0))
-            options = options.with_calls_of(self._options)
+            limits = {name: getattr(options, name) for name in LIMITS}
+            options = driver.options = SweepOptions(
+                **{**self._options.stored, **limits}, executor=self._options.executor
+            )
         self._options = options
-        self._history.sweeps.change(self.id, options=dict(options.stored))
-        self.record = self.record.model_copy(update={"options": dict(options.stored)})
+        self._change(options=options.stored)
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` whenever something changed, in the sweep's thread; return how to end."""
@@ -306,25 +242,13 @@ class Sweep:
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, reused ones of the history too."""
-        places = self._places()
-        left_out = self._superseded()
-        own = self._history.runs(sweep_id=self.id)
-        runs = [run for run in own if run.id not in left_out]
-        if places:
-            found = self._history.runs(ids=list(places))
-            runs += [_in_place(run, places[run.id]) for run in found]
-            runs.sort(key=lambda run: run.timestamp, reverse=True)
-        return runs
-
-    def summaries(self) -> list[RunSummary]:
-        """Return its runs as light rows, in no order, for comparisons; those of `runs`."""
-        places = self._places()
-        left_out = self._superseded()
-        own = self._history.summaries(sweep_id=self.id)
-        reused = self._history.summaries(ids=list(places)) if places else []
-        for each in reused:
-            each.release_tag = each.group = places[each.id].release_tag
-        return [each for each in own if each.id not in left_out] + reused
+        places, left_out = self._places(), self._superseded()
+        runs = [run for run in self._history.runs(sweep_id=self.id) if run.id not in left_out]
+        for run in self._history.runs(ids=list(places)) if places else ():
+            place = places[run.id]
+            where = {"release_tag": place.release_tag, "repeat": place.repeat}
+            runs.append(run.model_copy(update=where))
+        return sorted(runs, key=lambda run: run.timestamp, reverse=True)
 
     def frame(self) -> pd.DataFrame:
         """Return its runs as a DataFrame, newest first, one row a run.
@@ -362,23 +286,8 @@ class Sweep:
     ) -> Comparison:
         """Return its runs side by side, one row a case; a case that was not run is missing.
 
-        Parameters
-        ----------
-        baseline : str, optional
-            The tag that the others are compared with. Default: the first.
-        metrics, alpha, seed
-            As of `vellum_nb.Comparison`. Metrics see what the cases expect.
-        max_calls, max_cost_usd, progress
-            Limits of the judges among the metrics, as of `vellum_nb.Workspace.compare`.
-
-        Returns
-        -------
-        Comparison
-
-        Raises
-        ------
-        InputError
-            The baseline is not among the release tags, or a metric does not fit.
+        The baseline is the first release tag by default; metrics see what the cases expect. All
+        other options, and the errors, are those of `vellum_nb.Workspace.compare`.
 
         Examples
         --------
@@ -388,9 +297,6 @@ class Sweep:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"]).compare()
         <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
-        if self._actions.compare is None:
-            msg = "This sweep has no workspace: open it with ws.open_sweep(id) to compare its runs"
-            raise VellumNBError(msg)
         return self._actions.compare(
             self,
             baseline=baseline,
@@ -403,9 +309,7 @@ class Sweep:
         )
 
     def to_csv(self, path: str | Path) -> Path:
-        """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.
-
-        It may be the cases of another sweep.
+        """Write `frame` as CSV; `vellum_nb.read_csv` reads it back, and it may be cases again.
 
         Raises
         ------
@@ -422,9 +326,6 @@ class Sweep:
         >>> vnb.read_csv(sweep.to_csv("sweep.csv")).equals(sweep.frame())
         True
         """
-        if self._actions.save is None:
-            msg = "This sweep has no workspace: open it with ws.open_sweep(id) to save its runs"
-            raise VellumNBError(msg)
         return self._actions.save(path, self.frame())
 
     def view(self) -> Any:
@@ -433,149 +334,169 @@ class Sweep:
         A cell that ends in the sweep shows it too. It is the same one every time, so that it may
         stand in several cells.
         """
-        if self._view is None and self._actions.view is not None:
+        if self._view is None:
             self._view = self._actions.view(self)
         return self._view
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        view = self.view()
-        if view is None:
-            return {"text/plain": repr(self)}, {}
-        return view.bundle_of(repr(self), **kwargs)
+        return self.view().bundle_of(repr(self), **kwargs)
 
     def __repr__(self) -> str:
         now = self.progress()
-        tags = ", ".join(self.record.release_tags)
         failed = f", {now.failed} failed" if now.failed else ""
         why = f" ({now.reason})" if now.reason else ""
         moved = f"; moved meanwhile: {', '.join(now.moved)}" if now.moved else ""
+        deleted = 0
+        with suppress(HistoryError):  # it was closed: what is known can still be shown
+            deleted = self._history.sweeps.deleted(self.id)
+        note = f"; {deleted} deleted, see history.deletions()" if deleted else ""
         return (
-            f"<Sweep of {self.record.deployment} on {tags}: {now.state}{why}, "
-            f"{now.ended} of {now.planned} runs{failed}{moved}{self._deleted_note()}>"
+            f"<Sweep of {self.record.deployment} on {', '.join(self.record.release_tags)}: "
+            f"{now.state}{why}, {now.ended} of {now.planned} runs{failed}{moved}{note}>"
         )
 
-    def _start(self, *, retry: bool) -> Sweep:
-        with self._lock, ExitStack() as stack:
-            if self._running() is not None:
-                return self
-            stack.callback(self._release)
-            self._lease = self._history.sweeps.acquire(self.id)
-            self._state = self._read_state()
-            if retry and self._state.retryable:
-                self._next_round()
-                self._state = self._read_state()
-            if self._state.counter.left <= 0:
-                self._session = None  # what broke it earlier is over
-                self._settle(None)
-                return self
-            self._why = None
-            stack.callback(self._worker.close)
-            self._session = session = self._new_session(retry=retry)
-            session.start()
-            stack.pop_all()
-        return self
+    @property
+    def _driver(self) -> Driver | None:
+        """The driver where it runs, in this process."""
+        driver = self._last_driver
+        return driver if driver is not None and driver.is_running else None
 
-    def _read_state(self) -> SweepState:
-        return SweepState.read(self.record, self._history.sweeps, look_up=True)
+    def _read(
+        self, *, look_up: bool
+    ) -> tuple[Mapping[str, str], Mapping[Place, str], list[PlannedRun]]:
+        """Count what has ended; return states by run, reused runs, and runs to be looked up.
 
-    def _next_round(self) -> None:
-        number = self.record.round + 1
-        self._history.sweeps.change(self.id, round=number, ended=None)
-        self.record = self.record.model_copy(update={"round": number, "ended": None})
+        `look_up`: those that are FAILED and in doubt are among them, and have not ended yet.
+        """
+        record, sweeps = self.record, self._history.sweeps
+        counter = Counter(record.release_tags, record.cases * record.repeats)
+        states, reused = dict(sweeps.states(record.id)), sweeps.reused(record.id)
+        states |= dict.fromkeys(sweeps.in_doubt(record.id) if states else (), "IN_DOUBT")
+        in_doubt: list[PlannedRun] = []
+        for planned in planned_runs(record, states, reused) if states or reused else ():
+            if planned.state == "STARTED" or (look_up and planned.state == "IN_DOUBT"):
+                in_doubt.append(planned)
+            elif planned.state is not None:
+                tag = planned.place.release_tag
+                counter.had(tag, planned.state, reused=planned.place in reused)
+        for tag, (cost, took) in sweeps.spent(record.id).items() if states else ():
+            counter.spent(tag, cost, took)
+        self._counter = counter
+        return states, reused, in_doubt
+
+    def _start(self, *, retry: bool = False) -> None:
+        with self._lock:
+            if self._driver is not None:
+                return
+            try:
+                if self._lease is None:
+                    self._lease = self._history.sweeps.acquire(self.id)
+                else:  # an interrupt broke the last start
+                    self._history.sweeps.renew(self.id, self._lease)
+                self._last_driver = driver = self._new_driver(retry=retry)
+                if driver is None:
+                    self._settle(None)
+                    self._release()
+                    return
+            except Exception:
+                self._worker.close()
+                self._release()
+                raise
+            driver.start()
+
+    def _new_driver(self, *, retry: bool) -> Driver | None:
+        states, reused, in_doubt = self._read(look_up=True)
+        if retry and self._counter.failed:
+            self._change(round=self.record.round + 1, ended=None)
+            states, reused, in_doubt = self._read(look_up=True)
+        if self._counter.left <= 0:
+            return None
+        self._why = None
+        options, sweeps = self._options, self._history.sweeps
+        most = options.concurrency or options.max_concurrency
+        attempt, executor = self._worker.attempt(most), options.executor
+        pool = (
+            WorkerPool.of_threads(attempt, most)
+            if executor is None
+            else remote_pool(attempt, executor)
+        )
+        planned = planned_runs(self.record, states, reused)
+        return Driver(
+            (self._worker.prepare(each) for each in planned if each.state is None),
+            pool,
+            recorder=sweeps,
+            counter=self._counter,
+            options=options,
+            calls=len(states),
+            seconds=sweeps.seconds(self.id) if options.max_seconds else 0.0,
+            in_doubt=[self._worker.prepare(each, retry=retry) for each in in_doubt],
+            on_change=self._changed,
+            on_end=partial(self._end, pool),
+            renew=self._renew_lease,
+        )
+
+    def _end(self, pool: WorkerPool, driver: Driver) -> None:
+        with suppress(HistoryError):  # it may be what broke the sweep
+            self._settle(driver.why, has_lease=driver.has_lease)
+        pool.close()
+        self._worker.close()
+        self._release()
+
+    def _settle(self, why: str | None, *, has_lease: bool = True) -> None:
+        """Record that it is done, or why it stands still, unless another process drives it."""
+        done = self._counter.left <= 0
+        self._why = None if done else why
+        ended = (self.record.ended or datetime.now(UTC)) if done else None
+        lost = self.record.lost if done else None
+        self.record = self.record.model_copy(update={"lost": lost})
+        if has_lease:
+            self._change(ended=ended, why=self._why)
+
+    def _change(self, **fields: Any) -> None:
+        self._history.sweeps.change(self.id, **fields)
+        self.record = self.record.model_copy(update=fields)
 
     def _release(self) -> None:
-        if self._lease is not None:
-            self._history.sweeps.release(self.id, self._lease)
-            self._lease = None
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            with suppress(HistoryError):  # closed, or out of reach: its lease expires
+                self._history.sweeps.release(self.id, lease)
 
     def _renew_lease(self) -> None:
         if self._lease is not None:
             self._history.sweeps.renew(self.id, self._lease)
 
-    def _running(self) -> Driver | None:
-        session = self._session
-        return session.driver if session is not None and session.is_alive else None
-
     def _go_on(self) -> None:
-        session = self._session
-        if session is not None and session.is_alive and not session.driver.go_on():
-            session.join()  # it is about to end, and cannot be held back
-        self.start()
+        driver = self._driver
+        if driver is not None and not driver.go_on():
+            driver.wait()  # it is about to end, and cannot be held back
+        self._start()
 
-    def _attend(self, begin: Callable[[], object], timeout: float | None = None) -> Sweep:
+    def _attend(
+        self, begin: Callable[[], None], timeout: float | None = None, *, show: bool = True
+    ) -> Sweep:
         """Begin and wait. An interrupt, which may come at any moment of both, stops it first."""
         interrupts = 0
-        with self._watched():
+        watch = self._actions.watch(self, show=show) if self._shows_progress else nullcontext()
+        with watch:
             while interrupts <= _INTERRUPTS:
                 try:
                     (begin, self.stop, self.cut, self.cut)[interrupts]()
-                    if self._session is not None:
-                        self._session.join(timeout)
+                    if self._last_driver is not None:
+                        self._last_driver.wait(timeout)
                     break
                 except KeyboardInterrupt:
                     interrupts += 1
-        if self._session is not None and self._session.error is not None:
-            raise self._session.error
+        if self._last_driver is not None and self._last_driver.error is not None:
+            raise self._last_driver.error
         if interrupts:
             raise SweepInterrupt(self)
         return self
 
-    def _watched(self) -> AbstractContextManager[None]:
-        watch = self._actions.watch if self._shows_progress else None
-        return nullcontext() if watch is None else watch(self)
-
-    def _new_session(self, *, retry: bool) -> Session:
-        options, state = self._options, self._state
-        concurrency = AdaptiveConcurrency(options.concurrency, most=options.max_concurrency)
-        pool = _worker_pool(self._worker, options, concurrency.most)
-        seconds = self._history.sweeps.seconds(self.id) if options.max_seconds else 0.0
-        driver = Driver(
-            map(self._worker.prepare, state.not_begun()),
-            pool,
-            recorder=self._history.sweeps,
-            counter=state.counter,
-            concurrency=concurrency,
-            limits=options.limits(len(state.states), seconds),
-            in_doubt=[self._worker.prepare(each, retry=retry) for each in state.in_doubt],
-            on_change=self._changed,
-            renew=self._renew_lease,
-        )
-        return Session(driver, lambda: self._drive(driver, pool), self._changed)
-
-    def _drive(self, driver: Driver, pool: WorkerPool) -> None:
-        try:
-            driver.drive()
-        except BaseException:
-            driver.cut()
-            with suppress(HistoryError):  # it may be what broke the sweep
-                self._settle(driver.why, has_lease=driver.has_lease)
-            raise
-        else:
-            self._settle(driver.why)
-        finally:
-            pool.close()
-            self._worker.close()
-            with suppress(HistoryError):  # closed, or out of reach: its lease expires
-                self._release()
-
-    def _settle(self, why: str | None, *, has_lease: bool = True) -> None:
-        """Record that it is done, or why it stands still, unless another process drives it."""
-        done = self._state.counter.left <= 0
-        self._why = None if done else why
-        ended = (self.record.ended or datetime.now(UTC)) if done else None
-        now = {"ended": ended, "why": self._why, "lost": self.record.lost if done else None}
-        self.record = self.record.model_copy(update=now)
-        if has_lease:
-            self._history.sweeps.change(self.id, ended=ended, why=self._why)
-
     def _refuse_other_calls(self, options: SweepOptions) -> None:
         """Refuse what cannot be changed under way, where it is given and another."""
-        now = self._options
-        differ = [
-            name
-            for name in ("concurrency", "max_concurrency", "expand_meta", "resend_in_doubt")
-            if options.is_given(name) and getattr(options, name) != getattr(now, name)
-        ]
+        now, given = self._options, options.stored
+        differ = [n for n in given if n not in LIMITS and given[n] != getattr(now, n)]
         if options.executor is not None and now.executor is None:
             differ.append("executor")
         if options.max_cost_usd is not None and not now.expands_meta:
@@ -601,71 +522,108 @@ class Sweep:
 
         sweeps = self._history.sweeps
         frame = sweeps.frame(self.id, states=states, exclude=self._superseded())
-        cases = _CaseFinder(self.record, sweeps.cases(self.id), sweeps.reused(self.id))
-        pairs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
-        added = cases.columns([cases.find(run, case_id) for run, case_id in pairs])
+        cases = sweeps.cases(self.id)
+        by_case_id = {case.case_id: case for case in reversed(cases)}
+        by_run = {run: cases[place.position] for run, place in self._places().items()}
+        for case in cases:
+            if by_case_id[case.case_id] is not case:  # cases alike: the id of a run says which
+                by_run |= dict.fromkeys(self._run_ids(case.position), case)
+        runs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
+        found = [by_run.get(run) or by_case_id.get(case_id) for run, case_id in runs]
+        added = _case_columns(cases, found)
         return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
 
-    def _deleted_note(self) -> str:
-        try:
-            deleted = self._history.sweeps.deleted(self.id)
-        except HistoryError:  # it was closed: what is known of the sweep can still be shown
-            deleted = 0
-        return f"; {deleted} deleted, see history.deletions()" if deleted else ""
+    def _run_ids(self, position: int) -> list[str]:
+        """Return the ids that the runs of one case have, in all rounds."""
+        record = self.record
+        return [
+            planned_id(record.id, Place(position, tag, repeat), number)
+            for tag in record.release_tags
+            for repeat in range(record.repeats)
+            for number in range(record.round + 1)
+        ]
 
     def _places(self) -> dict[str, Place]:
         """Return which planned run each reused run of the history stands for."""
         return {run: place for place, run in self._history.sweeps.reused(self.id).items()}
 
     def _superseded(self) -> set[str]:
-        if not self.record.round:
-            return set()
-        return superseded(self.record, self._history.sweeps.states(self.id))
+        states = self._history.sweeps.states(self.id) if self.record.round else ()
+        return superseded(self.record, states)
 
 
-def _worker_pool(worker: Worker, options: SweepOptions, at_once: int) -> WorkerPool:
-    attempt = worker.attempt(at_once)
-    if options.executor is not None:
-        return WorkerPool(attempt, options.executor)
-    return WorkerPool(attempt, DaemonThreadPool(at_once), Cancellation())
+def _case_columns(cases: list[SweepCase], found: list[SweepCase | None]) -> dict[str, Any]:
+    """Return ``expected.…`` and ``label.…`` of the cases found, as columns."""
+    added: dict[str, Any] = {}
+    for prefix, side in (("expected.", "expected"), ("label.", "labels")):
+        for name in dict.fromkeys(name for case in cases for name in getattr(case, side)):
+            values = [None if case is None else getattr(case, side).get(name) for case in found]
+            added[prefix + name] = column([cell(value) for value in values], None)
+    return added
 
 
-class _CaseFinder:
-    """Finds the case of a run: by its `case_id`, and where cases are alike by its id."""
+def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
+    """Return the sweep of this id, or of the only id that begins so.
 
-    def __init__(
-        self, record: SweepRecord, cases: Iterable[SweepCase], reused: Mapping[Place, str]
-    ) -> None:
-        self._cases = list(cases)
-        self._by_case_id: dict[str, SweepCase] = {}
-        self._by_run: dict[str, SweepCase] = {}
-        for case in self._cases:
-            if self._by_case_id.setdefault(case.case_id, case) is not case:
-                self._by_run |= dict.fromkeys(_run_ids(record, case.position), case)
-        self._by_run |= {run: self._cases[place.position] for place, run in reused.items()}
-
-    def find(self, run_id: str, case_id: str) -> SweepCase | None:
-        """Return the case that was run."""
-        return self._by_run.get(run_id) or self._by_case_id.get(case_id)
-
-    def columns(self, found: list[SweepCase | None]) -> dict[str, Any]:
-        """Return ``expected.…`` and ``label.…`` of the cases found, as columns."""
-        added: dict[str, Any] = {}
-        for prefix, side in (("expected.", "expected"), ("label.", "labels")):
-            names = dict.fromkeys(name for case in self._cases for name in getattr(case, side))
-            for name in names:
-                values = [None if case is None else getattr(case, side).get(name) for case in found]
-                added[prefix + name] = column([cell(value) for value in values], None)
-        return added
+    Raises
+    ------
+    HistoryError
+        There is no such sweep, or several.
+    """
+    found = sweeps.every(sweep_id) if sweep_id else []
+    if len(found) == 1:
+        record = found[0]
+        is_driven = record.id in sweeps.held()
+        why = None if is_driven else _why_unfinished(record, begun=sweeps.last_seen(record.id))
+        return record.model_copy(update={"why": why, "lost": sweeps.lost(record.id)})
+    what = "several sweeps whose id begins with" if found else "no sweep"
+    msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists those there are"
+    raise HistoryError(msg)
 
 
-def _run_ids(record: SweepRecord, position: int) -> Iterable[str]:
-    """Return the ids that the runs of one case have, in all rounds."""
-    for tag in record.release_tags:
-        for repeat in range(record.repeats):
-            for number in range(record.round + 1):
-                yield planned_id(record.id, Place(position, tag, repeat), number)
+def _why_unfinished(record: SweepRecord, *, begun: object) -> str | None:
+    """Return why a sweep that nobody drives has not ended."""
+    if record.ended is None and record.why is None and begun:
+        return "its process ended before it was done"
+    return record.why
 
 
-def _in_place(run: Run, place: Place) -> Run:
-    return run.model_copy(update={"release_tag": place.release_tag, "repeat": place.repeat})
+def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
+    """Return one row a sweep, newest first."""
+    import pandas as pd
+
+    held, tallies = sweeps.held(), sweeps.tallies()
+    rows = []
+    for record in sweeps.every():
+        if deployment in {None, record.deployment}:
+            tally: Mapping[str, int] = tallies.get(record.id, {})
+            if record.round:  # of runs made again the latest counts
+                states = sweeps.states(record.id)
+                past = superseded(record, states)
+                tally = Tally(state for run, state in states.items() if run not in past)
+                tally["FULFILLED"] += len(sweeps.reused(record.id))
+            rows.append(_sweep_row(record, tally, is_driven=record.id in held))
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    for name in _TIMES:
+        frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
+    texts = (*_TEXTS, "why", "environment")
+    return frame.astype(dict.fromkeys(texts, "str") | dict.fromkeys(_NUMBERS, "int64"))
+
+
+def _sweep_row(record: SweepRecord, tally: Mapping[str, int], *, is_driven: bool) -> dict[str, Any]:
+    done, started = tally.get("FULFILLED", 0), tally.get("STARTED", 0)
+    failed = sum(tally.get(state, 0) for state in _NOT_DONE)
+    begun = done + started + failed
+    why = None if is_driven else _why_unfinished(record, begun=begun)
+    idle = "done" if record.ended is not None else "stopped" if begun or record.why else "ready"
+    row = {name: getattr(record, name, None) for name in _COLUMNS}
+    return row | {
+        "sweep_id": record.id,
+        "release_tags": ", ".join(record.release_tags),
+        "state": "running" if is_driven else idle,
+        "done": done,
+        "failed": failed,
+        "started": started,
+        "to_go": record.planned - begun,
+        "why": "stopped by hand" if why == BY_HAND else why,
+    }

@@ -17,7 +17,7 @@ import anywidget
 import ipywidgets as ipw
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.rendering.values_html import NO_MATH
+from vellum_nb.rendering.html import NO_MATH
 from vellum_nb.widgets.markup import alert_html, page_safe
 
 __all__ = [

@@ -17,6 +17,7 @@ __all__ = [
     "WARN",
     "alert_html",
     "asset",
+    "icon",
     "page_safe",
     "script",
 ]
@@ -72,15 +73,16 @@ def _mask(name: str) -> str:
     return f'url("data:image/svg+xml,{svg.replace("<", "%3C").replace(">", "%3E")}")'
 
 
-def _svg(name: str) -> str:
+def icon(name: str, kind: str = "vnb-glyph", size: int = 16) -> str:
+    """Return an icon as inline SVG; the word beside it says the same."""
     return (
-        '<svg class="vnb-glyph" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">'
-        f'<path fill="currentColor" d="{_ICONS[name]}"/></svg>'
+        f'<svg class="{kind}" viewBox="0 0 24 24" width="{size}" height="{size}" '
+        f'aria-hidden="true"><path fill="currentColor" d="{_ICONS[name]}"/></svg>'
     )
 
 
-ALERT = _svg("alert")
-WARN = _svg("warn")
+ALERT = icon("alert")
+WARN = icon("warn")
 
 
 def page_safe(value: Any) -> Any:

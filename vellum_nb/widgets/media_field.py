@@ -14,7 +14,7 @@ import traitlets
 
 from vellum_nb.models import VellumVariable
 from vellum_nb.rendering.format import visible_name
-from vellum_nb.rendering.values_html import media_html
+from vellum_nb.rendering.html import media_html
 from vellum_nb.widgets.base import ThreadSafeWidget, button, close_tree, note
 from vellum_nb.widgets.fields import Field, styled
 from vellum_nb.widgets.markup import page_safe, script

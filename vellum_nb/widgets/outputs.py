@@ -8,14 +8,11 @@ from html import escape
 from itertools import chain
 
 from vellum_nb.models import NodeRun, Run
-from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.diff import Op, diff_html, difference
 from vellum_nb.rendering.format import duration, money, plural, visible_name
-from vellum_nb.rendering.marks import diff_html
-from vellum_nb.rendering.states import error_html, icon, state_html
-from vellum_nb.rendering.text_diff import Op
+from vellum_nb.rendering.html import difference_html, error_html, value_html
 from vellum_nb.rendering.values import output_kind, same_value
-from vellum_nb.rendering.values_html import difference_html, value_html
-from vellum_nb.widgets.markup import asset
+from vellum_nb.widgets.markup import asset, icon
 
 __all__ = [
     "LEFT",
@@ -38,10 +35,10 @@ _DEEPEST = 6
 _NARROWEST = 0.5  # per cent: a node of no time at all is still seen
 _ERROR = 2000  # characters
 _NODE_STATES = {
-    "FULFILLED": ("ok", ""),
-    "REJECTED": ("bad", "REJECTED"),
-    "INITIATED": ("waiting", "not ended"),
-    "STREAMING": ("waiting", "streaming"),
+    "FULFILLED": ("FULFILLED", ""),
+    "REJECTED": ("REJECTED", "REJECTED"),
+    "INITIATED": ("STARTED", "not ended"),
+    "STREAMING": ("STARTED", "streaming"),
 }
 
 
@@ -89,7 +86,7 @@ def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
 
 
 def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> str:
-    picture, word = _NODE_STATES.get(node.state, ("waiting", node.state))
+    picture, word = _NODE_STATES.get(node.state, ("STARTED", node.state))
     spoken = "" if word else '<span class="vnb-heard">FULFILLED</span>'
     small = "".join(
         f' <span class="vnb-trace-kind">{escape(visible_name(each))}</span>'
@@ -109,7 +106,7 @@ def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) 
             f'<span style="margin-left:{left:.2f}%;width:{width:.2f}%"></span></span>'
         )
     return (
-        f'<tr style="--vnb-depth:{min(depth, _DEEPEST)}"><th scope="row">{icon(picture)}{spoken} '
+        f'<tr style="--vnb-depth:{min(depth, _DEEPEST)}"><th scope="row">{_icon(picture)}{spoken} '
         f'{escape(visible_name(node.name))}{small}</th><td class="vnb-trace-time">{bar}</td>'
         f'<td class="vnb-trace-took vnb-number">{"" if took is None else duration(took)}</td>'
         f"</tr>{_node_details(node)}"
@@ -210,7 +207,7 @@ def output_rows(
 
 def _output_html(name: str, run: Run, baseline: Run | None, *, markdown: bool) -> str:
     if name not in run.outputs:
-        return f'<div class="vnb-missing">{icon("missing")} missing</div>'
+        return f'<div class="vnb-missing">{_icon("CANCELLED")} missing</div>'
     value = run.outputs[name]
     kind = output_kind(value, run.output_types.get(name))
     html = value_html(value, kind, markdown=markdown)
@@ -253,12 +250,16 @@ def _live_column(run: Run, names: Sequence[str], own: Mapping[str, str]) -> str:
     return section_html(tag, head, rows, len(names), classes=" vnb-out-live")
 
 
+def _icon(state: str) -> str:
+    return icon(state, f"vnb-icon vnb-icon-{state}", 14)
+
+
 def _row(name: str, html: str) -> str:
     return f'<div class="vnb-out-row"><dt>{escape(visible_name(name))}</dt><dd>{html}</dd></div>'
 
 
 def _head(run: Run, right: str, *more: str) -> str:
-    facts = [state_html(run), *more]
+    facts = [f'{_icon(run.state)} <span class="vnb-state">{run.state}</span>', *more]
     if run.latency_s is not None:
         facts.append(f'<span class="vnb-number">{duration(run.latency_s)}</span>')
     if run.cost_usd is not None:

@@ -9,13 +9,12 @@ from vellum_nb.comparison.bisection import Bisection, Candidate, Check, bisected
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import History
-from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
+from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
+from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import format_value, plain, to_wire
-from vellum_nb.sweep.options import checked_repeats
 from vellum_nb.workspace.lookup import Lookup
-from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.runner import Runner, case_request
 
-_LATEST = "LATEST"
 Releases = Sequence[WorkflowDeploymentRelease]
 OneCase: TypeAlias = "Mapping[str, object] | Run | Case | str"
 
@@ -33,8 +32,20 @@ def bisect(
     repeats: int | None,
 ) -> Bisection:
     """Find the first release that answers a case otherwise than the oldest one does."""
-    times = None if repeats is None else checked_repeats(repeats)
-    releases = _between(deployment, _oldest_first(lookup, deployment), first, last)
+    check_integer("repeats", repeats, least=1, optional=True)
+    releases = lookup.releases(deployment)[::-1]  # they come newest first, by contract
+    moments = [each.created for each in releases if each.created is not None]
+    if len(moments) == len(releases):
+        releases.sort(key=lambda each: each.created or moments[0])
+    start = 0 if first is None else _place(deployment, releases, first)
+    end = len(releases) - 1 if last is None else _place(deployment, releases, last)
+    if start > end:
+        msg = (
+            f"first={first!r} is newer than last={last!r}: the releases of {deployment} are, "
+            f"oldest first, {', '.join(_candidate(each).name for each in releases)}"
+        )
+        raise InputError(msg)
+    releases = releases[start : end + 1]
     inputs = _inputs_of(history, deployment, case, releases)
     trial = _Trial(runner, history, deployment, inputs, releases)
     return bisected(
@@ -43,37 +54,10 @@ def bisect(
         [_candidate(each) for each in releases],
         check=check,
         runs_of=trial.runs_of,
-        repeats=times,
+        repeats=repeats,
         known=trial.known,
         can_try=trial.can_try,
     )
-
-
-def _oldest_first(lookup: Lookup, deployment: str) -> list[WorkflowDeploymentRelease]:
-    """Return all releases; the order in which they come is newest first, by contract."""
-    releases = lookup.releases(deployment)[::-1]
-    moments = [each.created for each in releases if each.created is not None]
-    if len(moments) < len(releases):
-        return releases
-    return sorted(releases, key=lambda each: each.created or moments[0])
-
-
-def _inputs_of(
-    history: History, deployment: str, case: OneCase, releases: Releases
-) -> dict[str, Any]:
-    """Return the inputs of the case as plain values."""
-    if isinstance(case, str):
-        found = history.runs(deployment=deployment, case_id=case, limit=1)
-        if not found:
-            msg = (
-                f"the history has no run of {deployment} with the case_id {case!r}; "
-                "give the inputs themselves, or a case_id of ws.history.frame()"
-            )
-            raise InputError(msg)
-        return dict(found[0].inputs)
-    if isinstance(case, Run | Case):
-        return dict(case.inputs)
-    return _plain_inputs(deployment, case, releases)
 
 
 class _Trial:
@@ -87,9 +71,7 @@ class _Trial:
         inputs: dict[str, Any],
         releases: Releases,
     ) -> None:
-        self._runner = runner
-        self._deployment = deployment
-        self._inputs = inputs
+        self._runner, self._deployment, self._inputs = runner, deployment, inputs
         self._releases = {each.id: each for each in releases}
         self._runs: dict[str, list[Run]] = {}
         recorded = history.runs(
@@ -107,44 +89,20 @@ class _Trial:
     def runs_of(self, candidate: Candidate, times: int) -> Sequence[Run]:
         """Return `times` runs, those of the history first."""
         runs = self._runs.setdefault(candidate.release_id, [])
-        while len(runs) < times and candidate.release_tag is not None:
-            runs.append(self._run(candidate, candidate.release_tag))
+        release, tag = self._releases[candidate.release_id], candidate.release_tag
+        while len(runs) < times and tag is not None:
+            request = case_request(self._deployment, self._inputs, tag, release)
+            run, error = self._runner.execute(request)
+            if error is not None:
+                raise error
+            if run.release_id not in {None, release.id}:
+                msg = (
+                    f"The release tag {tag} of {self._deployment} moved from {release.id} to "
+                    f"{run.release_id} in between: bisect once more"
+                )
+                raise VellumNBError(msg)
+            runs.append(run)
         return runs[:times]
-
-    def _run(self, candidate: Candidate, tag: str) -> Run:
-        variables = self._releases[candidate.release_id].workflow_version.input_variables
-        known = {variable.key for variable in variables}
-        request = RunRequest(
-            deployment=self._deployment,
-            inputs=self._inputs,
-            release_tag=tag,
-            not_sent=tuple(name for name in self._inputs if name not in known),
-        )
-        run, error = self._runner.execute(request)
-        if error is not None:
-            raise error
-        if run.release_id not in {None, candidate.release_id}:
-            msg = (
-                f"The release tag {tag} of {self._deployment} moved from {candidate.release_id} "
-                f"to {run.release_id} meanwhile: bisect once more"
-            )
-            raise VellumNBError(msg)
-        return run
-
-
-def _between(
-    deployment: str, releases: Releases, first: str | None, last: str | None
-) -> list[WorkflowDeploymentRelease]:
-    """Return the releases from `first` to `last`."""
-    start = 0 if first is None else _place(deployment, releases, first)
-    end = len(releases) - 1 if last is None else _place(deployment, releases, last)
-    if start > end:
-        msg = (
-            f"first={first!r} is newer than last={last!r}: the releases of {deployment} are, "
-            f"oldest first, {', '.join(_candidate(each).name for each in releases)}"
-        )
-        raise InputError(msg)
-    return list(releases[start : end + 1])
 
 
 def _place(deployment: str, releases: Releases, name: str) -> int:
@@ -158,30 +116,37 @@ def _place(deployment: str, releases: Releases, name: str) -> int:
 
 def _candidate(release: WorkflowDeploymentRelease) -> Candidate:
     """Return the release with a tag that stays with it, where it has one."""
-    tags = [tag.name for tag in release.release_tags]
-    own = [tag for tag in tags if tag != _LATEST]
-    return Candidate(release.id, next(iter(own or tags), None), release.created)
+    tags = sorted((tag.name for tag in release.release_tags), key="LATEST".__eq__)
+    return Candidate(release.id, next(iter(tags), None), release.created)
 
 
-def _plain_inputs(
-    deployment: str, case: Mapping[str, object], releases: Releases
+def _inputs_of(
+    history: History, deployment: str, case: OneCase, releases: Releases
 ) -> dict[str, Any]:
-    """Return inputs as they are sent; those of the newest release that knows them say how."""
-    known: dict[str, Any] = {}
+    """Return the inputs of the case as plain values; the newest release that knows one types it."""
+    if isinstance(case, str):
+        found = history.runs(deployment=deployment, case_id=case, limit=1)
+        if not found:
+            msg = (
+                f"the history has no run of {deployment} with the case_id {case!r}; "
+                "give the inputs themselves, or a case_id of ws.history.frame()"
+            )
+            raise InputError(msg)
+        case = found[0]
+    if isinstance(case, Run | Case):
+        return dict(case.inputs)
     try:
         case = dict(case)  # a pandas row, too
     except (TypeError, ValueError) as exc:
         msg = f"{format_value(case)} is no case: give a dict of inputs, a run, or a case_id"
         raise InputError(msg) from exc
-    for release in releases:
-        known |= {each.key: each for each in release.workflow_version.input_variables}
-    unknown = [str(name) for name in case if name not in known]
-    if unknown:
+    known = {each.key: each for r in releases for each in r.workflow_version.input_variables}
+    if unknown := [str(name) for name in case if name not in known]:
         msg = (
             f"{', '.join(unknown)}: no input of any release of {deployment}; they know "
             f"{', '.join(known) or 'none'}; nothing was sent"
         )
         raise InputError(msg)
     given = [known[name] for name in case]
-    wire = {item.name: item.value for item in to_wire(dict(case), given, where=deployment)}
+    wire = {item.name: item.value for item in to_wire(case, given, where=deployment)}
     return {name: wire[name] if name in wire else plain(case[name]) for name in case}

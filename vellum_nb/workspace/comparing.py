@@ -12,7 +12,7 @@ from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
-from vellum_nb.history import History, RunSummary, moment
+from vellum_nb.history import History, micros, moment
 from vellum_nb.models import Run, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
@@ -108,7 +108,7 @@ class CompareOptions(TypedDict, total=False):
     progress: bool
 
 
-def tags_run(records: Sequence[RunSummary]) -> list[str]:
+def tags_run(records: Sequence[Run]) -> list[str]:
     """Return the release tags of these runs, in the order in which they were first run."""
     return list(dict.fromkeys(each.release_tag for each in reversed(records)))
 
@@ -137,7 +137,7 @@ def check_tags(
     resolve: Resolve,
     deployment: str,
     tags: Sequence[str],
-    runs: Sequence[RunSummary],
+    runs: Sequence[Run],
 ) -> None:
     """Raise for a tag that nothing was ever run on, and that the deployment does not have."""
     without = set(tags) - {each.release_tag for each in runs}
@@ -168,10 +168,10 @@ def compared_runs(
     tags: Sequence[str] | None,
     sweep: Sweep | None,
     since: datetime | str | None,
-) -> tuple[list[RunSummary], list[SweepCase]]:
+) -> tuple[list[Run], list[SweepCase]]:
     """Return the runs, and the cases of the sweeps that made them."""
     if sweep is None:
-        runs = history.summaries(deployment=deployment, release_tag=tags, since=since)
+        runs = history.runs(deployment=deployment, release_tag=tags, since=since)
         case_ids = {each.case_id for each in runs}
         sweeps = dict.fromkeys(each.sweep_id for each in runs if each.sweep_id)
         cases = [case for each in sweeps for case in history.sweeps.cases(each)]
@@ -179,10 +179,10 @@ def compared_runs(
     if sweep.record.deployment != deployment:
         msg = f"{sweep!r} is not of {deployment}; ws.sweeps({deployment!r}) lists those that are"
         raise InputError(msg)
-    runs = sweep.summaries()
+    runs = sweep.runs()
     if since is not None:
         begin = moment("since", since)
-        runs = [each for each in runs if each.micros >= begin]
+        runs = [each for each in runs if micros(each.timestamp) >= begin]
     return runs, history.sweeps.cases(sweep.id)
 
 

@@ -75,16 +75,23 @@ def open_workspace(
     timeout: Timeout = DEFAULT_TIMEOUT,
     say: Callable[[str], object],
 ) -> Workspace:
-    """Connect as `connect` does, and hand what is to be told to `say`."""
+    """Connect as `connect` does, and hand messages to `say`."""
     history = parse_location(history)
-    server = _local_server(target, keyless=not _key_given(api_key), say=say)
+    server = _local_server(target)
+    if target is None and not api_key and not os.environ.get("VELLUM_API_KEY"):
+        server = embedded_server()
+        names = ", ".join(server.names())
+        say(f"No VELLUM_API_KEY: using the embedded local server with {names}.")
     if server is not None:
+        from vellum_nb.local.magic import offer
+
         client = Client(api_key=server.api_key, base_url=server.url, timeout=timeout)
         source = "local server"
-        _offer(server)
+        offer(server)
     else:
         client = Client(api_key=api_key, base_url=_address(target), timeout=timeout)
-        source = _source(client.base_url)
+        host = urlsplit(client.base_url).hostname or client.base_url
+        source = "Vellum" if host.endswith(".vellum.ai") else host
     try:
         opened = history if isinstance(history, History) else History(history)
     except BaseException:
@@ -93,39 +100,21 @@ def open_workspace(
     return Workspace(client, opened, source=source, server=server, keep_open=opened is history)
 
 
-def _local_server(
-    target: str | LocalServer | None, *, keyless: bool, say: Callable[[str], object]
-) -> LocalServer | None:
-    if target is not None and not isinstance(target, str):
-        return _started(target)
+def _local_server(target: object) -> LocalServer | None:
     if target == "local":
         return embedded_server()
-    if target is None and keyless:
-        server = embedded_server()
-        say(_no_key(server))
-        return server
-    return None
-
-
-def _started(target: object) -> LocalServer | None:
+    if target is None or isinstance(target, str):
+        return None
     from vellum_nb.local import LocalServer
 
     return target.start() if isinstance(target, LocalServer) else None
 
 
-def _offer(server: LocalServer) -> None:
-    from vellum_nb.local.magic import offer
-
-    offer(server)
-
-
 def _address(target: object) -> str | None:
     """Return the URL of a target that is no local server; None leaves it to the environment."""
-    if target is None:
-        return None
-    if isinstance(target, str) and target.startswith(("http://", "https://")):
+    if target is None or (isinstance(target, str) and target.startswith(("http://", "https://"))):
         return target
-    if isinstance(target, str) and target == "vellum":
+    if target == "vellum":
         return VELLUM_URL
     is_url = isinstance(parse_location(target), DatabaseUrl)  # it may have a password in it
     shown = "a URL that does not begin with http:// or https://" if is_url else repr(target)
@@ -133,11 +122,6 @@ def _address(target: object) -> str | None:
     if is_url:
         msg += "; a database that keeps the runs is given as history=..."
     raise VellumNBError(msg)
-
-
-def _key_given(api_key: object) -> bool:
-    is_there = api_key is not None and not (isinstance(api_key, str) and not api_key)
-    return is_there or bool(os.environ.get("VELLUM_API_KEY"))
 
 
 def embedded_server() -> LocalServer:
@@ -150,13 +134,3 @@ def _embedded() -> LocalServer:
     from vellum_nb.local import LocalServer  # a tenth of a second, which a URL does not need
 
     return LocalServer(samples=True)
-
-
-def _no_key(server: LocalServer) -> str:
-    names = ", ".join(server.names())
-    return f"No VELLUM_API_KEY: using the embedded local server with {names}."
-
-
-def _source(base_url: str) -> str:
-    host = urlsplit(base_url).hostname or base_url
-    return "Vellum" if host.endswith(".vellum.ai") else host

@@ -6,7 +6,7 @@ Handed to a history, which knows no client.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -22,6 +22,7 @@ from vellum_nb.models import (
     RunError,
     SlimWorkflowExecutionRead,
     VellumSpan,
+    WorkflowExecutionDetail,
     case_id,
     new_run_id,
     nodes_of_spans,
@@ -47,20 +48,16 @@ def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
     if run.execution_id is None:
         msg = f"Run {run.id} has no trace: it is {run.state}, and no execution id ever came"
         raise HistoryError(msg)
-    return nodes_of_spans(_spans(client, run.execution_id))
-
-
-def _spans(client: Client, execution_id: str) -> list[VellumSpan]:
     found: dict[str, VellumSpan] = {}
     last: str | None = None
     for _ in range(_MOST_PAGES):
-        page = client.retrieve_workflow_execution_detail(execution_id, prev_span_id=last)
+        page = client.retrieve_workflow_execution_detail(run.execution_id, prev_span_id=last)
         news = {span.span_id: span for span in page.spans if span.span_id not in found}
         if not news:
             break
         found |= news
         last = page.spans[-1].span_id
-    return list(found.values())
+    return nodes_of_spans(list(found.values()))
 
 
 class Synchroniser:
@@ -80,18 +77,22 @@ class Synchroniser:
         limit: int | None = None,
     ) -> SyncReport:
         """Take over the executions that began in this time, the newest first."""
-        if limit is not None and not _is_count(limit):
+        given: object = limit
+        if limit is not None and not (isinstance(given, int) and given >= 0):
             msg = f"limit={limit!r:.60} brings no runs; give a number from 0, or None for all"
             raise HistoryError(msg)
         known = self._lookup.deployment(deployment)
         found = self._client.iter_workflow_deployment_event_executions(
             known.id, filters=_filters(since, until), limit=_AT_ONCE, ordering="-timestamp"
         )
-        chosen = _once(islice(found, limit))
+        chosen = islice(found, limit)
         environments: dict[str, str | None] = {}
-        report = SyncReport()
-        while batch := list(islice(chosen, _AT_ONCE)):
-            ended = [each for each in batch if each.end is not None or each.error is not None]
+        report, seen = SyncReport(), set[str]()
+        while page := list(islice(chosen, _AT_ONCE)):
+            # Pages shift while new executions begin: each is taken once.
+            batch = {each.execution_id: each for each in page if each.execution_id not in seen}
+            seen |= set(batch)
+            ended = [each for each in batch.values() if each.status != "INITIATED"]
             runs = [self._run(each, known.name, environments) for each in ended]
             report += history.merge(runs)
             report = replace(report, running=report.running + len(batch) - len(ended))
@@ -106,8 +107,16 @@ class Synchroniser:
         context = execution.parent_context
         release_id = context and context.deployment_history_item_id
         if release_id and release_id not in environments:
-            environments[release_id] = self._environment(deployment, release_id)
+            environments[release_id] = None
+            with suppress(APIError):
+                release = self._lookup.release(deployment, release_id)
+                if release.environment is not None:
+                    environments[release_id] = release.environment.name
         inputs = {item.name: item.value for item in execution.inputs}
+        try:
+            case = case_id(inputs)
+        except ValueError:  # NaN, which canonical JSON has not, counts as its name
+            case = case_id({"": json.dumps(inputs, sort_keys=True)})
         return Run(
             id=new_run_id(),
             external_id=context and context.external_id,
@@ -116,56 +125,29 @@ class Synchroniser:
             environment=environments.get(release_id or ""),
             timestamp=execution.start or execution.end or datetime.now(UTC),
             inputs=inputs,
-            case_id=_case_id(inputs),
+            case_id=case,
             metadata=dict(context.metadata) if context and context.metadata else None,
             **{**run_fields(execution), **_rating(execution)},
         )
 
-    def _environment(self, deployment: str, release_id: str) -> str | None:
-        try:
-            release = self._lookup.release(deployment, release_id)
-        except APIError:
-            return None
-        return release.environment.name if release.environment else None
 
-
-def _case_id(inputs: Mapping[str, Any]) -> str:
-    """Return the identity of inputs; NaN, which canonical JSON has not, counts as its name."""
-    try:
-        return case_id(inputs)
-    except ValueError:
-        return case_id({"": json.dumps(inputs, sort_keys=True)})
-
-
-def _once(found: Iterator[SlimWorkflowExecutionRead]) -> Iterator[SlimWorkflowExecutionRead]:
-    """Yield each execution once: pages shift while new ones begin."""
-    seen: set[str] = set()
-    for execution in found:
-        if execution.execution_id not in seen:
-            seen.add(execution.execution_id)
-            yield execution
-
-
-def run_fields(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
+def run_fields(
+    execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail,
+) -> dict[str, Any]:
     """Return what an execution that has ended adds to its run."""
-    context = execution.parent_context
-    found = _ended(execution) | usage_totals(execution.usage_results)
-    found["execution_id"] = execution.execution_id
-    if context is not None and context.deployment_history_item_id:
-        found["release_id"] = context.deployment_history_item_id
-    return found
-
-
-def _ended(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
-    took = execution.duration_s
+    context, took = execution.parent_context, execution.duration_s
     found: dict[str, Any] = {
+        "execution_id": execution.execution_id,
         "state": execution.status,
         "finished_at": execution.end,
         "latency_s": None if took is None else round(took, 6),
+        **usage_totals(execution.usage_results),
     }
+    if context is not None and context.deployment_history_item_id:
+        found["release_id"] = context.deployment_history_item_id
     if execution.error is not None:
-        error = execution.error
-        return {**found, "error": RunError(code=error.code, message=error.message)}
+        error = RunError(code=execution.error.code, message=execution.error.message)
+        return {**found, "error": error}
     return {
         **found,
         "outputs": {item.name: item.value for item in execution.outputs},
@@ -193,23 +175,14 @@ def _filters(
     since: datetime | date | str | None, until: datetime | date | str | None
 ) -> dict[str, Any] | None:
     """Return the filter of the API; executions are found by when they began."""
-    limits = [(">=", "since", since), ("<", "until", until)]
-    conditions = [
-        ("timestamp", operator, _moment(name, value))
-        for operator, name, value in limits
-        if value is not None
-    ]
+    conditions = []
+    for operator, name, value in ((">=", "since", since), ("<", "until", until)):
+        if value is None:
+            continue
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError as exc:
+            msg = f"{name}={value!r} is no time; write it like '2026-07-01' or '2026-07-01T09:30Z'"
+            raise HistoryError(msg) from exc
+        conditions.append(("timestamp", operator, utc(moment).isoformat()))
     return all_of(*conditions) if conditions else None
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 0
-
-
-def _moment(name: str, value: datetime | date | str) -> str:
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError as exc:
-        msg = f"{name}={value!r} is no time; write it like '2026-07-01' or '2026-07-01T09:30Z'"
-        raise HistoryError(msg) from exc
-    return utc(moment).isoformat()

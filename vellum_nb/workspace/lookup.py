@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from vellum_nb.client import Client
@@ -21,16 +21,7 @@ from vellum_nb.sweep.retry_policy import LookupStatus
 def all_of(*conditions: tuple[str, str, str]) -> dict[str, Any]:
     """Return the filter of executions for which all `conditions` hold.
 
-    Parameters
-    ----------
-    conditions
-        Field, operator, value.
-
-    Examples
-    --------
-    >>> (condition,) = all_of(("external_id", "==", "run-1"))["conditions"]
-    >>> condition["lhs_variable"], condition["rhs_variable"]["value"]
-    ({'type': 'STRING', 'value': 'external_id'}, 'run-1')
+    Each is field, operator, value.
     """
     return {
         "type": "LOGICAL_CONDITION_GROUP",
@@ -82,26 +73,25 @@ class Lookup:
         return self._found(name, None, lambda: list(self._client.iter_workflow_release_tags(name)))
 
     def _found(self, name: str, tag: str | None, read: Callable[[], T]) -> T:
+        """Return what `read` reads; where that is unknown, the error lists the names there are."""
         try:
             return read()
         except NotFoundError as exc:
-            message = self._known(name, tag)
-            if message is None:
+            try:
+                known = [deployment.name for deployment in self.deployments()]
+                message = f"There is no deployment {name!r}; there are: "
+                if name in known:
+                    known = [t.name for t in self._client.iter_workflow_release_tags(name)]
+                    message = f"{name} has no release tag {tag!r}; it has: "
+            except APIError:
+                raise exc from None
+            if tag is None and "no deployment" not in message:
                 raise
+            message += ", ".join(known) or "none"
             raise NotFoundError(message, status_code=exc.status_code, body=exc.body) from exc
 
-    def _known(self, name: str, tag: str | None) -> str | None:
-        """Return a sentence that lists the names there are, or None when they can't be read."""
-        try:
-            names = [deployment.name for deployment in self.deployments()]
-            if name in names and tag is not None:
-                tags = [t.name for t in self._client.iter_workflow_release_tags(name)]
-                return f"{name} has no release tag {tag!r}; it has: {_listed(tags)}"
-        except APIError:
-            return None
-        if name in names:
-            return None
-        return f"There is no deployment {name!r}; there are: {_listed(names)}"
+
+_PASSING = frozenset({401, 408, 425, 429})
 
 
 class NoLookupError(Exception):
@@ -144,9 +134,9 @@ class ExecutionLookup:
                 self._deployment_id, filters=filters, limit=1, cancel=cancel
             )
         except APIStatusError as exc:
-            if _is_lasting(exc):
-                raise NoLookupError(str(exc)) from exc
-            raise
+            if exc.status_code >= 500 or exc.status_code in _PASSING:  # noqa: PLR2004
+                raise
+            raise NoLookupError(str(exc)) from exc
         if not page.results:
             return LookupStatus.UNKNOWN
         found = page.results[0]
@@ -155,11 +145,3 @@ class ExecutionLookup:
             raise NoLookupError(msg)
         has_ended = found.end is not None or found.error is not None
         return found if has_ended else LookupStatus.RUNNING
-
-
-def _is_lasting(exc: APIStatusError) -> bool:
-    return 400 <= exc.status_code < 500 and exc.status_code not in {401, 408, 425, 429}  # noqa: PLR2004
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"

@@ -29,13 +29,9 @@ def find_run(history: History, run: Run | str) -> Run:
         return next(iter(history.runs(ids=[run.id], limit=1)), run)
     if not isinstance(run, str):
         refuse("run", run, "a Run or a text")
-    for runs in (
-        history.runs(ids=[run], limit=1),
-        history.runs(execution_id=run, limit=1),
-        history.runs(external_id=run, limit=1),
-    ):
-        if runs:
-            return runs[0]
+    for kind in ({"ids": [run]}, {"execution_id": run}, {"external_id": run}):
+        if found := history.runs(**kind, limit=1):
+            return found[0]
     msg = (
         f"The history has no run with the id, execution id or external id {run!r}; "
         "ws.history.sync(deployment) brings runs that were made elsewhere"
@@ -53,75 +49,49 @@ def rate_run(
     desired: Mapping[str, object] | None,
     metadata: Mapping[str, Any] | None,
 ) -> Run:
-    """Send what is said about `run`, then record it; return the run with it."""
+    """Send what is said about `run`, then record it; return the run with it.
+
+    Vellum has desired values for text, objects and chat histories; others are sent as JSON text.
+    """
+    _check_mapping("desired", desired)
+    _check_mapping("metadata", metadata)
     quality = _checked_quality(quality)
     if quality is None and not desired:
         msg = "Nothing to say about this run: give quality=, desired=, or both"
         raise InputError(msg)
     names = [name for name in run.outputs or output_names(run) if name]
-    checked = _checked_desired(_as_mapping("desired", desired), names, run)
-    actuals = _actuals_of(
-        run,
-        list(checked) or names,
-        quality=quality,
-        desired=checked,
-        metadata=plain(_as_mapping("metadata", metadata)),
-    )
-    if not actuals:
-        msg = f"This run of {run.deployment} has no output to rate; nothing was sent"
-        raise InputError(msg)
-    client.submit_workflow_execution_actuals(
-        actuals,
-        execution_id=run.execution_id,
-        external_id=None if run.execution_id is not None else run.external_id,
-    )
-    return _recorded(history, run, quality, checked)
-
-
-def _recorded(history: History, run: Run, quality: float | None, desired: Mapping[str, Any]) -> Run:
-    fields: dict[str, Any] = {}
-    if quality is not None:
-        fields["quality"] = quality
-    if desired:
-        fields["desired"] = {**(run.desired or {}), **desired}
-    if history.runs(ids=[run.id], limit=1):
-        history.annotate(run.id, **fields)
-        return history.get(run.id)
-    return run.model_copy(update=fields)
-
-
-def _actuals_of(
-    run: Run,
-    names: Sequence[str],
-    *,
-    quality: float | None,
-    desired: Mapping[str, Any],
-    metadata: Mapping[str, Any] | None,
-) -> list[ActualRequest]:
-    """Return one actual for each of the outputs `names`.
-
-    Vellum has desired values for text, objects and chat histories; others are sent as JSON text.
-    """
-    made = []
-    for name in names:
-        kind, value = _wire(desired.get(name), run.output_types.get(name, ""))
+    checked = _checked_desired(desired or {}, names, run)
+    actuals = []
+    for name in list(checked) or names:
+        kind, value = _wire(checked.get(name), run.output_types.get(name, ""))
         actual = ActualRequest(
             output_key=name,
             output_type=kind,
             quality=quality,
             desired_output_value=value,
-            metadata=metadata,
+            metadata=plain(metadata),
         )
-        made.append(actual)
-    return made
+        actuals.append(actual)
+    if not actuals:
+        msg = f"This run of {run.deployment} has no output to rate; nothing was sent"
+        raise InputError(msg)
+    external_id = None if run.execution_id is not None else run.external_id
+    client.submit_workflow_execution_actuals(
+        actuals, execution_id=run.execution_id, external_id=external_id
+    )
+    fields: dict[str, Any] = {} if quality is None else {"quality": quality}
+    if checked:
+        fields["desired"] = {**(run.desired or {}), **checked}
+    if not history.count(ids=[run.id]):
+        return run.model_copy(update=fields)
+    history.annotate(run.id, **fields)
+    return history.get(run.id)
 
 
-def _as_mapping(name: str, value: object) -> Mapping[str, Any] | None:
-    """Return `value`, which must be a mapping or None."""
-    if value is None or isinstance(value, Mapping):
-        return value
-    msg = f"{name}={value!r:.60} does not fit: give a dict; nothing was sent"
-    raise InputError(msg)
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping | None):
+        msg = f"{name}={value!r:.60} does not fit: give a dict; nothing was sent"
+        raise InputError(msg)
 
 
 def _checked_quality(quality: float | None) -> float | None:
@@ -137,28 +107,21 @@ def _checked_quality(quality: float | None) -> float | None:
 
 
 def _checked_desired(
-    desired: Mapping[str, object] | None, known: Sequence[str], run: Run
+    desired: Mapping[str, object], known: Sequence[str], run: Run
 ) -> dict[str, Any]:
-    """Return `desired` in plain values; every name must be an output.
-
-    Raises
-    ------
-    InputError
-        Names each that is none, or that JSON cannot say.
-    """
+    """Return `desired` in plain values; every name must be an output."""
     found: dict[str, Any] = {}
     problems = []
-    for name, value in (desired or {}).items():
+    for name, value in desired.items():
+        try:
+            found[name] = plain(value)
+        except InputError as exc:
+            problems.append(InputProblem(name, str(exc)))
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
             message = f"is no output; there are: {', '.join(known) or 'none'}.{hint}"
             problems.append(InputProblem(str(name), message))
-            continue
-        try:
-            found[name] = plain(value)
-        except InputError as exc:
-            problems.append(InputProblem(name, str(exc)))
     if problems:
         msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"
         raise InputError(msg, problems)

@@ -9,9 +9,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client
 from vellum_nb.errors import APIResponseError, InputError, VellumNBError
@@ -29,43 +28,26 @@ if TYPE_CHECKING:
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:
     """Return one row a deployment."""
-    columns = ["name", "label", "description", "inputs", "outputs", "status", "created", "id"]
-    rows = [
-        (
-            d.name,
-            d.label,
-            d.description or "",
-            _signature(d.input_variables),
-            _signature(d.output_variables),
-            d.status or "",
-            d.created,
-            d.id,
-        )
-        for d in deployments
-    ]
+    columns = ("name", "label", "description", "inputs", "outputs", "status", "created", "id")
+    rows = []
+    for each in deployments:
+        texts = (each.name, each.label, each.description or "")
+        variables = (_signature(each.input_variables), _signature(each.output_variables))
+        rows.append((*texts, *variables, each.status or "", each.created, each.id))
     return _frame(rows, columns)
 
 
 def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFrame:
     """Return one row a release, with the digest of its image where any runs in one."""
-    releases = list(releases)
-    columns = ["release_tags", "description", "inputs", "outputs", "created", "release_id"]
-    images = [r.workflow_version.container_image or "" for r in releases]
-    rows: list[tuple[str | datetime | None, ...]] = [
-        (
-            ", ".join(tag.name for tag in r.release_tags),
-            r.description or "",
-            _signature(r.workflow_version.input_variables),
-            _signature(r.workflow_version.output_variables),
-            r.created,
-            r.id,
-        )
-        for r in releases
-    ]
-    if any(images):
-        rows = [(*row, image) for row, image in zip(rows, images, strict=True)]
-        columns.append("image")
-    return _frame(rows, columns)
+    columns = ("release_tags", "description", "inputs", "outputs", "created", "release_id", "image")
+    rows = []
+    for each in releases:
+        version, tags = each.workflow_version, ", ".join(tag.name for tag in each.release_tags)
+        variables = (_signature(version.input_variables), _signature(version.output_variables))
+        ids = (each.created, each.id, version.container_image or "")
+        rows.append((tags, each.description or "", *variables, *ids))
+    frame = _frame(rows, columns)
+    return frame if frame["image"].any() else frame.drop(columns="image")
 
 
 def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
@@ -93,13 +75,12 @@ def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _frame(rows: Sequence[tuple[str | datetime | None, ...]], columns: list[str]) -> pd.DataFrame:
+def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
-    frame = pd.DataFrame(rows, columns=columns)
-    texts = [column for column in columns if column != "created"]
+    frame = pd.DataFrame(rows, columns=list(columns))
     frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
-    return frame.astype(dict.fromkeys(texts, "str"))
+    return frame.astype({column: "str" for column in frame if column != "created"})
 
 
 def _signature(variables: Iterable[VellumVariable]) -> str:
@@ -136,26 +117,19 @@ def texts_of(archive: bytes, what: str) -> dict[str, str]:
             if sum(info.file_size for info in members) > _MOST_BYTES:
                 msg = f"{what} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
                 raise APIResponseError(msg)
-            found = {info.filename: _text(_content(files, info)) for info in members}
+            found = {}
+            for info in members:
+                with files.open(info) as file:  # one that is longer than announced is cut
+                    found[info.filename] = _text(file.read(info.file_size + 1))
     except _UNREADABLE as exc:
         msg = f"{what} is no ZIP archive that can be read: {exc}"
         raise APIResponseError(msg) from exc
-    astray = [path for path in found if _leads_out(path)]
-    if astray:
-        msg = f"{what} has paths that lead out of its folder, {astray[0]!r:.60}; it was not read"
-        raise APIResponseError(msg)
+    for path in found:
+        windows = PureWindowsPath(path)  # it understands both kinds of slashes
+        if windows.anchor or ".." in windows.parts:
+            msg = f"{what} has paths that lead out of its folder, {path!r:.60}; it was not read"
+            raise APIResponseError(msg)
     return dict(sorted(found.items()))
-
-
-def _content(files: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """Return the bytes of a file; one that is longer than it says grows no further."""
-    with files.open(info) as file:
-        return file.read(info.file_size + 1)
-
-
-def _leads_out(path: str) -> bool:
-    windows = PureWindowsPath(path)  # it understands both kinds of slashes
-    return bool(windows.anchor) or ".." in windows.parts
 
 
 def _text(content: bytes) -> str:
@@ -173,9 +147,15 @@ def move_tag(
     now = lookup.release(deployment, tag)
     if target.id == now.id:
         return client.retrieve_workflow_release_tag(deployment, tag)
-    names = (_name(now, tag), _name(target, tag, to))
-    if confirm and not _agreed(f"Move {tag} of {deployment} from {names[0]} to {names[1]}?"):
-        return client.retrieve_workflow_release_tag(deployment, tag)
+    question = f"Move {tag} of {deployment} from {_name(now, tag)} to {_name(target, tag, to)}?"
+    if confirm:
+        try:
+            answer = input(f"{question} [y/N] ")
+        except (EOFError, OSError, RuntimeError) as exc:  # no terminal, or a kernel without input
+            msg = f"{question} There is nobody to ask here: give confirm=False to do it. Not moved."
+            raise VellumNBError(msg) from exc
+        if answer.strip().lower() not in {"y", "yes"}:
+            return client.retrieve_workflow_release_tag(deployment, tag)
     moved = client.update_workflow_release_tag(deployment, tag, history_item_id=target.id)
     if (moved.name, moved.release_id) != (tag, target.id):
         msg = (
@@ -192,12 +172,3 @@ def _name(release: WorkflowDeploymentRelease, moved: str, given: str = "") -> st
     if given in tags:
         return given
     return tags[0] if tags else given or release.id
-
-
-def _agreed(question: str) -> bool:
-    try:
-        answer = input(f"{question} [y/N] ")
-    except (EOFError, OSError, RuntimeError) as exc:  # no terminal, or a kernel without input
-        msg = f"{question} There is nobody to ask here: give confirm=False to do it. Not moved."
-        raise VellumNBError(msg) from exc
-    return answer.strip().lower() in {"y", "yes"}

@@ -1,158 +1,159 @@
-"""The life of one run: resolve, check, record, send, record.
+"""The one way to execute a run: resolve, check, record, send, record.
 
-Nothing here knows a widget; the form and the command line are handed its methods.
+A stream (`streaming`) and a submitted run (`pending`) take the same steps.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import mimetypes
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 from pydantic import ValidationError
 
-from vellum_nb.client import Client
+from vellum_nb.client import Client, EventStream
 from vellum_nb.errors import (
+    APIConnectionError,
     APIError,
     AuthenticationError,
     HistoryError,
     InputError,
     InputProblem,
-    VellumNBError,
 )
 from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
     Run,
+    RunError,
     RunRequest,
     SlimWorkflowExecutionRead,
     WorkflowDeploymentRelease,
+    WorkflowEventError,
     WorkflowInput,
+    WorkflowOutput,
+    WorkflowResultEventOutputData,
+    WorkflowStreamEvent,
+    case_id,
+    new_run_id,
+    nodes_of_stream,
+    totals,
 )
-from vellum_nb.models.inputs import format_value, to_wire
-from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause
+from vellum_nb.models.contract import WorkflowNodeResultEvent
+from vellum_nb.models.inputs import format_value, plain, to_wire
+from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
+from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause, run_error
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.lookup import ExecutionLookup, Lookup, NoLookupError
-from vellum_nb.workspace.pending import PendingRun
-from vellum_nb.workspace.recording import (
-    EVERYTHING,
-    Attempt,
-    RunRecorder,
-    StreamAccumulator,
-    UploadError,
-    Uploads,
-    cancelled,
-    send_run,
-    started,
-    unanswered,
-    with_plain_options,
-)
-from vellum_nb.workspace.streaming import RunStream
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-
-_EVENT_TYPES = ("WORKFLOW", "NODE")
-
-Outcome = tuple[Run, VellumNBError | None]
+Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
+Outcome = tuple[Run, APIError | None]
+_ENDS = frozenset({"FULFILLED", "REJECTED"})
+_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
+_META = {"usage": True, "cost": True, "model_name": True}
 
 
 class Runner:
-    """Runs one case on one release tag and keeps it.
+    """Executes one case on one release tag and records it.
 
     Every method checks before anything is sent or recorded, and raises `InputError` where the
     inputs or options do not fit, `NotFoundError` where there is no such deployment or tag.
     `HistoryError`: the run could not be recorded; when its answer had come, it is the error's
     `run`.
-
-    Parameters
-    ----------
-    client, history
-        Where the run goes, and where it is kept.
-    lookup
-        Resolves release tags.
     """
 
     def __init__(self, client: Client, history: History, lookup: Lookup) -> None:
-        self._client = client
-        self._lookup = lookup
-        self._uploads = Uploads(client)
+        self.client = client
+        self.uploads = Uploads(client)
         self.recorder = RunRecorder(history)
+        self._lookup = lookup
 
-    def execute(self, request: RunRequest, cancel: Cancellation | None = None) -> Outcome:
-        """Run `request`; return the run, and the error when no usable answer came."""
-        with self._begun(request) as attempt:
-            error: VellumNBError | None = None
-            try:
-                ended = self._send(attempt, cancel)
-            except APIError as exc:
-                if self._was_executed(attempt, exc):
-                    return self._adopt(attempt, exc, cancel)
-                error = exc
-                given_up = cancel is not None and cancel.cancelled
-                ended = cancelled() if given_up else unanswered(exc)
-            run = self._finish(attempt, ended)
-        if error is not None:
-            error.add_note(_recorded_note(run))
-        return run, error
-
-    def stream(
+    def execute(
         self,
         request: RunRequest,
         cancel: Cancellation | None = None,
         *,
-        event_types: tuple[str, ...] = ("WORKFLOW",),
         expand_meta: bool = False,
-    ) -> RunStream:
-        """Send `request` and return its events."""
-        stream = self._streaming(request, cancel, event_types)
-        self._open(stream, cancel, event_types, expand_meta=expand_meta)
-        return stream
-
-    def streamed(
-        self,
-        request: RunRequest,
-        cancel: Cancellation | None = None,
-        report: Callable[[StreamAccumulator], object] | None = None,
-        *,
-        expand_meta: bool = True,
+        on_event: Callable[[StreamAccumulator], object] | None = None,
     ) -> Outcome:
-        """Run `request` with the events of its nodes; have `report` called at each event."""
-        event_types = ("WORKFLOW", "NODE")
-        stream = self._streaming(request, cancel, event_types)
-        try:
-            self._open(stream, cancel, event_types, expand_meta=expand_meta)
-            for _ in stream:
-                if report is not None:
-                    report(stream.gathered)
-        except APIError as exc:
-            return stream.run, exc
-        finally:
-            stream.close()
-        return stream.run, None
+        """Run `request`; return the run, and the error when no usable answer came.
 
-    def submit(self, request: RunRequest) -> PendingRun:
-        """Hand `request` in; the server works on it by itself."""
-        with self._begun(request) as attempt:
+        With `expand_meta` or `on_event` it is streamed with its nodes; the latter is called with
+        what has come after each event.
+        """
+        with self.begun(request) as (run, inputs):
+            so_far = StreamAccumulator(run) if expand_meta or on_event else None
+
+            def follow(so_far: StreamAccumulator) -> None:
+                nonlocal run
+                run = self.recorder.set_execution_id(run, so_far.execution_id)
+                if on_event is not None:
+                    on_event(so_far)
+
             try:
-                inputs = self._uploads.sent(attempt.inputs)
-                reply = self._client.execute_workflow_async(inputs, **attempt.options)
+                sent = self.uploads.sent(inputs, cancel)
+                how = send_run(self.client, run, sent, cancel, so_far=so_far, on_event=follow)
             except APIError as exc:
-                exc.add_note(_recorded_note(self._finish(attempt, unanswered(exc))))
-                raise
-            self.recorder.release(attempt.run)
-        run = self.recorder.set_execution_id(attempt.run, reply.execution_id)
-        return self.pending(run, reply.execution_id)
+                failed = self.fail(run, exc, cancel, so_far)
+                return failed, None if failed.state in _ENDS else exc
+            return self.recorder.finish(run, how), None
 
-    def pending(self, run: Run, execution_id: str) -> PendingRun:
-        """Return what waits for a run that is under way."""
-        return PendingRun(self._client, self.recorder, run, execution_id=execution_id)
+    @contextmanager
+    def begun(self, request: RunRequest) -> Iterator[tuple[Run, list[WorkflowInput]]]:
+        """Resolve, check and record; what breaks the block ends the run as CANCELLED."""
+        release = self.resolve(request.deployment, request.release_tag)
+        sent = {k: v for k, v in request.inputs.items() if k not in request.not_sent}
+        variables = release.workflow_version.input_variables if release else None
+        wire = to_wire(sent, variables, where=f"{request.deployment} {request.release_tag}")
+        run = _started(request, release, wire)
+        try:
+            run = self.recorder.begin(run)  # with its author
+            yield run, wire
+        except BaseException:  # an interrupt, most of all
+            if self.recorder.has(run):
+                with suppress(HistoryError):  # it may not have begun
+                    self.recorder.finish(run, cancelled())
+            raise
+
+    def fail(
+        self,
+        run: Run,
+        exc: APIError,
+        cancel: Cancellation | None = None,
+        so_far: StreamAccumulator | None = None,
+    ) -> Run:
+        """Record that no usable answer came, with what had come.
+
+        A refused external id of our own making was used by an earlier try of the client: the run
+        is looked up, and stays in doubt where the server does not list it yet.
+        """
+        note = ""
+        if id_was_used(exc) and run.external_id == run.id:
+            self.recorder.release(run)  # an interrupt leaves it in doubt, too
+            found = self._find_executed(run, cancel)
+            if found is not None:
+                run = self.recorder.finish(run, run_fields(found))
+            else:
+                note = (
+                    ". It was executed by an earlier try, and the server does not list it yet: "
+                    f"ws.history.sync({run.deployment!r}) completes it"
+                )
+        else:
+            given_up = cancel is not None and cancel.cancelled
+            how = cancelled() if given_up else {"state": "FAILED", "error": run_error(exc)}
+            run = self.recorder.finish(run, (so_far.fields() if so_far else {}) | how)
+        exc.add_note(f"The run is in the history as {run.state}: {run.id}{note}")
+        return run
 
     def resolve(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
         """Return the release the tag points at now, or None where the key may not read it."""
@@ -169,158 +170,417 @@ class Runner:
         waited = max(0.0, (datetime.now(UTC) - since).total_seconds())
         found = self._look_up(lookup, run, waited, cancel=None)
         if found is not None:
-            fields = {"error": None, **run_fields(found)}
             with suppress(HistoryError):  # another process completed it
-                self.recorder.finish(run.model_copy(update=fields))
+                self.recorder.finish(run, {"error": None, **run_fields(found)})
 
-    def _send(self, attempt: Attempt, cancel: Cancellation | None) -> dict[str, Any]:
-        try:
-            return send_run(self._client, self._uploads, attempt.run, attempt.inputs, cancel)
-        except UploadError as exc:
-            raise exc.error from None
-
-    def _was_executed(self, attempt: Attempt, exc: APIError) -> bool:
-        """Return whether `exc` refuses an external id of our own making: an earlier try used it."""
-        return id_was_used(exc) and attempt.run.external_id == attempt.run.id
-
-    def _adopt(self, attempt: Attempt, exc: APIError, cancel: Cancellation | None) -> Outcome:
-        """Return the run that an earlier try of the client executed; else leave it in doubt."""
-        run = attempt.run
-        try:
-            lookup = ExecutionLookup(self._client, self._lookup.deployment(run.deployment).id)
-            found = self._look_up(lookup, run, 0.0, cancel)
-        except APIError:
-            found = None
-        if found is not None:
-            return self.recorder.finish(run.model_copy(update=run_fields(found))), None
-        self.recorder.release(run)
-        exc.add_note(
-            f"It was executed by an earlier try, and the server does not list it yet. The run is "
-            f"kept in the history as STARTED: {run.id}; "
-            f"ws.history.sync({run.deployment!r}) completes it"
-        )
-        return run, exc
+    def _find_executed(
+        self, run: Run, cancel: Cancellation | None
+    ) -> SlimWorkflowExecutionRead | None:
+        with suppress(APIError):
+            lookup = ExecutionLookup(self.client, self._lookup.deployment(run.deployment).id)
+            return self._look_up(lookup, run, 0.0, cancel)
+        return None
 
     def _look_up(
         self, lookup: ExecutionLookup, run: Run, waited: float, cancel: Cancellation | None
     ) -> SlimWorkflowExecutionRead | None:
         """Look `run` up in growing pauses, for as long as a sweep does; return it if it ended."""
-        _, read = self._client.settings(max_connections=1, max_tries=1).timeout
+        _, read = self.client.settings(max_connections=1, max_tries=1).timeout
         most = read or LOOKUP_S
+        cancel = cancel or Cancellation()
         while True:
-            status = None
             with suppress(APIError):
                 try:
                     status = lookup.find(str(run.external_id), cancel)
                 except NoLookupError:
                     return None
-            if isinstance(status, SlimWorkflowExecutionRead):
-                return status
-            if waited >= most or (cancel is not None and cancel.cancelled):
+                if isinstance(status, SlimWorkflowExecutionRead):
+                    return status
+            if waited >= most or cancel.cancelled:
                 return None
             pause = min(lookup_pause(waited), most - waited)
-            if cancel is None:
-                time.sleep(pause)
-            else:
-                cancel.wait(pause)
+            cancel.wait(pause)
             waited += pause
 
-    @contextmanager
-    def _begun(self, request: RunRequest) -> Iterator[Attempt]:
-        """Resolve, check and record; what breaks the block ends the run as CANCELLED."""
-        request = with_plain_options(request)
-        release = self.resolve(request.deployment, request.release_tag)
-        inputs = self._check(request, release)
-        run = started(request, release, inputs)
-        attempt = Attempt(request, run, tuple(inputs))
+
+class RunRecorder:
+    """Records how runs begin, get on and end."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._under_way: dict[str, float] = {}
+
+    def has(self, run: Run) -> bool:
+        """Whether a call of this workspace is about to end `run`."""
+        return run.id in self._under_way
+
+    def begin(self, run: Run) -> Run:
+        """Record `run`; it is on disk when this returns."""
+        self._under_way[run.id] = time.perf_counter()
         try:
-            attempt = replace(attempt, run=self.recorder.begin(attempt.run))  # with its author
-            yield attempt
-        except BaseException:  # an interrupt, most of all
-            if self.recorder.has(attempt.run):
-                with suppress(HistoryError):  # it may not have begun
-                    self._finish(attempt, cancelled())
+            return self._history.begin(run)
+        except HistoryError:
+            self.release(run)
             raise
 
-    def _check(
-        self, request: RunRequest, release: WorkflowDeploymentRelease | None
-    ) -> list[WorkflowInput]:
-        sent = {k: v for k, v in request.inputs.items() if k not in request.not_sent}
-        variables = release.workflow_version.input_variables if release else None
-        return to_wire(sent, variables, where=f"{request.deployment} {request.release_tag}")
+    def release(self, run: Run) -> None:
+        """Leave the end of `run` to others."""
+        self._under_way.pop(run.id, None)
 
-    def _streaming(
-        self, request: RunRequest, cancel: Cancellation | None, event_types: tuple[str, ...]
-    ) -> RunStream:
-        with self._begun(request) as attempt:
-            return RunStream(attempt, self.recorder, cancel=cancel, event_types=event_types)
+    def set_execution_id(self, run: Run, execution_id: str | None) -> Run:
+        """Record the execution id of a run that is under way, the first time that it is known."""
+        if run.execution_id is not None or not execution_id:
+            return run
+        _retry_once(partial(self._history.set_execution_id, run.id, execution_id))
+        return run.model_copy(update={"execution_id": execution_id})
 
-    def _open(
-        self,
-        stream: RunStream,
-        cancel: Cancellation | None,
-        event_types: tuple[str, ...],
-        *,
-        expand_meta: bool,
-    ) -> None:
-        attempt = stream.attempt
-        stream.open(
-            lambda: self._client.execute_workflow_stream(
-                self._uploads.sent(attempt.inputs, cancel),
-                **attempt.options,
-                event_types=sorted({*event_types, "WORKFLOW"}),
-                expand_meta=EVERYTHING if expand_meta else None,
-                cancel=cancel,
-            )
-        )
+    def finish(self, run: Run, how: dict[str, Any]) -> Run:
+        """Record `how` a run ended and return it; where that fails, it goes with the error.
 
-    def _finish(self, attempt: Attempt, how: dict[str, object]) -> Run:
-        return self.recorder.finish(attempt.run.model_copy(update=attempt.ended(how)))
+        Another kernel, or a synchronisation, may have seen it end first: then that stands.
+        """
+        ended: dict[str, Any] = {"finished_at": datetime.now(UTC)}
+        if self.has(run):
+            ended["latency_s"] = round(time.perf_counter() - self._under_way[run.id], 6)
+        run = run.model_copy(update=ended | how)
+        try:
+            _retry_once(partial(self._history.finish, run))
+        except HistoryError as exc:
+            self.release(run)
+            with suppress(HistoryError):
+                stored = self._history.get(run.id)
+                if stored.state != "STARTED":
+                    return stored
+            exc.run = run
+            exc.add_note(f"The run ended as {run.state}; the error's `run` holds what came.")
+            raise
+        self.release(run)
+        return run
 
 
-def _recorded_note(run: Run) -> str:
-    return f"The run is in the history as {run.state}: {run.id}"
+def _retry_once(write: Callable[[], None]) -> None:
+    """Write once more when an interrupt broke it: the answer came, and would be lost."""
+    try:
+        write()
+    except KeyboardInterrupt:
+        with suppress(HistoryError):  # the first time did it
+            write()
+        raise
 
 
 def run_request(deployment: str, inputs: Mapping[str, object], **options: Any) -> RunRequest:
-    """Return the request of one run.
+    """Return the request of one run, its options as they are sent.
 
     Raises
     ------
     InputError
         An option does not fit; each is named.
     """
-    given = {name: str(v) if isinstance(v, UUID) else v for name, v in options.items()}
+    problems = []
+    for name, value in options.items():
+        try:
+            options[name] = str(value) if isinstance(value, UUID) else plain(value)
+        except InputError as exc:
+            problems.append(InputProblem(name, str(exc)))
     with suppress(TypeError, ValueError):  # a pandas row, too
         inputs = dict(inputs)
     try:
-        return RunRequest(deployment=deployment, inputs=inputs, **given)
+        request = RunRequest(deployment=deployment, inputs=inputs, **options)
     except ValidationError as exc:
-        problems = [_problem(found) for found in exc.errors(include_url=False)]
-    msg = f"This run of {deployment!r:.60} cannot be; nothing was sent:"
-    raise InputError(msg, problems)
+        for found in exc.errors(include_url=False):
+            expected = "keys that are text are" if "[key]" in found["loc"] else "text is"
+            if found["type"] in {"mapping_type", "dict_type"}:
+                expected = "a dict is"
+            message = f"{format_value(found['input'])} is given; {expected} expected"
+            problems.append(InputProblem(str(found["loc"][0]), message))
+    if problems:
+        msg = f"The options of a run of {deployment!r:.60} do not fit; nothing was sent:"
+        raise InputError(msg, problems)
+    return request
 
 
-def _problem(found: ErrorDetails) -> InputProblem:
-    """Return what pydantic says about an option, in our words."""
-    where, what = str(found["loc"][0]), found["type"]
-    expected = "keys that are text are" if "[key]" in found["loc"] else "text is"
-    if what in {"mapping_type", "dict_type"}:
-        expected = "a dict is"
-    return InputProblem(where, f"{format_value(found['input'])} is given; {expected} expected")
+def case_request(
+    deployment: str,
+    inputs: Mapping[str, Any],
+    tag: str,
+    release: WorkflowDeploymentRelease | None,
+) -> RunRequest:
+    """Return the request of a stored case on a tag; what its release does not know is not sent."""
+    known = set(inputs)
+    if release is not None:
+        known = {variable.key for variable in release.workflow_version.input_variables}
+    not_sent = tuple(name for name in inputs if name not in known)
+    return RunRequest(
+        deployment=deployment, inputs=dict(inputs), release_tag=tag, not_sent=not_sent
+    )
 
 
-def event_types(names: Sequence[str], *, expand_meta: bool) -> tuple[str, ...]:
-    """Return the types of events to ask for; usage comes with those of nodes.
+def _started(
+    request: RunRequest, release: WorkflowDeploymentRelease | None, wire: list[WorkflowInput]
+) -> Run:
+    """Return the run of `request` as it is recorded before it is sent.
+
+    Its inputs are the whole case in plain values: also what this release does not know.
+    """
+    run_id = new_run_id()
+    values = {item.name: item.value for item in wire}
+    values |= {name: plain(request.inputs[name]) for name in request.not_sent}
+    inputs = {name: values[name] for name in request.inputs if name in values}
+    return Run(
+        id=run_id,
+        external_id=request.external_id or run_id,
+        deployment=request.deployment,
+        release_tag=request.release_tag,
+        release_id=release.id if release else None,
+        environment=release.environment.name if release and release.environment else None,
+        timestamp=datetime.now(UTC),
+        inputs=inputs,
+        not_sent=request.not_sent,
+        case_id=case_id(inputs),
+        metadata=plain(request.metadata),
+        previous_execution_id=request.previous_execution_id,
+    )
+
+
+def send_run(
+    client: Client,
+    run: Run,
+    inputs: Inputs,
+    cancel: Cancellation | None,
+    *,
+    so_far: StreamAccumulator | None = None,
+    on_event: Callable[[StreamAccumulator], object] | None = None,
+) -> dict[str, Any]:
+    """Execute `run`, whose files are uploaded, and return how it ended, as fields of `Run`.
+
+    With `so_far` it is streamed with its nodes, which have tokens, models and cost, into that.
 
     Raises
     ------
-    InputError
-        There is no such type.
+    APIError
+        No usable answer came.
     """
-    types = {names} if isinstance(names, str) else set(names or ())
-    unknown = sorted(types - set(_EVENT_TYPES))
-    if unknown or not types:
-        msg = f"event_types={names!r}: there are {' and '.join(_EVENT_TYPES)}; nothing was sent"
-        raise InputError(msg)
-    return tuple(sorted(types | ({"NODE"} if expand_meta else set())))
+    clock = time.perf_counter()
+    if so_far is None:
+        reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
+        check_external_id(run, reply.external_id)
+        how = ended(reply.data.state, reply.data.outputs, reply.data.error)
+        how["execution_id"] = reply.execution_id
+    else:
+        with open_stream(client, run, inputs, cancel, expand_meta=True) as events:
+            for event in events:
+                so_far.take(event)
+                if on_event is not None:
+                    on_event(so_far)
+        if so_far.end is None:
+            msg = "The stream was closed before the run had ended; the server may go on with it."
+            raise APIConnectionError(msg)
+        how = so_far.fields()
+    return {"latency_s": round(time.perf_counter() - clock, 6), **how}
+
+
+def open_stream(
+    client: Client,
+    run: Run,
+    inputs: Inputs,
+    cancel: Cancellation | None,
+    *,
+    event_types: Iterable[str] = ("NODE", "WORKFLOW"),
+    expand_meta: bool = False,
+) -> EventStream[WorkflowStreamEvent]:
+    """Execute `run` as a stream."""
+    return client.execute_workflow_stream(
+        inputs,
+        **options_of(run),
+        event_types=sorted(event_types),
+        expand_meta=_META if expand_meta else None,
+        cancel=cancel,
+    )
+
+
+def options_of(run: Run) -> dict[str, Any]:
+    """Return the options of the request that executes `run`."""
+    return {
+        "workflow_deployment_name": run.deployment,
+        "release_tag": run.release_tag,
+        "external_id": run.external_id,
+        "metadata": run.metadata,
+        "previous_execution_id": run.previous_execution_id,
+    }
+
+
+def check_external_id(run: Run, external_id: str | None) -> None:
+    """Refuse an answer that has another external id than `run`."""
+    if external_id is not None and external_id != run.external_id:
+        msg = (
+            f"The answer has the external id {external_id!r:.80}, which is not that of this run, "
+            f"{run.external_id!r:.80}: it is another run's. This one may have been executed."
+        )
+        raise APIConnectionError(msg)
+
+
+def ended(
+    state: str, outputs: Iterable[WorkflowOutput], error: WorkflowEventError | None
+) -> dict[str, Any]:
+    """Return what an end, as the server tells it, adds to the run."""
+    if state == "FULFILLED":
+        outputs = tuple(outputs)
+        return {
+            "state": "FULFILLED",
+            "outputs": {output.name: output.value for output in outputs},
+            "output_types": {output.name: output.type for output in outputs},
+        }
+    if state == "REJECTED":
+        code = error.code if error else "INTERNAL_SERVER_ERROR"
+        message = error.message if error else "the server gave no reason"
+        return {"state": "REJECTED", "error": RunError(code=code, message=message)}
+    message = f"the server answered with the state {state!r}, which ends no run"
+    return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
+
+
+def cancelled() -> dict[str, Any]:
+    """Return what giving up adds to the run."""
+    error = RunError(code="CANCELLED", message="cancelled before an answer came")
+    return {"state": "CANCELLED", "error": error}
+
+
+class StreamAccumulator:
+    """Takes the events of the stream of `run`, in their order.
+
+    Attributes
+    ----------
+    execution_id : str or None
+        Known from the first event on.
+    end : dict or None
+        How the run ended, as fields of `Run`; None while it goes on.
+    texts : dict
+        Output name to the text that has come so far.
+    first_s : float or None
+        Seconds from the beginning to the first text.
+    node : str
+        The name of the node that began last and has not ended; "" when it is not known.
+    nodes_done : int
+        How many nodes have ended.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.execution_id: str | None = None
+        self.end: dict[str, Any] | None = None
+        self.texts: dict[str, str] = {}
+        self.first_s: float | None = None
+        self.nodes_done = 0
+        self._run = run
+        self._began = time.perf_counter()
+        self._values: dict[str, Any] = {}
+        self._types: dict[str, str] = {}
+        self._open: dict[str, str] = {}
+        self._of_nodes: list[WorkflowStreamEvent] = []
+
+    @property
+    def node(self) -> str:
+        """The name of the node that is under way."""
+        return next(reversed(self._open.values()), "")
+
+    def take(self, event: WorkflowStreamEvent) -> None:
+        """Take the next event; raise `APIConnectionError` when it is another run's."""
+        check_external_id(self._run, event.external_id)
+        self.execution_id = self.execution_id or event.execution_id or None
+        if isinstance(event.data, WorkflowNodeResultEvent):
+            self._of_nodes.append(event)
+            key = event.data.node_result_id or event.data.node_id
+            if event.state in _ENDS:
+                self.nodes_done += 1
+                self._open.pop(key, None)
+            else:
+                self._open[key] = event.data.node_name or self._open.get(key, "")
+            return
+        if event.data.output is not None:
+            self._grow(event.data.output)
+        if event.ends:
+            self.end = ended(event.state, event.outputs, event.error)
+            if not event.outputs:  # then the outputs that came one by one are all there are
+                self.end = {k: v for k, v in self.end.items() if not k.startswith("output")}
+
+    def fields(self) -> dict[str, Any]:
+        """Return what came so far as fields of `Run`: outputs, nodes, cost."""
+        nodes = nodes_of_stream(self._of_nodes)
+        found: dict[str, Any] = {"nodes": nodes, **totals(nodes)} if nodes else {}
+        if self.execution_id is not None:
+            found["execution_id"] = self.execution_id
+        known = self.texts | self._values
+        outputs = {name: known[name] for name in self._types if name in known}
+        return {**found, "outputs": outputs, "output_types": dict(self._types), **(self.end or {})}
+
+    def _grow(self, output: WorkflowResultEventOutputData) -> None:
+        self._types[output.name] = output.type
+        if output.state == "FULFILLED":
+            self._values[output.name] = output.value
+            if isinstance(output.value, str):
+                self.texts[output.name] = output.value
+        elif output.delta:
+            if self.first_s is None:
+                self.first_s = time.perf_counter() - self._began
+            self.texts[output.name] = self.texts.get(output.name, "") + output.delta
+
+
+class Uploads:
+    """Puts files where the server finds them; the same content once a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+        self._busy: dict[str, threading.Lock] = {}
+
+    def sent(self, inputs: Inputs, cancel: Cancellation | None = None) -> Inputs:
+        """Return `inputs` as they are sent: large data URLs as ids of uploaded files.
+
+        Raises
+        ------
+        APIError
+            A file could not be uploaded: nothing was executed.
+        """
+        return [self._input(each, cancel) for each in inputs]
+
+    def _input(self, item: Any, cancel: Cancellation | None) -> Any:
+        is_model = isinstance(item, WorkflowInput)
+        type_, value = (item.type, item.value) if is_model else (item["type"], item["value"])
+        if type_ not in _WITH_FILES:
+            return item
+        changed = {"value": self._replaced(value, cancel)}
+        return item.model_copy(update=changed) if is_model else {**item, **changed}
+
+    def _replaced(self, value: Any, cancel: Cancellation | None) -> Any:
+        if isinstance(value, list):
+            return [self._replaced(item, cancel) for item in value]
+        if not isinstance(value, dict):
+            return value
+        news = {key: self._replaced(item, cancel) for key, item in value.items()}
+        src = value.get("src")
+        if isinstance(src, str) and len(src) > DATA_URL_LIMIT and src.startswith("data:"):
+            news["src"] = self._uploaded(src, cancel)
+        return news
+
+    def _uploaded(self, src: str, cancel: Cancellation | None) -> str:
+        key = hashlib.sha256(src.encode("utf-8", "surrogatepass")).hexdigest()
+        with self._lock:
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:  # a second thread with the same file waits for the first one's id
+            if key not in self._known:
+                content, name = _file(src)
+                upload = self._client.upload_file(content, filename=name, cancel=cancel)
+                self._known[key] = upload.src
+            return self._known[key]
+
+
+def _file(src: str) -> tuple[bytes, str]:
+    """Return content and a name for the data URL `src`."""
+    head, _, data = src.partition(",")
+    mime, *marks = head.removeprefix("data:").split(";")
+    content = unquote_to_bytes(data)
+    if "base64" in (mark.strip().lower() for mark in marks):
+        try:
+            content = base64.b64decode(content)
+        except binascii.Error:  # not ours to judge: sent as it is written
+            return src.encode(), "upload"
+    return content, f"upload{mimetypes.guess_extension(mime.lower()) or ''}"

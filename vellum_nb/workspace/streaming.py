@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from html import escape
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import Self
 
-from vellum_nb.errors import APIError, HistoryError, VellumNBError
-from vellum_nb.models import (
-    Cancellation,
-    Run,
-    WorkflowStreamEvent,
-)
-from vellum_nb.workspace.recording import (
-    Attempt,
-    RunRecorder,
-    StreamAccumulator,
-    cancelled,
-    unanswered,
-)
+from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
+from vellum_nb.models import Cancellation, Run, RunRequest, WorkflowStreamEvent
+from vellum_nb.workspace.runner import Runner, StreamAccumulator, cancelled, open_stream
 
-if TYPE_CHECKING:
-    from vellum_nb.client import EventStream
+_EVENT_TYPES = ("WORKFLOW", "NODE")
 
 
 class RunStream:
@@ -54,22 +44,31 @@ class RunStream:
 
     def __init__(
         self,
-        attempt: Attempt,
-        recorder: RunRecorder,
-        *,
+        runner: Runner,
+        request: RunRequest,
         cancel: Cancellation | None = None,
-        event_types: tuple[str, ...] = ("WORKFLOW",),
+        *,
+        event_types: Sequence[str] = ("WORKFLOW",),
+        expand_meta: bool = False,
     ) -> None:
-        self._over = True  # nothing is to be ended before all is there
-        self.attempt = attempt
-        self._recorder = recorder
-        self._cancel = cancel
-        self._types = event_types
-        self._run = attempt.run
-        self._events: EventStream[WorkflowStreamEvent] | None = None
-        self._gathered = StreamAccumulator()
+        self._over = True  # until the stream is open, there is nothing to end
+        self._types = _checked_types(event_types, expand_meta=expand_meta)
+        self._recorder, self._fail, self._cancel = runner.recorder, runner.fail, cancel
+        self._closed = self._iterated = False
         self._lock = threading.RLock()
-        self._closed = self._iterated = self._over = False
+        with runner.begun(request) as (run, inputs):
+            self._run = run
+            self._so_far = StreamAccumulator(run)
+            try:
+                sent = runner.uploads.sent(inputs, cancel)
+                types = self._types | {"WORKFLOW"}  # whose last event ends the run
+                self._events = open_stream(
+                    runner.client, run, sent, cancel, event_types=types, expand_meta=expand_meta
+                )
+            except APIError as exc:
+                runner.fail(run, exc, cancel)
+                raise
+            self._over = False
 
     @property
     def run(self) -> Run:
@@ -84,79 +83,53 @@ class RunStream:
     @property
     def texts(self) -> Mapping[str, str]:
         """Output name to the text that has come so far."""
-        return self._gathered.texts
-
-    @property
-    def gathered(self) -> StreamAccumulator:
-        """All that the events have told so far."""
-        return self._gathered
-
-    def open(self, send: Callable[[], EventStream[WorkflowStreamEvent]]) -> None:
-        """Send the request; what goes wrong is recorded and raised."""
-        try:
-            self._events = send()
-        except APIError as exc:
-            self._fail(exc)
-            raise
-        finally:
-            if self._events is None:
-                self.close()
+        return MappingProxyType(self._so_far.texts)
 
     def close(self) -> None:
         """Hang up at once, from any thread; a run that has not ended is CANCELLED."""
         self._closed = True
-        if self._events is not None:
-            self._events.close()
-        self._end(cancelled())
+        self._events.close()
+        self._end()
 
     def __iter__(self) -> Iterator[WorkflowStreamEvent]:
-        if self._events is None or self._iterated:
+        if self._iterated:
             msg = "A stream is iterated over once; `run` and `texts` hold what came"
             raise VellumNBError(msg)
         self._iterated = True
-        return self._iterate(self._events)
+        return self._iterate()
 
-    def _iterate(self, events: EventStream[WorkflowStreamEvent]) -> Iterator[WorkflowStreamEvent]:
+    def _iterate(self) -> Iterator[WorkflowStreamEvent]:
         try:
-            for event in events:
-                self._take(event)
+            for event in self._events:
+                self._so_far.take(event)
+                self._run = self._recorder.set_execution_id(self._run, event.execution_id)
+                if self._so_far.end is not None:
+                    self._end()
                 if event.type in self._types:
                     yield event
         except APIError as exc:
             if not self._closed:  # or else another thread hung up
-                self._fail(exc)
+                self._end(exc)
                 raise
         finally:
             self.close()
 
-    def _take(self, event: WorkflowStreamEvent) -> None:
-        if self._run.execution_id is None and event.execution_id:
-            self._run = self._recorder.set_execution_id(self._run, event.execution_id)
-        self._gathered.take(event)
-        if self._gathered.end is not None:
-            self._end({})
-
-    def _fail(self, exc: APIError) -> None:
-        given_up = self._cancel is not None and self._cancel.cancelled
-        if self._end(cancelled() if given_up else unanswered(exc)):
-            exc.add_note(f"The run is in the history as {self._run.state}: {self._run.id}")
-
-    def _end(self, how: dict[str, Any]) -> bool:
+    def _end(self, exc: APIError | None = None) -> None:
         """Record how the run ended; only the first call does."""
         with self._lock:
             if self._over:
-                return False
-            fields = self._gathered.fields()
-            if self._gathered.end is None:
-                fields |= how
-            self._run = self._run.model_copy(update=self.attempt.ended(fields))
+                return
+            has_ended = self._so_far.end is not None
             try:
-                self._run = self._recorder.finish(self._run)
+                if exc is not None and not has_ended:
+                    self._run = self._fail(self._run, exc, self._cancel, self._so_far)
+                else:
+                    how = self._so_far.fields() | ({} if has_ended else cancelled())
+                    self._run = self._recorder.finish(self._run, how)
             except HistoryError:
                 self._over = True
                 raise
             self._over = True  # not before: an interrupt leaves it to the next call
-            return True
 
     def __enter__(self) -> Self:
         return self
@@ -175,3 +148,12 @@ class RunStream:
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self)[1:-1])}</p>"
+
+
+def _checked_types(names: Sequence[str], *, expand_meta: bool) -> set[str]:
+    """Return the types of events to ask for; usage comes with those of nodes."""
+    types = {names} if isinstance(names, str) else set(names or ())
+    if not types or types - set(_EVENT_TYPES):
+        msg = f"event_types={names!r}: there are {' and '.join(_EVENT_TYPES)}; nothing was sent"
+        raise InputError(msg)
+    return types | ({"NODE"} if expand_meta else set())

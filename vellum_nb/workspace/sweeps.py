@@ -13,18 +13,18 @@ from vellum_nb.client import Client
 from vellum_nb.errors import AuthenticationError, InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run
+from vellum_nb.models.checks import check_integer
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
-from vellum_nb.sweep.cases import Cases, checked_cases, read_table, recheck, with_mocks
-from vellum_nb.sweep.options import SweepOptions, checked_repeats, checked_tags
-from vellum_nb.sweep.plan import PreparedSweep, SweepPlan, SweepRequest, plan_sweep
+from vellum_nb.sweep.cases import Cases, Releases, Table, checked_cases, read_table
+from vellum_nb.sweep.limits import SweepOptions, checked_tags
+from vellum_nb.sweep.plan import PreparedSweep, SweepPlan, SweepRequest, plan_sweep, planned_runs
 from vellum_nb.sweep.sweep import Sweep, SweepActions
 from vellum_nb.workspace.lookup import ExecutionLookup, Lookup
 from vellum_nb.workspace.runner import Runner
-from vellum_nb.workspace.sweep_worker import LateWorker, Releases, SweepWorker
+from vellum_nb.workspace.sweep_worker import SweepWorker, workspace_id
 from vellum_nb.workspace.views import announce, view_sweep
 
 _LOOKUPS = 8  # at once
-_UNDER_WAY = frozenset({"running", "paused", "stopping"})
 _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 
 
@@ -34,7 +34,7 @@ class SweepStarter:
     Parameters
     ----------
     actions : callable
-        Returns what a sweep of this record, shown by this view, is given by its workspace.
+        Returns what a sweep that is shown by this view is given by its workspace.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SweepStarter:
         history: History,
         lookup: Lookup,
         runner: Runner,
-        actions: Callable[[SweepRecord, Callable[[Sweep], Any]], SweepActions],
+        actions: Callable[[Callable[[Sweep], Any]], SweepActions],
     ) -> None:
         self._client = client
         self._history = history
@@ -61,11 +61,12 @@ class SweepStarter:
         mocks: bool = False,
     ) -> SweepRequest:
         """Return what is to be run, checked on the releases of now."""
-        tags, times = checked_tags(release_tags), checked_repeats(repeats)
+        tags = checked_tags(release_tags)
+        check_integer("repeats", repeats, least=1)
         table = read_table(cases)
         releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
-        checked = with_mocks(checked_cases(table, releases, deployment), mocks=mocks)
-        return SweepRequest(deployment, releases, checked, times)
+        checked = checked_cases(table, releases, deployment, mocks=mocks)
+        return SweepRequest(deployment, releases, checked, int(repeats), workspace_id(self._client))
 
     def plan(
         self, request: SweepRequest, options: SweepOptions, *, restart: bool, reuse: bool
@@ -110,29 +111,39 @@ class SweepStarter:
             if apply:
                 sweep.apply(options)
             return sweep
-        sweep = Sweep(
-            record,
-            history=self._history,
-            worker=LateWorker(partial(self._late_worker, record, options)),
-            options=options,
-            actions=self._actions(record, self._view_of_old),
-        )
-        _LIVE[record.id] = sweep
-        return sweep
+
+        def load() -> tuple[Sequence[SweepCase], Releases]:
+            """Return its cases, checked on the releases of now."""
+            resolve = partial(self._runner.resolve, record.deployment)
+            releases = {tag: resolve(tag) for tag in record.release_tags}
+            cases = self._history.sweeps.cases(record.id)
+            rows = [{f"input.{k}": v for k, v in case.inputs.items()} for case in cases]
+            columns = tuple(dict.fromkeys(name for row in rows for name in row))
+            table = Table(rows, columns, "dicts", "the sweep", has_runs=True)
+            checked_cases(table, releases, record.deployment)
+            self._history.sweeps.change(record.id, options=options.stored)
+            return cases, releases
+
+        def view(sweep: Sweep) -> object:
+            return view_sweep(sweep, cases=self._history.sweeps.cases(sweep.id), releases={})
+
+        return self._sweep(record, options, load, view)
 
     def _add(self, prepared: PreparedSweep, cases: Sequence[SweepCase], *, duplicate: bool) -> bool:
         """Record the plan; return False where another process was quicker."""
-        sweeps, record = self._history.sweeps, prepared.record
+        sweeps, record, reused = self._history.sweeps, prepared.record, prepared.reused
         if prepared.is_new:
-            reused = prepared.reused
             return sweeps.add(record, cases, reused=reused, allow_duplicate=duplicate)
         token = sweeps.acquire(record.id)
         try:
             sweeps.change(record.id, options=record.options)
             self._update_cases(record, cases)
-            if prepared.reused:
-                begun = sweeps.states(record.id)
-                sweeps.add_reused(record.id, prepared.not_begun(begun))
+            if reused:
+                states = sweeps.states(record.id)
+                planned = planned_runs(record, states, {})
+                free = {each.place for each in planned if each.state is None}
+                reused = {place: run for place, run in reused.items() if place in free}
+                sweeps.add_reused(record.id, reused)
         finally:
             sweeps.release(record.id, token)
         return True
@@ -176,50 +187,39 @@ class SweepStarter:
                 list(pool.map(partial(self._runner.settle, lookup), in_doubt))
 
     def _made(self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions) -> Sweep:
-        record, cases = prepared.record, request.checked.cases
-        view = partial(view_sweep, cases=cases, releases=request.releases)
-        sweep = Sweep(
-            record,
-            history=self._history,
-            worker=self._worker(record, cases, request.releases, options),
-            options=options,
-            plan=prepared.plan,
-            actions=self._actions(record, view),
+        cases, releases = request.checked.cases, request.releases
+        view = partial(view_sweep, cases=cases, releases=releases)
+        return self._sweep(
+            prepared.record, options, lambda: (cases, releases), view, plan=prepared.plan
         )
-        _LIVE[record.id] = sweep
-        return sweep
 
-    def _worker(
+    def _sweep(
         self,
         record: SweepRecord,
-        cases: Sequence[SweepCase],
-        releases: Releases,
         options: SweepOptions,
-    ) -> SweepWorker:
-        return SweepWorker(
+        load: Callable[[], tuple[Sequence[SweepCase], Releases]],
+        view: Callable[[Sweep], Any],
+        *,
+        plan: SweepPlan | None = None,
+    ) -> Sweep:
+        worker = SweepWorker(
             self._client,
             self._history,
             sweep=record,
-            cases=cases,
-            releases=releases,
+            options=options,
+            load=load,
             look_up=partial(self._runner.resolve, record.deployment),
-            deployment_id=self._deployment_id(record.deployment),
-            expand_meta=options.expands_meta,
-            may_resend=options.resend_in_doubt,
+            deployment_id=partial(self._deployment_id, record.deployment),
         )
-
-    def _late_worker(self, record: SweepRecord, options: SweepOptions) -> SweepWorker:
-        """Return what an old sweep goes on with: its cases, checked on the releases of now."""
-        releases = {
-            tag: self._runner.resolve(record.deployment, tag) for tag in record.release_tags
-        }
-        cases = self._history.sweeps.cases(record.id)
-        recheck(cases, releases, record.deployment)
-        self._history.sweeps.change(record.id, options=options.stored)
-        return self._worker(record, cases, releases, options)
-
-    def _view_of_old(self, sweep: Sweep) -> object:
-        return view_sweep(sweep, cases=self._history.sweeps.cases(sweep.id), releases={})
+        sweep = _LIVE[record.id] = Sweep(
+            record,
+            history=self._history,
+            worker=worker,
+            options=options,
+            plan=plan,
+            actions=self._actions(view),
+        )
+        return sweep
 
     def _deployment_id(self, deployment: str) -> str | None:
         try:
@@ -237,7 +237,7 @@ def _is_in_doubt(run: Run) -> bool:
 def _live_sweep(sweep_id: str) -> Sweep | None:
     """Return the sweep where it is under way in this process."""
     sweep = _LIVE.get(sweep_id)
-    return sweep if sweep is not None and sweep.state in _UNDER_WAY else None
+    return sweep if sweep and sweep.state in {"running", "paused", "stopping"} else None
 
 
 def refuse_mocks_elsewhere(client: Client) -> None:

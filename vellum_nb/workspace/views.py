@@ -13,13 +13,13 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.errors import APIError
 from vellum_nb.history import History
-from vellum_nb.models import Cancellation, Run, RunRequest, WorkflowDeploymentRelease
+from vellum_nb.models import Cancellation, Run, WorkflowDeploymentRelease
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.rendering.marks import printable
+from vellum_nb.rendering.format import printable
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.progress import terminal_bar
 from vellum_nb.sweep.sweep import Sweep
-from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.runner import Runner, case_request
 
 if TYPE_CHECKING:
     from vellum_nb.comparison.blind import BlindSession
@@ -37,15 +37,16 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def watch(sweep: Sweep) -> AbstractContextManager[None]:
+def watch(sweep: Sweep, *, show: bool = True) -> AbstractContextManager[None]:
     """Show how far `sweep` is while the context is open.
 
-    In a notebook its view, in a terminal one line on standard error, elsewhere nothing.
+    In a notebook its view (without `show` it stands elsewhere already), in a terminal one line on
+    standard error, elsewhere nothing.
     """
     if in_notebook():
-        return _in_cell(sweep)
+        return _in_cell(sweep, show=show)
     if sys.stderr is not None and sys.stderr.isatty():
-        return terminal_bar(sweep, title=sweep.record.deployment)
+        return terminal_bar(sweep.progress, sweep.subscribe, title=sweep.record.deployment)
     return nullcontext()
 
 
@@ -56,11 +57,11 @@ def announce(plan: SweepPlan) -> None:
 
 
 @contextmanager
-def _in_cell(sweep: Sweep) -> Iterator[None]:
+def _in_cell(sweep: Sweep, *, show: bool) -> Iterator[None]:
     from IPython.display import display
 
     view = sweep.view()
-    if not view.stands_here():
+    if show and not view.stands_here():
         view.stands_here(here=True)
         display(view)  # type: ignore[no-untyped-call]
     view.hint = _HINT
@@ -119,15 +120,7 @@ def view_blind(session: BlindSession, *, rate: Rate | None) -> BlindView:
 
 def replay(runner: Runner, deployment: str, case: Case, tag: str) -> Run:
     """Run a case of a comparison once more, on a release tag."""
-    release = runner.resolve(deployment, tag)
-    known = None if release is None else release.workflow_version.input_variables
-    names = {each.key for each in known} if known is not None else set(case.inputs)
-    request = RunRequest(
-        deployment=deployment,
-        inputs=dict(case.inputs),
-        release_tag=tag,
-        not_sent=tuple(name for name in case.inputs if name not in names),
-    )
+    request = case_request(deployment, case.inputs, tag, runner.resolve(deployment, tag))
     return runner.execute(request, Cancellation())[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from html import escape
@@ -29,23 +30,20 @@ from vellum_nb.models import (
     WorkflowReleaseTagRead,
 )
 from vellum_nb.models.inputs import to_wire
-from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.executors import remote_executor
-from vellum_nb.sweep.options import SweepArguments, SweepLimits, checked_options, stored_options
+from vellum_nb.sweep.executors import check_executor
+from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
 from vellum_nb.sweep.plan import SweepPlan
-from vellum_nb.sweep.sweep import Sweep, SweepActions
-from vellum_nb.sweep.table import find_sweep, sweeps_frame
+from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
 from vellum_nb.workspace import comparing, views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
 from vellum_nb.workspace.executions import Synchroniser, nodes_of
 from vellum_nb.workspace.forms import form_spec, parse_arguments, run_count
 from vellum_nb.workspace.lookup import Lookup
-from vellum_nb.workspace.pending import PendingRun
+from vellum_nb.workspace.pending import PendingRun, submit
 from vellum_nb.workspace.rating import find_run, rate_run
-from vellum_nb.workspace.recording import StreamAccumulator
 from vellum_nb.workspace.releasing import (
     cases_frame,
     deployments_frame,
@@ -53,8 +51,7 @@ from vellum_nb.workspace.releasing import (
     releases_frame,
     texts_of,
 )
-from vellum_nb.workspace.runner import Runner, run_request
-from vellum_nb.workspace.runner import event_types as types_of
+from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
 from vellum_nb.workspace.streaming import RunStream
 from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
 
@@ -72,7 +69,10 @@ _ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of ano
 class Workspace:
     """Runs deployments and keeps every run.
 
-    Made by `vellum_nb.connect`; use it as a context manager, or call `close`.
+    Made by `vellum_nb.connect`; use it as a context manager, or call `close`. All methods raise
+    `NotFoundError`, which lists what there is, for a deployment or release tag that does not
+    exist, `InputError` for what does not fit, before anything is sent, and `APIError` when no
+    usable answer comes.
 
     Parameters
     ----------
@@ -154,21 +154,11 @@ class Workspace:
 
         Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`,
         and `image` where a release of a local server runs in a container.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such deployment; the message lists those there are.
         """
         return releases_frame(self._lookup.releases(deployment))
 
     def move_tag(
-        self,
-        deployment: str,
-        tag: str,
-        to: str,
-        *,
-        confirm: bool = True,
+        self, deployment: str, tag: str, to: str, *, confirm: bool = True
     ) -> WorkflowReleaseTagRead:
         """Have the release tag `tag` point at another release, after a question.
 
@@ -176,8 +166,6 @@ class Workspace:
 
         Parameters
         ----------
-        deployment : str
-            The deployment's name.
         tag : str
             The release tag to move; it must be there.
         to : str
@@ -192,16 +180,10 @@ class Workspace:
 
         Raises
         ------
-        NotFoundError
-            There is no such deployment, tag or release; the message lists those there are.
         VellumNBError
             There is nobody to ask.
         APIResponseError
             The server answers that the tag is elsewhere.
-
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflow-deployments/update-workflow-release-tag
         """
         return move_tag(self.client, self._lookup, deployment, tag, to, confirm=confirm)
 
@@ -210,19 +192,10 @@ class Workspace:
 
         Raises
         ------
-        NotFoundError
-            There is no such deployment or release tag; the message lists those there are.
         BadRequestError
             This release has no code that can be had; the message says why.
-
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflows/pull
         """
-        release = self._lookup.release(deployment, release_tag)
-        id_ = release.deployment.id if release.deployment else deployment
-        archive = self.client.pull(id_, release_tag=release_tag)
-        texts = texts_of(archive, f"The code of {deployment} {release_tag}")
+        texts = self._pulled(deployment, release_tag)
         texts.pop("metadata.json", None)  # of the archive, not of the project
         return texts
 
@@ -231,34 +204,22 @@ class Workspace:
 
         One row a `DatasetRow` of its ``sandbox.py``. Columns: `label`, ``input.<variable>``, and
         `mocks` where there are any, which ``sweep(..., mocks=True)`` puts in the place of nodes.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such deployment or release tag; the message lists those there are.
-        InputError
-            The release has no cases.
         """
-        release = self._lookup.release(deployment, release_tag)
-        id_ = release.deployment.id if release.deployment else deployment
-        archive = self.client.pull(id_, release_tag=release_tag, include_sandbox=True)
-        texts = texts_of(archive, f"The code of {deployment} {release_tag}")
+        texts = self._pulled(deployment, release_tag, include_sandbox=True)
         return cases_frame(texts, f"{deployment} {release_tag}")
 
+    def _pulled(
+        self, deployment: str, release_tag: str, *, include_sandbox: bool | None = None
+    ) -> dict[str, str]:
+        release = self._lookup.release(deployment, release_tag)
+        id_ = release.deployment.id if release.deployment else deployment
+        archive = self.client.pull(id_, release_tag=release_tag, include_sandbox=include_sandbox)
+        return texts_of(archive, f"The code of {deployment} {release_tag}")
+
     def code_diff(self, deployment: str, old: str, new: str) -> CodeDiff:
-        """Put the code of two releases side by side.
+        """Put the code of two releases, named by their tags, side by side.
 
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        old, new : str
-            The release tags.
-
-        Returns
-        -------
-        CodeDiff
-            Shows itself in a notebook; `text` is a unified diff.
+        It shows itself in a notebook; its `text` is a unified diff.
         """
         before, after = self.code(deployment, old), self.code(deployment, new)
         return CodeDiff(deployment, old, new, before, after)
@@ -273,32 +234,19 @@ class Workspace:
 
         Parameters
         ----------
-        deployment : str
-            The deployment's name.
         variables : sequence, optional
             The input variables, where the API key may not read the deployment: dicts such as
             ``{"key": "ticket", "type": "STRING", "required": True}``. Without them the inputs of
             the last recorded run are taken.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such deployment; the message lists those there are.
-        InputError
-            One of `variables` is none.
         """
         from vellum_nb.widgets import RunForm
 
         spec = form_spec(
-            deployment,
-            lookup=self._lookup,
-            history=self.history,
-            source=self.source,
-            variables=variables,
+            deployment, self._lookup, self.history, source=self.source, variables=variables
         )
         return RunForm(
             spec,
-            run=self._run_of_form,
+            run=lambda request, cancel: self._runner.execute(request, cancel)[0],
             release=lambda tag: self._lookup.release(deployment, tag),
             count=lambda: run_count(self.history, deployment),
             stream=self._stream_of_form,
@@ -308,13 +256,7 @@ class Workspace:
         )
 
     def lab(self, deployment: str) -> LabPanel:
-        """Return form, history and comparison of `deployment` in one panel.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such deployment; the message lists those there are.
-        """
+        """Return form, history and comparison of `deployment` in one panel."""
         from vellum_nb.widgets import LabPanel
 
         form = self.form(deployment)
@@ -368,18 +310,10 @@ class Workspace:
 
         Raises
         ------
-        InputError
-            The inputs do not fit; every problem is named. Nothing was sent.
-        NotFoundError
-            There is no such deployment or release tag; the message lists those there are.
         APIError
             No usable answer came. The run is in the history as FAILED.
         HistoryError
             The run could not be recorded.
-
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow
         """
         request = run_request(
             deployment,
@@ -389,8 +323,7 @@ class Workspace:
             metadata=metadata,
             previous_execution_id=previous_execution_id,
         )
-        runner = self._runner
-        run, error = runner.streamed(request) if expand_meta else runner.execute(request)
+        run, error = self._runner.execute(request, expand_meta=expand_meta)
         if error is not None:
             raise error
         return run
@@ -417,11 +350,7 @@ class Workspace:
         event_types : sequence of str, default ("WORKFLOW",)
             Which events to get: WORKFLOW, NODE or both. With NODE the run gets its `nodes`.
         expand_meta : bool, default False
-            Whether to ask for what prompt nodes used; NODE events tell it, so they come too.
-
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-stream
+            Whether to ask for what prompt nodes used; NODE events have it, so they come too.
 
         Examples
         --------
@@ -440,8 +369,7 @@ class Workspace:
             metadata=metadata,
             previous_execution_id=previous_execution_id,
         )
-        types = types_of(event_types, expand_meta=expand_meta)
-        return self._runner.stream(request, event_types=types, expand_meta=expand_meta)
+        return RunStream(self._runner, request, event_types=event_types, expand_meta=expand_meta)
 
     def submit(
         self,
@@ -457,10 +385,6 @@ class Workspace:
 
         The run is in the history as STARTED, with its execution id: should this kernel end,
         `resume_pending` takes it up in the next. Everything else is as in `run`.
-
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-async
         """
         request = run_request(
             deployment,
@@ -470,27 +394,25 @@ class Workspace:
             metadata=metadata,
             previous_execution_id=previous_execution_id,
         )
-        return self._runner.submit(request)
+        return submit(self._runner, request)
 
     def resume_pending(self) -> list[PendingRun]:
         """Take up the runs that are STARTED in the history, newest first.
 
-        Those that have ended meanwhile are completed at once: look at their `run`. Runs that this
+        Those that have ended since are completed at once: look at their `run`. Runs that this
         server does not know are left as they are; they may be another one's. So are those whose
         execution id never came: ``history.sync`` finds them by their external id.
-
-        Raises
-        ------
-        APIError
-            The server could not be asked.
         """
-        here = self._environment()
+        try:
+            here = self.client.environment_identity().name
+        except APIStatusError:  # this key may not know
+            here = None
         pending_runs = []
         for run in self.history.runs(state="STARTED"):
             elsewhere = None not in {here, run.environment} and run.environment != here
             if run.execution_id is None or elsewhere or self._runner.recorder.has(run):
                 continue
-            pending = self._runner.pending(run, run.execution_id)
+            pending = PendingRun(self._runner, run)
             try:
                 pending.status()
             except InputError:  # its id is no part of an address
@@ -508,13 +430,6 @@ class Workspace:
         """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
 
         Text stays text, other variables are read as JSON, ``@path`` reads a file.
-
-        Raises
-        ------
-        InputError
-            A text cannot be read, or the inputs do not fit; every problem is named.
-        NotFoundError
-            There is no such deployment or release tag.
 
         Examples
         --------
@@ -560,16 +475,10 @@ class Workspace:
 
         Raises
         ------
-        InputError
-            Nothing to say, or something that does not fit. Nothing was sent.
         HistoryError
             The history has no such run.
         APIError
             Vellum did not take it. The history stays as it is.
-
-        Notes
-        -----
-        https://docs.vellum.ai/developers/client-sdk/workflows/submit-workflow-execution-actuals
 
         Examples
         --------
@@ -579,12 +488,16 @@ class Workspace:
         >>> ws.rate(run, quality=0, desired={"category": "billing"}).desired
         {'category': 'billing'}
         """
-        found = find_run(self.history, run)
+
+        def output_names(run: Run) -> list[str]:
+            release = self._runner.resolve(run.deployment, run.release_id or run.release_tag)
+            return [v.key for v in release.workflow_version.output_variables] if release else []
+
         return rate_run(
             self.client,
             self.history,
-            found,
-            self._output_names,
+            find_run(self.history, run),
+            output_names,
             quality=quality,
             desired=desired,
             metadata=metadata,
@@ -595,19 +508,12 @@ class Workspace:
 
         Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
         `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). They are read
-        from Vellum once, and kept in the history.
-
-        Parameters
-        ----------
-        run : Run or str
-            The run, its `id`, its execution id or its external id.
+        from Vellum once, and kept in the history. `run` is as in `rate`.
 
         Raises
         ------
         HistoryError
             The history has no such run, or no answer to it ever came.
-        NotFoundError
-            Vellum does not know the execution.
         """
         return trace_frame(self._nodes(run))
 
@@ -667,8 +573,6 @@ class Workspace:
 
         Parameters
         ----------
-        deployment : str
-            The deployment's name.
         cases : DataFrame, list of dicts, runs, or path
             One row a case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``. Columns
             called as an input variable, or ``input.<variable>``, are inputs; ``expected.<output>``
@@ -725,10 +629,7 @@ class Workspace:
         Raises
         ------
         InputError
-            Cases do not fit; its `frame` is a table of row, variable and problem. Nothing was
-            sent.
-        NotFoundError
-            There is no such deployment or release tag; the message lists those there are.
+            Cases do not fit; its `frame` is a table of row, variable and problem.
         HistoryError
             Another process runs this very sweep; the message says which.
         VellumNBError
@@ -749,7 +650,7 @@ class Workspace:
         0          v2         billing           billing
         """
         options = checked_options(
-            None if executor is None else remote_executor(executor),
+            check_executor(executor),
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,
@@ -774,16 +675,11 @@ class Workspace:
         )
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
-        """Return the sweeps of this history as a DataFrame, one row a sweep, newest first.
+        """Return one row a sweep of this history, or of `deployment`, newest first.
 
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
         ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
         `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stands still, `environment`.
-
-        Parameters
-        ----------
-        deployment : str, optional
-            Only sweeps of this one.
 
         Examples
         --------
@@ -807,17 +703,15 @@ class Workspace:
         ----------
         sweep_id : str
             Its id, or how the id begins; `sweeps` lists them.
-        concurrency, max_concurrency, expand_meta : optional
-            Other ones than it was given, as in `sweep`; they cannot be changed under way.
-        max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
-            Other limits; None lifts one.
+        **options
+            Other ones than it was given, as in `sweep`: `concurrency`, `max_concurrency` and
+            `expand_meta`, which cannot be changed under way, `max_calls`, `max_seconds`,
+            `max_cost_usd`, `stop_after_failures`; None lifts a limit.
 
         Raises
         ------
         HistoryError
             There is no such sweep.
-        InputError
-            A limit is none.
 
         Examples
         --------
@@ -870,8 +764,6 @@ class Workspace:
 
         Parameters
         ----------
-        deployment : str
-            The deployment's name.
         release_tags : sequence of str, optional
             The release tags, in the order of the columns. Default: all that were run.
         baseline : str, optional
@@ -894,11 +786,6 @@ class Workspace:
             metric, and judged by the next call.
         progress : bool, default True
             Whether to show the progress of the judges.
-
-        Raises
-        ------
-        InputError
-            A tag, metric or case does not fit; the message says which.
 
         Examples
         --------
@@ -986,8 +873,6 @@ p = 1.00 · noise floor unknown>
 
         Parameters
         ----------
-        deployment : str
-            The deployment's name.
         case : mapping, Run, Case or str
             The inputs; or a run, a case of a comparison, or a `case_id`, whose inputs are taken.
         check : callable, optional
@@ -1010,8 +895,6 @@ p = 1.00 · noise floor unknown>
         VellumNBError
             Nothing changed between the oldest and the newest, `check` raised, or the runs of a
             release disagree too much.
-        InputError
-            The case is none, or does not fit a release.
         APIError
             A release could not be run; what was run is kept, and taken the next time.
 
@@ -1089,79 +972,48 @@ p = 1.00 · noise floor unknown>
     def _grid(self, comparison: Comparison, *, title: str) -> ComparisonView:
         from vellum_nb.widgets.grid import Callbacks, ComparisonView
 
-        hands = Callbacks(
+        callbacks = Callbacks(
             rate=self._rate_of_form,
             trace=self._nodes,
             replay=partial(views.replay, self._runner, comparison.deployment),
             blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
             subscribe=self.history.subscribe,
-            again=lambda ids: self.history.summaries(ids=list(ids)),
+            again=lambda ids: self.history.runs(ids=list(ids)),
             about=title,
             same=views.same_releases(self._runner, comparison),
         )
-        return ComparisonView(comparison, hands)
+        return ComparisonView(comparison, callbacks)
 
     def _code_diff_or_none(self, deployment: str, old: str, new: str) -> CodeDiff | None:
         """Return how the code of two releases differs; None where it cannot be read."""
-        try:
+        with suppress(APIError):
             return self.code_diff(deployment, old, new)
-        except APIError:
-            return None
+        return None
 
-    def _sweep_actions(self, record: SweepRecord, view: Callable[[Sweep], Any]) -> SweepActions:
-        services = self._services(record.deployment, views.sweep_title(record))
-        return SweepActions(
-            compare=partial(self._compare_sweep, services),
-            view=view,
-            watch=views.watch,
-            save=self._save_frame,
-        )
+    def _sweep_actions(self, view: Callable[[Sweep], Any]) -> SweepActions:
+        def compare(sweep: Sweep, **options: Any) -> Comparison:
+            record = sweep.record
+            options |= {"sweep": sweep, "release_tags": record.release_tags}
+            compared: Comparison = self.compare(record.deployment, **options)
+            return compared
 
-    def _compare_sweep(
-        self,
-        services: Services,
-        sweep: Sweep,
-        *,
-        max_calls: int | None = None,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
-        **options: Any,
-    ) -> Comparison:
-        comparison = Comparison(
-            sweep.summaries(),
-            deployment=sweep.record.deployment,
-            release_tags=sweep.record.release_tags,
-            cases=self.history.sweeps.cases(sweep.id),
-            services=services,
-            **options,
-        )
-        return judged(
-            comparison,
-            self._judges(),
-            max_calls=max_calls,
-            max_cost_usd=max_cost_usd,
-            progress=progress,
-        )
+        def save(path: str | Path, frame: pd.DataFrame) -> Path:
+            refuse_key(str(path), self.client.leaks, [frame])
+            return save_frame(path, frame, "csv")
 
-    def _save_frame(self, path: str | Path, frame: pd.DataFrame) -> Path:
-        refuse_key(str(path), self.client.leaks, [frame])
-        return save_frame(path, frame, "csv")
-
-    def _run_of_form(self, request: RunRequest, cancel: Cancellation) -> Run:
-        """Run for the form: trouble with the API is a run that failed, not an exception."""
-        return self._runner.execute(request, cancel)[0]
+        return SweepActions(compare=compare, view=view, watch=views.watch, save=save)
 
     def _stream_of_form(
         self, request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]
     ) -> Run:
-        """Run likewise, and show what has come with each event."""
+        """Run for the form, and show what has come with each event."""
         from vellum_nb.widgets.spec import Progressing
 
         def report(so_far: StreamAccumulator) -> None:
             texts = dict(so_far.texts)
             show(Progressing(texts, so_far.node, so_far.nodes_done, so_far.first_s))
 
-        return self._runner.streamed(request, cancel, report)[0]
+        return self._runner.execute(request, cancel, on_event=report)[0]
 
     def _rate_of_form(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
@@ -1183,13 +1035,3 @@ p = 1.00 · noise floor unknown>
         if nodes and found.state != "STARTED" and self.history.count(ids=[found.id]):
             self.history.set_nodes(found.id, nodes)
         return nodes
-
-    def _output_names(self, run: Run) -> list[str]:
-        release = self._runner.resolve(run.deployment, run.release_id or run.release_tag)
-        return [v.key for v in release.workflow_version.output_variables] if release else []
-
-    def _environment(self) -> str | None:
-        try:
-            return self.client.environment_identity().name
-        except APIStatusError:  # this key may not know
-            return None

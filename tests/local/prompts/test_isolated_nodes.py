@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from openai_kit import says
 
@@ -109,11 +107,3 @@ def test_a_crash_of_a_node_ends_every_node_and_the_run(run, server):
     assert names[-1] == "workflow.execution.rejected"
     # The process may die before it has told that the node began.
     assert names.count("node.execution.initiated") == names.count("node.execution.rejected")
-
-
-@pytest.mark.slow
-def test_a_project_for_processes_is_not_imported_here(run, server):
-    before = {name for name in sys.modules if name.startswith("vellum_nb_source_")}
-    run("apart", NEST + "# alone\n")
-    after = {name for name in sys.modules if name.startswith("vellum_nb_source_")}
-    assert after == before

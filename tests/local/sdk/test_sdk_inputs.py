@@ -158,30 +158,3 @@ def test_an_input_that_does_not_fit_is_refused_before_anything_runs(name, given,
     with pytest.raises(VellumNBError) as refused:
         execution(Arrive, {name: given})
     assert problem in str(refused.value)
-
-
-def test_every_problem_is_named_at_once():
-    with pytest.raises(VellumNBError) as refused:
-        execution(Arrive, {"text": 1, "other": 2, "small": 9})
-    assert all(name in str(refused.value) for name in ("'text'", "'other'", "'small'"))
-
-
-def test_a_missing_input_is_named():
-    with pytest.raises(VellumNBError, match="Missing required input variable: 'must'"):
-        execution(Strict)
-
-
-class Must(BaseInputs):
-    """One that must be given."""
-
-    must: str
-
-
-class Nothing(BaseNode):
-    """Do nothing."""
-
-
-class Strict(BaseWorkflow[Must, BaseState]):
-    """Want an input."""
-
-    graph = Nothing

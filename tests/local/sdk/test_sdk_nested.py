@@ -74,7 +74,7 @@ class Fails(BaseNode):
 
 @pytest.fixture(scope="module")
 def server():
-    with LocalServer() as server:
+    with LocalServer(concurrency=1, queue=0) as server:  # inner ones run all the same
         for function in (waits, shout, show):
             server.deploy(function)
         server.deploy(Talk, name="talk")

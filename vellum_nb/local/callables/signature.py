@@ -42,7 +42,7 @@ class Kind:
     schema: Mapping[str, Any] | None  # where that says more than the type
     optional: bool  # whether None is allowed
     description: str = ""
-    field: FieldInfo | None = None  # of the annotation; it may hold a default
+    default: Any = ABSENT  # of a `Field` in the annotation
     adapter: TypeAdapter[Any] | None = None  # converts JSON to it; None where pydantic cannot
     problem: str = ""  # why there is no adapter
 
@@ -60,26 +60,55 @@ class Parameter:
 def kind_of(annotation: Any) -> Kind:
     """Return the kind of value that `annotation` declares."""
     core, metadata, optional = _unwrapped(annotation)
-    marker = next((m for m in metadata if isinstance(m, VellumType)), None)
-    field = next((m for m in metadata if isinstance(m, FieldInfo)), None)
-    rest = tuple(
-        m
-        for m in metadata
-        if not isinstance(m, VellumType | str) and not hasattr(m, "documentation")
-    )
-    description = _description(metadata)
+    marker, description = "", ""
+    default: Any = ABSENT
+    rest = []
+    for item in metadata:
+        if isinstance(item, VellumType):
+            marker = item.name
+        elif isinstance(item, str):
+            description = item
+        elif hasattr(item, "documentation"):  # PEP 727, as FastAPI and others use it
+            description = str(item.documentation)
+        else:
+            rest.append(item)
+        if isinstance(item, FieldInfo):
+            description = item.description or description
+            value = item.get_default(call_default_factory=True)
+            default = ABSENT if value in (PydanticUndefined, ...) else value
+    kind = Kind(marker or "JSON", None, optional, description, default)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(core, *rest)] if rest else core)
-        raw = adapter.json_schema()
-        json.dumps(raw, allow_nan=False)
+        schema = _tidy(adapter.json_schema())
+        json.dumps(schema, allow_nan=False)
     except (PydanticUserError, ValueError, TypeError) as exc:
-        type_ = marker.name if marker else "JSON"
-        return Kind(type_, None, optional, description, field, problem=str(exc).splitlines()[0])
-    if marker is not None:
-        return Kind(marker.name, None, optional, description, field, adapter)
-    schema = _tidy(raw)
+        return dataclasses.replace(kind, problem=str(exc).splitlines()[0])
+    if marker:
+        return dataclasses.replace(kind, adapter=adapter)
+    types_ = {"string": "STRING", "number": "NUMBER", "integer": "NUMBER"}
+    type_ = "JSON" if "enum" in schema else types_.get(str(schema.get("type")), "JSON")
     more = None if schema in _PLAIN_SCHEMAS else schema
-    return Kind(_type_of(schema), more, optional, description, field, adapter)
+    return dataclasses.replace(kind, type=type_, schema=more, adapter=adapter)
+
+
+def input_parameter(
+    id_: str, key: str, kind: Kind, default: Any, *, description: str = "", positional: bool = False
+) -> Parameter:
+    """Return the parameter for an input of `kind`; its own default is `kind`'s if ABSENT."""
+    if default is ABSENT or isinstance(default, FieldInfo):
+        default = kind.default
+    optional = kind.optional or default is None
+    variable = VellumVariable(
+        id=id_,
+        key=key,
+        type=kind.type,
+        required=default is ABSENT and not optional,
+        default=_typed_default(kind, default),
+        extensions=_extensions(kind.description or description),
+        json_schema=kind.schema,
+    )
+    fallback = None if default is ABSENT and optional else default
+    return Parameter(variable, kind, positional, fallback)
 
 
 def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
@@ -105,14 +134,11 @@ def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
 def state_of(target: Callable[..., Any]) -> str | None:
     """Return the name of the parameter of `target` that is its `State`, if it has one."""
     found = [name for name, hint in _hints(target).items() if hint is State and name != "return"]
-    if len(found) > 1:
-        msg = f"{name_of(target)} has the states {', '.join(found)}; one is enough"
-        raise bad_request(msg)
     if not found:
         return None
     parameter = inspect.signature(target).parameters[found[0]]
-    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        msg = f"the state {found[0]} of {name_of(target)} must not be positional-only"
+    if len(found) > 1 or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        msg = f"{name_of(target)} must have one state, which can be passed by name: {found[0]}"
         raise bad_request(msg)
     return found[0]
 
@@ -122,10 +148,29 @@ def outputs_of(target: Callable[..., Any]) -> tuple[VellumVariable, ...]:
     returned = _hints(target).get("return", ABSENT)
     declared: dict[str, Any] = {}
     if get_origin(returned) in _STREAMS:
-        yielded, returned = _streamed(returned)
-        declared.update(yielded)
+        yielded, *rest = get_args(returned) or (Any,)
+        returned = rest[1] if get_origin(returned) is Generator and len(rest) > 1 else None
+        names = get_args(yielded)[:1] if get_origin(yielded) is tuple else ()
+        if yielded is str:
+            declared["output"] = str
+        elif names and get_origin(names[0]) is Literal:
+            declared.update(dict.fromkeys(get_args(names[0]), str))
     declared.update(_fields(returned))
-    return tuple(_output(name, annotation) for name, annotation in declared.items())
+    found = []
+    for name, annotation in declared.items():
+        kind = kind_of(annotation)
+        if kind.type == "JSON" and (kind.schema or {}).get("type") == "string":
+            kind = dataclasses.replace(kind, type="STRING")
+        found.append(output_variable(variable_id("output", name), name, kind))
+    return tuple(found)
+
+
+def output_variable(id_: str, key: str, kind: Kind) -> VellumVariable:
+    """Return the variable for an output of `kind`."""
+    extensions = _extensions(kind.description)
+    return VellumVariable(
+        id=id_, key=key, type=kind.type, extensions=extensions, json_schema=kind.schema
+    )
 
 
 def name_of(target: Callable[..., Any]) -> str:
@@ -163,7 +208,7 @@ def variable_id(direction: str, key: str) -> str:
     return str(uuid.uuid5(_ID_SPACE, f"{direction}:{key}"))
 
 
-def typed_default(type_: str, kind: Kind, default: Any) -> dict[str, Any] | None:
+def _typed_default(kind: Kind, default: Any) -> dict[str, Any] | None:
     """Return a default as a variable carries it; None where JSON cannot carry it."""
     if default is ABSENT or default is None:
         return None
@@ -174,14 +219,14 @@ def typed_default(type_: str, kind: Kind, default: Any) -> dict[str, Any] | None
         json.dumps(value, allow_nan=False)
     except (PydanticSerializationError, ValueError, TypeError):
         return None  # the code still has it; it only cannot be shown
-    return {"type": type_, "value": value}
+    return {"type": kind.type, "value": value}
 
 
-def description_extension(description: str) -> VariableExtensions | None:
+def _extensions(description: str) -> VariableExtensions | None:
     """Return a description as a variable carries it."""
     if not description:
         return None
-    return VariableExtensions(color=None, description=description, title=None)
+    return VariableExtensions(color=None, description=inspect.cleandoc(description), title=None)
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, list[Any], bool]:
@@ -200,17 +245,6 @@ def _unwrapped(annotation: Any) -> tuple[Any, list[Any], bool]:
             return annotation, metadata, optional
 
 
-def _description(metadata: list[Any]) -> str:
-    for item in reversed(metadata):
-        if isinstance(item, FieldInfo) and item.description:
-            return item.description
-        if isinstance(doc := getattr(item, "documentation", None), str):
-            return doc  # PEP 727, as FastAPI and others use it
-        if isinstance(item, str):
-            return item
-    return ""
-
-
 def _tidy(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return a schema with its root in place, without what the variable has elsewhere."""
     schema = dict(raw)
@@ -227,11 +261,6 @@ def _tidy(raw: Mapping[str, Any]) -> dict[str, Any]:
         schema = {**{k: v for k, v in schema.items() if k != "anyOf"}, "type": "number"}
     front = {"type": schema["type"]} if "type" in schema else {}
     return {**front, **schema}
-
-
-def _type_of(schema: Mapping[str, Any]) -> str:
-    types_ = {"string": "STRING", "number": "NUMBER", "integer": "NUMBER"}
-    return "JSON" if "enum" in schema else types_.get(str(schema.get("type")), "JSON")
 
 
 def _unwrap_partial(target: Any) -> Any:
@@ -259,89 +288,40 @@ def _parameter(parameter: inspect.Parameter, hint: Any, described: str, where: s
             "give each a parameter of its own"
         )
         raise bad_request(msg)
-    kind = _kind(hint, parameter.default)
+    default = parameter.default
+    if hint is ABSENT:
+        known = {str: str, bool: bool, int: float, float: float}
+        hint = known.get(type(default), Any)
+    kind = kind_of(Annotated[hint, default] if isinstance(default, FieldInfo) else hint)
     if kind.adapter is None:
         msg = f"the parameter {name} of {where} cannot come as JSON: {kind.problem}"
         raise bad_request(msg)
-    default, fallback = _default(kind, parameter.default)
-    variable = VellumVariable(
-        id=variable_id("input", name),
-        key=name,
-        type=kind.type,
-        required=default is ABSENT and not kind.optional,
-        default=typed_default(kind.type, kind, default),
-        extensions=description_extension(kind.description or described),
-        json_schema=kind.schema,
+    return input_parameter(
+        variable_id("input", name),
+        name,
+        kind,
+        default,
+        description=described,
+        positional=parameter.kind is inspect.Parameter.POSITIONAL_ONLY,
     )
-    positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
-    return Parameter(variable, kind, positional, fallback)
-
-
-def _kind(hint: Any, default: Any) -> Kind:
-    if isinstance(default, FieldInfo):
-        return kind_of(Annotated[Any if hint is ABSENT else hint, default])
-    if hint is not ABSENT:
-        return kind_of(hint)
-    plain = type(default) if isinstance(default, str | bool | int | float) else Any
-    return kind_of(float if plain is int else plain)
-
-
-def _default(kind: Kind, default: Any) -> tuple[Any, Any]:
-    """Return the parameter's default, and what must be passed when the input is absent."""
-    if default is not ABSENT and not isinstance(default, FieldInfo):
-        return default, ABSENT
-    field = kind.field
-    value = field.get_default(call_default_factory=True) if field else PydanticUndefined
-    if value is PydanticUndefined or value is ...:
-        return ABSENT, None if kind.optional else ABSENT
-    return value, value
-
-
-def _streamed(returned: Any) -> tuple[dict[str, Any], Any]:
-    """Return what a generator yields by name, and the annotation of what it returns."""
-    yielded, *rest = get_args(returned) or (Any,)
-    returned = rest[1] if get_origin(returned) is Generator and len(rest) > 1 else None
-    if yielded is str:
-        return {"output": str}, returned
-    names = get_args(yielded)[:1] if get_origin(yielded) is tuple else ()
-    literal = names and get_origin(names[0]) is Literal
-    return (dict.fromkeys(get_args(names[0]), str) if literal else {}), returned
 
 
 def _fields(returned: Any) -> Mapping[str, Any]:
-    if returned in (ABSENT, None, type(None), Any) or _is_open(returned):
+    """Return the outputs that a return annotation declares; none where only a run knows them."""
+    kind = get_origin(returned) or returned
+    if returned in (ABSENT, None, type(None), Any):
         return {}
-    if inspect.isclass(returned) and issubclass(returned, BaseModel):
-        hints = typing.get_type_hints(returned, include_extras=True)
-        fields = returned.model_fields.items()
-        return {name: Annotated[hints[name], field] for name, field in fields}
-    if typing.is_typeddict(returned):
+    if typing.is_typeddict(kind):
         qualifiers = (typing.Required, typing.NotRequired)
         return {
             key: get_args(hint)[0] if get_origin(hint) in qualifiers else hint
             for key, hint in typing.get_type_hints(returned, include_extras=True).items()
         }
-    if dataclasses.is_dataclass(returned):
+    if inspect.isclass(kind) and issubclass(kind, BaseModel):
+        hints = typing.get_type_hints(returned, include_extras=True)
+        return {name: Annotated[hints[name], field] for name, field in kind.model_fields.items()}
+    if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(returned, include_extras=True)
         return {field.name: hints[field.name] for field in dataclasses.fields(returned)}
-    return {"output": returned}
-
-
-def _is_open(returned: Any) -> bool:
-    """Return whether `returned` is a dict, whose keys are only known at run time."""
-    kind = get_origin(returned) or returned
-    return inspect.isclass(kind) and not typing.is_typeddict(kind) and issubclass(kind, Mapping)
-
-
-def _output(name: str, annotation: Any) -> VellumVariable:
-    kind = kind_of(annotation)
-    text = kind.type == "JSON" and (kind.schema or {}).get("type") == "string"
-    return VellumVariable(
-        id=variable_id("output", name),
-        key=name,
-        type="STRING" if text else kind.type,
-        required=None,
-        default=None,
-        extensions=description_extension(kind.description),
-        json_schema=kind.schema,
-    )
+    is_open = inspect.isclass(kind) and issubclass(kind, Mapping)
+    return {} if is_open else {"output": returned}

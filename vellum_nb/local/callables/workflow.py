@@ -7,11 +7,12 @@ import copy
 import dataclasses
 import functools
 import inspect
+import threading
 import traceback
-import uuid
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Callable,
     Coroutine,
     Generator,
@@ -19,10 +20,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from pathlib import PurePath
-from threading import Event as Flag
-from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -39,11 +37,12 @@ from vellum_nb.local.callables.signature import (
 from vellum_nb.local.deployments.sources import module_of
 from vellum_nb.local.engine.events import (
     Event,
-    EventBuilder,
     Rejection,
     RunContext,
     code_definition,
     describe_exception,
+    initiated,
+    own_frames,
     values_by_name,
 )
 from vellum_nb.local.engine.inputs import (
@@ -59,7 +58,7 @@ from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 
 _SINGLE = "output"
-_HERE = __file__
+_END = object()
 
 
 class Workflow:
@@ -75,103 +74,36 @@ class Workflow:
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> FunctionExecution:
         """Check the inputs and return the run; nothing has run yet."""
+        name, module = name_of(self.target), module_of(self.target)
         if context.trigger not in (None, "manual"):
-            msg = f"{name_of(self.target)} has no trigger {context.trigger!r:.160}; leave it out"
+            msg = f"{name} has no trigger {context.trigger!r:.160}; leave it out"
             raise bad_request(msg)
         if context.mocks:
-            msg = f"{name_of(self.target)} has no nodes to mock; leave node_output_mocks out"
+            msg = f"{name} has no nodes to mock; leave node_output_mocks out"
             raise bad_request(msg)
-        args, kwargs = self.bind(inputs)
+        kwargs = bind_inputs(self._parameters, inputs)
+        positional = [key for key in kwargs if self._parameters[key].positional]
+        args = [kwargs.pop(key) for key in positional]
         state = None
         if self._state is not None:
             state = kwargs[self._state] = State(copy.deepcopy(dict(context.state or {})))
-        return FunctionExecution(
-            functools.partial(self.target, *args, **kwargs),
-            Outputs(self.output_variables),
-            self._event_builders(context),
-            inputs=values_by_name(inputs),
-            state=state,
-        )
-
-    def bind(self, inputs: Sequence[WorkflowInput]) -> tuple[list[Any], dict[str, Any]]:
-        """Return `inputs` as the arguments of the callable; raises as `begin` does."""
-        values = bind_inputs(self._parameters, inputs)
-        positional = {key for key in values if self._parameters[key].positional}
-        args = [value for key, value in values.items() if key in positional]
-        return args, {key: value for key, value in values.items() if key not in positional}
-
-    def _event_builders(self, context: RunContext) -> tuple[EventBuilder, EventBuilder]:
-        name, module = name_of(self.target), module_of(self.target)
         workflow, node = (
             code_definition(variable_id(what, f"{module}:{name}"), name, module)
             for what in ("workflow", "node")
         )
-        builder = EventBuilder(context.execution_id, context.trace_id, workflow, context.parent)
-        return builder, builder.node(node, "CODE_EXECUTION", str(uuid.uuid4()))
+        given = values_by_name(inputs)
+        first = initiated(context, workflow, given)
+        return FunctionExecution(
+            functools.partial(self.target, *args, **kwargs),
+            {variable.key: variable for variable in self.output_variables},
+            first,
+            first.node_initiated(node, "CODE_EXECUTION", given),
+            state,
+        )
 
 
 class OutputError(Exception):
     """A callable returned a value that cannot be an output."""
-
-
-class Chunk(NamedTuple):
-    """Text that a generator yielded for an output."""
-
-    name: str
-    text: str
-    first: bool
-
-
-class Outputs:
-    """The outputs of one run as they come in."""
-
-    def __init__(self, declared: Sequence[VellumVariable]) -> None:
-        self._declared = {variable.key: variable for variable in declared}
-        self._chunks: dict[str, list[str]] = {}
-        self._values: dict[str, Any] = {}
-
-    def add(self, yielded: Any) -> Chunk:
-        """Add what a generator yields: text, or a (name, text) pair."""
-        name, text = _SINGLE, yielded
-        if isinstance(yielded, tuple) and len(yielded) == 2 and _is_name(yielded[0]):  # noqa: PLR2004
-            name, text = yielded
-        if not isinstance(text, str):
-            msg = f"the generator yielded {_preview(yielded)}; text or (name, text) is expected"
-            raise OutputError(msg)
-        self._values.setdefault(name, None)  # keeps the order of arrival
-        chunks = self._chunks.setdefault(name, [])
-        chunks.append(text)
-        return Chunk(name, text, first=len(chunks) == 1)
-
-    def outline(self, name: str) -> WorkflowOutput:
-        """Return an output that is still coming, without a value."""
-        return WorkflowOutput(id=self._id(name), name=name, type="STRING", value=None)
-
-    def finish(self, returned: Any) -> None:
-        """Add what the callable returned; a generator may return nothing."""
-        if returned is None and self._chunks:
-            return
-        for name, value in _named(returned).items():
-            self._chunks.pop(name, None)
-            self._values[name] = value
-
-    def typed(self) -> tuple[WorkflowOutput, ...]:
-        """Return the outputs with their types."""
-        return tuple(self._output(name) for name in self._values)
-
-    def _output(self, name: str) -> WorkflowOutput:
-        chunks = self._chunks.get(name)
-        value = self._values[name] if chunks is None else "".join(chunks)
-        declared = self._declared.get(name)
-        type_, value = _typed(name, value, declared.type if declared else None)
-        return WorkflowOutput(id=self._id(name), name=name, type=type_, value=value)
-
-    def _id(self, name: str) -> str:
-        declared = self._declared.get(name)
-        return declared.id if declared else variable_id("output", name)
-
-
-_Chunks = Generator[Chunk, None, Any]
 
 
 class FunctionExecution:
@@ -184,21 +116,21 @@ class FunctionExecution:
     def __init__(
         self,
         call: Callable[[], Any],
-        outputs: Outputs,
-        builders: tuple[EventBuilder, EventBuilder],
-        *,
-        inputs: Mapping[str, Any],
-        state: Mapping[str, Any] | None = None,
+        declared: Mapping[str, VellumVariable],
+        workflow: Event,
+        node: Event,
+        state: Mapping[Any, Any] | None,
     ) -> None:
         self._call = call
-        self._outputs = outputs
-        self._workflow, self._node = builders
-        self._inputs = inputs
+        self._declared = declared
+        self._workflow = workflow
+        self._node = node
         self._state = state
-        self._arrived: deque[Chunk] = deque()
-        self._cancelled = Flag()
+        self._returned: Any = None
+        self._arrived: deque[Any] = deque()
+        self._cancelled = threading.Event()
         self._abort: Callable[[], object] = lambda: None
-        self._lock = Lock()
+        self._lock = threading.Lock()
 
     def cancel(self) -> None:
         """End the run as soon as Python can."""
@@ -208,24 +140,27 @@ class FunctionExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, and yield what happens as it happens; raises a `Rejection` when it fails."""
-        yield self._workflow.initiated(self._inputs)
-        yield self._node.initiated(self._inputs)
-        chunks = self._run()
-        while (chunk := self._step(lambda: next(chunks, None))) is not None:
-            output = self._outputs.outline(chunk.name)
-            if chunk.first:
+        yield self._workflow
+        yield self._node
+        texts: dict[str, list[str]] = {}
+        items = self._run()
+        while (item := self._step(next, items, _END)) is not _END:
+            name, text = self._step(_chunk, item)
+            output = self._output(name, "STRING", None)
+            if name not in texts:
                 yield self._workflow.streaming(output)
-            yield self._workflow.streaming(output, delta=chunk.text)
-        outputs, state = self._step(lambda: (self._outputs.typed(), final_state(self._state)))
+            texts.setdefault(name, []).append(text)
+            yield self._workflow.streaming(output, delta=text)
+        outputs, state = self._step(self._ended, texts)
         for output in outputs:
             yield self._workflow.streaming(output, value=output.value)
         yield self._node.fulfilled(outputs)
         yield self._workflow.fulfilled(outputs, state)
 
-    def _step(self, work: Callable[[], Any]) -> Any:
+    def _step(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Return what `work` returns; whatever it raises becomes a `Rejection`."""
         try:
-            return work()
+            return work(*arguments)
         except Reject as exc:
             code, message = "USER_DEFINED_ERROR", str(exc) or "The workflow rejected the run"
         except (OutputError, InputError) as exc:
@@ -233,10 +168,14 @@ class FunctionExecution:
         except asyncio.CancelledError:
             code, message = "WORKFLOW_CANCELLED", "The run was cancelled"
         except BaseException as exc:  # noqa: BLE001 - whatever a callable raises rejects its run
-            raise Rejection(describe_exception(exc), "NODE_EXECUTION", _stacktrace(exc)) from None
+            frames = "".join(traceback.format_tb(exc.__traceback__))
+            message = describe_exception(exc)
+            stacktrace = f"Traceback (most recent call last):\n{own_frames(frames)}\n{message}"
+            raise Rejection(message, "NODE_EXECUTION", stacktrace) from None
         raise Rejection(message, code)
 
-    def _run(self) -> _Chunks:
+    def _run(self) -> Iterator[Any]:
+        """Call it, and yield what it yields; what it returns is in `_returned` then."""
         if self._cancelled.is_set():
             raise asyncio.CancelledError
         result: Any = self._call()
@@ -246,12 +185,12 @@ class FunctionExecution:
             result = yield from self._awaited(self._drained_async(result))
         elif inspect.isawaitable(result):
             result = yield from self._awaited(_await(result))
-        self._outputs.finish(result)
+        self._returned = result
 
-    def _drained(self, stream: Generator[Any, None, Any]) -> _Chunks:
+    def _drained(self, stream: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
         try:
             while not self._cancelled.is_set():
-                yield self._outputs.add(next(stream))
+                yield next(stream)
         except StopIteration as end:
             return end.value
         finally:
@@ -262,14 +201,14 @@ class FunctionExecution:
         loop = asyncio.get_running_loop()
         try:
             async for item in stream:
-                self._arrived.append(self._outputs.add(item))
+                self._arrived.append(item)
                 loop.stop()  # so that `_awaited` yields it before the next one is made
                 await asyncio.sleep(0)
         finally:
             await stream.aclose()
 
-    def _awaited(self, work: Coroutine[Any, Any, Any]) -> _Chunks:
-        """Run `work` as one task on an event loop of this thread, stopping for each chunk."""
+    def _awaited(self, work: Coroutine[Any, Any, Any]) -> Generator[Any, None, Any]:
+        """Run `work` as one task on an event loop of this thread, stopping for each item."""
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             task = loop.create_task(work)
@@ -288,39 +227,60 @@ class FunctionExecution:
                 with self._lock:
                     self._abort = lambda: None
 
+    def _ended(
+        self, texts: Mapping[str, Sequence[str]]
+    ) -> tuple[list[WorkflowOutput], dict[str, Any] | None]:
+        """Return the outputs and the final state."""
+        values: dict[str, Any] = {name: "".join(parts) for name, parts in texts.items()}
+        if self._returned is not None or not texts:
+            values |= _named(self._returned)
+        outputs = []
+        for name, value in values.items():
+            declared = self._declared.get(name)
+            outputs.append(
+                self._output(name, *_typed(name, value, declared.type if declared else None))
+            )
+        if self._state is None:
+            return outputs, None
+        _check_names(self._state, "the state has the key {!r}; its keys must be text")
+        return outputs, {key: _plain(key, value, "state") for key, value in self._state.items()}
 
-def final_state(state: Mapping[Any, Any] | None) -> dict[str, Any] | None:
-    """Return what a run left in its state, as plain JSON."""
-    if state is None:
-        return None
-    wrong = [key for key in state if not isinstance(key, str)]
-    if wrong:
-        msg = f"the state has the key {wrong[0]!r}; its keys must be text"
-        raise OutputError(msg)
-    return {key: _plain(key, value, what="state") for key, value in state.items()}
+    def _output(self, name: str, type_: str, value: Any) -> WorkflowOutput:
+        declared = self._declared.get(name)
+        id_ = declared.id if declared else variable_id("output", name)
+        return WorkflowOutput(id=id_, name=name, type=type_, value=value)
 
 
-async def _await(result: Any) -> Any:
+async def _await(result: Awaitable[Any]) -> Any:
     return await result
 
 
-def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and bool(name)
+def _chunk(yielded: Any) -> tuple[str, str]:
+    """Return the name and the text of what a generator yields: text, or a (name, text) pair."""
+    is_pair = isinstance(yielded, tuple) and len(yielded) == 2  # noqa: PLR2004
+    name, text = yielded if is_pair else (_SINGLE, yielded)
+    if not isinstance(name, str) or not isinstance(text, str) or not name:
+        msg = f"the generator yielded {_preview(yielded)}; text or (name, text) is expected"
+        raise OutputError(msg)
+    return name, text
 
 
 def _named(returned: Any) -> dict[str, Any]:
     """Return the values of a returned object by output name."""
     if isinstance(returned, Mapping):
-        wrong = [key for key in returned if not _is_name(key)]
-        if wrong:
-            msg = f"the returned dict has the key {wrong[0]!r}; outputs are named by text"
-            raise OutputError(msg)
+        _check_names(returned, "the returned dict has the key {!r}; outputs are named by text")
         return dict(returned)
     if isinstance(returned, BaseModel):
         return {name: getattr(returned, name) for name in type(returned).model_fields}
     if dataclasses.is_dataclass(returned) and not isinstance(returned, type):
         return {f.name: getattr(returned, f.name) for f in dataclasses.fields(returned)}
     return {_SINGLE: returned}
+
+
+def _check_names(values: Mapping[Any, Any], message: str) -> None:
+    for key in values:
+        if not isinstance(key, str) or not key:
+            raise OutputError(message.format(key))
 
 
 def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
@@ -330,7 +290,7 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
         elif value is not None and not isinstance(value, Mapping):
             value = media_dict(value, declared)
         declared = declared or media_type_of(value)
-    plain = _plain(name, value)
+    plain = _plain(name, value, "output")
     type_ = declared or plain_type(plain)
     if plain is None:
         return type_, None
@@ -341,7 +301,7 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
     return type_, wire_value(plain, type_)
 
 
-def _plain(name: str, value: Any, *, what: str = "output") -> Any:
+def _plain(name: str, value: Any, what: str) -> Any:
     """Return `value` as plain JSON."""
     try:
         plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
@@ -373,18 +333,3 @@ def _preview(value: Any) -> str:
     kind = type(value).__name__
     simple = isinstance(value, str | int | float | bool | list | dict | tuple)
     return f"{kind} {value!r:.60}" if simple else f"a {kind}"
-
-
-def _stacktrace(exc: BaseException) -> str:
-    """Return the callable's own frames, with file names only: folders are not shown."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    ours = max((n for n, frame in enumerate(frames) if frame.filename == _HERE), default=-1)
-    lines = ["Traceback (most recent call last):"]
-    lines += [
-        f'  File "{_file(f.filename)}", line {f.lineno}, in {f.name}' for f in frames[ours + 1 :]
-    ]
-    return "\n".join([*lines, describe_exception(exc)])
-
-
-def _file(path: str) -> str:
-    return "<cell>" if "ipykernel_" in path else PurePath(path).name

@@ -8,7 +8,9 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
+from operator import attrgetter
 from types import ModuleType
 from typing import Any, TypeGuard
 
@@ -47,12 +49,12 @@ def import_path(target: Callable[..., Any]) -> str:
     """Return ``module:qualname`` if importing it gives `target` again, else an empty string."""
     module = getattr(target, "__module__", None) or ""
     name = getattr(target, "__qualname__", "")
-    if module == "__main__" or module not in sys.modules:
+    if module == "__main__" or module not in sys.modules or not name:
         return ""
-    found: Any = sys.modules[module]
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return f"{module}:{name}" if name and found is target else ""
+    with suppress(AttributeError):  # such as <locals>
+        if attrgetter(name)(sys.modules[module]) is target:
+            return f"{module}:{name}"
+    return ""
 
 
 def imported(code: str) -> Code:
@@ -62,7 +64,7 @@ def imported(code: str) -> Code:
         raise CodeUnavailableError(msg)
     module, _, name = code.partition(":")
     try:
-        return code_of(_attribute(importlib.import_module(module), name))
+        return code_of(attrgetter(name)(importlib.import_module(module)))
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
     except Exception as exc:  # a module may raise anything when it is imported
@@ -81,47 +83,38 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
         ``name``, ``module:name``, ``module:`` or empty. Without a name it is the one workflow that
         the module defines: a Workflows SDK class before functions.
     """
-    module_name, _, name = entry.rpartition(":")
-    module_name = module_name or _main_module(snapshot)
+    where, _, name = entry.rpartition(":")
+    if not where:  # workflow.py, or the only module of a folder without one
+        modules = [path.stem for path in snapshot.folder.glob("*.py") if path.stem != "__init__"]
+        where = modules[0] if len(modules) == 1 else MODULE
     try:
         with _LOCK:
             snapshot.check()
-            module = _module(snapshot, module_name)
-            target, name = _chosen(module, name, module_name)
-            return f"{module_name}:{name}", code_of(target)
+            _make_package(snapshot)
+            module = importlib.import_module(f"{snapshot.package}.{where}")
+            name = name or _only_workflow(module, where)
+            return f"{where}:{name}", code_of(attrgetter(name)(module))
     except CodeUnavailableError:
         raise
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
     except (Exception, SystemExit) as exc:  # a module may raise anything when it is imported
-        msg = f"{module_name}.py cannot be imported ({_import_problem(exc, snapshot)})"
+        msg = f"{where}.py cannot be imported ({_import_problem(exc, snapshot)})"
         raise CodeUnavailableError(msg) from exc
 
 
-def _main_module(snapshot: Snapshot) -> str:
-    """Return ``workflow``, or the only module of a folder without one."""
-    modules = [path.stem for path in snapshot.folder.glob("*.py") if path.stem != "__init__"]
-    return modules[0] if len(modules) == 1 else MODULE
-
-
-def _module(snapshot: Snapshot, name: str) -> ModuleType:
-    package = sys.modules.get(snapshot.package)
-    if package is None or list(package.__path__) != [str(snapshot.folder)]:
-        _forget(snapshot.package)
-        _make_package(snapshot)
-    return importlib.import_module(f"{snapshot.package}.{name}")
-
-
 def _make_package(snapshot: Snapshot) -> None:
-    """Make the package of a snapshot known; `sys.path` stays as it is."""
+    """Make the package of a snapshot known, unless it is; `sys.path` stays as it is."""
     name, init = snapshot.package, snapshot.folder / "__init__.py"
     places = [str(snapshot.folder)]
+    if list(getattr(sys.modules.get(name), "__path__", ())) == places:
+        return
+    _forget(name)  # in a process with two servers, it may be that of the other one's folder
+    spec: ModuleSpec | None = ModuleSpec(name, None, is_package=True)
     if init.is_file():
         spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=places)
-    else:
-        spec = ModuleSpec(name, None, is_package=True)
-        spec.submodule_search_locations = places
     assert spec is not None  # noqa: S101 - a .py file always has one
+    spec.submodule_search_locations = places
     if snapshot.uses_sdk:
         from vellum_nb.local.sdk.patches import leave_out_of_ids
 
@@ -144,10 +137,7 @@ def _forget(package: str) -> None:
             del sys.modules[name]
 
 
-def _chosen(module: ModuleType, name: str, where: str) -> tuple[Any, str]:
-    """Return what is called `name`, or else the only workflow, and its name."""
-    if name:
-        return _attribute(module, name), name
+def _only_workflow(module: ModuleType, where: str) -> str:
     own = {
         key: value
         for key, value in vars(module).items()
@@ -156,17 +146,10 @@ def _chosen(module: ModuleType, name: str, where: str) -> tuple[Any, str]:
     classes = [key for key, value in own.items() if is_sdk_class(value)]
     found = classes or [key for key, value in own.items() if inspect.isroutine(value)]
     if len(found) == 1:
-        return own[found[0]], found[0]
+        return found[0]
     what = f"defines {', '.join(found)}" if found else "defines no function or Workflow class"
     msg = f"{where}.py {what}; say which one to run with entry='{where}:name'"
     raise bad_request(msg)
-
-
-def _attribute(module: ModuleType, name: str) -> Any:
-    found: Any = module
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def _import_problem(exc: BaseException, snapshot: Snapshot) -> str:

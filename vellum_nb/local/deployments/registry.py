@@ -6,13 +6,13 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -25,7 +25,6 @@ from vellum_nb.local.refusals import StoreError, bad_request, not_found
 from vellum_nb.models import VellumVariable
 from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
 
-T = TypeVar("T")
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -44,7 +43,7 @@ class Registry:
         self._lock = threading.RLock()
         self._deployments: dict[str, Deployment] = {}
         if self._path is not None:
-            self._deployments = self._with_file(self._path, self._read)
+            self._deployments = self._read(self._path)
 
     def all(self) -> list[Deployment]:
         """Return all deployments, oldest first."""
@@ -96,21 +95,29 @@ class Registry:
         release_id: str | None = None,
     ) -> tuple[Deployment, Release]:
         """Make a release of `build`; LATEST and `release_tags` move to it."""
-        name = name if name is not None else _own_name(build)
-        _check_name(name)
+        name = _checked_name(_own_name(build) if name is None else name)
         tags = _checked_tags(release_tags)
         if label is not None and not 0 < len(label) <= _MAX_LENGTH:
             msg = f"a label has 1 to {_MAX_LENGTH} characters; this has {len(label)}"
             raise bad_request(msg)
+        if release_id is not None and not _is_uuid(release_id):
+            msg = f"release_id {release_id!r:.60} is not a UUID; leave it out for a new one"
+            raise bad_request(msg)
         now = datetime.now(UTC)
-        release = _new_release(build, description or "", now, release_id)
+        release = Release(
+            **vars(build),
+            id=str(uuid.UUID(release_id) if release_id else uuid.uuid4()),
+            version_id=str(uuid.uuid4()),
+            created=now,
+            description=description or "",
+        )
+        words = name.replace("-", " ").replace("_", " ").strip() or name
+        first = Deployment(str(uuid.uuid4()), name, words[:1].upper() + words[1:], now)
         with self._lock:
             if any(r.id == release.id for d in self._deployments.values() for r in d.releases):
                 msg = f"release_id {release.id} is taken; a release never changes"
                 raise bad_request(msg)
-            old = self._deployments.get(name) or Deployment(
-                str(uuid.uuid4()), name, _default_label(name), now
-            )
+            old = self._deployments.get(name, first)
             new = replace(old, label=label or old.label, releases=(*old.releases, release))
             self._save(new.tagged(release, LATEST, *tags, at=now))
             return self._deployments[name], release
@@ -120,8 +127,7 @@ class Registry:
         with self._lock:
             deployment = self.named(name)
             found = self.release(deployment, release)
-            (checked,) = _checked_tags([tag])
-            new = deployment.tagged(found, checked, at=datetime.now(UTC))
+            new = deployment.tagged(found, *_checked_tags([tag]), at=datetime.now(UTC))
             self._save(new)
             return new
 
@@ -131,47 +137,39 @@ class Registry:
 
     def _save(self, deployment: Deployment) -> None:
         if self._path is not None:
-            self._with_file(self._path, lambda db: db.write(lambda tx: _write(tx, deployment)))
+            with closing(SqliteFile(self._path, _FORMAT)) as db:
+                db.write(lambda tx: _write(tx, deployment))
         self._deployments = {**self._deployments, deployment.name: deployment}
 
-    def _with_file(self, path: Path, use: Callable[[SqliteFile], T]) -> T:
+    def _read(self, path: Path) -> dict[str, Deployment]:
         with closing(SqliteFile(path, _FORMAT)) as db:
-            try:
-                return use(db)
-            except (ValueError, KeyError, TypeError) as exc:
-                msg = f"The registry {path} cannot be read ({exc}); it was left as it is"
-                raise VellumNBError(msg) from exc
-
-    def _read(self, db: SqliteFile) -> dict[str, Deployment]:
-        releases: dict[str, list[Release]] = {}
-        for id_, deployment_id, text in db.read(
-            "SELECT id, deployment_id, content FROM releases ORDER BY number"
-        ):
-            releases.setdefault(deployment_id, []).append(self._release(id_, json.loads(text)))
+            stored = db.read("SELECT id, deployment_id, content FROM releases ORDER BY number")
+            rows = db.read("SELECT id, name, content FROM deployments ORDER BY rowid")
         found: dict[str, Deployment] = {}
-        for id_, name, text in db.read("SELECT id, name, content FROM deployments ORDER BY rowid"):
-            content = json.loads(text)
-            tags = {
-                tag: Tag(tag, release_id, datetime.fromisoformat(moved))
-                for tag, release_id, moved in content["tags"]
-            }
-            created = datetime.fromisoformat(content["created"])
-            found[name] = Deployment(
-                id_, name, content["label"], created, tuple(releases[id_]), MappingProxyType(tags)
-            )
+        releases: dict[str, list[Release]] = {}
+        try:
+            for id_, deployment_id, text in stored:
+                releases.setdefault(deployment_id, []).append(self._release(id_, json.loads(text)))
+            for id_, name, text in rows:
+                content = json.loads(text)
+                tags = {tag: Tag(tag, to, _time(moved)) for tag, to, moved in content["tags"]}
+                created = _time(content["created"])
+                parts = content["label"], created, tuple(releases[id_]), MappingProxyType(tags)
+                found[name] = Deployment(id_, name, *parts)
+        except (ValueError, KeyError, TypeError) as exc:
+            msg = f"The registry {path} cannot be read ({exc}); it was left as it is"
+            raise VellumNBError(msg) from exc
         return found
 
     def _release(self, id_: str, content: dict[str, Any]) -> Release:
-        snapshot, process = content.pop("snapshot"), content.pop("process")
         for key in ("input_variables", "output_variables"):
             content[key] = _VARIABLES.validate_python(content[key])
-        return Release(
-            id=id_,
-            created=datetime.fromisoformat(content.pop("created")),
-            snapshot=self.snapshots.get(snapshot) if snapshot else None,
-            process=_PROCESS.validate_python(process) if process else None,
-            **content,
-        )
+        content["created"] = _time(content["created"])
+        if content["snapshot"]:
+            content["snapshot"] = self.snapshots.get(content["snapshot"])
+        if content["process"]:
+            content["process"] = _PROCESS.validate_python(content["process"])
+        return Release(id=id_, **content)
 
 
 def _make_tables(tx: Transaction) -> None:
@@ -196,52 +194,27 @@ def _write(tx: Transaction, deployment: Deployment) -> None:
             "started; make a new LocalServer to continue"
         )
         raise VellumNBError(msg)
-    content = {
-        "label": deployment.label,
-        "created": deployment.created,
-        "tags": [(tag.name, tag.release_id, tag.moved) for tag in deployment.tags.values()],
-    }
+    tags = [(tag.name, tag.release_id, tag.moved) for tag in deployment.tags.values()]
+    content = {"label": deployment.label, "created": deployment.created, "tags": tags}
     tx.execute(
         "INSERT INTO deployments VALUES (:id, :name, :content) "
         "ON CONFLICT (id) DO UPDATE SET content = excluded.content",
         {**row, "content": to_json(content)},
     )
-    tx.execute_many(
-        "INSERT OR IGNORE INTO releases (id, deployment_id, content) "
-        "VALUES (:id, :deployment, :content)",
-        [
-            {"id": r.id, "deployment": deployment.id, "content": _content(r)}
-            for r in deployment.releases
-        ],
-    )
-
-
-def _content(release: Release) -> str:
-    columns = [each.name for each in fields(release) if each.name not in {"id", "loaded"}]
-    content: dict[str, Any] = {name: getattr(release, name) for name in columns}
-    content["snapshot"] = release.snapshot and release.snapshot.package
-    content["process"] = release.process and asdict(release.process)
-    return to_json(content)
+    for release in deployment.releases:
+        content = {k: v for k, v in vars(release).items() if k not in {"id", "loaded"}}
+        content["snapshot"] = release.snapshot and release.snapshot.package
+        tx.execute(
+            "INSERT OR IGNORE INTO releases (id, deployment_id, content) "
+            "VALUES (:release, :id, :content)",
+            {**row, "release": release.id, "content": to_json(content)},
+        )
 
 
 _FORMAT = FileFormat("registry", 0x766E6272, (_make_tables,), StoreError)  # "vnbr"
+_time = datetime.fromisoformat
 _VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
 _PROCESS: TypeAdapter[ProcessOptions] = TypeAdapter(ProcessOptions)
-
-
-def _new_release(
-    build: Build, description: str, created: datetime, release_id: str | None
-) -> Release:
-    if release_id is not None and not _is_uuid(release_id):
-        msg = f"release_id {release_id!r:.60} is not a UUID; leave it out for a new one"
-        raise bad_request(msg)
-    return Release(
-        id=str(uuid.UUID(release_id) if release_id else uuid.uuid4()),
-        version_id=str(uuid.uuid4()),
-        created=created,
-        description=description,
-        **{each.name: getattr(build, each.name) for each in fields(build)},
-    )
 
 
 def _own_name(build: Build) -> str:
@@ -252,14 +225,9 @@ def _own_name(build: Build) -> str:
     return _HUMP.sub("-", name).lower() if name[:1].isupper() else name  # a class's
 
 
-def _default_label(name: str) -> str:
-    words = name.replace("-", " ").replace("_", " ").strip() or name
-    return words[:1].upper() + words[1:]
-
-
-def _check_name(name: str) -> None:
+def _checked_name(name: str) -> str:
     if len(name) <= _MAX_LENGTH and _NAME.fullmatch(name) and not _is_uuid(name):
-        return
+        return name
     msg = (
         f"{name!r:.60} cannot be the name of a deployment: 1 to {_MAX_LENGTH} letters, digits, "
         "spaces and _ - . that begin and end with a letter or digit, and not a UUID"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import os
 import textwrap
 import uuid
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,12 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vellum_nb.local.callables.signature import name_of
-from vellum_nb.local.deployments.loading import (
-    code_of,
-    import_path,
-    imported,
-    load,
-)
+from vellum_nb.local.deployments.loading import code_of, import_path, imported, load
 from vellum_nb.local.deployments.sources import (
     MODULE,
     CodeUnavailableError,
@@ -52,7 +45,6 @@ from vellum_nb.models.contract import (
 LATEST = "LATEST"
 _IN_SERVERS = frozenset({"container", "environment"})
 Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
-_DATE = (1980, 1, 1, 0, 0, 0)  # the same code is the same archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +61,7 @@ class Tag:
         return "SYSTEM" if self.name == LATEST else "USER"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Declared:
     """Variables of source that are known, so that it is not imported before its first run."""
 
@@ -78,8 +70,8 @@ class Declared:
     summary: str = ""
 
 
-@dataclass(frozen=True)
-class Build:
+@dataclass(frozen=True, kw_only=True)
+class Build(Declared):
     """Code of a release with its variables.
 
     `name` is the deployment's if none is given. `code` is ``module:qualname``: in the snapshot if
@@ -89,9 +81,6 @@ class Build:
 
     name: str
     code: str
-    summary: str
-    input_variables: tuple[VellumVariable, ...]
-    output_variables: tuple[VellumVariable, ...]
     snapshot: Snapshot | None = None
     process: ProcessOptions | None = None
     loaded: list[Code] = field(default_factory=list, compare=False, repr=False)
@@ -113,29 +102,23 @@ class Release(Build):
 
     def workflow(self) -> Code:
         """Return the code, imported again after a restart."""
-        if not self.loaded:
-            code = self._load()
-            if code.input_variables != self.input_variables:
-                msg = f"{self.code} has other input variables now"
-                raise CodeUnavailableError(msg)
-            self.loaded.append(code)
-        elif self.snapshot is not None:
-            _ = self.snapshot.folder  # what it imports while it runs is there again
-        return self.loaded[0]
-
-    def _load(self) -> Code:
+        if self.loaded:
+            if self.snapshot is not None:
+                _ = self.snapshot.folder  # what it imports while it runs is there again
+            return self.loaded[0]
         if self.snapshot is None:
-            return imported(self.code)
-        if self.process is None:
-            return load(self.snapshot, self.code)[1]
-        return _code_kind(self.process)(
-            self.snapshot,
-            self.code,
-            self.process,
-            self.input_variables,
-            self.output_variables,
-            self.summary,
-        )
+            code = imported(self.code)
+        elif self.process is None:
+            code = load(self.snapshot, self.code)[1]
+        else:
+            variables = self.input_variables, self.output_variables
+            kind = _code_kind(self.process)
+            code = kind(self.snapshot, self.code, self.process, *variables, self.summary)
+        if code.input_variables != self.input_variables:
+            msg = f"{self.code} has other input variables now"
+            raise CodeUnavailableError(msg)
+        self.loaded.append(code)
+        return code
 
 
 @dataclass(frozen=True)
@@ -176,97 +159,79 @@ def build(
     *,
     entry: str | None = None,
     isolation: str = "kernel",
-    memory_limit: int | None = None,
-    env: Sequence[str] = (),
     source: str | None = None,
     declared: Declared | None = None,
-    image: str | None = None,
-    python: str | os.PathLike[str] | None = None,
+    **options: Any,
 ) -> Build:
     """Return the code of a release of `target`; see `LocalServer.deploy`."""
-    if isolation in _IN_SERVERS:
-        if isolation == "container" and image is None and isinstance(target, os.PathLike):
-            image = image_of_project(Path(target).expanduser().resolve())
-        limits: dict[str, Any] = {"memory_limit": memory_limit, "env": env}
-        process: ProcessOptions | None = server_options(
-            isolation, image=image, python=python, **limits
-        )
-    else:
-        process = process_options(isolation, memory_limit=memory_limit, env=env)
+    process = _process_options(target, isolation, **options)
     if isinstance(target, Mapping):
         snapshot = snapshots.add(check_files(target, "The project"))
-        return _from_source(snapshot, entry or "", process, name="", declared=declared)
+        return _from_source(snapshot, entry or "", process, "", declared)
     if isinstance(target, os.PathLike):
         path = Path(target).expanduser().resolve()
-        snapshot = snapshots.add(read_source(path))
         name = path.name if path.is_dir() else ""
-        return _from_source(snapshot, entry or "", process, name=name, declared=declared)
+        return _from_source(snapshots.add(read_source(path)), entry or "", process, name, declared)
+    name = name_of(target)
     if source is not None:
-        return _from_cell(target, snapshots, source, entry or name_of(target), process)
-    live = code_of(target)
+        place = f"{MODULE}:{entry or name}"
+        needs_others = undefined_names(source)
+        snapshot = snapshots.add({f"{MODULE}.py": source.encode()})
+        if process is not None or not needs_others:
+            return _from_source(snapshot, place, process, name)
+        return _of_code(code_of(target), name, place, snapshot=snapshot)
+    code = code_of(target)
     if process is not None:
         msg = (
-            f"{name_of(target)} cannot run in a process of its own: its source is not known. "
+            f"{name} cannot run in a process of its own: its source is not known. "
             "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
         )
         raise bad_request(msg)
-    return _of_code(live, name_of(target), import_path(target), loaded=[live])
+    return _of_code(code, name, import_path(target))
 
 
-def _from_cell(
-    target: Callable[..., Any],
-    snapshots: Snapshots,
-    source: str,
-    entry: str,
-    process: ProcessOptions | None,
-) -> Build:
-    try:
-        needs_others = undefined_names(source)
-    except SyntaxError as exc:
-        msg = f"The source is not valid Python: {exc}"
-        raise bad_request(msg) from exc
-    snapshot = snapshots.add({f"{MODULE}.py": source.encode()})
-    code = f"{MODULE}:{entry}"
-    if process is not None or not needs_others:
-        return _from_source(snapshot, code, process, name=name_of(target))
-    live = code_of(target)
-    return _of_code(live, name_of(target), code, snapshot=snapshot, loaded=[live])
+def _process_options(
+    target: Target,
+    isolation: str,
+    *,
+    memory_limit: int | None = None,
+    env: Sequence[str] = (),
+    image: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+) -> ProcessOptions | None:
+    if isolation not in _IN_SERVERS:
+        return process_options(isolation, memory_limit=memory_limit, env=env)
+    if isolation == "container" and image is None and isinstance(target, os.PathLike):
+        image = image_of_project(Path(target).expanduser().resolve())
+    return server_options(isolation, image=image, python=python, memory_limit=memory_limit, env=env)
 
 
 def _from_source(
     snapshot: Snapshot,
-    entry: str,
+    place: str,
     process: ProcessOptions | None,
-    *,
     name: str,
     declared: Declared | None = None,
 ) -> Build:
+    parts: dict[str, Any] = {"snapshot": snapshot, "process": process}
     if declared is not None:
-        return Build(
-            name or entry.rpartition(":")[2],
-            entry,
-            declared.summary,
-            declared.input_variables,
-            declared.output_variables,
-            snapshot,
-            process,
-        )
+        name = name or place.rpartition(":")[2]
+        return Build(**vars(declared), name=name, code=place, **parts)
     code: Code
     try:
         if process is not None:
-            place, code = _code_kind(process).described(snapshot, entry, process)
+            place, code = _code_kind(process).described(snapshot, place, process)
         else:
-            place, code = load(snapshot, entry)
+            place, code = load(snapshot, place)
     except CodeUnavailableError as exc:
         msg = f"The source cannot be deployed: {exc}"
         raise bad_request(msg) from exc
-    name = name or place.rpartition(":")[2]
-    loaded = [code]
-    return _of_code(code, name, place, snapshot=snapshot, process=process, loaded=loaded)
+    return _of_code(code, name or place.rpartition(":")[2], place, **parts)
 
 
-def _of_code(code: Code, name: str, place: str, **more: Any) -> Build:
-    return Build(name, place, code.description, code.input_variables, code.output_variables, **more)
+def _of_code(code: Code, name: str, place: str, **parts: Any) -> Build:
+    declared = Declared(code.input_variables, code.output_variables, code.description)
+    return Build(**vars(declared), name=name, code=place, loaded=[code], **parts)
 
 
 def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
@@ -303,22 +268,6 @@ def release_definition(deployment: Deployment, release: Release) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def as_zip(files: Mapping[str, str]) -> bytes:
-    """Return files as a zip archive, the same bytes for the same files."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, text in sorted(files.items()):
-            info = zipfile.ZipInfo(path, date_time=_DATE)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, text.encode("utf-8", "surrogatepass"))
-    return buffer.getvalue()
-
-
-def as_text(files: Mapping[str, str]) -> str:
-    """Return files as one text, each under a line with its path."""
-    return "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))
-
-
 # Releases and release tags as the contract has them
 
 SPACE = uuid.UUID("0f0e3a3c-8a7c-4a5e-9c11-5d1f2b6c7e10")
@@ -329,6 +278,10 @@ ENVIRONMENT = ReleaseEnvironment(
 
 def release_read(deployment: Deployment, release: Release) -> WorkflowDeploymentRelease:
     """Return a release with the tags that are on it now."""
+    process = release.process
+    image = {}  # an addition of ours, of releases that run in a container
+    if process is not None and process.isolation == "container":
+        image = {"container_image": process.digest}
     return WorkflowDeploymentRelease(
         id=release.id,
         created=release.created,
@@ -339,7 +292,7 @@ def release_read(deployment: Deployment, release: Release) -> WorkflowDeployment
             input_variables=release.input_variables,
             output_variables=release.output_variables,
             dependencies=(),
-            **_container_image(release),
+            **image,
         ),
         deployment=ReleaseDeployment(id=deployment.id, name=deployment.name),
         description=release.description,
@@ -355,14 +308,5 @@ def release_read(deployment: Deployment, release: Release) -> WorkflowDeployment
 def tag_read(deployment: Deployment, tag: Tag) -> WorkflowReleaseTagRead:
     """Return a release tag."""
     release = deployment.release(tag.release_id)
-    created = release.created if release else tag.moved
-    ref = ReleaseRef(id=tag.release_id, timestamp=created)
+    ref = ReleaseRef(id=tag.release_id, timestamp=release.created if release else tag.moved)
     return WorkflowReleaseTagRead(name=tag.name, source=tag.source, history_item=ref, release=ref)
-
-
-def _container_image(release: Release) -> dict[str, str | None]:
-    """Return an addition of ours, of releases that run in a container."""
-    process = release.process
-    if process is None or process.isolation != "container":
-        return {}
-    return {"container_image": process.digest}

@@ -12,6 +12,7 @@ import symtable
 import tempfile
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -20,7 +21,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused, bad_request
 
 fcntl: Any = importlib.import_module("fcntl") if os.name != "nt" else None
 
@@ -74,19 +75,20 @@ class Snapshots:
     """Snapshots in a folder; without one in memory, and in a temporary folder once they run."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+        temporary = Path(tempfile.gettempdir()) / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        self._is_temporary = folder is None
+        self._folder = (folder or temporary).resolve()
         self._lock = threading.Lock()
         self._in_memory: dict[str, Mapping[str, bytes]] = {}
-        self._temporary: _TemporaryFolder | None = None
-        self._last_path: Path | None = None
+        self._remove: weakref.finalize[Any, Snapshots] | None = None
 
     def add(self, files: Mapping[str, bytes]) -> Snapshot:
         """Return the snapshot of `files` (path to content), made when it is missing."""
         snapshot = self.get(_name(files))
-        if self._folder is None:
+        if self._is_temporary:
             self._in_memory[snapshot.package] = dict(sorted(files.items()))
         else:
-            self._write(files, self._folder / snapshot.package)
+            _write(files, self._folder / snapshot.package)
             snapshot.check()
         return snapshot
 
@@ -96,16 +98,18 @@ class Snapshots:
 
     def folder_of(self, name: str) -> Path:
         """Return the folder of a snapshot, written when it is only in memory."""
-        if self._folder is not None:
-            return self._folder.resolve() / name
-        with self._lock:
-            if self._temporary is None:
-                self._temporary = _TemporaryFolder(self._last_path)
-                self._last_path = self._temporary.path
-            folder = self._temporary.path / name
-            if name in self._in_memory:
-                self._write(self._in_memory[name], folder)
-            return folder
+        folder = self._folder / name
+        if self._is_temporary:
+            with self._lock:
+                if self._remove is None:
+                    _remove_abandoned()
+                    # The same path again: modules imported from it may import others.
+                    self._folder.mkdir(mode=0o700)
+                    lock = _lock(self._folder)
+                    self._remove = weakref.finalize(self, _remove, self._folder, lock)
+                if name in self._in_memory:
+                    _write(self._in_memory[name], folder)
+        return folder
 
     def files_of(self, name: str) -> Mapping[str, bytes]:
         """Return the files of a snapshot: path to content; raises a `CodeUnavailableError`."""
@@ -114,40 +118,27 @@ class Snapshots:
     def close(self) -> None:
         """Remove the temporary folder; it is written again when a snapshot runs later."""
         with self._lock:
-            if self._temporary is not None:
-                self._temporary.remove()
-                self._temporary = None
-
-    def _write(self, files: Mapping[str, bytes], folder: Path) -> None:
-        if folder.exists():
-            return
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-        try:
-            for name, content in files.items():
-                path = made / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-                path.chmod(0o400)
-            made.replace(folder)
-        except OSError:
-            shutil.rmtree(made, ignore_errors=True)
-            if not folder.exists():  # else another thread or process was first
-                raise
+            if self._remove is not None:
+                self._remove()
+                self._remove = None
 
 
-class _TemporaryFolder:
-    """A temporary folder of this process, locked; those of killed processes are removed."""
-
-    def __init__(self, path: Path | None) -> None:
-        _remove_abandoned()
-        if path is None:
-            path = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX)).resolve()
-        else:
-            path.mkdir(mode=0o700)  # modules that were imported from it may import others
-        self.path = path
-        lock = _lock(self.path)
-        self.remove = weakref.finalize(self, _remove, self.path, lock)
+def _write(files: Mapping[str, bytes], folder: Path) -> None:
+    if folder.exists():
+        return
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            path = made / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            path.chmod(0o400)
+        made.replace(folder)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+        if not folder.exists():  # else another thread or process was first
+            raise
 
 
 def _lock(folder: Path) -> int | None:
@@ -170,16 +161,12 @@ def _remove(folder: Path, lock: int | None) -> None:
 
 
 def _remove_abandoned() -> None:
-    if fcntl is None:
-        return
-    oldest = time.time() - _TOO_YOUNG_S
+    """Remove the temporary folders of killed processes, whose locks are free."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
         with suppress(OSError):  # another process removes it, or it belongs to another user
-            status = folder.lstat()
-            if status.st_uid == os.getuid() and status.st_mtime < oldest:
-                lock = _lock(folder)
-                if lock is not None:
-                    _remove(folder, lock)
+            is_old = folder.lstat().st_mtime < time.time() - _TOO_YOUNG_S
+            if is_old and (lock := _lock(folder)) is not None:
+                _remove(folder, lock)
 
 
 def module_of(target: object) -> str:
@@ -199,19 +186,20 @@ def strip_packages(text: str) -> str:
 
 
 def undefined_names(source: str) -> list[str]:
-    r"""Return the names that a module of this text uses, but neither defines nor imports."""
-    module = symtable.symtable(source, "<cell>", "exec")
-    symbols = [symbol for table in _tables(module) for symbol in table.get_symbols()]
+    """Return the names that a module of this text uses, but neither defines nor imports."""
+    try:
+        module = symtable.symtable(source, "<cell>", "exec")
+    except SyntaxError as exc:
+        msg = f"The source is not valid Python: {exc}"
+        raise bad_request(msg) from exc
+    tables = [module]
+    for table in tables:  # it grows
+        tables += table.get_children()
+    symbols = [symbol for table in tables for symbol in table.get_symbols()]
     defined = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
     defined |= {s.get_name() for s in symbols if s.is_declared_global() and s.is_assigned()}
     used = {s.get_name() for s in symbols if s.is_referenced() and s.is_global()}
     return sorted(used - defined - _ALWAYS_DEFINED)
-
-
-def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
-    yield table
-    for child in table.get_children():
-        yield from _tables(child)
 
 
 def read_source(path: Path) -> dict[str, bytes]:
@@ -241,10 +229,10 @@ def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
         if is_outside or not path.parts:
             msg = f"{name!r:.160} is not a path within {what}"
             raise bad_request(msg)
-        if all(map(_counts, path.parts)) and path.suffix not in {".pyc", ".pyo"}:
+        if all(map(_counts, path.parts)):
             counted[path.as_posix()] = content
     if len(counted) > MAX_FILES or sum(map(len, counted.values())) > MAX_BYTES:
-        raise bad_request(_too_much(what))
+        raise _too_much(what)
     if not any(name.endswith(".py") for name in counted):
         msg = f"{what} holds no .py file"
         raise bad_request(msg)
@@ -255,7 +243,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     what = f"The folder {folder.name}"
     files: dict[str, bytes] = {}
     size = 0
-    for path in _files_in(folder, links=True):
+    for path in _files_in(folder):
         name = path.relative_to(folder).as_posix()
         if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
             msg = f"{name!r} in {folder.name} is a name that is not text; rename that file"
@@ -265,42 +253,43 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             raise bad_request(msg)
         size += path.stat().st_size
         if len(files) == MAX_FILES or size > MAX_BYTES:
-            raise bad_request(_too_much(f"{what}, counted up to {name},"))
+            so_far = f"{what}, counted up to {name},"
+            raise _too_much(so_far)
         files[name] = path.read_bytes()
     return check_files(files, what)
 
 
-def _too_much(what: str) -> str:
-    return (
-        f"{what} has more than {MAX_FILES:,} files or 32 MiB; "
-        "deploy a folder that holds the workflow alone"
-    )
+def _too_much(what: str) -> Refused:
+    msg = f"{what} has more than {MAX_FILES:,} files or 32 MiB; "
+    return bad_request(f"{msg}deploy a folder that holds the workflow alone")
 
 
 def _read(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         msg = f"its source {folder.name} is missing"
         raise CodeUnavailableError(msg)
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files_in(folder)}
+    found = (path for path in _files_in(folder) if path.is_file())
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
     if _name(files) != folder.name:
         msg = f"its source {folder.name} was changed on disk; a release never changes"
         raise CodeUnavailableError(msg)
     return files
 
 
-def _files_in(folder: Path, *, links: bool = False) -> Iterator[Path]:
-    """Yield the files that count, in order, and, if asked, links to folders."""
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Yield the files that count, in order, and links to folders."""
     for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if _counts(name))
-        if links:
-            yield from (Path(where, name) for name in folders if Path(where, name).is_symlink())
-        for path in (Path(where, name) for name in sorted(names) if _counts(name)):
-            if path.suffix not in {".pyc", ".pyo"} and path.is_file():
-                yield path
+        folders[:] = sorted(filter(_counts, folders))
+        yield from (path for name in folders if (path := Path(where, name)).is_symlink())
+        yield from (
+            path
+            for name in sorted(names)
+            if _counts(name) and (path := Path(where, name)).is_file()
+        )
 
 
 def _counts(name: str) -> bool:
-    return not name.startswith(".") and name not in _SKIPPED
+    return not name.startswith(".") and name not in _SKIPPED and not name.endswith((".pyc", ".pyo"))
 
 
 def _name(files: Mapping[str, bytes]) -> str:

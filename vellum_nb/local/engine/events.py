@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
+from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, TypeAdapter
 
+from vellum_nb.local.deployments.sources import strip_packages
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 
 WORKFLOW_INITIATED = "workflow.execution.initiated"
@@ -41,6 +44,11 @@ _EXECUTION_CODES: Mapping[str, str] = MappingProxyType(
         "INTERNAL_ERROR": "INTERNAL_SERVER_ERROR",
         "PROVIDER_ERROR": "LLM_PROVIDER",
     }
+)
+_FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
+_FOREIGN = re.compile(
+    r"[\\/](site-packages|dist-packages|python\d\.\d+|Lib)[\\/]|^<(frozen|unknown)|"
+    r"[\\/]vellum_nb[\\/]local[\\/](callables|engine|isolation|sdk)[\\/]"
 )
 
 
@@ -80,6 +88,57 @@ class Event:
         """Whether it is the last event of the whole execution."""
         return self.name in {WORKFLOW_FULFILLED, WORKFLOW_REJECTED}
 
+    def node_initiated(
+        self, definition: Mapping[str, Any], kind: str, inputs: Mapping[str, Any]
+    ) -> Event:
+        """Return the event of the start of a node in the workflow of this event."""
+        parent = {
+            "type": "WORKFLOW",
+            "span_id": self.span_id,
+            "workflow_definition": self.body["workflow_definition"],
+            "parent": self.parent,
+            "links": None,
+        }
+        body = {"node_definition": definition, "inputs": dict(inputs)}
+        span_id = str(uuid.uuid4())
+        return Event(NODE_INITIATED, span_id, self.trace_id, body, parent, kind=kind)
+
+    def streaming(self, output: WorkflowOutput, **part: Any) -> Event:
+        """Return the event of an output: its start, a `delta` of its text, or its `value`."""
+        return self._next("streaming", {"output": {"name": output.name, **part}}, (output,))
+
+    def fulfilled(
+        self, outputs: Sequence[WorkflowOutput], state: Mapping[str, Any] | None = None
+    ) -> Event:
+        """Return the event of the end."""
+        more: dict[str, Any] = {"final_state": state, "server_metadata": None}
+        if self.name.startswith("node."):
+            more = {"invoked_ports": None, "mocked": False}
+        body = {"outputs": values_by_name(outputs), **more}
+        return self._next("fulfilled", body, tuple(outputs))
+
+    def rejected(self, why: Rejection) -> Event:
+        """Return the event of a rejection."""
+        error = {"message": why.message, "code": why.code, "raw_data": None}
+        return self._next("rejected", {"error": error, "stacktrace": why.stacktrace})
+
+    def _next(
+        self, what: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
+    ) -> Event:
+        """Return another event of the same workflow or node."""
+        subject = self.name.partition(".")[0]
+        definition = f"{subject}_definition"
+        return Event(
+            name=f"{subject}.execution.{what}",
+            span_id=self.span_id,
+            trace_id=self.trace_id,
+            body={definition: self.body.get(definition, {}), **body},
+            parent=self.parent,
+            outputs=outputs,
+            kind=self.kind,
+            source_execution_id=self.source_execution_id,
+        )
+
     def envelope(self) -> dict[str, Any]:
         """Return it as ``execute-stream`` and spans carry it."""
         return {
@@ -103,6 +162,12 @@ class Rejection(Exception):  # noqa: N818 - the outcome of a run, not an error o
         self.message = message
         self.code = code
         self.stacktrace = stacktrace
+
+
+def not_loaded(reason: object) -> Rejection:
+    """Return the rejection of a run whose release has no code any more."""
+    message = f"The code of this release is not loaded: {reason}. Deploy it again to run it."
+    return Rejection(message, "INVALID_WORKFLOW")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,82 +219,12 @@ class Code(Protocol):
         """Check the inputs and return the run; nothing has run yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventBuilder:
-    """Builds the events of one run of a workflow (without a `kind`) or of one of its nodes."""
-
-    span_id: str
-    trace_id: str
-    definition: Mapping[str, Any]
-    parent: Mapping[str, Any] | None = field(default=None, repr=False)
-    kind: str = ""
-    source_execution_id: str | None = None
-    is_node: bool = False
-
-    @classmethod
-    def of(cls, event: Event) -> EventBuilder:
-        """Return the builder of further events of the workflow or node of `event`."""
-        is_node = event.name.startswith("node.")
-        definition = event.body.get("node_definition" if is_node else "workflow_definition", {})
-        return cls(
-            event.span_id,
-            event.trace_id,
-            definition,
-            event.parent,
-            event.kind,
-            event.source_execution_id,
-            is_node,
-        )
-
-    def node(self, definition: Mapping[str, Any], kind: str, span_id: str) -> EventBuilder:
-        """Return the builder of the events of a node of this workflow."""
-        parent = {
-            "type": "WORKFLOW",
-            "span_id": self.span_id,
-            "workflow_definition": dict(self.definition),
-            "parent": self.parent,
-            "links": None,
-        }
-        return EventBuilder(span_id, self.trace_id, definition, parent, kind, is_node=True)
-
-    def initiated(self, inputs: Mapping[str, Any]) -> Event:
-        """Return the event of the start."""
-        more = {} if self.is_node else {"trigger": None}
-        return self._event("initiated", {"inputs": dict(inputs), **more})
-
-    def streaming(self, output: WorkflowOutput, **part: Any) -> Event:
-        """Return the event of an output: its start, a `delta` of its text, or its `value`."""
-        return self._event("streaming", {"output": {"name": output.name, **part}}, (output,))
-
-    def fulfilled(
-        self, outputs: Sequence[WorkflowOutput], state: Mapping[str, Any] | None = None
-    ) -> Event:
-        """Return the event of the end."""
-        more: dict[str, Any] = {"final_state": state, "server_metadata": None}
-        if self.is_node:
-            more = {"invoked_ports": None, "mocked": False}
-        body = {"outputs": values_by_name(outputs), **more}
-        return self._event("fulfilled", body, tuple(outputs))
-
-    def rejected(self, why: Rejection) -> Event:
-        """Return the event of a rejection."""
-        error = {"message": why.message, "code": why.code, "raw_data": None}
-        return self._event("rejected", {"error": error, "stacktrace": why.stacktrace})
-
-    def _event(
-        self, what: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
-    ) -> Event:
-        subject = "node" if self.is_node else "workflow"
-        return Event(
-            name=f"{subject}.execution.{what}",
-            span_id=self.span_id,
-            trace_id=self.trace_id,
-            body={f"{subject}_definition": self.definition, **body},
-            parent=self.parent,
-            outputs=outputs,
-            kind=self.kind,
-            source_execution_id=self.source_execution_id,
-        )
+def initiated(
+    context: RunContext, definition: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Event:
+    """Return the event of the start of a workflow; its other events are made from it."""
+    body = {"workflow_definition": definition, "inputs": dict(inputs), "trigger": None}
+    return Event(WORKFLOW_INITIATED, context.execution_id, context.trace_id, body, context.parent)
 
 
 def code_definition(id_: str, name: str, module: str = "") -> dict[str, Any]:
@@ -266,6 +261,26 @@ def describe_exception(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
+def own_frames(text: str) -> str:
+    """Return a stack trace, or what was printed, with the workflow's own frames only.
+
+    Files are shown by name: folders, and the packages in which releases are loaded, are not shown.
+    """
+    lines: list[str] = []
+    is_own = True
+    for line in text.splitlines():
+        frame = _FRAME.fullmatch(line)
+        if frame is not None:
+            file = frame["file"]
+            is_own = not _FOREIGN.search(file)
+            name = "<cell>" if "ipykernel_" in file else PurePath(file).name
+            lines += [f'  File "{name}"{frame["rest"]}'] if is_own else []
+        elif is_own or not line.startswith("    "):
+            is_own = True
+            lines.append(line)
+    return strip_packages("\n".join(lines))
+
+
 def to_json(value: Any) -> str:
     """Return plain values, models and dataclasses as ASCII JSON; NaN and infinity become null."""
     try:
@@ -277,18 +292,13 @@ def to_json(value: Any) -> str:
 
 def from_json(text: bytes | str) -> Any:
     """Return the value of JSON text; NaN, infinity and other nonsense raise a `ValueError`."""
-    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-
-
-def _no_constant(name: str) -> NoReturn:
-    msg = f"JSON has no {name}"
-    raise ValueError(msg)
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        msg = f"the number {text:.40} is too large"
+        msg = f"JSON has no {text:.40}: it is not a number, or too large"
         raise ValueError(msg)
     return value
 

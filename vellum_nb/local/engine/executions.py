@@ -23,7 +23,6 @@ from vellum_nb.local.engine.events import (
     WORKFLOW_FULFILLED,
     WORKFLOW_STREAMING,
     Event,
-    EventBuilder,
     Execution,
     Rejection,
     RunContext,
@@ -31,13 +30,11 @@ from vellum_nb.local.engine.events import (
     code_definition,
     describe_exception,
     event_error,
+    initiated,
+    not_loaded,
     values_by_name,
 )
-from vellum_nb.local.engine.inputs import (
-    ExecutionWithUploads,
-    resolve_uploads,
-    uploaded_contents,
-)
+from vellum_nb.local.engine.inputs import ExecutionWithUploads, resolve_uploads
 from vellum_nb.local.engine.requests import ExecutionRequest, release_context
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
@@ -79,15 +76,17 @@ class LiveExecution:
     ) -> None:
         self.record = record
         self.inner = inner
+        self.on_end: Callable[[], None] = lambda: None  # called on the event loop
         self._ledger = ledger
         self._prepare = prepare
         self._parent = parent
         self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[ExecutionRecord] = self._loop.create_future()
+        self._done = asyncio.Event()
+        self._changed = asyncio.Event()  # set for a moment whenever something happens
+        self._readers = 0  # that wait for it
         self._lock = threading.Lock()
         self._events: list[Event] = []
-        self._readers: list[asyncio.Future[None]] = []
-        self._inner_ids: dict[str, list[str]] = {}
+        self._inner_ids: dict[str, list[str]] = {}  # what runs inside of its nodes, by span
         self._execution: Execution | None = None
         self._turn = threading.Event()
         self._clock: asyncio.TimerHandle | None = None
@@ -98,11 +97,16 @@ class LiveExecution:
         """Prepare, wait for the turn, run; in its thread."""
         try:
             self._execution = self._prepare()
-            self._record_start()
+            with self._lock:
+                if not self._ending:
+                    self._ledger.begin(self.record)
+                    self._recorded = True
+            self._notify()
         except Rejection as why:
             self._reject(why)
         except BaseException as exc:  # noqa: BLE001 - it is raised again where it is waited for
-            self._refuse(_raisable(exc))
+            if self._claim_end():  # before it was recorded: as if it had never been
+                self._close([], exc)
         else:
             self._turn.wait()
             if not self._ending:
@@ -112,7 +116,10 @@ class LiveExecution:
         """Publish the events of the code; return the rejection that counts if it has no end."""
         try:
             if self.record.status == "PENDING":
-                self._record_turn()
+                with self._lock:
+                    if not self._ending:
+                        self.record = replace(self.record, status="INITIATED")
+                        self._ledger.update(self.record)
             for event in execution.events():
                 self._publish(event)
         except Rejection as why:
@@ -125,17 +132,17 @@ class LiveExecution:
     def start(self, timeout: float | None) -> None:
         """Let it run, for at most `timeout` seconds; on the event loop."""
         if timeout is not None:
-            why = "WORKFLOW_TIMEOUT", f"The run took longer than {timeout:g} seconds"
-            self._clock = self._loop.call_later(timeout, self.reject, *why)
+            why = Rejection(f"The run took longer than {timeout:g} seconds", "WORKFLOW_TIMEOUT")
+            self._clock = self._loop.call_later(timeout, self._reject_in_thread, why)
         self._turn.set()
 
-    def reject(self, code: str, message: str) -> None:
-        """End it, unless it has ended; from any thread."""
-        self._reject(Rejection(message, code))
+    def cancel(self, message: str) -> asyncio.Future[None]:
+        """End it as cancelled, unless it has ended; on the event loop."""
+        return self._reject_in_thread(Rejection(message, "WORKFLOW_CANCELLED"))
 
-    def cancel(self, message: str) -> None:
-        """End it as cancelled, unless it has ended; from any thread."""
-        self.reject("WORKFLOW_CANCELLED", message)
+    def _reject_in_thread(self, why: Rejection) -> asyncio.Future[None]:
+        """Reject it in another thread: the event loop does not wait for the ledger."""
+        return self._loop.run_in_executor(None, self._reject, why)
 
     def add_inner(self, span_id: str, execution_id: str) -> None:
         """Note that its node with this span runs another execution."""
@@ -150,134 +157,116 @@ class LiveExecution:
     async def batches(self) -> AsyncIterator[Sequence[Event]]:
         """Yield every event from the first to the last, those together that came together."""
         seen = 0
-        while batch := await self._events_after(seen):
+
+        def is_news() -> bool:
+            return len(self._events) > seen or self._over
+
+        while True:
+            await self._until(is_news)
+            batch = self._events[seen:]
+            if not batch:
+                return
             seen += len(batch)
             yield batch
 
     async def recorded(self) -> None:
-        """Wait until it is recorded."""
-        while True:
-            with self._lock:
-                if self._refusal is not None:
-                    raise self._refusal
-                if self._recorded or self._over:
-                    return
-                reader = self._new_reader()
-            await reader
+        """Wait until it is recorded; raises when it is refused."""
+        await self._until(lambda: self._recorded or self._over)
+        if self._refusal is not None:
+            raise _raisable(self._refusal)
+
+    async def ended(self) -> None:
+        """Wait for the end."""
+        await self._done.wait()
 
     async def result(self) -> ExecutionRecord:
-        """Wait for the end; raises as `recorded` does."""
-        return await asyncio.shield(self.done)
+        """Return how it ended; raises as `recorded` does."""
+        await self._done.wait()
+        if self._refusal is not None:
+            raise _raisable(self._refusal)
+        return self.record
 
-    async def _events_after(self, seen: int) -> Sequence[Event]:
-        while True:
-            with self._lock:
-                if len(self._events) > seen or self._over:
-                    return self._events[seen:]
-                reader = self._new_reader()
-            await reader
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        self._readers += 1
+        try:
+            while not condition():
+                await self._changed.wait()
+        finally:
+            self._readers -= 1
 
-    def _new_reader(self) -> asyncio.Future[None]:
-        reader: asyncio.Future[None] = self._loop.create_future()
-        self._readers.append(reader)
-        return reader
-
-    def _wake_readers(self) -> None:
+    def _notify(self) -> None:
         if self._readers:
-            readers, self._readers = self._readers, []
-            self._call_soon(_wake, readers)
+            self._call_soon(self._wake)
 
-    def _record_start(self) -> None:
-        with self._lock:
-            if not self._ending:
-                self._ledger.begin(self.record)
-                self._recorded = True
-                self._wake_readers()
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed.clear()
 
-    def _record_turn(self) -> None:
-        with self._lock:
-            if not self._ending:
-                self.record = replace(self.record, status="INITIATED")
-                self._ledger.update(self.record)
+    def _call_soon(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the server stopped, and nobody waits
+            self._loop.call_soon_threadsafe(function)
 
-    def _refuse(self, why: BaseException) -> None:
-        """End it before it was recorded, as if it had never been."""
+    def _claim_end(self) -> bool:
+        """Return whether the caller is the one that ends it."""
         with self._lock:
-            if self._ending:
-                return
-            self._ending = True
-        self._close([], why)
+            is_first, self._ending = not self._ending, True
+        return is_first
 
     def _publish(self, event: Event) -> None:
+        if event.ends:
+            if self._claim_end():
+                self._end([event])
+            return
         with self._lock:
             if self._ending:
                 return
-            if not event.ends:
-                self._events.append(self._with_inner_ids(event))
-                if event.name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
-                    self.record = replace(self.record, status="STREAMING")
-                self._wake_readers()
-                return
-            self._ending = True
-        self._end([event])
+            self._events.append(self._with_inner_ids(event))
+            if event.name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
+                self.record = replace(self.record, status="STREAMING")
+        self._notify()
 
     def _reject(self, why: Rejection) -> None:
-        with self._lock:
-            if self._ending:
-                return
-            self._ending = True
-        self._turn.set()
-        if self._execution is not None:
-            self._execution.cancel()
-        self._end(self._closing_events(why))
+        if self._claim_end():
+            self._turn.set()
+            if self._execution is not None:
+                self._execution.cancel()
+            self._end(self._closing_events(why))
 
     def _end(self, events: Sequence[Event]) -> None:
         """Record the end, and then show it."""
-        every = [*self._events, *events]
-        record = _ended(self.record, every)
         try:
             if not self._recorded:
                 self._ledger.begin(self.record)
+            every = [*self._events, *events]
+            record = _ended(self.record, every)
             self._ledger.finish(record, every)
         except BaseException as exc:  # noqa: BLE001 - those who wait must get it
-            if self._recorded:
-                self._close_unrecorded(exc)
-            else:
+            if not self._recorded:
                 self._close([], exc)
-        else:
-            self._close(events, record)
-
-    def _close_unrecorded(self, exc: BaseException) -> None:
-        why = f"Its end could not be recorded: {describe_exception(exc)}"
-        events = self._closing_events(Rejection(why, "INTERNAL_ERROR"))
-        record = _ended(self.record, [*self._events, *events])
-        with suppress(Exception):  # perhaps one of its events was what could not be recorded
-            self._ledger.finish(record, events)
+                return
+            why = f"Its end could not be recorded: {describe_exception(exc)}"
+            events = self._closing_events(Rejection(why, "INTERNAL_ERROR"))
+            record = _ended(self.record, [*self._events, *events])
+            with suppress(Exception):  # perhaps one of its events was what could not be recorded
+                self._ledger.finish(record, events)
         self._close(events, record)
 
     def _close(self, events: Sequence[Event], outcome: ExecutionRecord | BaseException) -> None:
         with self._lock:
-            self._over = True
             self._events += events
             if isinstance(outcome, ExecutionRecord):
                 self.record = outcome
             else:
                 self._refusal = outcome
-            self._wake_readers()
-        self._call_soon(self._finish, outcome)
+            self._over = True
+        self._call_soon(self._finish)
 
-    def _finish(self, outcome: ExecutionRecord | BaseException) -> None:
+    def _finish(self) -> None:
         if self._clock is not None:
             self._clock.cancel()
-        if isinstance(outcome, ExecutionRecord):
-            self.done.set_result(outcome)
-        else:
-            self.done.set_exception(outcome)
-            self.done.exception()  # perhaps nobody waits for it
-
-    def _call_soon(self, function: Callable[..., object], argument: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the server stopped, and nobody waits
-            self._loop.call_soon_threadsafe(function, argument)
+        self._done.set()
+        self._wake()
+        self.on_end()
 
     def _with_inner_ids(self, event: Event) -> Event:
         inner = self._inner_ids.get(event.span_id)
@@ -288,16 +277,15 @@ class LiveExecution:
     def _closing_events(self, why: Rejection) -> list[Event]:
         """Return the events that end it, and its open nodes, where its code does not."""
         record, past = self.record, self._events
-        if past:
-            builder = EventBuilder.of(past[0])
-        else:
+        first = []
+        if not past:
             code = code_definition(record.version_id, record.deployment_name)
-            builder = EventBuilder(record.execution_id, record.trace_id, code, self._parent)
-        first = [] if past else [builder.initiated(values_by_name(record.inputs))]
+            context = RunContext(record.execution_id, record.trace_id, self._parent)
+            first = [initiated(context, code, values_by_name(record.inputs))]
         is_cut_off = why.code in {"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT"}
         cause = Rejection(why.message, "NODE_CANCELLED") if is_cut_off else why
-        nodes = [EventBuilder.of(event).rejected(cause) for event in _open_nodes(past)]
-        return [*first, *map(self._with_inner_ids, nodes), builder.rejected(why)]
+        nodes = [event.rejected(cause) for event in _open_nodes(past)]
+        return [*first, *map(self._with_inner_ids, nodes), [*past, *first][0].rejected(why)]
 
 
 class Executions:
@@ -337,17 +325,39 @@ class Executions:
 
     def start(self, request: ExecutionRequest) -> LiveExecution:
         """Begin an execution that may still be refused: its result then raises as `begin` does."""
-        outer = [live for live in self._live.values() if live.record.trace_id == request.trace_id]
-        inner = bool(outer)
-        record = _new_record(request, "INITIATED" if self.has_room(inner=inner) else "PENDING")
+        outer = self._outer(request.parent)
+        inner = outer is not None
+        record = ExecutionRecord(
+            execution_id=str(uuid.uuid4()),
+            trace_id=request.trace_id,
+            deployment_id=request.deployment.id,
+            deployment_name=request.deployment.name,
+            release_id=request.release.id,
+            version_id=request.release.version_id,
+            tag=request.tag.name,
+            inputs=request.inputs,
+            start=datetime.now(UTC),
+            external_id=request.external_id,
+            metadata=request.metadata,
+            previous_execution_id=request.previous_execution_id,
+            status="INITIATED" if self.has_room(inner=inner) else "PENDING",
+            parent=request.parent,
+        )
         parent = release_context(record)
         prepare = partial(self._prepare, request, record, parent)
         live = LiveExecution(record, self._ledger, prepare, parent=parent, inner=inner)
         self.submit(live)
-        if request.parent is not None:
-            for each in outer:
-                each.add_inner(request.parent["span_id"], record.execution_id)
+        if outer is not None and request.parent is not None:
+            outer.add_inner(request.parent["span_id"], record.execution_id)
         return live
+
+    def _outer(self, context: Mapping[str, Any] | None) -> LiveExecution | None:
+        """Return the running execution that a request comes from a node of."""
+        while context is not None:
+            if live := self._live.get(context["span_id"]):
+                return live
+            context = context.get("parent")
+        return None
 
     def live(self, execution_id: str) -> LiveExecution | None:
         """Return an execution that has not ended."""
@@ -385,7 +395,7 @@ class Executions:
             msg = "This machine starts no more threads now; try again later"
             raise Refused(503, msg, retry_after=_RETRY_AFTER) from exc
         self._live[live.record.execution_id] = live
-        live.done.add_done_callback(lambda _: self._ended(live))
+        live.on_end = partial(self._ended, live)
         if at_once:
             self._start(live)
         else:
@@ -394,11 +404,11 @@ class Executions:
     async def close(self, message: str, *, grace: float) -> None:
         """Let runs end within `grace` seconds, and reject the others."""
         self._closed = True
-        running = {live.done for live in self._live.values()}
-        if running:
-            await asyncio.wait(running, timeout=grace)
-        for live in list(self._live.values()):
-            live.cancel(message)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                for live in list(self._live.values()):
+                    await live.ended()
+        await asyncio.gather(*(live.cancel(message) for live in list(self._live.values())))
 
     def join(self, seconds: float) -> None:
         """Wait at most `seconds` in all for the threads of runs; from any thread."""
@@ -407,10 +417,8 @@ class Executions:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _run(self, live: LiveExecution) -> None:
-        try:
-            live.run()
-        finally:
-            self._threads.discard(threading.current_thread())
+        live.run()
+        self._threads.discard(threading.current_thread())
 
     def _start(self, live: LiveExecution) -> None:
         self._running += not live.inner
@@ -442,33 +450,12 @@ class Executions:
             trigger=request.trigger,
             mocks=request.mocks,
         )
-        files = uploaded_contents(request.inputs, self._ledger)
-        inputs = resolve_uploads(request.inputs, files) if files else request.inputs
+        inputs, addresses = resolve_uploads(request.inputs, self._ledger)
         try:
-            execution: Execution = request.release.workflow().begin(inputs, context)
+            execution = request.release.workflow().begin(inputs, context)
         except CodeUnavailableError as exc:
-            msg = f"The code of this release is not loaded: {exc}. Deploy it again to run it."
-            raise Rejection(msg, "INVALID_WORKFLOW") from exc
-        return ExecutionWithUploads(execution, files) if files else execution
-
-
-def _new_record(request: ExecutionRequest, status: str) -> ExecutionRecord:
-    return ExecutionRecord(
-        execution_id=str(uuid.uuid4()),
-        trace_id=request.trace_id,
-        deployment_id=request.deployment.id,
-        deployment_name=request.deployment.name,
-        release_id=request.release.id,
-        version_id=request.release.version_id,
-        tag=request.tag.name,
-        inputs=request.inputs,
-        start=datetime.now(UTC),
-        external_id=request.external_id,
-        metadata=request.metadata,
-        previous_execution_id=request.previous_execution_id,
-        status=status,
-        parent=request.parent,
-    )
+            raise not_loaded(exc) from exc
+        return ExecutionWithUploads(execution, addresses) if addresses else execution
 
 
 def _ended(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:
@@ -498,9 +485,3 @@ def _raisable(exc: BaseException) -> Exception:
     if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
         return exc
     return Refused(500, f"The code could not be made ready to run: {describe_exception(exc)}")
-
-
-def _wake(readers: Sequence[asyncio.Future[None]]) -> None:
-    for reader in readers:
-        if not reader.done():
-            reader.set_result(None)

@@ -7,8 +7,9 @@ import json
 import math
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -154,62 +155,48 @@ def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
         known = ", ".join(parameters) or "none"
         msg = f"Unknown input variable {given.name!r:.160}; known are: {known}"
         raise bad_request(msg)
-    value = bool(given.value) if _is_flag(given, parameter.variable) else given.value
-    expected = _expected_type(given, parameter.variable)
+    variable, value = parameter.variable, given.value
+    schema = variable.json_schema or {}
+    expected = variable.type if variable.type in WIRE_TYPES else "JSON"
+    if schema.get("type") == "boolean" and given.type == "NUMBER" and value in (0, 1):
+        value = bool(value)  # nodes of Vellum's SDK send booleans as numbers
+    elif given.type == "JSON" and (expected in MEDIA_TYPES or value == []):
+        pass  # and they send media and empty histories as JSON
+    elif given.type != expected:
+        msg = f"Input {given.name!r} has the type {given.type}; {expected} is expected"
+        raise bad_request(msg)
     if value is None and parameter.kind.optional:
         return None
-    wrong = wire_problem(value, expected)
-    if wrong:
-        msg = f"Input {given.name!r}: {wrong}"
+    problem = wire_problem(value, variable.type)
+    if not problem and parameter.kind.adapter is None:
+        problem = schema_problem(value, schema) or ""
+    if problem:
+        msg = f"Input {given.name!r}: {problem}"
         raise bad_request(msg)
     return _converted(value, parameter)
 
 
-def _expected_type(given: WorkflowInput, variable: VellumVariable) -> str:
-    """Return the type that the value must have, as some may be sent in more than one way."""
-    expected = variable.type if variable.type in WIRE_TYPES else "JSON"
-    if given.type == expected or _is_flag(given, variable):
-        return variable.type
-    empty_history = expected == "CHAT_HISTORY" and given.value == []
-    if given.type == "JSON" and (expected in MEDIA_TYPES or empty_history):
-        return expected  # nodes of Vellum's SDK send media and empty histories as JSON
-    msg = f"Input {given.name!r} has the type {given.type}; {expected} is expected"
-    raise bad_request(msg)
-
-
-def _is_flag(given: WorkflowInput, variable: VellumVariable) -> bool:
-    """Return whether a boolean comes as nodes of Vellum's SDK send it: as the number 0 or 1."""
-    boolean = (variable.json_schema or {}).get("type") == "boolean"
-    return boolean and given.type == "NUMBER" and given.value in (0, 1)
-
-
 def _converted(value: Any, parameter: Parameter) -> Any:
+    """Return a JSON value as what the annotation of a parameter says."""
     adapter, variable = parameter.kind.adapter, parameter.variable
-    schema = variable.json_schema or {}
     if adapter is None:
-        problem = schema_problem(value, schema) if schema else None
-        if problem:
-            msg = f"Input {variable.key!r}: {problem}"
-            raise bad_request(msg)
         return value
-    if isinstance(value, float) and value.is_integer() and schema.get("type") == "integer":
+    is_integer = (variable.json_schema or {}).get("type") == "integer"
+    if isinstance(value, float) and value.is_integer() and is_integer:
         value = int(value)  # the official client sends every NUMBER as a float
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as exc:
         found = exc.errors(include_url=False, include_input=False, include_context=False)
         reasons = "; ".join(f"{_place(error['loc'])}{error['msg']}" for error in found[:3])
-        msg = f"Input {variable.key!r}: {reasons}{_given(value)}"
+        is_scalar = isinstance(value, str | int | float)
+        given = f" (given: {json.dumps(value):.80})" if is_scalar else ""
+        msg = f"Input {variable.key!r}: {reasons}{given}"
         raise bad_request(msg) from None
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
     return f"{'.'.join(map(str, loc))}: " if loc else ""
-
-
-def _given(value: Any) -> str:
-    scalar = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
-    return f" (given: {json.dumps(value):.80})" if scalar else ""
 
 
 def media_type(file: StoredFile) -> str:
@@ -219,79 +206,64 @@ def media_type(file: StoredFile) -> str:
     return mimetypes.guess_type(file.name)[0] or _UNKNOWN_MEDIA
 
 
-def uploaded_contents(inputs: Sequence[WorkflowInput], ledger: Ledger) -> dict[str, str]:
-    """Return the content, as a data URL, of every uploaded file that inputs name by its address."""
-    found: dict[str, str] = {}
-    for each in inputs:
-        for src in _addresses(each.value) if each.type in _TYPES_WITH_FILES else ():
-            if src not in found:
-                found[src] = _data_url(src.removeprefix(_UPLOAD_PREFIX), each.name, ledger)
-    return found
-
-
 def resolve_uploads(
-    inputs: Sequence[WorkflowInput], files: Mapping[str, str]
-) -> tuple[WorkflowInput, ...]:
-    """Return `inputs` with the content of `files` in place of their addresses."""
-    return tuple(
-        each.model_copy(update={"value": _replaced(each.value, files)})
+    inputs: Sequence[WorkflowInput], ledger: Ledger
+) -> tuple[Sequence[WorkflowInput], Mapping[str, str]]:
+    """Return `inputs` with uploaded files as data URLs, and the address of each of those."""
+    contents: dict[str, str] = {}
+
+    def content_of(name: str, src: str) -> str:
+        if src.startswith(_UPLOAD_PREFIX) and src not in contents:
+            id_ = src.removeprefix(_UPLOAD_PREFIX)
+            file = ledger.file(id_)
+            if file is None:
+                msg = f"Input {name!r}: no uploaded file has the id {id_!r:.60}; upload it first"
+                raise bad_request(msg)
+            content = base64.b64encode(file.content).decode("ascii")
+            contents[src] = f"data:{media_type(file)};base64,{content}"
+        return contents.get(src, src)
+
+    resolved = [
+        each.model_copy(update={"value": _replaced(each.value, partial(content_of, each.name))})
         if each.type in _TYPES_WITH_FILES
         else each
         for each in inputs
-    )
+    ]
+    return resolved, {content: address for address, content in contents.items()}
 
 
+@dataclass
 class ExecutionWithUploads:
     """An execution whose events carry the addresses of uploaded files, not their content."""
 
-    def __init__(self, execution: Execution, files: Mapping[str, str]) -> None:
-        self._execution = execution
-        self._addresses = {content: address for address, content in files.items()}
+    execution: Execution
+    addresses: Mapping[str, str]
 
     def events(self) -> Iterator[Event]:
         """Run, and yield the events."""
-        for event in self._execution.events():
+        for event in self.execution.events():
             if event.name in {WORKFLOW_INITIATED, NODE_INITIATED}:
-                yield replace(event, body=_replaced(event.body, self._addresses))
-            else:
-                yield event
+                body = _replaced(event.body, lambda src: self.addresses.get(src, src))
+                event = replace(event, body=body)  # noqa: PLW2901 - the same event
+            yield event
 
     def cancel(self) -> None:
         """End it."""
-        self._execution.cancel()
+        self.execution.cancel()
 
 
-def _addresses(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        src = value.get("src")
-        if isinstance(src, str) and src.startswith(_UPLOAD_PREFIX):
-            yield src
-        value = list(value.values())
+def _replaced(value: Any, replacement: Callable[[str], str]) -> Any:
+    """Return `value` with the replacement of every ``src`` in it."""
     if isinstance(value, list):
-        for item in value:
-            yield from _addresses(item)
-
-
-def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
-    """Return `value` with each ``src`` that is one of `texts` replaced."""
-    if isinstance(value, list):
-        return [_replaced(item, texts) for item in value]
+        return [_replaced(item, replacement) for item in value]
     if not isinstance(value, Mapping):
         return value
-    found = {key: _replaced(item, texts) for key, item in value.items()}
-    src = found.get("src")
-    if isinstance(src, str) and src in texts:
-        found["src"] = texts[src]
-    return found
-
-
-def _data_url(id_: str, name: str, ledger: Ledger) -> str:
-    file = ledger.file(id_)
-    if file is None:
-        msg = f"Input {name!r}: no uploaded file has the id {id_!r:.60}; upload it first"
-        raise bad_request(msg)
-    content = base64.b64encode(file.content).decode("ascii")
-    return f"data:{media_type(file)};base64,{content}"
+    return {
+        key: replacement(item)
+        if key == "src" and isinstance(item, str)
+        else _replaced(item, replacement)
+        for key, item in value.items()
+    }
 
 
 def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) -> WorkflowOutput:

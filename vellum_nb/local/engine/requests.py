@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
 )
 
 from vellum_nb.local.deployments.registry import Registry
@@ -25,8 +23,23 @@ from vellum_nb.local.ledger.ledger import ExecutionRecord, storable
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.models import ExecuteWorkflowRequest, WorkflowInput
 from vellum_nb.models.base import Model
+from vellum_nb.models.contract import ParentContext
 
 _MAX_DEPTH = 50  # contexts inside each other
+_CONTEXTS: Mapping[Any, tuple[str, ...]] = {  # type -> fields that it must have
+    "WORKFLOW_NODE": ("node_definition",),
+    "WORKFLOW": ("workflow_definition",),
+    "WORKFLOW_RELEASE_TAG": (
+        "deployment_id",
+        "deployment_name",
+        "deployment_history_item_id",
+        "release_tag_id",
+        "release_tag_name",
+        "workflow_version_id",
+    ),
+    "API_REQUEST": (),
+    "EXTERNAL": (),
+}
 _MAX_METADATA = 256 * 1024  # bytes of JSON
 
 
@@ -90,7 +103,7 @@ class ExecutionRequest:
     deployment: Deployment
     tag: Tag
     release: Release
-    inputs: tuple[WorkflowInput, ...]
+    inputs: tuple[WorkflowInput, ...] = ()
     external_id: str | None = None
     metadata: Mapping[str, Any] | None = None
     previous_execution_id: str | None = None
@@ -103,12 +116,20 @@ class ExecutionRequest:
 def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
     """Return the request of a body with typed inputs."""
     context = body.execution_context or {}
-    return ExecutionRequest(
-        **_addressed_release(registry, _addressed(registry, body), body),
+    trace_id = str(uuid.uuid4())
+    with suppress(ValueError):
+        trace_id = str(uuid.UUID(str(context.get("trace_id"))))
+    mocks = (body.metadata or {}).get("node_output_mocks") or []
+    if not isinstance(mocks, list) or not all(isinstance(mock, Mapping) for mock in mocks):
+        msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
+        raise bad_request(msg)
+    request = _request(registry, _addressed(registry, body), body)
+    return replace(
+        request,
         inputs=body.inputs,
         parent=outer_context(context.get("parent_context")),
-        trace_id=_trace_id(context.get("trace_id")),
-        mocks=_mocks(body.metadata),
+        trace_id=trace_id,
+        mocks=tuple(mocks),
     )
 
 
@@ -116,14 +137,27 @@ def parse_stream_request(
     registry: Registry, deployment: Deployment, body: DeploymentExecuteStreamRequest
 ) -> ExecutionRequest:
     """Return the request of a body with plain values; the input variables give their types."""
-    fields = _addressed_release(registry, deployment, body)
-    variables = fields["release"].input_variables
-    types = {v.key: v.type for v in variables if v.type in WIRE_TYPES}
+    request = _request(registry, deployment, body)
+    types = {v.key: v.type for v in request.release.input_variables if v.type in WIRE_TYPES}
     inputs = tuple(
         WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
         for name, value in body.inputs.items()
     )
-    return ExecutionRequest(**fields, inputs=inputs, trigger=body.trigger)
+    return replace(request, inputs=inputs, trigger=body.trigger)
+
+
+def _request(
+    registry: Registry, deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
+) -> ExecutionRequest:
+    tag = get_tag(deployment, body.release_tag or LATEST)
+    return ExecutionRequest(
+        deployment=deployment,
+        tag=tag,
+        release=registry.release(deployment, tag.release_id),
+        external_id=body.external_id,
+        metadata=body.metadata,
+        previous_execution_id=body.previous_execution_id,
+    )
 
 
 def get_tag(deployment: Deployment, name: str) -> Tag:
@@ -168,38 +202,46 @@ def outer_context(given: Any) -> dict[str, Any] | None:
 
     None if the contract does not know it: readers of the contract are strict about it.
     """
-    depth, context = 0, given
-    while isinstance(context, dict) and depth <= _MAX_DEPTH:
-        context = context.get("parent")
-        depth += 1
-    if depth > _MAX_DEPTH:
-        msg = "It would run inside of too many other workflows; does its deployment run itself?"
-        raise bad_request(msg)
-    try:
-        return _Node.model_validate(given).model_dump(mode="json")
-    except ValidationError:
+    contexts: list[dict[str, Any]] = []
+    while isinstance(given, dict):
+        contexts.append(given)
+        given = given.get("parent")
+        if len(contexts) > _MAX_DEPTH:
+            msg = "It would run inside of too many other workflows; does its deployment run itself?"
+            raise bad_request(msg)
+    if not contexts or contexts[0].get("type") != "WORKFLOW_NODE":
         return None
+    found = None
+    try:
+        for context in reversed(contexts):
+            found = _known_context(context, found)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+    return found
+
+
+def _known_context(context: Mapping[str, Any], parent: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a context with the fields of its type; raises if they are not as the contract says."""
+    kind = context["type"]
+    content = {name: context[name] for name in ("type", "span_id", *_CONTEXTS[kind])}
+    if kind == "WORKFLOW_RELEASE_TAG":
+        content |= {name: context.get(name) for name in ("external_id", "metadata")}
+    ParentContext.model_validate(content)
+    ids = [context[name] for name in content if name.endswith("_id") and name != "external_id"]
+    for name in ("node_definition", "workflow_definition"):
+        if name in content:
+            code = content[name]
+            ids.append(code["id"])
+            module = local_module(".".join(code["module"])).split(".")
+            content[name] = {"id": code["id"], "name": code["name"], "module": module}
+    for id_ in ids:
+        uuid.UUID(id_)
+    return {**content, "links": None, "parent": parent}
 
 
 def derived_id(*parts: str) -> str:
     """Return a UUID that is the same for the same parts."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))
-
-
-def _addressed_release(
-    registry: Registry,
-    deployment: Deployment,
-    body: ExecuteBody | DeploymentExecuteStreamRequest,
-) -> dict[str, Any]:
-    tag = get_tag(deployment, body.release_tag or LATEST)
-    return {
-        "deployment": deployment,
-        "tag": tag,
-        "release": registry.release(deployment, tag.release_id),
-        "external_id": body.external_id,
-        "metadata": body.metadata,
-        "previous_execution_id": body.previous_execution_id,
-    }
 
 
 def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
@@ -217,69 +259,3 @@ def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
         )
         raise bad_request(msg)
     return deployment
-
-
-def _trace_id(given: Any) -> str:
-    """Return the trace of the outer workflow, or a new one."""
-    try:
-        return str(uuid.UUID(given)) if isinstance(given, str) else str(uuid.uuid4())
-    except ValueError:
-        return str(uuid.uuid4())
-
-
-class _Definition(BaseModel):
-    id: uuid.UUID
-    name: str
-    module: Annotated[list[str], AfterValidator(lambda m: local_module(".".join(m)).split("."))]
-
-
-class _Context(BaseModel):
-    span_id: uuid.UUID
-    parent: _Parent | None = None
-    links: Annotated[None, BeforeValidator(lambda _: None)] = None
-
-
-class _Node(_Context):
-    type: Literal["WORKFLOW_NODE"]
-    node_definition: _Definition
-
-
-class _Workflow(_Context):
-    type: Literal["WORKFLOW"]
-    workflow_definition: _Definition
-
-
-class _ReleaseTag(_Context):
-    type: Literal["WORKFLOW_RELEASE_TAG"]
-    deployment_id: uuid.UUID
-    deployment_name: str
-    deployment_history_item_id: uuid.UUID
-    release_tag_id: uuid.UUID
-    release_tag_name: str
-    workflow_version_id: uuid.UUID
-    external_id: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class _Request(_Context):
-    type: Literal["API_REQUEST"]
-    api_actor_id: str | None = None
-    api_actor_type: str | None = None
-    api_actor_label: str | None = None
-
-
-class _External(_Context):
-    type: Literal["EXTERNAL"]
-
-
-_Parent = Annotated[
-    _Node | _Workflow | _ReleaseTag | _Request | _External, Field(discriminator="type")
-]
-
-
-def _mocks(metadata: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:
-    found = (metadata or {}).get("node_output_mocks") or []
-    if not isinstance(found, list) or not all(isinstance(mock, Mapping) for mock in found):
-        msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
-        raise bad_request(msg)
-    return tuple(found)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import json
 import os
 import signal
 import sys
@@ -16,15 +15,22 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import load
-from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot, Snapshots
-from vellum_nb.local.engine.events import Rejection, RunContext, describe_exception, to_json
+from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshots
+from vellum_nb.local.engine.events import (
+    Event,
+    Rejection,
+    RunContext,
+    describe_exception,
+    not_loaded,
+    to_json,
+)
 from vellum_nb.models import WorkflowInput
 
 Send = Callable[[str, Any], None]
@@ -38,123 +44,96 @@ class ForkedChild:
     job: Mapping[str, Any]
 
     def _bootstrap(self, parent_sentinel: int) -> int:
-        descriptors: Any = forkserver.get_inherited_fds()
-        events, output = descriptors
+        """Do the job, and end the process; `parent_sentinel` is closed when the server is gone."""
+        events, output = forkserver.get_inherited_fds()  # type: ignore[misc]
         os.setsid()
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        serve(self.job, events, parent_sentinel)
-        return 0
+        os.set_inheritable(events, False)  # noqa: FBT003 - so named in os
+        os.register_at_fork(after_in_child=lambda: os.close(events))  # else a copy holds it open
+        writer = os.fdopen(events, "wb")
 
+        def send(kind: str, content: Any) -> None:
+            writer.write(to_json({kind: content}).encode("ascii") + b"\n")
+            writer.flush()
 
-def serve(job: Mapping[str, Any], events: int, sentinel: int) -> None:
-    """Do a job, write messages to the descriptor `events`, and end the process.
+        threading.Thread(target=_end_with_server, args=(parent_sentinel,), daemon=True).start()
+        status = 1
+        try:
+            self._set_up()
+            self._do(send)
+            status = 0
+        except BaseException:  # noqa: BLE001 - its traceback is the reason that the run gets
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)  # threads that the workflow left behind do not hold it up
 
-    `sentinel` is a descriptor that is closed at the other end when the server is gone.
-    """
-    writer = os.fdopen(os.dup(events), "wb")
-    os.close(events)
-    if hasattr(os, "register_at_fork"):  # a copy of this process must not hold the pipe open
-        os.register_at_fork(after_in_child=lambda: os.close(writer.fileno()))
-
-    def send(kind: str, content: Any) -> None:
-        writer.write(to_json({kind: content}).encode("ascii") + b"\n")
-        writer.flush()
-
-    threading.Thread(target=_end_with_server, args=(sentinel,), daemon=True).start()
-    status = 1
-    try:
-        _set_up(job)
-        _do(job, send)
-        status = 0
-    except BaseException:  # noqa: BLE001 - its traceback is the reason that the run gets
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # threads that the workflow left behind do not hold it up
-
-
-def _do(job: Mapping[str, Any], send: Send) -> None:
-    try:
-        _JOBS[job["do"]](job, send)
-    except CodeUnavailableError as exc:
-        send("unavailable", str(exc))
-    except Rejection as exc:
-        send("rejected", [exc.code, exc.message, exc.stacktrace])
-    except VellumNBError as exc:
-        send("refused", str(exc))
-    except (MemoryError, RuntimeError) as exc:  # no memory, or no thread can be started
-        send("broken", describe_exception(exc))
-
-
-def _set_up(job: Mapping[str, Any]) -> None:
-    os.environ.clear()
-    os.environ.update(job["environment"])
-    sys.path[:] = job["path"]
-    sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
-    for name in ("stdout", "stderr"):
-        setattr(sys, f"__{name}__", getattr(sys, name))
-    faulthandler.enable(2)
-    with suppress(OSError):  # the server's folder may be gone
-        os.chdir(job["folder"])
-    if os.name != "nt":
+    def _set_up(self) -> None:
         import resource
 
+        job = self.job
+        os.environ.clear()
+        os.environ.update(job["environment"])
+        sys.path[:] = job["path"]
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            # Line by line: the last lines matter when it crashes.
+            stream = os.fdopen(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        faulthandler.enable(2)
+        with suppress(OSError):  # the server's folder may be gone
+            os.chdir(job["folder"])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if job["memory_limit"] is not None:
             with suppress(AttributeError, OSError):  # each arena takes 64 MiB of addresses
                 ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
             resource.setrlimit(resource.RLIMIT_AS, (job["memory_limit"],) * 2)
 
+    def _do(self, send: Send) -> None:
+        context = self.job["context"]
+        try:
+            folder = Path(self.job["snapshot"])
+            place, code = load(Snapshots(folder.parent).get(folder.name), self.job["entry"])
+            if context is None:
+                variables = code.input_variables, code.output_variables
+                send("described", [place, *variables, code.description])
+                return
+            inputs = [WorkflowInput.model_validate(each) for each in self.job["inputs"]]
+            for event in code.begin(inputs, RunContext(**context)).events():
+                send("event", self._with_limit_in_event(event))
+        except CodeUnavailableError as exc:
+            self._reject(send, not_loaded(exc) if context else Rejection(str(exc), ""))
+        except Rejection as why:
+            self._reject(send, why)
+        except VellumNBError as exc:
+            self._reject(send, Rejection(str(exc), "INVALID_INPUTS"))
+        except (MemoryError, RuntimeError) as exc:  # no memory, or no thread can be started
+            message = f"The process of the run failed: {describe_exception(exc)}"
+            self._reject(send, Rejection(message, "NODE_EXECUTION"))
 
-def _text_stream(descriptor: int) -> TextIO:
-    """Return a stream that is written line by line: the last lines matter when it crashes."""
-    return open(
-        descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
-    )
+    def _reject(self, send: Send, why: Rejection) -> None:
+        send("rejected", [self._with_limit(why.message, why.stacktrace), why.code, why.stacktrace])
 
+    def _with_limit_in_event(self, event: Event) -> Event:
+        error = event.body.get("error")
+        if not event.name.endswith(".rejected") or not error:
+            return event
+        message = self._with_limit(error["message"], event.body.get("stacktrace"))
+        return replace(event, body={**event.body, "error": {**error, "message": message}})
 
-def _describe(job: Mapping[str, Any], send: Send) -> None:
-    place, code = load(_snapshot(job), job["entry"])
-    variables = code.input_variables, code.output_variables
-    send("described", [place, *variables, code.description])
-
-
-def _run(job: Mapping[str, Any], send: Send) -> None:
-    _, code = load(_snapshot(job), job["entry"])
-    inputs = [WorkflowInput.model_validate(each) for each in job["inputs"]]
-    for event in code.begin(inputs, RunContext(**job["context"])).events():
-        send("event", event)
-
-
-_JOBS: dict[str, Callable[[Mapping[str, Any], Send], None]] = {"describe": _describe, "run": _run}
-
-
-def _snapshot(job: Mapping[str, Any]) -> Snapshot:
-    folder = Path(job["snapshot"])
-    return Snapshots(folder.parent).get(folder.name)
+    def _with_limit(self, message: str, stacktrace: str | None) -> str:
+        """Return the message of an error, with the limit when memory ran out."""
+        limit = self.job["memory_limit"]
+        if limit is None or "MemoryError" not in f"{message}{stacktrace}":
+            return message
+        reason = message or "MemoryError"
+        return f"The run needed more than its memory_limit of {limit:,} bytes ({reason})"
 
 
 def _end_with_server(sentinel: int) -> None:
     with suppress(OSError):
         os.read(sentinel, 1)
-    if os.name != "nt":
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
-def _main() -> None:
-    """Do the job that comes as a JSON line on stdin; messages go to what was stdout."""
-    events, jobs = os.dup(1), os.dup(0)
-    os.dup2(2, 1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    reader = os.fdopen(jobs, "rb")
-    serve(json.loads(reader.readline()), events, reader.fileno())
-
-
-if __name__ == "__main__":
-    _main()
+    os.killpg(0, signal.SIGKILL)

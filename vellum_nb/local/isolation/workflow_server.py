@@ -6,24 +6,29 @@ One is started for each release, at its first use, and stopped with the local se
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
 import secrets
+import shlex
 import shutil
+import signal
 import socket
+import socketserver
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import (
@@ -35,9 +40,10 @@ from vellum_nb.local.engine.events import (
     RunContext,
 )
 from vellum_nb.local.engine.inputs import check_inputs, typed_output
-from vellum_nb.local.isolation.process import ProcessOptions
+from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, ProcessOptions, cancelled
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
+from vellum_nb.models.base import utc
 
 _MODULE = "workflow"
 _PORT = 8000  # of the workflow server in its container
@@ -48,22 +54,13 @@ _THREADS = 72
 _UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of everything around it
 _DOCKER_HOST = "host.docker.internal"
 _LOG = 4000
-_LAUNCHER = """
-import os, runpy, signal, sys, threading
-def end_with_parent():
-    os.read(0, 1)
-    os.killpg(0, signal.SIGKILL)
-threading.Thread(target=end_with_parent, daemon=True).start()
-sys.argv = ["gunicorn", *sys.argv[1:]]
-runpy.run_module("gunicorn", run_name="__main__")
+# Runs a command until it ends or stdin, which this process holds open, is closed. Its group ends
+# with it, and so does what `clean_up` ends.
+_SUPERVISE = """
+end() {{ {clean_up}; kill -9 0; }}
+{{ {limit}; "$@" </dev/null; end; }} & cat >/dev/null; end
 """
 _LEFT_OUT = frozenset({"initial_state", "display_context", "workflow_version_exec_config"})
-_PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
-_NO_SERVER = (
-    "isolation={0!r} needs Vellum's workflow server in {1}: pip install vellum-workflow-server "
-    "there"
-)
 
 
 def server_options(
@@ -93,19 +90,26 @@ def server_options(
         raise bad_request(msg)
     check = [found, "-c", "import workflow_server, gunicorn"]
     if subprocess.run(check, capture_output=True, check=False).returncode:  # noqa: S603
-        raise bad_request(_NO_SERVER.format(isolation, found))
+        msg = (
+            f"isolation={isolation!r} needs Vellum's workflow server in {found}: "
+            "pip install vellum-workflow-server there"
+        )
+        raise bad_request(msg)
     return ProcessOptions(memory_limit, tuple(env), isolation, python=found)
 
 
 def image_of_project(path: Path) -> str | None:
     """Return the image that a project names: in `vellum.lock.json`, else in `pyproject.toml`."""
     for folder in (path, path.parent):
-        for name, read in (("vellum.lock.json", _lock_file), ("pyproject.toml", _pyproject)):
-            with suppress(OSError, ValueError, AttributeError, TypeError):
-                for workflow in read((folder / name).read_text("utf-8")):
+        for name in ("vellum.lock.json", "pyproject.toml"):
+            with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
+                text = (folder / name).read_text("utf-8")
+                is_lock = name.endswith(".json")
+                config = json.loads(text) if is_lock else tomllib.loads(text)["tool"]["vellum"]
+                for workflow in config["workflows"]:
                     is_this = str(workflow.get("module")).rpartition(".")[2] == path.name
-                    if is_this and image_name(workflow):
-                        return image_name(workflow)
+                    if is_this and (image := image_name(workflow)):
+                        return image
     return None
 
 
@@ -113,18 +117,6 @@ def image_name(config: Mapping[str, Any]) -> str | None:
     """Return ``name:tag`` of a workflow's or runner's config; a missing tag is `latest`."""
     name, tag = config.get("container_image_name"), config.get("container_image_tag")
     return f"{name}:{tag or 'latest'}" if name else None
-
-
-def _lock_file(text: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(text).get("workflows", [])
-    return found
-
-
-def _pyproject(text: str) -> list[dict[str, Any]]:
-    import tomllib
-
-    found: list[dict[str, Any]] = tomllib.loads(text)["tool"]["vellum"].get("workflows", [])
-    return found
 
 
 @dataclass(frozen=True)
@@ -148,13 +140,12 @@ class ServerCode:
         """Have the server read the code, and return its place and the code with its variables."""
         body = {"files": dict(snapshot.texts()), "module": _MODULE}
         try:
-            with _server_of(snapshot.package, options).post("/workflow/serialize", body) as answer:
-                content = json.loads(answer.read())
-            config = content["exec_config"]
-            definition = config["workflow_raw_data"]["definition"]["name"]
-            inputs = _VARIABLES.validate_python(config["input_variables"])
-            outputs = _VARIABLES.validate_python(config["output_variables"])
-            place = f"{_MODULE}:{definition}"
+            server = _server_of(snapshot.package, options)
+            with server.request("/workflow/serialize", body) as (answer, _):
+                config = json.loads(answer.read())["exec_config"]
+            place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
+            inputs = VARIABLES.validate_python(config["input_variables"])
+            outputs = VARIABLES.validate_python(config["output_variables"])
             return place, cls(snapshot, place, options, inputs, outputs, "")
         except _ServerError as exc:
             raise CodeUnavailableError(str(exc)) from exc
@@ -172,7 +163,10 @@ class ServerCode:
 
 
 class ServerExecution:
-    """One run in a workflow server; `cancel` ends it at once, and the server soon after."""
+    """One run in a workflow server; `cancel` hangs up.
+
+    The server asks now and then whether a run is cancelled, and then ends it, too.
+    """
 
     def __init__(
         self, code: ServerCode, inputs: Sequence[WorkflowInput], context: RunContext
@@ -181,39 +175,38 @@ class ServerExecution:
         self._inputs = inputs
         self._context = context
         self._outputs = {variable.key: variable for variable in code.output_variables}
-        self._lock = threading.Lock()
         self._cancelled = False
-        self._answer: _Answer | None = None
+        self._socket: socket.socket | None = None
 
     def cancel(self) -> None:
-        """End the run: hang up. The server asks now and then whether a run is cancelled."""
-        with self._lock:
-            self._cancelled = True
-            if self._answer is not None:
-                self._answer.cut()
+        """End the run at once."""
+        self._cancelled = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def events(self) -> Iterator[Event]:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
         try:
             server = _server_of(self._code.snapshot.package, self._code.options)
-            with server.post("/workflow/stream", self._body(server)) as answer:
-                with self._lock:
-                    self._answer = answer
-                    if self._cancelled:
-                        answer.cut()
-                yield from self._events(answer)
+            with server.request("/workflow/stream", self._body(server)) as (answer, connected):
+                self._socket = connected
+                if self._cancelled:  # before there was a socket
+                    self.cancel()
+                yield from self._events(filter(None, map(bytes.strip, answer)))
+                message = "The workflow server ended the run without a result"
+                raise Rejection(message, "NODE_EXECUTION", server.log() or None)
         except _ServerError as exc:
             if self._cancelled:
-                message = "The run was cancelled"
-                raise Rejection(message, "WORKFLOW_CANCELLED") from exc
+                raise cancelled() from exc
             raise Rejection(str(exc), "NODE_EXECUTION", exc.log or None) from exc
 
     def _body(self, server: _Server) -> dict[str, Any]:
         context = self._context
         url = server.url_from_inside(context.url)
-        variables = {
-            name: os.environ[name] for name in self._code.options.env if name in os.environ
-        }
+        names = self._code.options.env
+        variables = {name: os.environ[name] for name in names if name in os.environ}
+        variables = {"VELLUM_API_URL": url, "VELLUM_API_KEY": context.api_key, **variables}
         return {
             "files": dict(self._code.snapshot.texts()),
             "module": _MODULE,
@@ -226,48 +219,38 @@ class ServerExecution:
                 "parent_context": context.parent and dict(context.parent),
             },
             "environment_api_key": context.api_key,
-            "environment_variables": {
-                "VELLUM_API_URL": url,
-                "VELLUM_API_KEY": context.api_key,
-                **variables,
-            },
+            "environment_variables": variables,
             "vembda_public_url": url,
             "timeout": int(context.timeout or 0) + 1 if context.timeout else 86_400,
             "trigger_id": context.trigger,
             "event_filter": "ALL",
         }
 
-    def _events(self, answer: _Answer) -> Iterator[Event]:
-        for line in answer.lines():
+    def _events(self, lines: Iterator[bytes]) -> Iterator[Event]:
+        """Yield the events up to the END, or to the one that ends the run."""
+        for line in lines:
             if line == b"END":
-                break
+                return
             try:
                 content = json.loads(line)
             except ValueError:
                 continue  # WAITING, while nothing happens
-            name = str(content.get("name", ""))
-            if name.startswith("vembda."):
-                self._check_end(content.get("body") or {})
-            elif event := self._event(name, content):
+            name, body = str(content.get("name", "")), content.get("body") or {}
+            if name.startswith("vembda.") and body.get("timed_out"):
+                message = "The run took longer than the workflow server allows"
+                raise Rejection(message, "WORKFLOW_TIMEOUT")
+            if name.startswith("vembda.") and body.get("exit_code"):
+                reason = body.get("stderr") or "it gave no reason"
+                message = f"The workflow server could not finish the run: {reason}"
+                raise Rejection(message, "NODE_EXECUTION")
+            if event := self._event(name, content):
                 yield event
-                if event.ends:
-                    return
-        message = "The workflow server ended the run without a result"
-        raise Rejection(message, "NODE_EXECUTION", answer.server.log() or None)
-
-    def _check_end(self, body: Mapping[str, Any]) -> None:
-        if body.get("timed_out"):
-            message = "The run took longer than the workflow server allows"
-            raise Rejection(message, "WORKFLOW_TIMEOUT")
-        if body.get("exit_code"):
-            reason = body.get("stderr") or "it gave no reason"
-            message = f"The workflow server could not finish the run: {reason}"
-            raise Rejection(message, "NODE_EXECUTION")
 
     def _event(self, name: str, content: Mapping[str, Any]) -> Event | None:
         """Return one of the server's events as ours; None for those that the contract lacks."""
-        is_node, span = name.startswith("node."), str(content["span_id"])
-        if name.endswith(".snapshotted") or not (is_node or span == self._context.execution_id):
+        is_node, span = name.startswith("node."), str(content.get("span_id"))
+        is_own = name.startswith("workflow.") and span == self._context.execution_id
+        if name.endswith(".snapshotted") or not (is_node or is_own):
             return None
         body = {k: v for k, v in content["body"].items() if k not in _LEFT_OUT}
         outputs: tuple[WorkflowOutput, ...] = ()
@@ -287,13 +270,8 @@ class ServerExecution:
             kind="PROMPT" if usage else "",
             usage=usage,
             id=str(content["id"]),
-            timestamp=_utc(str(content["timestamp"])),
+            timestamp=utc(datetime.fromisoformat(str(content["timestamp"]))),
         )
-
-
-def _utc(text: str) -> datetime:
-    when = datetime.fromisoformat(text)
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 # Servers
@@ -307,71 +285,92 @@ class _ServerError(Exception):
         self.log = log
 
 
-_lock = threading.Lock()
+_starting = threading.Lock()
 _servers: dict[tuple[str, ProcessOptions], _Server] = {}
-_starting: dict[tuple[str, ProcessOptions], threading.Lock] = {}
 
 
 def _server_of(package: str, options: ProcessOptions) -> _Server:
     """Return the server of a release, started if none is running."""
     key = (package, options)
-    with _lock:
-        starting = _starting.setdefault(key, threading.Lock())
-    with starting:
-        with _lock:
-            server = _servers.get(key)
-        if server is not None and server.is_running():
-            return server
-        if server is not None:
-            server.stop()
-        server = _Container(options) if options.isolation == "container" else _Process(options)
-        try:
-            server.wait_until_ready()
-        except BaseException:
-            server.stop()
-            raise
-        with _lock:
-            _servers[key] = server
+    server = _servers.get(key)
+    if server is not None and server.is_running():
         return server
+    with _starting:
+        server = _servers.get(key)
+        if server is None or not server.is_running():
+            if server is not None:
+                _servers.pop(key).stop()
+            server = _servers[key] = _Server(options)
+    return server
 
 
 def stop_servers(packages: Sequence[str]) -> None:
     """Stop the servers of these snapshots' packages; they start again when they are needed."""
-    with _lock:
-        keys = [key for key in _servers if key[0] in packages]
-        servers = [_servers.pop(key) for key in keys]
-    for server in servers:
-        server.stop()
+    for key in [key for key in _servers if key[0] in packages]:
+        if server := _servers.pop(key, None):
+            server.stop()
 
 
 class _Server:
-    """A running workflow server."""
+    """A running workflow server.
 
-    def connect(self) -> socket.socket:
-        raise NotImplementedError
+    In a Python environment it listens at a socket in a folder of this user's only; in a container
+    it is published on 127.0.0.1 only.
+    """
 
-    def is_running(self) -> bool:
-        raise NotImplementedError
+    def __init__(self, options: ProcessOptions) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="vellum_nb-server-"))
+        self._socket = self._folder / "socket"
+        self._docker = _docker() if options.isolation == "container" else ""
+        self._name = f"vellum-nb-{secrets.token_hex(8)}"
+        self._relays: dict[int, socketserver.ThreadingTCPServer | None] = {}
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        if self._docker:
+            command = self._in_container(options)
+            limit, clean_up = "true", f"{shlex.quote(self._docker)} rm --force {self._name}"
+            environment = dict(os.environ)  # docker's own settings
+        else:
+            command = [str(options.python), "-m", "gunicorn", "--bind", f"unix:{self._socket}"]
+            command += ["--worker-class", "gthread", "--threads", str(_THREADS), "--timeout", "0"]
+            command += ["workflow_server.server:app"]
+            kilobytes = "unlimited" if not options.memory_limit else options.memory_limit // 1024
+            limit, clean_up = f"ulimit -v {kilobytes}", "true"
+            environment |= _settings(_UNLIMITED_MB)
+        script = _SUPERVISE.format(limit=limit, clean_up=clean_up)
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - what the user named
+                ["/bin/sh", "-c", script, "vellum_nb", *command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self._folder,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
 
-    def stop(self) -> None:
-        raise NotImplementedError
+    def _in_container(self, options: ProcessOptions) -> list[str]:
+        """Return the command that runs the server in a container."""
+        command = [self._docker, "run", "--rm", "--name", self._name, "--label", "vellum-nb"]
+        command += ["--publish", f"127.0.0.1::{_PORT}"]
+        command += ["--add-host", f"{_DOCKER_HOST}:host-gateway"]
+        command += ["--security-opt", "no-new-privileges", "--pids-limit", "1024"]
+        megabytes = _UNLIMITED_MB
+        if options.memory_limit is not None:
+            megabytes = options.memory_limit // 2**20
+            command += ["--memory", str(options.memory_limit)]
+        settings = {"PORT": str(_PORT), **_settings(megabytes)}
+        command += [f"--env={name}={value}" for name, value in settings.items()]
+        return [*command, options.digest or str(options.image)]
 
-    def log(self) -> str:
-        """Return what it printed last."""
-        raise NotImplementedError
-
-    def url_from_inside(self, url: str) -> str:
-        """Return the address of the local server as the workflow server reaches it."""
-        return url
-
-    def post(self, path: str, body: Mapping[str, Any]) -> _Answer:
-        """Send a request; the answer is a context manager."""
-        return _Answer(self, "POST", path, json.dumps(body).encode())
-
-    def wait_until_ready(self) -> None:
+    def _wait_until_ready(self) -> None:
         until = time.monotonic() + _READY_S
         while True:
-            with suppress(_ServerError), _Answer(self, "GET", "/healthz"):
+            with suppress(_ServerError), self.request("/healthz"):
                 return
             if not self.is_running() or time.monotonic() > until:
                 log = self.log()
@@ -379,84 +378,45 @@ class _Server:
                 raise _ServerError(msg, log)
             time.sleep(0.1)
 
-
-class _Answer:
-    """An answer of a workflow server, read line by line."""
-
-    def __init__(self, server: _Server, method: str, path: str, body: bytes | None = None) -> None:
-        self.server = server
-        self._connection = http.client.HTTPConnection("localhost")
+    @contextmanager
+    def request(
+        self, path: str, body: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
+        """Send a request; give its answer, and the socket, which ends it when it is shut."""
+        connection = http.client.HTTPConnection("localhost")
         try:
-            self._connection.sock = server.connect()
-            self._connection.sock.settimeout(_HEALTH_S if body is None else None)
-            headers = {"Content-Type": "application/json"}
-            self._connection.request(method, path, body, headers)
-            self._response = self._connection.getresponse()
-            if self._response.status == http.client.OK:
-                return
-            text = self._response.read(100_000).decode("utf-8", "replace")
+            connection.sock = connected = self._connect()
+            connected.settimeout(_HEALTH_S if body is None else None)
+            content = None if body is None else json.dumps(body).encode()
+            method = "GET" if body is None else "POST"
+            connection.request(method, path, content, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status != http.client.OK:
+                text = answer.read(100_000).decode("utf-8", "replace")
+                with suppress(ValueError, AttributeError):
+                    text = json.loads(text).get("detail", text)
+                msg = f"The workflow server refused the request ({answer.status}): {text:.600}"
+                raise _ServerError(msg, self.log())
+            yield answer, connected
         except (OSError, http.client.HTTPException) as exc:
-            self._connection.close()
-            msg = f"The workflow server cannot be reached ({str(exc) or type(exc).__name__})"
-            raise _ServerError(msg, server.log()) from exc
-        self._connection.close()
-        with suppress(ValueError, AttributeError):
-            text = json.loads(text).get("detail", text)
-        msg = f"The workflow server refused the request ({self._response.status}): {text:.600}"
-        raise _ServerError(msg, server.log())
+            why = str(exc) or type(exc).__name__
+            msg = f"The workflow server cannot be reached, or died during the run ({why})"
+            raise _ServerError(msg, self.log()) from exc
+        finally:
+            connection.close()
 
-    def read(self) -> bytes:
-        return self._response.read()
-
-    def lines(self) -> Iterator[bytes]:
-        """Yield the lines that are not empty."""
-        try:
-            yield from filter(None, map(bytes.strip, self._response))
-        except (OSError, http.client.HTTPException, ValueError, AttributeError) as exc:
-            msg = "The workflow server died during the run"
-            raise _ServerError(msg, self.server.log()) from exc
-
-    def cut(self) -> None:
-        """End the connection; from any thread."""
-        with suppress(OSError, AttributeError):
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._response.close()
-        self._connection.close()
-
-
-class _Process(_Server):
-    """A workflow server in a Python environment, at a socket in a folder of this user's only."""
-
-    def __init__(self, options: ProcessOptions) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="vellum_nb-server-"))
-        self._socket = self._folder / "socket"
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment |= {"FLASK_ENV": "local", "MEMORY_LIMIT_MB": str(_UNLIMITED_MB)}
-        environment |= {"CONCURRENCY": str(_THREADS)}
-        arguments = ["--bind", f"unix:{self._socket}", "--worker-class", "gthread"]
-        arguments += ["--threads", str(_THREADS), "--workers", "1", "--timeout", "0"]
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - the Python that the user named
-                [str(options.python), "-c", _LAUNCHER, *arguments, "workflow_server.server:app"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=self._folder,
-                start_new_session=True,
-                preexec_fn=_limited(options.memory_limit),  # noqa: PLW1509 - sets a limit only
-            )
-
-    def connect(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
+        if self._docker:
+            published = _call(self._docker, "port", self._name, f"{_PORT}/tcp").split()
+            port = published[0].rpartition(":")[2] if published else ""
+            if not port.isdecimal():
+                msg = f"the container of {self._name} publishes no port"
+                raise _ServerError(msg)
+            return socket.create_connection(("127.0.0.1", int(port)))
         connected = socket.socket(socket.AF_UNIX)
         try:
             connected.connect(str(self._socket))
-        except BaseException:
+        except OSError:
             connected.close()
             raise
         return connected
@@ -465,139 +425,70 @@ class _Process(_Server):
         return self._process.poll() is None
 
     def log(self) -> str:
+        """Return what it printed last."""
         with suppress(OSError):
             return (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
         return ""
 
-    def stop(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()  # its launcher then kills the group
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_S)
-        with suppress(OSError):
-            os.killpg(self._process.pid, 9)
-        self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _limited(memory_limit: int | None) -> Any:
-    """Return what limits the memory of a new process and of each run that it forks."""
-    if memory_limit is None:
-        return None
-    import resource
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
-
-    return limit
-
-
-class _Container(_Server):
-    """A workflow server in a container, published on 127.0.0.1 only."""
-
-    def __init__(self, options: ProcessOptions) -> None:
-        self._docker = _docker()
-        self._name = f"vellum-nb-{secrets.token_hex(8)}"
-        megabytes = (options.memory_limit or _UNLIMITED_MB * 2**20) // 2**20
-        settings = {
-            "PORT": str(_PORT),
-            "FLASK_ENV": "local",
-            "MEMORY_LIMIT_MB": str(megabytes),
-            "CONCURRENCY": str(_THREADS),
-        }
-        arguments = ["run", "--detach", "--rm", "--name", self._name]
-        arguments += ["--label", "vellum-nb", "--publish", f"127.0.0.1::{_PORT}"]
-        arguments += ["--add-host", f"{_DOCKER_HOST}:host-gateway"]
-        arguments += ["--security-opt", "no-new-privileges", "--pids-limit", "1024"]
-        if options.memory_limit is not None:
-            arguments += ["--memory", str(options.memory_limit)]
-        arguments += [f"--env={name}={value}" for name, value in settings.items()]
-        # It removes the container when this process ends, however it ends.
-        self._watch = subprocess.Popen(  # noqa: S603 - docker's own command
-            ["/bin/sh", "-c", 'cat; exec "$0" rm --force "$1"', self._docker, self._name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._relays: dict[int, _Relay | None] = {}
-        try:
-            _call(self._docker, *arguments, options.digest or str(options.image))
-            published = _call(self._docker, "port", self._name, f"{_PORT}/tcp").split()
-            self._port = int(published[0].rpartition(":")[2])
-        except (_ServerError, IndexError, ValueError) as exc:
-            self.stop()
-            msg = f"The container of {options.image} did not start: {exc}"
-            raise _ServerError(msg) from exc
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self._port))
-
-    def is_running(self) -> bool:
-        with suppress(_ServerError):
-            state = "{{.State.Running}}"
-            return "true" in _call(self._docker, "inspect", "--format", state, self._name)
-        return False
-
-    def log(self) -> str:
-        with suppress(_ServerError):
-            return _call(self._docker, "logs", "--tail", "50", self._name)[-_LOG:]
-        return ""
-
     def url_from_inside(self, url: str) -> str:
+        """Return the address of the local server as the workflow server reaches it."""
+        if not self._docker:
+            return url
         port = int(url.rpartition(":")[2])
         if port not in self._relays:
             self._relays[port] = self._relay(port)
         relay = self._relays[port]
-        return f"http://{_DOCKER_HOST}:{port if relay is None else relay.port}"
+        return f"http://{_DOCKER_HOST}:{relay.server_address[1] if relay else port}"
 
-    def _relay(self, port: int) -> _Relay | None:
+    def _relay(self, port: int) -> socketserver.ThreadingTCPServer | None:
         """Listen where containers reach this machine; Docker Desktop reaches loopback itself."""
         form = "{{(index .IPAM.Config 0).Gateway}}"
         with suppress(_ServerError, OSError):
             gateway = _call(self._docker, "network", "inspect", "--format", form, "bridge").strip()
-            return _Relay(gateway, port)
+            relay = socketserver.ThreadingTCPServer(
+                (gateway, 0), functools.partial(_Forwarding, port)
+            )
+            relay.daemon_threads = True
+            threading.Thread(target=relay.serve_forever, args=(0.1,), daemon=True).start()
+            return relay
         return None
 
     def stop(self) -> None:
         for relay in filter(None, self._relays.values()):
-            relay.close()
-        if self._watch.stdin is not None:
-            self._watch.stdin.close()
+            relay.shutdown()
+            relay.server_close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self._watch.wait(3 * _STOP_S)
-
-
-class _Relay:
-    """Forwards connections from the bridge of containers to the local server on loopback."""
-
-    def __init__(self, address: str, port: int) -> None:
-        self._to = ("127.0.0.1", port)
-        self._listener = socket.create_server((address, 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._run(self._accept)
-
-    def close(self) -> None:
+            self._process.wait(3 * _STOP_S if self._docker else _STOP_S)
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _accept(self) -> None:
-        with suppress(OSError):  # it was closed
-            while True:
-                inside, _ = self._listener.accept()
-                self._run(self._forward, inside)
 
-    def _forward(self, inside: socket.socket) -> None:
-        with inside, suppress(OSError), socket.create_connection(self._to) as outside:
-            back = self._run(_pump, outside, inside)
-            _pump(inside, outside)
+def _settings(megabytes: int) -> dict[str, str]:
+    """Return the environment variables that the workflow server reads."""
+    return {
+        "FLASK_ENV": "local",
+        "MEMORY_LIMIT_MB": str(megabytes),
+        "CONCURRENCY": str(_THREADS),
+    }
+
+
+class _Forwarding(socketserver.BaseRequestHandler):
+    """Forwards a connection from the bridge of containers to the local server on loopback."""
+
+    def __init__(self, port: int, *arguments: Any) -> None:
+        self._port = port
+        super().__init__(*arguments)
+
+    def handle(self) -> None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as outside:
+            back = threading.Thread(target=_pump, args=(outside, self.request), daemon=True)
+            back.start()
+            _pump(self.request, outside)
             back.join()
-
-    def _run(self, function: Callable[..., None], *arguments: Any) -> threading.Thread:
-        thread = threading.Thread(target=function, args=arguments, daemon=True)
-        thread.start()
-        return thread
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
@@ -605,10 +496,9 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while part := source.recv(65536):
             target.sendall(part)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
-    with suppress(OSError):
-        source.shutdown(socket.SHUT_RD)
+    for connected, way in ((target, socket.SHUT_WR), (source, socket.SHUT_RD)):
+        with suppress(OSError):
+            connected.shutdown(way)
 
 
 def _docker() -> str:
@@ -626,10 +516,8 @@ def _digest(docker: str, image: str) -> str:
     """Return the digest of an image, which is pulled if it is not here."""
     form = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
     inspect = ("image", "inspect", "--format", form, "--", image)
-    try:
+    with suppress(_ServerError):
         return _call(docker, *inspect).strip()
-    except _ServerError:
-        pass
     try:
         _call(docker, "pull", "--", image)
         return _call(docker, *inspect).strip()
@@ -648,4 +536,4 @@ def _call(docker: str, *arguments: str) -> str:
         raise _ServerError(str(exc)) from exc
     if done.returncode:
         raise _ServerError(done.stderr.strip()[-600:] or f"{arguments[0]} failed")
-    return done.stdout + (done.stderr if arguments[0] == "logs" else "")
+    return done.stdout

@@ -6,21 +6,52 @@ Source: https://docs.vellum.ai/developers/workflows-sdk/tutorials/workflow-execu
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
 
 from vellum_nb.local.engine.events import from_json
 from vellum_nb.local.ledger.ledger import EVERYTHING, Where, metadata_text, micros, storable
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused, bad_request
 
 _MAX_DEPTH = 20
 _MAX_CONDITIONS = 200
-_COMPARED = {"==": "=", "=": "=", "!=": "<>", ">=": ">=", "<=": "<=", ">": ">", "<": "<"}
-_TEXTS = ("state", "execution_id", "external_id")
-_FIELDS = ("timestamp", *_TEXTS, "metadata")
+_EQUAL = frozenset({"==", "=", "!="})
+_EXPECTED = {
+    "metadata": "it knows contains with text or an object, and ==, != with an object",
+    "timestamp": "give a time such as 2026-01-31T12:00:00Z and one of ==, !=, >=, <=, >, <",
+}
 # SQLite does not read JSON as deeply nested as Python does.
 _READABLE = "CASE WHEN json_valid(metadata) THEN metadata ELSE '{}' END"
 _VALUE = "CASE type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE json_quote(value) END"
+
+
+class _Name(BaseModel):
+    value: Literal["timestamp", "state", "execution_id", "external_id", "metadata"]
+
+
+class _Value(BaseModel):
+    value: Any
+
+
+class _Condition(BaseModel):
+    type: Literal["LOGICAL_CONDITION"]
+    lhs_variable: _Name
+    operator: Literal["==", "=", "!=", ">=", "<=", ">", "<", "contains"]
+    rhs_variable: _Value
+
+
+class _Group(BaseModel):
+    type: Literal["LOGICAL_CONDITION_GROUP"]
+    combinator: Literal["AND", "OR"] | None = None
+    negated: StrictBool | None = None
+    conditions: list[_Node]
+
+
+_Node = Annotated[_Condition | _Group, Field(discriminator="type")]
+_FILTERS: TypeAdapter[_Condition | _Group] = TypeAdapter(_Node)
 
 
 def parse_filters(filters: str | None) -> Where:
@@ -28,12 +59,18 @@ def parse_filters(filters: str | None) -> Where:
     if filters is None or not filters.strip():
         return EVERYTHING
     try:
-        content = from_json(filters)
+        node = _FILTERS.validate_python(from_json(filters))
+    except ValidationError as exc:
+        error = exc.errors(include_url=False, include_context=False)[0]
+        steps = [step for step in error["loc"] if not str(step).startswith("LOGICAL_")]
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+        msg = f"{error['msg']}, not {error['input']!r:.60}"
+        raise _bad(msg, place.lstrip(".")) from None
     except (ValueError, RecursionError) as exc:
-        msg = f"filters: not valid JSON ({exc})"
-        raise bad_request(msg) from None
+        msg = f"not valid JSON ({exc})"
+        raise _bad(msg) from None
     reader = _Reader()
-    return Where(reader.read(content, "", 0), reader.values)
+    return Where(reader.read(node), reader.values)
 
 
 def parse_ordering(ordering: str | None) -> str:
@@ -61,88 +98,38 @@ class _Reader:
         self.values: dict[str, str | int] = {}
         self._conditions = 0
 
-    def read(self, node: Any, place: str, depth: int) -> str:
+    def read(self, node: _Condition | _Group, depth: int = 0) -> str:
         self._conditions += 1
         if depth > _MAX_DEPTH or self._conditions > _MAX_CONDITIONS:
-            most = f"more than {_MAX_CONDITIONS} conditions, or {_MAX_DEPTH} groups in each other"
-            raise _bad(place, most)
-        if not isinstance(node, Mapping):
-            raise _bad(place, f"an object is expected, not {type(node).__name__}")
-        kind = node.get("type")
-        if kind == "LOGICAL_CONDITION_GROUP":
-            return self._group(node, place, depth)
-        if kind == "LOGICAL_CONDITION":
-            return self._condition(node, place)
-        known = "LOGICAL_CONDITION_GROUP, LOGICAL_CONDITION"
-        raise _bad(place, f"the type {kind!r:.60} is not known; use {known}")
+            msg = f"more than {_MAX_CONDITIONS} conditions, or {_MAX_DEPTH} groups in each other"
+            raise _bad(msg)
+        if isinstance(node, _Condition):
+            name, operator = node.lhs_variable.value, node.operator
+            return self._condition(name, operator, node.rhs_variable.value)
+        parts = [self.read(each, depth + 1) for each in node.conditions]
+        sql = f" {node.combinator or 'AND'} ".join(parts) or "1"
+        return f"NOT ({sql})" if node.negated else f"({sql})"
 
-    def _group(self, node: Mapping[str, Any], place: str, depth: int) -> str:
-        combinator, negated = node.get("combinator") or "AND", node.get("negated") or False
-        if combinator not in {"AND", "OR"}:
-            raise _bad(place, f"the combinator {combinator!r:.60} is not known; use AND, OR")
-        if not isinstance(negated, bool):
-            raise _bad(place, f"negated is {negated!r:.60}; true or false is expected")
-        conditions = node.get("conditions")
-        if not isinstance(conditions, list):
-            raise _bad(place, "conditions is missing; a list is expected")
-        parts = [
-            self.read(item, f"{place}conditions[{n}].", depth + 1)
-            for n, item in enumerate(conditions)
-        ]
-        sql = f" {combinator} ".join(parts) or "1"
-        return f"NOT ({sql})" if negated else f"({sql})"
-
-    def _condition(self, node: Mapping[str, Any], place: str) -> str:
-        name = _operand(node, "lhs_variable", place)
-        operator = node.get("operator")
-        if not isinstance(name, str) or name not in _FIELDS:
-            known = ", ".join(_FIELDS)
-            raise _bad(place, f"the field {name!r:.60} is not known; use {known}")
-        if not isinstance(operator, str):
-            raise _bad(place, f"the operator is {operator!r:.60}; use {_operators(name)}")
-        value = _operand(node, "rhs_variable", place)
-        if name == "timestamp":
-            return self._compare(name, operator, _time(value, place), place)
-        if value is None and operator in {"==", "=", "!="}:
+    def _condition(self, name: str, operator: str, value: Any) -> str:
+        if value is None and operator in _EQUAL and name != "timestamp":
             return f"{name} IS {'NOT ' if operator == '!=' else ''}NULL"
-        if name == "metadata":
-            return self._metadata(operator, value, place)
-        if not isinstance(value, str):
-            raise _bad(place, f"{name} is compared with {value!r:.60}; text is expected")
+        if name == "metadata" and operator == "contains" and isinstance(value, Mapping):
+            return self._members(value)
+        parameter = self._bind(_comparable(name, operator, value))
+        if operator == "!=":
+            return f"{name} IS NOT {parameter}"
         if operator == "contains":
-            return self._contains(name, storable(value))
-        return self._compare(name, operator, storable(value), place)
+            return f"ifnull(instr({name}, {parameter}) > 0, 0)"
+        return f"ifnull({name} {operator} {parameter}, 0)"
 
-    def _metadata(self, operator: str, value: Any, place: str) -> str:
-        """Compare whole metadata, or search a text or members in them."""
-        if operator == "contains" and isinstance(value, Mapping):
-            tests = [
-                f"EXISTS (SELECT 1 FROM json_each({_READABLE}) "
-                f"WHERE key = {self._bind(storable(key))} AND {_VALUE} = "
-                f"{self._bind(metadata_text(item))})"
-                for key, item in value.items()
-            ]
-            return f"({' AND '.join(tests) or 'metadata IS NOT NULL'})"
-        if operator == "contains" and isinstance(value, str):
-            return self._contains("metadata", metadata_text(value)[1:-1])
-        if operator in {"==", "=", "!="} and isinstance(value, Mapping):
-            return self._compare("metadata", operator, metadata_text(value), place)
-        msg = "metadata knows contains with text or an object, and ==, != with an object"
-        raise _bad(place, f"{msg}; not {operator} with {value!r:.60}")
-
-    def _compare(self, name: str, operator: str, value: str | int, place: str) -> str:
-        compared = _COMPARED.get(operator)
-        if compared is None:
-            raise _bad(place, f"the operator {operator!r:.60} is not known; use {_operators(name)}")
-        parameter = self._bind(value)
-        return (
-            f"{name} IS NOT {parameter}"
-            if operator == "!="
-            else (f"ifnull({name} {compared} {parameter}, 0)")
-        )
-
-    def _contains(self, name: str, text: str) -> str:
-        return f"ifnull(instr({name}, {self._bind(text)}) > 0, 0)"
+    def _members(self, members: Mapping[str, Any]) -> str:
+        tests = [
+            f"EXISTS (SELECT 1 FROM json_each({_READABLE}) "
+            f"WHERE key = {self._bind(storable(key))} "
+            f"AND {_VALUE} = {self._bind(metadata_text(item))})"
+            for key, item in members.items()
+        ]
+        return f"({' AND '.join(tests) or 'metadata IS NOT NULL'})"
 
     def _bind(self, value: str | int) -> str:
         parameter = f"f{len(self.values)}"
@@ -150,32 +137,23 @@ class _Reader:
         return f":{parameter}"
 
 
-def _operand(node: Mapping[str, Any], key: str, place: str) -> Any:
-    variable = node.get(key)
-    if not isinstance(variable, Mapping) or "value" not in variable:
-        raise _bad(place, f'{key} is missing; {{"type": "STRING", "value": ...}} is expected')
-    return variable["value"]
+def _comparable(name: str, operator: str, value: Any) -> str | int:
+    """Return `value` as SQLite compares it with the column `name`."""
+    if name == "metadata" and operator == "contains" and isinstance(value, str):
+        return metadata_text(value)[1:-1]
+    if name == "metadata" and operator in _EQUAL and isinstance(value, Mapping):
+        return metadata_text(value)
+    if name not in {"metadata", "timestamp"} and isinstance(value, str):
+        return storable(value)
+    if name == "timestamp" and operator != "contains" and not isinstance(value, bool):
+        with suppress(ValueError, TypeError, OverflowError, OSError):
+            is_text = isinstance(value, str)
+            when = datetime.fromisoformat(value) if is_text else datetime.fromtimestamp(value, UTC)
+            return micros(when if when.tzinfo else when.replace(tzinfo=UTC))
+    msg = f"{name} {operator} {value!r:.60} cannot be compared: {_EXPECTED.get(name, 'give text')}"
+    raise _bad(msg)
 
 
-def _time(value: Any, place: str) -> int:
-    try:
-        if isinstance(value, str):
-            when = datetime.fromisoformat(value)
-        else:
-            seconds: Any = None if isinstance(value, bool) else value
-            when = datetime.fromtimestamp(seconds, UTC)
-        return micros(when if when.tzinfo else when.replace(tzinfo=UTC))
-    except (ValueError, TypeError, OverflowError, OSError):
-        msg = f"timestamp is compared with {value!r:.60}; a time such as 2026-01-31T12:00:00Z is "
-        raise _bad(place, f"{msg}expected") from None
-
-
-def _operators(name: str) -> str:
-    operators = [operator for operator in _COMPARED if operator != "="]
-    return ", ".join(operators if name == "timestamp" else [*operators, "contains"])
-
-
-def _bad(place: str, problem: str) -> Exception:
-    where = f" at {place.rstrip('.')}" if place else ""
-    msg = f"filters{where}: {problem}"
-    return bad_request(msg)
+def _bad(problem: str, place: str = "") -> Refused:
+    where = f" at {place}" if place else ""
+    return bad_request(f"filters{where}: {problem}")

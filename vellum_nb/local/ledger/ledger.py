@@ -51,7 +51,8 @@ _TABLES = (
 )
 _INSERT = """INSERT INTO executions
     (execution_id, deployment_id, external_id, state, timestamp, metadata, record)
-    VALUES (:execution_id, :deployment_id, :external_id, :state, :timestamp, :metadata, :record)"""
+    VALUES (:execution_id, :deployment_id, :external_id, :state, :timestamp, :metadata, :record)
+    ON CONFLICT (external_id) DO NOTHING"""
 _UPDATE = (
     "UPDATE executions SET state = :state, record = :record WHERE execution_id = :execution_id"
 )
@@ -124,7 +125,7 @@ class Ledger:
         self._path = TEMPORARY if folder is None else folder / "executions.db"
         self._folder = folder
         self._lock = threading.Lock()
-        self._release_hold: weakref.finalize[Any, Ledger] | None = None
+        self._held: weakref.finalize[Any, Ledger] | None = None
         self._file: SqliteFile | None = SqliteFile(self._path, _FORMAT)
         self.identity = str(uuid.UUID(bytes=self.secret("identity")[:16], version=4))
         """Id of what it remembers: another one after a restart that has forgotten everything."""
@@ -132,18 +133,18 @@ class Ledger:
     def hold(self) -> None:
         """Keep other servers off the folder, until `close`."""
         with self._lock:
-            if self._folder is not None and self._release_hold is None:
-                self._release_hold = weakref.finalize(self, _lock(self._folder).close)
+            if self._folder is not None and self._held is None:
+                self._held = weakref.finalize(self, _lock(self._folder).close)
 
     def close(self) -> None:
         """Close the file; the next call opens it again. Without a folder all stays as it is."""
         with self._lock:
-            if self._release_hold is not None:
-                self._release_hold()
-                self._release_hold = None
+            if self._held is not None:
+                self._held()
             if self._folder is not None and self._file is not None:
                 self._file.close()
                 self._file = None
+            self._held = None
 
     def begin(self, record: ExecutionRecord) -> None:
         """Record a new execution, and use up its external id."""
@@ -152,18 +153,10 @@ class Ledger:
         except RecursionError:
             msg = "The inputs or the metadata are nested too deeply to be stored"
             raise bad_request(msg) from None
-
-        def insert(tx: Transaction) -> None:
-            same = {"id": row["external_id"]}
-            if tx.read("SELECT 1 FROM executions WHERE external_id = :id", same):
-                msg = (
-                    f"external_id {record.external_id!r} was used before; "
-                    "it must be unique in the workspace"
-                )
-                raise bad_request(msg)
-            tx.execute(_INSERT, row)
-
-        self._db().write(insert)
+        if not self._db().write(lambda tx: tx.execute(_INSERT, row)):
+            used = f"external_id {record.external_id!r} was used before"
+            msg = f"{used}; it must be unique in the workspace"
+            raise bad_request(msg)
 
     def update(self, record: ExecutionRecord) -> None:
         """Store an execution as it is now."""
@@ -185,9 +178,8 @@ class Ledger:
         error = WorkflowEventError(message=message, code="WORKFLOW_CANCELLED")
 
         def reject(tx: Transaction) -> int:
-            rows = tx.read(
-                "SELECT record FROM executions WHERE state NOT IN ('FULFILLED', 'REJECTED')"
-            )
+            running = "SELECT record FROM executions WHERE state NOT IN ('FULFILLED', 'REJECTED')"
+            rows = tx.read(running)
             for (text,) in rows:
                 now = datetime.now(UTC)
                 ended = replace(_record_of(text), status="REJECTED", end=now, error=error)
@@ -197,9 +189,8 @@ class Ledger:
         try:
             return self._db().write(reject)
         except (ValueError, KeyError, TypeError) as exc:
-            msg = (
-                f"The executions in {self._path} cannot be read ({exc}); they were left as they are"
-            )
+            problem = f"The executions in {self._path} cannot be read ({exc})"
+            msg = f"{problem}; they were left as they are"
             raise VellumNBError(msg) from exc
 
     def record(self, execution_id: str) -> ExecutionRecord | None:
@@ -264,15 +255,11 @@ class Ledger:
         self, name: str, content: bytes, *, media_type: str = "", id_: str | None = None
     ) -> str:
         """Store a file, under a new id or in place of another; return the id."""
-        row = {
-            "id": id_ or str(uuid.uuid4()),
-            "name": storable(name),
-            "media_type": storable(media_type),
-            "content": content,
-        }
-        insert = "INSERT OR REPLACE INTO files VALUES (:id, :name, :media_type, :content)"
+        id_ = id_ or str(uuid.uuid4())
+        row = {"id": id_, "name": storable(name), "type": storable(media_type), "content": content}
+        insert = "INSERT OR REPLACE INTO files VALUES (:id, :name, :type, :content)"
         self._db().write(lambda tx: tx.execute(insert, row))
-        return str(row["id"])
+        return id_
 
     def file(self, id_: str) -> StoredFile | None:
         """Return an uploaded file."""
@@ -352,16 +339,12 @@ def _lock(folder: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         db.execute("BEGIN EXCLUSIVE")
-    except BaseException as exc:
+    except sqlite3.DatabaseError as exc:
         db.close()
-        if not isinstance(exc, sqlite3.DatabaseError):
-            raise
         msg = f"The folder {folder} cannot be locked for this server ({exc}: server.lock)"
         if exc.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            msg = (
-                f"The folder {folder} is used by another server ({exc}); "
-                "stop that one, or give this one a folder of its own"
-            )
+            msg = f"The folder {folder} is used by another server ({exc}); "
+            msg += "stop that one, or give this one a folder of its own"
         raise VellumNBError(msg) from exc
     return db
 

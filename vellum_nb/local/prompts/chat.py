@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,13 +36,14 @@ async def completion(
 ) -> AsyncIterator[Answer]:
     """Send `request` and give the answer; leaving the block stops the model."""
     seconds = time_limit or provider.timeout
-    body = _Body()
+    answer = Answer()
     try:
-        async with _client(provider, seconds, body) as client:
+        async with _client(provider, seconds, answer) as client:
             create: Any = client.chat.completions.create
             declared = {name: request[name] for name in _DECLARED if name in request}
             rest = {name: value for name, value in request.items() if name not in declared}
-            yield Answer(await create(**declared, extra_body=rest), body)
+            answer.source = await create(**declared, extra_body=rest)
+            yield answer
     except openai.APIStatusError as exc:
         usual = "INVALID_REQUEST" if exc.status_code in _CLIENT_ERRORS else "PROVIDER_ERROR"
         text = _error_text(exc.response.text if exc.body is None else exc.body)
@@ -66,13 +66,18 @@ async def completion(
         raise PromptFailed(msg, code="PROVIDER_ERROR") from exc
 
 
-def _client(provider: Provider, seconds: float, body: _Body) -> openai.AsyncOpenAI:
+def _client(provider: Provider, seconds: float, answer: Answer) -> openai.AsyncOpenAI:
     async def only_this_key(request: Any) -> None:
         """Keep what the environment says about OpenAI from other endpoints."""
         for name in ("OpenAI-Organization", "OpenAI-Project"):
             request.headers.pop(name, None)
         if provider.api_key is None:
             del request.headers["Authorization"]
+
+    async def limit(response: Any) -> None:
+        kinds = type(response.stream).__mro__  # of httpx, or of httpx2 in newer versions of openai
+        base = next(kind for kind in kinds if kind.__name__ == "AsyncByteStream")
+        response.stream = type("Limited", (_Limited, base), {})(response.stream, answer)
 
     return openai.AsyncOpenAI(
         api_key=provider.api_key or "none",
@@ -81,127 +86,104 @@ def _client(provider: Provider, seconds: float, body: _Body) -> openai.AsyncOpen
         timeout=openai.Timeout(seconds, connect=min(_CONNECT, seconds)),
         http_client=openai.DefaultAsyncHttpxClient(
             trust_env=urlsplit(provider.base_url).hostname not in _LOOPBACK,  # no proxy to oneself
-            event_hooks={"request": [only_this_key], "response": [body.limit]},
+            event_hooks={"request": [only_this_key], "response": [limit]},
         ),
     )
 
 
-class _Body:
-    """The bytes of one answer: how many, and whether its end was said."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.is_complete = False
-
-    async def limit(self, response: Any) -> None:
-        """Read the body of `response` through this object."""
-        stream = response.stream
-        base = next(kind for kind in type(stream).__mro__ if kind.__name__ == "AsyncByteStream")
-        response.stream = type("Limited", (_Limited, base), {})(stream, self)
-
-
 class _Limited:
-    """A byte stream that ends after ``[DONE]``, and fails when it is too long."""
+    """A body that ends after ``[DONE]``, and fails when it is too long."""
 
-    def __init__(self, stream: Any, body: _Body) -> None:
-        self._stream = stream
-        self._body = body
+    def __init__(self, stream: Any, answer: Answer) -> None:
+        self.stream = stream
+        self.answer = answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        last = b""
-        async for part in self._stream:
-            self._body.size += len(part)
-            if self._body.size > _MOST_BYTES:
+        size, last = 0, b""
+        async for part in self.stream:
+            size += len(part)
+            if size > _MOST_BYTES:
                 msg = f"The model sent more than {_MOST_BYTES:,} bytes"
                 raise PromptFailed(msg, code="PROVIDER_ERROR")
             last = (last + part)[-64:]
-            self._body.is_complete = last.rstrip().endswith(_DONE)
+            self.answer.is_complete = last.rstrip().endswith(_DONE)
             yield part
-            if self._body.is_complete:
+            if self.answer.is_complete:
                 return
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        await self.stream.aclose()
 
 
 class Answer:
     """The answer of a model, streamed or whole; it is complete when `texts` has ended."""
 
-    def __init__(self, source: Any, body: _Body) -> None:
+    def __init__(self) -> None:
+        self.source: Any = None  # what the openai client gives
+        self.is_complete = False
         self.finish_reason: str | None = None  # Vellum's word; None when it was cut off
         self.counts: Any = None  # openai's CompletionUsage, where the model counted
         self.length = 0
-        self._source = source
-        self._body = body
         self._texts: list[str] = []
-        self._calls: dict[int, _FunctionCall] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
 
     async def texts(self) -> AsyncIterator[str]:
         """Yield the pieces of the text as they come."""
-        if isinstance(self._source, openai.AsyncStream):
-            async for chunk in self._source:
+        if isinstance(self.source, openai.AsyncStream):
+            async for chunk in self.source:
                 yield self._added(chunk)
         else:
-            yield self._added(self._source)
-            self._body.is_complete = True
-        if self._body.is_complete:
+            yield self._added(self.source)
+            self.is_complete = True
+        if self.is_complete:
             self.finish_reason = self.finish_reason or "UNKNOWN"
 
     def outputs(self) -> list[dict[str, Any]]:
         """Return the outputs as Vellum types them: the text, then the function calls."""
-        calls = [call.value() for _, call in sorted(self._calls.items())]
+        found = []
+        for _, call in sorted(self._calls.items()):
+            text = call["arguments"] or "{}"
+            try:
+                arguments = json.loads(text)
+            except ValueError:
+                arguments = None
+            if not isinstance(arguments, dict):
+                name = call["name"]
+                msg = f"The model called {name!r} with arguments that are no JSON object: {text}"
+                raise PromptFailed(msg, code="PROVIDER_ERROR")
+            value = {**call, "arguments": arguments, "id": call["id"] or None}
+            found.append({"type": "FUNCTION_CALL", "value": value})
         text = "".join(self._texts)
-        texts = [{"type": "STRING", "value": text}] if text or not calls else []
-        return texts + [{"type": "FUNCTION_CALL", "value": call} for call in calls]
+        return [{"type": "STRING", "value": text}] * (bool(text) or not found) + found
 
     def _added(self, chunk: Any) -> str:
+        """Add a part of the answer; return its text."""
         try:
             self.counts = chunk.usage or self.counts
-            return "".join(self._choice(choice) for choice in (chunk.choices or ())[:1])
+            if not chunk.choices:
+                return ""
+            choice = chunk.choices[0]
+            if choice.finish_reason:
+                self.finish_reason = _FINISHED.get(choice.finish_reason, "UNKNOWN")
+            message = choice.delta if hasattr(choice, "delta") else choice.message
+            text: str = (message.content or "") + (message.refusal or "")
+            self._texts.append(text)
+            self.length += len(text)
+            for number, part in enumerate(message.tool_calls or ()):
+                self._add_call(part, number)
         except (AttributeError, TypeError):  # the client does not check what it gives
             msg = f"The model answered with something that is no completion: {chunk!r}"
             raise PromptFailed(msg, code="PROVIDER_ERROR") from None
-
-    def _choice(self, choice: Any) -> str:
-        if choice.finish_reason:
-            self.finish_reason = _FINISHED.get(choice.finish_reason, "UNKNOWN")
-        message = choice.delta if hasattr(choice, "delta") else choice.message
-        text: str = (message.content or "") + (message.refusal or "")
-        self._texts.append(text)
-        self.length += len(text)
-        for number, part in enumerate(message.tool_calls or ()):
-            place = number if getattr(part, "index", None) is None else part.index
-            call = self._calls.setdefault(place, _FunctionCall())
-            self.length += call.add(part)
         return text
 
-
-@dataclass(slots=True)
-class _FunctionCall:
-    """A function call, put together from its parts."""
-
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-
-    def add(self, part: Any) -> int:
-        """Add a part and return its length."""
+    def _add_call(self, part: Any, number: int) -> None:
+        place = number if getattr(part, "index", None) is None else part.index
+        call = self._calls.setdefault(place, {"name": "", "arguments": "", "id": ""})
         name, arguments = part.function.name or "", part.function.arguments or ""
-        self.id = self.id or part.id or ""
-        self.name += name
-        self.arguments.append("" + arguments)
-        return len(name) + len(arguments)
-
-    def value(self) -> dict[str, Any]:
-        text = "".join(self.arguments) or "{}"
-        try:
-            arguments = json.loads(text)
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
-            msg = f"The model called {self.name!r} with arguments that are no JSON object: {text}"
-            raise PromptFailed(msg, code="PROVIDER_ERROR")
-        return {"name": self.name, "arguments": arguments, "id": self.id or None}
+        call["id"] = call["id"] or part.id or ""
+        call["name"] += name
+        call["arguments"] += arguments
+        self.length += len(name) + len(arguments)
 
 
 def _error_text(error: Any) -> str:

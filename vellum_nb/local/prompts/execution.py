@@ -87,40 +87,40 @@ async def prompt_events(
     models: Models, body: ExecutePromptRequest, *, stream: bool
 ) -> AsyncIterator[PromptEvent]:
     """Call the model and yield what happens; the last event is FULFILLED or REJECTED."""
-    provider = models.provider
     id_ = str(uuid.uuid4())
+    key = models.provider and models.provider.api_key
     try:
-        async for event in _events(models, provider, body, stream=stream):
+        async for event in _events(models, body, stream=stream):
             yield PromptEvent(execution_id=id_, **event)
     except PromptFailed as exc:
-        error = {"code": exc.code, "message": _shortened(exc.message, provider)}
+        # Without the key, which the model may repeat, before it is cut to a part of it.
+        message = exc.message.replace(key, "***") if key else exc.message
+        error = {"code": exc.code, "message": message[:_LONGEST_MESSAGE]}
         yield PromptEvent(execution_id=id_, state="REJECTED", error=error)
 
 
 async def _events(
-    models: Models, provider: Provider | None, body: ExecutePromptRequest, *, stream: bool
+    models: Models, body: ExecutePromptRequest, *, stream: bool
 ) -> AsyncIterator[dict[str, Any]]:
+    from vellum_nb.local.prompts.chat import completion  # imports openai, a second
+
+    provider = models.provider
     if provider is None:
         raise PromptFailed(_NO_MODEL, code="PROVIDER_CREDENTIALS_UNAVAILABLE")
-    model = provider.chosen(body.ml_model)
+    model = provider.model or body.ml_model
     messages = await asyncio.to_thread(
         compiled_messages, body.blocks, body.input_values, body.input_variables
     )
     request = chat_request(body.parameters, body.functions, messages, model=model, stream=stream)
-    limit = body.settings.timeout
-    from vellum_nb.local.prompts.chat import completion  # imports openai, a second
-
-    async with completion(provider, request, time_limit=limit) as answer:
-        yield {
-            "state": "INITIATED",
-            "meta": {"model_name": model} if body.expand_meta.model_name else None,
-        }
+    async with completion(provider, request, time_limit=body.settings.timeout) as answer:
+        named = {"model_name": model} if body.expand_meta.model_name else None
+        yield {"state": "INITIATED", "meta": named}
         async for text in answer.texts():
             if text:
                 yield _streamed({"type": "STRING", "value": text}, 0)
-    used = _used(provider, model, request, answer)
+    used = _used(provider, model, len(str(messages)), answer)
     if body.node_span is not None:
-        models.usage.add(body.node_span, used)
+        models.add_usage(body.node_span, used)
     if answer.finish_reason is None:
         msg = "The model's answer was cut off"
         raise PromptFailed(msg, code="PROVIDER_ERROR")
@@ -132,18 +132,17 @@ async def _events(
     yield {"state": "FULFILLED", "outputs": tuple(outputs), "meta": meta}
 
 
-def _streamed(output: Json, index: int) -> dict[str, Any]:
-    return {"state": "STREAMING", "output": output, "output_index": index}
-
-
-def _used(provider: Provider, model: str, request: Json, answer: Answer) -> Usage:
+def _used(provider: Provider, model: str, length: int, answer: Answer) -> Usage:
     """Return the tokens and cost of the call; estimated when the model did not count."""
     counts = answer.counts
     if counts is not None:
         return provider.used(model, counts.prompt_tokens or 0, counts.completion_tokens or 0)
-    sizes = len(str(request["messages"])), answer.length
-    tokens_in, tokens_out = (-(-size // _LETTERS_PER_TOKEN) for size in sizes)
+    tokens_in, tokens_out = (-(-size // _LETTERS_PER_TOKEN) for size in (length, answer.length))
     return provider.used(model, tokens_in, tokens_out, estimated=True)
+
+
+def _streamed(output: Json, index: int) -> dict[str, Any]:
+    return {"state": "STREAMING", "output": output, "output_index": index}
 
 
 def _figures(asked: ExpandPromptMeta, answer: Answer, used: Usage) -> dict[str, Any] | None:
@@ -161,11 +160,3 @@ def _figures(asked: ExpandPromptMeta, answer: Answer, used: Usage) -> dict[str, 
     if asked.cost and used.cost_usd is not None:
         meta["cost"] = {"value": used.cost_usd, "unit": "USD"}
     return meta or None
-
-
-def _shortened(message: str, provider: Provider | None) -> str:
-    """Return the beginning of a message without the key, even if the model repeated it."""
-    key = provider.api_key if provider is not None else None
-    if key is not None:  # before it is cut, which may leave a part of the key
-        message = message.replace(key, "***")
-    return message[:_LONGEST_MESSAGE]

@@ -45,10 +45,6 @@ class Provider:
         for model, price in self.prices.items():
             _check_price(model, price)
 
-    def chosen(self, ml_model: str) -> str:
-        """Return the model for a prompt that names `ml_model`."""
-        return self.model or ml_model
-
     def used(
         self, model: str, tokens_in: int, tokens_out: int, *, estimated: bool = False
     ) -> Usage:
@@ -66,33 +62,25 @@ class Provider:
         return Usage(model, tokens_in, tokens_out, cost, estimated)
 
 
-class UsageLog:
-    """The model calls of the latest nodes, by span; threads may share it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._used: OrderedDict[str, tuple[Usage, ...]] = OrderedDict()
-
-    def add(self, span_id: str, usage: Usage) -> None:
-        """Add one call of a model."""
-        with self._lock:
-            self._used[span_id] = (*self._used.get(span_id, ()), usage)
-            self._used.move_to_end(span_id)
-            while len(self._used) > _LATEST:
-                self._used.popitem(last=False)
-
-    def of(self, span_id: str) -> tuple[Usage, ...]:
-        """Return the calls of the node with this span."""
-        with self._lock:
-            return self._used.get(span_id, ())
-
-
 class Models:
-    """The provider of one local server, and what was used so far."""
+    """The provider of one local server, and what the latest nodes used; threads may share it."""
 
     def __init__(self) -> None:
         self.provider: Provider | None = None
-        self.usage = UsageLog()
+        self._lock = threading.Lock()
+        self._used: OrderedDict[str, tuple[Usage, ...]] = OrderedDict()
+
+    def add_usage(self, span_id: str, usage: Usage) -> None:
+        """Add one call of a model by the node with this span."""
+        with self._lock:
+            self._used[span_id] = (*self._used.pop(span_id, ()), usage)
+            if len(self._used) > _LATEST:
+                self._used.popitem(last=False)
+
+    def usage_of(self, span_id: str) -> tuple[Usage, ...]:
+        """Return the calls of the node with this span."""
+        with self._lock:
+            return self._used.get(span_id, ())
 
 
 def _parts(url: str) -> SplitResult | None:

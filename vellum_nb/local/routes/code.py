@@ -7,9 +7,11 @@ with the code (module name, cases of `sandbox.py`, container image) is stored be
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import tarfile
 import uuid
+import zipfile
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -17,13 +19,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import (
     LATEST,
-    Build,
     Deployment,
     Release,
-    as_text,
-    as_zip,
     build,
     release_definition,
     source_of,
@@ -39,10 +39,11 @@ from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import image_name
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.refusals import bad_request, not_found
-from vellum_nb.local.routes.common import Served, State, new_router, reply
+from vellum_nb.local.routes.common import Served, new_router
 from vellum_nb.models.base import Model
 
 router: APIRouter = new_router()
+_DATE = (1980, 1, 1, 0, 0, 0)  # the same code is the same archive
 _DATASET = "dataset.json"
 _METADATA = "metadata.json"
 _PULLED: dict[int | str, dict[str, Any]] = {
@@ -109,14 +110,22 @@ def pull(
 ) -> Response:
     """Pull the code of a release, by the deployment's id or name, or of a sandbox by its id."""
     pushed = _pushed(state.ledger, id)
+    extra: dict[str, str] = {}
     if pushed is not None:
-        files, metadata, extra = _sandbox_texts(state, pushed), _metadata(pushed), {}
+        files, metadata = _sandbox_texts(state.registry, pushed), _metadata(pushed)
     else:
         deployment = state.registry.get(id)
         release = state.registry.release(deployment, options.release_tag or LATEST)
         pushed = _pushed(state.ledger, release.id)
         files = {} if options.exclude_code else dict(source_of(deployment, release))
-        metadata = _release_metadata(deployment, release, pushed)
+        metadata = {
+            **_metadata(pushed),
+            "label": deployment.label,
+            "deployment_id": deployment.id,
+            "deployment_name": deployment.name,
+            "deployment_history_item_id": release.id,
+            "workflow_version_id": release.version_id,
+        }
         extra = {"workflow.json": release_definition(deployment, release)}
     if options.exclude_display:
         files = {path: text for path, text in files.items() if "display" not in path.split("/")}
@@ -125,12 +134,19 @@ def pull(
     if options.include_sandbox and pushed is not None and pushed.dataset:
         files[_DATASET] = to_json(list(pushed.dataset))
     if "text/plain" in request.headers.get("accept", ""):
-        return Response(as_text(files).encode("utf-8", "replace"), media_type="text/plain")
+        text = "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))
+        return Response(text.encode("utf-8", "replace"), media_type="text/plain")
     files[_METADATA] = json.dumps(metadata, indent=2) + "\n"
-    return Response(as_zip(files), media_type="application/zip")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, text in sorted(files.items()):
+            info = zipfile.ZipInfo(path, _DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, text.encode("utf-8", "surrogatepass"))
+    return Response(buffer.getvalue(), media_type="application/zip")
 
 
-@router.post("/v1/workflows/push", response_model=WorkflowPushResponse)
+@router.post("/v1/workflows/push")
 def push(
     state: Served,
     artifact: Annotated[UploadFile, File(description="The module, as tar.gz.")],
@@ -141,61 +157,57 @@ def push(
     dataset: Annotated[str | None, Form(description="JSON; the cases of the project.")] = None,
     dry_run: Annotated[bool, Form(description="Store nothing, return the differences.")] = False,
     strict: Annotated[bool, Form(description="Changes nothing here.")] = False,  # noqa: ARG001
-) -> Response:
+) -> WorkflowPushResponse:
     """Store the code of a project as a sandbox and, with a deployment config, release it."""
     config = _parsed(deployment_config, DeploymentConfig, "deployment_config")
-    old = None
-    if workflow_sandbox_id:
-        old = _pushed(state.ledger, workflow_sandbox_id)
-        if old is None:
-            msg = f"There is no workflow sandbox {workflow_sandbox_id!r:.60}"
-            raise not_found(msg)
+    old = _pushed(state.ledger, workflow_sandbox_id) if workflow_sandbox_id else None
+    if workflow_sandbox_id and old is None:
+        msg = f"There is no workflow sandbox {workflow_sandbox_id!r:.60}"
+        raise not_found(msg)
     module = PurePath(artifact.filename or "workflow").name.partition(".")[0].replace("__", ".")
     files = _unpacked(artifact, module)
     sandbox_id = old.sandbox_id if old else str(uuid.uuid4())
     if dry_run:
-        diffs = _differences(_sandbox_texts(state, old), files) if old else None
-        return reply(WorkflowPushResponse(workflow_sandbox_id=sandbox_id, proposed_diffs=diffs))
+        diffs = _differences(_sandbox_texts(state.registry, old), files) if old else None
+        return WorkflowPushResponse(workflow_sandbox_id=sandbox_id, proposed_diffs=diffs)
     runner = _parsed(exec_config, dict[str, Any], "exec_config") or {}
+    rows = _parsed(dataset, tuple[dict[str, Any], ...], "dataset") or ()
+    for row in rows:  # node ids of mocks are made from the module's name
+        row["mocks"] = [{"module": module, **mock} for mock in row.get("mocks") or ()]
     pushed = Pushed(
         module=module,
         snapshot=state.registry.snapshots.add(files).package,
         sandbox_id=sandbox_id,
         label=config.label if config else None,
-        dataset=_cases(dataset, module),
+        dataset=rows,
         runner_config=runner.get("runner_config") or {},
     )
-    deployment_id = None
+    ids = [sandbox_id]
+    answer: dict[str, str] = {}
     if config is not None:
-        deployment_id = _deployed(state, files, pushed, config)
-    _store(state.ledger, sandbox_id, pushed)
-    return reply(
-        WorkflowPushResponse(workflow_sandbox_id=sandbox_id, workflow_deployment_id=deployment_id)
-    )
+        deployment, release = _deployed(state.registry, files, pushed, config)
+        ids.append(release.id)
+        answer = {"workflow_deployment_id": deployment.id}
+    for id_ in ids:
+        content = pushed.model_dump_json().encode()
+        state.ledger.add_file(module, content, media_type="application/json", id_=f"push-{id_}")
+    return WorkflowPushResponse(workflow_sandbox_id=sandbox_id, **answer)
 
 
 def _deployed(
-    state: State, files: Mapping[str, bytes], pushed: Pushed, config: DeploymentConfig
-) -> str:
-    """Release the code and return the deployment's id."""
-    last = pushed.module.rpartition(".")[2]
-    deployment, release = state.registry.deploy(
-        _built(state, files, pushed),
-        name=config.name or last.replace("_", "-"),
+    registry: Registry, files: Mapping[str, bytes], pushed: Pushed, config: DeploymentConfig
+) -> tuple[Deployment, Release]:
+    """Release the code: in the image that the project names, else in the kernel."""
+    options: dict[str, Any] = {}
+    if image := image_name(pushed.runner_config):
+        options = {"isolation": "container", "image": image, "memory_limit": DEFAULT_MEMORY_LIMIT}
+    return registry.deploy(
+        build(files, registry.snapshots, **options),
+        name=config.name or pushed.module.rpartition(".")[2].replace("_", "-"),
         release_tags=config.release_tags,
         description=config.release_description or config.description,
         label=config.label,
     )
-    _store(state.ledger, release.id, pushed)
-    return deployment.id
-
-
-def _built(state: State, files: Mapping[str, bytes], pushed: Pushed) -> Build:
-    """Return the code of a release: in the image that the project names, else in the kernel."""
-    options: dict[str, Any] = {}
-    if image := image_name(pushed.runner_config):
-        options = {"isolation": "container", "image": image, "memory_limit": DEFAULT_MEMORY_LIMIT}
-    return build(files, state.registry.snapshots, **options)
 
 
 def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
@@ -229,39 +241,17 @@ def _parsed(text: str | None, kind: Any, name: str) -> Any:
         raise bad_request(msg) from None
 
 
-def _cases(dataset: str | None, module: str) -> tuple[Json, ...]:
-    """Return the rows of a dataset; their mocks name the module, which node ids are made from."""
-    rows = _parsed(dataset, tuple[dict[str, Any], ...], "dataset") or ()
-    for row in rows:
-        row["mocks"] = [{"module": module, **mock} for mock in row.get("mocks") or ()]
-    return tuple(rows)
-
-
 def _differences(before: Mapping[str, str], files: Mapping[str, bytes]) -> Json | None:
     """Return what a push changes, as unified diffs by path; None when nothing."""
     after = {path: content.decode("utf-8", "replace") for path, content in files.items()}
-    found = {
-        path: list(
-            difflib.unified_diff(
-                before.get(path, "").splitlines(),
-                after.get(path, "").splitlines(),
-                f"a/{path}",
-                f"b/{path}",
-                lineterm="",
-            )
-        )
-        for path in sorted({*before, *after})
-        if before.get(path) != after.get(path)
-    }
+    found: dict[str, list[str]] = {}
+    for path in sorted({*before, *after}):
+        old, new = before.get(path, ""), after.get(path, "")
+        if before.get(path) != after.get(path):
+            names = f"a/{path}", f"b/{path}"
+            diff = difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="")
+            found[path] = list(diff)
     return found or None
-
-
-# Beside the code
-
-
-def _store(ledger: Ledger, id_: str, pushed: Pushed) -> None:
-    content = pushed.model_dump_json().encode()
-    ledger.add_file(pushed.module, content, media_type="application/json", id_=f"push-{id_}")
 
 
 def _pushed(ledger: Ledger, id_: str) -> Pushed | None:
@@ -270,31 +260,20 @@ def _pushed(ledger: Ledger, id_: str) -> Pushed | None:
     return None if file is None else Pushed.model_validate_json(file.content)
 
 
-def _sandbox_texts(state: State, pushed: Pushed) -> dict[str, str]:
+def _sandbox_texts(registry: Registry, pushed: Pushed) -> dict[str, str]:
     try:
-        return dict(state.registry.snapshots.get(pushed.snapshot).texts())
+        return dict(registry.snapshots.get(pushed.snapshot).texts())
     except CodeUnavailableError as exc:
         msg = f"The code of this sandbox cannot be read ({exc}); push it again"
         raise not_found(msg) from exc
 
 
-def _metadata(pushed: Pushed) -> dict[str, Any]:
+def _metadata(pushed: Pushed | None) -> dict[str, Any]:
+    if pushed is None:
+        return {}
     names = ("container_image_name", "container_image_tag")
     return {
         "label": pushed.label or pushed.module.rpartition(".")[2],
         "workflow_sandbox_id": pushed.sandbox_id,
         "runner_config": {name: pushed.runner_config.get(name) for name in names},
-    }
-
-
-def _release_metadata(
-    deployment: Deployment, release: Release, pushed: Pushed | None
-) -> dict[str, Any]:
-    return {
-        **(_metadata(pushed) if pushed else {}),
-        "label": deployment.label,
-        "deployment_id": deployment.id,
-        "deployment_name": deployment.name,
-        "deployment_history_item_id": release.id,
-        "workflow_version_id": release.version_id,
     }

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import Deployment, Release
@@ -30,11 +30,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 M = TypeVar("M", bound=BaseModel)
 LARGEST_PAGE = 1000
-NDJSON = "application/x-ndjson"
 _HANG_UP_DELAY = 0.02  # seconds: a run that ends within them is not worth cancelling
 
 Limit = Annotated[int, Query(ge=1, description="How many results a page holds: at most 1000.")]
 Offset = Annotated[int, Query(ge=0, description="How many results come before this page.")]
+Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class State:
     executions: Executions
     ledger: Ledger
     started: datetime
-    models: Models = field(default_factory=Models)
+    models: Models
 
     def execution(self, execution_id: str) -> ExecutionRecord:
         """Return an execution as it is now."""
@@ -54,6 +54,11 @@ class State:
             msg = f"No execution {execution_id!r:.60} is here"
             raise not_found(msg)
         return record
+
+    def release_of(self, record: ExecutionRecord) -> Release | None:
+        """Return the release that an execution ran; None when its deployment is unknown here."""
+        found = (d for d in self.registry.all() if d.id == record.deployment_id)
+        return next((deployment.release(record.release_id) for deployment in found), None)
 
 
 async def _state(request: Request) -> State:
@@ -72,14 +77,6 @@ async def _named(
 
 
 Named = Annotated[Deployment, Depends(_named)]
-
-
-def release_of(state: State, record: ExecutionRecord) -> Release | None:
-    """Return the release that an execution ran; None when its deployment is unknown here."""
-    for deployment in state.registry.all():
-        if deployment.id == record.deployment_id:
-            return deployment.release(record.release_id)
-    return None
 
 
 # Requests
@@ -107,7 +104,12 @@ class _StrictRequest(Request):
             raise HTTPException(400, f"The body is not JSON: {exc}") from None
 
 
-class _StrictRoute(APIRoute):
+class _Route(APIRoute):
+    """A route with strict JSON bodies, whose answers hold the fields that were set."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "response_model_exclude_unset": True})
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
@@ -129,19 +131,10 @@ _FAILURE = "Any failure; `detail` says what to do."
 def new_router() -> APIRouter:
     """Return a router whose bodies are strict JSON and whose failures have one shape."""
     return APIRouter(
-        route_class=_StrictRoute,
+        route_class=_Route,
+        default_response_class=JSON,
         responses={"default": {"model": Failure, "description": _FAILURE}},
     )
-
-
-# For routes with `response_class=LineResponse`: FastAPI would document failures as lines, too.
-STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "One JSON object a line, as it happens."},
-    "default": {
-        "description": _FAILURE,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
-    },
-}
 
 
 @contextmanager
@@ -165,45 +158,36 @@ def on_hang_up(receive: Receive, callback: Callable[[], object]) -> Iterator[Non
 # Replies
 
 
-def reply(model: BaseModel) -> Response:
-    """Return `model` with the keys that were set, under their names on the wire."""
-    return json_reply(model.model_dump(mode="json", by_alias=True, exclude_unset=True))
+class JSON(JSONResponse):
+    """Plain values as JSON, in ASCII."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        return to_json(content).encode("ascii")
 
 
-def json_reply(content: Any, status_code: int = 200) -> Response:
-    """Return plain JSON, in ASCII."""
-    return Response(to_json(content), status_code=status_code, media_type="application/json")
+class Lines(StreamingResponse, JSONResponse):
+    """A stream of JSON lines; for FastAPI's document it is JSON, with a model."""
+
+    media_type = "application/x-ndjson"
 
 
-def failure(status_code: int, detail: str) -> Response:
-    """Return a failure."""
-    return json_reply({"detail": detail}, status_code)
+def lines_of(model: Any) -> dict[str, Any]:
+    """Return the options of a route that streams lines of a model; its failures are JSON."""
+    failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
+    return {
+        "response_class": Lines,
+        "response_model": model,
+        "responses": {
+            200: {"description": "One JSON object a line, as it happens."},
+            "default": {"description": _FAILURE, "content": failure},
+        },
+    }
 
 
 def json_line(content: Any) -> bytes:
     """Return plain JSON as a line of a stream."""
     return to_json(content).encode("ascii") + b"\n"
-
-
-class LineResponse(JSONResponse):
-    """An answer that is sent line by line as it is produced; a JSON one to FastAPI's document."""
-
-    media_type = NDJSON
-
-    def __init__(self, chunks: AsyncIterable[bytes], *, hung_up: Callable[[], None]) -> None:
-        super().__init__(None)
-        del self.headers["Content-Length"]
-        self._chunks = chunks
-        self._hung_up = hung_up  # called before the end; the chunks must end then
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send it."""
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        with on_hang_up(receive, self._hung_up):
-            await send(start)
-            async for chunk in self._chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 # Pages

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import Query, Request, Response
+from fastapi import Request
 from pydantic import BaseModel
 
 from vellum_nb.local.deployments.releases import (
@@ -23,31 +22,16 @@ from vellum_nb.local.routes.common import (
     Limit,
     Named,
     Offset,
+    Ordering,
     Served,
     new_router,
     ordered,
     page,
-    reply,
 )
-from vellum_nb.models import (
-    EnvironmentRead,
-    OrganizationRead,
-    Page,
-    SlimWorkflowDeployment,
-    VellumVariable,
-    WorkflowDeploymentRead,
-    WorkflowDeploymentRelease,
-    WorkflowReleaseTagRead,
-    WorkspaceRead,
-)
-from vellum_nb.models.base import Model
+from vellum_nb.models import contract
 
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
 router = new_router()
-
-Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
-Status = Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"]
-Source = Literal["SYSTEM", "USER"]
 
 
 class ReleaseTagUpdate(BaseModel):
@@ -59,20 +43,7 @@ class ReleaseTagUpdate(BaseModel):
 _NO_UPDATE = ReleaseTagUpdate()
 
 
-class HistoryItem(Model):
-    """A release as the deprecated history endpoint has it."""
-
-    id: str
-    workflow_deployment_id: str
-    timestamp: datetime
-    label: str
-    name: str
-    input_variables: tuple[VellumVariable, ...]
-    output_variables: tuple[VellumVariable, ...]
-    description: str | None
-
-
-@router.get("/v1/workflow-deployments", response_model=Page[SlimWorkflowDeployment])
+@router.get("/v1/workflow-deployments")
 async def list_workflow_deployments(
     request: Request,
     state: Served,
@@ -80,31 +51,26 @@ async def list_workflow_deployments(
     limit: Limit = 100,
     offset: Offset = 0,
     ordering: Ordering = "-created",
-    status: Status | None = None,
-) -> Response:
+    status: Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"] | None = None,
+) -> contract.Page[contract.SlimWorkflowDeployment]:
     """List the deployments; orderings: created, name."""
     found = state.registry.all() if status in {None, "ACTIVE"} else []
-    keys = {"created": lambda d: d.created, "name": lambda d: d.name}
-
-    def slim(deployment: Deployment) -> SlimWorkflowDeployment:
-        return SlimWorkflowDeployment(**_slim(deployment))
-
-    return reply(page(request, ordered(found, ordering, keys), limit, offset, slim))
-
-
-@router.get(_DEPLOYMENT, response_model=WorkflowDeploymentRead)
-async def retrieve_workflow_deployment(deployment: Named) -> Response:
-    """Retrieve a deployment; its variables are those of LATEST."""
-    return reply(
-        WorkflowDeploymentRead(
-            **_slim(deployment),
-            last_deployed_history_item_id=deployment.latest.id,
-            display_data=None,
-        )
+    found = ordered(found, ordering, {"created": lambda d: d.created, "name": lambda d: d.name})
+    return page(
+        request, found, limit, offset, lambda d: contract.SlimWorkflowDeployment(**_slim(d))
     )
 
 
-@router.get(f"{_DEPLOYMENT}/release-tags", response_model=Page[WorkflowReleaseTagRead])
+@router.get(_DEPLOYMENT)
+async def retrieve_workflow_deployment(deployment: Named) -> contract.WorkflowDeploymentRead:
+    """Retrieve a deployment; its variables are those of LATEST."""
+    latest = deployment.latest.id
+    return contract.WorkflowDeploymentRead(
+        **_slim(deployment), last_deployed_history_item_id=latest, display_data=None
+    )
+
+
+@router.get(f"{_DEPLOYMENT}/release-tags")
 async def list_workflow_release_tags(
     request: Request,
     deployment: Named,
@@ -112,109 +78,100 @@ async def list_workflow_release_tags(
     limit: Limit = 100,
     offset: Offset = 0,
     ordering: Ordering = None,
-    source: Source | None = None,
-) -> Response:
+    source: Literal["SYSTEM", "USER"] | None = None,
+) -> contract.Page[contract.WorkflowReleaseTagRead]:
     """List the release tags; orderings: name, created (when the tag was put where it is)."""
     tags = [tag for tag in deployment.tags.values() if source in {None, tag.source}]
-    keys = {"name": lambda tag: tag.name, "created": lambda tag: tag.moved}
-    found = ordered(tags, ordering, keys)
-    return reply(page(request, found, limit, offset, lambda tag: tag_read(deployment, tag)))
+    tags = ordered(tags, ordering, {"name": lambda tag: tag.name, "created": lambda tag: tag.moved})
+    return page(request, tags, limit, offset, lambda tag: tag_read(deployment, tag))
 
 
-@router.get(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
-async def retrieve_workflow_release_tag(deployment: Named, name: str) -> Response:
+@router.get(f"{_DEPLOYMENT}/release-tags/{{name}}")
+async def retrieve_workflow_release_tag(
+    deployment: Named, name: str
+) -> contract.WorkflowReleaseTagRead:
     """Retrieve a release tag."""
-    return reply(tag_read(deployment, get_tag(deployment, name)))
+    return tag_read(deployment, get_tag(deployment, name))
 
 
-@router.patch(f"{_DEPLOYMENT}/release-tags/{{name}}", response_model=WorkflowReleaseTagRead)
-async def update_workflow_release_tag(
+@router.patch(f"{_DEPLOYMENT}/release-tags/{{name}}")
+def update_workflow_release_tag(
     state: Served, deployment: Named, name: str, body: Body[ReleaseTagUpdate] = _NO_UPDATE
-) -> Response:
+) -> contract.WorkflowReleaseTagRead:
     """Put a release tag on another release; without one it stays where it is."""
-    tag = get_tag(deployment, name)
-    if tag.source == "SYSTEM":
+    if get_tag(deployment, name).source == "SYSTEM":
         msg = f"{name} always is the newest release; it cannot be moved"
         raise bad_request(msg)
     if body.history_item_id is not None:
         release = str(body.history_item_id)
         deployment = state.registry.move_tag(deployment.name, name, release)
-    return reply(tag_read(deployment, deployment.tags[name]))
+    return tag_read(deployment, deployment.tags[name])
 
 
-@router.get(f"{_DEPLOYMENT}/releases", response_model=Page[WorkflowDeploymentRelease])
+@router.get(f"{_DEPLOYMENT}/releases")
 async def list_workflow_deployment_releases(
     request: Request,
     deployment: Named,
     limit: Limit = 100,
     offset: Offset = 0,
     ordering: Ordering = "-created",
-) -> Response:
+) -> contract.Page[contract.WorkflowDeploymentRelease]:
     """List the releases; ordering: created."""
     found = ordered(deployment.releases, ordering, {"created": lambda release: release.created})
-    return reply(page(request, found, limit, offset, lambda r: release_read(deployment, r)))
+    return page(request, found, limit, offset, lambda r: release_read(deployment, r))
 
 
-@router.get(f"{_DEPLOYMENT}/releases/{{release}}", response_model=WorkflowDeploymentRelease)
+@router.get(f"{_DEPLOYMENT}/releases/{{release}}")
 async def retrieve_workflow_deployment_release(
     state: Served, deployment: Named, release: str
-) -> Response:
+) -> contract.WorkflowDeploymentRelease:
     """Retrieve a release by its id or by a tag on it."""
-    return reply(release_read(deployment, state.registry.release(deployment, release)))
+    return release_read(deployment, state.registry.release(deployment, release))
 
 
-@router.get(f"{_DEPLOYMENT}/history/{{item}}", response_model=HistoryItem, deprecated=True)
+@router.get(f"{_DEPLOYMENT}/history/{{item}}", deprecated=True)
 async def workflow_deployment_history_item_retrieve(
     state: Served, deployment: Named, item: str
-) -> Response:
+) -> contract.WorkflowDeploymentHistoryItem:
     """Retrieve a release as an item of the history."""
     release = state.registry.release(deployment, item)
-    return reply(
-        HistoryItem(
-            id=release.id,
-            workflow_deployment_id=deployment.id,
-            timestamp=release.created,
-            label=deployment.label,
-            name=deployment.name,
-            input_variables=release.input_variables,
-            output_variables=release.output_variables,
-            description=release.description or None,
-        )
+    return contract.WorkflowDeploymentHistoryItem(
+        id=release.id,
+        workflow_deployment_id=deployment.id,
+        timestamp=release.created,
+        label=deployment.label,
+        name=deployment.name,
+        input_variables=release.input_variables,
+        output_variables=release.output_variables,
+        description=release.description or None,
     )
 
 
-@router.get("/v1/environments/identity", response_model=EnvironmentRead)
-async def environment_identity() -> Response:
+@router.get("/v1/environments/identity")
+async def environment_identity() -> contract.EnvironmentRead:
     """Retrieve the environment of the key."""
-    return reply(EnvironmentRead(**dict(ENVIRONMENT), display_config=None))
+    return contract.EnvironmentRead(**dict(ENVIRONMENT), display_config=None)
 
 
-@router.get("/v1/workspaces/identity", response_model=WorkspaceRead)
-async def workspace_identity(state: Served) -> Response:
+@router.get("/v1/workspaces/identity")
+async def workspace_identity(state: Served) -> contract.WorkspaceRead:
     """Retrieve the workspace of the key; another id means that executions were forgotten."""
-    return reply(
-        WorkspaceRead(
-            id=state.ledger.identity,
-            name="local",
-            label="Local",
-            created=state.started,
-            display_config=None,
-        )
+    id_, created = state.ledger.identity, state.started
+    return contract.WorkspaceRead(
+        id=id_, name="local", label="Local", created=created, display_config=None
     )
 
 
-@router.get("/v1/organizations/identity", response_model=OrganizationRead)
-async def organization_identity(state: Served) -> Response:
+@router.get("/v1/organizations/identity")
+async def organization_identity(state: Served) -> contract.OrganizationRead:
     """Retrieve the organization of the key."""
-    return reply(
-        OrganizationRead(
-            id=str(uuid.uuid5(SPACE, "organization")),
-            name="Local",
-            created=state.started,
-            allow_staff_access=False,
-            new_member_join_behavior="REQUIRE_EXPLICIT_INVITE",
-            limit_config=None,
-        )
+    return contract.OrganizationRead(
+        id=str(uuid.uuid5(SPACE, "organization")),
+        name="Local",
+        created=state.started,
+        allow_staff_access=False,
+        new_member_join_behavior="REQUIRE_EXPLICIT_INVITE",
+        limit_config=None,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from fastapi import Request, Response
+from starlette.background import BackgroundTask
 
 from vellum_nb.local.engine.events import Event, values_by_name
 from vellum_nb.local.engine.executions import LiveExecution
@@ -17,114 +18,86 @@ from vellum_nb.local.engine.requests import (
     parse_request,
     parse_stream_request,
 )
-from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.routes.common import (
-    STREAM_RESPONSES,
     Body,
-    LineResponse,
+    Lines,
     Named,
     Served,
     json_line,
+    lines_of,
     new_router,
     on_hang_up,
-    reply,
 )
 from vellum_nb.local.routes.stream_lines import WorkflowStream
-from vellum_nb.models import (
-    CheckWorkflowExecutionStatusResponse,
-    ExecuteWorkflowAsyncResponse,
-    ExecuteWorkflowResponse,
-    WorkflowEvent,
-    WorkflowEventError,
-    WorkflowResult,
-    WorkflowStreamEvent,
-)
+from vellum_nb.models import contract
 
 router = new_router()
 _HUNG_UP = "The client hung up"
 _NO_VALUES = DeploymentExecuteStreamRequest()
 
 
-@router.post("/v1/execute-workflow", response_model=ExecuteWorkflowResponse)
-async def execute_workflow(request: Request, state: Served, body: Body[ExecuteBody]) -> Response:
+@router.post("/v1/execute-workflow")
+async def execute_workflow(
+    request: Request, state: Served, body: Body[ExecuteBody]
+) -> contract.ExecuteWorkflowResponse:
     """Run a release and answer when it has ended; a client that hangs up cancels the run."""
     live = state.executions.start(parse_request(state.registry, body))
     with on_hang_up(request.receive, lambda: live.cancel(_HUNG_UP)):
         record = await live.result()
-    return reply(
-        ExecuteWorkflowResponse(
-            execution_id=record.execution_id,
-            external_id=record.external_id,
-            run_id=None,
-            data=_result(record),
-        )
+    outcome: dict[str, Any] = {"state": "FULFILLED", "outputs": record.outputs}
+    if record.error is not None:
+        outcome = {"state": "REJECTED", "error": record.error}
+    return contract.ExecuteWorkflowResponse(
+        execution_id=record.execution_id,
+        external_id=record.external_id,
+        run_id=None,
+        data=contract.WorkflowResult(id=str(uuid.uuid4()), ts=record.end, **outcome),
     )
 
 
-@router.post(
-    "/v1/execute-workflow-stream",
-    response_class=LineResponse,
-    status_code=200,
-    response_model=WorkflowStreamEvent,
-    responses=STREAM_RESPONSES,
-)
+@router.post("/v1/execute-workflow-stream", **lines_of(contract.WorkflowStreamEvent))
 async def execute_workflow_stream(
     state: Served, body: Body[ExecuteWorkflowStreamRequest]
 ) -> Response:
     """Run a release and send its events as they happen."""
     live = await state.executions.begin(parse_request(state.registry, body))
-    stream = WorkflowStream(
-        live.record, event_types=body.event_types or ("WORKFLOW",), expand_meta=body.expand_meta
-    )
+    types = body.event_types or ("WORKFLOW",)
+    stream = WorkflowStream(live.record, event_types=types, expand_meta=body.expand_meta)
     return _streamed(live, stream.lines)
 
 
-@router.post("/v1/execute-workflow-async", response_model=ExecuteWorkflowAsyncResponse)
-async def execute_workflow_async(state: Served, body: Body[ExecuteBody]) -> Response:
+@router.post("/v1/execute-workflow-async")
+async def execute_workflow_async(
+    state: Served, body: Body[ExecuteBody]
+) -> contract.ExecuteWorkflowAsyncResponse:
     """Begin to run a release and answer at once."""
     live = await state.executions.begin(parse_request(state.registry, body))
-    return reply(ExecuteWorkflowAsyncResponse(execution_id=live.record.execution_id))
+    return contract.ExecuteWorkflowAsyncResponse(execution_id=live.record.execution_id)
 
 
-@router.get(
-    "/v1/workflows/executions/{execution_id}/status",
-    response_model=CheckWorkflowExecutionStatusResponse,
-)
-async def workflow_execution_status(state: Served, execution_id: str) -> Response:
+@router.get("/v1/workflows/executions/{execution_id}/status")
+def workflow_execution_status(
+    state: Served, execution_id: str
+) -> contract.CheckWorkflowExecutionStatusResponse:
     """Return the state of an execution, with its outputs or its error."""
     record = state.execution(execution_id)
     error = record.error
-    return reply(
-        CheckWorkflowExecutionStatusResponse(
-            status=record.status,
-            execution_id=record.execution_id,
-            outputs=values_by_name(record.outputs) if record.status == "FULFILLED" else None,
-            error=error and WorkflowEventError(message=error.message, code=error.code),
-            execution_detail_url=None,
-        )
+    return contract.CheckWorkflowExecutionStatusResponse(
+        status=record.status,
+        execution_id=record.execution_id,
+        outputs=values_by_name(record.outputs) if record.status == "FULFILLED" else None,
+        error=error and contract.WorkflowEventError(message=error.message, code=error.code),
+        execution_detail_url=None,
     )
 
 
-@router.post(
-    "/v1/workflow-deployments/{id}/execute-stream",
-    response_class=LineResponse,
-    status_code=200,
-    response_model=WorkflowEvent,
-    responses=STREAM_RESPONSES,
-)
+@router.post("/v1/workflow-deployments/{id}/execute-stream", **lines_of(contract.WorkflowEvent))
 async def execute_stream(
     state: Served, deployment: Named, body: Body[DeploymentExecuteStreamRequest] = _NO_VALUES
 ) -> Response:
     """Run a release with plain values, and send its events in their envelopes."""
     live = await state.executions.begin(parse_stream_request(state.registry, deployment, body))
     return _streamed(live, lambda event: iter((event.envelope(),)))
-
-
-def _result(record: ExecutionRecord) -> WorkflowResult:
-    common: dict[str, Any] = {"id": str(uuid.uuid4()), "ts": record.end}
-    if record.error is None:
-        return WorkflowResult(**common, state="FULFILLED", outputs=record.outputs)
-    return WorkflowResult(**common, state="REJECTED", error=record.error)
 
 
 def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
@@ -134,4 +107,5 @@ def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, A
             if text:
                 yield text
 
-    return LineResponse(chunks(), hung_up=lambda: live.cancel(_HUNG_UP))
+    # In the background: after the end, or once the client has hung up, which cancels the run.
+    return Lines(chunks(), background=BackgroundTask(live.cancel, _HUNG_UP))

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict
 
 from vellum_nb.local.deployments.releases import Release
 from vellum_nb.local.engine.events import Event, Usage
 from vellum_nb.local.engine.inputs import wire_problem
-from vellum_nb.local.engine.requests import derived_id, release_context
+from vellum_nb.local.engine.requests import ShortText, derived_id, release_context
 from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
-from vellum_nb.local.ledger.ledger import Actual, ExecutionRecord, Ledger
+from vellum_nb.local.ledger.ledger import Actual, ExecutionRecord
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes.common import (
+    JSON,
     LARGEST_PAGE,
     Body,
     Limit,
@@ -26,58 +26,38 @@ from vellum_nb.local.routes.common import (
     Offset,
     Served,
     State,
-    json_reply,
     new_router,
-    release_of,
 )
-from vellum_nb.models import (
-    SlimWorkflowExecutionRead,
-    VellumVariable,
-    WorkflowEventExecutionRead,
-    WorkflowExecutionDetail,
-    WorkflowInput,
-    WorkflowOutput,
-    WorkflowResolvedState,
-)
-from vellum_nb.models.base import Model
+from vellum_nb.models import contract
 
 router = new_router()
 _EVENTS = "/v1/workflow-deployments/{id}/execution-events"
 _INSIDE = frozenset({"WORKFLOW", "WORKFLOW_NODE"})
 _MOST_ANCESTORS = 1000  # executions that continue each other, until the last one is the root
 _Json = dict[str, Any]
-NonEmpty = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-class ExecutionEvents(Model):
+class ExecutionEvents(BaseModel):
     """One page of executions."""
 
     count: int
-    results: tuple[SlimWorkflowExecutionRead, ...]
+    results: tuple[contract.SlimWorkflowExecutionRead, ...]
 
 
-class SubmittedActual(BaseModel):
+class SubmittedActual(contract.ActualRequest):
     """One actual: what an output should have been, or how good it was."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(strict=True)
 
-    output_type: Literal["STRING", "JSON", "CHAT_HISTORY"]
-    output_id: str | None = None
-    output_key: NonEmpty | None = None
-    quality: Annotated[float, Field(ge=0, le=1)] | None = None
-    desired_output_value: Any = None
-    metadata: dict[str, Any] | None = None
-    timestamp: float | None = None
+    output_key: ShortText | None = None
 
 
 class SubmitActuals(BaseModel):
     """Body of POST /v1/submit-workflow-execution-actuals; one of the two ids is needed."""
 
-    model_config = ConfigDict(frozen=True)
-
     actuals: list[SubmittedActual]
     execution_id: str | None = None
-    external_id: NonEmpty | None = None
+    external_id: ShortText | None = None
 
 
 @router.get(_EVENTS, response_model=ExecutionEvents)
@@ -89,7 +69,7 @@ def list_workflow_deployment_event_executions(
     limit: Limit = 100,
     offset: Offset = 0,
     ordering: Annotated[str | None, Query(description="timestamp, state; minus reverses.")] = None,
-) -> Response:
+) -> JSON:
     """List the executions of a deployment, newest first."""
     count, records = state.ledger.records(
         deployment.id,
@@ -98,21 +78,18 @@ def list_workflow_deployment_event_executions(
         limit=min(limit, LARGEST_PAGE),
         offset=offset,
     )
+    latest = state.ledger.latest_actual
     results = [
-        slim_execution(
-            record,
-            deployment.release(record.release_id),
-            state.ledger.latest_actual(record.execution_id),
-        )
-        for record in records
+        slim_execution(each, deployment.release(each.release_id), latest(each.execution_id))
+        for each in records
     ]
-    return json_reply({"count": count, "results": results})
+    return JSON({"count": count, "results": results})
 
 
-@router.get(f"{_EVENTS}/{{execution_id}}", response_model=WorkflowEventExecutionRead)
+@router.get(f"{_EVENTS}/{{execution_id}}", response_model=contract.WorkflowEventExecutionRead)
 def workflow_deployment_event_execution(
     state: Served, deployment: Named, execution_id: str
-) -> Response:
+) -> JSON:
     """Retrieve an execution of a deployment, with its spans and its final state."""
     record = state.execution(execution_id)
     if record.deployment_id != deployment.id:
@@ -122,36 +99,49 @@ def workflow_deployment_event_execution(
     latest = state.ledger.latest_actual(execution_id)
     slim = slim_execution(record, deployment.release(record.release_id), latest)
     spans = spans_of(_events(state, execution_id))
-    return json_reply({**slim, "spans": spans, "state": record.state})
+    return JSON({**slim, "spans": spans, "state": record.state})
 
 
-@router.get("/v1/workflow-executions/{execution_id}/detail", response_model=WorkflowExecutionDetail)
+@router.get(
+    "/v1/workflow-executions/{execution_id}/detail", response_model=contract.WorkflowExecutionDetail
+)
 def retrieve_workflow_execution_detail(
     state: Served,
     execution_id: str,
     prev_span_id: Annotated[str | None, Query(description="Only spans after this one.")] = None,
     span_limit: Annotated[int | None, Query(ge=1, description="Default: all spans.")] = None,
-) -> Response:
+) -> JSON:
     """Retrieve an execution by its id alone, with its spans."""
     record = state.execution(execution_id)
-    spans = _after(spans_of(_events(state, execution_id)), prev_span_id)[:span_limit]
-    common = _common(record, release_of(state, record))
-    return json_reply({**common, "spans": spans, "state": record.state})
+    spans = spans_of(_events(state, execution_id))
+    if prev_span_id is not None:
+        ids = [span["span_id"] for span in spans]
+        if prev_span_id not in ids:
+            msg = f"prev_span_id: the execution has no span {prev_span_id!r:.60}"
+            raise bad_request(msg)
+        spans = spans[ids.index(prev_span_id) + 1 :]
+    common = _common(record, state.release_of(record))
+    return JSON({**common, "spans": spans[:span_limit], "state": record.state})
 
 
-@router.get("/v1/workflows/{span_id}/state", response_model=WorkflowResolvedState)
-def retrieve_state(state: Served, span_id: str) -> Response:
+@router.get("/v1/workflows/{span_id}/state", response_model=contract.WorkflowResolvedState)
+def retrieve_state(state: Served, span_id: str) -> JSON:
     """Retrieve the final state of an execution; the span id is the execution id."""
     record = state.ledger.record(span_id)
     if record is None or record.state is None:
         msg = "No state found for the given span_id"
         raise not_found(msg)
-    ancestors = _ancestors(record, state.ledger)
-    previous, root = (ancestors[0], ancestors[-1]) if ancestors else (None, None)
-    return json_reply(
+    chain = [record]  # and the executions that it continues, the newest first
+    while len(chain) <= _MOST_ANCESTORS:
+        previous = state.ledger.record(chain[-1].previous_execution_id or "")
+        if previous is None or previous in chain:
+            break
+        chain.append(previous)
+    previous, root = (chain[1], chain[-1]) if len(chain) > 1 else (None, None)
+    return JSON(
         {
             "trace_id": record.trace_id,
-            "timestamp": (record.end or record.start).isoformat(),
+            "timestamp": record.end or record.start,
             "span_id": record.execution_id,
             "state": record.state,
             "previous_span_id": previous and previous.execution_id,
@@ -165,48 +155,38 @@ def retrieve_state(state: Served, span_id: str) -> Response:
 @router.get(
     "/vembda-public/cancel-workflow-execution-status/{execution_id}", include_in_schema=False
 )
-async def cancel_status(state: Served, execution_id: str) -> Response:
+async def cancel_status(state: Served, execution_id: str) -> dict[str, bool]:
     """Answer a workflow server that asks whether it is to stop a run."""
-    return json_reply({"cancelled": state.executions.live(execution_id) is None})
+    return {"cancelled": state.executions.live(execution_id) is None}
 
 
 @router.post("/v1/submit-workflow-execution-actuals")
-async def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) -> Response:
+def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) -> dict[str, Any]:
     """Store how good outputs were, and what they should have been."""
     record = _rated(state, body)
-    actuals = _checked_actuals(body.actuals, record, release_of(state, record))
+    ids = _output_ids(record, state.release_of(record))
+    names = {id_: name for name, id_ in ids.items()}
+    now = datetime.now(UTC)
+    problems: list[str] = []
+    actuals: list[Actual] = []
+    for number, actual in enumerate(body.actuals):
+        if problem := _name_problem(actual, names) or _value_problem(actual):
+            problems.append(f"actuals[{number}]: {problem}")
+            continue
+        name = actual.output_key or names[str(actual.output_id)]
+        content = {**actual.model_dump(exclude={"timestamp", "output_id"}), "output_key": name}
+        when = now if actual.timestamp is None else datetime.fromtimestamp(actual.timestamp, UTC)
+        actuals.append(Actual(record.execution_id, when, content))
+    if problems:
+        raise bad_request("; ".join(problems))
     state.ledger.add_actuals(record.execution_id, actuals)
-    return json_reply({})
+    return {}
 
 
 def _events(state: State, execution_id: str) -> Sequence[Event]:
     """Return the events of an execution, those so far if it has not ended."""
     live = state.executions.live(execution_id)
     return state.ledger.events(execution_id) if live is None else live.so_far()
-
-
-def _ancestors(record: ExecutionRecord, ledger: Ledger) -> list[ExecutionRecord]:
-    """Return the executions that this one continues, the newest first."""
-    chain: list[ExecutionRecord] = []
-    seen = {record.execution_id}
-    while record.previous_execution_id is not None and len(chain) < _MOST_ANCESTORS:
-        previous = ledger.record(record.previous_execution_id)
-        if previous is None or previous.execution_id in seen:
-            break
-        seen.add(previous.execution_id)
-        chain.append(previous)
-        record = previous
-    return chain
-
-
-def _after(spans: list[_Json], span_id: str | None) -> list[_Json]:
-    if span_id is None:
-        return spans
-    for number, span in enumerate(spans):
-        if span["span_id"] == span_id:
-            return spans[number + 1 :]
-    msg = f"prev_span_id: the execution has no span {span_id!r:.60}"
-    raise bad_request(msg)
 
 
 # Executions as the contract has them
@@ -216,11 +196,22 @@ def slim_execution(
     record: ExecutionRecord, release: Release | None, latest: Actual | None
 ) -> _Json:
     """Return an execution as lists have it."""
-    return {
-        **_common(record, release),
-        "latest_actual": None if latest is None else _actual(record, release, latest),
-        "metric_results": [],
-    }
+    found: _Json = {**_common(record, release), "latest_actual": None, "metric_results": []}
+    if latest is not None:
+        name = str(latest.body["output_key"])
+        ids = _output_ids(record, release)
+        found["latest_actual"] = {
+            "output": {
+                "id": ids.get(name) or derived_id(record.release_id, name),
+                "name": name,
+                "type": latest.body["output_type"],
+                "value": latest.body.get("desired_output_value"),
+            },
+            "timestamp": latest.timestamp.isoformat(),
+            "quality": latest.body.get("quality"),
+            "metadata": latest.body.get("metadata"),
+        }
+    return found
 
 
 def _common(record: ExecutionRecord, release: Release | None) -> _Json:
@@ -239,7 +230,8 @@ def _common(record: ExecutionRecord, release: Release | None) -> _Json:
 
 
 def _values(
-    found: Iterable[WorkflowInput | WorkflowOutput], variables: Iterable[VellumVariable]
+    found: Iterable[contract.WorkflowInput | contract.WorkflowOutput],
+    variables: Iterable[contract.VellumVariable],
 ) -> list[_Json]:
     ids = {variable.key: variable.id for variable in variables}
     return [
@@ -253,28 +245,14 @@ def _values(
     ]
 
 
-def _actual(record: ExecutionRecord, release: Release | None, actual: Actual) -> _Json:
-    body = actual.body
-    name = str(body["output_key"])
-    return {
-        "output": {
-            "id": _output_ids(record, release).get(name) or derived_id(record.release_id, name),
-            "name": name,
-            "type": body["output_type"],
-            "value": body.get("desired_output_value"),
-        },
-        "timestamp": actual.timestamp.isoformat(),
-        "quality": body.get("quality"),
-        "metadata": body.get("metadata"),
-    }
-
-
 def _output_ids(record: ExecutionRecord, release: Release | None) -> dict[str, str]:
     """Return the ids of outputs by name: the ones they came with, or those of their variables."""
     declared = {each.key: each.id for each in release.output_variables} if release else {}
-    came = {each.name: each.id or declared.get(each.name) for each in record.outputs}
-    ids = {name: id_ or derived_id(record.release_id, name) for name, id_ in came.items()}
-    return {**ids, **{name: id_ for name, id_ in declared.items() if name not in ids}}
+    came = {
+        each.name: each.id or declared.get(each.name) or derived_id(record.release_id, each.name)
+        for each in record.outputs
+    }
+    return {**came, **{name: id_ for name, id_ in declared.items() if name not in came}}
 
 
 # Spans
@@ -291,45 +269,21 @@ def spans_of(events: Sequence[Event]) -> list[_Json]:
     return [_span(group) for group in groups.values()]
 
 
-def usage_body(usage: Sequence[Usage]) -> _Json | None:
-    """Return the tokens and cost of model calls as the contract has them; None without any call.
-
-    The cost is left out when the price of one of the models is unknown.
-    """
-    if not usage:
-        return None
-    cost = _sum([each.cost_usd for each in usage])
-    models = dict.fromkeys(each.model for each in usage)
-    return {
-        "usage": [_model_usage(model, usage) for model in models],
-        "cost": [] if cost is None else [{"value": cost, "unit": "USD"}],
-    }
-
-
-def _model_usage(model: str, usage: Sequence[Usage]) -> _Json:
-    own = [each for each in usage if each.model == model]
-    figures = {
-        "input_token_count": _sum([each.tokens_in for each in own]),
-        "output_token_count": _sum([each.tokens_out for each in own]),
-    }
-    return {"ml_model_name": model, "ml_model_usage": figures}
-
-
-def _sum(figures: Sequence[float | None]) -> float | None:
-    known = [figure for figure in figures if figure is not None]
-    return sum(known) if len(known) == len(figures) else None
-
-
 def _span(events: Sequence[Event]) -> _Json:
     first = events[0]
     kind = "node" if first.name.startswith("node.") else "workflow"
-    usage = tuple(used for event in events for used in event.usage)
+    found = first.body.get(f"{kind}_definition")
+    definition = found if isinstance(found, Mapping) else {}
+    id_ = str(definition.get("id") or uuid.uuid5(uuid.NAMESPACE_OID, first.span_id))
+    attributes: _Json = {"label": str(definition.get("name") or kind), f"{kind}_id": id_}
+    if kind == "node":  # its kind is an addition of ours
+        attributes |= {"filepath": None, "kind": next((e.kind for e in events if e.kind), None)}
     parent = first.parent or {}  # what started the whole execution is no span of it
     return {
         "name": f"{kind}.execution",
         "events": [event.envelope() for event in events],
-        "attributes": _attributes(kind, events),
-        "usage_result": usage_body(usage),
+        "attributes": attributes,
+        "usage_result": usage_body([used for event in events for used in event.usage]),
         "span_id": first.span_id,
         "start_ts": first.timestamp.isoformat(),
         "end_ts": events[-1].timestamp.isoformat(),
@@ -337,16 +291,35 @@ def _span(events: Sequence[Event]) -> _Json:
     }
 
 
-def _attributes(kind: str, events: Sequence[Event]) -> _Json:
-    """Return the attributes of a span; `kind`, of a node, is an addition of ours."""
-    found = events[0].body.get(f"{kind}_definition")
-    definition = found if isinstance(found, Mapping) else {}
-    label = str(definition.get("name") or kind)
-    id_ = str(definition.get("id") or uuid.uuid5(uuid.NAMESPACE_OID, events[0].span_id))
-    if kind == "workflow":
-        return {"label": label, "workflow_id": id_}
-    kinds = (event.kind for event in events if event.kind)
-    return {"label": label, "filepath": None, "node_id": id_, "kind": next(kinds, None)}
+def usage_body(usage: Sequence[Usage]) -> _Json | None:
+    """Return the tokens and cost of model calls as the contract has them; None without any call.
+
+    The cost is left out when the price of one of the models is unknown.
+    """
+    if not usage:
+        return None
+
+    def total(figures: Sequence[float | None]) -> float | None:
+        known = [figure for figure in figures if figure is not None]
+        return sum(known) if len(known) == len(figures) else None
+
+    by_model: dict[str, list[Usage]] = {}
+    for each in usage:
+        by_model.setdefault(each.model, []).append(each)
+    cost = total([each.cost_usd for each in usage])
+    return {
+        "usage": [
+            {
+                "ml_model_name": model,
+                "ml_model_usage": {
+                    "input_token_count": total([each.tokens_in for each in own]),
+                    "output_token_count": total([each.tokens_out for each in own]),
+                },
+            }
+            for model, own in by_model.items()
+        ],
+        "cost": [] if cost is None else [{"value": cost, "unit": "USD"}],
+    }
 
 
 # Actuals
@@ -354,61 +327,41 @@ def _attributes(kind: str, events: Sequence[Event]) -> _Json:
 
 def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
     """Return the execution that actuals belong to."""
-    if body.execution_id is None and body.external_id is None:
-        msg = "Give either execution_id or external_id"
-        raise bad_request(msg)
     if body.execution_id is not None:
         record = state.execution(body.execution_id)
         if body.external_id not in {None, record.external_id}:
             msg = f"The execution {body.execution_id} does not have that external_id"
             raise bad_request(msg)
         return record
-    found = state.ledger.by_external_id(str(body.external_id))
+    if body.external_id is None:
+        msg = "Give either execution_id or external_id"
+        raise bad_request(msg)
+    found = state.ledger.by_external_id(body.external_id)
     if found is None:
         msg = f"No execution has the external_id {body.external_id!r:.160}"
         raise not_found(msg)
     return found
 
 
-def _checked_actuals(
-    submitted: Sequence[SubmittedActual], record: ExecutionRecord, release: Release | None
-) -> list[Actual]:
-    """Return actuals of outputs that the execution has, or name each that does not fit."""
-    names = {id_: name for name, id_ in _output_ids(record, release).items()}
-    problems: list[str] = []
-    found: list[Actual] = []
-    now = datetime.now(UTC)
-    for number, actual in enumerate(submitted):
-        problem = _name_problem(actual, names) or _value_problem(actual)
-        if problem:
-            problems.append(f"actuals[{number}]: {problem}")
-            continue
-        name = actual.output_key or names[str(actual.output_id)]
-        body = {**actual.model_dump(exclude={"timestamp", "output_id"}), "output_key": name}
-        found.append(Actual(record.execution_id, _time(actual.timestamp) or now, body))
-    if problems:
-        raise bad_request("; ".join(problems))
-    return found
-
-
 def _name_problem(actual: SubmittedActual, names: Mapping[str, str]) -> str:
-    if actual.output_key is None and actual.output_id is None:
-        return "give output_key or output_id"
+    key, id_ = actual.output_key, actual.output_id
     known = ", ".join(names.values()) or "none"
-    if actual.output_key is not None and actual.output_key not in names.values():
-        return f"there is no output {actual.output_key!r:.160}; there are: {known}"
-    if actual.output_id is None:
-        return ""
-    if actual.output_id not in names:
-        return f"no output has the id {actual.output_id!r:.60}; there are: {known}"
-    if actual.output_key not in {None, names[actual.output_id]}:
-        return f"output_id belongs to {names[actual.output_id]!r}, not to {actual.output_key!r}"
+    if key is None and id_ is None:
+        return "give output_key or output_id"
+    if key is not None and key not in names.values():
+        return f"there is no output {key!r:.160}; there are: {known}"
+    if id_ is not None and id_ not in names:
+        return f"no output has the id {id_!r:.60}; there are: {known}"
+    if key is not None and id_ is not None and key != names[id_]:
+        return f"output_id belongs to {names[id_]!r}, not to {key!r}"
     return ""
 
 
 def _value_problem(actual: SubmittedActual) -> str:
     value, kind = actual.desired_output_value, actual.output_type
-    if actual.timestamp is not None and _time(actual.timestamp) is None:
+    try:
+        datetime.fromtimestamp(actual.timestamp or 0, UTC)
+    except (ValueError, OverflowError, OSError):
         return f"the timestamp {actual.timestamp!r} is no time; seconds since 1970 are expected"
     if value is None:
         return ""
@@ -416,12 +369,3 @@ def _value_problem(actual: SubmittedActual) -> str:
         return "" if isinstance(value, dict) else "desired_output_value: an object is expected"
     problem = wire_problem(value, kind)
     return f"desired_output_value: {problem}" if problem else ""
-
-
-def _time(seconds: float | None) -> datetime | None:
-    if seconds is None or not math.isfinite(seconds):
-        return None
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -12,7 +12,7 @@ from fastapi import File, Query, Request, Response, UploadFile
 from vellum_nb.local.engine.inputs import media_type
 from vellum_nb.local.ledger.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused, not_found
-from vellum_nb.local.routes.common import Served, State, json_reply, new_router
+from vellum_nb.local.routes.common import Served, State, new_router
 from vellum_nb.models import UploadedFileRead
 
 router = new_router()
@@ -22,14 +22,13 @@ _LONGEST_EXPIRY = 2_592_000
 Sent = Annotated[UploadFile, File(description="The file.")]
 
 
-@router.post("/v1/uploaded-files", response_model=UploadedFileRead, status_code=201)
-async def create_uploaded_file(request: Request, state: Served, file: Sent) -> Response:
+@router.post("/v1/uploaded-files", status_code=201)
+def create_uploaded_file(request: Request, state: Served, file: Sent) -> UploadedFileRead:
     """Store a file for inputs of workflows."""
-    id_ = await _stored(state, file)
-    return _read(request, state, id_, _DEFAULT_EXPIRY, status_code=201)
+    return _read(request, state, _stored(state, file))
 
 
-@router.get("/v1/uploaded-files/{id}", response_model=UploadedFileRead)
+@router.get("/v1/uploaded-files/{id}")
 def retrieve_uploaded_file(
     request: Request,
     state: Served,
@@ -37,23 +36,26 @@ def retrieve_uploaded_file(
     expiry_seconds: Annotated[
         str | None, Query(description="1 to 2592000; all else is the default, 604800.")
     ] = None,
-) -> Response:
+) -> UploadedFileRead:
     """Retrieve a file's address, which opens it for a while."""
     _file(state, id)
-    return _read(request, state, id, _expiry(expiry_seconds))
+    try:
+        seconds = int(expiry_seconds or "")
+    except ValueError:
+        seconds = 0
+    return _read(request, state, id, seconds if 0 < seconds <= _LONGEST_EXPIRY else _DEFAULT_EXPIRY)
 
 
-@router.put("/v1/uploaded-files/{id}", response_model=UploadedFileRead)
-async def update_uploaded_file(
+@router.put("/v1/uploaded-files/{id}")
+def update_uploaded_file(
     request: Request,
     state: Served,
     id: str,  # noqa: A002
     file: Sent,
-) -> Response:
+) -> UploadedFileRead:
     """Put another file in the place of one."""
     _file(state, id)
-    await _stored(state, file, id)
-    return _read(request, state, id, _DEFAULT_EXPIRY)
+    return _read(request, state, _stored(state, file, id))
 
 
 @router.get("/files/{id}", include_in_schema=False)
@@ -74,9 +76,9 @@ def uploaded_file(state: Served, id: str, expires: int = 0, token: str = "") -> 
     return Response(file.content, media_type=media_type(file), headers=headers)
 
 
-async def _stored(state: State, file: UploadFile, id_: str | None = None) -> str:
+def _stored(state: State, file: UploadFile, id_: str | None = None) -> str:
     name, kind = file.filename or "upload", file.content_type or ""
-    return state.ledger.add_file(name, await file.read(), media_type=kind, id_=id_)
+    return state.ledger.add_file(name, file.file.read(), media_type=kind, id_=id_)
 
 
 def _file(state: State, id_: str) -> StoredFile:
@@ -88,21 +90,12 @@ def _file(state: State, id_: str) -> StoredFile:
 
 
 def _read(
-    request: Request, state: State, id_: str, seconds: int, status_code: int = 200
-) -> Response:
+    request: Request, state: State, id_: str, seconds: int = _DEFAULT_EXPIRY
+) -> UploadedFileRead:
     expires = int(datetime.now(UTC).timestamp()) + seconds
     query = urlencode({"expires": expires, "token": _signature(state.ledger, id_, expires)})
     url = f"{request.url.scheme}://{request.url.netloc}/files/{id_}?{query}"
-    return json_reply({"id": id_, "file_url": url}, status_code)
-
-
-def _expiry(seconds: str | None) -> int:
-    """Return for how long an address opens a file; the default for anything out of range."""
-    try:
-        number = int(seconds or "")
-    except ValueError:
-        return _DEFAULT_EXPIRY
-    return number if 0 < number <= _LONGEST_EXPIRY else _DEFAULT_EXPIRY
+    return UploadedFileRead(id=id_, file_url=url)
 
 
 def _signature(ledger: Ledger, id_: str, expires: int) -> str:

@@ -1,4 +1,4 @@
-"""What stands before the routes: access, limits of bodies, and faults made on purpose."""
+"""What stands before the routes: access, limits of bodies and readers, and faults on purpose."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import hmac
 import re
 import socket
 import struct
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.refusals import Refused
-from vellum_nb.local.routes.common import failure
+from vellum_nb.local.routes.common import JSON
 
 _HOST = re.compile(
     r"(127\.0\.0\.1|localhost|host\.docker\.internal)(:\d{1,5})?", re.ASCII | re.IGNORECASE
 )
-_OPEN = frozenset({"/openapi.json"})
 # Each address of a file has a token of its own, and a workflow server has no key to ask with.
-_OPEN_PREFIXES = ("/files/", "/vembda-public/")
+_OPEN = ("/openapi.json", "/files/", "/vembda-public/")
 _DRAINED = 8  # times the limit: read and discarded, so that the client receives the answer
 _HELD = 16  # times the limit: bytes of unfinished bodies, of all clients together
 _PIECE = 16
@@ -44,9 +42,8 @@ class Guard:
 
     def stop_reading(self) -> None:
         """Give up the bodies that have not come: the server stops."""
-        now = asyncio.get_running_loop().time()
         for limit in self._reading:
-            limit.reschedule(now)
+            limit.reschedule(0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -54,17 +51,20 @@ class Guard:
             return
         try:
             self._check(scope)
-            body = await self._body(receive)
+            waiting = [await self._body(receive)]
         except Refused as exc:
-            answer = failure(exc.status_code, exc.detail)
-            answer.headers["Connection"] = "close"
-            await answer(scope, receive, send)
+            await _failure(exc.status_code, exc.detail)(scope, receive, send)
             return
-        if body is not None:
-            await self._app(scope, _replay(body, receive), send)
+
+        async def replayed() -> Message:
+            """Return the body once, and then what the connection gives."""
+            return waiting.pop() if waiting else await receive()
+
+        if waiting[0]["type"] == "http.request":
+            await self._app(scope, replayed, send)
 
     def _check(self, scope: Scope) -> None:
-        headers = dict(reversed(scope["headers"]))
+        headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         if b"content-length" in headers and b"transfer-encoding" in headers:
             raise Refused(400, "A request has Content-Length or Transfer-Encoding, not both")
         host = headers.get(b"host", b"").decode("latin-1")
@@ -73,18 +73,15 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1") != f"http://{host}":
             raise Refused(403, "Requests from other web pages are refused")
-        if scope["path"] not in _OPEN and not scope["path"].startswith(_OPEN_PREFIXES):
-            self._check_key(headers)
-
-    def _check_key(self, headers: Mapping[bytes, bytes]) -> None:
         given = headers.get(b"x-api-key", headers.get(b"x_api_key", b""))
+        if scope["path"].startswith(_OPEN) or hmac.compare_digest(given, self._api_key):
+            return
         if not given:
             raise Refused(403, "Authentication credentials were not provided.")
-        if not hmac.compare_digest(given, self._api_key):
-            raise Refused(403, "The API key is wrong; the server shows its own when it starts.")
+        raise Refused(403, "The API key is wrong; the server shows its own when it starts.")
 
-    async def _body(self, receive: Receive) -> bytes | None:
-        """Return the body, or None when the client hung up before its end."""
+    async def _body(self, receive: Receive) -> Message:
+        """Return the whole body, or that the client hung up."""
         parts: list[bytes] = []
         limit = asyncio.timeout(self._timeout)
         try:
@@ -97,139 +94,151 @@ class Guard:
             self._reading.discard(limit)
             self._held -= sum(map(len, parts))
 
-    async def _read(self, receive: Receive, parts: list[bytes]) -> bytes | None:
-        size = 0
-        while True:
+    async def _read(self, receive: Receive, parts: list[bytes]) -> Message:
+        size, more = 0, True
+        while more and size <= self._limit * _DRAINED:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return None
-            part = message.get("body", b"")
+                return message
+            part, more = message.get("body", b""), message.get("more_body", False)
             size += len(part)
             if size <= self._limit:
                 parts.append(part)
                 self._held += len(part)
             if self._held > self._limit * _HELD:
                 raise Refused(503, "Too many large bodies come at once; try again later")
-            if not message.get("more_body", False) or size > self._limit * _DRAINED:
-                break
         if size > self._limit:
             raise Refused(413, f"The body has more than {self._limit:,} bytes")
-        return b"".join(parts)
+        return {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives `body` once, and then what the connection gives."""
-    waiting = [body]
+class Connections:
+    """All connections, by the client's address; what waits too long for its client is closed.
 
-    async def replayed() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
+    Parameters
+    ----------
+    timeout : float
+        Seconds in which the whole head of a request must have come.
+    unread : float
+        Seconds that an answer may wait for a client that does not read it.
+    """
 
-    return replayed
-
-
-class FaultInjection:
-    """Faults made on purpose, outside of everything else."""
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        box: FaultBox,
-        transport_of: Callable[[tuple[str, int]], asyncio.Transport],  # ASGI has no name for it
-    ) -> None:
+    def __init__(self, app: ASGIApp, box: FaultBox, *, timeout: float, unread: float) -> None:
         self._app = app
         self._box = box
-        self._transport_of = transport_of
+        self._timeout = timeout
+        self._unread = unread
+        self._open: dict[object, asyncio.Transport] = {}
+        self._timers: dict[object, asyncio.TimerHandle] = {}
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Add a connection, on which no request has come."""
+        peer = transport.get_extra_info("peername")
+        self._open[peer] = transport
+        self._wait(peer)
+
+    def remove(self, transport: asyncio.Transport) -> None:
+        """Remove a connection that is closed."""
+        peer = transport.get_extra_info("peername")
+        self._open.pop(peer, None)
+        self._cancel(peer)
+
+    def _wait(self, peer: object) -> None:
+        """Wait for the next request, and until then for the last answer to be read."""
+        if transport := self._open.get(peer):
+            seconds = self._unread if transport.get_write_buffer_size() else self._timeout
+            timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
+            self._timers[peer] = timer
+
+    def _cancel(self, peer: object) -> None:
+        if timer := self._timers.pop(peer, None):
+            timer.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; a fault may spoil it."""
+        peer = scope.get("client")
+        self._cancel(peer)
+        transport = self._open.get(peer)
+
+        async def timed(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._unread):
+                    await send(message)
+            except TimeoutError:
+                if transport is not None:
+                    transport.abort()
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._wait(peer)
+
         drawn = self._box.draw(scope["path"]) if scope["type"] == "http" else None
-        if drawn is None:
-            await self._app(scope, receive, send)
-            return
-        fault, faults = drawn
+        if drawn is None or transport is None:
+            await self._app(scope, receive, timed)
+        else:
+            fault, faults = drawn
+            spoiled = _SpoiledSend(timed, fault, faults.drip_s, transport)
+            await self._spoil(spoiled, faults, scope, receive)
+
+    async def _spoil(
+        self, spoiled: _SpoiledSend, faults: Faults, scope: Scope, receive: Receive
+    ) -> None:
         await asyncio.sleep(faults.latency_s)
-        if fault.startswith("rate_"):
-            await _status(fault, faults)(scope, receive, send)
-            return
-        transport = self._transport_of(scope["client"])
-        if fault == "reset_before":
-            _reset(transport)
-            await _disconnected(receive)
-            return
-        spoiled = _SpoiledSend(send, fault, faults.drip_s, transport)
-        await self._app(scope, receive, spoiled)
-        if spoiled.over:
-            await _disconnected(receive)
-
-
-def _status(fault: str, faults: Faults) -> ASGIApp:
-    status = int(fault.removeprefix("rate_"))
-    answer = failure(status, f"Fault injection: this server answers {status} on purpose")
-    answer.headers["Connection"] = "close"  # the body of the request was not read
-    if status in {429, 503}:
-        answer.headers["Retry-After"] = f"{faults.retry_after_s:g}"
-    return answer
+        if spoiled.fault.startswith("rate_"):
+            status = int(spoiled.fault.removeprefix("rate_"))
+            answer = _failure(status, f"Fault injection: this server answers {status} on purpose")
+            if status in {429, 503}:
+                answer.headers["Retry-After"] = f"{faults.retry_after_s:g}"
+            await answer(scope, receive, spoiled.send)
+        elif spoiled.fault == "reset_before":
+            spoiled.reset()
+        else:
+            await self._app(scope, receive, spoiled)
+        while spoiled.over and (await receive())["type"] != "http.disconnect":
+            pass  # until the connection is closed: uvicorn logs an error of answers without an end
 
 
 class _SpoiledSend:
     """A `send` that cuts the answer off, or lets it drip."""
 
     def __init__(self, send: Send, fault: str, drip_s: float, transport: asyncio.Transport) -> None:
-        self._send = send
-        self._fault = fault
+        self.send = send
+        self.fault = fault
         self._drip_s = drip_s
         self._transport = transport
-        self._streams = False
+        self._cuts = False
         self.over = False
 
     async def __call__(self, message: Message) -> None:
         if self.over:
             return
-        if message["type"] == "http.response.start":
-            await self._started(message)
-            return
         body, more = message.get("body", b""), message.get("more_body", False)
-        cuts = self._fault == ("truncated_stream" if self._streams else "truncated_body")
-        if cuts and body:
-            await self._send({**message, "body": body[: len(body) // 2], "more_body": True})
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            streams = b"content-length" not in names
+            self._cuts = self.fault == ("truncated_stream" if streams else "truncated_body")
+            if self.fault == "reset_after":
+                self.reset()
+                return
+            await self.send(message)
+        elif self._cuts and body:
+            await self.send({**message, "body": body[: len(body) // 2], "more_body": True})
             self.over = True
             self._transport.close()
-        elif self._drip_s and body:
-            await self._drip(body, more=more)
         else:
-            await self._send(message)
+            size = _PIECE if self._drip_s else len(body)
+            for start in range(0, len(body) or 1, size or 1):
+                await asyncio.sleep(self._drip_s)
+                rest = more or start + size < len(body)
+                await self.send({**message, "body": body[start : start + size], "more_body": rest})
 
-    async def _started(self, message: Message) -> None:
-        if self._fault == "reset_after":
-            self.over = True
-            _reset(self._transport)
-            return
-        names = {name.lower() for name, _ in message.get("headers", ())}
-        self._streams = b"content-length" not in names
-        await self._send(message)
-
-    async def _drip(self, body: bytes, *, more: bool) -> None:
-        for start in range(0, len(body), _PIECE):
-            await asyncio.sleep(self._drip_s)
-            last = start + _PIECE >= len(body)
-            piece = body[start : start + _PIECE]
-            await self._send(
-                {"type": "http.response.body", "body": piece, "more_body": more or not last}
-            )
-
-
-async def _disconnected(receive: Receive) -> None:
-    """Wait until the connection is closed: uvicorn logs an error of answers that end before."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    """Hang up with a reset, as a crashed server does."""
-    sock: socket.socket | None = transport.get_extra_info("socket")
-    with suppress(OSError):
-        if sock is not None:
+    def reset(self) -> None:
+        """Hang up with a reset, as a crashed server does."""
+        self.over = True
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABRUPT)
-    transport.abort()
+        self._transport.abort()
+
+
+def _failure(status_code: int, detail: str) -> JSON:
+    """Return a failure that is sent before the body was read."""
+    return JSON({"detail": detail}, status_code, {"Connection": "close"})

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import PurePath
 from typing import Any
 
 from pydantic_core import PydanticSerializationError
 from vellum.workflows.types.definition import serialize_type_encoder_with_id
 from vellum.workflows.utils.module_path import normalize_module_path
 
-from vellum_nb.local.deployments.sources import strip_packages
 from vellum_nb.local.engine import events as names
-from vellum_nb.local.engine.events import Event, Rejection, RunContext
+from vellum_nb.local.engine.events import Event, Rejection, RunContext, own_frames, to_json
 from vellum_nb.local.engine.inputs import non_finite_path, typed_output
 from vellum_nb.models import VellumVariable, WorkflowOutput
 
@@ -55,9 +53,6 @@ _NODE_KINDS = {
     "SubworkflowDeploymentNode": "SUBWORKFLOW",
     "GuardrailNode": "METRIC",
 }
-_FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
-_FOREIGN = re.compile(r"[\\/](site-packages|dist-packages|vellum_nb[\\/]local[\\/]sdk)[\\/]")
-_LIBRARY = re.compile(r"[\\/](python\d\.\d+|Lib)[\\/]|^<(frozen|unknown)")
 _LINK = re.compile(r"\n\n(?:During handling|The above exception)[^\n]*\n\n")
 
 
@@ -74,8 +69,8 @@ class EventTranslator:
         self._definition = _definition_of(workflow)
         self._outputs = outputs
         self._context = context
-        self._complete: set[str] = set()
-        self._inner: dict[str, list[tuple[int, str]]] = {}
+        self._complete: set[str] = set()  # outputs whose value was streamed
+        self._inner: dict[str, list[tuple[int, str]]] = {}  # by span of a node: what ran inside it
         self.has_begun = self.has_ended = False
         self.rejection: Rejection | None = None  # where the SDK says otherwise
 
@@ -94,17 +89,24 @@ class EventTranslator:
         elif event.name == names.WORKFLOW_INITIATED and event.parent is not None:
             place = getattr(event.inputs, "index", None)  # of an item of a map, which has no order
             inner = self._inner.setdefault(str(event.parent.span_id), [])
-            number = place if isinstance(place, int) else len(inner)
-            inner.append((number, str(event.span_id)))
+            inner.append((place if isinstance(place, int) else len(inner), str(event.span_id)))
 
     def _workflow(self, event: Any) -> Iterator[Event]:
         if event.name == names.WORKFLOW_STREAMING:
-            yield from self._streaming(event)
+            body = _body_of(event)
+            output = body.get("output") or {}
+            name, delta = output.get("name", ""), output.get("delta", "")
+            if "value" in output:
+                self._complete.add(name)
+            elif self._type(name) != "STRING" or not isinstance(delta, str):
+                return  # only text grows; a map streams the states of its items
+            typed = typed_output(self._outputs, name, output.get("value"))
+            yield self._own(event.name, body, event, (typed,))
         elif event.name == names.WORKFLOW_FULFILLED:
             yield from self._fulfilled(event)
         elif event.name == _PAUSED:
-            msg = "The workflow waits for an input from outside, which cannot be given here"
-            self._reject(msg, "INVALID_STATE")
+            message = "The workflow waits for an input from outside, which cannot be given here"
+            self._reject(message, "INVALID_STATE")
         elif event.name in _BODIES:
             self.has_begun = True
             self.has_ended = event.name == names.WORKFLOW_REJECTED
@@ -114,47 +116,30 @@ class EventTranslator:
         self.has_ended = True
         self.rejection = Rejection(message, code)
 
-    def _streaming(self, event: Any) -> Iterator[Event]:
-        body = _body_of(event)
-        output = body.get("output") or {}
-        name = output.get("name")
-        if name is None:
-            return  # it holds what JSON cannot carry; the run is rejected for it when it ends
-        if "value" in output:
-            self._complete.add(name)
-        elif self._type(name) != "STRING" or not isinstance(output.get("delta", ""), str):
-            return  # only text grows; a map streams the states of its items
-        yield self._own(
-            event.name, body, event, (typed_output(self._outputs, name, output.get("value")),)
-        )
-
     def _fulfilled(self, event: Any) -> Iterator[Event]:
         body = _body_of(event)
-        outputs = body.get("outputs")
-        problem = "The outputs hold what JSON cannot carry" if outputs is None else ""
+        values = body.get("outputs")
         places = (non_finite_path(value, reference.name) for reference, value in event.outputs)
-        if where := next(filter(None, places), ""):
-            problem = f"The output {where!r} is not a finite number, which JSON cannot carry"
-        if problem:
-            self._reject(problem, "INVALID_OUTPUTS")
+        if values is None:
+            self._reject("The outputs hold what JSON cannot carry", "INVALID_OUTPUTS")
             return
-        typed = {
-            name: typed_output(self._outputs, name, value)
-            for name, value in (outputs or {}).items()
-        }
-        for name, output in typed.items():
-            if name not in self._complete:
-                part = {"output": {"name": name, "value": (outputs or {})[name]}}
+        if where := next(filter(None, places), ""):
+            message = f"The output {where!r} is not a finite number, which JSON cannot carry"
+            self._reject(message, "INVALID_OUTPUTS")
+            return
+        outputs = [typed_output(self._outputs, name, value) for name, value in values.items()]
+        for output in outputs:
+            if output.name not in self._complete:
+                part = {"output": {"name": output.name, "value": values[output.name]}}
                 yield self._own(names.WORKFLOW_STREAMING, part, None, (output,))
         self.has_ended = True
-        yield self._own(event.name, body, event, tuple(typed.values()))
+        yield self._own(event.name, body, event, tuple(outputs))
 
     def _node(self, event: Any) -> Event:
         kind, span = node_kind(event.node_definition), str(event.span_id)
         has_used = kind == "PROMPT" and event.name == names.NODE_FULFILLED
-        inner: list[tuple[int, str]] = []
-        if event.name in {names.NODE_FULFILLED, names.NODE_REJECTED}:
-            inner = sorted(self._inner.pop(span, []))
+        has_ended = event.name in {names.NODE_FULFILLED, names.NODE_REJECTED}
+        inner = sorted(self._inner.pop(span, [])) if has_ended else []
         parent = event.parent
         source = str(parent.span_id) if parent is not None and parent.type == "WORKFLOW" else None
         return Event(
@@ -168,7 +153,7 @@ class EventTranslator:
             execution_ids=tuple(id_ for _, id_ in inner),
             source_execution_id=None if source == self._context.execution_id else source,
             id=str(event.id),
-            timestamp=_utc(event),
+            timestamp=event.timestamp.astimezone(UTC),  # the SDK gives the local time
         )
 
     def _own(
@@ -185,7 +170,7 @@ class EventTranslator:
             body={"workflow_definition": self._definition, **body},
             parent=self._context.parent,
             outputs=outputs,
-            timestamp=datetime.now(UTC) if event is None else _utc(event),
+            timestamp=datetime.now(UTC) if event is None else event.timestamp.astimezone(UTC),
         )
 
     def _type(self, name: str) -> str:
@@ -201,36 +186,15 @@ def node_kind(node: type) -> str:
     return ""
 
 
-def own_frames(stacktrace: str | None) -> str | None:
-    """Return `stacktrace` without the frames of libraries; None when no other is in it.
-
-    Files and modules have the names of the project: where it was loaded is not shown.
-    """
-    links = _LINK.findall(stacktrace or "")
-    blocks = [_own_block(block) for block in _LINK.split((stacktrace or "").rstrip())]
-    text = ""
-    for link, block in zip(["", *links], blocks, strict=True):
-        if block:
-            text = f"{text}{link if text else ''}{block}"
-    return strip_packages(text) or None
-
-
-def _own_block(block: str) -> str:
-    """Return one exception's part, or nothing if no frame of it is the workflow's."""
-    lines: list[str] = []
-    is_own, frames = True, 0
-    for line in block.splitlines():
-        frame = _FRAME.fullmatch(line)
-        if frame is not None:
-            file = frame["file"]
-            is_own = not (_FOREIGN.search(file) or _LIBRARY.search(file))
-            frames += is_own
-            name = "<cell>" if "ipykernel_" in file else PurePath(file).name
-            lines += [f'  File "{name}"{frame["rest"]}'] if is_own else []
-        elif is_own or not line.startswith("    "):
-            is_own = True
-            lines.append(line)
-    return "\n".join(lines) if frames else ""
+def own_stacktrace(stacktrace: str | None) -> str | None:
+    """Return the frames of the workflow in a stack trace; None when none is in it."""
+    text = (stacktrace or "").rstrip()
+    links = ["", *_LINK.findall(text)]
+    found = ""
+    for link, block in zip(links, map(own_frames, _LINK.split(text)), strict=True):
+        if '  File "' in block:
+            found = f"{found}{link if found else ''}{block}"
+    return found or None
 
 
 def _body_of(event: Any) -> dict[str, Any]:
@@ -241,12 +205,12 @@ def _body_of(event: Any) -> dict[str, Any]:
         dumped = event.body.model_dump(mode="json")
     except (PydanticSerializationError, TypeError, ValueError, RecursionError):
         return {**_EMPTY.get(event.name, {}), **definition}
-    body = {name: _finite(dumped.get(name)) for name in _BODIES[event.name]}
+    dumped = json.loads(to_json(dumped))  # NaN and infinity are null
+    body = {name: dumped.get(name) for name in _BODIES[event.name]}
     if "error" in body:
-        error = event.body.error
         body["error"] = {name: body["error"].get(name) for name in ("message", "raw_data", "code")}
-        is_silent = error.code.value in _WITHOUT_STACK
-        body["stacktrace"] = None if is_silent else own_frames(event.body.stacktrace)
+        is_silent = body["error"]["code"] in _WITHOUT_STACK
+        body["stacktrace"] = None if is_silent else own_stacktrace(event.body.stacktrace)
     return {**body, **definition}
 
 
@@ -273,17 +237,3 @@ def _without_inner(parent: dict[str, Any] | None) -> dict[str, Any] | None:
         if key in parent:
             parent[key] = {**parent[key], "module": _module(parent[key]["module"])}
     return parent
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
-
-
-def _utc(event: Any) -> datetime:
-    """Return when an event happened; the SDK gives the local time, without its zone."""
-    when: datetime = event.timestamp
-    return when.astimezone(UTC)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.descriptors.base import BaseDescriptor
 from vellum.workflows.inputs import BaseInputs
@@ -21,9 +21,9 @@ from vellum_nb.local.callables.signature import (
     ABSENT,
     Kind,
     Parameter,
-    description_extension,
+    input_parameter,
     kind_of,
-    typed_default,
+    output_variable,
 )
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable
@@ -39,18 +39,16 @@ def inputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[Parameter, ...]:
 
 
 def outputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[VellumVariable, ...]:
-    """Return the output variables of `workflow`."""
+    """Return the output variables of `workflow`, in the order in which they are written."""
     found: dict[str, VellumVariable] = {}
     for reference in workflow.Outputs:
-        kind = kind_of(_annotation(reference))
-        type_ = _type(reference, kind)
-        found[reference.name] = VellumVariable(
-            id=str(workflow.__output_ids__[reference.name]),
-            key=reference.name,
-            type=type_,
-            json_schema=_schema(type_, kind, reference),
-        )
-    return tuple(found[name] for name in sorted(found, key=_order(workflow.Outputs)))
+        kind = _as_vellum_has_it(kind_of(_annotation(reference)), reference)
+        id_ = str(workflow.__output_ids__[reference.name])
+        found[reference.name] = output_variable(id_, reference.name, kind)
+    names: dict[str, None] = {}
+    for base in reversed(workflow.Outputs.__mro__):
+        names.update(dict.fromkeys([*vars(base).get("__annotations__", {}), *vars(base)]))
+    return tuple(found[name] for name in (*names, *(found.keys() - names)) if name in found)
 
 
 def _hints(inputs: type[BaseInputs]) -> dict[str, Any]:
@@ -69,57 +67,18 @@ def _names(inputs: type[BaseInputs]) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
-def _order(outputs: type) -> typing.Callable[[str], int]:
-    """Return the place of a name among what the classes say, bases first."""
-    names: dict[str, None] = {}
-    for base in reversed(outputs.__mro__):
-        names.update(dict.fromkeys([*vars(base).get("__annotations__", {}), *vars(base)]))
-    places = {name: place for place, name in enumerate(names)}
-    return lambda name: places.get(name, len(places))
-
-
 def _parameter(inputs: type[BaseInputs], name: str, hint: Any) -> Parameter:
-    reference = _reference(inputs, name, hint)
-    default = _default(inputs, name)
-    field = default if isinstance(default, FieldInfo) else None
-    kind = kind_of(Annotated[hint, field] if field is not None else hint)
-    if field is not None:
-        default = field.get_default(call_default_factory=True)
-        default = ABSENT if default is PydanticUndefined or default is ... else default
-    type_ = _type(reference, kind)
-    optional = kind.optional or default is None
-    description = (field.description if field is not None else None) or kind.description
-    variable = VellumVariable(
-        id=str(reference.id),
-        key=name,
-        type=type_,
-        required=default is ABSENT and not optional,
-        default=None
-        if isinstance(default, BaseDescriptor)
-        else typed_default(type_, kind, default),
-        extensions=description_extension(inspect.cleandoc(description)),
-        json_schema=_schema(type_, kind, reference),
-    )
-    fallback = None if default is ABSENT and optional else default
-    return Parameter(variable, kind, fallback=fallback)
-
-
-def _reference(inputs: type[BaseInputs], name: str, hint: Any) -> Any:
     try:
-        return getattr(inputs, name)
+        reference = getattr(inputs, name)
     except AttributeError as exc:
         msg = (
             f"the Workflows SDK cannot read {hint}, the annotation of "
             f"{inputs.__qualname__}.{name}; write Optional[...] or Union[...] for types joined by |"
         )
         raise bad_request(msg) from exc
-
-
-def _default(inputs: type[BaseInputs], name: str) -> Any:
-    for base in inputs.__mro__:
-        if name in vars(base):
-            return vars(base)[name]
-    return ABSENT
+    default = next((vars(base)[name] for base in inputs.__mro__ if name in vars(base)), ABSENT)
+    kind = kind_of(Annotated[hint, default] if isinstance(default, FieldInfo) else hint)
+    return input_parameter(str(reference.id), name, _as_vellum_has_it(kind, reference), default)
 
 
 def _annotation(reference: BaseDescriptor[Any]) -> Any:
@@ -127,20 +86,17 @@ def _annotation(reference: BaseDescriptor[Any]) -> Any:
     return typing.Union[types] if types else Any  # noqa: UP007 - built at run time
 
 
-def _type(reference: BaseDescriptor[Any], kind: Kind) -> str:
-    try:
-        return str(primitive_type_to_vellum_variable_type(reference))
-    except (ValueError, RecursionError):
-        return kind.type  # the SDK knows no type for some unions
-
-
-def _schema(type_: str, kind: Kind, reference: BaseDescriptor[Any]) -> Mapping[str, Any] | None:
-    if type_ not in _WITH_SCHEMA:
-        return None
-    if kind.adapter is not None:
-        return kind.schema
-    try:
-        compiled = compile_annotation(_annotation(reference), {})
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return None if "$ref" in json.dumps(compiled, default=str) else compiled or None
+def _as_vellum_has_it(kind: Kind, reference: BaseDescriptor[Any]) -> Kind:
+    """Return `kind` with the type that the SDK gives, and the schema that goes with it."""
+    type_ = kind.type
+    with suppress(ValueError, RecursionError):  # the SDK knows no type for some unions
+        type_ = str(primitive_type_to_vellum_variable_type(reference))
+    schema: Mapping[str, Any] | None = None
+    if type_ in _WITH_SCHEMA and kind.adapter is not None:
+        schema = kind.schema
+    elif type_ in _WITH_SCHEMA:
+        with suppress(ValueError, TypeError, RecursionError):
+            schema = compile_annotation(_annotation(reference), {}) or None
+    if "$ref" in json.dumps(schema, default=str) and kind.adapter is None:
+        schema = None
+    return replace(kind, type=type_, schema=schema)

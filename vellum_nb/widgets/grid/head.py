@@ -15,7 +15,6 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import Against
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.files import replacing
-from vellum_nb.history import RunSummary
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import duration, figure, money, p_value, signed, visible_name
 from vellum_nb.widgets.base import export_target
@@ -130,7 +129,7 @@ class Callbacks:
     replay: Callable[[Case, str], Run] | None = None
     blind: Callable[[Any, tuple[str, str]], Any] | None = None
     subscribe: Subscribe | None = None
-    again: Callable[[Collection[str]], list[RunSummary]] | None = None
+    again: Callable[[Collection[str]], list[Run]] | None = None
     about: str = ""
     same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case, in_turn
+from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import VERDICTS
 from vellum_nb.errors import InputError
-from vellum_nb.history import MissingRunError, RunSummary, clean
+from vellum_nb.history import clean
+from vellum_nb.models import Run
 from vellum_nb.search_text import Search, Term, document
 from vellum_nb.widgets.table import read_int
 
@@ -137,11 +138,8 @@ def label_text(value: object) -> str:
 
 
 def inputs_of(case: Case) -> Mapping[str, Any]:
-    """Return the inputs of a case; none where all its runs were deleted before these were read."""
-    try:
-        return case.inputs
-    except MissingRunError:
-        return {}
+    """Return the inputs of a case."""
+    return case.inputs
 
 
 class CaseOrder:
@@ -252,9 +250,7 @@ class CaseOrder:
             found = [row for row in found if label_text(cases[row].labels.get(name)) in values]
         if query.search:
             looking = _Search(query.search)
-            rows = list(found)
-            held = in_turn(cases[row] for row in rows)
-            found = [row for row, case in zip(rows, held, strict=True) if looking.matches(case)]
+            found = [row for row in found if looking.matches(cases[row])]
         return list(found)
 
 
@@ -275,11 +271,12 @@ class _Search:
         return not left or any(_run_has(each, left) for each in runs)
 
 
-def _run_has(run: RunSummary, terms: Sequence[Term]) -> bool:
-    error = run.error or ()
-    if not error and len(_possible(terms, run.text)) < len(terms):
+def _run_has(run: Run, terms: Sequence[Term]) -> bool:
+    error = () if run.error is None else (run.error.code, run.error.message)
+    outputs = json.dumps(run.outputs)
+    if not error and len(_possible(terms, outputs)) < len(terms):
         return False
-    text = document("{}", run.text, *error)
+    text = document("{}", outputs, *error)
     return all(term.text in text for term in terms)
 
 

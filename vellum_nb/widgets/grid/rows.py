@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.metrics import Metric
-from vellum_nb.history import RunSummary, clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
-from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.diff import Op, difference, word_diff
 from vellum_nb.rendering.format import duration, figure, signed, visible_name
-from vellum_nb.rendering.text_diff import Op, word_diff
 from vellum_nb.rendering.values import same_value, value_text
 from vellum_nb.widgets.grid.order import inputs_of, label_text
 
@@ -289,13 +288,13 @@ def _cell(source: RowSource, case: Case, release: str, limit: int) -> Cell:
     found = case.counting(release)
     busy, problem = source.busy.get((case.case_id, release), ("", ""))
     head: Cell = {"busy": clean(busy), "problem": short(problem, 300)}
-    if found is None or not found.is_answer:
+    if found is None or not is_answer(found):
         return head | _gap(source, case, release, found)
     base = case.counting(case.baseline)
-    base = base if base is not None and base.is_answer else None
+    base = base if is_answer(base) else None
     kind, word = _verdict(source, case, release, base)
     against = None if release == case.baseline else base
-    outputs, is_cut = _outputs(found.run, None if against is None else against.run, limit)
+    outputs, is_cut = _outputs(found, against, limit)
     unlike, answers = case.repeats(release)
     return head | {
         "kind": kind,
@@ -311,12 +310,12 @@ def _cell(source: RowSource, case: Case, release: str, limit: int) -> Cell:
     }
 
 
-def _gap(source: RowSource, case: Case, release: str, found: RunSummary | None) -> Cell:
+def _gap(source: RowSource, case: Case, release: str, found: Run | None) -> Cell:
     tries = len(case.tries.get(release, ()))
     name = _name(release)
     times = "1 try" if tries == 1 else f"{tries:,} tries"
     what = f"No answer from {name} in {times}." if tries else f"Not run on {name}."
-    error = "" if found is None or found.error is None else ": ".join(filter(None, found.error))
+    error = error_text(found)
     return {
         "kind": "missing",
         "word": "missing",
@@ -327,9 +326,7 @@ def _gap(source: RowSource, case: Case, release: str, found: RunSummary | None) 
     }
 
 
-def _verdict(
-    source: RowSource, case: Case, release: str, base: RunSummary | None
-) -> tuple[str, str]:
+def _verdict(source: RowSource, case: Case, release: str, base: Run | None) -> tuple[str, str]:
     if release == case.baseline:
         return "baseline", ""
     if base is None:
@@ -355,10 +352,8 @@ def _plainly(*, differs: bool) -> tuple[str, str]:
     return ("differs", "differs") if differs else ("same", "same")
 
 
-def _error(found: RunSummary, limit: int) -> str:
-    if found.error is None:
-        return ""
-    return short(": ".join(filter(None, found.error)), limit)
+def _error(found: Run, limit: int) -> str:
+    return short(error_text(found), limit)
 
 
 def _outputs(run: Run, base: Run | None, limit: int) -> tuple[list[dict[str, Any]], bool]:

@@ -15,13 +15,13 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case, in_turn
+from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.history import MissingRunError, RunSummary, clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.rendering.html import clipped, value_html
 from vellum_nb.rendering.values import value_text
-from vellum_nb.rendering.values_html import clipped, value_html
 from vellum_nb.widgets.base import (
     Debouncer,
     ErrorBoundary,
@@ -172,7 +172,7 @@ class RunListener:
         known: Callable[[], set[str]],
         callbacks: Callbacks,
         changed: Callable[[Iterable[Run]], None],
-        deleted: Callable[[Mapping[str, RunSummary | None]], None],
+        deleted: Callable[[Mapping[str, Run | None]], None],
     ) -> None:
         self._known = known
         self._ids = known()
@@ -429,20 +429,12 @@ class GridTable(ThreadSafeWidget):
     def send_row(self, case: Case) -> None:
         """Send one row anew, where it is in sight it is drawn."""
         with self.turn:
-            try:
-                self.send({"kind": "row", "row": row(self._host.source(), case)})
-            except MissingRunError as exc:
-                self.lost(exc)
+            self.send({"kind": "row", "row": row(self._host.source(), case)})
 
     def fail(self, exc: BaseException) -> None:
         """Show what went wrong."""
         known = isinstance(exc, VellumNBError)
         self.error = str(exc) if known else f"{type(exc).__name__}: {exc}"
-
-    def lost(self, exc: MissingRunError) -> None:
-        """Show that a run was deleted, and look which there are still."""
-        self.fail(exc)
-        self._host.look_again()
 
     def _order(self, query: GridQuery) -> list[int]:
         """Return the places of the cases; the same until the query changes, so nothing jumps."""
@@ -465,8 +457,8 @@ class GridTable(ThreadSafeWidget):
         rows: list[dict[str, Any]] = []
         size = 0
         places_here = places[window.offset : window.offset + window.limit]
-        for case in in_turn(cases[place] for place in places_here):
-            made = row(source, case)
+        for place in places_here:
+            made = row(source, cases[place])
             size += len(json.dumps(made))
             if rows and size > MAX_PAGE:
                 break
@@ -510,8 +502,6 @@ class GridTable(ThreadSafeWidget):
                 if handler is None:
                     refused(f"it does not know the message {kind!r:.60}")
                 handler(message)
-            except MissingRunError as exc:
-                self.lost(exc)
             except VellumNBError as exc:
                 self.fail(exc)
             except Exception as exc:
@@ -762,7 +752,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             if changed:
                 self._show(self._own.with_runs(changed))
 
-    def _take_deletions(self, now: Mapping[str, RunSummary | None]) -> None:
+    def _take_deletions(self, now: Mapping[str, Run | None]) -> None:
         """Take in which of the runs there are still, or again."""
         with self.table.turn:
             known = self._releases()
@@ -822,5 +812,5 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         return self.comparison._repr_html_()
 
 
-def _rated_otherwise(run: Run, known: RunSummary) -> bool:
+def _rated_otherwise(run: Run, known: Run) -> bool:
     return run.quality != known.quality or run.desired != known.desired
