@@ -79,10 +79,9 @@ def _answer(outcome: Run | BaseException | None) -> Run | None:
 class AnswerBars(ThreadSafeWidget):
     """Puts a bar under each answer that stands beside it, and text into those that stream.
 
-    Copy works while the kernel is busy; a notebook without its kernel has no bars. The traits:
-    which of "rate" and "trace" there are (`controls`), what each Copy copies (`texts`), what each
-    bar shows (`bars`), and what each answer that streams has so far (`live`). What a bar asks for
-    is done in a thread; `changed` is called with the run as it is then, `go_on` with the run that
+    The traits: which of "rate" and "trace" there are (`controls`), what each Copy copies (`texts`),
+    what each bar shows (`bars`), and what each answer that streams has so far (`live`). Bars rate
+    and trace in a thread; `changed` is called with the run as it is then, `go_on` with the run that
     Continue goes on from.
     """
 
@@ -251,13 +250,7 @@ def outputs_text(run: Run) -> str:
 
 
 def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the outputs of `run` should have been: those corrected before and those of now.
-
-    Raises
-    ------
-    InputError
-        A text is not JSON, or nothing was changed.
-    """
+    """Return what the outputs of `run` should have been: those corrected before and those of now."""
     before = dict(run.desired or {})
     known = {**run.outputs, **before}
     changed = {}
