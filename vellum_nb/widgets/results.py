@@ -250,7 +250,7 @@ def outputs_text(run: Run) -> str:
 
 
 def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the outputs of `run` should have been: those corrected before and those of now."""
+    """Return what the outputs of `run` should have been, those corrected before included."""
     before = dict(run.desired or {})
     known = {**run.outputs, **before}
     changed = {}
