@@ -13,7 +13,7 @@ function describe(field) {
     if (about.length) put(control, "aria-describedby", about.map((node) => node.id).join(" "));
     else control.removeAttribute("aria-describedby");
     const label = control.id && field.querySelector(`label[for="${CSS.escape(control.id)}"]`);
-    if (label?.textContent.endsWith(" *")) put(control, "aria-required", true);
+    if (label && label.textContent.endsWith(" *")) put(control, "aria-required", true);
   }
   group(field, part(".vnb-caption") ?? part(".vnb-how")?.querySelector("label"));
 }
