@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pandas as pd
 import pytest
 from html_kit import assert_harmless
 
@@ -123,14 +122,6 @@ def test_every_way_to_compare_leads_to_a_blind_rating():
         assert alone.view_model["unsent"] == 0
         assert alone.send_actuals() == 0
         assert "no workspace" in alone.error
-
-
-def test_nothing_to_rate_is_said(compared):
-    one = vnb.compare(pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 2]}))
-    told = view_of(one).view_model
-    assert (told["state"], told["total"], told["same"]) == ("empty", 0, 0)
-    assert told["foot"].startswith("Run the deployment on both releases")
-    assert "end with the kernel" in view_of(compared).view_model["foot"]
 
 
 def test_ratings_go_to_vellum_as_actuals_when_they_are_sent(compared):
