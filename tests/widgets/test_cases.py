@@ -208,21 +208,6 @@ def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts
     assert asked == [1, 4]
 
 
-def test_a_fault_while_checking_is_shown_and_the_next_file_is_heard(make, monkeypatch):
-    seen = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_type))
-
-    def plan(file: CaseFile | str, **_: object) -> SweepPlan:
-        raise ZeroDivisionError("a bug")
-
-    form, _ = make(cases=plan)
-    cases = Cases(form)
-    cases.choose(GOOD)
-    assert cases.label == "Check again"
-    assert "ZeroDivisionError: a bug" in shown(form)
-    assert parts(form, "vnb-case-state")[0].value == ""
-
-
 def test_no_content_of_a_file_and_no_key_is_in_the_state_of_a_widget(cases, gated):
     secret = b"ticket\nnobody-else-may-read-this\n"
     cases.choose(secret)

@@ -204,9 +204,3 @@ def now_of(*, again: int = 0, done: int = 300, **counts) -> dict:
 )
 def test_what_was_there_and_what_was_in_doubt_are_counted_apart(counts, expected):
     assert resumed(**counts) == expected
-
-
-def test_the_rate_counts_what_ended_since_it_went_on():
-    now = now_of(found=220, reused=20, adopted=6, began=LOST, seconds=17.0, rate=4.3)
-    rate = next(each for each in now["sums"] if each["label"] == "rate")
-    assert rate["below"] == "86 in 17.0 s"
